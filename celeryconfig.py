@@ -1,0 +1,66 @@
+"""Celery's settings: no task is lost when a worker dies, and none waits for a message longer than a minute."""
+
+from kombu import Queue
+
+from execution_project.env import environment
+
+ENV = environment()
+
+broker_url = ENV.redis
+broker_connection_retry_on_startup = True
+# A dead worker's unacknowledged messages come back after the visibility timeout. kombu looks for them only every
+# restore_interval x restore_throttle, by default 100 s; here every 5 s.
+broker_transport_options = {
+    "visibility_timeout": ENV.celery_visibility_timeout_seconds,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "queue_order_strategy": "priority",
+    "priority_steps": list(range(10)),
+}
+
+# Outcomes stand in PostgreSQL; a result backend would be a second, weaker truth.
+result_backend = None
+task_ignore_result = True
+
+# JSON only: whoever can write to the broker must not be able to run code (no pickle).
+task_serializer = "json"
+accept_content = ["json"]
+
+# Late acknowledgement and rejection on a lost pool process: a killed worker's task is delivered again. Every task is
+# therefore safe to run twice.
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1
+task_time_limit = ENV.celery_task_time_limit_seconds
+task_soft_time_limit = max(1, ENV.celery_task_time_limit_seconds - 5)
+
+task_default_queue = "orders"
+task_default_priority = 5
+task_queues = [Queue("orders"), Queue("monitor"), Queue("bridge")]
+task_routes = {
+    "execution.tasks.read_events": {"queue": "bridge"},
+    "execution.tasks.send_events": {"queue": "bridge"},
+    "execution.tasks.apply_policy": {"queue": "bridge"},
+    "execution.tasks.run_monitor_cycle": {"queue": "monitor"},
+}
+
+# Flower shows the tasks from these events.
+worker_send_task_events = True
+task_send_sent_event = False
+
+# Celery closes Django's connection around every task unless told how often to reuse it: 2.3 to 2.9 times the throughput.
+CELERY_DB_REUSE_MAX = ENV.celery_db_reuse_max
+
+timezone = "UTC"
+enable_utc = True
+beat_schedule = {
+    # `expires` keeps a late beat entry from piling up behind the one that runs.
+    "watch positions": {
+        "task": "execution.tasks.run_monitor_cycle",
+        "schedule": float(ENV.position_monitor_interval_sec),
+        "options": {"expires": ENV.position_monitor_interval_sec - 0.5},
+    },
+    "re-arm the bridge": {"task": "execution.tasks.read_events", "schedule": 2.0, "options": {"expires": 1.9}},
+    "re-arm the outbox relay": {"task": "execution.tasks.send_events", "schedule": 2.0, "options": {"expires": 1.9}},
+}
+beat_max_loop_interval = 1

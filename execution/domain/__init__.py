@@ -1,0 +1,1 @@
+"""Pure rules of trading: standard library only, no I/O, no framework."""

@@ -1,0 +1,131 @@
+"""What came of a write at the exchange: accepted, refused with proof, or unknown."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from execution.domain.states import OrderTrigger
+
+
+class ExchangeStatus(StrEnum):
+    """An order's status in the exchange's words, ordinary and algo orders in one vocabulary."""
+
+    NEW = "NEW"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    TRIGGERED = "TRIGGERED"
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
+    REJECTED = "REJECTED"
+
+
+STATUS_TRIGGERS = {
+    ExchangeStatus.NEW: OrderTrigger.ACCEPTED,
+    ExchangeStatus.PARTIALLY_FILLED: OrderTrigger.PART_FILLED,
+    ExchangeStatus.TRIGGERED: OrderTrigger.CONDITION_MET,
+    ExchangeStatus.FILLED: OrderTrigger.ALL_FILLED,
+    ExchangeStatus.CANCELED: OrderTrigger.CANCELLED,
+    ExchangeStatus.EXPIRED: OrderTrigger.EXPIRED,
+    ExchangeStatus.REJECTED: OrderTrigger.REFUSED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderReport:
+    """One order as the exchange sees it. `order_id` is empty for a conditional order that has not triggered."""
+
+    client_order_id: str
+    symbol: str
+    status: ExchangeStatus
+    quantity: Decimal
+    executed_quantity: Decimal
+    order_id: str = ""
+    algo_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The exchange has the order."""
+
+    report: OrderReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Proof that the order is not at the exchange. `retry_safe`: the same order may be sent again."""
+
+    code: int | None
+    message: str
+    retry_safe: bool
+    retry_after_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknown:
+    """The order may or may not be at the exchange: only evidence ends this."""
+
+    message: str
+
+
+PlaceOutcome = Accepted | Refused | Unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """A look-up answered that the order does not exist; one such answer is not proof."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A look-up did not get an answer."""
+
+    message: str
+
+
+LookUp = OrderReport | Missing | Unreadable
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillReport:
+    """One fill as the exchange booked it; `realized_pnl` is before fees."""
+
+    trade_id: int
+    order_id: str
+    symbol: str
+    buyer: bool
+    position_side: str
+    price: Decimal
+    quantity: Decimal
+    realized_pnl: Decimal
+    commission: Decimal
+    commission_asset: str
+    maker: bool
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionReport:
+    """One position row of the exchange; `quantity` is negative for a short in one-way mode."""
+
+    symbol: str
+    position_side: str
+    quantity: Decimal
+    entry_price: Decimal
+    mark_price: Decimal
+    unrealized_pnl: Decimal
+    liquidation_price: Decimal
+    initial_margin: Decimal
+    notional: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class FundingReport:
+    """One funding payment; negative when we paid."""
+
+    symbol: str
+    amount: Decimal
+    asset: str
+    at: datetime

@@ -1,0 +1,107 @@
+"""Every policy key that the service knows: unit, default and bounds. What is out of bounds is refused, never applied."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyKey:
+    """One tunable number. `unit` says what it counts; bounds are inclusive."""
+
+    name: str
+    unit: str
+    default: Decimal
+    minimum: Decimal
+    maximum: Decimal
+    meaning: str
+
+
+def _key(name: str, unit: str, default: str, bounds: tuple[str, str], meaning: str) -> PolicyKey:
+    return PolicyKey(
+        name=name,
+        unit=unit,
+        default=Decimal(default),
+        minimum=Decimal(bounds[0]),
+        maximum=Decimal(bounds[1]),
+        meaning=meaning,
+    )
+
+
+MAX_SLIPPAGE = "execution.max_slippage_pct"
+MIN_STOP_DISTANCE = "execution.min_sl_distance_pct"
+MAX_STOP_DISTANCE = "execution.max_sl_distance_pct"
+MIN_TARGET_DISTANCE = "execution.min_tp_distance_pct"
+MAX_TARGET_DISTANCE = "execution.max_tp_distance_pct"
+CROSSING_TOLERANCE = "execution.min_sl_buffer_pct"
+DEFAULT_STOP = "execution.default_sl_pct"
+DEFAULT_TARGET = "execution.default_tp_pct"
+MAX_ORDER_RETRIES = "execution.max_order_retries"
+RETRY_BASE = "execution.retry_backoff_base_sec"
+RETRY_MAX = "execution.max_retry_backoff_sec"
+MAX_LEVERAGE = "risk.max_leverage"
+MAX_POSITIONS = "risk.max_positions"
+MIN_CONFIDENCE = "risk.global_min_confidence"
+MAX_ORDER_NOTIONAL = "risk.max_order_notional_usd"
+MAINTENANCE_MARGIN = "risk.maintenance_margin_pct"
+
+KEYS: Mapping[str, PolicyKey] = MappingProxyType(
+    {
+        key.name: key
+        for key in (
+            _key(MAX_SLIPPAGE, "fraction", "0.005", ("0", "0.05"), "worse than planned by at most; halved above 10x"),
+            _key(MIN_STOP_DISTANCE, "fraction", "0.001", ("0", "0.05"), "a nearer stop is moved to this distance"),
+            _key(MAX_STOP_DISTANCE, "fraction", "0.10", ("0.001", "0.5"), "a farther stop refuses the order"),
+            _key(MIN_TARGET_DISTANCE, "fraction", "0.001", ("0", "0.05"), "a nearer target is moved to this distance"),
+            _key(MAX_TARGET_DISTANCE, "fraction", "0.50", ("0.001", "10"), "a farther target is noted, not refused"),
+            _key(CROSSING_TOLERANCE, "fraction", "0.001", ("0", "0.01"), "a crossing up to this is adjusted"),
+            _key(DEFAULT_STOP, "fraction", "0.025", ("0.001", "0.5"), "stop distance when a decision brings none"),
+            _key(DEFAULT_TARGET, "fraction", "0.06", ("0.001", "10"), "target distance when a decision brings none"),
+            _key(MAX_ORDER_RETRIES, "attempts", "3", ("1", "5"), "sends of one order while refusal is proven"),
+            _key(RETRY_BASE, "seconds", "0.2", ("0", "5"), "first wait between those attempts"),
+            _key(RETRY_MAX, "seconds", "2", ("0", "10"), "longest wait between those attempts"),
+            _key(MAX_LEVERAGE, "times", "20", ("1", "125"), "a higher leverage refuses the order"),
+            _key(MAX_POSITIONS, "positions", "30", ("0", "500"), "open or opening positions at most"),
+            _key(MIN_CONFIDENCE, "fraction", "0", ("0", "1"), "an AI decision below this is refused"),
+            _key(MAX_ORDER_NOTIONAL, "USD", "10000", ("0", "10000000"), "a larger order is refused"),
+            _key(MAINTENANCE_MARGIN, "fraction", "0.005", ("0", "0.1"), "assumed when a stop is held against liquidation"),
+        )
+    }
+)
+
+
+class PolicyValueError(ValueError):
+    """A policy value that cannot be applied; the message names the key and the rule."""
+
+
+def parse_policy_value(name: str, raw: object) -> Decimal:
+    """Return the value of a known key.
+
+    Raises:
+        PolicyValueError: unknown key, not a finite number, or out of bounds.
+
+    """
+    key = KEYS.get(name)
+    if key is None:
+        raise PolicyValueError(f"POLICY_KEY_UNKNOWN: key={name}")
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str | Decimal):
+        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={raw!r}")
+    try:
+        value = Decimal(str(raw))
+    except InvalidOperation:
+        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={raw!r}") from None
+    if not value.is_finite() or not key.minimum <= value <= key.maximum:
+        raise PolicyValueError(f"POLICY_VALUE_OUT_OF_BOUNDS: key={name} value={value} bounds={key.minimum}..{key.maximum}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The values in force; `version` grows with every change and is written beside each verdict."""
+
+    values: Mapping[str, Decimal]
+    version: int
+
+    def __getitem__(self, name: str) -> Decimal:
+        return self.values.get(name, KEYS[name].default)

@@ -1,0 +1,136 @@
+"""What the steps ask of the outside world; adapters implement it, `wiring.py` chooses them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import IntEnum
+from typing import Protocol
+
+from execution.domain.outcomes import (
+    FillReport,
+    FundingReport,
+    LookUp,
+    OrderReport,
+    PlaceOutcome,
+    PositionReport,
+    Refused,
+)
+from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, Side, SymbolRules
+
+
+class Lane(IntEnum):
+    """Who goes first when requests are scarce; the lower number is served from a reserve that others cannot touch."""
+
+    PROTECT = 0
+    CLOSE = 1
+    ENTRY = 2
+    READ = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderTicket:
+    """An order to send. `trigger_price` is set for conditional orders, `price` for LIMIT orders only."""
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    position_side: PositionSide
+    order_type: OrderType
+    quantity: Decimal
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    reduce_only: bool = False
+
+    @property
+    def book(self) -> OrderBook:
+        return OrderBook.ALGO if self.trigger_price is not None else OrderBook.ORDINARY
+
+
+class ExchangeUnavailableError(Exception):
+    """A read got no usable answer (transport, ban, server error); nothing is known, nothing is changed."""
+
+
+class Exchange(Protocol):
+    """Binance USDⓈ-M Futures, or the paper exchange. Reads raise ExchangeUnavailableError when unanswered."""
+
+    def rules(self, symbol: str) -> SymbolRules | None: ...
+
+    def quote(self, symbol: str) -> Quote: ...
+
+    def hedge_mode(self) -> bool: ...
+
+    def set_leverage(self, symbol: str, leverage: int) -> Refused | None:
+        """Set the leverage and compare the answer; None when the exchange confirms it."""
+
+    def place(self, ticket: OrderTicket, lane: Lane) -> PlaceOutcome: ...
+
+    def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp: ...
+
+    def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
+        """Cancel and return the final state, which may be a fill that was faster."""
+
+    def open_orders(self) -> Sequence[OrderReport]: ...
+
+    def open_algo_orders(self) -> Sequence[OrderReport]: ...
+
+    def positions(self) -> Sequence[PositionReport]: ...
+
+    def fills_of_order(self, symbol: str, order_id: str) -> Sequence[FillReport]: ...
+
+    def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]: ...
+
+    def client_id_of(self, symbol: str, order_id: str) -> str:
+        """Return the client order id of an order; names the origin of a fill that is not ours."""
+
+    def funding_since(self, symbol: str, since: datetime) -> Sequence[FundingReport]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EssReading:
+    """One answer of the risk-safety service about its emergency stop."""
+
+    state: str
+    can_execute: bool
+    reason: str
+
+
+class RiskSafety(Protocol):
+    """The risk-safety service. Both raise RiskSafetyUnavailableError when it does not answer usefully in time."""
+
+    def ess(self) -> EssReading: ...
+
+    def policy(self, key: str) -> object: ...
+
+
+class RiskSafetyUnavailableError(Exception):
+    """No usable answer within the budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamEntry:
+    """One entry of an incoming stream, as read."""
+
+    stream: str
+    event_type: str
+    entry_id: str
+    fields: Mapping[bytes, bytes]
+
+
+class EventBus(Protocol):
+    """The system's event bus: one stream an event type."""
+
+    def read(self, *, block_ms: int, count: int) -> Sequence[StreamEntry]: ...
+
+    def reclaim(self, *, idle_ms: int, count: int) -> Sequence[StreamEntry]: ...
+
+    def acknowledge(self, entries: Sequence[StreamEntry]) -> None: ...
+
+    def publish(self, messages: Sequence[Mapping[str, str]]) -> None:
+        """Append each message to the stream named by its `event_type`; raises when Redis did not take all of them."""
+
+
+class TradeMirror(Protocol):
+    """The second backend: trades as Redis hashes for neighbours that read fast."""
+
+    def write(self, trades: Sequence[Mapping[str, str]], *, keep_seconds: int | None) -> None: ...

@@ -1,0 +1,244 @@
+"""The guard: whether an entry is sane, how large it may be, and which exits protect it. Pure, so it can be re-run."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from execution.domain import brackets
+from execution.domain import policy as keys
+from execution.domain.money import ONE, ZERO, basis_points, ceil_to, floor_to, plain
+from execution.domain.policy import Policy
+from execution.domain.reasons import Reason
+from execution.domain.sizing import LotRule, lot_rule, quantity_for
+from execution.domain.trading import Direction, OrderType, Quote, SymbolRules
+
+HIGH_LEVERAGE = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """An entry as it was asked for. `notional_usd` wins over `base_quantity`; prices in the quote asset."""
+
+    symbol: str
+    direction: Direction
+    order_type: OrderType
+    notional_usd: Decimal | None
+    base_quantity: Decimal | None
+    limit_price: Decimal | None
+    expected_price: Decimal | None
+    leverage: int
+    stop_price: Decimal | None
+    target_price: Decimal | None
+    confidence: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleVerdict:
+    """One rule with its numbers; `refusal` is set when it refuses, `before` and `after` when it adjusts."""
+
+    rule: str
+    numbers: str
+    refusal: Reason | None = None
+    before: Decimal | None = None
+    after: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the guard decided: the order to send, or the first rule that refused."""
+
+    rules: tuple[RuleVerdict, ...]
+    reference_price: Decimal = ZERO
+    limit_price: Decimal | None = None
+    quantity: Decimal = ZERO
+    stop_price: Decimal = ZERO
+    target_price: Decimal = ZERO
+
+    @property
+    def refusal(self) -> RuleVerdict | None:
+        return next((rule for rule in self.rules if rule.refusal), None)
+
+
+@dataclass
+class _Review:
+    """One run of the guard over one proposal; collects each rule's verdict."""
+
+    proposal: Proposal
+    quote: Quote
+    rules: SymbolRules
+    policy: Policy
+    verdicts: list[RuleVerdict] = field(default_factory=list)
+
+    def note(self, rule: str, numbers: str) -> None:
+        self.verdicts.append(RuleVerdict(rule=rule, numbers=numbers))
+
+    def check(self, rule: str, numbers: str, refusal: Reason, *, passed: bool) -> None:
+        self.verdicts.append(RuleVerdict(rule=rule, numbers=numbers, refusal=None if passed else refusal))
+
+    def adjust(self, rule: str, numbers: str, before: Decimal | None, after: Decimal) -> None:
+        self.verdicts.append(RuleVerdict(rule=rule, numbers=numbers, before=before, after=after))
+
+
+def judge(proposal: Proposal, *, quote: Quote, rules: SymbolRules, policy: Policy) -> Verdict:
+    """Apply every rule and return the verdict with all numbers; limits that need the books are the step's."""
+    review = _Review(proposal=proposal, quote=quote, rules=rules, policy=policy)
+    reference, limit_price = _reference(review)
+    _check_symbol(review)
+    _check_confidence(review)
+    _check_leverage(review)
+    _check_slippage(review)
+    quantity = _size(review, reference)
+    stop = _stop(review, reference)
+    target = _target(review, reference)
+    return Verdict(
+        rules=tuple(review.verdicts),
+        reference_price=reference,
+        limit_price=limit_price,
+        quantity=quantity,
+        stop_price=stop,
+        target_price=target,
+    )
+
+
+def _reference(review: _Review) -> tuple[Decimal, Decimal | None]:
+    """Return the price that sizes and distances refer to, and the limit price on the symbol's tick."""
+    proposal, tick = review.proposal, review.rules.tick_size
+    if proposal.limit_price is None:
+        return review.quote.taking_price(proposal.direction), None
+    # A limit is rounded in the user's favour: never pay more, never sell for less than was asked.
+    rounder = floor_to if proposal.direction is Direction.LONG else ceil_to
+    limit = rounder(proposal.limit_price, tick)
+    if limit != proposal.limit_price:
+        review.adjust("limit_on_tick", f"tick={plain(tick)}", proposal.limit_price, limit)
+    return limit, limit
+
+
+def _check_symbol(review: _Review) -> None:
+    state = "TRADING" if review.rules.trading else "not TRADING"
+    review.check("symbol_trading", f"status={state}", Reason.SYMBOL_NOT_TRADING, passed=review.rules.trading)
+
+
+def _check_confidence(review: _Review) -> None:
+    confidence = review.proposal.confidence
+    # A person's order has no confidence; the limit is about models.
+    if confidence is None:
+        return
+    least = review.policy[keys.MIN_CONFIDENCE]
+    numbers = f"expected>={plain(least)} actual={plain(confidence)}"
+    review.check("confidence", numbers, Reason.CONFIDENCE_BELOW_LIMIT, passed=confidence >= least)
+
+
+def _check_leverage(review: _Review) -> None:
+    most, actual = review.policy[keys.MAX_LEVERAGE], review.proposal.leverage
+    review.check(
+        "leverage", f"expected<={plain(most)} actual={actual}", Reason.LEVERAGE_EXCEEDS_LIMIT, passed=actual <= most
+    )
+
+
+def _check_slippage(review: _Review) -> None:
+    """Compare the best price to take with the planned one; a better price is never refused."""
+    proposal = review.proposal
+    # A limit order cannot fill worse than its limit; without a planned price there is nothing to compare.
+    if proposal.order_type is OrderType.LIMIT or proposal.expected_price is None:
+        return
+    taking = review.quote.taking_price(proposal.direction)
+    actual = (taking - proposal.expected_price) * proposal.direction.sign / taking
+    limit = review.policy[keys.MAX_SLIPPAGE] / (2 if proposal.leverage > HIGH_LEVERAGE else 1)
+    numbers = (
+        f"expected<={basis_points(limit)}bps actual={basis_points(actual)}bps "
+        f"planned={plain(proposal.expected_price)} book={plain(taking)}"
+    )
+    review.check("slippage", numbers, Reason.SLIPPAGE_EXCEEDS_LIMIT, passed=actual <= limit)
+
+
+def _size(review: _Review, reference: Decimal) -> Decimal:
+    """Floor the quantity to its step and hold it against the filters; a too small order is never enlarged."""
+    proposal, lot = review.proposal, lot_rule(review.rules, review.proposal.order_type)
+    if proposal.notional_usd is not None:
+        quantity = quantity_for(proposal.notional_usd, reference, lot)
+        review.note("size", f"notional={plain(proposal.notional_usd)} price={plain(reference)} quantity={plain(quantity)}")
+    else:
+        asked = proposal.base_quantity or ZERO
+        quantity = floor_to(asked, lot.step)
+        if quantity != asked:
+            review.adjust("quantity_on_step", f"step={plain(lot.step)}", asked, quantity)
+    _check_quantity(review, quantity, lot)
+    _check_notional(review, quantity, reference)
+    return quantity
+
+
+def _check_quantity(review: _Review, quantity: Decimal, lot: LotRule) -> None:
+    small = f"expected>={plain(lot.minimum)} actual={plain(quantity)}"
+    large = f"expected<={plain(lot.maximum)} actual={plain(quantity)}"
+    review.check("min_quantity", small, Reason.QUANTITY_BELOW_MINIMUM, passed=quantity >= lot.minimum and quantity > 0)
+    review.check("max_quantity", large, Reason.QUANTITY_ABOVE_MAXIMUM, passed=quantity <= lot.maximum)
+
+
+def _check_notional(review: _Review, quantity: Decimal, reference: Decimal) -> None:
+    # The exchange measures a market order's notional at the mark price.
+    market = review.proposal.order_type is OrderType.MARKET
+    at_exchange = quantity * (review.quote.mark if market else reference)
+    least, most = review.rules.min_notional, review.policy[keys.MAX_ORDER_NOTIONAL]
+    small = f"expected>={plain(least)} actual={plain(at_exchange)}"
+    large = f"expected<={plain(most)} actual={plain(quantity * reference)}"
+    review.check("min_notional", small, Reason.NOTIONAL_BELOW_MINIMUM, passed=at_exchange >= least)
+    review.check("max_notional", large, Reason.NOTIONAL_EXCEEDS_LIMIT, passed=quantity * reference <= most)
+
+
+def _stop(review: _Review, reference: Decimal) -> Decimal:
+    """Return the stop on its tick: small crossings are moved and recorded, absurd ones refused."""
+    proposal, policy = review.proposal, review.policy
+    direction, least = proposal.direction, policy[keys.MIN_STOP_DISTANCE]
+    asked = proposal.stop_price
+    if asked is None:
+        asked = brackets.stop_at(direction, reference, policy[keys.DEFAULT_STOP])
+        review.adjust("stop_default", f"distance={plain(policy[keys.DEFAULT_STOP])}", None, asked)
+    distance = brackets.stop_distance(direction, reference, asked)
+    tolerance = policy[keys.CROSSING_TOLERANCE]
+    review.check(
+        "stop_side",
+        f"stop={plain(asked)} reference={plain(reference)} crossing<={plain(tolerance)}",
+        Reason.STOP_ON_WRONG_SIDE,
+        passed=distance >= -tolerance,
+    )
+    _check_stop_distance(review, distance)
+    if -tolerance <= distance < least:
+        moved = brackets.stop_at(direction, reference, least)
+        review.adjust("stop_distance", f"expected>={plain(least)} actual={distance:.6f}", asked, moved)
+        asked = moved
+    return brackets.round_stop(direction, asked, review.rules.tick_size)
+
+
+def _check_stop_distance(review: _Review, distance: Decimal) -> None:
+    policy, leverage = review.policy, review.proposal.leverage
+    most = policy[keys.MAX_STOP_DISTANCE]
+    # With only its own margin behind it, a position is liquidated about here; beyond it the stop protects nothing.
+    liquidation = ONE / leverage - policy[keys.MAINTENANCE_MARGIN]
+    far = f"expected<={plain(most)} actual={distance:.6f}"
+    beyond = f"expected<{liquidation:.6f} actual={distance:.6f} leverage={leverage}"
+    review.check("stop_max_distance", far, Reason.STOP_TOO_FAR, passed=distance <= most)
+    review.check("stop_before_liquidation", beyond, Reason.STOP_BEYOND_LIQUIDATION, passed=distance < liquidation)
+
+
+def _target(review: _Review, reference: Decimal) -> Decimal:
+    """Return the target on its tick, by the same rules as the stop; a very far target is only noted."""
+    proposal, policy = review.proposal, review.policy
+    direction, least = proposal.direction, policy[keys.MIN_TARGET_DISTANCE]
+    asked = proposal.target_price
+    if asked is None:
+        asked = brackets.target_at(direction, reference, policy[keys.DEFAULT_TARGET])
+        review.adjust("target_default", f"distance={plain(policy[keys.DEFAULT_TARGET])}", None, asked)
+    distance = brackets.target_distance(direction, reference, asked)
+    tolerance = policy[keys.CROSSING_TOLERANCE]
+    review.check(
+        "target_side",
+        f"target={plain(asked)} reference={plain(reference)} crossing<={plain(tolerance)}",
+        Reason.TARGET_ON_WRONG_SIDE,
+        passed=distance >= -tolerance,
+    )
+    if distance > policy[keys.MAX_TARGET_DISTANCE]:
+        review.note("target_far", f"usual<={plain(policy[keys.MAX_TARGET_DISTANCE])} actual={distance:.6f}")
+    if -tolerance <= distance < least:
+        moved = brackets.target_at(direction, reference, least)
+        review.adjust("target_distance", f"expected>={plain(least)} actual={distance:.6f}", asked, moved)
+        asked = moved
+    return brackets.round_target(direction, asked, review.rules.tick_size)

@@ -1,0 +1,185 @@
+"""Every life cycle as one table of (state, trigger) -> state; a pair that is not in its table never happens."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypeVar
+
+
+class RequestState(StrEnum):
+    """Where a decision stands on its way to a recorded trade."""
+
+    RECEIVED = "RECEIVED"
+    CLEARED = "CLEARED"
+    APPROVED = "APPROVED"
+    SUBMITTING = "SUBMITTING"
+    UNKNOWN = "UNKNOWN"
+    ACCEPTED = "ACCEPTED"
+    FILLED = "FILLED"
+    PROTECTED = "PROTECTED"
+    FLATTENED = "FLATTENED"
+    RECORDED = "RECORDED"
+    REFUSED = "REFUSED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+    ABANDONED = "ABANDONED"
+
+
+class RequestTrigger(StrEnum):
+    """What moves a request on."""
+
+    ESS_CLEARED = "ess_cleared"
+    ESS_BLOCKED = "ess_blocked"
+    GUARD_APPROVED = "guard_approved"
+    GUARD_REFUSED = "guard_refused"
+    SUBMISSION_STARTED = "submission_started"
+    EXCHANGE_ACCEPTED = "exchange_accepted"
+    EXCHANGE_REFUSED = "exchange_refused"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    ABSENCE_PROVEN = "absence_proven"
+    ENTRY_FILLED = "entry_filled"
+    ENTRY_ENDED_EMPTY = "entry_ended_empty"
+    COVER_CONFIRMED = "cover_confirmed"
+    POSITION_FLATTENED = "position_flattened"
+    FILLS_BOOKED = "fills_booked"
+    AGE_EXCEEDED = "age_exceeded"
+
+
+class OrderState(StrEnum):
+    """Where one order stands, by evidence of the exchange."""
+
+    SUBMITTING = "SUBMITTING"
+    UNKNOWN = "UNKNOWN"
+    ACCEPTED = "ACCEPTED"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    TRIGGERED = "TRIGGERED"
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
+    REJECTED = "REJECTED"
+    ABANDONED = "ABANDONED"
+
+
+class OrderTrigger(StrEnum):
+    """Evidence about one order."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    ABSENCE_PROVEN = "absence_proven"
+    CONDITION_MET = "condition_met"
+    PART_FILLED = "part_filled"
+    ALL_FILLED = "all_filled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class TradeState(StrEnum):
+    """Where a trade stands, by its booked fills."""
+
+    OPEN = "OPEN"
+    REDUCED = "REDUCED"
+    CLOSED = "CLOSED"
+
+
+class TradeTrigger(StrEnum):
+    """What booked fills mean for a trade."""
+
+    PART_EXITED = "part_exited"
+    ALL_EXITED = "all_exited"
+
+
+R, RT = RequestState, RequestTrigger
+O, OT = OrderState, OrderTrigger
+T, TT = TradeState, TradeTrigger
+
+REQUEST_STATES: Mapping[tuple[RequestState, RequestTrigger], RequestState] = MappingProxyType(
+    {
+        (R.RECEIVED, RT.ESS_CLEARED): R.CLEARED,
+        (R.RECEIVED, RT.ESS_BLOCKED): R.REFUSED,
+        (R.RECEIVED, RT.AGE_EXCEEDED): R.EXPIRED,
+        (R.CLEARED, RT.GUARD_APPROVED): R.APPROVED,
+        (R.CLEARED, RT.GUARD_REFUSED): R.REFUSED,
+        (R.CLEARED, RT.AGE_EXCEEDED): R.EXPIRED,
+        (R.APPROVED, RT.SUBMISSION_STARTED): R.SUBMITTING,
+        # Between the guard and the wire a trip may arrive, or the exchange may refuse the leverage.
+        (R.APPROVED, RT.ESS_BLOCKED): R.REFUSED,
+        (R.APPROVED, RT.GUARD_REFUSED): R.REFUSED,
+        (R.APPROVED, RT.AGE_EXCEEDED): R.EXPIRED,
+        (R.SUBMITTING, RT.EXCHANGE_ACCEPTED): R.ACCEPTED,
+        (R.SUBMITTING, RT.EXCHANGE_REFUSED): R.REJECTED,
+        (R.SUBMITTING, RT.OUTCOME_UNKNOWN): R.UNKNOWN,
+        # UNKNOWN ends by evidence only; no clock alone leads out of it.
+        (R.UNKNOWN, RT.EXCHANGE_ACCEPTED): R.ACCEPTED,
+        (R.UNKNOWN, RT.ABSENCE_PROVEN): R.ABANDONED,
+        (R.ACCEPTED, RT.ENTRY_FILLED): R.FILLED,
+        (R.ACCEPTED, RT.ENTRY_ENDED_EMPTY): R.CANCELLED,
+        (R.FILLED, RT.COVER_CONFIRMED): R.PROTECTED,
+        (R.FILLED, RT.POSITION_FLATTENED): R.FLATTENED,
+        (R.PROTECTED, RT.FILLS_BOOKED): R.RECORDED,
+        (R.FLATTENED, RT.FILLS_BOOKED): R.RECORDED,
+    }
+)
+
+ORDER_STATES: Mapping[tuple[OrderState, OrderTrigger], OrderState] = MappingProxyType(
+    {
+        (O.SUBMITTING, OT.ACCEPTED): O.ACCEPTED,
+        (O.SUBMITTING, OT.REFUSED): O.REJECTED,
+        (O.SUBMITTING, OT.OUTCOME_UNKNOWN): O.UNKNOWN,
+        (O.UNKNOWN, OT.ACCEPTED): O.ACCEPTED,
+        (O.UNKNOWN, OT.ABSENCE_PROVEN): O.ABANDONED,
+        (O.ACCEPTED, OT.PART_FILLED): O.PARTIALLY_FILLED,
+        (O.ACCEPTED, OT.ALL_FILLED): O.FILLED,
+        (O.ACCEPTED, OT.CANCELLED): O.CANCELED,
+        (O.ACCEPTED, OT.EXPIRED): O.EXPIRED,
+        (O.ACCEPTED, OT.CONDITION_MET): O.TRIGGERED,
+        # The exchange may still refuse a conditional order when it triggers (reduce-only without a position).
+        (O.ACCEPTED, OT.REFUSED): O.REJECTED,
+        (O.PARTIALLY_FILLED, OT.PART_FILLED): O.PARTIALLY_FILLED,
+        (O.PARTIALLY_FILLED, OT.ALL_FILLED): O.FILLED,
+        (O.PARTIALLY_FILLED, OT.CANCELLED): O.CANCELED,
+        (O.PARTIALLY_FILLED, OT.EXPIRED): O.EXPIRED,
+        (O.TRIGGERED, OT.PART_FILLED): O.TRIGGERED,
+        (O.TRIGGERED, OT.ALL_FILLED): O.FILLED,
+        (O.TRIGGERED, OT.CANCELLED): O.CANCELED,
+        (O.TRIGGERED, OT.EXPIRED): O.EXPIRED,
+        (O.TRIGGERED, OT.REFUSED): O.REJECTED,
+    }
+)
+
+TRADE_STATES: Mapping[tuple[TradeState, TradeTrigger], TradeState] = MappingProxyType(
+    {
+        (T.OPEN, TT.PART_EXITED): T.REDUCED,
+        (T.OPEN, TT.ALL_EXITED): T.CLOSED,
+        (T.REDUCED, TT.PART_EXITED): T.REDUCED,
+        (T.REDUCED, TT.ALL_EXITED): T.CLOSED,
+    }
+)
+
+REQUEST_FINAL = frozenset({R.RECORDED, R.REFUSED, R.REJECTED, R.EXPIRED, R.CANCELLED, R.ABANDONED})
+REQUEST_BEFORE_WIRE = frozenset({R.RECEIVED, R.CLEARED, R.APPROVED})
+ORDER_FINAL = frozenset({O.FILLED, O.CANCELED, O.EXPIRED, O.REJECTED, O.ABANDONED})
+ORDER_UNSETTLED = frozenset({O.SUBMITTING, O.UNKNOWN})
+ORDER_LIVE = frozenset({O.ACCEPTED, O.PARTIALLY_FILLED, O.TRIGGERED})
+TRADE_OPEN = frozenset({T.OPEN, T.REDUCED})
+
+S = TypeVar("S", bound=StrEnum)
+G = TypeVar("G", bound=StrEnum)
+
+
+class ImpossibleTransitionError(Exception):
+    """A trigger arrived in a state whose table has no row for it: a bug of ours, or new behaviour of the exchange."""
+
+
+def next_state(table: Mapping[tuple[S, G], S], state: S, trigger: G) -> S:
+    """Return the state that follows.
+
+    Raises:
+        ImpossibleTransitionError: the table has no such pair.
+
+    """
+    following = table.get((state, trigger))
+    if following is None:
+        raise ImpossibleTransitionError(f"IMPOSSIBLE_TRANSITION: state={state} trigger={trigger}")
+    return following

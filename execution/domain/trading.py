@@ -1,0 +1,106 @@
+"""The field's nouns: directions, sides, order kinds, books and the rules of one symbol."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """Which way a position earns."""
+
+    LONG = "LONG"
+    SHORT = "SHORT"
+
+    @property
+    def sign(self) -> int:
+        return 1 if self is Direction.LONG else -1
+
+    @property
+    def entry_side(self) -> "Side":
+        return Side.BUY if self is Direction.LONG else Side.SELL
+
+    @property
+    def exit_side(self) -> "Side":
+        return Side.SELL if self is Direction.LONG else Side.BUY
+
+
+class Side(StrEnum):
+    """What an order does at the exchange."""
+
+    BUY = "BUY"
+    SELL = "SELL"
+
+
+class PositionSide(StrEnum):
+    """The exchange's position row: BOTH in one-way mode, LONG or SHORT in hedge mode."""
+
+    BOTH = "BOTH"
+    LONG = "LONG"
+    SHORT = "SHORT"
+
+
+class OrderType(StrEnum):
+    """The order types that we send."""
+
+    MARKET = "MARKET"
+    LIMIT = "LIMIT"
+    STOP_MARKET = "STOP_MARKET"
+    TAKE_PROFIT_MARKET = "TAKE_PROFIT_MARKET"
+
+
+class OrderPurpose(StrEnum):
+    """What an order is for in its trade."""
+
+    ENTRY = "ENTRY"
+    STOP = "STOP"
+    TARGET = "TARGET"
+    CLOSE = "CLOSE"
+
+
+class OrderBook(StrEnum):
+    """Which service of the exchange keeps an order: conditional ones live in the Algo Service, with ids of their own."""
+
+    ORDINARY = "ORDINARY"
+    ALGO = "ALGO"
+
+
+class Source(StrEnum):
+    """Where a decision came from."""
+
+    AI = "ai.decision.made"
+    SIGNAL = "signal.execute"
+    REST = "rest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymbolRules:
+    """The exchange's filters of one symbol (`exchangeInfo`); prices in quote asset, quantities in base asset."""
+
+    symbol: str
+    trading: bool
+    tick_size: Decimal
+    min_price: Decimal
+    max_price: Decimal
+    limit_step: Decimal
+    limit_min_quantity: Decimal
+    limit_max_quantity: Decimal
+    market_step: Decimal
+    market_min_quantity: Decimal
+    market_max_quantity: Decimal
+    min_notional: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """Best prices and mark price of a symbol, at one moment."""
+
+    symbol: str
+    bid: Decimal
+    bid_quantity: Decimal
+    ask: Decimal
+    ask_quantity: Decimal
+    mark: Decimal
+
+    def taking_price(self, direction: Direction) -> Decimal:
+        """Return the best price that a market entry in this direction can get."""
+        return self.ask if direction is Direction.LONG else self.bid

@@ -1,0 +1,34 @@
+"""What the service remembers: one file a noun. PostgreSQL is the truth for everything that we intended and booked."""
+
+from execution.models.claim import EntryClaim
+from execution.models.dead_letter import DeadLetter
+from execution.models.ess import EssStatus
+from execution.models.fill import Fill
+from execution.models.heartbeat import Heartbeat
+from execution.models.inbox import InboxEvent
+from execution.models.order import Order
+from execution.models.outbox import OutboxEvent, OutboxSequence
+from execution.models.policy import PolicyValue
+from execution.models.position import Position
+from execution.models.promotion import ModelPromotion
+from execution.models.request import ExecutionRequest
+from execution.models.trade import Trade
+from execution.models.transition import Transition
+
+__all__ = [
+    "DeadLetter",
+    "EntryClaim",
+    "EssStatus",
+    "ExecutionRequest",
+    "Fill",
+    "Heartbeat",
+    "InboxEvent",
+    "ModelPromotion",
+    "Order",
+    "OutboxEvent",
+    "OutboxSequence",
+    "PolicyValue",
+    "Position",
+    "Trade",
+    "Transition",
+]

@@ -1,0 +1,26 @@
+"""The right to hold a position: at most one request has it per symbol and position side."""
+
+from django.db import models
+
+from execution.models.fields import code
+from execution.models.request import ExecutionRequest
+
+
+class EntryClaim(models.Model):
+    """Taken when the guard approves, given back when the request ends without a position or its trade is closed.
+
+    The unique constraint, not a look before the leap, is what serialises the entries of one symbol and side.
+    """
+
+    symbol = code(40)
+    position_side = code(5)
+    request = models.OneToOneField(ExecutionRequest, on_delete=models.PROTECT, related_name="claim")
+    claimed_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["symbol", "position_side"], name="claim_one_per_symbol_and_side"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.position_side}"

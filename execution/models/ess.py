@@ -1,0 +1,26 @@
+"""The last known state of the emergency stop: one row."""
+
+from django.db import models
+from django.db.models import Q
+
+from execution.models.fields import code
+
+
+class EssStatus(models.Model):
+    """What we know of the emergency stop, by event or by answer. A trip that came by event holds until `held_until`."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    state = code()
+    permitted = models.BooleanField()
+    reason = models.TextField(blank=True)
+    source = code()
+    observed_at = models.DateTimeField()
+    held_until = models.DateTimeField(null=True, blank=True)
+    # Successive checks that got no answer in time.
+    unanswered = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="ess_one_row", condition=Q(id=1))]
+
+    def __str__(self) -> str:
+        return f"{self.state} permitted={self.permitted}"

@@ -1,0 +1,36 @@
+"""Fills as the exchange booked them; each can be stored once only."""
+
+from django.db import models
+from django.db.models import Q
+
+from execution.models.fields import code, money
+from execution.models.order import Order
+from execution.models.trade import Trade
+
+
+class Fill(models.Model):
+    """One fill of a trade. `order` is empty when the exchange or a person closed the position by an order not ours."""
+
+    symbol = code(40)
+    exchange_trade_id = models.BigIntegerField()
+    exchange_order_id = models.CharField(max_length=32)
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, null=True, blank=True, related_name="fills")
+    trade = models.ForeignKey(Trade, on_delete=models.PROTECT, related_name="fills")
+    entry = models.BooleanField()
+    buyer = models.BooleanField()
+    price = money()
+    quantity = money()
+    realized_pnl = money()
+    commission = money()
+    commission_asset = code(16)
+    maker = models.BooleanField()
+    filled_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["symbol", "exchange_trade_id"], name="fill_booked_once"),
+            models.CheckConstraint(name="fill_positive", condition=Q(quantity__gt=0, price__gt=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.exchange_trade_id}"

@@ -1,0 +1,17 @@
+"""When each periodic part of the service last did its work: what health tells the truth from."""
+
+from django.db import models
+
+from execution.models.fields import code
+
+
+class Heartbeat(models.Model):
+    """One part's last run; `healthy` and `details` are its own words about it."""
+
+    part = code(primary_key=True)
+    at = models.DateTimeField()
+    healthy = models.BooleanField()
+    details = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"{self.part} {self.at:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,41 @@
+"""Events as they came in; the identity of an event can be stored once only, whatever is delivered again."""
+
+from enum import StrEnum
+
+from django.db import models
+
+from execution.models.fields import code, one_of
+
+
+class InboxOutcome(StrEnum):
+    """What became of an event."""
+
+    REQUESTED = "REQUESTED"
+    IGNORED = "IGNORED"
+    APPLIED = "APPLIED"
+
+
+class InboxEvent(models.Model):
+    """One distinct event. `duplicates` counts the deliveries that were recognised and not executed."""
+
+    event_type = code(64)
+    identity = models.CharField(max_length=200)
+    payload = models.JSONField()
+    trace_id = models.CharField(max_length=200, blank=True)
+    entry_id = models.CharField(max_length=64, blank=True)
+    outcome = code()
+    duplicates = models.PositiveIntegerField(default=0)
+    received_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["event_type", "identity"], name="inbox_identity_once"),
+            one_of("inbox_outcome_known", "outcome", InboxOutcome),
+        ]
+        indexes = [
+            # Read by the admin's list and by retention.
+            models.Index(fields=["received_at"], name="inbox_received"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event_type} {self.identity}"

@@ -1,0 +1,70 @@
+"""Orders as we intended and sent them; the row is committed before the call and settled after it."""
+
+from django.db import models
+from django.db.models import Q
+
+from execution.domain.states import ORDER_FINAL, OrderState
+from execution.domain.trading import OrderBook, OrderPurpose, OrderType, PositionSide, Side
+from execution.models.fields import code, money, one_of, optional_money
+from execution.models.request import ExecutionRequest
+
+
+class Order(models.Model):
+    """One order at the exchange: entry, stop, target or close of a request's trade."""
+
+    request = models.ForeignKey(ExecutionRequest, on_delete=models.PROTECT, related_name="orders")
+    purpose = code(8)
+    sequence = models.PositiveSmallIntegerField()
+    client_order_id = models.CharField(max_length=36, unique=True)
+    book = code(8)
+    # The exchange's ids; a conditional order gets its order id when it triggers.
+    exchange_order_id = models.CharField(max_length=32, blank=True)
+    algo_id = models.CharField(max_length=32, blank=True)
+
+    symbol = code(40)
+    side = code(4)
+    position_side = code(5)
+    order_type = code()
+    quantity = money()
+    price = optional_money()
+    trigger_price = optional_money()
+    reduce_only = models.BooleanField(default=False)
+
+    state = code(default=OrderState.SUBMITTING)
+    executed_quantity = money(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    # When the last attempt was signed: with the receive window it bounds how long the exchange may still accept it.
+    sent_at = models.DateTimeField()
+    recv_window_ms = models.PositiveIntegerField()
+    error_code = models.IntegerField(null=True, blank=True)
+    last_evidence = models.TextField(blank=True)
+    last_evidence_at = models.DateTimeField(null=True, blank=True)
+    # Successive look-ups that found nothing; counted anew whenever other evidence arrives.
+    missing_readings = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["request", "purpose", "sequence"], name="order_once_per_step"),
+            # One decision, at most one entry order: not even a second attempt under another id.
+            models.UniqueConstraint(
+                fields=["request"], condition=Q(purpose=OrderPurpose.ENTRY), name="order_one_entry_per_request"
+            ),
+            one_of("order_state_known", "state", OrderState),
+            one_of("order_purpose_known", "purpose", OrderPurpose),
+            one_of("order_book_known", "book", OrderBook),
+            one_of("order_side_known", "side", Side),
+            one_of("order_position_side_known", "position_side", PositionSide),
+            one_of("order_type_known", "order_type", OrderType),
+            models.CheckConstraint(name="order_quantity_positive", condition=Q(quantity__gt=0)),
+            models.CheckConstraint(name="order_executed_not_negative", condition=Q(executed_quantity__gte=0)),
+        ]
+        indexes = [
+            # Read by the monitor: everything that is not over.
+            models.Index(fields=["id"], name="order_unfinished", condition=~Q(state__in=sorted(ORDER_FINAL))),
+            # Read when a fill's order is looked for.
+            models.Index(fields=["exchange_order_id"], name="order_exchange_id"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.client_order_id} {self.state}"

@@ -1,0 +1,18 @@
+"""Policy values in force that differ from the defaults in `domain/policy.py`."""
+
+from django.db import models
+
+from execution.models.fields import money
+
+
+class PolicyValue(models.Model):
+    """One value in force. Every change raises the version of the whole policy; its history is in the transitions."""
+
+    key = models.CharField(max_length=100, primary_key=True)
+    value = money()
+    source = models.CharField(max_length=32)
+    version = models.PositiveIntegerField()
+    changed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value}"

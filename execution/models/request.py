@@ -1,0 +1,84 @@
+"""A decision on its way through the chain; its state is the truth, the Celery message only the fast path."""
+
+from uuid import uuid4
+
+from django.db import models
+from django.db.models import Q
+
+from execution.domain.states import REQUEST_FINAL, RequestState
+from execution.domain.trading import Direction, OrderType, Source
+from execution.models.fields import code, one_of, optional_money
+from execution.models.inbox import InboxEvent
+
+
+class ExecutionRequest(models.Model):
+    """One decision: as asked for (`*_asked`), as approved, and where it stands. Its id is also its trade's id."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    inbox = models.OneToOneField(InboxEvent, on_delete=models.PROTECT, related_name="request")
+    source = code()
+    symbol = code(40)
+    direction = code(5)
+    order_type = code()
+    notional_usd = optional_money()
+    base_quantity_asked = optional_money()
+    limit_price_asked = optional_money()
+    expected_price = optional_money()
+    stop_price_asked = optional_money()
+    target_price_asked = optional_money()
+    trail_percent = optional_money()
+    leverage = models.PositiveSmallIntegerField(default=1)
+    confidence = models.DecimalField(max_digits=10, decimal_places=8, null=True, blank=True)
+    model = models.CharField(max_length=100, blank=True)
+    strategy = models.CharField(max_length=100, blank=True)
+    meta_strategy = models.CharField(max_length=100, blank=True)
+    regime = models.CharField(max_length=100, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    trace_id = models.CharField(max_length=200, blank=True)
+
+    reference_price = optional_money()
+    limit_price = optional_money()
+    quantity = optional_money()
+    stop_price = optional_money()
+    target_price = optional_money()
+    position_side = code(5, blank=True)
+    policy_version = models.PositiveIntegerField(null=True, blank=True)
+
+    state = code(default=RequestState.RECEIVED)
+    reason_code = code(64, blank=True)
+    reason = models.TextField(blank=True)
+    decided_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    # When the request last moved: the monitor resumes those that have stood still for too long.
+    moved_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            one_of("request_state_known", "state", RequestState),
+            one_of("request_source_known", "source", Source),
+            one_of("request_direction_known", "direction", Direction),
+            one_of("request_type_known", "order_type", [OrderType.MARKET, OrderType.LIMIT]),
+            models.CheckConstraint(
+                name="request_has_a_size",
+                condition=Q(notional_usd__gt=0) | Q(base_quantity_asked__gt=0),
+            ),
+            models.CheckConstraint(
+                name="request_limit_has_a_price",
+                condition=Q(order_type=OrderType.MARKET) | Q(limit_price_asked__gt=0),
+            ),
+            models.CheckConstraint(name="request_leverage_range", condition=Q(leverage__gte=1, leverage__lte=125)),
+        ]
+        indexes = [
+            # Read by the monitor (stalled requests) and by health (requests in flight).
+            models.Index(
+                fields=["moved_at"], name="request_unfinished", condition=~Q(state__in=sorted(REQUEST_FINAL))
+            ),
+            # Read by metrics and the admin's list.
+            models.Index(fields=["received_at"], name="request_received"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.direction} {self.state} {self.id}"
+
+

@@ -1,0 +1,77 @@
+"""A position's story from its first entry fill to its last exit fill, with the books of both."""
+
+
+from django.db import models
+from django.db.models import Q
+
+from execution.domain.states import TRADE_OPEN, TradeState
+from execution.domain.trading import Direction
+from execution.models.fields import code, money, one_of, optional_money
+from execution.models.request import ExecutionRequest
+
+
+class Trade(models.Model):
+    """One trade; prices, fees and PnL come from booked fills only. Amounts are in the quote asset."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    request = models.OneToOneField(ExecutionRequest, on_delete=models.PROTECT, related_name="trade")
+    symbol = code(40)
+    direction = code(5)
+    position_side = code(5)
+    state = code(default=TradeState.OPEN)
+    quantity = money()
+    exited_quantity = money(default=0)
+    leverage = models.PositiveSmallIntegerField()
+    entry_price = money()
+    entry_at = models.DateTimeField()
+    exit_price = optional_money()
+    exit_at = models.DateTimeField(null=True, blank=True)
+    close_reason = code(blank=True)
+    # Reference price of the guard, for the slippage of the entry: positive is worse than planned.
+    reference_price = money()
+    slippage_fraction = money()
+    stop_price = money()
+    target_price = money()
+    margin_usd = money()
+    entry_fees = money()
+    exit_fees = money(default=0)
+    funding = money(default=0)
+    gross_pnl = optional_money()
+    net_pnl = optional_money()
+    # Of the margin, as the neighbours' TradeStore defines it.
+    pnl_percent = optional_money()
+    r_multiple = optional_money()
+    # Successive readings of the exchange without this position.
+    flat_readings = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            one_of("trade_state_known", "state", TradeState),
+            one_of("trade_direction_known", "direction", Direction),
+            # In one-way mode the position side is BOTH, so this also keeps long and short apart.
+            models.UniqueConstraint(
+                fields=["symbol", "position_side"],
+                condition=Q(state__in=sorted(TRADE_OPEN)),
+                name="trade_one_open_per_symbol_and_side",
+            ),
+            models.CheckConstraint(name="trade_quantity_positive", condition=Q(quantity__gt=0)),
+            models.CheckConstraint(
+                name="trade_exit_within_entry",
+                condition=Q(exited_quantity__gte=0, exited_quantity__lte=models.F("quantity")),
+            ),
+            models.CheckConstraint(
+                name="trade_closed_has_books",
+                condition=~Q(state=TradeState.CLOSED)
+                | Q(exit_price__isnull=False, exit_at__isnull=False, net_pnl__isnull=False),
+            ),
+        ]
+        indexes = [
+            # Read by GET /trades: newest first, filtered by symbol.
+            models.Index(fields=["-entry_at", "-id"], name="trade_newest"),
+            models.Index(fields=["symbol", "-entry_at"], name="trade_symbol"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.direction} {self.state} {self.id}"

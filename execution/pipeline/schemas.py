@@ -1,0 +1,172 @@
+"""What we accept from outside: tolerant of spellings, strict about meaning; every error names the field and the rule."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from execution.domain.trading import Direction
+
+MAX_PRICE = Decimal("1e12")
+DIRECTIONS = {"buy": Direction.LONG, "long": Direction.LONG, "sell": Direction.SHORT, "short": Direction.SHORT}
+HOLD = "hold"
+# Milliseconds since 1970 are above this number until long after seconds have reached it.
+MILLISECONDS_FROM = 100_000_000_000
+
+
+def _number(value: object) -> object:
+    """Read numbers through their text, so that 0.1 stays 0.1; a boolean is not a number."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not a boolean")
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    return value
+
+
+def _optional_number(value: object) -> object:
+    """Read an empty string or null as absent: the flat wire form knows no null."""
+    return None if value is None or value == "" else _number(value)
+
+
+def _absent_when_zero(value: object) -> object:
+    """Read 0 as absent, as producers send it for 'none'."""
+    number = _optional_number(value)
+    return None if number in (0, "0", "0.0", Decimal(0)) else number
+
+
+def _text(value: object) -> object:
+    return "" if value is None else value
+
+
+def _moment(value: object) -> object:
+    """Read ISO text (without a zone: UTC) or an epoch in seconds or milliseconds."""
+    if isinstance(value, bool):
+        raise ValueError("must be a time, not a boolean")
+    if isinstance(value, str) and value.replace(".", "", 1).isdigit():
+        value = float(value)
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value / 1000 if value >= MILLISECONDS_FROM else value, tz=UTC)
+    if isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return value
+
+
+Positive = Annotated[Decimal, BeforeValidator(_number), Field(gt=0, le=MAX_PRICE, allow_inf_nan=False)]
+OptionalPositive = Annotated[
+    Decimal | None, BeforeValidator(_optional_number), Field(gt=0, le=MAX_PRICE, allow_inf_nan=False)
+]
+PositiveOrAbsent = Annotated[
+    Decimal | None, BeforeValidator(_absent_when_zero), Field(gt=0, le=MAX_PRICE, allow_inf_nan=False)
+]
+Fraction = Annotated[
+    Decimal | None, BeforeValidator(_optional_number), Field(ge=0, le=1, allow_inf_nan=False, decimal_places=None)
+]
+Leverage = Annotated[int | None, BeforeValidator(_absent_when_zero), Field(ge=1, le=125)]
+ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=100)]
+Moment = Annotated[datetime | None, BeforeValidator(lambda value: None if value in (None, "") else _moment(value))]
+Symbol = Annotated[str, Field(min_length=5, max_length=40, pattern=r"^[A-Z0-9_\u4e00-\u9fff]+$")]
+
+
+class Incoming(BaseModel):
+    """Unknown fields are allowed: producers add theirs before we know them."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class AiDecision(Incoming):
+    """`ai.decision.made`: the size is `position_size_usd`, or `quantity` in the producer's meaning of US dollars."""
+
+    symbol: Symbol
+    side: Direction | None = Field(validation_alias=AliasChoices("side", "action"))
+    confidence: Fraction = None
+    entry_price: PositiveOrAbsent = None
+    position_size_usd: PositiveOrAbsent = None
+    quantity: PositiveOrAbsent = None
+    leverage: Leverage = None
+    stop_loss: PositiveOrAbsent = None
+    take_profit: PositiveOrAbsent = None
+    trail_percent: PositiveOrAbsent = None
+    model: ShortText = ""
+    strategy: ShortText = ""
+    meta_strategy: ShortText = ""
+    regime: ShortText = ""
+    timestamp: Moment = None
+
+    @field_validator("side", mode="before")
+    @classmethod
+    def read_side(cls, value: object) -> Direction | None:
+        """Return None for `hold`, which is a decision not to trade."""
+        return None if _word(value) == HOLD else _direction(value, allowed=(*DIRECTIONS, HOLD))
+
+    @model_validator(mode="after")
+    def has_a_size(self) -> "AiDecision":
+        if self.side is not None and self.notional_usd is None:
+            raise ValueError("position_size_usd: must be a positive number of US dollars")
+        return self
+
+    @property
+    def notional_usd(self) -> Decimal | None:
+        return self.position_size_usd or self.quantity
+
+
+class ManualOrder(Incoming):
+    """`signal.execute` and POST /api/execution/order: `quantity` is in the base asset; with `price` a LIMIT order."""
+
+    symbol: Symbol
+    side: Direction
+    quantity: Positive
+    price: OptionalPositive = None
+    leverage: Leverage = None
+    stop_loss: OptionalPositive = None
+    take_profit: OptionalPositive = None
+    trail_percent: OptionalPositive = None
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    request_id: ShortText = ""
+    requested_by: ShortText = ""
+    timestamp: Moment = None
+
+    @field_validator("side", mode="before")
+    @classmethod
+    def read_side(cls, value: object) -> Direction:
+        return _direction(value, allowed=tuple(DIRECTIONS))
+
+    @field_validator("metadata", mode="before")
+    @classmethod
+    def read_metadata(cls, value: object) -> object:
+        return {} if value is None or value == "" else value
+
+
+class EssTripped(Incoming):
+    """`ess.tripped`: only the reason is common to all its producers."""
+
+    reason: str = Field("", max_length=2000)
+    timestamp: Moment = Field(None, validation_alias=AliasChoices("timestamp", "trip_time"))
+
+
+class PolicyUpdated(Incoming):
+    """`policy.updated`: one key, or a change of the whole policy (then `key` is empty)."""
+
+    key: str = Field("", max_length=100)
+    new_value: Any = None
+
+
+class ModelPromoted(Incoming):
+    """`model.promoted`."""
+
+    model: str = Field(min_length=1, max_length=100, validation_alias=AliasChoices("model_name", "model_type"))
+    old_version: ShortText = ""
+    new_version: str = Field(min_length=1, max_length=100)
+    promoted_at: Moment = None
+
+
+def _word(value: object) -> str:
+    return value.strip().lower() if isinstance(value, str) else ""
+
+
+def _direction(value: object, *, allowed: tuple[str, ...]) -> Direction:
+    direction = DIRECTIONS.get(_word(value))
+    if direction is None:
+        raise ValueError(f"must be one of {', '.join(allowed)}")
+    return direction

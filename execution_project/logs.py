@@ -1,0 +1,41 @@
+"""Log lines with ids, as text for people or as JSON for machines; secrets never reach them."""
+
+import logging
+from typing import Any
+
+import structlog
+
+SHARED = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.ExceptionRenderer(),
+]
+# The connector logs signed URLs at DEBUG, urllib3 every request line: both would put signatures into the log.
+NEVER_BELOW_INFO = ("binance", "urllib3", "requests")
+
+
+def logging_settings(*, level: str, form: str) -> dict[str, Any]:
+    """Return the `LOGGING` dictionary; also sets structlog up to hand its lines to the standard handlers."""
+    structlog.configure(
+        processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    renderer: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": SHARED,
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    }
+    quiet = {name: {"level": max(logging.INFO, logging.getLevelName(level))} for name in NEVER_BELOW_INFO}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": formatter},
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "structured"}},
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": quiet,
+    }
