@@ -1,0 +1,15 @@
+"""Unit tests do no I/O: a connection attempt fails at once and says so."""
+
+import socket
+from typing import NoReturn
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_socket: socket.socket, address: object) -> NoReturn:
+        raise AssertionError(f"A unit test tried to connect to {address}; it belongs to tests/integration.")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
