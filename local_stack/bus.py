@@ -1,0 +1,29 @@
+"""Puts an event on the bus as the neighbours do: one Redis stream per event type, the payload as JSON in a wrapper."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+STREAM_LENGTH = 10_000
+
+Field = bytes | bytearray | memoryview | str | int | float
+
+
+def stream_key(event_type: str) -> str:
+    return f"quantum:stream:{event_type}"
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def wrapped(event_type: str, payload: Mapping[str, object], *, source: str, trace_id: str = "") -> dict[Field, Field]:
+    """Return the stream entry; its own `timestamp` is naive UTC on this bus, the payload's carries an offset."""
+    naive_now = datetime.now(UTC).replace(tzinfo=None).isoformat()
+    return {
+        "event_type": event_type,
+        "payload": json.dumps(payload),
+        "trace_id": trace_id,
+        "timestamp": naive_now,
+        "source": source,
+    }

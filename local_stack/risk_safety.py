@@ -1,0 +1,231 @@
+"""A stand-in for the neighbouring risk-safety service: it answers and publishes as that does, and it judges nothing.
+
+The local stack and the tests run it where the real neighbour is missing (`RISK_SAFETY_SERVICE_URL` names that). Its
+state is in memory and changes only by its own API: nothing here watches losses. `POST /stand-in/behaviour` is a door
+for tests and does not exist at the real neighbour.
+
+    python -m local_stack.risk_safety --port 8003 --redis-url redis://127.0.0.1:6379/0
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import redis.asyncio as redis
+import uvloop
+from aiohttp import web
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from local_stack.bus import STREAM_LENGTH, stream_key, utc_now, wrapped
+
+OVERRIDE_STATES = ("NORMAL", "CAUTION", "CRITICAL")
+ARMED, CRITICAL = "ARMED", "CRITICAL"
+DEFAULT_POLICIES: dict[str, Any] = {
+    "execution.max_slippage_pct": 0.005,
+    "execution.max_order_retries": 3,
+    "execution.retry_backoff_base_sec": 0.5,
+    "execution.max_retry_backoff_sec": 10.0,
+    "execution.sl_adjustment_buffer_pct": 0.001,
+    "execution.max_sl_distance_pct": 0.10,
+    "execution.max_tp_distance_pct": 0.50,
+}
+
+log = logging.getLogger("risk-safety")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(kw_only=True)
+class Behaviour:
+    """What a test asked the API to do instead of answering; the empty behaviour is the normal answer."""
+
+    delay_ms: float = 0
+    status: int | None = None
+    body: Any = None
+
+    @property
+    def replaces_answer(self) -> bool:
+        return self.status is not None or self.body is not None
+
+
+@dataclass(kw_only=True)
+class Service:
+    """The emergency stop and the policies, in memory, and the bus that hears of their changes."""
+
+    bus: "redis.Redis"
+    state: str = ARMED
+    trip_time: str | None = None
+    trip_reason: str | None = None
+    trip_count: int = 0
+    reset_count: int = 0
+    policies: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_POLICIES))
+    behaviour: Behaviour = field(default_factory=Behaviour)
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "can_execute": self.state != CRITICAL,
+            "trip_time": self.trip_time,
+            "trip_reason": self.trip_reason,
+            "cooldown_start": None,
+            "metrics": {"daily_drawdown_pct": 0.0, "open_loss_pct": 0.0, "execution_errors": 0, "last_updated": None},
+            "statistics": {"trip_count": self.trip_count, "reset_count": self.reset_count},
+        }
+
+    def enter(self, state: str, reason: str | None) -> str:
+        """Change the state and return the old one."""
+        old, self.state = self.state, state
+        self.trip_time, self.trip_reason = (utc_now(), reason) if state == CRITICAL else (None, None)
+        return old
+
+    async def publish(self, event_type: str, payload: dict[str, Any]) -> None:
+        """Publish, or log: as at the neighbour, a bus that is away does not undo the change."""
+        entry = wrapped(event_type, payload, source="risk-safety")
+        try:
+            await self.bus.xadd(stream_key(event_type), entry, maxlen=STREAM_LENGTH, approximate=True)
+        except redis.RedisError:
+            log.exception("could not publish %s", event_type)
+
+
+SERVICE = web.AppKey("service", Service)
+
+
+@web.middleware
+async def misbehave(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Apply the test's behaviour to the neighbour's API, never to the door itself."""
+    behaviour = request.app[SERVICE].behaviour
+    if not request.path.startswith("/api/"):
+        return await handler(request)
+    if behaviour.delay_ms:
+        await asyncio.sleep(behaviour.delay_ms / 1000)
+    if not behaviour.replaces_answer:
+        return await handler(request)
+    body = behaviour.body if isinstance(behaviour.body, str) else json.dumps(behaviour.body)
+    return web.Response(text=body, status=behaviour.status or 200, content_type="application/json")
+
+
+async def ess_status(request: web.Request) -> web.Response:
+    return web.json_response(request.app[SERVICE].status())
+
+
+async def ess_override(request: web.Request) -> web.Response:
+    service, wanted = request.app[SERVICE], await read_object(request)
+    state, reason = wanted.get("new_state"), str(wanted.get("reason", ""))
+    if state not in OVERRIDE_STATES:
+        return refuse(f"Invalid state: {state}. Must be one of {', '.join(OVERRIDE_STATES)}")
+    old = service.enter(state, reason)
+    if state == CRITICAL:
+        service.trip_count += 1
+        await service.publish("ess.tripped", {"reason": reason, "timestamp": utc_now(), "event_id": str(uuid4())})
+    return web.json_response({"success": True, "old_state": old, "new_state": state, "reason": reason})
+
+
+async def ess_reset(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    old = service.enter(ARMED, None)
+    service.reset_count += 1
+    return web.json_response({"success": True, "old_state": old, "new_state": ARMED})
+
+
+async def policy(request: web.Request) -> web.Response:
+    key = request.match_info["key"]
+    # An unknown key is no error at the neighbour: its value is null.
+    return web.json_response({"key": key, "value": request.app[SERVICE].policies.get(key)})
+
+
+async def policies(request: web.Request) -> web.Response:
+    known = request.app[SERVICE].policies
+    return web.json_response({"policies": known, "count": len(known)})
+
+
+async def policy_update(request: web.Request) -> web.Response:
+    service, wanted = request.app[SERVICE], await read_object(request)
+    if not isinstance(wanted.get("key"), str) or "value" not in wanted:
+        return refuse("key and value are required")
+    key, new = wanted["key"], wanted["value"]
+    old = service.policies.get(key)
+    service.policies[key] = new
+    change = {"key": key, "old_value": old, "new_value": new}
+    await service.publish("policy.updated", {**change, "timestamp": utc_now()})
+    return web.json_response({"success": True, **change})
+
+
+async def health(_request: web.Request) -> web.Response:
+    return web.json_response({"service": "risk-safety", "healthy": True, "stand_in": True})
+
+
+async def behave(request: web.Request) -> web.Response:
+    """Take `{"delay_ms", "status", "body"}`, each optional; `{}` returns to normal answers."""
+    wanted = await read_object(request)
+    unknown = wanted.keys() - {"delay_ms", "status", "body"}
+    if unknown:
+        return refuse(f"Unknown behaviour: {', '.join(sorted(unknown))}")
+    request.app[SERVICE].behaviour = Behaviour(**wanted)
+    return web.json_response({"success": True})
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except json.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(
+            text=json.dumps({"detail": "a JSON object is required"}), content_type="application/json"
+        )
+    return body
+
+
+def refuse(detail: str) -> web.Response:
+    return web.json_response({"detail": detail}, status=400)
+
+
+def application(redis_url: str) -> web.Application:
+    app = web.Application(middlewares=[misbehave])
+    # No silent repeats: a repeated XADD could publish a trip twice.
+    bus = redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=2)
+    app[SERVICE] = Service(bus=bus)
+    app.router.add_get("/api/risk/ess/status", ess_status)
+    app.router.add_post("/api/risk/ess/override", ess_override)
+    app.router.add_post("/api/risk/ess/reset", ess_reset)
+    app.router.add_get("/api/policy", policies)
+    app.router.add_post("/api/policy/update", policy_update)
+    app.router.add_get("/api/policy/{key}", policy)
+    app.router.add_get("/health", health)
+    app.router.add_post("/stand-in/behaviour", behave)
+
+    async def close_bus(_app: web.Application) -> None:
+        await bus.aclose()
+
+    app.on_cleanup.append(close_bus)
+    return app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Stand-in for the risk-safety service.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8003, help="0 takes a free port and prints it")
+    parser.add_argument("--redis-url", default="redis://127.0.0.1:6379/0")
+    options = parser.parse_args()
+    listener = socket.create_server((options.host, options.port))
+    host, port = listener.getsockname()[:2]
+    print(f"Stand-in risk-safety service on http://{host}:{port}", flush=True)  # noqa: T201 - tells the free port
+    web.run_app(
+        application(options.redis_url),
+        sock=listener,
+        print=None,
+        access_log=None,
+        # Clients keep their connections; waiting for them would only delay the stop.
+        shutdown_timeout=0.5,
+        loop=uvloop.new_event_loop(),
+    )
+
+
+if __name__ == "__main__":
+    main()
