@@ -1,0 +1,1 @@
+"""A Binance-compatible USDⓈ-M Futures exchange for paper trading and tests, served on loopback."""

@@ -1,0 +1,97 @@
+"""Command line of the paper exchange: `python -m paper_exchange --help`."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+import uvloop
+
+from paper_exchange.config import AccountConfig, Config
+from paper_exchange.server import PaperServer
+
+
+def parser() -> argparse.ArgumentParser:
+    defaults = Config()
+    found = argparse.ArgumentParser(
+        prog="python -m paper_exchange",
+        description="A Binance-compatible USDⓈ-M Futures exchange with synthetic prices. "
+        "The account with key 'paper' and secret 'paper-secret' always exists.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = found.add_argument
+    add("--host", default=defaults.host, help="address to listen on")
+    add("--port", type=int, default=defaults.port, help="port to listen on; 0 takes a free one")
+    add("--seed", type=int, default=defaults.seed, help="seed of prices, books and chances")
+    add("--balance", type=_amount, default=Decimal(10_000), help="USDT that the account 'paper' starts with")
+    add("--account", action="append", type=_account, default=[], metavar="KEY:SECRET:USDT", help="a further account")
+    add("--min-notional", type=_amount, default=defaults.min_notional, help="smallest order notional in USDT")
+    add("--latency-ms", type=int, default=defaults.latency_ms, help="delay of every answer")
+    add("--step-ms", type=int, default=defaults.step_ms, help="time between two price steps")
+    add("--volatility", type=float, default=defaults.volatility, help="factor on the price movement")
+    add("--static-prices", action="store_true", help="prices move only by the control API")
+    add("--no-limits", action="store_true", help="count requests and orders but never refuse them for it")
+    return found
+
+
+def config_of(options: argparse.Namespace) -> Config:
+    paper = AccountConfig(key="paper", secret="paper-secret", balance=options.balance)  # noqa: S106 - published
+    return Config(
+        host=options.host,
+        port=options.port,
+        seed=options.seed,
+        limits=not options.no_limits,
+        min_notional=options.min_notional,
+        latency_ms=options.latency_ms,
+        static_prices=options.static_prices,
+        step_ms=options.step_ms,
+        volatility=options.volatility,
+        accounts=(paper, *options.account),
+    )
+
+
+async def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with PaperServer(config) as server:
+        print(f"paper exchange ready on {server.url}", flush=True)  # noqa: T201 - the readiness line
+        await stop.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    config = config_of(parser().parse_args(arguments))
+    try:
+        uvloop.run(serve(config))
+    except OSError as error:
+        print(f"cannot listen on {config.host}:{config.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+    if not value.is_finite() or value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount")
+    return value
+
+
+def _account(text: str) -> AccountConfig:
+    key, _, rest = text.partition(":")
+    secret, _, balance = rest.rpartition(":")
+    if not (key and secret and balance):
+        raise argparse.ArgumentTypeError("an account is KEY:SECRET:USDT")
+    return AccountConfig(key=key, secret=secret, balance=_amount(balance))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

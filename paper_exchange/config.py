@@ -1,0 +1,32 @@
+"""What can be chosen when the exchange starts; the command line fills it."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountConfig:
+    key: str
+    secret: str
+    balance: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of one exchange; money in USDT, times in milliseconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+    seed: int = 7
+    limits: bool = True
+    min_notional: Decimal = Decimal(5)
+    latency_ms: int = 0
+    static_prices: bool = False
+    step_ms: int = 250
+    volatility: float = 1.0
+    maker_rate: Decimal = Decimal("0.0002")
+    taker_rate: Decimal = Decimal("0.0005")
+    leverage: int = 20
+    accounts: tuple[AccountConfig, ...] = field(
+        default=(AccountConfig(key="paper", secret="paper-secret", balance=Decimal(10_000)),)  # noqa: S106 - the published paper key
+    )

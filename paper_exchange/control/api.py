@@ -1,0 +1,176 @@
+"""The control API under /paper: moves prices, injects faults, and reads the ledger; for loopback callers only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import parse_qs
+
+import orjson
+from aiohttp import web
+
+from paper_exchange.config import AccountConfig
+from paper_exchange.control import views
+from paper_exchange.core.exchange import Exchange
+from paper_exchange.errors import ExchangeError
+from paper_exchange.http.faults import FaultError, Faults
+from paper_exchange.http.ledger import RequestLedger
+
+PREFIX: Final = "/paper/"
+Body = dict[str, object]
+
+
+class ControlError(ValueError):
+    """A control call that cannot be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One control call: its JSON body and its query."""
+
+    body: Body
+    query: dict[str, str]
+
+    def text(self, name: str) -> str:
+        value = self.body.get(name)
+        if not isinstance(value, str) or not value:
+            raise ControlError(f"{name} must be a text")
+        return value
+
+    def decimal(self, name: str) -> Decimal:
+        try:
+            value = Decimal(str(self.body.get(name)))
+        except InvalidOperation as error:
+            raise ControlError(f"{name} must be a decimal number") from error
+        if not value.is_finite():
+            raise ControlError(f"{name} must be a finite number")
+        return value
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        value = self.body.get(name, default)
+        if not isinstance(value, bool):
+            raise ControlError(f"{name} must be true or false")
+        return value
+
+    def number(self, name: str, default: int) -> int:
+        try:
+            return int(self.query.get(name, default))
+        except ValueError as error:
+            raise ControlError(f"{name} must be an integer") from error
+
+
+class Control:
+    def __init__(self, exchange: Exchange, faults: Faults, ledger: RequestLedger) -> None:
+        self._exchange = exchange
+        self._faults = faults
+        self._ledger = ledger
+        self._routes: dict[tuple[str, str], Callable[[Wish], object]] = {
+            ("POST", "/paper/price"): self.set_price,
+            ("POST", "/paper/prices/freeze"): self.freeze,
+            ("GET", "/paper/ledger"): self.read_ledger,
+            ("DELETE", "/paper/ledger"): self.clear_ledger,
+            ("GET", "/paper/summary"): self.summary,
+            ("POST", "/paper/accounts"): self.add_account,
+            ("POST", "/paper/faults"): self.add_fault,
+            ("GET", "/paper/faults"): self.list_faults,
+            ("DELETE", "/paper/faults"): self.remove_faults,
+            ("POST", "/paper/reset"): self.reset,
+        }
+
+    async def handle(self, http: web.BaseRequest) -> web.Response:
+        if not _is_loopback(http.remote):
+            return _json({"error": "the control API answers loopback callers only"}, 403)
+        path, _, query = http.raw_path.partition("?")
+        handler = self._routes.get((http.method, path))
+        if handler is None:
+            return _json({"error": f"no control call {http.method} {path}"}, 404)
+        try:
+            return _json(handler(_wish(await http.read(), query)))
+        except (ControlError, FaultError) as error:
+            return _json({"error": str(error)}, 400)
+        except ExchangeError as error:
+            return _json({"error": error.msg, "code": error.code}, 400)
+
+    def set_price(self, wish: Wish) -> object:
+        price = wish.decimal("price")
+        market = self._exchange.state.market(wish.text("symbol"))
+        if not market.symbol.min_price <= price <= market.symbol.max_price or price % market.symbol.tick:
+            raise ControlError(f"price must be a multiple of {market.symbol.tick} within the symbol's limits")
+        self._exchange.set_price(
+            market.symbol.name, price, hold=wish.flag("hold", default=market.held), anchor=wish.flag("anchor")
+        )
+        return {"symbol": market.symbol.name, "price": str(market.last), "mark": str(market.mark), "hold": market.held}
+
+    def freeze(self, wish: Wish) -> object:
+        """Stop or restart all prices; restarting also lets go of held symbols."""
+        frozen = wish.flag("frozen", default=True)
+        self._exchange.state.frozen = frozen
+        if not frozen:
+            for market in self._exchange.state.markets.values():
+                market.held = False
+        return {"frozen": frozen}
+
+    def read_ledger(self, wish: Wish) -> object:
+        state = self._exchange.state
+        return {
+            "requests": self._ledger.since(wish.number("since", 0)),
+            "orders": [views.order(order) for order in state.orders],
+            "algo_orders": [views.algo(algo) for algo in state.algos],
+            "fills": [views.fill(fill) for fill in state.fills],
+            "balances": [views.balance(change) for change in state.balances],
+        }
+
+    def clear_ledger(self, _: Wish) -> object:
+        self._ledger.clear()
+        return {"cleared": True}
+
+    def summary(self, wish: Wish) -> object:
+        account = self._exchange.state.accounts.get(wish.query.get("key", "paper"))
+        if account is None:
+            raise ControlError("no account with this key")
+        return views.summary(account, self._exchange.state.markets)
+
+    def add_account(self, wish: Wish) -> object:
+        key = wish.text("key")
+        if key in self._exchange.state.accounts:
+            raise ControlError("an account with this key exists")
+        balance = wish.decimal("balance") if "balance" in wish.body else Decimal(10_000)
+        self._exchange.state.add_account(AccountConfig(key=key, secret=wish.text("secret"), balance=balance))
+        return {"key": key, "balance": str(balance)}
+
+    def add_fault(self, wish: Wish) -> object:
+        return self._faults.add(wish.body).view()
+
+    def list_faults(self, _: Wish) -> object:
+        return {"faults": [fault.view() for fault in self._faults.rules]}
+
+    def remove_faults(self, wish: Wish) -> object:
+        return {"removed": self._faults.remove(wish.query.get("id"))}
+
+    def reset(self, _: Wish) -> object:
+        self._exchange.reset()
+        self._faults.remove()
+        self._ledger.clear()
+        return {"reset": True}
+
+
+def _wish(body: bytes, query: str) -> Wish:
+    try:
+        read = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise ControlError("the body must be JSON") from error
+    if not isinstance(read, dict):
+        raise ControlError("the body must be a JSON object")
+    return Wish(read, {name: values[-1] for name, values in parse_qs(query).items()})
+
+
+def _json(answer: object, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(answer), status=status, content_type="application/json")
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return ip_address(address or "").is_loopback
+    except ValueError:
+        return False

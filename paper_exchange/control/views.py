@@ -1,0 +1,68 @@
+"""Rows of the ledger and the summary of an account: every amount an exact text."""
+
+from decimal import Decimal
+
+from paper_exchange.core.accounts import Account
+from paper_exchange.core.market import Market
+from paper_exchange.core.money import ZERO, cash, plain
+from paper_exchange.core.orders import AlgoOrder, Fill, Order
+from paper_exchange.core.state import BalanceChange
+from paper_exchange.http import render
+from paper_exchange.http.render import Json
+
+
+def order(row: Order) -> Json:
+    return {
+        "key": row.account.key,
+        **render.listed_order(row),
+        "algoId": row.algo.algo_id if row.algo else None,
+        "expiryReason": row.expiry_reason,
+    }
+
+
+def algo(row: AlgoOrder) -> Json:
+    return {"key": row.account.key, **render.queried_algo(row), "rejectReason": row.reject_reason}
+
+
+def fill(row: Fill) -> Json:
+    return {"key": row.order.account.key, "clientOrderId": row.order.client_id, **render.trade(row)}
+
+
+def balance(row: BalanceChange) -> Json:
+    return {
+        "key": row.key,
+        "type": row.type,
+        "amount": cash(row.amount),
+        "balance": cash(row.balance),
+        "time": row.time,
+    }
+
+
+def summary(account: Account, markets: dict[str, Market]) -> Json:
+    """Wallet and the sums it is made of: wallet = deposits + realized - commissions + funding + other."""
+    sums: dict[str, Decimal] = {}
+    for row in account.income:
+        sums[row.type] = sums.get(row.type, ZERO) + row.amount
+    realized, commission = sums.pop("REALIZED_PNL", ZERO), -sums.pop("COMMISSION", ZERO)
+    funding = sums.pop("FUNDING_FEE", ZERO)
+    return {
+        "key": account.key,
+        "deposits": cash(account.deposits),
+        "wallet": cash(account.wallet),
+        "realized_pnl": cash(realized),
+        "commission": cash(commission),
+        "funding": cash(funding),
+        "other": cash(sum(sums.values(), ZERO)),
+        "open_orders": sum(len(book) for book in account.open_orders.values()),
+        "open_algo_orders": len(account.open_algos),
+        "positions": [
+            {
+                "symbol": position.symbol.name,
+                "positionSide": position.side,
+                "positionAmt": plain(position.amount),
+                "entryPrice": plain(position.entry),
+                "markPrice": plain(markets[position.symbol.name].mark),
+            }
+            for position in account.held()
+        ],
+    }

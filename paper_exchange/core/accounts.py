@@ -1,0 +1,168 @@
+"""An API key's account: its wallet, positions, settings, and its orders found without scanning the past."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from paper_exchange.core.money import ZERO
+from paper_exchange.core.orders import AlgoOrder, Fill, Order, PositionSide, Side
+from paper_exchange.core.symbols import Symbol
+
+
+@dataclass(slots=True, eq=False)
+class Position:
+    """Holding of one symbol and side; `amount` is negative for a short, `entry` is not rounded."""
+
+    symbol: Symbol
+    side: PositionSide
+    amount: Decimal = ZERO
+    entry: Decimal = ZERO
+    realized: Decimal = ZERO
+    open_fees: Decimal = ZERO
+    isolated_wallet: Decimal = ZERO
+    updated: int = 0
+
+    def apply(self, signed_quantity: Decimal, price: Decimal) -> Decimal:
+        """Book a fill and return its realised PnL, not rounded; crossing zero restarts the entry price."""
+        amount = self.amount
+        if amount * signed_quantity >= 0:
+            total = amount + signed_quantity
+            self.entry = (self.entry * amount + price * signed_quantity) / total
+            self.amount = total
+            return ZERO
+        closed = min(abs(amount), abs(signed_quantity))
+        pnl = (price - self.entry) * (closed if amount > 0 else -closed)
+        self.amount = amount + signed_quantity
+        if not self.amount:
+            self.entry = ZERO
+        elif self.amount * amount < 0:
+            self.entry = price
+        return pnl
+
+    def unrealized(self, mark: Decimal) -> Decimal:
+        return (mark - self.entry) * self.amount if self.amount else ZERO
+
+    @property
+    def break_even(self) -> Decimal:
+        """Entry price moved by the fees paid for what is still open."""
+        return self.entry + self.open_fees / self.amount if self.amount else ZERO
+
+
+@dataclass(slots=True, eq=False)
+class SymbolSettings:
+    leverage: int
+    isolated: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Exposure:
+    """What the open orders that may enlarge a position would cost, in quote currency."""
+
+    bids: Decimal = ZERO
+    asks: Decimal = ZERO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Income:
+    """One change of the wallet, as GET /income shows it."""
+
+    type: str
+    symbol: str
+    amount: Decimal
+    info: str
+    time: int
+    tran_id: int
+    trade_id: str
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Account:
+    """Everything one API key owns."""
+
+    key: str
+    secret: bytes
+    alias: str
+    deposits: Decimal
+    wallet: Decimal
+    default_leverage: int
+    dual_side: bool = False
+    multi_assets: bool = False
+    fee_burn: bool = False
+    updated: int = 0
+    positions: dict[tuple[str, PositionSide], Position] = field(default_factory=dict)
+    settings: dict[str, SymbolSettings] = field(default_factory=dict)
+    exposures: dict[tuple[str, PositionSide], Exposure] = field(default_factory=lambda: defaultdict(Exposure))
+    orders: dict[str, list[Order]] = field(default_factory=lambda: defaultdict(list))
+    order_by_id: dict[tuple[str, int], Order] = field(default_factory=dict)
+    order_by_client: dict[tuple[str, str], Order] = field(default_factory=dict)
+    open_orders: dict[str, dict[int, Order]] = field(default_factory=lambda: defaultdict(dict))
+    open_clients: set[str] = field(default_factory=set)
+    algos: dict[str, list[AlgoOrder]] = field(default_factory=lambda: defaultdict(list))
+    algo_by_id: dict[int, AlgoOrder] = field(default_factory=dict)
+    algo_by_client: dict[str, AlgoOrder] = field(default_factory=dict)
+    open_algos: dict[int, AlgoOrder] = field(default_factory=dict)
+    fills: dict[str, list[Fill]] = field(default_factory=lambda: defaultdict(list))
+    income: list[Income] = field(default_factory=list)
+
+    def position(self, symbol: Symbol, side: PositionSide) -> Position:
+        """Return the holding, creating an empty one at first use."""
+        key = (symbol.name, side)
+        found = self.positions.get(key)
+        if found is None:
+            found = self.positions[key] = Position(symbol, side)
+        return found
+
+    def amount(self, symbol: Symbol, side: PositionSide) -> Decimal:
+        found = self.positions.get((symbol.name, side))
+        return found.amount if found else ZERO
+
+    def setting(self, symbol: Symbol) -> SymbolSettings:
+        found = self.settings.get(symbol.name)
+        if found is None:
+            found = self.settings[symbol.name] = SymbolSettings(self.default_leverage)
+        return found
+
+    def held(self) -> list[Position]:
+        """Return the positions that are not flat."""
+        return [position for position in self.positions.values() if position.amount]
+
+    def sides(self) -> tuple[PositionSide, ...]:
+        return ("LONG", "SHORT") if self.dual_side else ("BOTH",)
+
+    def add_order(self, order: Order) -> None:
+        symbol = order.symbol.name
+        self.orders[symbol].append(order)
+        self.order_by_id[symbol, order.order_id] = order
+        self.order_by_client[symbol, order.client_id] = order
+
+    def open_order(self, order: Order) -> None:
+        self.open_orders[order.symbol.name][order.order_id] = order
+        self.open_clients.add(order.client_id)
+        self.expose(order, order.remaining)
+
+    def shut_order(self, order: Order) -> None:
+        """Take an order out of the open ones; its unfilled rest no longer needs margin."""
+        if self.open_orders[order.symbol.name].pop(order.order_id, None) is None:
+            return
+        self.open_clients.discard(order.client_id)
+        self.expose(order, -order.remaining)
+
+    def expose(self, order: Order, quantity: Decimal) -> None:
+        if order.reduce_only or closes(order.side, order.position_side):
+            return
+        exposure = self.exposures[order.symbol.name, order.position_side]
+        if order.side == "BUY":
+            exposure.bids += quantity * order.price
+        else:
+            exposure.asks += quantity * order.price
+
+    def has_open_orders(self, symbol: str | None = None) -> bool:
+        """Tell whether ordinary or conditional orders wait, on one symbol or at all."""
+        if symbol is None:
+            return bool(self.open_algos) or any(self.open_orders.values())
+        return bool(self.open_orders[symbol]) or any(a.symbol.name == symbol for a in self.open_algos.values())
+
+
+def closes(side: Side, position_side: PositionSide) -> bool:
+    """Tell whether a hedge-mode order is a closing one by its nature."""
+    return (position_side, side) in {("LONG", "SELL"), ("SHORT", "BUY")}

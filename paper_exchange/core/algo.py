@@ -1,0 +1,229 @@
+"""The Algo Service: conditional orders wait for a price and then become ordinary orders."""
+
+from decimal import Decimal
+from heapq import heappush
+from typing import Final
+
+from paper_exchange.core import rules
+from paper_exchange.core.accounts import Account, closes
+from paper_exchange.core.desk import OrderDesk, new_client_id
+from paper_exchange.core.market import Market
+from paper_exchange.core.matching import reducible
+from paper_exchange.core.money import ZERO
+from paper_exchange.core.orders import ALGO_OPEN, LIMIT_CONDITIONAL, AlgoOrder, AlgoTicket, Order, Ticket
+from paper_exchange.core.state import State
+from paper_exchange.errors import ExchangeError, refuse
+
+MAX_OPEN: Final = 200
+# Reasons in the exchange's words, for an order refused at its trigger.
+_REASONS: Final = {-2019: "margin not enough", -2022: "Reduce Only reject"}
+
+
+def rises_to(ticket: AlgoTicket) -> bool:
+    """Tell whether a condition is met from below: buy stops and sell targets."""
+    return (ticket.side == "BUY") == ticket.type.startswith("STOP")
+
+
+def is_met(ticket: AlgoTicket, price: Decimal) -> bool:
+    return price >= ticket.trigger_price if rises_to(ticket) else price <= ticket.trigger_price
+
+
+class AlgoDesk:
+    def __init__(self, state: State, desk: OrderDesk) -> None:
+        self._state = state
+        self._desk = desk
+
+    def place(self, account: Account, ticket: AlgoTicket) -> AlgoOrder:
+        """Accept a conditional order; it binds no margin before its trigger."""
+        market = self._state.market(ticket.symbol)
+        algo = self._checked(account, market, ticket)
+        account.algos[ticket.symbol].append(algo)
+        account.algo_by_id[algo.algo_id] = algo
+        account.algo_by_client[algo.client_id] = algo
+        account.open_algos[algo.algo_id] = algo
+        self._state.algos.append(algo)
+        self._watch(market, algo)
+        if ticket.good_till:
+            heappush(self._state.expiring, (ticket.good_till, algo.algo_id, algo))
+        self._state.listener.algo_changed(algo)
+        return algo
+
+    def find(self, account: Account, algo_id: int | None, client_id: str | None) -> AlgoOrder | None:
+        if algo_id is not None:
+            return account.algo_by_id.get(algo_id)
+        return account.algo_by_client.get(client_id or "")
+
+    def cancel(self, account: Account, algo_id: int | None, client_id: str | None) -> AlgoOrder:
+        algo = self.find(account, algo_id, client_id)
+        if algo is None or not algo.is_open:
+            raise refuse(-2011)
+        self.close(algo, "CANCELED")
+        return algo
+
+    def cancel_all(self, account: Account, symbol: str) -> int:
+        """Cancel the waiting conditional orders of a symbol and return how many there were."""
+        algos = [algo for algo in account.open_algos.values() if algo.symbol.name == symbol]
+        for algo in algos:
+            self.close(algo, "CANCELED")
+        return len(algos)
+
+    def close(self, algo: AlgoOrder, status: str, reason: str = "") -> None:
+        """End a conditional order that became no ordinary one."""
+        self._unwatch(algo)
+        self._move(algo, status, reason)
+
+    def check_price(self, market: Market) -> None:
+        """Trigger what the market's present prices reach."""
+        for working_type, watch in market.watches.items():
+            for algo in watch.reached(market.working_price(working_type)):
+                if algo.is_open and not self._is_protected(market, algo):
+                    self.trigger(market, algo)
+        for algo in list(market.trailing.values()):
+            if algo.is_open and self._trail(market, algo):
+                self.trigger(market, algo)
+
+    def trigger(self, market: Market, algo: AlgoOrder) -> None:
+        """Turn a conditional order into an ordinary one; the matching engine may still refuse it."""
+        self._unwatch(algo)
+        algo.triggered_at = self._state.clock.now_ms()
+        self._move(algo, "TRIGGERING")
+        ticket = self._triggered_ticket(market, algo)
+        if ticket is None:
+            self._move(algo, "EXPIRED")
+            return
+        try:
+            order = self._desk.place(algo.account, ticket, algo)
+        except ExchangeError as refusal:
+            self._move(algo, "REJECTED", _REASONS.get(refusal.code, refusal.msg))
+            return
+        self._move(algo, "TRIGGERED")
+        if not order.is_open:
+            self._move(algo, "FINISHED")
+
+    def order_ended(self, order: Order) -> None:
+        """Finish the conditional order whose ordinary order was filled or cancelled."""
+        if order.algo is not None and order.algo.status == "TRIGGERED":
+            self._move(order.algo, "FINISHED")
+
+    def _triggered_ticket(self, market: Market, algo: AlgoOrder) -> Ticket | None:
+        """Ordinary order for a trigger; None when there is no position left to close."""
+        wanted = algo.ticket
+        quantity = wanted.quantity
+        if wanted.close_position:
+            quantity = reducible(algo.account, market.symbol, wanted.side, algo.position_side)
+            if not quantity:
+                return None
+        is_limit = wanted.type in LIMIT_CONDITIONAL
+        in_hedge = algo.account.dual_side
+        return Ticket(
+            symbol=wanted.symbol,
+            side=wanted.side,
+            type="LIMIT" if is_limit else "MARKET",
+            quantity=quantity,
+            price=wanted.price,
+            time_in_force=wanted.time_in_force if is_limit else "GTC",
+            position_side=algo.position_side,
+            reduce_only=None if in_hedge else (algo.reduce_only or wanted.close_position),
+            client_id=algo.client_id,
+            price_match=wanted.price_match,
+            stp=wanted.stp,
+            good_till=wanted.good_till,
+        )
+
+    def _checked(self, account: Account, market: Market, ticket: AlgoTicket) -> AlgoOrder:
+        position_side = rules.resolve_position_side(account, ticket.position_side)
+        reduce_only = rules.resolve_reduce_only(account, ticket.reduce_only)
+        if ticket.close_position and position_side != "BOTH" and not closes(ticket.side, position_side):
+            raise refuse(-4136, type=ticket.type, close="true")
+        self._check_filters(market, ticket, reducing=reduce_only or closes(ticket.side, position_side))
+        self._check_id(account, ticket)
+        if len(account.open_algos) >= MAX_OPEN:
+            raise refuse(-4045)
+        now = self._state.clock.now_ms()
+        algo = AlgoOrder(
+            algo_id=next(self._state.algo_ids),
+            account=account,
+            symbol=market.symbol,
+            client_id=ticket.client_id or new_client_id(),
+            ticket=ticket,
+            position_side=position_side,
+            reduce_only=reduce_only or closes(ticket.side, position_side),
+            created=now,
+            updated=now,
+        )
+        self._check_trigger(market, algo)
+        return algo
+
+    def _check_filters(self, market: Market, ticket: AlgoTicket, *, reducing: bool) -> None:
+        symbol = market.symbol
+        is_limit = ticket.type in LIMIT_CONDITIONAL
+        if not ticket.close_position:
+            rules.check_quantity(symbol, ticket.quantity, market=not is_limit)
+        if is_limit and ticket.price_match == "NONE":
+            rules.check_price(symbol, ticket.price)
+        if ticket.type != "TRAILING_STOP_MARKET":
+            rules.check_trigger(symbol, ticket.trigger_price)
+        if ticket.time_in_force == "GTD":
+            self._desk.check_good_till(ticket.good_till)
+        if not (reducing or ticket.close_position):
+            price = ticket.price or ticket.trigger_price or market.mark
+            rules.check_notional(symbol, price * ticket.quantity)
+
+    def _check_id(self, account: Account, ticket: AlgoTicket) -> None:
+        if ticket.client_id is None:
+            return
+        rules.check_client_id(ticket.client_id, "clientAlgoId")
+        known = account.algo_by_client.get(ticket.client_id)
+        if known is not None and known.status in ALGO_OPEN:
+            raise refuse(-4116)
+
+    def _check_trigger(self, market: Market, algo: AlgoOrder) -> None:
+        ticket, price = algo.ticket, market.working_price(algo.ticket.working_type)
+        if ticket.type != "TRAILING_STOP_MARKET":
+            if is_met(ticket, price):
+                raise refuse(-2021)
+            return
+        algo.extreme = price
+        algo.activate_price = price if ticket.activate_price is None else ticket.activate_price
+        if ticket.activate_price is None:
+            algo.activated = True
+            return
+        rules.check_trigger(market.symbol, ticket.activate_price)
+        if ticket.activate_price >= price if ticket.side == "BUY" else ticket.activate_price <= price:
+            raise refuse(-2021)
+
+    def _trail(self, market: Market, algo: AlgoOrder) -> bool:
+        """Follow the best price since placement; true when the price has come back by the callback rate."""
+        price, ticket = market.working_price(algo.ticket.working_type), algo.ticket
+        buys, rate = ticket.side == "BUY", (ticket.callback_rate or ZERO) / 100
+        algo.extreme = min(algo.extreme, price) if buys else max(algo.extreme, price)
+        reached = algo.extreme <= algo.activate_price if buys else algo.extreme >= algo.activate_price
+        if reached and not algo.activated:
+            algo.activated = True
+            algo.updated = self._state.clock.now_ms()
+            self._state.listener.algo_changed(algo)
+        turn = algo.extreme * (1 + rate if buys else 1 - rate)
+        return algo.activated and (price >= turn if buys else price <= turn)
+
+    @staticmethod
+    def _is_protected(market: Market, algo: AlgoOrder) -> bool:
+        gap = abs(market.mark - market.last) / market.last
+        return algo.ticket.price_protect and gap > market.symbol.trigger_protect
+
+    def _watch(self, market: Market, algo: AlgoOrder) -> None:
+        if algo.ticket.type == "TRAILING_STOP_MARKET":
+            market.trailing[algo.algo_id] = algo
+        else:
+            market.watches[algo.ticket.working_type].add(algo, rising=rises_to(algo.ticket))
+
+    def _unwatch(self, algo: AlgoOrder) -> None:
+        market = self._state.markets[algo.symbol.name]
+        market.trailing.pop(algo.algo_id, None)
+        market.watches[algo.ticket.working_type].remove(algo)
+        algo.account.open_algos.pop(algo.algo_id, None)
+
+    def _move(self, algo: AlgoOrder, status: str, reason: str = "") -> None:
+        algo.status = status
+        algo.reject_reason = reason
+        algo.updated = self._state.clock.now_ms()
+        self._state.listener.algo_changed(algo)

@@ -1,0 +1,120 @@
+"""The order book of one symbol: synthetic levels around the price, and the resting orders of the accounts."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final
+
+from paper_exchange.core.money import ZERO, floor_to
+from paper_exchange.core.orders import Order, Side
+from paper_exchange.core.symbols import Symbol
+
+LEVELS: Final = 1000
+# Distance of synthetic levels as a fraction of the price, and what rests on one of them, in USDT.
+LEVEL_GAP: Final = Decimal("0.00002")
+LEVEL_NOTIONAL: Final = 100_000
+
+
+class Queue:
+    """Resting orders of one side, best price first, then by arrival."""
+
+    def __init__(self, side: Side) -> None:
+        self._sign = -1 if side == "BUY" else 1
+        self._keys: list[tuple[Decimal, int]] = []
+        self._orders: dict[tuple[Decimal, int], Order] = {}
+        self._arrivals = 0
+
+    def add(self, order: Order) -> None:
+        self._arrivals += 1
+        key = (self._sign * order.price, self._arrivals)
+        order.queue_key = key
+        insort(self._keys, key)
+        self._orders[key] = order
+
+    def remove(self, order: Order) -> None:
+        key = order.queue_key
+        if key is None or key not in self._orders:
+            return
+        del self._keys[bisect_left(self._keys, key)]
+        del self._orders[key]
+        order.queue_key = None
+
+    def best(self) -> Order | None:
+        return self._orders[self._keys[0]] if self._keys else None
+
+    def __iter__(self) -> Iterator[Order]:
+        """Go through a copy, so that the caller may fill and remove."""
+        return iter([self._orders[key] for key in self._keys])
+
+    def reached(self, price: Decimal) -> list[Order]:
+        """Return the orders that a trade at `price` reaches: bids at or above it, asks at or below it."""
+        end = bisect_left(self._keys, (self._sign * price, self._arrivals + 1))
+        return [self._orders[key] for key in self._keys[:end]]
+
+
+class Book:
+    """Synthetic liquidity that takers eat and that grows back with the next step of the price."""
+
+    def __init__(self, symbol: Symbol, seed: int) -> None:
+        self.symbol = symbol
+        self.bids = Queue("BUY")
+        self.asks = Queue("SELL")
+        self.update_id = 1
+        self._salt = seed * 2_654_435_761 + sum(symbol.name.encode()) * 40_503
+        self._gap = max(symbol.tick, floor_to(symbol.price * LEVEL_GAP, symbol.tick))
+        self._level_steps = max(1, int(LEVEL_NOTIONAL / (symbol.price * symbol.step)))
+        self._eaten: dict[Decimal, Decimal] = {}
+        self.mid = symbol.price
+
+    def queue(self, side: Side) -> Queue:
+        return self.bids if side == "BUY" else self.asks
+
+    def move(self, mid: Decimal) -> None:
+        """Centre the synthetic levels on a new price; eaten liquidity grows back."""
+        self.mid = mid
+        self.refill()
+
+    def refill(self) -> None:
+        self._eaten.clear()
+        self.update_id += 1
+
+    def synthetic(self, side: Side, count: int = LEVELS) -> Iterator[tuple[Decimal, Decimal]]:
+        """Yield (price, quantity) of the levels that stand on that side of the book, best first."""
+        symbol, eaten = self.symbol, self._eaten
+        step = -self._gap if side == "BUY" else self._gap
+        price = self.mid + (-symbol.tick if side == "BUY" else symbol.tick)
+        for index in range(count):
+            if price < symbol.min_price:
+                return
+            left = self._depth(price, index)
+            if eaten:
+                left -= eaten.get(price, ZERO)
+            if left > 0:
+                yield price, left
+            price += step
+
+    def eat(self, price: Decimal, quantity: Decimal) -> None:
+        self._eaten[price] = self._eaten.get(price, ZERO) + quantity
+        self.update_id += 1
+
+    def best(self, side: Side) -> tuple[Decimal, Decimal]:
+        """Best price and quantity of a side, resting orders of accounts included."""
+        price, quantity = next(self.synthetic(side), (self.symbol.min_price, ZERO))
+        resting = self.queue(side).best()
+        if resting is None or (resting.price < price if side == "BUY" else resting.price > price):
+            return price, quantity
+        own = sum((o.remaining for o in self.queue(side) if o.price == resting.price), ZERO)
+        return resting.price, own + (quantity if resting.price == price else ZERO)
+
+    def depth(self, side: Side, limit: int) -> list[tuple[Decimal, Decimal]]:
+        """Return the best `limit` levels of a side, synthetic and resting quantities added up."""
+        levels: dict[Decimal, Decimal] = dict(self.synthetic(side, limit))
+        for order in self.queue(side):
+            levels[order.price] = levels.get(order.price, ZERO) + order.remaining
+        return sorted(levels.items(), reverse=side == "BUY")[:limit]
+
+    def _depth(self, price: Decimal, index: int) -> Decimal:
+        # A hash of the price, so that a level keeps its size while the price moves around it.
+        noise = (int(price / self.symbol.tick) * 2_246_822_519 ^ self._salt) & 0xFFFF
+        steps = self._level_steps * (0x8000 + noise) * (20 + min(index, 100)) // (20 * 0x10000)
+        return self.symbol.step * max(1, steps)

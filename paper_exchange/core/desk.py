@@ -1,0 +1,180 @@
+"""The order desk: grants or refuses ordinary orders, cancels them, and finds them again."""
+
+import secrets
+import string
+from decimal import Decimal
+from heapq import heappush
+from typing import Final
+
+from paper_exchange.core import rules
+from paper_exchange.core.accounts import Account, closes
+from paper_exchange.core.market import Market
+from paper_exchange.core.matching import Matching, reducible
+from paper_exchange.core.money import ZERO
+from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Ticket, opposite
+from paper_exchange.core.state import State
+from paper_exchange.errors import refuse
+
+_ID_LETTERS: Final = string.ascii_letters + string.digits
+GOOD_TILL_MIN_MS: Final = 600_000
+GOOD_TILL_MAX: Final = 253_402_300_799_000
+
+
+def new_client_id() -> str:
+    """Return an id of 22 characters, as the exchange gives to orders that come without one."""
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(22))
+
+
+class OrderDesk:
+    def __init__(self, state: State, matching: Matching) -> None:
+        self._state = state
+        self._matching = matching
+
+    def place(self, account: Account, ticket: Ticket, algo: AlgoOrder | None = None) -> Order:
+        """Grant an order and match it; `algo` is the conditional order that it comes from."""
+        order = self.check(account, ticket, algo)
+        self._matching.check_immediate(order)
+        account.add_order(order)
+        self._state.orders.append(order)
+        if algo is not None:
+            algo.order = order
+        self._state.listener.order_changed(order, "NEW", None)
+        self._matching.execute(order)
+        if order.good_till and order.is_open:
+            heappush(self._state.expiring, (order.good_till, order.order_id, order))
+        return order
+
+    def check(self, account: Account, ticket: Ticket, algo: AlgoOrder | None = None) -> Order:
+        """Return the order that a ticket would become, or refuse it; nothing is recorded."""
+        market = self._state.market(ticket.symbol)
+        position_side = rules.resolve_position_side(account, ticket.position_side)
+        reduce_only = rules.resolve_reduce_only(account, ticket.reduce_only)
+        price = self._price(market, ticket)
+        self._check_filters(market, ticket, price)
+        self._check_id(account, ticket, algo)
+        reducing = reduce_only or closes(ticket.side, position_side)
+        if reducing:
+            self._check_reducing(account, market, ticket, position_side)
+        else:
+            self._check_opening(account, market, ticket, position_side, price)
+        if len(account.open_orders[ticket.symbol]) >= market.symbol.max_open_orders:
+            raise refuse(-2025)
+        return self._order(account, market, ticket, position_side, price, algo)
+
+    def find(self, account: Account, symbol: str, order_id: int | None, client_id: str | None) -> Order | None:
+        """Look an order up; the order id wins over the client's id, of which the newest counts."""
+        if order_id is not None:
+            return account.order_by_id.get((symbol, order_id))
+        return account.order_by_client.get((symbol, client_id or ""))
+
+    def cancel(self, account: Account, symbol: str, order_id: int | None, client_id: str | None) -> Order:
+        order = self.find(account, symbol, order_id, client_id)
+        if order is None or not order.is_open:
+            raise refuse(-2011)
+        self._matching.close(order, "CANCELED")
+        return order
+
+    def cancel_all(self, account: Account, symbol: str) -> int:
+        """Cancel the open orders of a symbol and return how many there were."""
+        orders = list(account.open_orders[symbol].values())
+        for order in orders:
+            self._matching.close(order, "CANCELED")
+        return len(orders)
+
+    def check_good_till(self, good_till: int) -> None:
+        if not self._state.clock.now_ms() + GOOD_TILL_MIN_MS < good_till < GOOD_TILL_MAX:
+            raise refuse(-5040)
+
+    def matched_price(self, market: Market, ticket_side: str, mode: str) -> Decimal:
+        """Price of the level that a priceMatch mode names."""
+        kind, _, depth = mode.partition("_")
+        side = ticket_side if kind == "QUEUE" else ("SELL" if ticket_side == "BUY" else "BUY")
+        levels = market.book.depth("BUY" if side == "BUY" else "SELL", int(depth or 1))
+        if len(levels) < int(depth or 1):
+            raise refuse(-5041)
+        return levels[-1][0]
+
+    def _price(self, market: Market, ticket: Ticket) -> Decimal:
+        if ticket.price_match != "NONE":
+            return self.matched_price(market, ticket.side, ticket.price_match)
+        return ticket.price
+
+    def _check_filters(self, market: Market, ticket: Ticket, price: Decimal) -> None:
+        is_market = ticket.type == "MARKET"
+        rules.check_quantity(market.symbol, ticket.quantity, market=is_market)
+        if is_market:
+            return
+        rules.check_price(market.symbol, price)
+        rules.check_percent_price(market, ticket.side, price)
+        if ticket.time_in_force == "GTD":
+            self.check_good_till(ticket.good_till)
+
+    def _check_id(self, account: Account, ticket: Ticket, algo: AlgoOrder | None) -> None:
+        if ticket.client_id is None or algo is not None:
+            return
+        rules.check_client_id(ticket.client_id, "newClientOrderId")
+        if ticket.client_id in account.open_clients:
+            raise refuse(-4116)
+
+    def _check_opening(
+        self, account: Account, market: Market, ticket: Ticket, position_side: PositionSide, price: Decimal
+    ) -> None:
+        if ticket.type == "MARKET":
+            rules.check_notional(market.symbol, market.mark * ticket.quantity)
+            price, _ = market.book.best(opposite(ticket.side))
+        else:
+            rules.check_notional(market.symbol, price * ticket.quantity)
+        rules.check_margin(account, self._state.markets, market, ticket.side, position_side, price * ticket.quantity)
+
+    def _check_reducing(self, account: Account, market: Market, ticket: Ticket, position_side: PositionSide) -> None:
+        """Refuse when there is nothing to reduce, or when resting orders already reduce it all."""
+        available = reducible(account, market.symbol, ticket.side, position_side)
+        if ticket.type != "MARKET":
+            available -= self._resting_reducers(account, ticket, position_side)
+        too_much = closes(ticket.side, position_side) and ticket.quantity > available
+        if available <= 0 or too_much:
+            raise refuse(-2022)
+
+    @staticmethod
+    def _resting_reducers(account: Account, ticket: Ticket, position_side: PositionSide) -> Decimal:
+        return sum(
+            (
+                order.remaining
+                for order in account.open_orders[ticket.symbol].values()
+                if order.side == ticket.side
+                and order.position_side == position_side
+                and (order.reduce_only or position_side != "BOTH")
+            ),
+            ZERO,
+        )
+
+    def _order(
+        self,
+        account: Account,
+        market: Market,
+        ticket: Ticket,
+        position_side: PositionSide,
+        price: Decimal,
+        algo: AlgoOrder | None,
+    ) -> Order:
+        now = self._state.clock.now_ms()
+        return Order(
+            order_id=next(self._state.order_ids),
+            account=account,
+            symbol=market.symbol,
+            client_id=ticket.client_id or new_client_id(),
+            side=ticket.side,
+            type=ticket.type,
+            time_in_force=ticket.time_in_force,
+            quantity=ticket.quantity,
+            price=ZERO if ticket.type == "MARKET" else price,
+            position_side=position_side,
+            reduce_only=bool(ticket.reduce_only) or closes(ticket.side, position_side),
+            created=now,
+            updated=now,
+            price_match=ticket.price_match,
+            stp=ticket.stp,
+            good_till=ticket.good_till,
+            close_position=bool(algo and algo.ticket.close_position),
+            algo=algo,
+        )

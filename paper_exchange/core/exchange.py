@@ -1,0 +1,82 @@
+"""The exchange as a whole: one object with the desks, the price steps and the hooks between them."""
+
+from decimal import Decimal
+from heapq import heappop
+
+from paper_exchange.config import Config
+from paper_exchange.core.algo import AlgoDesk
+from paper_exchange.core.clock import Clock
+from paper_exchange.core.desk import OrderDesk
+from paper_exchange.core.listen_keys import ListenKeys
+from paper_exchange.core.market import Market
+from paper_exchange.core.matching import Matching
+from paper_exchange.core.orders import Order
+from paper_exchange.core.state import State, build_state
+
+
+class Exchange:
+    """Synchronous and without I/O: time comes from the clock, steps from the caller."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.config = config
+        self.clock = clock
+        self.listen_keys = ListenKeys()
+        self._build(build_state(config, clock))
+
+    def reset(self) -> None:
+        """Begin again with fresh accounts, books and prices; ids are not given twice."""
+        self._build(build_state(self.config, self.clock, self.state))
+
+    def _build(self, state: State) -> None:
+        self.state = state
+        self.matching = Matching(state)
+        self.orders = OrderDesk(state, self.matching)
+        self.algos = AlgoDesk(state, self.orders)
+        self.matching.on_end = self.algos.order_ended
+        self._stepped_at = self.clock.now_ms()
+
+    def close_listen_key(self, account: str) -> None:
+        text = self.listen_keys.close(account)
+        if text is not None:
+            self.state.listener.listen_key_closed(text)
+
+    def step(self) -> None:
+        """Bring prices, books and expiring orders to the present moment."""
+        now = self.clock.now_ms()
+        seconds = max(0, now - self._stepped_at) / 1000
+        self._stepped_at = now
+        moving = not (self.config.static_prices or self.state.frozen)
+        for market in self.state.markets.values():
+            if moving and not market.held:
+                self.move(market, *market.path.step(seconds))
+            else:
+                market.book.refill()
+        self._expire(now)
+
+    def move(self, market: Market, last: Decimal, mark: Decimal) -> None:
+        """Give a market a new price and settle everything that it reaches."""
+        market.set_price(last, mark, self.clock.now_ms())
+        self.matching.sweep(market)
+        self.algos.check_price(market)
+
+    def set_price(self, symbol: str, price: Decimal, *, hold: bool = False, anchor: bool = False) -> Market:
+        """Set last and mark price at once; `hold` keeps it there, `anchor` makes it the new centre."""
+        market = self.state.market(symbol)
+        market.held = hold
+        if anchor:
+            market.path.recentre(price)
+        else:
+            market.path.jump(price)
+        self.move(market, price, price)
+        return market
+
+    def _expire(self, now: int) -> None:
+        expiring = self.state.expiring
+        while expiring and expiring[0][0] <= now:
+            _, _, order = heappop(expiring)
+            if not order.is_open:
+                continue
+            if isinstance(order, Order):
+                self.matching.close(order, "EXPIRED")
+            else:
+                self.algos.close(order, "EXPIRED")

@@ -1,0 +1,61 @@
+"""Listen keys: one living key per account, which names its user data stream."""
+
+import secrets
+import string
+from dataclasses import dataclass
+from typing import Final
+
+from paper_exchange.errors import refuse
+
+VALIDITY_MS: Final = 3_600_000
+_LETTERS: Final = string.ascii_letters + string.digits
+
+
+@dataclass(slots=True)
+class ListenKey:
+    text: str
+    account: str
+    expires: int
+
+
+class ListenKeys:
+    def __init__(self) -> None:
+        self._by_account: dict[str, ListenKey] = {}
+
+    def open(self, account: str, now: int) -> str:
+        """Return the account's living key, renewed, or a new one."""
+        known = self._alive(account, now)
+        if known is None:
+            text = "".join(secrets.choice(_LETTERS) for _ in range(64))
+            known = self._by_account[account] = ListenKey(text, account, 0)
+        known.expires = now + VALIDITY_MS
+        return known.text
+
+    def renew(self, account: str, now: int) -> str:
+        known = self._alive(account, now)
+        if known is None:
+            raise refuse(-1125)
+        known.expires = now + VALIDITY_MS
+        return known.text
+
+    def close(self, account: str) -> str | None:
+        """End the account's key and return it."""
+        known = self._by_account.pop(account, None)
+        return known.text if known else None
+
+    def account_of(self, text: str, now: int) -> str | None:
+        for key in self._by_account.values():
+            if key.text == text and key.expires > now:
+                return key.account
+        return None
+
+    def expired(self, now: int) -> list[ListenKey]:
+        """Remove the keys whose time is over and return them."""
+        over = [key for key in self._by_account.values() if key.expires <= now]
+        for key in over:
+            del self._by_account[key.account]
+        return over
+
+    def _alive(self, account: str, now: int) -> ListenKey | None:
+        known = self._by_account.get(account)
+        return known if known and known.expires > now else None

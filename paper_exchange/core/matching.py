@@ -1,0 +1,197 @@
+"""Matching: takers walk the book, resting orders wait and fill when the price reaches them."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from paper_exchange.core.accounts import Account, closes
+from paper_exchange.core.market import Market
+from paper_exchange.core.money import ZERO
+from paper_exchange.core.orders import Fill, Order, PositionSide, Side, opposite
+from paper_exchange.core.settlement import settle
+from paper_exchange.core.state import State
+from paper_exchange.core.symbols import Symbol
+from paper_exchange.errors import refuse
+
+# Why the exchange ended an order by itself, as told in the event field "er".
+BY_SELF_TRADE, BY_IOC, BY_REDUCE_ONLY, BY_LIQUIDATION, BY_MARKET_REST = 1, 2, 4, 5, 9
+
+
+def crosses(side: Side, limit: Decimal, price: Decimal) -> bool:
+    """Tell whether an order of that side and limit would trade at `price`."""
+    return price <= limit if side == "BUY" else price >= limit
+
+
+def reduces_only(order: Order) -> bool:
+    return order.reduce_only or closes(order.side, order.position_side)
+
+
+def reducible(account: Account, symbol: Symbol, side: Side, position_side: PositionSide) -> Decimal:
+    """Quantity by which an order of that side may reduce the position."""
+    amount = account.amount(symbol, position_side)
+    return max(-amount if side == "BUY" else amount, ZERO)
+
+
+class Matching:
+    """Executes orders against the books; callers have checked that the orders are allowed."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        # Told of every order that rested and ended.
+        self.on_end: Callable[[Order], None] = lambda _order: None
+
+    def check_immediate(self, order: Order) -> None:
+        """Refuse what must not be recorded: post-only that would take, FOK that cannot fill, an empty market."""
+        market = self._state.markets[order.symbol.name]
+        best, _ = market.book.best(opposite(order.side))
+        if order.type == "MARKET":
+            if not crosses(order.side, self._bound(market, order), best):
+                raise refuse(-4131)
+        elif order.time_in_force == "GTX" and crosses(order.side, order.price, best):
+            raise refuse(-5022)
+        elif order.time_in_force == "FOK" and self._liquidity(market, order) < order.quantity:
+            raise refuse(-5021)
+
+    def execute(self, order: Order) -> None:
+        """Let a new order take what it can; the rest goes to the book or expires."""
+        market = self._state.markets[order.symbol.name]
+        if order.time_in_force != "GTX":
+            self._take(market, order)
+        if order.is_open:
+            self._leave(market, order)
+        if order.fills:
+            self._announce_position(order)
+            self._drop_idle_reducers(order)
+
+    def sweep(self, market: Market) -> None:
+        """Fill the resting orders that a trade at the last price reaches."""
+        for order in (*market.book.bids.reached(market.last), *market.book.asks.reached(market.last)):
+            if order.is_open:
+                self._fill_resting(market, order)
+
+    def close(self, order: Order, status: str, reason: int = 0) -> None:
+        """End an open order: CANCELED by its owner, or EXPIRED by the exchange."""
+        self._remove(order)
+        order.status = status
+        order.expiry_reason = reason
+        order.updated = self._state.clock.now_ms()
+        execution = "CANCELED" if status == "CANCELED" else "EXPIRED"
+        self._state.listener.order_changed(order, execution, None)
+        self.on_end(order)
+
+    def rest(self, order: Order) -> None:
+        self._state.markets[order.symbol.name].book.queue(order.side).add(order)
+        order.account.open_order(order)
+
+    def _remove(self, order: Order) -> None:
+        self._state.markets[order.symbol.name].book.queue(order.side).remove(order)
+        order.account.shut_order(order)
+
+    def _leave(self, market: Market, order: Order) -> None:
+        if order.type == "MARKET":
+            trimmed = reduces_only(order) and not self._allowed(order)
+            self.close(order, "EXPIRED", BY_REDUCE_ONLY if trimmed else BY_MARKET_REST)
+        elif order.time_in_force in {"IOC", "FOK"}:
+            self.close(order, "EXPIRED", BY_IOC)
+        elif not self._allowed(order):
+            self.close(order, "EXPIRED", BY_REDUCE_ONLY)
+        else:
+            self.rest(order)
+            market.book.update_id += 1
+
+    def _take(self, market: Market, order: Order) -> None:
+        book, side = market.book, opposite(order.side)
+        bound = self._bound(market, order)
+        levels = book.synthetic(side)
+        level = next(levels, None)
+        while order.is_open and (wanted := self._allowed(order)):
+            resting = book.queue(side).best()
+            if resting is not None and (level is None or crosses(order.side, level[0], resting.price)):
+                if not crosses(order.side, bound, resting.price):
+                    return
+                self._meet(market, order, resting, wanted)
+                continue
+            if level is None or not crosses(order.side, bound, level[0]):
+                return
+            price, available = level
+            quantity = min(wanted, available)
+            book.eat(price, quantity)
+            self._fill(market, order, price, quantity)
+            level = next(levels, None) if quantity == available else (price, available - quantity)
+
+    def _meet(self, market: Market, taker: Order, maker: Order, wanted: Decimal) -> None:
+        """Trade against a resting order of an account, or prevent a trade of an account with itself."""
+        if taker.account is maker.account and taker.stp != "NONE":
+            if taker.stp in {"EXPIRE_MAKER", "EXPIRE_BOTH"}:
+                self.close(maker, "EXPIRED_IN_MATCH", BY_SELF_TRADE)
+            if taker.stp in {"EXPIRE_TAKER", "EXPIRE_BOTH"}:
+                self.close(taker, "EXPIRED_IN_MATCH", BY_SELF_TRADE)
+            return
+        quantity = min(wanted, self._allowed(maker))
+        if not quantity:
+            self.close(maker, "EXPIRED", BY_REDUCE_ONLY)
+            return
+        fill = self._fill(market, taker, maker.price, quantity)
+        self._fill_maker(maker, quantity, fill.trade_id)
+
+    def _fill(self, market: Market, order: Order, price: Decimal, quantity: Decimal) -> Fill:
+        now = self._state.clock.now_ms()
+        trade = market.print_trade(price, quantity, now, buyer_is_maker=order.side == "SELL")
+        fill = settle(self._state, order, price, quantity, maker=False, trade_id=trade.trade_id)
+        self._state.listener.order_changed(order, "TRADE", fill)
+        return fill
+
+    def _fill_resting(self, market: Market, order: Order) -> None:
+        quantity = self._allowed(order)
+        if not quantity:
+            self.close(order, "EXPIRED", BY_REDUCE_ONLY)
+            return
+        now = self._state.clock.now_ms()
+        trade = market.print_trade(order.price, quantity, now, buyer_is_maker=order.side == "BUY")
+        self._fill_maker(order, quantity, trade.trade_id)
+
+    def _fill_maker(self, order: Order, quantity: Decimal, trade_id: int) -> None:
+        order.account.expose(order, -quantity)
+        fill = settle(self._state, order, order.price, quantity, maker=True, trade_id=trade_id)
+        if not order.is_open:
+            self._remove(order)
+        self._state.listener.order_changed(order, "TRADE", fill)
+        self._announce_position(order)
+        if not order.is_open:
+            self.on_end(order)
+        self._drop_idle_reducers(order)
+
+    def _announce_position(self, order: Order) -> None:
+        position = order.account.position(order.symbol, order.position_side)
+        self._state.listener.account_changed(order.account, "ORDER", [position])
+
+    def _drop_idle_reducers(self, filled: Order) -> None:
+        """Expire resting reduce-only orders that have nothing left to reduce."""
+        account, symbol = filled.account, filled.symbol
+        for order in list(account.open_orders[symbol.name].values()):
+            if reduces_only(order) and not self._allowed(order):
+                self.close(order, "EXPIRED", BY_REDUCE_ONLY)
+
+    def _allowed(self, order: Order) -> Decimal:
+        """Quantity that an order may still execute: a reducing one never more than the position."""
+        if not reduces_only(order):
+            return order.remaining
+        return min(order.remaining, reducible(order.account, order.symbol, order.side, order.position_side))
+
+    @staticmethod
+    def _bound(market: Market, order: Order) -> Decimal:
+        if order.type != "MARKET":
+            return order.price
+        take = market.symbol.market_take_bound
+        return market.mark * (1 + take if order.side == "BUY" else 1 - take)
+
+    def _liquidity(self, market: Market, order: Order) -> Decimal:
+        """Quantity on the book at the order's limit or better, up to what it wants."""
+        side, found = opposite(order.side), ZERO
+        for resting in market.book.queue(side):
+            if crosses(order.side, order.price, resting.price) and resting.account is not order.account:
+                found += resting.remaining
+        for price, quantity in market.book.synthetic(side):
+            if found >= order.quantity or not crosses(order.side, order.price, price):
+                break
+            found += quantity
+        return found

@@ -1,0 +1,50 @@
+"""Synthetic prices: a seeded mean-reverting walk per symbol, on the symbol's tick grid."""
+
+import math
+from decimal import Decimal
+from random import Random
+from typing import Final
+
+from paper_exchange.core.symbols import Symbol
+
+# How fast the price returns (per second) and how far it typically strays (fraction of the price):
+# it crosses its centre every few seconds, and 2 % away is eight deviations.
+REVERSION: Final = 0.1
+DEVIATION: Final = 0.0025
+BASIS_DEVIATION: Final = 0.00005
+
+
+class PricePath:
+    """An Ornstein-Uhlenbeck walk of the logarithm of price / centre; the mark price strays a little from it."""
+
+    def __init__(self, symbol: Symbol, seed: int, volatility: float = 1.0) -> None:
+        self.symbol = symbol
+        self.volatility = volatility
+        self._centre = float(symbol.price)
+        self._tick = float(symbol.tick)
+        self._random = Random(f"{seed}/{symbol.name}")  # noqa: S311 - prices, not secrets
+        self._offset = 0.0
+        self._basis = 0.0
+
+    def step(self, seconds: float) -> tuple[Decimal, Decimal]:
+        """Advance by that time and return (last price on the tick grid, mark price)."""
+        kept = math.exp(-REVERSION * seconds)
+        spread = math.sqrt(1 - kept * kept)
+        gauss = self._random.gauss
+        self._offset = self._offset * kept + gauss(0.0, DEVIATION * self.volatility) * spread
+        self._basis = self._basis * kept + gauss(0.0, BASIS_DEVIATION * self.volatility) * spread
+        raw = self._centre * math.exp(self._offset)
+        last = self.symbol.tick * max(1, round(raw / self._tick))
+        mark = Decimal(round(raw * (1 + self._basis) * 1e8)).scaleb(-8)
+        return last, mark
+
+    def jump(self, price: Decimal) -> None:
+        """Continue from a price that was set from outside; the walk returns to its centre."""
+        self._offset = math.log(float(price) / self._centre)
+        self._basis = 0.0
+
+    def recentre(self, price: Decimal) -> None:
+        """Make a price the one that the walk returns to."""
+        self._centre = float(price)
+        self._offset = 0.0
+        self._basis = 0.0

@@ -1,0 +1,65 @@
+"""Booking of a fill: position, realised PnL, fee, wallet and income, all in the digits that are published."""
+
+from decimal import Decimal
+
+from paper_exchange.core.accounts import Position
+from paper_exchange.core.money import ZERO, to_cash
+from paper_exchange.core.orders import Fill, Order
+from paper_exchange.core.state import State
+
+
+def settle(state: State, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, trade_id: int) -> Fill:
+    """Execute `quantity` of an order at `price` and return the fill as booked."""
+    account, now = order.account, state.clock.now_ms()
+    position = account.position(order.symbol, order.position_side)
+    signed = quantity if order.side == "BUY" else -quantity
+    quote = price * quantity
+    commission = to_cash(quote * (state.config.maker_rate if maker else state.config.taker_rate))
+    before = position.amount
+    realized = to_cash(position.apply(signed, price))
+    position.open_fees = carried_fees(position, before, signed, commission)
+    position.realized += realized
+    position.updated = now
+    fill = Fill(
+        trade_id=trade_id,
+        order=order,
+        price=price,
+        quantity=quantity,
+        quote=quote,
+        realized=realized,
+        commission=commission,
+        maker=maker,
+        time=now,
+    )
+    _book_order(state, order, fill)
+    _book_income(state, fill)
+    return fill
+
+
+def carried_fees(position: Position, before: Decimal, signed: Decimal, commission: Decimal) -> Decimal:
+    """Fees paid for what is open after a fill of `signed`, for the break-even price."""
+    after = position.amount
+    if not after:
+        return ZERO
+    if before * signed >= 0:
+        return position.open_fees + commission
+    if before * after > 0:
+        return position.open_fees * after / before
+    return commission * abs(after / signed)
+
+
+def _book_order(state: State, order: Order, fill: Fill) -> None:
+    order.executed += fill.quantity
+    order.quote += fill.quote
+    order.updated = fill.time
+    order.status = "PARTIALLY_FILLED" if order.remaining else "FILLED"
+    order.fills.append(fill)
+    order.account.fills[order.symbol.name].append(fill)
+    state.fills.append(fill)
+
+
+def _book_income(state: State, fill: Fill) -> None:
+    account, symbol, trade_id = fill.order.account, fill.order.symbol.name, str(fill.trade_id)
+    if fill.realized:
+        state.book_income(account, "REALIZED_PNL", fill.realized, symbol=symbol, info=trade_id, trade_id=trade_id)
+    state.book_income(account, "COMMISSION", -fill.commission, symbol=symbol, info=trade_id, trade_id=trade_id)

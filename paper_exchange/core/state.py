@@ -1,0 +1,152 @@
+"""All data of the running exchange in one place, and the port through which changes are announced."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import count
+from typing import Protocol
+
+from paper_exchange.config import AccountConfig, Config
+from paper_exchange.core.accounts import Account, Income, Position
+from paper_exchange.core.clock import Clock
+from paper_exchange.core.market import Market
+from paper_exchange.core.orders import AlgoOrder, Fill, Order
+from paper_exchange.core.symbols import Symbol, build_symbols
+from paper_exchange.errors import refuse
+
+# Ids grow with the time of the start, so that a restarted exchange does not give the same id twice.
+_ID_EPOCH_S = 1_600_000_000
+_IDS_PER_SECOND = 10_000
+
+
+class Listener(Protocol):
+    """Hears of every change at the moment it happens; the user data stream is one."""
+
+    def order_changed(self, order: Order, execution: str, fill: Fill | None) -> None: ...
+
+    def algo_changed(self, algo: AlgoOrder) -> None: ...
+
+    def account_changed(self, account: Account, reason: str, positions: list[Position]) -> None: ...
+
+    def leverage_changed(self, account: Account, symbol: str, leverage: int) -> None: ...
+
+    def assets_mode_changed(self, account: Account) -> None: ...
+
+    def listen_key_closed(self, text: str) -> None: ...
+
+
+class Deaf:
+    """The listener of an exchange that nobody listens to."""
+
+    def order_changed(self, order: Order, execution: str, fill: Fill | None) -> None: ...
+
+    def algo_changed(self, algo: AlgoOrder) -> None: ...
+
+    def account_changed(self, account: Account, reason: str, positions: list[Position]) -> None: ...
+
+    def leverage_changed(self, account: Account, symbol: str, leverage: int) -> None: ...
+
+    def assets_mode_changed(self, account: Account) -> None: ...
+
+    def listen_key_closed(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceChange:
+    """One step of a wallet, for the arbiter's ledger."""
+
+    key: str
+    type: str
+    amount: Decimal
+    balance: Decimal
+    time: int
+
+
+@dataclass(kw_only=True, eq=False)
+class State:
+    config: Config
+    clock: Clock
+    symbols: dict[str, Symbol]
+    markets: dict[str, Market]
+    order_ids: Iterator[int]
+    algo_ids: Iterator[int]
+    tran_ids: Iterator[int]
+    listener: Listener
+    accounts: dict[str, Account] = field(default_factory=dict)
+    orders: list[Order] = field(default_factory=list)
+    algos: list[AlgoOrder] = field(default_factory=list)
+    fills: list[Fill] = field(default_factory=list)
+    balances: list[BalanceChange] = field(default_factory=list)
+    # Good-till-date orders: (end, id, order), the next one first.
+    expiring: list[tuple[int, int, Order | AlgoOrder]] = field(default_factory=list)
+    frozen: bool = False
+
+    def market(self, symbol: str) -> Market:
+        """Return a symbol's market; -1121 for one that is not listed."""
+        found = self.markets.get(symbol)
+        if found is None:
+            raise refuse(-1121)
+        return found
+
+    def add_account(self, wanted: AccountConfig) -> Account:
+        account = Account(
+            key=wanted.key,
+            secret=wanted.secret.encode(),
+            alias=f"Paper{len(self.accounts)}",
+            deposits=wanted.balance,
+            wallet=wanted.balance,
+            default_leverage=self.config.leverage,
+            updated=self.clock.now_ms(),
+        )
+        self.accounts[wanted.key] = account
+        self.balances.append(
+            BalanceChange(
+                key=account.key, type="DEPOSIT", amount=wanted.balance, balance=wanted.balance, time=account.updated
+            )
+        )
+        return account
+
+    def book_income(
+        self, account: Account, kind: str, amount: Decimal, *, symbol: str = "", info: str = "", trade_id: str = ""
+    ) -> None:
+        """Change the wallet by exactly `amount` (rounded to cash by the caller) and write the row that shows it."""
+        now = self.clock.now_ms()
+        account.wallet += amount
+        account.updated = now
+        account.income.append(
+            Income(
+                type=kind,
+                symbol=symbol,
+                amount=amount,
+                info=info,
+                time=now,
+                tran_id=next(self.tran_ids),
+                trade_id=trade_id,
+            )
+        )
+        self.balances.append(BalanceChange(key=account.key, type=kind, amount=amount, balance=account.wallet, time=now))
+
+
+def build_state(config: Config, clock: Clock, previous: State | None = None) -> State:
+    """Return a fresh exchange: listed symbols, markets, configured accounts; ids go on from a previous state."""
+    now = clock.now_ms()
+    base = max(1, now // 1000 - _ID_EPOCH_S) * _IDS_PER_SECOND
+    symbols = build_symbols(config.min_notional)
+    state = State(
+        config=config,
+        clock=clock,
+        symbols=symbols,
+        markets={name: _market(config, symbol, base, now, previous) for name, symbol in symbols.items()},
+        order_ids=previous.order_ids if previous else count(base + 1),
+        algo_ids=previous.algo_ids if previous else count(2 * 10**15 + base + 1),
+        tran_ids=previous.tran_ids if previous else count(base + 1),
+        listener=previous.listener if previous else Deaf(),
+    )
+    for account in config.accounts:
+        state.add_account(account)
+    return state
+
+
+def _market(config: Config, symbol: Symbol, base: int, now: int, previous: State | None) -> Market:
+    first = previous.markets[symbol.name].history.next_trade_id() if previous else base
+    return Market(symbol, seed=config.seed, volatility=config.volatility, first_trade_id=first, now=now)

@@ -1,0 +1,268 @@
+"""What an account has: positions, balances, income, fees and limits."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final
+
+from paper_exchange.core.accounts import Account, Income, Position
+from paper_exchange.core.margin import SideMargin, account_figures, liquidation_price, side_margin
+from paper_exchange.core.market import Market
+from paper_exchange.core.money import cash, plain, price_text
+from paper_exchange.core.orders import PositionSide
+from paper_exchange.http import render
+from paper_exchange.http.calls import Call, Route, RouteTable
+from paper_exchange.http.render import Json
+from paper_exchange.http.routes.market import ORDER_LIMITS
+from paper_exchange.http.routes.pages import by_time, time_span
+
+THREE_MONTHS_MS: Final = 92 * 86_400_000
+
+
+def positions_v3(call: Call) -> object:
+    """Positions and sides with open orders only."""
+    account = call.account
+    return [
+        position_v3(call, market, side)
+        for market, side in rows(call)
+        if account.amount(market.symbol, side) or account.open_orders[market.symbol.name]
+    ]
+
+
+def positions_v2(call: Call) -> object:
+    """Every symbol, held or not."""
+    return [position_v2(call, market, side) for market, side in rows(call)]
+
+
+def rows(call: Call) -> Iterator[tuple[Market, PositionSide]]:
+    for market in call.markets():
+        for side in call.account.sides():
+            yield market, side
+
+
+def position_v3(call: Call, market: Market, side: PositionSide) -> Json:
+    position, row = _row(call, market, side)
+    exposure = call.account.exposures.get((market.symbol.name, side))
+    return {
+        "symbol": market.symbol.name,
+        "positionSide": side,
+        "positionAmt": market.symbol.quantity_text(position.amount),
+        **_prices(call, market, position),
+        "unRealizedProfit": cash(row.unrealized),
+        "isolatedMargin": _isolated_margin(position, row),
+        "notional": cash(row.notional) if row.notional else "0",
+        "marginAsset": "USDT",
+        "isolatedWallet": _isolated_wallet(position),
+        "initialMargin": cash(row.position_initial + row.order_initial),
+        "maintMargin": cash(row.maintenance),
+        "positionInitialMargin": cash(row.position_initial),
+        "openOrderInitialMargin": cash(row.order_initial),
+        "adl": 1 if position.amount else 0,
+        "bidNotional": plain(exposure.bids) if exposure else "0",
+        "askNotional": plain(exposure.asks) if exposure else "0",
+        "updateTime": position.updated,
+    }
+
+
+def position_v2(call: Call, market: Market, side: PositionSide) -> Json:
+    position, row = _row(call, market, side)
+    setting = call.account.setting(market.symbol)
+    return {
+        "symbol": market.symbol.name,
+        "positionAmt": market.symbol.quantity_text(position.amount),
+        **_prices(call, market, position),
+        "unRealizedProfit": cash(row.unrealized),
+        "leverage": str(setting.leverage),
+        "maxNotionalValue": plain(market.symbol.max_notional(setting.leverage)),
+        "marginType": "isolated" if setting.isolated else "cross",
+        "isolatedMargin": _isolated_margin(position, row),
+        "isAutoAddMargin": "false",
+        "positionSide": side,
+        "notional": cash(row.notional) if row.notional else "0",
+        "isolatedWallet": _isolated_wallet(position),
+        "updateTime": position.updated,
+    }
+
+
+def account_v3(call: Call) -> object:
+    figures = account_figures(call.account, call.exchange.state.markets)
+    return {
+        **render.totals(figures),
+        "assets": [render.asset(call.account, figures)],
+        "positions": [_held(call, position) for position in call.account.held()],
+    }
+
+
+def account_v2(call: Call) -> object:
+    account = call.account
+    figures = account_figures(account, call.exchange.state.markets)
+    return {
+        **_permissions(account),
+        "feeBurn": account.fee_burn,
+        **render.totals(figures),
+        "assets": [render.asset(account, figures) | {"marginAvailable": True}],
+        "positions": [_account_row_v2(call, market, side) for market, side in rows(call)],
+    }
+
+
+def balance(call: Call) -> object:
+    return [render.balance(call.account, account_figures(call.account, call.exchange.state.markets))]
+
+
+def account_config(call: Call) -> object:
+    return {**_permissions(call.account), "dualSidePosition": call.account.dual_side}
+
+
+def symbol_config(call: Call) -> object:
+    return [_symbol_config(call.account, market) for market in call.markets()]
+
+
+def leverage_brackets(call: Call) -> object:
+    return [_brackets(market) for market in call.markets()]
+
+
+def commission_rate(call: Call) -> object:
+    config = call.exchange.config
+    return {
+        "symbol": call.market().symbol.name,
+        "makerCommissionRate": format(config.maker_rate, ".6f"),
+        "takerCommissionRate": format(config.taker_rate, ".6f"),
+        "rpiCommissionRate": "0.00005",
+    }
+
+
+def income(call: Call) -> object:
+    params = call.params
+    symbol, kind, limit = params.text("symbol"), params.text("incomeType"), params.limit(100, 1000)
+    wanted: list[Income] = [
+        row for row in call.account.income if symbol in {None, row.symbol} and kind in {None, row.type}
+    ]
+    page = by_time(wanted, time_span(call, THREE_MONTHS_MS), call.now, limit, lambda row: row.time)
+    return [render.income(row) for row in page]
+
+
+def order_limits(_: Call) -> object:
+    return list(reversed(ORDER_LIMITS))
+
+
+def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, SideMargin]:
+    position = call.account.positions.get((market.symbol.name, side)) or Position(market.symbol, side)
+    return position, side_margin(call.account, market, side)
+
+
+def _prices(call: Call, market: Market, position: Position) -> Json:
+    liquidation = liquidation_price(call.account, call.exchange.state.markets, position)
+    return {
+        "entryPrice": entry_text(position.entry),
+        "breakEvenPrice": entry_text(position.break_even),
+        "markPrice": cash(market.mark),
+        "liquidationPrice": market.symbol.price_text(liquidation) if liquidation else "0",
+    }
+
+
+def entry_text(price: Decimal) -> str:
+    return price_text(price) if price else "0.0"
+
+
+def _isolated_margin(position: Position, row: SideMargin) -> str:
+    return cash(position.isolated_wallet + row.unrealized) if position.isolated_wallet else "0"
+
+
+def _isolated_wallet(position: Position) -> str:
+    return cash(position.isolated_wallet) if position.isolated_wallet else "0"
+
+
+def _held(call: Call, position: Position) -> Json:
+    """Row of `positions` in GET v3/account."""
+    row = side_margin(call.account, call.exchange.state.markets[position.symbol.name], position.side)
+    return {
+        "symbol": position.symbol.name,
+        "positionSide": position.side,
+        "positionAmt": position.symbol.quantity_text(position.amount),
+        "unrealizedProfit": cash(row.unrealized),
+        "isolatedMargin": _isolated_margin(position, row),
+        "isolatedWallet": _isolated_wallet(position),
+        **render.margins(row),
+        "updateTime": position.updated,
+    }
+
+
+def _account_row_v2(call: Call, market: Market, side: PositionSide) -> Json:
+    position, row = _row(call, market, side)
+    setting = call.account.setting(market.symbol)
+    exposure = call.account.exposures.get((market.symbol.name, side))
+    return {
+        "symbol": market.symbol.name,
+        "positionSide": side,
+        "positionAmt": market.symbol.quantity_text(position.amount),
+        "unrealizedProfit": cash(row.unrealized),
+        "isolatedMargin": _isolated_margin(position, row),
+        "isolatedWallet": _isolated_wallet(position),
+        **render.margins(row),
+        "positionInitialMargin": cash(row.position_initial),
+        "openOrderInitialMargin": cash(row.order_initial),
+        "leverage": str(setting.leverage),
+        "isolated": setting.isolated,
+        "entryPrice": entry_text(position.entry),
+        "breakEvenPrice": entry_text(position.break_even),
+        "maxNotional": plain(market.symbol.max_notional(setting.leverage)),
+        "bidNotional": plain(exposure.bids) if exposure else "0",
+        "askNotional": plain(exposure.asks) if exposure else "0",
+        "updateTime": position.updated,
+    }
+
+
+def _permissions(account: Account) -> Json:
+    return {
+        "feeTier": 0,
+        "canTrade": True,
+        "canDeposit": True,
+        "canWithdraw": True,
+        "updateTime": 0,
+        "multiAssetsMargin": account.multi_assets,
+        "tradeGroupId": -1,
+    }
+
+
+def _symbol_config(account: Account, market: Market) -> Json:
+    setting = account.setting(market.symbol)
+    return {
+        "symbol": market.symbol.name,
+        "marginType": "ISOLATED" if setting.isolated else "CROSSED",
+        "isAutoAddMargin": False,
+        "leverage": setting.leverage,
+        "maxNotionalValue": plain(market.symbol.max_notional(setting.leverage)),
+    }
+
+
+def _brackets(market: Market) -> Json:
+    return {
+        "symbol": market.symbol.name,
+        "notionalCoef": 1.0,
+        "brackets": [
+            {
+                "bracket": bracket.number,
+                "initialLeverage": bracket.leverage,
+                "notionalCap": int(bracket.cap),
+                "notionalFloor": int(bracket.floor),
+                "maintMarginRatio": float(bracket.maint_ratio),
+                "cum": float(bracket.cum),
+            }
+            for bracket in market.symbol.brackets
+        ],
+    }
+
+
+ROUTES: RouteTable = {
+    ("GET", "/fapi/v2/positionRisk"): Route(handler=positions_v2, weight=5),
+    ("GET", "/fapi/v3/positionRisk"): Route(handler=positions_v3, weight=5),
+    ("GET", "/fapi/v2/account"): Route(handler=account_v2, weight=5),
+    ("GET", "/fapi/v3/account"): Route(handler=account_v3, weight=5),
+    ("GET", "/fapi/v2/balance"): Route(handler=balance, weight=5),
+    ("GET", "/fapi/v3/balance"): Route(handler=balance, weight=5),
+    ("GET", "/fapi/v1/accountConfig"): Route(handler=account_config, weight=5),
+    ("GET", "/fapi/v1/symbolConfig"): Route(handler=symbol_config, weight=5),
+    ("GET", "/fapi/v1/leverageBracket"): Route(handler=leverage_brackets),
+    ("GET", "/fapi/v1/commissionRate"): Route(handler=commission_rate, weight=20),
+    ("GET", "/fapi/v1/income"): Route(handler=income, weight=30),
+    ("GET", "/fapi/v1/rateLimit/order"): Route(handler=order_limits),
+}

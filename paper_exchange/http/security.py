@@ -1,0 +1,67 @@
+"""Who calls: the API key header, the signature in all its accepted spellings, and the receive window."""
+
+import hmac
+import re
+from typing import Final
+from urllib.parse import unquote, unquote_plus
+
+from paper_exchange.core.accounts import Account
+from paper_exchange.errors import ahead_of_server, missing, refuse
+from paper_exchange.http.params import Params
+
+_SIGNATURE: Final = re.compile(r"(^|&)signature=([^&]*)")
+DEFAULT_WINDOW_MS: Final = 5000
+MAX_WINDOW_MS: Final = 60_000
+_MAX_KEY_LENGTH: Final = 128
+
+
+def account_of(accounts: dict[str, Account], key: str | None) -> Account:
+    if not key or len(key) > _MAX_KEY_LENGTH:
+        raise refuse(-2014)
+    account = accounts.get(key)
+    if account is None:
+        raise refuse(-2015)
+    return account
+
+
+def check_signed(account: Account, params: Params, query: str, body: bytes, now: int) -> None:
+    """Refuse a call whose timestamp is outside its window or whose signature does not fit."""
+    timestamp = params.required_integer("timestamp")
+    if not params.has("signature"):
+        raise missing("signature")
+    check_window(timestamp, params.integer("recvWindow"), now)
+    if not _is_signed(account.secret, query, body.decode("utf-8", "replace")):
+        raise refuse(-1022)
+
+
+def check_window(timestamp: int, window: int | None, now: int) -> None:
+    if window is None:
+        window = DEFAULT_WINDOW_MS
+    if not 0 < window <= MAX_WINDOW_MS:
+        raise refuse(-1131)
+    if timestamp >= now + 1000:
+        raise ahead_of_server()
+    if now - timestamp > window:
+        raise refuse(-1021)
+
+
+def _is_signed(secret: bytes, query: str, body: str) -> bool:
+    """Compare with the digest of the raw text, then of the percent-decoded one (some clients sign that)."""
+    query, in_query = _cut(query)
+    body, in_body = _cut(body)
+    given = (in_query or in_body).lower().encode()
+    raw = query + body
+    candidates = (raw, unquote(raw), unquote_plus(raw)) if "%" in raw or "+" in raw else (raw,)
+    return any(
+        hmac.compare_digest(hmac.digest(secret, text.encode("utf-8", "replace"), "sha256").hex().encode(), given)
+        for text in candidates
+    )
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """Take the signature parameter out of a query or form."""
+    found = _SIGNATURE.search(text)
+    if found is None:
+        return text, ""
+    rest = text[: found.start()] + text[found.end() :]
+    return rest.removeprefix("&"), found[2]
