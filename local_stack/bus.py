@@ -4,9 +4,18 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
 STREAM_LENGTH = 10_000
 
 Field = bytes | bytearray | memoryview | str | int | float
+
+
+def connect(redis_url: str) -> "redis.Redis":
+    """Return a client that does not repeat a command silently: a repeated XADD would publish twice."""
+    return redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
 
 
 def stream_key(event_type: str) -> str:

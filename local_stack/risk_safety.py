@@ -20,10 +20,8 @@ from uuid import uuid4
 import redis.asyncio as redis
 import uvloop
 from aiohttp import web
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from local_stack.bus import STREAM_LENGTH, stream_key, utc_now, wrapped
+from local_stack.bus import STREAM_LENGTH, connect, stream_key, utc_now, wrapped
 
 OVERRIDE_STATES = ("NORMAL", "CAUTION", "CRITICAL")
 ARMED, CRITICAL = "ARMED", "CRITICAL"
@@ -188,8 +186,7 @@ def refuse(detail: str) -> web.Response:
 
 def application(redis_url: str) -> web.Application:
     app = web.Application(middlewares=[misbehave])
-    # No silent repeats: a repeated XADD could publish a trip twice.
-    bus = redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=2)
+    bus = connect(redis_url)
     app[SERVICE] = Service(bus=bus)
     app.router.add_get("/api/risk/ess/status", ess_status)
     app.router.add_post("/api/risk/ess/override", ess_override)

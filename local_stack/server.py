@@ -31,8 +31,10 @@ class StartError(RuntimeError):
 class Server:
     """A running server that belongs to this process and ends with it."""
 
+    name: str
     url: str
     port: int
+    log: Path
     process: "subprocess.Popen[bytes]"
     lease: Lease = field(repr=False)
     stop_signal: Signals = SIGTERM

@@ -46,7 +46,7 @@ def _start(data_dir: Path, port: int, lease: Lease, *, durable: bool) -> Server:
         process = spawn([find_valkey(), *address, *storage, "--daemonize", "no"], output=output)
     lease.record(process.pid)
     wait_until_ready(process, lambda: _answers(port), "Valkey", log)
-    return Server(url=f"redis://{HOST}:{port}/0", port=port, process=process, lease=lease)
+    return Server(name="Valkey", url=f"redis://{HOST}:{port}/0", port=port, log=log, process=process, lease=lease)
 
 
 def _answers(port: int) -> bool:

@@ -1,0 +1,149 @@
+"""The programs of the local stack as data: what runs, after what, how its readiness shows and how long it may stop."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PYTHON = sys.executable
+NEIGHBOURS = ("paper-exchange", "risk-safety")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """One process. It starts when all of `after` are ready, and stops before them; names that do not run are skipped.
+
+    It is ready when `ready_url` answers 200, or `ready_file` exists, or, with `runs_once`, when it has ended well.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    ready_url: str = ""
+    ready_file: Path | None = None
+    runs_once: bool = False
+    stop_grace_seconds: float = 5
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """Where things listen; 0 means that this one is not ours to start."""
+
+    host: str
+    web_port: int
+    flower_port: int
+    paper_exchange_port: int = 0
+    risk_safety_port: int = 0
+    database_url: str
+    redis_url: str
+
+    @property
+    def web_url(self) -> str:
+        # An address to listen on is not always one to call.
+        return _url("127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host, self.web_port)
+
+    @property
+    def flower_url(self) -> str:
+        return _url("127.0.0.1", self.flower_port)
+
+    @property
+    def paper_exchange_url(self) -> str:
+        return _url("127.0.0.1", self.paper_exchange_port)
+
+    @property
+    def risk_safety_url(self) -> str:
+        return _url("127.0.0.1", self.risk_safety_port)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{host}:{port}" if port else ""
+
+
+def programs(addresses: Addresses, state: Path, *, reset_admin_password: bool) -> tuple[Program, ...]:
+    """All programs above PostgreSQL and Valkey, in the order of the flow."""
+    return (
+        *neighbours(addresses),
+        prepare_database(reset_admin_password=reset_admin_password),
+        # Two processes, because a hard time limit and kill -9 of one task need processes.
+        worker("orders", state, "--pool=prefork", "--concurrency=2"),
+        worker("monitor", state, "--pool=threads", "--concurrency=2"),
+        worker("bridge", state, "--pool=threads", "--concurrency=4"),
+        beat(state),
+        web(addresses),
+        flower(addresses),
+    )
+
+
+def neighbours(addresses: Addresses) -> tuple[Program, ...]:
+    host, paper, risk = "127.0.0.1", addresses.paper_exchange_port, addresses.risk_safety_port
+    paper_exchange = Program(
+        name="paper-exchange",
+        command=(PYTHON, "-m", "paper_exchange", "--host", host, "--port", str(paper)),
+        ready_url=f"{addresses.paper_exchange_url}/fapi/v1/ping",
+    )
+    risk_safety = Program(
+        name="risk-safety",
+        command=(
+            *(PYTHON, "-m", "local_stack.risk_safety", "--host", host, "--port", str(risk)),
+            *("--redis-url", addresses.redis_url),
+        ),
+        ready_url=f"{addresses.risk_safety_url}/health",
+    )
+    return (*((paper_exchange,) if paper else ()), *((risk_safety,) if risk else ()))
+
+
+def prepare_database(*, reset_admin_password: bool) -> Program:
+    flags = ("--reset-password",) if reset_admin_password else ()
+    return Program(name="migrate", command=(PYTHON, "-m", "local_stack.prepare_database", *flags), runs_once=True)
+
+
+def worker(queue: str, state: Path, *pool: str) -> Program:
+    ready_file = state / f"{queue}.ready"
+    return Program(
+        name=f"worker-{queue}",
+        command=(
+            *(PYTHON, "-m", "celery", "-A", "execution_project", "worker", "-Q", queue, "-n", f"{queue}@%h", "-E"),
+            *pool,
+            # Mingling waits a second for other workers, and nothing here uses what they would tell.
+            *("--without-mingle", "--without-gossip", "--include=local_stack.worker_ready"),
+        ),
+        after=("migrate", *NEIGHBOURS),
+        ready_file=ready_file,
+        stop_grace_seconds=10,
+        env={"WORKER_READY_FILE": str(ready_file)},
+    )
+
+
+def beat(state: Path) -> Program:
+    schedule = state / "beat-schedule"
+    command = (PYTHON, "-m", "celery", "-A", "execution_project", "beat", "--schedule", str(schedule))
+    return Program(name="beat", command=command, after=("migrate", *NEIGHBOURS))
+
+
+def web(addresses: Addresses) -> Program:
+    return Program(
+        name="web",
+        command=(
+            *(PYTHON, "-m", "gunicorn", "execution_project.wsgi:application"),
+            *("--bind", f"{addresses.host}:{addresses.web_port}", "--worker-class", "gthread"),
+            # Threads, because an order's answer may wait seconds for its fill without using the processor.
+            *("--workers", "1", "--threads", "16", "--keep-alive", "75", "--graceful-timeout", "3"),
+            # gunicorn would put a control socket into the home folder.
+            "--no-control-socket",
+        ),
+        after=("migrate", *NEIGHBOURS),
+        ready_url=f"{addresses.web_url}/health/live",
+    )
+
+
+def flower(addresses: Addresses) -> Program:
+    return Program(
+        name="flower",
+        command=(PYTHON, "-m", "celery", "-A", "execution_project", "flower", "--address=127.0.0.1"),
+        # Last: the service is healthy without it, and it would take the processor from what is not.
+        after=("web", "worker-orders", "worker-monitor", "worker-bridge"),
+        ready_url=f"{addresses.flower_url}/healthcheck",
+        # Through the environment, because everybody can read a command line.
+        env={"FLOWER_PORT": str(addresses.flower_port)},
+    )

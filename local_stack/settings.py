@@ -1,0 +1,76 @@
+"""What `make run` and `make demo` read from the environment: the service's settings, and where the stack listens."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from execution_project.env import PAPER_KEY, PAPER_SECRET, Environment, Mode
+from local_stack.server import free_port
+
+REDIS_SETTINGS = ("redis_url", "redis_host", "redis_port", "redis_db", "redis_password")
+
+
+class LocalEnvironment(BaseSettings):
+    """The settings that only the local stack has."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
+
+    flower_port: int = Field(5555, ge=0, le=65535)
+    paper_exchange_port: int = Field(8700, ge=0, le=65535)
+    demo_decisions: int = Field(3, ge=0, le=1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The service's settings and the stack's together, with what follows from both."""
+
+    service: Environment
+    local: LocalEnvironment
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment and `.env`; raises pydantic.ValidationError for what contradicts itself."""
+        return cls(service=Environment(), local=LocalEnvironment())
+
+    def is_given(self, *names: str) -> bool:
+        """Whether the user set one of these settings of the service to something."""
+        service = self.service
+        return any(name in service.model_fields_set and getattr(service, name) != "" for name in names)
+
+    @property
+    def has_free_ports(self) -> bool:
+        return self.service.port == 0
+
+    @property
+    def is_paper(self) -> bool:
+        return self.service.mode is Mode.PAPER
+
+    @property
+    def starts_paper_exchange(self) -> bool:
+        return self.is_paper and not self.is_given("binance_base_url")
+
+    @property
+    def starts_risk_safety(self) -> bool:
+        return not self.is_given("risk_safety_service_url")
+
+    @property
+    def given_database_url(self) -> str:
+        return self.service.database_url if self.is_given("database_url") else ""
+
+    @property
+    def given_redis_url(self) -> str:
+        return self.service.redis if self.is_given(*REDIS_SETTINGS) else ""
+
+    @property
+    def paper_keys(self) -> dict[str, str]:
+        """The key pair for the paper exchange: its public one for ours, so that real keys never reach a child."""
+        if not self.is_paper:
+            return {}
+        if self.starts_paper_exchange:
+            return {"BINANCE_API_KEY": PAPER_KEY, "BINANCE_API_SECRET": PAPER_SECRET}
+        return {"BINANCE_API_KEY": self.service.exchange_key, "BINANCE_API_SECRET": self.service.exchange_secret}
+
+    def choose_port(self, wanted: int) -> int:
+        return free_port() if self.has_free_ports or wanted == 0 else wanted

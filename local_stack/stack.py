@@ -1,0 +1,200 @@
+"""One local stack: servers, neighbours, web, workers and Flower, from nothing to healthy and back to nothing."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from local_stack.console import Console
+from local_stack.credentials import ADMIN, Credentials
+from local_stack.lease import Lease
+from local_stack.postgres import remove_data, start_postgres
+from local_stack.processes import Addresses, Program, programs
+from local_stack.server import HOST, Server
+from local_stack.settings import Settings
+from local_stack.supervisor import LogLine, StackError, Supervisor, answers, watch_servers
+from local_stack.valkey import start_valkey
+from local_stack.waiting import poll
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".local"
+HEALTHY_SECONDS = 60.0
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What runs, where, and the environment that every child and every further command gets."""
+
+    state: Path
+    addresses: Addresses
+    credentials: Credentials
+    env: dict[str, str]
+    programs: tuple[Program, ...]
+    supervisor: Supervisor
+    servers: tuple[Server, ...]
+
+    async def or_death(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Do `work` for as long as every process lives; raises StackError with the name of the one that ended."""
+        working = asyncio.ensure_future(work)
+        watching = asyncio.ensure_future(watch_servers(self.servers))
+        contest: set[asyncio.Future[Any]] = {working, watching, self.supervisor.death}
+        try:
+            await asyncio.wait(contest, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            death = watching if watching.done() else self.supervisor.death
+            raise StackError(death.result())
+        finally:
+            working.cancel()
+            watching.cancel()
+            await asyncio.gather(working, watching, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running_stack(
+    settings: Settings, state: Path, console: Console, *, log_line: LogLine
+) -> AsyncIterator[Stack]:
+    """Start all that is not given by URL, wait until it is healthy, and stop it all in reverse order at the end.
+
+    Raises lease.InUseError when a stack runs on `state` already, and StackError when a process fails.
+    """
+    with ExitStack() as undo:
+        stack = _prepare(settings, state, console, undo, log_line)
+        try:
+            await stack.or_death(stack.supervisor.start(stack.programs))
+            await stack.or_death(_wait_until_healthy(stack, console))
+            console.end_progress()
+            yield stack
+        finally:
+            console.progress("Stopping ...")
+            await stack.supervisor.stop()
+            console.end_progress()
+
+
+def _prepare(settings: Settings, state: Path, console: Console, undo: ExitStack, log_line: LogLine) -> Stack:
+    """Start the servers and settle everything that the programs will be told."""
+    state.mkdir(parents=True, exist_ok=True)
+    lease = Lease.take(state / "stack.lease")
+    undo.callback(lease.release)
+    ports = _choose_ports(settings)
+    console.progress("Starting Valkey and PostgreSQL ...")
+    servers, database_url, redis_url = _start_servers(settings, state, undo)
+    credentials, are_new = Credentials.load_or_create(state / "credentials")
+    addresses = Addresses(host=settings.service.host, database_url=database_url, redis_url=redis_url, **ports)
+    env = children_environment(settings, addresses, credentials)
+    planned = programs(addresses, state, reset_admin_password=are_new and not settings.given_database_url)
+    return Stack(
+        state=state,
+        addresses=addresses,
+        credentials=credentials,
+        env=env,
+        programs=planned,
+        supervisor=Supervisor(
+            cwd=ROOT,
+            env=env,
+            logs=state / "logs",
+            lease=lease,
+            log_line=log_line,
+            on_ready=_progress_of(planned, console),
+        ),
+        servers=servers,
+    )
+
+
+def _choose_ports(settings: Settings) -> dict[str, int]:
+    service, local, any_port = settings.service, settings.local, 0
+    wanted = {"web_port": service.port, "flower_port": local.flower_port}
+    if settings.starts_paper_exchange:
+        wanted["paper_exchange_port"] = local.paper_exchange_port
+    if settings.starts_risk_safety:
+        wanted["risk_safety_port"] = any_port
+    chosen = {name: settings.choose_port(port) for name, port in wanted.items()}
+    for name, port in chosen.items():
+        _refuse_taken_port(service.host if name == "web_port" else HOST, port, name)
+    return chosen
+
+
+def _refuse_taken_port(host: str, port: int, name: str) -> None:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        setting = {"web_port": "PORT"}.get(name, name.upper())
+        message = (
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another {setting}, or PORT=0 for free ports."
+        )
+        raise StackError(message) from None
+
+
+def _start_servers(settings: Settings, state: Path, undo: ExitStack) -> tuple[tuple[Server, ...], str, str]:
+    """Start the servers that no URL names; return them, the URL of PostgreSQL and the URL of Valkey."""
+    servers: list[Server] = []
+
+    def ensure(given_url: str, start: Callable[[Path], Server], name: str) -> str:
+        if given_url:
+            return given_url
+        server = start(state / name)
+        undo.callback(server.stop)
+        servers.append(server)
+        return server.url
+
+    redis_url = ensure(settings.given_redis_url, start_valkey, "valkey")
+    database_url = ensure(settings.given_database_url, start_postgres, "postgres")
+    return tuple(servers), database_url, redis_url
+
+
+def children_environment(settings: Settings, addresses: Addresses, credentials: Credentials) -> dict[str, str]:
+    """Return this process's environment with everything that the stack decides, written out."""
+    service = settings.service
+    own = {
+        "EXECUTION_MODE": str(service.mode),
+        "DATABASE_URL": addresses.database_url,
+        "REDIS_URL": addresses.redis_url,
+        "RISK_SAFETY_SERVICE_URL": addresses.risk_safety_url or service.risk_safety_service_url,
+        "HOST": service.host,
+        "PORT": str(addresses.web_port),
+        "SECRET_KEY": service.secret_key.get_secret_value() or credentials.secret_key,
+        "DJANGO_SETTINGS_MODULE": "execution_project.settings",
+        "DJANGO_SUPERUSER_PASSWORD": credentials.admin_password,
+        "FLOWER_BASIC_AUTH": f"{ADMIN}:{credentials.flower_password}",
+        # Each line of a log must arrive when it is written.
+        "PYTHONUNBUFFERED": "1",
+    }
+    if addresses.paper_exchange_port:
+        own["BINANCE_BASE_URL"] = addresses.paper_exchange_url
+        own["BINANCE_STREAM_URL"] = addresses.paper_exchange_url.replace("http:", "ws:")
+    return {**os.environ, **own, **settings.paper_keys}
+
+
+def _progress_of(planned: tuple[Program, ...], console: Console) -> Callable[[str], None]:
+    """Return what counts the programs that are ready on the console."""
+    waiting = [program.name for program in planned]
+
+    def on_ready(name: str) -> None:
+        waiting.remove(name)
+        if waiting:
+            console.progress(f"Started {name}; waiting for {', '.join(waiting)} ...")
+
+    return on_ready
+
+
+async def _wait_until_healthy(stack: Stack, console: Console) -> None:
+    console.progress("Waiting for the service to report that it is healthy ...")
+    url = f"{stack.addresses.web_url}/health"
+    try:
+        await poll(lambda: answers(url), seconds=HEALTHY_SECONDS, every=0.1)
+    except TimeoutError:
+        message = f"{url} did not answer 200 within {HEALTHY_SECONDS:.0f} s. Logs: {stack.supervisor.logs}"
+        raise StackError(message) from None
+
+
+def remove_state(state: Path) -> None:
+    """Delete a stopped stack's folder."""
+    remove_data(state / "postgres")
+    shutil.rmtree(state, ignore_errors=True)
