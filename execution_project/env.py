@@ -175,7 +175,7 @@ def is_loopback(host: str) -> bool:
 
 @cache
 def environment() -> Environment:
-    """The settings of this process.
+    """Return the settings of this process.
 
     Raises:
         pydantic.ValidationError: a setting is malformed or contradicts another one; the message names it.

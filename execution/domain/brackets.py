@@ -21,7 +21,7 @@ def stop_distance(direction: Direction, reference: Decimal, stop: Decimal) -> De
 
 
 def target_distance(direction: Direction, reference: Decimal, target: Decimal) -> Decimal:
-    """Return how far the target lies on the winning side, as a fraction of the reference price; negative: wrong side."""
+    """Return how far the target lies on the winning side, as a fraction of the reference; negative: wrong side."""
     return -stop_distance(direction, reference, target)
 
 

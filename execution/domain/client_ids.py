@@ -13,7 +13,7 @@ LETTERS = {OrderPurpose.ENTRY: "e", OrderPurpose.STOP: "s", OrderPurpose.TARGET:
 
 
 def client_order_id(request_id: UUID, purpose: OrderPurpose, sequence: int) -> str:
-    """Return `es1-<purpose letter><26 letters of the request id>-<sequence>`: at most 36 characters, as the exchange asks."""
+    """Return `es1-<purpose letter><26 letters of the request id>-<sequence>`, at most 36 characters."""
     body = base64.b32encode(request_id.bytes).decode().rstrip("=").lower()
     return f"{PREFIX}{LETTERS[purpose]}{body}-{sequence}"
 

@@ -50,7 +50,7 @@ def settle(
     margin: Decimal | None,
     risk: Decimal | None,
 ) -> Result:
-    """Book a trade: net = realised - commissions of both sides + funding (Binance: userTrades.realizedPnl is before fees).
+    """Book a trade: net = realised - commissions of both sides + funding (userTrades.realizedPnl is before fees).
 
     `margin` and `risk` (what the stop would have lost) are in the quote asset; None when they are not known.
     """

@@ -1,4 +1,4 @@
-"""Every policy key that the service knows: unit, default and bounds. What is out of bounds is refused, never applied."""
+"""Every policy key that the service knows: unit, default and bounds. What is out of bounds is never applied."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +65,9 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
             _key(MAX_POSITIONS, "positions", "30", ("0", "500"), "open or opening positions at most"),
             _key(MIN_CONFIDENCE, "fraction", "0", ("0", "1"), "an AI decision below this is refused"),
             _key(MAX_ORDER_NOTIONAL, "USD", "10000", ("0", "10000000"), "a larger order is refused"),
-            _key(MAINTENANCE_MARGIN, "fraction", "0.005", ("0", "0.1"), "assumed when a stop is held against liquidation"),
+            _key(
+                MAINTENANCE_MARGIN, "fraction", "0.005", ("0", "0.1"), "assumed when a stop is held against liquidation"
+            ),
         )
     }
 )
@@ -92,7 +94,9 @@ def parse_policy_value(name: str, raw: object) -> Decimal:
     except InvalidOperation:
         raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={raw!r}") from None
     if not value.is_finite() or not key.minimum <= value <= key.maximum:
-        raise PolicyValueError(f"POLICY_VALUE_OUT_OF_BOUNDS: key={name} value={value} bounds={key.minimum}..{key.maximum}")
+        raise PolicyValueError(
+            f"POLICY_VALUE_OUT_OF_BOUNDS: key={name} value={value} bounds={key.minimum}..{key.maximum}"
+        )
     return value
 
 

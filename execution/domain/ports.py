@@ -63,7 +63,8 @@ class Exchange(Protocol):
     def set_leverage(self, symbol: str, leverage: int) -> Refused | None:
         """Set the leverage and compare the answer; None when the exchange confirms it."""
 
-    def place(self, ticket: OrderTicket, lane: Lane) -> PlaceOutcome: ...
+    def place(self, ticket: OrderTicket, lane: Lane, *, send_before: datetime) -> PlaceOutcome:
+        """Send an order; when it cannot leave before `send_before`, it is not sent and the outcome is a refusal."""
 
     def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp: ...
 

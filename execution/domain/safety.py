@@ -155,7 +155,9 @@ def _size(review: _Review, reference: Decimal) -> Decimal:
     proposal, lot = review.proposal, lot_rule(review.rules, review.proposal.order_type)
     if proposal.notional_usd is not None:
         quantity = quantity_for(proposal.notional_usd, reference, lot)
-        review.note("size", f"notional={plain(proposal.notional_usd)} price={plain(reference)} quantity={plain(quantity)}")
+        review.note(
+            "size", f"notional={plain(proposal.notional_usd)} price={plain(reference)} quantity={plain(quantity)}"
+        )
     else:
         asked = proposal.base_quantity or ZERO
         quantity = floor_to(asked, lot.step)

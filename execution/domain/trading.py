@@ -58,7 +58,7 @@ class OrderPurpose(StrEnum):
 
 
 class OrderBook(StrEnum):
-    """Which service of the exchange keeps an order: conditional ones live in the Algo Service, with ids of their own."""
+    """Which service of the exchange keeps an order; conditional ones live in the Algo Service, with own ids."""
 
     ORDINARY = "ORDINARY"
     ALGO = "ALGO"

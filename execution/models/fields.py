@@ -1,6 +1,6 @@
 """Columns that several tables share."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.db.models import Q
 
 
 def money(**options: Any) -> "models.DecimalField[Any, Any]":
-    """Return a column for a price, quantity or amount: exact to 18 decimals, more than any asset of the exchange has."""
+    """Return a column for a price, quantity or amount: exact to 18 decimals, more than any asset has."""
     return models.DecimalField(max_digits=36, decimal_places=18, **options)
 
 
@@ -22,6 +22,6 @@ def code(length: int = 32, **options: Any) -> "models.CharField[Any, Any]":
     return models.CharField(max_length=length, **options)
 
 
-def one_of(name: str, column: str, words: Collection[StrEnum]) -> models.CheckConstraint:
+def one_of(name: str, column: str, words: Iterable[StrEnum]) -> models.CheckConstraint:
     """Return a constraint that keeps a column within its vocabulary."""
     return models.CheckConstraint(name=name, condition=Q(**{f"{column}__in": sorted(words)}))

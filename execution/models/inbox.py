@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 from execution.models.fields import code, one_of
@@ -20,7 +21,7 @@ class InboxEvent(models.Model):
 
     event_type = code(64)
     identity = models.CharField(max_length=200)
-    payload = models.JSONField()
+    payload = models.JSONField(encoder=DjangoJSONEncoder)
     trace_id = models.CharField(max_length=200, blank=True)
     entry_id = models.CharField(max_length=64, blank=True)
     outcome = code()

@@ -36,6 +36,8 @@ class Order(models.Model):
     # When the last attempt was signed: with the receive window it bounds how long the exchange may still accept it.
     sent_at = models.DateTimeField()
     recv_window_ms = models.PositiveIntegerField()
+    # Why a CLOSE order was sent; empty for every other purpose.
+    close_reason = code(blank=True)
     error_code = models.IntegerField(null=True, blank=True)
     last_evidence = models.TextField(blank=True)
     last_evidence_at = models.DateTimeField(null=True, blank=True)

@@ -71,14 +71,10 @@ class ExecutionRequest(models.Model):
         ]
         indexes = [
             # Read by the monitor (stalled requests) and by health (requests in flight).
-            models.Index(
-                fields=["moved_at"], name="request_unfinished", condition=~Q(state__in=sorted(REQUEST_FINAL))
-            ),
+            models.Index(fields=["moved_at"], name="request_unfinished", condition=~Q(state__in=sorted(REQUEST_FINAL))),
             # Read by metrics and the admin's list.
             models.Index(fields=["received_at"], name="request_received"),
         ]
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.direction} {self.state} {self.id}"
-
-

@@ -1,6 +1,5 @@
 """A position's story from its first entry fill to its last exit fill, with the books of both."""
 
-
 from django.db import models
 from django.db.models import Q
 

@@ -1,14 +1,24 @@
-"""What we accept from outside: tolerant of spellings, strict about meaning; every error names the field and the rule."""
+"""What we accept from outside: tolerant of spellings, strict about meaning; errors name field and rule."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
 from execution.domain.trading import Direction
 
-MAX_PRICE = Decimal("1e12")
+# What the database can hold exactly, with room to spare on both ends.
+SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e12")
 DIRECTIONS = {"buy": Direction.LONG, "long": Direction.LONG, "sell": Direction.SHORT, "short": Direction.SHORT}
 HOLD = "hold"
 # Milliseconds since 1970 are above this number until long after seconds have reached it.
@@ -18,7 +28,7 @@ MILLISECONDS_FROM = 100_000_000_000
 def _number(value: object) -> object:
     """Read numbers through their text, so that 0.1 stays 0.1; a boolean is not a number."""
     if isinstance(value, bool):
-        raise ValueError("must be a number, not a boolean")
+        raise ValueError("must be a number, not a boolean")  # noqa: TRY004 -- pydantic reports ValueError as a broken rule
     if isinstance(value, float):
         return Decimal(repr(value))
     return value
@@ -35,6 +45,10 @@ def _absent_when_zero(value: object) -> object:
     return None if number in (0, "0", "0.0", Decimal(0)) else number
 
 
+def _symbol(value: object) -> object:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
 def _text(value: object) -> object:
     return "" if value is None else value
 
@@ -42,7 +56,7 @@ def _text(value: object) -> object:
 def _moment(value: object) -> object:
     """Read ISO text (without a zone: UTC) or an epoch in seconds or milliseconds."""
     if isinstance(value, bool):
-        raise ValueError("must be a time, not a boolean")
+        raise ValueError("must be a time, not a boolean")  # noqa: TRY004 -- as above
     if isinstance(value, str) and value.replace(".", "", 1).isdigit():
         value = float(value)
     if isinstance(value, int | float):
@@ -53,20 +67,20 @@ def _moment(value: object) -> object:
     return value
 
 
-Positive = Annotated[Decimal, BeforeValidator(_number), Field(gt=0, le=MAX_PRICE, allow_inf_nan=False)]
+Positive = Annotated[Decimal, BeforeValidator(_number), Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
 OptionalPositive = Annotated[
-    Decimal | None, BeforeValidator(_optional_number), Field(gt=0, le=MAX_PRICE, allow_inf_nan=False)
+    Decimal | None, BeforeValidator(_optional_number), Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)
 ]
 PositiveOrAbsent = Annotated[
-    Decimal | None, BeforeValidator(_absent_when_zero), Field(gt=0, le=MAX_PRICE, allow_inf_nan=False)
+    Decimal | None, BeforeValidator(_absent_when_zero), Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)
 ]
-Fraction = Annotated[
-    Decimal | None, BeforeValidator(_optional_number), Field(ge=0, le=1, allow_inf_nan=False, decimal_places=None)
-]
+Fraction = Annotated[Decimal | None, BeforeValidator(_optional_number), Field(ge=0, le=1, allow_inf_nan=False)]
 Leverage = Annotated[int | None, BeforeValidator(_absent_when_zero), Field(ge=1, le=125)]
 ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=100)]
 Moment = Annotated[datetime | None, BeforeValidator(lambda value: None if value in (None, "") else _moment(value))]
-Symbol = Annotated[str, Field(min_length=5, max_length=40, pattern=r"^[A-Z0-9_\u4e00-\u9fff]+$")]
+Symbol = Annotated[
+    str, BeforeValidator(_symbol), Field(min_length=5, max_length=40, pattern=r"^[A-Z0-9_\u4e00-\u9fff]+$")
+]
 
 
 class Incoming(BaseModel):
@@ -76,14 +90,13 @@ class Incoming(BaseModel):
 
 
 class AiDecision(Incoming):
-    """`ai.decision.made`: the size is `position_size_usd`, or `quantity` in the producer's meaning of US dollars."""
+    """`ai.decision.made`: sized by `position_size_usd`; `quantity` is not read, its unit differs by producer."""
 
     symbol: Symbol
     side: Direction | None = Field(validation_alias=AliasChoices("side", "action"))
     confidence: Fraction = None
     entry_price: PositiveOrAbsent = None
     position_size_usd: PositiveOrAbsent = None
-    quantity: PositiveOrAbsent = None
     leverage: Leverage = None
     stop_loss: PositiveOrAbsent = None
     take_profit: PositiveOrAbsent = None
@@ -102,13 +115,9 @@ class AiDecision(Incoming):
 
     @model_validator(mode="after")
     def has_a_size(self) -> "AiDecision":
-        if self.side is not None and self.notional_usd is None:
+        if self.side is not None and self.position_size_usd is None:
             raise ValueError("position_size_usd: must be a positive number of US dollars")
         return self
-
-    @property
-    def notional_usd(self) -> Decimal | None:
-        return self.position_size_usd or self.quantity
 
 
 class ManualOrder(Incoming):

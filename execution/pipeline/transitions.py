@@ -1,4 +1,4 @@
-"""The conditional update that every step starts with: whoever moves the row does the work, everybody else does nothing."""
+"""The conditional update that every step rests on: whoever moves the row does the work, others do nothing."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -116,7 +116,7 @@ def log_step(
     )
 
 
-def _move(  # noqa: PLR0913 -- private, called three times above
+def _move(
     rows: "models.QuerySet[Any]",
     entity: str,
     entity_id: object,

@@ -1,0 +1,266 @@
+"""The exchange behind binance-futures-connector: our words in, outcomes out, every call limited and timed."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import requests
+from binance.error import ClientError, ServerError
+from binance.um_futures import UMFutures
+
+from execution.adapters.binance import parse
+from execution.adapters.binance.errors import DEFAULT_BACK_OFF_SECONDS, Failure, Meaning, judge
+from execution.adapters.rate_limit import RateLimiter
+from execution.domain.money import plain
+from execution.domain.outcomes import (
+    Accepted,
+    FillReport,
+    FundingReport,
+    LookUp,
+    Missing,
+    OrderReport,
+    PlaceOutcome,
+    PositionReport,
+    Refused,
+    Unknown,
+    Unreadable,
+)
+from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket
+from execution.domain.reasons import Reason
+from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, SymbolRules
+
+ALGO_ORDER = "/fapi/v1/algoOrder"
+OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
+CALL_ERRORS = (ClientError, ServerError, requests.RequestException)
+DOES_NOT_EXIST = frozenset({-2011, -2013})
+# How long an answer about the account's or the symbols' settings is believed.
+SETTINGS_AGE_SECONDS = 300.0
+READ_WAIT_SECONDS = 10.0
+FILLS_PAGE = 1000
+
+
+class BinanceExchange:
+    """One instance a process or thread: the connector's HTTP session must not be shared."""
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        secret: str,
+        base_url: str,
+        timeout_seconds: float,
+        recv_window_ms: int,
+        limiter: RateLimiter,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = UMFutures(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
+        # A proxy of the environment would see our signed orders.
+        self._client.session.trust_env = False
+        self._recv_window_ms = recv_window_ms
+        self._limiter = limiter
+        self._monotonic = monotonic
+        self._rules: dict[str, SymbolRules] = {}
+        self._rules_until = 0.0
+        self._hedge_mode: tuple[bool, float] = (False, 0.0)
+        self._leverage: dict[str, tuple[int, float]] = {}
+
+    # Reads
+
+    def rules(self, symbol: str) -> SymbolRules | None:
+        if self._monotonic() >= self._rules_until:
+            rows = self._read(self._client.exchange_info)["symbols"]
+            self._rules = {row["symbol"]: parse.symbol_rules(row) for row in rows}
+            self._rules_until = self._monotonic() + SETTINGS_AGE_SECONDS
+        return self._rules.get(symbol)
+
+    def quote(self, symbol: str) -> Quote:
+        book = self._read(self._client.book_ticker, symbol, lane=Lane.ENTRY)
+        premium = self._read(self._client.mark_price, symbol, lane=Lane.ENTRY)
+        return parse.quote(book, premium)
+
+    def hedge_mode(self) -> bool:
+        hedge, until = self._hedge_mode
+        if self._monotonic() >= until:
+            hedge = bool(self._read(self._client.get_position_mode)["dualSidePosition"])
+            self._hedge_mode = (hedge, self._monotonic() + SETTINGS_AGE_SECONDS)
+        return hedge
+
+    def open_orders(self) -> Sequence[OrderReport]:
+        return [parse.order_report(row) for row in self._read(self._client.get_orders)]
+
+    def open_algo_orders(self) -> Sequence[OrderReport]:
+        rows = self._read(lambda: self._client.sign_request("GET", OPEN_ALGO_ORDERS, self._window()))
+        return [parse.algo_report(row) for row in rows]
+
+    def positions(self) -> Sequence[PositionReport]:
+        rows = [parse.position_report(row) for row in self._read(self._client.get_position_risk)]
+        return [row for row in rows if row.quantity]
+
+    def fills_of_order(self, symbol: str, order_id: str) -> Sequence[FillReport]:
+        rows = self._read(self._client.get_account_trades, symbol, orderId=order_id, limit=FILLS_PAGE, lane=Lane.ENTRY)
+        return [parse.fill_report(row) for row in rows]
+
+    def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]:
+        """Return the fills from a time on, oldest first, over as many pages as there are."""
+        start = int(since.timestamp() * 1000)
+        fills: dict[int, FillReport] = {}
+        page = self._read(self._client.get_account_trades, symbol, startTime=start, limit=FILLS_PAGE)
+        while page:
+            fills |= {fill.trade_id: fill for fill in map(parse.fill_report, page)}
+            if len(page) < FILLS_PAGE:
+                break
+            page = self._read(self._client.get_account_trades, symbol, fromId=max(fills) + 1, limit=FILLS_PAGE)
+        return [fills[trade_id] for trade_id in sorted(fills)]
+
+    def client_id_of(self, symbol: str, order_id: str) -> str:
+        return str(self._read(self._client.query_order, symbol, orderId=order_id)["clientOrderId"])
+
+    def funding_since(self, symbol: str, since: datetime) -> Sequence[FundingReport]:
+        start = int(since.timestamp() * 1000)
+        rows = self._read(
+            self._client.get_income_history, symbol=symbol, incomeType="FUNDING_FEE", startTime=start, limit=FILLS_PAGE
+        )
+        return [parse.funding_report(row) for row in rows]
+
+    def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
+        """Ask the book that the order lives in; a triggered conditional order is found there with its new order id."""
+        if book is OrderBook.ALGO:
+            return self._find(
+                lambda: parse.algo_report(
+                    self._client.sign_request("GET", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window()})
+                )
+            )
+        return self._find(
+            lambda: parse.order_report(self._client.query_order(symbol, origClientOrderId=client_order_id))
+        )
+
+    # Writes
+
+    def set_leverage(self, symbol: str, leverage: int) -> Refused | None:
+        known, until = self._leverage.get(symbol, (0, 0.0))
+        if known == leverage and self._monotonic() < until:
+            return None
+        try:
+            answer = self._read(self._client.change_leverage, symbol, leverage, lane=Lane.ENTRY, refusals=True)
+        except ClientError as error:
+            failure = judge(error)
+            return Refused(code=failure.code, message=failure.message, retry_safe=False)
+        actual = int(answer["leverage"])
+        if actual != leverage:
+            return Refused(code=None, message=f"the exchange answered leverage {actual}", retry_safe=False)
+        self._leverage[symbol] = (leverage, self._monotonic() + SETTINGS_AGE_SECONDS)
+        return None
+
+    def place(self, ticket: OrderTicket, lane: Lane, *, send_before: datetime) -> PlaceOutcome:
+        wait = (send_before - datetime.now(UTC)).total_seconds()
+        if not self._limiter.acquire(lane, max_wait_seconds=max(0.0, wait)):
+            message = f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={wait:.1f}s"
+            return Refused(code=None, message=message, retry_safe=False)
+        # A process that was stopped and woken up late must not send what others have declared absent.
+        if datetime.now(UTC) > send_before:
+            return Refused(code=None, message="woken up too late to send", retry_safe=False)
+        try:
+            return Accepted(report=self._send(ticket))
+        except CALL_ERRORS as error:
+            return self._outcome(judge(error))
+
+    def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
+        self._limiter.acquire(Lane.CLOSE, max_wait_seconds=READ_WAIT_SECONDS)
+        try:
+            if book is OrderBook.ALGO:
+                self._client.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window()})
+            else:
+                self._client.cancel_order(symbol, origClientOrderId=client_order_id, **self._window())
+        except CALL_ERRORS as error:
+            # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
+            self._note_back_off(judge(error))
+        return self.look_up(symbol, client_order_id, book)
+
+    def _send(self, ticket: OrderTicket) -> OrderReport:
+        if ticket.book is OrderBook.ALGO:
+            return parse.algo_report(self._client.sign_request("POST", ALGO_ORDER, self._algo_parameters(ticket)))
+        return parse.order_report(self._client.new_order(**self._order_parameters(ticket)))
+
+    def _order_parameters(self, ticket: OrderTicket) -> dict[str, Any]:
+        parameters = {
+            **self._common_parameters(ticket),
+            "newClientOrderId": ticket.client_order_id,
+            "newOrderRespType": "RESULT",
+        }
+        if ticket.order_type is OrderType.LIMIT and ticket.price is not None:
+            parameters |= {"price": plain(ticket.price), "timeInForce": "GTC"}
+        return parameters
+
+    def _algo_parameters(self, ticket: OrderTicket) -> dict[str, Any]:
+        if ticket.trigger_price is None:
+            raise ValueError(f"conditional order {ticket.client_order_id} without a trigger price")
+        return {
+            **self._common_parameters(ticket),
+            "algoType": "CONDITIONAL",
+            "clientAlgoId": ticket.client_order_id,
+            "triggerPrice": plain(ticket.trigger_price),
+            # The mark price is not moved by a single trade: a stop on the last price is hunted by any spike.
+            "workingType": "MARK_PRICE",
+        }
+
+    def _common_parameters(self, ticket: OrderTicket) -> dict[str, Any]:
+        """Return what both books take, as strings: the connector would send floats with exponents."""
+        parameters = {
+            "symbol": ticket.symbol,
+            "side": ticket.side.value,
+            "type": ticket.order_type.value,
+            "quantity": plain(ticket.quantity),
+            **self._window(),
+        }
+        if ticket.reduce_only:
+            parameters["reduceOnly"] = "true"
+        if ticket.position_side is not PositionSide.BOTH:
+            parameters["positionSide"] = ticket.position_side.value
+        return parameters
+
+    def _outcome(self, failure: Failure) -> Refused | Unknown:
+        self._note_back_off(failure)
+        if failure.meaning is Meaning.UNKNOWN:
+            return Unknown(message=f"code={failure.code} {failure.message}")
+        return Refused(
+            code=failure.code,
+            message=failure.message,
+            retry_safe=failure.meaning is not Meaning.REFUSED,
+            retry_after_seconds=failure.back_off_seconds,
+        )
+
+    def _find(self, call: Callable[[], OrderReport]) -> LookUp:
+        try:
+            report: OrderReport = self._read(call)
+        except ExchangeUnavailableError as error:
+            cause = error.__cause__
+            if isinstance(cause, ClientError) and cause.error_code in DOES_NOT_EXIST:
+                return Missing(message=f"code={cause.error_code} {cause.error_message}")
+            return Unreadable(message=str(error))
+        return report
+
+    def _read(
+        self, call: Callable[..., Any], *args: Any, lane: Lane = Lane.READ, refusals: bool = False, **parameters: Any
+    ) -> Any:
+        """Make a call that may be repeated without harm; any failure is one exception with its cause.
+
+        `refusals`: let the exchange's own refusal through, for the caller to explain.
+        """
+        if not self._limiter.acquire(lane, max_wait_seconds=READ_WAIT_SECONDS):
+            raise ExchangeUnavailableError(f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={READ_WAIT_SECONDS}s")
+        try:
+            return call(*args, **parameters)
+        except CALL_ERRORS as error:
+            failure = judge(error)
+            self._note_back_off(failure)
+            if refusals and isinstance(error, ClientError) and failure.meaning is Meaning.REFUSED:
+                raise
+            raise ExchangeUnavailableError(f"code={failure.code} {failure.message}") from error
+
+    def _note_back_off(self, failure: Failure) -> None:
+        if failure.meaning is Meaning.BACK_OFF:
+            self._limiter.ban(failure.back_off_seconds or DEFAULT_BACK_OFF_SECONDS)
+
+    def _window(self) -> Mapping[str, Any]:
+        return {"recvWindow": self._recv_window_ms}

@@ -1,0 +1,138 @@
+"""Reads the exchange's JSON into our own words; unknown fields and filters are no concern of ours."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from execution.domain.money import ZERO
+from execution.domain.outcomes import ExchangeStatus, FillReport, FundingReport, OrderReport, PositionReport
+from execution.domain.trading import Quote, SymbolRules
+
+Row = Mapping[str, Any]
+
+ORDER_STATUSES = {
+    "NEW": ExchangeStatus.NEW,
+    "PARTIALLY_FILLED": ExchangeStatus.PARTIALLY_FILLED,
+    "FILLED": ExchangeStatus.FILLED,
+    "CANCELED": ExchangeStatus.CANCELED,
+    "EXPIRED": ExchangeStatus.EXPIRED,
+    "EXPIRED_IN_MATCH": ExchangeStatus.EXPIRED,
+    "REJECTED": ExchangeStatus.REJECTED,
+}
+# FINISHED means that the order made by the trigger has ended, filled or not: its quantity tells which.
+ALGO_STATUSES = {
+    "NEW": ExchangeStatus.NEW,
+    "TRIGGERING": ExchangeStatus.NEW,
+    "TRIGGERED": ExchangeStatus.TRIGGERED,
+    "CANCELED": ExchangeStatus.CANCELED,
+    "EXPIRED": ExchangeStatus.EXPIRED,
+    "REJECTED": ExchangeStatus.REJECTED,
+}
+
+
+def moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+
+
+def order_report(row: Row) -> OrderReport:
+    """Read an answer of `/fapi/v1/order` and its relatives."""
+    return OrderReport(
+        client_order_id=str(row["clientOrderId"]),
+        symbol=str(row["symbol"]),
+        status=ORDER_STATUSES[row["status"]],
+        quantity=Decimal(row["origQty"]),
+        executed_quantity=Decimal(row["executedQty"]),
+        order_id=str(row["orderId"]),
+    )
+
+
+def algo_report(row: Row) -> OrderReport:
+    """Read an answer of `/fapi/v1/algoOrder` and its relatives; ids and quantities appear as the order lives."""
+    executed = Decimal(row.get("actualQty") or 0)
+    if row["algoStatus"] == "FINISHED":
+        status = ExchangeStatus.FILLED if executed > 0 else ExchangeStatus.CANCELED
+    else:
+        status = ALGO_STATUSES[row["algoStatus"]]
+    return OrderReport(
+        client_order_id=str(row["clientAlgoId"]),
+        symbol=str(row["symbol"]),
+        status=status,
+        quantity=Decimal(row.get("quantity") or 0),
+        executed_quantity=executed,
+        order_id=str(row.get("actualOrderId") or ""),
+        algo_id=str(row["algoId"]),
+    )
+
+
+def symbol_rules(row: Row) -> SymbolRules:
+    """Read one symbol of `exchangeInfo`. Precision fields are not steps and are not used as such."""
+    filters = {entry["filterType"]: entry for entry in row["filters"]}
+    price, lot = filters["PRICE_FILTER"], filters["LOT_SIZE"]
+    market = filters.get("MARKET_LOT_SIZE", lot)
+    return SymbolRules(
+        symbol=str(row["symbol"]),
+        trading=row["status"] == "TRADING",
+        tick_size=Decimal(price["tickSize"]),
+        min_price=Decimal(price["minPrice"]),
+        max_price=Decimal(price["maxPrice"]),
+        limit_step=Decimal(lot["stepSize"]),
+        limit_min_quantity=Decimal(lot["minQty"]),
+        limit_max_quantity=Decimal(lot["maxQty"]),
+        market_step=Decimal(market["stepSize"]),
+        market_min_quantity=Decimal(market["minQty"]),
+        market_max_quantity=Decimal(market["maxQty"]),
+        min_notional=Decimal(filters.get("MIN_NOTIONAL", {"notional": "0"})["notional"]),
+    )
+
+
+def quote(book: Row, premium: Row) -> Quote:
+    """Read `ticker/bookTicker` and `premiumIndex` of one symbol."""
+    return Quote(
+        symbol=str(book["symbol"]),
+        bid=Decimal(book["bidPrice"]),
+        bid_quantity=Decimal(book["bidQty"]),
+        ask=Decimal(book["askPrice"]),
+        ask_quantity=Decimal(book["askQty"]),
+        mark=Decimal(premium["markPrice"]),
+    )
+
+
+def fill_report(row: Row) -> FillReport:
+    """Read one row of `userTrades`."""
+    return FillReport(
+        trade_id=int(row["id"]),
+        order_id=str(row["orderId"]),
+        symbol=str(row["symbol"]),
+        buyer=row["side"] == "BUY",
+        position_side=str(row["positionSide"]),
+        price=Decimal(row["price"]),
+        quantity=Decimal(row["qty"]),
+        realized_pnl=Decimal(row["realizedPnl"]),
+        commission=Decimal(row["commission"]),
+        commission_asset=str(row["commissionAsset"]),
+        maker=bool(row["maker"]),
+        at=moment(row["time"]),
+    )
+
+
+def position_report(row: Row) -> PositionReport:
+    """Read one row of `positionRisk` v3."""
+    return PositionReport(
+        symbol=str(row["symbol"]),
+        position_side=str(row["positionSide"]),
+        quantity=Decimal(row["positionAmt"]),
+        entry_price=Decimal(row["entryPrice"]),
+        mark_price=Decimal(row["markPrice"]),
+        unrealized_pnl=Decimal(row["unRealizedProfit"]),
+        liquidation_price=Decimal(row["liquidationPrice"]),
+        initial_margin=Decimal(row.get("positionInitialMargin") or ZERO),
+        notional=Decimal(row["notional"]),
+    )
+
+
+def funding_report(row: Row) -> FundingReport:
+    """Read one FUNDING_FEE row of `income`."""
+    return FundingReport(
+        symbol=str(row["symbol"]), amount=Decimal(row["income"]), asset=str(row["asset"]), at=moment(row["time"])
+    )

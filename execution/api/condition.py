@@ -1,0 +1,190 @@
+"""Judges the service's health from what was measured: pure, so that every sentence of it is tested without a server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+
+from execution.models import Heartbeat
+from execution.queries.health import BRIDGE, MONITOR, RELAY, HealthRows
+
+# The bridge and the relay beat after every slice of a few seconds.
+SLICE_MAX_AGE = timedelta(seconds=15)
+MONITOR_INTERVALS = 3
+# Streams hold about 10,000 entries: from here on decisions are in danger of being trimmed unread.
+LAG_THAT_DEGRADES = 1000
+
+
+class Status(StrEnum):
+    """The whole service in one word; only DOWN and STARTING answer 503."""
+
+    OK = "OK"
+    DEGRADED = "DEGRADED"
+    STARTING = "STARTING"
+    DOWN = "DOWN"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One question to a store: how long its answer took, or why there was none."""
+
+    latency_ms: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vitals:
+    """Everything that health is judged from. `rows` is None when the database does not answer."""
+
+    now: datetime
+    database: Probe
+    redis: Probe
+    rows: HealthRows | None
+    lags: Mapping[str, int | None]
+    tokens_available: int | None
+    rpm_limit: int
+    monitor_interval: timedelta
+    ess_fail_mode: Literal["open", "closed"]
+    migrated: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One part of the service; `weight` is what the whole becomes when this part is not healthy."""
+
+    error: str | None = None
+    latency_ms: float | None = None
+    details: Mapping[str, Any] | None = None
+    weight: Status = Status.DOWN
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "healthy": self.error is None,
+            "error": self.error,
+            "latency_ms": self.latency_ms,
+            "details": self.details,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """The verdict, with its parts."""
+
+    status: Status
+    components: Mapping[str, Component]
+    reasons: tuple[str, ...] = field(default=())
+
+    @property
+    def healthy(self) -> bool:
+        return self.status in {Status.OK, Status.DEGRADED}
+
+
+def judge(vitals: Vitals) -> Condition:
+    """Return the verdict: the worst that any part makes of the whole."""
+    components = {
+        "binance": _exchange(vitals),
+        "event_bus": _event_bus(vitals),
+        "trade_store": Component(
+            error=vitals.database.error, latency_ms=vitals.database.latency_ms, details={"backend": "postgresql"}
+        ),
+        "rate_limiter": _rate_limiter(vitals),
+        "ess": _ess(vitals),
+        "outbox": _outbox(vitals),
+    }
+    broken = {name: part for name, part in components.items() if part.error}
+    reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
+    return Condition(status=_worst(vitals, broken), components=components, reasons=reasons)
+
+
+def not_ready(vitals: Vitals) -> tuple[str, ...]:
+    """Return what is missing before requests can be served; the exchange is not asked for."""
+    stores = {"database": vitals.database.error, "redis": vitals.redis.error}
+    reasons = [f"{name}: {error}" for name, error in stores.items() if error]
+    if not vitals.migrated:
+        reasons.append("database: migrations are not applied")
+    parts = ((MONITOR, _monitor_max_age(vitals)), (BRIDGE, SLICE_MAX_AGE))
+    reasons += [f"{part}: {error}" for part, most in parts if (error := _silence(vitals, part, most))]
+    return tuple(reasons)
+
+
+def age_seconds(vitals: Vitals, moment: datetime | None) -> float | None:
+    return round((vitals.now - moment).total_seconds(), 3) if moment else None
+
+
+def heartbeat(vitals: Vitals, part: str) -> Heartbeat | None:
+    return vitals.rows.heartbeats.get(part) if vitals.rows else None
+
+
+def total_lag(vitals: Vitals) -> int | None:
+    """Return the sum of the lags that are known; None when none is."""
+    known = [lag for lag in vitals.lags.values() if lag is not None]
+    return sum(known) if known else None
+
+
+def _worst(vitals: Vitals, broken: Mapping[str, Component]) -> Status:
+    weights = {part.weight for part in broken.values()}
+    if Status.DOWN not in weights:
+        return Status.DEGRADED if weights else Status.OK
+    stores_answer = not vitals.database.error and not vitals.redis.error
+    first_run_awaited = heartbeat(vitals, MONITOR) is None or heartbeat(vitals, BRIDGE) is None
+    return Status.STARTING if stores_answer and first_run_awaited else Status.DOWN
+
+
+def _monitor_max_age(vitals: Vitals) -> timedelta:
+    return vitals.monitor_interval * MONITOR_INTERVALS
+
+
+def _silence(vitals: Vitals, part: str, most: timedelta) -> str | None:
+    """Return how long a part has been silent when that is too long."""
+    beat = heartbeat(vitals, part)
+    if beat is None:
+        return "has not run yet"
+    age = vitals.now - beat.at
+    return f"last run {age.total_seconds():.0f}s ago, expected<={most.total_seconds():.0f}s" if age > most else None
+
+
+def _exchange(vitals: Vitals) -> Component:
+    """Judge the exchange by the monitor's eyes: health itself never calls it."""
+    beat = heartbeat(vitals, MONITOR)
+    details: Mapping[str, Any] = beat.details if beat else {}
+    error = _silence(vitals, MONITOR, _monitor_max_age(vitals))
+    if error:
+        return Component(error=f"monitor {error}")
+    if beat and not beat.healthy:
+        return Component(error=str(details.get("error") or "the last monitor cycle could not read it"))
+    return Component(latency_ms=details.get("exchange_latency_ms"))
+
+
+def _event_bus(vitals: Vitals) -> Component:
+    error, weight = vitals.redis.error, Status.DOWN
+    lag = total_lag(vitals)
+    if error is None and (silence := _silence(vitals, BRIDGE, SLICE_MAX_AGE)):
+        error = f"bridge {silence}"
+    if error is None and lag is not None and lag > LAG_THAT_DEGRADES:
+        error, weight = f"lag={lag} expected<={LAG_THAT_DEGRADES}", Status.DEGRADED
+    return Component(error=error, latency_ms=vitals.redis.latency_ms, details={"lag": dict(vitals.lags)}, weight=weight)
+
+
+def _rate_limiter(vitals: Vitals) -> Component:
+    error = None if vitals.tokens_available is not None else vitals.redis.error or "its state cannot be read"
+    return Component(
+        error=error,
+        details={"tokens_available": vitals.tokens_available, "rpm_limit": vitals.rpm_limit},
+        weight=Status.DEGRADED,
+    )
+
+
+def _ess(vitals: Vitals) -> Component:
+    """Judge whether the emergency stop answers; that it blocks is its work, not a fault."""
+    ess = vitals.rows.ess if vitals.rows else None
+    weight = Status.DEGRADED if vitals.ess_fail_mode == "open" else Status.DOWN
+    if ess is None:
+        return Component(details={"state": None, "can_execute": None}, weight=weight)
+    error = f"unanswered={ess.unanswered} fail_mode={vitals.ess_fail_mode}" if ess.unanswered else None
+    return Component(error=error, details={"state": ess.state, "can_execute": ess.permitted}, weight=weight)
+
+
+def _outbox(vitals: Vitals) -> Component:
+    error = _silence(vitals, RELAY, SLICE_MAX_AGE)
+    return Component(error=f"relay {error}" if error else None, weight=Status.DEGRADED)

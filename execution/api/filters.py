@@ -1,0 +1,85 @@
+"""Filters and pages of the trade list; what cannot be understood is an error, never ignored."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
+from rest_framework import serializers
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from execution.models import Trade
+from execution.queries.trades import TradeStatus, count_trades, with_status
+
+DEFAULT_LIMIT, MOST = 100, 1000
+FARTHEST = 2**31 - 1
+
+
+class TradeFilter(filters.FilterSet):  # type: ignore[misc] -- the package brings no types
+    """`status`, `symbol`, and the time of entry between `from` and `to`."""
+
+    status = filters.ChoiceFilter(choices=[(status, status) for status in TradeStatus], method="filter_status")
+    symbol = filters.CharFilter(method="filter_symbol", max_length=40)
+    from_ = filters.IsoDateTimeFilter(field_name="entry_at", lookup_expr="gte", label="Entered at this time or later")
+    to = filters.IsoDateTimeFilter(field_name="entry_at", lookup_expr="lt", label="Entered before this time")
+
+    @classmethod
+    def get_filters(cls) -> dict[str, Any]:
+        """Call the lower bound `from`, which Python does not allow as the name of an attribute."""
+        found: dict[str, Any] = super().get_filters()
+        return {name.removesuffix("_"): each for name, each in found.items()}
+
+    def filter_status(self, rows: QuerySet[Trade], name: str, value: str) -> QuerySet[Trade]:  # noqa: ARG002
+        return with_status(rows, TradeStatus(value))
+
+    def filter_symbol(self, rows: QuerySet[Trade], name: str, value: str) -> QuerySet[Trade]:  # noqa: ARG002
+        return rows.filter(symbol=value.upper())
+
+
+class PageIn(serializers.Serializer[Any]):
+    """Which part of the list."""
+
+    limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MOST)
+    offset = serializers.IntegerField(default=0, min_value=0, max_value=FARTHEST)
+
+
+class TradePage(BasePagination):
+    """`limit` and `offset`, and the numbers of all trades beside the page."""
+
+    def paginate_queryset(
+        self,
+        queryset: QuerySet[Trade],
+        request: Request,
+        view: APIView | None = None,  # noqa: ARG002 -- the framework's signature
+    ) -> list[Trade]:
+        page = PageIn(data=request.query_params)
+        page.is_valid(raise_exception=True)
+        limit, offset = page.validated_data["limit"], page.validated_data["offset"]
+        return list(queryset[offset : offset + limit])
+
+    def get_paginated_response(self, data: Sequence[Mapping[str, Any]]) -> Response:
+        counts = count_trades()
+        return Response(
+            {
+                "trades": data,
+                "total_trades": counts.total,
+                "open_trades": counts.open,
+                "closed_trades": counts.closed,
+            }
+        )
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        counters = ("total_trades", "open_trades", "closed_trades")
+        properties = {"trades": schema} | {name: {"type": "integer"} for name in counters}
+        return {"type": "object", "required": list(properties), "properties": properties}
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:  # noqa: ARG002
+        limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}
+        offset = {"type": "integer", "minimum": 0, "maximum": FARTHEST, "default": 0}
+        return [
+            {"name": name, "in": "query", "required": False, "schema": schema}
+            for name, schema in (("limit", limit), ("offset", offset))
+        ]

@@ -1,0 +1,138 @@
+"""Health over HTTP: measured at most once a second, with no call to the exchange or to a neighbour service."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db import DatabaseError, InterfaceError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from redis import RedisError
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from execution import wiring
+from execution.api.base import OpenView
+from execution.api.condition import BRIDGE, MONITOR, Probe, Vitals, age_seconds, heartbeat, judge, not_ready, total_lag
+from execution.api.condition import Status as Overall
+from execution.api.streams import stream_lags
+from execution.queries.health import health_rows
+
+CACHED_SECONDS = 1
+SERVICE = {"service": settings.SERVICE_NAME, "version": settings.SERVICE_VERSION}
+HEALTH_ANSWERS = {200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT}
+
+
+class HealthView(OpenView):
+    """The whole service with its parts: 200 while it can trade (OK, DEGRADED), else 503."""
+
+    @extend_schema(operation_id="health", responses=HEALTH_ANSWERS)
+    def get(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
+        report = report_of(vitals())
+        return _quiet(report, healthy=report["healthy"])
+
+
+class LivenessView(OpenView):
+    """Whether this process answers at all; it asks nobody."""
+
+    @extend_schema(operation_id="health_live", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
+        return Response({"status": "ok", **SERVICE})
+
+
+class ReadinessView(OpenView):
+    """Whether requests can be served: stores, migrations, monitor and bridge."""
+
+    @extend_schema(operation_id="health_ready", responses=HEALTH_ANSWERS)
+    def get(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
+        reasons = not_ready(vitals())
+        ready = not reasons
+        body = {"status": "ready" if ready else "not_ready", **SERVICE, "healthy": ready, "reasons": reasons}
+        return _quiet(body, healthy=ready)
+
+
+def vitals() -> Vitals:
+    """Return what was measured within the last second, or measure."""
+    found: Vitals | None = cache.get("vitals")
+    if found is None:
+        found = measure()
+        cache.set("vitals", found, CACHED_SECONDS)
+    return found
+
+
+def measure() -> Vitals:
+    now, env = timezone.now(), settings.ENV
+    database, rows = _probe(lambda: health_rows(now))
+    redis, lags = _probe(lambda: stream_lags(wiring.redis_client()))
+    _, rate_limit = _probe(wiring.rate_limit_state)
+    return Vitals(
+        now=now,
+        database=database,
+        redis=redis,
+        rows=rows,
+        lags=lags or {},
+        tokens_available=rate_limit.available if rate_limit else None,
+        rpm_limit=env.binance_rate_limit_rpm,
+        monitor_interval=timedelta(seconds=env.position_monitor_interval_sec),
+        ess_fail_mode=env.ess_fail_mode,
+        migrated=rows is not None and _migrated(),
+    )
+
+
+def report_of(found: Vitals) -> dict[str, Any]:
+    """Return the body of /health: the shape that the system's own health service knows, and more."""
+    condition, rows = judge(found), found.rows
+    bridge, monitor = heartbeat(found, BRIDGE), heartbeat(found, MONITOR)
+    return {
+        **SERVICE,
+        "status": condition.status,
+        "healthy": condition.healthy,
+        "running": condition.status is not Overall.STARTING,
+        "mode": settings.ENV.mode,
+        "reasons": condition.reasons,
+        "components": {name: part.as_json() for name, part in condition.components.items()},
+        "active_positions": rows.active_positions if rows else None,
+        "orders_last_minute": rows.orders_last_minute if rows else None,
+        "consumer_started": bridge is not None and condition.components["event_bus"].error is None,
+        "consumer_lag": total_lag(found),
+        "consumer_lag_by_stream": found.lags,
+        "last_event_age_sec": age_seconds(found, rows.last_event_at if rows else None),
+        "monitor_last_run_age_sec": age_seconds(found, monitor.at if monitor else None),
+        "timestamp": found.now.isoformat(),
+    }
+
+
+def _probe[R](question: Callable[[], R]) -> tuple[Probe, R | None]:
+    """Ask a store; its silence is an answer too."""
+    started = time.perf_counter()
+    try:
+        answer = question()
+    except (DatabaseError, InterfaceError, RedisError) as error:
+        # The first line only, without addresses: health is open to everybody.
+        return Probe(error=type(error).__name__), None
+    return Probe(latency_ms=round((time.perf_counter() - started) * 1000, 3)), answer
+
+
+def _migrated() -> bool:
+    """Return whether every migration is applied; once true it stays true for this process."""
+    if cache.get("migrated"):
+        return True
+    executor = MigrationExecutor(connection)
+    migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if migrated:
+        cache.set("migrated", True, None)
+    return migrated
+
+
+def _quiet(body: dict[str, Any], *, healthy: bool) -> Response:
+    """Answer without a line in the error log: a probe that asks every second would fill it."""
+    response = Response(body, status=status.HTTP_200_OK if healthy else status.HTTP_503_SERVICE_UNAVAILABLE)
+    # Django's own mark for "somebody has logged this"; without it each 503 is logged as an error.
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
+    return response

@@ -1,0 +1,236 @@
+"""The shapes of the answers: the neighbours' numbers as JSON numbers, our own exact amounts as strings."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from execution.domain.money import basis_points, plain
+from execution.domain.trading import Direction, OrderPurpose
+from execution.models import Order, Trade
+from execution.queries.positions import HeldPosition
+from execution.queries.trades import TradeStatus
+
+AnySerializer = serializers.Serializer[Any]
+
+
+@extend_schema_field({"type": "string", "format": "decimal", "example": "3.92"})
+class Exact(serializers.Field[Any, Any, str, Any]):
+    """A Decimal with all its digits, without exponent or trailing zeros."""
+
+    def to_representation(self, value: Decimal) -> str:
+        return plain(value)
+
+
+@extend_schema_field({"type": "string", "format": "date-time"})
+class Moment(serializers.Field[Any, Any, str, Any]):
+    """A time with its zone written as +00:00, which every ISO reader understands."""
+
+    def to_representation(self, value: datetime) -> str:
+        return value.isoformat()
+
+
+class ProblemOut(AnySerializer):
+    """Any error."""
+
+    detail = serializers.CharField(help_text="What is wrong, in words.")
+    errors = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        required=False,
+        help_text="Field -> the rules that it broke.",
+    )
+    reason_code = serializers.CharField(required=False)
+    error_id = serializers.UUIDField(required=False, help_text="The id of an unexpected error in the service's log.")
+
+
+class OrderAnswerOut(AnySerializer):
+    """What has become of an order so far."""
+
+    success = serializers.BooleanField(help_text="True once the exchange has accepted the order.")
+    order_id = serializers.CharField(allow_null=True, help_text="The exchange's order id.")
+    trade_id = serializers.CharField(allow_null=True, help_text="The request's id, once the order was accepted.")
+    symbol = serializers.CharField()
+    side = serializers.ChoiceField(choices=["long", "short"])
+    quantity = serializers.FloatField(help_text="In the base asset: filled, else approved, else asked.")
+    price = serializers.FloatField(allow_null=True, help_text="Average fill price; the limit price while it rests.")
+    status = serializers.ChoiceField(choices=["pending", "placed", "filled", "failed", "cancelled"])
+    message = serializers.CharField(allow_null=True)
+    timestamp = Moment()
+    request_id = serializers.UUIDField()
+    reason_code = serializers.CharField(allow_null=True)
+    client_order_id = serializers.CharField(allow_null=True)
+
+
+class TransitionOut(AnySerializer):
+    """One step of a request, of one of its orders, or of its trade."""
+
+    at = Moment()
+    entity = serializers.ChoiceField(choices=["request", "order", "trade"])
+    entity_id = serializers.CharField()
+    from_state = serializers.CharField()
+    to_state = serializers.CharField()
+    trigger = serializers.CharField()
+    reason_code = serializers.CharField()
+    reason = serializers.CharField()
+    details = serializers.DictField()
+
+
+class OrderOut(AnySerializer):
+    """One order of a trade, under all its ids."""
+
+    purpose = serializers.ChoiceField(choices=[purpose.lower() for purpose in OrderPurpose])
+    client_order_id = serializers.CharField()
+    order_id = serializers.CharField(source="exchange_order_id", help_text="Empty until a conditional order triggers.")
+    algo_id = serializers.CharField(help_text="Empty for ordinary orders.")
+    state = serializers.CharField()
+    quantity = Exact()
+    executed_quantity = Exact()
+    price = Exact(allow_null=True)
+    trigger_price = Exact(allow_null=True)
+
+    def to_representation(self, instance: Order) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        return shown | {"purpose": instance.purpose.lower()}
+
+
+class RequestOut(AnySerializer):
+    """A decision on its way, with its story."""
+
+    request_id = serializers.UUIDField(source="request.id")
+    source = serializers.CharField(source="request.source")
+    symbol = serializers.CharField(source="request.symbol")
+    side = serializers.ChoiceField(choices=list(Direction), source="request.direction")
+    state = serializers.CharField(source="request.state")
+    reason_code = serializers.CharField(source="request.reason_code")
+    reason = serializers.CharField(source="request.reason")
+    received_at = Moment(source="request.received_at")
+    moved_at = Moment(source="request.moved_at")
+    trade_id = serializers.UUIDField(source="trade.id", allow_null=True, default=None)
+    orders = OrderOut(many=True)
+    transitions = TransitionOut(many=True)
+
+
+class ExitOrderOut(AnySerializer):
+    """One live exit of a position."""
+
+    client_order_id = serializers.CharField()
+    algo_id = serializers.CharField()
+    trigger_price = serializers.FloatField(allow_null=True)
+    quantity = serializers.FloatField()
+    state = serializers.CharField()
+
+
+class PositionOut(AnySerializer):
+    """One position; `unrealized_pnl_pct` is of the margin."""
+
+    symbol = serializers.CharField(source="position.symbol")
+    side = serializers.ChoiceField(choices=list(Direction), source="position.direction")
+    quantity = serializers.FloatField(source="position.quantity")
+    entry_price = serializers.FloatField(source="position.entry_price")
+    current_price = serializers.FloatField(source="position.mark_price")
+    unrealized_pnl = serializers.FloatField(source="position.unrealized_pnl")
+    unrealized_pnl_pct = serializers.FloatField()
+    leverage = serializers.IntegerField()
+    margin_usd = serializers.FloatField(source="position.initial_margin")
+    liquidation_price = serializers.FloatField(source="position.liquidation_price")
+    has_tp_sl = serializers.BooleanField(help_text="Live stops cover the whole position and a target rests.")
+    tp_orders = ExitOrderOut(many=True, source="targets")
+    sl_orders = ExitOrderOut(many=True, source="stops")
+    trade_id = serializers.UUIDField(
+        source="position.trade_id", allow_null=True, help_text="Null for a position that was not opened by the service."
+    )
+    observed_at = Moment(source="position.observed_at")
+
+
+class PositionsOut(AnySerializer):
+    """All positions, as the exchange last showed them."""
+
+    positions = PositionOut(many=True)
+    total_positions = serializers.IntegerField()
+    total_margin_usd = serializers.FloatField()
+    total_unrealized_pnl = serializers.FloatField()
+
+    @classmethod
+    def of(cls, held: list[HeldPosition]) -> "PositionsOut":
+        return cls(
+            {
+                "positions": held,
+                "total_positions": len(held),
+                "total_margin_usd": sum(each.position.initial_margin for each in held),
+                "total_unrealized_pnl": sum(each.position.unrealized_pnl for each in held),
+            }
+        )
+
+
+class TradeOut(AnySerializer):
+    """One trade. `pnl_usd` is net of fees and funding, `pnl_percent` of the margin; both are null until it is closed."""
+
+    trade_id = serializers.UUIDField(source="id")
+    symbol = serializers.CharField()
+    side = serializers.ChoiceField(choices=list(Direction), source="direction")
+    status = serializers.ChoiceField(choices=list(TradeStatus))
+    quantity = serializers.FloatField()
+    leverage = serializers.IntegerField()
+    entry_price = serializers.FloatField()
+    entry_time = Moment(source="entry_at")
+    exit_price = serializers.FloatField(allow_null=True)
+    exit_time = Moment(source="exit_at", allow_null=True)
+    stop_loss = serializers.FloatField(source="stop_price")
+    take_profit = serializers.FloatField(source="target_price")
+    pnl_usd = serializers.FloatField(source="net_pnl", allow_null=True)
+    pnl_percent = serializers.FloatField(allow_null=True)
+    model = serializers.SerializerMethodField()
+    confidence = serializers.SerializerMethodField()
+    metadata = serializers.DictField(source="request.metadata")
+
+    net_pnl = Exact(allow_null=True)
+    gross_pnl = Exact(allow_null=True)
+    fees_usd = serializers.SerializerMethodField()
+    funding_usd = Exact(source="funding")
+    exited_quantity = Exact()
+    close_reason = serializers.CharField(help_text="Empty while the trade is open.")
+    r_multiple = serializers.FloatField(allow_null=True, help_text="Net PnL in units of what the stop would have lost.")
+    slippage_bps = serializers.SerializerMethodField(help_text="Of the entry; positive is worse than planned.")
+    source = serializers.CharField(source="request.source")
+    strategy = serializers.CharField(source="request.strategy")
+    orders = OrderOut(many=True, source="request.orders.all")
+
+    def get_model(self, trade: Trade) -> str:
+        return trade.request.model or "manual"
+
+    def get_confidence(self, trade: Trade) -> float:
+        return float(trade.request.confidence or 0)
+
+    @extend_schema_field(Exact)
+    def get_fees_usd(self, trade: Trade) -> str:
+        return plain(trade.entry_fees + trade.exit_fees)
+
+    def get_slippage_bps(self, trade: Trade) -> float:
+        return float(basis_points(trade.slippage_fraction))
+
+
+class MetricsOut(AnySerializer):
+    """How the service executes; averages are over the newest thousand."""
+
+    orders_placed_total = serializers.IntegerField(help_text="Entry orders that the exchange accepted.")
+    orders_filled_total = serializers.IntegerField(help_text="Entry orders with at least one fill.")
+    orders_failed_total = serializers.IntegerField(
+        help_text="Decisions that ended before the exchange accepted an order: refused, rejected, expired or abandoned."
+    )
+    success_rate_pct = serializers.FloatField(help_text="Placed, of placed and failed.")
+    avg_order_latency_ms = serializers.FloatField(help_text="From a decision's arrival to the entry's acceptance.")
+    avg_slippage_pct = serializers.FloatField(help_text="Of the planned price; positive is worse.")
+    rate_limit_tokens_available = serializers.IntegerField(allow_null=True, help_text="Null when it is not known.")
+    rate_limit_tokens_per_minute = serializers.IntegerField()
+
+
+class ServiceOut(AnySerializer):
+    """Which service this is."""
+
+    service = serializers.CharField()
+    version = serializers.CharField()
+    status = serializers.CharField()
+    mode = serializers.ChoiceField(choices=["paper", "testnet", "live"])
+    docs = serializers.CharField()

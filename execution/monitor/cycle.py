@@ -1,0 +1,81 @@
+"""One monitor cycle: observe, reconcile, repair, then tell what was seen. Runs every 10 seconds, one at a time."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from execution.domain.ports import ExchangeUnavailableError, TradeMirror
+from execution.domain.states import TRADE_OPEN
+from execution.models import Trade
+from execution.monitor.observe import observe_exchange, read_books
+from execution.monitor.positions import update_positions
+from execution.monitor.reconcile import Action, Patience, reconcile
+from execution.monitor.repair import Tools, repair
+from execution.pipeline.heartbeats import beat
+from execution.pipeline.mirroring import mirror_fields
+
+log = structlog.get_logger(__name__)
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleResult:
+    """What one cycle did."""
+
+    actions: Sequence[Action]
+    failed: int
+
+
+def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> CycleResult | None:
+    """Compare and repair once; None when the exchange could not be read, and then nothing was touched."""
+    started = time.monotonic()
+    try:
+        seen = observe_exchange(tools.exchange)
+    except ExchangeUnavailableError as error:
+        log.warning("monitor_cannot_read_exchange", error=str(error))
+        _beat(tools.clock(), started, healthy=False, error=str(error))
+        return None
+    exchange_ms = (time.monotonic() - started) * 1000
+    # The books are read after the exchange: what the chain has done in between is then known here, not there.
+    actions = reconcile(read_books(), seen, patience=patience, now=tools.clock())
+    failed = sum(not _repaired(action, tools) for action in actions)
+    update_positions(seen.positions, now=tools.clock())
+    open_trades = _mirror_open_trades(mirror)
+    counts = Counter(type(action).__name__ for action in actions)
+    _beat(
+        tools.clock(),
+        started,
+        healthy=True,
+        open_trades=open_trades,
+        exchange_latency_ms=round(exchange_ms / 3, 1),
+        repairs=dict(counts),
+        failed_repairs=failed,
+    )
+    return CycleResult(actions=actions, failed=failed)
+
+
+def _repaired(action: Action, tools: Tools) -> bool:
+    """Repair one thing; an exchange that falls silent in the middle must not keep the others from being tried."""
+    try:
+        repair(action, tools)
+    except ExchangeUnavailableError as error:
+        log.warning("monitor_repair_postponed", action=type(action).__name__, error=str(error))
+        return False
+    return True
+
+
+def _mirror_open_trades(mirror: TradeMirror) -> int:
+    """Write every open trade to the mirror again: a Redis that was flushed is whole after one cycle."""
+    trades = list(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
+    mirror.write([mirror_fields(trade) for trade in trades], keep_seconds=None)
+    return len(trades)
+
+
+def _beat(now: datetime, started: float, *, healthy: bool, **details: Any) -> None:
+    duration = round(time.monotonic() - started, 3)
+    beat("monitor", now=now, healthy=healthy, details={"duration_seconds": duration, **details})

@@ -1,0 +1,95 @@
+"""Reads both sides of the comparison in bulk: the number of calls and queries does not grow with the positions."""
+
+from collections import defaultdict
+from decimal import Decimal
+from uuid import UUID
+
+from django.db.models import Q
+
+from execution.domain.money import ZERO
+from execution.domain.ports import Exchange
+from execution.domain.states import (
+    ORDER_FINAL,
+    ORDER_LIVE,
+    REQUEST_FINAL,
+    TRADE_OPEN,
+    OrderState,
+    RequestState,
+    TradeState,
+)
+from execution.domain.trading import Direction, OrderPurpose
+from execution.models import ExecutionRequest, Order, Trade
+from execution.monitor.reconcile import Books, Observation, OurOrder, OurRequest, OurTrade
+
+ENDED_WITHOUT_TRADE = REQUEST_FINAL - {RequestState.RECORDED}
+
+
+def observe_exchange(exchange: Exchange) -> Observation:
+    """Read positions and both books of open orders: three calls.
+
+    Positions are read last, so that a position seen has its orders in the lists.
+
+    Raises:
+        ExchangeUnavailableError: one of them was not answered; then nothing is compared at all.
+
+    """
+    reports = [*exchange.open_orders(), *exchange.open_algo_orders()]
+    return Observation(
+        open_orders={report.client_order_id: report for report in reports}, positions=exchange.positions()
+    )
+
+
+def read_books() -> Books:
+    """Read everything that is not over: three queries."""
+    orders = list(Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade"))
+    trades = list(Trade.objects.filter(state__in=TRADE_OPEN))
+    requests = ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))
+    cover = _cover(orders)
+    return Books(
+        requests=[
+            OurRequest(id=row.pk, state=RequestState(row.state), moved_at=row.moved_at, expires_at=row.expires_at)
+            for row in requests
+        ],
+        orders=[_our_order(order) for order in orders],
+        trades=[_our_trade(trade, cover) for trade in trades],
+    )
+
+
+def _our_order(order: Order) -> OurOrder:
+    request = order.request
+    trade: Trade | None = getattr(request, "trade", None)
+    over = trade.state == TradeState.CLOSED if trade else request.state in ENDED_WITHOUT_TRADE
+    return OurOrder(
+        id=order.pk,
+        request_id=request.pk,
+        client_order_id=order.client_order_id,
+        symbol=order.symbol,
+        purpose=OrderPurpose(order.purpose),
+        state=OrderState(order.state),
+        quantity=order.quantity,
+        executed_quantity=order.executed_quantity,
+        sent_at=order.sent_at,
+        closed=over,
+    )
+
+
+def _our_trade(trade: Trade, cover: dict[tuple[UUID, str], Decimal]) -> OurTrade:
+    return OurTrade(
+        id=trade.pk,
+        symbol=trade.symbol,
+        direction=Direction(trade.direction),
+        position_side=trade.position_side,
+        open_quantity=trade.quantity - trade.exited_quantity,
+        stop_covered=cover.get((trade.pk, OrderPurpose.STOP), ZERO),
+        target_covered=cover.get((trade.pk, OrderPurpose.TARGET), ZERO),
+    )
+
+
+def _cover(orders: list[Order]) -> dict[tuple[UUID, str], Decimal]:
+    """Return per request and purpose the most that one confirmed leg would close."""
+    most: dict[tuple[UUID, str], Decimal] = defaultdict(lambda: ZERO)
+    for order in orders:
+        if order.state in ORDER_LIVE:
+            key = (order.request_id, order.purpose)
+            most[key] = max(most[key], order.quantity - order.executed_quantity)
+    return dict(most)

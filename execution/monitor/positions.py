@@ -1,0 +1,84 @@
+"""Keeps the positions table as the exchange shows it and says what changed."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from execution.domain.outcomes import PositionReport
+from execution.domain.states import ORDER_LIVE, TRADE_OPEN
+from execution.domain.trading import Direction, OrderPurpose
+from execution.models import Order, Position, Trade
+from execution.pipeline import events_out
+from execution.pipeline.outbox import emit
+
+SHOWN = [
+    "direction",
+    "trade",
+    "quantity",
+    "entry_price",
+    "mark_price",
+    "unrealized_pnl",
+    "initial_margin",
+    "liquidation_price",
+    "observed_at",
+]
+
+
+def update_positions(reports: Sequence[PositionReport], *, now: datetime) -> None:
+    """Store the positions seen, emit `position.updated` where figures moved, drop those of closed trades."""
+    trades = {(trade.symbol, trade.position_side): trade for trade in Trade.objects.filter(state__in=TRADE_OPEN)}
+    known = {(row.symbol, row.position_side): row for row in Position.objects.all()}
+    rows = [_row(report, trades.get((report.symbol, report.position_side)), now) for report in reports]
+    protected = _protected([trade.pk for trade in trades.values()])
+    with transaction.atomic():
+        Position.objects.bulk_create(
+            rows, update_conflicts=True, update_fields=SHOWN, unique_fields=["symbol", "position_side"]
+        )
+        for row in rows:
+            if _changed(known.get((row.symbol, row.position_side)), row):
+                _emit(row, trades.get((row.symbol, row.position_side)), protected, now)
+        # A position that is not seen stays while its trade is open: one empty answer is not flat.
+        seen = {(row.symbol, row.position_side) for row in rows}
+        gone = [row.pk for key, row in known.items() if key not in seen and key not in trades]
+        Position.objects.filter(pk__in=gone).delete()
+
+
+def _row(report: PositionReport, trade: Trade | None, now: datetime) -> Position:
+    short = report.quantity < 0 or report.position_side == Direction.SHORT
+    return Position(
+        symbol=report.symbol,
+        position_side=report.position_side,
+        direction=Direction.SHORT if short else Direction.LONG,
+        trade=trade,
+        quantity=abs(report.quantity),
+        entry_price=report.entry_price,
+        mark_price=report.mark_price,
+        unrealized_pnl=report.unrealized_pnl,
+        initial_margin=report.initial_margin,
+        liquidation_price=report.liquidation_price,
+        observed_at=now,
+    )
+
+
+def _protected(trade_ids: list[UUID]) -> dict[UUID, set[str]]:
+    legs: dict[UUID, set[str]] = {}
+    rows = Order.objects.filter(request_id__in=trade_ids, state__in=ORDER_LIVE).values_list("request_id", "purpose")
+    for request_id, purpose in rows:
+        legs.setdefault(request_id, set()).add(purpose)
+    return legs
+
+
+def _changed(known: Position | None, row: Position) -> bool:
+    return known is None or any(
+        getattr(known, name) != getattr(row, name) for name in ("quantity", "entry_price", "mark_price", "trade_id")
+    )
+
+
+def _emit(row: Position, trade: Trade | None, protected: dict[UUID, set[str]], now: datetime) -> None:
+    legs = protected.get(trade.pk, set()) if trade else set()
+    both = {OrderPurpose.STOP, OrderPurpose.TARGET} <= legs
+    event = events_out.position_updated(row, leverage=trade.leverage if trade else None, has_tp_sl=both, now=now)
+    aggregate = trade.pk if trade else f"position:{row.symbol}:{row.position_side}"
+    emit(aggregate, [(events_out.POSITION_UPDATED, event)], trace_id="", now=now)

@@ -1,0 +1,221 @@
+"""Compares our books with the exchange and says what to do; pure, so every case is a test."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from execution.domain.money import ZERO
+from execution.domain.outcomes import OrderReport, PositionReport
+from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, OrderState, RequestState
+from execution.domain.trading import Direction, OrderPurpose
+
+PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET})
+NEEDS_COVER = frozenset({RequestState.FILLED})
+NEEDS_BOOKING = frozenset({RequestState.PROTECTED, RequestState.FLATTENED})
+BEFORE_WIRE = frozenset({RequestState.RECEIVED, RequestState.CLEARED, RequestState.APPROVED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OurRequest:
+    """An unfinished request."""
+
+    id: UUID
+    state: RequestState
+    moved_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OurOrder:
+    """An order of ours; `closed`: its trade is closed, or its request ended without one."""
+
+    id: int
+    request_id: UUID
+    client_order_id: str
+    symbol: str
+    purpose: OrderPurpose
+    state: OrderState
+    quantity: Decimal
+    executed_quantity: Decimal
+    sent_at: datetime
+    closed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class OurTrade:
+    """An open trade and what of it is still at the exchange, by booked fills."""
+
+    id: UUID
+    symbol: str
+    direction: Direction
+    position_side: str
+    open_quantity: Decimal
+    stop_covered: Decimal
+    target_covered: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Books:
+    """What PostgreSQL says."""
+
+    requests: Sequence[OurRequest]
+    orders: Sequence[OurOrder]
+    trades: Sequence[OurTrade]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What the exchange says, read in bulk: open orders of both books by client id, and positions."""
+
+    open_orders: Mapping[str, OrderReport]
+    positions: Sequence[PositionReport]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a fast path may take before the monitor steps in."""
+
+    stalled_after: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expire:
+    """A request that never left is too old to trade."""
+
+    request_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """A request stands still: run the chain from its state on."""
+
+    request_id: UUID
+    state: RequestState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apply:
+    """The exchange shows one of our orders further than we know it."""
+
+    order_id: int
+    report: OrderReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookUpOrder:
+    """One of our orders is not among the open ones: ask what became of it."""
+
+    order_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BookExits:
+    """The exchange holds less than our trade: look for the fills that closed it."""
+
+    trade_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cover:
+    """A position without its full stop or target."""
+
+    request_id: UUID
+    missing: OrderPurpose
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelLeftover:
+    """A leg that has outlived its position."""
+
+    order_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Something that is not ours to repair: said, never touched."""
+
+    subject: str
+    sentence: str
+
+
+Action = Expire | Resume | Apply | LookUpOrder | BookExits | Cover | CancelLeftover | Report
+
+
+def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datetime) -> list[Action]:
+    """Return what to repair, orders first: what they tell may settle the rest."""
+    return [
+        *_order_actions(books, seen, patience, now),
+        *_trade_actions(books, seen),
+        *_request_actions(books, patience, now),
+        *_foreign_positions(books, seen),
+    ]
+
+
+def _order_actions(books: Books, seen: Observation, patience: Patience, now: datetime) -> list[Action]:
+    actions = [_order_action(order, seen, now - order.sent_at >= patience.stalled_after) for order in books.orders]
+    return [action for action in actions if action is not None]
+
+
+def _order_action(order: OurOrder, seen: Observation, stalled: bool) -> Action | None:  # noqa: FBT001 -- private
+    report = seen.open_orders.get(order.client_order_id)
+    if report is None:
+        # A fresh order may be on its way; an older one has ended, or was never there.
+        return LookUpOrder(order_id=order.id) if stalled and order.state not in ORDER_FINAL else None
+    if order.closed and order.purpose in PROTECTIVE:
+        return CancelLeftover(order_id=order.id)
+    # Also an order that we had given up: the exchange is right about what it has.
+    if order.state in ORDER_UNSETTLED or report.executed_quantity > order.executed_quantity:
+        return Apply(order_id=order.id, report=report)
+    return None
+
+
+def _trade_actions(books: Books, seen: Observation) -> list[Action]:
+    held = {(row.symbol, row.position_side): row for row in seen.positions}
+    actions: list[Action] = []
+    for trade in books.trades:
+        row = held.get((trade.symbol, trade.position_side))
+        at_exchange = _held(row, trade.direction)
+        if at_exchange < trade.open_quantity:
+            actions.append(BookExits(trade_id=trade.id))
+        elif trade.stop_covered < trade.open_quantity:
+            actions.append(Cover(request_id=trade.id, missing=OrderPurpose.STOP))
+        elif trade.target_covered < trade.open_quantity:
+            actions.append(Cover(request_id=trade.id, missing=OrderPurpose.TARGET))
+        if at_exchange > trade.open_quantity:
+            numbers = f"expected={trade.open_quantity} actual={at_exchange}"
+            actions.append(Report(subject=trade.symbol, sentence=f"POSITION_LARGER_THAN_TRADE: {numbers}"))
+    return actions
+
+
+def _held(row: PositionReport | None, direction: Direction) -> Decimal:
+    """Return how much of a position in this direction the exchange holds."""
+    if row is None:
+        return ZERO
+    if row.position_side == direction.value:
+        return abs(row.quantity)
+    return max(ZERO, row.quantity * direction.sign)
+
+
+def _request_actions(books: Books, patience: Patience, now: datetime) -> list[Action]:
+    actions: list[Action] = []
+    for request in books.requests:
+        if now - request.moved_at < patience.stalled_after:
+            continue
+        if request.state in BEFORE_WIRE and now > request.expires_at:
+            actions.append(Expire(request_id=request.id))
+        elif request.state in BEFORE_WIRE | NEEDS_COVER | NEEDS_BOOKING:
+            actions.append(Resume(request_id=request.id, state=request.state))
+    return actions
+
+
+def _foreign_positions(books: Books, seen: Observation) -> list[Action]:
+    """Name positions that no trade and no running entry of ours explains."""
+    ours = {(trade.symbol, trade.position_side) for trade in books.trades}
+    entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}
+    return [
+        Report(subject=row.symbol, sentence=f"POSITION_NOT_OURS: quantity={row.quantity} side={row.position_side}")
+        for row in seen.positions
+        if (row.symbol, row.position_side) not in ours and row.symbol not in entering
+    ]

@@ -1,0 +1,152 @@
+"""Does what the comparison asks for, through the same functions that the chain uses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+
+from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
+from execution.domain.ports import Exchange
+from execution.domain.states import ORDER_LIVE, OrderState, RequestState
+from execution.domain.trading import OrderBook, OrderPurpose
+from execution.models import ExecutionRequest, Order, Trade
+from execution.monitor.reconcile import (
+    PROTECTIVE,
+    Action,
+    Apply,
+    BookExits,
+    CancelLeftover,
+    Cover,
+    Expire,
+    LookUpOrder,
+    Report,
+    Resume,
+)
+from execution.pipeline.cancelling import cancel_order
+from execution.pipeline.close_trade import book_exits
+from execution.pipeline.ending import expire_request
+from execution.pipeline.evidence import settle_absent, settle_accepted, settle_unknown
+from execution.pipeline.protect_position import ProtectionRules, protect_position
+from execution.pipeline.record_trade import record_trade
+from execution.pipeline.transitions import log_step
+
+log = structlog.get_logger(__name__)
+Clock = Callable[[], datetime]
+# Successive look-ups without a trace before absence can be believed, and how long after the last possible arrival:
+# a request may wait ten seconds to be sent, travels for as long as our time-out, and is valid for its receive window.
+MISSING_READINGS = 2
+LATEST_ARRIVAL_MARGIN = timedelta(seconds=17)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What repairs work with; `resume` sends a request's chain on its way from its state."""
+
+    exchange: Exchange
+    protection: ProtectionRules
+    clock: Clock
+    resume: Callable[[UUID, RequestState], None]
+
+
+def repair(action: Action, tools: Tools) -> None:
+    """Do one action. Each checks again what it needs, so that an action decided on old figures does no harm.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer; the next cycle tries again.
+
+    """
+    log.info("monitor_repairs", action=type(action).__name__, detail=str(action))
+    match action:
+        case Expire(request_id=request_id):
+            expire_request(ExecutionRequest.objects.get(pk=request_id), now=tools.clock())
+        case Resume(request_id=request_id, state=state):
+            tools.resume(request_id, state)
+        case Apply(order_id=order_id, report=report):
+            _after_evidence(settle_accepted(order_id, report, now=tools.clock(), source="open orders"), tools)
+        case LookUpOrder(order_id=order_id):
+            _look_up(order_id, tools)
+        case BookExits(trade_id=trade_id):
+            _book_exits(trade_id, tools)
+        case Cover(request_id=request_id):
+            protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+        case CancelLeftover(order_id=order_id):
+            cancel_order(Order.objects.get(pk=order_id), exchange=tools.exchange, clock=tools.clock)
+        case Report(subject=subject, sentence=sentence):
+            log.warning("monitor_reports", subject=subject, sentence=sentence)
+        case _:
+            assert_never(action)
+
+
+def _look_up(order_id: int, tools: Tools) -> None:
+    """Ask what became of an order; only an answer about the order itself moves it."""
+    order = Order.objects.get(pk=order_id)
+    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
+    match found:
+        case OrderReport():
+            _after_evidence(settle_accepted(order_id, found, now=tools.clock(), source="look-up"), tools)
+        case Missing():
+            _missing(order, found, tools)
+        case Unreadable():
+            log.warning("look_up_unanswered", client_order_id=order.client_order_id, answer=found.message)
+        case _:
+            assert_never(found)
+
+
+def _missing(order: Order, found: Missing, tools: Tools) -> None:
+    """Count a look-up without a trace; absence needs several, after the last moment the order could have arrived."""
+    now = tools.clock()
+    if order.state == OrderState.SUBMITTING:
+        settle_unknown(order.pk, Unknown(message="no outcome was written"), now=now)
+    Order.objects.filter(pk=order.pk).update(missing_readings=F("missing_readings") + 1)
+    order.refresh_from_db()
+    arrived_by = order.sent_at + timedelta(milliseconds=order.recv_window_ms) + LATEST_ARRIVAL_MARGIN
+    if order.state != OrderState.UNKNOWN or order.missing_readings < MISSING_READINGS or now < arrived_by:
+        return
+    if _has_effect(order, tools):
+        log.error("order_missing_but_position_changed", client_order_id=order.client_order_id)
+        return
+    age = (now - order.sent_at).total_seconds()
+    evidence = f"{found.message}; {order.missing_readings} look-ups, the last {age:.0f}s after sending; no position"
+    settle_absent(order.pk, now=now, evidence=evidence)
+
+
+def _has_effect(order: Order, tools: Tools) -> bool:
+    """Whether the exchange holds what a missing entry would have opened; a look-up that forgets proves nothing."""
+    if order.purpose != OrderPurpose.ENTRY:
+        return False
+    held = tools.exchange.positions()
+    return any(row.symbol == order.symbol and row.position_side == order.position_side for row in held)
+
+
+def _after_evidence(order: Order, tools: Tools) -> None:
+    """Carry new evidence on: an entry's fills want cover and booking, an exit's fills want booking."""
+    if order.executed_quantity <= 0:
+        return
+    if order.purpose != OrderPurpose.ENTRY:
+        _book_exits(order.request_id, tools)
+        return
+    if protect_position(order.request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock):
+        record_trade(order.request_id, exchange=tools.exchange, clock=tools.clock)
+
+
+def _book_exits(trade_id: UUID, tools: Tools) -> None:
+    """Book what closed a trade; the legs that are left are cancelled at once, and by the next cycle if that fails."""
+    if not Trade.objects.filter(pk=trade_id).exists():
+        return
+    if not book_exits(trade_id, exchange=tools.exchange, clock=tools.clock):
+        _count_flat_reading(trade_id, tools.clock())
+        return
+    for leg in Order.objects.filter(request_id=trade_id, purpose__in=PROTECTIVE, state__in=ORDER_LIVE):
+        cancel_order(leg, exchange=tools.exchange, clock=tools.clock)
+
+
+def _count_flat_reading(trade_id: UUID, now: datetime) -> None:
+    """Note that the exchange shows less than our trade without fills that say why: alarming, and no proof."""
+    with transaction.atomic():
+        Trade.objects.filter(pk=trade_id).update(flat_readings=F("flat_readings") + 1)
+        log_step("trade", trade_id, to_state="UNEXPLAINED", trigger="position_smaller_without_fills", now=now)

@@ -1,0 +1,52 @@
+"""Turns the exchange's fills into rows, each once, and reads them back as amounts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from execution.domain.outcomes import FillReport
+from execution.domain.pnl import FillAmounts
+from execution.models import Fill, Order, Trade
+
+
+def store_fills(
+    trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Order], *, entry: bool
+) -> dict[int, Fill]:
+    """Insert the fills that are not stored yet and return those, by the exchange's trade id.
+
+    Call it with a lock on the trade's request, so that two callers cannot both find the same fill new.
+    """
+    ids = [fill.trade_id for fill in fills]
+    known = set(
+        Fill.objects.filter(symbol=trade.symbol, exchange_trade_id__in=ids).values_list("exchange_trade_id", flat=True)
+    )
+    rows = [
+        Fill(
+            symbol=fill.symbol,
+            exchange_trade_id=fill.trade_id,
+            exchange_order_id=fill.order_id,
+            order=orders.get(fill.order_id),
+            trade=trade,
+            entry=entry,
+            buyer=fill.buyer,
+            price=fill.price,
+            quantity=fill.quantity,
+            realized_pnl=fill.realized_pnl,
+            commission=fill.commission,
+            commission_asset=fill.commission_asset,
+            maker=fill.maker,
+            filled_at=fill.at,
+        )
+        for fill in fills
+        if fill.trade_id not in known
+    ]
+    Fill.objects.bulk_create(rows)
+    return {row.exchange_trade_id: row for row in rows}
+
+
+def amounts_of(fills: Iterable[Fill | FillReport]) -> list[FillAmounts]:
+    """Return the amounts of fills, stored or reported."""
+    return [
+        FillAmounts(
+            price=fill.price, quantity=fill.quantity, realized_pnl=fill.realized_pnl, commission=fill.commission
+        )
+        for fill in fills
+    ]

@@ -1,0 +1,113 @@
+"""Second step: ask the emergency stop before every order that adds risk, manual ones too. Exits never come here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from execution.domain.ess import EssDecision, permits
+from execution.domain.ports import EssReading, RiskSafety, RiskSafetyUnavailableError
+from execution.domain.reasons import Reason
+from execution.domain.states import RequestState, RequestTrigger
+from execution.models import EssStatus, ExecutionRequest
+from execution.pipeline import events_out
+from execution.pipeline.ending import end_request, expire_request
+from execution.pipeline.transitions import log_step, move_request
+
+Clock = Callable[[], datetime]
+HTTP = "http"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EssRules:
+    """What an unanswered check means: `open` lets entries pass as specified, `closed` does not."""
+
+    fail_mode: Literal["open", "closed"]
+
+
+def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> bool:
+    """Clear a request or refuse it; True when this call has cleared it."""
+    request = ExecutionRequest.objects.get(pk=request_id)
+    if request.state != RequestState.RECEIVED:
+        return False
+    if clock() > request.expires_at:
+        expire_request(request, now=clock())
+        return False
+    decision = decide(risk_safety, rules, clock)
+    now = clock()
+    details = {"ess_state": decision.state, "permitted": decision.permitted, "evidence": decision.evidence}
+    if not decision.permitted:
+        reason = (Reason.ESS_BLOCKED, f"ESS blocked: state={decision.state} ({decision.evidence})")
+        extra = events_out.FailureFields(ess_state=decision.state)
+        end_request(request, RequestTrigger.ESS_BLOCKED, reason, now=now, details=details, failed=extra)
+        return False
+    with transaction.atomic():
+        return move_request(request_id, RequestState.RECEIVED, RequestTrigger.ESS_CLEARED, now=now, details=details)
+
+
+def known_block() -> EssStatus | None:
+    """Return the blocking state that we know of already, without asking anybody."""
+    return EssStatus.objects.filter(pk=1, permitted=False).first()
+
+
+def decide(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecision:
+    """Ask the service; a trip that came by event outranks its answer while it is held, a known block any time-out."""
+    known = EssStatus.objects.filter(pk=1).first()
+    try:
+        reading = risk_safety.ess()
+    except RiskSafetyUnavailableError as error:
+        return _unanswered(known, rules, str(error), clock())
+    now = clock()
+    if known and not known.permitted and known.held_until and known.held_until > now:
+        return EssDecision(
+            permitted=False,
+            state=known.state,
+            evidence=f"{known.source}: {known.reason}; held until {known.held_until.isoformat()}",
+        )
+    return _answered(known, reading, now)
+
+
+def _answered(known: EssStatus | None, reading: EssReading, now: datetime) -> EssDecision:
+    permitted = permits(reading.state, can_execute=reading.can_execute)
+    evidence = f"can_execute={reading.can_execute}" + (f": {reading.reason}" if reading.reason else "")
+    changed = known is None or (known.state, known.permitted) != (reading.state, permitted)
+    # One row for all workers: it is written when something changed, and else once a second for its age.
+    if changed or known is None or known.unanswered or (now - known.observed_at).total_seconds() >= 1:
+        _remember(known, reading, now, permitted=permitted, changed=changed)
+    return EssDecision(permitted=permitted, state=reading.state, evidence=evidence)
+
+
+def _remember(known: EssStatus | None, reading: EssReading, now: datetime, *, permitted: bool, changed: bool) -> None:
+    with transaction.atomic():
+        EssStatus.objects.update_or_create(
+            pk=1,
+            defaults={
+                "state": reading.state[:32],
+                "permitted": permitted,
+                "reason": reading.reason,
+                "source": HTTP,
+                "observed_at": now,
+                "held_until": None,
+                "unanswered": 0,
+            },
+        )
+        if changed:
+            before = known.state if known else ""
+            log_step("ess", 1, from_state=before, to_state=reading.state[:32], trigger=HTTP, now=now)
+
+
+def _unanswered(known: EssStatus | None, rules: EssRules, error: str, now: datetime) -> EssDecision:
+    """Count the silence and apply the configured side; what we know to be blocked stays blocked."""
+    EssStatus.objects.filter(pk=1).update(unanswered=F("unanswered") + 1)
+    if known and not known.permitted:
+        age = (now - known.observed_at).total_seconds()
+        return EssDecision(
+            permitted=False, state=known.state, evidence=f"{error}; last known state, {age:.0f}s old: {known.reason}"
+        )
+    return EssDecision(
+        permitted=rules.fail_mode == "open", state="UNREACHABLE", evidence=f"{error}; ESS_FAIL_MODE={rules.fail_mode}"
+    )

@@ -1,0 +1,66 @@
+"""Ends a request that will not become a position: state, claim and `order.failed` in one transaction."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from execution.domain.reasons import Reason
+from execution.domain.states import RequestState, RequestTrigger
+from execution.domain.trading import Direction
+from execution.models import EntryClaim, ExecutionRequest
+from execution.pipeline import events_out
+from execution.pipeline.outbox import emit
+from execution.pipeline.transitions import move_request
+
+
+def end_request(
+    request: ExecutionRequest,
+    trigger: RequestTrigger,
+    reason: tuple[Reason, str],
+    *,
+    now: datetime,
+    details: Mapping[str, Any] | None = None,
+    failed: events_out.FailureFields | None = None,
+) -> bool:
+    """End a request from the state that it was read in; False when somebody else has moved it.
+
+    Args:
+        request: as read.
+        trigger: what ends it.
+        reason: reason code and sentence.
+        now: the time written to the rows and the event.
+        details: numbers for the journal.
+        failed: further fields of the `order.failed` event.
+
+    """
+    with transaction.atomic():
+        state = RequestState(request.state)
+        if not move_request(request.pk, state, trigger, now=now, reason=reason, details=details):
+            return False
+        release_claim(request)
+        event = events_out.order_failed(
+            symbol=request.symbol,
+            side=Direction(request.direction).entry_side.lower(),
+            reason=reason,
+            now=now,
+            trace_id=request.trace_id,
+            trade_id=str(request.pk),
+            **(failed or events_out.FailureFields()),
+        )
+        emit(request.pk, [(events_out.ORDER_FAILED, event)], trace_id=request.trace_id, now=now)
+    return True
+
+
+def expire_request(request: ExecutionRequest, *, now: datetime) -> bool:
+    """End a request that is too old to trade."""
+    age = (now - request.decided_at).total_seconds()
+    most = (request.expires_at - request.decided_at).total_seconds()
+    reason = (Reason.SIGNAL_TOO_OLD, f"SIGNAL_TOO_OLD: expected<={most:.0f}s actual={age:.1f}s")
+    return end_request(request, RequestTrigger.AGE_EXCEEDED, reason, now=now)
+
+
+def release_claim(request: ExecutionRequest) -> None:
+    """Give the symbol free for the next decision."""
+    EntryClaim.objects.filter(request=request).delete()

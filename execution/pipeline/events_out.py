@@ -1,0 +1,181 @@
+"""The payloads that we publish: supersets that every known reader understands, numbers as JSON numbers."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypedDict
+
+from execution.domain.trading import Direction, OrderPurpose
+from execution.models import ExecutionRequest, Fill, Order, Position, Trade
+
+ORDER_PLACED = "order.placed"
+ORDER_FILLED = "order.filled"
+# The portfolio service listens for fills under this name.
+ORDER_EXECUTED = "order.executed"
+ORDER_FAILED = "order.failed"
+TRADE_OPENED = "trade.opened"
+TRADE_CLOSED = "trade.closed"
+POSITION_UPDATED = "position.updated"
+
+PERCENT = 100
+
+
+def number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def order_placed(order: Order, request: ExecutionRequest, now: datetime) -> dict[str, Any]:
+    return {
+        "order_id": order.exchange_order_id or order.algo_id,
+        "client_order_id": order.client_order_id,
+        "trade_id": str(request.pk),
+        "symbol": order.symbol,
+        "side": order.side.lower(),
+        "position_side": request.direction,
+        "order_type": order.order_type,
+        "purpose": order.purpose.lower(),
+        "quantity": number(order.quantity),
+        "price": number(order.price or order.trigger_price or request.reference_price),
+        "status": "placed",
+        "source": request.source,
+        "correlation_id": request.trace_id,
+        "timestamp": now.isoformat(),
+    }
+
+
+def order_filled(
+    fill: Fill, order: Order | None, request: ExecutionRequest, cumulative: Decimal, now: datetime
+) -> dict[str, Any]:
+    """`slippage_pct` is of the planned price, positive when worse; null for exits, which have no planned price."""
+    entry = order is not None and order.purpose == OrderPurpose.ENTRY
+    return {
+        "order_id": fill.exchange_order_id,
+        "client_order_id": order.client_order_id if order else "",
+        "fill_id": str(fill.exchange_trade_id),
+        "trade_id": str(request.pk),
+        "symbol": fill.symbol,
+        "side": "buy" if fill.buyer else "sell",
+        "price": number(fill.price),
+        "fill_price": number(fill.price),
+        "quantity": number(fill.quantity),
+        "fill_size": number(fill.quantity),
+        "cumulative_quantity": number(cumulative),
+        "fees": number(fill.commission),
+        "fee_asset": fill.commission_asset,
+        "slippage_pct": number(slippage(request, fill.price) * PERCENT) if entry else None,
+        "timestamp": now.isoformat(),
+    }
+
+
+class FailureFields(TypedDict, total=False):
+    """What a failure may say besides its reason."""
+
+    client_order_id: str
+    error_code: int | None
+    ess_state: str
+    attempts: int
+
+
+def order_failed(  # noqa: PLR0913 -- the fields of the event
+    *,
+    symbol: str,
+    side: str,
+    reason: tuple[str, str],
+    now: datetime,
+    client_order_id: str = "",
+    error_code: int | None = None,
+    ess_state: str | None = None,
+    attempts: int = 0,
+    trace_id: str = "",
+    trade_id: str | None = None,
+) -> dict[str, Any]:
+    return {
+        "order_id": None,
+        "client_order_id": client_order_id,
+        "trade_id": trade_id,
+        "symbol": symbol,
+        "side": side,
+        "reason": reason[1] or reason[0],
+        "reason_code": reason[0],
+        "error_code": error_code,
+        "ess_state": ess_state,
+        "attempts": attempts,
+        "correlation_id": trace_id,
+        "timestamp": now.isoformat(),
+    }
+
+
+def trade_opened(trade: Trade, request: ExecutionRequest, entry: Order, now: datetime) -> dict[str, Any]:
+    return {
+        **_trade_identity(trade, request, entry),
+        "margin_usd": number(trade.margin_usd),
+        "stop_loss": number(trade.stop_price),
+        "take_profit": number(trade.target_price),
+        "timestamp": now.isoformat(),
+    }
+
+
+def trade_closed(trade: Trade, request: ExecutionRequest, entry: Order, now: datetime) -> dict[str, Any]:
+    """Every name that readers use for the same number; the percentages are of the margin."""
+    net, percent = number(trade.net_pnl), number(trade.pnl_percent)
+    duration = (trade.exit_at - trade.entry_at).total_seconds() if trade.exit_at else None
+    return {
+        **_trade_identity(trade, request, entry),
+        "exit_price": number(trade.exit_price),
+        "pnl_usd": net,
+        "realized_pnl": net,
+        "pnl_percent": percent,
+        "pnl_pct": percent,
+        "realized_pnl_pct": percent,
+        "gross_pnl_usd": number(trade.gross_pnl),
+        "r_multiple": number(trade.r_multiple),
+        "fees_usd": number(trade.entry_fees + trade.exit_fees),
+        "funding_usd": number(trade.funding),
+        "duration_sec": duration,
+        "reason": trade.close_reason,
+        "close_reason": trade.close_reason,
+        "source": "execution",
+        "timestamp": now.isoformat(),
+    }
+
+
+def position_updated(position: Position, *, leverage: int | None, has_tp_sl: bool, now: datetime) -> dict[str, Any]:
+    margin = position.initial_margin
+    return {
+        "symbol": position.symbol,
+        "side": position.direction,
+        "quantity": number(position.quantity),
+        "size": number(position.quantity),
+        "entry_price": number(position.entry_price),
+        "current_price": number(position.mark_price),
+        "mark_price": number(position.mark_price),
+        "unrealized_pnl": number(position.unrealized_pnl),
+        "unrealized_pnl_pct": number(position.unrealized_pnl / margin * PERCENT) if margin else None,
+        "leverage": leverage,
+        "margin_usd": number(margin),
+        "value": number(position.quantity * position.mark_price),
+        "liquidation_price": number(position.liquidation_price),
+        "has_tp_sl": has_tp_sl,
+        "trade_id": str(position.trade_id) if position.trade_id else None,
+        "timestamp": now.isoformat(),
+    }
+
+
+def slippage(request: ExecutionRequest, price: Decimal) -> Decimal:
+    """Return how much worse than planned a price is, as a fraction of the planned price; negative: better."""
+    planned = request.expected_price or request.reference_price or price
+    return (price - planned) * Direction(request.direction).sign / planned
+
+
+def _trade_identity(trade: Trade, request: ExecutionRequest, entry: Order) -> dict[str, Any]:
+    return {
+        "trade_id": str(trade.pk),
+        "order_id": entry.exchange_order_id,
+        "symbol": trade.symbol,
+        "side": trade.direction.lower(),
+        "entry_price": number(trade.entry_price),
+        "quantity": number(trade.quantity),
+        "leverage": float(trade.leverage),
+        "model": request.model or "manual",
+        "confidence": number(request.confidence) or 0.0,
+        "strategy": request.strategy or "default",
+    }

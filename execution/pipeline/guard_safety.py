@@ -1,0 +1,138 @@
+"""Third step: judge the entry, fix its quantity and exits, and claim the symbol."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from execution.domain import policy as keys
+from execution.domain.policy import Policy
+from execution.domain.ports import Exchange
+from execution.domain.reasons import Reason
+from execution.domain.safety import Proposal, RuleVerdict, Verdict, judge
+from execution.domain.states import RequestState, RequestTrigger
+from execution.domain.trading import Direction, OrderType, PositionSide
+from execution.models import EntryClaim, ExecutionRequest
+from execution.pipeline.ending import end_request, expire_request
+from execution.pipeline.policy import policy_in_force
+from execution.pipeline.transitions import move_request
+
+Clock = Callable[[], datetime]
+# One lock for all processes while a claim is counted and taken, so that two cannot both be the last that fits.
+CLAIM_LOCK = 0x65786563
+
+
+def guard_safety(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
+    """Approve a request with its numbers or refuse it with the rule; True when this call has approved it.
+
+    Raises:
+        ExchangeUnavailableError: no market data; the request stays CLEARED and is resumed or expires.
+
+    """
+    request = ExecutionRequest.objects.get(pk=request_id)
+    if request.state != RequestState.CLEARED:
+        return False
+    if clock() > request.expires_at:
+        expire_request(request, now=clock())
+        return False
+    rules = exchange.rules(request.symbol)
+    if rules is None:
+        _refuse(
+            request,
+            RuleVerdict(rule="symbol", numbers=f"symbol={request.symbol}", refusal=Reason.UNKNOWN_SYMBOL),
+            {},
+            clock(),
+        )
+        return False
+    policy = policy_in_force()
+    verdict = judge(proposal_of(request), quote=exchange.quote(request.symbol), rules=rules, policy=policy)
+    side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
+    details = {"rules": [_as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
+    if verdict.refusal:
+        _refuse(request, verdict.refusal, details, clock())
+        return False
+    return _approve(request, verdict, policy, side, details, clock())
+
+
+def proposal_of(request: ExecutionRequest) -> Proposal:
+    """Return what was asked for, as the guard reads it."""
+    return Proposal(
+        symbol=request.symbol,
+        direction=Direction(request.direction),
+        order_type=OrderType(request.order_type),
+        notional_usd=request.notional_usd,
+        base_quantity=request.base_quantity_asked,
+        limit_price=request.limit_price_asked,
+        expected_price=request.expected_price,
+        leverage=request.leverage,
+        stop_price=request.stop_price_asked,
+        target_price=request.target_price_asked,
+        confidence=request.confidence,
+    )
+
+
+def _approve(
+    request: ExecutionRequest,
+    verdict: Verdict,
+    policy: Policy,
+    side: PositionSide,
+    details: dict[str, Any],
+    now: datetime,
+) -> bool:
+    """Claim the symbol and approve, in one transaction; a taken symbol or a full book refuses instead."""
+    with transaction.atomic():
+        obstacle = _claim(request, side, policy, now)
+        if obstacle is None:
+            moved = move_request(
+                request.pk,
+                RequestState.CLEARED,
+                RequestTrigger.GUARD_APPROVED,
+                now=now,
+                details=details,
+                reference_price=verdict.reference_price,
+                limit_price=verdict.limit_price,
+                quantity=verdict.quantity,
+                stop_price=verdict.stop_price,
+                target_price=verdict.target_price,
+                position_side=side,
+                policy_version=policy.version,
+            )
+            # Somebody else moved the request: the claim taken above must not outlive this transaction.
+            transaction.set_rollback(not moved)
+            return moved
+        _refuse(request, obstacle, details | {"rules": [*details["rules"], _as_json(obstacle)]}, now)
+    return False
+
+
+def _claim(request: ExecutionRequest, side: PositionSide, policy: Policy, now: datetime) -> RuleVerdict | None:
+    """Take the symbol for this request, or return the rule that stands in the way."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
+    holder = EntryClaim.objects.filter(symbol=request.symbol, position_side=side).first()
+    if holder:
+        numbers = f"symbol={request.symbol} position_side={side} held_by={holder.request_id}"
+        return RuleVerdict(rule="one_open_trade", numbers=numbers, refusal=Reason.OPEN_TRADE_EXISTS)
+    most, actual = policy[keys.MAX_POSITIONS], EntryClaim.objects.count()
+    if actual >= most:
+        numbers = f"expected<{most.normalize():f} actual={actual}"
+        return RuleVerdict(rule="max_positions", numbers=numbers, refusal=Reason.POSITIONS_EXCEED_LIMIT)
+    EntryClaim.objects.create(symbol=request.symbol, position_side=side, request=request, claimed_at=now)
+    return None
+
+
+def _refuse(request: ExecutionRequest, rule: RuleVerdict, details: dict[str, Any], now: datetime) -> None:
+    code = rule.refusal or Reason.INVALID_FIELD
+    reason = (code, f"{code}: {rule.numbers}")
+    end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, details=details or {"rules": [_as_json(rule)]})
+
+
+def _as_json(rule: RuleVerdict) -> dict[str, Any]:
+    return {
+        "rule": rule.rule,
+        "numbers": rule.numbers,
+        "refusal": rule.refusal,
+        "before": None if rule.before is None else format(rule.before, "f"),
+        "after": None if rule.after is None else format(rule.after, "f"),
+    }

@@ -1,0 +1,81 @@
+"""Fourth step: send the entry, once. Row, call, settle; a repeated task that finds the row sends nothing."""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from execution.domain.outcomes import Refused
+from execution.domain.ports import Exchange, OrderTicket
+from execution.domain.reasons import Reason
+from execution.domain.states import RequestState, RequestTrigger
+from execution.domain.trading import OrderPurpose, OrderType
+from execution.models import EssStatus, ExecutionRequest, Order
+from execution.pipeline.check_ess import known_block
+from execution.pipeline.ending import end_request, expire_request
+from execution.pipeline.evidence import ready_for_cover
+from execution.pipeline.placing import Intention, intend, send
+from execution.pipeline.policy import policy_in_force
+from execution.pipeline.transitions import move_request
+
+Clock = Callable[[], datetime]
+
+
+def place_order(request_id: UUID, *, exchange: Exchange, recv_window_ms: int, clock: Clock) -> bool:
+    """Send a request's entry; True when it has filled and its position needs cover now.
+
+    Raises:
+        ExchangeUnavailableError: the leverage could not be set; nothing was sent, the request stays APPROVED.
+
+    """
+    request = ExecutionRequest.objects.get(pk=request_id)
+    if request.state != RequestState.APPROVED:
+        return False
+    if clock() > request.expires_at:
+        expire_request(request, now=clock())
+        return False
+    refused = exchange.set_leverage(request.symbol, request.leverage)
+    if refused:
+        _refuse_leverage(request, refused, clock())
+        return False
+    written = _start(request, recv_window_ms, clock())
+    if written is None:
+        return False
+    send(*written, exchange=exchange, policy=policy_in_force(), clock=clock)
+    return ready_for_cover(request_id)
+
+
+def _start(request: ExecutionRequest, recv_window_ms: int, now: datetime) -> tuple[Order, OrderTicket] | None:
+    """Commit the intention; None when the request was moved or the emergency stop tripped in the meantime."""
+    with transaction.atomic():
+        # The trip may have come after the check: whatever is in flight stops here, before the wire.
+        block = known_block()
+        if block:
+            _refuse_blocked(request, block, now)
+            return None
+        started = move_request(request.pk, RequestState.APPROVED, RequestTrigger.SUBMISSION_STARTED, now=now)
+        return intend(request, _entry(request), recv_window_ms=recv_window_ms, now=now) if started else None
+
+
+def _entry(request: ExecutionRequest) -> Intention:
+    if request.quantity is None:
+        raise ValueError(f"request {request.pk} was approved without a quantity")
+    return Intention(
+        purpose=OrderPurpose.ENTRY,
+        sequence=1,
+        order_type=OrderType(request.order_type),
+        quantity=request.quantity,
+        price=request.limit_price,
+    )
+
+
+def _refuse_leverage(request: ExecutionRequest, refused: Refused, now: datetime) -> None:
+    sentence = f"LEVERAGE_MISMATCH: asked={request.leverage} code={refused.code} message={refused.message}"
+    reason = (Reason.LEVERAGE_MISMATCH, sentence)
+    end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, failed={"error_code": refused.code})
+
+
+def _refuse_blocked(request: ExecutionRequest, block: EssStatus, now: datetime) -> None:
+    reason = (Reason.ESS_BLOCKED, f"ESS blocked: state={block.state} before sending ({block.source}: {block.reason})")
+    end_request(request, RequestTrigger.ESS_BLOCKED, reason, now=now, failed={"ess_state": block.state})

@@ -1,0 +1,48 @@
+"""Reads the event bus in slices of a few seconds: store, start what it asks for, then acknowledge."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from execution.domain.ports import EventBus, StreamEntry
+from execution.pipeline.accept_event import IntakeRules, accept_entry
+from execution.pipeline.heartbeats import beat
+
+Clock = Callable[[], datetime]
+BATCH = 50
+BLOCK_MS = 500
+# An entry that another reader has held for longer than this is taken over; it was killed, or its batch failed.
+RECLAIM_IDLE_MS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starters:
+    """What to do with an entry after its commit."""
+
+    start_chain: Callable[[UUID], None]
+    apply_policy: Callable[[int], None]
+
+
+def read_slice(bus: EventBus, starters: Starters, *, rules: IntakeRules, length: timedelta, clock: Clock) -> int:
+    """Read for about `length` and return how many entries were handled.
+
+    A surprise (the database is away, a bug) ends the slice with its batch unacknowledged: it is reclaimed later.
+    """
+    end = clock() + length
+    handled = _handle(bus, bus.reclaim(idle_ms=RECLAIM_IDLE_MS, count=BATCH), starters, rules, clock)
+    while clock() < end:
+        handled += _handle(bus, bus.read(block_ms=BLOCK_MS, count=BATCH), starters, rules, clock)
+    beat("bridge", now=clock(), details={"entries": handled})
+    return handled
+
+
+def _handle(bus: EventBus, entries: Sequence[StreamEntry], starters: Starters, rules: IntakeRules, clock: Clock) -> int:
+    for entry in entries:
+        accepted = accept_entry(entry, rules=rules, now=clock())
+        if accepted.request_id:
+            starters.start_chain(accepted.request_id)
+        if accepted.policy_inbox_id:
+            starters.apply_policy(accepted.policy_inbox_id)
+    bus.acknowledge(entries)
+    return len(entries)

@@ -1,0 +1,103 @@
+"""Sixth step: book the entry's fills, open the trade and say so, in one transaction."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+
+from execution.domain import pnl
+from execution.domain.money import ZERO
+from execution.domain.outcomes import FillReport
+from execution.domain.ports import Exchange
+from execution.domain.states import REQUEST_BEFORE_WIRE, RequestState, RequestTrigger
+from execution.domain.trading import OrderPurpose
+from execution.models import ExecutionRequest, Order, Trade
+from execution.pipeline import events_out
+from execution.pipeline.booking import amounts_of, store_fills
+from execution.pipeline.outbox import Event, emit
+from execution.pipeline.transitions import log_step, move_request
+
+log = structlog.get_logger(__name__)
+Clock = Callable[[], datetime]
+
+
+def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
+    """Book what the entry has filled so far; True when all of it is booked.
+
+    The exchange's list of fills may lag behind the order's own quantity: then nothing is booked, and the monitor
+    comes back. A partly filled resting entry opens its trade too; later fills enlarge it.
+
+    Raises:
+        ExchangeUnavailableError: the fills could not be read; nothing is changed.
+
+    """
+    entry = Order.objects.select_related("request").filter(request_id=request_id, purpose=OrderPurpose.ENTRY).first()
+    if entry is None or entry.request.state in REQUEST_BEFORE_WIRE or entry.executed_quantity <= 0:
+        return False
+    fills = exchange.fills_of_order(entry.symbol, entry.exchange_order_id)
+    if sum((fill.quantity for fill in fills), ZERO) < entry.executed_quantity:
+        log.warning("fills_incomplete", request_id=str(request_id), executed=str(entry.executed_quantity))
+        return False
+    _book(request_id, fills, clock())
+    return True
+
+
+def _book(request_id: UUID, fills: Sequence[FillReport], now: datetime) -> None:
+    with transaction.atomic():
+        # The row lock makes two bookings of one request take turns.
+        request = ExecutionRequest.objects.select_for_update().get(pk=request_id)
+        entry = Order.objects.get(request=request, purpose=OrderPurpose.ENTRY)
+        trade = Trade.objects.filter(request=request).first()
+        opened = trade is None
+        trade = _trade_from(request, fills, trade, now)
+        events: list[Event] = []
+        cumulative = ZERO
+        stored = store_fills(trade, fills, {entry.exchange_order_id: entry}, entry=True)
+        for fill in sorted(fills, key=lambda report: report.trade_id):
+            cumulative += fill.quantity
+            if fill.trade_id in stored:
+                body = events_out.order_filled(stored[fill.trade_id], entry, request, cumulative, now)
+                events += [(events_out.ORDER_FILLED, body), (events_out.ORDER_EXECUTED, body)]
+        if opened:
+            events.append((events_out.TRADE_OPENED, events_out.trade_opened(trade, request, entry, now)))
+            log_step("trade", trade.pk, to_state=trade.state, trigger="fills_booked", now=now)
+        emit(trade.pk, events, trace_id=request.trace_id, now=now)
+        _finish_request(request, now)
+
+
+def _trade_from(request: ExecutionRequest, fills: Sequence[FillReport], trade: Trade | None, now: datetime) -> Trade:
+    """Create or enlarge the trade: price, fees and slippage are those of all its entry fills."""
+    amounts = amounts_of(fills)
+    price, quantity = pnl.vwap(amounts), pnl.total_quantity(amounts)
+    if trade is None:
+        trade = Trade(
+            id=request.pk,
+            request=request,
+            symbol=request.symbol,
+            direction=request.direction,
+            position_side=request.position_side,
+            leverage=request.leverage,
+            entry_at=min(fill.at for fill in fills),
+            reference_price=request.reference_price or price,
+            stop_price=request.stop_price or ZERO,
+            target_price=request.target_price or ZERO,
+            created_at=now,
+        )
+    trade.quantity = quantity
+    trade.entry_price = price
+    trade.entry_fees = pnl.total_commission(amounts)
+    trade.slippage_fraction = events_out.slippage(request, price)
+    trade.margin_usd = price * quantity / Decimal(request.leverage)
+    trade.updated_at = now
+    trade.save()
+    return trade
+
+
+def _finish_request(request: ExecutionRequest, now: datetime) -> None:
+    """Close the request when its entry is over and covered; a resting entry's request stays where it is."""
+    state = RequestState(request.state)
+    if state in {RequestState.PROTECTED, RequestState.FLATTENED}:
+        move_request(request.pk, state, RequestTrigger.FILLS_BOOKED, now=now)

@@ -1,0 +1,92 @@
+"""Last step: hand the outbox to the event bus, at least once and in order per trade, and mirror its trades."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+
+from execution.domain.ports import EventBus, TradeMirror
+from execution.models import OutboxEvent, Trade
+from execution.pipeline import events_out
+from execution.pipeline.heartbeats import beat
+from execution.pipeline.mirroring import CLOSED_KEPT_SECONDS, mirror_fields
+
+Clock = Callable[[], datetime]
+BATCH = 200
+PAUSE_SECONDS = 0.05
+SCHEMA_VERSION = "1"
+SOURCE = "execution"
+TRADE_EVENTS = frozenset({events_out.TRADE_OPENED, events_out.TRADE_CLOSED})
+# One relay at a time: SKIP LOCKED alone would let a second one overtake an event of the same trade.
+RELAY_LOCK = 0x6F757462
+
+
+def relay_slice(bus: EventBus, mirror: TradeMirror, *, length: timedelta, clock: Clock) -> int:
+    """Send for about `length` and return how many events went out."""
+    end = clock() + length
+    sent = 0
+    while clock() < end:
+        batch = send_batch(bus, mirror, clock=clock)
+        sent += batch
+        if not batch:
+            time.sleep(PAUSE_SECONDS)
+    beat("relay", now=clock(), details={"events": sent})
+    return sent
+
+
+def send_batch(bus: EventBus, mirror: TradeMirror, *, clock: Clock) -> int:
+    """Send the oldest unsent events; they are marked only after the bus has taken them all.
+
+    A crash in between sends them again under the same event ids.
+    """
+    with transaction.atomic():
+        if not _is_the_relay():
+            return 0
+        events = list(
+            OutboxEvent.objects.select_for_update(skip_locked=True).filter(sent_at__isnull=True).order_by("id")[:BATCH]
+        )
+        if not events:
+            return 0
+        bus.publish([wrapped(event) for event in events])
+        _mirror(mirror, events)
+        OutboxEvent.objects.filter(pk__in=[event.pk for event in events]).update(sent_at=clock())
+    return len(events)
+
+
+def wrapped(event: OutboxEvent) -> Mapping[str, str]:
+    """Return an event in the system's wrapper; readers that do not know the further fields ignore them."""
+    payload: dict[str, Any] = {**event.payload, "event_id": str(event.event_id), "sequence": event.sequence}
+    return {
+        "event_type": event.event_type,
+        "payload": json.dumps(payload),
+        "trace_id": event.trace_id,
+        "timestamp": event.created_at.isoformat(),
+        "source": SOURCE,
+        "event_id": str(event.event_id),
+        "aggregate": event.aggregate,
+        "sequence": str(event.sequence),
+        "schema_version": SCHEMA_VERSION,
+        "correlation_id": event.trace_id,
+    }
+
+
+def _is_the_relay() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [RELAY_LOCK])
+        (taken,) = cursor.fetchone()
+    return bool(taken)
+
+
+def _mirror(mirror: TradeMirror, events: Sequence[OutboxEvent]) -> None:
+    """Write each trade as it is now, not as its event was: a late event must not bring an old state back."""
+    told = {event.aggregate for event in events if event.event_type in TRADE_EVENTS}
+    if not told:
+        return
+    trades = list(Trade.objects.filter(pk__in=told).select_related("request"))
+    still_open = [mirror_fields(trade) for trade in trades if trade.exit_at is None]
+    closed = [mirror_fields(trade) for trade in trades if trade.exit_at is not None]
+    mirror.write(still_open, keep_seconds=None)
+    mirror.write(closed, keep_seconds=CLOSED_KEPT_SECONDS)

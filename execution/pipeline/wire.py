@@ -1,0 +1,139 @@
+"""Reads every wire form of the event bus: wrapped in `payload`, wrapped in `data`, or flat; bytes only, no guesses."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from execution.domain.ports import StreamEntry
+from execution.domain.reasons import Reason
+
+MAX_EVENT_BYTES = 64 * 1024
+ENVELOPE_FIELDS = frozenset(
+    {"event_type", "event_id", "trace_id", "correlation_id", "source", "schema_version", "sequence"}
+)
+
+
+class MalformedEventError(Exception):
+    """A message that cannot become an event; carries the reason code and the sentence for the dead letter."""
+
+    def __init__(self, code: Reason, sentence: str, payload: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = code
+        self.sentence = sentence
+        self.payload = payload or {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WireEvent:
+    """An event as its producer meant it, before its payload is validated."""
+
+    event_type: str
+    identity: str
+    payload: Mapping[str, Any]
+    trace_id: str
+    published_at: datetime
+
+
+def decode(entry: StreamEntry) -> WireEvent:
+    """Turn a stream entry into an event.
+
+    Raises:
+        MalformedEventError: too large, not UTF-8, not a JSON object, or in another event's wrapper.
+
+    """
+    fields = _text_fields(entry.fields)
+    declared = fields.get("event_type", entry.event_type)
+    if declared != entry.event_type:
+        raise MalformedEventError(
+            Reason.MALFORMED_ENVELOPE, f"event_type: expected {entry.event_type}, got {declared[:64]!r}"
+        )
+    payload = _payload(fields)
+    trace_id = fields.get("trace_id", "")[:200]
+    return WireEvent(
+        event_type=entry.event_type,
+        identity=_identity(fields, payload, entry.entry_id),
+        payload=payload,
+        trace_id=trace_id or str(payload.get("trace_id") or "")[:200],
+        published_at=entry_time(entry.entry_id),
+    )
+
+
+def entry_time(entry_id: str) -> datetime:
+    """Return when Redis took the entry: the milliseconds before the dash of its id."""
+    return datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, tz=UTC)
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON without losing a digit; NaN and Infinity are not JSON.
+
+    Raises:
+        ValueError: not JSON, nested too deeply, or with text that the database cannot hold.
+
+    """
+    try:
+        value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if "\\u0000" in text or "\x00" in text:
+        raise ValueError("contains a NUL character")
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise ValueError("contains half of a surrogate pair") from None
+    return value
+
+
+def _text_fields(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    size = sum(len(name) + len(value) for name, value in fields.items())
+    if size > MAX_EVENT_BYTES:
+        raise MalformedEventError(Reason.PAYLOAD_TOO_LARGE, f"expected<={MAX_EVENT_BYTES} bytes actual={size}")
+    try:
+        return {name.decode(): value.decode() for name, value in fields.items()}
+    except UnicodeDecodeError as error:
+        raise MalformedEventError(Reason.MALFORMED_ENVELOPE, f"not UTF-8: {error.reason}") from None
+
+
+def _payload(fields: Mapping[str, str]) -> dict[str, Any]:
+    for wrapper in ("payload", "data"):
+        if wrapper in fields:
+            return _json_object(wrapper, fields[wrapper])
+    flat: dict[str, Any] = {name: value for name, value in fields.items() if name not in ENVELOPE_FIELDS}
+    if any("\x00" in value for value in flat.values()):
+        raise MalformedEventError(Reason.MALFORMED_PAYLOAD, "contains a NUL character")
+    return flat
+
+
+def _json_object(wrapper: str, text: str) -> dict[str, Any]:
+    try:
+        value = parse_json(text)
+    except ValueError as error:
+        raise MalformedEventError(Reason.MALFORMED_PAYLOAD, f"{wrapper}: not JSON: {str(error)[:200]}") from None
+    if not isinstance(value, dict):
+        raise MalformedEventError(Reason.MALFORMED_PAYLOAD, f"{wrapper}: expected an object")
+    return value
+
+
+def _identity(fields: Mapping[str, str], payload: Mapping[str, Any], entry_id: str) -> str:
+    """Name the event, so that a second delivery is recognised.
+
+    A trace may hold one decision a symbol, so the symbol belongs to it. An event without ids but with its own
+    timestamp is the same event when every byte of meaning is the same.
+    """
+    event_id = fields.get("event_id") or payload.get("event_id")
+    if event_id:
+        return f"event:{event_id}"[:200]
+    trace_id = fields.get("trace_id") or payload.get("trace_id")
+    if trace_id:
+        return f"trace:{trace_id}:{payload.get('symbol', '')}"[:200]
+    if payload.get("timestamp"):
+        meaning = json.dumps(payload, sort_keys=True, default=str)
+        return f"content:{hashlib.sha256(meaning.encode()).hexdigest()}"
+    return f"entry:{entry_id}"
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")

@@ -1,0 +1,33 @@
+"""What the rows know about the service's health: five small reads, none of which grows with the books."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from execution.models import EssStatus, Heartbeat, InboxEvent, OutboxEvent, Position
+
+MONITOR, BRIDGE, RELAY = "monitor", "bridge", "relay"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthRows:
+    """Heartbeats by part, the emergency stop, and what happened lately."""
+
+    heartbeats: Mapping[str, Heartbeat]
+    ess: EssStatus | None
+    active_positions: int
+    orders_last_minute: int
+    last_event_at: datetime | None
+
+
+def health_rows(now: datetime) -> HealthRows:
+    """Read them. `orders_last_minute` counts the orders of any purpose that the exchange accepted."""
+    lately = OutboxEvent.objects.filter(event_type="order.placed", created_at__gt=now - timedelta(minutes=1))
+    newest = InboxEvent.objects.order_by("-received_at").values_list("received_at", flat=True)
+    return HealthRows(
+        heartbeats=Heartbeat.objects.in_bulk(),
+        ess=EssStatus.objects.first(),
+        active_positions=Position.objects.count(),
+        orders_last_minute=lately.count(),
+        last_event_at=newest.first(),
+    )

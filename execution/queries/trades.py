@@ -1,0 +1,63 @@
+"""Trades as the neighbours know them: newest first, each open, closed or on its way out."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from django.db.models import Case, Count, Exists, OuterRef, Prefetch, Q, QuerySet, Value, When
+
+from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TradeState
+from execution.domain.trading import OrderPurpose
+from execution.models import Order, Trade
+
+
+class TradeStatus(StrEnum):
+    """A trade in one word; `pending_exit` is an open trade whose exit is under way or not yet booked."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    PENDING_EXIT = "pending_exit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradeCounts:
+    """All trades there are, whatever a page shows of them."""
+
+    total: int
+    open: int
+    closed: int
+
+
+STILL_OPEN = Q(state__in=sorted(TRADE_OPEN))
+
+
+def trades() -> QuerySet[Trade, Any]:
+    """Return all trades, newest first, with `status`, decision and orders: two statements, however many there are."""
+    status = Case(
+        When(state=TradeState.CLOSED, then=Value(TradeStatus.CLOSED)),
+        When(_leaving(), then=Value(TradeStatus.PENDING_EXIT)),
+        default=Value(TradeStatus.OPEN),
+    )
+    orders = Prefetch("request__orders", Order.objects.order_by("id"))
+    rows = Trade.objects.select_related("request").prefetch_related(orders).annotate(status=status)
+    return rows.order_by("-entry_at", "-id")
+
+
+def with_status(rows: QuerySet[Trade, Any], status: TradeStatus) -> QuerySet[Trade, Any]:
+    """Keep the trades of one status; the conditions are those of the partial indexes."""
+    if status is TradeStatus.CLOSED:
+        return rows.filter(state=TradeState.CLOSED)
+    if status is TradeStatus.PENDING_EXIT:
+        return rows.filter(STILL_OPEN, _leaving())
+    return rows.filter(STILL_OPEN).exclude(_leaving())
+
+
+def count_trades() -> TradeCounts:
+    figures = Trade.objects.aggregate(total=Count("pk"), open=Count("pk", filter=STILL_OPEN))
+    return TradeCounts(total=figures["total"], open=figures["open"], closed=figures["total"] - figures["open"])
+
+
+def _leaving() -> Q:
+    """Match trades with an exit order under way, and those that the exchange shows flat while fills are awaited."""
+    exits = Order.objects.filter(request=OuterRef("request"), purpose=OrderPurpose.CLOSE)
+    return Q(flat_readings__gt=0) | Q(Exists(exits.exclude(state__in=sorted(ORDER_FINAL))))

@@ -1,0 +1,189 @@
+"""The way of a signal, and the page to read first: one thin task a step, an id in, one call.
+
+accept_event (bridge or REST) -> check_ess -> guard_safety -> place_order -> protect_position -> record_trade ->
+send_events. Only the request's id crosses the broker. Each task is safe to run twice: its step moves the request from
+the state it expects, or does nothing. The chain is the fast path; the request's state is the truth, and the monitor
+resumes whatever stands still.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from celery import Task, chain, shared_task, signature
+from celery.canvas import Signature
+from django.db import InterfaceError, OperationalError
+
+from execution import wiring
+from execution.domain.ports import ExchangeUnavailableError
+from execution.domain.states import RequestState
+from execution.monitor.cycle import run_cycle
+from execution.monitor.repair import Tools
+from execution.pipeline import (
+    check_ess as check_ess_step,
+)
+from execution.pipeline import (
+    guard_safety as guard_safety_step,
+)
+from execution.pipeline import (
+    place_order as place_order_step,
+)
+from execution.pipeline import (
+    policy as policy_step,
+)
+from execution.pipeline import (
+    protect_position as protect_position_step,
+)
+from execution.pipeline import (
+    read_events as read_events_step,
+)
+from execution.pipeline import (
+    record_trade as record_trade_step,
+)
+from execution.pipeline import (
+    send_events as send_events_step,
+)
+from execution.single_flight import lease
+
+SLICE = timedelta(seconds=4)
+# A lease outlives its slice, so that only a dead holder's runs out.
+LEASE_SECONDS = 15
+MONITOR_LEASE_SECONDS = 60
+# Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
+PRIORITIES = {"check_ess": 6, "guard_safety": 5, "place_order": 4, "record_trade": 2, "protect_position": 0}
+STEPS = {
+    RequestState.RECEIVED: ("check_ess", "guard_safety", "place_order", "protect_position", "record_trade"),
+    RequestState.CLEARED: ("guard_safety", "place_order", "protect_position", "record_trade"),
+    RequestState.APPROVED: ("place_order", "protect_position", "record_trade"),
+    RequestState.FILLED: ("protect_position", "record_trade"),
+    RequestState.PROTECTED: ("record_trade",),
+    RequestState.FLATTENED: ("record_trade",),
+}
+# Steps that open risk are worthless when late; those that cover and book it are never dropped.
+PERISHABLE = frozenset({"check_ess", "guard_safety", "place_order"})
+# A database that restarts is back in moments; the wait stays far below the visibility timeout.
+ON_LOST_DATABASE: dict[str, Any] = {
+    "autoretry_for": (OperationalError, InterfaceError),
+    "retry_backoff": 0.2,
+    "retry_backoff_max": 5,
+    "max_retries": 8,
+}
+
+
+def start_chain(request_id: UUID) -> None:
+    """Send a new request on its way."""
+    resume_chain(request_id, RequestState.RECEIVED)
+
+
+def resume_chain(request_id: UUID, state: RequestState) -> None:
+    """Send a request on its way from where it stands."""
+    chain(*(_step(name, request_id) for name in STEPS[state])).apply_async()
+
+
+@shared_task(bind=True, **ON_LOST_DATABASE)
+def check_ess(self: Task, request_id: str, **_: Any) -> None:
+    """Ask the emergency stop."""
+    _run(
+        self,
+        lambda: check_ess_step.check_ess(
+            UUID(request_id), risk_safety=wiring.risk_safety(), rules=wiring.ess_rules(), clock=wiring.clock
+        ),
+    )
+
+
+@shared_task(bind=True, **ON_LOST_DATABASE)
+def guard_safety(self: Task, request_id: str, **_: Any) -> None:
+    """Judge the entry and claim the symbol."""
+    _run(self, lambda: guard_safety_step.guard_safety(UUID(request_id), exchange=wiring.exchange(), clock=wiring.clock))
+
+
+@shared_task(bind=True, **ON_LOST_DATABASE)
+def place_order(self: Task, request_id: str, **_: Any) -> None:
+    """Send the entry."""
+    _run(
+        self,
+        lambda: place_order_step.place_order(
+            UUID(request_id),
+            exchange=wiring.exchange(),
+            recv_window_ms=wiring.protection_rules().recv_window_ms,
+            clock=wiring.clock,
+        ),
+    )
+
+
+@shared_task(bind=True, **ON_LOST_DATABASE)
+def protect_position(self: Task, request_id: str, **_: Any) -> None:
+    """Put stop and target at the exchange."""
+    _run(
+        self,
+        lambda: protect_position_step.protect_position(
+            UUID(request_id), exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
+        ),
+    )
+
+
+@shared_task(bind=True, **ON_LOST_DATABASE)
+def record_trade(self: Task, request_id: str, **_: Any) -> None:
+    """Book the fills and open the trade."""
+    _run(self, lambda: record_trade_step.record_trade(UUID(request_id), exchange=wiring.exchange(), clock=wiring.clock))
+
+
+@shared_task
+def read_events(**_: Any) -> None:
+    """Read the event bus for a few seconds, then ask to be run again; beat re-arms it should the message be lost."""
+    with lease(wiring.redis_client(), "bridge", seconds=LEASE_SECONDS) as held:
+        if not held:
+            return
+        starters = read_events_step.Starters(start_chain=start_chain, apply_policy=apply_policy.delay)
+        read_events_step.read_slice(
+            wiring.event_bus(), starters, rules=wiring.intake_rules(), length=SLICE, clock=wiring.clock
+        )
+    read_events.delay()
+
+
+@shared_task
+def send_events(**_: Any) -> None:
+    """Relay the outbox for a few seconds, as `read_events` reads."""
+    with lease(wiring.redis_client(), "relay", seconds=LEASE_SECONDS) as held:
+        if not held:
+            return
+        send_events_step.relay_slice(wiring.event_bus(), wiring.trade_mirror(), length=SLICE, clock=wiring.clock)
+    send_events.delay()
+
+
+@shared_task(**ON_LOST_DATABASE)
+def apply_policy(inbox_id: int, **_: Any) -> None:
+    """Fetch and apply a policy value that was announced."""
+    policy_step.apply_policy(inbox_id, risk_safety=wiring.risk_safety(), now=wiring.clock())
+
+
+@shared_task
+def run_monitor_cycle(**_: Any) -> None:
+    """Compare with the exchange and repair; a cycle that takes long makes the next ones skip, never pile up."""
+    with lease(wiring.redis_client(), "monitor", seconds=MONITOR_LEASE_SECONDS) as held:
+        if held:
+            tools = Tools(
+                exchange=wiring.exchange(),
+                protection=wiring.protection_rules(),
+                clock=wiring.clock,
+                resume=resume_chain,
+            )
+            run_cycle(tools, wiring.trade_mirror(), patience=wiring.patience())
+
+
+def _step(name: str, request_id: UUID) -> Signature:
+    options: dict[str, Any] = {"priority": PRIORITIES[name], "queue": "orders"}
+    if name in PERISHABLE:
+        options["expires"] = wiring.intake_rules().signal_max_age.total_seconds()
+    return signature(f"execution.tasks.{name}", kwargs={"request_id": str(request_id)}, immutable=True, **options)
+
+
+def _run(task: Task, step: Callable[[], bool]) -> None:
+    """Run a step; the chain ends here when there is nothing to do next, or when the exchange is silent for now."""
+    try:
+        goes_on = step()
+    except ExchangeUnavailableError:
+        goes_on = False
+    if not goes_on:
+        task.request.chain = None

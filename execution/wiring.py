@@ -1,0 +1,101 @@
+"""The only place that chooses adapters: everything else takes them as arguments."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from redis import Redis
+
+from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.mirror import RedisTradeMirror
+from execution.adapters.rate_limit import RateLimiter, RateLimitState
+from execution.adapters.redis_bus import RedisEventBus, redis_connection
+from execution.adapters.risk_safety import HttpRiskSafety
+from execution.domain.ports import EventBus, Exchange, RiskSafety, TradeMirror
+from execution.monitor.reconcile import Patience
+from execution.pipeline.accept_event import EVENT_TYPES, IntakeRules
+from execution.pipeline.check_ess import EssRules
+from execution.pipeline.protect_position import ProtectionRules
+from execution_project.env import environment
+
+# HTTP sessions are not to be shared: one client a thread, made after the fork.
+_local = threading.local()
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@cache
+def redis_client() -> Redis:
+    return redis_connection(environment().redis)
+
+
+def exchange() -> Exchange:
+    client: Exchange | None = getattr(_local, "exchange", None)
+    if client is None:
+        client = _local.exchange = _new_exchange()
+    return client
+
+
+def risk_safety() -> RiskSafety:
+    client: RiskSafety | None = getattr(_local, "risk_safety", None)
+    if client is None:
+        env = environment()
+        client = _local.risk_safety = HttpRiskSafety(
+            env.risk_safety_service_url, timeout_seconds=env.ess_timeout_seconds
+        )
+    return client
+
+
+@cache
+def event_bus() -> EventBus:
+    return RedisEventBus(redis_client(), EVENT_TYPES)
+
+
+def trade_mirror() -> TradeMirror:
+    return RedisTradeMirror(redis_client())
+
+
+def rate_limit_state() -> RateLimitState:
+    return _limiter().state()
+
+
+def intake_rules() -> IntakeRules:
+    env = environment()
+    return IntakeRules(
+        signal_max_age=timedelta(seconds=env.signal_max_age_sec),
+        ess_trip_hold=timedelta(seconds=env.ess_trip_hold_seconds),
+    )
+
+
+def ess_rules() -> EssRules:
+    return EssRules(fail_mode=environment().ess_fail_mode)
+
+
+def protection_rules() -> ProtectionRules:
+    env = environment()
+    return ProtectionRules(
+        max_unprotected=timedelta(seconds=env.max_unprotected_seconds), recv_window_ms=env.binance_recv_window_ms
+    )
+
+
+def patience() -> Patience:
+    """Return how long the chain may take before the monitor resumes a request: half a cycle."""
+    return Patience(stalled_after=timedelta(seconds=max(2.0, environment().position_monitor_interval_sec / 2)))
+
+
+def _limiter() -> RateLimiter:
+    return RateLimiter(redis_client(), per_minute=environment().binance_rate_limit_rpm)
+
+
+def _new_exchange() -> Exchange:
+    env = environment()
+    settings: dict[str, Any] = {
+        "timeout_seconds": env.binance_timeout_seconds,
+        "recv_window_ms": env.binance_recv_window_ms,
+    }
+    return BinanceExchange(
+        key=env.exchange_key, secret=env.exchange_secret, base_url=env.exchange_url, limiter=_limiter(), **settings
+    )
