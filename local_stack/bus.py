@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -15,7 +16,7 @@ Field = bytes | bytearray | memoryview | str | int | float
 
 def connect(redis_url: str) -> "redis.Redis":
     """Return a client that does not repeat a command silently: a repeated XADD would publish twice."""
-    return redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=10)
+    return redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=10, decode_responses=True)
 
 
 def stream_key(event_type: str) -> str:
@@ -36,3 +37,13 @@ def wrapped(event_type: str, payload: Mapping[str, object], *, source: str, trac
         "timestamp": naive_now,
         "source": source,
     }
+
+
+async def find_payload(bus: "redis.Redis", event_type: str, trace_id: str) -> dict[str, Any] | None:
+    """Return the payload of the first event of this type and trace, if there is one."""
+    entries: Any = await bus.xrange(stream_key(event_type))
+    for _, entry in entries:
+        if entry["trace_id"] == trace_id:
+            payload: dict[str, Any] = json.loads(entry["payload"])
+            return payload
+    return None

@@ -34,6 +34,11 @@ class Settings:
         """Read the environment and `.env`; raises pydantic.ValidationError for what contradicts itself."""
         return cls(service=Environment(), local=LocalEnvironment())
 
+    def for_demo(self) -> Self:
+        """Return these settings on free ports of loopback with a paper exchange of our own, whose price we may move."""
+        own = {"host": "127.0.0.1", "port": 0, "binance_base_url": "", "binance_stream_url": ""}
+        return type(self)(service=self.service.model_copy(update=own), local=self.local)
+
     def is_given(self, *names: str) -> bool:
         """Whether the user set one of these settings of the service to something."""
         service = self.service

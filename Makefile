@@ -1,0 +1,44 @@
+# Commands of the project; `make` alone lists them. Settings are given as `make run PORT=0` or in the environment.
+.DEFAULT_GOAL := help
+.PHONY: help run demo paper-exchange test lint types format clean install runtime
+
+PY := .venv/bin/python
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 18
+
+# Recipes that stay are one plain command each: make then starts it without a shell in between that could outlive it.
+run: runtime  ## start everything on this machine until Ctrl-C
+	@$(PY) -m local_stack.run
+
+demo: runtime  ## one decision from the bus to its closed trade, checked against the exchange
+	@$(PY) -m local_stack.demo
+
+paper-exchange: runtime  ## the paper exchange alone
+	@$(PY) -m paper_exchange --port $(or $(PAPER_EXCHANGE_PORT),8700)
+
+test: install  ## all tests, on real PostgreSQL and Valkey that they start themselves
+	$(PY) -m pytest $(ARGS)
+
+lint: install  ## ruff, the arrows between packages, and whether a migration is missing
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+	@EXECUTION_MODE=paper $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+
+types: install  ## mypy, strict
+	.venv/bin/mypy .
+
+format: install  ## write the code in its one format
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+clean:  ## delete the state of the local stack (.local) and the caches of the tools
+	@if [ -x $(PY) ]; then $(PY) -m local_stack.clean; fi
+	@rm -rf .local .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+install:  ## make .venv and install what development needs
+	@scripts/bootstrap dev
+
+runtime:
+	@scripts/bootstrap runtime
