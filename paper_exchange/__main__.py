@@ -33,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
     add("--step-ms", type=int, default=defaults.step_ms, help="time between two price steps")
     add("--volatility", type=float, default=defaults.volatility, help="factor on the price movement")
     add("--static-prices", action="store_true", help="prices move only by the control API")
+    add("--stream-life-s", type=int, default=defaults.stream_life_s, help="age at which a stream connection is cut")
+    add("--legacy-streams", action="store_true", help="serve all streams on paths without /public, /market, /private")
     add("--no-limits", action="store_true", help="count requests and orders but never refuse them for it")
     return found
 
@@ -48,6 +50,8 @@ def config_of(options: argparse.Namespace) -> Config:
         latency_ms=options.latency_ms,
         static_prices=options.static_prices,
         step_ms=options.step_ms,
+        stream_life_s=options.stream_life_s,
+        legacy_streams=options.legacy_streams,
         volatility=options.volatility,
         accounts=(paper, *options.account),
     )

@@ -23,6 +23,8 @@ class Config:
     latency_ms: int = 0
     static_prices: bool = False
     step_ms: int = 250
+    stream_life_s: int = 86_400
+    legacy_streams: bool = False
     volatility: float = 1.0
     maker_rate: Decimal = Decimal("0.0002")
     taker_rate: Decimal = Decimal("0.0005")

@@ -16,9 +16,14 @@ from paper_exchange.http.faults import Faults
 from paper_exchange.http.gateway import Gateway
 from paper_exchange.http.ledger import RequestLedger
 from paper_exchange.http.limits import Limits
+from paper_exchange.ws.endpoint import StreamServer, read_address
+from paper_exchange.ws.feed import make_publisher
+from paper_exchange.ws.hub import Hub
+from paper_exchange.ws.user_stream import UserStream
 
 logger = logging.getLogger(__name__)
 _KEEPALIVE_S: Final = 75.0
+_PUBLISH_EVERY_S: Final = 0.05
 
 
 class PaperServer:
@@ -31,10 +36,16 @@ class PaperServer:
         ledger, faults = RequestLedger(), Faults(config.seed)
         self._gateway = Gateway(self.exchange, Limits(enforced=config.limits), faults, ledger)
         self._control = Control(self.exchange, faults, ledger)
+        self._hub = Hub(lambda stream: make_publisher(self.exchange, stream), legacy=config.legacy_streams)
+        self._users = UserStream(self.exchange, self._hub)
+        self.exchange.state.listener = self._users
+        self._streams = StreamServer(
+            self._hub, self.exchange.clock, enforce_limits=config.limits, life_ms=config.stream_life_s * 1000
+        )
         self._runner = web.ServerRunner(
             web.Server(self._dispatch, access_log=None, keepalive_timeout=_KEEPALIVE_S), shutdown_timeout=0.5
         )
-        self._heart: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -45,21 +56,26 @@ class PaperServer:
         site = web.TCPSite(self._runner, self.config.host, self.config.port, backlog=1024)
         await site.start()
         self.port = self._runner.addresses[0][1]
-        self._heart = asyncio.create_task(self._beat())
+        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._publish())]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._heart is not None:
-            self._heart.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._heart
+                await task
+        self._streams.close_all()
         await self._runner.cleanup()
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.raw_path.startswith(PREFIX):
             return await self._control.handle(request)
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            address = read_address(request.raw_path)
+            if address is not None:
+                return await self._streams.serve(request, address)
         return await self._gateway.handle(request)
 
     async def _beat(self) -> None:
@@ -70,3 +86,14 @@ class PaperServer:
             except Exception:
                 # One faulty step must not stop time for good.
                 logger.exception("Price step failed")
+
+    async def _publish(self) -> None:
+        while True:
+            await asyncio.sleep(_PUBLISH_EVERY_S)
+            now = self.exchange.clock.now_ms()
+            try:
+                self._hub.poll(now)
+                self._users.expire_keys(now)
+                await self._streams.tend(now)
+            except Exception:
+                logger.exception("Publishing failed")

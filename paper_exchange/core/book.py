@@ -9,7 +9,7 @@ from paper_exchange.core.money import ZERO, floor_to
 from paper_exchange.core.orders import Order, Side
 from paper_exchange.core.symbols import Symbol
 
-LEVELS: Final = 1000
+LEVELS: Final = 200
 # Distance of synthetic levels as a fraction of the price, and what rests on one of them, in USDT.
 LEVEL_GAP: Final = Decimal("0.00002")
 LEVEL_NOTIONAL: Final = 100_000
@@ -72,26 +72,41 @@ class Book:
     def move(self, mid: Decimal) -> None:
         """Centre the synthetic levels on a new price; eaten liquidity grows back."""
         self.mid = mid
-        self.refill()
-
-    def refill(self) -> None:
         self._eaten.clear()
         self.update_id += 1
+
+    def refill(self) -> None:
+        if self._eaten:
+            self._eaten.clear()
+            self.update_id += 1
 
     def synthetic(self, side: Side, count: int = LEVELS) -> Iterator[tuple[Decimal, Decimal]]:
         """Yield (price, quantity) of the levels that stand on that side of the book, best first."""
         symbol, eaten = self.symbol, self._eaten
-        step = -self._gap if side == "BUY" else self._gap
-        price = self.mid + (-symbol.tick if side == "BUY" else symbol.tick)
-        for index in range(count):
+        sign = -1 if side == "BUY" else 1
+        price = self.mid + sign * symbol.tick
+        # Beyond the best level prices stand on a fixed grid, so that the book changes little when the mid moves.
+        grid = int(price / self._gap) + (1 if sign > 0 else -(price % self._gap == 0))
+        for _ in range(count):
             if price < symbol.min_price:
                 return
-            left = self._depth(price, index)
+            left = self._depth(price)
             if eaten:
                 left -= eaten.get(price, ZERO)
             if left > 0:
                 yield price, left
-            price += step
+            price = self._gap * grid
+            grid += sign
+
+    def rest(self, order: Order) -> None:
+        """Queue an order at its price."""
+        self.queue(order.side).add(order)
+        self.update_id += 1
+
+    def remove(self, order: Order) -> None:
+        """Take an order out; harmless when it does not rest here."""
+        self.queue(order.side).remove(order)
+        self.update_id += 1
 
     def eat(self, price: Decimal, quantity: Decimal) -> None:
         self._eaten[price] = self._eaten.get(price, ZERO) + quantity
@@ -113,8 +128,7 @@ class Book:
             levels[order.price] = levels.get(order.price, ZERO) + order.remaining
         return sorted(levels.items(), reverse=side == "BUY")[:limit]
 
-    def _depth(self, price: Decimal, index: int) -> Decimal:
+    def _depth(self, price: Decimal) -> Decimal:
         # A hash of the price, so that a level keeps its size while the price moves around it.
-        noise = (int(price / self.symbol.tick) * 2_246_822_519 ^ self._salt) & 0xFFFF
-        steps = self._level_steps * (0x8000 + noise) * (20 + min(index, 100)) // (20 * 0x10000)
-        return self.symbol.step * max(1, steps)
+        noise = (int(price / self.symbol.tick) * 2_246_822_519 ^ self._salt) >> 8 & 0xFFFF
+        return self.symbol.step * max(1, self._level_steps * (0x8000 + noise) // 0x10000)

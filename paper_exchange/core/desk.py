@@ -35,6 +35,7 @@ class OrderDesk:
         order = self.check(account, ticket, algo)
         self._matching.check_immediate(order)
         account.add_order(order)
+        account.open_order(order)
         self._state.orders.append(order)
         if algo is not None:
             algo.order = order

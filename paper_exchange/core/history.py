@@ -87,6 +87,10 @@ class History:
         self._trade_id = first_trade_id
         self._started = started
 
+    @property
+    def last_id(self) -> int:
+        return self._trade_id
+
     def next_trade_id(self) -> int:
         self._trade_id += 1
         return self._trade_id

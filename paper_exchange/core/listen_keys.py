@@ -43,11 +43,10 @@ class ListenKeys:
         known = self._by_account.pop(account, None)
         return known.text if known else None
 
-    def account_of(self, text: str, now: int) -> str | None:
-        for key in self._by_account.values():
-            if key.text == text and key.expires > now:
-                return key.account
-        return None
+    def text_of(self, account: str) -> str | None:
+        """Return the account's key, if it has one."""
+        known = self._by_account.get(account)
+        return known.text if known else None
 
     def expired(self, now: int) -> list[ListenKey]:
         """Remove the keys whose time is over and return them."""

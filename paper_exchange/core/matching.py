@@ -57,7 +57,7 @@ class Matching:
         if order.time_in_force != "GTX":
             self._take(market, order)
         if order.is_open:
-            self._leave(market, order)
+            self._leave(order)
         if order.fills:
             self._announce_position(order)
             self._drop_idle_reducers(order)
@@ -79,14 +79,20 @@ class Matching:
         self.on_end(order)
 
     def rest(self, order: Order) -> None:
-        self._state.markets[order.symbol.name].book.queue(order.side).add(order)
-        order.account.open_order(order)
+        self._state.markets[order.symbol.name].book.rest(order)
+
+    def _settle(self, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, trade_id: int) -> Fill:
+        fill = settle(self._state, order, price, quantity, maker=maker, trade_id=trade_id)
+        order.account.expose(order, -quantity)
+        if not order.is_open:
+            self._remove(order)
+        return fill
 
     def _remove(self, order: Order) -> None:
-        self._state.markets[order.symbol.name].book.queue(order.side).remove(order)
+        self._state.markets[order.symbol.name].book.remove(order)
         order.account.shut_order(order)
 
-    def _leave(self, market: Market, order: Order) -> None:
+    def _leave(self, order: Order) -> None:
         if order.type == "MARKET":
             trimmed = reduces_only(order) and not self._allowed(order)
             self.close(order, "EXPIRED", BY_REDUCE_ONLY if trimmed else BY_MARKET_REST)
@@ -96,7 +102,6 @@ class Matching:
             self.close(order, "EXPIRED", BY_REDUCE_ONLY)
         else:
             self.rest(order)
-            market.book.update_id += 1
 
     def _take(self, market: Market, order: Order) -> None:
         book, side = market.book, opposite(order.side)
@@ -136,7 +141,7 @@ class Matching:
     def _fill(self, market: Market, order: Order, price: Decimal, quantity: Decimal) -> Fill:
         now = self._state.clock.now_ms()
         trade = market.print_trade(price, quantity, now, buyer_is_maker=order.side == "SELL")
-        fill = settle(self._state, order, price, quantity, maker=False, trade_id=trade.trade_id)
+        fill = self._settle(order, price, quantity, maker=False, trade_id=trade.trade_id)
         self._state.listener.order_changed(order, "TRADE", fill)
         return fill
 
@@ -150,10 +155,7 @@ class Matching:
         self._fill_maker(order, quantity, trade.trade_id)
 
     def _fill_maker(self, order: Order, quantity: Decimal, trade_id: int) -> None:
-        order.account.expose(order, -quantity)
-        fill = settle(self._state, order, order.price, quantity, maker=True, trade_id=trade_id)
-        if not order.is_open:
-            self._remove(order)
+        fill = self._settle(order, order.price, quantity, maker=True, trade_id=trade_id)
         self._state.listener.order_changed(order, "TRADE", fill)
         self._announce_position(order)
         if not order.is_open:

@@ -95,6 +95,7 @@ class Order:
     algo: "AlgoOrder | None" = None
     fills: "list[Fill]" = field(default_factory=list)
     amendments: int = 0
+    modify_id: int | None = None
     # Place in the queue of its price level; a new one after each amendment.
     queue_key: tuple[Decimal, int] | None = None
 

@@ -200,7 +200,7 @@ def test_market_data_in_the_shapes_of_the_reference(client: UMFutures) -> None:
     book = client.book_ticker("BTCUSDT")
     assert (book["bidPrice"], book["askPrice"]) == ("49999.90", "50000.10")
     depth = client.depth("BTCUSDT", limit=5)
-    assert [level[0] for level in depth["asks"]] == ["50000.10", "50001.10", "50002.10", "50003.10", "50004.10"]
+    assert [level[0] for level in depth["asks"]] == ["50000.10", "50001.00", "50002.00", "50003.00", "50004.00"]
     candles = client.klines("BTCUSDT", "1m", limit=3)
     assert len(candles) == 3
     assert candles[-1][0] <= time.time() * 1000 <= candles[-1][6]

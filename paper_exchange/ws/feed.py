@@ -1,0 +1,318 @@
+"""Market streams: for each subscribed name a publisher that tells what is new since it was asked last."""
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from itertools import islice
+from typing import Final, Protocol
+
+from paper_exchange.core.exchange import Exchange
+from paper_exchange.core.history import DAY, INTERVALS
+from paper_exchange.core.market import Market
+from paper_exchange.core.orders import Side
+from paper_exchange.http.render import Json
+from paper_exchange.http.routes.market import day_view, levels
+
+View = Callable[[Market, int], Json]
+DIFF_LEVELS: Final = 1000
+_DEPTH: Final = re.compile(r"depth(5|10|20)?(?:@(100|250|500)ms)?")
+_ONE_SYMBOL: Final = re.compile(r"([^@!]+)@(.+)")
+
+
+class Publisher(Protocol):
+    def poll(self, now: int) -> list[object]: ...
+
+
+class Timer:
+    """True once per period."""
+
+    def __init__(self, period_ms: int) -> None:
+        self._period = period_ms
+        self._next = 0
+
+    def is_due(self, now: int) -> bool:
+        if now < self._next:
+            return False
+        self._next = now // self._period * self._period + self._period
+        return True
+
+
+class Snapshot:
+    """A view of one market, at most once per period and only when it changed."""
+
+    def __init__(self, market: Callable[[], Market], view: View, period_ms: int, *, always: bool = False) -> None:
+        self._market = market
+        self._view = view
+        self._timer = Timer(period_ms)
+        self._always = always
+        self._seen: object = None
+
+    def poll(self, now: int) -> list[object]:
+        if not self._timer.is_due(now):
+            return []
+        market = self._market()
+        version = (id(market), market.book.update_id, market.history.last_id)
+        if version == self._seen and not self._always:
+            return []
+        self._seen = version
+        return [self._view(market, now)]
+
+
+class AllMarkets:
+    """One array with a view of every market per period."""
+
+    def __init__(self, exchange: Exchange, view: View, period_ms: int) -> None:
+        self._exchange = exchange
+        self._view = view
+        self._timer = Timer(period_ms)
+
+    def poll(self, now: int) -> list[object]:
+        if not self._timer.is_due(now):
+            return []
+        return [[self._view(market, now) for market in self._exchange.state.markets.values()]]
+
+
+class EachMarket:
+    """One message per market and period, as !bookTicker sends them."""
+
+    def __init__(self, exchange: Exchange, view: View, period_ms: int) -> None:
+        self._exchange = exchange
+        self._view = view
+        self._timer = Timer(period_ms)
+
+    def poll(self, now: int) -> list[object]:
+        if not self._timer.is_due(now):
+            return []
+        return [self._view(market, now) for market in self._exchange.state.markets.values()]
+
+
+class Prints:
+    """Every public trade once."""
+
+    def __init__(self, market: Callable[[], Market], *, aggregated: bool) -> None:
+        self._market = market
+        self._aggregated = aggregated
+        self._last_id = market().history.last_id
+
+    def poll(self, now: int) -> list[object]:
+        market = self._market()
+        history, symbol = market.history, market.symbol
+        fresh = min(history.last_id - self._last_id, len(history.trades))
+        self._last_id = history.last_id
+        rows: list[object] = []
+        for trade in islice(history.trades, len(history.trades) - fresh, None):
+            price, quantity = symbol.price_text(trade.price), symbol.quantity_text(trade.quantity)
+            row: Json = {"e": "aggTrade" if self._aggregated else "trade", "E": now, "s": symbol.name}
+            if self._aggregated:
+                row |= {"a": trade.trade_id, "p": price, "q": quantity, "nq": quantity}
+                row |= {"f": trade.trade_id, "l": trade.trade_id, "T": trade.time}
+            else:
+                row |= {"T": trade.time, "t": trade.trade_id, "p": price, "q": quantity, "X": "MARKET"}
+            rows.append(row | {"m": trade.buyer_is_maker, "st": 1})
+        return rows
+
+
+class DiffDepth:
+    """Changes of the book: absolute quantities, zero removes, each event linked to the one before."""
+
+    def __init__(self, market: Callable[[], Market], period_ms: int) -> None:
+        self._market = market
+        self._timer = Timer(period_ms)
+        self._update_id = market().book.update_id
+        self._sides: dict[Side, dict[Decimal, Decimal]] = {side: self._levels(side) for side in ("BUY", "SELL")}
+
+    def poll(self, now: int) -> list[object]:
+        market = self._market()
+        if market.book.update_id == self._update_id or not self._timer.is_due(now):
+            return []
+        before, self._update_id = self._update_id, market.book.update_id
+        return [
+            {
+                "e": "depthUpdate",
+                "E": now,
+                "T": market.updated,
+                "s": market.symbol.name,
+                "ps": market.symbol.name,
+                "U": before + 1,
+                "u": self._update_id,
+                "pu": before,
+                "b": levels(market.symbol, self._changes("BUY")),
+                "a": levels(market.symbol, self._changes("SELL")),
+                "st": 1,
+            }
+        ]
+
+    def _changes(self, side: Side) -> list[tuple[Decimal, Decimal]]:
+        old, new = self._sides[side], self._levels(side)
+        self._sides[side] = new
+        gone = [(price, Decimal(0)) for price in old if price not in new]
+        return gone + [(price, quantity) for price, quantity in new.items() if old.get(price) != quantity]
+
+    def _levels(self, side: Side) -> dict[Decimal, Decimal]:
+        return dict(self._market().book.depth(side, DIFF_LEVELS))
+
+
+def book_ticker(market: Market, now: int) -> Json:
+    symbol, (bid, bid_quantity), (ask, ask_quantity) = market.symbol, market.book.best("BUY"), market.book.best("SELL")
+    return {
+        "e": "bookTicker",
+        "u": market.book.update_id,
+        "E": now,
+        "T": market.updated,
+        "s": symbol.name,
+        "ps": symbol.name,
+        "b": symbol.price_text(bid),
+        "B": symbol.quantity_text(bid_quantity),
+        "a": symbol.price_text(ask),
+        "A": symbol.quantity_text(ask_quantity),
+        "st": 1,
+    }
+
+
+def mark_price(market: Market, now: int) -> Json:
+    mark = format(market.mark, ".8f")
+    return {
+        "e": "markPriceUpdate",
+        "E": now,
+        "s": market.symbol.name,
+        "p": mark,
+        "ap": mark,
+        "i": mark,
+        "P": mark,
+        "r": format(market.funding_rate, ".8f"),
+        "T": market.next_funding(now),
+        "st": 1,
+    }
+
+
+def mini_ticker(market: Market, now: int) -> Json:
+    day = day_view(market, now)
+    return {
+        "e": "24hrMiniTicker",
+        "E": now,
+        "s": day["symbol"],
+        "c": day["lastPrice"],
+        "o": day["openPrice"],
+        "h": day["highPrice"],
+        "l": day["lowPrice"],
+        "v": day["volume"],
+        "q": day["quoteVolume"],
+        "st": 1,
+        "ps": day["symbol"],
+    }
+
+
+def ticker(market: Market, now: int) -> Json:
+    day = day_view(market, now)
+    return {
+        **mini_ticker(market, now),
+        "e": "24hrTicker",
+        "p": day["priceChange"],
+        "P": day["priceChangePercent"],
+        "w": day["weightedAvgPrice"],
+        "Q": day["lastQty"],
+        "O": now - DAY,
+        "C": now,
+        "F": day["firstId"],
+        "L": day["lastId"],
+        "n": day["count"],
+    }
+
+
+def partial_depth(limit: int) -> View:
+    def view(market: Market, now: int) -> Json:
+        book = market.book
+        return {
+            "e": "depthUpdate",
+            "E": now,
+            "T": market.updated,
+            "s": market.symbol.name,
+            "ps": market.symbol.name,
+            "U": book.update_id,
+            "u": book.update_id,
+            "pu": book.update_id - 1,
+            "b": levels(market.symbol, book.depth("BUY", limit)),
+            "a": levels(market.symbol, book.depth("SELL", limit)),
+            "st": 1,
+        }
+
+    return view
+
+
+def kline(interval: str, *, continuous: bool = False) -> View:
+    def view(market: Market, now: int) -> Json:
+        symbol, candle = market.symbol, market.history.running(interval, now)
+        body: Json = {
+            "t": candle.open_time,
+            "T": candle.close_time,
+            "s": symbol.name,
+            "i": interval,
+            "f": candle.first_id,
+            "L": candle.last_id,
+            "o": symbol.price_text(candle.open),
+            "c": symbol.price_text(candle.close),
+            "h": symbol.price_text(candle.high),
+            "l": symbol.price_text(candle.low),
+            "v": symbol.quantity_text(candle.volume),
+            "n": candle.count,
+            "x": False,
+            "q": format(candle.quote, ".5f"),
+            "V": symbol.quantity_text(candle.taker_volume),
+            "Q": format(candle.taker_quote, ".5f"),
+            "B": "0",
+        }
+        if continuous:
+            return {"e": "continuous_kline", "E": now, "ps": symbol.name, "ct": "PERPETUAL", "k": body, "st": 1}
+        return {"e": "kline", "E": now, "s": symbol.name, "k": body, "st": 1}
+
+    return view
+
+
+_ARRAYS: Final[dict[str, tuple[View, int]]] = {
+    "!markPrice@arr": (mark_price, 3000),
+    "!markPrice@arr@1s": (mark_price, 1000),
+    "!miniTicker@arr": (mini_ticker, 1000),
+    "!ticker@arr": (ticker, 1000),
+}
+_VIEWS: Final[dict[str, tuple[View, int, bool]]] = {
+    "bookTicker": (book_ticker, 1, False),
+    "markPrice": (mark_price, 3000, True),
+    "markPrice@1s": (mark_price, 1000, True),
+    "miniTicker": (mini_ticker, 2000, False),
+    "ticker": (ticker, 2000, False),
+}
+
+
+def make_publisher(exchange: Exchange, stream: str) -> Publisher | None:
+    """Return the publisher of a stream name, or None for a name that the exchange does not know."""
+    if stream in _ARRAYS:
+        view, period = _ARRAYS[stream]
+        return AllMarkets(exchange, view, period)
+    if stream == "!bookTicker":
+        return EachMarket(exchange, book_ticker, 5000)
+    found = _ONE_SYMBOL.fullmatch(stream)
+    return _symbol_publisher(exchange, found[1], found[2]) if found else None
+
+
+def _symbol_publisher(exchange: Exchange, name: str, kind: str) -> Publisher | None:
+    continuous = name.endswith("_perpetual")
+    symbol = name.removesuffix("_perpetual").upper()
+    if symbol not in exchange.state.markets:
+        return None
+
+    def market() -> Market:
+        # Asked anew each time: a reset of the exchange replaces its markets.
+        return exchange.state.markets[symbol]
+
+    if kind in _VIEWS:
+        view, period, always = _VIEWS[kind]
+        return Snapshot(market, view, period, always=always)
+    if kind in {"aggTrade", "trade"}:
+        return Prints(market, aggregated=kind == "aggTrade")
+    if depth := _DEPTH.fullmatch(kind):
+        period = int(depth[2] or 250)
+        return Snapshot(market, partial_depth(int(depth[1])), period) if depth[1] else DiffDepth(market, period)
+    prefix, _, interval = kind.partition("_")
+    if interval in INTERVALS and prefix == ("continuousKline" if continuous else "kline"):
+        return Snapshot(market, kline(interval, continuous=continuous), 250)
+    return None

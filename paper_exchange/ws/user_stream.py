@@ -1,0 +1,197 @@
+"""User data: the exchange's listener, which turns changes into the events of an account's listen key."""
+
+from paper_exchange.core.accounts import Account, Position
+from paper_exchange.core.exchange import Exchange
+from paper_exchange.core.money import ZERO, cash, plain, price_text
+from paper_exchange.core.orders import AlgoOrder, Fill, Order
+from paper_exchange.ws.hub import Hub, Json
+
+
+class UserStream:
+    """Costs nothing for accounts whose listen key nobody listens to."""
+
+    def __init__(self, exchange: Exchange, hub: Hub) -> None:
+        self._exchange = exchange
+        self._hub = hub
+
+    def order_changed(self, order: Order, execution: str, fill: Fill | None) -> None:
+        stream = self._stream(order.account)
+        if stream is None:
+            return
+        if fill is not None:
+            self._send(stream, trade_lite(fill))
+        self._send(stream, order_event(order, execution, fill))
+
+    def algo_changed(self, algo: AlgoOrder) -> None:
+        stream = self._stream(algo.account)
+        if stream is not None:
+            self._send(stream, algo_event(algo))
+
+    def account_changed(self, account: Account, reason: str, positions: list[Position], symbol: str = "") -> None:
+        stream = self._stream(account)
+        if stream is not None:
+            self._send(stream, self._account_event(account, reason, positions, symbol))
+
+    def leverage_changed(self, account: Account, symbol: str, leverage: int) -> None:
+        self._config(account, {"ac": {"s": symbol, "l": leverage}})
+
+    def assets_mode_changed(self, account: Account) -> None:
+        self._config(account, {"ai": {"j": account.multi_assets}})
+
+    def listen_key_closed(self, text: str) -> None:
+        """Close the streams of a deleted key."""
+        for connection in self._hub.listeners(text):
+            connection.close()
+
+    def expire_keys(self, now: int) -> None:
+        """Tell the listeners of keys whose hour is over; afterwards their streams stay silent."""
+        for key in self._exchange.listen_keys.expired(now):
+            event: Json = {"e": "listenKeyExpired", "E": now, "listenKey": key.text}
+            self._hub.publish(key.text, event, "listenKeyExpired")
+            for connection in self._hub.listeners(key.text):
+                self._hub.unsubscribe(connection, key.text)
+
+    def _config(self, account: Account, change: Json) -> None:
+        stream = self._stream(account)
+        if stream is not None:
+            now = self._exchange.clock.now_ms()
+            self._send(stream, {"e": "ACCOUNT_CONFIG_UPDATE", "T": now, **change})
+
+    def _stream(self, account: Account) -> str | None:
+        key = self._exchange.listen_keys.text_of(account.key)
+        return key if key is not None and self._hub.has_listeners(key) else None
+
+    def _send(self, stream: str, event: Json) -> None:
+        kind = str(event["e"])
+        stamped = {"e": kind, "T": event.pop("T"), "E": self._exchange.clock.now_ms(), **event}
+        self._hub.publish(stream, stamped, kind)
+
+    def _account_event(self, account: Account, reason: str, positions: list[Position], symbol: str) -> Json:
+        isolated = sum((p.isolated_wallet for p in account.positions.values()), ZERO)
+        body: Json = {
+            "m": reason,
+            "B": [{"a": "USDT", "wb": cash(account.wallet), "cw": cash(account.wallet - isolated), "bc": "0"}],
+            "P": [self._position(account, position) for position in positions],
+        }
+        if symbol:
+            body["S"] = symbol
+        return {"e": "ACCOUNT_UPDATE", "T": account.updated, "a": body}
+
+    def _position(self, account: Account, position: Position) -> Json:
+        mark = self._exchange.state.markets[position.symbol.name].mark
+        return {
+            "s": position.symbol.name,
+            "pa": position.symbol.quantity_text(position.amount) if position.amount else "0",
+            "ep": price_text(position.entry),
+            "bep": price_text(position.break_even),
+            "cr": plain(position.realized),
+            "up": cash(position.unrealized(mark)),
+            "mt": "isolated" if account.setting(position.symbol).isolated else "cross",
+            "iw": plain(position.isolated_wallet),
+            "ps": position.side,
+        }
+
+
+def order_event(order: Order, execution: str, fill: Fill | None) -> Json:
+    symbol, algo = order.symbol, order.algo
+    exposure = order.account.exposures.get((symbol.name, order.position_side))
+    body: Json = {
+        "s": symbol.name,
+        "c": order.client_id,
+        "S": order.side,
+        "o": order.type,
+        "f": order.time_in_force,
+        "q": symbol.quantity_text(order.quantity),
+        "p": plain(order.price),
+        "ap": price_text(order.average_price),
+        "sp": "0",
+        "x": execution,
+        "X": order.status,
+        "i": order.order_id,
+        "l": symbol.quantity_text(fill.quantity) if fill else "0",
+        "z": symbol.quantity_text(order.executed) if order.executed else "0",
+        "L": plain(fill.price) if fill else "0",
+        "n": plain(fill.commission) if fill else "0",
+        "N": "USDT",
+        "T": order.updated,
+        "t": fill.trade_id if fill else 0,
+        "b": plain(exposure.bids) if exposure else "0",
+        "a": plain(exposure.asks) if exposure else "0",
+        "m": bool(fill and fill.maker),
+        "R": order.reduce_only,
+        "wt": algo.ticket.working_type if algo else "CONTRACT_PRICE",
+        "ot": order.type,
+        "ps": order.position_side,
+        "cp": order.close_position,
+        "rp": plain(fill.realized) if fill else "0",
+        "pP": bool(algo and algo.ticket.price_protect),
+        "si": algo.algo_id if algo else 0,
+        "ss": -1 if algo else 0,
+        "V": order.stp,
+        "pm": order.price_match,
+        "gtd": order.good_till,
+        "er": str(order.expiry_reason),
+    }
+    if algo:
+        body["st"] = "ALGO_CONDITION"
+    if execution == "AMENDMENT" and order.modify_id is not None:
+        body["M"] = order.modify_id
+    return {"e": "ORDER_TRADE_UPDATE", "T": order.updated, "o": body}
+
+
+def trade_lite(fill: Fill) -> Json:
+    order = fill.order
+    return {
+        "e": "TRADE_LITE",
+        "T": fill.time,
+        "s": order.symbol.name,
+        "q": order.symbol.quantity_text(order.quantity),
+        "p": plain(order.price),
+        "m": fill.maker,
+        "c": order.client_id,
+        "S": order.side,
+        "L": plain(fill.price),
+        "l": order.symbol.quantity_text(fill.quantity),
+        "t": fill.trade_id,
+        "i": order.order_id,
+    }
+
+
+def algo_event(algo: AlgoOrder) -> Json:
+    ticket, order = algo.ticket, algo.order
+    body: Json = {
+        "caid": algo.client_id,
+        "aid": algo.algo_id,
+        "at": "CONDITIONAL",
+        "o": ticket.type,
+        "s": algo.symbol.name,
+        "S": ticket.side,
+        "ps": algo.position_side,
+        "f": ticket.time_in_force,
+        "q": algo.symbol.quantity_text(ticket.quantity),
+        "X": algo.status,
+        "ai": "",
+        "tp": plain(ticket.trigger_price),
+        "p": plain(ticket.price),
+        "V": ticket.stp,
+        "wt": ticket.working_type,
+        "pm": ticket.price_match,
+        "cp": ticket.close_position,
+        "pP": ticket.price_protect,
+        "R": algo.reduce_only,
+        "tt": algo.triggered_at,
+        "gtd": ticket.good_till,
+    }
+    if order is not None:
+        finished = algo.status == "FINISHED"
+        body |= {
+            "ai": str(order.order_id),
+            "ap": price_text(order.average_price) if finished else "0",
+            "aq": algo.symbol.quantity_text(order.executed) if finished else "0",
+            "act": order.type,
+        }
+    if algo.reject_reason:
+        body["rm"] = algo.reject_reason
+    if ticket.callback_rate is not None:
+        body |= {"cr": plain(ticket.callback_rate), "ia": algo.activated}
+    return {"e": "ALGO_UPDATE", "T": algo.updated, "o": body}

@@ -1,0 +1,235 @@
+"""Rows for tests, one call a row: every default is a plausible trade, every column can be overridden by its name."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+from execution.domain.client_ids import client_order_id
+from execution.domain.states import OrderState, RequestState, TradeState
+from execution.domain.trading import Direction, OrderBook, OrderPurpose, OrderType, PositionSide, Source
+from execution.models import (
+    EssStatus,
+    ExecutionRequest,
+    Fill,
+    Heartbeat,
+    InboxEvent,
+    Order,
+    OutboxEvent,
+    Position,
+    Trade,
+    Transition,
+)
+from execution.models.inbox import InboxOutcome
+
+NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+_numbers = count(1)
+
+
+def inbox(**columns: Any) -> InboxEvent:
+    """An event as it came in."""
+    defaults = {
+        "event_type": Source.AI,
+        "identity": f"test:{next(_numbers)}",
+        "payload": {"symbol": "BTCUSDT"},
+        "outcome": InboxOutcome.REQUESTED,
+        "received_at": NOW,
+    }
+    return InboxEvent.objects.create(**(defaults | columns))
+
+
+def request(**columns: Any) -> ExecutionRequest:
+    """A decision to buy BTCUSDT at market for 100 USD; from APPROVED on use `approved()`, which has the numbers."""
+    received_at = columns.get("received_at", NOW)
+    source = columns.get("source", Source.AI)
+    defaults: dict[str, Any] = {
+        "source": source,
+        "symbol": "BTCUSDT",
+        "direction": Direction.LONG,
+        "order_type": OrderType.MARKET,
+        "notional_usd": Decimal(100),
+        "leverage": 10,
+        "confidence": Decimal("0.85") if source == Source.AI else None,
+        "model": "ensemble" if source == Source.AI else "",
+        "strategy": "momentum" if source == Source.AI else "",
+        "state": RequestState.RECEIVED,
+        "decided_at": received_at,
+        "received_at": received_at,
+        "expires_at": received_at + timedelta(seconds=60),
+        "moved_at": received_at,
+    }
+    if "inbox" not in columns:
+        columns["inbox"] = inbox(event_type=source, received_at=received_at)
+    return ExecutionRequest.objects.create(**(defaults | columns))
+
+
+def approved(**columns: Any) -> ExecutionRequest:
+    """A request with the guard's numbers; RECORDED unless another state is given."""
+    defaults = {
+        "state": RequestState.RECORDED,
+        "reference_price": Decimal(50000),
+        "quantity": Decimal("0.002"),
+        "stop_price": Decimal(49000),
+        "target_price": Decimal(52000),
+        "position_side": PositionSide.BOTH,
+        "policy_version": 0,
+    }
+    return request(**(defaults | columns))
+
+
+def order(owner: ExecutionRequest, **columns: Any) -> Order:
+    """A filled entry of `owner`; a STOP or TARGET rests in the algo book at the planned price."""
+    purpose = OrderPurpose(columns.get("purpose", OrderPurpose.ENTRY))
+    sequence = columns.get("sequence", 1)
+    entry = purpose is OrderPurpose.ENTRY
+    quantity = columns.get("quantity", owner.quantity or Decimal("0.002"))
+    state = columns.get("state", OrderState.FILLED if entry else OrderState.ACCEPTED)
+    direction = Direction(owner.direction)
+    number = str(8_000_000 + next(_numbers))
+    defaults = {
+        "purpose": purpose,
+        "sequence": sequence,
+        "client_order_id": client_order_id(owner.pk, purpose, sequence),
+        "side": direction.entry_side if entry else direction.exit_side,
+        "symbol": owner.symbol,
+        "position_side": owner.position_side or PositionSide.BOTH,
+        "quantity": quantity,
+        "state": state,
+        "executed_quantity": quantity if state == OrderState.FILLED else 0,
+        "attempts": 1,
+        "sent_at": owner.received_at,
+        "recv_window_ms": 3000,
+        "created_at": owner.received_at,
+        "reduce_only": not entry,
+    }
+    return Order.objects.create(request=owner, **(defaults | _kind(owner, purpose, number) | columns))
+
+
+def _kind(owner: ExecutionRequest, purpose: OrderPurpose, number: str) -> dict[str, Any]:
+    """The columns that differ between ordinary and conditional orders."""
+    if purpose is OrderPurpose.STOP:
+        conditional = {"order_type": OrderType.STOP_MARKET, "trigger_price": owner.stop_price}
+    elif purpose is OrderPurpose.TARGET:
+        conditional = {"order_type": OrderType.TAKE_PROFIT_MARKET, "trigger_price": owner.target_price}
+    else:
+        order_type = owner.order_type if purpose is OrderPurpose.ENTRY else OrderType.MARKET
+        limit = {"price": owner.limit_price_asked} if order_type == OrderType.LIMIT else {}
+        return {"book": OrderBook.ORDINARY, "exchange_order_id": number, "order_type": order_type} | limit
+    return {"book": OrderBook.ALGO, "algo_id": number} | conditional
+
+
+def trade(owner: ExecutionRequest | None = None, **columns: Any) -> Trade:
+    """An open trade of 0.002 BTC from 50000, stop 49000, target 52000; its request is made when none is given."""
+    shared = {name: columns[name] for name in ("symbol", "direction", "position_side") if name in columns}
+    owner = owner or approved(**shared)
+    entry_at = columns.get("entry_at", owner.received_at)
+    defaults = {
+        "id": owner.pk,
+        "symbol": owner.symbol,
+        "direction": owner.direction,
+        "position_side": owner.position_side or PositionSide.BOTH,
+        "state": TradeState.OPEN,
+        "quantity": owner.quantity or Decimal("0.002"),
+        "leverage": owner.leverage,
+        "entry_price": Decimal(50000),
+        "entry_at": entry_at,
+        "reference_price": Decimal(50000),
+        "slippage_fraction": Decimal(0),
+        "stop_price": owner.stop_price or Decimal(49000),
+        "target_price": owner.target_price or Decimal(52000),
+        "margin_usd": Decimal(10),
+        "entry_fees": Decimal("0.04"),
+        "created_at": entry_at,
+        "updated_at": entry_at,
+    }
+    return Trade.objects.create(request=owner, **(defaults | columns))
+
+
+def closed_trade(owner: ExecutionRequest | None = None, **columns: Any) -> Trade:
+    """The trade of `trade()` closed by its target an hour later: 4 gross, 0.08 fees, 3.92 net."""
+    entry_at = columns.get("entry_at", owner.received_at if owner else NOW)
+    quantity = columns.get("quantity", owner.quantity if owner and owner.quantity else Decimal("0.002"))
+    defaults = {
+        "state": TradeState.CLOSED,
+        "exited_quantity": quantity,
+        "exit_price": Decimal(52000),
+        "exit_at": entry_at + timedelta(hours=1),
+        "close_reason": "TP",
+        "exit_fees": Decimal("0.04"),
+        "gross_pnl": Decimal(4),
+        "net_pnl": Decimal("3.92"),
+        "pnl_percent": Decimal("39.2"),
+        "r_multiple": Decimal("1.96"),
+    }
+    return trade(owner, **(defaults | columns))
+
+
+def fill(owner: Trade, **columns: Any) -> Fill:
+    """One fill of the whole entry at the entry price; with `entry=False` one of the whole exit."""
+    entry = columns.get("entry", True)
+    source: Order | None = columns.get("order")
+    defaults = {
+        "symbol": owner.symbol,
+        "exchange_trade_id": next(_numbers),
+        "exchange_order_id": source.exchange_order_id if source else "",
+        "order": source,
+        "entry": entry,
+        "buyer": entry == (owner.direction == Direction.LONG),
+        "price": owner.entry_price if entry else owner.exit_price,
+        "quantity": owner.quantity,
+        "realized_pnl": Decimal(0) if entry else owner.gross_pnl,
+        "commission": owner.entry_fees if entry else owner.exit_fees,
+        "commission_asset": "USDT",
+        "maker": False,
+        "filled_at": owner.entry_at if entry else owner.exit_at,
+    }
+    return Fill.objects.create(trade=owner, **(defaults | columns))
+
+
+def position(owner: Trade | None = None, **columns: Any) -> Position:
+    """The exchange's row of an open trade; without one, a position that somebody opened by hand."""
+    defaults = {
+        "symbol": owner.symbol if owner else "BTCUSDT",
+        "position_side": owner.position_side if owner else PositionSide.BOTH,
+        "direction": owner.direction if owner else Direction.LONG,
+        "quantity": owner.quantity if owner else Decimal("0.002"),
+        "entry_price": owner.entry_price if owner else Decimal(50000),
+        "mark_price": Decimal(50100),
+        "unrealized_pnl": Decimal("0.2"),
+        "initial_margin": Decimal("10.02"),
+        "liquidation_price": Decimal(45200),
+        "observed_at": NOW,
+    }
+    return Position.objects.create(trade=owner, **(defaults | columns))
+
+
+def transition(entity: str, entity_id: object, **columns: Any) -> Transition:
+    """One line of an entity's story."""
+    defaults = {"to_state": RequestState.RECEIVED, "trigger": Source.AI, "at": NOW}
+    return Transition.objects.create(entity=entity, entity_id=str(entity_id), **(defaults | columns))
+
+
+def outbox_event(**columns: Any) -> OutboxEvent:
+    """An event that waits to be sent."""
+    defaults = {
+        "event_type": "order.placed",
+        "aggregate": str(uuid4()),
+        "sequence": 1,
+        "payload": {},
+        "created_at": NOW,
+    }
+    return OutboxEvent.objects.create(**(defaults | columns))
+
+
+def ess(**columns: Any) -> EssStatus:
+    """The emergency stop, armed and permitting."""
+    defaults = {"state": "ARMED", "permitted": True, "source": "http", "observed_at": NOW}
+    return EssStatus.objects.create(**(defaults | columns))
+
+
+def heartbeat(part: str, **columns: Any) -> Heartbeat:
+    """One part's last run, healthy and just now."""
+    details = {"exchange_latency_ms": 3.5, "duration_seconds": 0.02, "error": None} if part == "monitor" else {}
+    defaults: dict[str, Any] = {"at": NOW, "healthy": True, "details": details}
+    return Heartbeat.objects.create(part=part, **(defaults | columns))
