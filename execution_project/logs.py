@@ -1,6 +1,7 @@
 """Log lines with ids, as text for people or as JSON for machines; secrets never reach them."""
 
 import logging
+import sys
 from typing import Any
 
 import structlog
@@ -15,6 +16,8 @@ SHARED: list[Processor] = [
 ]
 # The connector logs signed URLs at DEBUG, urllib3 every request line: both would put signatures into the log.
 NEVER_BELOW_INFO = ("binance", "urllib3", "requests")
+# One line a task at each end: Flower shows them better, and at this rate they cost more than some steps.
+ONLY_WARNINGS = ("celery.app.trace", "celery.worker.strategy", "celery.beat")
 
 
 def logging_settings(*, level: str, form: str) -> dict[str, Any]:
@@ -25,13 +28,16 @@ def logging_settings(*, level: str, form: str) -> dict[str, Any]:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    renderer: Any = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+    people = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    renderer: Processor = structlog.processors.JSONRenderer() if form == "json" else people
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": SHARED,
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     }
-    quiet = {name: {"level": max(logging.INFO, logging.getLevelName(level))} for name in NEVER_BELOW_INFO}
+    floor = logging.getLevelName(level)
+    quiet = {name: {"level": max(logging.INFO, floor)} for name in NEVER_BELOW_INFO}
+    quiet |= {name: {"level": max(logging.WARNING, floor)} for name in ONLY_WARNINGS}
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -1,8 +1,13 @@
-"""Addresses: REST under /api/execution, health, metrics, API page and admin."""
+"""Addresses: the API with health, metrics and its page, and the admin."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 urlpatterns = [
+    path("", include("execution.api.urls")),
     path("admin/", admin.site.urls),
 ]
+handler400 = "execution.api.errors.bad_request"
+handler403 = "execution.api.errors.forbidden"
+handler404 = "execution.api.errors.not_found"
+handler500 = "execution.api.errors.server_error"

@@ -104,7 +104,7 @@ def not_ready(vitals: Vitals) -> tuple[str, ...]:
     if not vitals.migrated:
         reasons.append("database: migrations are not applied")
     parts = ((MONITOR, _monitor_max_age(vitals)), (BRIDGE, SLICE_MAX_AGE))
-    reasons += [f"{part}: {error}" for part, most in parts if (error := _silence(vitals, part, most))]
+    reasons += [f"{part}: {error}" for part, most in parts if (error := silence(vitals, part, most))]
     return tuple(reasons)
 
 
@@ -135,7 +135,7 @@ def _monitor_max_age(vitals: Vitals) -> timedelta:
     return vitals.monitor_interval * MONITOR_INTERVALS
 
 
-def _silence(vitals: Vitals, part: str, most: timedelta) -> str | None:
+def silence(vitals: Vitals, part: str, most: timedelta) -> str | None:
     """Return how long a part has been silent when that is too long."""
     beat = heartbeat(vitals, part)
     if beat is None:
@@ -148,7 +148,7 @@ def _exchange(vitals: Vitals) -> Component:
     """Judge the exchange by the monitor's eyes: health itself never calls it."""
     beat = heartbeat(vitals, MONITOR)
     details: Mapping[str, Any] = beat.details if beat else {}
-    error = _silence(vitals, MONITOR, _monitor_max_age(vitals))
+    error = silence(vitals, MONITOR, _monitor_max_age(vitals))
     if error:
         return Component(error=f"monitor {error}")
     if beat and not beat.healthy:
@@ -159,8 +159,8 @@ def _exchange(vitals: Vitals) -> Component:
 def _event_bus(vitals: Vitals) -> Component:
     error, weight = vitals.redis.error, Status.DOWN
     lag = total_lag(vitals)
-    if error is None and (silence := _silence(vitals, BRIDGE, SLICE_MAX_AGE)):
-        error = f"bridge {silence}"
+    if error is None and (silent := silence(vitals, BRIDGE, SLICE_MAX_AGE)):
+        error = f"bridge {silent}"
     if error is None and lag is not None and lag > LAG_THAT_DEGRADES:
         error, weight = f"lag={lag} expected<={LAG_THAT_DEGRADES}", Status.DEGRADED
     return Component(error=error, latency_ms=vitals.redis.latency_ms, details={"lag": dict(vitals.lags)}, weight=weight)
@@ -186,5 +186,5 @@ def _ess(vitals: Vitals) -> Component:
 
 
 def _outbox(vitals: Vitals) -> Component:
-    error = _silence(vitals, RELAY, SLICE_MAX_AGE)
+    error = silence(vitals, RELAY, SLICE_MAX_AGE)
     return Component(error=f"relay {error}" if error else None, weight=Status.DEGRADED)

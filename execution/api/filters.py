@@ -18,7 +18,7 @@ DEFAULT_LIMIT, MOST = 100, 1000
 FARTHEST = 2**31 - 1
 
 
-class TradeFilter(filters.FilterSet):  # type: ignore[misc] -- the package brings no types
+class TradeFilter(filters.FilterSet):  # type: ignore[misc]  # the package brings no types
     """`status`, `symbol`, and the time of entry between `from` and `to`."""
 
     status = filters.ChoiceFilter(choices=[(status, status) for status in TradeStatus], method="filter_status")
@@ -51,10 +51,10 @@ class TradePage(BasePagination):
 
     def paginate_queryset(
         self,
-        queryset: QuerySet[Trade],
+        queryset: Any,
         request: Request,
         view: APIView | None = None,  # noqa: ARG002 -- the framework's signature
-    ) -> list[Trade]:
+    ) -> list[Any]:
         page = PageIn(data=request.query_params)
         page.is_valid(raise_exception=True)
         limit, offset = page.validated_data["limit"], page.validated_data["offset"]

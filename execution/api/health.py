@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.cache import cache
@@ -19,13 +19,24 @@ from rest_framework.response import Response
 
 from execution import wiring
 from execution.api.base import OpenView
-from execution.api.condition import BRIDGE, MONITOR, Probe, Vitals, age_seconds, heartbeat, judge, not_ready, total_lag
+from execution.api.condition import (
+    SLICE_MAX_AGE,
+    Probe,
+    Vitals,
+    age_seconds,
+    heartbeat,
+    judge,
+    not_ready,
+    silence,
+    total_lag,
+)
 from execution.api.condition import Status as Overall
 from execution.api.streams import stream_lags
-from execution.queries.health import health_rows
+from execution.queries.health import BRIDGE, MONITOR, health_rows
 
 CACHED_SECONDS = 1
 SERVICE = {"service": settings.SERVICE_NAME, "version": settings.SERVICE_VERSION}
+R = TypeVar("R")
 HEALTH_ANSWERS = {200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT}
 
 
@@ -70,7 +81,8 @@ def measure() -> Vitals:
     now, env = timezone.now(), settings.ENV
     database, rows = _probe(lambda: health_rows(now))
     redis, lags = _probe(lambda: stream_lags(wiring.redis_client()))
-    _, rate_limit = _probe(wiring.rate_limit_state)
+    # One silence of Redis is enough to wait for.
+    rate_limit = None if redis.error else _probe(wiring.rate_limit_state)[1]
     return Vitals(
         now=now,
         database=database,
@@ -88,7 +100,7 @@ def measure() -> Vitals:
 def report_of(found: Vitals) -> dict[str, Any]:
     """Return the body of /health: the shape that the system's own health service knows, and more."""
     condition, rows = judge(found), found.rows
-    bridge, monitor = heartbeat(found, BRIDGE), heartbeat(found, MONITOR)
+    monitor = heartbeat(found, MONITOR)
     return {
         **SERVICE,
         "status": condition.status,
@@ -99,7 +111,7 @@ def report_of(found: Vitals) -> dict[str, Any]:
         "components": {name: part.as_json() for name, part in condition.components.items()},
         "active_positions": rows.active_positions if rows else None,
         "orders_last_minute": rows.orders_last_minute if rows else None,
-        "consumer_started": bridge is not None and condition.components["event_bus"].error is None,
+        "consumer_started": silence(found, BRIDGE, SLICE_MAX_AGE) is None,
         "consumer_lag": total_lag(found),
         "consumer_lag_by_stream": found.lags,
         "last_event_age_sec": age_seconds(found, rows.last_event_at if rows else None),
@@ -108,7 +120,7 @@ def report_of(found: Vitals) -> dict[str, Any]:
     }
 
 
-def _probe[R](question: Callable[[], R]) -> tuple[Probe, R | None]:
+def _probe(question: Callable[[], R]) -> tuple[Probe, R | None]:
     """Ask a store; its silence is an answer too."""
     started = time.perf_counter()
     try:

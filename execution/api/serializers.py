@@ -36,7 +36,7 @@ class ProblemOut(AnySerializer):
     """Any error."""
 
     detail = serializers.CharField(help_text="What is wrong, in words.")
-    errors = serializers.DictField(
+    errors = serializers.DictField(  # type: ignore[assignment]  # a field; the class's own `errors` stays
         child=serializers.ListField(child=serializers.CharField()),
         required=False,
         help_text="Field -> the rules that it broke.",
@@ -99,7 +99,7 @@ class RequestOut(AnySerializer):
     """A decision on its way, with its story."""
 
     request_id = serializers.UUIDField(source="request.id")
-    source = serializers.CharField(source="request.source")
+    source = serializers.CharField(source="request.source")  # type: ignore[assignment]  # a field of that name
     symbol = serializers.CharField(source="request.symbol")
     side = serializers.ChoiceField(choices=list(Direction), source="request.direction")
     state = serializers.CharField(source="request.state")
@@ -165,7 +165,7 @@ class PositionsOut(AnySerializer):
 
 
 class TradeOut(AnySerializer):
-    """One trade. `pnl_usd` is net of fees and funding, `pnl_percent` of the margin; both are null until it is closed."""
+    """One trade. `pnl_usd` is net of fees and funding, `pnl_percent` of the margin; null until it is closed."""
 
     trade_id = serializers.UUIDField(source="id")
     symbol = serializers.CharField()
@@ -193,7 +193,7 @@ class TradeOut(AnySerializer):
     close_reason = serializers.CharField(help_text="Empty while the trade is open.")
     r_multiple = serializers.FloatField(allow_null=True, help_text="Net PnL in units of what the stop would have lost.")
     slippage_bps = serializers.SerializerMethodField(help_text="Of the entry; positive is worse than planned.")
-    source = serializers.CharField(source="request.source")
+    source = serializers.CharField(source="request.source")  # type: ignore[assignment]  # a field of that name
     strategy = serializers.CharField(source="request.strategy")
     orders = OrderOut(many=True, source="request.orders.all")
 

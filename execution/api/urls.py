@@ -1,0 +1,27 @@
+"""Addresses of the API; those without a key are the three health addresses."""
+
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from execution.api.health import HealthView, LivenessView, ReadinessView
+from execution.api.prometheus import PrometheusView
+from execution.api.views import DocsView, SchemaView, ServiceView
+from execution.api.viewsets import MetricsViewSet, OrderViewSet, PositionViewSet, RequestViewSet, TradeViewSet
+
+router = SimpleRouter(trailing_slash=False)
+router.register("order", OrderViewSet, basename="order")
+router.register("requests", RequestViewSet, basename="request")
+router.register("positions", PositionViewSet, basename="position")
+router.register("trades", TradeViewSet, basename="trade")
+router.register("metrics", MetricsViewSet, basename="execution-metrics")
+
+urlpatterns = [
+    path("", ServiceView.as_view(), name="service"),
+    path("health", HealthView.as_view(), name="health"),
+    path("health/live", LivenessView.as_view(), name="health-live"),
+    path("health/ready", ReadinessView.as_view(), name="health-ready"),
+    path("metrics", PrometheusView.as_view(), name="prometheus"),
+    path("schema", SchemaView.as_view(), name="schema"),
+    path("docs", DocsView.as_view(), name="docs"),
+    path("api/execution/", include(router.urls)),
+]

@@ -1,0 +1,136 @@
+"""The addresses under /api/execution: each reads its input, makes one call, and shows the result."""
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import QuerySet
+from django.utils import timezone
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from redis import RedisError
+from rest_framework import status
+from rest_framework.exceptions import NotFound
+from rest_framework.mixins import ListModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet, ViewSet
+
+from execution import wiring
+from execution.api.base import JsonView
+from execution.api.filters import TradeFilter, TradePage
+from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
+from execution.api.schema import one, problems
+from execution.api.serializers import MetricsOut, OrderAnswerOut, PositionsOut, RequestOut, TradeOut
+from execution.models import Trade
+from execution.pipeline.schemas import ManualOrder
+from execution.queries.metrics import ExecutionFigures, execution_figures
+from execution.queries.positions import held_positions
+from execution.queries.requests import story_of
+from execution.queries.trades import trades
+
+LONGEST_ECHO = 100
+
+
+class OrderViewSet(JsonView, ViewSet):
+    """Places a person's order; it passes the same four layers as every decision."""
+
+    @extend_schema(
+        operation_id="place_order",
+        request=ManualOrder,
+        parameters=[
+            OpenApiParameter(
+                KEY_HEADER,
+                location=OpenApiParameter.HEADER,
+                type={"type": "string", "pattern": f"^{KEY_PATTERN.pattern}$"},
+                description="Makes a repeat harmless: the same key never places a second order.",
+            )
+        ],
+        responses={200: OrderAnswerOut, 202: OrderAnswerOut, **problems(400, 401, 409, 413, 415)},
+    )
+    def create(self, request: Request) -> Response:
+        progress = place_order(
+            request.data,
+            request.headers.get(KEY_HEADER),
+            now=timezone.now(),
+            answer_seconds=settings.ENV.order_answer_seconds,
+        )
+        answer = answer_of(progress)
+        pending = answer["status"] == PENDING
+        code = status.HTTP_202_ACCEPTED if pending else status.HTTP_200_OK
+        return Response(OrderAnswerOut(answer).data, status=code)
+
+
+class RequestViewSet(JsonView, ViewSet):
+    """Tells where a decision stands, and every step that led there."""
+
+    lookup_value_regex = "[^/]+"
+
+    @extend_schema(operation_id="request_story", responses={200: RequestOut, **problems(401, 404)})
+    def retrieve(self, request: Request, pk: str) -> Response:  # noqa: ARG002 -- the framework's signature
+        try:
+            return Response(RequestOut(story_of(UUID(pk))).data)
+        except (ValueError, ObjectDoesNotExist):
+            raise NotFound(f"Request {pk[:LONGEST_ECHO]} not found") from None
+
+
+class PositionViewSet(JsonView, ViewSet):
+    """Shows all positions with the orders that protect them."""
+
+    @extend_schema(operation_id="positions", responses={200: one(PositionsOut), **problems(401)})
+    def list(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
+        return Response(PositionsOut.of(held_positions()).data)
+
+
+class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
+    """Shows trades, newest first, or one of them."""
+
+    serializer_class = TradeOut
+    filter_backends = [DjangoFilterBackend]
+    filterset_class = TradeFilter
+    pagination_class = TradePage
+    lookup_value_regex = "[^/]+"
+
+    def get_queryset(self) -> QuerySet[Trade, Any]:
+        return trades()
+
+    @extend_schema(operation_id="trades", responses={200: TradeOut, **problems(400, 401)})
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().list(request, *args, **kwargs)
+
+    @extend_schema(operation_id="trade", responses={200: TradeOut, **problems(401, 404)})
+    def retrieve(self, request: Request, pk: str) -> Response:  # noqa: ARG002 -- the framework's signature
+        try:
+            return Response(TradeOut(trades().get(pk=UUID(pk))).data)
+        except (ValueError, ObjectDoesNotExist):
+            raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
+
+
+class MetricsViewSet(JsonView, ViewSet):
+    """Shows how well the service executes."""
+
+    @extend_schema(operation_id="execution_metrics", responses={200: one(MetricsOut), **problems(401)})
+    def list(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
+        return Response(MetricsOut(figures_of(execution_figures(), tokens_available())).data)
+
+
+def figures_of(figures: ExecutionFigures, available: int | None) -> dict[str, Any]:
+    return {
+        "orders_placed_total": figures.orders_placed,
+        "orders_filled_total": figures.orders_filled,
+        "orders_failed_total": figures.orders_failed,
+        "success_rate_pct": figures.success_rate_pct,
+        "avg_order_latency_ms": figures.average_latency_ms,
+        "avg_slippage_pct": figures.average_slippage_pct,
+        "rate_limit_tokens_available": available,
+        "rate_limit_tokens_per_minute": settings.ENV.binance_rate_limit_rpm,
+    }
+
+
+def tokens_available() -> int | None:
+    """Return how many requests may be sent now; None when Redis, which counts them, does not answer."""
+    try:
+        return wiring.rate_limit_state().available
+    except RedisError:
+        return None
