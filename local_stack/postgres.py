@@ -173,7 +173,7 @@ def _start(installation: Installation, port: int, lease: Lease) -> Server:
             command, output=output, death_signal=SIGINT, identity=installation.identity, cwd=installation.data_dir
         )
     lease.record(process.pid)
-    wait_until_ready(process, lambda: _answers(port), "PostgreSQL", installation.log)
+    wait_until_ready(process, lambda: _answers(port, installation.data_dir), "PostgreSQL", installation.log)
     _create_database(port)
     return Server(
         name="PostgreSQL",
@@ -202,12 +202,14 @@ def _connect(port: int, database: str) -> "psycopg.Connection[tuple[object, ...]
     return psycopg.connect(host=HOST, port=port, user=NAME, dbname=database, autocommit=True, connect_timeout=2)
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, data_dir: Path) -> bool:
+    """Whether our server answers: another one may have the port, and ours end a moment later."""
     try:
-        _connect(port, "postgres").close()
-    except psycopg.OperationalError:
+        with _connect(port, "postgres") as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
+            return row is not None and data_dir.samefile(str(row[0]))
+    except (psycopg.Error, OSError):
         return False
-    return True
 
 
 def _create_database(port: int) -> None:

@@ -5,6 +5,7 @@ before each child and must cost little. IDENTITY is `same`, `namespace` (root th
 program, because PostgreSQL refuses root) or `nobody` (the user of that name).
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -13,15 +14,15 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 NOT_PERMITTED = 77
 OVERFLOW_ID = 65534
+# Loaded as root: `nobody` may not be able to read the interpreter's own modules.
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def enter_user_namespace() -> None:
     """Map root outside to an ordinary user inside: files stay root's, and no user or file mode changes."""
-    import ctypes  # noqa: PLC0415 - 10 ms that the other identities do not need on a machine without prctl
-
     clone_new_user = 0x10000000
     user, group = os.geteuid(), os.getegid()
-    if ctypes.CDLL(None, use_errno=True).unshare(clone_new_user) != 0:
+    if LIBC.unshare(clone_new_user) != 0:
         raise PermissionError(ctypes.get_errno(), "user namespaces are not permitted here")
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/gid_map").write_text(f"{OVERFLOW_ID} {group} 1")
@@ -41,9 +42,7 @@ def die_with_parent(parent: int, death_signal: int) -> None:
     """Ask Linux to send `death_signal` when the thread that started us ends; elsewhere the next start cleans up."""
     if sys.platform != "linux":
         return
-    import ctypes  # noqa: PLC0415 - only Linux has prctl
-
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal)
+    LIBC.prctl(PR_SET_PDEATHSIG, death_signal)
     # The parent may have died before the line above took effect; then nobody will ever signal us.
     if os.getppid() != parent:
         sys.exit(0)

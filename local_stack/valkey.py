@@ -45,15 +45,18 @@ def _start(data_dir: Path, port: int, lease: Lease, *, durable: bool) -> Server:
     with log.open("wb") as output:
         process = spawn([find_valkey(), *address, *storage, "--daemonize", "no"], output=output)
     lease.record(process.pid)
-    wait_until_ready(process, lambda: _answers(port), "Valkey", log)
+    wait_until_ready(process, lambda: _answers(port, process.pid), "Valkey", log)
     return Server(name="Valkey", url=f"redis://{HOST}:{port}/0", port=port, log=log, process=process, lease=lease)
 
 
-def _answers(port: int) -> bool:
-    """Ask for a PONG over a bare socket: a client library would retry and hide how long the start takes."""
+def _answers(port: int, pid: int) -> bool:
+    """Whether the process itself answers: another server may have the port, and ours end a moment later.
+
+    Over a bare socket, because a client library would repeat and hide how long the start takes.
+    """
     try:
         with socket.create_connection((HOST, port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            connection.sendall(b"INFO server\r\n")
+            return f"process_id:{pid}\r\n".encode() in connection.recv(16384)
     except OSError:
         return False
