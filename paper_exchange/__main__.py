@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     add("--balance", type=_amount, default=Decimal(10_000), help="USDT that the account 'paper' starts with")
     add("--account", action="append", type=_account, default=[], metavar="KEY:SECRET:USDT", help="a further account")
     add("--min-notional", type=_amount, default=defaults.min_notional, help="smallest order notional in USDT")
+    add("--extra-symbols", type=int, default=defaults.extra_symbols, help="further contracts: X0001USDT and so on")
     add("--latency-ms", type=int, default=defaults.latency_ms, help="delay of every answer")
     add("--step-ms", type=int, default=defaults.step_ms, help="time between two price steps")
     add("--volatility", type=float, default=defaults.volatility, help="factor on the price movement")
@@ -47,6 +48,7 @@ def config_of(options: argparse.Namespace) -> Config:
         seed=options.seed,
         limits=not options.no_limits,
         min_notional=options.min_notional,
+        extra_symbols=options.extra_symbols,
         latency_ms=options.latency_ms,
         static_prices=options.static_prices,
         step_ms=options.step_ms,

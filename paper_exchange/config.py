@@ -20,6 +20,7 @@ class Config:
     seed: int = 7
     limits: bool = True
     min_notional: Decimal = Decimal(5)
+    extra_symbols: int = 0
     latency_ms: int = 0
     static_prices: bool = False
     step_ms: int = 250

@@ -131,7 +131,7 @@ def build_state(config: Config, clock: Clock, previous: State | None = None) -> 
     """Return a fresh exchange: listed symbols, markets, configured accounts; ids go on from a previous state."""
     now = clock.now_ms()
     base = max(1, now // 1000 - _ID_EPOCH_S) * _IDS_PER_SECOND
-    symbols = build_symbols(config.min_notional)
+    symbols = build_symbols(config.min_notional, extra=config.extra_symbols)
     state = State(
         config=config,
         clock=clock,
