@@ -1,5 +1,6 @@
 """What we accept from outside: tolerant of spellings, strict about meaning; errors name field and rule."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -23,6 +24,10 @@ DIRECTIONS = {"buy": Direction.LONG, "long": Direction.LONG, "sell": Direction.S
 HOLD = "hold"
 # Milliseconds since 1970 are above this number until long after seconds have reached it.
 MILLISECONDS_FROM = 100_000_000_000
+MAX_LEVERAGE = 125
+REASON_LENGTH = 2000
+# The flat wire form sends every number as text, zero with as many digits as its producer likes.
+ZERO_TEXT = re.compile(r"[+-]?0+(\.0*)?")
 
 
 def _number(value: object) -> object:
@@ -42,7 +47,21 @@ def _optional_number(value: object) -> object:
 def _absent_when_zero(value: object) -> object:
     """Read 0 as absent, as producers send it for 'none'."""
     number = _optional_number(value)
-    return None if number in (0, "0", "0.0", Decimal(0)) else number
+    zero = bool(ZERO_TEXT.fullmatch(number.strip())) if isinstance(number, str) else number in (0, Decimal(0))
+    return None if zero else number
+
+
+def _leverage(value: object) -> object:
+    number = _absent_when_zero(value)
+    # Pydantic would write out every digit of 1e99999999 to make it an integer, so the bounds come first.
+    if isinstance(number, Decimal) and not (number.is_finite() and 1 <= number <= MAX_LEVERAGE):
+        raise ValueError(f"must be a whole number from 1 to {MAX_LEVERAGE}")
+    return number
+
+
+def _reason(value: object) -> str:
+    """Read any reason: a trip takes effect however badly it is explained."""
+    return "" if value is None else str(value)[:REASON_LENGTH]
 
 
 def _symbol(value: object) -> object:
@@ -60,22 +79,24 @@ def _moment(value: object) -> object:
     if isinstance(value, str) and value.replace(".", "", 1).isdigit():
         value = float(value)
     if isinstance(value, int | float):
-        return datetime.fromtimestamp(value / 1000 if value >= MILLISECONDS_FROM else value, tz=UTC)
+        try:
+            return datetime.fromtimestamp(value / 1000 if value >= MILLISECONDS_FROM else value, tz=UTC)
+        except (OverflowError, OSError):
+            raise ValueError("is not a time of this calendar") from None
     if isinstance(value, str):
         moment = datetime.fromisoformat(value)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return value
 
 
-Positive = Annotated[Decimal, BeforeValidator(_number), Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
-OptionalPositive = Annotated[
-    Decimal | None, BeforeValidator(_optional_number), Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)
+Amount = Annotated[Decimal, Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
+Positive = Annotated[Amount, BeforeValidator(_number)]
+OptionalPositive = Annotated[Amount | None, BeforeValidator(_optional_number)]
+PositiveOrAbsent = Annotated[Amount | None, BeforeValidator(_absent_when_zero)]
+Fraction = Annotated[
+    Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)] | None, BeforeValidator(_optional_number)
 ]
-PositiveOrAbsent = Annotated[
-    Decimal | None, BeforeValidator(_absent_when_zero), Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)
-]
-Fraction = Annotated[Decimal | None, BeforeValidator(_optional_number), Field(ge=0, le=1, allow_inf_nan=False)]
-Leverage = Annotated[int | None, BeforeValidator(_absent_when_zero), Field(ge=1, le=125)]
+Leverage = Annotated[Annotated[int, Field(ge=1, le=MAX_LEVERAGE)] | None, BeforeValidator(_leverage)]
 ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=100)]
 Moment = Annotated[datetime | None, BeforeValidator(lambda value: None if value in (None, "") else _moment(value))]
 Symbol = Annotated[
@@ -144,13 +165,13 @@ class ManualOrder(Incoming):
     @field_validator("metadata", mode="before")
     @classmethod
     def read_metadata(cls, value: object) -> object:
-        return {} if value is None or value == "" else value
+        return {} if value is None or value == "" else _plain_json(value)
 
 
 class EssTripped(Incoming):
     """`ess.tripped`: only the reason is common to all its producers."""
 
-    reason: str = Field("", max_length=2000)
+    reason: Annotated[str, BeforeValidator(_reason)] = ""
     timestamp: Moment = Field(None, validation_alias=AliasChoices("timestamp", "trip_time"))
 
 
@@ -168,6 +189,15 @@ class ModelPromoted(Incoming):
     old_version: ShortText = ""
     new_version: str = Field(min_length=1, max_length=100)
     promoted_at: Moment = None
+
+
+def _plain_json(value: object) -> object:
+    """Turn the exact numbers of our JSON reader into plain JSON numbers; in notes no digit counts."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {name: _plain_json(entry) for name, entry in value.items()}
+    return [_plain_json(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _word(value: object) -> str:
