@@ -5,13 +5,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from execution.domain.ports import StreamEntry
 from execution.domain.reasons import Reason
 
 MAX_EVENT_BYTES = 64 * 1024
+# Deeper than any event means; far below what would exhaust the stack of whoever reads or stores it later.
+MAX_NESTING = 32
+IDENTITY_LENGTH = 200
 ENVELOPE_FIELDS = frozenset(
     {"event_type", "event_id", "trace_id", "correlation_id", "source", "schema_version", "sequence"}
 )
@@ -78,6 +81,10 @@ def parse_json(text: str) -> Any:
         value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except InvalidOperation:
+        raise ValueError("contains a number with an absurd exponent") from None
+    if not _nested_within(value, MAX_NESTING):
+        raise ValueError("nested too deeply")
     if "\\u0000" in text or "\x00" in text:
         raise ValueError("contains a NUL character")
     try:
@@ -91,6 +98,8 @@ def _text_fields(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     size = sum(len(name) + len(value) for name, value in fields.items())
     if size > MAX_EVENT_BYTES:
         raise MalformedEventError(Reason.PAYLOAD_TOO_LARGE, f"expected<={MAX_EVENT_BYTES} bytes actual={size}")
+    if any(b"\x00" in part for field in fields.items() for part in field):
+        raise MalformedEventError(Reason.MALFORMED_ENVELOPE, "contains a NUL character")
     try:
         return {name.decode(): value.decode() for name, value in fields.items()}
     except UnicodeDecodeError as error:
@@ -101,10 +110,7 @@ def _payload(fields: Mapping[str, str]) -> dict[str, Any]:
     for wrapper in ("payload", "data"):
         if wrapper in fields:
             return _json_object(wrapper, fields[wrapper])
-    flat: dict[str, Any] = {name: value for name, value in fields.items() if name not in ENVELOPE_FIELDS}
-    if any("\x00" in value for value in flat.values()):
-        raise MalformedEventError(Reason.MALFORMED_PAYLOAD, "contains a NUL character")
-    return flat
+    return {name: value for name, value in fields.items() if name not in ENVELOPE_FIELDS}
 
 
 def _json_object(wrapper: str, text: str) -> dict[str, Any]:
@@ -125,14 +131,24 @@ def _identity(fields: Mapping[str, str], payload: Mapping[str, Any], entry_id: s
     """
     event_id = fields.get("event_id") or payload.get("event_id")
     if event_id:
-        return f"event:{event_id}"[:200]
+        return _short(f"event:{event_id}")
     trace_id = fields.get("trace_id") or payload.get("trace_id")
     if trace_id:
-        return f"trace:{trace_id}:{payload.get('symbol', '')}"[:200]
+        return _short(f"trace:{trace_id}:{payload.get('symbol', '')}")
     if payload.get("timestamp"):
         meaning = json.dumps(payload, sort_keys=True, default=str)
         return f"content:{hashlib.sha256(meaning.encode()).hexdigest()}"
     return f"entry:{entry_id}"
+
+
+def _short(identity: str) -> str:
+    """Fit an identity into its column; cutting it would make two long ones the same event."""
+    return identity if len(identity) <= IDENTITY_LENGTH else f"digest:{hashlib.sha256(identity.encode()).hexdigest()}"
+
+
+def _nested_within(value: object, levels: int) -> bool:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels >= 0 and all(_nested_within(child, levels - 1) for child in children)
 
 
 def _refuse_constant(name: str) -> float:
