@@ -61,6 +61,10 @@ def start_postgres(data_dir: Path, *, port: int = 0, durable: bool = True) -> Se
         return start_on_port(port, lambda chosen: _start(installation, chosen, lease))
 
 
+def postgres_url(port: int) -> str:
+    return f"postgresql://{NAME}@{HOST}:{port}/{NAME}"
+
+
 def remove_data(data_dir: Path) -> None:
     """Delete a stopped server's data, also where `nobody` keeps it."""
     if data_dir.is_symlink():
@@ -178,7 +182,7 @@ def _start(installation: Installation, port: int, lease: Lease) -> Server:
     return Server(
         name="PostgreSQL",
         log=installation.log,
-        url=f"postgresql://{NAME}@{HOST}:{port}/{NAME}",
+        url=postgres_url(port),
         port=port,
         process=process,
         lease=lease,

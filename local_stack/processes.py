@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PYTHON = sys.executable
+POSTGRES = "postgres"
 NEIGHBOURS = ("paper-exchange", "risk-safety")
 
 
@@ -66,9 +67,9 @@ def programs(addresses: Addresses, state: Path, *, reset_admin_password: bool) -
         *neighbours(addresses),
         prepare_database(reset_admin_password=reset_admin_password),
         # Two processes, because a hard time limit and kill -9 of one task need processes.
-        worker("orders", state, "--pool=prefork", "--concurrency=2"),
-        worker("monitor", state, "--pool=threads", "--concurrency=2"),
-        worker("bridge", state, "--pool=threads", "--concurrency=4"),
+        worker("orders", state, ("--pool=prefork", "--concurrency=2")),
+        worker("monitor", state, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
+        worker("bridge", state, ("--pool=threads", "--concurrency=4"), "read_events", "send_events"),
         beat(state),
         web(addresses),
         flower(addresses),
@@ -95,10 +96,11 @@ def neighbours(addresses: Addresses) -> tuple[Program, ...]:
 
 def prepare_database(*, reset_admin_password: bool) -> Program:
     flags = ("--reset-password",) if reset_admin_password else ()
-    return Program(name="migrate", command=(PYTHON, "-m", "local_stack.prepare_database", *flags), runs_once=True)
+    command = (PYTHON, "-m", "local_stack.prepare_database", *flags)
+    return Program(name="migrate", command=command, after=(POSTGRES,), runs_once=True)
 
 
-def worker(queue: str, state: Path, *pool: str) -> Program:
+def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) -> Program:
     ready_file = state / f"{queue}.ready"
     return Program(
         name=f"worker-{queue}",
@@ -111,7 +113,10 @@ def worker(queue: str, state: Path, *pool: str) -> Program:
         after=("migrate", *NEIGHBOURS),
         ready_file=ready_file,
         stop_grace_seconds=10,
-        env={"WORKER_READY_FILE": str(ready_file)},
+        env={
+            "WORKER_READY_FILE": str(ready_file),
+            "FIRST_TASKS": " ".join(f"execution.tasks.{task}" for task in first_tasks),
+        },
     )
 
 

@@ -4,8 +4,9 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +14,13 @@ from typing import Any, TypeVar
 from local_stack.console import Console
 from local_stack.credentials import ADMIN, Credentials
 from local_stack.lease import Lease
-from local_stack.postgres import remove_data, start_postgres
-from local_stack.processes import Addresses, Program, programs
-from local_stack.server import HOST, Server
+from local_stack.postgres import postgres_url, remove_data, start_postgres
+from local_stack.processes import POSTGRES, Addresses, Program, programs
+from local_stack.server import HOST, Server, StartError, free_port
 from local_stack.settings import Settings
 from local_stack.supervisor import LogLine, StackError, Supervisor, answers, watch_servers
 from local_stack.valkey import start_valkey
-from local_stack.waiting import poll
+from local_stack.waiting import poll, together
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".local"
@@ -38,12 +39,12 @@ class Stack:
     env: dict[str, str]
     programs: tuple[Program, ...]
     supervisor: Supervisor
-    servers: tuple[Server, ...]
+    servers: "Servers"
 
     async def or_death(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do `work` for as long as every process lives; raises StackError with the name of the one that ended."""
         working = asyncio.ensure_future(work)
-        watching = asyncio.ensure_future(watch_servers(self.servers))
+        watching = asyncio.ensure_future(watch_servers(self.servers.running))
         contest: set[asyncio.Future[Any]] = {working, watching, self.supervisor.death}
         try:
             await asyncio.wait(contest, return_when=asyncio.FIRST_COMPLETED)
@@ -66,9 +67,13 @@ async def running_stack(
     Raises lease.InUseError when a stack runs on `state` already, and StackError when a process fails.
     """
     with ExitStack() as undo:
-        stack = _prepare(settings, state, console, undo, log_line)
+        lease = Lease.take(state / "stack.lease")
+        undo.callback(lease.release)
+        console.progress("Starting Valkey and PostgreSQL ...")
+        servers = _start_servers(settings, state, undo)
+        stack = _plan(settings, state, console, lease, servers, log_line)
         try:
-            await stack.or_death(stack.supervisor.start(stack.programs))
+            await stack.or_death(_start(stack))
             await stack.or_death(_wait_until_healthy(stack, console))
             console.end_progress()
             yield stack
@@ -78,18 +83,59 @@ async def running_stack(
             console.end_progress()
 
 
-def _prepare(settings: Settings, state: Path, console: Console, undo: ExitStack, log_line: LogLine) -> Stack:
-    """Start the servers and settle everything that the programs will be told."""
-    state.mkdir(parents=True, exist_ok=True)
-    lease = Lease.take(state / "stack.lease")
-    undo.callback(lease.release)
-    ports = _choose_ports(settings)
-    console.progress("Starting Valkey and PostgreSQL ...")
-    servers, database_url, redis_url = _start_servers(settings, state, undo)
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    """PostgreSQL and Valkey: their URLs, and what of them is ours and on its way."""
+
+    database_url: str
+    redis_url: str
+    valkey: Server | None
+    postgres: "Future[Server] | None"
+
+    def running(self) -> Iterator[Server]:
+        if self.valkey is not None:
+            yield self.valkey
+        if self.postgres is not None and self.postgres.done():
+            yield self.postgres.result()
+
+
+def _start_servers(settings: Settings, state: Path, undo: ExitStack) -> Servers:
+    """Start the servers that no URL names: Valkey now, PostgreSQL beside the programs that do not need it yet."""
+    valkey = None if settings.given_redis_url else start_valkey(state / "valkey")
+    if valkey is not None:
+        undo.callback(valkey.stop)
+    postgres, database_url = None, settings.given_database_url
+    if not database_url:
+        port = free_port()
+        database_url = postgres_url(port)
+        # A thread that lives as long as the server: Linux ends a tethered child with the thread that started it.
+        executor = ThreadPoolExecutor(max_workers=1)
+        undo.callback(executor.shutdown)
+        postgres = executor.submit(start_postgres, state / POSTGRES, port=port)
+        undo.callback(_stop_when_started, postgres)
+    redis_url = valkey.url if valkey is not None else settings.given_redis_url
+    return Servers(database_url=database_url, redis_url=redis_url, valkey=valkey, postgres=postgres)
+
+
+def _stop_when_started(postgres: "Future[Server]") -> None:
+    with suppress(StartError):
+        postgres.result().stop()
+
+
+def _plan(
+    settings: Settings, state: Path, console: Console, lease: Lease, servers: Servers, log_line: LogLine
+) -> Stack:
+    """Settle everything that the programs will be told."""
     credentials, are_new = Credentials.load_or_create(state / "credentials")
-    addresses = Addresses(host=settings.service.host, database_url=database_url, redis_url=redis_url, **ports)
+    addresses = Addresses(
+        host=settings.service.host,
+        database_url=servers.database_url,
+        redis_url=servers.redis_url,
+        **_choose_ports(settings),
+    )
     env = children_environment(settings, addresses, credentials)
-    planned = programs(addresses, state, reset_admin_password=are_new and not settings.given_database_url)
+    planned = programs(addresses, state, reset_admin_password=are_new and servers.postgres is not None)
+    on_ready = _progress_of(planned, console)
     return Stack(
         state=state,
         addresses=addresses,
@@ -97,15 +143,22 @@ def _prepare(settings: Settings, state: Path, console: Console, undo: ExitStack,
         env=env,
         programs=planned,
         supervisor=Supervisor(
-            cwd=ROOT,
-            env=env,
-            logs=state / "logs",
-            lease=lease,
-            log_line=log_line,
-            on_ready=_progress_of(planned, console),
+            cwd=ROOT, env=env, logs=state / "logs", lease=lease, log_line=log_line, on_ready=on_ready
         ),
         servers=servers,
     )
+
+
+async def _start(stack: Stack) -> None:
+    if stack.servers.postgres is not None:
+        stack.supervisor.ready[POSTGRES] = asyncio.Event()
+    await together(_report_postgres(stack), stack.supervisor.start(stack.programs))
+
+
+async def _report_postgres(stack: Stack) -> None:
+    if stack.servers.postgres is not None:
+        await asyncio.wrap_future(stack.servers.postgres)
+        stack.supervisor.ready[POSTGRES].set()
 
 
 def _choose_ports(settings: Settings) -> dict[str, int]:
@@ -130,23 +183,6 @@ def _refuse_taken_port(host: str, port: int, name: str) -> None:
             f"Cannot listen on {host}:{port}: {error.strerror}. Choose another {setting}, or PORT=0 for free ports."
         )
         raise StackError(message) from None
-
-
-def _start_servers(settings: Settings, state: Path, undo: ExitStack) -> tuple[tuple[Server, ...], str, str]:
-    """Start the servers that no URL names; return them, the URL of PostgreSQL and the URL of Valkey."""
-    servers: list[Server] = []
-
-    def ensure(given_url: str, start: Callable[[Path], Server], name: str) -> str:
-        if given_url:
-            return given_url
-        server = start(state / name)
-        undo.callback(server.stop)
-        servers.append(server)
-        return server.url
-
-    redis_url = ensure(settings.given_redis_url, start_valkey, "valkey")
-    database_url = ensure(settings.given_database_url, start_postgres, "postgres")
-    return tuple(servers), database_url, redis_url
 
 
 def children_environment(settings: Settings, addresses: Addresses, credentials: Credentials) -> dict[str, str]:
@@ -196,5 +232,5 @@ async def _wait_until_healthy(stack: Stack, console: Console) -> None:
 
 def remove_state(state: Path) -> None:
     """Delete a stopped stack's folder."""
-    remove_data(state / "postgres")
+    remove_data(state / POSTGRES)
     shutil.rmtree(state, ignore_errors=True)

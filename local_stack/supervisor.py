@@ -6,7 +6,7 @@ are started from the main thread, because Linux ends a tethered child with the t
 
 import asyncio
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ import aiohttp
 from local_stack.lease import Lease, signal_group
 from local_stack.processes import Program
 from local_stack.server import Server, tail, tethered
-from local_stack.waiting import poll
+from local_stack.waiting import poll, together
 
 READY_SECONDS = 60.0
 
@@ -35,7 +35,6 @@ class Child:
     program: Program
     log: Path
     process: Process | None = None
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -50,6 +49,8 @@ class Supervisor:
     log_line: LogLine
     on_ready: Callable[[str], None] = lambda _name: None
     children: dict[str, Child] = field(default_factory=dict)
+    # What is ready by name: the children, and what somebody else starts for them.
+    ready: dict[str, asyncio.Event] = field(default_factory=dict)
     _stopping: bool = False
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
@@ -60,17 +61,13 @@ class Supervisor:
         """Start all programs and return when all are ready; raises StackError for one that does not get ready."""
         self.logs.mkdir(parents=True, exist_ok=True)
         self.children = {item.name: Child(program=item, log=self.logs / f"{item.name}.log") for item in programs}
-        try:
-            async with asyncio.TaskGroup() as group:
-                for child in self.children.values():
-                    group.create_task(self._start(child))
-        except* StackError as errors:
-            raise errors.exceptions[0] from None
+        self.ready |= {name: asyncio.Event() for name in self.children}
+        await together(*map(self._start, self.children.values()))
 
     async def _start(self, child: Child) -> None:
         for name in child.program.after:
-            if name in self.children:
-                await self.children[name].ready.wait()
+            if name in self.ready:
+                await self.ready[name].wait()
         if child.program.ready_file is not None:
             child.program.ready_file.unlink(missing_ok=True)
         child.process = await asyncio.create_subprocess_exec(
@@ -86,7 +83,7 @@ class Supervisor:
         self.lease.record(child.process.pid)
         self._tasks.append(asyncio.create_task(self._follow(child, child.process)))
         await self._wait_until_ready(child)
-        child.ready.set()
+        self.ready[child.program.name].set()
         self.on_ready(child.program.name)
 
     async def _follow(self, child: Child, process: Process) -> None:
@@ -160,10 +157,10 @@ def describe_end(child: Child, code: int) -> str:
     return f"{child.program.name} {how}. Its last lines:\n{tail(child.log)}"
 
 
-async def watch_servers(servers: Sequence[Server]) -> str:
+async def watch_servers(running: Callable[[], Iterable[Server]]) -> str:
     """Return when PostgreSQL or Valkey ends by itself, with a sentence that says which."""
     while True:
-        for server in servers:
+        for server in running():
             if server.process.poll() is not None:
                 return f"{server.name} ended with exit code {server.process.returncode}. Its log: {server.log}"
         await asyncio.sleep(0.5)

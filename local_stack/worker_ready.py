@@ -1,6 +1,7 @@
-"""Tells the supervisor that a Celery worker consumes: a worker that includes this module touches WORKER_READY_FILE.
+"""What a Celery worker of the local stack does when it is ready: it tells the supervisor and begins its rounds.
 
-A file and not the worker's log line, which LOG_LEVEL may hide.
+A worker that includes this module touches WORKER_READY_FILE (its log line may be hidden by LOG_LEVEL) and sends the
+FIRST_TASKS, so that what beat repeats is done now for the first time instead of an interval later.
 """
 
 import os
@@ -10,8 +11,10 @@ from typing import Any
 from celery.signals import worker_ready
 
 
-def touch_ready_file(**_: Any) -> None:
+def begin(sender: Any, **_: Any) -> None:
+    for task in os.environ["FIRST_TASKS"].split():
+        sender.app.send_task(task)
     Path(os.environ["WORKER_READY_FILE"]).touch()
 
 
-worker_ready.connect(touch_ready_file)
+worker_ready.connect(begin)
