@@ -92,6 +92,7 @@ class PaperServer:
             await asyncio.sleep(_PUBLISH_EVERY_S)
             now = self.exchange.clock.now_ms()
             try:
+                self.exchange.expire()
                 self._hub.poll(now)
                 self._users.expire_keys(now)
                 await self._streams.tend(now)

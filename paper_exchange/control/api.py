@@ -12,6 +12,7 @@ from aiohttp import web
 
 from paper_exchange.config import AccountConfig
 from paper_exchange.control import views
+from paper_exchange.core.accounts import Account
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError
 from paper_exchange.http.faults import FaultError, Faults
@@ -47,6 +48,12 @@ class Wish:
             raise ControlError(f"{name} must be a finite number")
         return value
 
+    def integer(self, name: str) -> int:
+        value = self.body.get(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ControlError(f"{name} must be an integer")
+        return value
+
     def flag(self, name: str, *, default: bool = False) -> bool:
         value = self.body.get(name, default)
         if not isinstance(value, bool):
@@ -68,6 +75,9 @@ class Control:
         self._routes: dict[tuple[str, str], Callable[[Wish], object]] = {
             ("POST", "/paper/price"): self.set_price,
             ("POST", "/paper/prices/freeze"): self.freeze,
+            ("POST", "/paper/clock"): self.advance_clock,
+            ("POST", "/paper/funding"): self.settle_funding,
+            ("POST", "/paper/close"): self.force_close,
             ("GET", "/paper/ledger"): self.read_ledger,
             ("DELETE", "/paper/ledger"): self.clear_ledger,
             ("GET", "/paper/summary"): self.summary,
@@ -111,6 +121,41 @@ class Control:
                 market.held = False
         return {"frozen": frozen}
 
+    def advance_clock(self, wish: Wish) -> object:
+        """Move the exchange's time forward, with funding and expiries on the way."""
+        milliseconds = wish.integer("advance_ms")
+        if milliseconds < 0:
+            raise ControlError("advance_ms must not be negative")
+        self._exchange.clock.advance(milliseconds)
+        self._exchange.step()
+        return {"now_ms": self._exchange.clock.now_ms()}
+
+    def settle_funding(self, wish: Wish) -> object:
+        """Pay funding of one symbol or all at once; a rate given here stays."""
+        state = self._exchange.state
+        markets = [state.market(wish.text("symbol"))] if "symbol" in wish.body else list(state.markets.values())
+        rate = wish.decimal("rate") if "rate" in wish.body else None
+        for market in markets:
+            market.funding_rate = market.funding_rate if rate is None else rate
+            self._exchange.funding.settle(market, self._exchange.clock.now_ms())
+        return {"settled": [market.symbol.name for market in markets]}
+
+    def force_close(self, wish: Wish) -> object:
+        """Close a position by liquidation or automatic deleveraging, now."""
+        account, market = self._account(wish.body.get("key", "paper")), self._exchange.state.market(wish.text("symbol"))
+        kind = wish.body.get("kind", "LIQUIDATION")
+        if kind not in {"LIQUIDATION", "ADL"}:
+            raise ControlError("kind must be LIQUIDATION or ADL")
+        positions = [p for p in account.held() if p.symbol is market.symbol]
+        orders = [self._exchange.liquidation.close(position, account, str(kind)) for position in positions]
+        return {"orders": [views.order(order) for order in orders]}
+
+    def _account(self, key: object) -> Account:
+        account = self._exchange.state.accounts.get(str(key))
+        if account is None:
+            raise ControlError("no account with this key")
+        return account
+
     def read_ledger(self, wish: Wish) -> object:
         state = self._exchange.state
         return {
@@ -126,10 +171,7 @@ class Control:
         return {"cleared": True}
 
     def summary(self, wish: Wish) -> object:
-        account = self._exchange.state.accounts.get(wish.query.get("key", "paper"))
-        if account is None:
-            raise ControlError("no account with this key")
-        return views.summary(account, self._exchange.state.markets)
+        return views.summary(self._account(wish.query.get("key", "paper")), self._exchange.state.markets)
 
     def add_account(self, wish: Wish) -> object:
         key = wish.text("key")

@@ -75,6 +75,16 @@ class Income:
     trade_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarginChange:
+    """A transfer between the cross wallet and an isolated position; negative when it was taken out."""
+
+    symbol: str
+    side: PositionSide
+    amount: Decimal
+    time: int
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Account:
     """Everything one API key owns."""
@@ -103,6 +113,10 @@ class Account:
     open_algos: dict[int, AlgoOrder] = field(default_factory=dict)
     fills: dict[str, list[Fill]] = field(default_factory=lambda: defaultdict(list))
     income: list[Income] = field(default_factory=list)
+    # Orders of liquidation and ADL with their kind.
+    force_orders: list[tuple[str, Order]] = field(default_factory=list)
+    margin_changes: list[MarginChange] = field(default_factory=list)
+    margin_called: bool = False
 
     def position(self, symbol: Symbol, side: PositionSide) -> Position:
         """Return the holding, creating an empty one at first use."""
@@ -121,6 +135,11 @@ class Account:
         if found is None:
             found = self.settings[symbol.name] = SymbolSettings(self.default_leverage)
         return found
+
+    @property
+    def cross_wallet(self) -> Decimal:
+        """Wallet without the margin that was set aside for isolated positions."""
+        return self.wallet - sum((position.isolated_wallet for position in self.positions.values()), ZERO)
 
     def held(self) -> list[Position]:
         """Return the positions that are not flat."""

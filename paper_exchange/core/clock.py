@@ -7,6 +7,16 @@ from typing import Protocol
 class Clock(Protocol):
     def now_ms(self) -> int: ...
 
+    def wall_ms(self) -> int:
+        """Time of the clients' computers, whatever was done to the exchange's own."""
+        ...
+
+    def advance(self, milliseconds: int) -> None: ...
+
+    def reset(self) -> None:
+        """Return to where the clock began."""
+        ...
+
 
 class SystemClock:
     """The computer's clock, shifted by what the control API asked for."""
@@ -17,18 +27,30 @@ class SystemClock:
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000 + self.offset_ms
 
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
     def advance(self, milliseconds: int) -> None:
         self.offset_ms += milliseconds
+
+    def reset(self) -> None:
+        self.offset_ms = 0
 
 
 class SteppedClock:
     """A clock that stands still between steps."""
 
     def __init__(self, now_ms: int) -> None:
-        self._now_ms = now_ms
+        self._now_ms = self._began = now_ms
 
     def now_ms(self) -> int:
         return self._now_ms
 
+    def wall_ms(self) -> int:
+        return self._now_ms
+
     def advance(self, milliseconds: int) -> None:
         self._now_ms += milliseconds
+
+    def reset(self) -> None:
+        self._now_ms = self._began

@@ -4,9 +4,13 @@ from decimal import Decimal
 from heapq import heappop
 
 from paper_exchange.config import Config
+from paper_exchange.core.accounts import Account
 from paper_exchange.core.algo import AlgoDesk
+from paper_exchange.core.amending import AmendDesk
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.desk import OrderDesk
+from paper_exchange.core.funding import Funding
+from paper_exchange.core.liquidation import Liquidation
 from paper_exchange.core.listen_keys import ListenKeys
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import Matching
@@ -25,6 +29,7 @@ class Exchange:
 
     def reset(self) -> None:
         """Begin again with fresh accounts, books and prices; ids are not given twice."""
+        self.clock.reset()
         self._build(build_state(self.config, self.clock, self.state))
 
     def _build(self, state: State) -> None:
@@ -32,8 +37,12 @@ class Exchange:
         self.matching = Matching(state)
         self.orders = OrderDesk(state, self.matching)
         self.algos = AlgoDesk(state, self.orders)
+        self.amendments = AmendDesk(state, self.orders, self.matching)
+        self.funding = Funding(state)
+        self.liquidation = Liquidation(state, self.matching)
         self.matching.on_end = self.algos.order_ended
         self._stepped_at = self.clock.now_ms()
+        self._countdowns: dict[tuple[str, str], int] = {}
 
     def close_listen_key(self, account: str) -> None:
         text = self.listen_keys.close(account)
@@ -51,13 +60,15 @@ class Exchange:
                 self.move(market, *market.path.step(seconds))
             else:
                 market.book.refill()
-        self._expire(now)
+        self.funding.step(now)
+        self.expire()
 
     def move(self, market: Market, last: Decimal, mark: Decimal) -> None:
         """Give a market a new price and settle everything that it reaches."""
         market.set_price(last, mark, self.clock.now_ms())
         self.matching.sweep(market)
         self.algos.check_price(market)
+        self.liquidation.check(market)
 
     def set_price(self, symbol: str, price: Decimal, *, hold: bool = False, anchor: bool = False) -> Market:
         """Set last and mark price at once; `hold` keeps it there, `anchor` makes it the new centre."""
@@ -70,8 +81,16 @@ class Exchange:
         self.move(market, price, price)
         return market
 
-    def _expire(self, now: int) -> None:
-        expiring = self.state.expiring
+    def count_down(self, account: Account, symbol: str, milliseconds: int) -> None:
+        """Cancel a symbol's orders when that time passes without another call; zero stops the countdown."""
+        if milliseconds:
+            self._countdowns[account.key, symbol] = self.clock.now_ms() + milliseconds
+        else:
+            self._countdowns.pop((account.key, symbol), None)
+
+    def expire(self) -> None:
+        """End the orders whose time is over."""
+        now, expiring = self.clock.now_ms(), self.state.expiring
         while expiring and expiring[0][0] <= now:
             _, _, order = heappop(expiring)
             if not order.is_open:
@@ -80,3 +99,6 @@ class Exchange:
                 self.matching.close(order, "EXPIRED")
             else:
                 self.algos.close(order, "EXPIRED")
+        for key, symbol in [watched for watched, end in self._countdowns.items() if end <= now]:
+            del self._countdowns[key, symbol]
+            self.orders.cancel_all(self.state.accounts[key], symbol)

@@ -60,7 +60,7 @@ class Matching:
             self._leave(order)
         if order.fills:
             self._announce_position(order)
-            self._drop_idle_reducers(order)
+            self.drop_idle_reducers(order)
 
     def sweep(self, market: Market) -> None:
         """Fill the resting orders that a trade at the last price reaches."""
@@ -77,6 +77,17 @@ class Matching:
         execution = "CANCELED" if status == "CANCELED" else "EXPIRED"
         self._state.listener.order_changed(order, execution, None)
         self.on_end(order)
+
+    def replace(self, order: Order, price: Decimal, quantity: Decimal) -> None:
+        """Give an open order a new price and quantity; it queues anew and may take."""
+        account = order.account
+        self._remove(order)
+        order.price, order.quantity = price, quantity
+        order.stp = "NONE"
+        order.updated = self._state.clock.now_ms()
+        account.open_order(order)
+        self._state.listener.order_changed(order, "AMENDMENT", None)
+        self.execute(order)
 
     def rest(self, order: Order) -> None:
         self._state.markets[order.symbol.name].book.rest(order)
@@ -160,13 +171,13 @@ class Matching:
         self._announce_position(order)
         if not order.is_open:
             self.on_end(order)
-        self._drop_idle_reducers(order)
+        self.drop_idle_reducers(order)
 
     def _announce_position(self, order: Order) -> None:
         position = order.account.position(order.symbol, order.position_side)
         self._state.listener.account_changed(order.account, "ORDER", [position])
 
-    def _drop_idle_reducers(self, filled: Order) -> None:
+    def drop_idle_reducers(self, filled: Order) -> None:
         """Expire resting reduce-only orders that have nothing left to reduce."""
         account, symbol = filled.account, filled.symbol
         for order in list(account.open_orders[symbol.name].values()):

@@ -2,9 +2,10 @@
 
 from decimal import Decimal
 
-from paper_exchange.core.accounts import Account
+from paper_exchange.core.accounts import Account, MarginChange, Position
 from paper_exchange.core.margin import account_figures
 from paper_exchange.core.market import Market
+from paper_exchange.core.orders import PositionSide
 from paper_exchange.core.rules import MAX_LEVERAGE
 from paper_exchange.core.state import State
 from paper_exchange.errors import refuse
@@ -64,6 +65,29 @@ def change_assets_mode(state: State, account: Account, *, multi: bool) -> None:
         raise refuse(-4170)
     account.multi_assets = multi
     state.listener.assets_mode_changed(account)
+
+
+def change_position_margin(state: State, account: Account, market: Market, side: PositionSide, amount: Decimal) -> None:
+    """Move money into an isolated position (positive) or out of it (negative)."""
+    position = account.positions.get((market.symbol.name, side))
+    if not account.setting(market.symbol).isolated:
+        raise refuse(-4049)
+    if position is None or not position.amount:
+        raise refuse(-4054)
+    if amount > account_figures(account, state.markets).available:
+        raise refuse(-4050)
+    if amount < 0 and -amount > _removable(account, market, position):
+        raise refuse(-4051)
+    position.isolated_wallet += amount
+    now = state.clock.now_ms()
+    account.margin_changes.append(MarginChange(symbol=market.symbol.name, side=side, amount=amount, time=now))
+    state.listener.account_changed(account, "MARGIN_TRANSFER", [position])
+
+
+def _removable(account: Account, market: Market, position: Position) -> Decimal:
+    """Margin above the initial margin, losses counted and profits not."""
+    bound = abs(position.amount * market.mark) / account.setting(market.symbol).leverage
+    return position.isolated_wallet + min(position.unrealized(market.mark), Decimal(0)) - bound
 
 
 def _held_notional(account: Account, market: Market) -> Decimal:

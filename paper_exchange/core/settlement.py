@@ -8,15 +8,30 @@ from paper_exchange.core.orders import Fill, Order
 from paper_exchange.core.state import State
 
 
-def settle(state: State, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, trade_id: int) -> Fill:
+def settle(
+    state: State,
+    order: Order,
+    price: Decimal,
+    quantity: Decimal,
+    *,
+    maker: bool,
+    trade_id: int,
+    fee_rate: Decimal | None = None,
+) -> Fill:
     """Execute `quantity` of an order at `price` and return the fill as booked."""
     account, now = order.account, state.clock.now_ms()
     position = account.position(order.symbol, order.position_side)
     signed = quantity if order.side == "BUY" else -quantity
     quote = price * quantity
-    commission = to_cash(quote * (state.config.maker_rate if maker else state.config.taker_rate))
+    if fee_rate is None:
+        fee_rate = state.config.maker_rate if maker else state.config.taker_rate
+    commission = to_cash(quote * fee_rate)
     before = position.amount
     realized = to_cash(position.apply(signed, price))
+    if account.setting(order.symbol).isolated:
+        position.isolated_wallet = isolated_margin(
+            position, before, signed, price, account.setting(order.symbol).leverage
+        )
     position.open_fees = carried_fees(position, before, signed, commission)
     position.realized += realized
     position.updated = now
@@ -48,6 +63,16 @@ def carried_fees(position: Position, before: Decimal, signed: Decimal, commissio
     return commission * abs(after / signed)
 
 
+def isolated_margin(position: Position, before: Decimal, signed: Decimal, price: Decimal, leverage: int) -> Decimal:
+    """Margin set aside for an isolated position after a fill: opened parts bring some, closed parts release theirs."""
+    after = position.amount
+    if before * signed >= 0:
+        return position.isolated_wallet + to_cash(abs(signed) * price / leverage)
+    if before * after > 0:
+        return to_cash(position.isolated_wallet * after / before)
+    return to_cash(abs(after) * price / leverage)
+
+
 def _book_order(state: State, order: Order, fill: Fill) -> None:
     order.executed += fill.quantity
     order.quote += fill.quote
@@ -62,4 +87,6 @@ def _book_income(state: State, fill: Fill) -> None:
     account, symbol, trade_id = fill.order.account, fill.order.symbol.name, str(fill.trade_id)
     if fill.realized:
         state.book_income(account, "REALIZED_PNL", fill.realized, symbol=symbol, info=trade_id, trade_id=trade_id)
+    if not fill.commission:
+        return
     state.book_income(account, "COMMISSION", -fill.commission, symbol=symbol, info=trade_id, trade_id=trade_id)

@@ -133,7 +133,9 @@ class Gateway:
             return None
         account = security.account_of(self.exchange.state.accounts, request.key)
         if route.security == SIGNED:
-            security.check_signed(account, request.params, request.query, request.body, now)
+            security.check_signed(
+                account, request.params, request.query, request.body, now, self.exchange.clock.wall_ms()
+            )
         return account
 
     def _count_orders(self, account: Account, cost: tuple[int, int], now: int, headers: dict[str, str]) -> None:

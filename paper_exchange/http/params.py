@@ -79,6 +79,11 @@ class Params:
             raise refuse(-1130, name=name)
         return known
 
+    def folded(self, name: str) -> str | None:
+        """Return a value whose name clients spell in upper and lower case."""
+        wanted = name.lower()
+        return next((value for known, value in self.values.items() if known.lower() == wanted and value), None)
+
     def choice(self, name: str, allowed: Collection[str], code: int) -> str | None:
         """Return a value out of a closed list; `code` refuses all others."""
         value = self.values.get(name)

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.accounts import Account, Income
+from paper_exchange.core.amending import Amendment
 from paper_exchange.core.margin import Figures, SideMargin
 from paper_exchange.core.money import ZERO, cash, plain
 from paper_exchange.core.orders import LIMIT_CONDITIONAL, AlgoOrder, Fill, Order
@@ -52,6 +53,35 @@ def queried_order(order: Order) -> Json:
 def listed_order(order: Order) -> Json:
     """Row of allOrders and forceOrders."""
     return {**queried_order(order), "pair": order.symbol.name, "cumBase": "0"}
+
+
+def amended_order(order: Order) -> Json:
+    """Answer of PUT /order."""
+    row = placed_order(order) | {"pair": order.symbol.name}
+    return row if order.modify_id is None else row | {"modifyId": order.modify_id}
+
+
+def amendment(row: Amendment) -> Json:
+    symbol = row.order.symbol
+    change: Json = {
+        "price": {"before": symbol.price_text(row.price_before), "after": symbol.price_text(row.price_after)},
+        "origQty": {
+            "before": symbol.quantity_text(row.quantity_before),
+            "after": symbol.quantity_text(row.quantity_after),
+        },
+        "count": row.count,
+    }
+    if row.modify_id is not None:
+        change["modifyId"] = row.modify_id
+    return {
+        "amendmentId": row.amendment_id,
+        "symbol": symbol.name,
+        "pair": symbol.name,
+        "orderId": row.order.order_id,
+        "clientOrderId": row.order.client_id,
+        "time": row.time,
+        "amendment": change,
+    }
 
 
 def average_text(order: Order) -> str:

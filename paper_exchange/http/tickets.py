@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Final, cast
 
+from paper_exchange.core.amending import AmendTicket
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import (
     CONDITIONAL_TYPES,
@@ -66,6 +67,25 @@ def order_ticket(params: Params, *, conditional_allowed: bool = False) -> Ticket
         price_match=price_match,
         stp=params.choice("selfTradePreventionMode", _STP, -5039) or "EXPIRE_MAKER",
         good_till=_good_till(params, time_in_force),
+    )
+
+
+def amend_ticket(params: Params) -> AmendTicket:
+    """Read the parameters of PUT /order."""
+    price_match = _price_match(params, is_limit=True)
+    order_id, client_id = params.integer("orderId"), params.text("origClientOrderId")
+    if order_id is None and client_id is None:
+        raise missing("orderId")
+    return AmendTicket(
+        symbol=params.required("symbol"),
+        side=side(params),
+        quantity=params.required_decimal("quantity"),
+        price=_price(params, price_match),
+        order_id=order_id,
+        client_id=client_id,
+        price_match=price_match,
+        modify_id=params.integer("modifyId"),
+        reduce_only=params.flag("reduceOnly"),
     )
 
 

@@ -2,7 +2,9 @@
 
 from paper_exchange.core.accounts import Account, Position
 from paper_exchange.core.exchange import Exchange
-from paper_exchange.core.money import ZERO, cash, plain, price_text
+from paper_exchange.core.margin import maintenance_margin
+from paper_exchange.core.market import Market
+from paper_exchange.core.money import cash, plain, price_text
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.ws.hub import Hub, Json
 
@@ -38,6 +40,22 @@ class UserStream:
     def assets_mode_changed(self, account: Account) -> None:
         self._config(account, {"ai": {"j": account.multi_assets}})
 
+    def margin_called(self, account: Account, positions: list[Position]) -> None:
+        stream = self._stream(account)
+        if stream is None:
+            return
+        markets = self._exchange.state.markets
+        rows = [margin_row(account, position, markets[position.symbol.name]) for position in positions]
+        now = self._exchange.clock.now_ms()
+        event: Json = {"e": "MARGIN_CALL", "E": now, "cw": cash(account.cross_wallet), "p": rows}
+        self._hub.publish(stream, event, "MARGIN_CALL")
+
+    def forced_order(self, order: Order) -> None:
+        """Print a liquidation publicly."""
+        event = forced_event(order, self._exchange.clock.now_ms())
+        self._hub.publish(f"{order.symbol.name.lower()}@forceOrder", event)
+        self._hub.publish("!forceOrder@arr", event)
+
     def listen_key_closed(self, text: str) -> None:
         """Close the streams of a deleted key."""
         for connection in self._hub.listeners(text):
@@ -67,10 +85,9 @@ class UserStream:
         self._hub.publish(stream, stamped, kind)
 
     def _account_event(self, account: Account, reason: str, positions: list[Position], symbol: str) -> Json:
-        isolated = sum((p.isolated_wallet for p in account.positions.values()), ZERO)
         body: Json = {
             "m": reason,
-            "B": [{"a": "USDT", "wb": cash(account.wallet), "cw": cash(account.wallet - isolated), "bc": "0"}],
+            "B": [{"a": "USDT", "wb": cash(account.wallet), "cw": cash(account.cross_wallet), "bc": "0"}],
             "P": [self._position(account, position) for position in positions],
         }
         if symbol:
@@ -137,6 +154,27 @@ def order_event(order: Order, execution: str, fill: Fill | None) -> Json:
     if execution == "AMENDMENT" and order.modify_id is not None:
         body["M"] = order.modify_id
     return {"e": "ORDER_TRADE_UPDATE", "T": order.updated, "o": body}
+
+
+def margin_row(account: Account, position: Position, market: Market) -> Json:
+    return {
+        "s": position.symbol.name,
+        "ps": position.side,
+        "pa": position.symbol.quantity_text(position.amount),
+        "mt": "ISOLATED" if account.setting(position.symbol).isolated else "CROSSED",
+        "iw": plain(position.isolated_wallet),
+        "mp": plain(market.mark),
+        "up": cash(position.unrealized(market.mark)),
+        "mm": cash(maintenance_margin(position.symbol, abs(position.amount * market.mark))),
+    }
+
+
+def forced_event(order: Order, now: int) -> Json:
+    quantity = order.symbol.quantity_text(order.quantity)
+    body: Json = {"s": order.symbol.name, "S": order.side, "o": "LIMIT", "f": "IOC", "q": quantity}
+    body |= {"p": plain(order.price), "ap": price_text(order.average_price), "X": order.status}
+    body |= {"l": quantity, "z": quantity, "T": order.updated, "st": 1, "ps": order.symbol.name}
+    return {"e": "forceOrder", "E": now, "o": body}
 
 
 def trade_lite(fill: Fill) -> Json:

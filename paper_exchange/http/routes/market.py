@@ -293,7 +293,7 @@ def _depth_weight(params: Params) -> int:
     return _DEPTH_WEIGHTS.get(params.integer("limit") or 500, 10)
 
 
-def _kline_weight(params: Params) -> int:
+def kline_weight(params: Params) -> int:
     count = params.integer("limit") or 500
     return 1 if count < 100 else 2 if count < 500 else 5 if count <= 1000 else 10
 
@@ -310,7 +310,7 @@ ROUTES: RouteTable = {
     ("GET", "/fapi/v1/ticker/24hr"): Route(handler=each(day_view), security=PUBLIC, weight=per_symbol(1, 40)),
     ("GET", "/fapi/v1/premiumIndex"): Route(handler=each(premium_view), security=PUBLIC, weight=per_symbol(1, 10)),
     ("GET", "/fapi/v1/depth"): Route(handler=depth, security=PUBLIC, weight=_depth_weight),
-    ("GET", "/fapi/v1/klines"): Route(handler=klines, security=PUBLIC, weight=_kline_weight),
+    ("GET", "/fapi/v1/klines"): Route(handler=klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/trades"): Route(handler=trades, security=PUBLIC, weight=5),
     ("GET", "/fapi/v1/aggTrades"): Route(handler=agg_trades, security=PUBLIC, weight=20),
     ("GET", "/fapi/v1/historicalTrades"): Route(handler=trades, security=KEYED, weight=200),

@@ -1,0 +1,122 @@
+"""Forced closing: when maintenance margin eats the balance, or when a test asks for it."""
+
+from decimal import Decimal
+from typing import Final
+
+from paper_exchange.core.accounts import Account, Position
+from paper_exchange.core.margin import maintenance_margin
+from paper_exchange.core.market import Market
+from paper_exchange.core.matching import BY_LIQUIDATION, Matching
+from paper_exchange.core.money import ZERO, to_cash
+from paper_exchange.core.orders import Order
+from paper_exchange.core.settlement import settle
+from paper_exchange.core.state import State
+
+# Share of the balance that maintenance has to reach before the owner is warned.
+CALL_SHARE: Final = Decimal("0.8")
+
+
+class Liquidation:
+    def __init__(self, state: State, matching: Matching) -> None:
+        self._state = state
+        self._matching = matching
+
+    def check(self, market: Market) -> None:
+        """Look at the accounts that hold something in a market whose price has moved."""
+        for account in self._state.accounts.values():
+            held = [
+                position
+                for side in account.sides()
+                if (position := account.positions.get((market.symbol.name, side))) and position.amount
+            ]
+            if not held:
+                continue
+            if account.setting(market.symbol).isolated:
+                for position in held:
+                    self._check_isolated(account, market, position)
+            else:
+                self._check_cross(account)
+
+    def close(self, position: Position, account: Account, kind: str = "LIQUIDATION") -> Order:
+        """Close a position at the mark price; `kind` is LIQUIDATION or ADL."""
+        market = self._state.markets[position.symbol.name]
+        isolated_wallet = position.isolated_wallet if account.setting(position.symbol).isolated else None
+        order = self._order(account, market, position, kind)
+        account.add_order(order)
+        account.force_orders.append((kind, order))
+        self._state.orders.append(order)
+        trade = market.print_trade(order.price, order.quantity, order.created, buyer_is_maker=order.side == "SELL")
+        fill = settle(
+            self._state, order, order.price, order.quantity, maker=False, trade_id=trade.trade_id, fee_rate=ZERO
+        )
+        if kind == "LIQUIDATION":
+            self._clear(account, order, None if isolated_wallet is None else isolated_wallet + fill.realized)
+        self._state.listener.order_changed(order, "CALCULATED", fill)
+        self._state.listener.account_changed(account, "ORDER", [position])
+        self._state.listener.forced_order(order)
+        self._matching.drop_idle_reducers(order)
+        return order
+
+    def _check_isolated(self, account: Account, market: Market, position: Position) -> None:
+        needed = maintenance_margin(market.symbol, abs(position.amount * market.mark))
+        if needed < position.isolated_wallet + position.unrealized(market.mark):
+            return
+        self._cancel_orders(account, market.symbol.name)
+        self.close(position, account)
+
+    def _check_cross(self, account: Account) -> None:
+        positions = [p for p in account.held() if not account.setting(p.symbol).isolated]
+        needed, balance = ZERO, account.cross_wallet
+        for position in positions:
+            mark = self._state.markets[position.symbol.name].mark
+            needed += maintenance_margin(position.symbol, abs(position.amount * mark))
+            balance += position.unrealized(mark)
+        if needed >= balance:
+            for symbol in sorted({p.symbol.name for p in positions}):
+                self._cancel_orders(account, symbol)
+            for position in positions:
+                self.close(position, account)
+            self._fill_up(account)
+        self._call(account, positions, needed >= balance * CALL_SHARE)
+
+    def _call(self, account: Account, positions: list[Position], is_close: bool) -> None:  # noqa: FBT001
+        """Warn the owner once, until the balance has recovered."""
+        if is_close and not account.margin_called:
+            self._state.listener.margin_called(account, [p for p in positions if p.amount])
+        account.margin_called = is_close
+
+    def _cancel_orders(self, account: Account, symbol: str) -> None:
+        for order in list(account.open_orders[symbol].values()):
+            self._matching.close(order, "EXPIRED", BY_LIQUIDATION)
+
+    def _clear(self, account: Account, order: Order, left: Decimal | None) -> None:
+        """Charge the liquidation fee, at most what is left; a shortfall of isolated margin is made up for."""
+        fee = to_cash(order.quote * order.symbol.liquidation_fee)
+        available = account.cross_wallet if left is None else left
+        amount = -min(fee, available) if available > 0 else (-available if left is not None else ZERO)
+        if amount:
+            self._state.book_income(account, "INSURANCE_CLEAR", to_cash(amount), symbol=order.symbol.name)
+
+    def _fill_up(self, account: Account) -> None:
+        """Let the insurance fund pay what the cross wallet owes."""
+        if account.cross_wallet < 0:
+            self._state.book_income(account, "INSURANCE_CLEAR", -account.cross_wallet)
+
+    def _order(self, account: Account, market: Market, position: Position, kind: str) -> Order:
+        now = self._state.clock.now_ms()
+        tick = market.symbol.tick
+        return Order(
+            order_id=next(self._state.order_ids),
+            account=account,
+            symbol=market.symbol,
+            client_id="adl_autoclose" if kind == "ADL" else f"autoclose-{now}",
+            side="SELL" if position.amount > 0 else "BUY",
+            type="LIMIT",
+            time_in_force="IOC",
+            quantity=abs(position.amount),
+            price=(market.mark / tick).to_integral_value() * tick,
+            position_side=position.side,
+            reduce_only=True,
+            created=now,
+            updated=now,
+        )

@@ -1,0 +1,203 @@
+"""The rest of the account and market endpoints: funding, forced orders, isolated margin, quantiles, statistics."""
+
+from typing import Final, cast
+
+from paper_exchange.core import settings
+from paper_exchange.core.funding import FundingRate
+from paper_exchange.core.history import INTERVALS, Candle
+from paper_exchange.core.market import Market
+from paper_exchange.core.money import ZERO, cash, plain
+from paper_exchange.core.orders import PositionSide
+from paper_exchange.errors import missing, refuse
+from paper_exchange.http import render, tickets
+from paper_exchange.http.calls import PUBLIC, SUCCESS, Call, Route, RouteTable, per_symbol
+from paper_exchange.http.params import Params
+from paper_exchange.http.render import Json
+from paper_exchange.http.routes.market import candle_row, each, kline_weight, klines
+from paper_exchange.http.routes.pages import by_time, time_span
+
+_DAY: Final = 86_400_000
+
+
+def funding_rates(call: Call) -> object:
+    chosen = call.chosen_market()
+    span = time_span(call, 366 * _DAY) or (call.now - 30 * _DAY, call.now)
+    rows = call.exchange.funding.rates(chosen.symbol.name if chosen else None, *span)
+    limit = call.params.limit(100, 1000)
+    # A start asks for the oldest rows from there on, otherwise the newest count.
+    page = rows[:limit] if call.params.has("startTime") else rows[-limit:]
+    return [_funding_row(row) for row in page]
+
+
+def funding_info(_: Call) -> object:
+    """Only symbols with other than the default settings are listed; here there are none."""
+    return []
+
+
+def open_interest(call: Call) -> object:
+    market = call.market()
+    own = sum(
+        (abs(p.amount) for a in call.exchange.state.accounts.values() for p in a.held() if p.symbol is market.symbol),
+        ZERO,
+    )
+    return {"symbol": market.symbol.name, "openInterest": market.symbol.quantity_text(own), "time": call.now}
+
+
+def adl_risk_view(market: Market, now: int) -> Json:
+    return {"symbol": market.symbol.name, "adlRisk": "low", "updateTime": now}
+
+
+def price_klines(call: Call) -> object:
+    """Candles of mark or index price: as klines, with volumes of zero."""
+    params = call.params
+    if not params.has("symbol"):
+        params = Params({**params.values, "symbol": params.required("pair")})
+    rows = cast("list[list[object]]", klines(Call(call.exchange, params, call.now, call.caller)))
+    return [[*row[:5], "0", row[6], "0", row[8], "0", "0", "0"] for row in rows]
+
+
+def premium_klines(call: Call) -> object:
+    """Candles of the premium, which is nil here: mark and index price are the same."""
+    market, params = call.market(), call.params
+    interval = params.required("interval")
+    if interval not in INTERVALS:
+        raise refuse(-1120)
+    start = params.integer("startTime")
+    count = params.limit(500, 1500)
+    first = start if start is not None else call.now - count * INTERVALS[interval]
+    found = market.history.candles(interval, max(first, 0), count, min(params.integer("endTime") or call.now, call.now))
+    return [_nil_row(market, candle) for candle in found]
+
+
+def continuous_klines(call: Call) -> object:
+    pair = call.params.required("pair")
+    if call.params.required("contractType") != "PERPETUAL":
+        raise refuse(-1130, name="contractType")
+    return klines(Call(call.exchange, Params({**call.params.values, "symbol": pair}), call.now, call.caller))
+
+
+def force_orders(call: Call) -> object:
+    params, chosen = call.params, call.chosen_market()
+    kind = params.choice("autoCloseType", {"LIQUIDATION", "ADL"}, -1130)
+    rows = [
+        order
+        for forced, order in call.account.force_orders
+        if kind in {None, forced} and (chosen is None or order.symbol is chosen.symbol)
+    ]
+    page = by_time(rows, time_span(call), call.now, params.limit(50, 100), lambda order: order.created)
+    return [render.listed_order(order) for order in page]
+
+
+def set_position_margin(call: Call) -> object:
+    market, params = call.market(), call.params
+    side = tickets.position_side(params) or "BOTH"
+    amount, direction = params.required_decimal("amount"), params.required_integer("type")
+    if direction not in {1, 2}:
+        raise refuse(-1130, name="type")
+    if amount <= 0:
+        raise refuse(-4055)
+    signed = amount if direction == 1 else -amount
+    settings.change_position_margin(call.exchange.state, call.account, market, side, signed)
+    return {
+        "amount": float(amount),
+        "code": 200,
+        "msg": "Successfully modify position margin.",
+        "type": direction,
+    }
+
+
+def position_margin_history(call: Call) -> object:
+    market, direction = call.market(), call.params.integer("type")
+    rows = [
+        row
+        for row in call.account.margin_changes
+        if row.symbol == market.symbol.name and direction in {None, 1 if row.amount > 0 else 2}
+    ]
+    page = by_time(rows, time_span(call, 30 * _DAY), call.now, call.params.limit(100, 500), lambda row: row.time)
+    return [
+        {
+            "symbol": row.symbol,
+            "type": 1 if row.amount > 0 else 2,
+            "deltaType": "USER_ADJUST",
+            "amount": plain(abs(row.amount)),
+            "asset": "USDT",
+            "time": row.time,
+            "positionSide": row.side,
+        }
+        for row in page
+    ]
+
+
+def adl_quantile(call: Call) -> object:
+    rows = []
+    for market in call.markets():
+        held = {side: call.account.amount(market.symbol, side) for side in _SIDES}
+        if any(held.values()):
+            quantiles: dict[str, int] = {side: 1 if amount else 0 for side, amount in held.items()}
+            if call.account.dual_side:
+                quantiles["HEDGE"] = quantiles.pop("BOTH")
+            rows.append({"symbol": market.symbol.name, "adlQuantile": quantiles})
+    return rows
+
+
+def get_fee_burn(call: Call) -> object:
+    return {"feeBurn": call.account.fee_burn}
+
+
+def set_fee_burn(call: Call) -> object:
+    """Remember the wish; without a BNB balance fees stay in USDT, as on the exchange."""
+    wanted = call.params.flag("feeBurn")
+    if wanted is None:
+        raise missing("feeBurn")
+    call.account.fee_burn = wanted
+    return SUCCESS
+
+
+def trading_status(call: Call) -> object:
+    """No quantitative rule is ever broken here."""
+    return {"indicators": {}, "updateTime": call.now}
+
+
+def insurance_balance(call: Call) -> object:
+    symbols = [market.symbol.name for market in call.markets()]
+    assets = [{"asset": "USDT", "marginBalance": "1000000000.00000000", "updateTime": call.now}]
+    row = {"symbols": symbols, "assets": assets}
+    return row if call.params.has("symbol") else [row]
+
+
+def _funding_row(row: FundingRate) -> Json:
+    return {
+        "symbol": row.symbol,
+        "fundingRate": format(row.rate, ".8f"),
+        "fundingTime": row.time,
+        "markPrice": cash(row.mark),
+        "rateType": "Regular",
+    }
+
+
+def _nil_row(market: Market, candle: Candle) -> list[object]:
+    row = candle_row(market.symbol, candle)
+    nil = "0.00000000"
+    return [row[0], nil, nil, nil, nil, "0", row[6], "0", row[8], "0", "0", "0"]
+
+
+_SIDES: Final[tuple[PositionSide, ...]] = ("LONG", "SHORT", "BOTH")
+
+ROUTES: RouteTable = {
+    ("GET", "/fapi/v1/fundingRate"): Route(handler=funding_rates, security=PUBLIC, weight=0),
+    ("GET", "/fapi/v1/fundingInfo"): Route(handler=funding_info, security=PUBLIC, weight=0),
+    ("GET", "/fapi/v1/openInterest"): Route(handler=open_interest, security=PUBLIC),
+    ("GET", "/fapi/v1/symbolAdlRisk"): Route(handler=each(adl_risk_view), security=PUBLIC),
+    ("GET", "/fapi/v1/insuranceBalance"): Route(handler=insurance_balance, security=PUBLIC),
+    ("GET", "/fapi/v1/markPriceKlines"): Route(handler=price_klines, security=PUBLIC, weight=kline_weight),
+    ("GET", "/fapi/v1/indexPriceKlines"): Route(handler=price_klines, security=PUBLIC, weight=kline_weight),
+    ("GET", "/fapi/v1/premiumIndexKlines"): Route(handler=premium_klines, security=PUBLIC, weight=kline_weight),
+    ("GET", "/fapi/v1/continuousKlines"): Route(handler=continuous_klines, security=PUBLIC, weight=kline_weight),
+    ("GET", "/fapi/v1/forceOrders"): Route(handler=force_orders, weight=per_symbol(20, 50)),
+    ("POST", "/fapi/v1/positionMargin"): Route(handler=set_position_margin),
+    ("GET", "/fapi/v1/positionMargin/history"): Route(handler=position_margin_history),
+    ("GET", "/fapi/v1/adlQuantile"): Route(handler=adl_quantile, weight=5),
+    ("GET", "/fapi/v1/feeBurn"): Route(handler=get_fee_burn, weight=30),
+    ("POST", "/fapi/v1/feeBurn"): Route(handler=set_fee_burn),
+    ("GET", "/fapi/v1/apiTradingStatus"): Route(handler=trading_status, weight=per_symbol(1, 10)),
+}
