@@ -68,7 +68,9 @@ def database_settings(url: str) -> dict[str, Any]:
         "PASSWORD": parts.pop("password", ""),
         "HOST": parts.pop("host", ""),
         "PORT": parts.pop("port", ""),
-        "OPTIONS": parts,
+        # Prepared statements: the same few statements run for every decision, and planning them costs as much as
+        # running them. (A pooler in front must keep them, or hand out whole sessions.)
+        "OPTIONS": {"prepare_threshold": 3, "server_side_binding": True, **parts},
         # Connections live as long as their process; the check drops those that a PostgreSQL restart has cut.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,

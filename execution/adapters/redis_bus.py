@@ -88,7 +88,9 @@ class RedisEventBus:
         """
         with self._redis.pipeline(transaction=True) as pipe:
             for message in messages:
-                pipe.xadd(stream_of(message["event_type"]), dict[Any, Any](message), maxlen=MAX_LENGTH, approximate=True)
+                pipe.xadd(
+                    stream_of(message["event_type"]), dict[Any, Any](message), maxlen=MAX_LENGTH, approximate=True
+                )
             pipe.execute()
 
     def _new(self, count: int) -> list[StreamEntry]:

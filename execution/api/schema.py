@@ -10,6 +10,11 @@ from drf_spectacular.openapi import AutoSchema
 from execution.api.serializers import AnySerializer, ProblemOut
 from execution.pipeline.schemas import DIRECTIONS
 
+BOUNDS = {"ge": "minimum", "le": "maximum"}
+# A default of null says no more than that the field may be left out.
+LEFT_OUT = frozenset({"anyOf", "default", "title"})
+NULL = {"type": "null"}
+
 
 class ServiceKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """The two headers that carry the service key."""
@@ -31,10 +36,29 @@ class ManualOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
     match_subclasses = True
     priority = 1
 
-    def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
-        schema: dict[str, Any] = super().map_serializer(auto_schema, direction)  # type: ignore[no-untyped-call]
-        schema["properties"]["side"] = {"type": "string", "enum": list(DIRECTIONS)}
-        return schema
+    def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
+        schema: dict[str, Any] = self.target.model_json_schema()
+        properties: dict[str, Any] = schema["properties"]
+        written = {name: _in_openapi_words(each) for name, each in properties.items()}
+        written["side"] = {"type": "string", "enum": list(DIRECTIONS)}
+        written["metadata"] = {"type": "object", "additionalProperties": {}}
+        return {"type": "object", "properties": written, "required": schema["required"]}
+
+
+def _in_openapi_words(schema: dict[str, Any]) -> dict[str, Any]:
+    """Turn JSON Schema as pydantic writes it into that of OpenAPI 3.0, which spells null and bounds differently."""
+    kinds = [_in_openapi_words(kind) for kind in schema.get("anyOf", [])]
+    said = {BOUNDS.get(name, name): _number(value) for name, value in schema.items() if name not in LEFT_OUT}
+    alternatives = [kind | said for kind in kinds if kind != NULL]
+    nullable = {"nullable": True} if NULL in kinds else {}
+    if len(alternatives) > 1:
+        return {"anyOf": alternatives} | nullable
+    return (alternatives[0] if alternatives else said) | nullable
+
+
+def _number(value: object) -> object:
+    """Write the bound of a Decimal as a number."""
+    return float(value) if isinstance(value, str) and value[0].isdigit() else value
 
 
 def problems(*codes: int) -> dict[int, type[ProblemOut]]:

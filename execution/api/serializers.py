@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from execution.domain.money import basis_points, plain
-from execution.domain.trading import Direction, OrderPurpose
+from execution.domain.trading import OrderPurpose
 from execution.models import Order, Trade
 from execution.queries.positions import HeldPosition
 from execution.queries.trades import TradeStatus
@@ -30,6 +30,11 @@ class Moment(serializers.Field[Any, Any, str, Any]):
 
     def to_representation(self, value: datetime) -> str:
         return value.isoformat()
+
+
+@extend_schema_field({"type": "string", "pattern": "^(LONG|SHORT)$"})
+class DirectionWord(serializers.CharField):
+    """Which way a position earns; a pattern, because the schema knows three sets of words for a `side`."""
 
 
 class ProblemOut(AnySerializer):
@@ -101,7 +106,7 @@ class RequestOut(AnySerializer):
     request_id = serializers.UUIDField(source="request.id")
     source = serializers.CharField(source="request.source")  # type: ignore[assignment]  # a field of that name
     symbol = serializers.CharField(source="request.symbol")
-    side = serializers.ChoiceField(choices=list(Direction), source="request.direction")
+    side = DirectionWord(source="request.direction")
     state = serializers.CharField(source="request.state")
     reason_code = serializers.CharField(source="request.reason_code")
     reason = serializers.CharField(source="request.reason")
@@ -126,7 +131,7 @@ class PositionOut(AnySerializer):
     """One position; `unrealized_pnl_pct` is of the margin."""
 
     symbol = serializers.CharField(source="position.symbol")
-    side = serializers.ChoiceField(choices=list(Direction), source="position.direction")
+    side = DirectionWord(source="position.direction")
     quantity = serializers.FloatField(source="position.quantity")
     entry_price = serializers.FloatField(source="position.entry_price")
     current_price = serializers.FloatField(source="position.mark_price")
@@ -169,7 +174,7 @@ class TradeOut(AnySerializer):
 
     trade_id = serializers.UUIDField(source="id")
     symbol = serializers.CharField()
-    side = serializers.ChoiceField(choices=list(Direction), source="direction")
+    side = DirectionWord(source="direction")
     status = serializers.ChoiceField(choices=list(TradeStatus))
     quantity = serializers.FloatField()
     leverage = serializers.IntegerField()

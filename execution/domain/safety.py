@@ -82,6 +82,9 @@ def judge(proposal: Proposal, *, quote: Quote, rules: SymbolRules, policy: Polic
     """Apply every rule and return the verdict with all numbers; limits that need the books are the step's."""
     review = _Review(proposal=proposal, quote=quote, rules=rules, policy=policy)
     reference, limit_price = _reference(review)
+    # An empty book, or a limit below one tick: without a price there is nothing to size or to measure against.
+    if reference <= 0:
+        return Verdict(rules=tuple(review.verdicts))
     _check_symbol(review)
     _check_confidence(review)
     _check_leverage(review)
@@ -103,12 +106,17 @@ def _reference(review: _Review) -> tuple[Decimal, Decimal | None]:
     """Return the price that sizes and distances refer to, and the limit price on the symbol's tick."""
     proposal, tick = review.proposal, review.rules.tick_size
     if proposal.limit_price is None:
-        return review.quote.taking_price(proposal.direction), None
+        taking = review.quote.taking_price(proposal.direction)
+        review.check("book", f"price={plain(taking)}", Reason.MARKET_DATA_UNAVAILABLE, passed=taking > 0)
+        return taking, None
     # A limit is rounded in the user's favour: never pay more, never sell for less than was asked.
     rounder = floor_to if proposal.direction is Direction.LONG else ceil_to
     limit = rounder(proposal.limit_price, tick)
     if limit != proposal.limit_price:
         review.adjust("limit_on_tick", f"tick={plain(tick)}", proposal.limit_price, limit)
+    least, most = review.rules.min_price, review.rules.max_price
+    numbers = f"expected={plain(least)}..{plain(most)} actual={plain(limit)}"
+    review.check("limit_price", numbers, Reason.PRICE_OUT_OF_BOUNDS, passed=limit > 0 and least <= limit <= most)
     return limit, limit
 
 
@@ -202,12 +210,14 @@ def _stop(review: _Review, reference: Decimal) -> Decimal:
         Reason.STOP_ON_WRONG_SIDE,
         passed=distance >= -tolerance,
     )
-    _check_stop_distance(review, distance)
     if -tolerance <= distance < least:
         moved = brackets.stop_at(direction, reference, least)
         review.adjust("stop_distance", f"expected>={plain(least)} actual={distance:.6f}", asked, moved)
         asked = moved
-    return brackets.round_stop(direction, asked, review.rules.tick_size)
+    stop = brackets.round_stop(direction, asked, review.rules.tick_size)
+    # Moving and rounding go outwards, so what will be sent is measured, not what was asked.
+    _check_stop_distance(review, brackets.stop_distance(direction, reference, stop))
+    return stop
 
 
 def _check_stop_distance(review: _Review, distance: Decimal) -> None:
@@ -243,4 +253,8 @@ def _target(review: _Review, reference: Decimal) -> Decimal:
         moved = brackets.target_at(direction, reference, least)
         review.adjust("target_distance", f"expected>={plain(least)} actual={distance:.6f}", asked, moved)
         asked = moved
-    return brackets.round_target(direction, asked, review.rules.tick_size)
+    tick = review.rules.tick_size
+    target = brackets.round_target(direction, asked, tick)
+    # On a coarse tick, towards the entry may be the entry itself.
+    too_near = brackets.target_distance(direction, reference, target) < least
+    return target + tick * direction.sign if too_near else target

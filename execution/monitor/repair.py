@@ -67,7 +67,7 @@ def repair(action: Action, tools: Tools) -> None:
         case Resume(request_id=request_id, state=state):
             tools.resume(request_id, state)
         case Apply(order_id=order_id, report=report):
-            _after_evidence(settle_accepted(order_id, report, now=tools.clock(), source="open orders"), tools)
+            _found(_order(order_id), report, "open orders", tools)
         case LookUpOrder(order_id=order_id):
             _look_up(order_id, tools)
         case BookExits(trade_id=trade_id):
@@ -75,7 +75,7 @@ def repair(action: Action, tools: Tools) -> None:
         case Cover(request_id=request_id):
             protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
         case CancelLeftover(order_id=order_id):
-            cancel_order(Order.objects.get(pk=order_id), exchange=tools.exchange, clock=tools.clock)
+            cancel_order(_order(order_id), exchange=tools.exchange, clock=tools.clock)
         case Report(subject=subject, sentence=sentence):
             log.warning("monitor_reports", subject=subject, sentence=sentence)
         case _:
@@ -84,11 +84,11 @@ def repair(action: Action, tools: Tools) -> None:
 
 def _look_up(order_id: int, tools: Tools) -> None:
     """Ask what became of an order; only an answer about the order itself moves it."""
-    order = Order.objects.get(pk=order_id)
+    order = _order(order_id)
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
     match found:
         case OrderReport():
-            _after_evidence(settle_accepted(order_id, found, now=tools.clock(), source="look-up"), tools)
+            _found(order, found, "look-up", tools)
         case Missing():
             _missing(order, found, tools)
         case Unreadable():
@@ -101,9 +101,9 @@ def _missing(order: Order, found: Missing, tools: Tools) -> None:
     """Count a look-up without a trace; absence needs several, after the last moment the order could have arrived."""
     now = tools.clock()
     if order.state == OrderState.SUBMITTING:
-        settle_unknown(order.pk, Unknown(message="no outcome was written"), now=now)
+        settle_unknown(order, Unknown(message="no outcome was written"), now=now)
     Order.objects.filter(pk=order.pk).update(missing_readings=F("missing_readings") + 1)
-    order.refresh_from_db()
+    order.refresh_from_db(fields=["state", "missing_readings", "sent_at"])
     arrived_by = order.sent_at + timedelta(milliseconds=order.recv_window_ms) + LATEST_ARRIVAL_MARGIN
     if order.state != OrderState.UNKNOWN or order.missing_readings < MISSING_READINGS or now < arrived_by:
         return
@@ -112,7 +112,7 @@ def _missing(order: Order, found: Missing, tools: Tools) -> None:
         return
     age = (now - order.sent_at).total_seconds()
     evidence = f"{found.message}; {order.missing_readings} look-ups, the last {age:.0f}s after sending; no position"
-    settle_absent(order.pk, now=now, evidence=evidence)
+    settle_absent(order, now=now, evidence=evidence)
 
 
 def _has_effect(order: Order, tools: Tools) -> bool:
@@ -123,8 +123,13 @@ def _has_effect(order: Order, tools: Tools) -> bool:
     return any(row.symbol == order.symbol and row.position_side == order.position_side for row in held)
 
 
-def _after_evidence(order: Order, tools: Tools) -> None:
-    """Carry new evidence on: an entry's fills want cover and booking, an exit's fills want booking."""
+def _order(order_id: int) -> Order:
+    return Order.objects.select_related("request").get(pk=order_id)
+
+
+def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> None:
+    """Store new evidence and carry it on: an entry's fills want cover and booking, an exit's fills want booking."""
+    settle_accepted(order, report, now=tools.clock(), source=source)
     if order.executed_quantity <= 0:
         return
     if order.purpose != OrderPurpose.ENTRY:
@@ -141,7 +146,8 @@ def _book_exits(trade_id: UUID, tools: Tools) -> None:
     if not book_exits(trade_id, exchange=tools.exchange, clock=tools.clock):
         _count_flat_reading(trade_id, tools.clock())
         return
-    for leg in Order.objects.filter(request_id=trade_id, purpose__in=PROTECTIVE, state__in=ORDER_LIVE):
+    legs = Order.objects.filter(request_id=trade_id, purpose__in=PROTECTIVE, state__in=ORDER_LIVE)
+    for leg in legs.select_related("request"):
         cancel_order(leg, exchange=tools.exchange, clock=tools.clock)
 
 

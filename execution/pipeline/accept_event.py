@@ -218,6 +218,7 @@ def _inbox(event: WireEvent, entry: StreamEntry, now: datetime, outcome: InboxOu
 def _store_once(inbox: InboxEvent) -> bool:
     """Insert the row; False when its identity is known already, which is then counted."""
     try:
+        # A savepoint only inside of a caller's transaction, which must survive the clash.
         with transaction.atomic():
             inbox.save(force_insert=True)
     except IntegrityError:

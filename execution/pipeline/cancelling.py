@@ -20,7 +20,7 @@ def cancel_order(order: Order, *, exchange: Exchange, clock: Callable[[], dateti
     found = exchange.cancel(order.symbol, order.client_order_id, OrderBook(order.book))
     match found:
         case OrderReport():
-            settle_accepted(order.pk, found, now=clock(), source="cancel")
+            settle_accepted(order, found, now=clock(), source="cancel")
             return True
         case Missing() | Unreadable():
             # Not proof of anything: the next monitor cycle asks again.

@@ -45,8 +45,7 @@ def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clo
         extra = events_out.FailureFields(ess_state=decision.state)
         end_request(request, RequestTrigger.ESS_BLOCKED, reason, now=now, details=details, failed=extra)
         return False
-    with transaction.atomic():
-        return move_request(request_id, RequestState.RECEIVED, RequestTrigger.ESS_CLEARED, now=now, details=details)
+    return move_request(request_id, RequestState.RECEIVED, RequestTrigger.ESS_CLEARED, now=now, details=details)
 
 
 def known_block() -> EssStatus | None:

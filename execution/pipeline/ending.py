@@ -24,7 +24,7 @@ def end_request(
     details: Mapping[str, Any] | None = None,
     failed: events_out.FailureFields | None = None,
 ) -> bool:
-    """End a request from the state that it was read in; False when somebody else has moved it.
+    """End a request from the state that `request` shows; False when somebody else has moved it.
 
     Args:
         request: as read.
@@ -36,8 +36,7 @@ def end_request(
 
     """
     with transaction.atomic():
-        state = RequestState(request.state)
-        if not move_request(request.pk, state, trigger, now=now, reason=reason, details=details):
+        if not move_request(request.pk, RequestState(request.state), trigger, now=now, reason=reason, details=details):
             return False
         release_claim(request)
         event = events_out.order_failed(

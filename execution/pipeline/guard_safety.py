@@ -22,6 +22,12 @@ from execution.pipeline.transitions import move_request
 Clock = Callable[[], datetime]
 # One lock for all processes while a claim is counted and taken, so that two cannot both be the last that fits.
 CLAIM_LOCK = 0x65786563
+TAKE_CLAIM = """
+    INSERT INTO execution_entryclaim (symbol, position_side, request_id, claimed_at)
+    SELECT %s, %s, %s, %s
+    WHERE NOT EXISTS (SELECT FROM execution_entryclaim WHERE symbol = %s AND position_side = %s)
+      AND (SELECT count(*) FROM execution_entryclaim) < %s
+"""
 
 
 def guard_safety(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
@@ -108,18 +114,18 @@ def _approve(
 
 def _claim(request: ExecutionRequest, side: PositionSide, policy: Policy, now: datetime) -> RuleVerdict | None:
     """Take the symbol for this request, or return the rule that stands in the way."""
+    most = policy[keys.MAX_POSITIONS]
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
+        cursor.execute(TAKE_CLAIM, [request.symbol, side, request.pk, now, request.symbol, side, most])
+        if cursor.rowcount:
+            return None
     holder = EntryClaim.objects.filter(symbol=request.symbol, position_side=side).first()
     if holder:
         numbers = f"symbol={request.symbol} position_side={side} held_by={holder.request_id}"
         return RuleVerdict(rule="one_open_trade", numbers=numbers, refusal=Reason.OPEN_TRADE_EXISTS)
-    most, actual = policy[keys.MAX_POSITIONS], EntryClaim.objects.count()
-    if actual >= most:
-        numbers = f"expected<{most.normalize():f} actual={actual}"
-        return RuleVerdict(rule="max_positions", numbers=numbers, refusal=Reason.POSITIONS_EXCEED_LIMIT)
-    EntryClaim.objects.create(symbol=request.symbol, position_side=side, request=request, claimed_at=now)
-    return None
+    numbers = f"expected<={most.normalize():f} actual={EntryClaim.objects.count() + 1}"
+    return RuleVerdict(rule="max_positions", numbers=numbers, refusal=Reason.POSITIONS_EXCEED_LIMIT)
 
 
 def _refuse(request: ExecutionRequest, rule: RuleVerdict, details: dict[str, Any], now: datetime) -> None:

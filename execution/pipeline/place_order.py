@@ -14,9 +14,7 @@ from execution.domain.trading import OrderPurpose, OrderType
 from execution.models import EssStatus, ExecutionRequest, Order
 from execution.pipeline.check_ess import known_block
 from execution.pipeline.ending import end_request, expire_request
-from execution.pipeline.evidence import ready_for_cover
 from execution.pipeline.placing import Intention, intend, send
-from execution.pipeline.policy import policy_in_force
 from execution.pipeline.transitions import move_request
 
 Clock = Callable[[], datetime]
@@ -42,8 +40,9 @@ def place_order(request_id: UUID, *, exchange: Exchange, recv_window_ms: int, cl
     written = _start(request, recv_window_ms, clock())
     if written is None:
         return False
-    send(*written, exchange=exchange, policy=policy_in_force(), clock=clock)
-    return ready_for_cover(request_id)
+    order, ticket = written
+    send(order, ticket, exchange=exchange, clock=clock)
+    return bool(order.request.state == RequestState.FILLED)
 
 
 def _start(request: ExecutionRequest, recv_window_ms: int, now: datetime) -> tuple[Order, OrderTicket] | None:
@@ -54,8 +53,10 @@ def _start(request: ExecutionRequest, recv_window_ms: int, now: datetime) -> tup
         if block:
             _refuse_blocked(request, block, now)
             return None
-        started = move_request(request.pk, RequestState.APPROVED, RequestTrigger.SUBMISSION_STARTED, now=now)
-        return intend(request, _entry(request), recv_window_ms=recv_window_ms, now=now) if started else None
+        if not move_request(request.pk, RequestState.APPROVED, RequestTrigger.SUBMISSION_STARTED, now=now):
+            return None
+        request.state = RequestState.SUBMITTING
+        return intend(request, _entry(request), recv_window_ms=recv_window_ms, now=now)
 
 
 def _entry(request: ExecutionRequest) -> Intention:

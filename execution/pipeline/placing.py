@@ -4,22 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import assert_never
 
 import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import F
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_result
 from tenacity.wait import wait_exponential_jitter
 
 from execution.domain import policy as keys
 from execution.domain.client_ids import client_order_id
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
-from execution.domain.policy import Policy
 from execution.domain.ports import Exchange, Lane, OrderTicket
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide
 from execution.models import ExecutionRequest, Order
 from execution.pipeline.evidence import settle_accepted, settle_refused, settle_unknown
+from execution.pipeline.policy import policy_in_force
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
@@ -90,46 +91,53 @@ def intend(
         created_at=now,
     )
     try:
-        with transaction.atomic():
+        # Inside of a caller's transaction a clash undoes all of it: the caller's part belongs to the other writer too.
+        with transaction.atomic(savepoint=False):
             order.save(force_insert=True)
     except IntegrityError:
         return None
     return order, ticket
 
 
-def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, policy: Policy, clock: Clock) -> PlaceOutcome:
+def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock) -> PlaceOutcome:
     """Call the exchange with no transaction open, and settle by outcome.
 
     Only an outcome that proves refusal and allows a repeat is tried again, each attempt written before it is sent.
     """
-    outcome = _attempts(order, ticket, exchange, policy, clock)
+    outcome = _attempts(order, ticket, exchange, clock)
     now = clock()
     match outcome:
         case Accepted(report=report):
-            settle_accepted(order.pk, report, now=now, source="answer")
+            settle_accepted(order, report, now=now, source="answer")
         case Refused():
-            settle_refused(order.pk, outcome, now=now)
+            settle_refused(order, outcome, now=now)
         case Unknown():
-            settle_unknown(order.pk, outcome, now=now)
+            settle_unknown(order, outcome, now=now)
         case _:
             assert_never(outcome)
     return outcome
 
 
-def _attempts(order: Order, ticket: OrderTicket, exchange: Exchange, policy: Policy, clock: Clock) -> PlaceOutcome:
+def _attempts(order: Order, ticket: OrderTicket, exchange: Exchange, clock: Clock) -> PlaceOutcome:
+    # Read only when there is something to try again.
+    policy = cache(policy_in_force)
+
+    def attempt() -> PlaceOutcome:
+        lane = LANES[OrderPurpose(order.purpose)]
+        return exchange.place(ticket, lane, send_before=clock() + LONGEST_WAIT_BEFORE_SENDING)
+
+    def pause(state: RetryCallState) -> float:
+        base, most = float(policy()[keys.RETRY_BASE]), float(policy()[keys.RETRY_MAX])
+        return wait_exponential_jitter(initial=base, max=most)(state)
+
     def write_attempt(state: RetryCallState) -> None:
         log.warning("order_sent_again", client_order_id=ticket.client_order_id, attempt=state.attempt_number + 1)
         Order.objects.filter(pk=order.pk).update(attempts=F("attempts") + 1, sent_at=clock())
 
-    def attempt() -> PlaceOutcome:
-        return exchange.place(
-            ticket, LANES[OrderPurpose(order.purpose)], send_before=clock() + LONGEST_WAIT_BEFORE_SENDING
-        )
-
     retrying = Retrying(
         retry=retry_if_result(lambda outcome: isinstance(outcome, Refused) and outcome.retry_safe),
-        stop=stop_after_attempt(int(policy[keys.MAX_ORDER_RETRIES])),
-        wait=wait_exponential_jitter(initial=float(policy[keys.RETRY_BASE]), max=float(policy[keys.RETRY_MAX])),
+        stop=lambda state: state.attempt_number >= int(policy()[keys.MAX_ORDER_RETRIES]),
+        wait=pause,
         before_sleep=write_attempt,
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )

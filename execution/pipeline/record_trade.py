@@ -41,18 +41,19 @@ def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     if sum((fill.quantity for fill in fills), ZERO) < entry.executed_quantity:
         log.warning("fills_incomplete", request_id=str(request_id), executed=str(entry.executed_quantity))
         return False
-    _book(request_id, fills, clock())
+    _book(entry, fills, clock())
     return True
 
 
-def _book(request_id: UUID, fills: Sequence[FillReport], now: datetime) -> None:
+def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
+    request = entry.request
     with transaction.atomic():
         # The row lock makes two bookings of one request take turns.
-        request = ExecutionRequest.objects.select_for_update().get(pk=request_id)
-        entry = Order.objects.get(request=request, purpose=OrderPurpose.ENTRY)
+        request.state = ExecutionRequest.objects.select_for_update().values_list("state", flat=True).get(pk=request.pk)
         trade = Trade.objects.filter(request=request).first()
         opened = trade is None
         trade = _trade_from(request, fills, trade, now)
+        trade.save(force_insert=opened)
         events: list[Event] = []
         cumulative = ZERO
         stored = store_fills(trade, fills, {entry.exchange_order_id: entry}, entry=True)
@@ -92,7 +93,6 @@ def _trade_from(request: ExecutionRequest, fills: Sequence[FillReport], trade: T
     trade.slippage_fraction = events_out.slippage(request, price)
     trade.margin_usd = price * quantity / Decimal(request.leverage)
     trade.updated_at = now
-    trade.save()
     return trade
 
 

@@ -1,12 +1,19 @@
-"""The conditional update that every step rests on: whoever moves the row does the work, others do nothing."""
+"""The conditional update that every step rests on: whoever moves the row does the work, others do nothing.
 
-from collections.abc import Mapping
+Update and log line are one SQL statement, so they are one transaction even where no other is open.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import models
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection
+from django.db.models import Model
 
 from execution.domain.states import (
     ORDER_STATES,
@@ -22,23 +29,45 @@ from execution.domain.states import (
 )
 from execution.models import ExecutionRequest, Order, Trade, Transition
 
+LOG_COLUMNS = "entity, entity_id, from_state, to_state, trigger, reason_code, reason, details, at"
+NO_REASON = ("", "")
+
+S = TypeVar("S", bound=StrEnum)
+G = TypeVar("G", bound=StrEnum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Why something moved: reason code and sentence, and numbers for the journal."""
+
+    reason: tuple[str, str] = NO_REASON
+    details: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One row of a life cycle's table, as walked."""
+
+    state: StrEnum
+    trigger: StrEnum
+    following: StrEnum
+
 
 def move_request(
     request_id: UUID,
     state: RequestState,
-    trigger: RequestTrigger,
-    *,
+    *triggers: RequestTrigger,
     now: datetime,
-    reason: tuple[str, str] = ("", ""),
+    reason: tuple[str, str] = NO_REASON,
     details: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> bool:
-    """Move a request from exactly this state; False when somebody else has moved it. Call it in a transaction.
+    """Move a request from exactly this state; False when somebody else has moved it.
 
     Args:
         request_id: the request.
         state: the state that it must be in.
-        trigger: what happened.
+        triggers: what happened, in order; every state passed is logged.
         now: the time written to the row and the log.
         reason: reason code and sentence, stored on the request when the code is not empty.
         details: numbers for the journal.
@@ -48,46 +77,34 @@ def move_request(
     if reason[0]:
         columns |= {"reason_code": reason[0], "reason": reason[1]}
     columns["moved_at"] = now
-    rows = ExecutionRequest.objects.filter(pk=request_id)
-    following = next_state(REQUEST_STATES, state, trigger)
-    return _move(rows, "request", request_id, (state, following, trigger), now, reason, details, columns)
+    steps = _walk(REQUEST_STATES, state, triggers)
+    return _move(ExecutionRequest, request_id, "request", steps, now, Note(reason=reason, details=details), columns)
 
 
 def move_order(
     order: Order,
-    trigger: OrderTrigger,
-    *,
+    *triggers: OrderTrigger,
     now: datetime,
-    reason: tuple[str, str] = ("", ""),
-    details: Mapping[str, Any] | None = None,
+    reason: tuple[str, str] = NO_REASON,
     **columns: Any,
 ) -> bool:
-    """Move an order from the state that `order` was read in, as `move_request` does; `order.state` follows."""
-    state = OrderState(order.state)
-    following = next_state(ORDER_STATES, state, trigger)
-    rows = Order.objects.filter(pk=order.pk)
-    moved = _move(rows, "order", order.client_order_id, (state, following, trigger), now, reason, details, columns)
+    """Move an order from the state that `order` was read in, as `move_request` does; `order` follows."""
+    steps = _walk(ORDER_STATES, OrderState(order.state), triggers)
+    moved = _move(Order, order.pk, "order", steps, now, Note(reason=reason), columns, named=order.client_order_id)
     if moved:
-        order.state = following
+        _follow(order, steps[-1].following, columns)
     return moved
 
 
 def move_trade(
-    trade: Trade,
-    trigger: TradeTrigger,
-    *,
-    now: datetime,
-    details: Mapping[str, Any] | None = None,
-    **columns: Any,
+    trade: Trade, trigger: TradeTrigger, *, now: datetime, details: Mapping[str, Any] | None = None, **columns: Any
 ) -> bool:
-    """Move a trade from the state that `trade` was read in, as `move_request` does; `trade.state` follows."""
-    state = TradeState(trade.state)
-    following = next_state(TRADE_STATES, state, trigger)
+    """Move a trade from the state that `trade` was read in, as `move_request` does; `trade` follows."""
     columns["updated_at"] = now
-    rows = Trade.objects.filter(pk=trade.pk)
-    moved = _move(rows, "trade", trade.pk, (state, following, trigger), now, ("", ""), details, columns)
+    steps = _walk(TRADE_STATES, TradeState(trade.state), [trigger])
+    moved = _move(Trade, trade.pk, "trade", steps, now, Note(details=details), columns)
     if moved:
-        trade.state = following
+        _follow(trade, steps[-1].following, columns)
     return moved
 
 
@@ -99,7 +116,7 @@ def log_step(
     trigger: str,
     now: datetime,
     from_state: str = "",
-    reason: tuple[str, str] = ("", ""),
+    reason: tuple[str, str] = NO_REASON,
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one line of an entity's story."""
@@ -116,27 +133,54 @@ def log_step(
     )
 
 
+def _walk(table: Mapping[tuple[S, G], S], state: S, triggers: Sequence[G]) -> list[_Step]:
+    steps = []
+    for trigger in triggers:
+        following = next_state(table, state, trigger)
+        steps.append(_Step(state, trigger, following))
+        state = following
+    return steps
+
+
 def _move(
-    rows: "models.QuerySet[Any]",
+    model: type[Model],
+    key: object,
     entity: str,
-    entity_id: object,
-    step: tuple[StrEnum, StrEnum, StrEnum],
+    steps: Sequence[_Step],
     now: datetime,
-    reason: tuple[str, str],
-    details: Mapping[str, Any] | None,
-    columns: dict[str, Any],
+    note: Note,
+    columns: Mapping[str, Any],
+    *,
+    named: str = "",
 ) -> bool:
-    state, following, trigger = step
-    if not rows.filter(state=state).update(state=following, **columns):
-        return False
-    log_step(
-        entity,
-        entity_id,
-        from_state=state,
-        to_state=following,
-        trigger=trigger,
-        now=now,
-        reason=reason,
-        details=details,
-    )
-    return True
+    """Update the row if it is still where the first step starts, and log the steps; both or neither."""
+    values = {"state": steps[-1].following, **columns}
+    assignments = ", ".join(f"{name} = %s" for name in values)
+    lines = ", ".join("(%s, %s, %s, %s)" for _ in steps)
+    statement = f"""
+        WITH moved AS (
+            UPDATE {model._meta.db_table} SET {assignments} WHERE id = %s AND state = %s RETURNING 1
+        )
+        INSERT INTO {Transition._meta.db_table} ({LOG_COLUMNS})
+        SELECT %s, %s, steps.came_from, steps.went_to, steps.why, %s, %s, %s::jsonb, %s
+        FROM moved, (VALUES {lines}) AS steps (place, came_from, went_to, why) ORDER BY steps.place
+    """  # noqa: S608 -- table and column names are our models' own
+    fields = {field.name: field for field in model._meta.concrete_fields}
+    parameters: list[Any] = [fields[name].get_db_prep_save(value, connection) for name, value in values.items()]
+    parameters += [key, steps[0].state.value, entity, named or str(key), *note.reason, _json(note.details), now]
+    for place, step in enumerate(steps):
+        parameters += [place, step.state.value, step.following.value, step.trigger.value]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return bool(cursor.rowcount)
+
+
+def _follow(row: Order | Trade, state: StrEnum, columns: Mapping[str, Any]) -> None:
+    """Let a row that was read earlier show what was just written."""
+    row.state = state
+    for name, value in columns.items():
+        setattr(row, name, value)
+
+
+def _json(details: Mapping[str, Any] | None) -> str:
+    return json.dumps(dict(details or {}), cls=DjangoJSONEncoder)

@@ -1,0 +1,316 @@
+"""The books for people: everything can be found and read, nothing can be changed here."""
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin  # type: ignore[import-untyped]  # the package brings no types
+
+from execution.domain.reasons import CloseReason, Reason
+from execution.domain.states import OrderState, RequestState, TradeState
+from execution.domain.trading import Direction, OrderPurpose, Source
+from execution.models import (
+    DeadLetter,
+    EntryClaim,
+    EssStatus,
+    ExecutionRequest,
+    Fill,
+    Heartbeat,
+    InboxEvent,
+    ModelPromotion,
+    Order,
+    OutboxEvent,
+    OutboxSequence,
+    PolicyValue,
+    Position,
+    Trade,
+    Transition,
+)
+from execution.models.inbox import InboxOutcome
+from execution.queries.requests import transitions_of
+
+
+def words(column: str, vocabulary: type[StrEnum]) -> type[SimpleListFilter]:
+    """Return a filter by a column's known words; Django's own would read the whole table to find them."""
+
+    class WordFilter(SimpleListFilter):
+        title = column.replace("_", " ")
+        parameter_name = column
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+            return [(word, word) for word in vocabulary]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+            return queryset.filter(**{column: self.value()}) if self.value() else queryset
+
+    return WordFilter
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> SafeString:
+    """Return an HTML table; every cell is escaped."""
+    line = format_html_join(
+        "", "<th style='text-align:left;padding:2px 12px 2px 0'>{}</th>", ((word,) for word in head)
+    )
+    body = format_html_join("", "<tr>{}</tr>", ((_cells(row),) for row in rows))
+    return format_html("<table><tr>{}</tr>{}</table>", line, body)
+
+
+def _cells(row: tuple[Any, ...]) -> SafeString:
+    return format_html_join("", "<td style='padding:2px 12px 2px 0;vertical-align:top'>{}</td>", ((c,) for c in row))
+
+
+def _as_text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if value else ""
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # as above
+    """Shows every column; states change by evidence only, never by hand."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 -- the framework's signature
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
+        return False
+
+
+@admin.register(ExecutionRequest)
+class RequestAdmin(ReadOnlyAdmin):
+    """Decisions with every step that they took."""
+
+    list_display = ("id", "symbol", "direction", "source", "state", "reason_code", "received_at", "moved_at")
+    list_filter = (
+        words("state", RequestState),
+        words("source", Source),
+        words("direction", Direction),
+        words("reason_code", Reason),
+        "received_at",
+    )
+    search_fields = ("id", "symbol", "trace_id", "orders__client_order_id")
+    readonly_fields = ("story",)
+    ordering = ("-received_at",)
+
+    @admin.display(description="Transitions")
+    def story(self, request: ExecutionRequest) -> SafeString:
+        """Show the steps of the request, its orders and its trade."""
+        steps = transitions_of(request.pk, list(request.orders.all()))
+        return table(
+            ("at", "entity", "from", "to", "trigger", "reason", "details"),
+            (
+                (
+                    f"{step.at:%Y-%m-%d %H:%M:%S.%f}",
+                    f"{step.entity} {step.entity_id}",
+                    step.from_state,
+                    step.to_state,
+                    step.trigger,
+                    step.reason or step.reason_code,
+                    _as_text(step.details),
+                )
+                for step in steps
+            ),
+        )
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnlyAdmin):
+    """Orders under all their ids."""
+
+    list_display = (
+        "client_order_id",
+        "symbol",
+        "purpose",
+        "side",
+        "order_type",
+        "state",
+        "quantity",
+        "executed_quantity",
+        "trigger_price",
+        "price",
+        "exchange_order_id",
+        "algo_id",
+        "error_code",
+        "created_at",
+    )
+    list_filter = (words("state", OrderState), words("purpose", OrderPurpose), "created_at")
+    search_fields = ("client_order_id", "exchange_order_id", "algo_id", "symbol", "request__id")
+    ordering = ("-id",)
+
+
+@admin.register(Fill)
+class FillAdmin(ReadOnlyAdmin):
+    """Fills as the exchange booked them."""
+
+    list_display = (
+        "exchange_trade_id",
+        "symbol",
+        "order",
+        "entry",
+        "buyer",
+        "price",
+        "quantity",
+        "realized_pnl",
+        "commission",
+        "commission_asset",
+        "maker",
+        "filled_at",
+    )
+    list_filter = ("entry", "maker", "filled_at")
+    list_select_related = ("order",)
+    search_fields = ("symbol", "exchange_trade_id", "exchange_order_id", "order__client_order_id", "trade__id")
+    ordering = ("-filled_at", "-id")
+
+
+@admin.register(Trade)
+class TradeAdmin(ReadOnlyAdmin):
+    """Trades with their books."""
+
+    list_display = (
+        "id",
+        "symbol",
+        "direction",
+        "state",
+        "quantity",
+        "entry_price",
+        "entry_at",
+        "exit_price",
+        "exit_at",
+        "close_reason",
+        "net_pnl",
+        "r_multiple",
+    )
+    list_filter = (
+        words("state", TradeState),
+        words("direction", Direction),
+        words("close_reason", CloseReason),
+        "entry_at",
+        "exit_at",
+    )
+    search_fields = ("id", "symbol", "request__orders__client_order_id")
+    ordering = ("-entry_at", "-id")
+
+
+@admin.register(Position)
+class PositionAdmin(ReadOnlyAdmin):
+    """Positions as the exchange last showed them."""
+
+    list_display = (
+        "symbol",
+        "position_side",
+        "direction",
+        "quantity",
+        "entry_price",
+        "mark_price",
+        "unrealized_pnl",
+        "liquidation_price",
+        "trade",
+        "observed_at",
+    )
+    list_filter = (words("direction", Direction), "observed_at")
+    list_select_related = ("trade",)
+    search_fields = ("symbol", "trade__id")
+    ordering = ("symbol", "position_side")
+
+
+@admin.register(Transition)
+class TransitionAdmin(ReadOnlyAdmin):
+    """What happened, why and with which numbers."""
+
+    list_display = ("at", "entity", "entity_id", "from_state", "to_state", "trigger", "reason_code")
+    list_filter = (words("reason_code", Reason), "at")
+    search_fields = ("entity_id", "reason")
+    ordering = ("-id",)
+
+
+@admin.register(InboxEvent)
+class InboxAdmin(ReadOnlyAdmin):
+    """Events as they came in."""
+
+    list_display = ("received_at", "event_type", "identity", "outcome", "duplicates", "trace_id", "entry_id")
+    list_filter = (words("outcome", InboxOutcome), "received_at")
+    search_fields = ("identity", "trace_id", "entry_id", "event_type")
+    ordering = ("-received_at",)
+
+
+@admin.register(OutboxEvent)
+class OutboxAdmin(ReadOnlyAdmin):
+    """Events to send, and those that were sent."""
+
+    list_display = ("id", "event_type", "aggregate", "sequence", "created_at", "sent_at")
+    list_filter = (("sent_at", admin.EmptyFieldListFilter), "created_at")
+    search_fields = ("event_id", "aggregate", "event_type", "trace_id")
+    ordering = ("-id",)
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(ReadOnlyAdmin):
+    """Messages that were not understood."""
+
+    list_display = ("received_at", "event_type", "reason_code", "reason", "size_bytes", "entry_id")
+    list_filter = (words("reason_code", Reason), "received_at")
+    search_fields = ("entry_id", "event_type", "reason", "raw", "sha256")
+    ordering = ("-received_at",)
+
+
+@admin.register(EntryClaim)
+class ClaimAdmin(ReadOnlyAdmin):
+    """Who holds which symbol."""
+
+    list_display = ("symbol", "position_side", "request", "claimed_at")
+    list_select_related = ("request",)
+    search_fields = ("symbol", "request__id")
+    ordering = ("symbol", "position_side")
+
+
+@admin.register(PolicyValue)
+class PolicyAdmin(ReadOnlyAdmin):
+    """Policy values that differ from the defaults."""
+
+    list_display = ("key", "value", "version", "source", "changed_at")
+    search_fields = ("key",)
+    ordering = ("key",)
+
+
+@admin.register(EssStatus)
+class EssAdmin(ReadOnlyAdmin):
+    """The emergency stop."""
+
+    list_display = ("state", "permitted", "reason", "source", "observed_at", "held_until", "unanswered")
+
+
+@admin.register(ModelPromotion)
+class PromotionAdmin(ReadOnlyAdmin):
+    """Models that were promoted upstream."""
+
+    list_display = ("promoted_at", "model", "old_version", "new_version", "received_at")
+    list_filter = ("promoted_at",)
+    search_fields = ("model", "new_version")
+    ordering = ("-promoted_at",)
+
+
+@admin.register(Heartbeat)
+class HeartbeatAdmin(ReadOnlyAdmin):
+    """When each periodic part last did its work."""
+
+    list_display = ("part", "at", "healthy", "details")
+    ordering = ("part",)
+
+
+@admin.register(OutboxSequence)
+class OutboxSequenceAdmin(ReadOnlyAdmin):
+    """The last event number of each aggregate."""
+
+    list_display = ("aggregate", "last")
+    search_fields = ("aggregate",)
+    ordering = ("aggregate",)
