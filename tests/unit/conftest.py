@@ -3,7 +3,12 @@
 import socket
 from typing import NoReturn
 
+import hypothesis
 import pytest
+
+# The same examples on every run and no folder of its own: a unit test is as quick and as repeatable as the others.
+hypothesis.settings.register_profile("unit", max_examples=60, deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("unit")
 
 
 @pytest.fixture(autouse=True)

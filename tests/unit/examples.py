@@ -1,0 +1,32 @@
+"""Values that several unit tests start from; each is valid, so that a test changes only what it is about."""
+
+from decimal import Decimal
+
+from execution.domain.trading import Quote, SymbolRules
+
+BTCUSDT = SymbolRules(
+    symbol="BTCUSDT",
+    trading=True,
+    tick_size=Decimal("0.10"),
+    min_price=Decimal("556.80"),
+    max_price=Decimal(4529764),
+    limit_step=Decimal("0.001"),
+    limit_min_quantity=Decimal("0.001"),
+    limit_max_quantity=Decimal(1000),
+    market_step=Decimal("0.001"),
+    market_min_quantity=Decimal("0.001"),
+    market_max_quantity=Decimal(120),
+    min_notional=Decimal(5),
+)
+
+
+def quote(bid: str = "50000", ask: str = "50000", mark: str = "50000") -> Quote:
+    """The book of BTCUSDT, without a spread unless one is asked for."""
+    return Quote(
+        symbol="BTCUSDT",
+        bid=Decimal(bid),
+        bid_quantity=Decimal(10),
+        ask=Decimal(ask),
+        ask_quantity=Decimal(10),
+        mark=Decimal(mark),
+    )
