@@ -39,6 +39,7 @@ TEXTS: Final[dict[int, str]] = {
     -2025: "Reach max open order limit.",
     -2027: "Exceeded the maximum allowable position at current leverage.",
     -2028: "Leverage is smaller than permitted: insufficient margin balance.",
+    -1010: "Request body is larger than {limit} bytes.",
     -4001: "Price less than 0.",
     -4002: "Price greater than max price.",
     -4003: "Quantity less than or equal to zero.",
@@ -104,7 +105,7 @@ TEXTS: Final[dict[int, str]] = {
     -5047: "The original order is not a reduce-only order.",
 }
 
-STATUS: Final[dict[int, int]] = {-1003: 429, -1015: 429, -1007: 408, -2014: 401, -2015: 401, -5000: 404}
+STATUS: Final[dict[int, int]] = {-1003: 429, -1015: 429, -1007: 408, -2014: 401, -2015: 401, -5000: 404, -1010: 413}
 
 
 class ExchangeError(Exception):

@@ -23,6 +23,8 @@ from paper_exchange.http.routes import ROUTES
 
 logger = logging.getLogger(__name__)
 _JSON: Final = "application/json"
+# What the HTTP library reads at most.
+MAX_BODY: Final = 1 << 20
 _LOOK_UPS: Final = frozenset({"/fapi/v1/order", "/fapi/v1/openOrder", "/fapi/v1/algoOrder"})
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "DELETE"})
 
@@ -69,13 +71,15 @@ class Gateway:
         path, _, query = http.raw_path.partition("?")
         key = http.headers.get("X-MBX-APIKEY")
         entry = self.ledger.open(arrived, http.method, path, key)
-        body = await http.read() if http.method in _METHODS_WITH_BODY and http.can_read_body else b""
+        try:
+            body = await http.read() if http.method in _METHODS_WITH_BODY and http.can_read_body else b""
+        except web.HTTPRequestEntityTooLarge:
+            return _response(error_reply(refuse(-1010, limit=MAX_BODY)), entry)
         request = Request(http.method, path, query, body, key, http.remote or "")
         reply = await self._answer(request, entry)
         if reply is None:
             return _hang_up(http)
-        entry.status, entry.code = reply.status, reply.code
-        return web.Response(body=reply.body, status=reply.status, headers=reply.headers, content_type=_JSON)
+        return _response(reply, entry)
 
     async def _answer(self, request: Request, entry: Entry) -> Reply | None:
         """Return the reply, or None when the connection shall be closed without one."""
@@ -142,6 +146,11 @@ class Gateway:
         short, long = self.limits.use_orders(account, *cost, now)
         headers["X-MBX-ORDER-COUNT-10S"] = str(short)
         headers["X-MBX-ORDER-COUNT-1M"] = str(long)
+
+
+def _response(reply: Reply, entry: Entry) -> web.Response:
+    entry.status, entry.code = reply.status, reply.code
+    return web.Response(body=reply.body, status=reply.status, headers=reply.headers, content_type=_JSON)
 
 
 def _scripted(fault: Fault) -> Reply:
