@@ -137,7 +137,8 @@ class AlgoDesk:
             raise refuse(-4136, type=ticket.type, close="true")
         self._check_filters(market, ticket, reducing=reduce_only or closes(ticket.side, position_side))
         self._check_id(account, ticket)
-        if len(account.open_algos) >= MAX_OPEN:
+        # Each contract that exists nowhere brings room for a stop and a target of its own.
+        if len(account.open_algos) >= MAX_OPEN + 2 * self._state.config.extra_symbols:
             raise refuse(-4045)
         now = self._state.clock.now_ms()
         algo = AlgoOrder(
