@@ -19,6 +19,7 @@ class Console:
     """Prints to `stream`; colours and the changing line only on a terminal."""
 
     stream: TextIO = field(default_factory=lambda: sys.stdout)
+    shows_logs: bool = True
     _progress: str = ""
     _colours: dict[str, str] = field(default_factory=dict)
 
@@ -35,7 +36,7 @@ class Console:
 
     def log(self, name: str, text: str) -> None:
         """Print one line of a process's log behind its name."""
-        if not text.strip():
+        if not (self.shows_logs and text.strip()):
             return
         colour = self._colours.setdefault(name, next(self._palette))
         prefix = f"{name:<{NAME_WIDTH}}|"

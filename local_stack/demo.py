@@ -54,8 +54,9 @@ async def demo(settings: Settings, console: Console) -> int:
     if not settings.is_paper:
         raise StackError("The demo trades on the paper exchange only: unset EXECUTION_MODE and USE_BINANCE_TESTNET.")
     own = settings.for_demo()
+    console.shows_logs = False
     with temporary_state("demo", console) as state:
-        async with running_stack(own, state, console, log_line=lambda _name, _line: None) as stack:
+        async with running_stack(own, state, console) as stack:
             console.line(f"[{time.monotonic() - began:6.2f} s] The stack is up and healthy.")
             async with _connected(stack, console, began) as run:
                 await stack.or_death(_within_deadline(run))

@@ -2,7 +2,7 @@
 
     python -m local_stack.prepare_database [--reset-password]
 
-DJANGO_SUPERUSER_PASSWORD holds the password. An existing `admin` keeps its own unless `--reset-password` is given.
+ADMIN_PASSWORD holds the password. An existing `admin` keeps its own unless `--reset-password` is given.
 """
 
 import os
@@ -27,7 +27,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execution_project.settings")
     django.setup()
     call_command("migrate", interactive=False, verbosity=1)
-    ensure_admin(os.environ["DJANGO_SUPERUSER_PASSWORD"], reset="--reset-password" in sys.argv)
+    ensure_admin(os.environ["ADMIN_PASSWORD"], reset="--reset-password" in sys.argv)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_stack.credentials import ADMIN, Credentials
+
 PYTHON = sys.executable
 POSTGRES = "postgres"
 NEIGHBOURS = ("paper-exchange", "risk-safety")
@@ -61,18 +63,20 @@ def _url(host: str, port: int) -> str:
     return f"http://{host}:{port}" if port else ""
 
 
-def programs(addresses: Addresses, state: Path, *, reset_admin_password: bool) -> tuple[Program, ...]:
+def programs(
+    addresses: Addresses, state: Path, credentials: Credentials, *, reset_admin_password: bool
+) -> tuple[Program, ...]:
     """All programs above PostgreSQL and Valkey, in the order of the flow."""
     return (
         *neighbours(addresses),
-        prepare_database(reset_admin_password=reset_admin_password),
+        prepare_database(credentials, reset_admin_password=reset_admin_password),
         # Two processes, because a hard time limit and kill -9 of one task need processes.
         worker("orders", state, ("--pool=prefork", "--concurrency=2")),
         worker("monitor", state, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
         worker("bridge", state, ("--pool=threads", "--concurrency=4"), "read_events", "send_events"),
         beat(state),
         web(addresses),
-        flower(addresses),
+        flower(addresses, credentials),
     )
 
 
@@ -94,10 +98,11 @@ def neighbours(addresses: Addresses) -> tuple[Program, ...]:
     return (*((paper_exchange,) if paper else ()), *((risk_safety,) if risk else ()))
 
 
-def prepare_database(*, reset_admin_password: bool) -> Program:
+def prepare_database(credentials: Credentials, *, reset_admin_password: bool) -> Program:
     flags = ("--reset-password",) if reset_admin_password else ()
     command = (PYTHON, "-m", "local_stack.prepare_database", *flags)
-    return Program(name="migrate", command=command, after=(POSTGRES,), runs_once=True)
+    env = {"ADMIN_PASSWORD": credentials.admin_password}
+    return Program(name="migrate", command=command, after=(POSTGRES,), runs_once=True, env=env)
 
 
 def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) -> Program:
@@ -142,7 +147,7 @@ def web(addresses: Addresses) -> Program:
     )
 
 
-def flower(addresses: Addresses) -> Program:
+def flower(addresses: Addresses, credentials: Credentials) -> Program:
     return Program(
         name="flower",
         command=(PYTHON, "-m", "celery", "-A", "execution_project", "flower", "--address=127.0.0.1"),
@@ -150,5 +155,8 @@ def flower(addresses: Addresses) -> Program:
         after=("web", "worker-orders", "worker-monitor", "worker-bridge"),
         ready_url=f"{addresses.flower_url}/healthcheck",
         # Through the environment, because everybody can read a command line.
-        env={"FLOWER_PORT": str(addresses.flower_port)},
+        env={
+            "FLOWER_PORT": str(addresses.flower_port),
+            "FLOWER_BASIC_AUTH": f"{ADMIN}:{credentials.flower_password}",
+        },
     )

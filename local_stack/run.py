@@ -20,7 +20,7 @@ from local_stack.stack import STATE, Stack, running_stack
 
 async def run(settings: Settings, console: Console) -> int:
     with _state_folder(settings, console) as state:
-        async with running_stack(settings, state, console, log_line=console.log) as stack:
+        async with running_stack(settings, state, console) as stack:
             announce(stack, settings, console)
             await stack.or_death(_send_samples_and_stay(stack, settings, console))
     return 0

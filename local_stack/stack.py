@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from local_stack.console import Console
-from local_stack.credentials import ADMIN, Credentials
+from local_stack.credentials import Credentials
 from local_stack.lease import Lease
 from local_stack.postgres import postgres_url, remove_data, start_postgres
 from local_stack.processes import POSTGRES, Addresses, Program, programs
 from local_stack.server import HOST, Server, StartError, free_port
 from local_stack.settings import Settings
-from local_stack.supervisor import LogLine, StackError, Supervisor, answers, watch_servers
+from local_stack.supervisor import StackError, Supervisor, answers, watch_servers
 from local_stack.valkey import start_valkey
 from local_stack.waiting import poll, together
 
@@ -59,9 +59,7 @@ class Stack:
 
 
 @asynccontextmanager
-async def running_stack(
-    settings: Settings, state: Path, console: Console, *, log_line: LogLine
-) -> AsyncIterator[Stack]:
+async def running_stack(settings: Settings, state: Path, console: Console) -> AsyncIterator[Stack]:
     """Start all that is not given by URL, wait until it is healthy, and stop it all in reverse order at the end.
 
     Raises lease.InUseError when a stack runs on `state` already, and StackError when a process fails.
@@ -69,9 +67,10 @@ async def running_stack(
     with ExitStack() as undo:
         lease = Lease.take(state / "stack.lease")
         undo.callback(lease.release)
+        ports = _choose_ports(settings)
         console.progress("Starting Valkey and PostgreSQL ...")
         servers = _start_servers(settings, state, undo)
-        stack = _plan(settings, state, console, lease, servers, log_line)
+        stack = _plan(settings, state, console, lease, ports, servers)
         try:
             await stack.or_death(_start(stack))
             await stack.or_death(_wait_until_healthy(stack, console))
@@ -123,7 +122,7 @@ def _stop_when_started(postgres: "Future[Server]") -> None:
 
 
 def _plan(
-    settings: Settings, state: Path, console: Console, lease: Lease, servers: Servers, log_line: LogLine
+    settings: Settings, state: Path, console: Console, lease: Lease, ports: dict[str, int], servers: Servers
 ) -> Stack:
     """Settle everything that the programs will be told."""
     credentials, are_new = Credentials.load_or_create(state / "credentials")
@@ -131,20 +130,25 @@ def _plan(
         host=settings.service.host,
         database_url=servers.database_url,
         redis_url=servers.redis_url,
-        **_choose_ports(settings),
+        **ports,
     )
     env = children_environment(settings, addresses, credentials)
-    planned = programs(addresses, state, reset_admin_password=are_new and servers.postgres is not None)
-    on_ready = _progress_of(planned, console)
+    planned = programs(addresses, state, credentials, reset_admin_password=are_new and servers.postgres is not None)
+    supervisor = Supervisor(
+        cwd=ROOT,
+        env=env,
+        logs=state / "logs",
+        lease=lease,
+        log_line=console.log,
+        on_ready=_progress_of(planned, console),
+    )
     return Stack(
         state=state,
         addresses=addresses,
         credentials=credentials,
         env=env,
         programs=planned,
-        supervisor=Supervisor(
-            cwd=ROOT, env=env, logs=state / "logs", lease=lease, log_line=log_line, on_ready=on_ready
-        ),
+        supervisor=supervisor,
         servers=servers,
     )
 
@@ -197,8 +201,6 @@ def children_environment(settings: Settings, addresses: Addresses, credentials: 
         "PORT": str(addresses.web_port),
         "SECRET_KEY": service.secret_key.get_secret_value() or credentials.secret_key,
         "DJANGO_SETTINGS_MODULE": "execution_project.settings",
-        "DJANGO_SUPERUSER_PASSWORD": credentials.admin_password,
-        "FLOWER_BASIC_AUTH": f"{ADMIN}:{credentials.flower_password}",
         # Each line of a log must arrive when it is written.
         "PYTHONUNBUFFERED": "1",
     }

@@ -20,6 +20,7 @@ from local_stack.server import Server, tail, tethered
 from local_stack.waiting import poll, together
 
 READY_SECONDS = 60.0
+LAST_WORDS_SECONDS = 0.5
 
 LogLine = Callable[[str, str], None]
 
@@ -81,13 +82,13 @@ class Supervisor:
             start_new_session=True,
         )
         self.lease.record(child.process.pid)
-        self._tasks.append(asyncio.create_task(self._follow(child, child.process)))
+        log = asyncio.create_task(self._pass_log_on(child, child.process))
+        self._tasks += [log, asyncio.create_task(self._report_end(child, child.process, log))]
         await self._wait_until_ready(child)
         self.ready[child.program.name].set()
         self.on_ready(child.program.name)
 
-    async def _follow(self, child: Child, process: Process) -> None:
-        """Pass the log on until the process ends, and report an end that nobody asked for."""
+    async def _pass_log_on(self, child: Child, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - asked for by PIPE
         with child.log.open("wb") as log:
             rest = b""
@@ -97,7 +98,12 @@ class Supervisor:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     self.log_line(child.program.name, line.decode(errors="replace"))
-        code = await process.wait()
+
+    async def _report_end(self, child: Child, process: Process, log: "asyncio.Task[None]") -> None:
+        """Report an end that nobody asked for, with the last of the log."""
+        code = await exit_code(process)
+        # Not until the log ends: a child of the dead one may hold it open.
+        await asyncio.wait({log}, timeout=LAST_WORDS_SECONDS)
         if not self._stopping and not (child.program.runs_once and code == 0) and not self.death.done():
             self.death.set_result(describe_end(child, code))
 
@@ -112,7 +118,10 @@ class Supervisor:
         """Stop each child after those that need it: SIGTERM, then SIGKILL when its grace is over."""
         self._stopping = True
         await asyncio.gather(*(self._stop(child) for child in self.children.values()))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            _, endless = await asyncio.wait(self._tasks, timeout=LAST_WORDS_SECONDS)
+            for task in endless:
+                task.cancel()
 
     async def _stop(self, child: Child) -> None:
         for other in self.children.values():
@@ -127,10 +136,17 @@ async def end(process: Process, grace_seconds: float) -> None:
     with suppress(ProcessLookupError):
         process.terminate()
     with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), grace_seconds)
+        await asyncio.wait_for(exit_code(process), grace_seconds)
     # Also after an orderly end: a group member that outlived its leader has no one left to stop it.
     signal_group(process.pid, SIGKILL)
-    await process.wait()
+    await exit_code(process)
+
+
+async def exit_code(process: Process) -> int:
+    """Wait for the process itself; asyncio's own wait also waits for whoever else holds its output open."""
+    while process.returncode is None:  # noqa: ASYNC110 - there is no such event
+        await asyncio.sleep(0.02)
+    return process.returncode
 
 
 async def is_ready(child: Child) -> bool:

@@ -1,27 +1,12 @@
-"""What these tests share: programs to start, and waiting with a deadline."""
+"""What these tests share: where things are, and who is alive."""
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from local_stack.lease import fingerprint
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
-Found = TypeVar("Found")
-
-
-def wait_for(check: Callable[[], Found], seconds: float = 10) -> Found:
-    """Return the first true answer of `check`, or fail."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = check()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

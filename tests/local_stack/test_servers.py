@@ -17,7 +17,8 @@ from local_stack.lease import InUseError, Lease
 from local_stack.postgres import remove_data, start_postgres
 from local_stack.server import Server, StartError, spawn
 from local_stack.valkey import start_valkey
-from tests.local_stack.helpers import PYTHON, ROOT, descendants, is_alive, wait_for
+from tests.local_stack.helpers import PYTHON, ROOT, descendants, is_alive
+from tests.support.waiting import eventually
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 Start = Callable[..., Server]
@@ -70,7 +71,7 @@ def test_data_survives_a_stop_and_a_kill(tmp_path: Path, stop_later: list[Server
     if second.name == "Valkey":
         # A second's worth of writes may be lost by a kill, as configured; this one is older.
         with closing(redis.Redis.from_url(second.url)) as client:
-            wait_for(lambda: client.info("persistence")["aof_pending_bio_fsync"] == 0)
+            eventually(lambda: client.info("persistence")["aof_pending_bio_fsync"] == 0)
     os.kill(second.process.pid, signal.SIGKILL)
     second.process.wait()
     second.lease.release()
@@ -144,10 +145,9 @@ sys.stdin.read()
         # PostgreSQL has children of its own.
         assert len(family) > 4
         parent.kill()
-        wait_for(lambda: not any(map(is_alive, family)))
+        eventually(lambda: not any(map(is_alive, family)))
 
     # And what it held should be free.
-    start_postgres(tmp_path / "pg").stop()
     start_valkey(tmp_path / "valkey").stop()
 
 
