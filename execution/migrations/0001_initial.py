@@ -163,7 +163,7 @@ class Migration(migrations.Migration):
                 ("model", models.CharField(max_length=100)),
                 ("old_version", models.CharField(blank=True, max_length=100)),
                 ("new_version", models.CharField(max_length=100)),
-                ("details", models.JSONField()),
+                ("details", models.JSONField(encoder=django.core.serializers.json.DjangoJSONEncoder)),
                 ("promoted_at", models.DateTimeField()),
                 ("received_at", models.DateTimeField()),
             ],

@@ -1,5 +1,6 @@
 """Models that were promoted upstream: recorded, and named on the trades that follow."""
 
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 
 
@@ -9,7 +10,7 @@ class ModelPromotion(models.Model):
     model = models.CharField(max_length=100)
     old_version = models.CharField(max_length=100, blank=True)
     new_version = models.CharField(max_length=100)
-    details = models.JSONField()
+    details = models.JSONField(encoder=DjangoJSONEncoder)
     promoted_at = models.DateTimeField()
     received_at = models.DateTimeField()
 
