@@ -301,6 +301,8 @@ def _manual_request(
 
 
 def _times(decided_at: datetime, rules: IntakeRules, now: datetime) -> dict[str, Any]:
+    # No clock but ours may make a decision younger than its arrival: it would expire late, or never.
+    decided_at = min(decided_at, now)
     return {
         "state": RequestState.RECEIVED,
         "decided_at": decided_at,

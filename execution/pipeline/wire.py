@@ -15,6 +15,7 @@ MAX_EVENT_BYTES = 64 * 1024
 # Deeper than any event means; far below what would exhaust the stack of whoever reads or stores it later.
 MAX_NESTING = 32
 IDENTITY_LENGTH = 200
+BEYOND_TIME = datetime.max.replace(tzinfo=UTC)
 ENVELOPE_FIELDS = frozenset(
     {"event_type", "event_id", "trace_id", "correlation_id", "source", "schema_version", "sequence"}
 )
@@ -67,7 +68,11 @@ def decode(entry: StreamEntry) -> WireEvent:
 
 def entry_time(entry_id: str) -> datetime:
     """Return when Redis took the entry: the milliseconds before the dash of its id."""
-    return datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, tz=UTC)
+    try:
+        return datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        # A producer may choose the id, and Redis counts on from the highest: such a stream must go on being read.
+        return BEYOND_TIME
 
 
 def parse_json(text: str) -> Any:
