@@ -1,0 +1,173 @@
+"""The emergency stop: what blocks an entry, what a silence means, and that a trip reaches what is on its way."""
+
+from typing import Any
+
+import pytest
+
+from execution.models import EntryClaim, EssStatus
+from tests.support.desk import Desk
+
+
+def assert_blocked_before_the_wire(desk: Desk, request_id: Any, state: str) -> None:
+    request = desk.request(request_id)
+    assert (request.state, request.reason_code) == ("REFUSED", "ESS_BLOCKED")
+    failed = desk.event(request_id, "order.failed")
+    assert (failed["reason_code"], failed["ess_state"], failed["trade_id"]) == ("ESS_BLOCKED", state, str(request_id))
+    assert desk.events(request_id) == ["order.failed"]
+    assert desk.ledger.sent("POST", "/fapi/v1/order") == []
+    assert not EntryClaim.objects.exists()
+
+
+def test_armed_service_clears_a_decision(desk: Desk) -> None:
+    request_id = desk.decide()
+
+    assert desk.run(request_id, until="check_ess") == "CLEARED"
+
+    known = EssStatus.objects.get()
+    assert (known.state, known.permitted, known.source, known.unanswered) == ("ARMED", True, "http", 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ({"state": "CRITICAL", "can_execute": False, "trip_reason": "Daily drawdown 5.20%"}, "CRITICAL"),
+        ({"state": "TRIPPED", "can_execute": False}, "TRIPPED"),
+        # A state that blocks outranks a flag that permits, and the other way round.
+        ({"state": "COOLING_DOWN", "can_execute": True}, "COOLING_DOWN"),
+        ({"state": "ARMED", "can_execute": False}, "ARMED"),
+        # A missing flag, or one that is not a boolean, blocks.
+        ({"state": "ARMED"}, "ARMED"),
+        ({"state": "ARMED", "can_execute": "true"}, "ARMED"),
+        # So does a state that nobody has told us about.
+        ({"state": "SOMETHING_NEW", "can_execute": True}, "SOMETHING_NEW"),
+        ({"error": "ESS not initialized", "healthy": False}, "MISSING"),
+    ],
+)
+def test_answer_that_does_not_clearly_permit_blocks(desk: Desk, answer: dict[str, object], state: str) -> None:
+    desk.risk.answer(answer)
+    request_id = desk.decide()
+
+    desk.run(request_id)
+
+    assert_blocked_before_the_wire(desk, request_id, state)
+
+
+def test_manual_orders_are_blocked_as_well(desk: Desk) -> None:
+    desk.risk.answer({"state": "CRITICAL", "can_execute": False})
+    request_id = desk.signal()
+
+    desk.run(request_id)
+
+    assert_blocked_before_the_wire(desk, request_id, "CRITICAL")
+
+
+@pytest.mark.parametrize(("fail_mode", "state"), [("open", "CLEARED"), ("closed", "REFUSED")])
+def test_silence_means_what_the_setting_says(desk: Desk, fail_mode: str, state: str) -> None:
+    desk.fail_mode = fail_mode
+    desk.step("check_ess", desk.decide("ETHUSDT"))
+    desk.risk.delay(5)
+    request_id = desk.decide()
+
+    desk.step("check_ess", request_id)
+
+    assert desk.request(request_id).state == state
+    # It should be counted, for health and alerts.
+    assert EssStatus.objects.get().unanswered == 1
+    if state == "REFUSED":
+        assert "ESS_FAIL_MODE=closed" in desk.request(request_id).reason
+
+
+@pytest.mark.parametrize(("status", "body"), [(503, {"detail": "Service not ready"}), (200, "not json"), (200, [1, 2])])
+def test_useless_answer_counts_as_silence(desk: Desk, status: int, body: object) -> None:
+    desk.fail_mode = "closed"
+    desk.risk.answer(body, status=status)
+    request_id = desk.decide()
+
+    desk.run(request_id)
+
+    assert_blocked_before_the_wire(desk, request_id, "UNREACHABLE")
+
+
+def test_known_trip_outranks_a_silence_even_when_failing_open(desk: Desk) -> None:
+    desk.risk.answer({"state": "TRIPPED", "can_execute": False, "trip_reason": "Daily drawdown"})
+    desk.run(desk.decide("ETHUSDT"))
+    desk.risk.delay(5)
+    request_id = desk.decide()
+
+    desk.run(request_id)
+
+    assert_blocked_before_the_wire(desk, request_id, "TRIPPED")
+    assert "last known state" in desk.request(request_id).reason
+
+
+def test_tripped_event_is_held_against_an_answer_that_still_says_armed(desk: Desk) -> None:
+    desk.publish("ess.tripped", {"reason": "Daily drawdown 5.20% >= 5.00%", "timestamp": desk.clock().isoformat()})
+    desk.read_bus()
+    request_id = desk.decide()
+
+    desk.run(request_id)
+
+    assert_blocked_before_the_wire(desk, request_id, "TRIPPED")
+    assert "Daily drawdown 5.20% >= 5.00%" in desk.request(request_id).reason
+
+    # It should let entries pass again when the hold is over and the service still says so.
+    desk.clock.let_pass(901)
+    later = desk.decide()
+    assert desk.run(later, until="check_ess") == "CLEARED"
+
+
+def test_trip_between_guard_and_placing_stops_the_order_before_the_wire(desk: Desk) -> None:
+    request_id = desk.decide()
+    assert desk.run(request_id, until="guard_safety") == "APPROVED"
+    desk.risk.trip("tripped while an order was on its way")
+    desk.read_bus()
+
+    assert desk.step("place_order", request_id) is False
+
+    assert_blocked_before_the_wire(desk, request_id, "TRIPPED")
+
+
+def test_trip_never_blocks_what_covers_or_closes_a_position(desk: Desk) -> None:
+    request_id = desk.decide()
+    desk.run(request_id, until="place_order")
+    desk.risk.trip("tripped right after the fill")
+    desk.read_bus()
+
+    # It should still be covered and booked.
+    assert desk.run(request_id) == "RECORDED"
+    assert len(desk.ledger.live_stops) == 1
+
+    desk.paper.set_price("BTCUSDT", "60000")
+    desk.cycle()
+    assert desk.trade(request_id).close_reason == "TP"
+    desk.check()
+
+
+def test_replayed_old_trip_does_not_block(desk: Desk) -> None:
+    desk.publish("ess.tripped", {"reason": "yesterday", "timestamp": "2020-01-01T00:00:00+00:00"})
+    desk.read_bus()
+
+    assert desk.run(desk.decide(), until="check_ess") == "CLEARED"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"reason": "Daily drawdown", "trip_time": "2999-01-01T00:00:00+00:00", "metrics": {"daily_drawdown_pct": 5.2}},
+        {"reason": "x", "trip_level": "CRITICAL", "current_drawdown": 12.5},
+        {"reason": "x", "severity": "CRITICAL", "timestamp": 1765855800},
+        {"reason": None},
+        {"reason": {"drawdown": 5.2}},
+        {"reason": "x" * 5000},
+        {},
+    ],
+)
+def test_trip_takes_effect_in_every_shape(desk: Desk, payload: dict[str, object]) -> None:
+    """The stream's name alone says that the stop has tripped: no field may be odd enough to lose that."""
+    fresh = payload if payload.get("timestamp") is None else payload | {"timestamp": desk.clock().timestamp()}
+    desk.publish("ess.tripped", fresh)
+
+    desk.read_bus()
+
+    known = EssStatus.objects.get()
+    assert (known.state, known.permitted) == ("TRIPPED", False)

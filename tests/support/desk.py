@@ -1,0 +1,292 @@
+"""The steps with the real adapters, called one by one as the tasks call them; every test's way into the service."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from typing import Any
+from uuid import UUID, uuid4
+
+from binance.um_futures import UMFutures
+from django.db import connection
+from redis import Redis
+
+from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.mirror import RedisTradeMirror
+from execution.adapters.rate_limit import RateLimiter
+from execution.adapters.redis_bus import RedisEventBus, stream_of
+from execution.adapters.risk_safety import HttpRiskSafety
+from execution.domain.ports import ExchangeUnavailableError, StreamEntry
+from execution.domain.states import RequestState
+from execution.models import ExecutionRequest, Order, OutboxEvent, Trade
+from execution.monitor.cycle import CycleResult, run_cycle
+from execution.monitor.reconcile import Patience
+from execution.monitor.repair import Tools
+from execution.pipeline.accept_event import AI_DECISION, EVENT_TYPES, MANUAL_SIGNAL, IntakeRules, accept_entry
+from execution.pipeline.check_ess import EssRules, check_ess
+from execution.pipeline.guard_safety import guard_safety
+from execution.pipeline.place_order import place_order
+from execution.pipeline.protect_position import ProtectionRules, protect_position
+from execution.pipeline.read_events import Starters, read_slice
+from execution.pipeline.record_trade import record_trade
+from execution.pipeline.send_events import send_batch
+from execution.tasks import STEPS
+from local_stack.bus import wrapped
+from tests.support.ledger import Ledger
+from tests.support.oracle import assert_invariants
+from tests.support.paper import PaperExchange
+from tests.support.risk import RiskSafetyStandIn
+
+RECV_WINDOW_MS = 3000
+INTAKE = IntakeRules(signal_max_age=timedelta(seconds=60), ess_trip_hold=timedelta(seconds=900))
+PATIENCE = Patience(stalled_after=timedelta(seconds=2))
+# Prices of the paper exchange at rest: best bid and ask are one tick beside the middle.
+BTC, BTC_ASK, BTC_BID = Decimal(50000), Decimal("50000.1"), Decimal("49999.9")
+_numbers = count(1)
+
+
+@dataclass
+class ShiftedClock:
+    """The real clock, ahead by what the test has let pass."""
+
+    ahead: timedelta = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def let_pass(self, seconds: float) -> None:
+        self.ahead += timedelta(seconds=seconds)
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """One process's adapters. `another()` is a second process's, with connections of its own."""
+
+    paper: PaperExchange
+    risk: RiskSafetyStandIn
+    redis: "Redis"
+    clock: ShiftedClock = field(default_factory=ShiftedClock)
+    fail_mode: Any = "open"
+    max_unprotected: timedelta = timedelta(seconds=2)
+    timeout_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        self.limiter = RateLimiter(self.redis, per_minute=1_000_000)
+        self.exchange = BinanceExchange(
+            key=self.paper.key,
+            secret=self.paper.secret,
+            base_url=self.paper.url,
+            timeout_seconds=self.timeout_seconds,
+            recv_window_ms=RECV_WINDOW_MS,
+            limiter=self.limiter,
+        )
+        self.risk_safety = HttpRiskSafety(self.risk.url, timeout_seconds=0.5)
+        self.bus = RedisEventBus(self.redis, EVENT_TYPES)
+        self.mirror = RedisTradeMirror(self.redis)
+        # A person at the same account, with the unmodified connector.
+        self.person = UMFutures(key=self.paper.key, secret=self.paper.secret, base_url=self.paper.url, timeout=5)
+        self.person.session.trust_env = False
+
+    def another(self) -> "Desk":
+        return Desk(
+            paper=self.paper,
+            risk=self.risk,
+            redis=self.redis,
+            clock=self.clock,
+            fail_mode=self.fail_mode,
+            max_unprotected=self.max_unprotected,
+            timeout_seconds=self.timeout_seconds,
+        )
+
+    # Events in
+
+    def decide(self, symbol: str = "BTCUSDT", side: str = "buy", **fields: Any) -> UUID:
+        """Take in a decision for 500 USD at market, as the bridge does, and return its request's id."""
+        return self._take_in(AI_DECISION, decision(symbol, side, **({"timestamp": self.clock().isoformat()} | fields)))
+
+    def signal(self, symbol: str = "BTCUSDT", side: str = "buy", **fields: Any) -> UUID:
+        """Take in a person's order of 0.010; with `price` a LIMIT order."""
+        payload = {"symbol": symbol, "side": side, "quantity": "0.010", "request_id": str(uuid4()), "leverage": 5}
+        return self._take_in(MANUAL_SIGNAL, payload | fields)
+
+    def publish(self, event_type: str, payload: Mapping[str, Any], *, trace_id: str = "") -> str:
+        """Put an event on the real bus in the system's wrapper and return its entry's id."""
+        entry = wrapped(event_type, payload, source="test", trace_id=trace_id)
+        entry_id: Any = self.redis.xadd(stream_of(event_type), entry)
+        return str(entry_id.decode())
+
+    def read_bus(self, *, start: Callable[[UUID], None] | None = None) -> "Started":
+        """Read the bus for one slice and return what was started."""
+        started = Started()
+        starters = Starters(
+            start_chain=start or started.chains.append,
+            apply_policy=started.policies.append,
+        )
+        read_slice(self.bus, starters, rules=INTAKE, length=timedelta(seconds=0.05), clock=self.clock)
+        return started
+
+    # The chain
+
+    def step(self, name: str, request_id: UUID) -> bool:
+        """Run one step as its task does; False ends the chain."""
+        try:
+            return self._steps()[name](request_id)
+        except ExchangeUnavailableError:
+            return False
+
+    def run(self, request_id: UUID, *, until: str = "") -> RequestState:
+        """Run the chain from the request's state on, up to and including the step `until`; return the new state."""
+        state = self.request(request_id).state
+        for name in STEPS.get(RequestState(state), ()):
+            if not self.step(name, request_id) or name == until:
+                break
+        return RequestState(self.request(request_id).state)
+
+    def trade_opened(self, symbol: str = "BTCUSDT", side: str = "buy", **fields: Any) -> UUID:
+        """Carry a decision to its open, protected trade; the arrangement of most stories."""
+        request_id = self.decide(symbol, side, **fields)
+        state = self.run(request_id)
+        if state is not RequestState.RECORDED:
+            raise AssertionError(f"not RECORDED but {state}: {self.request(request_id).reason}")
+        return request_id
+
+    def _steps(self) -> Mapping[str, Callable[[UUID], bool]]:
+        return {
+            "check_ess": lambda pk: check_ess(
+                pk, risk_safety=self.risk_safety, rules=EssRules(fail_mode=self.fail_mode), clock=self.clock
+            ),
+            "guard_safety": lambda pk: guard_safety(pk, exchange=self.exchange, clock=self.clock),
+            "place_order": lambda pk: place_order(
+                pk, exchange=self.exchange, recv_window_ms=RECV_WINDOW_MS, clock=self.clock
+            ),
+            "protect_position": lambda pk: protect_position(
+                pk, exchange=self.exchange, rules=self._protection(), clock=self.clock
+            ),
+            "record_trade": lambda pk: record_trade(pk, exchange=self.exchange, clock=self.clock),
+        }
+
+    # Monitor and relay
+
+    def cycle(self, *, resume: Callable[[UUID, RequestState], None] | None = None) -> CycleResult:
+        """Run one monitor cycle; what it resumes runs at once, in this process."""
+        tools = Tools(
+            exchange=self.exchange,
+            protection=self._protection(),
+            clock=self.clock,
+            resume=resume or (lambda request_id, _state: self._resumed(request_id)),
+        )
+        result = run_cycle(tools, self.mirror, patience=PATIENCE)
+        if result is None:
+            raise AssertionError("the monitor could not read the exchange")
+        return result
+
+    def relay(self) -> int:
+        return send_batch(self.bus, self.mirror, clock=self.clock)
+
+    # What became of it
+
+    def request(self, request_id: UUID) -> ExecutionRequest:
+        return ExecutionRequest.objects.get(pk=request_id)
+
+    def trade(self, request_id: UUID) -> Trade:
+        return Trade.objects.get(pk=request_id)
+
+    def order(self, request_id: UUID, purpose: str) -> Order:
+        """Return the only order of this purpose."""
+        return Order.objects.get(request_id=request_id, purpose=purpose)
+
+    def events(self, aggregate: object) -> list[str]:
+        """Return the types of an aggregate's events in order, after making sure that their numbers have no gap."""
+        rows = list(OutboxEvent.objects.filter(aggregate=str(aggregate)).order_by("id"))
+        assert [row.sequence for row in rows] == list(range(1, len(rows) + 1))
+        return [row.event_type for row in rows]
+
+    def event(self, aggregate: object, event_type: str) -> dict[str, Any]:
+        """Return the payload of the only event of this type."""
+        payload: dict[str, Any] = OutboxEvent.objects.get(aggregate=str(aggregate), event_type=event_type).payload
+        return payload
+
+    def stream(self, event_type: str) -> list[dict[str, Any]]:
+        """Return what stands on the bus for an event type: envelope fields, with the payload parsed."""
+        entries: Any = self.redis.xrange(stream_of(event_type))
+        found = []
+        for _, fields in entries:
+            envelope: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
+            found.append(envelope | {"payload": json.loads(envelope["payload"])})
+        return found
+
+    def mirrored(self, request_id: UUID) -> dict[str, str]:
+        """Return the trade's hash in Redis; empty when there is none."""
+        fields: Any = self.redis.hgetall(f"trade:{request_id}")
+        return {name.decode(): value.decode() for name, value in fields.items()}
+
+    def check(self) -> None:
+        """Check every invariant of the oracle."""
+        with connection.cursor() as cursor:
+            assert_invariants(cursor, self.ledger)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger.of(self.paper)
+
+    def _resumed(self, request_id: UUID) -> None:
+        self.run(request_id)
+
+    def _protection(self) -> ProtectionRules:
+        return ProtectionRules(max_unprotected=self.max_unprotected, recv_window_ms=RECV_WINDOW_MS)
+
+    def _take_in(self, event_type: str, payload: Mapping[str, Any]) -> UUID:
+        now = self.clock()
+        accepted = accept_entry(entry(event_type, payload, at=now), rules=INTAKE, now=now)
+        if accepted.request_id is None:
+            raise AssertionError(f"no request came of {payload}")
+        return accepted.request_id
+
+
+@dataclass
+class Started:
+    """What a slice of the bridge asked to be done after its commits."""
+
+    chains: list[UUID] = field(default_factory=list)
+    policies: list[int] = field(default_factory=list)
+
+
+def decision(symbol: str = "BTCUSDT", side: str = "buy", **fields: Any) -> dict[str, Any]:
+    """Return an `ai.decision.made` in the producer's shape: 500 USD at 5x, no exits of its own."""
+    return {
+        "symbol": symbol,
+        "side": side,
+        "confidence": 0.85,
+        "entry_price": None,
+        "quantity": 500.0,
+        "leverage": 5,
+        "stop_loss": None,
+        "take_profit": None,
+        "trail_percent": None,
+        "model": "ensemble",
+        "ensemble_confidence": 0.85,
+        "strategy": "momentum",
+        "meta_strategy": "momentum",
+        "regime": "high_vol_trending",
+        "position_size_usd": 500.0,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "event_id": str(uuid4()),
+    } | fields
+
+
+def entry(event_type: str, payload: Mapping[str, Any], *, at: datetime, trace_id: str = "") -> StreamEntry:
+    """Return an event as if it had been put on its stream at that time."""
+    fields = wrapped(event_type, payload, source="test", trace_id=trace_id or f"trace-{next(_numbers)}")
+    milliseconds = int(at.timestamp() * 1000)
+    return StreamEntry(
+        stream=stream_of(event_type),
+        event_type=event_type,
+        entry_id=f"{milliseconds}-{next(_numbers)}",
+        fields={str(name).encode(): str(value).encode() for name, value in fields.items()},
+    )
+
+
+def symbols_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted(str(row["symbol"]) for row in rows)
