@@ -1,0 +1,380 @@
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from execution.domain.trading import Direction
+from execution.pipeline.schemas import AiDecision, EssTripped, Incoming, ManualOrder, ModelPromoted, PolicyUpdated
+from execution.pipeline.wire import parse_json
+
+DECISION = """
+{"symbol":"BTCUSDT","side":"buy","confidence":0.85,"entry_price":50000.0,
+ "quantity":100.0,"leverage":5,"stop_loss":48750.0,"take_profit":53000.0,
+ "trail_percent":null,"model":"ensemble","ensemble_confidence":0.85,
+ "strategy":"momentum","meta_strategy":"momentum","regime":"high_vol_trending",
+ "position_size_usd":100.0,"timestamp":"2025-12-16T03:30:00.123456+00:00"}
+"""
+MOMENT = datetime(2025, 12, 16, 3, 30, tzinfo=UTC)
+WHEN = "2025-12-16T03:30:00+00:00"
+SMALLEST_DECISION: dict[str, Any] = {"symbol": "BTCUSDT", "side": "buy", "position_size_usd": 100}
+SMALLEST_ORDER: dict[str, Any] = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.002"}
+
+
+def decision(**fields: Any) -> AiDecision:
+    return AiDecision.model_validate(SMALLEST_DECISION | fields)
+
+
+def order(**fields: Any) -> ManualOrder:
+    return ManualOrder.model_validate(SMALLEST_ORDER | fields)
+
+
+def problems(schema: type[Incoming], fields: dict[str, Any]) -> dict[str, str]:
+    """Validate what must be refused; return the sentence of each field."""
+    with pytest.raises(ValidationError) as caught:
+        schema.model_validate(fields)
+    return {str(error["loc"][0]) if error["loc"] else "": error["msg"] for error in caught.value.errors()}
+
+
+def test_the_decision_of_the_ai_engine_is_read_exactly() -> None:
+    actual = AiDecision.model_validate(parse_json(DECISION))
+
+    assert actual.model_dump() == {
+        "symbol": "BTCUSDT",
+        "side": Direction.LONG,
+        "confidence": Decimal("0.85"),
+        "entry_price": Decimal("50000.0"),
+        "position_size_usd": Decimal("100.0"),
+        "leverage": 5,
+        "stop_loss": Decimal("48750.0"),
+        "take_profit": Decimal("53000.0"),
+        "trail_percent": None,
+        "model": "ensemble",
+        "strategy": "momentum",
+        "meta_strategy": "momentum",
+        "regime": "high_vol_trending",
+        "timestamp": datetime(2025, 12, 16, 3, 30, 0, 123456, tzinfo=UTC),
+    }
+    # It should not know a quantity: its unit differs by producer
+    assert "quantity" not in AiDecision.model_fields
+
+
+def test_the_smallest_decision() -> None:
+    actual = decision()
+
+    assert actual.position_size_usd == 100
+    # It should invent nothing for what was not said
+    assert {name for name, value in actual.model_dump().items() if value not in (None, "")} == {
+        "symbol",
+        "side",
+        "position_size_usd",
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "direction"),
+    [
+        ("buy", Direction.LONG),
+        ("BUY", Direction.LONG),
+        ("long", Direction.LONG),
+        (" Long ", Direction.LONG),
+        ("sell", Direction.SHORT),
+        ("SELL", Direction.SHORT),
+        ("SHORT", Direction.SHORT),
+    ],
+)
+def test_sides_in_every_spelling(word: str, direction: Direction) -> None:
+    assert decision(side=word).side is direction
+    assert order(side=word).side is direction
+
+
+@pytest.mark.parametrize("word", ["hold", "HOLD", "Hold"])
+def test_hold_is_a_decision_without_a_side_or_size(word: str) -> None:
+    actual = AiDecision.model_validate({"symbol": "BTCUSDT", "side": word})
+
+    assert actual.side is None
+    # It should be no order of a person
+    assert problems(ManualOrder, SMALLEST_ORDER | {"side": word}) == {
+        "side": "Value error, must be one of buy, long, sell, short"
+    }
+
+
+def test_action_is_the_later_name_of_side() -> None:
+    actual = AiDecision.model_validate({"symbol": "BTCUSDT", "action": "SELL", "position_size_usd": 100})
+
+    assert actual.side is Direction.SHORT
+
+
+@pytest.mark.parametrize("word", ["close", "", "BUY ME", None, 1, True, ["buy"], {"side": "buy"}])
+def test_an_unknown_side_is_refused(word: object) -> None:
+    assert problems(AiDecision, SMALLEST_DECISION | {"side": word}) == {
+        "side": "Value error, must be one of buy, long, sell, short, hold"
+    }
+
+
+def test_a_decision_without_a_side_is_refused() -> None:
+    assert list(problems(AiDecision, {"symbol": "BTCUSDT", "position_size_usd": 100})) == ["side"]
+
+
+@pytest.mark.parametrize("size", [{}, {"position_size_usd": None}, {"position_size_usd": 0}, {"quantity": 100}])
+def test_a_decision_to_trade_needs_a_size_in_dollars(size: dict[str, Any]) -> None:
+    fields = {"symbol": "BTCUSDT", "side": "buy"} | size
+
+    assert problems(AiDecision, fields) == {
+        "": "Value error, position_size_usd: must be a positive number of US dollars"
+    }
+
+
+@pytest.mark.parametrize("name", ["entry_price", "stop_loss", "take_profit", "trail_percent", "leverage"])
+@pytest.mark.parametrize("nothing", [None, "", 0, 0.0, Decimal("0.00"), "0", "0.0", "0.000", "-0.0", " 0 "])
+def test_null_empty_and_zero_are_absent(name: str, nothing: object) -> None:
+    assert getattr(decision(**{name: nothing}), name) is None
+
+
+@pytest.mark.parametrize("name", ["model", "strategy", "meta_strategy", "regime"])
+def test_a_null_text_is_empty(name: str) -> None:
+    assert getattr(decision(**{name: None}), name) == ""
+
+
+@pytest.mark.parametrize(
+    ("given_as", "exact"),
+    [(0.1, "0.1"), (48750.1, "48750.1"), (1e-8, "0.00000001"), ("48750.10", "48750.10"), (7, "7"), (" 5 ", "5")],
+)
+def test_a_price_is_read_through_its_text(given_as: object, exact: str) -> None:
+    assert str(format(decision(stop_loss=given_as).stop_loss, "f")) == exact
+
+
+def test_the_flat_form_is_all_text() -> None:
+    actual = decision(
+        confidence="0.85", position_size_usd="100.0", leverage="5.0", stop_loss="", timestamp="1765855800.0"
+    )
+
+    assert (actual.confidence, actual.position_size_usd) == (Decimal("0.85"), Decimal(100))
+    assert (actual.leverage, actual.stop_loss, actual.timestamp) == (5, None, MOMENT)
+
+
+@pytest.mark.parametrize("name", ["position_size_usd", "entry_price", "stop_loss", "confidence", "leverage"])
+@pytest.mark.parametrize(
+    "value", [-1, "-0.5", "NaN", "Infinity", float("nan"), float("-inf"), True, False, "ten", [], {}]
+)
+def test_what_is_no_positive_number_is_refused(name: str, value: object) -> None:
+    assert list(problems(AiDecision, SMALLEST_DECISION | {name: value})) == [name]
+
+
+def test_a_boolean_is_not_a_number() -> None:
+    assert problems(ManualOrder, SMALLEST_ORDER | {"quantity": True}) == {
+        "quantity": "Value error, must be a number, not a boolean"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "passes", "refused"),
+    [
+        ("confidence", [0, 1, "0.5"], [1.01, 85, -0.01]),
+        ("leverage", [1, 125, 5.0, Decimal("20.0")], [126, 5.5, 0.5, Decimal("1e10000000"), Decimal("1e-3")]),
+        ("position_size_usd", ["1e-12", "1e12"], ["1e-13", "1000000000001", Decimal("1e999999999999")]),
+        (
+            "symbol",
+            ["BTCUSDT", "1000PEPEUSDT", "btcusdt", " ETHUSDT ", "BTCUSDT_260327", "币安人生USDT"],
+            ["BTC", "BTC/USDT", "BTC USDT", "A" * 41, "", None, 5, "BTCUSDT\n;", "\uff22TCUSDT"],
+        ),
+    ],
+)
+def test_bounds(name: str, passes: list[object], refused: list[object]) -> None:
+    for value in passes:
+        assert getattr(decision(**{name: value}), name) is not None
+    for value in refused:
+        assert list(problems(AiDecision, SMALLEST_DECISION | {name: value})) == [name]
+
+
+def test_symbols_are_written_in_capitals() -> None:
+    assert decision(symbol=" btcusdt ").symbol == "BTCUSDT"
+
+
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2025-12-16T03:30:00", MOMENT),
+        ("2025-12-16T03:30:00Z", MOMENT),
+        ("2025-12-16T03:30:00+00:00", MOMENT),
+        ("2025-12-16T04:30:00.5+01:00", MOMENT + timedelta(milliseconds=500)),
+        (1765855800, MOMENT),
+        (1765855800000, MOMENT),
+        (1765855800.5, MOMENT + timedelta(milliseconds=500)),
+        (Decimal("1765855800.0"), MOMENT),
+        (Decimal("1765855800000.0"), MOMENT),
+        ("1765855800", MOMENT),
+        ("1765855800000", MOMENT),
+        (None, None),
+        ("", None),
+    ],
+)
+def test_times_in_every_spelling(written: object, moment: datetime | None) -> None:
+    actual = decision(timestamp=written).timestamp
+
+    assert actual == moment
+    # It should know its zone
+    assert actual is None or actual.tzinfo is not None
+
+
+def test_a_zone_of_its_own_is_kept() -> None:
+    actual = decision(timestamp="2025-12-16T04:30:00+01:00").timestamp
+
+    assert actual is not None
+    assert actual.utcoffset() == timezone(timedelta(hours=1)).utcoffset(None)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "yesterday",
+        "²",
+        True,
+        [],
+        {},
+        10**14 * 10,
+        10**20,
+        10**400,
+        1e300,
+        "9" * 400,
+        -(10**15),
+        "NaN",
+        Decimal("1e400"),
+    ],
+)
+def test_a_time_that_is_none_is_refused(nonsense: object) -> None:
+    assert list(problems(AiDecision, SMALLEST_DECISION | {"timestamp": nonsense})) == ["timestamp"]
+
+
+def test_a_persons_order() -> None:
+    actual = order(
+        quantity=0.001, price=50000.5, leverage=10, stop_loss=49000, take_profit=52000, metadata={"note": "by hand"}
+    )
+
+    assert (actual.quantity, actual.price) == (Decimal("0.001"), Decimal("50000.5"))
+    assert (actual.leverage, actual.stop_loss, actual.take_profit) == (10, Decimal(49000), Decimal(52000))
+    assert actual.metadata == {"note": "by hand"}
+
+
+def test_a_persons_order_without_a_price_is_a_market_order() -> None:
+    assert order().price is None
+    assert order(price=None).price is None
+
+
+@pytest.mark.parametrize("name", ["quantity", "price", "stop_loss", "take_profit"])
+def test_a_person_may_not_mean_nothing_by_zero(name: str) -> None:
+    # It should refuse a zero, which is a mistake when a person writes it
+    assert list(problems(ManualOrder, SMALLEST_ORDER | {name: 0})) == [name]
+
+
+def test_exact_numbers_in_metadata_become_plain_json() -> None:
+    metadata = parse_json('{"score": 0.5, "list": [0.25, {"deep": 1e-3}], "flag": true, "n": 3, "none": null}')
+
+    actual = order(metadata=metadata).metadata
+
+    assert actual == {"score": 0.5, "list": [0.25, {"deep": 0.001}], "flag": True, "n": 3, "none": None}
+    assert json.loads(json.dumps(actual)) == actual
+
+
+@pytest.mark.parametrize(("given_as", "actual"), [(None, {}), ("", {}), ({}, {})])
+def test_no_metadata(given_as: object, actual: dict[str, object]) -> None:
+    assert order(metadata=given_as).metadata == actual
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason", "timestamp"),
+    [
+        ({"reason": "drawdown", "trip_time": "2025-12-16T03:30:00+00:00", "metrics": {}}, "drawdown", MOMENT),
+        ({"reason": "x", "timestamp": "2025-12-16T03:30:00+00:00"}, "x", MOMENT),
+        ({"reason": "x", "severity": "CRITICAL", "trip_level": "CRITICAL", "current_drawdown": 12.5}, "x", None),
+        ({}, "", None),
+        ({"reason": None}, "", None),
+        ({"reason": {"drawdown": 5.2}}, "{'drawdown': 5.2}", None),
+        ({"reason": "x" * 5000}, "x" * 2000, None),
+    ],
+)
+def test_a_trip_is_a_trip_however_it_is_explained(
+    payload: dict[str, Any], reason: str, timestamp: datetime | None
+) -> None:
+    actual = EssTripped.model_validate(payload)
+
+    assert (actual.reason, actual.timestamp) == (reason, timestamp)
+
+
+@pytest.mark.parametrize(
+    ("payload", "key", "value"),
+    [
+        ({"key": "risk.max_leverage", "old_value": 10, "new_value": 5}, "risk.max_leverage", 5),
+        ({"event_type": "policy.updated", "new_mode": "DEFENSIVE", "updated_by": "admin"}, "", None),
+        ({"risk_mode": "NORMAL", "max_positions": 30}, "", None),
+    ],
+)
+def test_the_shapes_of_a_policy_change(payload: dict[str, Any], key: str, value: object) -> None:
+    actual = PolicyUpdated.model_validate(payload)
+
+    assert (actual.key, actual.new_value) == (key, value)
+
+
+@pytest.mark.parametrize(
+    ("payload", "model", "old"),
+    [
+        ({"model_type": "xgboost", "old_version": "v3", "new_version": "v4", "promoted_at": WHEN}, "xgboost", "v3"),
+        ({"model_type": "rl_ppo", "old_version": None, "new_version": "v4", "promoted_at": WHEN}, "rl_ppo", ""),
+        ({"model_name": "nhits", "old_version": "v3", "new_version": "v4", "promoted_at": 1765855800.0}, "nhits", "v3"),
+    ],
+)
+def test_the_shapes_of_a_promotion(payload: dict[str, Any], model: str, old: str) -> None:
+    actual = ModelPromoted.model_validate(payload)
+
+    assert (actual.model, actual.old_version, actual.new_version) == (model, old, "v4")
+    assert actual.promoted_at == MOMENT
+
+
+def test_a_promotion_without_a_model_is_refused() -> None:
+    assert list(problems(ModelPromoted, {"new_version": "v4"})) == ["model_name"]
+
+
+SCHEMAS: list[type[Incoming]] = [AiDecision, ManualOrder, EssTripped, PolicyUpdated, ModelPromoted]
+FIELDS = sorted({name for schema in SCHEMAS for name in schema.model_fields} | {"action", "trip_time", "model_type"})
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(10**15, 10**400)
+    | st.floats()
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.sampled_from(["buy", "hold", "BTCUSDT", "1e5", "0.0", "2025-12-16T03:30:00"])
+)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=6
+)
+
+
+@given(st.sampled_from(SCHEMAS), st.dictionaries(st.sampled_from(FIELDS), anything))
+@example(AiDecision, {**SMALLEST_DECISION, "leverage": Decimal("1e99999999")})
+@example(AiDecision, {**SMALLEST_DECISION, "timestamp": 10**400})
+def test_whatever_is_sent_is_read_or_refused(schema: type[Incoming], fields: dict[str, Any]) -> None:
+    try:
+        actual = schema.model_validate(fields)
+    except ValidationError:
+        return
+    # It should give finite numbers only
+    numbers = [value for value in actual.model_dump().values() if isinstance(value, Decimal)]
+    assert all(number.is_finite() for number in numbers if number is not getattr(actual, "new_value", None))
+
+
+@given(st.fixed_dictionaries({"position_size_usd": scalars, "stop_loss": scalars, "leverage": scalars}))
+def test_a_decision_that_is_read_can_be_traded(fields: dict[str, Any]) -> None:
+    try:
+        actual = decision(**fields)
+    except ValidationError:
+        return
+    assert actual.position_size_usd is not None
+    assert Decimal("1e-12") <= actual.position_size_usd <= Decimal("1e12")
+    assert actual.stop_loss is None or actual.stop_loss > 0
+    assert actual.leverage is None or 1 <= actual.leverage <= 125
