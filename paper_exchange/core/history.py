@@ -79,13 +79,12 @@ def candle_end(start: int, interval: str) -> int:
 class History:
     """One symbol's past; live candles of one minute are the base of all longer ones."""
 
-    def __init__(self, symbol: Symbol, seed: int, first_trade_id: int, started: int) -> None:
+    def __init__(self, symbol: Symbol, seed: int, first_trade_id: int) -> None:
         self.symbol = symbol
         self.trades: deque[PublicTrade] = deque(maxlen=1000)
         self._minutes: deque[Candle] = deque(maxlen=3 * 1440)
         self._phase = (seed % 997) + sum(symbol.name.encode())
         self._trade_id = first_trade_id
-        self._started = started
 
     @property
     def last_id(self) -> int:
@@ -120,8 +119,7 @@ class History:
         found: list[Candle] = []
         while start <= until and len(found) < count:
             end = candle_end(start, interval)
-            candle = live.get(start)
-            found.append(candle or self._invented(start, end))
+            found.append(live.get(start) or self._quiet(start, end))
             start = end
         return found
 
@@ -141,10 +139,19 @@ class History:
         last = self._minutes[-1] if self._minutes else None
         if last is not None and last.open_time == start:
             return last
-        opening = last.close if last else price
-        candle = Candle(start, start + MINUTE - 1, opening, opening, opening, opening)
+        # The first candle joins the invented past.
+        opening = last.close if last else self.price_at(start)
+        candle = Candle(start, start + MINUTE - 1, opening, max(opening, price), min(opening, price), price)
         self._minutes.append(candle)
         return candle
+
+    def _quiet(self, start: int, end: int) -> Candle:
+        """Return a candle without recorded trades: invented before the start, afterwards flat at the last close."""
+        before = next((minute for minute in reversed(self._minutes) if minute.open_time < start), None)
+        if before is None:
+            return self._invented(start, end)
+        price = before.close
+        return Candle(start, end - 1, price, price, price, price)
 
     def _live(self, interval: str) -> dict[int, Candle]:
         merged: dict[int, Candle] = {}

@@ -60,7 +60,7 @@ class Market:
         self.funding_rate = FUNDING_RATE
         self.path = PricePath(symbol, seed, volatility)
         self.book = Book(symbol, seed)
-        self.history = History(symbol, seed, first_trade_id, now)
+        self.history = History(symbol, seed, first_trade_id)
         self.watches = {"CONTRACT_PRICE": Watch(), "MARK_PRICE": Watch()}
         self.trailing: dict[int, AlgoOrder] = {}
         self._random = Random(f"trades/{seed}/{symbol.name}")  # noqa: S311 - prints, not secrets

@@ -7,7 +7,7 @@ import pytest
 from paper_exchange.config import Config
 from paper_exchange.core.clock import SteppedClock
 from paper_exchange.core.exchange import Exchange
-from paper_exchange.core.history import DAY, History, candle_end, candle_start
+from paper_exchange.core.history import DAY, History, PublicTrade, candle_end, candle_start
 from paper_exchange.core.prices import PricePath
 from paper_exchange.core.symbols import build_symbols
 from tests.paper_exchange.trader import D
@@ -71,7 +71,7 @@ def test_frozen_and_held_prices_stand_still() -> None:
 @pytest.mark.parametrize("interval", ["1m", "1h", "1d", "1w", "1M"])
 def test_candles_follow_each_other_and_contain_their_ends(interval: str) -> None:
     now = 1_790_000_000_000
-    history = History(SYMBOLS["BTCUSDT"], 7, 1, now)
+    history = History(SYMBOLS["BTCUSDT"], 7, 1)
 
     candles = history.candles(interval, now - 400 * DAY, 10, now)
 
@@ -80,6 +80,20 @@ def test_candles_follow_each_other_and_contain_their_ends(interval: str) -> None
         assert after.open_time == before.close_time + 1
         assert after.open == before.close
     assert all(c.low <= min(c.open, c.close) <= max(c.open, c.close) <= c.high for c in candles)
+
+
+def test_minutes_without_trades_stand_at_the_last_close() -> None:
+    minute = 1_790_000_000_000 // 60_000 * 60_000
+    history = History(SYMBOLS["BTCUSDT"], 7, 1)
+    history.record(PublicTrade(2, D(50123), D("0.010"), minute + 1000, buyer_is_maker=False))
+
+    first, quiet, running = history.candles("1m", minute, 3, minute + 120_000)
+
+    # It should join the invented past and then hold the price.
+    assert (first.open, first.close, first.volume) == (history.price_at(minute), D(50123), D("0.010"))
+    assert [(c.open, c.high, c.low, c.close, c.volume) for c in (quiet, running)] == [
+        (D(50123), D(50123), D(50123), D(50123), D(0))
+    ] * 2
 
 
 def test_weeks_start_on_monday_and_months_on_the_first() -> None:

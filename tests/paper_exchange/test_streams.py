@@ -266,15 +266,14 @@ def test_local_book_kept_by_differences_equals_the_snapshot(
     socket = connect("/public/ws/btcusdt@depth@100ms")
     snapshot = client.depth("BTCUSDT", limit=1000)
     book = {side: dict(map(tuple, snapshot[side])) for side in ("bids", "asks")}
-    update_id = snapshot["lastUpdateId"]
+    update_id, linked = snapshot["lastUpdateId"], None
     for price in ("50010", "49995", "50020"):
         paper.set_price("BTCUSDT", price)
         buy(client, f"d:{price}")
     client.new_order(symbol="BTCUSDT", side="BUY", type="LIMIT", timeInForce="GTC", quantity="0.5", price="49999.90")
-    final = client.depth("BTCUSDT", limit=1000)
 
-    linked = None
-    while update_id < final["lastUpdateId"]:
+    # What was eaten grows back with the next step; after that the book stands still.
+    while update_id < (final := client.depth("BTCUSDT", limit=1000))["lastUpdateId"]:
         event = read(socket)
         if event["u"] < update_id:
             continue
@@ -282,10 +281,10 @@ def test_local_book_kept_by_differences_equals_the_snapshot(
         assert event["pu"] == linked if linked else event["U"] <= update_id + 1
         linked = update_id = event["u"]
         for side, changes in (("bids", event["b"]), ("asks", event["a"])):
-            for price, quantity in changes:
-                book[side][price] = quantity
-                if D(quantity) == 0:
-                    del book[side][price]
+            book[side] |= dict(map(tuple, changes))
+            book[side] = {price: quantity for price, quantity in book[side].items() if D(quantity)}
+    assert linked is not None
+    assert update_id == final["lastUpdateId"]
     assert book == {side: dict(map(tuple, final[side])) for side in ("bids", "asks")}
 
 
