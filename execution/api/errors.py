@@ -1,18 +1,19 @@
 """One shape for every error: `detail` in words, `errors` by field for wrong fields, `error_id` when it is our fault."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import structlog
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from pydantic import ValidationError as SchemaError
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 
 log = structlog.get_logger(__name__)
+A = TypeVar("A", bound=HttpResponse)
 
 INVALID = "The request is not valid."
 UNEXPECTED = "An unexpected error happened; its id stands in the service's log."
@@ -43,7 +44,7 @@ class TooLargeError(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
 
 
-def explain(error: Exception, context: Mapping[str, Any]) -> JsonResponse:
+def explain(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     """Answer any error of a view; the REST framework's exception handler."""
     if isinstance(error, ValidationError):
         return problem(error.status_code, INVALID, errors=by_field(error.detail))
@@ -59,6 +60,13 @@ def explain(error: Exception, context: Mapping[str, Any]) -> JsonResponse:
 def problem(code: int, detail: str, **more: object) -> JsonResponse:
     """Return an error answer; what is empty is left out."""
     return JsonResponse({"detail": detail} | {name: value for name, value in more.items() if value}, status=code)
+
+
+def logged(answer: A) -> A:
+    """Mark an answer so that Django does not log it as one more error: somebody has, or nobody needs to."""
+    # Django's own mark; without it every answer from 500 on is logged, a probe's 503 once a second.
+    answer._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
+    return answer
 
 
 def by_field(detail: object) -> dict[str, list[str]]:
@@ -108,13 +116,13 @@ def _explain_known(error: APIException) -> JsonResponse:
     return answer
 
 
-def _explain_surprise(error: Exception, request: HttpRequest) -> JsonResponse:
+def _explain_surprise(error: Exception, request: HttpRequest) -> HttpResponse:
     """Log once with everything, tell the caller only under which id."""
     error_id = str(uuid4())
     log.error("request failed", error_id=error_id, method=request.method, path=request.path, exc_info=error)
     if isinstance(error, OperationalError | InterfaceError):
-        return problem(status.HTTP_503_SERVICE_UNAVAILABLE, NO_DATABASE, error_id=error_id)
-    return problem(status.HTTP_500_INTERNAL_SERVER_ERROR, UNEXPECTED, error_id=error_id)
+        return logged(problem(status.HTTP_503_SERVICE_UNAVAILABLE, NO_DATABASE, error_id=error_id))
+    return logged(problem(status.HTTP_500_INTERNAL_SERVER_ERROR, UNEXPECTED, error_id=error_id))
 
 
 def _rules(name: str, detail: object) -> Iterator[tuple[str, str]]:

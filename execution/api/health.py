@@ -31,6 +31,7 @@ from execution.api.condition import (
     total_lag,
 )
 from execution.api.condition import Status as Overall
+from execution.api.errors import logged
 from execution.api.streams import stream_lags
 from execution.queries.health import BRIDGE, MONITOR, health_rows
 
@@ -46,7 +47,7 @@ class HealthView(OpenView):
     @extend_schema(operation_id="health", responses=HEALTH_ANSWERS)
     def get(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
         report = report_of(vitals())
-        return _quiet(report, healthy=report["healthy"])
+        return _answer(report, healthy=report["healthy"])
 
 
 class LivenessView(OpenView):
@@ -65,7 +66,7 @@ class ReadinessView(OpenView):
         reasons = not_ready(vitals())
         ready = not reasons
         body = {"status": "ready" if ready else "not_ready", **SERVICE, "healthy": ready, "reasons": reasons}
-        return _quiet(body, healthy=ready)
+        return _answer(body, healthy=ready)
 
 
 def vitals() -> Vitals:
@@ -142,9 +143,6 @@ def _migrated() -> bool:
     return migrated
 
 
-def _quiet(body: dict[str, Any], *, healthy: bool) -> Response:
-    """Answer without a line in the error log: a probe that asks every second would fill it."""
+def _answer(body: dict[str, Any], *, healthy: bool) -> Response:
     response = Response(body, status=status.HTTP_200_OK if healthy else status.HTTP_503_SERVICE_UNAVAILABLE)
-    # Django's own mark for "somebody has logged this"; without it each 503 is logged as an error.
-    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
-    return response
+    return logged(response)

@@ -1,0 +1,195 @@
+"""The admin: everything can be found and read, nothing changed, and a list costs the same however long it is."""
+
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models import Model
+from django.http import HttpRequest
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from execution.domain.trading import OrderPurpose
+from execution.models import DeadLetter, EntryClaim, ModelPromotion, OutboxSequence, PolicyValue, Trade
+from tests.support import builders
+from tests.support.builders import NOW
+
+pytestmark = pytest.mark.django_db
+
+OURS = list(apps.get_app_config("execution").get_models())
+PASSWORD = "a sentence that nobody guesses"
+
+
+@pytest.fixture
+def trade() -> Trade:
+    """One row in every table, all about one trade."""
+    trade = builders.closed_trade()
+    request = trade.request
+    entry = builders.order(request)
+    builders.order(request, purpose=OrderPurpose.STOP)
+    builders.fill(trade, order=entry)
+    builders.position(trade)
+    builders.transition("request", request.pk, details={"why": "<script>alert(1)</script>"})
+    builders.transition("order", entry.client_order_id, to_state="FILLED", trigger="all_filled")
+    builders.outbox_event()
+    builders.ess()
+    builders.heartbeat("monitor")
+    EntryClaim.objects.create(symbol="BTCUSDT", position_side="BOTH", request=request, claimed_at=NOW)
+    DeadLetter.objects.create(stream="s", entry_id="1-0", reason="not JSON", size_bytes=1, received_at=NOW)
+    PolicyValue.objects.create(key="risk.max_leverage", value=5, source="http", version=1, changed_at=NOW)
+    ModelPromotion.objects.create(model="ensemble", new_version="v4", details={}, promoted_at=NOW, received_at=NOW)
+    OutboxSequence.objects.create(aggregate="a", last=1)
+    return trade
+
+
+def address(model: type[Model], page: str, *arguments: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=arguments)
+
+
+def test_every_table_of_ours_is_in_the_admin() -> None:
+    assert [model for model in OURS if not admin.site.is_registered(model)] == []
+
+
+@pytest.mark.parametrize("model", OURS)
+def test_a_table_can_be_read_and_not_changed(admin_client: Client, trade: Trade, model: type[Model]) -> None:  # noqa: ARG001
+    row = model._default_manager.first()
+    assert row is not None
+    assert admin_client.get(address(model, "changelist")).status_code == 200
+
+    page = admin_client.get(address(model, "change", row.pk))
+    assert page.status_code == 200
+    assert b'name="_save"' not in page.content
+
+    # It should refuse to add, change or delete, also for a superuser.
+    before = model._default_manager.count()
+    assert admin_client.get(address(model, "add")).status_code == 403
+    assert admin_client.post(address(model, "add"), {}).status_code == 403
+    assert admin_client.post(address(model, "change", row.pk), {}).status_code == 403
+    assert admin_client.post(address(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    bulk = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"}
+    admin_client.post(address(model, "changelist"), bulk)
+    assert model._default_manager.count() == before
+
+
+@pytest.mark.parametrize("model", OURS)
+def test_every_search_and_filter_can_be_asked(admin_client: Client, trade: Trade, model: type[Model]) -> None:  # noqa: ARG001
+    page = admin.site.get_model_admin(model)
+
+    if page.search_fields:
+        assert admin_client.get(address(model, "changelist"), {"q": "BTCUSDT"}).status_code == 200
+    for each in page.list_filter:
+        if isinstance(each, type) and issubclass(each, SimpleListFilter):
+            (word, _), *_ = each(HttpRequest(), {}, model, page).lookup_choices
+            answer = admin_client.get(address(model, "changelist"), {str(each.parameter_name): word})
+            assert answer.status_code == 200
+            # It should have filtered: an unknown filter makes the admin redirect to an error.
+            assert "e=1" not in answer.request["QUERY_STRING"]
+
+
+@pytest.mark.parametrize(
+    ("model", "word"),
+    [
+        ("trade", "id"),
+        ("trade", "symbol"),
+        ("trade", "client_order_id"),
+        ("executionrequest", "id"),
+        ("executionrequest", "client_order_id"),
+        ("order", "id"),
+        ("order", "client_order_id"),
+        ("fill", "client_order_id"),
+    ],
+)
+def test_what_people_know_finds_the_row(admin_client: Client, trade: Trade, model: str, word: str) -> None:
+    stranger = builders.closed_trade(symbol="ETHUSDT", entry_at=NOW + timedelta(hours=2))
+    builders.fill(stranger, order=builders.order(stranger.request))
+    order = trade.request.orders.get(purpose=OrderPurpose.ENTRY)
+    known = {"id": str(trade.pk), "symbol": "btcusdt", "client_order_id": order.client_order_id}[word]
+
+    answer = admin_client.get(address(apps.get_model("execution", model), "changelist"), {"q": known})
+
+    found = answer.context["cl"].queryset
+    assert found.exists()
+    assert not found.filter(symbol="ETHUSDT").exists()
+
+
+def test_a_request_shows_its_transitions_escaped(admin_client: Client, trade: Trade) -> None:
+    page = admin_client.get(address(type(trade.request), "change", trade.request.pk)).content.decode()
+
+    assert "all_filled" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>alert(1)" not in page
+
+
+@pytest.mark.parametrize("model", OURS)
+def test_a_list_costs_the_same_however_long_it_is(admin_client: Client, trade: Trade, model: type[Model]) -> None:  # noqa: ARG001
+    def cost() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as asked:
+            admin_client.get(address(model, "changelist"))
+        return len(asked)
+
+    cost()
+    short = cost()
+    for hours in range(1, 6):
+        each = builders.closed_trade(symbol=f"COIN{hours}USDT", entry_at=NOW + timedelta(hours=hours))
+        builders.fill(each, order=builders.order(each.request))
+        builders.position(each)
+        builders.transition("trade", each.pk)
+        builders.outbox_event()
+        EntryClaim.objects.create(symbol=each.symbol, position_side="BOTH", request=each.request, claimed_at=NOW)
+
+    assert cost() == short
+
+
+def test_nobody_enters_without_a_password(client: Client) -> None:
+    answer = client.get(reverse("admin:index"))
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/login/?next=/admin/")
+
+
+def test_signing_in_from_another_site_is_refused() -> None:
+    User.objects.create_superuser("admin", password=PASSWORD)
+    browser = Client(enforce_csrf_checks=True)
+
+    assert browser.post("/admin/login/", {"username": "admin", "password": PASSWORD}).status_code == 403
+
+
+def ensure_admin(monkeypatch: pytest.MonkeyPatch, password: str) -> str:
+    output = io.StringIO()
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
+    call_command("ensure_admin", "--username", "admin", "--password-stdin", stdout=output)
+    return output.getvalue()
+
+
+def test_ensure_admin_makes_a_user_who_can_sign_in(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ensure_admin(monkeypatch, PASSWORD) == "Created admin.\n"
+    assert client.login(username="admin", password=PASSWORD)
+    assert client.get(reverse("admin:index")).status_code == 200
+
+    # It should be safe to repeat, and leave the open session open.
+    assert ensure_admin(monkeypatch, PASSWORD) == "Updated admin.\n"
+    assert client.get(reverse("admin:index")).status_code == 200
+
+    # It should give back rights that were taken, and set a new password.
+    User.objects.update(is_superuser=False, is_active=False)
+    ensure_admin(monkeypatch, PASSWORD + " either")
+    assert client.login(username="admin", password=PASSWORD + " either")
+    assert not client.login(username="admin", password=PASSWORD)
+    assert User.objects.get().is_superuser
+
+
+@pytest.mark.parametrize("password", ["", "short", "password123", "1234567890123"])
+def test_ensure_admin_refuses_a_weak_password(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    with pytest.raises(CommandError):
+        ensure_admin(monkeypatch, password)
+
+    assert not User.objects.exists()

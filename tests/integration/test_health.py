@@ -1,0 +1,239 @@
+"""/health, /health/live, /health/ready: the truth about the service, cheaply, for everybody."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.core.cache import cache
+from django.db import OperationalError
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+from redis import Redis
+
+from execution import wiring
+from execution.adapters import redis_bus
+from execution.api import streams
+from execution.models import Heartbeat
+from execution.pipeline.accept_event import EVENT_TYPES
+from tests.support import builders
+from tests.support.builders import NOW
+
+pytestmark = pytest.mark.django_db
+
+NOWHERE = "redis://127.0.0.1:9/0"
+
+
+@pytest.fixture(autouse=True)
+def _at_nine_thirty() -> Iterator[None]:
+    cache.clear()
+    with time_machine.travel(NOW, tick=False):
+        yield
+    cache.clear()
+
+
+@pytest.fixture
+def bus(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
+    """The streams and groups as the bridge makes them."""
+    monkeypatch.setattr(wiring, "redis_client", lambda: redis)
+    for event_type in EVENT_TYPES:
+        redis.xgroup_create(redis_bus.stream_of(event_type), redis_bus.group_of(event_type), "0", mkstream=True)
+    return redis
+
+
+@pytest.fixture
+def _running(bus: Redis) -> None:  # noqa: ARG001 -- the groups are part of it
+    """A service in which every part has just run."""
+    for part in ("monitor", "bridge", "relay"):
+        builders.heartbeat(part)
+
+
+def get(client: Client, path: str = "/health") -> tuple[int, dict[str, Any]]:
+    answer = client.get(path)
+    return answer.status_code, answer.json()
+
+
+@pytest.mark.usefixtures("_running")
+def test_a_healthy_service(client: Client) -> None:
+    builders.ess()
+    builders.position()
+    builders.inbox(received_at=NOW - timedelta(seconds=4))
+    builders.outbox_event(created_at=NOW - timedelta(seconds=59))
+    builders.outbox_event(created_at=NOW - timedelta(seconds=61))
+
+    code, health = get(client)
+
+    components = health.pop("components")
+    assert code == 200
+    assert health == {
+        "service": "execution",
+        "version": "1.0.0",
+        "status": "OK",
+        "healthy": True,
+        "running": True,
+        "mode": "paper",
+        "reasons": [],
+        "active_positions": 1,
+        "orders_last_minute": 1,
+        "consumer_started": True,
+        "consumer_lag": 0,
+        "consumer_lag_by_stream": dict.fromkeys(EVENT_TYPES, 0),
+        "last_event_age_sec": 4.0,
+        "monitor_last_run_age_sec": 0.0,
+        "timestamp": "2026-03-02T09:30:00+00:00",
+    }
+    # It should have the parts that the system's health service knows, each in its shape.
+    assert list(components) == ["binance", "event_bus", "trade_store", "rate_limiter", "ess", "outbox"]
+    assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}
+    assert components["rate_limiter"]["details"] == {"tokens_available": 120, "rpm_limit": 1200}
+    assert components["ess"]["details"] == {"state": "ARMED", "can_execute": True}
+    assert components["trade_store"]["details"] == {"backend": "postgresql"}
+    assert components["trade_store"]["latency_ms"] >= 0
+
+
+@pytest.mark.usefixtures("_running")
+def test_lag_is_what_was_not_read_and_what_was_not_acknowledged(client: Client, bus: Redis) -> None:
+    stream, group = redis_bus.stream_of("ai.decision.made"), redis_bus.group_of("ai.decision.made")
+    for _ in range(3):
+        bus.xadd(stream, {"payload": "{}"})
+    bus.xreadgroup(group, "somebody", {stream: ">"}, count=2)
+    bus.xadd(redis_bus.stream_of("signal.execute"), {"payload": "{}"})
+
+    _, health = get(client)
+
+    # Two are delivered and not acknowledged, one is undelivered; one more waits in the other stream.
+    assert health["consumer_lag_by_stream"] == dict.fromkeys(EVENT_TYPES, 0) | {
+        "ai.decision.made": 3,
+        "signal.execute": 1,
+    }
+    assert health["consumer_lag"] == 4
+
+
+def test_the_streams_are_those_that_the_bridge_reads() -> None:
+    for event_type in EVENT_TYPES:
+        assert streams.STREAM.format(event_type) == redis_bus.stream_of(event_type)
+        assert streams.GROUP.format(event_type) == redis_bus.group_of(event_type)
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_service_that_has_just_begun_is_starting(client: Client) -> None:
+    code, health = get(client)
+
+    assert (code, health["status"], health["healthy"], health["running"]) == (503, "STARTING", False, False)
+    assert health["reasons"] == [
+        "binance: monitor has not run yet",
+        "event_bus: bridge has not run yet",
+        "outbox: relay has not run yet",
+    ]
+    assert (health["consumer_started"], health["monitor_last_run_age_sec"]) == (False, None)
+
+    # It should be healthy as soon as monitor and bridge have run once.
+    builders.heartbeat("monitor")
+    builders.heartbeat("bridge")
+    cache.clear()
+    code, health = get(client)
+    assert (code, health["status"]) == (200, "DEGRADED")
+    builders.heartbeat("relay")
+    cache.clear()
+    assert get(client)[1]["status"] == "OK"
+
+
+@pytest.mark.usefixtures("_running")
+def test_a_monitor_that_cannot_read_the_exchange_is_unhealthy(client: Client) -> None:
+    Heartbeat.objects.filter(part="monitor").update(healthy=False, details={"error": "timed out"})
+
+    code, health = get(client)
+
+    assert (code, health["status"], health["healthy"]) == (503, "DOWN", False)
+    assert health["reasons"] == ["binance: timed out"]
+    # It should still be ready: what is in the books can be read.
+    assert get(client, "/health/ready")[0] == 200
+
+
+@pytest.mark.usefixtures("_running")
+def test_a_stale_bridge_is_unhealthy_and_not_ready(client: Client) -> None:
+    Heartbeat.objects.filter(part="bridge").update(at=NOW - timedelta(seconds=16))
+
+    code, health = get(client)
+    assert (code, health["consumer_started"]) == (503, False)
+
+    code, ready = get(client, "/health/ready")
+    assert code == 503
+    assert ready == {
+        "status": "not_ready",
+        "service": "execution",
+        "version": "1.0.0",
+        "healthy": False,
+        "reasons": ["bridge: last run 16s ago, expected<=15s"],
+    }
+
+
+@pytest.mark.usefixtures("_running")
+def test_a_ready_service(client: Client) -> None:
+    assert get(client, "/health/ready") == (
+        200,
+        {"status": "ready", "service": "execution", "version": "1.0.0", "healthy": True, "reasons": []},
+    )
+
+
+@pytest.mark.usefixtures("_running")
+def test_a_silent_emergency_stop_degrades(client: Client) -> None:
+    builders.ess(unanswered=2)
+
+    code, health = get(client)
+
+    assert (code, health["status"], health["healthy"]) == (200, "DEGRADED", True)
+    assert health["reasons"] == ["ess: unanswered=2 fail_mode=open"]
+
+
+@pytest.mark.usefixtures("_running")
+def test_redis_away(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "redis_client", lambda: redis_bus.redis_connection(NOWHERE, timeout_seconds=0.2))
+
+    code, health = get(client)
+
+    assert (code, health["status"]) == (503, "DOWN")
+    assert health["reasons"] == ["event_bus: ConnectionError", "rate_limiter: ConnectionError"]
+    assert health["consumer_lag"] is None
+    assert get(client, "/health/ready")[1]["reasons"] == ["redis: ConnectionError"]
+
+
+@pytest.mark.usefixtures("bus")
+def test_the_database_away(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("could not connect to server at db.internal, user execution")
+
+    monkeypatch.setattr("execution.api.health.health_rows", fail)
+
+    code, health = get(client)
+
+    assert (code, health["status"], health["active_positions"]) == (503, "DOWN", None)
+    # It should not tell everybody where the database is.
+    assert health["components"]["trade_store"]["error"] == "OperationalError"
+    assert "db.internal" not in json.dumps(health)
+    assert get(client, "/health/ready")[0] == 503
+    # It should be alive all the same: a restart would not bring the database back.
+    assert get(client, "/health/live") == (200, {"status": "ok", "service": "execution", "version": "1.0.0"})
+
+
+@pytest.mark.usefixtures("_running")
+def test_health_is_measured_once_a_second(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    get(client)
+
+    # It should not have asked anybody again, whichever address is read.
+    with django_assert_num_queries(0):
+        get(client)
+        get(client, "/health/ready")
+
+    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(5):
+        assert get(client)[1]["monitor_last_run_age_sec"] == 1.1
+
+
+@pytest.mark.usefixtures("bus")
+def test_a_probe_does_not_fill_the_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    assert get(client)[0] == 503
+    assert get(client, "/health/ready")[0] == 503
+
+    assert caplog.records == []

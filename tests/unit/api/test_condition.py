@@ -1,0 +1,126 @@
+"""The verdict on the service's health, sentence by sentence."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from execution.api.condition import Probe, Status, Vitals, judge, not_ready, total_lag
+from execution.models import EssStatus, Heartbeat
+from execution.queries.health import HealthRows
+
+NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+
+def beat(part: str, seconds_ago: float = 1, **columns: Any) -> Heartbeat:
+    return Heartbeat(part=part, at=NOW - timedelta(seconds=seconds_ago), **({"healthy": True} | columns))
+
+
+def rows(*beats: Heartbeat, ess: EssStatus | None = None) -> HealthRows:
+    present = {each.part: each for each in (beat("monitor"), beat("bridge"), beat("relay"), *beats)}
+    return HealthRows(heartbeats=present, ess=ess, active_positions=1, orders_last_minute=3, last_event_at=NOW)
+
+
+def fine(**differences: Any) -> Vitals:
+    """A service in which everything works, but for the differences."""
+    vitals = Vitals(
+        now=NOW,
+        database=Probe(latency_ms=1.0),
+        redis=Probe(latency_ms=0.5),
+        rows=rows(),
+        lags={"ai.decision.made": 0, "signal.execute": 0},
+        tokens_available=120,
+        rpm_limit=1200,
+        monitor_interval=timedelta(seconds=10),
+        ess_fail_mode="open",
+    )
+    return replace(vitals, **differences)
+
+
+def test_everything_works() -> None:
+    condition = judge(fine())
+
+    assert condition.status is Status.OK
+    assert condition.healthy
+    assert condition.reasons == ()
+    assert not_ready(fine()) == ()
+
+
+@pytest.mark.parametrize(
+    ("vitals", "status", "reason"),
+    [
+        (fine(database=Probe(error="OperationalError")), Status.DOWN, "trade_store: OperationalError"),
+        (fine(redis=Probe(error="ConnectionError")), Status.DOWN, "event_bus: ConnectionError"),
+        (fine(rows=rows(beat("monitor", 30.0))), Status.OK, ""),
+        (
+            fine(rows=rows(beat("monitor", 31.0))),
+            Status.DOWN,
+            "binance: monitor last run 31s ago, expected<=30s",
+        ),
+        (
+            fine(rows=rows(beat("monitor", healthy=False, details={"error": "HTTP 418: banned"}))),
+            Status.DOWN,
+            "binance: HTTP 418: banned",
+        ),
+        (fine(rows=rows(beat("bridge", 16.0))), Status.DOWN, "event_bus: bridge last run 16s ago, expected<=15s"),
+        (fine(rows=rows(beat("relay", 16.0))), Status.DEGRADED, "outbox: relay last run 16s ago, expected<=15s"),
+        (fine(lags={"ai.decision.made": 1000}), Status.OK, ""),
+        (fine(lags={"ai.decision.made": 1001}), Status.DEGRADED, "event_bus: lag=1001 expected<=1000"),
+        (fine(tokens_available=None), Status.DEGRADED, "rate_limiter: its state cannot be read"),
+    ],
+)
+def test_each_fault_has_its_weight_and_its_words(vitals: Vitals, status: Status, reason: str) -> None:
+    condition = judge(vitals)
+
+    assert condition.status is status
+    assert condition.healthy == (status in {Status.OK, Status.DEGRADED})
+    assert condition.reasons == ((reason,) if reason else ())
+
+
+def test_a_service_that_has_just_begun_is_starting_not_down() -> None:
+    begun = HealthRows(heartbeats={}, ess=None, active_positions=0, orders_last_minute=0, last_event_at=None)
+
+    condition = judge(fine(rows=begun))
+    assert condition.status is Status.STARTING
+    assert not condition.healthy
+    assert not_ready(fine(rows=begun)) == ("monitor: has not run yet", "bridge: has not run yet")
+
+    # It should be down, not starting, when a store is missing as well.
+    assert judge(fine(rows=begun, redis=Probe(error="ConnectionError"))).status is Status.DOWN
+
+
+@pytest.mark.parametrize(("fail_mode", "status"), [("open", Status.DEGRADED), ("closed", Status.DOWN)])
+def test_a_silent_emergency_stop_weighs_as_its_fail_mode_says(fail_mode: str, status: Status) -> None:
+    silent = EssStatus(state="ARMED", permitted=True, unanswered=2)
+
+    condition = judge(fine(rows=rows(ess=silent), ess_fail_mode=fail_mode))
+
+    assert condition.status is status
+    assert condition.reasons == (f"ess: unanswered=2 fail_mode={fail_mode}",)
+
+
+def test_an_emergency_stop_that_blocks_does_its_work() -> None:
+    tripped = EssStatus(state="TRIPPED", permitted=False, unanswered=0)
+
+    condition = judge(fine(rows=rows(ess=tripped)))
+
+    assert condition.status is Status.OK
+    assert condition.components["ess"].details == {"state": "TRIPPED", "can_execute": False}
+
+
+def test_readiness_names_what_is_missing() -> None:
+    assert not_ready(fine(database=Probe(error="OperationalError"), rows=None)) == (
+        "database: OperationalError",
+        "monitor: has not run yet",
+        "bridge: has not run yet",
+    )
+    assert not_ready(fine(migrated=False)) == ("database: migrations are not applied",)
+
+    # It should be ready while only the exchange is out of reach: reads are still served.
+    assert not_ready(fine(rows=rows(beat("monitor", healthy=False)))) == ()
+
+
+def test_an_unknown_lag_stays_unknown() -> None:
+    assert total_lag(fine(lags={"ai.decision.made": None, "signal.execute": 4})) == 4
+    assert total_lag(fine(lags={"ai.decision.made": None})) is None
