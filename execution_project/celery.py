@@ -35,11 +35,14 @@ def die_with_parent(**_: Any) -> None:
 
 
 @task_prerun.connect
-def recheck_connections(**_: Any) -> None:
-    """Make the next query check its connection first, so that a PostgreSQL restart costs no task.
+def drop_broken_connections(**_: Any) -> None:
+    """Give a task a new connection when its thread's last one has failed, as after a restart of PostgreSQL.
 
-    Celery keeps connections over tasks (CELERY_DB_REUSE_MAX), which triples throughput but skips Django's own check.
+    Celery keeps connections over tasks (CELERY_DB_REUSE_MAX) and skips Django's own check, which would cost a round
+    trip a task. The task that meets the restart fails and is tried again (ON_LOST_DATABASE in execution/tasks.py).
     """
-    from django.db import close_old_connections  # noqa: PLC0415 -- Django must be set up first
+    from django.db import connections  # noqa: PLC0415 -- Django must be set up first
 
-    close_old_connections()
+    for connection in connections.all(initialized_only=True):
+        if connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()

@@ -71,7 +71,7 @@ def database_settings(url: str) -> dict[str, Any]:
         # Prepared statements: the same few statements run for every decision, and planning them costs as much as
         # running them. (A pooler in front must keep them, or hand out whole sessions.)
         "OPTIONS": {"prepare_threshold": 3, "server_side_binding": True, **parts},
-        # Connections live as long as their process; the check drops those that a PostgreSQL restart has cut.
+        # Connections live as long as their thread; web requests check them first, tasks see celery.py.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
     }
@@ -85,7 +85,6 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 # Static files are served from the packages themselves: no collect step between a clone and a running service.
 WHITENOISE_USE_FINDERS = True
 

@@ -11,7 +11,7 @@ from execution.domain.states import ORDER_LIVE, TRADE_OPEN
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
-from execution.pipeline.outbox import emit
+from execution.pipeline.write import emit
 
 SHOWN = [
     "direction",

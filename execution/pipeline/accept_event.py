@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F
 from pydantic import ValidationError
 
@@ -20,10 +20,10 @@ from execution.domain.trading import OrderType, Source
 from execution.models import DeadLetter, EssStatus, ExecutionRequest, InboxEvent, ModelPromotion
 from execution.models.inbox import InboxOutcome
 from execution.pipeline import events_out
-from execution.pipeline.outbox import emit
 from execution.pipeline.schemas import AiDecision, EssTripped, Incoming, ManualOrder, ModelPromoted, PolicyUpdated
-from execution.pipeline.transitions import log_step
+from execution.pipeline.transitions import log_line, log_step
 from execution.pipeline.wire import MalformedEventError, WireEvent, decode
+from execution.pipeline.write import Write, emit
 
 AI_DECISION = "ai.decision.made"
 MANUAL_SIGNAL = "signal.execute"
@@ -33,6 +33,7 @@ MODEL_PROMOTED = "model.promoted"
 EVENT_TYPES = (AI_DECISION, MANUAL_SIGNAL, ESS_TRIPPED, POLICY_UPDATED, MODEL_PROMOTED)
 ORDER_EVENTS = frozenset({AI_DECISION, MANUAL_SIGNAL})
 RAW_LIMIT = 16 * 1024
+IDENTITY = ("event_type", "identity")
 
 M = TypeVar("M", bound=Incoming)
 
@@ -217,34 +218,30 @@ def _inbox(event: WireEvent, entry: StreamEntry, now: datetime, outcome: InboxOu
 
 def _store_once(inbox: InboxEvent) -> bool:
     """Insert the row; False when its identity is known already, which is then counted."""
-    try:
-        # A savepoint only inside of a caller's transaction, which must survive the clash.
-        with transaction.atomic():
-            inbox.save(force_insert=True)
-    except IntegrityError:
-        known = InboxEvent.objects.filter(event_type=inbox.event_type, identity=inbox.identity)
-        # The delivery of the very same entry again is not a second event.
-        known.exclude(entry_id=inbox.entry_id, entry_id__gt="").update(duplicates=F("duplicates") + 1)
-        return False
-    return True
+    return Write().insert(inbox, once_by=IDENTITY).run() or _count_repeat(inbox)
+
+
+def _count_repeat(inbox: InboxEvent) -> bool:
+    known = InboxEvent.objects.filter(event_type=inbox.event_type, identity=inbox.identity)
+    # The delivery of the very same entry again is not a second event.
+    known.exclude(entry_id=inbox.entry_id, entry_id__gt="").update(duplicates=F("duplicates") + 1)
+    return False
 
 
 def _store(inbox: InboxEvent, request: ExecutionRequest) -> Intake:
-    """Insert event and request in one transaction, or find the request of the first delivery."""
-    with transaction.atomic():
-        if _store_once(inbox):
-            request.inbox = inbox
-            request.trace_id = inbox.trace_id
-            request.save(force_insert=True)
-            log_step(
-                "request",
-                request.pk,
-                to_state=request.state,
-                trigger=inbox.event_type,
-                now=inbox.received_at,
-                details={"identity": inbox.identity},
-            )
-            return Intake(request_id=request.pk, duplicate=False)
+    """Insert event and request in one statement, or find the request of the first delivery."""
+    request.trace_id = inbox.trace_id
+    line = log_line(
+        "request",
+        request.pk,
+        to_state=request.state,
+        trigger=inbox.event_type,
+        now=inbox.received_at,
+        details={"identity": inbox.identity},
+    )
+    if Write().insert(inbox, once_by=IDENTITY).insert(request, first_as="inbox_id").insert(line).run():
+        return Intake(request_id=request.pk, duplicate=False)
+    _count_repeat(inbox)
     first = ExecutionRequest.objects.select_related("inbox").get(
         inbox__event_type=inbox.event_type, inbox__identity=inbox.identity
     )

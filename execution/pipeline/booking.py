@@ -7,18 +7,13 @@ from execution.domain.pnl import FillAmounts
 from execution.models import Fill, Order, Trade
 
 
-def store_fills(
-    trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Order], *, entry: bool
-) -> dict[int, Fill]:
-    """Insert the fills that are not stored yet and return those, by the exchange's trade id.
+def new_fills(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Order], *, entry: bool) -> list[Fill]:
+    """Return rows for the fills that are not stored yet, in the exchange's order.
 
     Call it with a lock on the trade's request, so that two callers cannot both find the same fill new.
     """
-    ids = [fill.trade_id for fill in fills]
-    known = set(
-        Fill.objects.filter(symbol=trade.symbol, exchange_trade_id__in=ids).values_list("exchange_trade_id", flat=True)
-    )
-    rows = [
+    known = set(trade.fills.values_list("exchange_trade_id", flat=True))
+    return [
         Fill(
             symbol=fill.symbol,
             exchange_trade_id=fill.trade_id,
@@ -35,11 +30,9 @@ def store_fills(
             maker=fill.maker,
             filled_at=fill.at,
         )
-        for fill in fills
+        for fill in sorted(fills, key=lambda report: report.trade_id)
         if fill.trade_id not in known
     ]
-    Fill.objects.bulk_create(rows)
-    return {row.exchange_trade_id: row for row in rows}
 
 
 def amounts_of(fills: Iterable[Fill | FillReport]) -> list[FillAmounts]:

@@ -15,12 +15,11 @@ from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import TRADE_OPEN, TradeTrigger
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import ExecutionRequest, Order, Position, Trade
+from execution.models import EntryClaim, ExecutionRequest, Fill, Order, Position, Trade
 from execution.pipeline import events_out
-from execution.pipeline.booking import amounts_of, store_fills
-from execution.pipeline.ending import release_claim
-from execution.pipeline.outbox import Event, emit
-from execution.pipeline.transitions import move_trade
+from execution.pipeline.booking import amounts_of, new_fills
+from execution.pipeline.transitions import apply_to, trade_move
+from execution.pipeline.write import Event, Write, emit
 
 Clock = Callable[[], datetime]
 LEG_REASONS = {OrderPurpose.STOP: CloseReason.SL, OrderPurpose.TARGET: CloseReason.TP}
@@ -85,12 +84,13 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             return True
         orders = _orders_by_exchange_id(request, evidence.client_ids)
         fills = _up_to(trade.quantity - trade.exited_quantity, evidence.fills)
-        stored = store_fills(trade, fills, orders, entry=False)
+        stored = new_fills(trade, fills, orders, entry=False)
         if not stored:
             return False
+        Fill.objects.bulk_create(stored)
         events: list[Event] = []
         cumulative = trade.exited_quantity
-        for fill in stored.values():
+        for fill in stored:
             cumulative += fill.quantity
             body = events_out.order_filled(fill, fill.order, request, cumulative, now)
             events += [(events_out.ORDER_FILLED, body), (events_out.ORDER_EXECUTED, body)]
@@ -100,7 +100,8 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             entry = request.orders.get(purpose=OrderPurpose.ENTRY)
             events.append((events_out.TRADE_CLOSED, events_out.trade_closed(trade, request, entry, now)))
         else:
-            move_trade(trade, TradeTrigger.PART_EXITED, now=now, exited_quantity=cumulative, flat_readings=0)
+            move = trade_move(trade, TradeTrigger.PART_EXITED, now=now, exited_quantity=cumulative, flat_readings=0)
+            Write().move(move).run()
         emit(trade.pk, events, trace_id=request.trace_id, now=now)
     return bool(closed)
 
@@ -150,7 +151,7 @@ def _close(
         margin=trade.margin_usd or None,
         risk=abs(trade.entry_price - trade.stop_price) * trade.quantity or None,
     )
-    move_trade(
+    move = trade_move(
         trade,
         TradeTrigger.ALL_EXITED,
         now=now,
@@ -166,6 +167,7 @@ def _close(
         pnl_percent=result.pnl_percent,
         r_multiple=result.r_multiple,
     )
-    trade.refresh_from_db()
-    release_claim(request)
+    Write().move(move).run()
+    apply_to(trade, move)
+    EntryClaim.objects.filter(request=request).delete()
     Position.objects.filter(symbol=trade.symbol, position_side=trade.position_side).delete()

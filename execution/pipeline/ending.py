@@ -1,18 +1,16 @@
-"""Ends a request that will not become a position: state, claim and `order.failed` in one transaction."""
+"""Ends a request that will not become a position: state, claim and `order.failed` in one statement."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-
-from django.db import transaction
 
 from execution.domain.reasons import Reason
 from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import Direction
 from execution.models import EntryClaim, ExecutionRequest
 from execution.pipeline import events_out
-from execution.pipeline.outbox import emit
-from execution.pipeline.transitions import move_request
+from execution.pipeline.transitions import request_move
+from execution.pipeline.write import Write
 
 
 def end_request(
@@ -35,21 +33,36 @@ def end_request(
         failed: further fields of the `order.failed` event.
 
     """
-    with transaction.atomic():
-        if not move_request(request.pk, RequestState(request.state), trigger, now=now, reason=reason, details=details):
-            return False
-        release_claim(request)
-        event = events_out.order_failed(
-            symbol=request.symbol,
-            side=Direction(request.direction).entry_side.lower(),
-            reason=reason,
-            now=now,
-            trace_id=request.trace_id,
-            trade_id=str(request.pk),
-            **(failed or events_out.FailureFields()),
-        )
-        emit(request.pk, [(events_out.ORDER_FAILED, event)], trace_id=request.trace_id, now=now)
-    return True
+    write = Write()
+    state = RequestState(request.state)
+    ending(write, request, state, trigger, reason=reason, now=now, details=details, failed=failed)
+    return write.run()
+
+
+def ending(
+    write: Write,
+    request: ExecutionRequest,
+    state: RequestState,
+    *triggers: RequestTrigger,
+    reason: tuple[Reason, str],
+    now: datetime,
+    details: Mapping[str, Any] | None = None,
+    failed: events_out.FailureFields | None = None,
+) -> None:
+    """Add a request's end to a statement: its move, its claim given back, its `order.failed`."""
+    event = events_out.order_failed(
+        symbol=request.symbol,
+        side=Direction(request.direction).entry_side.lower(),
+        reason=reason,
+        now=now,
+        trace_id=request.trace_id,
+        trade_id=str(request.pk),
+        **(failed or events_out.FailureFields()),
+    )
+    write.move(request_move(request.pk, state, *triggers, now=now, reason=reason, details=details))
+    # The symbol is free for the next decision.
+    write.delete(EntryClaim, request_id=request.pk)
+    write.emit(request.pk, [(events_out.ORDER_FAILED, event)], trace_id=request.trace_id, now=now)
 
 
 def expire_request(request: ExecutionRequest, *, now: datetime) -> bool:
@@ -58,8 +71,3 @@ def expire_request(request: ExecutionRequest, *, now: datetime) -> bool:
     most = (request.expires_at - request.decided_at).total_seconds()
     reason = (Reason.SIGNAL_TOO_OLD, f"SIGNAL_TOO_OLD: expected<={most:.0f}s actual={age:.1f}s")
     return end_request(request, RequestTrigger.AGE_EXCEEDED, reason, now=now)
-
-
-def release_claim(request: ExecutionRequest) -> None:
-    """Give the symbol free for the next decision."""
-    EntryClaim.objects.filter(request=request).delete()

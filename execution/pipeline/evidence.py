@@ -1,11 +1,11 @@
 """Applies what the exchange says about one of our orders; chain, monitor and stream all come through here.
 
-Every function takes an order as it was read earlier, with its request, locks its row, and looks again.
+Every function takes an order as it was read earlier, with its request. It writes on the condition that the order is
+still in that state; when another process was faster, it reads the order again and looks once more.
 """
 
 from datetime import datetime
-
-from django.db import transaction
+from typing import Any
 
 from execution.domain.outcomes import STATUS_TRIGGERS, ExchangeStatus, OrderReport, Refused, Unknown
 from execution.domain.reasons import Reason
@@ -20,12 +20,12 @@ from execution.domain.states import (
 from execution.domain.trading import OrderPurpose
 from execution.models import Order
 from execution.pipeline import events_out
-from execution.pipeline.ending import end_request
-from execution.pipeline.outbox import emit
-from execution.pipeline.transitions import move_order, move_request
+from execution.pipeline.ending import ending
+from execution.pipeline.transitions import apply_to, order_move, request_move
+from execution.pipeline.write import Move, Write
 
 # What other processes may have changed since an order was read.
-VOLATILE = ("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts")
+VOLATILE = ("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts", "missing_readings")
 
 
 def settle_accepted(order: Order, report: OrderReport, *, now: datetime, source: str) -> None:
@@ -34,18 +34,8 @@ def settle_accepted(order: Order, report: OrderReport, *, now: datetime, source:
     Quantities only grow and a finished order stays finished, so reports may arrive in any order. Afterwards `order`
     and its request show what is stored.
     """
-    with transaction.atomic():
-        _lock(order)
-        before = OrderState(order.state)
-        path = order_path(before, report.status)
-        if not path and report.executed_quantity <= order.executed_quantity and before in ORDER_FINAL:
-            return
-        _write(order, path, report, source, now)
-        if order.purpose == OrderPurpose.ENTRY:
-            _carry_to_request(order, before, now)
-        if before in ORDER_UNSETTLED:
-            placed = events_out.order_placed(order, order.request, now)
-            _emit(order, events_out.ORDER_PLACED, placed, now)
+    while not _settled(order, report, source, now):
+        order.refresh_from_db(fields=VOLATILE)
 
 
 def order_path(state: OrderState, status: ExchangeStatus) -> list[OrderTrigger]:
@@ -66,91 +56,75 @@ def order_path(state: OrderState, status: ExchangeStatus) -> list[OrderTrigger]:
 
 
 def settle_refused(order: Order, refused: Refused, *, now: datetime) -> None:
-    """Write the proof that an order is not at the exchange; an entry's request ends with it."""
-    with transaction.atomic():
-        _lock(order)
-        # An answer that comes after others have written UNKNOWN does not end it: they look it up.
-        if order.state != OrderState.SUBMITTING:
-            return
-        sentence = f"EXCHANGE_REFUSED: code={refused.code} message={refused.message}"
-        reason = (Reason.EXCHANGE_REFUSED, sentence)
-        failed = events_out.FailureFields(
-            client_order_id=order.client_order_id, error_code=refused.code, attempts=order.attempts
-        )
-        _end_request_of(order, RequestTrigger.EXCHANGE_REFUSED, reason, failed, now)
-        move_order(
-            order,
-            OrderTrigger.REFUSED,
-            now=now,
-            reason=reason,
-            error_code=refused.code,
-            last_evidence=sentence,
-            last_evidence_at=now,
-        )
-        if order.purpose != OrderPurpose.ENTRY:
-            event = events_out.order_failed(
-                symbol=order.symbol,
-                side=order.side.lower(),
-                reason=reason,
-                now=now,
-                trace_id=order.request.trace_id,
-                trade_id=str(order.request_id),
-                **failed,
-            )
-            _emit(order, events_out.ORDER_FAILED, event, now)
+    """Write the proof that an order is not at the exchange; an entry's request ends with it.
+
+    When others have written UNKNOWN in the meantime, it stays so: they look the order up.
+    """
+    sentence = f"EXCHANGE_REFUSED: code={refused.code} message={refused.message}"
+    reason = (Reason.EXCHANGE_REFUSED, sentence)
+    move = order_move(
+        order,
+        OrderTrigger.REFUSED,
+        now=now,
+        reason=reason,
+        error_code=refused.code,
+        last_evidence=sentence,
+        last_evidence_at=now,
+    )
+    failed = events_out.FailureFields(
+        client_order_id=order.client_order_id, error_code=refused.code, attempts=order.attempts
+    )
+    _end(order, move, RequestTrigger.EXCHANGE_REFUSED, reason, failed)
 
 
 def settle_unknown(order: Order, unknown: Unknown, *, now: datetime) -> None:
     """Write that nobody knows; only evidence leads on from here."""
-    with transaction.atomic():
-        _lock(order)
-        if order.state != OrderState.SUBMITTING:
-            return
-        reason = (Reason.OUTCOME_UNKNOWN, f"OUTCOME_UNKNOWN: {unknown.message}")
-        move_order(
-            order,
-            OrderTrigger.OUTCOME_UNKNOWN,
-            now=now,
-            reason=reason,
-            last_evidence=reason[1],
-            last_evidence_at=now,
-        )
-        if order.purpose == OrderPurpose.ENTRY:
-            move_request(
-                order.request_id, RequestState.SUBMITTING, RequestTrigger.OUTCOME_UNKNOWN, now=now, reason=reason
-            )
-            order.request.state = RequestState.UNKNOWN
+    reason = (Reason.OUTCOME_UNKNOWN, f"OUTCOME_UNKNOWN: {unknown.message}")
+    move = order_move(
+        order, OrderTrigger.OUTCOME_UNKNOWN, now=now, reason=reason, last_evidence=reason[1], last_evidence_at=now
+    )
+    write = Write().move(move)
+    if order.purpose == OrderPurpose.ENTRY:
+        trigger = RequestTrigger.OUTCOME_UNKNOWN
+        write.move(request_move(order.request_id, RequestState.SUBMITTING, trigger, now=now, reason=reason))
+    if write.run():
+        apply_to(order, move)
+        order.request.state = RequestState.UNKNOWN if order.purpose == OrderPurpose.ENTRY else order.request.state
 
 
 def settle_absent(order: Order, *, now: datetime, evidence: str) -> None:
     """Write that an order of unknown outcome was never accepted, with the evidence that proves it."""
-    with transaction.atomic():
-        _lock(order)
-        if order.state != OrderState.UNKNOWN:
-            return
-        reason = (Reason.ABSENCE_PROVEN, f"ABSENCE_PROVEN: {evidence}")
-        failed = events_out.FailureFields(client_order_id=order.client_order_id, attempts=order.attempts)
-        _end_request_of(order, RequestTrigger.ABSENCE_PROVEN, reason, failed, now)
-        move_order(
-            order,
-            OrderTrigger.ABSENCE_PROVEN,
-            now=now,
-            reason=reason,
-            last_evidence=reason[1],
-            last_evidence_at=now,
-        )
+    reason = (Reason.ABSENCE_PROVEN, f"ABSENCE_PROVEN: {evidence}")
+    move = order_move(
+        order, OrderTrigger.ABSENCE_PROVEN, now=now, reason=reason, last_evidence=reason[1], last_evidence_at=now
+    )
+    failed = events_out.FailureFields(client_order_id=order.client_order_id, attempts=order.attempts)
+    _end(order, move, RequestTrigger.ABSENCE_PROVEN, reason, failed)
 
 
-def _lock(order: Order) -> None:
-    """Lock an order's row and take over what others may have written."""
-    stored = Order.objects.select_for_update().filter(pk=order.pk).values_list(*VOLATILE).get()
-    for name, value in zip(VOLATILE, stored, strict=True):
-        setattr(order, name, value)
+def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> bool:
+    """Write one report from the state that `order` shows; False when the order has moved on meanwhile."""
+    before = OrderState(order.state)
+    path = order_path(before, report.status)
+    columns = _columns(order, report, source, now)
+    if not path:
+        return _note(order, report, columns)
+    move = order_move(order, *path, now=now, **columns)
+    write = Write().move(move)
+    request_state = _carry_to_request(write, order, move, before, now)
+    if before in ORDER_UNSETTLED:
+        apply_to(order, move)
+        placed = events_out.order_placed(order, order.request, now)
+        write.emit(order.request_id, [(events_out.ORDER_PLACED, placed)], trace_id=order.request.trace_id, now=now)
+    if not write.run():
+        return False
+    apply_to(order, move)
+    order.request.state = request_state or order.request.state
+    return True
 
 
-def _write(order: Order, path: list[OrderTrigger], report: OrderReport, source: str, now: datetime) -> None:
-    """Store ids, quantity and evidence, with the move if there is one."""
-    columns = {
+def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> dict[str, Any]:
+    return {
         "exchange_order_id": report.order_id or order.exchange_order_id,
         "algo_id": report.algo_id or order.algo_id,
         "executed_quantity": max(order.executed_quantity, report.executed_quantity),
@@ -158,46 +132,67 @@ def _write(order: Order, path: list[OrderTrigger], report: OrderReport, source: 
         "last_evidence": f"{source}: {report.status} executed={report.executed_quantity}",
         "last_evidence_at": now,
     }
-    if path:
-        move_order(order, *path, now=now, **columns)
-        return
-    Order.objects.filter(pk=order.pk).update(**columns)
+
+
+def _note(order: Order, report: OrderReport, columns: dict[str, Any]) -> bool:
+    """Store news about an order that stays in its state: a larger executed quantity, the order id of a trigger."""
+    known = (order.executed_quantity, order.exchange_order_id or report.order_id)
+    if (report.executed_quantity, report.order_id or known[1]) == known and not order.missing_readings:
+        return True
+    if not Order.objects.filter(pk=order.pk, state=order.state).update(**columns):
+        return False
     for name, value in columns.items():
         setattr(order, name, value)
+    return True
 
 
-def _carry_to_request(order: Order, before: OrderState, now: datetime) -> None:
+def _carry_to_request(write: Write, order: Order, move: Move, before: OrderState, now: datetime) -> RequestState | None:
     """Move an entry's request along: accepted with its order, then filled, or ended when nothing filled."""
-    request = order.request
-    # Entry and request leave SUBMITTING and UNKNOWN in the same transactions, so their names agree until then.
+    if order.purpose != OrderPurpose.ENTRY:
+        return None
+    # Entry and request leave SUBMITTING and UNKNOWN in the same statements, so their names agree until then.
     state = RequestState(before.value) if before in ORDER_UNSETTLED else RequestState.ACCEPTED
     triggers = [RequestTrigger.EXCHANGE_ACCEPTED] if before in ORDER_UNSETTLED else []
-    over = OrderState(order.state) in ORDER_FINAL and before not in ORDER_FINAL
-    if over and order.executed_quantity > 0:
+    following = OrderState(move.steps[-1].following)
+    executed = move.columns["executed_quantity"]
+    details = {"order_state": following, "executed_quantity": executed}
+    if following not in ORDER_FINAL:
+        if triggers:
+            write.move(request_move(order.request_id, state, *triggers, now=now, details=details))
+        return RequestState.ACCEPTED
+    if executed > 0:
         triggers.append(RequestTrigger.ENTRY_FILLED)
-    details = {"order_state": order.state, "executed_quantity": order.executed_quantity}
-    if triggers and move_request(request.pk, state, *triggers, now=now, details=details):
-        filled = RequestTrigger.ENTRY_FILLED in triggers
-        request.state = RequestState.FILLED if filled else RequestState.ACCEPTED
-    if over and order.executed_quantity <= 0:
-        reason = (Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={order.state}")
-        failed = events_out.FailureFields(client_order_id=order.client_order_id, attempts=order.attempts)
-        request.state = RequestState.ACCEPTED
-        end_request(request, RequestTrigger.ENTRY_ENDED_EMPTY, reason, now=now, failed=failed)
+        write.move(request_move(order.request_id, state, *triggers, now=now, details=details))
+        return RequestState.FILLED
+    reason = (Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}")
+    failed = events_out.FailureFields(client_order_id=order.client_order_id, attempts=order.attempts)
+    triggers.append(RequestTrigger.ENTRY_ENDED_EMPTY)
+    ending(write, order.request, state, *triggers, reason=reason, now=now, failed=failed)
+    return RequestState.CANCELLED
 
 
-def _end_request_of(
+def _end(
     order: Order,
+    move: Move,
     trigger: RequestTrigger,
     reason: tuple[Reason, str],
     failed: events_out.FailureFields,
-    now: datetime,
 ) -> None:
-    """End an entry's request, whose state is named as its order's; call it before the order moves."""
+    """End an order that is not at the exchange, with `order.failed`; an entry's request ends with it."""
+    write = Write().move(move)
+    request, now = order.request, move.now
     if order.purpose == OrderPurpose.ENTRY:
-        order.request.state = RequestState(order.state)
-        end_request(order.request, trigger, reason, now=now, failed=failed)
-
-
-def _emit(order: Order, event_type: str, payload: dict[str, object], now: datetime) -> None:
-    emit(order.request_id, [(event_type, payload)], trace_id=order.request.trace_id, now=now)
+        ending(write, request, RequestState(order.state), trigger, reason=reason, now=now, failed=failed)
+    else:
+        event = events_out.order_failed(
+            symbol=order.symbol,
+            side=order.side.lower(),
+            reason=reason,
+            now=now,
+            trace_id=request.trace_id,
+            trade_id=str(request.pk),
+            **failed,
+        )
+        write.emit(request.pk, [(events_out.ORDER_FAILED, event)], trace_id=request.trace_id, now=now)
+    if write.run():
+        apply_to(order, move)

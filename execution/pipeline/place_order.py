@@ -4,8 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from django.db import transaction
-
 from execution.domain.outcomes import Refused
 from execution.domain.ports import Exchange, OrderTicket
 from execution.domain.reasons import Reason
@@ -15,9 +13,10 @@ from execution.models import EssStatus, ExecutionRequest, Order
 from execution.pipeline.check_ess import known_block
 from execution.pipeline.ending import end_request, expire_request
 from execution.pipeline.placing import Intention, intend, send
-from execution.pipeline.transitions import move_request
+from execution.pipeline.transitions import request_move
 
 Clock = Callable[[], datetime]
+BLOCKED_BY_ESS = "EXISTS (SELECT FROM execution_essstatus WHERE NOT permitted)"
 
 
 def place_order(request_id: UUID, *, exchange: Exchange, recv_window_ms: int, clock: Clock) -> bool:
@@ -46,17 +45,19 @@ def place_order(request_id: UUID, *, exchange: Exchange, recv_window_ms: int, cl
 
 
 def _start(request: ExecutionRequest, recv_window_ms: int, now: datetime) -> tuple[Order, OrderTicket] | None:
-    """Commit the intention; None when the request was moved or the emergency stop tripped in the meantime."""
-    with transaction.atomic():
-        # The trip may have come after the check: whatever is in flight stops here, before the wire.
+    """Write the intention; None when the request was moved or the emergency stop has tripped in the meantime."""
+    # The trip may have come after the check: whatever is in flight stops here, before the wire.
+    move = request_move(
+        request.pk, RequestState.APPROVED, RequestTrigger.SUBMISSION_STARTED, now=now, unless=BLOCKED_BY_ESS
+    )
+    written = intend(request, _entry(request), recv_window_ms=recv_window_ms, now=now, after=move)
+    if written is None:
         block = known_block()
         if block:
             _refuse_blocked(request, block, now)
-            return None
-        if not move_request(request.pk, RequestState.APPROVED, RequestTrigger.SUBMISSION_STARTED, now=now):
-            return None
-        request.state = RequestState.SUBMITTING
-        return intend(request, _entry(request), recv_window_ms=recv_window_ms, now=now)
+        return None
+    request.state = RequestState.SUBMITTING
+    return written
 
 
 def _entry(request: ExecutionRequest) -> Intention:

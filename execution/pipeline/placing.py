@@ -8,7 +8,7 @@ from functools import cache
 from typing import assert_never
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import F
 from tenacity import RetryCallState, Retrying, retry_if_result
 from tenacity.wait import wait_exponential_jitter
@@ -21,6 +21,7 @@ from execution.domain.trading import Direction, OrderPurpose, OrderType, Positio
 from execution.models import ExecutionRequest, Order
 from execution.pipeline.evidence import settle_accepted, settle_refused, settle_unknown
 from execution.pipeline.policy import policy_in_force
+from execution.pipeline.write import Move, Write
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
@@ -66,9 +67,12 @@ def ticket_for(request: ExecutionRequest, intention: Intention) -> OrderTicket:
 
 
 def intend(
-    request: ExecutionRequest, intention: Intention, *, recv_window_ms: int, now: datetime
+    request: ExecutionRequest, intention: Intention, *, recv_window_ms: int, now: datetime, after: Move | None = None
 ) -> tuple[Order, OrderTicket] | None:
-    """Write the order before it is sent; None when this very order was written by somebody else."""
+    """Write the order before it is sent; None when somebody else has written it, or when `after` could not be done.
+
+    `after` is the request's move that belongs to the order: both are written, or neither.
+    """
     ticket = ticket_for(request, intention)
     order = Order(
         request=request,
@@ -90,13 +94,12 @@ def intend(
         recv_window_ms=recv_window_ms,
         created_at=now,
     )
+    write = Write().move(after) if after else Write()
     try:
-        # Inside of a caller's transaction a clash undoes all of it: the caller's part belongs to the other writer too.
-        with transaction.atomic(savepoint=False):
-            order.save(force_insert=True)
+        written = write.insert(order).run()
     except IntegrityError:
         return None
-    return order, ticket
+    return (order, ticket) if written else None
 
 
 def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock) -> PlaceOutcome:

@@ -14,11 +14,11 @@ from execution.domain.outcomes import FillReport
 from execution.domain.ports import Exchange
 from execution.domain.states import REQUEST_BEFORE_WIRE, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose
-from execution.models import ExecutionRequest, Order, Trade
+from execution.models import ExecutionRequest, Fill, Order, Trade
 from execution.pipeline import events_out
-from execution.pipeline.booking import amounts_of, store_fills
-from execution.pipeline.outbox import Event, emit
-from execution.pipeline.transitions import log_step, move_request
+from execution.pipeline.booking import amounts_of, new_fills
+from execution.pipeline.transitions import log_line, request_move
+from execution.pipeline.write import Event, Write
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
@@ -50,23 +50,33 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
     with transaction.atomic():
         # The row lock makes two bookings of one request take turns.
         request.state = ExecutionRequest.objects.select_for_update().values_list("state", flat=True).get(pk=request.pk)
-        trade = Trade.objects.filter(request=request).first()
-        opened = trade is None
-        trade = _trade_from(request, fills, trade, now)
-        trade.save(force_insert=opened)
-        events: list[Event] = []
-        cumulative = ZERO
-        stored = store_fills(trade, fills, {entry.exchange_order_id: entry}, entry=True)
-        for fill in sorted(fills, key=lambda report: report.trade_id):
-            cumulative += fill.quantity
-            if fill.trade_id in stored:
-                body = events_out.order_filled(stored[fill.trade_id], entry, request, cumulative, now)
-                events += [(events_out.ORDER_FILLED, body), (events_out.ORDER_EXECUTED, body)]
-        if opened:
+        known = Trade.objects.filter(request=request).first()
+        trade = _trade_from(request, fills, known, now)
+        write = Write()
+        if known is None:
+            write.insert(trade)
+            write.insert(log_line("trade", trade.pk, to_state=trade.state, trigger="fills_booked", now=now))
+        else:
+            trade.save()
+        stored = new_fills(trade, fills, {entry.exchange_order_id: entry}, entry=True)
+        for fill in stored:
+            write.insert(fill)
+        events = _fill_events(stored, entry, trade, now)
+        if known is None:
             events.append((events_out.TRADE_OPENED, events_out.trade_opened(trade, request, entry, now)))
-            log_step("trade", trade.pk, to_state=trade.state, trigger="fills_booked", now=now)
-        emit(trade.pk, events, trace_id=request.trace_id, now=now)
-        _finish_request(request, now)
+        write.emit(trade.pk, events, trace_id=request.trace_id, now=now)
+        _finish_request(write, request, now)
+        write.run()
+
+
+def _fill_events(stored: Sequence[Fill], entry: Order, trade: Trade, now: datetime) -> list[Event]:
+    events: list[Event] = []
+    cumulative = trade.quantity - sum((fill.quantity for fill in stored), ZERO)
+    for fill in stored:
+        cumulative += fill.quantity
+        body = events_out.order_filled(fill, entry, entry.request, cumulative, now)
+        events += [(events_out.ORDER_FILLED, body), (events_out.ORDER_EXECUTED, body)]
+    return events
 
 
 def _trade_from(request: ExecutionRequest, fills: Sequence[FillReport], trade: Trade | None, now: datetime) -> Trade:
@@ -96,8 +106,8 @@ def _trade_from(request: ExecutionRequest, fills: Sequence[FillReport], trade: T
     return trade
 
 
-def _finish_request(request: ExecutionRequest, now: datetime) -> None:
+def _finish_request(write: Write, request: ExecutionRequest, now: datetime) -> None:
     """Close the request when its entry is over and covered; a resting entry's request stays where it is."""
     state = RequestState(request.state)
     if state in {RequestState.PROTECTED, RequestState.FLATTENED}:
-        move_request(request.pk, state, RequestTrigger.FILLS_BOOKED, now=now)
+        write.move(request_move(request.pk, state, RequestTrigger.FILLS_BOOKED, now=now))

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, TypeVar
 
 import requests
 from binance.error import ClientError, ServerError
 from binance.um_futures import UMFutures
 
 from execution.adapters.binance import parse
-from execution.adapters.binance.errors import DEFAULT_BACK_OFF_SECONDS, Failure, Meaning, judge
+from execution.adapters.binance.errors import DEFAULT_BACK_OFF_SECONDS, UNREADABLE, Failure, Meaning, judge
 from execution.adapters.rate_limit import RateLimiter
 from execution.domain.money import plain
 from execution.domain.outcomes import (
@@ -32,12 +33,14 @@ from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, 
 
 ALGO_ORDER = "/fapi/v1/algoOrder"
 OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
-CALL_ERRORS = (ClientError, ServerError, requests.RequestException)
+CALL_ERRORS = (ClientError, ServerError, requests.RequestException, *UNREADABLE)
 DOES_NOT_EXIST = frozenset({-2011, -2013})
 # How long an answer about the account's or the symbols' settings is believed.
 SETTINGS_AGE_SECONDS = 300.0
+MARK_AGE_SECONDS = 3.0
 READ_WAIT_SECONDS = 10.0
 FILLS_PAGE = 1000
+T = TypeVar("T")
 
 
 class BinanceExchange:
@@ -62,6 +65,8 @@ class BinanceExchange:
         self._monotonic = monotonic
         self._rules: dict[str, SymbolRules] = {}
         self._rules_until = 0.0
+        self._marks: dict[str, Decimal] = {}
+        self._marks_until = 0.0
         self._hedge_mode: tuple[bool, float] = (False, 0.0)
         self._leverage: dict[str, tuple[int, float]] = {}
 
@@ -69,59 +74,63 @@ class BinanceExchange:
 
     def rules(self, symbol: str) -> SymbolRules | None:
         if self._monotonic() >= self._rules_until:
-            rows = self._read(self._client.exchange_info)["symbols"]
-            self._rules = {row["symbol"]: parse.symbol_rules(row) for row in rows}
+            self._rules = self._read(lambda: parse.all_rules(self._client.exchange_info()))
             self._rules_until = self._monotonic() + SETTINGS_AGE_SECONDS
         return self._rules.get(symbol)
 
     def quote(self, symbol: str) -> Quote:
-        book = self._read(self._client.book_ticker, symbol, lane=Lane.ENTRY)
-        premium = self._read(self._client.mark_price, symbol, lane=Lane.ENTRY)
-        return parse.quote(book, premium)
+        mark = self._mark_price(symbol)
+        return self._read(lambda: parse.quote(self._client.book_ticker(symbol), mark), lane=Lane.ENTRY)
 
     def hedge_mode(self) -> bool:
         hedge, until = self._hedge_mode
         if self._monotonic() >= until:
-            hedge = bool(self._read(self._client.get_position_mode)["dualSidePosition"])
+            hedge = self._read(lambda: bool(self._client.get_position_mode()["dualSidePosition"]))
             self._hedge_mode = (hedge, self._monotonic() + SETTINGS_AGE_SECONDS)
         return hedge
 
     def open_orders(self) -> Sequence[OrderReport]:
-        return [parse.order_report(row) for row in self._read(self._client.get_orders)]
+        return self._read(lambda: [parse.order_report(row) for row in self._client.get_orders()])
 
     def open_algo_orders(self) -> Sequence[OrderReport]:
-        rows = self._read(lambda: self._client.sign_request("GET", OPEN_ALGO_ORDERS, self._window()))
-        return [parse.algo_report(row) for row in rows]
+        return self._read(
+            lambda: [
+                parse.algo_report(row) for row in self._client.sign_request("GET", OPEN_ALGO_ORDERS, self._window())
+            ]
+        )
 
     def positions(self) -> Sequence[PositionReport]:
-        rows = [parse.position_report(row) for row in self._read(self._client.get_position_risk)]
+        rows = self._read(lambda: [parse.position_report(row) for row in self._client.get_position_risk()])
         return [row for row in rows if row.quantity]
 
     def fills_of_order(self, symbol: str, order_id: str) -> Sequence[FillReport]:
-        rows = self._read(self._client.get_account_trades, symbol, orderId=order_id, limit=FILLS_PAGE, lane=Lane.ENTRY)
-        return [parse.fill_report(row) for row in rows]
+        return self._fills(symbol, Lane.ENTRY, orderId=order_id)
 
     def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]:
         """Return the fills from a time on, oldest first, over as many pages as there are."""
         start = int(since.timestamp() * 1000)
         fills: dict[int, FillReport] = {}
-        page = self._read(self._client.get_account_trades, symbol, startTime=start, limit=FILLS_PAGE)
+        page = self._fills(symbol, Lane.READ, startTime=start)
         while page:
-            fills |= {fill.trade_id: fill for fill in map(parse.fill_report, page)}
+            fills |= {fill.trade_id: fill for fill in page}
             if len(page) < FILLS_PAGE:
                 break
-            page = self._read(self._client.get_account_trades, symbol, fromId=max(fills) + 1, limit=FILLS_PAGE)
+            page = self._fills(symbol, Lane.READ, fromId=max(fills) + 1)
         return [fills[trade_id] for trade_id in sorted(fills)]
 
     def client_id_of(self, symbol: str, order_id: str) -> str:
-        return str(self._read(self._client.query_order, symbol, orderId=order_id)["clientOrderId"])
+        return self._read(lambda: str(self._client.query_order(symbol, orderId=order_id)["clientOrderId"]))
 
     def funding_since(self, symbol: str, since: datetime) -> Sequence[FundingReport]:
         start = int(since.timestamp() * 1000)
-        rows = self._read(
-            self._client.get_income_history, symbol=symbol, incomeType="FUNDING_FEE", startTime=start, limit=FILLS_PAGE
+        return self._read(
+            lambda: [
+                parse.funding_report(row)
+                for row in self._client.get_income_history(
+                    symbol=symbol, incomeType="FUNDING_FEE", startTime=start, limit=FILLS_PAGE
+                )
+            ]
         )
-        return [parse.funding_report(row) for row in rows]
 
     def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
         """Ask the book that the order lives in; a triggered conditional order is found there with its new order id."""
@@ -135,6 +144,15 @@ class BinanceExchange:
             lambda: parse.order_report(self._client.query_order(symbol, origClientOrderId=client_order_id))
         )
 
+    def _mark_price(self, symbol: str) -> Decimal:
+        """Return a mark price at most a few seconds old: it only decides whether a notional is large enough."""
+        if symbol not in self._marks or self._monotonic() >= self._marks_until:
+            self._marks = self._read(lambda: parse.mark_prices(self._client.mark_price()), lane=Lane.ENTRY)
+            self._marks_until = self._monotonic() + MARK_AGE_SECONDS
+        if symbol not in self._marks:
+            raise ExchangeUnavailableError(f"no mark price of {symbol}")
+        return self._marks[symbol]
+
     # Writes
 
     def set_leverage(self, symbol: str, leverage: int) -> Refused | None:
@@ -142,11 +160,12 @@ class BinanceExchange:
         if known == leverage and self._monotonic() < until:
             return None
         try:
-            answer = self._read(self._client.change_leverage, symbol, leverage, lane=Lane.ENTRY, refusals=True)
+            actual = self._read(
+                lambda: int(self._client.change_leverage(symbol, leverage)["leverage"]), lane=Lane.ENTRY, refusals=True
+            )
         except ClientError as error:
             failure = judge(error)
             return Refused(code=failure.code, message=failure.message, retry_safe=False)
-        actual = int(answer["leverage"])
         if actual != leverage:
             return Refused(code=None, message=f"the exchange answered leverage {actual}", retry_safe=False)
         self._leverage[symbol] = (leverage, self._monotonic() + SETTINGS_AGE_SECONDS)
@@ -166,7 +185,9 @@ class BinanceExchange:
             return self._outcome(judge(error))
 
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
-        self._limiter.acquire(Lane.CLOSE, max_wait_seconds=READ_WAIT_SECONDS)
+        # A banned client that goes on sending is banned for longer, and then cannot close either.
+        if not self._limiter.acquire(Lane.CLOSE, max_wait_seconds=READ_WAIT_SECONDS):
+            return Unreadable(message=f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={READ_WAIT_SECONDS}s")
         try:
             if book is OrderBook.ALGO:
                 self._client.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window()})
@@ -232,25 +253,30 @@ class BinanceExchange:
 
     def _find(self, call: Callable[[], OrderReport]) -> LookUp:
         try:
-            report: OrderReport = self._read(call)
+            return self._read(call)
         except ExchangeUnavailableError as error:
             cause = error.__cause__
             if isinstance(cause, ClientError) and cause.error_code in DOES_NOT_EXIST:
                 return Missing(message=f"code={cause.error_code} {cause.error_message}")
             return Unreadable(message=str(error))
-        return report
 
-    def _read(
-        self, call: Callable[..., Any], *args: Any, lane: Lane = Lane.READ, refusals: bool = False, **parameters: Any
-    ) -> Any:
-        """Make a call that may be repeated without harm; any failure is one exception with its cause.
+    def _fills(self, symbol: str, lane: Lane, **which: Any) -> list[FillReport]:
+        return self._read(
+            lambda: [
+                parse.fill_report(row) for row in self._client.get_account_trades(symbol, limit=FILLS_PAGE, **which)
+            ],
+            lane=lane,
+        )
+
+    def _read(self, call: Callable[[], T], *, lane: Lane = Lane.READ, refusals: bool = False) -> T:
+        """Make a call that may be repeated without harm, and read its answer; any failure is one exception.
 
         `refusals`: let the exchange's own refusal through, for the caller to explain.
         """
         if not self._limiter.acquire(lane, max_wait_seconds=READ_WAIT_SECONDS):
             raise ExchangeUnavailableError(f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={READ_WAIT_SECONDS}s")
         try:
-            return call(*args, **parameters)
+            return call()
         except CALL_ERRORS as error:
             failure = judge(error)
             self._note_back_off(failure)

@@ -35,7 +35,9 @@ CODE_MEANINGS: dict[int, Meaning] = {
     -4116: Meaning.UNKNOWN,  # duplicated client id: our own earlier attempt is there, so look it up
     -5028: Meaning.RETRY,  # timestamp outside of the matching engine's window
 }
-SERVICE_UNAVAILABLE = "Service Unavailable"
+SERVICE_UNAVAILABLE = re.compile(r"Service Unavailable\.?")
+# An answer that is not as documented. The exchange has said something, we cannot tell what.
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 NOT_SENT = (NewConnectionError, NameResolutionError, ConnectTimeoutError)
 BANNED_UNTIL = re.compile(r"banned until (\d+)")
 DEFAULT_BACK_OFF_SECONDS = 2.0
@@ -62,6 +64,8 @@ def judge(error: Exception) -> Failure:
     if isinstance(error, requests.RequestException):
         meaning = Meaning.RETRY if _never_left(error) else Meaning.UNKNOWN
         return Failure(meaning=meaning, code=None, message=type(error).__name__)
+    if isinstance(error, UNREADABLE):
+        return Failure(meaning=Meaning.UNKNOWN, code=None, message=f"unreadable answer: {error!r}"[:200])
     raise error
 
 
@@ -87,7 +91,8 @@ def _client_error(error: ClientError) -> Failure:
 def _server_error(error: ServerError) -> Failure:
     """Read the body first, never the status alone: a 503 has four meanings."""
     code, message = _body(str(error.message))
-    if SERVICE_UNAVAILABLE in message and code in {None, 0}:
+    # The exchange's own sentence and nothing around it: a proxy's page of that name may follow a request it passed on.
+    if SERVICE_UNAVAILABLE.fullmatch(message.strip()) and code in {None, 0}:
         return Failure(meaning=Meaning.RETRY, code=code, message=message)
     meaning = CODE_MEANINGS.get(code, Meaning.UNKNOWN) if code is not None else Meaning.UNKNOWN
     back_off = DEFAULT_BACK_OFF_SECONDS if meaning is Meaning.BACK_OFF else 0.0

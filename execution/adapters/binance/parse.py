@@ -1,6 +1,6 @@
 """Reads the exchange's JSON into our own words; unknown fields and filters are no concern of ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -65,6 +65,11 @@ def algo_report(row: Row) -> OrderReport:
     )
 
 
+def all_rules(information: Row) -> dict[str, SymbolRules]:
+    """Read `exchangeInfo`, by symbol."""
+    return {row["symbol"]: symbol_rules(row) for row in information["symbols"]}
+
+
 def symbol_rules(row: Row) -> SymbolRules:
     """Read one symbol of `exchangeInfo`. Precision fields are not steps and are not used as such."""
     filters = {entry["filterType"]: entry for entry in row["filters"]}
@@ -86,15 +91,20 @@ def symbol_rules(row: Row) -> SymbolRules:
     )
 
 
-def quote(book: Row, premium: Row) -> Quote:
-    """Read `ticker/bookTicker` and `premiumIndex` of one symbol."""
+def mark_prices(rows: Sequence[Row]) -> dict[str, Decimal]:
+    """Read `premiumIndex` of all symbols, by symbol."""
+    return {row["symbol"]: Decimal(row["markPrice"]) for row in rows}
+
+
+def quote(book: Row, mark: Decimal) -> Quote:
+    """Read `ticker/bookTicker` of one symbol."""
     return Quote(
         symbol=str(book["symbol"]),
         bid=Decimal(book["bidPrice"]),
         bid_quantity=Decimal(book["bidQty"]),
         ask=Decimal(book["askPrice"]),
         ask_quantity=Decimal(book["askQty"]),
-        mark=Decimal(premium["markPrice"]),
+        mark=mark,
     )
 
 

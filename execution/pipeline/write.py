@@ -1,0 +1,193 @@
+"""One statement that changes everything or nothing: a conditional change, and all that follows from it.
+
+A step's outcome is an update, its log line, perhaps a second row and some events. As parts of one SQL statement they
+are one transaction and one round trip; as separate statements they would be six.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+from uuid import uuid4
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection
+from django.db.models import Field, Model
+
+from execution.models import OutboxEvent, OutboxSequence, Transition
+
+Event = tuple[str, Mapping[str, Any]]
+LOG_COLUMNS = "entity, entity_id, from_state, to_state, trigger, reason_code, reason, details, at"
+EVENT_COLUMNS = "event_id, event_type, aggregate, sequence, payload, trace_id, created_at"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of a life cycle's table, as walked."""
+
+    state: StrEnum
+    trigger: StrEnum
+    following: StrEnum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """A row's way through its life cycle, with the reason and numbers for its log."""
+
+    model: type[Model]
+    key: object
+    entity: str
+    entity_id: str
+    steps: Sequence[Step]
+    now: datetime
+    reason: tuple[str, str]
+    details: Mapping[str, Any] | None
+    columns: Mapping[str, Any]
+    # A further condition in SQL, without parameters.
+    unless: str = ""
+
+
+@dataclass
+class Write:
+    """Collects the parts of one statement. The first part decides: when it changes no row, no other part does."""
+
+    _parts: list[str] = field(default_factory=list)
+    _parameters: list[Any] = field(default_factory=list)
+    _inserted: dict[str, Model] = field(default_factory=dict)
+
+    def move(self, move: Move) -> Self:
+        """Update a row that is still where the move starts, and log each step; both or neither."""
+        values = {"state": move.steps[-1].following, **move.columns}
+        fields = {column.name: column for column in move.model._meta.concrete_fields}
+        assignments = ", ".join(f"{_column(fields[name])} = %s" for name in values)
+        conditions = f"id = %s AND state = %s AND {self._guard()}" + (f" AND NOT {move.unless}" if move.unless else "")
+        self._add(
+            f"UPDATE {move.model._meta.db_table} SET {assignments} WHERE {conditions} RETURNING id",
+            *(fields[name].get_db_prep_save(value, connection) for name, value in values.items()),
+            *(move.key, move.steps[0].state.value),
+        )
+        return self._log(move)
+
+    def insert(self, row: Model, *, once_by: Sequence[str] = (), first_as: str = "") -> Self:
+        """Insert a row.
+
+        Args:
+            row: an unsaved instance; the database gives it its automatic key.
+            once_by: columns whose known values make this insert do nothing, instead of failing.
+            first_as: the column that refers to the row of the first part.
+
+        """
+        columns = [column for column in row._meta.concrete_fields if getattr(row, column.attname) is not None]
+        names = ", ".join(_column(column) for column in columns)
+        slots = ["%s"] * len(columns)
+        if first_as:
+            names, slots = f"{names}, {first_as}", [*slots, "(SELECT id FROM part0)"]
+        conflict = f"ON CONFLICT ({', '.join(once_by)}) DO NOTHING" if once_by else ""
+        self._add(
+            f"INSERT INTO {row._meta.db_table} ({names}) SELECT {', '.join(slots)} WHERE {self._guard()} {conflict} "
+            "RETURNING id",
+            *(column.get_db_prep_save(getattr(row, column.attname), connection) for column in columns),
+        )
+        self._inserted[self._last()] = row
+        return self
+
+    def delete(self, model: type[Model], **where: object) -> Self:
+        """Delete the rows that one column's value names."""
+        ((column, value),) = where.items()
+        self._add(
+            f"DELETE FROM {model._meta.db_table} WHERE {column} = %s AND {self._guard()} RETURNING id",
+            value,
+        )
+        return self
+
+    def emit(self, aggregate: object, events: Sequence[Event], *, trace_id: str, now: datetime) -> Self:
+        """Store events of one aggregate in the given order, numbered without gaps.
+
+        The sequence's row stays locked until the commit, so that later events of the aggregate come after these.
+        """
+        if not events:
+            return self
+        self._add(
+            f"INSERT INTO {OutboxSequence._meta.db_table} AS known (aggregate, last) "
+            f"SELECT %s, %s WHERE {self._guard()} "
+            "ON CONFLICT (aggregate) DO UPDATE SET last = known.last + EXCLUDED.last RETURNING aggregate AS id, last",
+            *(str(aggregate), len(events)),
+        )
+        taken = self._last()
+        rows: list[Any] = []
+        for place, (event_type, payload) in enumerate(events, start=1):
+            rows += [str(uuid4()), event_type, len(events) - place, _json(payload)]
+        self._add(
+            f"INSERT INTO {OutboxEvent._meta.db_table} ({EVENT_COLUMNS}) "
+            "SELECT row.event_id::uuid, row.event_type, taken.id, taken.last - row.after, row.payload::jsonb, "
+            f"%s, %s FROM {taken} AS taken, (VALUES {_slots(len(events), 4)}) "
+            "AS row (event_id, event_type, after, payload) ORDER BY row.after DESC RETURNING id",
+            *(trace_id, now, *rows),
+        )
+        return self
+
+    def run(self) -> bool:
+        """Execute the statement; False when its first part changed nothing. Inserted rows get their keys.
+
+        Raises:
+            IntegrityError: a constraint refused a part, and with it all of them.
+
+        """
+        if not self._parts:
+            return False
+        parts = ", ".join(f"part{place} AS ({part})" for place, part in enumerate(self._parts))
+        keys = ", ".join(f"(SELECT id FROM {part})" for part in ["part0", *self._inserted])
+        with connection.cursor() as cursor:
+            cursor.execute(f"WITH {parts} SELECT {keys}", self._parameters)
+            first, *inserted = cursor.fetchone()
+        for row, key in zip(self._inserted.values(), inserted, strict=True):
+            row.pk = key or row.pk
+        return first is not None
+
+    def _log(self, move: Move) -> Self:
+        rows: list[Any] = []
+        for place, step in enumerate(move.steps):
+            rows += [place, step.state.value, step.following.value, step.trigger.value]
+        self._add(
+            f"INSERT INTO {Transition._meta.db_table} ({LOG_COLUMNS}) "
+            f"SELECT %s, %s, row.came_from, row.went_to, row.why, %s, %s, %s::jsonb, %s FROM {self._last()}, "
+            f"(VALUES {_slots(len(move.steps), 4)}) AS row (place, came_from, went_to, why) "
+            "ORDER BY row.place RETURNING id",
+            *(move.entity, move.entity_id, *move.reason, _json(move.details or {}), move.now, *rows),
+        )
+        return self
+
+    def _add(self, part: str, *parameters: Any) -> None:
+        self._parts.append(part)
+        self._parameters += parameters
+
+    def _last(self) -> str:
+        return f"part{len(self._parts) - 1}"
+
+    def _guard(self) -> str:
+        """Return the condition of a further part: the first has changed a row, and the one before has run.
+
+        PostgreSQL runs the parts in no promised order; asking for the one before makes all writers lock in one order.
+        """
+        if not self._parts:
+            return "true"
+        return f"EXISTS (SELECT FROM part0) AND (SELECT count(*) FROM {self._last()}) >= 0"
+
+
+def emit(aggregate: object, events: Sequence[Event], *, trace_id: str, now: datetime) -> None:
+    """Store events of one aggregate as a statement of its own. Call it in the transaction of the fact."""
+    Write().emit(aggregate, events, trace_id=trace_id, now=now).run()
+
+
+def _column(field: "Field[Any, Any]") -> str:
+    return field.column or field.name
+
+
+def _slots(rows: int, columns: int) -> str:
+    return ", ".join([f"({', '.join(['%s'] * columns)})"] * rows)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value), cls=DjangoJSONEncoder)
