@@ -1,0 +1,233 @@
+"""Every error goes through the real connector, so that what is judged is what it raises."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+import requests
+import responses
+from binance.um_futures import UMFutures
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from execution.adapters.binance.errors import Failure, Meaning, judge
+
+BASE = "http://exchange.invalid"
+ORDER = f"{BASE}/fapi/v1/order"
+REFUSED, RETRY, BACK_OFF, UNKNOWN = Meaning.REFUSED, Meaning.RETRY, Meaning.BACK_OFF, Meaning.UNKNOWN
+HTML = "<html><head><title>503 Service Unavailable</title></head><body>Service Unavailable</body></html>"
+
+
+@pytest.fixture(autouse=True)
+def exchange() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+def failure_of_a_placement() -> Failure:
+    client = UMFutures(key="k", secret="s", base_url=BASE)
+    try:
+        client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.002")
+    except Exception as error:  # noqa: BLE001 - whatever the connector raises is to be judged
+        return judge(error)
+    raise AssertionError("the connector raised nothing")
+
+
+def answered(mock: responses.RequestsMock, status: int, body: object, **headers: str) -> Failure:
+    """Let the exchange answer a placement with an object as JSON, or with a text as it is."""
+    if isinstance(body, str):
+        mock.post(ORDER, status=status, body=body, headers=headers)
+    else:
+        mock.post(ORDER, status=status, json=body, headers=headers)
+    return failure_of_a_placement()
+
+
+def coded(code: int, message: str = "message") -> dict[str, object]:
+    return {"code": code, "msg": message}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning"),
+    [
+        # The four meanings of a 503, told by its body
+        (503, coded(-1000, "Unknown error, please check your request or try again later."), UNKNOWN),
+        (503, {"msg": "Service Unavailable."}, RETRY),
+        (503, coded(0, "Service Unavailable."), RETRY),
+        (503, coded(-1008, "Request throttled by system-level protection. Please try again."), BACK_OFF),
+        (503, coded(-1001, "Internal error; unable to process your request. Please try again."), UNKNOWN),
+        (503, "Service Unavailable", RETRY),
+        (503, HTML, UNKNOWN),
+        (503, "", UNKNOWN),
+        (503, "[]", UNKNOWN),
+        (503, coded(-4999, "new code"), UNKNOWN),
+        # May have been executed
+        (408, coded(-1007, "Timeout waiting for response from backend server."), UNKNOWN),
+        (408, "<html>Request Timeout</html>", UNKNOWN),
+        (500, coded(-1006, "An unexpected response was received from the message bus."), UNKNOWN),
+        (500, coded(-1000, "Request occur unknown error."), UNKNOWN),
+        (500, "", UNKNOWN),
+        (502, "<html>Bad Gateway</html>", UNKNOWN),
+        (504, "<html>Gateway Timeout</html>", UNKNOWN),
+        (400, coded(-1000), UNKNOWN),
+        (400, coded(-1006), UNKNOWN),
+        (400, coded(-1010), UNKNOWN),
+        # Our own earlier attempt is there
+        (400, coded(-4116, "ClientOrderId is duplicated."), UNKNOWN),
+        # Everybody waits
+        (429, coded(-1003, "Too many requests"), BACK_OFF),
+        (429, coded(-1015, "Too many new orders; current limit is 300 orders per 10 SECOND."), BACK_OFF),
+        (418, coded(-1003, "Way too many requests"), BACK_OFF),
+        (429, "Too Many Requests", BACK_OFF),
+        (400, coded(-1015), BACK_OFF),
+        (403, "<html>403 Forbidden</html>", BACK_OFF),
+        # The same may be sent again
+        (400, coded(-1021, "Timestamp for this request is outside of the recvWindow."), RETRY),
+        (400, coded(-5028, "Timestamp for this request is outside of the ME recvWindow."), RETRY),
+        # Not as documented
+        (400, {"msg": "no code"}, UNKNOWN),
+        (400, "[]", UNKNOWN),
+    ],
+)
+def test_answers(exchange: responses.RequestsMock, status: int, body: object, meaning: Meaning) -> None:
+    assert answered(exchange, status, body).meaning is meaning
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(-1002, -1013, -1014, -1020, -1022, -1100, -1102, -1106, -1111, -1121, -1122, -2010, -2018, -2019, -2020),
+        *(-2021, -2022, -2023, -2025, -2027, -2028, -4003, -4004, -4005, -4014, -4015, -4016, -4023, -4024, -4028),
+        *(-4045, -4061, -4062, -4087, -4105, -4109, -4118, -4120, -4131, -4140, -4142, -4164, -4192, -4400, -4401),
+        *(-5021, -5022, -9999),
+    ],
+)
+def test_refusals_are_proof_that_the_order_is_not_there(exchange: responses.RequestsMock, code: int) -> None:
+    failure = answered(exchange, 400, coded(code, "the reason"))
+
+    # It should keep the exchange's own words
+    assert failure == Failure(meaning=REFUSED, code=code, message="the reason")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (401, coded(-2014, "API-key format invalid."), -2014),
+        (401, coded(-2015, "Invalid API-key, IP, or permissions for action."), -2015),
+        (403, coded(-1011, "This IP cannot access this route."), -1011),
+        (404, coded(-5000, "Path is invalid"), -5000),
+        (404, "<html>Not Found</html>", None),
+        (400, "Bad Request", None),
+    ],
+)
+def test_other_client_errors_are_refusals(
+    exchange: responses.RequestsMock, status: int, body: object, code: int | None
+) -> None:
+    failure = answered(exchange, status, body)
+
+    assert (failure.meaning, failure.code) == (REFUSED, code)
+
+
+@pytest.mark.parametrize("status", [418, 429])
+def test_retry_after_is_honoured(exchange: responses.RequestsMock, status: int) -> None:
+    failure = answered(exchange, status, coded(-1003), **{"Retry-After": "37"})
+
+    assert failure.back_off_seconds == 37.0
+
+
+def test_a_ban_lasts_until_the_time_in_its_text(
+    exchange: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_790_000_000.0)
+    text = "Way too many requests; IP banned until 1790000123456. Please use the websocket for live updates."
+
+    failure = answered(exchange, 418, coded(-1003, text))
+
+    assert failure.back_off_seconds == pytest.approx(123.456)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "seconds"),
+    [
+        (429, coded(-1015), {}, 2.0),
+        (429, coded(-1003), {"Retry-After": "soon"}, 2.0),
+        (418, coded(-1003, "IP banned until 1000"), {}, 0.0),
+        (403, HTML, {}, 60.0),
+        (503, coded(-1008), {}, 2.0),
+        (503, HTML, {}, 0.0),
+    ],
+)
+def test_without_a_time_the_wait_is_short(
+    exchange: responses.RequestsMock, status: int, body: object, headers: dict[str, str], seconds: float
+) -> None:
+    assert answered(exchange, status, body, **headers).back_off_seconds == seconds
+
+
+def test_the_firewalls_page_is_not_repeated(exchange: responses.RequestsMock) -> None:
+    failure = answered(exchange, 403, "<html>" + "x" * 5000)
+
+    assert (failure.code, failure.message) == (None, "HTTP 403 from the firewall")
+
+
+def test_a_page_of_an_error_is_cut(exchange: responses.RequestsMock) -> None:
+    assert len(answered(exchange, 502, "x" * 5000).message) == 200
+
+
+def unreachable(reason: Exception) -> requests.ConnectionError:
+    """What requests raises when urllib3 has given up connecting."""
+    return requests.ConnectionError(MaxRetryError(None, "/fapi/v1/order", reason))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        unreachable(NewConnectionError(None, "refused")),  # type: ignore[arg-type]
+        unreachable(NameResolutionError("exchange.invalid", None, socket.gaierror())),  # type: ignore[arg-type]
+        unreachable(ConnectTimeoutError("timed out")),
+        requests.ConnectTimeout("timed out"),
+    ],
+)
+def test_what_never_left_may_be_sent_again(exchange: responses.RequestsMock, error: requests.RequestException) -> None:
+    exchange.post(ORDER, body=error)
+
+    assert failure_of_a_placement().meaning is RETRY
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.ReadTimeout("read timed out"),
+        requests.ConnectionError(ReadTimeoutError(None, "/", "read timed out")),  # type: ignore[arg-type]
+        requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "reset"))),
+        requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionRefusedError(111, "refused"))),
+        unreachable(SSLError("handshake")),
+        requests.exceptions.ChunkedEncodingError("incomplete"),
+        requests.exceptions.ContentDecodingError("gzip"),
+        requests.ConnectionError(),
+        requests.ConnectionError("a text"),
+        requests.RequestException("anything else"),
+    ],
+)
+def test_what_may_have_left_is_unknown(exchange: responses.RequestsMock, error: requests.RequestException) -> None:
+    exchange.post(ORDER, body=error)
+
+    assert failure_of_a_placement().meaning is UNKNOWN
+
+
+def test_a_transport_fault_says_its_kind_only(exchange: responses.RequestsMock) -> None:
+    exchange.post(ORDER, body=requests.ReadTimeout(f"{ORDER}?signature=secret"))
+
+    # It should not repeat an address that carries a signature
+    assert failure_of_a_placement().message == "ReadTimeout"
+
+
+def test_a_fault_of_our_own_is_not_judged() -> None:
+    with pytest.raises(AssertionError, match="ours"):
+        judge(AssertionError("ours"))
