@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.conf import LazySettings
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.auth.models import User
@@ -26,6 +27,18 @@ pytestmark = pytest.mark.django_db
 
 OURS = list(apps.get_app_config("execution").get_models())
 PASSWORD = "a sentence that nobody guesses"
+
+
+@pytest.fixture
+def admin_client(client: Client) -> Client:
+    """A signed-in superuser, without the half second that hashing a password takes."""
+    client.force_login(User.objects.create_superuser("admin", password=None))
+    return client
+
+
+@pytest.fixture
+def _quick_passwords(settings: LazySettings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture
@@ -156,6 +169,7 @@ def test_nobody_enters_without_a_password(client: Client) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/login/?next=/admin/")
 
 
+@pytest.mark.usefixtures("_quick_passwords")
 def test_signing_in_from_another_site_is_refused() -> None:
     User.objects.create_superuser("admin", password=PASSWORD)
     browser = Client(enforce_csrf_checks=True)
@@ -170,6 +184,7 @@ def ensure_admin(monkeypatch: pytest.MonkeyPatch, password: str) -> str:
     return output.getvalue()
 
 
+@pytest.mark.usefixtures("_quick_passwords")
 def test_ensure_admin_makes_a_user_who_can_sign_in(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ensure_admin(monkeypatch, PASSWORD) == "Created admin.\n"
     assert client.login(username="admin", password=PASSWORD)

@@ -134,6 +134,7 @@ def test_a_filled_order_answers_with_the_price_of_its_fills(client: Client, pipe
     assert ExecutionRequest.objects.get().order_type == OrderType.MARKET
 
 
+@pytest.mark.usefixtures("_answers_at_once")
 def test_a_fill_that_is_not_booked_yet_has_no_invented_price(client: Client, pipeline: Pipeline) -> None:
     def fill_only(request_id: UUID) -> None:
         builders.order(approve(request_id, RequestState.FILLED), exchange_order_id="8389765")
