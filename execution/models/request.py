@@ -61,11 +61,14 @@ class ExecutionRequest(models.Model):
             one_of("request_type_known", "order_type", [OrderType.MARKET, OrderType.LIMIT]),
             models.CheckConstraint(
                 name="request_has_a_size",
-                condition=Q(notional_usd__gt=0) | Q(base_quantity_asked__gt=0),
+                # A comparison with NULL is NULL, and a check lets NULL pass.
+                condition=Q(notional_usd__isnull=False, notional_usd__gt=0)
+                | Q(base_quantity_asked__isnull=False, base_quantity_asked__gt=0),
             ),
             models.CheckConstraint(
                 name="request_limit_has_a_price",
-                condition=Q(order_type=OrderType.MARKET) | Q(limit_price_asked__gt=0),
+                condition=Q(order_type=OrderType.MARKET)
+                | Q(limit_price_asked__isnull=False, limit_price_asked__gt=0),
             ),
             models.CheckConstraint(name="request_leverage_range", condition=Q(leverage__gte=1, leverage__lte=125)),
         ]
