@@ -45,7 +45,8 @@ def every_position_is_covered_once(ledger: Ledger) -> None:
     for symbol, amount in ledger.positions.items():
         exit_side = "SELL" if amount > 0 else "BUY"
         stops, targets = ledger.live("STOP_MARKET", symbol), ledger.live("TAKE_PROFIT_MARKET", symbol)
-        assert [(row["side"], Decimal(row["quantity"])) for row in stops] == [(exit_side, abs(amount))], symbol
+        found = [(row["side"], Decimal(row["quantity"]), row["clientAlgoId"]) for row in stops]
+        assert [row[:2] for row in found] == [(exit_side, abs(amount))], (symbol, found)
         assert [(row["side"], Decimal(row["quantity"])) for row in targets] in ([], [(exit_side, abs(amount))]), symbol
 
 
