@@ -42,3 +42,7 @@ install:  ## make .venv and install what development needs
 
 runtime:
 	@scripts/bootstrap runtime
+
+.PHONY: bench
+bench: install  ## figures of the running service against their bounds; SECTION=name for one, ARGS=--profile for details
+	@$(PY) -m tests.bench $(if $(SECTION),--section $(SECTION)) $(ARGS)

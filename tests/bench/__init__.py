@@ -1,0 +1,1 @@
+"""The benchmark, `make bench`: figures of the running service, held against bounds. Not collected as tests."""

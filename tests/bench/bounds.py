@@ -1,0 +1,40 @@
+"""What the benchmark demands, as data: each figure's bound and why it is there."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """The limit of one figure: of its measured value, or of its ratio to the floor of the same run."""
+
+    of: Literal["value", "ratio"]
+    most: float | None = None
+    least: float | None = None
+    reason: str
+
+    def holds(self, number: float) -> bool:
+        return (self.most is None or number <= self.most) and (self.least is None or number >= self.least)
+
+    def __str__(self) -> str:
+        sign, limit = ("<=", self.most) if self.most is not None else (">=", self.least)
+        return f"{sign} {limit:g}{'x' if self.of == 'ratio' else ''}"
+
+
+P50 = Bound(
+    of="ratio", most=12, reason="four Celery hops, each row committed before its call: the median of a quiet machine"
+)
+P99 = Bound(of="ratio", most=25, reason="the tail stays within twice the median: no polling, no reconnecting")
+SUSTAINED = Bound(of="value", least=80, reason="on 2 cores with durable commits a burst must not outlive its signals")
+NONE_LOST = Bound(of="value", most=0, reason="every decision of the load is valid, so every one must become a trade")
+
+BOUNDS = {
+    "decision to entry, p50 at 1/s": P50,
+    "decision to entry, p99 at 1/s": P99,
+    "decision to entry, p50 at 20/s": P50,
+    "decision to entry, p99 at 20/s": P99,
+    "decisions without a trade at 1/s": NONE_LOST,
+    "decisions without a trade at 20/s": NONE_LOST,
+    "decisions at the exchange per second": SUSTAINED,
+    "decisions without a trade in a burst": NONE_LOST,
+}
