@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -47,8 +48,9 @@ class Console:
         if not self.is_terminal:
             self.line(text)
             return
-        self._progress = text
-        self.stream.write(f"{CLEAR_LINE}{text}")
+        # A line that wraps could not be taken back.
+        self._progress = text[: shutil.get_terminal_size().columns - 1]
+        self.stream.write(f"{CLEAR_LINE}{self._progress}")
         self.stream.flush()
 
     def end_progress(self) -> None:

@@ -60,7 +60,7 @@ async def demo(settings: Settings, console: Console) -> int:
             console.line(f"[{time.monotonic() - began:6.2f} s] The stack is up and healthy.")
             async with _connected(stack, console, began) as run:
                 await stack.or_death(_within_deadline(run))
-    console.line(f"[{time.monotonic() - began:6.2f} s] Everything is stopped.")
+    console.line(f"[{time.monotonic() - began:6.2f} s] The demo succeeded.")
     return 0
 
 

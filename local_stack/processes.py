@@ -8,6 +8,8 @@ from pathlib import Path
 from local_stack.credentials import ADMIN, Credentials
 
 PYTHON = sys.executable
+# Quiet: the banner says nothing that this file does not.
+CELERY = (PYTHON, "-m", "celery", "-q", "-A", "execution_project")
 POSTGRES = "postgres"
 NEIGHBOURS = ("paper-exchange", "risk-safety")
 
@@ -110,7 +112,7 @@ def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) ->
     return Program(
         name=f"worker-{queue}",
         command=(
-            *(PYTHON, "-m", "celery", "-A", "execution_project", "worker", "-Q", queue, "-n", f"{queue}@%h", "-E"),
+            *(*CELERY, "worker", "-Q", queue, "-n", f"{queue}@%h", "-E"),
             *pool,
             # Mingling waits a second for other workers, and nothing here uses what they would tell.
             *("--without-mingle", "--without-gossip", "--include=local_stack.worker_ready"),
@@ -127,7 +129,7 @@ def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) ->
 
 def beat(state: Path) -> Program:
     schedule = state / "beat-schedule"
-    command = (PYTHON, "-m", "celery", "-A", "execution_project", "beat", "--schedule", str(schedule))
+    command = (*CELERY, "beat", "--schedule", str(schedule))
     return Program(name="beat", command=command, after=("migrate", *NEIGHBOURS))
 
 
@@ -150,7 +152,7 @@ def web(addresses: Addresses) -> Program:
 def flower(addresses: Addresses, credentials: Credentials) -> Program:
     return Program(
         name="flower",
-        command=(PYTHON, "-m", "celery", "-A", "execution_project", "flower", "--address=127.0.0.1"),
+        command=(*CELERY, "flower", "--address=127.0.0.1"),
         # Last: the service is healthy without it, and it would take the processor from what is not.
         after=("web", "worker-orders", "worker-monitor", "worker-bridge"),
         ready_url=f"{addresses.flower_url}/healthcheck",

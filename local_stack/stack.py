@@ -67,6 +67,7 @@ async def running_stack(settings: Settings, state: Path, console: Console) -> As
     with ExitStack() as undo:
         lease = Lease.take(state / "stack.lease")
         undo.callback(lease.release)
+        undo.callback(console.line, "Everything is stopped.")
         ports = _choose_ports(settings)
         console.progress("Starting Valkey and PostgreSQL ...")
         servers = _start_servers(settings, state, undo)
