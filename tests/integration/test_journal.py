@@ -83,12 +83,14 @@ def trade() -> Trade:
     builders.transition("order", entry.client_order_id, from_state="ACCEPTED", to_state="FILLED", trigger="all_filled")
     builders.outbox_event(aggregate=str(request.pk), event_type="trade.opened", sent_at=NOW)
     builders.outbox_event(aggregate=str(request.pk), event_type="trade.closed", sequence=2)
+    for sequence in (3, 4):
+        builders.outbox_event(aggregate=str(request.pk), event_type="position.updated", sequence=sequence)
     return trade
 
 
 def test_a_closed_trade_tells_its_whole_story(trade: Trade) -> None:
     (entry, stop, target) = trade.request.orders.order_by("id")
-    (opened, closed) = [str(event_id) for event_id in _event_ids()]
+    (opened, closed, *_) = [str(event_id) for event_id in _event_ids()]
 
     assert journal(trade.pk).splitlines() == [
         (
@@ -127,6 +129,7 @@ def test_a_closed_trade_tells_its_whole_story(trade: Trade) -> None:
         f"          2026-03-02T09:30:00.000+00:00 order {entry.client_order_id}: ACCEPTED -> FILLED (all_filled)",
         f"Events    1 trade.opened {opened} sent 2026-03-02T09:30:00.000+00:00",
         f"          2 trade.closed {closed} not sent yet",
+        "          and 2 position.updated",
         "Result    RECORDED",
     ]
 

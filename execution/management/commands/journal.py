@@ -19,6 +19,7 @@ from execution.models import ExecutionRequest, Fill, Order, Trade, Transition
 from execution.queries.requests import Story, story_of
 
 ESS_STEPS = frozenset({RequestTrigger.ESS_CLEARED, RequestTrigger.ESS_BLOCKED})
+POSITION_UPDATED = "position.updated"
 GUARD_STEPS = frozenset({RequestTrigger.GUARD_APPROVED, RequestTrigger.GUARD_REFUSED})
 
 
@@ -193,6 +194,10 @@ def _steps(story: Story) -> Iterator[str]:
 
 
 def _events(story: Story) -> Iterator[str]:
-    for number, event in enumerate(story.events):
+    """Return every event but `position.updated`, which comes with each monitor cycle: those are counted."""
+    told = [event for event in story.events if event.event_type != POSITION_UPDATED]
+    for number, event in enumerate(told):
         sent = f"sent {_time(event.sent_at)}" if event.sent_at else "not sent yet"
         yield _line("" if number else "Events", f"{event.sequence} {event.event_type} {event.event_id} {sent}")
+    if repeated := len(story.events) - len(told):
+        yield _line("", f"and {repeated} {POSITION_UPDATED}")

@@ -1,0 +1,35 @@
+"""Ends a trip of the emergency stop that came by event and is still held; the next check asks the service again."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from execution import wiring
+from execution.models import EssStatus
+from execution.pipeline.transitions import log_step
+
+
+class Command(BaseCommand):
+    """`manage.py rearm_ess --reason "..."`: an operator's word, written to the log with its reason."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--reason", required=True, help="why it is safe to trade again")
+
+    def handle(self, *_: Any, reason: str, **__: Any) -> None:
+        now = wiring.clock()
+        with transaction.atomic():
+            status = EssStatus.objects.select_for_update().filter(pk=1, permitted=False).first()
+            if status is None:
+                raise CommandError("the emergency stop is not known to block anything")
+            log_step(
+                "ess", 1, from_state=status.state, to_state="REARMED", trigger="operator", now=now, reason=("", reason)
+            )
+            # The service's own answer decides from here on.
+            status.delete()
+        self.stdout.write(
+            f"released {status.state} ({status.source}: {status.reason}); the next check asks the service"
+        )
