@@ -1,0 +1,692 @@
+import hashlib
+import hmac
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import requests
+import responses
+
+from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.rate_limit import RateLimiter
+from execution.domain.outcomes import Accepted, ExchangeStatus, Missing, OrderReport, Refused, Unknown, Unreadable
+from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket
+from execution.domain.trading import OrderBook, OrderType, PositionSide, Side
+from tests.unit.examples import BTCUSDT
+
+BASE = "http://exchange.invalid"
+ORDER, ALGO = "/fapi/v1/order", "/fapi/v1/algoOrder"
+ENTRY = OrderTicket(
+    client_order_id="es1-e-1",
+    symbol="BTCUSDT",
+    side=Side.BUY,
+    position_side=PositionSide.BOTH,
+    order_type=OrderType.MARKET,
+    quantity=Decimal("0.00200000"),
+)
+STOP = OrderTicket(
+    client_order_id="es1-s-1",
+    symbol="BTCUSDT",
+    side=Side.SELL,
+    position_side=PositionSide.BOTH,
+    order_type=OrderType.STOP_MARKET,
+    quantity=Decimal("0.002"),
+    trigger_price=Decimal("48750.00"),
+    reduce_only=True,
+)
+ORDER_ROW: dict[str, Any] = {
+    "orderId": 7,
+    "symbol": "BTCUSDT",
+    "status": "NEW",
+    "clientOrderId": "es1-e-1",
+    "origQty": "0.002",
+    "executedQty": "0",
+}
+ALGO_ROW: dict[str, Any] = {
+    "algoId": 9,
+    "clientAlgoId": "es1-s-1",
+    "symbol": "BTCUSDT",
+    "quantity": "0.002",
+    "algoStatus": "NEW",
+}
+
+
+class Turns(RateLimiter):
+    """A limiter that grants what the test allows and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.allowed = True
+        self.asked: list[tuple[Lane, float]] = []
+        self.bans: list[float] = []
+
+    def acquire(self, lane: Lane, *, max_wait_seconds: float) -> bool:
+        self.asked.append((lane, max_wait_seconds))
+        return self.allowed
+
+    def ban(self, seconds: float) -> None:
+        self.bans.append(seconds)
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def server() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+@pytest.fixture
+def limiter() -> Turns:
+    return Turns()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def exchange(server: responses.RequestsMock, limiter: Turns, clock: Clock) -> BinanceExchange:  # noqa: ARG001 - first
+    return BinanceExchange(
+        key="the-key",
+        secret="the-secret",
+        base_url=BASE,
+        timeout_seconds=5,
+        recv_window_ms=3000,
+        limiter=limiter,
+        monotonic=clock,
+    )
+
+
+def sent(server: responses.RequestsMock) -> list[tuple[str, str, dict[str, str]]]:
+    """Every request as method, path and parameters, less timestamp and signature."""
+    calls = []
+    for call in server.calls:
+        url = urlsplit(str(call.request.url))
+        parameters = dict(parse_qsl(url.query))
+        calls.append(
+            (
+                str(call.request.method),
+                url.path,
+                {name: value for name, value in parameters.items() if name not in {"timestamp", "signature"}},
+            )
+        )
+    return calls
+
+
+def soon() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=5)
+
+
+def error(code: int, message: str = "message") -> dict[str, object]:
+    return {"code": code, "msg": message}
+
+
+# Placing
+
+
+def test_a_market_entry_on_the_wire(server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns) -> None:
+    server.post(BASE + ORDER, json=ORDER_ROW | {"status": "FILLED", "executedQty": "0.002"})
+
+    outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+
+    # It should send exactly these, the numbers without exponent or useless zeros
+    assert sent(server) == [
+        (
+            "POST",
+            ORDER,
+            {
+                "symbol": "BTCUSDT",
+                "side": "BUY",
+                "type": "MARKET",
+                "quantity": "0.002",
+                "newClientOrderId": "es1-e-1",
+                "newOrderRespType": "RESULT",
+                "recvWindow": "3000",
+            },
+        )
+    ]
+    assert isinstance(outcome, Accepted)
+    assert (outcome.report.order_id, outcome.report.status) == ("7", ExchangeStatus.FILLED)
+    # It should wait for its turn in its own lane, no longer than it may be sent
+    assert [lane for lane, _ in limiter.asked] == [Lane.ENTRY]
+    assert 4 < limiter.asked[0][1] <= 5
+
+
+def test_a_limit_entry_on_the_wire(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.post(BASE + ORDER, json=ORDER_ROW)
+    ticket = replace(
+        ENTRY, order_type=OrderType.LIMIT, price=Decimal("1E-7"), quantity=Decimal("1E+3"), symbol="1000PEPEUSDT"
+    )
+
+    exchange.place(ticket, Lane.ENTRY, send_before=soon())
+
+    parameters = sent(server)[0][2]
+    assert (parameters["price"], parameters["quantity"]) == ("0.0000001", "1000")
+    assert parameters["timeInForce"] == "GTC"
+
+
+def test_a_stop_goes_to_the_algo_service(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.post(BASE + ALGO, json=ALGO_ROW)
+
+    outcome = exchange.place(STOP, Lane.PROTECT, send_before=soon())
+
+    # It should send the Algo Service's own names, and none of the ordinary book's
+    assert sent(server) == [
+        (
+            "POST",
+            ALGO,
+            {
+                "symbol": "BTCUSDT",
+                "side": "SELL",
+                "type": "STOP_MARKET",
+                "quantity": "0.002",
+                "recvWindow": "3000",
+                "reduceOnly": "true",
+                "algoType": "CONDITIONAL",
+                "clientAlgoId": "es1-s-1",
+                "triggerPrice": "48750",
+                "workingType": "MARK_PRICE",
+            },
+        )
+    ]
+    assert isinstance(outcome, Accepted)
+    assert (outcome.report.algo_id, outcome.report.order_id) == ("9", "")
+
+
+@pytest.mark.parametrize(
+    ("side", "reduce_only", "flags"),
+    [
+        (PositionSide.BOTH, True, {"reduceOnly": "true"}),
+        (PositionSide.BOTH, False, {}),
+        (PositionSide.LONG, False, {"positionSide": "LONG"}),
+        (PositionSide.SHORT, False, {"positionSide": "SHORT"}),
+    ],
+)
+def test_one_way_mode_has_reduce_only_and_hedge_mode_a_position_side(
+    server: responses.RequestsMock,
+    exchange: BinanceExchange,
+    *,
+    side: PositionSide,
+    reduce_only: bool,
+    flags: dict[str, str],
+) -> None:
+    server.post(BASE + ALGO, json=ALGO_ROW)
+
+    exchange.place(replace(STOP, position_side=side, reduce_only=reduce_only), Lane.PROTECT, send_before=soon())
+
+    parameters = sent(server)[0][2]
+    assert {name: parameters[name] for name in ("reduceOnly", "positionSide") if name in parameters} == flags
+
+
+def test_every_request_is_signed_afresh(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.post(BASE + ALGO, json=ALGO_ROW)
+
+    for _ in range(2):
+        exchange.place(STOP, Lane.PROTECT, send_before=soon())
+
+    for call in server.calls:
+        query, _, signature = urlsplit(str(call.request.url)).query.rpartition("&signature=")
+        # It should sign what it sends, once, and nothing of an earlier request
+        assert query.count("signature") == 0
+        assert query.count("timestamp=") == 1
+        assert signature == hmac.new(b"the-secret", query.encode(), hashlib.sha256).hexdigest()
+        assert call.request.headers["X-MBX-APIKEY"] == "the-key"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, error(-2019, "Margin is insufficient.")),
+        (400, error(-1021, "Timestamp for this request is outside of the recvWindow.")),
+        (408, error(-1007)),
+        (429, error(-1015)),
+        (500, "oops"),
+        (503, {"msg": "Service Unavailable."}),
+        (503, error(-1008)),
+    ],
+)
+def test_the_adapter_never_repeats_a_placement(
+    server: responses.RequestsMock, exchange: BinanceExchange, status: int, body: object
+) -> None:
+    if isinstance(body, str):
+        server.post(BASE + ORDER, status=status, body=body)
+    else:
+        server.post(BASE + ORDER, status=status, json=body)
+
+    exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "bans"),
+    [
+        (
+            400,
+            error(-2019, "Margin is insufficient."),
+            Refused(code=-2019, message="Margin is insufficient.", retry_safe=False),
+            [],
+        ),
+        (400, error(-1021, "late"), Refused(code=-1021, message="late", retry_safe=True), []),
+        (
+            503,
+            error(-1008, "busy"),
+            Refused(code=-1008, message="busy", retry_safe=True, retry_after_seconds=2.0),
+            [2.0],
+        ),
+        (408, error(-1007, "who knows"), Unknown(message="code=-1007 who knows"), []),
+        (503, error(-1000, "Unknown error"), Unknown(message="code=-1000 Unknown error"), []),
+        (400, error(-4116, "duplicated"), Unknown(message="code=-4116 duplicated"), []),
+    ],
+)
+def test_what_an_answer_proves(
+    server: responses.RequestsMock,
+    exchange: BinanceExchange,
+    limiter: Turns,
+    status: int,
+    body: object,
+    outcome: object,
+    bans: list[float],
+) -> None:
+    server.post(BASE + ORDER, status=status, json=body)
+
+    assert exchange.place(ENTRY, Lane.ENTRY, send_before=soon()) == outcome
+    # It should hold everybody back only when the exchange asks for it
+    assert limiter.bans == bans
+
+
+def test_a_limit_of_the_exchange_holds_everybody_back(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    server.post(BASE + ORDER, status=429, json=error(-1015, "Too many"), headers={"Retry-After": "7"})
+
+    outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+
+    assert outcome == Refused(code=-1015, message="Too many", retry_safe=True, retry_after_seconds=7.0)
+    assert limiter.bans == [7.0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "known"),
+    [(requests.ReadTimeout(), False), (requests.ConnectionError("reset"), False), (requests.ConnectTimeout(), True)],
+)
+def test_a_transport_fault_is_unknown_unless_nothing_left(
+    server: responses.RequestsMock,
+    exchange: BinanceExchange,
+    *,
+    fault: Exception,
+    known: bool,
+) -> None:
+    server.post(BASE + ORDER, body=fault)
+
+    outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+
+    assert isinstance(outcome, Refused if known else Unknown)
+    assert not isinstance(outcome, Refused) or outcome.retry_safe
+
+
+@pytest.mark.parametrize(
+    "body", ["OK", "[]", "{}", '{"status": "A_NEW_ONE", "symbol": "BTCUSDT", "clientOrderId": "x", "origQty": "1"}']
+)
+def test_an_accepted_order_with_an_unreadable_answer_is_unknown(
+    server: responses.RequestsMock, exchange: BinanceExchange, body: str
+) -> None:
+    server.post(BASE + ORDER, body=body)
+
+    # It should not crash after the order may be there
+    assert isinstance(exchange.place(ENTRY, Lane.ENTRY, send_before=soon()), Unknown)
+
+
+def test_nothing_is_sent_after_its_time(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=datetime.now(UTC) - timedelta(milliseconds=1))
+
+    assert outcome == Refused(code=None, message="woken up too late to send", retry_safe=False)
+    assert len(server.calls) == 0
+
+
+def test_nothing_is_sent_without_a_turn(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    limiter.allowed = False
+
+    outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+
+    assert isinstance(outcome, Refused)
+    assert outcome.message.startswith("RATE_LIMIT_WAIT_EXCEEDED")
+    assert not outcome.retry_safe
+    assert len(server.calls) == 0
+
+
+# Looking up and cancelling
+
+
+def test_an_order_is_looked_up_in_its_own_book(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.get(BASE + ORDER, json=ORDER_ROW)
+    server.get(BASE + ALGO, json=ALGO_ROW | {"algoStatus": "TRIGGERED", "actualOrderId": "12", "actualQty": "0.001"})
+
+    ordinary = exchange.look_up("BTCUSDT", "es1-e-1", OrderBook.ORDINARY)
+    conditional = exchange.look_up("BTCUSDT", "es1-s-1", OrderBook.ALGO)
+
+    assert isinstance(ordinary, OrderReport)
+    assert isinstance(conditional, OrderReport)
+    assert (conditional.status, conditional.order_id) == (ExchangeStatus.TRIGGERED, "12")
+    assert sent(server) == [
+        ("GET", ORDER, {"symbol": "BTCUSDT", "origClientOrderId": "es1-e-1"}),
+        ("GET", ALGO, {"clientAlgoId": "es1-s-1", "recvWindow": "3000"}),
+    ]
+
+
+@pytest.mark.parametrize("book", OrderBook)
+@pytest.mark.parametrize("code", [-2013, -2011])
+def test_an_order_that_does_not_exist_is_missing(
+    server: responses.RequestsMock, exchange: BinanceExchange, book: OrderBook, code: int
+) -> None:
+    for path in (ORDER, ALGO):
+        server.get(BASE + path, status=400, json=error(code, "Order does not exist."))
+
+    assert exchange.look_up("BTCUSDT", "es1-x", book) == Missing(message=f"code={code} Order does not exist.")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, "oops"),
+        (503, "-2013"),
+        (503, '{"code": -2013, "msg": "Order does not exist."}'),
+        (408, '{"code": -1007, "msg": "late"}'),
+        (401, '{"code": -2015, "msg": "Invalid API-key"}'),
+        (429, '{"code": -1003, "msg": "Too many"}'),
+        (403, "<html>"),
+        (404, "<html>Not Found</html>"),
+        (400, '{"msg": "no code"}'),
+        (200, "<html>"),
+        (200, "{}"),
+    ],
+)
+def test_no_answer_about_the_order_is_never_missing(
+    server: responses.RequestsMock, exchange: BinanceExchange, status: int, body: str
+) -> None:
+    server.get(BASE + ORDER, status=status, body=body)
+
+    # It should not take an error for the absence of an order
+    assert isinstance(exchange.look_up("BTCUSDT", "es1-e-1", OrderBook.ORDINARY), Unreadable)
+
+
+def test_without_a_turn_a_look_up_is_unreadable(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    limiter.allowed = False
+
+    assert isinstance(exchange.look_up("BTCUSDT", "es1-e-1", OrderBook.ORDINARY), Unreadable)
+    assert len(server.calls) == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"), [(200, ORDER_ROW), (400, error(-2011, "Unknown order sent.")), (500, error(-1000))]
+)
+def test_a_cancel_believes_only_the_order_itself(
+    server: responses.RequestsMock, exchange: BinanceExchange, status: int, answer: object
+) -> None:
+    server.delete(BASE + ORDER, status=status, json=answer)
+    server.get(BASE + ORDER, json=ORDER_ROW | {"status": "FILLED", "executedQty": "0.002"})
+
+    found = exchange.cancel("BTCUSDT", "es1-e-1", OrderBook.ORDINARY)
+
+    # It should report the fill that was faster
+    assert isinstance(found, OrderReport)
+    assert found.status is ExchangeStatus.FILLED
+    assert [call[:2] for call in sent(server)] == [("DELETE", ORDER), ("GET", ORDER)]
+
+
+def test_a_conditional_order_is_cancelled_in_its_own_book(
+    server: responses.RequestsMock, exchange: BinanceExchange
+) -> None:
+    server.delete(BASE + ALGO, json={"algoId": 9, "clientAlgoId": "es1-s-1", "code": "200", "msg": "success"})
+    server.get(BASE + ALGO, json=ALGO_ROW | {"algoStatus": "CANCELED"})
+
+    found = exchange.cancel("BTCUSDT", "es1-s-1", OrderBook.ALGO)
+
+    assert isinstance(found, OrderReport)
+    assert found.status is ExchangeStatus.CANCELED
+    assert [call[:2] for call in sent(server)] == [("DELETE", ALGO), ("GET", ALGO)]
+
+
+def test_a_cancel_without_a_turn_is_not_sent_into_a_ban(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    limiter.allowed = False
+
+    assert isinstance(exchange.cancel("BTCUSDT", "es1-e-1", OrderBook.ORDINARY), Unreadable)
+    assert len(server.calls) == 0
+    assert limiter.asked == [(Lane.CLOSE, 10.0)]
+
+
+# Leverage
+
+
+def test_leverage_is_set_and_compared(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.post(f"{BASE}/fapi/v1/leverage", json={"leverage": 5, "symbol": "BTCUSDT"})
+
+    assert exchange.set_leverage("BTCUSDT", 5) is None
+    assert sent(server)[0][2] == {"symbol": "BTCUSDT", "leverage": "5"}
+
+
+def test_another_leverage_in_the_answer_is_a_refusal(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.post(f"{BASE}/fapi/v1/leverage", json={"leverage": 20, "symbol": "BTCUSDT"})
+
+    refused = exchange.set_leverage("BTCUSDT", 5)
+
+    assert refused == Refused(code=None, message="the exchange answered leverage 20", retry_safe=False)
+    # It should not believe that it is set
+    exchange.set_leverage("BTCUSDT", 5)
+    assert len(server.calls) == 2
+
+
+def test_a_leverage_that_is_set_is_believed_for_a_while(
+    server: responses.RequestsMock, exchange: BinanceExchange, clock: Clock
+) -> None:
+    server.post(f"{BASE}/fapi/v1/leverage", json={"leverage": 5, "symbol": "BTCUSDT"})
+
+    for passed in (0, 299, 2):
+        clock.now += passed
+        exchange.set_leverage("BTCUSDT", 5)
+
+    # It should ask at first and again after 300 seconds
+    assert len(server.calls) == 2
+
+
+def test_a_refused_leverage_says_why(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.post(f"{BASE}/fapi/v1/leverage", status=400, json=error(-4028, "Leverage 200 is not valid"))
+
+    assert exchange.set_leverage("BTCUSDT", 5) == Refused(
+        code=-4028, message="Leverage 200 is not valid", retry_safe=False
+    )
+
+
+@pytest.mark.parametrize("status", [418, 500, 503])
+def test_an_unanswered_leverage_is_no_refusal(
+    server: responses.RequestsMock, exchange: BinanceExchange, status: int
+) -> None:
+    server.post(f"{BASE}/fapi/v1/leverage", status=status, json=error(-1003))
+
+    with pytest.raises(ExchangeUnavailableError):
+        exchange.set_leverage("BTCUSDT", 5)
+
+
+# Reads
+
+RULES = f"{BASE}/fapi/v1/exchangeInfo"
+INFORMATION = {
+    "symbols": [
+        {
+            "symbol": "BTCUSDT",
+            "status": "TRADING",
+            "filters": [
+                {"filterType": "PRICE_FILTER", "minPrice": "556.80", "maxPrice": "4529764", "tickSize": "0.10"},
+                {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "1000", "stepSize": "0.001"},
+                {"filterType": "MARKET_LOT_SIZE", "minQty": "0.001", "maxQty": "120", "stepSize": "0.001"},
+                {"filterType": "MIN_NOTIONAL", "notional": "5"},
+            ],
+        }
+    ]
+}
+
+
+def test_rules_are_read_once_for_all_symbols(
+    server: responses.RequestsMock, exchange: BinanceExchange, clock: Clock
+) -> None:
+    server.get(RULES, json=INFORMATION)
+
+    assert exchange.rules("BTCUSDT") == BTCUSDT
+    assert exchange.rules("NOSUCHUSDT") is None
+    assert len(server.calls) == 1
+    # It should read them again after five minutes
+    clock.now += 300
+    assert exchange.rules("BTCUSDT") == BTCUSDT
+    assert len(server.calls) == 2
+
+
+@pytest.mark.parametrize("hedge", [True, False])
+def test_the_position_mode(
+    server: responses.RequestsMock,
+    exchange: BinanceExchange,
+    *,
+    hedge: bool,
+) -> None:
+    server.get(f"{BASE}/fapi/v1/positionSide/dual", json={"dualSidePosition": hedge})
+
+    assert exchange.hedge_mode() is hedge
+    assert exchange.hedge_mode() is hedge
+    assert len(server.calls) == 1
+
+
+def test_flat_rows_are_no_positions(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    row = {
+        "positionSide": "BOTH",
+        "entryPrice": "1",
+        "markPrice": "1",
+        "unRealizedProfit": "0",
+        "liquidationPrice": "0",
+        "notional": "1",
+    }
+    server.get(
+        f"{BASE}/fapi/v3/positionRisk",
+        json=[row | {"symbol": "BTCUSDT", "positionAmt": "0.000"}, row | {"symbol": "ETHUSDT", "positionAmt": "-1"}],
+    )
+
+    assert [(position.symbol, position.quantity) for position in exchange.positions()] == [("ETHUSDT", Decimal(-1))]
+
+
+def test_both_books_of_open_orders(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.get(f"{BASE}/fapi/v1/openOrders", json=[ORDER_ROW])
+    server.get(f"{BASE}/fapi/v1/openAlgoOrders", json=[ALGO_ROW])
+
+    assert [report.client_order_id for report in exchange.open_orders()] == ["es1-e-1"]
+    assert [report.client_order_id for report in exchange.open_algo_orders()] == ["es1-s-1"]
+    # It should ask for all symbols at once
+    assert [parameters for _, _, parameters in sent(server)] == [{}, {"recvWindow": "3000"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, "oops"),
+        (429, '{"code":-1003,"msg":"x"}'),
+        (400, '{"code":-1121,"msg":"x"}'),
+        (200, "<html>"),
+        (200, "[{}]"),
+    ],
+)
+def test_a_read_without_a_usable_answer_is_one_exception(
+    server: responses.RequestsMock, exchange: BinanceExchange, status: int, body: str
+) -> None:
+    server.get(f"{BASE}/fapi/v1/openOrders", status=status, body=body)
+
+    # It should never be an empty list: that would read as "nothing there"
+    with pytest.raises(ExchangeUnavailableError):
+        exchange.open_orders()
+
+
+def test_a_ban_met_by_a_read_holds_everybody_back(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    server.get(f"{BASE}/fapi/v1/openOrders", status=418, json=error(-1003), headers={"Retry-After": "120"})
+
+    with pytest.raises(ExchangeUnavailableError):
+        exchange.open_orders()
+
+    assert limiter.bans == [120.0]
+
+
+def test_fills_are_read_over_pages_and_each_counts_once(
+    server: responses.RequestsMock, exchange: BinanceExchange
+) -> None:
+    def fill(number: int) -> dict[str, Any]:
+        amounts = dict.fromkeys(["price", "qty", "realizedPnl", "commission"], "1")
+        words = {"symbol": "BTCUSDT", "side": "BUY", "positionSide": "BOTH", "commissionAsset": "USDT"}
+        return {**amounts, **words, "id": number, "orderId": 1, "maker": False, "time": 1765855800000 + number}
+
+    trades = f"{BASE}/fapi/v1/userTrades"
+    server.get(trades, json=[fill(number) for number in range(1000)])
+    server.get(trades, json=[fill(999), fill(1001), fill(1000)])
+
+    fills = exchange.fills_since("BTCUSDT", datetime(2025, 12, 16, 3, 30, tzinfo=UTC))
+
+    # It should give each once, oldest first
+    assert [fill.trade_id for fill in fills] == list(range(1002))
+    assert [parameters for _, _, parameters in sent(server)] == [
+        {"symbol": "BTCUSDT", "startTime": "1765855800000", "limit": "1000"},
+        {"symbol": "BTCUSDT", "fromId": "1000", "limit": "1000"},
+    ]
+
+
+def test_funding_payments(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    row = {"symbol": "BTCUSDT", "income": "-0.01", "asset": "USDT", "time": 1765855800000}
+    server.get(f"{BASE}/fapi/v1/income", json=[row])
+
+    payments = exchange.funding_since("BTCUSDT", datetime(2025, 12, 16, tzinfo=UTC))
+
+    assert [payment.amount for payment in payments] == [Decimal("-0.01")]
+    assert sent(server)[0][2]["incomeType"] == "FUNDING_FEE"
+
+
+def test_who_placed_an_order(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.get(BASE + ORDER, json=ORDER_ROW | {"clientOrderId": "web_x1"})
+
+    assert exchange.client_id_of("BTCUSDT", "7") == "web_x1"
+    assert sent(server)[0][2] == {"symbol": "BTCUSDT", "orderId": "7"}
+
+
+def test_a_quote_joins_book_and_mark_price(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    book = {"symbol": "BTCUSDT", "bidPrice": "49999", "bidQty": "1", "askPrice": "50000", "askQty": "2"}
+    server.get(f"{BASE}/fapi/v1/ticker/bookTicker", json=book)
+    server.get(f"{BASE}/fapi/v1/premiumIndex", json=[{"symbol": "BTCUSDT", "markPrice": "50001"}])
+
+    quote = exchange.quote("BTCUSDT")
+
+    assert [quote.bid, quote.ask, quote.mark] == [49999, 50000, 50001]
+
+
+def test_a_symbol_without_a_mark_price_has_no_quote(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    server.get(f"{BASE}/fapi/v1/premiumIndex", json=[{"symbol": "BTCUSDT", "markPrice": "50001"}])
+
+    with pytest.raises(ExchangeUnavailableError, match="no mark price of ETHUSDT"):
+        exchange.quote("ETHUSDT")
+
+
+def test_no_proxy_of_the_environment_sees_our_orders(exchange: BinanceExchange) -> None:
+    assert exchange._client.session.trust_env is False
+    assert exchange._client.timeout == 5
