@@ -1,25 +1,33 @@
-"""One holder at a time of a periodic duty, by a lease in Redis that runs out when its holder dies."""
+"""One holder at a time of a periodic duty, by a lock of its database session: it ends when its holder does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import uuid4
+from enum import IntEnum
 
-from redis import Redis
+from django.db import connection
 
-RELEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
-"""
+
+class Duty(IntEnum):
+    """The numbers of the locks, apart from those that the steps use."""
+
+    READ_EVENTS = 0x65780001
+    SEND_EVENTS = 0x65780002
+    WATCH_POSITIONS = 0x65780003
 
 
 @contextmanager
-def lease(redis: Redis, duty: str, *, seconds: float) -> Iterator[bool]:
-    """Yield whether this caller has the duty now; it only avoids pile-ups, correctness never rests on it."""
-    key, token = f"execution:lease:{duty}", uuid4().hex
-    held = bool(redis.set(key, token, nx=True, px=int(seconds * 1000)))
+def single_flight(duty: Duty) -> Iterator[bool]:
+    """Yield whether this caller has the duty now; it only avoids pile-ups, correctness never rests on it.
+
+    A killed holder's session is closed with its socket, so the next one need not wait for a lease to run out.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [duty.value])
+        (held,) = cursor.fetchone()
     try:
         yield held
     finally:
-        # Only our own lease: another holder may have taken over after ours ran out.
-        if held:
-            redis.eval(RELEASE, 1, key, token)
+        # A connection that was lost in the meantime has taken the lock with it.
+        if held and connection.connection is not None and not connection.connection.closed:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [duty.value])

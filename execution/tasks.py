@@ -44,12 +44,9 @@ from execution.pipeline import (
 from execution.pipeline import (
     send_events as send_events_step,
 )
-from execution.single_flight import lease
+from execution.single_flight import Duty, single_flight
 
 SLICE = timedelta(seconds=4)
-# A lease outlives its slice, so that only a dead holder's runs out.
-LEASE_SECONDS = 15
-MONITOR_LEASE_SECONDS = 60
 # Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
 PRIORITIES = {"check_ess": 6, "guard_safety": 5, "place_order": 4, "record_trade": 2, "protect_position": 0}
 STEPS = {
@@ -132,7 +129,7 @@ def record_trade(self: Task, request_id: str, **_: Any) -> None:
 @shared_task
 def read_events(**_: Any) -> None:
     """Read the event bus for a few seconds, then ask to be run again; beat re-arms it should the message be lost."""
-    with lease(wiring.redis_client(), "bridge", seconds=LEASE_SECONDS) as held:
+    with single_flight(Duty.READ_EVENTS) as held:
         if not held:
             return
         starters = read_events_step.Starters(start_chain=start_chain, apply_policy=apply_policy.delay)
@@ -145,7 +142,7 @@ def read_events(**_: Any) -> None:
 @shared_task
 def send_events(**_: Any) -> None:
     """Relay the outbox for a few seconds, as `read_events` reads."""
-    with lease(wiring.redis_client(), "relay", seconds=LEASE_SECONDS) as held:
+    with single_flight(Duty.SEND_EVENTS) as held:
         if not held:
             return
         send_events_step.relay_slice(wiring.event_bus(), wiring.trade_mirror(), length=SLICE, clock=wiring.clock)
@@ -161,7 +158,7 @@ def apply_policy(inbox_id: int, **_: Any) -> None:
 @shared_task
 def run_monitor_cycle(**_: Any) -> None:
     """Compare with the exchange and repair; a cycle that takes long makes the next ones skip, never pile up."""
-    with lease(wiring.redis_client(), "monitor", seconds=MONITOR_LEASE_SECONDS) as held:
+    with single_flight(Duty.WATCH_POSITIONS) as held:
         if held:
             tools = Tools(
                 exchange=wiring.exchange(),

@@ -14,7 +14,7 @@ from execution.domain.states import TRADE_OPEN
 from execution.models import Trade
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.positions import update_positions
-from execution.monitor.reconcile import Action, Patience, reconcile
+from execution.monitor.reconcile import SETTLING, Action, Observation, Patience, reconcile
 from execution.monitor.repair import Tools, repair
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.mirroring import mirror_fields
@@ -35,15 +35,13 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> Cycle
     """Compare and repair once; None when the exchange could not be read, and then nothing was touched."""
     started = time.monotonic()
     try:
-        seen = observe_exchange(tools.exchange)
+        seen = observe_exchange(tools.exchange, now=tools.clock())
     except ExchangeUnavailableError as error:
         log.warning("monitor_cannot_read_exchange", error=str(error))
         _beat(tools.clock(), started, healthy=False, error=str(error))
         return None
     exchange_ms = (time.monotonic() - started) * 1000
-    # The books are read after the exchange: what the chain has done in between is then known here, not there.
-    actions = reconcile(read_books(), seen, patience=patience, now=tools.clock())
-    failed = sum(not _repaired(action, tools) for action in actions)
+    actions, failed = _compare_and_repair(seen, tools, patience)
     update_positions(seen.positions, now=tools.clock())
     open_trades = _mirror_open_trades(mirror)
     counts = Counter(type(action).__name__ for action in actions)
@@ -57,6 +55,20 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> Cycle
         failed_repairs=failed,
     )
     return CycleResult(actions=actions, failed=failed)
+
+
+def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> tuple[list[Action], int]:
+    """Settle the orders first, then compare again: a stop that turns out to be gone is replaced in the same cycle.
+
+    The books are read after the exchange, so that what the chain has done in between is known.
+    """
+    actions = reconcile(read_books(), seen, patience=patience, now=tools.clock())
+    settling = [action for action in actions if isinstance(action, SETTLING)]
+    failed = sum(not _repaired(action, tools) for action in settling)
+    if settling:
+        actions = reconcile(read_books(), seen, patience=patience, now=tools.clock())
+    others = [action for action in actions if not isinstance(action, SETTLING)]
+    return [*settling, *others], failed + sum(not _repaired(action, tools) for action in others)
 
 
 def _repaired(action: Action, tools: Tools) -> bool:

@@ -1,6 +1,7 @@
 """Reads both sides of the comparison in bulk: the number of calls and queries does not grow with the positions."""
 
 from collections import defaultdict
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -10,7 +11,6 @@ from execution.domain.money import ZERO
 from execution.domain.ports import Exchange
 from execution.domain.states import (
     ORDER_FINAL,
-    ORDER_LIVE,
     REQUEST_FINAL,
     TRADE_OPEN,
     OrderState,
@@ -20,11 +20,12 @@ from execution.domain.states import (
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.reconcile import Books, Observation, OurOrder, OurRequest, OurTrade
+from execution.pipeline.protect_position import cover_of
 
 ENDED_WITHOUT_TRADE = REQUEST_FINAL - {RequestState.RECORDED}
 
 
-def observe_exchange(exchange: Exchange) -> Observation:
+def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
     """Read positions and both books of open orders: three calls.
 
     Positions are read last, so that a position seen has its orders in the lists.
@@ -35,7 +36,9 @@ def observe_exchange(exchange: Exchange) -> Observation:
     """
     reports = [*exchange.open_orders(), *exchange.open_algo_orders()]
     return Observation(
-        open_orders={report.client_order_id: report for report in reports}, positions=exchange.positions()
+        open_orders={report.client_order_id: report for report in reports},
+        positions=exchange.positions(),
+        begun_at=now,
     )
 
 
@@ -82,6 +85,7 @@ def _our_trade(trade: Trade, cover: dict[tuple[UUID, str], Decimal]) -> OurTrade
         open_quantity=trade.quantity - trade.exited_quantity,
         stop_covered=cover.get((trade.pk, OrderPurpose.STOP), ZERO),
         target_covered=cover.get((trade.pk, OrderPurpose.TARGET), ZERO),
+        changed_at=trade.updated_at,
     )
 
 
@@ -89,7 +93,6 @@ def _cover(orders: list[Order]) -> dict[tuple[UUID, str], Decimal]:
     """Return per request and purpose the most that one confirmed leg would close."""
     most: dict[tuple[UUID, str], Decimal] = defaultdict(lambda: ZERO)
     for order in orders:
-        if order.state in ORDER_LIVE:
-            key = (order.request_id, order.purpose)
-            most[key] = max(most[key], order.quantity - order.executed_quantity)
+        key = (order.request_id, order.purpose)
+        most[key] = max(most[key], cover_of(order))
     return dict(most)

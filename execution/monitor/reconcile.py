@@ -54,6 +54,7 @@ class OurTrade:
     open_quantity: Decimal
     stop_covered: Decimal
     target_covered: Decimal
+    changed_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +68,14 @@ class Books:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What the exchange says, read in bulk: open orders of both books by client id, and positions."""
+    """What the exchange says, read in bulk: open orders of both books by client id, and positions.
+
+    `begun_at`: what our books have changed since then is newer than what was read.
+    """
 
     open_orders: Mapping[str, OrderReport]
     positions: Sequence[PositionReport]
+    begun_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +132,7 @@ class Cover:
 
 @dataclass(frozen=True, kw_only=True)
 class CancelLeftover:
-    """A leg that has outlived its position."""
+    """A leg that has outlived its position, or that a newer one has replaced."""
 
     order_id: int
 
@@ -140,6 +145,9 @@ class Report:
     sentence: str
 
 
+# These settle what our orders are; what the rest of the comparison says rests on it.
+SETTLING = (Apply, LookUpOrder, CancelLeftover)
+
 Action = Expire | Resume | Apply | LookUpOrder | BookExits | Cover | CancelLeftover | Report
 
 
@@ -147,6 +155,7 @@ def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datet
     """Return what to repair, orders first: what they tell may settle the rest."""
     return [
         *_order_actions(books, seen, patience, now),
+        *_replaced_legs(books, seen),
         *_trade_actions(books, seen),
         *_request_actions(books, patience, now),
         *_foreign_positions(books, seen),
@@ -171,10 +180,28 @@ def _order_action(order: OurOrder, seen: Observation, stalled: bool) -> Action |
     return None
 
 
+def _replaced_legs(books: Books, seen: Observation) -> list[Action]:
+    """Cancel the older of two legs that both rest: the newest was placed for the quantity that is open now."""
+    newest: dict[tuple[UUID, OrderPurpose], OurOrder] = {}
+    replaced: list[Action] = []
+    resting = [order for order in books.orders if order.client_order_id in seen.open_orders and not order.closed]
+    for order in sorted(resting, key=lambda order: order.id):
+        if order.purpose not in PROTECTIVE:
+            continue
+        older = newest.get((order.request_id, order.purpose))
+        if older and older.quantity <= order.quantity:
+            replaced.append(CancelLeftover(order_id=older.id))
+        newest[(order.request_id, order.purpose)] = order
+    return replaced
+
+
 def _trade_actions(books: Books, seen: Observation) -> list[Action]:
     held = {(row.symbol, row.position_side): row for row in seen.positions}
     actions: list[Action] = []
     for trade in books.trades:
+        # A trade that changed while the exchange was read would be compared with its own past.
+        if trade.changed_at >= seen.begun_at:
+            continue
         row = held.get((trade.symbol, trade.position_side))
         at_exchange = _held(row, trade.direction)
         if at_exchange < trade.open_quantity:

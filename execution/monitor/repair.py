@@ -7,7 +7,6 @@ from typing import assert_never
 from uuid import UUID
 
 import structlog
-from django.db import transaction
 from django.db.models import F
 
 from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
@@ -31,7 +30,7 @@ from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_trade import book_exits
 from execution.pipeline.ending import expire_request
 from execution.pipeline.evidence import settle_absent, settle_accepted, settle_unknown
-from execution.pipeline.protect_position import ProtectionRules, protect_position
+from execution.pipeline.protect_position import FORGOTTEN_AFTER_READINGS, ProtectionRules, protect_position
 from execution.pipeline.record_trade import record_trade
 from execution.pipeline.transitions import log_step
 
@@ -39,7 +38,7 @@ log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 # Successive look-ups without a trace before absence can be believed, and how long after the last possible arrival:
 # a request may wait ten seconds to be sent, travels for as long as our time-out, and is valid for its receive window.
-MISSING_READINGS = 2
+MISSING_READINGS = FORGOTTEN_AFTER_READINGS
 LATEST_ARRIVAL_MARGIN = timedelta(seconds=17)
 
 
@@ -153,6 +152,9 @@ def _book_exits(trade_id: UUID, tools: Tools) -> None:
 
 def _count_flat_reading(trade_id: UUID, now: datetime) -> None:
     """Note that the exchange shows less than our trade without fills that say why: alarming, and no proof."""
-    with transaction.atomic():
-        Trade.objects.filter(pk=trade_id).update(flat_readings=F("flat_readings") + 1)
+    log.error("position_smaller_without_fills", trade_id=str(trade_id))
+    first = Trade.objects.filter(pk=trade_id, flat_readings=0).update(flat_readings=1)
+    if first:
         log_step("trade", trade_id, to_state="UNEXPLAINED", trigger="position_smaller_without_fills", now=now)
+        return
+    Trade.objects.filter(pk=trade_id).update(flat_readings=F("flat_readings") + 1)

@@ -20,6 +20,7 @@ from execution.pipeline.transitions import log_step, move_request
 
 Clock = Callable[[], datetime]
 HTTP = "http"
+UNREACHABLE = "UNREACHABLE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +102,13 @@ def _remember(known: EssStatus | None, reading: EssReading, now: datetime, *, pe
 
 def _unanswered(known: EssStatus | None, rules: EssRules, error: str, now: datetime) -> EssDecision:
     """Count the silence and apply the configured side; what we know to be blocked stays blocked."""
+    permitted = rules.fail_mode == "open"
+    first = {"state": UNREACHABLE, "permitted": permitted, "source": HTTP, "observed_at": now}
+    EssStatus.objects.get_or_create(pk=1, defaults=first)
     EssStatus.objects.filter(pk=1).update(unanswered=F("unanswered") + 1)
-    if known and not known.permitted:
+    if known and not known.permitted and known.state != UNREACHABLE:
         age = (now - known.observed_at).total_seconds()
         return EssDecision(
             permitted=False, state=known.state, evidence=f"{error}; last known state, {age:.0f}s old: {known.reason}"
         )
-    return EssDecision(
-        permitted=rules.fail_mode == "open", state="UNREACHABLE", evidence=f"{error}; ESS_FAIL_MODE={rules.fail_mode}"
-    )
+    return EssDecision(permitted=permitted, state=UNREACHABLE, evidence=f"{error}; ESS_FAIL_MODE={rules.fail_mode}")

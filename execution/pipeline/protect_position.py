@@ -25,6 +25,7 @@ from execution.pipeline.transitions import move_request
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 WOULD_TRIGGER_IMMEDIATELY = -2021
+FORGOTTEN_AFTER_READINGS = 2
 COVERED_STATES = frozenset({RequestState.ACCEPTED, RequestState.FILLED, RequestState.PROTECTED, RequestState.RECORDED})
 TYPES = {OrderPurpose.STOP: OrderType.STOP_MARKET, OrderPurpose.TARGET: OrderType.TAKE_PROFIT_MARKET}
 
@@ -53,8 +54,17 @@ class _Work:
 
     def covered(self, purpose: OrderPurpose) -> Decimal:
         """Return the largest quantity that one confirmed leg of this purpose would close."""
-        live = (leg.quantity - leg.executed_quantity for leg in self.legs(purpose) if leg.state in ORDER_LIVE)
-        return max(live, default=ZERO)
+        return max((cover_of(leg) for leg in self.legs(purpose)), default=ZERO)
+
+
+def cover_of(leg: Order) -> Decimal:
+    """Return what a leg would close: nothing unless it is live, and seen by the exchange's own lists.
+
+    The Algo Service is known to forget orders for a while. A second reducing stop does no harm; trusting a leg that
+    nobody can find may.
+    """
+    live = leg.state in ORDER_LIVE and leg.missing_readings < FORGOTTEN_AFTER_READINGS
+    return leg.quantity - leg.executed_quantity if live else ZERO
 
 
 def protect_position(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
@@ -151,10 +161,10 @@ def _cancel_replaced(work: _Work, purpose: OrderPurpose) -> None:
         cancel_order(leg, exchange=work.exchange, clock=work.clock)
 
 
-def _give_up(work: _Work, reason: CloseReason, why: Reason) -> CloseReason:
+def _give_up(work: _Work, reason: CloseReason, why: Reason) -> CloseReason | None:
+    """Close at market; None when even that is not confirmed, and then the monitor begins anew."""
     log.error("position_closed_without_cover", request_id=str(work.request.pk), reason=why, quantity=str(work.quantity))
-    _close_at_market(work, reason)
-    return reason
+    return reason if isinstance(_close_at_market(work, reason), Accepted) else None
 
 
 def _close_at_market(work: _Work, reason: CloseReason) -> PlaceOutcome | None:

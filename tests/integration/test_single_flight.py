@@ -1,0 +1,37 @@
+"""Periodic duties: one holder at a time, and a dead holder's place is free at once."""
+
+import pytest
+from django.db import connection
+
+from execution.single_flight import Duty, single_flight
+from tests.support.threads import at_once
+
+
+def held_elsewhere(duty: Duty) -> bool:
+    """Ask from another connection whether the duty is free, without keeping it."""
+
+    def ask() -> bool:
+        with single_flight(duty) as held:
+            return not held
+
+    (answer,) = at_once([ask])
+    return answer
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_duty_has_one_holder_and_is_free_afterwards() -> None:
+    with single_flight(Duty.WATCH_POSITIONS) as held:
+        assert held
+        # It should be taken for others, and other duties free.
+        assert held_elsewhere(Duty.WATCH_POSITIONS)
+        assert not held_elsewhere(Duty.READ_EVENTS)
+    assert not held_elsewhere(Duty.WATCH_POSITIONS)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_connection_frees_the_duty_and_does_not_fail() -> None:
+    with single_flight(Duty.READ_EVENTS) as held:
+        assert held
+        connection.close()
+        # It should be free as soon as its holder's session is gone.
+        assert not held_elsewhere(Duty.READ_EVENTS)

@@ -1,0 +1,52 @@
+"""Start-up checks: each setting that could lose a task is refused by name."""
+
+import pytest
+from celery import current_app
+
+from execution import checks
+from execution_project.env import Environment
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("task_acks_late", False),
+        ("task_reject_on_worker_lost", False),
+        ("worker_prefetch_multiplier", 4),
+        ("task_serializer", "pickle"),
+        ("accept_content", ["json", "pickle"]),
+        ("task_always_eager", True),
+    ],
+)
+def test_a_setting_that_can_lose_a_task_is_refused(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: object
+) -> None:
+    assert checks.tasks_cannot_be_lost(None) == []
+
+    monkeypatch.setitem(current_app.conf, setting, value)
+
+    (problem,) = checks.tasks_cannot_be_lost(None)
+    assert problem.id == "execution.E001"
+    assert setting in problem.msg
+
+
+def test_a_task_may_not_outlive_its_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_app.conf, "broker_transport_options", {"visibility_timeout": 45})
+
+    (problem,) = checks.tasks_cannot_be_lost(None)
+
+    assert problem.id == "execution.E002"
+    assert "CELERY_VISIBILITY_TIMEOUT_SECONDS (45)" in problem.msg
+
+
+def test_a_made_up_secret_is_refused_outside_of_paper_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SECRET_KEY", "BINANCE_BASE_URL", "BINANCE_STREAM_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BINANCE_TESTNET_API_KEY", "key")
+    monkeypatch.setenv("BINANCE_TESTNET_API_SECRET", "secret")
+    monkeypatch.setenv("EXECUTION_API_KEY", "x" * 16)
+
+    monkeypatch.setenv("EXECUTION_MODE", "testnet")
+    assert [problem.id for problem in checks.missing_secrets(Environment(_env_file=None))] == ["execution.E003"]
+    monkeypatch.setenv("EXECUTION_MODE", "paper")
+    assert checks.missing_secrets(Environment(_env_file=None)) == []
