@@ -1,0 +1,391 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
+from execution.domain.states import ORDER_FINAL, OrderState, RequestState
+from execution.domain.trading import Direction, OrderPurpose
+from execution.monitor.reconcile import (
+    Action,
+    Apply,
+    BookExits,
+    Books,
+    CancelLeftover,
+    Cover,
+    Expire,
+    LookUpOrder,
+    Observation,
+    OurOrder,
+    OurRequest,
+    OurTrade,
+    Patience,
+    Report,
+    Resume,
+    reconcile,
+)
+
+NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+LONG_AGO, JUST_NOW = NOW - timedelta(seconds=60), NOW - timedelta(seconds=1)
+# When the monitor began to read the exchange.
+BEGUN_AT = NOW - timedelta(milliseconds=200)
+PATIENCE = Patience(stalled_after=timedelta(seconds=5))
+ID = UUID(int=1)
+LOT = Decimal("0.002")
+TRADE = OurTrade(
+    id=ID,
+    symbol="BTCUSDT",
+    direction=Direction.LONG,
+    position_side="BOTH",
+    open_quantity=LOT,
+    stop_covered=LOT,
+    target_covered=LOT,
+    changed_at=LONG_AGO,
+)
+POSITION = PositionReport(
+    symbol="BTCUSDT",
+    position_side="BOTH",
+    quantity=LOT,
+    entry_price=Decimal(50000),
+    mark_price=Decimal(50100),
+    unrealized_pnl=Decimal("0.2"),
+    liquidation_price=Decimal(45200),
+    initial_margin=Decimal(10),
+    notional=Decimal("100.2"),
+)
+STOP = OurOrder(
+    id=11,
+    request_id=ID,
+    client_order_id="es1-s-1",
+    symbol="BTCUSDT",
+    purpose=OrderPurpose.STOP,
+    state=OrderState.ACCEPTED,
+    quantity=LOT,
+    executed_quantity=Decimal(0),
+    sent_at=LONG_AGO,
+    closed=False,
+)
+TARGET = replace(STOP, id=12, client_order_id="es1-t-1", purpose=OrderPurpose.TARGET)
+ENTRY = replace(STOP, id=10, client_order_id="es1-e-1", purpose=OrderPurpose.ENTRY)
+REQUEST = OurRequest(id=ID, state=RequestState.CLEARED, moved_at=LONG_AGO, expires_at=NOW + timedelta(seconds=30))
+
+
+def report_of(order: OurOrder, executed: str = "0", status: ExchangeStatus = ExchangeStatus.NEW) -> OrderReport:
+    return OrderReport(
+        client_order_id=order.client_order_id,
+        symbol=order.symbol,
+        status=status,
+        quantity=order.quantity,
+        executed_quantity=Decimal(executed),
+    )
+
+
+def compared(
+    *,
+    orders: tuple[OurOrder, ...] = (),
+    trades: tuple[OurTrade, ...] = (),
+    requests: tuple[OurRequest, ...] = (),
+    open_orders: tuple[OrderReport, ...] = (),
+    positions: tuple[PositionReport, ...] = (),
+) -> list[Action]:
+    return reconcile(
+        Books(requests=requests, orders=orders, trades=trades),
+        Observation(
+            open_orders={row.client_order_id: row for row in open_orders}, positions=positions, begun_at=BEGUN_AT
+        ),
+        patience=PATIENCE,
+        now=NOW,
+    )
+
+
+# All as it should be
+
+
+def test_nothing_on_both_sides() -> None:
+    assert compared() == []
+
+
+def test_a_protected_position_is_left_alone() -> None:
+    actions = compared(
+        orders=(STOP, TARGET),
+        trades=(TRADE,),
+        open_orders=(report_of(STOP), report_of(TARGET)),
+        positions=(POSITION,),
+    )
+
+    assert actions == []
+
+
+# Orders
+
+
+@pytest.mark.parametrize("state", [state for state in OrderState if state not in ORDER_FINAL])
+@pytest.mark.parametrize("order", [ENTRY, STOP, TARGET])
+def test_an_order_that_is_not_open_is_looked_up_once_it_is_no_longer_fresh(order: OurOrder, state: OrderState) -> None:
+    fresh, old = replace(order, state=state, sent_at=JUST_NOW), replace(order, state=state)
+
+    # It may still be on its way
+    assert compared(orders=(fresh,)) == []
+    # It has ended, or was never there
+    assert compared(orders=(old,)) == [LookUpOrder(order_id=order.id)]
+
+
+def test_an_order_is_fresh_for_less_than_the_patience() -> None:
+    at_the_limit = replace(STOP, sent_at=NOW - timedelta(seconds=5))
+
+    assert compared(orders=(at_the_limit,)) == [LookUpOrder(order_id=11)]
+    assert compared(orders=(replace(at_the_limit, sent_at=NOW - timedelta(seconds=4.999)),)) == []
+
+
+@pytest.mark.parametrize("state", sorted(ORDER_FINAL))
+def test_an_order_that_has_ended_is_not_looked_up_again(state: OrderState) -> None:
+    assert compared(orders=(replace(ENTRY, state=state),)) == []
+
+
+@pytest.mark.parametrize("state", [OrderState.SUBMITTING, OrderState.UNKNOWN])
+@pytest.mark.parametrize("sent_at", [JUST_NOW, LONG_AGO])
+def test_an_open_order_of_unknown_outcome_is_evidence(state: OrderState, sent_at: datetime) -> None:
+    order = replace(ENTRY, state=state, sent_at=sent_at)
+    seen = report_of(order)
+
+    assert compared(orders=(order,), open_orders=(seen,)) == [Apply(order_id=10, report=seen)]
+
+
+def test_a_fill_that_we_do_not_know_is_applied() -> None:
+    order = replace(ENTRY, state=OrderState.PARTIALLY_FILLED, executed_quantity=Decimal("0.001"))
+    more, same = report_of(order, "0.0015", ExchangeStatus.PARTIALLY_FILLED), report_of(order, "0.001")
+
+    assert compared(orders=(order,), open_orders=(more,)) == [Apply(order_id=10, report=more)]
+    # It should not apply what is known, nor go backwards
+    assert compared(orders=(order,), open_orders=(same,)) == []
+    assert compared(orders=(order,), open_orders=(report_of(order, "0.0005"),)) == []
+
+
+@pytest.mark.parametrize("leg", [STOP, TARGET])
+def test_a_leg_is_cancelled_only_when_its_trade_is_closed(leg: OurOrder) -> None:
+    closed = replace(leg, closed=True)
+
+    assert compared(orders=(closed,), open_orders=(report_of(leg),)) == [CancelLeftover(order_id=leg.id)]
+    # It should never be cancelled while its trade is open, not even without a position in sight
+    assert compared(orders=(leg,), open_orders=(report_of(leg),)) == []
+
+
+def test_a_closed_trades_leg_that_is_not_open_is_looked_up() -> None:
+    assert compared(orders=(replace(STOP, closed=True),)) == [LookUpOrder(order_id=11)]
+
+
+def test_an_entry_whose_request_has_ended_is_not_cancelled_but_applied() -> None:
+    entry = replace(ENTRY, closed=True, state=OrderState.UNKNOWN)
+    seen = report_of(entry)
+
+    assert compared(orders=(entry,), open_orders=(seen,)) == [Apply(order_id=10, report=seen)]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "cancelled"),
+    [
+        ("0.001", "0.002", [CancelLeftover(order_id=11)]),
+        ("0.002", "0.002", [CancelLeftover(order_id=11)]),
+        # the newer one covers less: the older one goes on covering the rest
+        ("0.002", "0.001", []),
+    ],
+)
+@pytest.mark.parametrize("purpose", [OrderPurpose.STOP, OrderPurpose.TARGET])
+def test_a_leg_that_a_newer_one_replaces_is_cancelled(
+    purpose: OrderPurpose, older: str, newer: str, cancelled: list[Action]
+) -> None:
+    first = replace(STOP, purpose=purpose, quantity=Decimal(older))
+    second = replace(first, id=21, client_order_id="es1-s-2", quantity=Decimal(newer))
+
+    assert compared(orders=(second, first), open_orders=(report_of(first), report_of(second))) == cancelled
+    # It should go on covering until the newer one rests at the exchange
+    fresh = replace(second, sent_at=JUST_NOW)
+    assert compared(orders=(fresh, first), open_orders=(report_of(first),)) == []
+
+
+def test_stop_and_target_do_not_replace_each_other_nor_legs_of_another_trade() -> None:
+    other = replace(STOP, id=21, client_order_id="es1-s-9", request_id=UUID(int=2))
+    rows = (report_of(STOP), report_of(TARGET), report_of(other))
+
+    assert compared(orders=(STOP, TARGET, other), open_orders=rows) == []
+
+
+def test_orders_of_others_are_never_touched() -> None:
+    foreign = replace(report_of(STOP), client_order_id="web_abc")
+
+    assert compared(open_orders=(foreign,)) == []
+
+
+# Trades and positions
+
+
+def test_an_empty_list_of_positions_cancels_nothing() -> None:
+    actions = compared(orders=(STOP, TARGET), trades=(TRADE,), open_orders=(report_of(STOP), report_of(TARGET)))
+
+    # It should only look for fills: an empty answer is not proof that the position is gone
+    assert actions == [BookExits(trade_id=ID)]
+
+
+@pytest.mark.parametrize(
+    ("direction", "side", "quantity"),
+    [
+        (Direction.LONG, "BOTH", "0.001"),
+        (Direction.LONG, "BOTH", "-0.002"),
+        (Direction.LONG, "LONG", "0.001"),
+        (Direction.SHORT, "BOTH", "-0.001"),
+        (Direction.SHORT, "BOTH", "0.002"),
+        (Direction.SHORT, "SHORT", "-0.001"),
+    ],
+)
+def test_a_smaller_or_turned_position_has_exits_to_book(direction: Direction, side: str, quantity: str) -> None:
+    trade = replace(TRADE, direction=direction, position_side=side, stop_covered=Decimal(0))
+    position = replace(POSITION, position_side=side, quantity=Decimal(quantity))
+
+    # It should book the exits first: the cover depends on what is left
+    assert compared(trades=(trade,), positions=(position,)) == [BookExits(trade_id=ID)]
+
+
+@pytest.mark.parametrize(
+    ("direction", "side", "quantity"),
+    [
+        (Direction.LONG, "BOTH", "0.002"),
+        (Direction.SHORT, "BOTH", "-0.002"),
+        (Direction.LONG, "LONG", "0.002"),
+        (Direction.SHORT, "SHORT", "-0.002"),
+        (Direction.SHORT, "SHORT", "0.002"),
+    ],
+)
+def test_a_position_of_the_right_size_in_both_modes(direction: Direction, side: str, quantity: str) -> None:
+    trade = replace(TRADE, direction=direction, position_side=side)
+    position = replace(POSITION, position_side=side, quantity=Decimal(quantity))
+
+    assert compared(trades=(trade,), positions=(position,)) == []
+
+
+def test_a_larger_position_is_reported_and_left_alone() -> None:
+    larger = replace(POSITION, quantity=Decimal("0.005"))
+
+    assert compared(trades=(TRADE,), positions=(larger,)) == [
+        Report(subject="BTCUSDT", sentence="POSITION_LARGER_THAN_TRADE: expected=0.002 actual=0.005")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stop", "target", "missing"),
+    [
+        ("0", "0.002", OrderPurpose.STOP),
+        ("0.001", "0.002", OrderPurpose.STOP),
+        ("0", "0", OrderPurpose.STOP),
+        ("0.002", "0", OrderPurpose.TARGET),
+        ("0.002", "0.001", OrderPurpose.TARGET),
+    ],
+)
+def test_missing_or_too_small_cover_is_repaired_the_stop_first(stop: str, target: str, missing: OrderPurpose) -> None:
+    trade = replace(TRADE, stop_covered=Decimal(stop), target_covered=Decimal(target))
+
+    assert compared(trades=(trade,), positions=(POSITION,)) == [Cover(request_id=ID, missing=missing)]
+
+
+def test_a_larger_position_without_a_stop_is_covered_and_reported() -> None:
+    trade = replace(TRADE, stop_covered=Decimal(0))
+    larger = replace(POSITION, quantity=Decimal(1))
+
+    actions = compared(trades=(trade,), positions=(larger,))
+
+    assert [type(action) for action in actions] == [Cover, Report]
+
+
+def test_a_trade_that_changed_while_the_exchange_was_read_is_not_compared() -> None:
+    changing = replace(TRADE, changed_at=BEGUN_AT, stop_covered=Decimal(0))
+
+    # It should not mistake the exchange's past for a closed or naked position
+    assert compared(trades=(changing,)) == []
+    before = replace(changing, changed_at=BEGUN_AT - timedelta(milliseconds=1))
+    assert compared(trades=(before,)) == [BookExits(trade_id=ID)]
+
+
+def test_a_foreign_position_is_reported_and_never_touched() -> None:
+    foreign = replace(POSITION, symbol="ETHUSDT", quantity=Decimal(-3))
+
+    assert compared(trades=(TRADE,), positions=(POSITION, foreign)) == [
+        Report(subject="ETHUSDT", sentence="POSITION_NOT_OURS: quantity=-3 side=BOTH")
+    ]
+
+
+def test_the_other_side_in_hedge_mode_is_foreign() -> None:
+    trade = replace(TRADE, position_side="LONG")
+    long, short = (replace(POSITION, position_side=side) for side in ("LONG", "SHORT"))
+
+    assert compared(trades=(trade,), positions=(long, short)) == [
+        Report(subject="BTCUSDT", sentence="POSITION_NOT_OURS: quantity=0.002 side=SHORT")
+    ]
+
+
+def test_a_position_of_a_running_entry_is_not_foreign() -> None:
+    entry = replace(ENTRY, sent_at=JUST_NOW)
+
+    assert compared(orders=(entry,), positions=(POSITION,)) == []
+    # It should be foreign when the entry's request ended without a trade
+    ended = replace(entry, closed=True)
+    assert [type(action) for action in compared(orders=(ended,), positions=(POSITION,))] == [Report]
+
+
+# Requests
+
+BEFORE_WIRE = [RequestState.RECEIVED, RequestState.CLEARED, RequestState.APPROVED]
+AFTER_FILL = [RequestState.FILLED, RequestState.PROTECTED, RequestState.FLATTENED]
+WAITING = [RequestState.SUBMITTING, RequestState.UNKNOWN, RequestState.ACCEPTED]
+
+
+@pytest.mark.parametrize("state", BEFORE_WIRE + AFTER_FILL)
+def test_a_stalled_request_is_resumed_from_its_state(state: RequestState) -> None:
+    stalled = replace(REQUEST, state=state)
+
+    assert compared(requests=(stalled,)) == [Resume(request_id=ID, state=state)]
+    # It should be left to the chain while it moves
+    assert compared(requests=(replace(stalled, moved_at=JUST_NOW),)) == []
+
+
+@pytest.mark.parametrize("state", BEFORE_WIRE)
+def test_a_request_too_old_to_trade_expires_instead(state: RequestState) -> None:
+    late = replace(REQUEST, state=state, expires_at=NOW - timedelta(milliseconds=1))
+
+    assert compared(requests=(late,)) == [Expire(request_id=ID)]
+    # It should still be in time at the very moment
+    assert compared(requests=(replace(late, expires_at=NOW),)) == [Resume(request_id=ID, state=state)]
+
+
+@pytest.mark.parametrize("state", AFTER_FILL)
+def test_a_filled_request_never_expires(state: RequestState) -> None:
+    late = replace(REQUEST, state=state, expires_at=NOW - timedelta(days=1))
+
+    assert compared(requests=(late,)) == [Resume(request_id=ID, state=state)]
+
+
+@pytest.mark.parametrize("state", WAITING)
+def test_a_request_that_waits_for_evidence_is_neither_resumed_nor_expired(state: RequestState) -> None:
+    late = replace(REQUEST, state=state, expires_at=NOW - timedelta(days=1))
+
+    # Its order is looked up instead
+    assert compared(requests=(late,)) == []
+
+
+def test_orders_come_before_trades_and_these_before_requests_and_foreigners() -> None:
+    entry = replace(ENTRY, state=OrderState.UNKNOWN)
+    actions = compared(
+        orders=(entry,),
+        trades=(TRADE,),
+        requests=(REQUEST,),
+        positions=(replace(POSITION, symbol="ETHUSDT"),),
+    )
+
+    assert [type(action) for action in actions] == [LookUpOrder, BookExits, Resume, Report]
+
+
+def test_comparing_again_asks_for_the_same() -> None:
+    def once() -> list[Action]:
+        return compared(orders=(STOP,), trades=(TRADE,), requests=(REQUEST,))
+
+    assert once() == once()
