@@ -3,6 +3,7 @@
 A position that cannot get its stop is closed at market: naked is not a state that we accept.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,13 +13,14 @@ from uuid import UUID
 import structlog
 
 from execution.domain.money import ZERO
-from execution.domain.outcomes import Accepted, PlaceOutcome, Refused
+from execution.domain.outcomes import Accepted, OrderReport, PlaceOutcome, Refused
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason, Reason
-from execution.domain.states import ORDER_FINAL, ORDER_LIVE, RequestState, RequestTrigger
-from execution.domain.trading import OrderPurpose, OrderType
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState, RequestState, RequestTrigger
+from execution.domain.trading import OrderBook, OrderPurpose, OrderType
 from execution.models import ExecutionRequest, Order, Trade
 from execution.pipeline.cancelling import cancel_order
+from execution.pipeline.evidence import settle_accepted
 from execution.pipeline.placing import Intention, intend, send
 from execution.pipeline.transitions import move_request
 
@@ -26,6 +28,8 @@ log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 WOULD_TRIGGER_IMMEDIATELY = -2021
 FORGOTTEN_AFTER_READINGS = 2
+# Before another stop is sent while the exchange answers with errors or not at all.
+PAUSE_SECONDS = 0.2
 COVERED_STATES = frozenset({RequestState.ACCEPTED, RequestState.FILLED, RequestState.PROTECTED, RequestState.RECORDED})
 TYPES = {OrderPurpose.STOP: OrderType.STOP_MARKET, OrderPurpose.TARGET: OrderType.TAKE_PROFIT_MARKET}
 
@@ -56,6 +60,11 @@ class _Work:
         """Return the largest quantity that one confirmed leg of this purpose would close."""
         return max((cover_of(leg) for leg in self.legs(purpose)), default=ZERO)
 
+    def is_sending(self, purpose: OrderPurpose) -> bool:
+        """Whether another run is sending a leg just now; one that has been silent for too long is not waited for."""
+        since = self.clock() - self.rules.max_unprotected
+        return any(leg.state == OrderState.SUBMITTING and leg.sent_at > since for leg in self.legs(purpose))
+
 
 def cover_of(leg: Order) -> Decimal:
     """Return what a leg would close: nothing unless it is live, and seen by the exchange's own lists.
@@ -70,7 +79,7 @@ def cover_of(leg: Order) -> Decimal:
 def protect_position(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
     """Cover what a request's entry has filled and not yet exited; True when its fills can be recorded.
 
-    Safe to run twice at once: a leg is written before it is sent, and each can be written once only.
+    Safe to run twice at once: a leg is written before it is sent, and while one is being sent no other is written.
     """
     request = ExecutionRequest.objects.get(pk=request_id)
     if request.state not in COVERED_STATES:
@@ -104,10 +113,10 @@ def _ensure_stop(work: _Work) -> CloseReason | None:
     deadline = work.clock() + work.rules.max_unprotected
     while work.covered(OrderPurpose.STOP) < work.quantity:
         outcome = _place_leg(work, OrderPurpose.STOP, work.request.stop_price)
-        # Somebody else writes this very leg at this moment: that one is the cover.
+        # Somebody else sends this very leg at this moment: that one is the cover.
         if outcome is None:
             return None
-        if isinstance(outcome, Accepted):
+        if isinstance(outcome, Accepted) or _has_arrived(work):
             _cancel_replaced(work, OrderPurpose.STOP)
             return None
         passed = isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY
@@ -116,7 +125,19 @@ def _ensure_stop(work: _Work) -> CloseReason | None:
         if passed or hopeless or work.clock() >= deadline:
             why = Reason.STOP_LEVEL_PASSED if passed else Reason.STOP_NOT_CONFIRMED
             return _give_up(work, CloseReason.SL if passed else CloseReason.PROTECTION_FAILED, why)
+        time.sleep(PAUSE_SECONDS)
     return None
+
+
+def _has_arrived(work: _Work) -> bool:
+    """Ask for a stop of unknown outcome before another is sent."""
+    stop = work.legs(OrderPurpose.STOP)[-1]
+    if stop.state != OrderState.UNKNOWN:
+        return False
+    found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderBook(stop.book))
+    if isinstance(found, OrderReport):
+        settle_accepted(stop, found, now=work.clock(), source="look-up")
+    return work.covered(OrderPurpose.STOP) >= work.quantity
 
 
 def _ensure_target(work: _Work) -> CloseReason | None:
@@ -135,6 +156,8 @@ def _ensure_target(work: _Work) -> CloseReason | None:
 
 
 def _place_leg(work: _Work, purpose: OrderPurpose, trigger_price: Decimal | None) -> PlaceOutcome | None:
+    if work.is_sending(purpose):
+        return None
     intention = Intention(
         purpose=purpose,
         sequence=_next_sequence(work, purpose),
