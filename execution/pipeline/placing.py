@@ -9,7 +9,6 @@ from typing import assert_never
 
 import structlog
 from django.db import IntegrityError
-from django.db.models import F
 from tenacity import RetryCallState, Retrying, retry_if_result
 from tenacity.wait import wait_exponential_jitter
 
@@ -135,7 +134,9 @@ def _attempts(order: Order, ticket: OrderTicket, exchange: Exchange, clock: Cloc
 
     def write_attempt(state: RetryCallState) -> None:
         log.warning("order_sent_again", client_order_id=ticket.client_order_id, attempt=state.attempt_number + 1)
-        Order.objects.filter(pk=order.pk).update(attempts=F("attempts") + 1, sent_at=clock())
+        # The row as read goes on into the outcome and its event.
+        order.attempts, order.sent_at = state.attempt_number + 1, clock()
+        order.save(update_fields=["attempts", "sent_at"])
 
     retrying = Retrying(
         retry=retry_if_result(lambda outcome: isinstance(outcome, Refused) and outcome.retry_safe),
