@@ -29,7 +29,10 @@ STREAM_URLS = {Mode.TESTNET: "wss://fstream.binancefuture.com", Mode.LIVE: "wss:
 class Environment(BaseSettings):
     """Settings of one process. Contradictions refuse to start, with the names of the settings and the rule."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+    # A refusal is printed and logged; the settings that it refuses hold passwords and keys.
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, populate_by_name=True, hide_input_in_errors=True
+    )
 
     # Mode and keys
     execution_mode: Mode = Mode.PAPER
