@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -59,6 +60,13 @@ def config_of(options: argparse.Namespace) -> Config:
     )
 
 
+def spare_pauses() -> None:
+    """Keep the garbage collector off the past: orders and fills live for ever, and scanning 100 000 takes 0.3 s."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 100_000)
+
+
 async def serve(config: Config) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -66,6 +74,7 @@ async def serve(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with PaperServer(config) as server:
+        spare_pauses()
         print(f"paper exchange ready on {server.url}", flush=True)  # noqa: T201 - the readiness line
         await stop.wait()
 

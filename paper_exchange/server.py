@@ -35,10 +35,10 @@ class PaperServer:
         self.port = config.port
         ledger, faults = RequestLedger(), Faults(config.seed)
         self._gateway = Gateway(self.exchange, Limits(enforced=config.limits), faults, ledger)
-        self._control = Control(self.exchange, faults, ledger)
         self._hub = Hub(lambda stream: make_publisher(self.exchange, stream), legacy=config.legacy_streams)
         self._users = UserStream(self.exchange, self._hub)
         self.exchange.state.listener = self._users
+        self._control = Control(self.exchange, faults, ledger, self._users)
         self._streams = StreamServer(
             self._hub, self.exchange.clock, enforce_limits=config.limits, life_ms=config.stream_life_s * 1000
         )

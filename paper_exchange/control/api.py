@@ -13,10 +13,12 @@ from aiohttp import web
 from paper_exchange.config import AccountConfig
 from paper_exchange.control import views
 from paper_exchange.core.accounts import Account
+from paper_exchange.core.book import LEVELS
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError
 from paper_exchange.http.faults import FaultError, Faults
 from paper_exchange.http.ledger import RequestLedger
+from paper_exchange.ws.user_stream import UserStream
 
 PREFIX: Final = "/paper/"
 Body = dict[str, object]
@@ -68,8 +70,9 @@ class Wish:
 
 
 class Control:
-    def __init__(self, exchange: Exchange, faults: Faults, ledger: RequestLedger) -> None:
+    def __init__(self, exchange: Exchange, faults: Faults, ledger: RequestLedger, users: UserStream) -> None:
         self._exchange = exchange
+        self._users = users
         self._faults = faults
         self._ledger = ledger
         self._routes: dict[tuple[str, str], Callable[[Wish], object]] = {
@@ -85,6 +88,12 @@ class Control:
             ("POST", "/paper/faults"): self.add_fault,
             ("GET", "/paper/faults"): self.list_faults,
             ("DELETE", "/paper/faults"): self.remove_faults,
+            ("POST", "/paper/streams/faults"): self.add_stream_fault,
+            ("GET", "/paper/streams/faults"): self.list_stream_faults,
+            ("DELETE", "/paper/streams/faults"): self.remove_stream_faults,
+            ("POST", "/paper/streams/drop"): self.drop_streams,
+            ("POST", "/paper/streams/expire"): self.expire_listen_key,
+            ("POST", "/paper/liquidity"): self.set_liquidity,
             ("POST", "/paper/reset"): self.reset,
         }
 
@@ -190,9 +199,40 @@ class Control:
     def remove_faults(self, wish: Wish) -> object:
         return {"removed": self._faults.remove(wish.query.get("id"))}
 
+    def add_stream_fault(self, wish: Wish) -> object:
+        return self._users.faults.add(wish.body).view()
+
+    def list_stream_faults(self, _: Wish) -> object:
+        return {"faults": [fault.view() for fault in self._users.faults.rules]}
+
+    def remove_stream_faults(self, _: Wish) -> object:
+        return {"removed": self._users.faults.clear()}
+
+    def drop_streams(self, wish: Wish) -> object:
+        return {"dropped": self._users.drop_connections(self._account(wish.body.get("key", "paper")).key)}
+
+    def expire_listen_key(self, wish: Wish) -> object:
+        account = self._account(wish.body.get("key", "paper"))
+        self._exchange.listen_keys.expire(account.key)
+        return {"key": account.key}
+
+    def set_liquidity(self, wish: Wish) -> object:
+        """Make a market thin: fewer levels for takers, smaller fills for resting orders; null is plenty."""
+        market = self._exchange.state.market(wish.text("symbol"))
+        if "levels" in wish.body:
+            market.book.levels = LEVELS if wish.body["levels"] is None else max(0, wish.integer("levels"))
+        if "resting_fill" in wish.body:
+            limit = None if wish.body["resting_fill"] is None else wish.decimal("resting_fill")
+            if limit is not None and (limit <= 0 or limit % market.symbol.step):
+                raise ControlError(f"resting_fill must be a multiple of {market.symbol.step}")
+            market.resting_fill = limit
+        fill = market.resting_fill
+        return {"symbol": market.symbol.name, "levels": market.book.levels, "resting_fill": fill and str(fill)}
+
     def reset(self, _: Wish) -> object:
         self._exchange.reset()
         self._faults.remove()
+        self._users.faults.clear()
         self._ledger.clear()
         return {"reset": True}
 

@@ -65,6 +65,8 @@ class Book:
         self._level_steps = max(1, int(LEVEL_NOTIONAL / (symbol.price * symbol.step)))
         self._eaten: dict[Decimal, Decimal] = {}
         self.mid = symbol.price
+        # How many synthetic levels a side has.
+        self.levels = LEVELS
 
     def queue(self, side: Side) -> Queue:
         return self.bids if side == "BUY" else self.asks
@@ -80,14 +82,14 @@ class Book:
             self._eaten.clear()
             self.update_id += 1
 
-    def synthetic(self, side: Side, count: int = LEVELS) -> Iterator[tuple[Decimal, Decimal]]:
+    def synthetic(self, side: Side, limit: int = LEVELS) -> Iterator[tuple[Decimal, Decimal]]:
         """Yield (price, quantity) of the levels that stand on that side of the book, best first."""
         symbol, eaten = self.symbol, self._eaten
         sign = -1 if side == "BUY" else 1
         price = self.mid + sign * symbol.tick
         # Beyond the best level prices stand on a fixed grid, so that the book changes little when the mid moves.
         grid = int(price / self._gap) + (1 if sign > 0 else -(price % self._gap == 0))
-        for _ in range(count):
+        for _ in range(min(limit, self.levels)):
             if price < symbol.min_price:
                 return
             left = self._depth(price)
@@ -114,7 +116,9 @@ class Book:
 
     def best(self, side: Side) -> tuple[Decimal, Decimal]:
         """Best price and quantity of a side, resting orders of accounts included."""
-        price, quantity = next(self.synthetic(side), (self.symbol.min_price, ZERO))
+        # An empty side stands at the farthest price there is, with nothing on it.
+        nothing = (self.symbol.min_price if side == "BUY" else self.symbol.max_price, ZERO)
+        price, quantity = next(self.synthetic(side), nothing)
         resting = self.queue(side).best()
         if resting is None or (resting.price < price if side == "BUY" else resting.price > price):
             return price, quantity

@@ -48,6 +48,11 @@ class ListenKeys:
         known = self._by_account.get(account)
         return known.text if known else None
 
+    def expire(self, account: str) -> None:
+        """Let the account's key run out now."""
+        if account in self._by_account:
+            self._by_account[account].expires = 0
+
     def expired(self, now: int) -> list[ListenKey]:
         """Remove the keys whose time is over and return them."""
         over = [key for key in self._by_account.values() if key.expires <= now]

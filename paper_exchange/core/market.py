@@ -57,6 +57,8 @@ class Market:
         self.mark = symbol.price
         self.updated = now
         self.held = False
+        # Most that a resting order executes when a trade reaches it; None for all of it.
+        self.resting_fill: Decimal | None = None
         self.funding_rate = FUNDING_RATE
         self.path = PricePath(symbol, seed, volatility)
         self.book = Book(symbol, seed)

@@ -161,6 +161,8 @@ class Matching:
         if not quantity:
             self.close(order, "EXPIRED", BY_REDUCE_ONLY)
             return
+        if market.resting_fill is not None:
+            quantity = min(quantity, market.resting_fill)
         now = self._state.clock.now_ms()
         trade = market.print_trade(order.price, quantity, now, buyer_is_maker=order.side == "BUY")
         self._fill_maker(order, quantity, trade.trade_id)

@@ -1,5 +1,6 @@
 """Injected faults: rules that change how chosen requests are answered, for tests of clients."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -7,6 +8,7 @@ from random import Random
 from typing import Final
 
 from paper_exchange.http.params import Params
+from paper_exchange.http.presets import PRESETS, Preset
 
 ACTIONS: Final = frozenset({"delay", "drop_before", "drop_after", "reply", "hide"})
 
@@ -32,9 +34,13 @@ class Fault:
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     execute: bool = False
+    # Moment of time.monotonic() at which the rule ends by itself.
+    ends: float | None = None
     hits: int = 0
 
     def fits(self, method: str, path: str, key: str | None, params: Params) -> bool:
+        if self.ends is not None and time.monotonic() >= self.ends:
+            return False
         if self.left == 0 or self.method not in {None, method} or self.key not in {None, key}:
             return False
         same = path.startswith(self.path[:-1]) if self.path.endswith("*") else path == self.path
@@ -91,10 +97,11 @@ def _read(wanted: Mapping[str, object], fault_id: str) -> Fault:
         raise FaultError(f"action must be one of {', '.join(sorted(ACTIONS))}")
     if not isinstance(path, str) or not path.startswith(("/", "*")):
         raise FaultError("path must be a path, or the start of one followed by *")
-    times = wanted.get("count", 1)
+    # A rule with an end applies to all requests until then.
+    times = wanted.get("count", None if "for_ms" in wanted else 1)
     if times is not None and (not isinstance(times, int) or times < 1):
         raise FaultError("count must be a positive integer, or null for ever")
-    method, key = wanted.get("method"), wanted.get("key")
+    method, key, preset = wanted.get("method"), wanted.get("key"), _preset(wanted)
     return Fault(
         id=str(wanted.get("id") or fault_id),
         path=path,
@@ -105,11 +112,21 @@ def _read(wanted: Mapping[str, object], fault_id: str) -> Fault:
         left=times,
         probability=_number(wanted, "probability", 1.0),
         ms=int(_number(wanted, "ms", 0)),
-        status=int(_number(wanted, "status", 503)),
-        body=wanted.get("body"),
+        status=int(_number(wanted, "status", preset.status if preset else 503)),
+        body=wanted.get("body", preset.body if preset else None),
         headers={str(name): str(value) for name, value in _mapping(wanted, "headers").items()},
         execute=bool(wanted.get("execute", False)),
+        ends=time.monotonic() + _number(wanted, "for_ms", 0) / 1000 if "for_ms" in wanted else None,
     )
+
+
+def _preset(wanted: Mapping[str, object]) -> Preset | None:
+    name = wanted.get("preset")
+    if name is None:
+        return None
+    if name not in PRESETS:
+        raise FaultError(f"preset must be one of {', '.join(sorted(PRESETS))}")
+    return PRESETS[str(name)]
 
 
 def _mapping(wanted: Mapping[str, object], name: str) -> Mapping[object, object]:

@@ -70,24 +70,24 @@ class Gateway:
         arrived = time.time_ns()
         path, _, query = http.raw_path.partition("?")
         key = http.headers.get("X-MBX-APIKEY")
-        entry = self.ledger.open(arrived, http.method, path, key)
+        entry = self.ledger.open(arrived, http.method, path, key, query)
         try:
             body = await http.read() if http.method in _METHODS_WITH_BODY and http.can_read_body else b""
         except web.HTTPRequestEntityTooLarge:
             return _response(error_reply(refuse(-1010, limit=MAX_BODY)), entry)
+        entry.body = body
         request = Request(http.method, path, query, body, key, http.remote or "")
-        reply = await self._answer(request, entry)
+        reply = await self._answer(request)
         if reply is None:
             return _hang_up(http)
         return _response(reply, entry)
 
-    async def _answer(self, request: Request, entry: Entry) -> Reply | None:
+    async def _answer(self, request: Request) -> Reply | None:
         """Return the reply, or None when the connection shall be closed without one."""
         try:
             request.params = parse(request.query, request.body)
         except ExchangeError as error:
             return error_reply(error)
-        entry.params = dict(request.params.values)
         if self.exchange.config.latency_ms:
             await asyncio.sleep(self.exchange.config.latency_ms / 1000)
         if not self.faults.rules:
@@ -103,13 +103,22 @@ class Gateway:
         if fault.action == "drop_after":
             self.execute(request)
             return None
-        if fault.action == "hide" and request.method == "GET" and request.path in _LOOK_UPS:
-            return error_reply(refuse(-2013))
+        if fault.action == "hide" and request.method == "GET":
+            return self._blind(request)
         if fault.action == "reply":
             if fault.execute:
                 self.execute(request)
             return _scripted(fault)
         return self.execute(request)
+
+    def _blind(self, request: Request) -> Reply:
+        """Answer a read as if what it asks for did not exist."""
+        reply = self.execute(request)
+        if reply.status != 200:
+            return reply
+        if request.path in _LOOK_UPS:
+            return error_reply(refuse(-2013), reply.headers)
+        return Reply(200, b"[]", reply.headers) if reply.body.startswith(b"[") else reply
 
     def execute(self, request: Request) -> Reply:
         """Run a request to its answer; synchronous, so nothing happens in between."""

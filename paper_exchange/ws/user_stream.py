@@ -1,11 +1,14 @@
 """User data: the exchange's listener, which turns changes into the events of an account's listen key."""
 
+import asyncio
+
 from paper_exchange.core.accounts import Account, Position
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.core.margin import maintenance_margin
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import cash, plain, price_text
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
+from paper_exchange.ws.faults import StreamFault, StreamFaults
 from paper_exchange.ws.hub import Hub, Json
 
 
@@ -15,24 +18,26 @@ class UserStream:
     def __init__(self, exchange: Exchange, hub: Hub) -> None:
         self._exchange = exchange
         self._hub = hub
+        self.faults = StreamFaults()
+        self._held: dict[str, Json] = {}
 
     def order_changed(self, order: Order, execution: str, fill: Fill | None) -> None:
         stream = self._stream(order.account)
         if stream is None:
             return
         if fill is not None:
-            self._send(stream, trade_lite(fill))
-        self._send(stream, order_event(order, execution, fill))
+            self._send(order.account, stream, trade_lite(fill))
+        self._send(order.account, stream, order_event(order, execution, fill))
 
     def algo_changed(self, algo: AlgoOrder) -> None:
         stream = self._stream(algo.account)
         if stream is not None:
-            self._send(stream, algo_event(algo))
+            self._send(algo.account, stream, algo_event(algo))
 
     def account_changed(self, account: Account, reason: str, positions: list[Position], symbol: str = "") -> None:
         stream = self._stream(account)
         if stream is not None:
-            self._send(stream, self._account_event(account, reason, positions, symbol))
+            self._send(account, stream, self._account_event(account, reason, positions, symbol))
 
     def leverage_changed(self, account: Account, symbol: str, leverage: int) -> None:
         self._config(account, {"ac": {"s": symbol, "l": leverage}})
@@ -61,6 +66,14 @@ class UserStream:
         for connection in self._hub.listeners(text):
             connection.close()
 
+    def drop_connections(self, account: str) -> int:
+        """Cut all stream connections of an account, and return how many there were."""
+        key = self._exchange.listen_keys.text_of(account)
+        connections = self._hub.listeners(key) if key else []
+        for connection in connections:
+            connection.cut()
+        return len(connections)
+
     def expire_keys(self, now: int) -> None:
         """Tell the listeners of keys whose hour is over; afterwards their streams stay silent."""
         for key in self._exchange.listen_keys.expired(now):
@@ -73,16 +86,40 @@ class UserStream:
         stream = self._stream(account)
         if stream is not None:
             now = self._exchange.clock.now_ms()
-            self._send(stream, {"e": "ACCOUNT_CONFIG_UPDATE", "T": now, **change})
+            self._send(account, stream, {"e": "ACCOUNT_CONFIG_UPDATE", "T": now, **change})
 
     def _stream(self, account: Account) -> str | None:
         key = self._exchange.listen_keys.text_of(account.key)
         return key if key is not None and self._hub.has_listeners(key) else None
 
-    def _send(self, stream: str, event: Json) -> None:
+    def _send(self, account: Account, stream: str, event: Json) -> None:
         kind = str(event["e"])
         stamped = {"e": kind, "T": event.pop("T"), "E": self._exchange.clock.now_ms(), **event}
-        self._hub.publish(stream, stamped, kind)
+        fault = self.faults.pick(account.key, kind) if self.faults.rules else None
+        if fault is None:
+            self._publish(stream, stamped)
+        else:
+            self._publish_faulty(stream, stamped, fault)
+
+    def _publish(self, stream: str, event: Json) -> None:
+        self._hub.publish(stream, event, str(event["e"]))
+        held = self._held.pop(stream, None)
+        if held is not None:
+            self._hub.publish(stream, held, str(held["e"]))
+
+    def _publish_faulty(self, stream: str, event: Json, fault: StreamFault) -> None:
+        match fault.action:
+            case "duplicate":
+                self._publish(stream, event)
+                self._publish(stream, event)
+            case "delay":
+                loop = asyncio.get_running_loop()
+                loop.call_later(fault.ms / 1000, self._publish, stream, event)
+            case "swap":
+                # It follows the next event.
+                self._held[stream] = event
+            case _:
+                return
 
     def _account_event(self, account: Account, reason: str, positions: list[Position], symbol: str) -> Json:
         body: Json = {

@@ -47,6 +47,16 @@ def test_market_order_is_refused_when_even_the_best_price_is_out_of_bounds(trade
     assert caught.value.code == -4131
 
 
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+def test_empty_market(trader: Trader, side: str) -> None:
+    trader.market.book.levels = 0
+    with pytest.raises(ExchangeError) as caught:
+        trader.send(side, "MARKET", "0.001")
+    assert caught.value.code == -4131
+    # It should still take resting orders, post-only ones too.
+    assert trader.send(side, "LIMIT", "0.001", "50000", time_in_force="GTX").status == "NEW"
+
+
 def test_limit_order_rests_until_the_price_comes(trader: Trader) -> None:
     order = trader.bid("0.010", "49900")
     assert order.status == "NEW"
