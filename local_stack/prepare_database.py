@@ -2,16 +2,35 @@
 
     python -m local_stack.prepare_database [--reset-password]
 
-ADMIN_PASSWORD holds the password. An existing `admin` keeps its own unless `--reset-password` is given.
+It is started together with PostgreSQL and waits for it. ADMIN_PASSWORD holds the password; an existing `admin` keeps
+its own unless `--reset-password` is given. MIGRATED_FILE is touched when the tables are there.
 """
 
 import os
 import sys
+import time
+from pathlib import Path
 
 import django
 from django.core.management import call_command
+from django.db import OperationalError, connection
 
 from local_stack.credentials import ADMIN
+
+DATABASE_SECONDS = 30.0
+
+
+def wait_for_database() -> None:
+    deadline = time.monotonic() + DATABASE_SECONDS
+    while True:
+        try:
+            connection.ensure_connection()
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def ensure_admin(password: str, *, reset: bool) -> None:
@@ -26,7 +45,10 @@ def ensure_admin(password: str, *, reset: bool) -> None:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execution_project.settings")
     django.setup()
+    wait_for_database()
     call_command("migrate", interactive=False, verbosity=1)
+    # Before the password, whose hash takes long on purpose.
+    Path(os.environ["MIGRATED_FILE"]).touch()
     ensure_admin(os.environ["ADMIN_PASSWORD"], reset="--reset-password" in sys.argv)
 
 

@@ -10,8 +10,9 @@ from local_stack.credentials import ADMIN, Credentials
 PYTHON = sys.executable
 # Quiet: the banner says nothing that this file does not.
 CELERY = (PYTHON, "-m", "celery", "-q", "-A", "execution_project")
-POSTGRES = "postgres"
 NEIGHBOURS = ("paper-exchange", "risk-safety")
+# The service is healthy with these; the others come later, so that they do not take the processor from them.
+SERVICE = ("migrate", "web", "worker-orders", "worker-monitor", "worker-bridge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +72,13 @@ def programs(
     """All programs above PostgreSQL and Valkey, in the order of the flow."""
     return (
         *neighbours(addresses),
-        prepare_database(credentials, reset_admin_password=reset_admin_password),
+        prepare_database(credentials, state, reset_admin_password=reset_admin_password),
         # Two processes, because a hard time limit and kill -9 of one task need processes.
         worker("orders", state, ("--pool=prefork", "--concurrency=2")),
         worker("monitor", state, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
         worker("bridge", state, ("--pool=threads", "--concurrency=4"), "read_events", "send_events"),
-        beat(state),
         web(addresses),
+        beat(state),
         flower(addresses, credentials),
     )
 
@@ -100,11 +101,16 @@ def neighbours(addresses: Addresses) -> tuple[Program, ...]:
     return (*((paper_exchange,) if paper else ()), *((risk_safety,) if risk else ()))
 
 
-def prepare_database(credentials: Credentials, *, reset_admin_password: bool) -> Program:
+def migrated_file(state: Path) -> Path:
+    return state / "migrated"
+
+
+def prepare_database(credentials: Credentials, state: Path, *, reset_admin_password: bool) -> Program:
     flags = ("--reset-password",) if reset_admin_password else ()
     command = (PYTHON, "-m", "local_stack.prepare_database", *flags)
-    env = {"ADMIN_PASSWORD": credentials.admin_password}
-    return Program(name="migrate", command=command, after=(POSTGRES,), runs_once=True, env=env)
+    env = {"ADMIN_PASSWORD": credentials.admin_password, "MIGRATED_FILE": str(migrated_file(state))}
+    # Not after PostgreSQL: it loads Django meanwhile and waits for the server itself.
+    return Program(name="migrate", command=command, runs_once=True, env=env)
 
 
 def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) -> Program:
@@ -117,11 +123,13 @@ def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) ->
             # Mingling waits a second for other workers, and nothing here uses what they would tell.
             *("--without-mingle", "--without-gossip", "--include=local_stack.worker_ready"),
         ),
-        after=("migrate", *NEIGHBOURS),
+        # Not after the migration, for which it waits itself.
+        after=NEIGHBOURS,
         ready_file=ready_file,
         stop_grace_seconds=10,
         env={
             "WORKER_READY_FILE": str(ready_file),
+            "MIGRATED_FILE": str(migrated_file(state)),
             "FIRST_TASKS": " ".join(f"execution.tasks.{task}" for task in first_tasks),
         },
     )
@@ -130,7 +138,7 @@ def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) ->
 def beat(state: Path) -> Program:
     schedule = state / "beat-schedule"
     command = (*CELERY, "beat", "--schedule", str(schedule))
-    return Program(name="beat", command=command, after=("migrate", *NEIGHBOURS))
+    return Program(name="beat", command=command, after=SERVICE)
 
 
 def web(addresses: Addresses) -> Program:
@@ -144,7 +152,8 @@ def web(addresses: Addresses) -> Program:
             # gunicorn would put a control socket into the home folder.
             "--no-control-socket",
         ),
-        after=("migrate", *NEIGHBOURS),
+        # Not after the migration: until that is done it reports that it is not healthy.
+        after=NEIGHBOURS,
         ready_url=f"{addresses.web_url}/health/live",
     )
 
@@ -153,8 +162,7 @@ def flower(addresses: Addresses, credentials: Credentials) -> Program:
     return Program(
         name="flower",
         command=(*CELERY, "flower", "--address=127.0.0.1"),
-        # Last: the service is healthy without it, and it would take the processor from what is not.
-        after=("web", "worker-orders", "worker-monitor", "worker-bridge"),
+        after=SERVICE,
         ready_url=f"{addresses.flower_url}/healthcheck",
         # Through the environment, because everybody can read a command line.
         env={

@@ -15,7 +15,7 @@ from local_stack.console import Console
 from local_stack.credentials import Credentials
 from local_stack.lease import Lease
 from local_stack.postgres import postgres_url, remove_data, start_postgres
-from local_stack.processes import POSTGRES, Addresses, Program, programs
+from local_stack.processes import Addresses, Program, migrated_file, programs
 from local_stack.server import HOST, Server, StartError, free_port
 from local_stack.settings import Settings
 from local_stack.supervisor import StackError, Supervisor, answers, watch_servers
@@ -111,7 +111,7 @@ def _start_servers(settings: Settings, state: Path, undo: ExitStack) -> Servers:
         # A thread that lives as long as the server: Linux ends a tethered child with the thread that started it.
         executor = ThreadPoolExecutor(max_workers=1)
         undo.callback(executor.shutdown)
-        postgres = executor.submit(start_postgres, state / POSTGRES, port=port)
+        postgres = executor.submit(start_postgres, state / "postgres", port=port)
         undo.callback(_stop_when_started, postgres)
     redis_url = valkey.url if valkey is not None else settings.given_redis_url
     return Servers(database_url=database_url, redis_url=redis_url, valkey=valkey, postgres=postgres)
@@ -155,15 +155,14 @@ def _plan(
 
 
 async def _start(stack: Stack) -> None:
-    if stack.servers.postgres is not None:
-        stack.supervisor.ready[POSTGRES] = asyncio.Event()
-    await together(_report_postgres(stack), stack.supervisor.start(stack.programs))
+    migrated_file(stack.state).unlink(missing_ok=True)
+    await together(_expect_postgres(stack), stack.supervisor.start(stack.programs))
 
 
-async def _report_postgres(stack: Stack) -> None:
+async def _expect_postgres(stack: Stack) -> None:
+    """Raise what kept PostgreSQL from starting: the programs would only see that nobody answers."""
     if stack.servers.postgres is not None:
         await asyncio.wrap_future(stack.servers.postgres)
-        stack.supervisor.ready[POSTGRES].set()
 
 
 def _choose_ports(settings: Settings) -> dict[str, int]:
@@ -235,5 +234,5 @@ async def _wait_until_healthy(stack: Stack, console: Console) -> None:
 
 def remove_state(state: Path) -> None:
     """Delete a stopped stack's folder."""
-    remove_data(state / POSTGRES)
+    remove_data(state / "postgres")
     shutil.rmtree(state, ignore_errors=True)

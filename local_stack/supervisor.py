@@ -50,7 +50,6 @@ class Supervisor:
     log_line: LogLine
     on_ready: Callable[[str], None] = lambda _name: None
     children: dict[str, Child] = field(default_factory=dict)
-    # What is ready by name: the children, and what somebody else starts for them.
     ready: dict[str, asyncio.Event] = field(default_factory=dict)
     _stopping: bool = False
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
@@ -62,7 +61,7 @@ class Supervisor:
         """Start all programs and return when all are ready; raises StackError for one that does not get ready."""
         self.logs.mkdir(parents=True, exist_ok=True)
         self.children = {item.name: Child(program=item, log=self.logs / f"{item.name}.log") for item in programs}
-        self.ready |= {name: asyncio.Event() for name in self.children}
+        self.ready = {name: asyncio.Event() for name in self.children}
         await together(*map(self._start, self.children.values()))
 
     async def _start(self, child: Child) -> None:

@@ -1,14 +1,22 @@
-"""What a Celery worker of the local stack does when it is ready: it tells the supervisor and begins its rounds.
+"""What a Celery worker of the local stack does around its start; it gets this module by `--include`.
 
-A worker that includes this module touches WORKER_READY_FILE (its log line may be hidden by LOG_LEVEL) and sends the
-FIRST_TASKS, so that what beat repeats is done now for the first time instead of an interval later.
+It loads its code beside the migration and waits for that with its first task. When it is ready it sends the
+FIRST_TASKS, so that what beat repeats is done now instead of an interval later, and touches WORKER_READY_FILE for the
+supervisor (a log line could be hidden by LOG_LEVEL).
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
-from celery.signals import worker_ready
+from celery.signals import celeryd_after_setup, worker_ready
+
+
+def wait_for_migration(**_: Any) -> None:
+    # Without a limit: the supervisor ends the worker when the migration fails.
+    while not Path(os.environ["MIGRATED_FILE"]).exists():
+        time.sleep(0.02)
 
 
 def begin(sender: Any, **_: Any) -> None:
@@ -17,4 +25,5 @@ def begin(sender: Any, **_: Any) -> None:
     Path(os.environ["WORKER_READY_FILE"]).touch()
 
 
+celeryd_after_setup.connect(wait_for_migration)
 worker_ready.connect(begin)
