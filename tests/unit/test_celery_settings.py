@@ -1,0 +1,81 @@
+from typing import Any
+
+import pytest
+
+from execution import tasks
+from execution_project.celery import app
+
+# The settings as Celery has taken them over from celeryconfig.py.
+CONF: Any = app.conf
+
+
+def test_no_task_is_lost_with_its_worker() -> None:
+    assert CONF.task_acks_late is True
+    assert CONF.task_reject_on_worker_lost is True
+    assert CONF.worker_prefetch_multiplier == 1
+
+
+def test_nobody_runs_code_from_the_broker() -> None:
+    assert CONF.task_serializer == "json"
+    assert CONF.accept_content == ["json"]
+
+
+def test_a_dead_workers_tasks_come_back_within_a_minute() -> None:
+    options = CONF.broker_transport_options
+
+    assert options["visibility_timeout"] == 60
+    assert options["unacked_restore_interval"] * options["unacked_restore_throttle"] == 5
+    # It should never deliver a task a second time that may still run
+    assert CONF.task_time_limit < options["visibility_timeout"]
+    assert CONF.task_soft_time_limit < CONF.task_time_limit
+
+
+def test_outcomes_stand_in_the_database_only() -> None:
+    assert CONF.result_backend is None
+    assert CONF.task_ignore_result is True
+
+
+def test_every_task_is_routed_to_a_queue_that_exists() -> None:
+    queues = {queue.name for queue in CONF.task_queues}
+    routed = {name: route["queue"] for name, route in CONF.task_routes.items()}
+    known = {name for name in app.tasks if name.startswith("execution.tasks.")}
+
+    assert queues == {"orders", "monitor", "bridge"}
+    assert CONF.task_default_queue == "orders"
+    # It should route no name that is not a task
+    assert set(routed) <= known
+    assert set(routed.values()) <= queues
+    # It should keep the monitor and the bridge out of the way of orders
+    assert routed["execution.tasks.run_monitor_cycle"] == "monitor"
+    assert routed["execution.tasks.read_events"] == "bridge"
+
+
+def test_the_monitor_runs_every_ten_seconds_and_never_piles_up() -> None:
+    monitor = CONF.beat_schedule["watch positions"]
+
+    assert (monitor["task"], monitor["schedule"]) == ("execution.tasks.run_monitor_cycle", 10.0)
+    assert monitor["options"] == {"expires": 9.5}
+
+
+@pytest.mark.parametrize("entry", CONF.beat_schedule.values(), ids=lambda entry: entry["task"])
+def test_every_beat_entry_is_a_task_and_expires_before_the_next(entry: dict[str, object]) -> None:
+    schedule, options = entry["schedule"], entry["options"]
+
+    assert isinstance(schedule, float)
+    assert isinstance(options, dict)
+    assert 0 < options["expires"] < schedule
+    assert entry["task"] in app.tasks
+
+
+def test_later_steps_go_first() -> None:
+    options = CONF.broker_transport_options
+    # Redis serves the lower number first
+    steps = sorted(tasks.PRIORITIES, key=lambda name: tasks.PRIORITIES[name])
+
+    assert steps == ["protect_position", "record_trade", "place_order", "guard_safety", "check_ess"]
+    assert options["queue_order_strategy"] == "priority"
+    assert set(tasks.PRIORITIES.values()) <= set(options["priority_steps"])
+
+
+def test_connections_to_the_database_are_kept() -> None:
+    assert CONF["CELERY_DB_REUSE_MAX"] == 10**9
