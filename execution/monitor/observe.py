@@ -50,7 +50,13 @@ def read_books() -> Books:
     cover = _cover(orders)
     return Books(
         requests=[
-            OurRequest(id=row.pk, state=RequestState(row.state), moved_at=row.moved_at, expires_at=row.expires_at)
+            OurRequest(
+                id=row.pk,
+                state=RequestState(row.state),
+                moved_at=row.moved_at,
+                expires_at=row.expires_at,
+                symbol=row.symbol,
+            )
             for row in requests
         ],
         orders=[_our_order(order) for order in orders],

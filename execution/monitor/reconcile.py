@@ -25,6 +25,7 @@ class OurRequest:
     state: RequestState
     moved_at: datetime
     expires_at: datetime
+    symbol: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +242,8 @@ def _foreign_positions(books: Books, seen: Observation) -> list[Action]:
     """Name positions that no trade and no running entry of ours explains."""
     ours = {(trade.symbol, trade.position_side) for trade in books.trades}
     entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}
+    # Filled, and on its way to cover and books.
+    entering |= {request.symbol for request in books.requests if request.state in NEEDS_COVER | NEEDS_BOOKING}
     return [
         Report(subject=row.symbol, sentence=f"POSITION_NOT_OURS: quantity={row.quantity} side={row.position_side}")
         for row in seen.positions
