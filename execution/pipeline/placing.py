@@ -130,7 +130,7 @@ def _attempts(order: Order, ticket: OrderTicket, exchange: Exchange, clock: Cloc
 
     def pause(state: RetryCallState) -> float:
         base, most = float(policy()[keys.RETRY_BASE]), float(policy()[keys.RETRY_MAX])
-        return wait_exponential_jitter(initial=base, max=most)(state)
+        return wait_exponential_jitter(multiplier=base, max=most)(state)
 
     def write_attempt(state: RetryCallState) -> None:
         log.warning("order_sent_again", client_order_id=ticket.client_order_id, attempt=state.attempt_number + 1)
