@@ -1,5 +1,6 @@
 """Two processes at the same work at the same moment: real connections, and the exchange's ledger as the witness."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from threading import Event, Thread
 from typing import Any
@@ -15,7 +16,18 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 D = Decimal
-SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "ADAUSDT", "LTCUSDT", "LINKUSDT", "DOTUSDT", "BCHUSDT")
+SYMBOLS = (
+    "BTCUSDT",
+    "ETHUSDT",
+    "SOLUSDT",
+    "BNBUSDT",
+    "XRPUSDT",
+    "ADAUSDT",
+    "LTCUSDT",
+    "LINKUSDT",
+    "DOTUSDT",
+    "BCHUSDT",
+)
 
 
 def moves(request_id: object) -> list[str]:
@@ -105,9 +117,7 @@ def test_two_decisions_for_one_symbol_at_once_are_one_position(desk: Desk) -> No
 
 
 def test_limit_of_positions_is_held_exactly(desk: Desk) -> None:
-    PolicyValue.objects.create(
-        key="risk.max_positions", value=D(4), source="test", version=1, changed_at=desk.clock()
-    )
+    PolicyValue.objects.create(key="risk.max_positions", value=D(4), source="test", version=1, changed_at=desk.clock())
     ids = [desk.decide(symbol) for symbol in SYMBOLS]
     for request_id in ids:
         desk.step("check_ess", request_id)
@@ -117,9 +127,10 @@ def test_limit_of_positions_is_held_exactly(desk: Desk) -> None:
     at_once([lambda one=one, pk=pk: one.run(pk) for one, pk in pairs])  # type: ignore[misc]
 
     rows = ExecutionRequest.objects.all()
-    assert sorted((row.state, row.reason_code) for row in rows) == [("RECORDED", "")] * 4 + [
-        ("REFUSED", "POSITIONS_EXCEED_LIMIT")
-    ] * 6
+    assert (
+        sorted((row.state, row.reason_code) for row in rows)
+        == [("RECORDED", "")] * 4 + [("REFUSED", "POSITIONS_EXCEED_LIMIT")] * 6
+    )
     assert len(desk.ledger.entries_sent) == len(desk.ledger.positions) == 4
     desk.check()
 
@@ -145,7 +156,8 @@ def test_chain_and_monitor_at_once_are_one_protected_trade(desk: Desk) -> None:
     desk.clock.let_pass(3)
     chain, monitor = desk.another(), desk.another()
 
-    at_once([lambda: [chain.run(pk) for pk in ids], lambda: monitor.cycle()])
+    calls: list[Callable[[], object]] = [lambda: [chain.run(pk) for pk in ids], monitor.cycle]
+    at_once(calls)
     desk.cycle()
 
     assert {row.state for row in ExecutionRequest.objects.all()} == {"RECORDED"}

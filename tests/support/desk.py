@@ -20,11 +20,12 @@ from execution.adapters.redis_bus import RedisEventBus, stream_of
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.ports import ExchangeUnavailableError, StreamEntry
 from execution.domain.states import RequestState
-from execution.models import ExecutionRequest, Order, OutboxEvent, Trade
+from execution.models import ExecutionRequest, Order, OutboxEvent, Trade, Transition
 from execution.monitor.cycle import CycleResult, run_cycle
 from execution.monitor.reconcile import Patience
 from execution.monitor.repair import Tools
-from execution.pipeline.accept_event import AI_DECISION, EVENT_TYPES, MANUAL_SIGNAL, IntakeRules, accept_entry
+from execution.pipeline.accept_event import AI_DECISION, EVENT_TYPES, MANUAL_SIGNAL, accept_entry
+from execution.pipeline.intake import IntakeRules
 from execution.pipeline.check_ess import EssRules, check_ess
 from execution.pipeline.guard_safety import guard_safety
 from execution.pipeline.place_order import place_order
@@ -85,9 +86,14 @@ class Desk:
         self.risk_safety = HttpRiskSafety(self.risk.url, timeout_seconds=0.5)
         self.bus = RedisEventBus(self.redis, EVENT_TYPES)
         self.mirror = RedisTradeMirror(self.redis)
-        # A person at the same account, with the unmodified connector.
-        self.person = UMFutures(key=self.paper.key, secret=self.paper.secret, base_url=self.paper.url, timeout=5)
-        self.person.session.trust_env = False
+        # A person at the same account.
+        self.person = self.client(self.paper.key, self.paper.secret)
+
+    def client(self, key: str, secret: str) -> UMFutures:
+        """Return the unmodified connector for an account."""
+        client = UMFutures(key=key, secret=secret, base_url=self.paper.url, timeout=5)
+        client.session.trust_env = False
+        return client
 
     def another(self) -> "Desk":
         return Desk(
@@ -196,6 +202,10 @@ class Desk:
     def order(self, request_id: UUID, purpose: str) -> Order:
         """Return the only order of this purpose."""
         return Order.objects.get(request_id=request_id, purpose=purpose)
+
+    def story(self, request_id: UUID) -> list[Transition]:
+        """Return the journal of a request, oldest first."""
+        return list(Transition.objects.filter(entity="request", entity_id=str(request_id)).order_by("id"))
 
     def events(self, aggregate: object) -> list[str]:
         """Return the types of an aggregate's events in order, after making sure that their numbers have no gap."""
