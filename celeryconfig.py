@@ -15,7 +15,8 @@ broker_transport_options = {
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "queue_order_strategy": "priority",
-    "priority_steps": list(range(10)),
+    # The priorities in use (PRIORITIES in execution/tasks.py, and the default): every one is a key that workers poll.
+    "priority_steps": [0, 2, 4, 5, 6],
 }
 
 # Outcomes stand in PostgreSQL; a result backend would be a second, weaker truth.
@@ -31,6 +32,8 @@ accept_content = ["json"]
 task_acks_late = True
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1
+# No task has a rate of its own; the check for one is not free.
+worker_disable_rate_limits = True
 task_time_limit = ENV.celery_task_time_limit_seconds
 task_soft_time_limit = max(1, ENV.celery_task_time_limit_seconds - 5)
 

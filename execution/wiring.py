@@ -14,8 +14,9 @@ from execution.adapters.redis_bus import RedisEventBus, redis_connection
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.ports import EventBus, Exchange, RiskSafety, TradeMirror
 from execution.monitor.reconcile import Patience
-from execution.pipeline.accept_event import EVENT_TYPES, IntakeRules
+from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.check_ess import EssRules
+from execution.pipeline.intake import IntakeRules
 from execution.pipeline.protect_position import ProtectionRules
 from execution_project.env import environment
 

@@ -22,7 +22,7 @@ class TradeFilter(filters.FilterSet):  # type: ignore[misc]  # the package bring
     """`status`, `symbol`, and the time of entry between `from` and `to`."""
 
     status = filters.ChoiceFilter(choices=[(status, status) for status in TradeStatus], method="filter_status")
-    symbol = filters.CharFilter(method="filter_symbol", max_length=40)
+    symbol = filters.CharFilter(method="filter_symbol")
     from_ = filters.IsoDateTimeFilter(field_name="entry_at", lookup_expr="gte", label="Entered at this time or later")
     to = filters.IsoDateTimeFilter(field_name="entry_at", lookup_expr="lt", label="Entered before this time")
 

@@ -16,7 +16,7 @@ from execution import tasks, wiring
 from execution.api.errors import ConflictError, by_schema_field
 from execution.domain.states import RequestState
 from execution.domain.trading import Direction, OrderType, Source
-from execution.pipeline.accept_event import accept_order
+from execution.pipeline.intake import accept_order
 from execution.pipeline.schemas import ManualOrder
 from execution.queries.requests import Progress, progress_of
 

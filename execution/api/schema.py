@@ -13,14 +13,21 @@ from execution.pipeline.schemas import DIRECTIONS
 BOUNDS = {"ge": "minimum", "le": "maximum"}
 # A default of null says no more than that the field may be left out.
 LEFT_OUT = frozenset({"anyOf", "default", "title"})
-NULL = {"type": "null"}
+NULL, TEXT = {"type": "null"}, {"type": "string"}
+# An amount may be written as text, so that a client's floats never touch it; bounds are for numbers.
+DECIMAL_TEXT = {"pattern": r"^(?!0+(\.0+)?$)\d{1,12}(\.\d{1,12})?$"}
+# A symbol may be written in small letters; the exchange has symbols in Chinese.
+SYMBOL_PATTERN = "^[A-Za-z0-9_\u4e00-\u9fff]+$"
 
 
 class ServiceKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """The two headers that carry the service key."""
+    """The two headers, either of which carries the service key."""
 
     target_class = "execution.api.permissions.ServiceKeyAuthentication"
     name = ["serviceKey", "serviceKeyAsBearer"]
+
+    def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:  # noqa: ARG002
+        return [{name: []} for name in self.name]
 
     def get_security_definition(self, auto_schema: AutoSchema) -> list[dict[str, str]]:  # noqa: ARG002
         return [
@@ -41,6 +48,7 @@ class ManualOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
         properties: dict[str, Any] = schema["properties"]
         written = {name: _in_openapi_words(each) for name, each in properties.items()}
         written["side"] = {"type": "string", "enum": list(DIRECTIONS)}
+        written["symbol"]["pattern"] = SYMBOL_PATTERN
         written["metadata"] = {"type": "object", "additionalProperties": {}}
         return {"type": "object", "properties": written, "required": schema["required"]}
 
@@ -49,7 +57,7 @@ def _in_openapi_words(schema: dict[str, Any]) -> dict[str, Any]:
     """Turn JSON Schema as pydantic writes it into that of OpenAPI 3.0, which spells null and bounds differently."""
     kinds = [_in_openapi_words(kind) for kind in schema.get("anyOf", [])]
     said = {BOUNDS.get(name, name): _number(value) for name, value in schema.items() if name not in LEFT_OUT}
-    alternatives = [kind | said for kind in kinds if kind != NULL]
+    alternatives = [kind | (DECIMAL_TEXT if kind == TEXT else said) for kind in kinds if kind != NULL]
     nullable = {"nullable": True} if NULL in kinds else {}
     if len(alternatives) > 1:
         return {"anyOf": alternatives} | nullable

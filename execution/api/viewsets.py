@@ -21,7 +21,7 @@ from execution import wiring
 from execution.api.base import JsonView
 from execution.api.filters import TradeFilter, TradePage
 from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
-from execution.api.schema import one, problems
+from execution.api.schema import SYMBOL_PATTERN, one, problems
 from execution.api.serializers import MetricsOut, OrderAnswerOut, PositionsOut, RequestOut, TradeOut
 from execution.models import Trade
 from execution.pipeline.schemas import ManualOrder
@@ -95,7 +95,11 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
     def get_queryset(self) -> QuerySet[Trade, Any]:
         return trades()
 
-    @extend_schema(operation_id="trades", responses={200: TradeOut, **problems(400, 401)})
+    @extend_schema(
+        operation_id="trades",
+        parameters=[OpenApiParameter("symbol", type={"type": "string", "pattern": SYMBOL_PATTERN})],
+        responses={200: TradeOut, **problems(400, 401)},
+    )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
 

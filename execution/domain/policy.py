@@ -62,7 +62,13 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
             _key(RETRY_BASE, "seconds", "0.2", ("0", "5"), "first wait between those attempts"),
             _key(RETRY_MAX, "seconds", "2", ("0", "10"), "longest wait between those attempts"),
             _key(MAX_LEVERAGE, "times", "20", ("1", "125"), "a higher leverage refuses the order"),
-            _key(MAX_POSITIONS, "positions", "30", ("0", "500"), "open or opening positions at most"),
+            _key(
+                MAX_POSITIONS,
+                "positions",
+                "30",
+                ("0", "100"),
+                "open or opening positions; the exchange has room for 100 stops and targets",
+            ),
             _key(MIN_CONFIDENCE, "fraction", "0", ("0", "1"), "an AI decision below this is refused"),
             _key(MAX_ORDER_NOTIONAL, "USD", "10000", ("0", "10000000"), "a larger order is refused"),
             _key(

@@ -67,8 +67,7 @@ class ExecutionRequest(models.Model):
             ),
             models.CheckConstraint(
                 name="request_limit_has_a_price",
-                condition=Q(order_type=OrderType.MARKET)
-                | Q(limit_price_asked__isnull=False, limit_price_asked__gt=0),
+                condition=Q(order_type=OrderType.MARKET) | Q(limit_price_asked__isnull=False, limit_price_asked__gt=0),
             ),
             models.CheckConstraint(name="request_leverage_range", condition=Q(leverage__gte=1, leverage__lte=125)),
         ]

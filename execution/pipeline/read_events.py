@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from execution.domain.ports import EventBus, StreamEntry
-from execution.pipeline.accept_event import IntakeRules, accept_entry
+from execution.pipeline.accept_event import accept_entry
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.intake import IntakeRules
 
 Clock = Callable[[], datetime]
 BATCH = 50

@@ -1,0 +1,50 @@
+"""Keeps messages that could not be understood, with the reason, and says so when one of them was an order."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from execution.domain.ports import StreamEntry
+from execution.models import DeadLetter
+from execution.pipeline import events_out
+from execution.pipeline.wire import MalformedEventError
+from execution.pipeline.write import emit
+
+RAW_LIMIT = 16 * 1024
+
+
+def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, now: datetime) -> None:
+    """Keep a message that cannot be understood, once; when it was an order, emit `order.failed`."""
+    raw = b" ".join(name + b"=" + value for name, value in entry.fields.items())
+    letter = DeadLetter(
+        stream=entry.stream,
+        entry_id=entry.entry_id,
+        event_type=entry.event_type,
+        reason_code=error.code,
+        reason=error.sentence,
+        raw=raw[:RAW_LIMIT].decode(errors="replace").replace("\x00", "\ufffd"),
+        size_bytes=len(raw),
+        sha256=hashlib.sha256(raw).hexdigest(),
+        received_at=now,
+    )
+    with transaction.atomic():
+        # A second delivery of the same entry finds its letter.
+        if DeadLetter.objects.filter(stream=letter.stream, entry_id=letter.entry_id).exists():
+            return
+        letter.save(force_insert=True)
+        if was_an_order:
+            failed = events_out.order_failed(
+                symbol=_known_text(error.payload, "symbol"),
+                side=_known_text(error.payload, "side").lower(),
+                reason=(error.code, error.sentence),
+                now=now,
+            )
+            emit(f"entry:{entry.entry_id}", [(events_out.ORDER_FAILED, failed)], trace_id="", now=now)
+
+
+def _known_text(payload: Mapping[str, Any], name: str) -> str:
+    value = payload.get(name)
+    return value[:40] if isinstance(value, str) else ""

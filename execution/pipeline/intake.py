@@ -1,0 +1,158 @@
+"""Stores decisions: an inbox row and a request in one statement, once for each identity, whoever brings them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import F
+
+from execution.domain.states import RequestState
+from execution.domain.trading import OrderType, Source
+from execution.models import ExecutionRequest, InboxEvent
+from execution.models.inbox import InboxOutcome
+from execution.pipeline.schemas import AiDecision, ManualOrder
+from execution.pipeline.transitions import log_line
+from execution.pipeline.write import Write
+
+IDENTITY = ("event_type", "identity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """What became of an order: its request, and whether it had come before."""
+
+    request_id: UUID
+    duplicate: bool
+    same_payload: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntakeRules:
+    """Ages and holds that the intake applies."""
+
+    signal_max_age: timedelta
+    ess_trip_hold: timedelta
+
+
+def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
+    order: ManualOrder,
+    *,
+    source: Source,
+    identity: str,
+    payload: Mapping[str, Any],
+    rules: IntakeRules,
+    now: datetime,
+    trace_id: str = "",
+    entry_id: str = "",
+    published_at: datetime | None = None,
+) -> Intake:
+    """Store a person's order. A repeated identity returns the first request and says whether it asked for the same."""
+    inbox = InboxEvent(
+        event_type=source,
+        identity=identity,
+        payload=dict(payload),
+        trace_id=trace_id,
+        entry_id=entry_id,
+        outcome=InboxOutcome.REQUESTED,
+        received_at=now,
+    )
+    request = _manual_request(order, source, rules, now, published_at or now)
+    if store_request(inbox, request):
+        return Intake(request_id=request.pk, duplicate=False)
+    first = ExecutionRequest.objects.select_related("inbox").get(
+        inbox__event_type=inbox.event_type, inbox__identity=inbox.identity
+    )
+    return Intake(request_id=first.pk, duplicate=True, same_payload=_same(first.inbox.payload, inbox.payload))
+
+
+def store_event(inbox: InboxEvent) -> bool:
+    """Insert an event; False when its identity is known already, which is then counted."""
+    return Write().insert(inbox, once_by=IDENTITY).run() or _count_repeat(inbox)
+
+
+def store_request(inbox: InboxEvent, request: ExecutionRequest) -> bool:
+    """Insert an event and its request in one statement; False as for `store_event`."""
+    request.trace_id = inbox.trace_id
+    line = log_line(
+        "request",
+        request.pk,
+        to_state=request.state,
+        trigger=inbox.event_type,
+        now=inbox.received_at,
+        details={"identity": inbox.identity},
+    )
+    stored = Write().insert(inbox, once_by=IDENTITY).insert(request, first_as="inbox_id").insert(line).run()
+    return stored or _count_repeat(inbox)
+
+
+def request_of(decision: AiDecision, *, rules: IntakeRules, published_at: datetime, now: datetime) -> ExecutionRequest:
+    """Return the request that an AI decision asks for, unsaved."""
+    decided_at = min(decision.timestamp or published_at, published_at)
+    return ExecutionRequest(
+        id=uuid4(),
+        source=Source.AI,
+        symbol=decision.symbol,
+        direction=decision.side,
+        order_type=OrderType.MARKET,
+        notional_usd=decision.position_size_usd,
+        expected_price=decision.entry_price,
+        stop_price_asked=decision.stop_loss,
+        target_price_asked=decision.take_profit,
+        trail_percent=decision.trail_percent,
+        leverage=decision.leverage or 1,
+        confidence=decision.confidence,
+        model=decision.model,
+        strategy=decision.strategy,
+        meta_strategy=decision.meta_strategy,
+        regime=decision.regime,
+        **_times(decided_at, rules, now),
+    )
+
+
+def _manual_request(
+    order: ManualOrder, source: Source, rules: IntakeRules, now: datetime, published_at: datetime
+) -> ExecutionRequest:
+    decided_at = min(order.timestamp or published_at, published_at)
+    return ExecutionRequest(
+        id=uuid4(),
+        source=source,
+        symbol=order.symbol,
+        direction=order.side,
+        order_type=OrderType.LIMIT if order.price is not None else OrderType.MARKET,
+        base_quantity_asked=order.quantity,
+        limit_price_asked=order.price,
+        stop_price_asked=order.stop_loss,
+        target_price_asked=order.take_profit,
+        trail_percent=order.trail_percent,
+        leverage=order.leverage or 1,
+        metadata=order.metadata,
+        **_times(decided_at, rules, now),
+    )
+
+
+def _times(decided_at: datetime, rules: IntakeRules, now: datetime) -> dict[str, Any]:
+    # No clock but ours may make a decision younger than its arrival: it would expire late, or never.
+    decided_at = min(decided_at, now)
+    return {
+        "state": RequestState.RECEIVED,
+        "decided_at": decided_at,
+        "received_at": now,
+        "expires_at": decided_at + rules.signal_max_age,
+        "moved_at": now,
+    }
+
+
+def _count_repeat(inbox: InboxEvent) -> bool:
+    known = InboxEvent.objects.filter(event_type=inbox.event_type, identity=inbox.identity)
+    # The delivery of the very same entry again is not a second event.
+    known.exclude(entry_id=inbox.entry_id, entry_id__gt="").update(duplicates=F("duplicates") + 1)
+    return False
+
+
+def _same(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Compare payloads as the database keeps them."""
+    return bool(stored == json.loads(json.dumps(dict(given), cls=DjangoJSONEncoder)))
