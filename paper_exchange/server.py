@@ -16,6 +16,8 @@ from paper_exchange.http.faults import Faults
 from paper_exchange.http.gateway import Gateway
 from paper_exchange.http.ledger import RequestLedger
 from paper_exchange.http.limits import Limits
+from paper_exchange.ws.api import PATH as API_PATH
+from paper_exchange.ws.api import WsApi
 from paper_exchange.ws.endpoint import StreamServer, read_address
 from paper_exchange.ws.feed import make_publisher
 from paper_exchange.ws.hub import Hub
@@ -34,7 +36,9 @@ class PaperServer:
         self.exchange = Exchange(config, SystemClock())
         self.port = config.port
         ledger, faults = RequestLedger(), Faults(config.seed)
-        self._gateway = Gateway(self.exchange, Limits(enforced=config.limits), faults, ledger)
+        limits = Limits(enforced=config.limits)
+        self._gateway = Gateway(self.exchange, limits, faults, ledger)
+        self._api = WsApi(self.exchange, limits, ledger)
         self._hub = Hub(lambda stream: make_publisher(self.exchange, stream), legacy=config.legacy_streams)
         self._users = UserStream(self.exchange, self._hub)
         self.exchange.state.listener = self._users
@@ -73,6 +77,8 @@ class PaperServer:
         if request.raw_path.startswith(PREFIX):
             return await self._control.handle(request)
         if request.headers.get("Upgrade", "").lower() == "websocket":
+            if request.raw_path.partition("?")[0] == API_PATH:
+                return await self._api.serve(request)
             address = read_address(request.raw_path)
             if address is not None:
                 return await self._streams.serve(request, address)
