@@ -92,6 +92,18 @@ def test_hold_is_recorded_and_ends(desk: Desk) -> None:
     assert (started.chains, ExecutionRequest.objects.count(), OutboxEvent.objects.count()) == ([], 0, 0)
 
 
+def test_second_word_under_the_identity_of_a_hold_is_a_repeat(desk: Desk) -> None:
+    desk.publish(AI, decision("BTCUSDT", "hold"), trace_id="trace-9")
+    desk.publish(AI, decision("BTCUSDT", "buy"), trace_id="trace-9")
+
+    started = desk.read_bus()
+
+    # It should have been counted and not executed, and not have stopped the reader.
+    assert started.chains == []
+    assert InboxEvent.objects.get().duplicates == 1
+    assert pending(desk, AI) == 0
+
+
 def test_promoted_model_is_stored(desk: Desk) -> None:
     told = {"model_type": "xgboost", "old_version": "v3", "new_version": "v4", "improvement_pct": 12.0}
     desk.publish("model.promoted", told | {"promoted_at": "2026-03-01T12:00:00+00:00"})
