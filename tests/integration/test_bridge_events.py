@@ -93,8 +93,8 @@ def test_hold_is_recorded_and_ends(desk: Desk) -> None:
 
 
 def test_second_word_under_the_identity_of_a_hold_is_a_repeat(desk: Desk) -> None:
-    desk.publish(AI, decision("BTCUSDT", "hold"), trace_id="trace-9")
-    desk.publish(AI, decision("BTCUSDT", "buy"), trace_id="trace-9")
+    for side in ("hold", "buy"):
+        add(desk, AI, {"payload": json.dumps(decision("BTCUSDT", side, event_id="")), "trace_id": "trace-9"})
 
     started = desk.read_bus()
 
