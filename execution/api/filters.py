@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from execution.models import Trade
-from execution.queries.trades import TradeStatus, count_trades, with_status
+from execution.queries.trades import TradeStatus, count_trades, page_of, with_status
 
 DEFAULT_LIMIT, MOST = 100, 1000
 FARTHEST = 2**31 - 1
@@ -57,8 +57,7 @@ class TradePage(BasePagination):
     ) -> list[Any]:
         page = PageIn(data=request.query_params)
         page.is_valid(raise_exception=True)
-        limit, offset = page.validated_data["limit"], page.validated_data["offset"]
-        return list(queryset[offset : offset + limit])
+        return page_of(queryset, **page.validated_data)
 
     def get_paginated_response(self, data: Sequence[Mapping[str, Any]]) -> Response:
         counts = count_trades()

@@ -104,7 +104,6 @@ def test_an_exit_that_came_to_nothing_leaves_the_trade_open(client: Client) -> N
         ("?from=yesterday", "from"),
         ("?to=2026-13-01", "to"),
         ("?symbol=%00", "symbol"),
-        ("?symbol=" + "X" * 41, "symbol"),
     ],
 )
 def test_a_filter_that_means_nothing_is_an_error(client: Client, query: str, field: str) -> None:
@@ -122,10 +121,10 @@ def test_the_cost_of_a_page_does_not_grow_with_it(
         builders.order(trade.request)
         builders.order(trade.request, purpose=OrderPurpose.STOP)
 
-    # It should ask for the page with its decisions, for their orders, and for the numbers of all.
-    with django_assert_num_queries(3):
+    # It should ask for the page's ids, its rows with their decisions, their orders, and twice for the numbers of all.
+    with django_assert_num_queries(5):
         assert len(get(client, "?limit=2")[1]["trades"]) == 2
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(5):
         assert len(get(client, "?limit=1000&status=closed")[1]["trades"]) == 12
 
 
