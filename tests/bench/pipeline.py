@@ -28,10 +28,9 @@ from tests.bench.stack import EXTRA_SYMBOLS, BenchStack, bench_stack
 
 # Where the extra symbols of the paper exchange stand still.
 PRICE = Decimal("10.000")
+# Each decision takes a symbol of its own, so the loads need two stacks: 480 decisions at a pace, 420 with the burst.
 WARM_UP, SLOW, FAST, BURST = 20, 40, 420, 400
 DRAIN_SECONDS = 120.0
-# The most that the policy's bounds allow, and the reason for two stacks: 480 decisions paced, 420 with the burst.
-MAX_POSITIONS, MOST_POSITIONS = "risk.max_positions", 500
 SHARES = {"p50": 0.5, "p99": 0.99}
 
 Result = TypeVar("Result")
@@ -139,10 +138,7 @@ async def start_service(run: Run) -> None:
     """Start our processes, make room for every position, and let each process trade before anything counts."""
     run.console.progress("Starting the workers ...")
     await run.stack.start_service()
-    change = {"key": MAX_POSITIONS, "value": MOST_POSITIONS}
-    url = f"{run.stack.addresses.risk_safety_url}/api/policy/update"
-    async with run.http.post(url, json=change, raise_for_status=True):
-        await poll(lambda: _in_thread(run.books.has_policy, MAX_POSITIONS), seconds=DRAIN_SECONDS)
+    run.books.allow_positions(EXTRA_SYMBOLS)
     await measure(run, send_paced(run.bus, run.take(WARM_UP), PRICE, per_second=10))
 
 
