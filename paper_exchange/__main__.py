@@ -13,6 +13,7 @@ import uvloop
 
 from paper_exchange.config import AccountConfig, Config
 from paper_exchange.server import PaperServer
+from paper_exchange.store import StoreError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add("--static-prices", action="store_true", help="prices move only by the control API")
     add("--stream-life-s", type=int, default=defaults.stream_life_s, help="age at which a stream connection is cut")
     add("--legacy-streams", action="store_true", help="serve all streams on paths without /public, /market, /private")
+    add("--state-file", default="", metavar="PATH", help="keep the state here, through restarts and crashes")
     add("--no-limits", action="store_true", help="count requests and orders but never refuse them for it")
     return found
 
@@ -55,6 +57,7 @@ def config_of(options: argparse.Namespace) -> Config:
         step_ms=options.step_ms,
         stream_life_s=options.stream_life_s,
         legacy_streams=options.legacy_streams,
+        state_file=options.state_file,
         volatility=options.volatility,
         accounts=(paper, *options.account),
     )
@@ -84,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = config_of(parser().parse_args(arguments))
     try:
         uvloop.run(serve(config))
+    except StoreError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
     except OSError as error:
         print(f"cannot listen on {config.host}:{config.port}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1

@@ -26,6 +26,7 @@ class Config:
     step_ms: int = 250
     stream_life_s: int = 86_400
     legacy_streams: bool = False
+    state_file: str = ""
     volatility: float = 1.0
     maker_rate: Decimal = Decimal("0.0002")
     taker_rate: Decimal = Decimal("0.0005")

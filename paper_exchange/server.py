@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 
@@ -12,10 +13,14 @@ from paper_exchange.config import Config
 from paper_exchange.control.api import PREFIX, Control
 from paper_exchange.core.clock import SystemClock
 from paper_exchange.core.exchange import Exchange
+from paper_exchange.errors import ExchangeError
 from paper_exchange.http.faults import Faults
 from paper_exchange.http.gateway import Gateway
 from paper_exchange.http.ledger import RequestLedger
 from paper_exchange.http.limits import Limits
+from paper_exchange.http.params import Params
+from paper_exchange.http.running import run
+from paper_exchange.store import Store
 from paper_exchange.ws.api import PATH as API_PATH
 from paper_exchange.ws.api import WsApi
 from paper_exchange.ws.endpoint import StreamServer, read_address
@@ -33,7 +38,12 @@ class PaperServer:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.exchange = Exchange(config, SystemClock())
+        self._store = Store(Path(config.state_file)) if config.state_file else None
+        if self._store is not None:
+            self._store.lock()
+        saved = self._store.load() if self._store else None
+        self.exchange = saved or Exchange(config, SystemClock())
+        self.exchange.adopt(config)
         self.port = config.port
         ledger, faults = RequestLedger(), Faults(config.seed)
         limits = Limits(enforced=config.limits)
@@ -60,6 +70,9 @@ class PaperServer:
         site = web.TCPSite(self._runner, self.config.host, self.config.port, backlog=1024)
         await site.start()
         self.port = self._runner.addresses[0][1]
+        # Only now: a process that cannot listen must not touch the files of one that does.
+        if self._store is not None:
+            self._recover(self._store)
         self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._publish())]
         return self
 
@@ -72,6 +85,31 @@ class PaperServer:
                 await task
         self._streams.close_all()
         await self._runner.cleanup()
+        if self._store is not None:
+            self._store.save(self.exchange)
+            self._store.release()
+
+    def _recover(self, store: Store) -> None:
+        """Repeat what was done after the last snapshot, then keep a journal of our own."""
+        for note in store.notes():
+            self.exchange.clock.pin(note["t"])
+            self._repeat(note)
+        self.exchange.clock.pin(None)
+        store.save(self.exchange)
+        self.exchange.journal = store.record
+
+    def _repeat(self, note: dict[str, Any]) -> None:
+        match note["k"]:
+            case "step":
+                self.exchange.step()
+            case "expire":
+                self.exchange.expire()
+            case "control":
+                self._control.repeat(note["m"], note["p"], note["b"])
+            case "call":
+                account = self.exchange.state.accounts.get(note["a"])
+                with contextlib.suppress(ExchangeError):
+                    run(self.exchange, note["m"], note["p"], Params(note["q"]), account)
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.raw_path.startswith(PREFIX):
@@ -88,7 +126,9 @@ class PaperServer:
         while True:
             await asyncio.sleep(self.config.step_ms / 1000)
             try:
-                self.exchange.step()
+                self.exchange.perform({"k": "step"}, self.exchange.step)
+                if self._store is not None and self._store.is_full:
+                    self._store.save(self.exchange)
             except Exception:
                 # One faulty step must not stop time for good.
                 logger.exception("Price step failed")
@@ -98,7 +138,8 @@ class PaperServer:
             await asyncio.sleep(_PUBLISH_EVERY_S)
             now = self.exchange.clock.now_ms()
             try:
-                self.exchange.expire()
+                if self.exchange.is_due():
+                    self.exchange.perform({"k": "expire"}, self.exchange.expire)
                 self._hub.poll(now)
                 self._users.expire_keys(now)
                 await self._streams.tend(now)

@@ -1,5 +1,6 @@
 """The control API under /paper: moves prices, injects faults, and reads the ledger; for loopback callers only."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -22,6 +23,21 @@ from paper_exchange.ws.user_stream import UserStream
 
 PREFIX: Final = "/paper/"
 Body = dict[str, object]
+# Calls that change the exchange itself, not only how requests are answered.
+CHANGES: Final = frozenset(
+    ("POST", f"/paper/{name}")
+    for name in (
+        "price",
+        "prices/freeze",
+        "clock",
+        "funding",
+        "close",
+        "accounts",
+        "liquidity",
+        "streams/expire",
+        "reset",
+    )
+)
 
 
 class ControlError(ValueError):
@@ -105,11 +121,20 @@ class Control:
         if handler is None:
             return _json({"error": f"no control call {http.method} {path}"}, 404)
         try:
-            return _json(handler(_wish(await http.read(), query)))
+            wish = _wish(await http.read(), query)
+            if (http.method, path) not in CHANGES:
+                return _json(handler(wish))
+            note: Body = {"k": "control", "m": http.method, "p": path, "b": wish.body}
+            return _json(self._exchange.perform(note, lambda: handler(wish)))
         except (ControlError, FaultError) as error:
             return _json({"error": str(error)}, 400)
         except ExchangeError as error:
             return _json({"error": error.msg, "code": error.code}, 400)
+
+    def repeat(self, method: str, path: str, body: Body) -> None:
+        """Do again what the journal tells; what was refused is refused again."""
+        with contextlib.suppress(ControlError, ExchangeError):
+            self._routes[method, path](Wish(body, {}))
 
     def set_price(self, wish: Wish) -> object:
         price = wish.decimal("price")

@@ -6,7 +6,7 @@ from typing import Final
 
 from paper_exchange.core import rules
 from paper_exchange.core.accounts import Account, closes
-from paper_exchange.core.desk import OrderDesk, new_client_id
+from paper_exchange.core.desk import GIVEN_ID_LENGTH, OrderDesk
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import reducible
 from paper_exchange.core.money import ZERO
@@ -145,7 +145,7 @@ class AlgoDesk:
             algo_id=next(self._state.algo_ids),
             account=account,
             symbol=market.symbol,
-            client_id=ticket.client_id or new_client_id(),
+            client_id=ticket.client_id or self._state.texts.draw(GIVEN_ID_LENGTH),
             ticket=ticket,
             position_side=position_side,
             reduce_only=reduce_only or closes(ticket.side, position_side),

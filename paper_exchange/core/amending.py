@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import count
 from typing import Final
 
 from paper_exchange.core import rules
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.desk import OrderDesk
+from paper_exchange.core.ids import Ids
 from paper_exchange.core.matching import Matching, crosses, reduces_only
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import Order, Side, opposite
@@ -52,7 +52,7 @@ class AmendDesk:
         self._state = state
         self._desk = desk
         self._matching = matching
-        self._ids = count(1)
+        self._ids = Ids(1)
         self._records: dict[tuple[str, int], list[Amendment]] = {}
 
     def amend(self, account: Account, ticket: AmendTicket) -> Order:

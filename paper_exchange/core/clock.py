@@ -13,6 +13,10 @@ class Clock(Protocol):
 
     def advance(self, milliseconds: int) -> None: ...
 
+    def pin(self, now_ms: int | None) -> None:
+        """Stand still at a moment; None lets the clock go again."""
+        ...
+
     def reset(self) -> None:
         """Return to where the clock began."""
         ...
@@ -23,17 +27,27 @@ class SystemClock:
 
     def __init__(self) -> None:
         self.offset_ms = 0
+        self._pinned: int | None = None
 
     def now_ms(self) -> int:
+        if self._pinned is not None:
+            return self._pinned
         return time.time_ns() // 1_000_000 + self.offset_ms
+
+    def pin(self, now_ms: int | None) -> None:
+        self._pinned = now_ms
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
     def advance(self, milliseconds: int) -> None:
         self.offset_ms += milliseconds
+        if self._pinned is not None:
+            self._pinned += milliseconds
 
     def reset(self) -> None:
+        if self._pinned is not None:
+            self._pinned -= self.offset_ms
         self.offset_ms = 0
 
 
@@ -48,6 +62,9 @@ class SteppedClock:
 
     def wall_ms(self) -> int:
         return self._now_ms
+
+    def pin(self, now_ms: int | None) -> None:
+        del now_ms  # It stands still anyway.
 
     def advance(self, milliseconds: int) -> None:
         self._now_ms += milliseconds

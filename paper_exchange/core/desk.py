@@ -1,6 +1,5 @@
 """The order desk: grants or refuses ordinary orders, cancels them, and finds them again."""
 
-import secrets
 from decimal import Decimal
 from heapq import heappush
 from typing import Final
@@ -14,13 +13,10 @@ from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Ticket, o
 from paper_exchange.core.state import State
 from paper_exchange.errors import refuse
 
+# Length of the ids that orders without one are given.
+GIVEN_ID_LENGTH: Final = 22
 GOOD_TILL_MIN_MS: Final = 600_000
 GOOD_TILL_MAX: Final = 253_402_300_799_000
-
-
-def new_client_id() -> str:
-    """Return an id of 22 characters, as the exchange gives to orders that come without one."""
-    return secrets.token_urlsafe(16)
 
 
 class OrderDesk:
@@ -161,7 +157,7 @@ class OrderDesk:
             order_id=next(self._state.order_ids),
             account=account,
             symbol=market.symbol,
-            client_id=ticket.client_id or new_client_id(),
+            client_id=ticket.client_id or self._state.texts.draw(GIVEN_ID_LENGTH),
             side=ticket.side,
             type=ticket.type,
             time_in_force=ticket.time_in_force,

@@ -1,7 +1,9 @@
 """The exchange as a whole: one object with the desks, the price steps and the hooks between them."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from heapq import heappop
+from typing import TypeVar
 
 from paper_exchange.config import Config
 from paper_exchange.core.accounts import Account
@@ -17,6 +19,8 @@ from paper_exchange.core.matching import Matching
 from paper_exchange.core.orders import Order
 from paper_exchange.core.state import State, build_state
 
+Result = TypeVar("Result")
+
 
 class Exchange:
     """Synchronous and without I/O: time comes from the clock, steps from the caller."""
@@ -25,7 +29,31 @@ class Exchange:
         self.config = config
         self.clock = clock
         self.listen_keys = ListenKeys()
+        # Told of every change before it happens.
+        self.journal: Callable[[dict[str, object]], None] | None = None
         self._build(build_state(config, clock))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what belongs to the running process."""
+        return self.__dict__ | {"journal": None}
+
+    def adopt(self, config: Config) -> None:
+        """Go on from a saved state under new settings; accounts that are new there are opened."""
+        self.config = self.state.config = config
+        for account in config.accounts:
+            if account.key not in self.state.accounts:
+                self.state.add_account(account)
+
+    def perform(self, note: dict[str, object], action: Callable[[], Result]) -> Result:
+        """Do one change at one moment of time, noted in the journal first."""
+        now = self.clock.now_ms()
+        if self.journal is not None:
+            self.journal({"t": now, **note})
+        self.clock.pin(now)
+        try:
+            return action()
+        finally:
+            self.clock.pin(None)
 
     def reset(self) -> None:
         """Begin again with fresh accounts, books and prices; ids are not given twice."""
@@ -87,6 +115,11 @@ class Exchange:
             self._countdowns[account.key, symbol] = self.clock.now_ms() + milliseconds
         else:
             self._countdowns.pop((account.key, symbol), None)
+
+    def is_due(self) -> bool:
+        """Tell whether anything has run out."""
+        now, expiring = self.clock.now_ms(), self.state.expiring
+        return bool(expiring and expiring[0][0] <= now) or any(end <= now for end in self._countdowns.values())
 
     def expire(self) -> None:
         """End the orders whose time is over."""

@@ -1,14 +1,12 @@
 """Listen keys: one living key per account, which names its user data stream."""
 
-import secrets
-import string
 from dataclasses import dataclass
 from typing import Final
 
+from paper_exchange.core.ids import Texts
 from paper_exchange.errors import refuse
 
 VALIDITY_MS: Final = 3_600_000
-_LETTERS: Final = string.ascii_letters + string.digits
 
 
 @dataclass(slots=True)
@@ -21,13 +19,13 @@ class ListenKey:
 class ListenKeys:
     def __init__(self) -> None:
         self._by_account: dict[str, ListenKey] = {}
+        self._texts = Texts()
 
     def open(self, account: str, now: int) -> str:
         """Return the account's living key, renewed, or a new one."""
         known = self._alive(account, now)
         if known is None:
-            text = "".join(secrets.choice(_LETTERS) for _ in range(64))
-            known = self._by_account[account] = ListenKey(text, account, 0)
+            known = self._by_account[account] = ListenKey(self._texts.draw(64), account, 0)
         known.expires = now + VALIDITY_MS
         return known.text
 

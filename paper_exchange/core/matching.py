@@ -31,13 +31,16 @@ def reducible(account: Account, symbol: Symbol, side: Side, position_side: Posit
     return max(-amount if side == "BUY" else amount, ZERO)
 
 
+def _ignore(_: Order) -> None: ...
+
+
 class Matching:
     """Executes orders against the books; callers have checked that the orders are allowed."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         # Told of every order that rested and ended.
-        self.on_end: Callable[[Order], None] = lambda _order: None
+        self.on_end: Callable[[Order], None] = _ignore
 
     def check_immediate(self, order: Order) -> None:
         """Refuse what must not be recorded: post-only that would take, FOK that cannot fill, an empty market."""

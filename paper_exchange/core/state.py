@@ -1,14 +1,13 @@
 """All data of the running exchange in one place, and the port through which changes are announced."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import count
 from typing import Protocol
 
 from paper_exchange.config import AccountConfig, Config
 from paper_exchange.core.accounts import Account, Income, Position
 from paper_exchange.core.clock import Clock
+from paper_exchange.core.ids import Ids, Texts
 from paper_exchange.core.market import Market
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.symbols import Symbol, build_symbols
@@ -76,9 +75,9 @@ class State:
     clock: Clock
     symbols: dict[str, Symbol]
     markets: dict[str, Market]
-    order_ids: Iterator[int]
-    algo_ids: Iterator[int]
-    tran_ids: Iterator[int]
+    order_ids: Ids
+    algo_ids: Ids
+    tran_ids: Ids
     listener: Listener
     accounts: dict[str, Account] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
@@ -88,6 +87,11 @@ class State:
     # Good-till-date orders: (end, id, order), the next one first.
     expiring: list[tuple[int, int, Order | AlgoOrder]] = field(default_factory=list)
     frozen: bool = False
+    texts: Texts = field(default_factory=Texts)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the listener out: it belongs to the running process."""
+        return self.__dict__ | {"listener": Deaf()}
 
     def market(self, symbol: str) -> Market:
         """Return a symbol's market; -1121 for one that is not listed."""
@@ -145,10 +149,11 @@ def build_state(config: Config, clock: Clock, previous: State | None = None) -> 
         clock=clock,
         symbols=symbols,
         markets={name: _market(config, symbol, base, now, previous) for name, symbol in symbols.items()},
-        order_ids=previous.order_ids if previous else count(base + 1),
-        algo_ids=previous.algo_ids if previous else count(2 * 10**15 + base + 1),
-        tran_ids=previous.tran_ids if previous else count(base + 1),
+        order_ids=previous.order_ids if previous else Ids(base + 1),
+        algo_ids=previous.algo_ids if previous else Ids(2 * 10**15 + base + 1),
+        tran_ids=previous.tran_ids if previous else Ids(base + 1),
         listener=previous.listener if previous else Deaf(),
+        texts=previous.texts if previous else Texts(),
     )
     for account in config.accounts:
         state.add_account(account)

@@ -14,12 +14,13 @@ from paper_exchange.core.accounts import Account
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError, refuse
 from paper_exchange.http import security
-from paper_exchange.http.calls import PUBLIC, SIGNED, Call, Route
+from paper_exchange.http.calls import PUBLIC, SIGNED, Route
 from paper_exchange.http.faults import Fault, Faults
 from paper_exchange.http.ledger import Entry, RequestLedger
 from paper_exchange.http.limits import LimitError, Limits
 from paper_exchange.http.params import Params, parse
 from paper_exchange.http.routes import ROUTES
+from paper_exchange.http.running import run
 
 logger = logging.getLogger(__name__)
 _JSON: Final = "application/json"
@@ -133,7 +134,7 @@ class Gateway:
             account = self._admit(route, request, now)
             if route.orders is not None and account is not None:
                 self._count_orders(account, route.orders, now, headers)
-            answer = route.handler(Call(self.exchange, request.params, now, account))
+            answer = run(self.exchange, request.method, request.path, request.params, account)
         except ExchangeError as error:
             return error_reply(error, headers)
         except Exception:

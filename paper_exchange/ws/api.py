@@ -1,7 +1,6 @@
 """The WebSocket API (ws-fapi): requests and answers on one socket, by the handlers of the REST routes."""
 
 import hmac
-import json
 import logging
 import time
 from typing import Final
@@ -13,11 +12,12 @@ from paper_exchange.core.accounts import Account
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError, missing, refuse
 from paper_exchange.http import security
-from paper_exchange.http.calls import PUBLIC, SIGNED, Call, Route
+from paper_exchange.http.calls import PUBLIC, SIGNED, Route
 from paper_exchange.http.ledger import RequestLedger
 from paper_exchange.http.limits import ORDERS_1M, ORDERS_10S, WEIGHT_LIMIT, Limits
 from paper_exchange.http.params import Params
 from paper_exchange.http.routes import ROUTES
+from paper_exchange.http.running import run
 
 logger = logging.getLogger(__name__)
 PATH: Final = "/ws-fapi/v1"
@@ -109,7 +109,7 @@ class WsApi:
             short, long = self._limits.use_orders(account, *route.orders, now)
             limits.append(_limit("ORDERS", "SECOND", 10, ORDERS_10S, short))
             limits.append(_limit("ORDERS", "MINUTE", 1, ORDERS_1M, long))
-        return route.handler(Call(self._exchange, params, now, account))
+        return run(self._exchange, *METHODS[method], params, account)
 
     def _admit(self, route: Route, params: Params, now: int) -> Account | None:
         if route.security == PUBLIC:
@@ -131,8 +131,8 @@ class WsApi:
 
 def _decode(text: str) -> Json:
     try:
-        message = json.loads(text)
-    except ValueError as error:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
         raise refuse(-1130, name="request") from error
     if not isinstance(message, dict):
         raise refuse(-1130, name="request")

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
+import orjson
 from aiohttp import WSMsgType, web
 
 from paper_exchange.core.clock import Clock
@@ -161,8 +161,8 @@ class StreamServer:
 
 def _decode(text: str) -> dict[str, object]:
     try:
-        message = json.loads(text)
-    except ValueError as error:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
         raise BadMessageError(3, f"Invalid JSON: {error}") from error
     if not isinstance(message, dict):
         raise BadMessageError(2, "Invalid request: expected an object")
