@@ -160,6 +160,8 @@ def run_monitor_cycle(**_: Any) -> None:
     """Compare with the exchange and repair; a cycle that takes long makes the next ones skip, never pile up."""
     with single_flight(Duty.WATCH_POSITIONS) as held:
         if held:
+            # The emergency stop is asked between orders too, so that health and admin show what it says now.
+            check_ess_step.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
             tools = Tools(
                 exchange=wiring.exchange(),
                 protection=wiring.protection_rules(),

@@ -33,6 +33,12 @@ def redis_client() -> Redis:
     return redis_connection(environment().redis)
 
 
+@cache
+def health_redis_client() -> Redis:
+    """Return a client that gives up soon: a health page that hangs tells nothing."""
+    return redis_connection(environment().redis, timeout_seconds=1.0)
+
+
 def exchange() -> Exchange:
     client: Exchange | None = getattr(_local, "exchange", None)
     if client is None:

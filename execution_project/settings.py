@@ -70,7 +70,7 @@ def database_settings(url: str) -> dict[str, Any]:
         "PORT": parts.pop("port", ""),
         # Prepared statements: the same few statements run for every decision, and planning them costs as much as
         # running them. (A pooler in front must keep them, or hand out whole sessions.)
-        "OPTIONS": {"prepare_threshold": 3, "server_side_binding": True, **parts},
+        "OPTIONS": {"prepare_threshold": 3, "server_side_binding": True, "connect_timeout": 2, **parts},
         # Connections live as long as their thread; web requests check them first, tasks see celery.py.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,

@@ -81,7 +81,7 @@ def vitals() -> Vitals:
 def measure() -> Vitals:
     now, env = timezone.now(), settings.ENV
     database, rows = _probe(lambda: health_rows(now))
-    redis, lags = _probe(lambda: stream_lags(wiring.redis_client()))
+    redis, lags = _probe(lambda: stream_lags(wiring.health_redis_client()))
     # One silence of Redis is enough to wait for.
     rate_limit = None if redis.error else _probe(wiring.rate_limit_state)[1]
     return Vitals(

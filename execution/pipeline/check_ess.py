@@ -63,6 +63,8 @@ def decide(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecisio
         return _unanswered(known, rules, str(error), clock())
     now = clock()
     if known and not known.permitted and known.held_until and known.held_until > now:
+        # The service is heard again, though it is not yet believed.
+        EssStatus.objects.filter(pk=1, unanswered__gt=0).update(unanswered=0)
         return EssDecision(
             permitted=False,
             state=known.state,
