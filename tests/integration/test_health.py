@@ -37,7 +37,7 @@ def _at_nine_thirty() -> Iterator[None]:
 @pytest.fixture
 def bus(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
     """The streams and groups as the bridge makes them."""
-    monkeypatch.setattr(wiring, "redis_client", lambda: redis)
+    monkeypatch.setattr(wiring, "health_redis_client", lambda: redis)
     for event_type in EVENT_TYPES:
         redis.xgroup_create(redis_bus.stream_of(event_type), redis_bus.group_of(event_type), "0", mkstream=True)
     return redis
@@ -190,7 +190,7 @@ def test_a_silent_emergency_stop_degrades(client: Client) -> None:
 
 @pytest.mark.usefixtures("_running")
 def test_redis_away(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "redis_client", lambda: redis_bus.redis_connection(NOWHERE, timeout_seconds=0.2))
+    monkeypatch.setattr(wiring, "health_redis_client", lambda: redis_bus.redis_connection(NOWHERE, timeout_seconds=0.2))
 
     code, health = get(client)
 
