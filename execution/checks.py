@@ -9,6 +9,8 @@ from django.core.checks import CheckMessage, Error, register
 
 from execution_project.env import Environment, Mode, environment
 
+# Workers run these checks alone at their start.
+TAG = "execution"
 # (setting, the value that it must have, what would happen otherwise)
 MUST_BE: tuple[tuple[str, Any, str], ...] = (
     ("task_acks_late", True, "a worker that dies loses the task that it has taken"),
@@ -20,7 +22,7 @@ MUST_BE: tuple[tuple[str, Any, str], ...] = (
 )
 
 
-@register()
+@register(TAG)
 def tasks_cannot_be_lost(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
     """Hold Celery's settings against what exactly-once rests on."""
     conf = current_app.conf
@@ -45,7 +47,7 @@ def _delivery_outlives_task(conf: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(TAG)
 def secrets_are_set(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
     """Outside of paper mode, sessions must not rest on a key made up at start."""
     return missing_secrets(environment())

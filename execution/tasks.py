@@ -46,7 +46,8 @@ from execution.pipeline import (
 )
 from execution.single_flight import Duty, single_flight
 
-SLICE = timedelta(seconds=4)
+# Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
+SLICE = timedelta(seconds=2)
 # Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
 PRIORITIES = {"check_ess": 6, "guard_safety": 5, "place_order": 4, "record_trade": 2, "protect_position": 0}
 STEPS = {

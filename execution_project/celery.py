@@ -23,7 +23,7 @@ def refuse_unsafe_settings(**_: Any) -> None:
     """Stop a worker before its first task when a setting could lose one (`execution/checks.py`)."""
     from django.core.management import call_command  # noqa: PLC0415 -- Django must be set up first
 
-    call_command("check", fail_level="ERROR")
+    call_command("check", tags=["execution"], fail_level="ERROR")
 
 
 @worker_process_init.connect

@@ -31,6 +31,7 @@ def read_slice(bus: EventBus, starters: Starters, *, rules: IntakeRules, length:
     A surprise (the database is away, a bug) ends the slice with its batch unacknowledged: it is reclaimed later.
     """
     end = clock() + length
+    beat("bridge", now=clock(), details={})
     handled = _handle(bus, bus.reclaim(idle_ms=RECLAIM_IDLE_MS, count=BATCH), starters, rules, clock)
     while clock() < end:
         handled += _handle(bus, bus.read(block_ms=BLOCK_MS, count=BATCH), starters, rules, clock)

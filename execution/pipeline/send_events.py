@@ -27,6 +27,7 @@ RELAY_LOCK = 0x6F757462
 def relay_slice(bus: EventBus, mirror: TradeMirror, *, length: timedelta, clock: Clock) -> int:
     """Send for about `length` and return how many events went out."""
     end = clock() + length
+    beat("relay", now=clock(), details={})
     sent = 0
     while clock() < end:
         batch = send_batch(bus, mirror, clock=clock)
