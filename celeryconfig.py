@@ -1,6 +1,6 @@
 """Celery's settings: no task is lost when a worker dies, and none waits for a message longer than a minute."""
 
-from kombu import Queue
+from kombu.entity import Queue
 
 from execution_project.env import environment
 
@@ -39,7 +39,7 @@ task_soft_time_limit = max(1, ENV.celery_task_time_limit_seconds - 5)
 
 task_default_queue = "orders"
 task_default_priority = 5
-task_queues = [Queue("orders"), Queue("monitor"), Queue("bridge")]
+task_queues = [Queue(name) for name in ("orders", "monitor", "bridge")]  # type: ignore[no-untyped-call]
 task_routes = {
     "execution.tasks.read_events": {"queue": "bridge"},
     "execution.tasks.send_events": {"queue": "bridge"},
