@@ -25,9 +25,9 @@ from execution.monitor.cycle import CycleResult, run_cycle
 from execution.monitor.reconcile import Patience
 from execution.monitor.repair import Tools
 from execution.pipeline.accept_event import AI_DECISION, EVENT_TYPES, MANUAL_SIGNAL, accept_entry
-from execution.pipeline.intake import IntakeRules
 from execution.pipeline.check_ess import EssRules, check_ess
 from execution.pipeline.guard_safety import guard_safety
+from execution.pipeline.intake import IntakeRules
 from execution.pipeline.place_order import place_order
 from execution.pipeline.protect_position import ProtectionRules, protect_position
 from execution.pipeline.read_events import Starters, read_slice
