@@ -269,7 +269,7 @@ def test_whatever_arrives_is_decoded_or_refused(fields: dict[bytes, bytes]) -> N
         return
     # It should give what the database can hold
     stored = json.dumps([dict(event.payload), event.identity, event.trace_id], ensure_ascii=False, default=str)
-    assert b"\\u0000" not in stored.encode()
+    assert b"\\u0000" not in stored.replace("\\\\", "").encode()
     assert 0 < len(event.identity) <= 200
     assert len(event.trace_id) <= 200
 
