@@ -8,10 +8,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 import uvloop
 
-from paper_exchange.config import AccountConfig, Config
+from paper_exchange.config import AccountConfig, Config, ReplayConfig
+from paper_exchange.core.replay import ReplayError
 from paper_exchange.server import PaperServer
 from paper_exchange.store import StoreError
 
@@ -33,6 +35,24 @@ def parser() -> argparse.ArgumentParser:
     add("--min-notional", type=_amount, default=defaults.min_notional, help="smallest order notional in USDT")
     add("--extra-symbols", type=int, default=defaults.extra_symbols, help="further contracts: X0001USDT and so on")
     add("--latency-ms", type=int, default=defaults.latency_ms, help="delay of every answer")
+    add("--latency-jitter-ms", type=int, default=defaults.latency_jitter_ms, help="mean of a random part of the delay")
+    add("--maker-fee", type=_amount, default=defaults.maker_rate, help="fee rate of resting orders")
+    add("--taker-fee", type=_amount, default=defaults.taker_rate, help="fee rate of taking orders")
+    add(
+        "--fill-probability",
+        type=float,
+        default=defaults.fill_probability,
+        help="chance that a resting order fills when the price only touches it",
+    )
+    add(
+        "--replay",
+        action="append",
+        type=_replay,
+        default=[],
+        metavar="SYMBOL=FILE",
+        help="let a symbol follow a kline or aggTrades file (.csv or .zip) of Binance's public data",
+    )
+    add("--replay-speed", type=float, default=defaults.replay_speed, help="how much faster than real time files play")
     add("--step-ms", type=int, default=defaults.step_ms, help="time between two price steps")
     add("--volatility", type=float, default=defaults.volatility, help="factor on the price movement")
     add("--static-prices", action="store_true", help="prices move only by the control API")
@@ -53,6 +73,12 @@ def config_of(options: argparse.Namespace) -> Config:
         min_notional=options.min_notional,
         extra_symbols=options.extra_symbols,
         latency_ms=options.latency_ms,
+        latency_jitter_ms=options.latency_jitter_ms,
+        maker_rate=options.maker_fee,
+        taker_rate=options.taker_fee,
+        fill_probability=options.fill_probability,
+        replays=tuple(options.replay),
+        replay_speed=options.replay_speed,
         static_prices=options.static_prices,
         step_ms=options.step_ms,
         stream_life_s=options.stream_life_s,
@@ -87,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = config_of(parser().parse_args(arguments))
     try:
         uvloop.run(serve(config))
-    except StoreError as error:
+    except (StoreError, ReplayError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     except OSError as error:
@@ -104,6 +130,13 @@ def _amount(text: str) -> Decimal:
     if not value.is_finite() or value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not an amount")
     return value
+
+
+def _replay(text: str) -> ReplayConfig:
+    symbol, _, file = text.partition("=")
+    if not (symbol and file):
+        raise argparse.ArgumentTypeError("a replay is SYMBOL=FILE")
+    return ReplayConfig(symbol=symbol.upper(), file=Path(file))
 
 
 def _account(text: str) -> AccountConfig:

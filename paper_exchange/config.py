@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -9,6 +10,14 @@ class AccountConfig:
     key: str
     secret: str
     balance: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayConfig:
+    """A symbol that follows a file of recorded prices."""
+
+    symbol: str
+    file: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +31,10 @@ class Config:
     min_notional: Decimal = Decimal(5)
     extra_symbols: int = 0
     latency_ms: int = 0
+    latency_jitter_ms: int = 0
+    fill_probability: float = 1.0
+    replays: tuple[ReplayConfig, ...] = ()
+    replay_speed: float = 1.0
     static_prices: bool = False
     step_ms: int = 250
     stream_life_s: int = 86_400

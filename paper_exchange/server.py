@@ -30,6 +30,8 @@ from paper_exchange.ws.user_stream import UserStream
 
 logger = logging.getLogger(__name__)
 _KEEPALIVE_S: Final = 75.0
+# A thousand stream names fit into one address.
+_MAX_LINE: Final = 65_536
 _PUBLISH_EVERY_S: Final = 0.05
 
 
@@ -57,7 +59,8 @@ class PaperServer:
             self._hub, self.exchange.clock, enforce_limits=config.limits, life_ms=config.stream_life_s * 1000
         )
         self._runner = web.ServerRunner(
-            web.Server(self._dispatch, access_log=None, keepalive_timeout=_KEEPALIVE_S), shutdown_timeout=0.5
+            web.Server(self._dispatch, access_log=None, keepalive_timeout=_KEEPALIVE_S, max_line_size=_MAX_LINE),
+            shutdown_timeout=0.5,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

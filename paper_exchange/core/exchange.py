@@ -17,7 +17,7 @@ from paper_exchange.core.listen_keys import ListenKeys
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import Matching
 from paper_exchange.core.orders import Order
-from paper_exchange.core.state import State, build_state
+from paper_exchange.core.state import State, build_state, follow_recording
 
 Result = TypeVar("Result")
 
@@ -43,6 +43,8 @@ class Exchange:
         for account in config.accounts:
             if account.key not in self.state.accounts:
                 self.state.add_account(account)
+        for market in self.state.markets.values():
+            follow_recording(config, market)
 
     def perform(self, note: dict[str, object], action: Callable[[], Result]) -> Result:
         """Do one change at one moment of time, noted in the journal first."""
@@ -84,10 +86,10 @@ class Exchange:
         self._stepped_at = now
         moving = not (self.config.static_prices or self.state.frozen)
         for market in self.state.markets.values():
+            market.book.refill()
             if moving and not market.held:
-                self.move(market, *market.path.step(seconds))
-            else:
-                market.book.refill()
+                for last, mark in market.path.steps(seconds):
+                    self.move(market, last, mark)
         self.funding.step(now)
         self.expire()
 

@@ -123,10 +123,6 @@ class History:
             start = end
         return found
 
-    def running(self, interval: str, now: int) -> Candle:
-        """Return the candle that is not finished yet."""
-        return self.candles(interval, candle_start(now, interval), 1, now)[0]
-
     def price_at(self, time: int) -> Decimal:
         """Invented price of a moment before the exchange started: smooth, repeatable, around the centre."""
         turn = time / MINUTE + self._phase * 17

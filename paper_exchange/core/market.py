@@ -8,7 +8,7 @@ from typing import Final
 from paper_exchange.core.book import Book
 from paper_exchange.core.history import History, PublicTrade
 from paper_exchange.core.orders import AlgoOrder
-from paper_exchange.core.prices import PricePath
+from paper_exchange.core.prices import PricePath, PriceSource
 from paper_exchange.core.symbols import Symbol
 
 FUNDING_INTERVAL_MS: Final = 8 * 3_600_000
@@ -60,7 +60,7 @@ class Market:
         # Most that a resting order executes when a trade reaches it; None for all of it.
         self.resting_fill: Decimal | None = None
         self.funding_rate = FUNDING_RATE
-        self.path = PricePath(symbol, seed, volatility)
+        self.path: PriceSource = PricePath(symbol, seed, volatility)
         self.book = Book(symbol, seed)
         self.history = History(symbol, seed, first_trade_id)
         self.watches = {"CONTRACT_PRICE": Watch(), "MARK_PRICE": Watch()}
@@ -80,6 +80,10 @@ class Market:
         trade = PublicTrade(self.history.next_trade_id(), price, quantity, now, maker)
         self.history.record(trade)
         return trade
+
+    def is_filled_by_touch(self, price: Decimal, probability: float) -> bool:
+        """Tell whether a resting order fills: surely when the price has gone through it, else by chance."""
+        return price != self.last or probability >= 1 or self._random.random() < probability
 
     def working_price(self, working_type: str) -> Decimal:
         return self.mark if working_type == "MARK_PRICE" else self.last

@@ -68,7 +68,7 @@ class Matching:
     def sweep(self, market: Market) -> None:
         """Fill the resting orders that a trade at the last price reaches."""
         for order in (*market.book.bids.reached(market.last), *market.book.asks.reached(market.last)):
-            if order.is_open:
+            if order.is_open and market.is_filled_by_touch(order.price, self._state.config.fill_probability):
                 self._fill_resting(market, order)
 
     def close(self, order: Order, status: str, reason: int = 0) -> None:

@@ -1,9 +1,10 @@
 """Synthetic prices: a seeded mean-reverting walk per symbol, on the symbol's tick grid."""
 
 import math
+from collections.abc import Iterator
 from decimal import Decimal
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from paper_exchange.core.symbols import Symbol
 
@@ -12,6 +13,16 @@ from paper_exchange.core.symbols import Symbol
 REVERSION: Final = 0.1
 DEVIATION: Final = 0.0025
 BASIS_DEVIATION: Final = 0.00005
+
+
+class PriceSource(Protocol):
+    """Where a market's prices come from."""
+
+    def steps(self, seconds: float) -> Iterator[tuple[Decimal, Decimal]]: ...
+
+    def jump(self, price: Decimal) -> None: ...
+
+    def recentre(self, price: Decimal) -> None: ...
 
 
 class PricePath:
@@ -37,6 +48,10 @@ class PricePath:
         last = self.symbol.tick * max(1, round(raw / self._tick))
         mark = Decimal(round(raw * (1 + self._basis) * 1e8)).scaleb(-8)
         return last, mark
+
+    def steps(self, seconds: float) -> Iterator[tuple[Decimal, Decimal]]:
+        """Yield the prices that this time brings: one."""
+        yield self.step(seconds)
 
     def jump(self, price: Decimal) -> None:
         """Continue from a price that was set from outside; the walk returns to its centre."""

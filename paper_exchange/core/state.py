@@ -10,6 +10,7 @@ from paper_exchange.core.clock import Clock
 from paper_exchange.core.ids import Ids, Texts
 from paper_exchange.core.market import Market
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
+from paper_exchange.core.replay import ReplayError, ReplayPath
 from paper_exchange.core.symbols import Symbol, build_symbols
 from paper_exchange.errors import refuse
 
@@ -144,6 +145,9 @@ def build_state(config: Config, clock: Clock, previous: State | None = None) -> 
     now = clock.now_ms()
     base = max(1, now // 1000 - _ID_EPOCH_S) * _IDS_PER_SECOND
     symbols = build_symbols(config.min_notional, extra=config.extra_symbols)
+    for replay in config.replays:
+        if replay.symbol not in symbols:
+            raise ReplayError(f"{replay.symbol} is not listed: it cannot follow {replay.file}")
     state = State(
         config=config,
         clock=clock,
@@ -162,4 +166,13 @@ def build_state(config: Config, clock: Clock, previous: State | None = None) -> 
 
 def _market(config: Config, symbol: Symbol, base: int, now: int, previous: State | None) -> Market:
     first = previous.markets[symbol.name].history.next_trade_id() if previous else base
-    return Market(symbol, seed=config.seed, volatility=config.volatility, first_trade_id=first, now=now)
+    market = Market(symbol, seed=config.seed, volatility=config.volatility, first_trade_id=first, now=now)
+    follow_recording(config, market)
+    return market
+
+
+def follow_recording(config: Config, market: Market) -> None:
+    """Let a market follow the file of prices that was chosen for it, if one was."""
+    for replay in config.replays:
+        if replay.symbol == market.symbol.name and not isinstance(market.path, ReplayPath):
+            market.path = ReplayPath(market.symbol, replay.file, config.replay_speed)

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Final
 
 import orjson
@@ -66,6 +67,7 @@ class Gateway:
         self.limits = limits
         self.faults = faults
         self.ledger = ledger
+        self._random = Random(f"latency/{exchange.config.seed}")  # noqa: S311 - chance, not secrets
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         arrived = time.time_ns()
@@ -89,12 +91,19 @@ class Gateway:
             request.params = parse(request.query, request.body)
         except ExchangeError as error:
             return error_reply(error)
-        if self.exchange.config.latency_ms:
-            await asyncio.sleep(self.exchange.config.latency_ms / 1000)
+        if latency := self._latency_s():
+            await asyncio.sleep(latency)
         if not self.faults.rules:
             return self.execute(request)
         fault = self.faults.pick(request.method, request.path, request.key, request.params)
         return self.execute(request) if fault is None else await self._answer_faulty(request, fault)
+
+    def _latency_s(self) -> float:
+        config = self.exchange.config
+        if not config.latency_jitter_ms:
+            return config.latency_ms / 1000
+        # Exponential: most answers come soon, a few very late.
+        return (config.latency_ms + self._random.expovariate(1 / config.latency_jitter_ms)) / 1000
 
     async def _answer_faulty(self, request: Request, fault: Fault) -> Reply | None:
         if fault.ms:

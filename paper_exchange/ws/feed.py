@@ -7,13 +7,13 @@ from itertools import islice
 from typing import Final, Protocol
 
 from paper_exchange.core.exchange import Exchange
-from paper_exchange.core.history import DAY, INTERVALS
+from paper_exchange.core.history import INTERVALS, candle_start
 from paper_exchange.core.market import Market
 from paper_exchange.core.orders import Side
 from paper_exchange.http.render import Json
-from paper_exchange.http.routes.market import day_view, levels
+from paper_exchange.http.routes.market import levels
+from paper_exchange.ws.views import View, book_ticker, kline, mark_price, mini_ticker, partial_depth, ticker
 
-View = Callable[[Market, int], Json]
 DIFF_LEVELS: Final = 1000
 _DEPTH: Final = re.compile(r"depth(5|10|20)?(?:@(100|250|500)ms)?")
 _ONE_SYMBOL: Final = re.compile(r"([^@!]+)@(.+)")
@@ -56,6 +56,36 @@ class Snapshot:
             return []
         self._seen = version
         return [self._view(market, now)]
+
+
+class Candles:
+    """The running candle when it changed, and each candle once more when it is complete."""
+
+    def __init__(self, market: Callable[[], Market], interval: str, *, continuous: bool) -> None:
+        self._market = market
+        self._interval = interval
+        self._continuous = continuous
+        self._timer = Timer(250)
+        self._running: int | None = None
+        self._seen: object = None
+
+    def poll(self, now: int) -> list[object]:
+        if not self._timer.is_due(now):
+            return []
+        market, start = self._market(), candle_start(now, self._interval)
+        before, self._running = self._running, start
+        payloads = []
+        if before is not None and before < start:
+            payloads.append(self._view(market, before, now, closed=True))
+        version = (start, market.history.last_id)
+        if version != self._seen:
+            self._seen = version
+            payloads.append(self._view(market, start, now, closed=False))
+        return payloads
+
+    def _view(self, market: Market, start: int, now: int, *, closed: bool) -> object:
+        [candle] = market.history.candles(self._interval, start, 1, start)
+        return kline(market, candle, self._interval, now, closed=closed, continuous=self._continuous)
 
 
 class AllMarkets:
@@ -152,122 +182,6 @@ class DiffDepth:
         return dict(self._market().book.depth(side, DIFF_LEVELS))
 
 
-def book_ticker(market: Market, now: int) -> Json:
-    symbol, (bid, bid_quantity), (ask, ask_quantity) = market.symbol, market.book.best("BUY"), market.book.best("SELL")
-    return {
-        "e": "bookTicker",
-        "u": market.book.update_id,
-        "E": now,
-        "T": market.updated,
-        "s": symbol.name,
-        "ps": symbol.name,
-        "b": symbol.price_text(bid),
-        "B": symbol.quantity_text(bid_quantity),
-        "a": symbol.price_text(ask),
-        "A": symbol.quantity_text(ask_quantity),
-        "st": 1,
-    }
-
-
-def mark_price(market: Market, now: int) -> Json:
-    mark = format(market.mark, ".8f")
-    return {
-        "e": "markPriceUpdate",
-        "E": now,
-        "s": market.symbol.name,
-        "p": mark,
-        "ap": mark,
-        "i": mark,
-        "P": mark,
-        "r": format(market.funding_rate, ".8f"),
-        "T": market.next_funding(now),
-        "st": 1,
-    }
-
-
-def mini_ticker(market: Market, now: int) -> Json:
-    day = day_view(market, now)
-    return {
-        "e": "24hrMiniTicker",
-        "E": now,
-        "s": day["symbol"],
-        "c": day["lastPrice"],
-        "o": day["openPrice"],
-        "h": day["highPrice"],
-        "l": day["lowPrice"],
-        "v": day["volume"],
-        "q": day["quoteVolume"],
-        "st": 1,
-        "ps": day["symbol"],
-    }
-
-
-def ticker(market: Market, now: int) -> Json:
-    day = day_view(market, now)
-    return {
-        **mini_ticker(market, now),
-        "e": "24hrTicker",
-        "p": day["priceChange"],
-        "P": day["priceChangePercent"],
-        "w": day["weightedAvgPrice"],
-        "Q": day["lastQty"],
-        "O": now - DAY,
-        "C": now,
-        "F": day["firstId"],
-        "L": day["lastId"],
-        "n": day["count"],
-    }
-
-
-def partial_depth(limit: int) -> View:
-    def view(market: Market, now: int) -> Json:
-        book = market.book
-        return {
-            "e": "depthUpdate",
-            "E": now,
-            "T": market.updated,
-            "s": market.symbol.name,
-            "ps": market.symbol.name,
-            "U": book.update_id,
-            "u": book.update_id,
-            "pu": book.update_id - 1,
-            "b": levels(market.symbol, book.depth("BUY", limit)),
-            "a": levels(market.symbol, book.depth("SELL", limit)),
-            "st": 1,
-        }
-
-    return view
-
-
-def kline(interval: str, *, continuous: bool = False) -> View:
-    def view(market: Market, now: int) -> Json:
-        symbol, candle = market.symbol, market.history.running(interval, now)
-        body: Json = {
-            "t": candle.open_time,
-            "T": candle.close_time,
-            "s": symbol.name,
-            "i": interval,
-            "f": candle.first_id,
-            "L": candle.last_id,
-            "o": symbol.price_text(candle.open),
-            "c": symbol.price_text(candle.close),
-            "h": symbol.price_text(candle.high),
-            "l": symbol.price_text(candle.low),
-            "v": symbol.quantity_text(candle.volume),
-            "n": candle.count,
-            "x": False,
-            "q": format(candle.quote, ".5f"),
-            "V": symbol.quantity_text(candle.taker_volume),
-            "Q": format(candle.taker_quote, ".5f"),
-            "B": "0",
-        }
-        if continuous:
-            return {"e": "continuous_kline", "E": now, "ps": symbol.name, "ct": "PERPETUAL", "k": body, "st": 1}
-        return {"e": "kline", "E": now, "s": symbol.name, "k": body, "st": 1}
-
-    return view
-
-
 _ARRAYS: Final[dict[str, tuple[View, int]]] = {
     "!markPrice@arr": (mark_price, 3000),
     "!markPrice@arr@1s": (mark_price, 1000),
@@ -314,5 +228,5 @@ def _symbol_publisher(exchange: Exchange, name: str, kind: str) -> Publisher | N
         return Snapshot(market, partial_depth(int(depth[1])), period) if depth[1] else DiffDepth(market, period)
     prefix, _, interval = kind.partition("_")
     if interval in INTERVALS and prefix == ("continuousKline" if continuous else "kline"):
-        return Snapshot(market, kline(interval, continuous=continuous), 250)
+        return Candles(market, interval, continuous=continuous)
     return None

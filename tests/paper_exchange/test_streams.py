@@ -260,6 +260,13 @@ def test_several_streams_and_arrays_on_one_connection(connect: Connect, paper: P
     assert seen["ethusdt@aggTrade"]["s"] == "ETHUSDT"
 
 
+def test_a_thousand_streams_fit_into_one_address(connect: Connect) -> None:
+    names = [f"symbol{number:04}usdt@markPrice@1s" for number in range(1000)]
+    socket = connect("/market/stream?streams=" + "/".join(names))
+    assert ask(socket, "LIST_SUBSCRIPTIONS")["result"] == names
+    assert ask(socket, "SUBSCRIBE", [f"more{number}@aggTrade" for number in range(25)])["code"] == 2
+
+
 def test_local_book_kept_by_differences_equals_the_snapshot(
     connect: Connect, paper: PaperExchange, client: UMFutures
 ) -> None:

@@ -12,7 +12,7 @@ from paper_exchange.core.orders import PositionSide
 from paper_exchange.http import render
 from paper_exchange.http.calls import Call, Route, RouteTable
 from paper_exchange.http.render import Json
-from paper_exchange.http.routes.market import ORDER_LIMITS
+from paper_exchange.http.routes.listing import ORDER_LIMITS
 from paper_exchange.http.routes.pages import by_time, time_span
 
 THREE_MONTHS_MS: Final = 92 * 86_400_000

@@ -1,5 +1,6 @@
 """Conditional orders of the Algo Service: place, look up, list, cancel."""
 
+from paper_exchange.core import rules
 from paper_exchange.core.orders import AlgoOrder
 from paper_exchange.errors import missing, refuse
 from paper_exchange.http import render, tickets
@@ -14,7 +15,7 @@ def place(call: Call) -> object:
 
 def query(call: Call) -> object:
     algo = call.exchange.algos.find(call.account, *named(call))
-    if algo is None:
+    if algo is None or not rules.is_kept(algo, call.now):
         raise refuse(-2013)
     return render.queried_algo(algo)
 
@@ -46,7 +47,7 @@ def list_all(call: Call) -> object:
         page = from_id(rows, first_id, limit, _algo_id)
     else:
         page = by_time(rows, time_span(call), call.now, limit, lambda algo: algo.created)
-    return [render.queried_algo(algo) for algo in page]
+    return [render.queried_algo(algo) for algo in page if rules.is_kept(algo, call.now)]
 
 
 def named(call: Call) -> tuple[int | None, str | None]:

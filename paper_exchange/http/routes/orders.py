@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from paper_exchange.core import rules
 from paper_exchange.core.orders import Fill, Order
 from paper_exchange.errors import missing, refuse
 from paper_exchange.http import render, tickets
@@ -62,7 +63,7 @@ def list_all(call: Call) -> object:
         page = from_id(rows, first_id, limit, _order_id)
     else:
         page = by_time(rows, time_span(call), call.now, limit, lambda order: order.created)
-    return [render.listed_order(order) for order in page]
+    return [render.listed_order(order) for order in page if rules.is_kept(order, call.now)]
 
 
 def list_trades(call: Call) -> object:
@@ -93,7 +94,7 @@ def named(call: Call) -> tuple[str, int | None, str | None]:
 
 def found(call: Call) -> Order:
     order = call.exchange.orders.find(call.account, *named(call))
-    if order is None:
+    if order is None or not rules.is_kept(order, call.now):
         raise refuse(-2013)
     return order
 

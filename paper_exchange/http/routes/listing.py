@@ -1,0 +1,98 @@
+"""The listing of all contracts with their filters, and the rate limits: exchangeInfo."""
+
+from typing import Final
+
+from paper_exchange.core.money import plain
+from paper_exchange.core.symbols import Symbol
+from paper_exchange.http.calls import Call
+from paper_exchange.http.limits import ORDERS_1M, ORDERS_10S, WEIGHT_LIMIT
+from paper_exchange.http.render import Json
+
+ORDER_LIMITS: Final[list[Json]] = [
+    {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": ORDERS_1M},
+    {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": ORDERS_10S},
+]
+
+
+def exchange_info(call: Call) -> object:
+    return {
+        "timezone": "UTC",
+        "serverTime": call.now,
+        "futuresType": "U_MARGINED",
+        "rateLimits": [
+            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_LIMIT},
+            *ORDER_LIMITS,
+        ],
+        "exchangeFilters": [],
+        "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
+        "symbols": [listing(symbol) for symbol in call.exchange.state.symbols.values()],
+    }
+
+
+def listing(symbol: Symbol) -> Json:
+    """Row of exchangeInfo."""
+    last = symbol.brackets[0]
+    return {
+        "symbol": symbol.name,
+        "pair": symbol.name,
+        "contractType": "PERPETUAL",
+        "deliveryDate": 4_133_404_800_000,
+        "onboardDate": symbol.onboard_ms,
+        "status": "TRADING",
+        "maintMarginPercent": format(last.maint_ratio * 100, ".4f"),
+        "requiredMarginPercent": "5.0000",
+        "baseAsset": symbol.base,
+        "quoteAsset": "USDT",
+        "marginAsset": "USDT",
+        "pricePrecision": symbol.price_precision,
+        "quantityPrecision": symbol.quantity_precision,
+        "baseAssetPrecision": 8,
+        "quotePrecision": 8,
+        "underlyingType": "COIN",
+        "underlyingSubType": [],
+        "settlePlan": 0,
+        "triggerProtect": str(symbol.trigger_protect),
+        "liquidationFee": str(symbol.liquidation_fee),
+        "marketTakeBound": str(symbol.market_take_bound),
+        "maxMoveOrderLimit": 10_000,
+        "filters": filters(symbol),
+        "orderTypes": [
+            "LIMIT",
+            "MARKET",
+            "STOP",
+            "STOP_MARKET",
+            "TAKE_PROFIT",
+            "TAKE_PROFIT_MARKET",
+            "TRAILING_STOP_MARKET",
+        ],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
+        "permissionSets": ["GRID", "COPY", "DCA"],
+    }
+
+
+def filters(symbol: Symbol) -> list[Json]:
+    step, least = str(symbol.step), str(symbol.min_quantity)
+    return [
+        {
+            "filterType": "PRICE_FILTER",
+            "minPrice": str(symbol.min_price),
+            "maxPrice": plain(symbol.max_price),
+            "tickSize": str(symbol.tick),
+        },
+        {"filterType": "LOT_SIZE", "minQty": least, "maxQty": plain(symbol.max_quantity), "stepSize": step},
+        {
+            "filterType": "MARKET_LOT_SIZE",
+            "minQty": least,
+            "maxQty": plain(symbol.market_max_quantity),
+            "stepSize": step,
+        },
+        {"filterType": "MAX_NUM_ORDERS", "limit": symbol.max_open_orders},
+        {"filterType": "MIN_NOTIONAL", "notional": plain(symbol.min_notional)},
+        {
+            "filterType": "PERCENT_PRICE",
+            "multiplierUp": str(symbol.multiplier_up),
+            "multiplierDown": str(symbol.multiplier_down),
+            "multiplierDecimal": "4",
+        },
+        {"filterType": "POSITION_RISK_CONTROL", "positionControlSide": "NONE"},
+    ]
