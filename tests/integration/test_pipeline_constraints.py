@@ -150,5 +150,16 @@ def test_bad_row_is_refused_by_its_constraint(constraint: str, write: Callable[[
         write()
 
     # Nothing of it should have stayed.
-    models = (ExecutionRequest, Order, Trade, Fill, InboxEvent, OutboxEvent, Position, EssStatus, DeadLetter, EntryClaim)
+    models = (
+        ExecutionRequest,
+        Order,
+        Trade,
+        Fill,
+        InboxEvent,
+        OutboxEvent,
+        Position,
+        EssStatus,
+        DeadLetter,
+        EntryClaim,
+    )
     assert sum(model._default_manager.count() for model in models) == 0

@@ -1,0 +1,248 @@
+"""The service as it runs: Celery workers and beat as processes, on a database, Redis and exchange of their own."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import psycopg
+from binance.um_futures import UMFutures
+from redis import Redis
+
+from local_stack.bus import stream_key, wrapped
+from local_stack.processes import Program, beat, migrated_file, worker
+from local_stack.server import end_process, spawn, tail
+from tests.support.desk import decision
+from tests.support.ledger import Ledger
+from tests.support.oracle import all_requests_are_final, assert_invariants
+from tests.support.paper import PaperExchange
+from tests.support.risk import RiskSafetyStandIn
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_SECONDS = 60.0
+AI = "ai.decision.made"
+# Short times, so that a test sees a redelivery and several cycles of the monitor.
+SHORT = {
+    "CELERY_VISIBILITY_TIMEOUT_SECONDS": "12",
+    "CELERY_TASK_TIME_LIMIT_SECONDS": "11",
+    "POSITION_MONITOR_INTERVAL_SEC": "2",
+    "BINANCE_RATE_LIMIT_RPM": "1000000",
+    "SIGNAL_MAX_AGE_SEC": "60",
+    "LOG_LEVEL": "WARNING",
+}
+
+
+class CeleryStack:
+    """Context manager around three workers, beat, a paper exchange and a stand-in risk-safety service."""
+
+    def __init__(self, *, database_url: str, redis_url: str, folder: Path) -> None:
+        self.database_url = database_url
+        self.redis = Redis.from_url(redis_url)
+        self._redis_url = redis_url
+        self._folder = folder
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._undo = ExitStack()
+        self.paper = PaperExchange()
+
+    def __enter__(self) -> Self:
+        with self._undo:
+            self.redis.flushdb()
+            self._undo.callback(self.redis.close)
+            self._undo.enter_context(self.paper)
+            self.risk = self._undo.enter_context(RiskSafetyStandIn(self._redis_url))
+            self.person = UMFutures(key=self.paper.key, secret=self.paper.secret, base_url=self.paper.url, timeout=5)
+            self.person.session.trust_env = False
+            migrated_file(self._folder).touch()
+            self._undo.callback(self._stop_workers)
+            self.start_workers()
+            schedule = self._spawn(beat(self._folder))
+            self._undo.callback(lambda: end_process(schedule, signal.SIGTERM, 5))
+            self._undo = self._undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    # Processes
+
+    def start_workers(self) -> None:
+        programs = (
+            worker("orders", self._folder, ("--pool=prefork", "--concurrency=2")),
+            worker("monitor", self._folder, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
+            worker("bridge", self._folder, ("--pool=threads", "--concurrency=4"), "read_events", "send_events"),
+        )
+        for program in programs:
+            if program.ready_file:
+                program.ready_file.unlink(missing_ok=True)
+            self._workers[program.name] = self._spawn(program)
+        eventually(lambda: self._are_ready(programs), within=READY_SECONDS, what="the workers consume", every=0.05)
+
+    def kill_workers(self) -> list[int]:
+        """End every worker and every process of its pool as `kill -9` does; return the numbers of the processes."""
+        mains = [process.pid for process in self._workers.values()]
+        everybody = [*mains, *(child for main in mains for child in children_of(main))]
+        for pid in everybody:
+            os.kill(pid, signal.SIGKILL)
+        for process in self._workers.values():
+            process.wait(10)
+        self._workers.clear()
+        return everybody
+
+    def kill_pool_process(self) -> int:
+        """End one process of the pool, as the kernel does when memory runs out."""
+        pid = children_of(self._workers["worker-orders"].pid)[0]
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def log(self, name: str) -> str:
+        return tail(self._folder / f"{name}.log", 40)
+
+    def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":
+        env = {
+            **os.environ,
+            **SHORT,
+            **program.env,
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": self._redis_url,
+            "BINANCE_BASE_URL": self.paper.url,
+            "BINANCE_STREAM_URL": self.paper.stream_url,
+            "RISK_SAFETY_SERVICE_URL": self.risk.url,
+        }
+        with (self._folder / f"{program.name}.log").open("ab") as output:
+            return spawn(program.command, output=output, env=env, cwd=ROOT)
+
+    def _are_ready(self, programs: Sequence[Program]) -> bool:
+        for name, process in self._workers.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} ended: {self.log(name)}")
+        return all(program.ready_file and program.ready_file.exists() for program in programs)
+
+    def _stop_workers(self) -> None:
+        for process in self._workers.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self._workers.values():
+            end_process(process, signal.SIGTERM, 5)
+        self._workers.clear()
+
+    # Events and what became of them
+
+    def publish(self, payloads: Sequence[Mapping[str, Any]]) -> None:
+        """Put decisions on the bus in one go."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for payload in payloads:
+                pipe.xadd(stream_key(AI), wrapped(AI, payload, source="ai-engine"))
+            pipe.execute()
+
+    def decide(self, symbols: Sequence[str]) -> None:
+        """Publish one decision a symbol, for 100 USD each."""
+        self.publish([decision(symbol, position_size_usd=100.0) for symbol in symbols])
+
+    @property
+    def symbols(self) -> list[str]:
+        return [row["symbol"] for row in self.person.exchange_info()["symbols"]]
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with self.cursor() as cursor:
+            cursor.execute(query, parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+
+    def states(self) -> list[str]:
+        """Return the states of all requests, oldest first."""
+        return [row[0] for row in self.rows("SELECT state FROM execution_executionrequest ORDER BY received_at")]
+
+    def await_final(self, *, requests: int, within: float) -> None:
+        """Wait until that many requests have their outcome, every one of them, and every event is sent."""
+        eventually(lambda: len(self.states()) >= requests, within=within, what=f"{requests} requests", every=0.1)
+        eventually(self.is_settled, within=within, what="every request has its outcome", every=0.1)
+
+    def is_settled(self) -> bool:
+        with self.cursor() as cursor:
+            final = all_requests_are_final(cursor)
+        [(unsent,)] = self.rows("SELECT count(*) FROM execution_outboxevent WHERE sent_at IS NULL")
+        if not final or unsent:
+            counts = self.rows("SELECT state, count(*) FROM execution_executionrequest GROUP BY state")
+            raise AssertionError(f"{dict(counts)}, {unsent} events to send")
+        return True
+
+    def check(self, *, within: float = 15.0) -> None:
+        """Check every invariant; cover and books may need the monitor's next cycles."""
+
+        def holds() -> bool:
+            with self.cursor() as cursor:
+                assert_invariants(cursor, Ledger.of(self.paper))
+            return True
+
+        eventually(holds, within=within, what="the invariants", every=0.1)
+
+    def close_everything_by_hand(self) -> None:
+        """Begin anew: close each position as a person would, and wait until the service has closed its books."""
+        for symbol, amount in Ledger.of(self.paper).positions.items():
+            side = "SELL" if amount > 0 else "BUY"
+            self.person.new_order(
+                symbol=symbol, side=side, type="MARKET", quantity=format(abs(amount), "f"), reduceOnly="true"
+            )
+        eventually(self._is_flat, within=20, what="the service has seen that everything is closed", every=0.1)
+
+    def cut_database_connections(self) -> int:
+        """End every session of the service, as a restart of PostgreSQL does; return how many there were."""
+        with self.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            (number,) = cursor.fetchone() or (0,)
+            return int(number)
+
+    @contextmanager
+    def cursor(self) -> Iterator[Any]:
+        with psycopg.connect(self.database_url, autocommit=True) as connection, connection.cursor() as cursor:
+            yield cursor
+
+    def _is_flat(self) -> bool:
+        [(claims,)] = self.rows("SELECT count(*) FROM execution_entryclaim")
+        [(trades,)] = self.rows("SELECT count(*) FROM execution_trade WHERE state <> 'CLOSED'")
+        return not (claims or trades or Ledger.of(self.paper).live())
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the numbers of a process's children; Linux only, elsewhere they end with their parent."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += map(int, thread.read_text().split())
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and has not ended (a zombie has)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def create_database(server_url: str, name: str, *, template: str) -> str:
+    """Create a database as a copy of another one that nobody uses at the moment; return its address."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+                break
+            except psycopg.errors.ObjectInUse:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+    return urlsplit(server_url)._replace(path=f"/{name}").geturl()
+
+
+def drop_database(server_url: str, name: str) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
