@@ -49,6 +49,7 @@ task_routes = {
 
 # Flower shows the tasks from these events.
 worker_send_task_events = True
+worker_consumer = "execution_project.consumer:BundlingConsumer"
 task_send_sent_event = False
 
 # Celery closes Django's connection around every task unless told how often to reuse it: that costs more than half
