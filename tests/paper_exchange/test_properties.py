@@ -5,6 +5,7 @@ The number of sequences is 100, or what PAPER_EXCHANGE_SEQUENCES says.
 
 import contextlib
 import os
+import pickle
 from typing import Any
 
 import hypothesis.strategies as st
@@ -158,6 +159,14 @@ class RandomTrading(RuleBasedStateMachine):
     def deleverage(self) -> None:
         for position in self.trader.account.held():
             self.exchange.liquidation.close(position, self.trader.account, "ADL")
+
+    @rule()
+    def restart(self) -> None:
+        """Go on with what a state file would bring back."""
+        self.exchange = pickle.loads(pickle.dumps(self.exchange))  # noqa: S301 - written a moment ago
+        self.trader.exchange = self.exchange
+        assert isinstance(self.exchange.clock, SteppedClock)
+        self.trader.clock = self.exchange.clock
 
     @invariant()
     def wallet_is_what_was_published(self) -> None:
