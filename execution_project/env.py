@@ -6,7 +6,7 @@ from functools import cache
 from typing import Literal, Self
 from urllib.parse import quote, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PAPER_KEY = "paper"
@@ -83,6 +83,12 @@ class Environment(BaseSettings):
     celery_visibility_timeout_seconds: int = Field(60, ge=1)
     celery_task_time_limit_seconds: int = Field(45, ge=1)
     celery_db_reuse_max: int = Field(10**9, ge=0)
+
+    @field_validator("execution_mode", mode="before")
+    @classmethod
+    def read_mode(cls, value: object) -> object:
+        """Read the mode in any case: the neighbours write it in capitals."""
+        return value.lower() if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def refuse_contradictions(self) -> Self:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from execution_project.env import PAPER_KEY, PAPER_SECRET, Environment, Mode
@@ -36,7 +36,14 @@ class Settings:
 
     def for_demo(self) -> Self:
         """Return these settings on free ports of loopback with a paper exchange of our own, whose price we may move."""
-        own = {"host": "127.0.0.1", "port": 0, "binance_base_url": "", "binance_stream_url": ""}
+        own = {
+            "host": "127.0.0.1",
+            "port": 0,
+            "binance_base_url": "",
+            "binance_stream_url": "",
+            # It asks as anybody on this machine may in paper mode.
+            "execution_api_key": SecretStr(""),
+        }
         return type(self)(service=self.service.model_copy(update=own), local=self.local)
 
     def is_given(self, *names: str) -> bool:

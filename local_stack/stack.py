@@ -200,6 +200,7 @@ def children_environment(settings: Settings, addresses: Addresses, credentials: 
         "HOST": service.host,
         "PORT": str(addresses.web_port),
         "SECRET_KEY": service.secret_key.get_secret_value() or credentials.secret_key,
+        "EXECUTION_API_KEY": service.execution_api_key.get_secret_value(),
         "DJANGO_SETTINGS_MODULE": "execution_project.settings",
         # Each line of a log must arrive when it is written.
         "PYTHONUNBUFFERED": "1",

@@ -57,7 +57,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
             _key(MAX_TARGET_DISTANCE, "fraction", "0.50", ("0.001", "10"), "a farther target is noted, not refused"),
             _key(CROSSING_TOLERANCE, "fraction", "0.001", ("0", "0.01"), "a crossing up to this is adjusted"),
             _key(DEFAULT_STOP, "fraction", "0.025", ("0.001", "0.5"), "stop distance when a decision brings none"),
-            _key(DEFAULT_TARGET, "fraction", "0.06", ("0.001", "10"), "target distance when a decision brings none"),
+            _key(DEFAULT_TARGET, "fraction", "0.06", ("0.001", "0.9"), "target distance when a decision brings none"),
             _key(MAX_ORDER_RETRIES, "attempts", "3", ("1", "5"), "sends of one order while refusal is proven"),
             _key(RETRY_BASE, "seconds", "0.2", ("0", "5"), "first wait between those attempts"),
             _key(RETRY_MAX, "seconds", "2", ("0", "10"), "longest wait between those attempts"),

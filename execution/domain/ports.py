@@ -71,9 +71,11 @@ class Exchange(Protocol):
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
         """Cancel and return the final state, which may be a fill that was faster."""
 
-    def open_orders(self) -> Sequence[OrderReport]: ...
+    def open_orders(self) -> Sequence[OrderReport]:
+        """Return the open ordinary orders with our prefix, over all symbols."""
 
-    def open_algo_orders(self) -> Sequence[OrderReport]: ...
+    def open_algo_orders(self) -> Sequence[OrderReport]:
+        """Return the open conditional orders with our prefix, over all symbols."""
 
     def positions(self) -> Sequence[PositionReport]: ...
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from execution.domain.client_ids import is_ours
 from execution.domain.money import ZERO
 from execution.domain.outcomes import OrderReport, PositionReport
 from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, OrderState, RequestState
@@ -139,6 +140,13 @@ class CancelLeftover:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckStray:
+    """An open order with our prefix that is not among our unfinished ones."""
+
+    client_order_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Something that is not ours to repair: said, never touched."""
 
@@ -149,7 +157,7 @@ class Report:
 # These settle what our orders are; what the rest of the comparison says rests on it.
 SETTLING = (Apply, LookUpOrder, CancelLeftover)
 
-Action = Expire | Resume | Apply | LookUpOrder | BookExits | Cover | CancelLeftover | Report
+Action = Expire | Resume | Apply | LookUpOrder | BookExits | Cover | CancelLeftover | CheckStray | Report
 
 
 def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datetime) -> list[Action]:
@@ -160,6 +168,7 @@ def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datet
         *_trade_actions(books, seen),
         *_request_actions(books, patience, now),
         *_foreign_positions(books, seen),
+        *_strays(books, seen),
     ]
 
 
@@ -249,3 +258,10 @@ def _foreign_positions(books: Books, seen: Observation) -> list[Action]:
         for row in seen.positions
         if (row.symbol, row.position_side) not in ours and row.symbol not in entering
     ]
+
+
+def _strays(books: Books, seen: Observation) -> list[Action]:
+    """Name open orders that carry our prefix and that our books think ended, or do not know."""
+    known = {order.client_order_id for order in books.orders}
+    strays = sorted(name for name in seen.open_orders if is_ours(name) and name not in known)
+    return [CheckStray(client_order_id=name) for name in strays]

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
 from execution.domain.ports import Exchange
-from execution.domain.states import ORDER_LIVE, OrderState, RequestState
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.reconcile import (
@@ -20,6 +20,7 @@ from execution.monitor.reconcile import (
     Apply,
     BookExits,
     CancelLeftover,
+    CheckStray,
     Cover,
     Expire,
     LookUpOrder,
@@ -75,10 +76,25 @@ def repair(action: Action, tools: Tools) -> None:
             protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
         case CancelLeftover(order_id=order_id):
             cancel_order(_order(order_id), exchange=tools.exchange, clock=tools.clock)
+        case CheckStray(client_order_id=client_order_id):
+            _check_stray(client_order_id, tools)
         case Report(subject=subject, sentence=sentence):
             log.warning("monitor_reports", subject=subject, sentence=sentence)
         case _:
             assert_never(action)
+
+
+def _check_stray(client_order_id: str, tools: Tools) -> None:
+    """Cancel an order that our books have ended, such as one that appears after its absence was proven.
+
+    An order that our books have never known belongs to another database on this account: it is said, not touched.
+    """
+    order = Order.objects.select_related("request").filter(client_order_id=client_order_id).first()
+    if order is None:
+        log.error("order_with_our_prefix_unknown", client_order_id=client_order_id)
+    elif order.state in ORDER_FINAL:
+        log.error("ended_order_is_open", client_order_id=client_order_id, state=order.state)
+        cancel_order(order, exchange=tools.exchange, clock=tools.clock)
 
 
 def _look_up(order_id: int, tools: Tools) -> None:

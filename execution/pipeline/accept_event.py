@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from execution.domain.ports import StreamEntry
 from execution.domain.reasons import Reason
 from execution.domain.trading import Source
-from execution.models import EssStatus, InboxEvent, ModelPromotion
+from execution.models import InboxEvent, ModelPromotion
 from execution.models.inbox import InboxOutcome
+from execution.pipeline.check_ess import hold_trip
 from execution.pipeline.dead_letters import bury
 from execution.pipeline.intake import IntakeRules, accept_order, request_of, store_event, store_request
 from execution.pipeline.schemas import AiDecision, EssTripped, Incoming, ManualOrder, ModelPromoted, PolicyUpdated
-from execution.pipeline.transitions import log_step
 from execution.pipeline.wire import MalformedEventError, WireEvent, decode
 
 AI_DECISION = "ai.decision.made"
@@ -45,7 +45,12 @@ def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Ac
         event = decode(entry)
         return ACCEPTORS[entry.event_type](event, entry, rules, now)
     except MalformedEventError as error:
-        bury(entry, error, was_an_order=entry.event_type in ORDER_EVENTS, now=now)
+        if (
+            bury(entry, error, was_an_order=entry.event_type in ORDER_EVENTS, now=now)
+            and entry.event_type == ESS_TRIPPED
+        ):
+            # Whoever sent it meant to stop us: a spelling that we cannot read must not keep us trading.
+            hold_trip(f"unreadable trip: {error}", tripped_at=now, hold=rules.ess_trip_hold, now=now)
         return Accepted()
 
 
@@ -76,35 +81,11 @@ def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now
 
 
 def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
-    """Block entries at once, and hold the trip: an answer that still says ARMED a moment later must not undo it."""
     trip = _validated(EssTripped, event)
-    tripped_at = min(trip.timestamp or event.published_at, now)
     with transaction.atomic():
-        if not store_event(_inbox(event, entry, now, InboxOutcome.APPLIED)):
-            return Accepted()
-        held_until = tripped_at + rules.ess_trip_hold
-        # A trip that is replayed after its hold has run out is history; the next check asks the service itself.
-        if held_until > now:
-            EssStatus.objects.update_or_create(
-                pk=1,
-                defaults={
-                    "state": "TRIPPED",
-                    "permitted": False,
-                    "reason": trip.reason,
-                    "source": ESS_TRIPPED,
-                    "observed_at": now,
-                    "held_until": held_until,
-                },
-            )
-        log_step(
-            "ess",
-            1,
-            to_state="TRIPPED",
-            trigger=ESS_TRIPPED,
-            now=now,
-            reason=(Reason.ESS_BLOCKED, trip.reason),
-            details={"tripped_at": tripped_at.isoformat(), "held_until": held_until.isoformat()},
-        )
+        if store_event(_inbox(event, entry, now, InboxOutcome.APPLIED)):
+            tripped_at = min(trip.timestamp or event.published_at, now)
+            hold_trip(trip.reason, tripped_at=tripped_at, hold=rules.ess_trip_hold, now=now)
     return Accepted()
 
 

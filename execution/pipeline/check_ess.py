@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from execution.pipeline.transitions import log_step, move_request
 Clock = Callable[[], datetime]
 HTTP = "http"
 UNREACHABLE = "UNREACHABLE"
+TRIPPED, TRIP_EVENT = "TRIPPED", "ess.tripped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,28 @@ def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clo
 def known_block() -> EssStatus | None:
     """Return the blocking state that we know of already, without asking anybody."""
     return EssStatus.objects.filter(pk=1, permitted=False).first()
+
+
+def hold_trip(reason: str, *, tripped_at: datetime, hold: timedelta, now: datetime) -> None:
+    """Block entries at once, and for a while: an answer that still says ARMED a moment later must not undo a trip.
+
+    A trip that is replayed after its hold has run out is history; the next check asks the service itself.
+    """
+    held_until = tripped_at + hold
+    blocked = {
+        "state": TRIPPED,
+        "permitted": False,
+        "reason": reason,
+        "source": TRIP_EVENT,
+        "observed_at": now,
+        "held_until": held_until,
+    }
+    with transaction.atomic():
+        if held_until > now:
+            EssStatus.objects.update_or_create(pk=1, defaults=blocked)
+        details = {"tripped_at": tripped_at.isoformat(), "held_until": held_until.isoformat()}
+        why = (Reason.ESS_BLOCKED, reason)
+        log_step("ess", 1, to_state=TRIPPED, trigger=TRIP_EVENT, now=now, reason=why, details=details)
 
 
 def decide(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecision:

@@ -16,8 +16,8 @@ from execution.pipeline.write import emit
 RAW_LIMIT = 16 * 1024
 
 
-def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, now: datetime) -> None:
-    """Keep a message that cannot be understood, once; when it was an order, emit `order.failed`."""
+def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, now: datetime) -> bool:
+    """Keep a message that cannot be understood, with `order.failed` for an order; False when it was kept before."""
     raw = b" ".join(name + b"=" + value for name, value in entry.fields.items())
     letter = DeadLetter(
         stream=entry.stream,
@@ -33,7 +33,7 @@ def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, 
     with transaction.atomic():
         # A second delivery of the same entry finds its letter.
         if DeadLetter.objects.filter(stream=letter.stream, entry_id=letter.entry_id).exists():
-            return
+            return False
         letter.save(force_insert=True)
         if was_an_order:
             failed = events_out.order_failed(
@@ -43,6 +43,7 @@ def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, 
                 now=now,
             )
             emit(f"entry:{entry.entry_id}", [(events_out.ORDER_FAILED, failed)], trace_id="", now=now)
+    return True
 
 
 def _known_text(payload: Mapping[str, Any], name: str) -> str:

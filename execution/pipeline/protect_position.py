@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import takewhile
 from uuid import UUID
 
 import structlog
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 WOULD_TRIGGER_IMMEDIATELY = -2021
 FORGOTTEN_AFTER_READINGS = 2
+FIRST_TARGET_PAUSE, LONGEST_TARGET_PAUSE = timedelta(seconds=5), timedelta(hours=1)
 # Before another stop is sent while the exchange answers with errors or not at all.
 PAUSE_SECONDS = 0.2
 COVERED_STATES = frozenset({RequestState.ACCEPTED, RequestState.FILLED, RequestState.PROTECTED, RequestState.RECORDED})
@@ -145,7 +147,7 @@ def _ensure_target(work: _Work) -> CloseReason | None:
 
     Any other failure leaves the stop in charge, and the monitor tries again.
     """
-    if work.covered(OrderPurpose.TARGET) >= work.quantity:
+    if work.covered(OrderPurpose.TARGET) >= work.quantity or _refused_lately(work):
         return None
     outcome = _place_leg(work, OrderPurpose.TARGET, work.request.target_price)
     if isinstance(outcome, Accepted):
@@ -153,6 +155,14 @@ def _ensure_target(work: _Work) -> CloseReason | None:
     if isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY:
         return _give_up(work, CloseReason.TP, Reason.TARGET_LEVEL_PASSED)
     return None
+
+
+def _refused_lately(work: _Work) -> bool:
+    """Whether the exchange keeps refusing the target; each refusal in a row doubles the pause, up to an hour."""
+    targets = work.legs(OrderPurpose.TARGET)
+    refused = list(takewhile(lambda leg: leg.state == OrderState.REJECTED, reversed(targets)))
+    pause = min(FIRST_TARGET_PAUSE * 2 ** min(len(refused), 16), LONGEST_TARGET_PAUSE)
+    return bool(refused) and work.clock() - refused[0].created_at < pause
 
 
 def _place_leg(work: _Work, purpose: OrderPurpose, trigger_price: Decimal | None) -> PlaceOutcome | None:

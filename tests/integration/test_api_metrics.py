@@ -25,11 +25,13 @@ from tests.support.builders import NOW
 pytestmark = pytest.mark.django_db
 
 NOWHERE = "redis://127.0.0.1:9/0"
+CLIENTS = ("redis_client", "health_redis_client")
 
 
 @pytest.fixture(autouse=True)
 def _fresh(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(wiring, "redis_client", lambda: redis)
+    for name in CLIENTS:
+        monkeypatch.setattr(wiring, name, lambda: redis)
     cache.clear()
     yield
     cache.clear()
@@ -93,7 +95,8 @@ def test_figures_cost_four_statements(client: Client, django_assert_num_queries:
 
 
 def test_what_redis_knows_is_unknown_without_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "redis_client", lambda: redis_connection(NOWHERE, timeout_seconds=0.2))
+    for name in CLIENTS:
+        monkeypatch.setattr(wiring, name, lambda: redis_connection(NOWHERE, timeout_seconds=0.2))
 
     answer = client.get("/api/execution/metrics")
 

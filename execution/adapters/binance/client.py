@@ -90,13 +90,11 @@ class BinanceExchange:
         return hedge
 
     def open_orders(self) -> Sequence[OrderReport]:
-        return self._read(lambda: [parse.order_report(row) for row in self._client.get_orders()])
+        return self._read(lambda: parse.our_orders(self._client.get_orders()))
 
     def open_algo_orders(self) -> Sequence[OrderReport]:
         return self._read(
-            lambda: [
-                parse.algo_report(row) for row in self._client.sign_request("GET", OPEN_ALGO_ORDERS, self._window())
-            ]
+            lambda: parse.our_algo_orders(self._client.sign_request("GET", OPEN_ALGO_ORDERS, self._window()))
         )
 
     def positions(self) -> Sequence[PositionReport]:

@@ -1,15 +1,20 @@
 """Reads the exchange's JSON into our own words; unknown fields and filters are no concern of ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import structlog
+
+from execution.domain.client_ids import is_ours
 from execution.domain.money import ZERO
 from execution.domain.outcomes import ExchangeStatus, FillReport, FundingReport, OrderReport, PositionReport
 from execution.domain.trading import Quote, SymbolRules
 
+log = structlog.get_logger(__name__)
 Row = Mapping[str, Any]
+UNREADABLE_ROW = (KeyError, TypeError, ValueError, InvalidOperation)
 
 ORDER_STATUSES = {
     "NEW": ExchangeStatus.NEW,
@@ -66,8 +71,24 @@ def algo_report(row: Row) -> OrderReport:
 
 
 def all_rules(information: Row) -> dict[str, SymbolRules]:
-    """Read `exchangeInfo`, by symbol."""
-    return {row["symbol"]: symbol_rules(row) for row in information["symbols"]}
+    """Read `exchangeInfo`, by symbol; a symbol that cannot be read is not traded, and keeps no other from it."""
+    rules: dict[str, SymbolRules] = {}
+    for row in information["symbols"]:
+        try:
+            rules[row["symbol"]] = symbol_rules(row)
+        except UNREADABLE_ROW as error:
+            log.warning("symbol_unreadable", symbol=str(row.get("symbol")), error=repr(error))
+    return rules
+
+
+def our_orders(rows: Iterable[Row]) -> list[OrderReport]:
+    """Read the open orders that carry our prefix; what others have placed must not keep us from reading ours."""
+    return [order_report(row) for row in rows if is_ours(str(row["clientOrderId"]))]
+
+
+def our_algo_orders(rows: Iterable[Row]) -> list[OrderReport]:
+    """Read the open algo orders that carry our prefix."""
+    return [algo_report(row) for row in rows if is_ours(str(row["clientAlgoId"]))]
 
 
 def symbol_rules(row: Row) -> SymbolRules:
