@@ -37,6 +37,8 @@ def running_stack(
 @pytest.fixture
 def stack(running_stack: CeleryStack) -> CeleryStack:
     """The running service, flat: what the test before has opened is closed and booked."""
+    # A test that failed may have left them dead.
+    running_stack.start_workers()
     running_stack.close_everything_by_hand()
     running_stack.paper.clear_faults()
     return running_stack

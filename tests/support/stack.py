@@ -72,6 +72,9 @@ class CeleryStack:
     # Processes
 
     def start_workers(self) -> None:
+        """Start the workers, unless they run already."""
+        if self._workers:
+            return
         programs = (
             worker("orders", self._folder, ("--pool=prefork", "--concurrency=2")),
             worker("monitor", self._folder, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
