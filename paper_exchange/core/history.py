@@ -2,7 +2,6 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -188,9 +187,3 @@ def _add(total: Candle, minute: Candle) -> None:
     total.taker_quote += minute.taker_quote
     total.first_id = total.first_id or minute.first_id
     total.last_id = minute.last_id or total.last_id
-
-
-def newest(trades: deque[PublicTrade], limit: int) -> Iterator[PublicTrade]:
-    """Yield the last `limit` trades, oldest first."""
-    start = max(0, len(trades) - limit)
-    return (trade for index, trade in enumerate(trades) if index >= start)

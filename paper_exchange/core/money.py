@@ -4,7 +4,6 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
 ZERO: Final = Decimal(0)
-ONE: Final = Decimal(1)
 CENT8: Final = Decimal("0.00000001")
 
 

@@ -34,6 +34,7 @@ class Fault:
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     execute: bool = False
+    spares_reducing: bool = False
     # Moment of time.monotonic() at which the rule ends by itself.
     ends: float | None = None
     hits: int = 0
@@ -42,6 +43,8 @@ class Fault:
         if self.ends is not None and time.monotonic() >= self.ends:
             return False
         if self.left == 0 or self.method not in {None, method} or self.key not in {None, key}:
+            return False
+        if self.spares_reducing and _reduces(params):
             return False
         same = path.startswith(self.path[:-1]) if self.path.endswith("*") else path == self.path
         return same and all(params.values.get(name) == value for name, value in self.match.items())
@@ -116,8 +119,16 @@ def _read(wanted: Mapping[str, object], fault_id: str) -> Fault:
         body=wanted.get("body", preset.body if preset else None),
         headers={str(name): str(value) for name, value in _mapping(wanted, "headers").items()},
         execute=bool(wanted.get("execute", False)),
+        spares_reducing=bool(preset and preset.spares_reducing),
         ends=time.monotonic() + _number(wanted, "for_ms", 0) / 1000 if "for_ms" in wanted else None,
     )
+
+
+def _reduces(params: Params) -> bool:
+    """Tell whether an order closes by its parameters: the flags, or a closing side in hedge mode."""
+    flags = (params.values.get("reduceOnly", ""), params.values.get("closePosition", ""))
+    hedge = (params.values.get("positionSide"), params.values.get("side"))
+    return "true" in {flag.lower() for flag in flags} or hedge in {("LONG", "SELL"), ("SHORT", "BUY")}
 
 
 def _preset(wanted: Mapping[str, object]) -> Preset | None:

@@ -10,6 +10,8 @@ from paper_exchange.errors import TEXTS
 class Preset:
     status: int
     body: object
+    # Orders that only reduce a position are not hit.
+    spares_reducing: bool = False
 
 
 def _error(code: int, text: str) -> dict[str, object]:
@@ -34,6 +36,7 @@ PRESETS: Final[dict[str, Preset]] = {
             "Request throttled by system-level protection. Reduce-only/close-position orders are exempt. "
             "Please try again.",
         ),
+        spares_reducing=True,
     ),
     "internal_503": Preset(503, _error(-1001, "Internal error; unable to process your request. Please try again.")),
     "too_many_429": Preset(429, _error(-1003, TEXTS[-1003].format(limit=2400))),

@@ -113,6 +113,17 @@ def test_documented_failures_by_name(paper: PaperExchange, client: UMFutures, pr
     assert paper.ledger()["orders"] == []
 
 
+def test_throttling_spares_orders_that_only_reduce(paper: PaperExchange, client: UMFutures) -> None:
+    buy(client)
+    paper.add_fault(path="/fapi/v1/order", method="POST", action="reply", preset="throttled_503", count=None)
+    with pytest.raises(ServerError) as caught:
+        buy(client, "f:2")
+    assert json.loads(caught.value.message)["code"] == -1008
+    closing = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quantity": "0.010", "reduceOnly": "true"}
+    assert client.new_order(**closing)["side"] == "SELL"
+    assert client.get_position_risk() == []
+
+
 def test_unknown_preset(paper: PaperExchange) -> None:
     fault = {"path": "/fapi/v1/order", "action": "reply", "preset": "nope"}
     answer = requests.post(f"{paper.url}/paper/faults", json=fault, timeout=5, proxies={"http": ""})
