@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import assert_never
 from uuid import UUID
 
@@ -156,14 +157,21 @@ def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> None
 
 def _book_exits(trade_id: UUID, tools: Tools) -> None:
     """Book what closed a trade; the legs that are left are cancelled at once, and by the next cycle if that fails."""
-    if not Trade.objects.filter(pk=trade_id).exists():
+    exited = _exited(trade_id)
+    if exited is None:
         return
     if not book_exits(trade_id, exchange=tools.exchange, clock=tools.clock):
-        _count_flat_reading(trade_id, tools.clock())
+        # A part that went out with its fills explains itself.
+        if _exited(trade_id) == exited:
+            _count_flat_reading(trade_id, tools.clock())
         return
     legs = Order.objects.filter(request_id=trade_id, purpose__in=PROTECTIVE, state__in=ORDER_LIVE)
     for leg in legs.select_related("request"):
         cancel_order(leg, exchange=tools.exchange, clock=tools.clock)
+
+
+def _exited(trade_id: UUID) -> Decimal | None:
+    return Trade.objects.filter(pk=trade_id).values_list("exited_quantity", flat=True).first()
 
 
 def _count_flat_reading(trade_id: UUID, now: datetime) -> None:
