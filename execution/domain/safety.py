@@ -1,5 +1,6 @@
 """The guard: whether an entry is sane, how large it may be, and which exits protect it. Pure, so it can be re-run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -194,27 +195,58 @@ def _check_notional(review: _Review, quantity: Decimal, reference: Decimal) -> N
     review.check("max_notional", large, Reason.NOTIONAL_EXCEEDS_LIMIT, passed=quantity * reference <= most)
 
 
-def _stop(review: _Review, reference: Decimal) -> Decimal:
-    """Return the stop on its tick: small crossings are moved and recorded, absurd ones refused."""
-    proposal, policy = review.proposal, review.policy
-    direction, least = proposal.direction, policy[keys.MIN_STOP_DISTANCE]
-    asked = proposal.stop_price
+@dataclass(frozen=True, kw_only=True)
+class _ExitRule:
+    """What stop and target have in common: the policy keys of their distances, and which side they belong on."""
+
+    name: str
+    default: str
+    least: str
+    wrong_side: Reason
+    at: Callable[[Direction, Decimal, Decimal], Decimal]
+    distance: Callable[[Direction, Decimal, Decimal], Decimal]
+
+
+STOP = _ExitRule(
+    name="stop",
+    default=keys.DEFAULT_STOP,
+    least=keys.MIN_STOP_DISTANCE,
+    wrong_side=Reason.STOP_ON_WRONG_SIDE,
+    at=brackets.stop_at,
+    distance=brackets.stop_distance,
+)
+TARGET = _ExitRule(
+    name="target",
+    default=keys.DEFAULT_TARGET,
+    least=keys.MIN_TARGET_DISTANCE,
+    wrong_side=Reason.TARGET_ON_WRONG_SIDE,
+    at=brackets.target_at,
+    distance=brackets.target_distance,
+)
+
+
+def _exit_price(review: _Review, reference: Decimal, asked: Decimal | None, rule: _ExitRule) -> Decimal:
+    """Return where an exit belongs: the default when none was asked, small crossings moved, absurd ones refused."""
+    direction, policy = review.proposal.direction, review.policy
     if asked is None:
-        asked = brackets.stop_at(direction, reference, policy[keys.DEFAULT_STOP])
-        review.adjust("stop_default", f"distance={plain(policy[keys.DEFAULT_STOP])}", None, asked)
-    distance = brackets.stop_distance(direction, reference, asked)
+        asked = rule.at(direction, reference, policy[rule.default])
+        review.adjust(f"{rule.name}_default", f"distance={plain(policy[rule.default])}", None, asked)
+    distance, least = rule.distance(direction, reference, asked), policy[rule.least]
     tolerance = policy[keys.CROSSING_TOLERANCE]
-    review.check(
-        "stop_side",
-        f"stop={plain(asked)} reference={plain(reference)} crossing<={plain(tolerance)}",
-        Reason.STOP_ON_WRONG_SIDE,
-        passed=distance >= -tolerance,
-    )
-    if -tolerance <= distance < least:
-        moved = brackets.stop_at(direction, reference, least)
-        review.adjust("stop_distance", f"expected>={plain(least)} actual={distance:.6f}", asked, moved)
-        asked = moved
-    stop = brackets.round_stop(direction, asked, review.rules.tick_size)
+    numbers = f"{rule.name}={plain(asked)} reference={plain(reference)} crossing<={plain(tolerance)}"
+    review.check(f"{rule.name}_side", numbers, rule.wrong_side, passed=distance >= -tolerance)
+    if not -tolerance <= distance < least:
+        return asked
+    moved = rule.at(direction, reference, least)
+    review.adjust(f"{rule.name}_distance", f"expected>={plain(least)} actual={distance:.6f}", asked, moved)
+    return moved
+
+
+def _stop(review: _Review, reference: Decimal) -> Decimal:
+    """Return the stop on its tick."""
+    direction = review.proposal.direction
+    wanted = _exit_price(review, reference, review.proposal.stop_price, STOP)
+    stop = brackets.round_stop(direction, wanted, review.rules.tick_size)
     # Moving and rounding go outwards, so what will be sent is measured, not what was asked.
     _check_stop_distance(review, brackets.stop_distance(direction, reference, stop))
     return stop
@@ -232,29 +264,13 @@ def _check_stop_distance(review: _Review, distance: Decimal) -> None:
 
 
 def _target(review: _Review, reference: Decimal) -> Decimal:
-    """Return the target on its tick, by the same rules as the stop; a very far target is only noted."""
-    proposal, policy = review.proposal, review.policy
-    direction, least = proposal.direction, policy[keys.MIN_TARGET_DISTANCE]
-    asked = proposal.target_price
-    if asked is None:
-        asked = brackets.target_at(direction, reference, policy[keys.DEFAULT_TARGET])
-        review.adjust("target_default", f"distance={plain(policy[keys.DEFAULT_TARGET])}", None, asked)
-    distance = brackets.target_distance(direction, reference, asked)
-    tolerance = policy[keys.CROSSING_TOLERANCE]
-    review.check(
-        "target_side",
-        f"target={plain(asked)} reference={plain(reference)} crossing<={plain(tolerance)}",
-        Reason.TARGET_ON_WRONG_SIDE,
-        passed=distance >= -tolerance,
-    )
-    if distance > policy[keys.MAX_TARGET_DISTANCE]:
-        review.note("target_far", f"usual<={plain(policy[keys.MAX_TARGET_DISTANCE])} actual={distance:.6f}")
-    if -tolerance <= distance < least:
-        moved = brackets.target_at(direction, reference, least)
-        review.adjust("target_distance", f"expected>={plain(least)} actual={distance:.6f}", asked, moved)
-        asked = moved
-    tick = review.rules.tick_size
-    target = brackets.round_target(direction, asked, tick)
+    """Return the target on its tick; a very far one is only noted."""
+    direction, policy, tick = review.proposal.direction, review.policy, review.rules.tick_size
+    wanted = _exit_price(review, reference, review.proposal.target_price, TARGET)
+    distance, usual = brackets.target_distance(direction, reference, wanted), policy[keys.MAX_TARGET_DISTANCE]
+    if distance > usual:
+        review.note("target_far", f"usual<={plain(usual)} actual={distance:.6f}")
+    target = brackets.round_target(direction, wanted, tick)
     # On a coarse tick, towards the entry may be the entry itself.
-    too_near = brackets.target_distance(direction, reference, target) < least
+    too_near = brackets.target_distance(direction, reference, target) < policy[keys.MIN_TARGET_DISTANCE]
     return target + tick * direction.sign if too_near else target
