@@ -167,25 +167,22 @@ def test_settings_that_cannot_be_or_are_already_so(
     assert caught.value.error_code == code
 
 
+def refused_as(client: UMFutures, method: str, *arguments: str) -> int | None:
+    with pytest.raises(ClientError) as caught:
+        getattr(client, method)(*arguments)
+    code: int | None = caught.value.error_code
+    return code
+
+
 def test_modes_are_fixed_while_orders_or_positions_exist(client: UMFutures) -> None:
     client.new_order(symbol="BTCUSDT", side="BUY", type="LIMIT", timeInForce="GTC", quantity="0.010", price="49000")
-    for change, code in (
-        (lambda: client.change_position_mode("true"), -4067),
-        (lambda: client.change_margin_type("BTCUSDT", "ISOLATED"), -4047),
-    ):
-        with pytest.raises(ClientError) as caught:
-            change()
-        assert caught.value.error_code == code
+    assert refused_as(client, "change_position_mode", "true") == -4067
+    assert refused_as(client, "change_margin_type", "BTCUSDT", "ISOLATED") == -4047
 
     client.cancel_open_orders("BTCUSDT")
     client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.010")
-    for change, code in (
-        (lambda: client.change_position_mode("true"), -4068),
-        (lambda: client.change_margin_type("BTCUSDT", "ISOLATED"), -4048),
-    ):
-        with pytest.raises(ClientError) as caught:
-            change()
-        assert caught.value.error_code == code
+    assert refused_as(client, "change_position_mode", "true") == -4068
+    assert refused_as(client, "change_margin_type", "BTCUSDT", "ISOLATED") == -4048
 
 
 def test_market_data_in_the_shapes_of_the_reference(client: UMFutures) -> None:
