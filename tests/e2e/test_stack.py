@@ -61,6 +61,8 @@ def test_all_workers_killed_in_a_burst_lose_and_double_nothing(stack: CeleryStac
     symbols = stack.symbols[:24]
     # Each symbol twice, and two a third time: whoever comes second finds the symbol taken.
     burst = [*symbols, *symbols, *symbols[:2]]
+    # The kill shall find orders on their way, on a fast machine too.
+    stack.paper.add_fault(path="/fapi/v1/order", method="POST", action="delay", ms=100, count=None)
 
     stack.decide(burst)
     eventually(lambda: sum(entries_since(stack, before).values()) >= 4, within=20, what="the burst is on its way")
