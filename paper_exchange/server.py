@@ -143,7 +143,7 @@ class PaperServer:
             try:
                 if self.exchange.is_due():
                     self.exchange.perform({"k": "expire"}, self.exchange.expire)
-                self._hub.poll(now)
+                await self._hub.poll(now)
                 self._users.expire_keys(now)
                 await self._streams.tend(now)
             except Exception:

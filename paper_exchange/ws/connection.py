@@ -11,6 +11,8 @@ from aiohttp import ClientConnectionError, web
 from paper_exchange.ws.names import Path
 
 _QUEUE_LIMIT: Final = 20_000
+# Messages written in one go; then orders get their turn, whatever is still queued.
+_AT_ONCE: Final = 16
 
 
 class Connection:
@@ -62,8 +64,12 @@ class Connection:
 
     async def write(self) -> None:
         """Write queued messages until the end; runs as a task of its own."""
+        written = 0
         with contextlib.suppress(ClientConnectionError, ConnectionError):
             while (text := await self._queue.get()) is not None:
                 await self.socket.send_str(text)
+                written += 1
+                if written % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
         with contextlib.suppress(ClientConnectionError, ConnectionError):
             await self.socket.close()

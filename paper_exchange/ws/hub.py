@@ -1,5 +1,6 @@
 """The hub between what happens and who listens: streams, their subscribers and their publishers."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +12,8 @@ from paper_exchange.ws.feed import Publisher
 from paper_exchange.ws.names import Path, is_served, path_of
 
 MAX_STREAMS: Final = 1024
+# Publishers asked in one go.
+_AT_ONCE: Final = 16
 Json = dict[str, object]
 
 
@@ -66,8 +69,10 @@ class Hub:
             if not event or connection.wants(stream, event):
                 connection.send(wrapped if connection.combined else raw)
 
-    def poll(self, now: int) -> None:
-        """Publish whatever the market streams have new."""
-        for stream, publisher in list(self._publishers.items()):
+    async def poll(self, now: int) -> None:
+        """Publish whatever the market streams have new; orders get their turn in between."""
+        for number, (stream, publisher) in enumerate(list(self._publishers.items()), start=1):
             for payload in publisher.poll(now):
                 self.publish(stream, payload)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)

@@ -16,11 +16,14 @@ from local_stack.command import execute
 from local_stack.console import Console
 from local_stack.settings import Settings
 from local_stack.stack import STATE
-from tests.bench import pipeline
+from tests.bench import exchange, pipeline
 from tests.bench.report import COLUMNS, Outcome, print_table
 from tests.bench.stack import ENVIRONMENT
 
-SECTIONS: dict[str, Callable[[Settings, Console], Awaitable[Outcome]]] = {"pipeline": pipeline.run}
+SECTIONS: dict[str, Callable[[Settings, Console], Awaitable[Outcome]]] = {
+    "pipeline": pipeline.run,
+    "exchange": exchange.run,
+}
 REPORT = STATE / "bench.json"
 
 
@@ -59,7 +62,7 @@ def describe_machine() -> dict[str, str | int]:
 def show(console: Console, name: str, outcome: Outcome, *, with_profile: bool) -> None:
     console.line(f"\nSection {name} ({', '.join(f'{key} {value}' for key, value in outcome.conditions.items())})\n")
     print_table(console, [COLUMNS, *(figure.cells() for figure in outcome.figures)])
-    if not with_profile:
+    if not (with_profile and outcome.profile):
         return
     loads = list(outcome.profile)
     steps = list(dict.fromkeys(step for load in loads for step in outcome.profile[load]))

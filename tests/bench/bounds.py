@@ -27,6 +27,10 @@ P50 = Bound(
 P99 = Bound(of="ratio", most=25, reason="the tail stays within twice the median: no polling, no reconnecting")
 SUSTAINED = Bound(of="value", least=80, reason="on 2 cores with durable commits a burst must not outlive its signals")
 NONE_LOST = Bound(of="value", most=0, reason="every decision of the load is valid, so every one must become a trade")
+ORDER_RATE = Bound(of="value", least=1_000, reason="tests and backtests of many accounts share one process on one core")
+ORDER_P99 = Bound(of="value", most=5, reason="paper trading must not feel slower than the network to the real exchange")
+FLAT_COST = Bound(of="ratio", most=1.2, reason="an exchange that runs for weeks must not slow down with its own past")
+NOTHING_MISSING = Bound(of="value", most=0, reason="every answered order is recorded, every symbol subscribed is heard")
 
 BOUNDS = {
     "decision to entry, p50 at 1/s": P50,
@@ -37,4 +41,9 @@ BOUNDS = {
     "decisions without a trade at 20/s": NONE_LOST,
     "decisions at the exchange per second": SUSTAINED,
     "decisions without a trade in a burst": NONE_LOST,
+    "signed orders per second": ORDER_RATE,
+    "placement, p99 at 300/s, best of 3 rounds": ORDER_P99,
+    "an order after 100000 others": FLAT_COST,
+    "symbols without a message": NOTHING_MISSING,
+    "orders answered but not recorded": NOTHING_MISSING,
 }

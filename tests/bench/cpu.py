@@ -18,6 +18,14 @@ def seconds_by_program(roots: Mapping[str, int]) -> dict[str, float]:
     return {name: _with_descendants(pid, own, children) for name, pid in roots.items()}
 
 
+def waited_seconds(pid: int) -> float:
+    """Return how long a process was ready to run and had no processor: what others on the machine took from it."""
+    try:
+        return int((PROC / str(pid) / "schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 def _read_processes() -> tuple[dict[int, float], dict[int, list[int]]]:
     tick = os.sysconf("SC_CLK_TCK")
     own: dict[int, float] = {}
