@@ -11,6 +11,8 @@ from paper_exchange.errors import missing, refuse
 _DECIMAL: Final = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 _DECIMAL_RANGE: Final = r"^([0-9]{1,20})(\.[0-9]{1,20})?$"
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+# The exchange's integers are 64 bits wide.
+_LONG: Final = range(-(1 << 63), 1 << 63)
 _FLAGS: Final = {"true": True, "false": False}
 
 
@@ -51,7 +53,7 @@ class Params:
         value = self.values.get(name)
         if not value:
             return None
-        if not _INTEGER.fullmatch(value):
+        if not _INTEGER.fullmatch(value) or int(value) not in _LONG:
             raise refuse(-1102, name=name)
         return int(value)
 
