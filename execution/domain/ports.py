@@ -68,6 +68,11 @@ class Exchange(Protocol):
 
     def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp: ...
 
+    def find_in_history(
+        self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
+    ) -> OrderReport | None:
+        """Return an order from the list of all orders since then: a second source for what a look-up has forgotten."""
+
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
         """Cancel and return the final state, which may be a fill that was faster."""
 

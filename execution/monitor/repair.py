@@ -114,10 +114,18 @@ def _look_up(order_id: int, tools: Tools) -> None:
 
 
 def _missing(order: Order, found: Missing, tools: Tools) -> None:
-    """Count a look-up without a trace; absence needs several, after the last moment the order could have arrived."""
+    """Ask a second source; when it knows nothing either, count that.
+
+    Absence needs several such readings, after the last moment at which the order could have arrived.
+    """
     now = tools.clock()
     if order.state == OrderState.SUBMITTING:
         settle_unknown(order, Unknown(message="no outcome was written"), now=now)
+    book, since = OrderBook(order.book), order.created_at
+    listed = tools.exchange.find_in_history(order.symbol, order.client_order_id, book, since=since)
+    if listed:
+        _found(order, listed, "order history", tools)
+        return
     Order.objects.filter(pk=order.pk).update(missing_readings=F("missing_readings") + 1)
     order.refresh_from_db(fields=["state", "missing_readings", "sent_at"])
     arrived_by = order.sent_at + timedelta(milliseconds=order.recv_window_ms) + LATEST_ARRIVAL_MARGIN
@@ -127,7 +135,8 @@ def _missing(order: Order, found: Missing, tools: Tools) -> None:
         log.error("order_missing_but_position_changed", client_order_id=order.client_order_id)
         return
     age = (now - order.sent_at).total_seconds()
-    evidence = f"{found.message}; {order.missing_readings} look-ups, the last {age:.0f}s after sending; no position"
+    looked = f"{order.missing_readings} look-ups, the last {age:.0f}s after sending"
+    evidence = f"{found.message}; {looked}; not in the order history; no position"
     settle_absent(order, now=now, evidence=evidence)
 
 

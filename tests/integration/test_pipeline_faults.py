@@ -132,8 +132,26 @@ def test_one_look_up_after_the_window_is_not_proof(desk: Desk) -> None:
     assert desk.request(request_id).state == "ABANDONED"
 
 
-def test_order_that_the_look_up_forgets_is_not_entered_twice(desk: Desk) -> None:
+def test_order_that_the_look_up_forgets_is_found_in_the_history(desk: Desk) -> None:
     desk.paper.add_fault(path=ORDER, method="POST", action="drop_after")
+    desk.paper.add_fault(path=ORDER, method="GET", action="hide", count=None)
+    request_id = desk.decide()
+    desk.run(request_id)
+
+    desk.clock.let_pass(10)
+    desk.cycle()
+
+    # It should be covered and booked by the first cycle, although the look-up goes on saying that it does not exist.
+    assert desk.request(request_id).state == "RECORDED"
+    assert desk.order(request_id, "ENTRY").last_evidence.startswith("order history: FILLED")
+    assert len(desk.ledger.entries_sent) == 1
+    desk.check()
+
+
+def test_order_that_the_exchange_forgets_everywhere_is_not_entered_twice(desk: Desk) -> None:
+    desk.paper.add_fault(path=ORDER, method="POST", action="drop_after")
+    forgotten = {"path": "/fapi/v1/allOrders", "method": "GET", "action": "reply", "status": 200, "body": []}
+    desk.paper.add_fault(**forgotten, execute=False, count=None)
     hidden = desk.paper.add_fault(path=ORDER, method="GET", action="hide", count=None)
     request_id = desk.decide()
     desk.run(request_id)

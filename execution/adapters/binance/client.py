@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, 
 
 ALGO_ORDER = "/fapi/v1/algoOrder"
 OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
+ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
 CALL_ERRORS = (ClientError, ServerError, requests.RequestException, *UNREADABLE)
 DOES_NOT_EXIST = frozenset({-2011, -2013})
 # How long an answer about the account's or the symbols' settings is believed.
@@ -40,6 +41,9 @@ SETTINGS_AGE_SECONDS = 300.0
 MARK_AGE_SECONDS = 3.0
 READ_WAIT_SECONDS = 10.0
 FILLS_PAGE = 1000
+HISTORY_PAGE = 1000
+# Our clock and the exchange's may differ by this much, for all that we rely on when asking for a stretch of time.
+CLOCK_MARGIN = timedelta(minutes=1)
 T = TypeVar("T")
 
 
@@ -141,6 +145,20 @@ class BinanceExchange:
         return self._find(
             lambda: parse.order_report(self._client.query_order(symbol, origClientOrderId=client_order_id))
         )
+
+    def find_in_history(
+        self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
+    ) -> OrderReport | None:
+        start = int((since - CLOCK_MARGIN).timestamp() * 1000)
+        limits = {"startTime": start, "limit": HISTORY_PAGE}
+        if book is OrderBook.ALGO:
+            parameters = {"symbol": symbol, **limits, **self._window()}
+            reports = self._read(
+                lambda: parse.our_algo_orders(self._client.sign_request("GET", ALL_ALGO_ORDERS, parameters))
+            )
+        else:
+            reports = self._read(lambda: parse.our_orders(self._client.get_all_orders(symbol, **limits)))
+        return next((report for report in reports if report.client_order_id == client_order_id), None)
 
     def _mark_price(self, symbol: str) -> Decimal:
         """Return a mark price at most a few seconds old: it only decides whether a notional is large enough."""
