@@ -18,6 +18,7 @@ from paper_exchange.ws.names import Path
 PING_EVERY_MS: Final = 180_000
 PONG_WITHIN_MS: Final = 600_000
 MESSAGES_PER_SECOND: Final = 10
+MAX_ID_LENGTH: Final = 36
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ class StreamServer:
                 self._answer(connection, message.data)
 
     def _answer(self, connection: Connection, text: str) -> None:
-        identity: int | None = None
+        identity: int | str | None = None
         try:
             message = _decode(text)
             identity = _identity(message)
@@ -169,8 +170,11 @@ def _decode(text: str) -> dict[str, object]:
     return message
 
 
-def _identity(message: dict[str, object]) -> int:
+def _identity(message: dict[str, object]) -> int | str:
     identity = message.get("id")
+    # Documented is a number, but the official SDK sends UUIDs.
+    if isinstance(identity, str) and 0 < len(identity) <= MAX_ID_LENGTH:
+        return identity
     if not isinstance(identity, int) or isinstance(identity, bool) or identity < 0:
         raise BadMessageError(2, "Invalid request: request ID must be an unsigned integer")
     return identity

@@ -188,6 +188,10 @@ def test_subscriptions_by_message(connect: Connect, paper: PaperExchange) -> Non
     # It should be silent now: aggTrade belongs to another route.
     paper.set_price("BTCUSDT", "50000")
     assert ask(socket, "GET_PROPERTY", ["combined"], 5) == {"result": False, "id": 5}
+    # It should accept what the official SDK sends as id.
+    uuid = "355a4122-44e4-440a-84c8-33af5a42aaea"
+    socket.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": uuid}))
+    assert read(socket) == {"result": ["btcusdt@aggTrade", "no@such"], "id": uuid}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +199,7 @@ def test_subscriptions_by_message(connect: Connect, paper: PaperExchange) -> Non
     [
         ("{", 3),
         ("[]", 2),
-        ('{"method":"SUBSCRIBE","params":["btcusdt@aggTrade"],"id":"x"}', 2),
+        ('{"method":"SUBSCRIBE","params":["btcusdt@aggTrade"],"id":1.5}', 2),
         ('{"method":"SUBSCRIBE","params":"btcusdt@aggTrade","id":1}', 2),
         ('{"method":"SUBSCRIBE","params":[1],"id":1}', 2),
         ('{"method":"EXPLODE","params":[],"id":1}', 2),
