@@ -45,6 +45,11 @@ def parser() -> argparse.ArgumentParser:
         help="chance that a resting order fills when the price only touches it",
     )
     add(
+        "--queue-position",
+        action="store_true",
+        help="let a touched order wait until the volume before it on its level has traded",
+    )
+    add(
         "--replay",
         action="append",
         type=_replay,
@@ -77,6 +82,7 @@ def config_of(options: argparse.Namespace) -> Config:
         maker_rate=options.maker_fee,
         taker_rate=options.taker_fee,
         fill_probability=options.fill_probability,
+        queue_position=options.queue_position,
         replays=tuple(options.replay),
         replay_speed=options.replay_speed,
         static_prices=options.static_prices,

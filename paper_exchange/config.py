@@ -33,6 +33,7 @@ class Config:
     latency_ms: int = 0
     latency_jitter_ms: int = 0
     fill_probability: float = 1.0
+    queue_position: bool = False
     replays: tuple[ReplayConfig, ...] = ()
     replay_speed: float = 1.0
     static_prices: bool = False

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from paper_exchange.config import AccountConfig
 from paper_exchange.control import views
+from paper_exchange.control.report import fills_report
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.book import LEVELS
 from paper_exchange.core.exchange import Exchange
@@ -100,6 +101,7 @@ class Control:
             ("GET", "/paper/ledger"): self.read_ledger,
             ("DELETE", "/paper/ledger"): self.clear_ledger,
             ("GET", "/paper/summary"): self.summary,
+            ("GET", "/paper/fills-report"): self.report_fills,
             ("POST", "/paper/accounts"): self.add_account,
             ("POST", "/paper/faults"): self.add_fault,
             ("GET", "/paper/faults"): self.list_faults,
@@ -141,8 +143,15 @@ class Control:
         market = self._exchange.state.market(wish.text("symbol"))
         if not market.symbol.min_price <= price <= market.symbol.max_price or price % market.symbol.tick:
             raise ControlError(f"price must be a multiple of {market.symbol.tick} within the symbol's limits")
+        volume = wish.decimal("volume") if "volume" in wish.body else None
+        if volume is not None and (volume <= 0 or volume % market.symbol.step):
+            raise ControlError(f"volume must be a multiple of {market.symbol.step}")
         self._exchange.set_price(
-            market.symbol.name, price, hold=wish.flag("hold", default=market.held), anchor=wish.flag("anchor")
+            market.symbol.name,
+            price,
+            hold=wish.flag("hold", default=market.held),
+            anchor=wish.flag("anchor"),
+            volume=volume,
         )
         return {"symbol": market.symbol.name, "price": str(market.last), "mark": str(market.mark), "hold": market.held}
 
@@ -206,6 +215,12 @@ class Control:
 
     def summary(self, wish: Wish) -> object:
         return views.summary(self._account(wish.query.get("key", "paper")), self._exchange.state.markets)
+
+    def report_fills(self, wish: Wish) -> object:
+        """Compare fills with the book at the arrival of their orders, of one account or of all."""
+        account = self._account(wish.query["key"]) if "key" in wish.query else None
+        fills = self._exchange.state.fills
+        return fills_report([fill for fill in fills if account in {None, fill.order.account}])
 
     def add_account(self, wish: Wish) -> object:
         key = wish.text("key")

@@ -105,6 +105,15 @@ class Book:
         self.queue(order.side).add(order)
         self.update_id += 1
 
+    def volume_at(self, side: Side, price: Decimal) -> Decimal:
+        """Synthetic quantity on one level; zero between the levels and beyond the last."""
+        for level, quantity in self.synthetic(side):
+            if level == price:
+                return quantity
+            if (level < price) == (side == "BUY"):
+                break
+        return ZERO
+
     def remove(self, order: Order) -> None:
         """Take an order out; harmless when it does not rest here."""
         self.queue(order.side).remove(order)

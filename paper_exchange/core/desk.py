@@ -28,6 +28,7 @@ class OrderDesk:
         """Grant an order and match it; `algo` is the conditional order that it comes from."""
         order = self.check(account, ticket, algo)
         self._matching.check_immediate(order)
+        self._matching.note_arrival(order)
         account.add_order(order)
         account.open_order(order)
         self._state.orders.append(order)

@@ -93,14 +93,16 @@ class Exchange:
         self.funding.step(now)
         self.expire()
 
-    def move(self, market: Market, last: Decimal, mark: Decimal) -> None:
+    def move(self, market: Market, last: Decimal, mark: Decimal, volume: Decimal | None = None) -> None:
         """Give a market a new price and settle everything that it reaches."""
-        market.set_price(last, mark, self.clock.now_ms())
+        market.set_price(last, mark, self.clock.now_ms(), volume)
         self.matching.sweep(market)
         self.algos.check_price(market)
         self.liquidation.check(market)
 
-    def set_price(self, symbol: str, price: Decimal, *, hold: bool = False, anchor: bool = False) -> Market:
+    def set_price(
+        self, symbol: str, price: Decimal, *, hold: bool = False, anchor: bool = False, volume: Decimal | None = None
+    ) -> Market:
         """Set last and mark price at once; `hold` keeps it there, `anchor` makes it the new centre."""
         market = self.state.market(symbol)
         market.held = hold
@@ -108,7 +110,7 @@ class Exchange:
             market.path.recentre(price)
         else:
             market.path.jump(price)
-        self.move(market, price, price)
+        self.move(market, price, price, volume)
         return market
 
     def count_down(self, account: Account, symbol: str, milliseconds: int) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from paper_exchange.core.book import Book
 from paper_exchange.core.history import History, PublicTrade
+from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder
 from paper_exchange.core.prices import PricePath, PriceSource
 from paper_exchange.core.symbols import Symbol
@@ -57,6 +58,8 @@ class Market:
         self.mark = symbol.price
         self.updated = now
         self.held = False
+        # Volume that the last price brought along.
+        self.traded = ZERO
         # Most that a resting order executes when a trade reaches it; None for all of it.
         self.resting_fill: Decimal | None = None
         self.funding_rate = FUNDING_RATE
@@ -67,11 +70,12 @@ class Market:
         self.trailing: dict[int, AlgoOrder] = {}
         self._random = Random(f"trades/{seed}/{symbol.name}")  # noqa: S311 - prints, not secrets
 
-    def set_price(self, last: Decimal, mark: Decimal, now: int) -> None:
-        """Take over a new price: the book is centred on it and a public trade is printed."""
+    def set_price(self, last: Decimal, mark: Decimal, now: int, volume: Decimal | None = None) -> None:
+        """Take over a new price: the book is centred on it and a public trade is printed, of any volume if not told."""
         self.last, self.mark, self.updated = last, mark, now
         self.book.move(last)
-        self.print_trade(last, self.symbol.step * self._random.randint(1, 2000), now)
+        self.traded = self.symbol.step * self._random.randint(1, 2000) if volume is None else volume
+        self.print_trade(last, self.traded, now)
 
     def print_trade(
         self, price: Decimal, quantity: Decimal, now: int, *, buyer_is_maker: bool | None = None

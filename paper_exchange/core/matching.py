@@ -4,6 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Account, closes
+from paper_exchange.core.book import Queue
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import Fill, Order, PositionSide, Side, opposite
@@ -54,6 +55,12 @@ class Matching:
         elif order.time_in_force == "FOK" and self._liquidity(market, order) < order.quantity:
             raise refuse(-5021)
 
+    def note_arrival(self, order: Order) -> None:
+        """Write down the best prices that a new order finds, for the report of fills."""
+        book = self._state.markets[order.symbol.name].book
+        (bid, bids), (ask, asks) = book.best("BUY"), book.best("SELL")
+        order.arrival_bid, order.arrival_ask = bid if bids else None, ask if asks else None
+
     def execute(self, order: Order) -> None:
         """Let a new order take what it can; the rest goes to the book or expires."""
         market = self._state.markets[order.symbol.name]
@@ -67,8 +74,13 @@ class Matching:
 
     def sweep(self, market: Market) -> None:
         """Fill the resting orders that a trade at the last price reaches."""
+        volume = market.traded
         for order in (*market.book.bids.reached(market.last), *market.book.asks.reached(market.last)):
-            if order.is_open and market.is_filled_by_touch(order.price, self._state.config.fill_probability):
+            if not order.is_open:
+                continue
+            if order.ahead is not None and order.price == market.last:
+                volume -= self._fill_in_turn(market, order, volume)
+            elif market.is_filled_by_touch(order.price, self._state.config.fill_probability):
                 self._fill_resting(market, order)
 
     def close(self, order: Order, status: str, reason: int = 0) -> None:
@@ -82,8 +94,11 @@ class Matching:
         self.on_end(order)
 
     def replace(self, order: Order, price: Decimal, quantity: Decimal) -> None:
-        """Give an open order a new price and quantity; it queues anew and may take."""
+        """Give an open order a new price and quantity; it queues anew and may take, unless it only became smaller."""
         account = order.account
+        if price == order.price and quantity < order.quantity:
+            self._shrink(order, quantity)
+            return
         self._remove(order)
         order.price, order.quantity = price, quantity
         order.stp = "NONE"
@@ -93,7 +108,20 @@ class Matching:
         self.execute(order)
 
     def rest(self, order: Order) -> None:
-        self._state.markets[order.symbol.name].book.rest(order)
+        """Put an order at the end of its level, behind what stands there now."""
+        book = self._state.markets[order.symbol.name].book
+        order.ahead = book.volume_at(order.side, order.price) if self._state.config.queue_position else None
+        book.rest(order)
+
+    def _shrink(self, order: Order, quantity: Decimal) -> None:
+        """Make an open order smaller; it keeps its place."""
+        order.account.shut_order(order)
+        order.quantity = quantity
+        order.stp = "NONE"
+        order.updated = self._state.clock.now_ms()
+        order.account.open_order(order)
+        self._state.markets[order.symbol.name].book.update_id += 1
+        self._state.listener.order_changed(order, "AMENDMENT", None)
 
     def _settle(self, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, trade_id: int) -> Fill:
         fill = settle(self._state, order, price, quantity, maker=maker, trade_id=trade_id)
@@ -124,7 +152,7 @@ class Matching:
         level = next(levels, None)
         while order.is_open and (wanted := self._allowed(order)):
             resting = book.queue(side).best()
-            if resting is not None and (level is None or crosses(order.side, level[0], resting.price)):
+            if resting is not None and (level is None or self._comes_first(order.side, resting, level[0])):
                 if not crosses(order.side, bound, resting.price):
                     return
                 self._meet(market, order, resting, wanted)
@@ -133,6 +161,9 @@ class Matching:
                 return
             price, available = level
             quantity = min(wanted, available)
+            if resting is not None and resting.price == price and resting.ahead:
+                quantity = min(quantity, resting.ahead)
+            self._let_pass(book.queue(side), price, quantity)
             book.eat(price, quantity)
             self._fill(market, order, price, quantity)
             level = next(levels, None) if quantity == available else (price, available - quantity)
@@ -159,13 +190,33 @@ class Matching:
         self._state.listener.order_changed(order, "TRADE", fill)
         return fill
 
-    def _fill_resting(self, market: Market, order: Order) -> None:
+    @staticmethod
+    def _comes_first(taker: Side, resting: Order, level: Decimal) -> bool:
+        """Tell whether a taker meets a resting order before the rest of the synthetic level."""
+        return crosses(taker, level, resting.price) and not (resting.price == level and resting.ahead)
+
+    @staticmethod
+    def _let_pass(queue: Queue, price: Decimal, quantity: Decimal) -> None:
+        """Move the orders of a level forward by volume that traded before them."""
+        for order in queue.reached(price):
+            if order.price == price and order.ahead:
+                order.ahead = max(order.ahead - quantity, ZERO)
+
+    def _fill_in_turn(self, market: Market, order: Order, volume: Decimal) -> Decimal:
+        """Let volume trade on the level of an order: first what is before it. Return how much the order took."""
+        passed = min(order.ahead or ZERO, volume)
+        order.ahead = (order.ahead or ZERO) - passed
+        executed = order.executed
+        if volume > passed:
+            self._fill_resting(market, order, volume - passed)
+        return order.executed - executed
+
+    def _fill_resting(self, market: Market, order: Order, most: Decimal | None = None) -> None:
         quantity = self._allowed(order)
         if not quantity:
             self.close(order, "EXPIRED", BY_REDUCE_ONLY)
             return
-        if market.resting_fill is not None:
-            quantity = min(quantity, market.resting_fill)
+        quantity = min(quantity, *(limit for limit in (most, market.resting_fill) if limit is not None), quantity)
         now = self._state.clock.now_ms()
         trade = market.print_trade(order.price, quantity, now, buyer_is_maker=order.side == "BUY")
         self._fill_maker(order, quantity, trade.trade_id)

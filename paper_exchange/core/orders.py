@@ -98,6 +98,16 @@ class Order:
     modify_id: int | None = None
     # Place in the queue of its price level; a new one after each amendment.
     queue_key: tuple[Decimal, int] | None = None
+    # Synthetic volume before it on its level; None when places in the queue do not count.
+    ahead: Decimal | None = None
+    # Best prices of the book when the order came; None for an empty side, and for what the exchange ordered itself.
+    arrival_bid: Decimal | None = None
+    arrival_ask: Decimal | None = None
+
+    @property
+    def arrival_price(self) -> Decimal | None:
+        """Price that a taker of this side would have got first when the order came."""
+        return self.arrival_ask if self.side == "BUY" else self.arrival_bid
 
     @property
     def remaining(self) -> Decimal:

@@ -33,10 +33,13 @@ FLAGS = st.booleans()
 class RandomTrading(RuleBasedStateMachine):
     """Two accounts on one symbol; refusals are fine, wrong books are not."""
 
+    queue_position = False
+
     def __init__(self) -> None:
         super().__init__()
         accounts = tuple(AccountConfig(key=key, secret="s", balance=D(10_000)) for key in ("paper", "other"))
-        self.trader = Trader(Config(static_prices=True, accounts=accounts), SteppedClock(1_790_000_000_000))
+        config = Config(static_prices=True, accounts=accounts, queue_position=self.queue_position)
+        self.trader = Trader(config, SteppedClock(1_790_000_000_000))
         self.exchange = self.trader.exchange
 
     @initialize(hedge=FLAGS, isolated=FLAGS)
@@ -222,11 +225,19 @@ def enlarges(order: Order) -> bool:
     return not (order.reduce_only or closes(order.side, order.position_side))
 
 
-RandomTrading.TestCase.settings = settings(
+class RandomQueueing(RandomTrading):
+    """The same while resting orders wait for their turn."""
+
+    queue_position = True
+
+
+SETTINGS = settings(
     max_examples=int(os.environ.get("PAPER_EXCHANGE_SEQUENCES", "100")),
     stateful_step_count=25,
     deadline=None,
     derandomize="PAPER_EXCHANGE_SEQUENCES" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+RandomTrading.TestCase.settings = RandomQueueing.TestCase.settings = SETTINGS
 TestRandomTrading = RandomTrading.TestCase
+TestRandomQueueing = RandomQueueing.TestCase
