@@ -58,6 +58,13 @@ def parser() -> argparse.ArgumentParser:
         help="let a symbol follow a kline or aggTrades file (.csv or .zip) of Binance's public data",
     )
     add("--replay-speed", type=float, default=defaults.replay_speed, help="how much faster than real time files play")
+    add(
+        "--mirror",
+        type=_stream_root,
+        default="",
+        metavar="URL",
+        help="follow the public streams at this ws:// or wss:// root",
+    )
     add("--step-ms", type=int, default=defaults.step_ms, help="time between two price steps")
     add("--volatility", type=float, default=defaults.volatility, help="factor on the price movement")
     add("--static-prices", action="store_true", help="prices move only by the control API")
@@ -85,6 +92,7 @@ def config_of(options: argparse.Namespace) -> Config:
         queue_position=options.queue_position,
         replays=tuple(options.replay),
         replay_speed=options.replay_speed,
+        mirror=options.mirror,
         static_prices=options.static_prices,
         step_ms=options.step_ms,
         stream_life_s=options.stream_life_s,
@@ -143,6 +151,12 @@ def _replay(text: str) -> ReplayConfig:
     if not (symbol and file):
         raise argparse.ArgumentTypeError("a replay is SYMBOL=FILE")
     return ReplayConfig(symbol=symbol.upper(), file=Path(file))
+
+
+def _stream_root(text: str) -> str:
+    if text and not text.startswith(("ws://", "wss://")):
+        raise argparse.ArgumentTypeError("a stream root begins with ws:// or wss://")
+    return text
 
 
 def _account(text: str) -> AccountConfig:

@@ -36,6 +36,7 @@ class Config:
     queue_position: bool = False
     replays: tuple[ReplayConfig, ...] = ()
     replay_speed: float = 1.0
+    mirror: str = ""
     static_prices: bool = False
     step_ms: int = 250
     stream_life_s: int = 86_400

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,6 +21,7 @@ from paper_exchange.http.ledger import RequestLedger
 from paper_exchange.http.limits import Limits
 from paper_exchange.http.params import Params
 from paper_exchange.http.running import run
+from paper_exchange.mirror import Mirror
 from paper_exchange.store import Store
 from paper_exchange.ws.api import PATH as API_PATH
 from paper_exchange.ws.api import WsApi
@@ -54,7 +56,8 @@ class PaperServer:
         self._hub = Hub(lambda stream: make_publisher(self.exchange, stream), legacy=config.legacy_streams)
         self._users = UserStream(self.exchange, self._hub)
         self.exchange.state.listener = self._users
-        self._control = Control(self.exchange, faults, ledger, self._users)
+        self._mirror = Mirror(self.exchange, config.mirror) if config.mirror else None
+        self._control = Control(self.exchange, faults, ledger, self._users, self._mirror)
         self._streams = StreamServer(
             self._hub, self.exchange.clock, enforce_limits=config.limits, life_ms=config.stream_life_s * 1000
         )
@@ -77,6 +80,8 @@ class PaperServer:
         if self._store is not None:
             self._recover(self._store)
         self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._publish())]
+        if self._mirror is not None:
+            self._tasks.append(asyncio.create_task(self._mirror.run()))
         return self
 
     async def __aexit__(
@@ -107,6 +112,9 @@ class PaperServer:
                 self.exchange.step()
             case "expire":
                 self.exchange.expire()
+            case "mirror":
+                first, second = map(Decimal, note["v"])
+                self.exchange.mirror(note["e"], note["s"], first, second)
             case "control":
                 self._control.repeat(note["m"], note["p"], note["b"])
             case "call":

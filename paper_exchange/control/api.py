@@ -20,6 +20,7 @@ from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError
 from paper_exchange.http.faults import FaultError, Faults
 from paper_exchange.http.ledger import RequestLedger
+from paper_exchange.mirror import Mirror
 from paper_exchange.ws.user_stream import UserStream
 
 PREFIX: Final = "/paper/"
@@ -87,8 +88,16 @@ class Wish:
 
 
 class Control:
-    def __init__(self, exchange: Exchange, faults: Faults, ledger: RequestLedger, users: UserStream) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        faults: Faults,
+        ledger: RequestLedger,
+        users: UserStream,
+        mirror: Mirror | None = None,
+    ) -> None:
         self._exchange = exchange
+        self._mirror = mirror
         self._users = users
         self._faults = faults
         self._ledger = ledger
@@ -100,6 +109,7 @@ class Control:
             ("POST", "/paper/close"): self.force_close,
             ("GET", "/paper/ledger"): self.read_ledger,
             ("DELETE", "/paper/ledger"): self.clear_ledger,
+            ("GET", "/paper/status"): self.status,
             ("GET", "/paper/summary"): self.summary,
             ("GET", "/paper/fills-report"): self.report_fills,
             ("POST", "/paper/accounts"): self.add_account,
@@ -215,6 +225,14 @@ class Control:
 
     def summary(self, wish: Wish) -> object:
         return views.summary(self._account(wish.query.get("key", "paper")), self._exchange.state.markets)
+
+    def status(self, _: Wish) -> object:
+        """Tell the exchange's time and where its prices come from."""
+        return {
+            "now_ms": self._exchange.clock.now_ms(),
+            "frozen": self._exchange.state.frozen,
+            "mirror": self._mirror and self._mirror.status(),
+        }
 
     def report_fills(self, wish: Wish) -> object:
         """Compare fills with the book at the arrival of their orders, of one account or of all."""

@@ -87,7 +87,7 @@ class Exchange:
         moving = not (self.config.static_prices or self.state.frozen)
         for market in self.state.markets.values():
             market.book.refill()
-            if moving and not market.held:
+            if moving and not (market.held or self.config.mirror):
                 for last, mark in market.path.steps(seconds):
                     self.move(market, last, mark)
         self.funding.step(now)
@@ -99,6 +99,27 @@ class Exchange:
         self.matching.sweep(market)
         self.algos.check_price(market)
         self.liquidation.check(market)
+
+    def mirror(self, kind: str, symbol: str, first: Decimal, second: Decimal) -> None:
+        """Take over what a source tells: a trade (price, volume), a mark price (twice), or a quote (bid, ask)."""
+        market = self.state.markets[symbol]
+        if market.held or self.state.frozen:
+            return
+        if kind == "mark":
+            market.mark = first
+            self.algos.check_price(market)
+            self.liquidation.check(market)
+            return
+        tick, step = market.symbol.tick, market.symbol.step
+        raw = first if kind == "trade" else (first + second) / 2
+        price = max((raw / tick).to_integral_value() * tick, market.symbol.min_price)
+        if kind == "trade":
+            self.move(market, price, market.mark, max(second // step * step, step))
+        elif market.book.bids.reached(price) or market.book.asks.reached(price):
+            # The quotes have passed resting orders without a trade of which we heard.
+            self.move(market, price, market.mark, step)
+        elif price != market.book.mid:
+            market.book.move(price)
 
     def set_price(
         self, symbol: str, price: Decimal, *, hold: bool = False, anchor: bool = False, volume: Decimal | None = None
