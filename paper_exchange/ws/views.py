@@ -119,5 +119,5 @@ def kline(market: Market, candle: Candle, interval: str, now: int, *, closed: bo
         "B": "0",
     }
     if continuous:
-        return {"e": "continuous_kline", "E": now, "ps": symbol.name, "ct": "PERPETUAL", "k": body, "st": 1}
-    return {"e": "kline", "E": now, "s": symbol.name, "k": body, "st": 1}
+        return {"e": "continuous_kline", "E": now, "ps": symbol.name, "ct": "PERPETUAL", "k": body}
+    return {"e": "kline", "E": now, "s": symbol.name, "k": body}
