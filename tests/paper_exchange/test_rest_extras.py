@@ -155,3 +155,11 @@ def test_small_account_endpoints(client: UMFutures) -> None:
     assert client.adl_quantile() == [{"symbol": "BTCUSDT", "adlQuantile": {"LONG": 0, "SHORT": 0, "BOTH": 1}}]
     assert client.open_interest("BTCUSDT")["openInterest"] == "0.010"
     assert client.api_trading_status()["indicators"] == {}
+
+
+def test_the_one_margin_asset_is_worth_a_dollar(client: UMFutures) -> None:
+    (row,) = client.query("/fapi/v1/assetIndex")
+    assert (row["symbol"], row["index"], row["bidBuffer"]) == ("USDTUSD", "1.00000000", "0.00000000")
+    alone = client.query("/fapi/v1/assetIndex", {"symbol": "USDTUSD"})
+    assert {**alone, "time": 0} == {**row, "time": 0}
+    assert refusal(lambda: client.query("/fapi/v1/assetIndex", {"symbol": "NONEUSD"})) == -1121

@@ -165,6 +165,18 @@ def insurance_balance(call: Call) -> object:
     return row if call.params.has("symbol") else [row]
 
 
+def asset_index(call: Call) -> object:
+    """Prices of margin assets in multi-assets mode; the only one here is USDT, worth one dollar."""
+    wanted = call.params.text("symbol")
+    if wanted not in {None, "USDTUSD"}:
+        raise refuse(-1121)
+    rates = ("index", "bidRate", "askRate", "autoExchangeBidRate", "autoExchangeAskRate")
+    buffers = ("bidBuffer", "askBuffer", "autoExchangeBidBuffer", "autoExchangeAskBuffer")
+    row: Json = {"symbol": "USDTUSD", "time": call.now}
+    row |= dict.fromkeys(rates, "1.00000000") | dict.fromkeys(buffers, "0.00000000")
+    return row if wanted else [row]
+
+
 def _funding_row(row: FundingRate) -> Json:
     return {
         "symbol": row.symbol,
@@ -189,6 +201,7 @@ ROUTES: RouteTable = {
     ("GET", "/fapi/v1/openInterest"): Route(handler=open_interest, security=PUBLIC),
     ("GET", "/fapi/v1/symbolAdlRisk"): Route(handler=each(adl_risk_view), security=PUBLIC),
     ("GET", "/fapi/v1/insuranceBalance"): Route(handler=insurance_balance, security=PUBLIC),
+    ("GET", "/fapi/v1/assetIndex"): Route(handler=asset_index, security=PUBLIC, weight=per_symbol(1, 10)),
     ("GET", "/fapi/v1/markPriceKlines"): Route(handler=price_klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/indexPriceKlines"): Route(handler=price_klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/premiumIndexKlines"): Route(handler=premium_klines, security=PUBLIC, weight=kline_weight),
