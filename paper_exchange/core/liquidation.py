@@ -24,18 +24,24 @@ class Liquidation:
     def check(self, market: Market) -> None:
         """Look at the accounts that hold something in a market whose price has moved."""
         for account in self._state.accounts.values():
-            held = [
-                position
-                for side in account.sides()
-                if (position := account.positions.get((market.symbol.name, side))) and position.amount
-            ]
-            if not held:
-                continue
-            if account.setting(market.symbol).isolated:
-                for position in held:
-                    self._check_isolated(account, market, position)
-            else:
-                self._check_cross(account)
+            self._check_positions(account, market)
+            # A stop may have closed beyond bankruptcy what the price jumped over, before this look at it.
+            if account.wallet < 0 or (account.setting(market.symbol).isolated and account.cross_wallet < 0):
+                self._pay_debt(account)
+
+    def _check_positions(self, account: Account, market: Market) -> None:
+        held = [
+            position
+            for side in account.sides()
+            if (position := account.positions.get((market.symbol.name, side))) and position.amount
+        ]
+        if not held:
+            return
+        if account.setting(market.symbol).isolated:
+            for position in held:
+                self._check_isolated(account, market, position)
+        else:
+            self._check_cross(account)
 
     def close(self, position: Position, account: Account, kind: str = "LIQUIDATION") -> Order:
         """Close a position at the mark price; `kind` is LIQUIDATION or ADL."""
@@ -101,6 +107,11 @@ class Liquidation:
         """Let the insurance fund pay what the cross wallet owes."""
         if account.cross_wallet < 0:
             self._state.book_income(account, "INSURANCE_CLEAR", -account.cross_wallet)
+
+    def _pay_debt(self, account: Account) -> None:
+        """Fill up, unless an open cross position may still earn what is missing."""
+        if all(account.setting(position.symbol).isolated for position in account.held()):
+            self._fill_up(account)
 
     def _order(self, account: Account, market: Market, position: Position, kind: str) -> Order:
         now = self._state.clock.now_ms()

@@ -1,6 +1,7 @@
 """Entry price, realised PnL and fees of a position, with the figures of a worked example."""
 
 from paper_exchange.core.accounts import Position
+from paper_exchange.core.settings import change_margin_type
 from paper_exchange.core.symbols import build_symbols
 from tests.paper_exchange.trader import D, Trader
 
@@ -65,3 +66,17 @@ def test_break_even_includes_the_fees_of_what_is_open(trader: Trader) -> None:
     # It should keep the same fee per unit after a partial close.
     trader.sell("0.005")
     assert trader.position().break_even == D("50025.10005")
+
+
+def test_a_stop_beyond_bankruptcy_leaves_no_debt(trader: Trader) -> None:
+    change_margin_type(trader.exchange.state, trader.account, trader.market, isolated=True)
+    trader.price("30000")
+    trader.sell("4.995")
+    trader.condition("BUY", "STOP", "0.135", "49500", price=D("49500.10"))
+
+    trader.price("49500")
+
+    # It should have executed the stop, liquidated the rest, and let the insurance fund pay what was missing.
+    assert trader.position().amount == 0
+    assert trader.account.wallet == 0
+    trader.check_identity()
