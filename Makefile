@@ -46,3 +46,7 @@ runtime:
 .PHONY: bench
 bench: install  ## figures of the running service against their bounds; SECTION=name for one, ARGS=--profile for details
 	@$(PY) -m tests.bench $(if $(SECTION),--section $(SECTION)) $(ARGS)
+
+.PHONY: test-clients
+test-clients: install  ## run real third-party clients against the paper exchange; ARGS="--client ccxt" for one
+	@$(PY) -m tests.clients $(ARGS)

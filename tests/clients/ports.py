@@ -34,7 +34,7 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditional:
-    """An order of the Algo Service to place; `price` for STOP and TAKE_PROFIT, `callback_rate` (percent) for trailing."""
+    """An order of the Algo Service to place; only STOP and TAKE_PROFIT have a price; `callback_rate` is in percent."""
 
     type: str
     side: str
@@ -211,11 +211,13 @@ def tick_of(payload: Mapping[str, Any]) -> Tick:
 class Client(Protocol):
     """One third-party client; all calls concern BTCUSDT, in one-way mode."""
 
-    missing: Mapping[str, str]
-    """Capabilities that the client itself has no call for, each with the reason."""
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Capabilities that the client itself has no call for, each with the reason."""
 
-    exceptions: Mapping[int, type[Exception]]
-    """The class that the client's own table gives to an error code."""
+    @property
+    def exceptions(self) -> Mapping[int, type[Exception]]:
+        """The class that the client's own table gives to an error code."""
 
     def code_of(self, error: Exception) -> int: ...
     def server_time_ms(self) -> int: ...

@@ -167,15 +167,11 @@ def limit_gtx(client: Client, _: Control) -> None:
 
 
 def crossing(word: str, time_in_force: str) -> Limit:
-    return Limit(
-        side="BUY", quantity=str(LOT), price="50000.10", client_id=new_id(word), time_in_force=time_in_force
-    )
+    return Limit(side="BUY", quantity=str(LOT), price="50000.10", client_id=new_id(word), time_in_force=time_in_force)
 
 
 def waiting(word: str, time_in_force: str) -> Limit:
-    return Limit(
-        side="BUY", quantity=str(LOT), price="50000.00", client_id=new_id(word), time_in_force=time_in_force
-    )
+    return Limit(side="BUY", quantity=str(LOT), price="50000.00", client_id=new_id(word), time_in_force=time_in_force)
 
 
 def stop(client: Client, exchange: Control) -> None:
@@ -277,7 +273,9 @@ def leg(kind: str, trigger: str) -> Conditional:
 
 def cancel(client: Client, _: Control) -> None:
     first, second = rest(client, "cancel"), rest(client, "cancel", "48900.00")
-    expect("answer", (client.cancel(first.id).id, client.cancel_by_client_id(second.client_id).id), (first.id, second.id))
+    expect(
+        "answer", (client.cancel(first.id).id, client.cancel_by_client_id(second.client_id).id), (first.id, second.id)
+    )
     for one in (first, second):
         ended = client.order(one.id)
         expect("status and fill", (ended.status, ended.filled), ("CANCELED", Decimal(0)))
@@ -365,9 +363,7 @@ def balance(client: Client, _: Control) -> None:
 
 def account_trades(client: Client, _: Control) -> None:
     entry = buy(client, "entry")
-    wanted = Trade(
-        order_id=entry.id, side="BUY", price=ASK, quantity=LOT, fee=FEE, is_maker=False, realised=Decimal(0)
-    )
+    wanted = Trade(order_id=entry.id, side="BUY", price=ASK, quantity=LOT, fee=FEE, is_maker=False, realised=Decimal(0))
     expect("trades", list(client.trades()), [wanted])
 
 
