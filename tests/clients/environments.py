@@ -4,7 +4,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,7 +59,7 @@ class Environment:
             self._run(uv, "venv", "--quiet", "--python", sys.executable, str(self.folder))
             self._run(uv, "pip", "install", "--python", str(self.python), "-r", str(self.requirements))
         else:
-            venv.create(self.folder, with_pip=True, symlinks=True)
+            self._run(sys.executable, "-m", "venv", str(self.folder))
             # Without compiling: ccxt alone has hundreds of modules that nobody imports here.
             pip = (str(self.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input")
             self._run(*pip, "--no-compile", "-r", str(self.requirements))
