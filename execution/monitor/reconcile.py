@@ -9,13 +9,12 @@ from uuid import UUID
 from execution.domain.client_ids import is_ours
 from execution.domain.money import ZERO
 from execution.domain.outcomes import OrderReport, PositionReport
-from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, OrderState, RequestState
+from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, REQUEST_BEFORE_WIRE, OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
 
 PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET})
 NEEDS_COVER = frozenset({RequestState.FILLED})
 NEEDS_BOOKING = frozenset({RequestState.PROTECTED, RequestState.FLATTENED})
-BEFORE_WIRE = frozenset({RequestState.RECEIVED, RequestState.CLEARED, RequestState.APPROVED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,9 +239,9 @@ def _request_actions(books: Books, patience: Patience, now: datetime) -> list[Ac
     for request in books.requests:
         if now - request.moved_at < patience.stalled_after:
             continue
-        if request.state in BEFORE_WIRE and now > request.expires_at:
+        if request.state in REQUEST_BEFORE_WIRE and now > request.expires_at:
             actions.append(Expire(request_id=request.id))
-        elif request.state in BEFORE_WIRE | NEEDS_COVER | NEEDS_BOOKING:
+        elif request.state in REQUEST_BEFORE_WIRE | NEEDS_COVER | NEEDS_BOOKING:
             actions.append(Resume(request_id=request.id, state=request.state))
     return actions
 

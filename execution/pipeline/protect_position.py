@@ -95,13 +95,6 @@ def protect_position(request_id: UUID, *, exchange: Exchange, rules: ProtectionR
     return _confirm(request, clock()) if work.covered(OrderPurpose.STOP) >= work.quantity else False
 
 
-def flatten(
-    request: ExecutionRequest, reason: CloseReason, *, exchange: Exchange, rules: ProtectionRules, clock: Clock
-) -> PlaceOutcome | None:
-    """Close what is open at market with a reducing order; None when nothing is open or somebody else is closing it."""
-    return _close_at_market(_begin(request, exchange, rules, clock), reason)
-
-
 def _begin(request: ExecutionRequest, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> _Work:
     """Read the orders and what is open: filled by the entry and not closed by booked exits."""
     orders = list(Order.objects.filter(request=request).order_by("sequence"))
