@@ -11,3 +11,8 @@ class ExecutionConfig(AppConfig):
 
     def ready(self) -> None:
         from execution import checks  # noqa: F401, PLC0415 -- importing registers the checks
+        from execution.crash_points import Ambush, watch  # noqa: PLC0415 -- as above
+        from execution_project.env import environment  # noqa: PLC0415 -- as above
+
+        if setting := environment().crash_point:
+            watch(Ambush.parse(setting))

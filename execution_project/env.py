@@ -83,6 +83,8 @@ class Environment(BaseSettings):
     celery_visibility_timeout_seconds: int = Field(60, ge=1)
     celery_task_time_limit_seconds: int = Field(45, ge=1)
     celery_db_reuse_max: int = Field(10**9, ge=0)
+    # For tests that prove what becomes of a decision when a process dies: execution/crash_points.py.
+    crash_point: str = ""
 
     @field_validator("execution_mode", mode="before")
     @classmethod
@@ -105,6 +107,8 @@ class Environment(BaseSettings):
             raise ValueError("USE_BINANCE_TESTNET=false contradicts EXECUTION_MODE=testnet")
         if self.mode is Mode.LIVE and not self.live_trading_confirmed:
             raise ValueError("EXECUTION_MODE=live needs LIVE_TRADING_CONFIRMED=true as a second, explicit switch")
+        if self.crash_point and self.mode is not Mode.PAPER:
+            raise ValueError(f"CRASH_POINT is for tests in EXECUTION_MODE=paper only, not for {self.mode}")
 
     def _check_keys(self) -> None:
         if self.mode is Mode.PAPER:

@@ -14,6 +14,7 @@ from rest_framework.exceptions import ValidationError
 
 from execution import tasks, wiring
 from execution.api.errors import ConflictError, by_schema_field
+from execution.crash_points import CrashPoint, reached
 from execution.domain.states import RequestState
 from execution.domain.trading import Direction, OrderType, Source
 from execution.pipeline.intake import accept_order
@@ -64,7 +65,9 @@ def place_order(payload: Any, key: str | None, *, now: datetime, answer_seconds:
     if not intake.same_payload:
         raise ConflictError(f"{KEY_HEADER} was used for a different order.", reason_code="IDEMPOTENCY_KEY_REUSED")
     if not intake.duplicate:
+        reached(CrashPoint.ORDER_STORED)
         _start(intake.request_id)
+        reached(CrashPoint.ORDER_STARTED)
     return wait_for_outcome(intake.request_id, answer_seconds)
 
 

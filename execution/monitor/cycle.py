@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import ExchangeUnavailableError, TradeMirror
 from execution.domain.states import TRADE_OPEN
 from execution.models import Trade
@@ -40,6 +41,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> Cycle
         log.warning("monitor_cannot_read_exchange", error=str(error))
         _beat(tools.clock(), started, healthy=False, error=str(error))
         return None
+    reached(CrashPoint.EXCHANGE_OBSERVED)
     exchange_ms = (time.monotonic() - started) * 1000
     actions, failed = _compare_and_repair(seen, tools, patience)
     update_positions(seen.positions, now=tools.clock())
@@ -54,6 +56,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> Cycle
         repairs=dict(counts),
         failed_repairs=failed,
     )
+    reached(CrashPoint.CYCLE_DONE)
     return CycleResult(actions=actions, failed=failed)
 
 
@@ -73,11 +76,13 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
 
 def _repaired(action: Action, tools: Tools) -> bool:
     """Repair one thing; an exchange that falls silent in the middle must not keep the others from being tried."""
+    reached(CrashPoint.REPAIR_BEGUN)
     try:
         repair(action, tools)
     except ExchangeUnavailableError as error:
         log.warning("monitor_repair_postponed", action=type(action).__name__, error=str(error))
         return False
+    reached(CrashPoint.REPAIR_DONE)
     return True
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from django.db.models import F
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
 from execution.domain.ports import Exchange
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState, RequestState
@@ -102,6 +103,7 @@ def _look_up(order_id: int, tools: Tools) -> None:
     """Ask what became of an order; only an answer about the order itself moves it."""
     order = _order(order_id)
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
+    reached(CrashPoint.ORDER_LOOKED_UP)
     match found:
         case OrderReport():
             _found(order, found, "look-up", tools)

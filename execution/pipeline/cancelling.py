@@ -6,6 +6,7 @@ from typing import assert_never
 
 import structlog
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange
 from execution.domain.trading import OrderBook
@@ -17,10 +18,13 @@ log = structlog.get_logger(__name__)
 
 def cancel_order(order: Order, *, exchange: Exchange, clock: Callable[[], datetime]) -> bool:
     """Cancel an order and settle it by the answer, which may be a fill that was faster; True when it is settled."""
+    reached(CrashPoint.CANCEL_BEGUN)
     found = exchange.cancel(order.symbol, order.client_order_id, OrderBook(order.book))
+    reached(CrashPoint.CANCEL_ANSWERED)
     match found:
         case OrderReport():
             settle_accepted(order, found, now=clock(), source="cancel")
+            reached(CrashPoint.CANCEL_SETTLED)
             return True
         case Missing() | Unreadable():
             # Not proof of anything: the next monitor cycle asks again.

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.ess import EssDecision, permits
 from execution.domain.ports import EssReading, RiskSafety, RiskSafetyUnavailableError
 from execution.domain.reasons import Reason
@@ -40,6 +41,7 @@ def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clo
         expire_request(request, now=clock())
         return False
     decision = decide(risk_safety, rules, clock)
+    reached(CrashPoint.ESS_ANSWERED)
     now = clock()
     details = {"ess_state": decision.state, "permitted": decision.permitted, "evidence": decision.evidence}
     if not decision.permitted:
@@ -47,7 +49,9 @@ def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clo
         extra = events_out.FailureFields(ess_state=decision.state)
         end_request(request, RequestTrigger.ESS_BLOCKED, reason, now=now, details=details, failed=extra)
         return False
-    return move_request(request_id, RequestState.RECEIVED, RequestTrigger.ESS_CLEARED, now=now, details=details)
+    cleared = move_request(request_id, RequestState.RECEIVED, RequestTrigger.ESS_CLEARED, now=now, details=details)
+    reached(CrashPoint.ESS_CLEARED)
+    return cleared
 
 
 def known_block() -> EssStatus | None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain import pnl
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport, FundingReport
@@ -51,7 +52,10 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     evidence = _read(trade, exchange)
     if not evidence.fills:
         return False
-    return _book(trade_id, evidence, clock())
+    reached(CrashPoint.EXIT_FILLS_READ)
+    closed = _book(trade_id, evidence, clock())
+    reached(CrashPoint.EXITS_BOOKED)
+    return closed
 
 
 def _read(trade: Trade, exchange: Exchange) -> _Evidence:

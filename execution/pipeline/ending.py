@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.reasons import Reason
 from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import Direction
@@ -36,7 +37,9 @@ def end_request(
     write = Write()
     state = RequestState(request.state)
     ending(write, request, state, trigger, reason=reason, now=now, details=details, failed=failed)
-    return write.run()
+    ended = write.run()
+    reached(CrashPoint.REQUEST_ENDED)
+    return ended
 
 
 def ending(

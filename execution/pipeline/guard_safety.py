@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain import policy as keys
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange
@@ -56,10 +57,13 @@ def guard_safety(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     verdict = judge(proposal_of(request), quote=exchange.quote(request.symbol), rules=rules, policy=policy)
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
     details = {"rules": [_as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
+    reached(CrashPoint.ENTRY_JUDGED)
     if verdict.refusal:
         _refuse(request, verdict.refusal, details, clock())
         return False
-    return _approve(request, verdict, policy, side, details, clock())
+    approved = _approve(request, verdict, policy, side, details, clock())
+    reached(CrashPoint.ENTRY_APPROVED)
+    return approved
 
 
 def proposal_of(request: ExecutionRequest) -> Proposal:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.outcomes import Refused
 from execution.domain.ports import Exchange, OrderTicket
 from execution.domain.reasons import Reason
@@ -36,6 +37,7 @@ def place_order(request_id: UUID, *, exchange: Exchange, recv_window_ms: int, cl
     if refused:
         _refuse_leverage(request, refused, clock())
         return False
+    reached(CrashPoint.LEVERAGE_SET)
     written = _start(request, recv_window_ms, clock())
     if written is None:
         return False

@@ -12,6 +12,7 @@ from django.db import IntegrityError
 from tenacity import RetryCallState, Retrying, retry_if_result
 from tenacity.wait import wait_exponential_jitter
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain import policy as keys
 from execution.domain.client_ids import client_order_id
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
@@ -32,6 +33,11 @@ LANES = {
     OrderPurpose.TARGET: Lane.PROTECT,
     OrderPurpose.CLOSE: Lane.CLOSE,
 }
+
+# Right behind the commit of the row, the answer, and the commit of the outcome.
+WRITTEN = {purpose: CrashPoint[f"{purpose}_WRITTEN"] for purpose in OrderPurpose}
+ANSWERED = {purpose: CrashPoint[f"{purpose}_ANSWERED"] for purpose in OrderPurpose}
+SETTLED = {purpose: CrashPoint[f"{purpose}_SETTLED"] for purpose in OrderPurpose}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +112,10 @@ def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock)
 
     Only an outcome that proves refusal and allows a repeat is tried again, each attempt written before it is sent.
     """
+    purpose = OrderPurpose(order.purpose)
+    reached(WRITTEN[purpose])
     outcome = _attempts(order, ticket, exchange, clock)
+    reached(ANSWERED[purpose])
     now = clock()
     match outcome:
         case Accepted(report=report):
@@ -117,6 +126,7 @@ def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock)
             settle_unknown(order, outcome, now=now)
         case _:
             assert_never(outcome)
+    reached(SETTLED[purpose])
     return outcome
 
 
@@ -137,6 +147,7 @@ def _attempts(order: Order, ticket: OrderTicket, exchange: Exchange, clock: Cloc
         # The row as read goes on into the outcome and its event.
         order.attempts, order.sent_at = state.attempt_number + 1, clock()
         order.save(update_fields=["attempts", "sent_at"])
+        reached(CrashPoint.ATTEMPT_WRITTEN)
 
     retrying = Retrying(
         retry=retry_if_result(lambda outcome: isinstance(outcome, Refused) and outcome.retry_safe),

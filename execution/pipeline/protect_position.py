@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.money import ZERO
 from execution.domain.outcomes import Accepted, OrderReport, PlaceOutcome, Refused
 from execution.domain.ports import Exchange
@@ -216,6 +217,7 @@ def _confirm(request: ExecutionRequest, now: datetime) -> bool:
     if request.state == RequestState.FILLED:
         details = {"stop_price": request.stop_price, "target_price": request.target_price}
         move_request(request.pk, RequestState.FILLED, RequestTrigger.COVER_CONFIRMED, now=now, details=details)
+        reached(CrashPoint.COVER_CONFIRMED)
     return True
 
 

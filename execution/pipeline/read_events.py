@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import EventBus, StreamEntry
 from execution.pipeline.accept_event import accept_entry
 from execution.pipeline.heartbeats import beat
@@ -41,10 +42,16 @@ def read_slice(bus: EventBus, starters: Starters, *, rules: IntakeRules, length:
 
 def _handle(bus: EventBus, entries: Sequence[StreamEntry], starters: Starters, rules: IntakeRules, clock: Clock) -> int:
     for entry in entries:
+        reached(CrashPoint.EVENT_READ)
         accepted = accept_entry(entry, rules=rules, now=clock())
+        reached(CrashPoint.EVENT_STORED)
         if accepted.request_id:
             starters.start_chain(accepted.request_id)
         if accepted.policy_inbox_id:
             starters.apply_policy(accepted.policy_inbox_id)
-    bus.acknowledge(entries)
+        reached(CrashPoint.EVENT_STARTED)
+    if entries:
+        reached(CrashPoint.EVENTS_HANDLED)
+        bus.acknowledge(entries)
+        reached(CrashPoint.EVENTS_ACKNOWLEDGED)
     return len(entries)

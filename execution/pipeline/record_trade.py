@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 from django.db import transaction
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain import pnl
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
@@ -38,10 +39,12 @@ def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     if entry is None or entry.request.state in REQUEST_BEFORE_WIRE or entry.executed_quantity <= 0:
         return False
     fills = exchange.fills_of_order(entry.symbol, entry.exchange_order_id)
+    reached(CrashPoint.ENTRY_FILLS_READ)
     if sum((fill.quantity for fill in fills), ZERO) < entry.executed_quantity:
         log.warning("fills_incomplete", request_id=str(request_id), executed=str(entry.executed_quantity))
         return False
     _book(entry, fills, clock())
+    reached(CrashPoint.TRADE_BOOKED)
     return True
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import EventBus, TradeMirror
 from execution.models import OutboxEvent, Trade
 from execution.pipeline import events_out
@@ -51,9 +52,13 @@ def send_batch(bus: EventBus, mirror: TradeMirror, *, clock: Clock) -> int:
         )
         if not events:
             return 0
+        reached(CrashPoint.OUTBOX_READ)
         bus.publish([wrapped(event) for event in events])
+        reached(CrashPoint.OUTBOX_PUBLISHED)
         _mirror(mirror, events)
         OutboxEvent.objects.filter(pk__in=[event.pk for event in events]).update(sent_at=clock())
+        reached(CrashPoint.OUTBOX_MARKED)
+    reached(CrashPoint.OUTBOX_COMMITTED)
     return len(events)
 
 

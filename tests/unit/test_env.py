@@ -133,6 +133,8 @@ def test_testnet_keys_may_stand_in_the_only_names(setenv: pytest.MonkeyPatch) ->
         (LIVE | LIVE_KEYS | {"BINANCE_TESTNET_API_KEY": "lk"}, "a testnet key cannot trade live"),
         (TESTNET_KEYS | {"EXECUTION_MODE": "testnet"}, "EXECUTION_API_KEY is required"),
         (LIVE_KEYS | {"EXECUTION_MODE": "live", "LIVE_TRADING_CONFIRMED": "1"}, "EXECUTION_API_KEY is required"),
+        (LIVE | LIVE_KEYS | {"CRASH_POINT": "ENTRY_WRITTEN"}, "CRASH_POINT is for tests in EXECUTION_MODE=paper only"),
+        (TESTNET | TESTNET_KEYS | {"CRASH_POINT": "ENTRY_WRITTEN"}, "CRASH_POINT is for tests"),
         ({"HOST": "0.0.0.0"}, "EXECUTION_API_KEY is required"),
         ({"HOST": "::"}, "EXECUTION_API_KEY is required"),
         ({"HOST": ""}, "EXECUTION_API_KEY is required"),
