@@ -51,6 +51,14 @@ class Accepted:
     report: OrderReport
 
 
+class Waits(StrEnum):
+    """Who must hold back after an answer; the exchange stops all of us, or only what opens risk."""
+
+    NOBODY = "nobody"
+    ENTRIES = "entries"
+    EVERYBODY = "everybody"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Refused:
     """Proof that the order is not at the exchange. `retry_safe`: the same order may be sent again."""
@@ -59,6 +67,7 @@ class Refused:
     message: str
     retry_safe: bool
     retry_after_seconds: float = 0.0
+    waits: Waits = Waits.NOBODY
 
 
 @dataclass(frozen=True, kw_only=True)

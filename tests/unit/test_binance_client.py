@@ -13,7 +13,16 @@ import responses
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.rate_limit import RateLimiter
-from execution.domain.outcomes import Accepted, ExchangeStatus, Missing, OrderReport, Refused, Unknown, Unreadable
+from execution.domain.outcomes import (
+    Accepted,
+    ExchangeStatus,
+    Missing,
+    OrderReport,
+    Refused,
+    Unknown,
+    Unreadable,
+    Waits,
+)
 from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Side
 from tests.unit.examples import BTCUSDT
@@ -284,8 +293,8 @@ def test_the_adapter_never_repeats_a_placement(
         (
             503,
             error(-1008, "busy"),
-            Refused(code=-1008, message="busy", retry_safe=True, retry_after_seconds=2.0),
-            [2.0],
+            Refused(code=-1008, message="busy", retry_safe=True, retry_after_seconds=2.0, waits=Waits.ENTRIES),
+            [],
         ),
         (408, error(-1007, "who knows"), Unknown(message="code=-1007 who knows"), []),
         (503, error(-1000, "Unknown error"), Unknown(message="code=-1000 Unknown error"), []),
@@ -315,7 +324,9 @@ def test_a_limit_of_the_exchange_holds_everybody_back(
 
     outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
 
-    assert outcome == Refused(code=-1015, message="Too many", retry_safe=True, retry_after_seconds=7.0)
+    assert outcome == Refused(
+        code=-1015, message="Too many", retry_safe=True, retry_after_seconds=7.0, waits=Waits.EVERYBODY
+    )
     assert limiter.bans == [7.0]
 
 
@@ -464,6 +475,61 @@ def test_a_conditional_order_is_cancelled_in_its_own_book(
     assert [call[:2] for call in sent(server)] == [("DELETE", ALGO), ("GET", ALGO)]
 
 
+@pytest.mark.parametrize(
+    ("status", "executed", "seen"),
+    [
+        ("NEW", "0", ExchangeStatus.TRIGGERED),
+        ("PARTIALLY_FILLED", "0.001", ExchangeStatus.TRIGGERED),
+        ("FILLED", "0.002", ExchangeStatus.FILLED),
+        ("EXPIRED", "0", ExchangeStatus.EXPIRED),
+    ],
+)
+def test_a_conditional_order_that_its_book_forgets_is_asked_for_among_the_ordinary_ones(
+    server: responses.RequestsMock, exchange: BinanceExchange, status: str, executed: str, seen: ExchangeStatus
+) -> None:
+    row = ORDER_ROW | {"clientOrderId": "es1-s-1", "status": status, "executedQty": executed, "orderId": 12}
+    server.get(BASE + ALGO, status=400, json=error(-2013, "Order does not exist."))
+    server.get(BASE + ORDER, json=row)
+
+    found = exchange.look_up("BTCUSDT", "es1-s-1", OrderBook.ALGO)
+
+    # It should be the same order under the id of what it has become
+    assert isinstance(found, OrderReport)
+    assert (found.status, found.order_id, found.executed_quantity) == (seen, "12", Decimal(executed))
+    assert [call[:2] for call in sent(server)] == [("GET", ALGO), ("GET", ORDER)]
+
+
+def test_a_conditional_order_is_not_missing_when_one_book_did_not_answer(
+    server: responses.RequestsMock, exchange: BinanceExchange
+) -> None:
+    server.get(BASE + ALGO, status=400, json=error(-2013, "Order does not exist."))
+    server.get(BASE + ORDER, status=503, json=error(-1000, "Unknown error"))
+
+    assert isinstance(exchange.look_up("BTCUSDT", "es1-s-1", OrderBook.ALGO), Unreadable)
+
+
+def test_a_triggered_order_is_found_in_the_history_of_ordinary_orders(
+    server: responses.RequestsMock, exchange: BinanceExchange
+) -> None:
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    server.get(BASE + "/fapi/v1/allAlgoOrders", json=[])
+    server.get(BASE + "/fapi/v1/allOrders", json=[ORDER_ROW | {"clientOrderId": "es1-s-1", "status": "FILLED"}])
+
+    found = exchange.find_in_history("BTCUSDT", "es1-s-1", OrderBook.ALGO, since=since)
+
+    assert found
+    assert found.status is ExchangeStatus.FILLED
+
+
+def test_a_cancel_asks_nothing_more_while_everybody_has_to_wait(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    server.delete(BASE + ORDER, status=418, json=error(-1003, "banned"), headers={"Retry-After": "30"})
+
+    assert exchange.cancel("BTCUSDT", "es1-e-1", OrderBook.ORDINARY) == Unreadable(message="code=-1003 banned")
+    assert (limiter.bans, len(server.calls)) == ([30.0], 1)
+
+
 def test_a_cancel_without_a_turn_is_not_sent_into_a_ban(
     server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
 ) -> None:
@@ -514,6 +580,17 @@ def test_a_refused_leverage_says_why(server: responses.RequestsMock, exchange: B
     assert exchange.set_leverage("BTCUSDT", 5) == Refused(
         code=-4028, message="Leverage 200 is not valid", retry_safe=False
     )
+
+
+@pytest.mark.parametrize(("leverage", "refused"), [(5, False), (20, True)])
+def test_a_leverage_that_is_so_already_is_read_back(
+    server: responses.RequestsMock, exchange: BinanceExchange, *, leverage: int, refused: bool
+) -> None:
+    server.post(f"{BASE}/fapi/v1/leverage", status=400, json=error(-4028, "Leverage 5 already exist with 5"))
+    server.get(f"{BASE}/fapi/v1/symbolConfig", json=[{"symbol": "BTCUSDT", "leverage": leverage}])
+
+    # It should believe the setting itself, not the sentence
+    assert (exchange.set_leverage("BTCUSDT", 5) is not None) is refused
 
 
 @pytest.mark.parametrize("status", [418, 500, 503])

@@ -18,7 +18,9 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from execution.adapters.binance.errors import Failure, Meaning, judge
+from execution.adapters.binance.errors import Failure, judge
+from execution.adapters.binance.outcome_table import Meaning, Operation
+from execution.domain.outcomes import Waits
 
 BASE = "http://exchange.invalid"
 ORDER = f"{BASE}/fapi/v1/order"
@@ -37,7 +39,7 @@ def failure_of_a_placement() -> Failure:
     try:
         client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.002")
     except Exception as error:  # noqa: BLE001 - whatever the connector raises is to be judged
-        return judge(error)
+        return judge(Operation.PLACE, error)
     raise AssertionError("the connector raised nothing")
 
 
@@ -87,11 +89,15 @@ def coded(code: int, message: str = "message") -> dict[str, object]:
         (418, coded(-1003, "Way too many requests"), BACK_OFF),
         (429, "Too Many Requests", BACK_OFF),
         (400, coded(-1015), BACK_OFF),
-        (403, "<html>403 Forbidden</html>", BACK_OFF),
         # The same may be sent again
         (400, coded(-1021, "Timestamp for this request is outside of the recvWindow."), RETRY),
         (400, coded(-5028, "Timestamp for this request is outside of the ME recvWindow."), RETRY),
-        # Not as documented
+        # Not as documented, and perhaps not the exchange's own answer
+        (403, "<html>403 Forbidden</html>", UNKNOWN),
+        (404, "<html>Not Found</html>", UNKNOWN),
+        (400, "Bad Request", UNKNOWN),
+        (400, coded(0, "not an error code"), UNKNOWN),
+        (499, coded(200, "not an error code"), UNKNOWN),
         (400, {"msg": "no code"}, UNKNOWN),
         (400, "[]", UNKNOWN),
     ],
@@ -123,11 +129,9 @@ def test_refusals_are_proof_that_the_order_is_not_there(exchange: responses.Requ
         (401, coded(-2015, "Invalid API-key, IP, or permissions for action."), -2015),
         (403, coded(-1011, "This IP cannot access this route."), -1011),
         (404, coded(-5000, "Path is invalid"), -5000),
-        (404, "<html>Not Found</html>", None),
-        (400, "Bad Request", None),
     ],
 )
-def test_other_client_errors_are_refusals(
+def test_other_client_errors_with_a_code_are_refusals(
     exchange: responses.RequestsMock, status: int, body: object, code: int | None
 ) -> None:
     failure = answered(exchange, status, body)
@@ -170,14 +174,30 @@ def test_without_a_time_the_wait_is_short(
     assert answered(exchange, status, body, **headers).back_off_seconds == seconds
 
 
-def test_the_firewalls_page_is_not_repeated(exchange: responses.RequestsMock) -> None:
-    failure = answered(exchange, 403, "<html>" + "x" * 5000)
+@pytest.mark.parametrize("status", [403, 502])
+def test_a_page_of_others_is_named_by_its_status_and_cut(exchange: responses.RequestsMock, status: int) -> None:
+    failure = answered(exchange, status, "x" * 5000)
 
-    assert (failure.code, failure.message) == (None, "HTTP 403 from the firewall")
+    assert (failure.code, failure.message) == (None, f"HTTP {status} {'x' * 200}")
 
 
-def test_a_page_of_an_error_is_cut(exchange: responses.RequestsMock) -> None:
-    assert len(answered(exchange, 502, "x" * 5000).message) == 200
+@pytest.mark.parametrize(
+    ("status", "body", "waits"),
+    [
+        (429, coded(-1003), Waits.EVERYBODY),
+        (429, coded(-1015), Waits.EVERYBODY),
+        (418, coded(-1003), Waits.EVERYBODY),
+        (403, "<html>", Waits.EVERYBODY),
+        # Exits are exempt from this protection, so they must not wait for it
+        (503, coded(-1008), Waits.ENTRIES),
+        (503, {"msg": "Service Unavailable."}, Waits.NOBODY),
+        (400, coded(-1021), Waits.NOBODY),
+        (400, coded(-2019), Waits.NOBODY),
+        (503, coded(-1000), Waits.NOBODY),
+    ],
+)
+def test_who_waits(exchange: responses.RequestsMock, status: int, body: object, waits: Waits) -> None:
+    assert answered(exchange, status, body).waits is waits
 
 
 def unreachable(reason: Exception) -> requests.ConnectionError:
@@ -230,4 +250,4 @@ def test_a_transport_fault_says_its_kind_only(exchange: responses.RequestsMock) 
 
 def test_a_fault_of_our_own_is_not_judged() -> None:
     with pytest.raises(AssertionError, match="ours"):
-        judge(AssertionError("ours"))
+        judge(Operation.PLACE, AssertionError("ours"))

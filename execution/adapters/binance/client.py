@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import requests
 from binance.error import ClientError, ServerError
 from binance.um_futures import UMFutures
 
 from execution.adapters.binance import parse
-from execution.adapters.binance.errors import DEFAULT_BACK_OFF_SECONDS, UNREADABLE, Failure, Meaning, judge
+from execution.adapters.binance.errors import UNREADABLE, Failure, judge
+from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.rate_limit import RateLimiter
 from execution.domain.money import plain
 from execution.domain.outcomes import (
@@ -26,6 +27,7 @@ from execution.domain.outcomes import (
     Refused,
     Unknown,
     Unreadable,
+    Waits,
 )
 from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket
 from execution.domain.reasons import Reason
@@ -35,7 +37,7 @@ ALGO_ORDER = "/fapi/v1/algoOrder"
 OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
 ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
 CALL_ERRORS = (ClientError, ServerError, requests.RequestException, *UNREADABLE)
-DOES_NOT_EXIST = frozenset({-2011, -2013})
+SYMBOL_SETTINGS = "/fapi/v1/symbolConfig"
 # How long an answer about the account's or the symbols' settings is believed.
 SETTINGS_AGE_SECONDS = 300.0
 MARK_AGE_SECONDS = 3.0
@@ -135,30 +137,46 @@ class BinanceExchange:
         )
 
     def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
-        """Ask the book that the order lives in; a triggered conditional order is found there with its new order id."""
-        if book is OrderBook.ALGO:
-            return self._find(
-                lambda: parse.algo_report(
-                    self._client.sign_request("GET", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window()})
-                )
-            )
-        return self._find(
-            lambda: parse.order_report(self._client.query_order(symbol, origClientOrderId=client_order_id))
+        """Ask for an order by its client id; a conditional one first in its own book, then among the ordinary ones.
+
+        When it triggers, an ordinary order of the same client id appears, and the Algo Service may forget its own.
+        """
+        if book is OrderBook.ORDINARY:
+            return self._look_up_ordinary(symbol, client_order_id)
+        own = self._find(
+            Operation.QUERY_CONDITIONAL,
+            lambda: parse.algo_report(
+                self._client.sign_request("GET", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window()})
+            ),
         )
+        if not isinstance(own, Missing):
+            return own
+        triggered = self._look_up_ordinary(symbol, client_order_id)
+        return parse.as_triggered(triggered) if isinstance(triggered, OrderReport) else triggered
 
     def find_in_history(
         self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
     ) -> OrderReport | None:
         start = int((since - CLOCK_MARGIN).timestamp() * 1000)
         limits = {"startTime": start, "limit": HISTORY_PAGE}
+        reports: list[OrderReport] = []
         if book is OrderBook.ALGO:
             parameters = {"symbol": symbol, **limits, **self._window()}
             reports = self._read(
                 lambda: parse.our_algo_orders(self._client.sign_request("GET", ALL_ALGO_ORDERS, parameters))
             )
-        else:
-            reports = self._read(lambda: parse.our_orders(self._client.get_all_orders(symbol, **limits)))
-        return next((report for report in reports if report.client_order_id == client_order_id), None)
+        own = next((report for report in reports if report.client_order_id == client_order_id), None)
+        if own:
+            return own
+        reports = self._read(lambda: parse.our_orders(self._client.get_all_orders(symbol, **limits)))
+        found = next((report for report in reports if report.client_order_id == client_order_id), None)
+        return parse.as_triggered(found) if found and book is OrderBook.ALGO else found
+
+    def _look_up_ordinary(self, symbol: str, client_order_id: str) -> LookUp:
+        return self._find(
+            Operation.QUERY,
+            lambda: parse.order_report(self._client.query_order(symbol, origClientOrderId=client_order_id)),
+        )
 
     def _mark_price(self, symbol: str) -> Decimal:
         """Return a mark price at most a few seconds old: it only decides whether a notional is large enough."""
@@ -175,17 +193,29 @@ class BinanceExchange:
         known, until = self._leverage.get(symbol, (0, 0.0))
         if known == leverage and self._monotonic() < until:
             return None
-        try:
-            actual = self._read(
-                lambda: int(self._client.change_leverage(symbol, leverage)["leverage"]), lane=Lane.ENTRY, refusals=True
-            )
-        except ClientError as error:
-            failure = judge(error)
-            return Refused(code=failure.code, message=failure.message, retry_safe=False)
-        if actual != leverage:
-            return Refused(code=None, message=f"the exchange answered leverage {actual}", retry_safe=False)
+        answer = self._change_leverage(symbol, leverage)
+        if isinstance(answer, Refused):
+            return answer
+        if answer != leverage:
+            return Refused(code=None, message=f"the exchange answered leverage {answer}", retry_safe=False)
         self._leverage[symbol] = (leverage, self._monotonic() + SETTINGS_AGE_SECONDS)
         return None
+
+    def _change_leverage(self, symbol: str, leverage: int) -> int | Refused:
+        """Return the leverage that the exchange says is set; setting is safe to repeat, so anything else raises."""
+        failure = self._try(
+            Operation.SETTINGS, lambda: int(self._client.change_leverage(symbol, leverage)["leverage"]), Lane.ENTRY
+        )
+        if not isinstance(failure, Failure):
+            return failure
+        if failure.meaning is Meaning.REFUSED:
+            return Refused(code=failure.code, message=failure.message, retry_safe=False)
+        if failure.meaning is not Meaning.BENIGN:
+            raise ExchangeUnavailableError(f"code={failure.code} {failure.message}")
+        parameters = {"symbol": symbol, **self._window()}
+        return self._read(
+            lambda: int(self._client.sign_request("GET", SYMBOL_SETTINGS, parameters)[0]["leverage"]), lane=Lane.ENTRY
+        )
 
     def place(self, ticket: OrderTicket, lane: Lane, *, send_before: datetime) -> PlaceOutcome:
         wait = (send_before - datetime.now(UTC)).total_seconds()
@@ -198,7 +228,8 @@ class BinanceExchange:
         try:
             return Accepted(report=self._send(ticket))
         except CALL_ERRORS as error:
-            return self._outcome(judge(error))
+            operation = Operation.PLACE if ticket.book is OrderBook.ORDINARY else Operation.PLACE_CONDITIONAL
+            return self._outcome(self._judged(operation, error))
 
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
         # A banned client that goes on sending is banned for longer, and then cannot close either.
@@ -210,8 +241,10 @@ class BinanceExchange:
             else:
                 self._client.cancel_order(symbol, origClientOrderId=client_order_id, **self._window())
         except CALL_ERRORS as error:
-            # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
-            self._note_back_off(judge(error))
+            failure = self._judged(Operation.CANCEL, error)
+            if failure.waits is Waits.EVERYBODY:
+                return Unreadable(message=f"code={failure.code} {failure.message}")
+        # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
         return self.look_up(symbol, client_order_id, book)
 
     def _send(self, ticket: OrderTicket) -> OrderReport:
@@ -257,24 +290,30 @@ class BinanceExchange:
         return parameters
 
     def _outcome(self, failure: Failure) -> Refused | Unknown:
-        self._note_back_off(failure)
-        if failure.meaning is Meaning.UNKNOWN:
-            return Unknown(message=f"code={failure.code} {failure.message}")
-        return Refused(
-            code=failure.code,
-            message=failure.message,
-            retry_safe=failure.meaning is not Meaning.REFUSED,
-            retry_after_seconds=failure.back_off_seconds,
-        )
+        match failure.meaning:
+            case Meaning.REFUSED | Meaning.RETRY | Meaning.BACK_OFF:
+                return Refused(
+                    code=failure.code,
+                    message=failure.message,
+                    retry_safe=failure.meaning is not Meaning.REFUSED,
+                    retry_after_seconds=failure.back_off_seconds,
+                    waits=failure.waits,
+                )
+            # The others are in no table of placements; whatever they would mean, they would prove no refusal.
+            case Meaning.UNKNOWN | Meaning.ACCEPTED | Meaning.BENIGN | Meaning.MISSING:
+                return Unknown(message=f"code={failure.code} {failure.message}")
+            case _:
+                assert_never(failure.meaning)
 
-    def _find(self, call: Callable[[], OrderReport]) -> LookUp:
+    def _find(self, operation: Operation, call: Callable[[], OrderReport]) -> LookUp:
         try:
-            return self._read(call)
+            answer = self._try(operation, call, Lane.READ)
         except ExchangeUnavailableError as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and cause.error_code in DOES_NOT_EXIST:
-                return Missing(message=f"code={cause.error_code} {cause.error_message}")
             return Unreadable(message=str(error))
+        if not isinstance(answer, Failure):
+            return answer
+        sentence = f"code={answer.code} {answer.message}"
+        return Missing(message=sentence) if answer.meaning is Meaning.MISSING else Unreadable(message=sentence)
 
     def _fills(self, symbol: str, lane: Lane, **which: Any) -> list[FillReport]:
         return self._read(
@@ -284,25 +323,28 @@ class BinanceExchange:
             lane=lane,
         )
 
-    def _read(self, call: Callable[[], T], *, lane: Lane = Lane.READ, refusals: bool = False) -> T:
-        """Make a call that may be repeated without harm, and read its answer; any failure is one exception.
+    def _read(self, call: Callable[[], T], *, lane: Lane = Lane.READ) -> T:
+        """Make a call that may be repeated without harm, and read its answer; any failure is one exception."""
+        answer = self._try(Operation.LIST, call, lane)
+        if isinstance(answer, Failure):
+            raise ExchangeUnavailableError(f"code={answer.code} {answer.message}")
+        return answer
 
-        `refusals`: let the exchange's own refusal through, for the caller to explain.
-        """
+    def _try(self, operation: Operation, call: Callable[[], T], lane: Lane) -> T | Failure:
+        """Wait for a turn, make a call and return its answer, or what its failure proves."""
         if not self._limiter.acquire(lane, max_wait_seconds=READ_WAIT_SECONDS):
             raise ExchangeUnavailableError(f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={READ_WAIT_SECONDS}s")
         try:
             return call()
         except CALL_ERRORS as error:
-            failure = judge(error)
-            self._note_back_off(failure)
-            if refusals and isinstance(error, ClientError) and failure.meaning is Meaning.REFUSED:
-                raise
-            raise ExchangeUnavailableError(f"code={failure.code} {failure.message}") from error
+            return self._judged(operation, error)
 
-    def _note_back_off(self, failure: Failure) -> None:
-        if failure.meaning is Meaning.BACK_OFF:
-            self._limiter.ban(failure.back_off_seconds or DEFAULT_BACK_OFF_SECONDS)
+    def _judged(self, operation: Operation, error: Exception) -> Failure:
+        failure = judge(operation, error)
+        # A refusal of entries alone must not keep exits from leaving: their own attempts pause by themselves.
+        if failure.waits is Waits.EVERYBODY:
+            self._limiter.ban(failure.back_off_seconds)
+        return failure
 
     def _window(self) -> Mapping[str, Any]:
         return {"recvWindow": self._recv_window_ms}

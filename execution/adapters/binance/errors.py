@@ -1,113 +1,91 @@
-"""What an error of the exchange proves: rows of data, each with its source in Binance's error-code table."""
+"""Reads what a call of the connector raised, and looks up in the operation's table what it proves."""
 
 import json
 import re
 import time
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import requests
 from binance.error import ClientError, ServerError
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
+from execution.adapters.binance.outcome_table import Answer, Fault, Meaning, Operation, row_for
+from execution.domain.outcomes import Waits
 
-class Meaning(Enum):
-    """What an error says about a write."""
-
-    REFUSED = "refused"
-    RETRY = "refused, the same may be sent again"
-    BACK_OFF = "refused, everybody waits first"
-    UNKNOWN = "may have been executed"
-
-
-# Codes whose meaning differs from the rule for their HTTP status: 4xx refused, 408 and 5xx unknown.
-CODE_MEANINGS: dict[int, Meaning] = {
-    -1000: Meaning.UNKNOWN,  # an unknown error occurred while processing
-    -1001: Meaning.UNKNOWN,  # documented as a failure; a look-up costs little, a double entry does not
-    -1003: Meaning.BACK_OFF,  # too many requests, or banned
-    -1006: Meaning.UNKNOWN,  # unexpected response from the message bus
-    -1007: Meaning.UNKNOWN,  # time-out waiting for the backend
-    -1008: Meaning.BACK_OFF,  # throttled by system-level protection: failed for certain
-    -1010: Meaning.UNKNOWN,  # no statement about execution
-    -1015: Meaning.BACK_OFF,  # too many new orders
-    -1021: Meaning.RETRY,  # timestamp outside of the receive window
-    -4116: Meaning.UNKNOWN,  # duplicated client id: our own earlier attempt is there, so look it up
-    -5028: Meaning.RETRY,  # timestamp outside of the matching engine's window
-}
-SERVICE_UNAVAILABLE = re.compile(r"Service Unavailable\.?")
 # An answer that is not as documented. The exchange has said something, we cannot tell what.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 NOT_SENT = (NewConnectionError, NameResolutionError, ConnectTimeoutError)
 BANNED_UNTIL = re.compile(r"banned until (\d+)")
+LONGEST_MESSAGE = 200
 DEFAULT_BACK_OFF_SECONDS = 2.0
-# Status 403 comes from the firewall in front: the request never reached the exchange.
 FIREWALL_BACK_OFF_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One failed call, judged."""
+    """One failed call, judged; `waits` says who must hold back, for `back_off_seconds`."""
 
     meaning: Meaning
     code: int | None
     message: str
+    waits: Waits = Waits.NOBODY
     back_off_seconds: float = 0.0
 
 
-def judge(error: Exception) -> Failure:
-    """Tell what an exception of a write proves; whatever is not known falls to the safe side."""
+def judge(operation: Operation, error: Exception) -> Failure:
+    """Tell what an exception proves about an operation.
+
+    Raises:
+        Exception: `error` itself, when it is a fault of our own and not an answer.
+
+    """
+    answer = answer_of(error)
+    row = row_for(operation, answer)
+    waits = row.meaning is Meaning.BACK_OFF or row.waits is not Waits.NOBODY
+    return Failure(
+        meaning=row.meaning,
+        code=answer.code,
+        message=_said(answer),
+        waits=row.waits,
+        back_off_seconds=_back_off(error, answer) if waits else 0.0,
+    )
+
+
+def answer_of(error: Exception) -> Answer:
+    """Read an exception of the connector or of its transport."""
     if isinstance(error, ClientError):
-        return _client_error(error)
+        return _coded(error.status_code, error.error_code, str(error.error_message))
     if isinstance(error, ServerError):
-        return _server_error(error)
+        # The body first, never the status alone: a 503 has four meanings.
+        return _coded(error.status_code, *_body(str(error.message)))
     if isinstance(error, requests.RequestException):
-        meaning = Meaning.RETRY if _never_left(error) else Meaning.UNKNOWN
-        return Failure(meaning=meaning, code=None, message=type(error).__name__)
+        fault = Fault.NOT_SENT if _never_left(error) else Fault.LOST
+        # Its text may hold the address with our signature.
+        return Answer(fault=fault, message=type(error).__name__)
     if isinstance(error, UNREADABLE):
-        return Failure(meaning=Meaning.UNKNOWN, code=None, message=f"unreadable answer: {error!r}"[:200])
+        return Answer(fault=Fault.UNREADABLE, message=f"unreadable answer: {error!r}"[:LONGEST_MESSAGE])
     raise error
 
 
-def _client_error(error: ClientError) -> Failure:
-    code, message = error.error_code, str(error.error_message)
-    if error.status_code in {418, 429}:
-        return Failure(
-            meaning=Meaning.BACK_OFF, code=code, message=message, back_off_seconds=_back_off(error.header, message)
-        )
-    if error.status_code == requests.codes.request_timeout:
-        return Failure(meaning=Meaning.UNKNOWN, code=code, message=message)
-    if code is None and error.status_code == requests.codes.forbidden:
-        return Failure(
-            meaning=Meaning.BACK_OFF,
-            code=None,
-            message="HTTP 403 from the firewall",
-            back_off_seconds=FIREWALL_BACK_OFF_SECONDS,
-        )
-    meaning = CODE_MEANINGS.get(code, Meaning.REFUSED) if code is not None else Meaning.REFUSED
-    return Failure(meaning=meaning, code=code, message=message)
+def _said(answer: Answer) -> str:
+    """Return the exchange's own words, or the status of whoever else has answered."""
+    by_others = answer.fault is None and answer.code is None
+    return f"HTTP {answer.status} {answer.message}".strip() if by_others else answer.message
 
 
-def _server_error(error: ServerError) -> Failure:
-    """Read the body first, never the status alone: a 503 has four meanings."""
-    code, message = _body(str(error.message))
-    # The exchange's own sentence and nothing around it: a proxy's page of that name may follow a request it passed on.
-    if SERVICE_UNAVAILABLE.fullmatch(message.strip()) and code in {None, 0}:
-        return Failure(meaning=Meaning.RETRY, code=code, message=message)
-    meaning = CODE_MEANINGS.get(code, Meaning.UNKNOWN) if code is not None else Meaning.UNKNOWN
-    back_off = DEFAULT_BACK_OFF_SECONDS if meaning is Meaning.BACK_OFF else 0.0
-    return Failure(meaning=meaning, code=code, message=message, back_off_seconds=back_off)
+def _coded(status: int, code: object, message: str) -> Answer:
+    """Return an HTTP answer; the exchange's error codes are negative, and anything else is not one of them."""
+    known = code if isinstance(code, int) and code < 0 else None
+    return Answer(status=status, code=known, message=message[:LONGEST_MESSAGE])
 
 
-def _body(text: str) -> tuple[int | None, str]:
+def _body(text: str) -> tuple[object, str]:
     try:
         body: Any = json.loads(text)
     except ValueError:
-        return None, text[:200]
-    if not isinstance(body, dict):
-        return None, text[:200]
-    code = body.get("code")
-    return code if isinstance(code, int) else None, str(body.get("msg", ""))[:200]
+        return None, text
+    return (body.get("code"), str(body.get("msg", ""))) if isinstance(body, dict) else (None, text)
 
 
 def _never_left(error: requests.RequestException) -> bool:
@@ -118,12 +96,13 @@ def _never_left(error: requests.RequestException) -> bool:
     return isinstance(getattr(cause, "reason", cause), NOT_SENT)
 
 
-def _back_off(header: Any, message: str) -> float:
+def _back_off(error: Exception, answer: Answer) -> float:
     """Return the seconds that the exchange asks for: Retry-After, else the end of the ban, else a short while."""
-    after = (header or {}).get("Retry-After", "")
-    if str(after).isdigit():
+    after = str((getattr(error, "header", None) or {}).get("Retry-After", ""))
+    if after.isdigit():
         return float(after)
-    until = BANNED_UNTIL.search(message)
+    until = BANNED_UNTIL.search(answer.message)
     if until:
         return max(0.0, int(until.group(1)) / 1000 - time.time())
-    return DEFAULT_BACK_OFF_SECONDS
+    firewall = answer.status == requests.codes.forbidden
+    return FIREWALL_BACK_OFF_SECONDS if firewall else DEFAULT_BACK_OFF_SECONDS

@@ -1,6 +1,7 @@
 """Reads the exchange's JSON into our own words; unknown fields and filters are no concern of ours."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -68,6 +69,12 @@ def algo_report(row: Row) -> OrderReport:
         order_id=str(row.get("actualOrderId") or ""),
         algo_id=str(row["algoId"]),
     )
+
+
+def as_triggered(report: OrderReport) -> OrderReport:
+    """Read the ordinary order that a conditional one has become: whatever rests or fills in parts has triggered."""
+    resting = report.status in {ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED}
+    return replace(report, status=ExchangeStatus.TRIGGERED) if resting else report
 
 
 def all_rules(information: Row) -> dict[str, SymbolRules]:

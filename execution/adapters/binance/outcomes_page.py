@@ -1,0 +1,112 @@
+"""Writes the outcome tables as a page for people: `python -m execution.adapters.binance.outcomes_page`."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from execution.adapters.binance.outcome_table import TABLES, Fault, Meaning, Operation, Row
+from execution.domain.outcomes import Waits
+
+HEAD = """# What an answer proves
+
+Written by `python -m execution.adapters.binance.outcomes_page > docs/outcomes.md` from
+`execution/adapters/binance/outcome_table.py`; a test holds the two together. Change the table, not the page.
+
+Every call to the exchange is one of the operations below, and whatever comes back is looked up in the operation's
+table. The first row that fits decides. What no row names falls to the last rows, and those are on the safe side: a
+placement is refused only when the exchange itself says so under a code of its own; everything else may have been
+executed. Orders are not amended but replaced, so there is no table for that.
+"""
+MEANINGS = {
+    Meaning.ACCEPTED: "done; the answer is read",
+    Meaning.REFUSED: "not done, and the same would be refused again",
+    Meaning.RETRY: "not done; the same may be sent again at once",
+    Meaning.BACK_OFF: "not done; the same may be sent again when those who wait have waited",
+    Meaning.UNKNOWN: "may have been done; only evidence ends it (for a question: unanswered)",
+    Meaning.BENIGN: "what was wanted is so already, or is over; the truth is read from the exchange",
+    Meaning.MISSING: "the exchange knows no such order now; one reading, never proof",
+}
+WAITING = {
+    Waits.NOBODY: "",
+    Waits.ENTRIES: "what opens risk; exits and reads go on",
+    Waits.EVERYBODY: "every process, for as long as the exchange says",
+}
+ABOUT = {
+    Operation.PLACE: "`POST /fapi/v1/order`: entries and market closes.",
+    Operation.PLACE_CONDITIONAL: "`POST /fapi/v1/algoOrder`: stops and targets.",
+    Operation.CANCEL: "`DELETE /fapi/v1/order` and `/fapi/v1/algoOrder`. Whatever the answer, the order itself is "
+    "asked what is true now, unless everybody has to wait.",
+    Operation.QUERY: "`GET /fapi/v1/order`, by client id or order id.",
+    Operation.QUERY_CONDITIONAL: "`GET /fapi/v1/algoOrder`. What is missing here is asked for in the ordinary book.",
+    Operation.LIST: "Open orders of both books, the history of all orders, positions, fills, income and market data. "
+    "A list that was not answered is never an empty list.",
+    Operation.SETTINGS: "`POST /fapi/v1/leverage`; margin type and position mode are not set by the service. Setting "
+    "is safe to repeat: unless it is refused or confirmed, no entry is sent and it is set again.",
+}
+FAULTS = {Fault.NOT_SENT: "no connection", Fault.LOST: "no answer", Fault.UNREADABLE: "any, unreadable"}
+SOURCES = """## Sources
+
+General Info, Error Code and Change Log are pages of the exchange's documentation for USDⓈ-M Futures
+([General Info](https://developers.binance.com/docs/derivatives/usds-margined-futures/general-info),
+[Error Code](https://developers.binance.com/docs/derivatives/usds-margined-futures/error-code),
+[Change Log](https://developers.binance.com/docs/derivatives/change-log)). A name with a number is an issue of that
+project on GitHub, where somebody met the case.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    words = [[meaning.value, MEANINGS[meaning]] for meaning in Meaning]
+    waits = [[who.value, text] for who, text in WAITING.items() if text]
+    parts = [
+        HEAD,
+        "## Words\n\n" + _table(["outcome", "meaning"], words),
+        _table(["who waits", "meaning"], waits),
+        *(_operation(operation) for operation in Operation),
+        SOURCES,
+    ]
+    return "\n".join(parts)
+
+
+def _operation(operation: Operation) -> str:
+    rows = [_cells(row) for row in TABLES[operation]]
+    head = ["HTTP", "code", "case", "outcome", "who waits", "source"]
+    return f"## {operation.value}\n\n{ABOUT[operation]}\n\n{_table(head, rows)}"
+
+
+def _cells(row: Row) -> list[str]:
+    waits = "" if row.waits is Waits.NOBODY else row.waits.value
+    return [_statuses(row), _codes(row), row.what, row.meaning.value, waits, row.source]
+
+
+def _statuses(row: Row) -> str:
+    if row.fault:
+        return FAULTS[row.fault]
+    if len(row.statuses) == len(range(1000)):
+        return "any"
+    hundreds = {status // 100 for status in row.statuses}
+    whole = len(row.statuses) == len(range(100))
+    return f"{hundreds.pop()}xx" if whole else ", ".join(map(str, sorted(row.statuses)))
+
+
+def _codes(row: Row) -> str:
+    if row.codes:
+        return _spans(sorted(row.codes, reverse=True))
+    return {None: "", True: "any", False: "none"}[row.coded]
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Write runs of three codes and more as `first … last`."""
+    ends = [place for place, (one, following) in enumerate(pairwise(numbers), start=1) if one - 1 != following]
+    runs = [numbers[start:stop] for start, stop in pairwise([0, *ends, len(numbers)])]
+    texts = (f"{run[0]} … {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+    return ", ".join(texts)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n".replace("|  |", "| |") for cells in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
