@@ -11,10 +11,9 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from execution.domain.ports import StreamEntry
+from execution.domain.streams import STREAM_LENGTH
 
 STREAM_PREFIX = "quantum:stream:"
-# The length that the system's own bus keeps, approximately.
-MAX_LENGTH = 10_000
 
 
 def redis_connection(url: str, *, timeout_seconds: float = 5.0) -> Redis:
@@ -89,7 +88,7 @@ class RedisEventBus:
         with self._redis.pipeline(transaction=True) as pipe:
             for message in messages:
                 pipe.xadd(
-                    stream_of(message["event_type"]), dict[Any, Any](message), maxlen=MAX_LENGTH, approximate=True
+                    stream_of(message["event_type"]), dict[Any, Any](message), maxlen=STREAM_LENGTH, approximate=True
                 )
             pipe.execute()
 

@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from execution.models import Trade
+from execution.pipeline.events_out import EVENT_TYPES
 from execution.queries.trades import TradeStatus, count_trades, page_of, with_status
 
 DEFAULT_LIMIT, MOST = 100, 1000
@@ -44,6 +45,24 @@ class PageIn(serializers.Serializer[Any]):
 
     limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MOST)
     offset = serializers.IntegerField(default=0, min_value=0, max_value=FARTHEST)
+
+
+class EventsIn(serializers.Serializer[Any]):
+    """Which events: those behind a cursor, of a type, of a trade."""
+
+    after = serializers.IntegerField(
+        default=0, min_value=0, max_value=2**63 - 1, help_text="`next_after` of the page before; 0: from the oldest."
+    )
+    limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MOST)
+    event_type = serializers.ChoiceField(choices=EVENT_TYPES, required=False)
+    trade_id = serializers.UUIDField(required=False)
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """What was asked for, in the words of the query."""
+        asked = dict(self.validated_data)
+        trade_id = asked.pop("trade_id", None)
+        return {"cursor": asked.pop("after"), "aggregate": str(trade_id) if trade_id else "", **asked}
 
 
 class TradePage(BasePagination):

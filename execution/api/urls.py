@@ -6,13 +6,21 @@ from rest_framework.routers import SimpleRouter
 from execution.api.health import HealthView, LivenessView, ReadinessView
 from execution.api.prometheus import PrometheusView
 from execution.api.views import DocsView, SchemaView, ServiceView
-from execution.api.viewsets import MetricsViewSet, OrderViewSet, PositionViewSet, RequestViewSet, TradeViewSet
+from execution.api.viewsets import (
+    EventViewSet,
+    MetricsViewSet,
+    OrderViewSet,
+    PositionViewSet,
+    RequestViewSet,
+    TradeViewSet,
+)
 
 router = SimpleRouter(trailing_slash=False)
 router.register("order", OrderViewSet, basename="order")
 router.register("requests", RequestViewSet, basename="request")
 router.register("positions", PositionViewSet, basename="position")
 router.register("trades", TradeViewSet, basename="trade")
+router.register("events", EventViewSet, basename="event")
 router.register("metrics", MetricsViewSet, basename="execution-metrics")
 
 urlpatterns = [

@@ -19,12 +19,13 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from execution import wiring
 from execution.api.base import JsonView
-from execution.api.filters import TradeFilter, TradePage
+from execution.api.filters import EventsIn, TradeFilter, TradePage
 from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
 from execution.api.schema import SYMBOL_PATTERN, one, problems
-from execution.api.serializers import MetricsOut, OrderAnswerOut, PositionsOut, RequestOut, TradeOut
+from execution.api.serializers import EventsOut, MetricsOut, OrderAnswerOut, PositionsOut, RequestOut, TradeOut
 from execution.models import Trade
 from execution.pipeline.schemas import ManualOrder
+from execution.queries.events import events_after
 from execution.queries.metrics import ExecutionFigures, execution_figures
 from execution.queries.positions import held_positions
 from execution.queries.requests import story_of
@@ -109,6 +110,16 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
             return Response(TradeOut(trades().get(pk=UUID(pk))).data)
         except (ValueError, ObjectDoesNotExist):
             raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
+
+
+class EventViewSet(JsonView, ViewSet):
+    """Shows what was published, for readers that missed some of it."""
+
+    @extend_schema(operation_id="events", parameters=[EventsIn], responses={200: one(EventsOut), **problems(400, 401)})
+    def list(self, request: Request) -> Response:
+        asked = EventsIn(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        return Response(EventsOut(events_after(**asked.selection)).data)
 
 
 class MetricsViewSet(JsonView, ViewSet):

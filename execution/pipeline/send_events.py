@@ -64,10 +64,9 @@ def send_batch(bus: EventBus, mirror: TradeMirror, *, clock: Clock) -> int:
 
 def wrapped(event: OutboxEvent) -> Mapping[str, str]:
     """Return an event in the system's wrapper; readers that do not know the further fields ignore them."""
-    payload: dict[str, Any] = {**event.payload, "event_id": str(event.event_id), "sequence": event.sequence}
     return {
         "event_type": event.event_type,
-        "payload": json.dumps(payload),
+        "payload": json.dumps(payload_of(event)),
         "trace_id": event.trace_id,
         "timestamp": event.created_at.isoformat(),
         "source": SOURCE,
@@ -77,6 +76,11 @@ def wrapped(event: OutboxEvent) -> Mapping[str, str]:
         "schema_version": SCHEMA_VERSION,
         "correlation_id": event.trace_id,
     }
+
+
+def payload_of(event: OutboxEvent) -> dict[str, Any]:
+    """Return what readers see of an event wherever they read it."""
+    return {**event.payload, "event_id": str(event.event_id), "sequence": event.sequence}
 
 
 def _is_the_relay() -> bool:

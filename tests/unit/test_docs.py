@@ -146,6 +146,7 @@ def addresses(patterns: Iterable[Any], before: str = "/") -> Iterable[str]:
     [
         ("### GET /api/execution/positions", serializers.PositionOut().fields),
         ("### GET /api/execution/trades", serializers.TradeOut().fields),
+        ("### GET /api/execution/events", serializers.EventOut().fields),
         ("### GET /api/execution/metrics", serializers.MetricsOut().fields),
         ("### POST /api/execution/order", [*ManualOrder.model_fields, *serializers.OrderAnswerOut().fields]),
     ],
