@@ -7,6 +7,11 @@ TEXTS: Final[dict[int, str]] = {
     -1000: "An unknown error occured while processing the request.",
     -1003: "Too many requests; current limit is {limit} requests per minute. "
     "Please use the websocket for live updates to avoid polling the API.",
+    -1001: "Internal error; unable to process your request. Please try again.",
+    -1002: "You are not authorized to execute this request.",
+    -1006: "An unexpected response was received from the message bus. Execution status unknown.",
+    -1008: "Request throttled by system-level protection. Reduce-only/close-position orders are exempt. "
+    "Please try again.",
     -1007: "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",
     -1015: "Too many new orders; current limit is {limit} orders per {interval}.",
     -1021: "Timestamp for this request is outside of the recvWindow.",
@@ -22,18 +27,23 @@ TEXTS: Final[dict[int, str]] = {
     -1117: "Invalid side.",
     -1120: "Invalid interval.",
     -1121: "Invalid symbol.",
+    -1122: "Invalid symbol status.",
     -1125: "This listenKey does not exist.",
     -1128: "Combination of optional parameters invalid.",
     -1130: "Data sent for parameter '{name}' is not valid.",
     -1131: "recvWindow must be less than 60000.",
     -1136: "Invalid newOrderRespType",
+    -2010: "NEW_ORDER_REJECTED",
     -2011: "Unknown order sent.",
     -2013: "Order does not exist.",
     -2014: "API-key format invalid.",
     -2015: "Invalid API-key, IP, or permissions for action.",
+    -2018: "Balance is insufficient.",
     -2019: "Margin is insufficient.",
+    -2020: "Unable to fill.",
     -2021: "Order would immediately trigger.",
     -2022: "ReduceOnly Order is rejected.",
+    -2023: "User in liquidation mode now.",
     -2025: "Reach max open order limit.",
     -2027: "Exceeded the maximum allowable position at current leverage.",
     -2028: "Leverage is smaller than permitted: insufficient margin balance.",
@@ -70,11 +80,15 @@ TEXTS: Final[dict[int, str]] = {
     -4067: "Position side cannot be changed if there exists open orders.",
     -4068: "Position side cannot be changed if there exists position.",
     -4082: "Invalid number of batch place orders.",
+    -4105: "This symbol is under position risk control: only reduce-only orders are allowed.",
     -4116: "ClientOrderId is duplicated.",
+    -4118: "ReduceOnly Order Failed. Please check your existing position and open orders.",
     -4120: "Order type not supported for this endpoint. Please use the Algo Order API endpoints instead.",
     -4131: "The counterparty's best price does not meet the PERCENT_PRICE filter limit.",
     -4136: "Target strategy invalid for orderType {type}, closePosition {close}.",
     -4137: "Quantity must be zero with closePosition equals true.",
+    -4140: "Invalid symbol status for opening position.",
+    -4141: "Symbol is closed.",
     -4161: "Leverage reduction is not supported in Isolated Margin Mode with open positions.",
     -4164: "Order's notional must be no smaller than {notional} (unless you choose reduce only).",
     -4165: "Maximum time interval is {days} days.",
@@ -82,14 +96,17 @@ TEXTS: Final[dict[int, str]] = {
     -4168: "Unable to adjust to isolated-margin mode under the Multi-Assets mode.",
     -4170: "Unable to adjust Multi-Assets Mode if there are open orders.",
     -4171: "Adjusted asset mode is currently set and does not need to be adjusted repeatedly.",
+    -4400: "Futures Trading Quantitative Rules violated, only reduceOnly order is allowed, please try again later.",
     -5000: "Path {path}, Method {method} is invalid",
     -5021: "Due to the order could not be filled immediately, the FOK order has been rejected. "
     "The order will not be recorded in the order history",
     -5022: "Due to the order could not be executed as maker, the Post Only order will be rejected. "
     "The order will not be recorded in the order history",
+    -5024: "Order amendment is not permitted while the symbol is not trading.",
     -5025: "Only limit order is supported.",
     -5026: "Exceed maximum modify order limit.",
     -5027: "No need to modify the order.",
+    -5028: "Timestamp for this request is outside of the ME recvWindow.",
     -5029: "Order's notional must be no smaller than {notional}.",
     -5037: "Invalid price match",
     -5038: "Price match only supports order type: LIMIT, STOP AND TAKE_PROFIT",
@@ -97,10 +114,24 @@ TEXTS: Final[dict[int, str]] = {
     -5040: "The goodTillDate timestamp must be greater than the current time plus 600 seconds "
     "and smaller than 253402300799000",
     -5041: "No depth matches this BBO order",
+    -5043: "A pending modification already exists for this order.",
     -5047: "The original order is not a reduce-only order.",
 }
 
-STATUS: Final[dict[int, int]] = {-1003: 429, -1015: 429, -1007: 408, -2014: 401, -2015: 401, -5000: 404, -1010: 413}
+# All others travel with 400.
+STATUS: Final[dict[int, int]] = {
+    -1000: 503,
+    -1001: 503,
+    -1003: 429,
+    -1006: 500,
+    -1007: 408,
+    -1008: 503,
+    -1010: 413,
+    -1015: 429,
+    -2014: 401,
+    -2015: 401,
+    -5000: 404,
+}
 
 
 class ExchangeError(Exception):

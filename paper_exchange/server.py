@@ -12,6 +12,7 @@ from aiohttp import web
 
 from paper_exchange.config import Config
 from paper_exchange.control.api import PREFIX, Control
+from paper_exchange.control.wish import Levers
 from paper_exchange.core.clock import SystemClock
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError
@@ -57,7 +58,15 @@ class PaperServer:
         self._users = UserStream(self.exchange, self._hub)
         self.exchange.state.listener = self._users
         self._mirror = Mirror(self.exchange, config.mirror) if config.mirror else None
-        self._control = Control(self.exchange, faults, ledger, self._users, self._mirror)
+        levers = Levers(
+            exchange=self.exchange,
+            faults=faults,
+            limits=limits,
+            ledger=ledger,
+            users=self._users,
+            mirror=self._mirror,
+        )
+        self._control = Control(levers)
         self._streams = StreamServer(
             self._hub, self.exchange.clock, enforce_limits=config.limits, life_ms=config.stream_life_s * 1000
         )

@@ -98,6 +98,8 @@ class Account:
     dual_side: bool = False
     multi_assets: bool = False
     fee_burn: bool = False
+    # The key was taken back: every signed or keyed call is refused.
+    revoked: bool = False
     updated: int = 0
     positions: dict[tuple[str, PositionSide], Position] = field(default_factory=dict)
     settings: dict[str, SymbolSettings] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from paper_exchange.core.market import Market
 from paper_exchange.core.matching import reducible
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import ALGO_OPEN, LIMIT_CONDITIONAL, AlgoOrder, AlgoTicket, Order, Ticket
+from paper_exchange.core.relisting import check_status
 from paper_exchange.core.state import State
 from paper_exchange.errors import ExchangeError, refuse
 
@@ -135,7 +136,9 @@ class AlgoDesk:
         reduce_only = rules.resolve_reduce_only(account, ticket.reduce_only)
         if ticket.close_position and position_side != "BOTH" and not closes(ticket.side, position_side):
             raise refuse(-4136, type=ticket.type, close="true")
-        self._check_filters(market, ticket, reducing=reduce_only or closes(ticket.side, position_side))
+        reducing = reduce_only or closes(ticket.side, position_side)
+        check_status(market.symbol, reducing=reducing or ticket.close_position)
+        self._check_filters(market, ticket, reducing=reducing)
         self._check_id(account, ticket)
         # Each contract that exists nowhere brings room for a stop and a target of its own.
         if len(account.open_algos) >= MAX_OPEN + 2 * self._state.config.extra_symbols:
@@ -148,7 +151,7 @@ class AlgoDesk:
             client_id=ticket.client_id or self._state.texts.draw(GIVEN_ID_LENGTH),
             ticket=ticket,
             position_side=position_side,
-            reduce_only=reduce_only or closes(ticket.side, position_side),
+            reduce_only=reducing,
             created=now,
             updated=now,
         )

@@ -11,6 +11,7 @@ from paper_exchange.core.ids import Ids
 from paper_exchange.core.matching import Matching, crosses, reduces_only
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import Order, Side, opposite
+from paper_exchange.core.relisting import TRADING
 from paper_exchange.core.state import State
 from paper_exchange.errors import refuse
 
@@ -80,6 +81,8 @@ class AmendDesk:
         return self._records.get((account.key, order_id), [])[::-1]
 
     def _check(self, order: Order, ticket: AmendTicket, price: Decimal) -> None:
+        if order.symbol.status != TRADING:
+            raise refuse(-5024)
         if order.type != "LIMIT":
             raise refuse(-5025)
         if order.side != ticket.side:

@@ -61,12 +61,17 @@ class Book:
         self.asks = Queue("SELL")
         self.update_id = 1
         self._salt = seed * 2_654_435_761 + sum(symbol.name.encode()) * 40_503
-        self._gap = max(symbol.tick, floor_to(symbol.price * LEVEL_GAP, symbol.tick))
-        self._level_steps = max(1, int(LEVEL_NOTIONAL / (symbol.price * symbol.step)))
         self._eaten: dict[Decimal, Decimal] = {}
         self.mid = symbol.price
         # How many synthetic levels a side has.
         self.levels = LEVELS
+        self.fit()
+
+    def fit(self) -> None:
+        """Lay the synthetic levels on the symbol's present tick and step."""
+        symbol = self.symbol
+        self._gap = max(symbol.tick, floor_to(symbol.price * LEVEL_GAP, symbol.tick))
+        self._level_steps = max(1, int(LEVEL_NOTIONAL / (symbol.price * symbol.step)))
 
     def queue(self, side: Side) -> Queue:
         return self.bids if side == "BUY" else self.asks

@@ -5,7 +5,18 @@ from typing import Protocol
 
 
 class Clock(Protocol):
+    # How far the time that clients are told, and against which their timestamps are held, is off the exchange's own.
+    skew_ms: int
+
     def now_ms(self) -> int: ...
+
+    def shown_ms(self) -> int:
+        """Time that clients are told."""
+        ...
+
+    def accepted_ms(self) -> tuple[int, ...]:
+        """Return the times by any of which a client may stamp its requests."""
+        ...
 
     def wall_ms(self) -> int:
         """Time of the clients' computers, whatever was done to the exchange's own."""
@@ -26,6 +37,7 @@ class SystemClock:
     """The computer's clock, shifted by what the control API asked for."""
 
     def __init__(self) -> None:
+        self.skew_ms = 0
         self.offset_ms = 0
         self._pinned: int | None = None
 
@@ -33,6 +45,12 @@ class SystemClock:
         if self._pinned is not None:
             return self._pinned
         return time.time_ns() // 1_000_000 + self.offset_ms
+
+    def shown_ms(self) -> int:
+        return self.now_ms() + self.skew_ms
+
+    def accepted_ms(self) -> tuple[int, ...]:
+        return (self.shown_ms(),) if self.skew_ms else (self.now_ms(), self.wall_ms())
 
     def pin(self, now_ms: int | None) -> None:
         self._pinned = now_ms
@@ -48,14 +66,21 @@ class SystemClock:
     def reset(self) -> None:
         if self._pinned is not None:
             self._pinned -= self.offset_ms
-        self.offset_ms = 0
+        self.offset_ms = self.skew_ms = 0
 
 
 class SteppedClock:
     """A clock that stands still between steps."""
 
     def __init__(self, now_ms: int) -> None:
+        self.skew_ms = 0
         self._now_ms = self._began = now_ms
+
+    def shown_ms(self) -> int:
+        return self._now_ms + self.skew_ms
+
+    def accepted_ms(self) -> tuple[int, ...]:
+        return (self.shown_ms(),)
 
     def now_ms(self) -> int:
         return self._now_ms
@@ -71,3 +96,4 @@ class SteppedClock:
 
     def reset(self) -> None:
         self._now_ms = self._began
+        self.skew_ms = 0

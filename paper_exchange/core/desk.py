@@ -10,6 +10,7 @@ from paper_exchange.core.market import Market
 from paper_exchange.core.matching import Matching, reducible
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Ticket, opposite
+from paper_exchange.core.relisting import check_status
 from paper_exchange.core.state import State
 from paper_exchange.errors import refuse
 
@@ -49,6 +50,7 @@ class OrderDesk:
         self._check_filters(market, ticket, price)
         self._check_id(account, ticket, algo)
         reducing = reduce_only or closes(ticket.side, position_side)
+        check_status(market.symbol, reducing=reducing)
         if reducing:
             self._check_reducing(account, market, ticket, position_side)
         else:

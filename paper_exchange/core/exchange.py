@@ -17,6 +17,7 @@ from paper_exchange.core.listen_keys import ListenKeys
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import Matching
 from paper_exchange.core.orders import Order
+from paper_exchange.core.relisting import is_halted
 from paper_exchange.core.state import State, build_state, follow_recording
 
 Result = TypeVar("Result")
@@ -87,7 +88,7 @@ class Exchange:
         moving = not (self.config.static_prices or self.state.frozen)
         for market in self.state.markets.values():
             market.book.refill()
-            if moving and not (market.held or self.config.mirror):
+            if moving and not (market.held or self.config.mirror or is_halted(market.symbol)):
                 for last, mark in market.path.steps(seconds):
                     self.move(market, last, mark)
         self.funding.step(now)
@@ -96,6 +97,8 @@ class Exchange:
     def move(self, market: Market, last: Decimal, mark: Decimal, volume: Decimal | None = None) -> None:
         """Give a market a new price and settle everything that it reaches."""
         market.set_price(last, mark, self.clock.now_ms(), volume)
+        if is_halted(market.symbol):
+            return
         self.matching.sweep(market)
         self.algos.check_price(market)
         self.liquidation.check(market)
@@ -103,7 +106,7 @@ class Exchange:
     def mirror(self, kind: str, symbol: str, first: Decimal, second: Decimal) -> None:
         """Take over what a source tells: a trade (price, volume), a mark price (twice), or a quote (bid, ask)."""
         market = self.state.markets[symbol]
-        if market.held or self.state.frozen:
+        if market.held or self.state.frozen or is_halted(market.symbol):
             return
         if kind == "mark":
             market.mark = first
@@ -144,10 +147,12 @@ class Exchange:
     def is_due(self) -> bool:
         """Tell whether anything has run out."""
         now, expiring = self.clock.now_ms(), self.state.expiring
-        return bool(expiring and expiring[0][0] <= now) or any(end <= now for end in self._countdowns.values())
+        if (expiring and expiring[0][0] <= now) or self.state.portions.is_due(now):
+            return True
+        return any(end <= now for end in self._countdowns.values())
 
     def expire(self) -> None:
-        """End the orders whose time is over."""
+        """End the orders whose time is over, and fill the parts of orders whose time has come."""
         now, expiring = self.clock.now_ms(), self.state.expiring
         while expiring and expiring[0][0] <= now:
             _, _, order = heappop(expiring)
@@ -157,6 +162,10 @@ class Exchange:
                 self.matching.close(order, "EXPIRED")
             else:
                 self.algos.close(order, "EXPIRED")
+        for plan in self.state.portions.due(now):
+            # An order that rests was amended meanwhile.
+            if plan.order.is_open and plan.order.queue_key is None:
+                self.matching.carry_on(plan)
         for key, symbol in [watched for watched, end in self._countdowns.items() if end <= now]:
             del self._countdowns[key, symbol]
             self.orders.cancel_all(self.state.accounts[key], symbol)

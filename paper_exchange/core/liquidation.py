@@ -43,6 +43,12 @@ class Liquidation:
         else:
             self._check_cross(account)
 
+    def force(self, position: Position, account: Account, kind: str) -> Order:
+        """Close a position because somebody says so; a liquidation first ends the symbol's orders."""
+        if kind == "LIQUIDATION":
+            self._cancel_orders(account, position.symbol.name)
+        return self.close(position, account, kind)
+
     def close(self, position: Position, account: Account, kind: str = "LIQUIDATION") -> Order:
         """Close a position at the mark price; `kind` is LIQUIDATION or ADL."""
         market = self._state.markets[position.symbol.name]

@@ -8,6 +8,7 @@ from paper_exchange.core.book import Queue
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import Fill, Order, PositionSide, Side, opposite
+from paper_exchange.core.portions import Plan
 from paper_exchange.core.settlement import settle
 from paper_exchange.core.state import State
 from paper_exchange.core.symbols import Symbol
@@ -64,6 +65,10 @@ class Matching:
     def execute(self, order: Order) -> None:
         """Let a new order take what it can; the rest goes to the book or expires."""
         market = self._state.markets[order.symbol.name]
+        plan = self._state.portions.plan(order) if self._state.portions.rules else None
+        if plan is not None:
+            self.carry_on(plan)
+            return
         if order.time_in_force != "GTX":
             self._take(market, order)
         if order.is_open:
@@ -71,6 +76,37 @@ class Matching:
         if order.fills:
             self._announce_position(order)
             self.drop_idle_reducers(order)
+
+    def carry_on(self, plan: Plan) -> None:
+        """Fill the next part of an order that a rule divides, or all that come at once; then see to its rest."""
+        order = plan.order
+        while plan.targets and order.is_open:
+            self.fill_up_to(order, plan.targets.pop())
+            if plan.targets and plan.rule.every_ms:
+                self._state.portions.wait(plan, self._state.clock.now_ms())
+                return
+        if not order.is_open:
+            return
+        if plan.rule.rest == "NORMAL":
+            self._leave(order)
+        else:
+            reason = BY_MARKET_REST if order.type == "MARKET" else BY_IOC
+            self.close(order, plan.rule.rest, reason if plan.rule.rest == "EXPIRED" else 0)
+
+    def fill_up_to(self, order: Order, target: Decimal) -> None:
+        """Let an order that does not rest take from the book until that much of it is executed."""
+        executed = order.executed
+        self._take(self._state.markets[order.symbol.name], order, target)
+        if order.executed == executed:
+            return
+        self._announce_position(order)
+        if not order.is_open:
+            self.on_end(order)
+        self.drop_idle_reducers(order)
+
+    def fill_resting(self, order: Order, quantity: Decimal) -> None:
+        """Let a resting order execute at its price, as if somebody had met it there."""
+        self._fill_resting(self._state.markets[order.symbol.name], order, quantity)
 
     def sweep(self, market: Market) -> None:
         """Fill the resting orders that a trade at the last price reaches."""
@@ -145,12 +181,12 @@ class Matching:
         else:
             self.rest(order)
 
-    def _take(self, market: Market, order: Order) -> None:
+    def _take(self, market: Market, order: Order, target: Decimal | None = None) -> None:
         book, side = market.book, opposite(order.side)
         bound = self._bound(market, order)
         levels = book.synthetic(side)
         level = next(levels, None)
-        while order.is_open and (wanted := self._allowed(order)):
+        while order.is_open and (wanted := self._wanted(order, target)):
             resting = book.queue(side).best()
             if resting is not None and (level is None or self._comes_first(order.side, resting, level[0])):
                 if not crosses(order.side, bound, resting.price):
@@ -245,6 +281,11 @@ class Matching:
         if not reduces_only(order):
             return order.remaining
         return min(order.remaining, reducible(order.account, order.symbol, order.side, order.position_side))
+
+    def _wanted(self, order: Order, target: Decimal | None) -> Decimal:
+        """Quantity that a taker may take now, up to the executed quantity that it aims at."""
+        allowed = self._allowed(order)
+        return allowed if target is None else min(allowed, max(target - order.executed, ZERO))
 
     @staticmethod
     def _bound(market: Market, order: Order) -> Decimal:

@@ -32,7 +32,6 @@ class PricePath:
         self.symbol = symbol
         self.volatility = volatility
         self._centre = float(symbol.price)
-        self._tick = float(symbol.tick)
         self._random = Random(f"{seed}/{symbol.name}")  # noqa: S311 - prices, not secrets
         self._offset = 0.0
         self._basis = 0.0
@@ -45,7 +44,7 @@ class PricePath:
         self._offset = self._offset * kept + gauss(0.0, DEVIATION * self.volatility) * spread
         self._basis = self._basis * kept + gauss(0.0, BASIS_DEVIATION * self.volatility) * spread
         raw = self._centre * math.exp(self._offset)
-        last = self.symbol.tick * max(1, round(raw / self._tick))
+        last = self.symbol.tick * max(1, round(raw / float(self.symbol.tick)))
         mark = Decimal(round(raw * (1 + self._basis) * 1e8)).scaleb(-8)
         return last, mark
 

@@ -10,6 +10,7 @@ from paper_exchange.core.clock import Clock
 from paper_exchange.core.ids import Ids, Texts
 from paper_exchange.core.market import Market
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
+from paper_exchange.core.portions import Portions
 from paper_exchange.core.replay import ReplayError, ReplayPath
 from paper_exchange.core.symbols import Symbol, build_symbols
 from paper_exchange.errors import refuse
@@ -88,6 +89,7 @@ class State:
     # Good-till-date orders: (end, id, order), the next one first.
     expiring: list[tuple[int, int, Order | AlgoOrder]] = field(default_factory=list)
     frozen: bool = False
+    portions: Portions = field(default_factory=Portions)
     texts: Texts = field(default_factory=Texts)
 
     def __getstate__(self) -> dict[str, object]:

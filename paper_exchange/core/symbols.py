@@ -19,9 +19,9 @@ class Bracket:
     cum: Decimal
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(kw_only=True, slots=True, eq=False)
 class Symbol:
-    """One perpetual contract; `price` is where its synthetic price starts and returns to."""
+    """One perpetual contract; `price` is where its synthetic price starts and returns to. Only relisting changes it."""
 
     name: str
     base: str
@@ -45,6 +45,7 @@ class Symbol:
     liquidation_fee: Decimal = Decimal("0.012500")
     max_open_orders: int = 200
     onboard_ms: int = 1_569_398_400_000
+    status: str = "TRADING"
 
     @property
     def min_quantity(self) -> Decimal:

@@ -1,5 +1,8 @@
 """Injected faults: rules that change how chosen requests are answered, for tests of clients."""
 
+import asyncio
+import contextlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,17 +10,21 @@ from itertools import count
 from random import Random
 from typing import Final
 
+from paper_exchange.errors import STATUS, TEXTS
 from paper_exchange.http.params import Params
 from paper_exchange.http.presets import PRESETS, Preset
 
-ACTIONS: Final = frozenset({"delay", "drop_before", "drop_after", "reply", "hide"})
+ACTIONS: Final = frozenset({"delay", "drop_before", "drop_after", "reply", "refuse", "hide", "hang", "late"})
+# A ban without an end.
+_FAR: Final = 4_102_444_800_000
+_BANNED: Final = frozenset({418, 429})
 
 
 class FaultError(ValueError):
     """A fault rule that cannot be understood."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Fault:
     """One rule; `left` is how often it still applies, None for ever."""
 
@@ -34,13 +41,16 @@ class Fault:
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     execute: bool = False
+    # For "hide": the one order, by any of its ids, that reads do not see; None hides all.
+    order: str | None = None
     spares_reducing: bool = False
     # Moment of time.monotonic() at which the rule ends by itself.
     ends: float | None = None
     hits: int = 0
+    removed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def fits(self, method: str, path: str, key: str | None, params: Params) -> bool:
-        if self.ends is not None and time.monotonic() >= self.ends:
+        if self.is_over():
             return False
         if self.left == 0 or self.method not in {None, method} or self.key not in {None, key}:
             return False
@@ -48,6 +58,30 @@ class Fault:
             return False
         same = path.startswith(self.path[:-1]) if self.path.endswith("*") else path == self.path
         return same and all(params.values.get(name) == value for name, value in self.match.items())
+
+    def is_over(self) -> bool:
+        return self.ends is not None and time.monotonic() >= self.ends
+
+    async def hold(self) -> None:
+        """Wait until the rule's time, or the rule itself, is over."""
+        limits = [self.ms / 1000] if self.ms else []
+        limits += [] if self.ends is None else [max(0.0, self.ends - time.monotonic())]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.removed.wait(), min(limits, default=None))
+
+    def seconds_left(self) -> int | None:
+        """Whole seconds until the rule ends by itself; None for one without an end."""
+        return None if self.ends is None else max(1, math.ceil(self.ends - time.monotonic()))
+
+    def scripted(self, now_ms: int) -> tuple[object, dict[str, str]]:
+        """Return body and headers of a reply; a limit tells how long it lasts."""
+        left, headers, body = self.seconds_left(), dict(self.headers), self.body
+        if left is not None and self.status in _BANNED:
+            headers.setdefault("Retry-After", str(left))
+        if isinstance(body, dict) and "{until}" in str(body.get("msg")):
+            until = _FAR if left is None else now_ms + left * 1000
+            body = {**body, "msg": str(body["msg"]).replace("{until}", str(until))}
+        return body, headers
 
     def view(self) -> dict[str, object]:
         return {
@@ -60,6 +94,7 @@ class Fault:
             "count": self.left,
             "probability": self.probability,
             "hits": self.hits,
+            "order": self.order,
         }
 
 
@@ -68,6 +103,8 @@ class Faults:
 
     def __init__(self, seed: int) -> None:
         self.rules: list[Fault] = []
+        # Grows with each reset: what was held back before it is not executed after it.
+        self.era = 0
         self._random = Random(f"faults/{seed}")  # noqa: S311 - chance, not secrets
         self._ids = count(1)
 
@@ -79,9 +116,15 @@ class Faults:
 
     def remove(self, fault_id: str | None = None) -> int:
         """Remove one rule or all, and return how many there were."""
-        before = len(self.rules)
-        self.rules = [rule for rule in self.rules if fault_id is not None and rule.id != fault_id]
-        return before - len(self.rules)
+        gone = [rule for rule in self.rules if fault_id in {None, rule.id}]
+        self.rules = [rule for rule in self.rules if rule not in gone]
+        for rule in gone:
+            rule.removed.set()
+        return len(gone)
+
+    def reset(self) -> None:
+        self.era += 1
+        self.remove()
 
     def pick(self, method: str, path: str, key: str | None, params: Params) -> Fault | None:
         """Return the rule for a request and count its use."""
@@ -102,9 +145,10 @@ def _read(wanted: Mapping[str, object], fault_id: str) -> Fault:
         raise FaultError("path must be a path, or the start of one followed by *")
     # A rule with an end applies to all requests until then.
     times = wanted.get("count", None if "for_ms" in wanted else 1)
-    if times is not None and (not isinstance(times, int) or times < 1):
+    if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
         raise FaultError("count must be a positive integer, or null for ever")
-    method, key, preset = wanted.get("method"), wanted.get("key"), _preset(wanted)
+    method, key, order = wanted.get("method"), wanted.get("key"), wanted.get("order")
+    preset = _refusal(wanted) if action == "refuse" else _preset(wanted)
     return Fault(
         id=str(wanted.get("id") or fault_id),
         path=path,
@@ -113,14 +157,15 @@ def _read(wanted: Mapping[str, object], fault_id: str) -> Fault:
         key=str(key) if key else None,
         match={str(name): str(value) for name, value in _mapping(wanted, "match").items()},
         left=times,
-        probability=_number(wanted, "probability", 1.0),
-        ms=int(_number(wanted, "ms", 0)),
-        status=int(_number(wanted, "status", preset.status if preset else 503)),
+        probability=number(wanted, "probability", 1.0),
+        ms=int(number(wanted, "ms", 0)),
+        status=int(number(wanted, "status", preset.status if preset else 503)),
         body=wanted.get("body", preset.body if preset else None),
         headers={str(name): str(value) for name, value in _mapping(wanted, "headers").items()},
         execute=bool(wanted.get("execute", False)),
+        order=None if order is None else str(order),
         spares_reducing=bool(preset and preset.spares_reducing),
-        ends=time.monotonic() + _number(wanted, "for_ms", 0) / 1000 if "for_ms" in wanted else None,
+        ends=time.monotonic() + number(wanted, "for_ms", 0) / 1000 if "for_ms" in wanted else None,
     )
 
 
@@ -140,6 +185,22 @@ def _preset(wanted: Mapping[str, object]) -> Preset | None:
     return PRESETS[str(name)]
 
 
+def _refusal(wanted: Mapping[str, object]) -> Preset:
+    """Answer of a refusal by its code alone, with the exchange's own text unless one is given."""
+    code = wanted.get("code")
+    if isinstance(code, bool) or not isinstance(code, int) or code >= 0:
+        raise FaultError("code must be a negative integer")
+    text = str(wanted.get("msg", TEXTS.get(code, "Refused."))).format_map(_Names())
+    return Preset(STATUS.get(code, 400), {"code": code, "msg": text})
+
+
+class _Names(dict[str, str]):
+    """Placeholders that nobody filled stand for themselves."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
 def _mapping(wanted: Mapping[str, object], name: str) -> Mapping[object, object]:
     value = wanted.get(name) or {}
     if not isinstance(value, Mapping):
@@ -147,7 +208,8 @@ def _mapping(wanted: Mapping[str, object], name: str) -> Mapping[object, object]
     return value
 
 
-def _number(wanted: Mapping[str, object], name: str, default: float) -> float:
+def number(wanted: Mapping[str, object], name: str, default: float) -> float:
+    """Return a number of a rule that must not be negative."""
     value = wanted.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise FaultError(f"{name} must be a number that is not negative")

@@ -15,6 +15,7 @@ from paper_exchange.core.accounts import Account
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError, refuse
 from paper_exchange.http import security
+from paper_exchange.http.blindness import hide, ids_of
 from paper_exchange.http.calls import PUBLIC, SIGNED, Route
 from paper_exchange.http.faults import Fault, Faults
 from paper_exchange.http.ledger import Entry, RequestLedger
@@ -27,7 +28,8 @@ logger = logging.getLogger(__name__)
 _JSON: Final = "application/json"
 # What the HTTP library reads at most.
 MAX_BODY: Final = 1 << 20
-_LOOK_UPS: Final = frozenset({"/fapi/v1/order", "/fapi/v1/openOrder", "/fapi/v1/algoOrder"})
+# Faults that change what the caller hears of a request, not whether it is handled.
+_EXECUTING: Final = frozenset({"delay", "drop_after", "hide"})
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "DELETE"})
 
 
@@ -41,6 +43,7 @@ class Request:
     body: bytes
     key: str | None
     address: str
+    entry: Entry
     params: Params = field(default_factory=lambda: Params({}))
 
 
@@ -67,6 +70,7 @@ class Gateway:
         self.limits = limits
         self.faults = faults
         self.ledger = ledger
+        self._late: set[asyncio.Task[None]] = set()
         self._random = Random(f"latency/{exchange.config.seed}")  # noqa: S311 - chance, not secrets
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -79,7 +83,7 @@ class Gateway:
         except web.HTTPRequestEntityTooLarge:
             return _response(error_reply(refuse(-1010, limit=MAX_BODY)), entry)
         entry.body = body
-        request = Request(http.method, path, query, body, key, http.remote or "")
+        request = Request(http.method, path, query, body, key, http.remote or "", entry)
         reply = await self._answer(request)
         if reply is None:
             return _hang_up(http)
@@ -106,32 +110,60 @@ class Gateway:
         return (config.latency_ms + self._random.expovariate(1 / config.latency_jitter_ms)) / 1000
 
     async def _answer_faulty(self, request: Request, fault: Fault) -> Reply | None:
-        if fault.ms:
-            await asyncio.sleep(fault.ms / 1000)
-        if fault.action == "drop_before":
+        if fault.action == "late":
+            task = asyncio.create_task(self._execute_late(request, fault.ms))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
             return None
-        if fault.action == "drop_after":
-            self.execute(request)
-            return None
-        if fault.action == "hide" and request.method == "GET":
-            return self._blind(request)
-        if fault.action == "reply":
+        if fault.action == "hang":
             if fault.execute:
                 self.execute(request)
-            return _scripted(fault)
-        return self.execute(request)
+            await fault.hold()
+            return None
+        era = self.faults.era
+        if fault.ms:
+            await asyncio.sleep(fault.ms / 1000)
+        # A reset in between has begun a new exchange.
+        return None if era != self.faults.era else self._distort(request, fault)
 
-    def _blind(self, request: Request) -> Reply:
+    def _distort(self, request: Request, fault: Fault) -> Reply | None:
+        """Handle a request or not, and answer what the rule makes of it."""
+        reply = self.execute(request) if fault.execute or fault.action in _EXECUTING else None
+        match fault.action:
+            case "drop_before" | "drop_after":
+                return None
+            case "reply" | "refuse":
+                return _scripted(fault, self.exchange.clock.shown_ms())
+            case "hide" if reply is not None and request.method == "GET":
+                return self._blind(request, reply, fault)
+            case _:
+                return reply
+
+    async def _execute_late(self, request: Request, wait_ms: int) -> None:
+        """Handle a request that nobody waits for any more; its receive window goes on counting."""
+        era = self.faults.era
+        await asyncio.sleep(wait_ms / 1000)
+        if era == self.faults.era:
+            self.execute(request)
+
+    def _blind(self, request: Request, reply: Reply, fault: Fault) -> Reply:
         """Answer a read as if what it asks for did not exist."""
-        reply = self.execute(request)
         if reply.status != 200:
             return reply
-        if request.path in _LOOK_UPS:
+        account = self.exchange.state.accounts.get(request.key or "")
+        answer = hide(orjson.loads(reply.body), request.path, ids_of(account, fault.order))
+        if answer is None:
             return error_reply(refuse(-2013), reply.headers)
-        return Reply(200, b"[]", reply.headers) if reply.body.startswith(b"[") else reply
+        return Reply(200, orjson.dumps(answer), reply.headers)
 
     def execute(self, request: Request) -> Reply:
-        """Run a request to its answer; synchronous, so nothing happens in between."""
+        """Run a request to its answer, and note what became of it."""
+        reply = self._run(request)
+        request.entry.done_status, request.entry.done_code = reply.status, reply.code
+        return reply
+
+    def _run(self, request: Request) -> Reply:
+        """Do all of it without waiting, so that nothing happens in between."""
         route = ROUTES.get((request.method, request.path))
         if route is None:
             return error_reply(refuse(-5000, path=request.path, method=request.method))
@@ -140,7 +172,7 @@ class Gateway:
         try:
             used = self.limits.use_weight(request.address, route.weigh(request.params), now)
             headers["X-MBX-USED-WEIGHT-1M"] = str(used)
-            account = self._admit(route, request, now)
+            account = self._admit(route, request)
             if route.orders is not None and account is not None:
                 self._count_orders(account, route.orders, now, headers)
             answer = run(self.exchange, request.method, request.path, request.params, account)
@@ -151,13 +183,13 @@ class Gateway:
             return Reply(500, orjson.dumps({"code": -1000, "msg": refuse(-1000).msg}), headers, -1000)
         return Reply(200, orjson.dumps(answer), headers)
 
-    def _admit(self, route: Route, request: Request, now: int) -> Account | None:
+    def _admit(self, route: Route, request: Request) -> Account | None:
         if route.security == PUBLIC:
             return None
         account = security.account_of(self.exchange.state.accounts, request.key)
         if route.security == SIGNED:
             security.check_signed(
-                account, request.params, request.query, request.body, now, self.exchange.clock.wall_ms()
+                account, request.params, request.query, request.body, *self.exchange.clock.accepted_ms()
             )
         return account
 
@@ -172,11 +204,11 @@ def _response(reply: Reply, entry: Entry) -> web.Response:
     return web.Response(body=reply.body, status=reply.status, headers=reply.headers, content_type=_JSON)
 
 
-def _scripted(fault: Fault) -> Reply:
+def _scripted(fault: Fault, now_ms: int) -> Reply:
     """Answer with what the rule says: an object as JSON, a text as it is."""
-    body = fault.body.encode() if isinstance(fault.body, str) else orjson.dumps(fault.body)
-    code = fault.body.get("code") if isinstance(fault.body, dict) else None
-    return Reply(fault.status, body, dict(fault.headers), code)
+    body, headers = fault.scripted(now_ms)
+    code = body.get("code") if isinstance(body, dict) else None
+    return Reply(fault.status, body.encode() if isinstance(body, str) else orjson.dumps(body), headers, code)
 
 
 def _hang_up(http: web.BaseRequest) -> web.Response:

@@ -12,7 +12,10 @@ _KEPT: Final = 200_000
 
 @dataclass(slots=True)
 class Entry:
-    """One request; status 0 means that the connection was closed without an answer."""
+    """One request: how it was answered (status 0: not at all), and what the exchange made of it.
+
+    `done_status` is None when the exchange never handled the request.
+    """
 
     seq: int
     t_ns: int
@@ -23,6 +26,8 @@ class Entry:
     body: bytes = b""
     status: int = 0
     code: int | None = None
+    done_status: int | None = None
+    done_code: int | None = None
 
     def view(self) -> dict[str, object]:
         return {
@@ -34,6 +39,8 @@ class Entry:
             "key": self.key,
             "status": self.status,
             "code": self.code,
+            "done_status": self.done_status,
+            "done_code": self.done_code,
         }
 
     def _params(self) -> dict[str, str]:

@@ -69,6 +69,11 @@ class Limits:
         self._callers: dict[str, Caller] = {}
         self._orders: dict[str, OrderCounters] = {}
 
+    def reset(self) -> None:
+        """Forget what everybody has used, and all bans."""
+        self._callers.clear()
+        self._orders.clear()
+
     def use_weight(self, address: str, weight: int, now: int) -> int:
         """Count a call and return the weight used in this minute; raise when it is too much."""
         caller = self._callers.setdefault(address, Caller())

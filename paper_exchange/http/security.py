@@ -19,7 +19,7 @@ def account_of(accounts: dict[str, Account], key: str | None) -> Account:
     if not key or len(key) > _MAX_KEY_LENGTH:
         raise refuse(-2014)
     account = accounts.get(key)
-    if account is None:
+    if account is None or account.revoked:
         raise refuse(-2015)
     return account
 

@@ -104,25 +104,25 @@ class WsApi:
         route, now = ROUTES[METHODS[method]], self._exchange.clock.now_ms()
         used = self._limits.use_weight(address, route.weigh(params), now)
         limits.append(_limit("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT, used))
-        account = self._admit(route, params, now)
+        account = self._admit(route, params)
         if route.orders is not None and account is not None:
             short, long = self._limits.use_orders(account, *route.orders, now)
             limits.append(_limit("ORDERS", "SECOND", 10, ORDERS_10S, short))
             limits.append(_limit("ORDERS", "MINUTE", 1, ORDERS_1M, long))
         return run(self._exchange, *METHODS[method], params, account)
 
-    def _admit(self, route: Route, params: Params, now: int) -> Account | None:
+    def _admit(self, route: Route, params: Params) -> Account | None:
         if route.security == PUBLIC:
             return None
         account = security.account_of(self._exchange.state.accounts, params.text("apiKey"))
         if route.security == SIGNED:
-            self._check_signed(account, params, now)
+            self._check_signed(account, params)
         return account
 
-    def _check_signed(self, account: Account, params: Params, now: int) -> None:
+    def _check_signed(self, account: Account, params: Params) -> None:
         """Refuse what is not signed over all other parameters in alphabetical order."""
         timestamp, given = params.required_integer("timestamp"), params.required("signature")
-        security.check_window(timestamp, params.integer("recvWindow"), now, self._exchange.clock.wall_ms())
+        security.check_window(timestamp, params.integer("recvWindow"), *self._exchange.clock.accepted_ms())
         payload = "&".join(_pairs(params)).encode("utf-8", "replace")
         wanted = hmac.digest(account.secret, payload, "sha256").hex()
         if not hmac.compare_digest(wanted.encode(), given.lower().encode("utf-8", "replace")):

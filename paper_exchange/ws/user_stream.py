@@ -17,8 +17,10 @@ class UserStream:
     def __init__(self, exchange: Exchange, hub: Hub) -> None:
         self._exchange = exchange
         self._hub = hub
-        self.faults = StreamFaults()
+        self.faults = StreamFaults(exchange.config.seed)
         self._held: dict[str, Json] = {}
+        # Events that wait to be shuffled, by stream.
+        self._groups: dict[str, list[Json]] = {}
 
     def order_changed(self, order: Order, execution: str, fill: Fill | None) -> None:
         stream = self._stream(order.account)
@@ -50,9 +52,8 @@ class UserStream:
             return
         markets = self._exchange.state.markets
         rows = [margin_row(account, position, markets[position.symbol.name]) for position in positions]
-        now = self._exchange.clock.now_ms()
-        event: Json = {"e": "MARGIN_CALL", "E": now, "cw": cash(account.cross_wallet), "p": rows}
-        self._hub.publish(stream, event, "MARGIN_CALL")
+        event: Json = {"e": "MARGIN_CALL", "cw": cash(account.cross_wallet), "p": rows}
+        self._send(account, stream, event)
 
     def forced_order(self, order: Order) -> None:
         """Print a liquidation publicly."""
@@ -65,10 +66,10 @@ class UserStream:
         for connection in self._hub.listeners(text):
             connection.close()
 
-    def drop_connections(self, account: str) -> int:
-        """Cut all stream connections of an account, and return how many there were."""
-        key = self._exchange.listen_keys.text_of(account)
-        connections = self._hub.listeners(key) if key else []
+    def drop_connections(self, account: str | None) -> int:
+        """Cut all user stream connections of an account, or all connections, and return how many there were."""
+        key = self._exchange.listen_keys.text_of(account) if account else None
+        connections = self._hub.listeners(key) if key else ([] if account else list(self._hub.connections))
         for connection in connections:
             connection.cut()
         return len(connections)
@@ -93,7 +94,8 @@ class UserStream:
 
     def _send(self, account: Account, stream: str, event: Json) -> None:
         kind = str(event["e"])
-        stamped = {"e": kind, "T": event.pop("T"), "E": self._exchange.clock.now_ms(), **event}
+        times = {name: event.pop(name) for name in ("T",) if name in event}
+        stamped = {"e": kind, **times, "E": self._exchange.clock.now_ms(), **event}
         fault = self.faults.pick(account.key, kind) if self.faults.rules else None
         if fault is None:
             self._publish(stream, stamped)
@@ -117,8 +119,27 @@ class UserStream:
             case "swap":
                 # It follows the next event.
                 self._held[stream] = event
+            case "shuffle":
+                self._shuffle(stream, event, fault)
             case _:
                 return
+
+    def _shuffle(self, stream: str, event: Json, fault: StreamFault) -> None:
+        """Collect events until there are enough, or none came for a while; then send them in any order."""
+        group = self._groups.setdefault(stream, [])
+        if not group:
+            asyncio.get_running_loop().call_later(fault.ms / 1000, self._release, stream, group)
+        group.append(event)
+        if len(group) >= fault.size:
+            self._release(stream, group)
+
+    def _release(self, stream: str, group: list[Json]) -> None:
+        if self._groups.get(stream) is not group:
+            return
+        del self._groups[stream]
+        self.faults.random.shuffle(group)
+        for event in group:
+            self._publish(stream, event)
 
     def _account_event(self, account: Account, reason: str, positions: list[Position], symbol: str) -> Json:
         body: Json = {

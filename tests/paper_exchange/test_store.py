@@ -41,6 +41,10 @@ def trade(paper: PaperExchange) -> None:
     paper.add_account("second", "its-secret", "77")
     paper.control("POST", "funding", {"symbol": "BTCUSDT", "rate": "0.0003"})
     paper.set_price("BTCUSDT", "49000")
+    paper.control("POST", "symbols", {"symbol": "SOLUSDT", "tick": "0.5000", "status": "PRE_SETTLE"})
+    paper.control("POST", "portions", {"id": "kept", "symbol": "XRPUSDT", "fraction": "0.5", "count": None})
+    paper.control("POST", "position", {"symbol": "XRPUSDT", "amount": "100"})
+    paper.control("POST", "keys", {"key": "second", "revoked": True})
 
 
 def books(paper: PaperExchange) -> Any:
@@ -67,6 +71,10 @@ def test_killed_exchange_comes_back_where_it_was(tmp_path: Path, *, moving: bool
         assert order["orderId"] > max(row["orderId"] for row in before[0]["orders"])
         assert client.symbol_configuration(symbol="BTCUSDT")[0]["leverage"] == 50
         assert client.query_order("ETHUSDT", origClientOrderId="m")["price"] == "2560.00"
+        [listed] = [row for row in client.exchange_info()["symbols"] if row["symbol"] == "SOLUSDT"]
+        assert (listed["status"], listed["filters"][0]["tickSize"]) == ("PRE_SETTLE", "0.5000")
+        [rule] = paper.control("GET", "portions")["rules"]
+        assert (rule["id"], rule["hits"]) == ("kept", 1)
         paper.set_price("BTCUSDT", "47900")
         assert client.sign_request("GET", "/fapi/v1/algoOrder", {"clientAlgoId": "sl"})["algoStatus"] == "FINISHED"
 

@@ -30,6 +30,11 @@ def events(stream: websocket.WebSocket, count: int) -> list[tuple[str, str]]:
     return [(message["e"], message.get("o", {}).get("x", "")) for message in messages]
 
 
+def read_to_the_end(socket: websocket.WebSocket) -> None:
+    while True:
+        socket.recv()
+
+
 def buy(client: UMFutures, client_id: str = "f:1", quantity: str = "0.010") -> Any:
     return client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity=quantity, newClientOrderId=client_id)
 
@@ -59,6 +64,44 @@ def test_events_get_lost_doubled_late_or_out_of_order(
     paper.control("POST", "streams/faults", fault)
     buy(client)
     assert events(stream, len(heard)) == heard
+
+
+def test_shuffled_events_all_come(paper: PaperExchange, client: UMFutures, stream: websocket.WebSocket) -> None:
+    paper.control("POST", "streams/faults", {"action": "shuffle", "size": 4, "for_ms": 60_000})
+    orders = []
+    for number in range(8):
+        buy(client, f"f:{number}")
+        orders.append(events(stream, 4))
+    assert all(sorted(heard) == sorted([NEW, LITE, TRADE, ACCOUNT]) for heard in orders)
+    assert any(heard != [NEW, LITE, TRADE, ACCOUNT] for heard in orders)
+
+
+def test_shuffled_events_do_not_wait_for_ever(
+    paper: PaperExchange, client: UMFutures, stream: websocket.WebSocket
+) -> None:
+    paper.control("POST", "streams/faults", {"action": "shuffle", "size": 100, "ms": 50})
+    buy(client)
+    assert sorted(events(stream, 4)) == sorted([NEW, LITE, TRADE, ACCOUNT])
+
+
+def test_stream_that_is_mute_for_a_time(paper: PaperExchange, client: UMFutures, stream: websocket.WebSocket) -> None:
+    paper.control("POST", "streams/faults", {"id": "mute", "action": "silent", "for_ms": 60_000})
+    buy(client)
+    stream.ping()
+    # It should be alive all the same.
+    assert stream.recv_data(control_frame=True)[0] == websocket.ABNF.OPCODE_PONG
+    assert paper.control("DELETE", "streams/faults?id=mute") == {"removed": 1}
+    buy(client, "f:2")
+    assert json.loads(stream.recv())["o"]["c"] == "f:2"
+
+
+def test_all_connections_can_be_cut(paper: PaperExchange, stream: websocket.WebSocket) -> None:
+    url = f"{paper.stream_url}/public/ws/btcusdt@bookTicker"
+    with closing(websocket.create_connection(url, timeout=5, http_no_proxy=["*"])) as market:
+        assert paper.control("POST", "streams/drop", {"all": True})["dropped"] >= 2
+        for socket in (stream, market):
+            with pytest.raises((ConnectionError, websocket.WebSocketConnectionClosedException)):
+                read_to_the_end(socket)
 
 
 def test_stream_faults_are_listed_and_removed(

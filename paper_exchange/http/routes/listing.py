@@ -17,7 +17,7 @@ ORDER_LIMITS: Final[list[Json]] = [
 def exchange_info(call: Call) -> object:
     return {
         "timezone": "UTC",
-        "serverTime": call.now,
+        "serverTime": call.exchange.clock.shown_ms(),
         "futuresType": "U_MARGINED",
         "rateLimits": [
             {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_LIMIT},
@@ -38,7 +38,7 @@ def listing(symbol: Symbol) -> Json:
         "contractType": "PERPETUAL",
         "deliveryDate": 4_133_404_800_000,
         "onboardDate": symbol.onboard_ms,
-        "status": "TRADING",
+        "status": symbol.status,
         "maintMarginPercent": format(last.maint_ratio * 100, ".4f"),
         "requiredMarginPercent": "5.0000",
         "baseAsset": symbol.base,

@@ -22,7 +22,7 @@ def ping(_: Call) -> object:
 
 
 def server_time(call: Call) -> object:
-    return {"serverTime": call.now}
+    return {"serverTime": call.exchange.clock.shown_ms()}
 
 
 def each(view: Callable[[Market, int], Json]) -> Callable[[Call], object]:

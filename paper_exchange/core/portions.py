@@ -1,0 +1,93 @@
+"""Fills by prescription: rules that let an order execute only a share of its quantity, in several parts, over time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from heapq import heappop, heappush
+from typing import Final
+
+from paper_exchange.core.money import floor_to
+from paper_exchange.core.orders import Order
+
+# What becomes of the quantity that a rule leaves over; NORMAL is what the order's time in force says.
+RESTS: Final = frozenset({"NORMAL", "EXPIRED", "CANCELED"})
+
+
+@dataclass(slots=True, kw_only=True)
+class PortionRule:
+    """One rule; `left` is the number of orders it still applies to, None for ever."""
+
+    id: str
+    symbol: str | None = None
+    key: str | None = None
+    client_id: str | None = None
+    fraction: Decimal = Decimal(1)
+    parts: int = 1
+    every_ms: int = 0
+    rest: str = "NORMAL"
+    left: int | None = 1
+    hits: int = 0
+
+    def fits(self, order: Order) -> bool:
+        return (
+            self.left != 0
+            and self.symbol in {None, order.symbol.name}
+            and self.key in {None, order.account.key}
+            and self.client_id in {None, order.client_id}
+        )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Plan:
+    """How one order is to be filled: the executed quantities at which its parts end, the next one last."""
+
+    order: Order
+    rule: PortionRule
+    targets: list[Decimal]
+
+
+class Portions:
+    def __init__(self) -> None:
+        self.rules: list[PortionRule] = []
+        self._waiting: list[tuple[int, int, Plan]] = []
+        self._numbers = 0
+
+    def add(self, rule: PortionRule) -> None:
+        self.rules = [known for known in self.rules if known.id != rule.id]
+        self.rules.append(rule)
+
+    def remove(self) -> int:
+        """Remove all rules and return how many there were; orders that are being filled by one go on."""
+        before, self.rules = len(self.rules), []
+        return before
+
+    def plan(self, order: Order) -> Plan | None:
+        """Return how a new order shall be filled, if a rule says so; all-or-nothing orders are left alone."""
+        if order.time_in_force in {"FOK", "GTX"}:
+            return None
+        for rule in self.rules:
+            if rule.fits(order):
+                rule.hits += 1
+                if rule.left is not None:
+                    rule.left -= 1
+                return Plan(order=order, rule=rule, targets=_targets(order, rule))
+        return None
+
+    def wait(self, plan: Plan, now: int) -> None:
+        """Let the next part of a plan come later."""
+        self._numbers += 1
+        heappush(self._waiting, (now + plan.rule.every_ms, self._numbers, plan))
+
+    def is_due(self, now: int) -> bool:
+        return bool(self._waiting) and self._waiting[0][0] <= now
+
+    def due(self, now: int) -> Iterable[Plan]:
+        while self.is_due(now):
+            yield heappop(self._waiting)[2]
+
+
+def _targets(order: Order, rule: PortionRule) -> list[Decimal]:
+    step = order.symbol.step
+    total = floor_to(order.quantity * rule.fraction, step)
+    ends = (floor_to(total * part / rule.parts, step) for part in range(1, rule.parts + 1))
+    return sorted({end for end in ends if end}, reverse=True)

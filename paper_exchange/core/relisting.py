@@ -1,0 +1,94 @@
+"""Changes of a contract while it trades: its status, its filters, and what they do to its market."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from paper_exchange.core.market import Market
+from paper_exchange.core.symbols import Symbol
+from paper_exchange.errors import refuse
+
+TRADING: Final = "TRADING"
+# status -> the codes that refuse an order which opens, and one which only reduces; None lets it pass.
+STATUSES: Final[dict[str, tuple[int | None, int | None]]] = {
+    TRADING: (None, None),
+    "PRE_SETTLE": (-4140, None),
+    "PRE_DELIVERING": (-4140, None),
+    "PENDING_TRADING": (-1122, -1122),
+    "BREAK": (-1122, -1122),
+    "SETTLING": (-4141, -4141),
+    "DELIVERING": (-4141, -4141),
+    "DELIVERED": (-4141, -4141),
+    "CLOSE": (-4141, -4141),
+}
+
+
+class RelistingError(ValueError):
+    """A change that leaves no contract that can be traded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relisting:
+    """What shall change; None stays as it is."""
+
+    status: str | None = None
+    tick: Decimal | None = None
+    step: Decimal | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    max_quantity: Decimal | None = None
+    market_max_quantity: Decimal | None = None
+    min_notional: Decimal | None = None
+    multiplier_up: Decimal | None = None
+    multiplier_down: Decimal | None = None
+    max_open_orders: int | None = None
+
+
+def check_status(symbol: Symbol, *, reducing: bool) -> None:
+    if symbol.status == TRADING:
+        return
+    opening_code, reducing_code = STATUSES[symbol.status]
+    code = reducing_code if reducing else opening_code
+    if code is not None:
+        raise refuse(code)
+
+
+def is_halted(symbol: Symbol) -> bool:
+    """Tell whether nothing at all trades, so that prices reach nobody."""
+    return STATUSES[symbol.status][1] is not None
+
+
+def relist(market: Market, wanted: Relisting) -> None:
+    """Give a contract other terms; orders that rest keep their prices and quantities."""
+    symbol = market.symbol
+    if wanted.status is not None and wanted.status not in STATUSES:
+        raise RelistingError(f"status must be one of {', '.join(sorted(STATUSES))}")
+    for name in Relisting.__slots__:
+        value = getattr(wanted, name)
+        if isinstance(value, Decimal | int) and value <= 0:
+            raise RelistingError(f"{name} must be positive")
+        if value is not None:
+            setattr(symbol, name, value)
+    if wanted.tick is not None:
+        _regrid(market, wanted.min_price)
+    if wanted.step is not None:
+        symbol.quantity_precision = max(symbol.quantity_precision, _decimals(symbol.step))
+        symbol.quantity_unit = Decimal(1).scaleb(-symbol.quantity_precision)
+    market.book.fit()
+    market.book.update_id += 1
+
+
+def _regrid(market: Market, min_price: Decimal | None) -> None:
+    """Put a market on the grid of its symbol's new tick."""
+    symbol = market.symbol
+    # Prices are counted from the lowest one.
+    symbol.min_price = symbol.tick if min_price is None else min_price
+    symbol.price_precision = max(symbol.price_precision, _decimals(symbol.tick))
+    symbol.price_unit = Decimal(1).scaleb(-symbol.price_precision)
+    market.last = max((market.last / symbol.tick).to_integral_value() * symbol.tick, symbol.min_price)
+    market.book.move(market.last)
+
+
+def _decimals(value: Decimal) -> int:
+    exponent = value.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
