@@ -18,7 +18,7 @@ paper-exchange: runtime  ## the paper exchange alone
 	@$(PY) -m paper_exchange --port $(or $(PAPER_EXCHANGE_PORT),8700)
 
 test: install  ## all tests, on real PostgreSQL and Valkey that they start themselves
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile $(ARGS)
 
 lint: install  ## ruff, the arrows between packages, and whether a migration is missing
 	.venv/bin/ruff check .

@@ -1,7 +1,8 @@
 """Pytest plugin: a real PostgreSQL and a real Valkey for the session, ready before Django reads its settings.
 
 It is loaded by `-p tests.services` (pyproject.toml), because pytest-django reads the settings before any conftest.
-`DATABASE_URL` and `REDIS_URL` that are given are used; what is not given is started in a temporary folder.
+`DATABASE_URL` and `REDIS_URL` that are given are used; what is not given is started in a temporary folder. With `-n`,
+each process of pytest-xdist that runs tests has a pair of its own, so that a test may restart or flush what it uses.
 """
 
 import os
@@ -33,7 +34,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     """Run around pytest-django's hook of the same name, which reads the settings."""
     os.environ |= PAPER | {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
     options = early_config.known_args_namespace
-    if options.help or options.version or options.collectonly or not needs_servers(options.file_or_dir):
+    only_looks = options.help or options.version or options.collectonly
+    # The process that hands out the tests runs none; those that it starts inherit its environment.
+    distributes = options.numprocesses and "PYTEST_XDIST_WORKER" not in os.environ
+    if only_looks or distributes or not needs_servers(options.file_or_dir):
         os.environ.setdefault("DATABASE_URL", f"postgresql://execution@{NOWHERE}/execution")
         os.environ.setdefault("REDIS_URL", f"redis://{NOWHERE}/0")
     else:
@@ -55,7 +59,7 @@ def start_servers(config: pytest.Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix="execution-tests-"))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     for name, start in (("DATABASE_URL", start_postgres), ("REDIS_URL", start_valkey)):
-        if not os.environ.get(name):
+        if NOWHERE in os.environ.get(name, NOWHERE):
             server = start(folder / name.lower(), durable=False)
             config.add_cleanup(server.stop)
             os.environ[name] = server.url
