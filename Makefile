@@ -50,3 +50,7 @@ bench: install  ## figures of the running service against their bounds; SECTION=
 .PHONY: test-clients
 test-clients: install  ## run real third-party clients against the paper exchange; ARGS="--client ccxt" for one
 	@$(PY) -m tests.clients $(ARGS)
+
+.PHONY: chaos
+chaos: install  ## the fault matrix: kill, cut and confuse everything, and check the books; SEED=n, ARGS="--rows 1,5 --workers 8"
+	@$(PY) -m tests.chaos $(ARGS)

@@ -35,6 +35,7 @@ from execution.pipeline.record_trade import record_trade
 from execution.pipeline.send_events import send_batch
 from execution.tasks import STEPS
 from local_stack.bus import wrapped
+from tests.support import decisions
 from tests.support.ledger import Ledger
 from tests.support.oracle import assert_invariants
 from tests.support.paper import PaperExchange
@@ -46,6 +47,8 @@ PATIENCE = Patience(stalled_after=timedelta(seconds=2))
 # Prices of the paper exchange at rest: best bid and ask are one tick beside the middle.
 BTC, BTC_ASK, BTC_BID = Decimal(50000), Decimal("50000.1"), Decimal("49999.9")
 _numbers = count(1)
+# What every test takes from here, though it stands where no Django is needed.
+decision = decisions.decision
 
 
 @dataclass
@@ -261,29 +264,6 @@ class Started:
 
     chains: list[UUID] = field(default_factory=list)
     policies: list[int] = field(default_factory=list)
-
-
-def decision(symbol: str = "BTCUSDT", side: str = "buy", **fields: Any) -> dict[str, Any]:
-    """Return an `ai.decision.made` in the producer's shape: 500 USD at 5x, no exits of its own."""
-    return {
-        "symbol": symbol,
-        "side": side,
-        "confidence": 0.85,
-        "entry_price": None,
-        "quantity": 500.0,
-        "leverage": 5,
-        "stop_loss": None,
-        "take_profit": None,
-        "trail_percent": None,
-        "model": "ensemble",
-        "ensemble_confidence": 0.85,
-        "strategy": "momentum",
-        "meta_strategy": "momentum",
-        "regime": "high_vol_trending",
-        "position_size_usd": 500.0,
-        "timestamp": datetime.now(UTC).isoformat(),
-        "event_id": str(uuid4()),
-    } | fields
 
 
 def entry(event_type: str, payload: Mapping[str, Any], *, at: datetime, trace_id: str = "") -> StreamEntry:

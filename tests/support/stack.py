@@ -5,7 +5,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from redis import Redis
 from local_stack.bus import stream_key, wrapped
 from local_stack.processes import Program, beat, migrated_file, worker
 from local_stack.server import end_process, spawn, tail
-from tests.support.desk import decision
+from tests.support.decisions import decision
 from tests.support.ledger import Ledger
 from tests.support.oracle import all_requests_are_final, assert_invariants
 from tests.support.paper import PaperExchange
@@ -38,17 +39,64 @@ SHORT = {
 }
 
 
-class CeleryStack:
-    """Context manager around three workers, beat, a paper exchange and a stand-in risk-safety service."""
+def crew(folder: Path, *, orders: int = 1, children: int = 2, others: int = 1) -> tuple[Program, ...]:
+    """Return the service's workers and beat.
 
-    def __init__(self, *, database_url: str, redis_url: str, folder: Path) -> None:
+    Args:
+        folder: where their ready files and logs lie.
+        orders: worker processes for the chain.
+        children: pool processes of each of them.
+        others: workers of the monitor and of the bridge each.
+
+    """
+    pool = ("--pool=prefork", f"--concurrency={children}")
+    monitor = worker("monitor", folder, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle")
+    bridge = worker("bridge", folder, ("--pool=threads", "--concurrency=4"), "read_events", "send_events")
+    return (
+        *_several(worker("orders", folder, pool), orders),
+        *_several(monitor, others),
+        *_several(bridge, others),
+        beat(folder),
+    )
+
+
+def _several(program: Program, number: int) -> list[Program]:
+    """Return a worker and its like, each with a name and a ready file of its own."""
+    return [program, *(_another(program, place) for place in range(2, number + 1))]
+
+
+def _another(program: Program, place: int) -> Program:
+    node = program.command[program.command.index("-n") + 1]
+    command = tuple(word.replace("@", f"{place}@") if word == node else word for word in program.command)
+    if program.ready_file is None:
+        raise ValueError(f"{program.name} is not a worker")
+    ready = program.ready_file.with_name(f"{place}-{program.ready_file.name}")
+    env = {**program.env, "WORKER_READY_FILE": str(ready)}
+    return replace(program, name=f"{program.name}-{place}", command=command, ready_file=ready, env=env)
+
+
+class CeleryStack:
+    """Context manager around workers, beat, a paper exchange and a stand-in risk-safety service."""
+
+    def __init__(
+        self,
+        *,
+        database_url: str,
+        redis_url: str,
+        folder: Path,
+        programs: Sequence[Program] = (),
+        settings: Mapping[str, str] = SHORT,
+        paper: PaperExchange | None = None,
+    ) -> None:
         self.database_url = database_url
         self.redis = Redis.from_url(redis_url)
+        self.programs = {program.name: program for program in programs or crew(folder)}
+        self.settings = dict(settings)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.paper = paper or PaperExchange()
         self._redis_url = redis_url
         self._folder = folder
-        self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._undo = ExitStack()
-        self.paper = PaperExchange()
 
     def __enter__(self) -> Self:
         with self._undo:
@@ -59,10 +107,8 @@ class CeleryStack:
             self.person = UMFutures(key=self.paper.key, secret=self.paper.secret, base_url=self.paper.url, timeout=5)
             self.person.session.trust_env = False
             migrated_file(self._folder).touch()
-            self._undo.callback(self._stop_workers)
+            self._undo.callback(self.stop_workers)
             self.start_workers()
-            schedule = self._spawn(beat(self._folder))
-            self._undo.callback(lambda: end_process(schedule, signal.SIGTERM, 5))
             self._undo = self._undo.pop_all()
         return self
 
@@ -71,37 +117,59 @@ class CeleryStack:
 
     # Processes
 
-    def start_workers(self) -> None:
-        """Start the workers, unless they run already."""
-        if self._workers:
-            return
-        programs = (
-            worker("orders", self._folder, ("--pool=prefork", "--concurrency=2")),
-            worker("monitor", self._folder, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
-            worker("bridge", self._folder, ("--pool=threads", "--concurrency=4"), "read_events", "send_events"),
-        )
-        for program in programs:
-            if program.ready_file:
-                program.ready_file.unlink(missing_ok=True)
-            self._workers[program.name] = self._spawn(program)
-        eventually(lambda: self._are_ready(programs), within=READY_SECONDS, what="the workers consume", every=0.05)
+    @property
+    def workers(self) -> list[str]:
+        """The names of the workers that were started and not ended."""
+        return [name for name in self.processes if name.startswith("worker-")]
 
-    def kill_workers(self) -> list[int]:
-        """End every worker and every process of its pool as `kill -9` does; return the numbers of the processes."""
-        mains = [process.pid for process in self._workers.values()]
-        everybody = [*mains, *(child for main in mains for child in children_of(main))]
+    def start_workers(self) -> None:
+        """Start workers and beat, those that do not run already, and wait until they consume."""
+        missing = [program for name, program in self.programs.items() if name not in self.processes]
+        for program in missing:
+            self.launch(program)
+        eventually(lambda: self._are_ready(missing), within=READY_SECONDS, what="the workers consume", every=0.05)
+
+    def launch(self, program: Program) -> None:
+        """Start one program without waiting for it."""
+        if program.ready_file:
+            program.ready_file.unlink(missing_ok=True)
+        self.processes[program.name] = self._spawn(program)
+
+    def kill(self, *names: str) -> list[int]:
+        """End processes and every process of their pools as `kill -9` does; return the numbers of the processes."""
+        ended = [self.processes.pop(name) for name in names]
+        everybody = [pid for process in ended for pid in (process.pid, *children_of(process.pid))]
         for pid in everybody:
-            os.kill(pid, signal.SIGKILL)
-        for process in self._workers.values():
+            # A pool replaces its processes: one of them may have ended since it was listed.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in ended:
             process.wait(10)
-        self._workers.clear()
         return everybody
 
-    def kill_pool_process(self) -> int:
+    def kill_workers(self) -> list[int]:
+        """End every worker as `kill -9` does; beat goes on."""
+        return self.kill(*self.workers)
+
+    def kill_pool_process(self, name: str = "worker-orders") -> int:
         """End one process of the pool, as the kernel does when memory runs out."""
-        pid = children_of(self._workers["worker-orders"].pid)[0]
+        pid = children_of(self.processes[name].pid)[0]
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a process and its pool, such as SIGSTOP."""
+        main = self.processes[name].pid
+        for pid in (main, *children_of(main)):
+            os.kill(pid, number)
+
+    def stop_workers(self) -> None:
+        """Ask all processes to end, workers and beat, and wait until they have."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            end_process(process, signal.SIGTERM, 5)
+        self.processes.clear()
 
     def log(self, name: str) -> str:
         return tail(self._folder / f"{name}.log", 40)
@@ -109,7 +177,7 @@ class CeleryStack:
     def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":
         env = {
             **os.environ,
-            **SHORT,
+            **self.settings,
             **program.env,
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self._redis_url,
@@ -121,17 +189,10 @@ class CeleryStack:
             return spawn(program.command, output=output, env=env, cwd=ROOT)
 
     def _are_ready(self, programs: Sequence[Program]) -> bool:
-        for name, process in self._workers.items():
+        for name, process in self.processes.items():
             if process.poll() is not None:
                 raise RuntimeError(f"{name} ended: {self.log(name)}")
-        return all(program.ready_file and program.ready_file.exists() for program in programs)
-
-    def _stop_workers(self) -> None:
-        for process in self._workers.values():
-            process.send_signal(signal.SIGTERM)
-        for process in self._workers.values():
-            end_process(process, signal.SIGTERM, 5)
-        self._workers.clear()
+        return all(program.ready_file.exists() for program in programs if program.ready_file)
 
     # Events and what became of them
 

@@ -1,0 +1,108 @@
+"""Command line of the fault matrix: `python -m tests.chaos [--rows 1,5] [--workers 1,2]`; `make chaos ARGS=...`.
+
+It prints the table, writes `.local/chaos.json` and, after a whole run, `docs/chaos-results.md`, and exits 1 when a cell
+is red.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.chaos import rows as stories
+from tests.chaos.matrix import EACH
+from tests.chaos.report import Report, Verdict, page_of, text_of
+from tests.chaos.runner import chosen, not_there_yet, run
+from tests.chaos.world import World
+
+ROOT = Path(__file__).resolve().parents[2]
+JSON = ROOT / ".local" / "chaos.json"
+PAGE = ROOT / "docs" / "chaos-results.md"
+DEFAULT_SEED = 1
+__all__ = ["main", "stories"]
+
+
+def main() -> int:
+    options = parser().parse_args()
+    started = time.monotonic()
+    verdicts: list[Verdict] = []
+    with folder() as state, World(state) as world:
+        rows = chosen(options.rows, short=options.short)
+        workers = options.workers or ((2,) if options.short else EACH)
+        verdicts += run(world, rows, workers, seed=options.seed, say=say)
+    verdicts += [] if options.short else not_there_yet(options.rows)
+    report = Report(
+        seed=options.seed,
+        commit=commit(),
+        at=datetime.now(UTC).isoformat(timespec="minutes"),
+        machine=machine(),
+        seconds=round(time.monotonic() - started),
+        verdicts=sorted(verdicts, key=lambda verdict: (verdict.row, verdict.workers)),
+    )
+    say(f"\n{text_of(report)}\n\n{report.summary}")
+    JSON.parent.mkdir(exist_ok=True)
+    JSON.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+    if not (options.rows or options.workers or options.short):
+        PAGE.write_text(page_of(report))
+    return 0 if report.ok else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m tests.chaos", description="Run the fault matrix.")
+    found.add_argument("--rows", type=numbers, default=[], help="only these rows: 1,5,12 or 40-65")
+    found.add_argument("--workers", type=numbers, default=[], help="only these numbers of workers: 1,2,8")
+    found.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or DEFAULT_SEED))
+    found.add_argument("--short", action="store_true", help="the selection for every commit")
+    return found
+
+
+def numbers(text: str) -> list[int]:
+    """Read `1,5,12` and `40-65`."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Give a run a folder of its own; what a failure left there (logs, tracebacks) is kept."""
+    state = Path(tempfile.mkdtemp(prefix="execution-chaos-"))
+    yield state
+    left = [*state.glob("row-*.txt")]
+    if left:
+        say(f"Kept for a look: {state}")
+    else:
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def commit() -> str:
+    """Return what was tested; `+` when files were changed since."""
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git("status", "--porcelain") else "")
+
+
+def git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def machine() -> str:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
+    return f"{cpus} processors, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the end"
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - the command's output
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""One row at one number of workers: what its story can do, and the judgement afterwards."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar
+
+from tests.chaos import invariants, timeline
+from tests.chaos.world import World
+from tests.support import oracle
+from tests.support.decisions import decision
+from tests.support.ledger import ORDER, Ledger
+from tests.support.paper import PaperExchange
+from tests.support.risk import RiskSafetyStandIn
+from tests.support.stack import CeleryStack
+from tests.support.waiting import eventually
+
+Value = TypeVar("Value")
+EVERY_SECONDS = 0.1
+HEALTHY_WITHIN_SECONDS = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What a row allows: time until every decision has its outcome, time without a stop, orders that stay UNKNOWN."""
+
+    settle_seconds: float = 25.0
+    naked_seconds: float = 5.0
+    may_stay_unknown: bool = False
+
+
+@dataclass
+class Cell:
+    """What a story works with."""
+
+    world: World
+    bounds: Bounds
+    random: Random
+    decisions: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    # Symbols that a person trades by hand in this story: their positions are not ours to protect.
+    foreign: set[str] = field(default_factory=set)
+    # Events that were on the bus when a cell made Redis lose it.
+    lost_events: set[str] = field(default_factory=set)
+
+    @property
+    def stack(self) -> CeleryStack:
+        return self.world.stack
+
+    @property
+    def paper(self) -> PaperExchange:
+        return self.world.paper
+
+    @property
+    def risk(self) -> RiskSafetyStandIn:
+        return self.world.stack.risk
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        return self.stack.symbols
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger.of(self.paper)
+
+    def saw(self, note: str) -> None:
+        """Say something for the table's last column."""
+        self.notes.append(note)
+
+    # Decisions
+
+    def decide(self, count: int, *, first: int = 0, **fields: Any) -> list[str]:
+        """Publish decisions of 100 USD, each for a symbol of its own; return the symbols."""
+        chosen = list(self.symbols)[first : first + count]
+        self.publish([decision(symbol, **({"position_size_usd": 100.0} | fields)) for symbol in chosen])
+        return chosen
+
+    def publish(self, payloads: Sequence[dict[str, Any]]) -> None:
+        """Put decisions on the bus, and remember that each needs an outcome."""
+        self.decisions += [payload["event_id"] for payload in payloads]
+        self.stack.publish(payloads)
+
+    def opened(self, count: int = 1, *, first: int = 0, **fields: Any) -> list[str]:
+        """Publish decisions and wait until their trades are open and covered; the arrangement of many stories."""
+        known = self.outcomes()["RECORDED"]
+        symbols = self.decide(count, first=first, **fields)
+        self.wait(lambda: self.outcomes()["RECORDED"] >= known + count, "the trades are open")
+        self.wait(lambda: self._rest(symbols), "stops and targets rest")
+        return symbols
+
+    def _rest(self, symbols: Sequence[str]) -> bool:
+        ledger = self.ledger
+        return all(ledger.live("STOP_MARKET", name) and ledger.live("TAKE_PROFIT_MARKET", name) for name in symbols)
+
+    # Looking
+
+    def wait(self, probe: Callable[[], Value], what: str, *, within: float = 20.0) -> Value:
+        return eventually(probe, within=within, what=what, every=EVERY_SECONDS)
+
+    def outcomes(self) -> Counter[str]:
+        """Return the number of requests by state."""
+        return Counter(self.stack.states())
+
+    def entries(self) -> Counter[str]:
+        """Return our entries at the exchange by symbol."""
+        ours = [order for order in self.ledger.entries if order["clientOrderId"].startswith("es1-")]
+        return Counter(order["symbol"] for order in ours)
+
+    def entries_sent(self) -> int:
+        """Return how many requests for an entry reached the exchange, answered or not."""
+        return len(self.ledger.entries_sent)
+
+    def fault(self, path: str, action: str, **fields: Any) -> str:
+        """Inject a fault and return its id."""
+        return str(self.paper.add_fault(path=path, action=action, **fields)["id"])
+
+    def hits(self, fault_id: str) -> int:
+        """Return how often a fault has struck."""
+        faults = self.paper.control("GET", "faults")["faults"]
+        return next((int(row["hits"]) for row in faults if row["id"] == fault_id), 0)
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self.stack.rows(query, *parameters)
+
+    # The judgement
+
+    def settle(self) -> None:
+        """Wait until every decision has its outcome and every event is with the reader."""
+        self.wait(self._is_settled, "everything has settled", within=self.bounds.settle_seconds)
+
+    def judge(self) -> None:
+        """Check every invariant; cover and books may need the monitor's next cycles."""
+        self.settle()
+        self.wait(self._holds, "the invariants hold", within=self.bounds.settle_seconds)
+        self.wait(self._is_healthy, "I12: health says OK", within=HEALTHY_WITHIN_SECONDS)
+        ledger = self.ledger
+        naked = timeline.longest_naked_seconds(ledger, now_ms=self._exchange_ms(), ignored=frozenset(self.foreign))
+        assert naked <= self.bounds.naked_seconds, f"I4: {naked:.1f} s without a stop > {self.bounds.naked_seconds:g} s"
+        self._tell(ledger, naked)
+
+    def _is_settled(self) -> bool:
+        with self.stack.cursor() as cursor:
+            self._have_outcomes(cursor)
+            invariants.events_reached_the_reader(cursor, self.world.reader, lost=frozenset(self.lost_events))
+        return True
+
+    def _holds(self) -> bool:
+        ledger = self.ledger
+        with self.stack.cursor() as cursor:
+            oracle.assert_invariants(cursor, ledger, foreign=self.foreign)
+            self._have_outcomes(cursor)
+            invariants.one_executed_entry_a_decision(ledger)
+            invariants.positions_never_flip(ledger)
+            invariants.stories_are_walks(cursor)
+            invariants.events_reached_the_reader(cursor, self.world.reader, lost=frozenset(self.lost_events))
+            invariants.fills_are_the_exchanges(cursor, ledger)
+            invariants.profit_is_the_sum_of_fills(cursor)
+            invariants.orders_keep_the_exchanges_limits(ledger)
+            invariants.nothing_holds_the_secret(cursor, self.stack.redis, self.world.folder)
+        return True
+
+    def _have_outcomes(self, cursor: Any) -> None:
+        invariants.decisions_have_outcomes(cursor, self.decisions, may_stay_unknown=self.bounds.may_stay_unknown)
+
+    def _is_healthy(self) -> bool:
+        health = self.world.health()
+        assert health["status"] == "OK", f"{health['status']}: {health.get('reasons')}"
+        return True
+
+    def _exchange_ms(self) -> int:
+        return int(self.paper.control("GET", "status")["now_ms"])
+
+    def _tell(self, ledger: Ledger, naked: float) -> None:
+        outcomes = ", ".join(f"{number} {state}" for state, number in sorted(self.outcomes().items()))
+        sent = len([row for row in ledger.requests if (row["method"], row["path"]) == ("POST", ORDER)])
+        repeats = sum(number - 1 for number in self.world.reader.snapshot()[1].values())
+        self.saw(f"{outcomes or 'no request'}; {sum(self.entries().values())} entries, {sent} orders sent")
+        if repeats:
+            self.saw(f"{repeats} events twice")
+        if ledger.fills:
+            self.saw(f"naked <= {naked:.2f} s")
+
+
+def pause(seconds: float) -> None:
+    """Let a fault last; nothing can be polled for, because nothing is to happen."""
+    time.sleep(seconds)

@@ -1,0 +1,80 @@
+"""The table of a run: for people, as JSON, and as a page of the documents."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Result = Literal["green", "RED", "not there yet"]
+COLUMNS = ("row", "fault", "workers", "result", "s", "seen")
+SEEN_WIDTH = 110
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of one row at one number of workers."""
+
+    row: int
+    fault: str
+    workers: int
+    result: Result
+    seconds: float
+    seen: str
+
+    def cells(self) -> tuple[str, ...]:
+        workers = str(self.workers or "")
+        return (str(self.row), self.fault, workers, self.result, f"{self.seconds:.0f}" if workers else "", self.seen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A run: what it was asked, on what it ran, and every cell."""
+
+    seed: int
+    commit: str
+    at: str
+    machine: str
+    seconds: float
+    verdicts: Sequence[Verdict]
+
+    @property
+    def ok(self) -> bool:
+        return not self.count("RED") and bool(self.count("green"))
+
+    def count(self, result: Result) -> int:
+        return sum(verdict.result == result for verdict in self.verdicts)
+
+    @property
+    def summary(self) -> str:
+        counts = f"{self.count('green')} green, {self.count('RED')} red, {self.count('not there yet')} not there yet"
+        return f"{counts}; seed {self.seed}, commit {self.commit}, {self.seconds / 60:.0f} min"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"ok": self.ok, **asdict(self), "summary": self.summary}
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return rows as aligned text; the last column is cut."""
+    cut = [(*row[:-1], row[-1][:SEEN_WIDTH]) for row in rows]
+    widths = [max(len(row[column]) for row in cut) for column in range(len(cut[0]))]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in cut)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def markdown(rows: Sequence[tuple[str, ...]]) -> str:
+    head, *body = rows
+    lines = [head, tuple("---" for _ in head), *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def text_of(report: Report) -> str:
+    return table([COLUMNS, *(verdict.cells() for verdict in report.verdicts)])
+
+
+def page_of(report: Report) -> str:
+    """Return the page that is kept in docs/."""
+    return (
+        "# Chaos results\n\n"
+        "Written by `make chaos`; how to read it: [chaos.md](chaos.md).\n\n"
+        f"{report.summary}. {report.at}, {report.machine}.\n\n"
+        f"{markdown([COLUMNS, *(verdict.cells() for verdict in report.verdicts)])}\n"
+    )

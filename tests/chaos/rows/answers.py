@@ -1,0 +1,82 @@
+"""Ambiguous answers of the exchange: lost, late, refused with words that prove nothing, or hidden."""
+
+from tests.chaos.cell import Bounds, Cell
+from tests.chaos.matrix import row
+from tests.support.ledger import ORDER
+
+# Absence is believed only after everything that was sent must have arrived: 3 s call, 10 s wait, receive window.
+ABSENCE = Bounds(settle_seconds=60)
+
+
+@row(5, "answer lost after execution", short=True)
+def answer_lost_after_execution(cell: Cell) -> None:
+    fault = cell.fault(ORDER, "drop_after", method="POST", count=6)
+    cell.decide(8)
+    cell.settle()
+    assert cell.hits(fault) == 6
+    assert cell.outcomes() == {"RECORDED": 8}, cell.outcomes()
+    failed = cell.rows("SELECT count(*) FROM execution_outboxevent WHERE event_type = 'order.failed'")
+    assert failed == [(0,)], "an executed order was told as failed"
+
+
+@row(6, "request lost before execution", bounds=ABSENCE)
+def request_lost_before_execution(cell: Cell) -> None:
+    fault = cell.fault(ORDER, "drop_before", method="POST", count=3)
+    cell.decide(6)
+    cell.settle()
+    assert cell.hits(fault) == 3
+    assert cell.outcomes() == {"RECORDED": 3, "ABANDONED": 3}, cell.outcomes()
+
+
+@row(7, "503 of unknown meaning, executed")
+def unknown_503_executed(cell: Cell) -> None:
+    fault = cell.fault(ORDER, "reply", method="POST", preset="unknown_503", execute=True, count=6)
+    cell.decide(8)
+    cell.settle()
+    assert cell.hits(fault) == 6
+    assert cell.outcomes() == {"RECORDED": 8}, cell.outcomes()
+
+
+@row(8, "-1007 and -1006, executed and not", bounds=ABSENCE)
+def status_unknown(cell: Cell) -> None:
+    for code, execute in ((-1007, True), (-1006, False)):
+        body = {"code": code, "msg": "the status is unknown"}
+        cell.fault(ORDER, "reply", method="POST", status=400, body=body, execute=execute, count=2)
+    cell.decide(6)
+    cell.settle()
+    assert cell.outcomes() == {"RECORDED": 4, "ABANDONED": 2}, cell.outcomes()
+
+
+@row(9, "exchange hangs")
+def exchange_hangs(cell: Cell) -> None:
+    hung, *others = cell.symbols[:5]
+    # Beyond the client's time-out and short of the end of the cell.
+    cell.fault(ORDER, "delay", method="POST", match={"symbol": hung}, ms=6000)
+    cell.decide(5)
+    # It should hold up nobody else for longer than the time-out and a second.
+    cell.wait(lambda: cell.entries().keys() >= set(others), "the other symbols flow", within=8)
+    cell.settle()
+    assert cell.outcomes()["RECORDED"] >= 4, cell.outcomes()
+
+
+@row(10, "slow exchange")
+def slow_exchange(cell: Cell) -> None:
+    # A receive window and a time-out that a slow answer fits into.
+    with cell.world.with_settings(BINANCE_RECV_WINDOW_MS="5000", BINANCE_TIMEOUT_SECONDS="5"):
+        fault = cell.fault(ORDER, "delay", method="POST", ms=cell.random.randrange(2000, 4000), count=None)
+        symbols = cell.decide(4)
+        cell.settle()
+        assert cell.hits(fault) == 4
+    # It should not send a second one while the first is under way.
+    assert cell.entries_sent() == 4
+    assert cell.entries() == dict.fromkeys(symbols, 1)
+
+
+@row(12, "look-up forgets the order", bounds=ABSENCE)
+def look_up_forgets(cell: Cell) -> None:
+    cell.fault(ORDER, "drop_after", method="POST", count=2)
+    cell.fault(ORDER, "hide", method="GET", for_ms=8000)
+    symbols = cell.decide(4)
+    cell.settle()
+    assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()
+    assert cell.entries() == dict.fromkeys(symbols, 1)

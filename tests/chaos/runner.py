@@ -1,0 +1,82 @@
+"""Runs cells one after another: all rows at one number of workers, then at the next, on the same stores."""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+
+from tests.chaos.cell import Cell
+from tests.chaos.matrix import NOT_THERE_YET, ROWS, Row
+from tests.chaos.report import Verdict
+from tests.chaos.world import World
+
+Say = Callable[[str], None]
+
+
+def chosen(numbers: Sequence[int], *, short: bool) -> list[Row]:
+    """Return the rows asked for, in their order; all that are there when none is named."""
+    return [
+        row
+        for number, row in sorted(ROWS.items())
+        if (not numbers or number in numbers) and (row.short or not short or number in numbers)
+    ]
+
+
+def not_there_yet(numbers: Sequence[int]) -> list[Verdict]:
+    return [
+        Verdict(
+            row=number,
+            fault=missing.fault,
+            workers=0,
+            result="not there yet",
+            seconds=0,
+            seen=f"not there yet (issue {missing.issue})",
+        )
+        for number, missing in sorted(NOT_THERE_YET.items())
+        if not numbers or number in numbers
+    ]
+
+
+def run(world: World, rows: Sequence[Row], workers: Sequence[int], *, seed: int, say: Say) -> Iterator[Verdict]:
+    """Yield a verdict for each cell; a red one costs the processes, so that the next cell inherits nothing."""
+    for number in workers:
+        for row in rows:
+            if number not in row.workers:
+                continue
+            verdict = examine(world, row, number, seed=seed)
+            say(f"{'  '.join(verdict.cells())}")
+            yield verdict
+
+
+def examine(world: World, row: Row, workers: int, *, seed: int) -> Verdict:
+    """Run one cell: wipe, story, judgement."""
+    started = time.monotonic()
+    cell = Cell(world=world, bounds=row.bounds, random=Random(f"{seed}/{row.number}/{workers}"))  # noqa: S311 -- repeatable
+    try:
+        world.use(workers)
+        world.wipe()
+        row.story(cell)
+        cell.paper.clear_faults()
+        # What the story has killed and not started again.
+        world.use(workers)
+        cell.judge()
+    except Exception as error:  # noqa: BLE001 -- whatever went wrong, this cell is red and the next one is run
+        (world.folder / f"row-{row.number}-{workers}.txt").write_text(traceback.format_exc())
+        world.start_anew()
+        return _verdict(row, workers, started, f"{type(error).__name__}: {_first_line(error)}", ok=False)
+    return _verdict(row, workers, started, "; ".join(cell.notes), ok=True)
+
+
+def _verdict(row: Row, workers: int, started: float, seen: str, *, ok: bool) -> Verdict:
+    return Verdict(
+        row=row.number,
+        fault=row.fault,
+        workers=workers,
+        result="green" if ok else "RED",
+        seconds=round(time.monotonic() - started, 1),
+        seen=seen,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]

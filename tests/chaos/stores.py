@@ -1,0 +1,84 @@
+"""PostgreSQL and Valkey of the chaos runner, on fixed ports, so that a cell can stop, kill and start them again."""
+
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from local_stack.postgres import start_postgres
+from local_stack.server import HOST, Server, StartError, end_process
+from local_stack.valkey import start_valkey
+
+# Below the range that the kernel gives to outgoing connections: nobody takes a port while its server is down.
+PORTS = range(19500, 19600)
+Start = Callable[[int], Server]
+
+
+@dataclass(kw_only=True)
+class Store:
+    """One server that goes down and comes back with the data that it kept."""
+
+    name: str
+    start: Start
+    port: int
+    server: Server = field(init=False)
+
+    def __enter__(self) -> Self:
+        self.server = self.start(self.port)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Stopped by a signal of SIGSTOP, it would not hear any other.
+        with suppress(ProcessLookupError):
+            self.server.process.send_signal(signal.SIGCONT)
+        self.server.stop()
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def stop(self) -> None:
+        """Stop it in its orderly way."""
+        self.server.stop()
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it at once; for PostgreSQL, SIGQUIT is its `immediate` mode."""
+        end_process(self.server.process, number, 10)
+        self.server.stop()
+
+    def start_again(self) -> None:
+        """Start it on its port and its data."""
+        self.server = self.start(self.port)
+
+
+def postgres(folder: Path) -> Store:
+    return Store(name="postgres", start=lambda port: start_postgres(folder / "postgres", port=port), port=free_port())
+
+
+def valkey(folder: Path) -> Store:
+    return Store(name="valkey", start=lambda port: start_valkey(folder / "valkey", port=port), port=free_port())
+
+
+_taken: set[int] = set()
+
+
+def free_port() -> int:
+    """Return a port of ours that nobody listens on and that was not given before."""
+    for port in PORTS:
+        if port not in _taken and _is_free(port):
+            _taken.add(port)
+            return port
+    raise StartError(f"No free port between {PORTS.start} and {PORTS.stop - 1}.")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

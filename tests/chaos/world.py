@@ -1,0 +1,226 @@
+"""Everything that a cell works on: stores, exchange, neighbour, our processes, and a reader of our events.
+
+Processes live on from cell to cell; what they have written is wiped in between. A cell that kills or changes them, or
+that fails, gets them started anew.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg
+import requests
+
+from local_stack.processes import PYTHON, Addresses, Program, migrated_file, web
+from local_stack.server import HOST, spawn, tail
+from tests.chaos.reader import BusReader
+from tests.chaos.stores import free_port, postgres, valkey
+from tests.support.paper import PaperExchange
+from tests.support.stack import ROOT, CeleryStack, crew
+from tests.support.waiting import eventually
+
+# Short times, so that a cell sees redeliveries and several cycles of the monitor. The limits of the exchange hold only
+# in the cells that are about them.
+SETTINGS = {
+    "EXECUTION_MODE": "paper",
+    "BINANCE_API_KEY": PaperExchange.key,
+    "BINANCE_API_SECRET": PaperExchange.secret,
+    "BINANCE_TIMEOUT_SECONDS": "3",
+    "BINANCE_RECV_WINDOW_MS": "2000",
+    "BINANCE_RATE_LIMIT_RPM": "1000000",
+    "CELERY_VISIBILITY_TIMEOUT_SECONDS": "10",
+    "CELERY_TASK_TIME_LIMIT_SECONDS": "9",
+    "POSITION_MONITOR_INTERVAL_SEC": "2",
+    "SIGNAL_MAX_AGE_SEC": "60",
+    "MAX_UNPROTECTED_SECONDS": "2",
+    "ESS_TRIP_HOLD_SECONDS": "3",
+    "ORDER_ANSWER_SECONDS": "5",
+    "LOG_LEVEL": "WARNING",
+    "SECRET_KEY": "a-key-for-chaos-only",
+    "HOST": HOST,
+    "NO_PROXY": HOST,
+}
+LEVERAGE = 5
+READY_SECONDS = 60.0
+WIPE_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How many workers: for the chain `orders` processes of `children` each, and `others` for monitor and bridge."""
+
+    orders: int
+    children: int
+    others: int
+
+
+# What "1, 2 and 8 workers" are on two processors.
+SIZES: Mapping[int, Size] = {
+    1: Size(orders=1, children=1, others=1),
+    2: Size(orders=2, children=1, others=1),
+    8: Size(orders=2, children=4, others=2),
+}
+
+
+class World:
+    """Context manager around it all; `use()` chooses the number of workers."""
+
+    def __init__(self, folder: Path, *, safeguard: str = "") -> None:
+        self.folder = folder
+        self._undo = ExitStack()
+        self._safeguard = safeguard
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def __enter__(self) -> Self:
+        with self._undo:
+            self.postgres = self._undo.enter_context(postgres(self.folder))
+            self.valkey = self._undo.enter_context(valkey(self.folder))
+            self._migrate()
+            self.web_port = free_port()
+            self.paper = PaperExchange()
+            self.stack = CeleryStack(
+                database_url=self.postgres.url,
+                redis_url=self.valkey.url,
+                folder=self.folder,
+                programs=self._programs(1),
+                settings={**SETTINGS, "PORT": str(self.web_port)},
+                paper=self.paper,
+            )
+            self.workers = 1
+            self._undo.enter_context(self.stack)
+            self.reader = self._undo.enter_context(BusReader(self.valkey.url))
+            self._undo = self._undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    # Processes
+
+    def use(self, workers: int) -> None:
+        """Have this many workers running, as they are started by default."""
+        if workers != self.workers:
+            self.stack.stop_workers()
+            self.workers = workers
+        self.stack.programs = {program.name: program for program in self._programs(workers)}
+        self.stack.start_workers()
+        eventually(self.is_ready, within=READY_SECONDS, what="the service is ready", every=0.1)
+
+    def start_anew(self) -> None:
+        """Kill what runs of our processes and start them again, for a cell that must not inherit anything."""
+        self.stack.kill(*self.stack.processes)
+        self.use(self.workers)
+
+    @contextmanager
+    def with_settings(self, **settings: str) -> Iterator[None]:
+        """Run our processes with other settings for a while; they are killed at both ends."""
+        usual = dict(self.stack.settings)
+        self.stack.settings |= settings
+        try:
+            self.start_anew()
+            yield
+        finally:
+            self.stack.settings = usual
+            self.stack.kill(*self.stack.processes)
+
+    def _programs(self, workers: int) -> tuple[Program, ...]:
+        size = SIZES[workers]
+        found = crew(self.folder, orders=size.orders, children=size.children, others=size.others)
+        return (*(self._patched(program) for program in found), self._web())
+
+    def _patched(self, program: Program) -> Program:
+        """Put our module in front of a worker, so that this run's broken safeguard holds in that process."""
+        if not self._safeguard or not program.name.startswith("worker-"):
+            return program
+        command = tuple(
+            f"{word},tests.chaos.sabotage" if word.startswith("--include=") else word for word in program.command
+        )
+        return replace(program, command=command, env={**program.env, "CHAOS_BROKEN": self._safeguard})
+
+    def _web(self) -> Program:
+        addresses = Addresses(host=HOST, web_port=self.web_port, flower_port=0, database_url="", redis_url="")
+        return web(addresses)
+
+    def _migrate(self) -> None:
+        log = self.folder / "migrate.log"
+        with log.open("wb") as output:
+            process = spawn(
+                (PYTHON, "-m", "local_stack.prepare_database"),
+                output=output,
+                cwd=ROOT,
+                env={
+                    **SETTINGS,
+                    "DATABASE_URL": self.postgres.url,
+                    "REDIS_URL": self.valkey.url,
+                    "ADMIN_PASSWORD": "not-used-here",
+                    "MIGRATED_FILE": str(migrated_file(self.folder)),
+                },
+            )
+            if process.wait(READY_SECONDS) != 0:
+                raise RuntimeError(f"the migration failed: {tail(log)}")
+
+    # Between two cells
+
+    def wipe(self) -> None:
+        """Begin anew with empty books, an empty bus and a fresh exchange; processes and the broker's bindings stay."""
+        self.paper.reset()
+        self.stack.risk.restore()
+        self._wipe_redis()
+        self._wipe_books()
+        self._wipe_redis()
+        self.reader.forget()
+        for symbol in self.stack.symbols:
+            self.stack.person.change_leverage(symbol, LEVERAGE)
+        self.paper.clear_ledger()
+
+    def _wipe_redis(self) -> None:
+        # The bindings are made by workers at their start: without them no message finds its queue.
+        keys = [key for key in self.stack.redis.scan_iter(count=1000) if not key.startswith(b"_kombu")]
+        if keys:
+            self.stack.redis.delete(*keys)
+
+    def _wipe_books(self) -> None:
+        """Truncate all tables of the service, also the one that refuses changes; a running cycle may be in the way."""
+        for attempt in range(1, WIPE_ATTEMPTS + 1):
+            try:
+                with psycopg.connect(self.postgres.url) as connection:
+                    # Triggers that keep the journal append-only are for the service, not for us.
+                    connection.execute("SET session_replication_role = replica")
+                    connection.execute("SET lock_timeout = '5s'")
+                    found = connection.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'execution_%'")
+                    names = ", ".join(row[0] for row in found.fetchall())
+                    connection.execute(f"TRUNCATE {names}")
+            except (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable):
+                if attempt == WIPE_ATTEMPTS:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+    # Our REST
+
+    def call(self, method: str, path: str, *, timeout: float = 10.0, **options: Any) -> requests.Response:
+        """Call our REST API."""
+        return self._session.request(method, f"http://{HOST}:{self.web_port}{path}", timeout=timeout, **options)
+
+    def health(self) -> dict[str, Any]:
+        """Return what health says; a web process that does not answer is told as DOWN."""
+        try:
+            body: dict[str, Any] = self.call("GET", "/health").json()
+        except (requests.RequestException, ValueError) as error:
+            return {"status": "DOWN", "reasons": [f"web: {type(error).__name__}"]}
+        return body
+
+    def is_ready(self) -> bool:
+        """Whether the service serves, with all its parts."""
+        try:
+            answer = self.call("GET", "/health/ready")
+        except requests.RequestException as error:
+            raise AssertionError(f"web: {type(error).__name__}") from None
+        if answer.status_code != requests.codes.ok:
+            raise AssertionError(answer.text)
+        return True
