@@ -1,7 +1,7 @@
 """Row, call, settle: the one way in which an order of any purpose goes to the exchange."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -9,6 +9,7 @@ from typing import assert_never
 
 import structlog
 from django.db import IntegrityError
+from django.db.models import Exists
 from tenacity import RetryCallState, Retrying, retry_if_result
 from tenacity.wait import wait_exponential_jitter
 
@@ -17,8 +18,9 @@ from execution.domain import policy as keys
 from execution.domain.client_ids import client_order_id
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import Exchange, Lane, OrderTicket
+from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide
-from execution.models import ExecutionRequest, Order
+from execution.models import EssStatus, ExecutionRequest, Order
 from execution.pipeline.evidence import settle_accepted, settle_refused, settle_unknown
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.write import Move, Write
@@ -27,6 +29,7 @@ log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 # An order that could not leave by then is not sent at all, so that its absence can be proven later.
 LONGEST_WAIT_BEFORE_SENDING = timedelta(seconds=10)
+TRADE_IS_CLOSED = "EXISTS (SELECT FROM execution_trade WHERE id = %s AND state = %s)"
 LANES = {
     OrderPurpose.ENTRY: Lane.ENTRY,
     OrderPurpose.STOP: Lane.PROTECT,
@@ -76,7 +79,8 @@ def intend(
 ) -> tuple[Order, OrderTicket] | None:
     """Write the order before it is sent; None when somebody else has written it, or when `after` could not be done.
 
-    `after` is the request's move that belongs to the order: both are written, or neither.
+    `after` is the request's move that belongs to the order: both are written, or neither. An exit is not written any
+    more when its trade is closed: the next position of the symbol is not its business.
     """
     ticket = ticket_for(request, intention)
     order = Order(
@@ -101,20 +105,21 @@ def intend(
     )
     write = Write().move(after) if after else Write()
     try:
-        written = write.insert(order).run()
+        written = write.insert(order, unless=TRADE_IS_CLOSED, unless_with=[request.pk, TradeState.CLOSED]).run()
     except IntegrityError:
         return None
     return (order, ticket) if written else None
 
 
-def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock) -> PlaceOutcome:
-    """Call the exchange with no transaction open, and settle by outcome.
+def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock) -> PlaceOutcome | None:
+    """Call the exchange with no transaction open, and settle by outcome; None when others have settled the order.
 
     Only an outcome that proves refusal and allows a repeat is tried again, each attempt written before it is sent.
+    A process that was stopped in between neither sends late nor acts on what it believed before.
     """
     purpose = OrderPurpose(order.purpose)
     reached(WRITTEN[purpose])
-    outcome = _attempts(order, ticket, exchange, clock)
+    outcome = _attempts(_Sending(order=order, ticket=ticket, exchange=exchange, clock=clock))
     reached(ANSWERED[purpose])
     now = clock()
     match outcome:
@@ -127,34 +132,61 @@ def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock)
         case _:
             assert_never(outcome)
     reached(SETTLED[purpose])
-    return outcome
+    # The row as this process knows it has not moved: somebody else has moved it, and answers for what follows.
+    return None if order.state == OrderState.SUBMITTING else outcome
 
 
-def _attempts(order: Order, ticket: OrderTicket, exchange: Exchange, clock: Clock) -> PlaceOutcome:
+@dataclass(kw_only=True)
+class _Sending:
+    """One order's attempts; called once for each."""
+
+    order: Order
+    ticket: OrderTicket
+    exchange: Exchange
+    clock: Clock
+    refused: Refused | None = None
+
+    def __call__(self) -> PlaceOutcome:
+        if self.refused and not take_attempt(self.order, now=self.clock()):
+            return replace(self.refused, retry_safe=False)
+        # Counted from the row: whoever finds the row later knows until when this process may still send.
+        latest = self.order.sent_at + LONGEST_WAIT_BEFORE_SENDING
+        outcome = self.exchange.place(self.ticket, LANES[OrderPurpose(self.order.purpose)], send_before=latest)
+        self.refused = outcome if isinstance(outcome, Refused) else None
+        return outcome
+
+
+def take_attempt(order: Order, *, now: datetime) -> bool:
+    """Write the next attempt before it is sent; False when this process may not send the order again.
+
+    The number of the last attempt is the fence: whoever slept while others settled the order, or sent it again, is
+    refused here. An entry is not sent again either when its decision is too old by now or the emergency stop trips.
+    """
+    mine = Order.objects.filter(pk=order.pk, state=OrderState.SUBMITTING, attempts=order.attempts)
+    if order.purpose == OrderPurpose.ENTRY:
+        mine = mine.filter(request__expires_at__gte=now).exclude(Exists(EssStatus.objects.filter(permitted=False)))
+    if not mine.update(attempts=order.attempts + 1, sent_at=now):
+        return False
+    # The row as read goes on into the outcome and its event.
+    order.attempts, order.sent_at = order.attempts + 1, now
+    log.warning("order_sent_again", client_order_id=order.client_order_id, attempt=order.attempts)
+    reached(CrashPoint.ATTEMPT_WRITTEN)
+    return True
+
+
+def _attempts(sending: _Sending) -> PlaceOutcome:
     # Read only when there is something to try again.
     policy = cache(policy_in_force)
-
-    def attempt() -> PlaceOutcome:
-        lane = LANES[OrderPurpose(order.purpose)]
-        return exchange.place(ticket, lane, send_before=clock() + LONGEST_WAIT_BEFORE_SENDING)
 
     def pause(state: RetryCallState) -> float:
         base, most = float(policy()[keys.RETRY_BASE]), float(policy()[keys.RETRY_MAX])
         return wait_exponential_jitter(multiplier=base, max=most)(state)
 
-    def write_attempt(state: RetryCallState) -> None:
-        log.warning("order_sent_again", client_order_id=ticket.client_order_id, attempt=state.attempt_number + 1)
-        # The row as read goes on into the outcome and its event.
-        order.attempts, order.sent_at = state.attempt_number + 1, clock()
-        order.save(update_fields=["attempts", "sent_at"])
-        reached(CrashPoint.ATTEMPT_WRITTEN)
-
     retrying = Retrying(
         retry=retry_if_result(lambda outcome: isinstance(outcome, Refused) and outcome.retry_safe),
         stop=lambda state: state.attempt_number >= int(policy()[keys.MAX_ORDER_RETRIES]),
         wait=pause,
-        before_sleep=write_attempt,
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
-    outcome: PlaceOutcome = retrying(attempt)
+    outcome: PlaceOutcome = retrying(sending)
     return outcome

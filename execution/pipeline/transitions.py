@@ -35,6 +35,7 @@ def request_move(
     reason: tuple[str, str] = NO_REASON,
     details: Mapping[str, Any] | None = None,
     unless: str = "",
+    unless_with: Sequence[object] = (),
     **columns: Any,
 ) -> Move:
     """Return a request's move from exactly this state.
@@ -47,6 +48,7 @@ def request_move(
         reason: reason code and sentence, stored on the request when the code is not empty.
         details: numbers for the journal.
         unless: a condition in SQL under which the request must stay where it is.
+        unless_with: its parameters.
         columns: further columns to set in the same update.
 
     """
@@ -63,6 +65,7 @@ def request_move(
         details=details,
         columns={"moved_at": now, **columns},
         unless=unless,
+        unless_with=unless_with,
     )
 
 

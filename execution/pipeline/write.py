@@ -45,8 +45,9 @@ class Move:
     reason: tuple[str, str]
     details: Mapping[str, Any] | None
     columns: Mapping[str, Any]
-    # A further condition in SQL, without parameters.
+    # A further condition in SQL under which the row stays where it is, and its parameters.
     unless: str = ""
+    unless_with: Sequence[object] = ()
 
 
 @dataclass
@@ -66,17 +67,27 @@ class Write:
         self._add(
             f"UPDATE {move.model._meta.db_table} SET {assignments} WHERE {conditions} RETURNING id",
             *(fields[name].get_db_prep_save(value, connection) for name, value in values.items()),
-            *(move.key, move.steps[0].state.value),
+            *(move.key, move.steps[0].state.value, *move.unless_with),
         )
         return self._log(move)
 
-    def insert(self, row: Model, *, once_by: Sequence[str] = (), first_as: str = "") -> Self:
+    def insert(
+        self,
+        row: Model,
+        *,
+        once_by: Sequence[str] = (),
+        first_as: str = "",
+        unless: str = "",
+        unless_with: Sequence[object] = (),
+    ) -> Self:
         """Insert a row.
 
         Args:
             row: an unsaved instance; the database gives it its automatic key.
             once_by: columns whose known values make this insert do nothing, instead of failing.
             first_as: the column that refers to the row of the first part.
+            unless: a condition in SQL under which this insert does nothing.
+            unless_with: its parameters.
 
         """
         columns = [column for column in row._meta.concrete_fields if getattr(row, column.attname) is not None]
@@ -84,11 +95,13 @@ class Write:
         slots = ["%s"] * len(columns)
         if first_as:
             names, slots = f"{names}, {first_as}", [*slots, "(SELECT id FROM part0)"]
+        condition = self._guard() + (f" AND NOT {unless}" if unless else "")
         conflict = f"ON CONFLICT ({', '.join(once_by)}) DO NOTHING" if once_by else ""
         self._add(
-            f"INSERT INTO {row._meta.db_table} ({names}) SELECT {', '.join(slots)} WHERE {self._guard()} {conflict} "
+            f"INSERT INTO {row._meta.db_table} ({names}) SELECT {', '.join(slots)} WHERE {condition} {conflict} "
             "RETURNING id",
             *(column.get_db_prep_save(getattr(row, column.attname), connection) for column in columns),
+            *unless_with,
         )
         self._inserted[self._last()] = row
         return self

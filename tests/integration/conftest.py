@@ -1,10 +1,12 @@
 """Fixtures: one paper exchange and one stand-in risk-safety service for the session, both fresh for every test."""
 
 import os
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator
+from urllib.parse import quote, urlsplit
 
 import pytest
+from django.conf import settings
+from django.db import connection
 from redis import Redis
 
 from execution.adapters.redis_bus import redis_connection
@@ -12,6 +14,7 @@ from execution.pipeline import read_events
 from tests.support.desk import Desk
 from tests.support.paper import PaperExchange
 from tests.support.risk import RiskSafetyStandIn
+from tests.support.victim import Victim
 
 # A database number of its own: whatever else uses the server keeps its keys.
 REDIS_DATABASE = 9
@@ -67,3 +70,20 @@ def risk(risk_process: RiskSafetyStandIn) -> RiskSafetyStandIn:
 def desk(db: None, paper: PaperExchange, risk: RiskSafetyStandIn, redis: "Redis") -> Desk:  # noqa: ARG001 -- the database first
     """One process of the service, on real adapters."""
     return Desk(paper=paper, risk=risk, redis=redis)
+
+
+@pytest.fixture
+def victim(desk: Desk, redis_url: str) -> Callable[..., Victim]:
+    """Start a process of the service on this test's database, Redis and exchange."""
+    database = settings.DATABASES["default"]
+    name = connection.settings_dict["NAME"]
+    address = f"{database['HOST']}:{database['PORT']}/{quote(str(name))}"
+    env = {
+        "DATABASE_URL": f"postgresql://{database['USER']}@{address}",
+        "REDIS_URL": redis_url,
+        "BINANCE_BASE_URL": desk.paper.url,
+        "RISK_SAFETY_SERVICE_URL": desk.risk.url,
+        "BINANCE_RATE_LIMIT_RPM": "1000000",
+        "LOG_LEVEL": "CRITICAL",
+    }
+    return lambda *arguments, **further: Victim(env | further, *arguments)

@@ -6,10 +6,8 @@ A row lock of the test's own holds the process exactly between two of its writes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
 
 import pytest
-from django.conf import settings
 from django.db import connection, transaction
 
 from execution.adapters.redis_bus import group_of, stream_of
@@ -21,23 +19,6 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 AI = "ai.decision.made"
-
-
-@pytest.fixture
-def victim(desk: Desk, redis_url: str) -> Callable[..., Victim]:
-    """Start a process of the service on this test's database, Redis and exchange."""
-    database = settings.DATABASES["default"]
-    name = connection.settings_dict["NAME"]
-    address = f"{database['HOST']}:{database['PORT']}/{quote(str(name))}"
-    env = {
-        "DATABASE_URL": f"postgresql://{database['USER']}@{address}",
-        "REDIS_URL": redis_url,
-        "BINANCE_BASE_URL": desk.paper.url,
-        "RISK_SAFETY_SERVICE_URL": desk.risk.url,
-        "BINANCE_RATE_LIMIT_RPM": "1000000",
-        "LOG_LEVEL": "CRITICAL",
-    }
-    return lambda *arguments: Victim(env, *arguments)
 
 
 @contextmanager

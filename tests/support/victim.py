@@ -49,6 +49,22 @@ class Victim:
                 return
         raise AssertionError(f"the process ended without saying {word!r}")
 
+    @property
+    def ended_by(self) -> int | None:
+        """The number of the signal that ended it, 0 for an end of its own, None while it runs."""
+        code = self._process.poll()
+        return None if code is None else max(0, -code)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still, as after SIGSTOP."""
+        status = Path(f"/proc/{self._process.pid}/stat").read_text()
+        return status.rpartition(")")[2].split()[0] == "T"
+
+    def go_on(self) -> None:
+        """Wake it up."""
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it as `kill -9` does, without any chance to clean up."""
         if self._process.poll() is None:
@@ -62,11 +78,17 @@ def say(word: str) -> None:
 
 def run_step(name: str, request_id: str) -> None:
     """Run one step of the chain as its task does."""
-    from execution import tasks, wiring  # noqa: PLC0415 -- Django must be set up first
+    from execution import wiring  # noqa: PLC0415 -- Django must be set up first
 
     # Read what never changes before the start counts.
     wiring.exchange().rules("BTCUSDT")
     say("ready")
+    run_task(name, request_id)
+
+
+def run_task(name: str, request_id: str) -> None:
+    from execution import tasks  # noqa: PLC0415 -- Django must be set up first
+
     getattr(tasks, name).apply(kwargs={"request_id": request_id}, throw=True)
 
 
@@ -101,12 +123,59 @@ def relay() -> None:
     send_batch(wiring.event_bus(), wiring.trade_mirror(), clock=wiring.clock)
 
 
+def live() -> None:
+    """Be a whole service in one process: bridge, chain, relay and monitor in turns, until somebody ends it."""
+    from execution import wiring  # noqa: PLC0415 -- Django must be set up first
+    from execution.domain.states import RequestState  # noqa: PLC0415
+    from execution.models import ExecutionRequest  # noqa: PLC0415
+    from execution.monitor.cycle import run_cycle  # noqa: PLC0415
+    from execution.monitor.repair import Tools  # noqa: PLC0415
+    from execution.pipeline.read_events import Starters, read_slice  # noqa: PLC0415
+    from execution.pipeline.send_events import send_batch  # noqa: PLC0415
+    from execution.tasks import STEPS  # noqa: PLC0415
+
+    def run_chain(request_id: UUID, _state: RequestState = RequestState.RECEIVED) -> None:
+        state = RequestState(ExecutionRequest.objects.get(pk=request_id).state)
+        for name in STEPS.get(state, ()):
+            run_task(name, str(request_id))
+
+    def policy_is_not_asked_for(_inbox_id: int) -> None:
+        raise AssertionError("no policy event was sent")
+
+    starters = Starters(start_chain=run_chain, apply_policy=policy_is_not_asked_for)
+    rules = wiring.protection_rules()
+    tools = Tools(exchange=wiring.exchange(), protection=rules, clock=wiring.clock, resume=run_chain)
+    wiring.exchange().rules("BTCUSDT")
+    say("ready")
+    while True:
+        run_cycle(tools, wiring.trade_mirror(), patience=wiring.patience())
+        slice_length = timedelta(seconds=0.1)
+        read_slice(wiring.event_bus(), starters, rules=wiring.intake_rules(), length=slice_length, clock=wiring.clock)
+        send_batch(wiring.event_bus(), wiring.trade_mirror(), clock=wiring.clock)
+
+
+def order() -> None:
+    """Take a person's order over HTTP's own function, without its answer."""
+    from execution import wiring  # noqa: PLC0415 -- Django must be set up first
+    from execution.api.orders import place_order  # noqa: PLC0415
+
+    say("ready")
+    payload = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.010", "leverage": 5}
+    place_order(payload, "key-of-this-order", now=wiring.clock(), answer_seconds=0)
+
+
 def main(work: str, *arguments: str) -> None:
     import django  # noqa: PLC0415 -- the class above is imported by tests, which have it set up
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execution_project.settings")
     django.setup()
-    works: dict[str, Callable[..., None]] = {"step": run_step, "read_bus": read_bus, "relay": relay}
+    works: dict[str, Callable[..., None]] = {
+        "step": run_step,
+        "read_bus": read_bus,
+        "relay": relay,
+        "live": live,
+        "order": order,
+    }
     works[work](*arguments)
     say("done")
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar, assert_never
 
 import requests
 from binance.error import ClientError, ServerError
-from binance.um_futures import UMFutures
 
 from execution.adapters.binance import parse
+from execution.adapters.binance.connector import TIMESTAMP, Connector
 from execution.adapters.binance.errors import UNREADABLE, Failure, judge
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.rate_limit import RateLimiter
@@ -63,7 +63,7 @@ class BinanceExchange:
         limiter: RateLimiter,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = UMFutures(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
+        self._client = Connector(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
         # A proxy of the environment would see our signed orders.
         self._client.session.trust_env = False
         self._recv_window_ms = recv_window_ms
@@ -222,11 +222,15 @@ class BinanceExchange:
         if not self._limiter.acquire(lane, max_wait_seconds=max(0.0, wait)):
             message = f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={wait:.1f}s"
             return Refused(code=None, message=message, retry_safe=False)
-        # A process that was stopped and woken up late must not send what others have declared absent.
-        if datetime.now(UTC) > send_before:
-            return Refused(code=None, message="woken up too late to send", retry_safe=False)
+        signed_at = datetime.now(UTC)
+        # A process that was stopped and woken up late must not send what others have declared absent. Should it be
+        # stopped behind this very line, its order carries this time, and the exchange refuses what is older than the
+        # receive window.
+        if signed_at > send_before:
+            late = (signed_at - send_before).total_seconds()
+            return Refused(code=None, message=f"woken up {late:.1f}s too late to send", retry_safe=True)
         try:
-            return Accepted(report=self._send(ticket))
+            return Accepted(report=self._send(ticket, signed_at))
         except CALL_ERRORS as error:
             operation = Operation.PLACE if ticket.book is OrderBook.ORDINARY else Operation.PLACE_CONDITIONAL
             return self._outcome(self._judged(operation, error))
@@ -247,10 +251,12 @@ class BinanceExchange:
         # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
         return self.look_up(symbol, client_order_id, book)
 
-    def _send(self, ticket: OrderTicket) -> OrderReport:
+    def _send(self, ticket: OrderTicket, signed_at: datetime) -> OrderReport:
+        signed = {TIMESTAMP: int(signed_at.timestamp() * 1000)}
         if ticket.book is OrderBook.ALGO:
-            return parse.algo_report(self._client.sign_request("POST", ALGO_ORDER, self._algo_parameters(ticket)))
-        return parse.order_report(self._client.new_order(**self._order_parameters(ticket)))
+            parameters = self._algo_parameters(ticket) | signed
+            return parse.algo_report(self._client.sign_request("POST", ALGO_ORDER, parameters))
+        return parse.order_report(self._client.new_order(**self._order_parameters(ticket), **signed))
 
     def _order_parameters(self, ticket: OrderTicket) -> dict[str, Any]:
         parameters = {
