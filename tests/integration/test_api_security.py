@@ -52,6 +52,7 @@ def _key_is_required_and_missing(settings: LazySettings) -> None:
 def test_the_list_of_addresses_is_complete() -> None:
     assert ALL == [
         "/",
+        "/api/execution/events",
         "/api/execution/metrics",
         "/api/execution/order",
         "/api/execution/positions",
