@@ -1,4 +1,4 @@
-"""The books for people: everything can be found and read, nothing can be changed here."""
+"""The books for people: everything can be found and read; only a dead letter can be acted on."""
 
 import json
 from collections.abc import Iterable
@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin  # type: ignore[import-untyped]  # the package brings no types
@@ -33,8 +34,10 @@ from execution.models import (
     Trade,
     Transition,
 )
+from execution.models.dead_letter import RedriveOutcome
 from execution.models.inbox import InboxOutcome
 from execution.queries.requests import transitions_of
+from execution.redrive_page import REDRIVE, redrive_page
 
 
 def words(column: str, vocabulary: type[StrEnum]) -> type[SimpleListFilter]:
@@ -255,12 +258,24 @@ class OutboxAdmin(ReadOnlyAdmin):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """Messages that were not understood."""
+    """Messages that were not understood; each can be corrected and driven again, once, on a page of its own."""
 
-    list_display = ("received_at", "event_type", "reason_code", "reason", "size_bytes", "entry_id")
-    list_filter = (words("reason_code", Reason), "received_at")
+    list_display = ("received_at", "event_type", "reason_code", "reason", "size_bytes", "entry_id", "outcome")
+    list_filter = (words("reason_code", Reason), words("outcome", RedriveOutcome), "received_at")
+    readonly_fields = ("drive_again",)
     search_fields = ("entry_id", "event_type", "reason", "raw", "sha256")
     ordering = ("-received_at",)
+
+    @admin.display(description="Drive again")
+    def drive_again(self, letter: DeadLetter) -> SafeString | str:
+        """Lead to the page, as long as the letter has not been driven again."""
+        if letter.redriven_at:
+            return f"{letter.outcome} by {letter.redriven_by}"
+        return format_html("<a href='{}'>Correct and drive again</a>", reverse(f"admin:{REDRIVE}", args=[letter.pk]))
+
+    def get_urls(self) -> list[Any]:
+        page = path("<int:pk>/redrive/", self.admin_site.admin_view(redrive_page(self)), name=REDRIVE)
+        return [page, *super().get_urls()]
 
 
 @admin.register(EntryClaim)

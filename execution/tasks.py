@@ -11,9 +11,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from celery import Task, chain, shared_task, signature
 from celery.canvas import Signature
 from django.db import InterfaceError, OperationalError
+from kombu.exceptions import OperationalError as BrokerAwayError
 
 from execution import wiring
 from execution.domain.ports import ExchangeUnavailableError
@@ -44,8 +46,10 @@ from execution.pipeline import (
 from execution.pipeline import (
     send_events as send_events_step,
 )
+from execution.pipeline.accept_event import Accepted
 from execution.single_flight import Duty, single_flight
 
+log = structlog.get_logger(__name__)
 # Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
 SLICE = timedelta(seconds=2)
 # Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
@@ -77,6 +81,19 @@ def start_chain(request_id: UUID) -> None:
 def resume_chain(request_id: UUID, state: RequestState) -> None:
     """Send a request on its way from where it stands."""
     chain(*(_step(name, request_id) for name in STEPS[state])).apply_async()
+
+
+def begin(accepted: Accepted) -> bool:
+    """Start what an accepted event asks for; False when the broker is away, and then the monitor starts it."""
+    try:
+        if accepted.request_id:
+            start_chain(accepted.request_id)
+        if accepted.policy_inbox_id:
+            apply_policy.delay(accepted.policy_inbox_id)
+    except BrokerAwayError:
+        log.exception("accepted_event_not_started", request_id=str(accepted.request_id))
+        return False
+    return True
 
 
 @shared_task(bind=True, **ON_LOST_DATABASE)

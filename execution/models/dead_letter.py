@@ -1,12 +1,27 @@
-"""Messages that could not be understood, kept with the reason."""
+"""Messages that could not be understood, kept with the reason, and what a person made of them."""
+
+from enum import StrEnum
 
 from django.db import models
+from django.db.models import Q
 
 from execution.models.fields import code
 
 
+class RedriveOutcome(StrEnum):
+    """What became of a letter that was driven again."""
+
+    ACCEPTED = "ACCEPTED"
+    # Its identity had come in another way already; nothing was executed.
+    REPEATED = "REPEATED"
+
+
 class DeadLetter(models.Model):
-    """One message that became nothing. `raw` is cut at 16 KiB; size and digest tell the rest."""
+    """One message that became nothing. `raw` is cut at 16 KiB; size and digest tell the rest.
+
+    `payload` is the event's own part, as text, which may be corrected; `envelope` holds the ids that came beside it.
+    The last five columns stay empty until a person drives the letter again, which works once.
+    """
 
     stream = models.CharField(max_length=100)
     entry_id = models.CharField(max_length=64)
@@ -14,18 +29,32 @@ class DeadLetter(models.Model):
     reason_code = code(64)
     reason = models.TextField()
     raw = models.TextField()
+    payload = models.TextField(blank=True)
+    envelope = models.JSONField(default=dict, blank=True)
     size_bytes = models.PositiveIntegerField()
     sha256 = models.CharField(max_length=64)
     received_at = models.DateTimeField()
 
+    redriven_at = models.DateTimeField(null=True, blank=True)
+    redriven_by = models.CharField(max_length=150, blank=True)
+    redrive_reason = models.TextField(blank=True)
+    redriven_payload = models.TextField(blank=True)
+    outcome = code(blank=True)
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["stream", "entry_id"], name="dead_letter_once"),
+            models.CheckConstraint(
+                name="dead_letter_redriven_has_outcome",
+                condition=Q(redriven_at__isnull=True, outcome="")
+                | Q(redriven_at__isnull=False, outcome__in=sorted(RedriveOutcome)),
+            ),
         ]
         indexes = [
             # Read by the admin's list and by retention.
             models.Index(fields=["received_at"], name="dead_letter_received"),
         ]
+        permissions = [("redrive_deadletter", "Can correct a dead letter and drive it again")]
 
     def __str__(self) -> str:
         return f"{self.event_type} {self.entry_id} {self.reason_code}"

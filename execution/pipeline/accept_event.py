@@ -33,17 +33,17 @@ M = TypeVar("M", bound=Incoming)
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """What an entry asks to be done after its commit: start a chain, or ask for a policy value."""
+    """What an entry asks to be done after its commit: start a chain, or ask for a policy value. `repeated`: nothing."""
 
     request_id: UUID | None = None
     policy_inbox_id: int | None = None
+    repeated: bool = False
 
 
 def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
     """Record one stream entry, as an event or as a dead letter. The entry may be acknowledged when this returns."""
     try:
-        event = decode(entry)
-        return ACCEPTORS[entry.event_type](event, entry, rules, now)
+        return accept(decode(entry), entry, rules=rules, now=now)
     except MalformedEventError as error:
         if (
             bury(entry, error, was_an_order=entry.event_type in ORDER_EVENTS, now=now)
@@ -54,14 +54,24 @@ def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Ac
         return Accepted()
 
 
+def accept(event: WireEvent, entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
+    """Store an event that was understood as an envelope.
+
+    Raises:
+        MalformedEventError: its payload breaks a rule; nothing was stored.
+
+    """
+    return ACCEPTORS[entry.event_type](event, entry, rules, now)
+
+
 def _accept_ai(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
     decision = _validated(AiDecision, event)
     inbox = _inbox(event, entry, now, InboxOutcome.REQUESTED if decision.side else InboxOutcome.IGNORED)
     if decision.side is None:
-        store_event(inbox)
-        return Accepted()
+        return Accepted(repeated=not store_event(inbox))
     request = request_of(decision, rules=rules, published_at=event.published_at, now=now)
-    return Accepted(request_id=request.pk if store_request(inbox, request) else None)
+    stored = store_request(inbox, request)
+    return Accepted(request_id=request.pk if stored else None, repeated=not stored)
 
 
 def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
@@ -77,29 +87,32 @@ def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now
         entry_id=entry.entry_id,
         published_at=event.published_at,
     )
-    return Accepted(request_id=None if intake.duplicate else intake.request_id)
+    return Accepted(request_id=None if intake.duplicate else intake.request_id, repeated=intake.duplicate)
 
 
 def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
     trip = _validated(EssTripped, event)
     with transaction.atomic():
-        if store_event(_inbox(event, entry, now, InboxOutcome.APPLIED)):
+        stored = store_event(_inbox(event, entry, now, InboxOutcome.APPLIED))
+        if stored:
             tripped_at = min(trip.timestamp or event.published_at, now)
             hold_trip(trip.reason, tripped_at=tripped_at, hold=rules.ess_trip_hold, now=now)
-    return Accepted()
+    return Accepted(repeated=not stored)
 
 
 def _accept_policy(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:  # noqa: ARG001
     _validated(PolicyUpdated, event)
     inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
-    return Accepted(policy_inbox_id=inbox.pk if store_event(inbox) else None)
+    stored = store_event(inbox)
+    return Accepted(policy_inbox_id=inbox.pk if stored else None, repeated=not stored)
 
 
 def _accept_promotion(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:  # noqa: ARG001
     promotion = _validated(ModelPromoted, event)
     with transaction.atomic():
         inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
-        if store_event(inbox):
+        stored = store_event(inbox)
+        if stored:
             ModelPromotion.objects.create(
                 model=promotion.model,
                 old_version=promotion.old_version,
@@ -108,7 +121,7 @@ def _accept_promotion(event: WireEvent, entry: StreamEntry, rules: IntakeRules, 
                 promoted_at=promotion.promoted_at or event.published_at,
                 received_at=now,
             )
-    return Accepted()
+    return Accepted(repeated=not stored)
 
 
 ACCEPTORS: Mapping[str, Callable[[WireEvent, StreamEntry, IntakeRules, datetime], Accepted]] = {

@@ -10,7 +10,7 @@ from django.db import transaction
 from execution.domain.ports import StreamEntry
 from execution.models import DeadLetter
 from execution.pipeline import events_out
-from execution.pipeline.wire import MalformedEventError
+from execution.pipeline.wire import MalformedEventError, legible
 from execution.pipeline.write import emit
 
 RAW_LIMIT = 16 * 1024
@@ -18,6 +18,7 @@ RAW_LIMIT = 16 * 1024
 
 def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, now: datetime) -> bool:
     """Keep a message that cannot be understood, with `order.failed` for an order; False when it was kept before."""
+    payload, ids = legible(entry.fields)
     raw = b" ".join(name + b"=" + value for name, value in entry.fields.items())
     letter = DeadLetter(
         stream=entry.stream,
@@ -26,6 +27,8 @@ def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, 
         reason_code=error.code,
         reason=error.sentence,
         raw=raw[:RAW_LIMIT].decode(errors="replace").replace("\x00", "\ufffd"),
+        payload=payload,
+        envelope=ids,
         size_bytes=len(raw),
         sha256=hashlib.sha256(raw).hexdigest(),
         received_at=now,

@@ -34,8 +34,11 @@ def read_slice(bus: EventBus, starters: Starters, *, rules: IntakeRules, length:
     end = clock() + length
     beat("bridge", now=clock(), details={})
     handled = _handle(bus, bus.reclaim(idle_ms=RECLAIM_IDLE_MS, count=BATCH), starters, rules, clock)
-    while clock() < end:
+    # At least one reading, however long the rest took: a slow database must not starve the bus.
+    while True:
         handled += _handle(bus, bus.read(block_ms=BLOCK_MS, count=BATCH), starters, rules, clock)
+        if clock() >= end:
+            break
     beat("bridge", now=clock(), details={"entries": handled})
     return handled
 

@@ -66,6 +66,16 @@ def decode(entry: StreamEntry) -> WireEvent:
     )
 
 
+def legible(fields: Mapping[bytes, bytes]) -> tuple[str, dict[str, str]]:
+    """Return an entry's payload as text and the ids beside it, as far as they can be read, for a person to correct."""
+    text = {_lenient(name): _lenient(value) for name, value in fields.items()}
+    ids = {name: text[name][:IDENTITY_LENGTH] for name in ("event_id", "trace_id") if text.get(name)}
+    for wrapper in ("payload", "data"):
+        if wrapper in text:
+            return text[wrapper][:MAX_EVENT_BYTES], ids
+    return json.dumps(_flat(text))[:MAX_EVENT_BYTES], ids
+
+
 def entry_time(entry_id: str) -> datetime:
     """Return when Redis took the entry: the milliseconds before the dash of its id."""
     try:
@@ -115,7 +125,16 @@ def _payload(fields: Mapping[str, str]) -> dict[str, Any]:
     for wrapper in ("payload", "data"):
         if wrapper in fields:
             return _json_object(wrapper, fields[wrapper])
+    return _flat(fields)
+
+
+def _flat(fields: Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in ENVELOPE_FIELDS}
+
+
+def _lenient(part: bytes) -> str:
+    """Read any bytes as text that the database can hold."""
+    return part.decode(errors="replace").replace("\x00", "\ufffd")
 
 
 def _json_object(wrapper: str, text: str) -> dict[str, Any]:
