@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from decimal import Decimal
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 _KEEPALIVE_S: Final = 75.0
 # A thousand stream names fit into one address.
 _MAX_LINE: Final = 65_536
+_STEPPED_AT_ONCE: Final = 12
+_SHORTEST_PAUSE_MS: Final = 5
 _PUBLISH_EVERY_S: Final = 0.05
 
 
@@ -118,7 +121,7 @@ class PaperServer:
     def _repeat(self, note: dict[str, Any]) -> None:
         match note["k"]:
             case "step":
-                self.exchange.step()
+                self.exchange.step(note["f"], note["n"])
             case "expire":
                 self.exchange.expire()
             case "mirror":
@@ -143,15 +146,23 @@ class PaperServer:
         return await self._gateway.handle(request)
 
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self.config.step_ms / 1000)
+        """Step the markets a few at a time, evenly over the period, so that no order waits for all of them."""
+        markets, period = len(self.exchange.state.markets), self.config.step_ms
+        parts = max(1, min(markets // _STEPPED_AT_ONCE, period // _SHORTEST_PAUSE_MS))
+        size = -(-markets // parts)
+        for part in cycle(range(parts)):
+            await asyncio.sleep(period / parts / 1000)
             try:
-                self.exchange.perform({"k": "step"}, self.exchange.step)
+                self._step(part * size, size)
                 if self._store is not None and self._store.is_full:
                     self._store.save(self.exchange)
             except Exception:
                 # One faulty step must not stop time for good.
                 logger.exception("Price step failed")
+
+    def _step(self, first: int, count: int) -> None:
+        note: dict[str, object] = {"k": "step", "f": first, "n": count}
+        self.exchange.perform(note, lambda: self.exchange.step(first, count))
 
     async def _publish(self) -> None:
         while True:

@@ -14,7 +14,7 @@ import orjson
 
 from paper_exchange.core.exchange import Exchange
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 # Steps of the price are journalled too: half an hour of them is replayed in a few seconds.
 JOURNAL_LIMIT: Final = 300_000
 

@@ -63,6 +63,7 @@ def set_liquidity(levers: Levers, wish: Wish) -> object:
     market = levers.market(wish)
     if "levels" in wish.body:
         market.book.levels = LEVELS if wish.body["levels"] is None else max(0, wish.integer("levels"))
+        market.book.change()
     if "resting_fill" in wish.body:
         limit = wish.optional_decimal("resting_fill")
         if limit is not None and (limit <= 0 or limit % market.symbol.step):

@@ -102,6 +102,8 @@ class Account:
     revoked: bool = False
     updated: int = 0
     positions: dict[tuple[str, PositionSide], Position] = field(default_factory=dict)
+    # Those of them that are not flat.
+    open_positions: dict[tuple[str, PositionSide], Position] = field(default_factory=dict)
     settings: dict[str, SymbolSettings] = field(default_factory=dict)
     exposures: dict[tuple[str, PositionSide], Exposure] = field(default_factory=lambda: defaultdict(Exposure))
     orders: dict[str, list[Order]] = field(default_factory=lambda: defaultdict(list))
@@ -141,11 +143,19 @@ class Account:
     @property
     def cross_wallet(self) -> Decimal:
         """Wallet without the margin that was set aside for isolated positions."""
-        return self.wallet - sum((position.isolated_wallet for position in self.positions.values()), ZERO)
+        return self.wallet - sum((position.isolated_wallet for position in self.open_positions.values()), ZERO)
 
     def held(self) -> list[Position]:
         """Return the positions that are not flat."""
-        return [position for position in self.positions.values() if position.amount]
+        return list(self.open_positions.values())
+
+    def note_position(self, position: Position) -> None:
+        """Keep the positions that are not flat at hand."""
+        key = (position.symbol.name, position.side)
+        if position.amount:
+            self.open_positions[key] = position
+        else:
+            self.open_positions.pop(key, None)
 
     def sides(self) -> tuple[PositionSide, ...]:
         return ("LONG", "SHORT") if self.dual_side else ("BOTH",)
@@ -171,11 +181,14 @@ class Account:
     def expose(self, order: Order, quantity: Decimal) -> None:
         if order.reduce_only or closes(order.side, order.position_side):
             return
-        exposure = self.exposures[order.symbol.name, order.position_side]
+        key = (order.symbol.name, order.position_side)
+        exposure = self.exposures[key]
         if order.side == "BUY":
             exposure.bids += quantity * order.price
         else:
             exposure.asks += quantity * order.price
+        if not (exposure.bids or exposure.asks):
+            del self.exposures[key]
 
     def has_open_orders(self, symbol: str | None = None) -> bool:
         """Tell whether ordinary or conditional orders wait, on one symbol or at all."""

@@ -60,6 +60,8 @@ class Book:
         self.bids = Queue("BUY")
         self.asks = Queue("SELL")
         self.update_id = 1
+        # Best level of a side as it was asked for last; gone with the next change.
+        self._best: dict[Side, tuple[Decimal, Decimal]] = {}
         self._salt = seed * 2_654_435_761 + sum(symbol.name.encode()) * 40_503
         self._eaten: dict[Decimal, Decimal] = {}
         self.mid = symbol.price
@@ -67,11 +69,17 @@ class Book:
         self.levels = LEVELS
         self.fit()
 
+    def change(self) -> None:
+        """Note that the book is no longer what it was."""
+        self.update_id += 1
+        self._best.clear()
+
     def fit(self) -> None:
         """Lay the synthetic levels on the symbol's present tick and step."""
         symbol = self.symbol
         self._gap = max(symbol.tick, floor_to(symbol.price * LEVEL_GAP, symbol.tick))
         self._level_steps = max(1, int(LEVEL_NOTIONAL / (symbol.price * symbol.step)))
+        self.change()
 
     def queue(self, side: Side) -> Queue:
         return self.bids if side == "BUY" else self.asks
@@ -80,12 +88,12 @@ class Book:
         """Centre the synthetic levels on a new price; eaten liquidity grows back."""
         self.mid = mid
         self._eaten.clear()
-        self.update_id += 1
+        self.change()
 
     def refill(self) -> None:
         if self._eaten:
             self._eaten.clear()
-            self.update_id += 1
+            self.change()
 
     def synthetic(self, side: Side, limit: int = LEVELS) -> Iterator[tuple[Decimal, Decimal]]:
         """Yield (price, quantity) of the levels that stand on that side of the book, best first."""
@@ -108,7 +116,7 @@ class Book:
     def rest(self, order: Order) -> None:
         """Queue an order at its price."""
         self.queue(order.side).add(order)
-        self.update_id += 1
+        self.change()
 
     def volume_at(self, side: Side, price: Decimal) -> Decimal:
         """Synthetic quantity on one level; zero between the levels and beyond the last."""
@@ -122,14 +130,20 @@ class Book:
     def remove(self, order: Order) -> None:
         """Take an order out; harmless when it does not rest here."""
         self.queue(order.side).remove(order)
-        self.update_id += 1
+        self.change()
 
     def eat(self, price: Decimal, quantity: Decimal) -> None:
         self._eaten[price] = self._eaten.get(price, ZERO) + quantity
-        self.update_id += 1
+        self.change()
 
     def best(self, side: Side) -> tuple[Decimal, Decimal]:
         """Best price and quantity of a side, resting orders of accounts included."""
+        found = self._best.get(side)
+        if found is None:
+            found = self._best[side] = self._find_best(side)
+        return found
+
+    def _find_best(self, side: Side) -> tuple[Decimal, Decimal]:
         # An empty side stands at the farthest price there is, with nothing on it.
         nothing = (self.symbol.min_price if side == "BUY" else self.symbol.max_price, ZERO)
         price, quantity = next(self.synthetic(side), nothing)

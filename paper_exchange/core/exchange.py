@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 from heapq import heappop
+from itertools import islice
 from typing import TypeVar
 
 from paper_exchange.config import Config
@@ -72,7 +73,6 @@ class Exchange:
         self.funding = Funding(state)
         self.liquidation = Liquidation(state, self.matching)
         self.matching.on_end = self.algos.order_ended
-        self._stepped_at = self.clock.now_ms()
         self._countdowns: dict[tuple[str, str], int] = {}
 
     def close_listen_key(self, account: str) -> None:
@@ -80,15 +80,14 @@ class Exchange:
         if text is not None:
             self.state.listener.listen_key_closed(text)
 
-    def step(self) -> None:
-        """Bring prices, books and expiring orders to the present moment."""
+    def step(self, first: int = 0, count: int | None = None) -> None:
+        """Bring prices and books of all markets, or of `count` from the `first` on, and what expires to this moment."""
         now = self.clock.now_ms()
-        seconds = max(0, now - self._stepped_at) / 1000
-        self._stepped_at = now
-        moving = not (self.config.static_prices or self.state.frozen)
-        for market in self.state.markets.values():
+        moving = not (self.config.static_prices or self.state.frozen or self.config.mirror)
+        for market in islice(self.state.markets.values(), first, None if count is None else first + count):
+            seconds, market.stepped = max(0, now - market.stepped) / 1000, now
             market.book.refill()
-            if moving and not (market.held or self.config.mirror or is_halted(market.symbol)):
+            if moving and not (market.held or is_halted(market.symbol)):
                 for last, mark in market.path.steps(seconds):
                     self.move(market, last, mark)
         self.funding.step(now)

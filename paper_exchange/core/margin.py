@@ -105,9 +105,7 @@ def account_figures(account: Account, markets: dict[str, Market]) -> Figures:
 
 def live_rows(account: Account) -> list[tuple[str, PositionSide]]:
     """Return (symbol, side) of every position held and of every side with open orders that may enlarge one."""
-    held = {key for key, position in account.positions.items() if position.amount}
-    ordered = {key for key, exposure in account.exposures.items() if exposure.bids or exposure.asks}
-    return sorted(held | ordered)
+    return sorted({*account.open_positions, *account.exposures})
 
 
 def liquidation_price(account: Account, markets: dict[str, Market], position: Position) -> Decimal:

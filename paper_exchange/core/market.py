@@ -56,7 +56,7 @@ class Market:
         self.symbol = symbol
         self.last = symbol.price
         self.mark = symbol.price
-        self.updated = now
+        self.updated = self.stepped = now
         self.held = False
         # Volume that the last price brought along.
         self.traded = ZERO

@@ -156,7 +156,7 @@ class Matching:
         order.stp = "NONE"
         order.updated = self._state.clock.now_ms()
         order.account.open_order(order)
-        self._state.markets[order.symbol.name].book.update_id += 1
+        self._state.markets[order.symbol.name].book.change()
         self._state.listener.order_changed(order, "AMENDMENT", None)
 
     def _settle(self, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, trade_id: int) -> Fill:
@@ -259,6 +259,7 @@ class Matching:
 
     def _fill_maker(self, order: Order, quantity: Decimal, trade_id: int) -> None:
         fill = self._settle(order, order.price, quantity, maker=True, trade_id=trade_id)
+        self._state.markets[order.symbol.name].book.change()
         self._state.listener.order_changed(order, "TRADE", fill)
         self._announce_position(order)
         if not order.is_open:

@@ -75,7 +75,6 @@ def relist(market: Market, wanted: Relisting) -> None:
         symbol.quantity_precision = max(symbol.quantity_precision, _decimals(symbol.step))
         symbol.quantity_unit = Decimal(1).scaleb(-symbol.quantity_precision)
     market.book.fit()
-    market.book.update_id += 1
 
 
 def _regrid(market: Market, min_price: Decimal | None) -> None:

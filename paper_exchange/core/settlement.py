@@ -28,6 +28,7 @@ def settle(
     commission = to_cash(quote * fee_rate)
     before = position.amount
     realized = to_cash(position.apply(signed, price))
+    account.note_position(position)
     if account.setting(order.symbol).isolated:
         position.isolated_wallet = isolated_margin(
             position, before, signed, price, account.setting(order.symbol).leverage
