@@ -21,3 +21,17 @@ def client_order_id(request_id: UUID, purpose: OrderPurpose, sequence: int) -> s
 def is_ours(client_order_id: str) -> bool:
     """Whether an order carries our prefix; only such orders are ours to cancel."""
     return client_order_id.startswith(PREFIX)
+
+
+# Orders that nobody of ours has sent: the exchange's own, and a person's on its pages.
+ORIGINS = {
+    "autoclose-": "liquidation",
+    "adl_autoclose": "auto-deleveraging",
+    "settlement_autoclose-": "settlement",
+    "delivery_autoclose-": "settlement",
+}
+
+
+def origin_of(client_order_id: str) -> str:
+    """Return who closed a position by an order under this id: the exchange and why, or somebody else."""
+    return next((origin for prefix, origin in ORIGINS.items() if client_order_id.startswith(prefix)), "somebody else")

@@ -16,6 +16,7 @@ from execution.domain.outcomes import (
     PositionReport,
     Refused,
 )
+from execution.domain.stream import StreamNews
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, Side, SymbolRules
 
 
@@ -92,6 +93,34 @@ class Exchange(Protocol):
         """Return the client order id of an order; names the origin of a fill that is not ours."""
 
     def funding_since(self, symbol: str, since: datetime) -> Sequence[FundingReport]: ...
+
+
+class StreamClosedError(Exception):
+    """A connection of the user-data stream could not be opened, or has ended."""
+
+
+class StreamConnection(Protocol):
+    """One connection of the user-data stream."""
+
+    last_sign_at: datetime
+
+    def receive(self, *, within_seconds: float) -> StreamNews | None:
+        """Return the next news, or None when there was none in time; raises StreamClosedError at the end."""
+
+    def close(self) -> None: ...
+
+
+class UserStream(Protocol):
+    """The exchange's user-data stream, named by a listen key. Keys raise ExchangeUnavailableError when unanswered."""
+
+    def open_key(self) -> str:
+        """Return the account's living key with its full hour ahead, or a new one."""
+
+    def renew_key(self, key: str) -> bool:
+        """Give the key another hour; False when the exchange knows no living key."""
+
+    def connect(self, key: str) -> StreamConnection:
+        """Open a connection; raises StreamClosedError."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
 ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
 CALL_ERRORS = (ClientError, ServerError, requests.RequestException, *UNREADABLE)
 SYMBOL_SETTINGS = "/fapi/v1/symbolConfig"
+NO_LIVING_LISTEN_KEY = -1125
 # How long an answer about the account's or the symbols' settings is believed.
 SETTINGS_AGE_SECONDS = 300.0
 MARK_AGE_SECONDS = 3.0
@@ -177,6 +178,20 @@ class BinanceExchange:
             Operation.QUERY,
             lambda: parse.order_report(self._client.query_order(symbol, origClientOrderId=client_order_id)),
         )
+
+    # Listen keys: what protects hangs on them, so they go before reads
+
+    def open_listen_key(self) -> str:
+        return self._read(lambda: str(self._client.new_listen_key()["listenKey"]), lane=Lane.PROTECT)
+
+    def renew_listen_key(self, key: str) -> bool:
+        """Give the account's key another hour; False when there is none alive."""
+        answer = self._try(Operation.LIST, lambda: self._client.renew_listen_key(key), Lane.PROTECT)
+        if not isinstance(answer, Failure):
+            return True
+        if answer.code == NO_LIVING_LISTEN_KEY:
+            return False
+        raise ExchangeUnavailableError(f"code={answer.code} {answer.message}")
 
     def _mark_price(self, symbol: str) -> Decimal:
         """Return a mark price at most a few seconds old: it only decides whether a notional is large enough."""

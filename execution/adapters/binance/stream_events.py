@@ -1,0 +1,170 @@
+"""Reads the user-data stream's JSON into our own words; what cannot be read is news of its own, never an exception."""
+
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import Any
+
+from execution.adapters.binance.parse import ALGO_STATUSES, ORDER_STATUSES, moment
+from execution.domain.client_ids import is_ours
+from execution.domain.outcomes import ExchangeStatus, OrderReport
+from execution.domain.stream import (
+    AccountNews,
+    AlgoNews,
+    HandOn,
+    HeldAmount,
+    Ignored,
+    KeyExpired,
+    MarginCall,
+    OrderNews,
+    SettingNews,
+    StreamNews,
+    Unread,
+)
+
+Row = Mapping[str, Any]
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, InvalidOperation)
+NOT_JSON = "not JSON"
+
+
+def read_event(text: str | bytes) -> StreamNews:
+    """Read one message of the stream, plain or wrapped with its stream's name."""
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Unread(kind=NOT_JSON, why=type(error).__name__)
+    if isinstance(row, dict) and isinstance(row.get("data"), dict):
+        row = row["data"]
+    if not isinstance(row, dict):
+        return Unread(kind=NOT_JSON, why=f"a {type(row).__name__}")
+    kind = str(row.get("e", "no kind"))[:40]
+    reader = READERS.get(kind)
+    if reader is None:
+        return Unread(kind=kind, why="unknown kind")
+    try:
+        return reader(kind, row)
+    except UNREADABLE as error:
+        return Unread(kind=kind, why=repr(error))
+
+
+def _order(kind: str, row: Row) -> OrderNews:
+    """Read an ORDER_TRADE_UPDATE: `z` is the cumulative quantity, `si` the conditional order behind a triggered one."""
+    order = row["o"]
+    client_order_id, algo_id = str(order["c"]), str(order.get("si") or "")
+    status = ORDER_STATUSES.get(order["X"])
+    if status is None and is_ours(client_order_id):
+        raise ValueError(f"status {order['X']}")
+    # What a trigger has made is a new order to the exchange, and to us the old one in its next state.
+    if algo_id and status is ExchangeStatus.NEW:
+        status = ExchangeStatus.TRIGGERED
+    return OrderNews(
+        kind=kind,
+        sent_at=moment(row["E"]),
+        client_order_id=client_order_id,
+        symbol=str(order["s"]),
+        buyer=order["S"] == "BUY",
+        position_side=str(order["ps"]),
+        report=_order_report(order, status, algo_id) if status else None,
+        fill_id=int(order.get("t") or 0),
+        algo_id=algo_id,
+    )
+
+
+def _order_report(order: Row, status: ExchangeStatus, algo_id: str) -> OrderReport:
+    return OrderReport(
+        client_order_id=str(order["c"]),
+        symbol=str(order["s"]),
+        status=status,
+        quantity=_quantity(order["q"]),
+        executed_quantity=_quantity(order["z"]),
+        order_id=str(order["i"]),
+        algo_id=algo_id,
+    )
+
+
+def _algo(kind: str, row: Row) -> AlgoNews:
+    """Read an ALGO_UPDATE; `aq` and `ai` appear with the trigger, FINISHED without quantity means cancelled."""
+    order = row["o"]
+    executed = _quantity(order.get("aq") or 0)
+    if order["X"] == "FINISHED":
+        status = ExchangeStatus.FILLED if executed > 0 else ExchangeStatus.CANCELED
+    else:
+        status = ALGO_STATUSES[order["X"]]
+    report = OrderReport(
+        client_order_id=str(order["caid"]),
+        symbol=str(order["s"]),
+        status=status,
+        quantity=_quantity(order.get("q") or 0),
+        executed_quantity=executed,
+        order_id=str(order.get("ai") or ""),
+        algo_id=str(order["aid"]),
+    )
+    return AlgoNews(kind=kind, sent_at=moment(row["E"]), report=report, reason=str(order.get("rm") or ""))
+
+
+def _account(kind: str, row: Row) -> AccountNews:
+    change = row["a"]
+    held = tuple(
+        HeldAmount(symbol=str(each["s"]), position_side=str(each["ps"]), quantity=_amount(each["pa"]))
+        for each in change.get("P") or ()
+    )
+    return AccountNews(kind=kind, sent_at=moment(row["E"]), reason=str(change.get("m", "")), held=held)
+
+
+def _setting(kind: str, row: Row) -> SettingNews:
+    leverage = row.get("ac")
+    if leverage is None:
+        return SettingNews(kind=kind, sent_at=moment(row["E"]))
+    return SettingNews(kind=kind, sent_at=moment(row["E"]), symbol=str(leverage["s"]), leverage=int(leverage["l"]))
+
+
+def _margin_call(kind: str, row: Row) -> MarginCall:
+    symbols = sorted({str(each["s"]) for each in row.get("p") or ()})
+    return MarginCall(kind=kind, sent_at=moment(row["E"]), symbols=tuple(symbols))
+
+
+def _key_expired(kind: str, row: Row) -> KeyExpired:
+    return KeyExpired(kind=kind, sent_at=moment(row["E"]), key=str(row.get("listenKey") or ""))
+
+
+def _hand_on(kind: str, row: Row) -> HandOn:
+    return HandOn(kind=kind, sent_at=moment(row["E"]))
+
+
+def _ignored(kind: str, row: Row) -> Ignored:
+    return Ignored(kind=kind, sent_at=moment(row["E"]))
+
+
+def _amount(value: Any) -> Decimal:
+    amount = Decimal(str(value))
+    if not amount.is_finite():
+        raise ValueError(f"amount {value}")
+    return amount
+
+
+def _quantity(value: Any) -> Decimal:
+    quantity = _amount(value)
+    if quantity < 0:
+        raise ValueError(f"quantity {value}")
+    return quantity
+
+
+READERS: Mapping[str, Callable[[str, Row], StreamNews]] = MappingProxyType(
+    {
+        "ORDER_TRADE_UPDATE": _order,
+        "ALGO_UPDATE": _algo,
+        "ACCOUNT_UPDATE": _account,
+        "ACCOUNT_CONFIG_UPDATE": _setting,
+        "MARGIN_CALL": _margin_call,
+        "listenKeyExpired": _key_expired,
+        # The old words for a conditional order that was refused at its trigger; they name no id of ours.
+        "CONDITIONAL_ORDER_TRIGGER_REJECT": _hand_on,
+        # The same fill follows as ORDER_TRADE_UPDATE with its cumulative quantity, status and fee. Without them it
+        # could not be told from its own repetition.
+        "TRADE_LITE": _ignored,
+        # Grids that a person runs on the exchange's own pages.
+        "STRATEGY_UPDATE": _ignored,
+        "GRID_UPDATE": _ignored,
+    }
+)

@@ -1,0 +1,99 @@
+"""What the exchange's user-data stream tells, in our own words; the stream's adapter reads it, `stream/` acts on it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from execution.domain.outcomes import OrderReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """One event. `sent_at` is the exchange's time of sending; None when the event could not be read."""
+
+    kind: str
+    sent_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderNews(News):
+    """An ordinary order changed, ours or anybody's at this account.
+
+    `report` is None when its status is not in our vocabulary, as for some orders of the exchange itself. `fill_id` is 0
+    when nothing filled, `algo_id` empty unless a conditional order has made this one.
+    """
+
+    client_order_id: str
+    symbol: str
+    buyer: bool
+    position_side: str
+    report: OrderReport | None
+    fill_id: int = 0
+    algo_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgoNews(News):
+    """A conditional order changed; `reason` is the exchange's when it was refused at its trigger."""
+
+    report: OrderReport
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldAmount:
+    """How much of a position is held now; negative for a short in one-way mode, zero when it is out."""
+
+    symbol: str
+    position_side: str
+    quantity: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountNews(News):
+    """Balances or positions changed; only the positions that did are listed."""
+
+    reason: str
+    held: tuple[HeldAmount, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingNews(News):
+    """A setting of the account changed: a symbol's leverage, or with an empty symbol the multi-assets mode."""
+
+    symbol: str = ""
+    leverage: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginCall(News):
+    """The exchange warns that these positions are near their liquidation."""
+
+    symbols: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyExpired(News):
+    """The listen key has run out; this connection stays open and silent."""
+
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandOn(News):
+    """Something happened whose consequences only a comparison with the exchange shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ignored(News):
+    """Known, and nothing to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unread(News):
+    """Not understood; `why` says at what the reading failed."""
+
+    why: str
+
+
+StreamNews = OrderNews | AlgoNews | AccountNews | SettingNews | MarginCall | KeyExpired | HandOn | Ignored | Unread
