@@ -13,6 +13,7 @@ class Duty(IntEnum):
     READ_EVENTS = 0x65780001
     SEND_EVENTS = 0x65780002
     WATCH_POSITIONS = 0x65780003
+    STREAM_USER_DATA = 0x65780004
 
 
 @contextmanager

@@ -8,6 +8,7 @@ resumes whatever stands still.
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import RequestState
 from execution.monitor.cycle import run_cycle
 from execution.monitor.repair import Tools
+from execution.monitor.told import exits_told_of
 from execution.pipeline import (
     check_ess as check_ess_step,
 )
@@ -48,12 +50,17 @@ from execution.pipeline import (
 )
 from execution.pipeline.accept_event import Accepted
 from execution.single_flight import Duty, single_flight
+from execution.stream.hand_over import BrokerSilentError, Starters
 
 log = structlog.get_logger(__name__)
 # Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
 SLICE = timedelta(seconds=2)
 # Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
 PRIORITIES = {"check_ess": 6, "guard_safety": 5, "place_order": 4, "record_trade": 2, "protect_position": 0}
+# A cycle that was asked for and not begun by then has been overtaken by beat's.
+CYCLE_EXPIRES_SECONDS = 5
+# How long the list of fills is given to show a fill that the stream has told of, attempt by attempt.
+FILLS_LAG_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0)
 STEPS = {
     RequestState.RECEIVED: ("check_ess", "guard_safety", "place_order", "protect_position", "record_trade"),
     RequestState.CLEARED: ("guard_safety", "place_order", "protect_position", "record_trade"),
@@ -180,13 +187,49 @@ def run_monitor_cycle(**_: Any) -> None:
         if held:
             # The emergency stop is asked between orders too, so that health and admin show what it says now.
             check_ess_step.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
-            tools = Tools(
-                exchange=wiring.exchange(),
-                protection=wiring.protection_rules(),
-                clock=wiring.clock,
-                resume=resume_chain,
-            )
-            run_cycle(tools, wiring.trade_mirror(), patience=wiring.patience())
+            run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience())
+
+
+@shared_task(**ON_LOST_DATABASE)
+def book_exits(trade_id: str, attempt: int = 1, **_: Any) -> None:
+    """Book an exit that the user-data stream told of, and cover what is left of the position."""
+    try:
+        told = exits_told_of(UUID(trade_id), _tools())
+    except ExchangeUnavailableError:
+        # The monitor books it when the exchange answers again.
+        return
+    # The list of fills lags behind the stream.
+    if not told and attempt < len(FILLS_LAG_SECONDS):
+        book_exits.apply_async(
+            kwargs={"trade_id": trade_id, "attempt": attempt + 1},
+            countdown=FILLS_LAG_SECONDS[attempt],
+            priority=PRIORITIES["record_trade"],
+        )
+
+
+def stream_starters() -> Starters:
+    """Return what the user-data stream starts: the same tasks as the chain and the monitor, protection first."""
+    return Starters(
+        cover_and_record=lambda request_id: _handed(lambda: resume_chain(request_id, RequestState.FILLED)),
+        cover=lambda request_id: _handed(_step("protect_position", request_id).apply_async),
+        book_exits=lambda trade_id: _handed(
+            partial(book_exits.apply_async, kwargs={"trade_id": str(trade_id)}, priority=PRIORITIES["record_trade"])
+        ),
+        run_cycle=lambda: _handed(partial(run_monitor_cycle.apply_async, expires=CYCLE_EXPIRES_SECONDS)),
+    )
+
+
+def _handed(start: Callable[[], Any]) -> None:
+    try:
+        start()
+    except BrokerAwayError as error:
+        raise BrokerSilentError(str(error)) from error
+
+
+def _tools() -> Tools:
+    return Tools(
+        exchange=wiring.exchange(), protection=wiring.protection_rules(), clock=wiring.clock, resume=resume_chain
+    )
 
 
 def _step(name: str, request_id: UUID) -> Signature:

@@ -8,16 +8,18 @@ from typing import Any
 from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.binance.stream import BinanceUserStream
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter, RateLimitState
 from execution.adapters.redis_bus import RedisEventBus, redis_connection
 from execution.adapters.risk_safety import HttpRiskSafety
-from execution.domain.ports import EventBus, Exchange, RiskSafety, TradeMirror
+from execution.domain.ports import EventBus, Exchange, RiskSafety, TradeMirror, UserStream
 from execution.monitor.reconcile import Patience
 from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.check_ess import EssRules
 from execution.pipeline.intake import IntakeRules
 from execution.pipeline.protect_position import ProtectionRules
+from execution.stream.session import StreamRules
 from execution_project.env import environment
 
 # HTTP sessions are not to be shared: one client a thread, made after the fork.
@@ -44,6 +46,23 @@ def exchange() -> Exchange:
     if client is None:
         client = _local.exchange = _new_exchange()
     return client
+
+
+def user_stream() -> UserStream:
+    """Return the user-data stream with a client of its own, which the stream's second thread uses alone."""
+    env = environment()
+    return BinanceUserStream(
+        exchange=_new_exchange(), stream_url=env.stream_url, ping_seconds=env.user_stream_ping_seconds, clock=clock
+    )
+
+
+def stream_rules() -> StreamRules:
+    env = environment()
+    return StreamRules(
+        keepalive=timedelta(seconds=env.user_stream_keepalive_seconds),
+        renewal=timedelta(seconds=env.user_stream_renewal_seconds),
+        patience=timedelta(seconds=env.user_stream_patience_seconds),
+    )
 
 
 def risk_safety() -> RiskSafety:
@@ -97,7 +116,7 @@ def _limiter() -> RateLimiter:
     return RateLimiter(redis_client(), per_minute=environment().binance_rate_limit_rpm)
 
 
-def _new_exchange() -> Exchange:
+def _new_exchange() -> BinanceExchange:
     env = environment()
     settings: dict[str, Any] = {
         "timeout_seconds": env.binance_timeout_seconds,

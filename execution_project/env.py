@@ -52,6 +52,11 @@ class Environment(BaseSettings):
     binance_timeout_seconds: float = Field(5.0, gt=0, le=30)
     binance_rate_limit_rpm: int = Field(1200, ge=60)
 
+    user_stream_keepalive_seconds: int = Field(1500, ge=1, le=3300)
+    user_stream_renewal_seconds: int = Field(82_800, ge=1, le=86_000)
+    user_stream_patience_seconds: float = Field(5.0, ge=0.5, le=60)
+    user_stream_ping_seconds: float = Field(15.0, ge=0.5, le=180)
+
     # Stores and neighbours
     database_url: str = "postgresql://execution@127.0.0.1:5432/execution"
     redis_url: str = ""

@@ -78,6 +78,7 @@ def programs(
         worker("monitor", state, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
         worker("bridge", state, ("--pool=threads", "--concurrency=4"), "read_events", "send_events"),
         web(addresses),
+        user_stream(state),
         beat(state),
         flower(addresses, credentials),
     )
@@ -132,6 +133,17 @@ def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) ->
             "MIGRATED_FILE": str(migrated_file(state)),
             "FIRST_TASKS": " ".join(f"execution.tasks.{task}" for task in first_tasks),
         },
+    )
+
+
+def user_stream(state: Path) -> Program:
+    """Not needed to be healthy: until it is there, polling covers."""
+    ready_file = state / "user-stream.ready"
+    return Program(
+        name="user-stream",
+        command=(PYTHON, "manage.py", "stream_user_data", "--alive-file", str(ready_file)),
+        after=SERVICE,
+        ready_file=ready_file,
     )
 
 

@@ -7,10 +7,8 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from execution.models import Heartbeat
-from execution.queries.health import BRIDGE, MONITOR, RELAY, HealthRows
+from execution.queries.health import BRIDGE, MONITOR, RELAY, SLICE_MAX_AGE, USER_STREAM, HealthRows, covering
 
-# The bridge and the relay beat after every slice of a few seconds.
-SLICE_MAX_AGE = timedelta(seconds=15)
 MONITOR_INTERVALS = 3
 # Streams hold about 10,000 entries: from here on decisions are in danger of being trimmed unread.
 LAG_THAT_DEGRADES = 1000
@@ -91,6 +89,7 @@ def judge(vitals: Vitals) -> Condition:
         "rate_limiter": _rate_limiter(vitals),
         "ess": _ess(vitals),
         "outbox": _outbox(vitals),
+        "user_stream": _user_stream(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -188,3 +187,13 @@ def _ess(vitals: Vitals) -> Component:
 def _outbox(vitals: Vitals) -> Component:
     error = silence(vitals, RELAY, SLICE_MAX_AGE)
     return Component(error=f"relay {error}" if error else None, weight=Status.DEGRADED)
+
+
+def _user_stream(vitals: Vitals) -> Component:
+    """Judge the stream: without it nothing is lost, for the monitor finds the same within its interval."""
+    beat = heartbeat(vitals, USER_STREAM)
+    details = {**(beat.details if beat else {}), "covering": covering(beat, vitals.now)}
+    error = silence(vitals, USER_STREAM, SLICE_MAX_AGE)
+    if error is None and beat and not beat.healthy:
+        error = str(beat.details.get("phase"))
+    return Component(error=f"{error}; polling covers" if error else None, details=details, weight=Status.DEGRADED)

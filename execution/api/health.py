@@ -20,7 +20,6 @@ from rest_framework.response import Response
 from execution import wiring
 from execution.api.base import OpenView
 from execution.api.condition import (
-    SLICE_MAX_AGE,
     Probe,
     Vitals,
     age_seconds,
@@ -33,7 +32,7 @@ from execution.api.condition import (
 from execution.api.condition import Status as Overall
 from execution.api.errors import logged
 from execution.api.streams import stream_lags
-from execution.queries.health import BRIDGE, MONITOR, health_rows
+from execution.queries.health import BRIDGE, MONITOR, SLICE_MAX_AGE, USER_STREAM, covering, health_rows
 
 CACHED_SECONDS = 1
 SERVICE = {"service": settings.SERVICE_NAME, "version": settings.SERVICE_VERSION}
@@ -110,6 +109,7 @@ def report_of(found: Vitals) -> dict[str, Any]:
         "mode": settings.ENV.mode,
         "reasons": condition.reasons,
         "components": {name: part.as_json() for name, part in condition.components.items()},
+        "covering": covering(heartbeat(found, USER_STREAM), found.now),
         "active_positions": rows.active_positions if rows else None,
         "orders_last_minute": rows.orders_last_minute if rows else None,
         "consumer_started": silence(found, BRIDGE, SLICE_MAX_AGE) is None,

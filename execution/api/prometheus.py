@@ -1,7 +1,8 @@
 """The service's figures in the text format of Prometheus, collected anew whenever they are asked for."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpResponse
@@ -16,7 +17,7 @@ from rest_framework.request import Request
 from execution.api.base import JsonView
 from execution.api.condition import Vitals, age_seconds, heartbeat, judge
 from execution.api.health import vitals
-from execution.queries.health import MONITOR
+from execution.queries.health import MONITOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
 
 PREFIX = "execution_"
@@ -82,9 +83,49 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield gauge("monitor_age_seconds", "Since the last monitor cycle", age_seconds(found, monitor.at))
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))
         yield gauge("monitor_healthy", "Whether that cycle could read the exchange", monitor.healthy)
+    yield from _user_stream(found)
     if found.rows and (ess := found.rows.ess):
         yield gauge("ess_permitted", "Whether the emergency stop lets entries pass", ess.permitted)
         yield gauge("ess_unanswered", "Successive checks of it without an answer", ess.unanswered)
+
+
+def _user_stream(found: Vitals) -> Iterator[Metric]:
+    beat = heartbeat(found, USER_STREAM)
+    covers = covering(beat, found.now) == "stream"
+    yield gauge("user_stream_covers", "Whether the user-data stream tells of fills; else polling", covers)
+    if beat is None:
+        return
+    told = beat.details
+    for family, name in (
+        (CounterMetricFamily(PREFIX + "user_stream_connections", "Connections opened"), "connections"),
+        (CounterMetricFamily(PREFIX + "user_stream_silences", "Connections that did not tell"), "silences"),
+        (CounterMetricFamily(PREFIX + "user_stream_listen_keys_opened", "Asked for"), "listen_keys_opened"),
+        (CounterMetricFamily(PREFIX + "user_stream_listen_keys_renewed", "Renewed"), "listen_keys_renewed"),
+        (CounterMetricFamily(PREFIX + "user_stream_margin_calls", "Margin calls"), "margin_calls"),
+    ):
+        family.add_metric([], told.get(name, 0))
+        yield family
+    for family, name in (
+        (CounterMetricFamily(PREFIX + "user_stream_events", "Events handled", labels=["kind"]), "events"),
+        (CounterMetricFamily(PREFIX + "user_stream_unread", "Events not understood", labels=["kind"]), "unread"),
+    ):
+        for kind, count in told.get(name, {}).items():
+            family.add_metric([kind], count)
+        yield family
+    yield from _user_stream_times(found, told)
+
+
+def _user_stream_times(found: Vitals, told: Mapping[str, Any]) -> Iterator[Metric]:
+    def age(moment: str) -> float | None:
+        return age_seconds(found, datetime.fromisoformat(told[moment])) if told.get(moment) else None
+
+    lags = {each: told[f"lag_ms_{each}"] for each in ("p50", "p99") if told.get(f"lag_ms_{each}") is not None}
+    yield labelled("user_stream_lag_ms", "From an event's sending to its handling", "quantile", lags)
+    yield gauge("user_stream_connected_seconds", "Age of the connection", age("connected_since"))
+    yield gauge("user_stream_socket_sign_age_seconds", "Since its last sign of life", age("last_socket_sign_at"))
+    yield gauge("user_stream_event_age_seconds", "Since the last event", age("last_event_at"))
+    key_age = told.get("listen_key_age_seconds")
+    yield gauge("user_stream_listen_key_age_seconds", "Since the listen key was last confirmed", key_age)
 
 
 def _books(counts: BookCounts) -> Iterator[Metric]:

@@ -258,6 +258,14 @@ class MetricsOut(AnySerializer):
     avg_slippage_pct = serializers.FloatField(help_text="Of the planned price; positive is worse.")
     rate_limit_tokens_available = serializers.IntegerField(allow_null=True, help_text="Null when it is not known.")
     rate_limit_tokens_per_minute = serializers.IntegerField()
+    covering = serializers.ChoiceField(
+        choices=["stream", "polling"],
+        help_text="Which of the two tells of fills: the user-data stream, or the monitor.",
+    )
+    stream_lag_ms_p50 = serializers.FloatField(
+        allow_null=True, help_text="From an event's sending by the exchange to its handling; of the newest 512."
+    )
+    stream_lag_ms_p99 = serializers.FloatField(allow_null=True)
 
 
 class ServiceOut(AnySerializer):

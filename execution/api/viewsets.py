@@ -1,5 +1,6 @@
 """The addresses under /api/execution: each reads its input, makes one call, and shows the result."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from execution.api.serializers import EventsOut, MetricsOut, OrderAnswerOut, Pos
 from execution.models import Trade
 from execution.pipeline.schemas import ManualOrder
 from execution.queries.events import events_after
+from execution.queries.health import covering, user_stream_beat
 from execution.queries.metrics import ExecutionFigures, execution_figures
 from execution.queries.positions import held_positions
 from execution.queries.requests import story_of
@@ -127,10 +129,12 @@ class MetricsViewSet(JsonView, ViewSet):
 
     @extend_schema(operation_id="execution_metrics", responses={200: one(MetricsOut), **problems(401)})
     def list(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
-        return Response(MetricsOut(figures_of(execution_figures(), tokens_available())).data)
+        return Response(MetricsOut(figures_of(execution_figures(), tokens_available(), timezone.now())).data)
 
 
-def figures_of(figures: ExecutionFigures, available: int | None) -> dict[str, Any]:
+def figures_of(figures: ExecutionFigures, available: int | None, now: datetime) -> dict[str, Any]:
+    beat = user_stream_beat()
+    told = beat.details if beat else {}
     return {
         "orders_placed_total": figures.orders_placed,
         "orders_filled_total": figures.orders_filled,
@@ -140,6 +144,9 @@ def figures_of(figures: ExecutionFigures, available: int | None) -> dict[str, An
         "avg_slippage_pct": figures.average_slippage_pct,
         "rate_limit_tokens_available": available,
         "rate_limit_tokens_per_minute": settings.ENV.binance_rate_limit_rpm,
+        "covering": covering(beat, now),
+        "stream_lag_ms_p50": told.get("lag_ms_p50"),
+        "stream_lag_ms_p99": told.get("lag_ms_p99"),
     }
 
 

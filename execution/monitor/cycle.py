@@ -51,6 +51,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> Cycle
         tools.clock(),
         started,
         healthy=True,
+        begun_at=seen.begun_at.isoformat(),
         open_trades=open_trades,
         exchange_latency_ms=round(exchange_ms / 3, 1),
         repairs=dict(counts),

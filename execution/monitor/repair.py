@@ -167,18 +167,24 @@ def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> None
 
 
 def _book_exits(trade_id: UUID, tools: Tools) -> None:
-    """Book what closed a trade; the legs that are left are cancelled at once, and by the next cycle if that fails."""
+    """Book what closed a trade, or note that the exchange shows less than it without fills that say why."""
     exited = _exited(trade_id)
-    if exited is None:
-        return
+    # A part that went out with its fills explains itself.
+    if exited is not None and not close_by_fills(trade_id, tools) and _exited(trade_id) == exited:
+        _count_flat_reading(trade_id, tools.clock())
+
+
+def close_by_fills(trade_id: UUID, tools: Tools) -> bool:
+    """Book a trade's exit fills; True when that closed it.
+
+    The legs that are left are cancelled at once then, and by the next cycle if that fails.
+    """
     if not book_exits(trade_id, exchange=tools.exchange, clock=tools.clock):
-        # A part that went out with its fills explains itself.
-        if _exited(trade_id) == exited:
-            _count_flat_reading(trade_id, tools.clock())
-        return
+        return False
     legs = Order.objects.filter(request_id=trade_id, purpose__in=PROTECTIVE, state__in=ORDER_LIVE)
     for leg in legs.select_related("request"):
         cancel_order(leg, exchange=tools.exchange, clock=tools.clock)
+    return True
 
 
 def _exited(trade_id: UUID) -> Decimal | None:

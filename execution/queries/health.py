@@ -6,7 +6,10 @@ from datetime import datetime, timedelta
 
 from execution.models import EssStatus, Heartbeat, InboxEvent, OutboxEvent, Position
 
-MONITOR, BRIDGE, RELAY = "monitor", "bridge", "relay"
+MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
+
+# Parts that work all the time beat after every slice of a few seconds.
+SLICE_MAX_AGE = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,3 +34,13 @@ def health_rows(now: datetime) -> HealthRows:
         orders_last_minute=lately.count(),
         last_event_at=newest.first(),
     )
+
+
+def covering(beat: Heartbeat | None, now: datetime) -> str:
+    """Return which of the two tells of fills: the user-data stream by its last word, or the monitor's polling."""
+    works = beat is not None and beat.healthy and now - beat.at <= SLICE_MAX_AGE
+    return "stream" if works else "polling"
+
+
+def user_stream_beat() -> Heartbeat | None:
+    return Heartbeat.objects.filter(pk=USER_STREAM).first()

@@ -57,6 +57,9 @@ def test_a_service_that_has_done_nothing(client: Client) -> None:
         "avg_slippage_pct": 0.0,
         "rate_limit_tokens_available": 120,
         "rate_limit_tokens_per_minute": 1200,
+        "covering": "polling",
+        "stream_lag_ms_p50": None,
+        "stream_lag_ms_p99": None,
     }
 
 
@@ -83,14 +86,17 @@ def test_figures_are_counted_from_the_rows(client: Client, monkeypatch: pytest.M
         "avg_slippage_pct": 0.02,
         "rate_limit_tokens_available": 77,
         "rate_limit_tokens_per_minute": 1200,
+        "covering": "polling",
+        "stream_lag_ms_p50": None,
+        "stream_lag_ms_p99": None,
     }
 
 
-def test_figures_cost_four_statements(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_figures_cost_five_statements(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     for milliseconds in range(20):
         accepted(milliseconds)
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         client.get("/api/execution/metrics")
 
 

@@ -46,7 +46,7 @@ def bus(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
 @pytest.fixture
 def _running(bus: Redis) -> None:  # noqa: ARG001 -- the groups are part of it
     """A service in which every part has just run."""
-    for part in ("monitor", "bridge", "relay"):
+    for part in ("monitor", "bridge", "relay", "user_stream"):
         builders.heartbeat(part)
 
 
@@ -75,6 +75,7 @@ def test_a_healthy_service(client: Client) -> None:
         "running": True,
         "mode": "paper",
         "reasons": [],
+        "covering": "stream",
         "active_positions": 1,
         "orders_last_minute": 1,
         "consumer_started": True,
@@ -85,7 +86,7 @@ def test_a_healthy_service(client: Client) -> None:
         "timestamp": "2026-03-02T09:30:00+00:00",
     }
     # It should have the parts that the system's health service knows, each in its shape.
-    assert list(components) == ["binance", "event_bus", "trade_store", "rate_limiter", "ess", "outbox"]
+    assert list(components) == ["binance", "event_bus", "trade_store", "rate_limiter", "ess", "outbox", "user_stream"]
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}
     assert components["rate_limiter"]["details"] == {"tokens_available": 120, "rpm_limit": 1200}
     assert components["ess"]["details"] == {"state": "ARMED", "can_execute": True}
@@ -126,6 +127,7 @@ def test_a_service_that_has_just_begun_is_starting(client: Client) -> None:
         "binance: monitor has not run yet",
         "event_bus: bridge has not run yet",
         "outbox: relay has not run yet",
+        "user_stream: has not run yet; polling covers",
     ]
     assert (health["consumer_started"], health["monitor_last_run_age_sec"]) == (False, None)
 
@@ -136,6 +138,7 @@ def test_a_service_that_has_just_begun_is_starting(client: Client) -> None:
     code, health = get(client)
     assert (code, health["status"]) == (200, "DEGRADED")
     builders.heartbeat("relay")
+    builders.heartbeat("user_stream")
     cache.clear()
     assert get(client)[1]["status"] == "OK"
 

@@ -206,6 +206,11 @@ class Desk:
         """Return the only order of this purpose."""
         return Order.objects.get(request_id=request_id, purpose=purpose)
 
+    def order_states(self, request_id: UUID, purpose: str) -> list[str]:
+        """Return the states of the orders of this purpose, oldest first."""
+        orders = Order.objects.filter(request_id=request_id, purpose=purpose).order_by("sequence")
+        return list(orders.values_list("state", flat=True))
+
     def story(self, request_id: UUID) -> list[Transition]:
         """Return the journal of a request, oldest first."""
         return list(Transition.objects.filter(entity="request", entity_id=str(request_id)).order_by("id"))

@@ -16,7 +16,7 @@ from binance.um_futures import UMFutures
 from redis import Redis
 
 from local_stack.bus import stream_key, wrapped
-from local_stack.processes import Program, beat, migrated_file, worker
+from local_stack.processes import Program, beat, migrated_file, user_stream, worker
 from local_stack.server import end_process, spawn, tail
 from tests.support.decisions import decision
 from tests.support.ledger import Ledger
@@ -40,7 +40,7 @@ SHORT = {
 
 
 def crew(folder: Path, *, orders: int = 1, children: int = 2, others: int = 1) -> tuple[Program, ...]:
-    """Return the service's workers and beat.
+    """Return the service's workers, its user-data stream and beat.
 
     Args:
         folder: where their ready files and logs lie.
@@ -56,6 +56,7 @@ def crew(folder: Path, *, orders: int = 1, children: int = 2, others: int = 1) -
         *_several(worker("orders", folder, pool), orders),
         *_several(monitor, others),
         *_several(bridge, others),
+        user_stream(folder),
         beat(folder),
     )
 
@@ -76,7 +77,7 @@ def _another(program: Program, place: int) -> Program:
 
 
 class CeleryStack:
-    """Context manager around workers, beat, a paper exchange and a stand-in risk-safety service."""
+    """Context manager around workers, user-data stream, beat, a paper exchange and a stand-in risk-safety service."""
 
     def __init__(
         self,
@@ -148,7 +149,7 @@ class CeleryStack:
         return everybody
 
     def kill_workers(self) -> list[int]:
-        """End every worker as `kill -9` does; beat goes on."""
+        """End every worker as `kill -9` does; beat and the stream go on."""
         return self.kill(*self.workers)
 
     def kill_pool_process(self, name: str = "worker-orders") -> int:

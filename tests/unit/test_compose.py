@@ -49,7 +49,7 @@ def workers() -> dict[str, list[str]]:
 def test_every_part_of_the_service_runs() -> None:
     assert set(SERVICES) == {
         *("pod", "postgres", "redis", "migrate", "web", "worker-orders", "worker-monitor", "worker-bridge"),
-        *("beat", "flower", "paper-exchange", "risk-safety"),
+        *("user-stream", "beat", "flower", "paper-exchange", "risk-safety"),
     }
     # It should start the stand-in only when it is asked for: it would answer in the place of the real neighbour.
     assert SERVICES["risk-safety"]["profiles"] == ["stand-in"]
@@ -156,7 +156,7 @@ def test_what_runs_on_is_watched_and_restarted(name: str) -> None:
 
 def test_the_migration_runs_once_and_everything_waits_for_it() -> None:
     assert SERVICES["migrate"]["restart"].startswith("on-failure")
-    for name in ("web", "beat", "flower", *workers()):
+    for name in ("web", "user-stream", "beat", "flower", *workers()):
         assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 

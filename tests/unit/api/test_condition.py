@@ -18,7 +18,9 @@ def beat(part: str, seconds_ago: float = 1, **columns: Any) -> Heartbeat:
 
 
 def rows(*beats: Heartbeat, ess: EssStatus | None = None) -> HealthRows:
-    present = {each.part: each for each in (beat("monitor"), beat("bridge"), beat("relay"), *beats)}
+    present = {
+        each.part: each for each in (beat("monitor"), beat("bridge"), beat("relay"), beat("user_stream"), *beats)
+    }
     return HealthRows(heartbeats=present, ess=ess, active_positions=1, orders_last_minute=3, last_event_at=NOW)
 
 
@@ -65,6 +67,16 @@ def test_everything_works() -> None:
         ),
         (fine(rows=rows(beat("bridge", 16.0))), Status.DOWN, "event_bus: bridge last run 16s ago, expected<=15s"),
         (fine(rows=rows(beat("relay", 16.0))), Status.DEGRADED, "outbox: relay last run 16s ago, expected<=15s"),
+        (
+            fine(rows=rows(beat("user_stream", 16.0))),
+            Status.DEGRADED,
+            "user_stream: last run 16s ago, expected<=15s; polling covers",
+        ),
+        (
+            fine(rows=rows(beat("user_stream", healthy=False, details={"phase": "catching up"}))),
+            Status.DEGRADED,
+            "user_stream: catching up; polling covers",
+        ),
         (fine(lags={"ai.decision.made": 1000}), Status.OK, ""),
         (fine(lags={"ai.decision.made": 1001}), Status.DEGRADED, "event_bus: lag=1001 expected<=1000"),
         (fine(tokens_available=None), Status.DEGRADED, "rate_limiter: its state cannot be read"),

@@ -1,0 +1,78 @@
+"""Reads the exchange's user-data stream until it is stopped; one process at a time, any further one stands by."""
+
+import signal
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, InterfaceError, connection
+
+from execution import wiring
+from execution.single_flight import Duty, single_flight
+from execution.stream.session import Session
+from execution.tasks import stream_starters
+
+log = structlog.get_logger(__name__)
+STAND_BY_SECONDS = 0.5
+DATABASE_SECONDS = 1.0
+ALIVE_SECONDS = 2.0
+
+
+class Command(BaseCommand):
+    """`manage.py stream_user_data`: what the supervisor runs beside the workers."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--alive-file", type=Path, help="touched every two seconds, standing by too")
+
+    def handle(self, *_: Any, alive_file: Path | None, **__: Any) -> None:
+        self._alive_file, self._touched = alive_file, -ALIVE_SECONDS
+        self._stopping = Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        stood_by = False
+        while self._goes_on():
+            try:
+                had_duty = self._take_duty()
+            except (DatabaseError, InterfaceError) as error:
+                # The lock is gone with its session, and what was told meanwhile is not stored: begin anew.
+                log.warning("user_stream_lost_database", error=type(error).__name__)
+                connection.close()
+                self._stopping.wait(DATABASE_SECONDS)
+                continue
+            if not had_duty and not stood_by:
+                log.info("user_stream_stands_by")
+            stood_by = not had_duty
+            self._stopping.wait(STAND_BY_SECONDS)
+
+    def _take_duty(self) -> bool:
+        """Watch the stream for as long as the duty is ours; False when somebody else has it."""
+        with single_flight(Duty.STREAM_USER_DATA) as held:
+            if held:
+                log.info("user_stream_on_duty")
+                self._watch()
+            return held
+
+    def _watch(self) -> None:
+        session = Session(
+            stream=wiring.user_stream(),
+            starters=stream_starters(),
+            rules=wiring.stream_rules(),
+            clock=wiring.clock,
+        )
+        with session:
+            while self._goes_on():
+                session.step()
+
+    def _goes_on(self) -> bool:
+        """Whether nobody has asked to stop; says on the way that the process lives."""
+        now = time.monotonic()
+        if self._alive_file is not None and now - self._touched >= ALIVE_SECONDS:
+            self._alive_file.touch()
+            self._touched = now
+        return not self._stopping.is_set()
