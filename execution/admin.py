@@ -18,8 +18,10 @@ from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import (
+    AccountLease,
     DeadLetter,
     EntryClaim,
+    EntryHold,
     EssStatus,
     ExecutionRequest,
     Fill,
@@ -286,6 +288,23 @@ class ClaimAdmin(ReadOnlyAdmin):
     list_select_related = ("request",)
     search_fields = ("symbol", "request__id")
     ordering = ("symbol", "position_side")
+
+
+@admin.register(EntryHold)
+class HoldAdmin(ReadOnlyAdmin):
+    """What keeps positions from being opened; `manage.py release_entries` releases it."""
+
+    list_display = ("scope", "reason_code", "reason", "since", "seen_at", "clear_readings")
+    search_fields = ("scope", "reason")
+    ordering = ("scope",)
+
+
+@admin.register(AccountLease)
+class LeaseAdmin(ReadOnlyAdmin):
+    """Which settings trade which account."""
+
+    list_display = ("account", "settings", "holder", "fence", "taken_at", "renewed_at", "reconciled_at")
+    ordering = ("account",)
 
 
 @admin.register(PolicyValue)

@@ -46,9 +46,6 @@ from execution.pipeline import (
     record_trade as record_trade_step,
 )
 from execution.pipeline import (
-    retention as retention_step,
-)
-from execution.pipeline import (
     send_events as send_events_step,
 )
 from execution.pipeline.accept_event import Accepted
@@ -58,8 +55,6 @@ from execution.stream.hand_over import BrokerSilentError, Starters
 log = structlog.get_logger(__name__)
 # Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
 SLICE = timedelta(seconds=2)
-# Well below the time limit of a task.
-TIDYING = timedelta(seconds=20)
 # Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
 PRIORITIES = {"check_ess": 6, "guard_safety": 5, "place_order": 4, "record_trade": 2, "protect_position": 0}
 # A cycle that was asked for and not begun by then has been overtaken by beat's.
@@ -122,7 +117,12 @@ def check_ess(self: Task, request_id: str, **_: Any) -> None:
 @shared_task(bind=True, **ON_LOST_DATABASE)
 def guard_safety(self: Task, request_id: str, **_: Any) -> None:
     """Judge the entry and claim the symbol."""
-    _run(self, lambda: guard_safety_step.guard_safety(UUID(request_id), exchange=wiring.exchange(), clock=wiring.clock))
+    _run(
+        self,
+        lambda: guard_safety_step.guard_safety(
+            UUID(request_id), exchange=wiring.exchange(), stack=wiring.stack(), clock=wiring.clock
+        ),
+    )
 
 
 @shared_task(bind=True, **ON_LOST_DATABASE)
@@ -133,6 +133,7 @@ def place_order(self: Task, request_id: str, **_: Any) -> None:
         lambda: place_order_step.place_order(
             UUID(request_id),
             exchange=wiring.exchange(),
+            stack=wiring.stack(),
             recv_window_ms=wiring.protection_rules().recv_window_ms,
             clock=wiring.clock,
         ),
@@ -186,15 +187,6 @@ def apply_policy(inbox_id: int, **_: Any) -> None:
 
 
 @shared_task
-def tidy_up(**_: Any) -> None:
-    """Delete what has grown old, for a while; the next run goes on where this one ends."""
-    with single_flight(Duty.TIDY_UP) as held:
-        if held:
-            wiring.event_bus().tidy()
-            retention_step.apply_retention(wiring.retention_rules(), clock=wiring.clock, length=TIDYING)
-
-
-@shared_task
 def run_monitor_cycle(**_: Any) -> None:
     """Compare with the exchange and repair; a cycle that takes long makes the next ones skip, never pile up."""
     with single_flight(Duty.WATCH_POSITIONS) as held:
@@ -242,7 +234,11 @@ def _handed(start: Callable[[], Any]) -> None:
 
 def _tools() -> Tools:
     return Tools(
-        exchange=wiring.exchange(), protection=wiring.protection_rules(), clock=wiring.clock, resume=resume_chain
+        exchange=wiring.exchange(),
+        protection=wiring.protection_rules(),
+        stack=wiring.stack(),
+        clock=wiring.clock,
+        resume=resume_chain,
     )
 
 

@@ -1,5 +1,8 @@
 """The only place that chooses adapters: everything else takes them as arguments."""
 
+import hashlib
+import json
+import socket
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,14 +20,29 @@ from execution.domain.ports import EventBus, Exchange, RiskSafety, TradeMirror, 
 from execution.monitor.reconcile import Patience
 from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.check_ess import EssRules
+from execution.pipeline.entry_gate import Stack
 from execution.pipeline.intake import IntakeRules
 from execution.pipeline.protect_position import ProtectionRules
-from execution.pipeline.retention import RetentionRules
 from execution.stream.session import StreamRules
 from execution_project.env import environment
 
 # HTTP sessions are not to be shared: one client a thread, made after the fork.
 _local = threading.local()
+# Of this program; the processes of a pool are forked later and inherit it.
+STARTED_AT = datetime.now(UTC)
+# What decides how an entry is judged, sent and watched: stacks that differ in one of these must not trade together.
+SHARED_SETTINGS = (
+    "binance_recv_window_ms",
+    "binance_rate_limit_rpm",
+    "risk_safety_service_url",
+    "ess_fail_mode",
+    "ess_trip_hold_seconds",
+    "signal_max_age_sec",
+    "max_unprotected_seconds",
+    "position_monitor_interval_sec",
+)
+# A cycle may take long; the account is not given away for that.
+LEASE_INTERVALS, SHORTEST_LEASE = 3, timedelta(seconds=15)
 
 
 def clock() -> datetime:
@@ -101,15 +119,6 @@ def ess_rules() -> EssRules:
     return EssRules(fail_mode=environment().ess_fail_mode)
 
 
-def retention_rules() -> RetentionRules:
-    env = environment()
-    return RetentionRules(
-        events=_age(env.retention_events_days),
-        requests=_age(env.retention_requests_days),
-        trades=_age(env.retention_trades_days),
-    )
-
-
 def protection_rules() -> ProtectionRules:
     env = environment()
     return ProtectionRules(
@@ -117,13 +126,27 @@ def protection_rules() -> ProtectionRules:
     )
 
 
+def stack() -> Stack:
+    """Return what this installation is to its exchange account, with fingerprints instead of key and settings."""
+    env = environment()
+    shared = {name: str(getattr(env, name)) for name in SHARED_SETTINGS}
+    interval = timedelta(seconds=env.position_monitor_interval_sec)
+    return Stack(
+        account=_fingerprint(env.exchange_url, env.exchange_key),
+        settings=_fingerprint(json.dumps(shared, sort_keys=True)),
+        holder=socket.gethostname(),
+        started_at=STARTED_AT,
+        lease_length=max(SHORTEST_LEASE, interval * LEASE_INTERVALS),
+    )
+
+
+def _fingerprint(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def patience() -> Patience:
     """Return how long the chain may take before the monitor resumes a request: half a cycle."""
     return Patience(stalled_after=timedelta(seconds=max(2.0, environment().position_monitor_interval_sec / 2)))
-
-
-def _age(days: int) -> timedelta | None:
-    return timedelta(days=days) if days else None
 
 
 def _limiter() -> RateLimiter:

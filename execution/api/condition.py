@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from execution.models import Heartbeat
+from execution.pipeline.entry_gate import Obstacle
 from execution.queries.health import BRIDGE, MONITOR, RELAY, SLICE_MAX_AGE, USER_STREAM, HealthRows, covering
 
 MONITOR_INTERVALS = 3
@@ -45,6 +46,9 @@ class Vitals:
     monitor_interval: timedelta
     ess_fail_mode: Literal["open", "closed"]
     migrated: bool = True
+    # What the account's lease says against entries of this stack.
+    lease_says: Obstacle | None = None
+    reconciled: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,7 @@ def judge(vitals: Vitals) -> Condition:
         ),
         "rate_limiter": _rate_limiter(vitals),
         "ess": _ess(vitals),
+        "entries": _entries(vitals),
         "outbox": _outbox(vitals),
         "user_stream": _user_stream(vitals),
     }
@@ -104,6 +109,8 @@ def not_ready(vitals: Vitals) -> tuple[str, ...]:
         reasons.append("database: migrations are not applied")
     parts = ((MONITOR, _monitor_max_age(vitals)), (BRIDGE, SLICE_MAX_AGE))
     reasons += [f"{part}: {error}" for part, most in parts if (error := silence(vitals, part, most))]
+    if vitals.lease_says and not vitals.reconciled:
+        reasons.append(f"entries: {_words(vitals.lease_says)}")
     return tuple(reasons)
 
 
@@ -182,6 +189,20 @@ def _ess(vitals: Vitals) -> Component:
         return Component(details={"state": None, "can_execute": None}, weight=weight)
     error = f"unanswered={ess.unanswered} fail_mode={vitals.ess_fail_mode}" if ess.unanswered else None
     return Component(error=error, details={"state": ess.state, "can_execute": ess.permitted}, weight=weight)
+
+
+def _entries(vitals: Vitals) -> Component:
+    """Judge whether positions may be opened; protection and exits go on in any case."""
+    holds = vitals.rows.holds if vitals.rows else ()
+    said = [f"{hold.scope} held: {hold.reason}" for hold in holds]
+    if vitals.lease_says:
+        said.append(_words(vitals.lease_says))
+    details = {"held": {hold.scope: hold.reason_code for hold in holds}}
+    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def _words(obstacle: Obstacle) -> str:
+    return f"{obstacle.code}: {obstacle.sentence}" if obstacle.code else obstacle.sentence
 
 
 def _outbox(vitals: Vitals) -> Component:

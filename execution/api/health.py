@@ -32,6 +32,7 @@ from execution.api.condition import (
 from execution.api.condition import Status as Overall
 from execution.api.errors import logged
 from execution.api.streams import stream_lags
+from execution.pipeline.entry_gate import is_reconciled, obstacle_of
 from execution.queries.health import BRIDGE, MONITOR, SLICE_MAX_AGE, USER_STREAM, covering, health_rows
 
 CACHED_SECONDS = 1
@@ -58,7 +59,7 @@ class LivenessView(OpenView):
 
 
 class ReadinessView(OpenView):
-    """Whether requests can be served: stores, migrations, monitor and bridge."""
+    """Whether requests can be served: stores, migrations, monitor, bridge, and a full cycle since the start."""
 
     @extend_schema(operation_id="health_ready", responses=HEALTH_ANSWERS)
     def get(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
@@ -78,8 +79,8 @@ def vitals() -> Vitals:
 
 
 def measure() -> Vitals:
-    now, env = timezone.now(), settings.ENV
-    database, rows = _probe(lambda: health_rows(now))
+    now, env, stack = timezone.now(), settings.ENV, wiring.stack()
+    database, rows = _probe(lambda: health_rows(now, account=stack.account))
     redis, lags = _probe(lambda: stream_lags(wiring.health_redis_client()))
     # One silence of Redis is enough to wait for.
     rate_limit = None if redis.error else _probe(wiring.rate_limit_state)[1]
@@ -93,6 +94,8 @@ def measure() -> Vitals:
         rpm_limit=env.binance_rate_limit_rpm,
         monitor_interval=timedelta(seconds=env.position_monitor_interval_sec),
         ess_fail_mode=env.ess_fail_mode,
+        lease_says=obstacle_of(rows.lease, stack, now=now) if rows else None,
+        reconciled=rows is not None and is_reconciled(rows.lease, stack),
         migrated=rows is not None and _migrated(),
     )
 

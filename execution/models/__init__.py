@@ -5,7 +5,9 @@ from execution.models.dead_letter import DeadLetter
 from execution.models.ess import EssStatus
 from execution.models.fill import Fill
 from execution.models.heartbeat import Heartbeat
+from execution.models.hold import EntryHold
 from execution.models.inbox import InboxEvent
+from execution.models.lease import AccountLease
 from execution.models.order import Order
 from execution.models.outbox import OutboxEvent, OutboxSequence
 from execution.models.policy import PolicyValue
@@ -16,8 +18,10 @@ from execution.models.trade import Trade
 from execution.models.transition import Transition
 
 __all__ = [
+    "AccountLease",
     "DeadLetter",
     "EntryClaim",
+    "EntryHold",
     "EssStatus",
     "ExecutionRequest",
     "Fill",

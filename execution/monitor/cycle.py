@@ -11,12 +11,14 @@ import structlog
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import ExchangeUnavailableError, TradeMirror
-from execution.domain.states import TRADE_OPEN
+from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
 from execution.models import Trade
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.positions import update_positions
-from execution.monitor.reconcile import SETTLING, Action, Observation, Patience, reconcile
+from execution.monitor.reconcile import SETTLING, Action, Observation, Patience, Resume, reconcile
 from execution.monitor.repair import Tools, repair
+from execution.monitor.strangers import hold_entries
+from execution.pipeline.entry_gate import renew_lease
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.mirroring import mirror_fields
 
@@ -66,13 +68,23 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
 
     The books are read after the exchange, so that what the chain has done in between is known.
     """
-    actions = reconcile(read_books(), seen, patience=patience, now=tools.clock())
+    actions = reconcile(read_books(since=seen.begun_at), seen, patience=patience, now=tools.clock())
     settling = [action for action in actions if isinstance(action, SETTLING)]
     failed = sum(not _repaired(action, tools) for action in settling)
     if settling:
-        actions = reconcile(read_books(), seen, patience=patience, now=tools.clock())
-    others = [action for action in actions if not isinstance(action, SETTLING)]
-    return [*settling, *others], failed + sum(not _repaired(action, tools) for action in others)
+        actions = reconcile(read_books(since=seen.begun_at), seen, patience=patience, now=tools.clock())
+    others = [action for action in actions if not isinstance(action, (*SETTLING, Resume))]
+    failed += sum(not _repaired(action, tools) for action in others)
+    hold_entries(actions, now=tools.clock())
+    # From here on the books are known to agree with the exchange: what waited for that may go on.
+    leads = renew_lease(tools.stack, reconciled_at=seen.begun_at, now=tools.clock())
+    resumed = [action for action in actions if isinstance(action, Resume) and (leads or _is_ours_to_finish(action))]
+    return [*settling, *others, *resumed], failed + sum(not _repaired(action, tools) for action in resumed)
+
+
+def _is_ours_to_finish(action: Resume) -> bool:
+    """Whether a stack that may not open positions carries this on: what is at the exchange is everybody's duty."""
+    return action.state not in REQUEST_BEFORE_WIRE
 
 
 def _repaired(action: Action, tools: Tools) -> bool:

@@ -42,11 +42,12 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
     )
 
 
-def read_books() -> Books:
-    """Read everything that is not over: three queries."""
+def read_books(*, since: datetime) -> Books:
+    """Read everything that is not over, and what has ended since the exchange was read: four queries."""
     orders = list(Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade"))
     trades = list(Trade.objects.filter(state__in=TRADE_OPEN))
     requests = ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))
+    closed = Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since)
     cover = _cover(orders)
     return Books(
         requests=[
@@ -61,6 +62,7 @@ def read_books() -> Books:
         ],
         orders=[_our_order(order) for order in orders],
         trades=[_our_trade(trade, cover) for trade in trades],
+        just_closed=frozenset(closed.values_list("symbol", "position_side")),
     )
 
 

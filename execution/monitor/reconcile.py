@@ -65,6 +65,8 @@ class Books:
     requests: Sequence[OurRequest]
     orders: Sequence[OurOrder]
     trades: Sequence[OurTrade]
+    # Symbols and sides of trades that were closed while the exchange was read.
+    just_closed: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,14 @@ class CheckStray:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stranger:
+    """A position that no trade and no running entry of ours explains: said, never touched, and no entries beside it."""
+
+    symbol: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Something that is not ours to repair: said, never touched."""
 
@@ -156,7 +166,7 @@ class Report:
 # These settle what our orders are; what the rest of the comparison says rests on it.
 SETTLING = (Apply, LookUpOrder, CancelLeftover)
 
-Action = Expire | Resume | Apply | LookUpOrder | BookExits | Cover | CancelLeftover | CheckStray | Report
+Action = Expire | Resume | Apply | LookUpOrder | BookExits | Cover | CancelLeftover | CheckStray | Stranger | Report
 
 
 def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datetime) -> list[Action]:
@@ -248,12 +258,12 @@ def _request_actions(books: Books, patience: Patience, now: datetime) -> list[Ac
 
 def _foreign_positions(books: Books, seen: Observation) -> list[Action]:
     """Name positions that no trade and no running entry of ours explains."""
-    ours = {(trade.symbol, trade.position_side) for trade in books.trades}
+    ours = {(trade.symbol, trade.position_side) for trade in books.trades} | books.just_closed
     entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}
     # Filled, and on its way to cover and books.
     entering |= {request.symbol for request in books.requests if request.state in NEEDS_COVER | NEEDS_BOOKING}
     return [
-        Report(subject=row.symbol, sentence=f"POSITION_NOT_OURS: quantity={row.quantity} side={row.position_side}")
+        Stranger(symbol=row.symbol, sentence=f"POSITION_NOT_OURS: quantity={row.quantity} side={row.position_side}")
         for row in seen.positions
         if (row.symbol, row.position_side) not in ours and row.symbol not in entering
     ]

@@ -28,10 +28,12 @@ from execution.monitor.reconcile import (
     LookUpOrder,
     Report,
     Resume,
+    Stranger,
 )
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_trade import book_exits
 from execution.pipeline.ending import expire_request
+from execution.pipeline.entry_gate import Stack
 from execution.pipeline.evidence import settle_absent, settle_accepted, settle_unknown
 from execution.pipeline.protect_position import FORGOTTEN_AFTER_READINGS, ProtectionRules, protect_position
 from execution.pipeline.record_trade import record_trade
@@ -51,6 +53,7 @@ class Tools:
 
     exchange: Exchange
     protection: ProtectionRules
+    stack: Stack
     clock: Clock
     resume: Callable[[UUID, RequestState], None]
 
@@ -80,7 +83,7 @@ def repair(action: Action, tools: Tools) -> None:
             cancel_order(_order(order_id), exchange=tools.exchange, clock=tools.clock)
         case CheckStray(client_order_id=client_order_id):
             _check_stray(client_order_id, tools)
-        case Report(subject=subject, sentence=sentence):
+        case Report(subject=subject, sentence=sentence) | Stranger(symbol=subject, sentence=sentence):
             log.warning("monitor_reports", subject=subject, sentence=sentence)
         case _:
             assert_never(action)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.db import connection, transaction
 
 from execution.crash_points import CrashPoint, reached
@@ -17,9 +18,11 @@ from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import Direction, OrderType, PositionSide
 from execution.models import EntryClaim, ExecutionRequest
 from execution.pipeline.ending import end_request, expire_request
+from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_to_entry
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.transitions import move_request
 
+log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 # One lock for all processes while a claim is counted and taken, so that two cannot both be the last that fits.
 CLAIM_LOCK = 0x65786563
@@ -31,7 +34,7 @@ TAKE_CLAIM = """
 """
 
 
-def guard_safety(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
+def guard_safety(request_id: UUID, *, exchange: Exchange, stack: Stack, clock: Clock) -> bool:
     """Approve a request with its numbers or refuse it with the rule; True when this call has approved it.
 
     Raises:
@@ -43,6 +46,10 @@ def guard_safety(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
         return False
     if clock() > request.expires_at:
         expire_request(request, now=clock())
+        return False
+    obstacle = obstacle_to_entry(stack, request.symbol, now=clock())
+    if obstacle:
+        stop_at(obstacle, request, now=clock())
         return False
     rules = exchange.rules(request.symbol)
     if rules is None:
@@ -64,6 +71,14 @@ def guard_safety(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     approved = _approve(request, verdict, policy, side, details, clock())
     reached(CrashPoint.ENTRY_APPROVED)
     return approved
+
+
+def stop_at(obstacle: Obstacle, request: ExecutionRequest, *, now: datetime) -> None:
+    """Refuse a request, or leave it where it is: the monitor resumes it, or it expires."""
+    if obstacle.code is None:
+        log.warning("entry_waits", request_id=str(request.pk), reason=obstacle.sentence)
+        return
+    _refuse(request, RuleVerdict(rule="entry_gate", numbers=obstacle.sentence, refusal=obstacle.code), {}, now)
 
 
 def proposal_of(request: ExecutionRequest) -> Proposal:

@@ -13,14 +13,15 @@ from execution.domain.trading import OrderPurpose, OrderType
 from execution.models import EssStatus, ExecutionRequest, Order
 from execution.pipeline.check_ess import known_block
 from execution.pipeline.ending import end_request, expire_request
+from execution.pipeline.entry_gate import CLOSED, Stack, closed_with, obstacle_to_entry
+from execution.pipeline.guard_safety import stop_at
 from execution.pipeline.placing import Intention, intend, send
 from execution.pipeline.transitions import request_move
 
 Clock = Callable[[], datetime]
-BLOCKED_BY_ESS = "EXISTS (SELECT FROM execution_essstatus WHERE NOT permitted)"
 
 
-def place_order(request_id: UUID, *, exchange: Exchange, recv_window_ms: int, clock: Clock) -> bool:
+def place_order(request_id: UUID, *, exchange: Exchange, stack: Stack, recv_window_ms: int, clock: Clock) -> bool:
     """Send a request's entry; True when it has filled and its position needs cover now.
 
     Raises:
@@ -38,7 +39,7 @@ def place_order(request_id: UUID, *, exchange: Exchange, recv_window_ms: int, cl
         _refuse_leverage(request, refused, clock())
         return False
     reached(CrashPoint.LEVERAGE_SET)
-    written = _start(request, recv_window_ms, clock())
+    written = _start(request, stack, recv_window_ms, clock())
     if written is None:
         return False
     order, ticket = written
@@ -46,20 +47,35 @@ def place_order(request_id: UUID, *, exchange: Exchange, recv_window_ms: int, cl
     return bool(order.request.state == RequestState.FILLED)
 
 
-def _start(request: ExecutionRequest, recv_window_ms: int, now: datetime) -> tuple[Order, OrderTicket] | None:
-    """Write the intention; None when the request was moved or the emergency stop has tripped in the meantime."""
-    # The trip may have come after the check: whatever is in flight stops here, before the wire.
+def _start(
+    request: ExecutionRequest, stack: Stack, recv_window_ms: int, now: datetime
+) -> tuple[Order, OrderTicket] | None:
+    """Write the intention; None when the request was moved, or entries were stopped in the meantime."""
+    # A trip may have come after the check: whatever is in flight stops here, before the wire.
     move = request_move(
-        request.pk, RequestState.APPROVED, RequestTrigger.SUBMISSION_STARTED, now=now, unless=BLOCKED_BY_ESS
+        request.pk,
+        RequestState.APPROVED,
+        RequestTrigger.SUBMISSION_STARTED,
+        now=now,
+        unless=CLOSED,
+        unless_with=closed_with(stack, request.symbol, now=now),
     )
     written = intend(request, _entry(request), recv_window_ms=recv_window_ms, now=now, after=move)
     if written is None:
-        block = known_block()
-        if block:
-            _refuse_blocked(request, block, now)
+        _stop(request, stack, now)
         return None
     request.state = RequestState.SUBMITTING
     return written
+
+
+def _stop(request: ExecutionRequest, stack: Stack, now: datetime) -> None:
+    """Say what has stopped it; nothing has when somebody else moved it."""
+    block = known_block()
+    obstacle = obstacle_to_entry(stack, request.symbol, now=now)
+    if block:
+        _refuse_blocked(request, block, now)
+    elif obstacle:
+        stop_at(obstacle, request, now=now)
 
 
 def _entry(request: ExecutionRequest) -> Intention:

@@ -20,7 +20,8 @@ from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import Exchange, Lane, OrderTicket
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide
-from execution.models import EssStatus, ExecutionRequest, Order
+from execution.models import EntryHold, EssStatus, ExecutionRequest, Order
+from execution.models.hold import ACCOUNT
 from execution.pipeline.evidence import settle_accepted, settle_refused, settle_unknown
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.write import Move, Write
@@ -160,11 +161,14 @@ def take_attempt(order: Order, *, now: datetime) -> bool:
     """Write the next attempt before it is sent; False when this process may not send the order again.
 
     The number of the last attempt is the fence: whoever slept while others settled the order, or sent it again, is
-    refused here. An entry is not sent again either when its decision is too old by now or the emergency stop trips.
+    refused here. An entry is not sent again either when its decision is too old by now or entries have been stopped.
     """
     mine = Order.objects.filter(pk=order.pk, state=OrderState.SUBMITTING, attempts=order.attempts)
     if order.purpose == OrderPurpose.ENTRY:
-        mine = mine.filter(request__expires_at__gte=now).exclude(Exists(EssStatus.objects.filter(permitted=False)))
+        mine = mine.filter(request__expires_at__gte=now).exclude(
+            Exists(EssStatus.objects.filter(permitted=False))
+            | Exists(EntryHold.objects.filter(scope__in=[ACCOUNT, order.symbol]))
+        )
     if not mine.update(attempts=order.attempts + 1, sent_at=now):
         return False
     # The row as read goes on into the outcome and its event.

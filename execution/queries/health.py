@@ -1,10 +1,10 @@
-"""What the rows know about the service's health: five small reads, none of which grows with the books."""
+"""What the rows know about the service's health: seven small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from execution.models import EssStatus, Heartbeat, InboxEvent, OutboxEvent, Position
+from execution.models import AccountLease, EntryHold, EssStatus, Heartbeat, InboxEvent, OutboxEvent, Position
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
 
@@ -14,16 +14,18 @@ SLICE_MAX_AGE = timedelta(seconds=15)
 
 @dataclass(frozen=True, kw_only=True)
 class HealthRows:
-    """Heartbeats by part, the emergency stop, and what happened lately."""
+    """Heartbeats by part, the emergency stop, what happened lately, and what keeps entries back."""
 
     heartbeats: Mapping[str, Heartbeat]
     ess: EssStatus | None
     active_positions: int
     orders_last_minute: int
     last_event_at: datetime | None
+    lease: AccountLease | None = None
+    holds: tuple[EntryHold, ...] = ()
 
 
-def health_rows(now: datetime) -> HealthRows:
+def health_rows(now: datetime, *, account: str) -> HealthRows:
     """Read them. `orders_last_minute` counts the orders of any purpose that the exchange accepted."""
     lately = OutboxEvent.objects.filter(event_type="order.placed", created_at__gt=now - timedelta(minutes=1))
     newest = InboxEvent.objects.order_by("-received_at").values_list("received_at", flat=True)
@@ -33,6 +35,8 @@ def health_rows(now: datetime) -> HealthRows:
         active_positions=Position.objects.count(),
         orders_last_minute=lately.count(),
         last_event_at=newest.first(),
+        lease=AccountLease.objects.filter(account=account).first(),
+        holds=tuple(EntryHold.objects.order_by("scope")),
     )
 
 

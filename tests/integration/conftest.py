@@ -69,7 +69,9 @@ def risk(risk_process: RiskSafetyStandIn) -> RiskSafetyStandIn:
 @pytest.fixture
 def desk(db: None, paper: PaperExchange, risk: RiskSafetyStandIn, redis: "Redis") -> Desk:  # noqa: ARG001 -- the database first
     """One process of the service, on real adapters."""
-    return Desk(paper=paper, risk=risk, redis=redis)
+    desk = Desk(paper=paper, risk=risk, redis=redis)
+    desk.start()
+    return desk
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from execution import wiring
 from execution.domain.trading import OrderPurpose
-from execution.models import DeadLetter, EntryClaim, ModelPromotion, OutboxSequence, PolicyValue, Trade
+from execution.models import DeadLetter, EntryClaim, EntryHold, ModelPromotion, OutboxSequence, PolicyValue, Trade
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -60,6 +61,8 @@ def trade() -> Trade:
     PolicyValue.objects.create(key="risk.max_leverage", value=5, source="http", version=1, changed_at=NOW)
     ModelPromotion.objects.create(model="ensemble", new_version="v4", details={}, promoted_at=NOW, received_at=NOW)
     OutboxSequence.objects.create(aggregate="a", last=1)
+    builders.lease(wiring.stack())
+    EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", reason="", since=NOW, seen_at=NOW)
     return trade
 
 

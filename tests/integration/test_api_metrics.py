@@ -178,7 +178,7 @@ def test_prometheus_sees_the_parts(client: Client, redis: Redis) -> None:
 
 
 def test_prometheus_is_told_that_the_database_is_away(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OperationalError("connection refused")
 
     monkeypatch.setattr("execution.api.prometheus.book_counts", fail)

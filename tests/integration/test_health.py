@@ -16,7 +16,7 @@ from redis import Redis
 from execution import wiring
 from execution.adapters import redis_bus
 from execution.api import streams
-from execution.models import Heartbeat
+from execution.models import AccountLease, EntryHold, Heartbeat
 from execution.pipeline.accept_event import EVENT_TYPES
 from tests.support import builders
 from tests.support.builders import NOW
@@ -27,8 +27,9 @@ NOWHERE = "redis://127.0.0.1:9/0"
 
 
 @pytest.fixture(autouse=True)
-def _at_nine_thirty() -> Iterator[None]:
+def _at_nine_thirty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cache.clear()
+    monkeypatch.setattr(wiring, "STARTED_AT", NOW - timedelta(hours=1))
     with time_machine.travel(NOW, tick=False):
         yield
     cache.clear()
@@ -46,6 +47,7 @@ def bus(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
 @pytest.fixture
 def _running(bus: Redis) -> None:  # noqa: ARG001 -- the groups are part of it
     """A service in which every part has just run."""
+    builders.lease(wiring.stack())
     for part in ("monitor", "bridge", "relay", "user_stream"):
         builders.heartbeat(part)
 
@@ -86,7 +88,8 @@ def test_a_healthy_service(client: Client) -> None:
         "timestamp": "2026-03-02T09:30:00+00:00",
     }
     # It should have the parts that the system's health service knows, each in its shape.
-    assert list(components) == ["binance", "event_bus", "trade_store", "rate_limiter", "ess", "outbox", "user_stream"]
+    parts = ["binance", "event_bus", "trade_store", "rate_limiter", "ess", "entries", "outbox", "user_stream"]
+    assert list(components) == parts
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}
     assert components["rate_limiter"]["details"] == {"tokens_available": 120, "rpm_limit": 1200}
     assert components["ess"]["details"] == {"state": "ARMED", "can_execute": True}
@@ -126,6 +129,7 @@ def test_a_service_that_has_just_begun_is_starting(client: Client) -> None:
     assert health["reasons"] == [
         "binance: monitor has not run yet",
         "event_bus: bridge has not run yet",
+        "entries: no monitor cycle has compared the books with the exchange yet",
         "outbox: relay has not run yet",
         "user_stream: has not run yet; polling covers",
     ]
@@ -139,6 +143,7 @@ def test_a_service_that_has_just_begun_is_starting(client: Client) -> None:
     assert (code, health["status"]) == (200, "DEGRADED")
     builders.heartbeat("relay")
     builders.heartbeat("user_stream")
+    builders.lease(wiring.stack())
     cache.clear()
     assert get(client)[1]["status"] == "OK"
 
@@ -182,6 +187,48 @@ def test_a_ready_service(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("_running")
+def test_a_stack_is_ready_only_after_its_first_full_cycle(client: Client) -> None:
+    AccountLease.objects.update(reconciled_at=wiring.STARTED_AT - timedelta(seconds=1))
+
+    code, ready = get(client, "/health/ready")
+
+    said = "entries: no monitor cycle has compared the books with the exchange since the start"
+    assert (code, ready["reasons"]) == (503, [said])
+    code, health = get(client)
+    assert (code, health["status"], health["reasons"]) == (200, "DEGRADED", [said])
+
+    # It should stay ready later on when a cycle fails: what is in the books can be read.
+    AccountLease.objects.update(reconciled_at=NOW, renewed_at=NOW - timedelta(seconds=31))
+    cache.clear()
+    assert get(client, "/health/ready")[0] == 200
+    assert get(client)[1]["reasons"] == ["entries: the last monitor cycle ended 31s ago, expected<=30s"]
+
+
+@pytest.mark.usefixtures("_running")
+def test_held_entries_are_seen(client: Client) -> None:
+    times = {"since": NOW, "seen_at": NOW}
+    EntryHold.objects.create(scope="ACCOUNT", reason_code="FOREIGN_ORDERS", reason="FOREIGN_ORDERS: open=1", **times)
+
+    code, health = get(client)
+
+    assert (code, health["status"]) == (200, "DEGRADED")
+    assert health["reasons"] == ["entries: ACCOUNT held: FOREIGN_ORDERS: open=1"]
+    assert health["components"]["entries"]["details"] == {"held": {"ACCOUNT": "FOREIGN_ORDERS"}}
+
+
+@pytest.mark.usefixtures("_running")
+def test_another_stack_on_the_account_is_seen(client: Client) -> None:
+    AccountLease.objects.update(settings="c" * 64, holder="elsewhere", fence=4)
+
+    code, health = get(client)
+
+    ours = wiring.stack().settings[:8]
+    numbers = f"theirs=cccccccc ours={ours} holder=elsewhere fence=4 renewed 0s ago"
+    assert (code, health["reasons"]) == (200, [f"entries: ACCOUNT_LEASED_BY_OTHERS: {numbers}"])
+    assert get(client, "/health/ready")[0] == 503
+
+
+@pytest.mark.usefixtures("_running")
 def test_a_silent_emergency_stop_degrades(client: Client) -> None:
     builders.ess(unanswered=2)
 
@@ -205,7 +252,7 @@ def test_redis_away(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bus")
 def test_the_database_away(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OperationalError("could not connect to server at db.internal, user execution")
 
     monkeypatch.setattr("execution.api.health.health_rows", fail)
@@ -230,7 +277,7 @@ def test_health_is_measured_once_a_second(client: Client, django_assert_num_quer
         get(client)
         get(client, "/health/ready")
 
-    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(5):
+    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(7):
         assert get(client)[1]["monitor_last_run_age_sec"] == 1.1
 
 

@@ -10,6 +10,7 @@ from execution.domain.client_ids import client_order_id
 from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderBook, OrderPurpose, OrderType, PositionSide, Source
 from execution.models import (
+    AccountLease,
     EssStatus,
     ExecutionRequest,
     Fill,
@@ -22,6 +23,7 @@ from execution.models import (
     Transition,
 )
 from execution.models.inbox import InboxOutcome
+from execution.pipeline.entry_gate import Stack
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 _numbers = count(1)
@@ -226,6 +228,13 @@ def ess(**columns: Any) -> EssStatus:
     """The emergency stop, armed and permitting."""
     defaults = {"state": "ARMED", "permitted": True, "source": "http", "observed_at": NOW}
     return EssStatus.objects.create(**(defaults | columns))
+
+
+def lease(stack: Stack, **columns: Any) -> AccountLease:
+    """A stack's account, just taken by it after a full cycle."""
+    times = dict.fromkeys(("taken_at", "renewed_at", "reconciled_at"), NOW)
+    whose = {"account": stack.account, "settings": stack.settings, "holder": stack.holder, "fence": 1}
+    return AccountLease.objects.create(**(whose | times | columns))
 
 
 def heartbeat(part: str, **columns: Any) -> Heartbeat:

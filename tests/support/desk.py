@@ -26,6 +26,7 @@ from execution.monitor.reconcile import Patience
 from execution.monitor.repair import Tools
 from execution.pipeline.accept_event import AI_DECISION, EVENT_TYPES, MANUAL_SIGNAL, accept_entry
 from execution.pipeline.check_ess import EssRules, check_ess
+from execution.pipeline.entry_gate import Stack, renew_lease
 from execution.pipeline.guard_safety import guard_safety
 from execution.pipeline.intake import IntakeRules
 from execution.pipeline.place_order import place_order
@@ -44,6 +45,14 @@ from tests.support.risk import RiskSafetyStandIn
 RECV_WINDOW_MS = 3000
 INTAKE = IntakeRules(signal_max_age=timedelta(seconds=60), ess_trip_hold=timedelta(seconds=900))
 PATIENCE = Patience(stalled_after=timedelta(seconds=2))
+# A stack that has been running for long, and whose stories need no monitor cycle before their first entry.
+STACK = Stack(
+    account="a" * 64,
+    settings="b" * 64,
+    holder="desk",
+    started_at=datetime(2020, 1, 1, tzinfo=UTC),
+    lease_length=timedelta(days=365),
+)
 # Prices of the paper exchange at rest: best bid and ask are one tick beside the middle.
 BTC, BTC_ASK, BTC_BID = Decimal(50000), Decimal("50000.1"), Decimal("49999.9")
 _numbers = count(1)
@@ -75,6 +84,7 @@ class Desk:
     fail_mode: Any = "open"
     max_unprotected: timedelta = timedelta(seconds=2)
     timeout_seconds: float = 5.0
+    stack: Stack = STACK
 
     def __post_init__(self) -> None:
         self.limiter = RateLimiter(self.redis, per_minute=1_000_000)
@@ -107,7 +117,13 @@ class Desk:
             fail_mode=self.fail_mode,
             max_unprotected=self.max_unprotected,
             timeout_seconds=self.timeout_seconds,
+            stack=self.stack,
         )
+
+    def start(self) -> None:
+        """Take the account, as the first cycle of a stack does when nothing is strange."""
+        if not renew_lease(self.stack, reconciled_at=self.clock(), now=self.clock()):
+            raise AssertionError("another stack has the account")
 
     # Events in
 
@@ -166,9 +182,9 @@ class Desk:
             "check_ess": lambda pk: check_ess(
                 pk, risk_safety=self.risk_safety, rules=EssRules(fail_mode=self.fail_mode), clock=self.clock
             ),
-            "guard_safety": lambda pk: guard_safety(pk, exchange=self.exchange, clock=self.clock),
+            "guard_safety": lambda pk: guard_safety(pk, exchange=self.exchange, stack=self.stack, clock=self.clock),
             "place_order": lambda pk: place_order(
-                pk, exchange=self.exchange, recv_window_ms=RECV_WINDOW_MS, clock=self.clock
+                pk, exchange=self.exchange, stack=self.stack, recv_window_ms=RECV_WINDOW_MS, clock=self.clock
             ),
             "protect_position": lambda pk: protect_position(
                 pk, exchange=self.exchange, rules=self._protection(), clock=self.clock
@@ -183,6 +199,7 @@ class Desk:
         tools = Tools(
             exchange=self.exchange,
             protection=self._protection(),
+            stack=self.stack,
             clock=self.clock,
             resume=resume or (lambda request_id, _state: self._resumed(request_id)),
         )

@@ -107,6 +107,7 @@ class Listener:
         return Tools(
             exchange=self.desk.exchange,
             protection=self.desk._protection(),
+            stack=self.desk.stack,
             clock=self.desk.clock,
             resume=lambda request_id, _state: self._resumed(request_id),
         )

@@ -79,9 +79,11 @@ def say(word: str) -> None:
 def run_step(name: str, request_id: str) -> None:
     """Run one step of the chain as its task does."""
     from execution import wiring  # noqa: PLC0415 -- Django must be set up first
+    from execution.pipeline.entry_gate import renew_lease  # noqa: PLC0415
 
-    # Read what never changes before the start counts.
+    # Read what never changes before the start counts, and begin as after the first cycle.
     wiring.exchange().rules("BTCUSDT")
+    renew_lease(wiring.stack(), reconciled_at=wiring.clock(), now=wiring.clock())
     say("ready")
     run_task(name, request_id)
 
@@ -144,7 +146,9 @@ def live() -> None:
 
     starters = Starters(start_chain=run_chain, apply_policy=policy_is_not_asked_for)
     rules = wiring.protection_rules()
-    tools = Tools(exchange=wiring.exchange(), protection=rules, clock=wiring.clock, resume=run_chain)
+    tools = Tools(
+        exchange=wiring.exchange(), protection=rules, stack=wiring.stack(), clock=wiring.clock, resume=run_chain
+    )
     wiring.exchange().rules("BTCUSDT")
     say("ready")
     while True:

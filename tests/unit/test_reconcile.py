@@ -24,6 +24,7 @@ from execution.monitor.reconcile import (
     Patience,
     Report,
     Resume,
+    Stranger,
     reconcile,
 )
 
@@ -310,7 +311,7 @@ def test_a_foreign_position_is_reported_and_never_touched() -> None:
     foreign = replace(POSITION, symbol="ETHUSDT", quantity=Decimal(-3))
 
     assert compared(trades=(TRADE,), positions=(POSITION, foreign)) == [
-        Report(subject="ETHUSDT", sentence="POSITION_NOT_OURS: quantity=-3 side=BOTH")
+        Stranger(symbol="ETHUSDT", sentence="POSITION_NOT_OURS: quantity=-3 side=BOTH")
     ]
 
 
@@ -319,7 +320,7 @@ def test_the_other_side_in_hedge_mode_is_foreign() -> None:
     long, short = (replace(POSITION, position_side=side) for side in ("LONG", "SHORT"))
 
     assert compared(trades=(trade,), positions=(long, short)) == [
-        Report(subject="BTCUSDT", sentence="POSITION_NOT_OURS: quantity=0.002 side=SHORT")
+        Stranger(symbol="BTCUSDT", sentence="POSITION_NOT_OURS: quantity=0.002 side=SHORT")
     ]
 
 
@@ -329,7 +330,7 @@ def test_a_position_of_a_running_entry_is_not_foreign() -> None:
     assert compared(orders=(entry,), positions=(POSITION,)) == []
     # It should be foreign when the entry's request ended without a trade
     ended = replace(entry, closed=True)
-    assert [type(action) for action in compared(orders=(ended,), positions=(POSITION,))] == [Report]
+    assert [type(action) for action in compared(orders=(ended,), positions=(POSITION,))] == [Stranger]
 
 
 # Requests
@@ -381,7 +382,7 @@ def test_orders_come_before_trades_and_these_before_requests_and_foreigners() ->
         positions=(replace(POSITION, symbol="ETHUSDT"),),
     )
 
-    assert [type(action) for action in actions] == [LookUpOrder, BookExits, Resume, Report]
+    assert [type(action) for action in actions] == [LookUpOrder, BookExits, Resume, Stranger]
 
 
 def test_comparing_again_asks_for_the_same() -> None:

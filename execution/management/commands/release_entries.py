@@ -1,0 +1,32 @@
+"""Releases entries that the monitor holds for something strange at the exchange, by an operator's word."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from execution import wiring
+from execution.models import EntryHold
+from execution.models.hold import ACCOUNT
+from execution.monitor.strangers import release
+
+
+class Command(BaseCommand):
+    """`manage.py release_entries --reason "..."`: written to the log. What is still there is held again next cycle."""
+
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--reason", required=True, help="why it is safe to trade again")
+        parser.add_argument("--scope", default=ACCOUNT, help="a symbol, or the whole account")
+
+    def handle(self, *_: Any, reason: str, scope: str, **__: Any) -> None:
+        with transaction.atomic():
+            hold = EntryHold.objects.select_for_update().filter(scope=scope).first()
+            if hold is None:
+                raise CommandError(f"no entries are held for {scope}")
+            # The row is gone after its release.
+            held = hold.reason
+            release(hold, trigger="operator", reason=reason, now=wiring.clock())
+        self.stdout.write(f"released {scope} ({held}); the next cycle holds it again if it is still there")

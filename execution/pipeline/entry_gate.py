@@ -1,0 +1,106 @@
+"""Whether a position may be opened now, whatever the decision says: reconciled since the start, alone, nothing strange.
+
+Only entries come here. Exits and protection are never held.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from execution.domain.reasons import Reason
+from execution.models import AccountLease, EntryHold
+from execution.models.hold import ACCOUNT
+from execution.pipeline.transitions import log_step
+
+# What the statement that starts a submission asks once more: an answer may have changed since it was read.
+CLOSED = """(
+    EXISTS (SELECT FROM execution_essstatus WHERE NOT permitted)
+    OR EXISTS (SELECT FROM execution_entryhold WHERE scope IN (%s, %s))
+    OR NOT EXISTS (
+        SELECT FROM execution_accountlease
+        WHERE account = %s AND settings = %s AND reconciled_at >= %s AND renewed_at > %s
+    )
+)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """One installation of the service, as its account knows it. The fingerprints are of the key and of the settings."""
+
+    account: str
+    settings: str
+    holder: str
+    started_at: datetime
+    lease_length: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obstacle:
+    """What stands in the way of an entry: with a code it is refused, without one it waits, and expires by age."""
+
+    sentence: str
+    code: Reason | None = None
+
+
+def obstacle_to_entry(stack: Stack, symbol: str, *, now: datetime) -> Obstacle | None:
+    """Return what stands in the way of an entry in this symbol."""
+    hold = EntryHold.objects.filter(scope__in=[ACCOUNT, symbol]).order_by("since").first()
+    if hold:
+        since = (now - hold.since).total_seconds()
+        return Obstacle(code=Reason(hold.reason_code), sentence=f"{hold.reason} (scope={hold.scope} for {since:.0f}s)")
+    return obstacle_of(AccountLease.objects.filter(account=stack.account).first(), stack, now=now)
+
+
+def obstacle_of(lease: AccountLease | None, stack: Stack, *, now: datetime) -> Obstacle | None:
+    """Return what the account's lease says against entries of this stack."""
+    if lease is None:
+        return Obstacle(sentence="no monitor cycle has compared the books with the exchange yet")
+    age = (now - lease.renewed_at).total_seconds()
+    most = stack.lease_length.total_seconds()
+    if lease.settings != stack.settings:
+        numbers = f"theirs={lease.settings[:8]} ours={stack.settings[:8]} holder={lease.holder} fence={lease.fence}"
+        # Renewed while we run: the other one runs too. Else it may be ourselves, before a change of settings.
+        rival = age <= most and lease.renewed_at > stack.started_at
+        return Obstacle(
+            code=Reason.ACCOUNT_LEASED_BY_OTHERS if rival else None, sentence=f"{numbers} renewed {age:.0f}s ago"
+        )
+    if lease.reconciled_at < stack.started_at:
+        return Obstacle(sentence="no monitor cycle has compared the books with the exchange since the start")
+    if age >= most:
+        return Obstacle(sentence=f"the last monitor cycle ended {age:.0f}s ago, expected<={most:.0f}s")
+    return None
+
+
+def is_reconciled(lease: AccountLease | None, stack: Stack) -> bool:
+    """Whether a full cycle of this stack has compared the books with the exchange since it started."""
+    return bool(lease and lease.settings == stack.settings and lease.reconciled_at >= stack.started_at)
+
+
+def closed_with(stack: Stack, symbol: str, *, now: datetime) -> list[object]:
+    """Return the parameters of `CLOSED`."""
+    oldest = now - stack.lease_length
+    return [ACCOUNT, symbol, stack.account, stack.settings, stack.started_at, oldest]
+
+
+def renew_lease(stack: Stack, *, reconciled_at: datetime, now: datetime) -> bool:
+    """Renew the account's lease, or take it when nobody has; False while a stack with other settings holds it.
+
+    Call it at the end of a full cycle; `reconciled_at` is when that cycle began to read the exchange.
+    """
+    renewed = {"holder": stack.holder, "renewed_at": now, "reconciled_at": reconciled_at}
+    mine = AccountLease.objects.filter(account=stack.account, settings=stack.settings)
+    if mine.update(**renewed):
+        return True
+    with transaction.atomic():
+        first = {"settings": stack.settings, "fence": 1, "taken_at": now, **renewed}
+        _, created = AccountLease.objects.get_or_create(account=stack.account, defaults=first)
+        free = Q(settings=stack.settings) | Q(renewed_at__lte=now - stack.lease_length)
+        lapsed = AccountLease.objects.filter(free, account=stack.account)
+        if not created and not lapsed.update(settings=stack.settings, fence=F("fence") + 1, taken_at=now, **renewed):
+            return False
+        fence = AccountLease.objects.values_list("fence", flat=True).get(account=stack.account)
+        details = {"fence": fence, "settings": stack.settings, "holder": stack.holder}
+        log_step("lease", stack.account, to_state="TAKEN", trigger="monitor", now=now, details=details)
+    return True
