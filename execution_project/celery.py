@@ -22,8 +22,13 @@ def keep_django_logging(**_: Any) -> None:
 def refuse_unsafe_settings(**_: Any) -> None:
     """Stop a worker before its first task when a setting could lose one (`execution/checks.py`)."""
     from django.core.management import call_command  # noqa: PLC0415 -- Django must be set up first
+    from django.core.management.base import SystemCheckError  # noqa: PLC0415 -- as above
 
-    call_command("check", tags=["execution"], fail_level="ERROR")
+    try:
+        call_command("check", tags=["execution"], fail_level="ERROR")
+    except SystemCheckError as error:
+        # Celery logs what a signal's handler raises and goes on; only an exit stops the worker.
+        raise SystemExit(str(error)) from None
 
 
 @worker_process_init.connect

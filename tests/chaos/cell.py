@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from random import Random
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from tests.support.decisions import decision
 from tests.support.ledger import ORDER, Ledger
 from tests.support.paper import PaperExchange
 from tests.support.risk import RiskSafetyStandIn
-from tests.support.stack import CeleryStack
+from tests.support.stack import CeleryStack, children_of, state_of
 from tests.support.waiting import eventually
 
 Value = TypeVar("Value")
@@ -103,6 +104,20 @@ class Cell:
         """Return the number of requests by state."""
         return Counter(self.stack.states())
 
+    def reasons(self) -> Counter[str]:
+        """Return the number of requests by reason code."""
+        rows = self.rows("SELECT reason_code FROM execution_executionrequest WHERE reason_code <> ''")
+        return Counter(row[0] for row in rows)
+
+    def state_of(self, symbol: str) -> str:
+        """Return where the newest request for a symbol stands."""
+        query = "SELECT state FROM execution_executionrequest WHERE symbol = %s ORDER BY received_at DESC LIMIT 1"
+        return str(self.rows(query, symbol)[0][0])
+
+    def closed(self) -> dict[str, str]:
+        """Return the close reasons of closed trades by symbol."""
+        return dict(self.rows("SELECT symbol, close_reason FROM execution_trade WHERE state = 'CLOSED'"))
+
     def entries(self) -> Counter[str]:
         """Return our entries at the exchange by symbol."""
         ours = [order for order in self.ledger.entries if order["clientOrderId"].startswith("es1-")]
@@ -112,6 +127,32 @@ class Cell:
         """Return how many requests for an entry reached the exchange, answered or not."""
         return len(self.ledger.entries_sent)
 
+    def sent(self, method: str, path: str) -> int:
+        """Return how many requests of a kind reached the exchange, answered or not."""
+        return len(self.ledger.sent(method, path))
+
+    def price(self, symbol: str) -> Decimal:
+        """Return the mark price."""
+        return Decimal(self.stack.person.mark_price(symbol)["markPrice"])
+
+    def move_price(self, symbol: str, *, fraction: float) -> Decimal:
+        """Move last and mark price at once, and keep it there."""
+        terms = self._filters(symbol)["PRICE_FILTER"]
+        tick = Decimal(terms["tickSize"])
+        wanted = self.price(symbol) * (1 + Decimal(str(fraction)))
+        price = (wanted / tick).to_integral_value() * tick
+        self.paper.set_price(symbol, format(price, "f"))
+        return price
+
+    def base_quantity(self, symbol: str, *, usd: int = 100) -> str:
+        """Return a quantity of the base asset, on the symbol's step, as REST wants it."""
+        step = Decimal(self._filters(symbol)["MARKET_LOT_SIZE"]["stepSize"])
+        return format((Decimal(usd) / self.price(symbol) / step).to_integral_value() * step, "f")
+
+    def _filters(self, symbol: str) -> dict[str, dict[str, Any]]:
+        rows = self.stack.person.exchange_info()["symbols"]
+        return next({term["filterType"]: term for term in row["filters"]} for row in rows if row["symbol"] == symbol)
+
     def fault(self, path: str, action: str, **fields: Any) -> str:
         """Inject a fault and return its id."""
         return str(self.paper.add_fault(path=path, action=action, **fields)["id"])
@@ -120,6 +161,16 @@ class Cell:
         """Return how often a fault has struck."""
         faults = self.paper.control("GET", "faults")["faults"]
         return next((int(row["hits"]) for row in faults if row["id"] == fault_id), 0)
+
+    def repeats(self) -> int:
+        """Return how many events came to the reader more than once."""
+        return sum(number > 1 for number in self.world.reader.snapshot()[1].values())
+
+    def stopped_processes(self) -> list[int]:
+        """Return our processes that a signal has stopped."""
+        mains = [process.pid for process in self.stack.processes.values()]
+        everybody = [*mains, *(child for main in mains for child in children_of(main))]
+        return [pid for pid in everybody if state_of(pid) == "T"]
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self.stack.rows(query, *parameters)

@@ -5,21 +5,23 @@ that fails, gets them started anew.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import psycopg
 import requests
 
+from execution.crash_points import CrashPoint
 from local_stack.processes import PYTHON, Addresses, Program, migrated_file, web
 from local_stack.server import HOST, spawn, tail
 from tests.chaos.reader import BusReader
 from tests.chaos.stores import free_port, postgres, valkey
 from tests.support.paper import PaperExchange
-from tests.support.stack import ROOT, CeleryStack, crew
+from tests.support.stack import ROOT, CeleryStack, create_database, crew, drop_database
 from tests.support.waiting import eventually
 
 # Short times, so that a cell sees redeliveries and several cycles of the monitor. The limits of the exchange hold only
@@ -43,7 +45,9 @@ SETTINGS = {
     "HOST": HOST,
     "NO_PROXY": HOST,
 }
+MONITOR_INTERVAL_SECONDS = float(SETTINGS["POSITION_MONITOR_INTERVAL_SEC"])
 LEVERAGE = 5
+BOOKS, BACKUP = "execution", "backup"
 READY_SECONDS = 60.0
 WIPE_ATTEMPTS = 5
 
@@ -81,7 +85,8 @@ class World:
             self.valkey = self._undo.enter_context(valkey(self.folder))
             self._migrate()
             self.web_port = free_port()
-            self.paper = PaperExchange()
+            self._exchange_port, self._keeps_exchange = str(free_port()), False
+            self.paper = PaperExchange("--port", self._exchange_port)
             self.stack = CeleryStack(
                 database_url=self.postgres.url,
                 redis_url=self.valkey.url,
@@ -107,6 +112,7 @@ class World:
             self.stack.stop_workers()
             self.workers = workers
         self.stack.programs = {program.name: program for program in self._programs(workers)}
+        self.stack.forget_ended()
         self.stack.start_workers()
         eventually(self.is_ready, within=READY_SECONDS, what="the service is ready", every=0.1)
 
@@ -126,6 +132,26 @@ class World:
         finally:
             self.stack.settings = usual
             self.stack.kill(*self.stack.processes)
+
+    @contextmanager
+    def exchange_with_limits(self) -> Iterator[None]:
+        """Have the exchange refuse and ban for a while who asks too much; its books go on, its list of requests not."""
+        self.paper.restart(*self._exchange_options(), "--state-file", str(self.folder / "exchange.state"), limits=True)
+        try:
+            yield
+        finally:
+            self.paper.restart(*self._exchange_options(), "--state-file", str(self.folder / "exchange.state"))
+            self._keeps_exchange = True
+
+    def _exchange_options(self) -> tuple[str, ...]:
+        return ("--port", self._exchange_port, "--static-prices")
+
+    @contextmanager
+    def crashing_at(self, point: CrashPoint, *, passes: int = 1, by: str = "KILL") -> Iterator[Path]:
+        """Run our processes so that the first to pass a point dies (or stops) there; yield the file that tells it."""
+        mark = self.folder / f"crashed-{point}-{time.monotonic_ns()}"
+        with self.with_settings(CRASH_POINT=f"{point}:{passes}:{by}:{mark}"):
+            yield mark
 
     def _programs(self, workers: int) -> tuple[Program, ...]:
         size = SIZES[workers]
@@ -167,10 +193,14 @@ class World:
 
     def wipe(self) -> None:
         """Begin anew with empty books, an empty bus and a fresh exchange; processes and the broker's bindings stay."""
+        if self._keeps_exchange:
+            self.paper.restart(*self._exchange_options())
+            (self.folder / "exchange.state").unlink(missing_ok=True)
+            self._keeps_exchange = False
         self.paper.reset()
         self.stack.risk.restore()
         self._wipe_redis()
-        self._wipe_books()
+        self.forget_books()
         self._wipe_redis()
         self.reader.forget()
         for symbol in self.stack.symbols:
@@ -183,7 +213,7 @@ class World:
         if keys:
             self.stack.redis.delete(*keys)
 
-    def _wipe_books(self) -> None:
+    def forget_books(self) -> None:
         """Truncate all tables of the service, also the one that refuses changes; a running cycle may be in the way."""
         for attempt in range(1, WIPE_ATTEMPTS + 1):
             try:
@@ -200,6 +230,20 @@ class World:
                 time.sleep(0.2)
             else:
                 return
+
+    @contextmanager
+    def backup(self) -> Iterator[Callable[[], None]]:
+        """Copy the books while nobody uses them; yield what puts the copy in their place."""
+        create_database(self._server_url, BACKUP, template=BOOKS)
+        yield self._restore
+        drop_database(self._server_url, BACKUP)
+
+    def _restore(self) -> None:
+        create_database(self._server_url, BOOKS, template=BACKUP)
+
+    @property
+    def _server_url(self) -> str:
+        return urlsplit(self.postgres.url)._replace(path="/postgres").geturl()
 
     # Our REST
 

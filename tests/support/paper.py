@@ -105,6 +105,12 @@ class PaperExchange:
         if process.stdout:
             process.stdout.close()
 
+    def restart(self, *options: str, limits: bool = False) -> None:
+        """Start it again at its place with other options; without a state file it begins anew."""
+        self.stop()
+        self._options = [*options, *([] if limits else ["--no-limits"])]
+        self.start()
+
     def kill(self) -> None:
         """End the process without letting it clean up."""
         if self._process is not None:

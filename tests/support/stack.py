@@ -148,6 +148,13 @@ class CeleryStack:
             process.wait(10)
         return everybody
 
+    def forget_ended(self) -> list[str]:
+        """Forget the processes that have ended, so that they can be started again; return their names."""
+        ended = [name for name, process in self.processes.items() if process.poll() is not None]
+        for name in ended:
+            del self.processes[name]
+        return ended
+
     def kill_workers(self) -> list[int]:
         """End every worker as `kill -9` does; beat and the stream go on."""
         return self.kill(*self.workers)
@@ -158,7 +165,7 @@ class CeleryStack:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def signal(self, name: str, number: signal.Signals) -> None:
+    def send_signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a process and its pool, such as SIGSTOP."""
         main = self.processes[name].pid
         for pid in (main, *children_of(main)):
@@ -175,17 +182,20 @@ class CeleryStack:
     def log(self, name: str) -> str:
         return tail(self._folder / f"{name}.log", 40)
 
-    def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":
-        env = {
+    def environment(self) -> dict[str, str]:
+        """Return the environment of our processes."""
+        return {
             **os.environ,
             **self.settings,
-            **program.env,
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self._redis_url,
             "BINANCE_BASE_URL": self.paper.url,
             "BINANCE_STREAM_URL": self.paper.stream_url,
             "RISK_SAFETY_SERVICE_URL": self.risk.url,
         }
+
+    def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":
+        env = {**self.environment(), **program.env}
         with (self._folder / f"{program.name}.log").open("ab") as output:
             return spawn(program.command, output=output, env=env, cwd=ROOT)
 
@@ -284,12 +294,17 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def state_of(pid: int) -> str:
+    """Return the kernel's letter for a process: R runs, S sleeps, T is stopped, Z and X have ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
 def is_running(pid: int) -> bool:
     """Whether a process exists and has not ended (a zombie has)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
+    return state_of(pid) not in "ZX"
 
 
 def create_database(server_url: str, name: str, *, template: str) -> str:

@@ -6,6 +6,7 @@ from tests.support.ledger import ORDER
 
 # Absence is believed only after everything that was sent must have arrived: 3 s call, 10 s wait, receive window.
 ABSENCE = Bounds(settle_seconds=60)
+TIMEOUT_SECONDS = 3
 
 
 @row(5, "answer lost after execution", short=True)
@@ -47,16 +48,15 @@ def status_unknown(cell: Cell) -> None:
     assert cell.outcomes() == {"RECORDED": 4, "ABANDONED": 2}, cell.outcomes()
 
 
-@row(9, "exchange hangs")
+@row(9, "exchange hangs", bounds=ABSENCE)
 def exchange_hangs(cell: Cell) -> None:
     hung, *others = cell.symbols[:5]
-    # Beyond the client's time-out and short of the end of the cell.
-    cell.fault(ORDER, "delay", method="POST", match={"symbol": hung}, ms=6000)
+    cell.fault(ORDER, "hang", method="POST", match={"symbol": hung}, ms=8000)
     cell.decide(5)
     # It should hold up nobody else for longer than the time-out and a second.
-    cell.wait(lambda: cell.entries().keys() >= set(others), "the other symbols flow", within=8)
+    cell.wait(lambda: cell.entries().keys() >= set(others), "the other symbols flow", within=TIMEOUT_SECONDS + 1 + 2)
     cell.settle()
-    assert cell.outcomes()["RECORDED"] >= 4, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 4, "ABANDONED": 1}, cell.outcomes()
 
 
 @row(10, "slow exchange")
@@ -72,10 +72,24 @@ def slow_exchange(cell: Cell) -> None:
     assert cell.entries() == dict.fromkeys(symbols, 1)
 
 
-@row(12, "look-up forgets the order", bounds=ABSENCE)
-def look_up_forgets(cell: Cell) -> None:
+@row(11, "late arrival after the client gave up", bounds=ABSENCE)
+def late_arrival(cell: Cell) -> None:
+    in_time, too_late = cell.symbols[:2], cell.symbols[2:4]
+    for symbol in (*in_time, *too_late):
+        # The receive window is 2 s: what comes later is refused by the exchange itself.
+        cell.fault(ORDER, "late", method="POST", match={"symbol": symbol}, ms=1200 if symbol in in_time else 3500)
+    cell.decide(4)
+    cell.settle()
+    assert cell.entries() == dict.fromkeys(in_time, 1)
+    assert cell.outcomes() == {"RECORDED": 2, "ABANDONED": 2}, cell.outcomes()
+
+
+# As long as every look-up is blind, nobody knows of the position.
+@row(12, "look-ups forget the order for 20 s", bounds=Bounds(settle_seconds=60, naked_seconds=30))
+def look_ups_forget(cell: Cell) -> None:
     cell.fault(ORDER, "drop_after", method="POST", count=2)
-    cell.fault(ORDER, "hide", method="GET", for_ms=8000)
+    for path in (ORDER, "/fapi/v1/allOrders", "/fapi/v1/userTrades", "/fapi/v1/openOrders"):
+        cell.fault(path, "hide", method="GET", for_ms=20_000)
     symbols = cell.decide(4)
     cell.settle()
     assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()

@@ -27,3 +27,30 @@ def same_decision_a_hundred_times(cell: Cell) -> None:
     assert len({answer.json()["request_id"] for answer in answers}) == 1
     cell.wait(lambda: cell.rows("SELECT sum(duplicates) FROM execution_inboxevent") == [(198,)], "198 repeats counted")
     assert cell.entries() == dict.fromkeys(cell.symbols[:2], 1)
+
+
+@row(14, "same trade decided twice within a second, under two ids")
+def same_trade_under_two_ids(cell: Cell) -> None:
+    symbols = cell.symbols[:4]
+    for _ in range(2):
+        cell.decide(4)
+    cell.settle()
+    # One open trade a symbol: the second is refused, and its event says so.
+    assert cell.entries() == dict.fromkeys(symbols, 1)
+    assert cell.outcomes() == {"RECORDED": 4, "REFUSED": 4}, cell.outcomes()
+    assert cell.reasons() == {"OPEN_TRADE_EXISTS": 4}, cell.reasons()
+    told = cell.rows(
+        "SELECT count(*) FROM execution_outboxevent WHERE event_type = 'order.failed'"
+        " AND payload->>'reason_code' = 'OPEN_TRADE_EXISTS'"
+    )
+    assert told == [(4,)], told
+
+
+@row(29, "twenty decisions race for one symbol, both sides", short=True)
+def race_for_one_symbol(cell: Cell) -> None:
+    symbol = cell.symbols[0]
+    sides = [cell.random.choice(["buy", "sell"]) for _ in range(20)]
+    cell.publish([decision(symbol, side, position_size_usd=100.0) for side in sides])
+    cell.settle()
+    assert cell.entries() == {symbol: 1}
+    assert cell.outcomes() == {"RECORDED": 1, "REFUSED": 19}, cell.outcomes()

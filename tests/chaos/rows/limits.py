@@ -1,0 +1,62 @@
+"""Clocks and limits of the exchange: drift, 429, 418, bursts."""
+
+from tests.chaos.cell import Bounds, Cell, pause
+from tests.chaos.matrix import ONCE, row
+
+PATIENT = Bounds(settle_seconds=60)
+EVERYTHING = "/fapi/*"
+
+
+@row(41, "clocks apart: 10 s, 1 h, both ways", workers=ONCE, bounds=PATIENT)
+def clocks_apart(cell: Cell) -> None:
+    for place, skew_ms in enumerate((10_000, -10_000, 3_600_000, -3_600_000)):
+        cell.paper.control("POST", "clock", {"skew_ms": skew_ms})
+        cell.decide(2, first=2 * place)
+        cell.settle()
+    cell.paper.control("POST", "clock", {"skew_ms": 0})
+    windows = {int(params["recvWindow"]) for params in cell.ledger.entries_sent}
+    assert cell.outcomes() == {"RECORDED": 8}, cell.outcomes()
+    assert max(windows) <= 5000, windows
+
+
+@row(42, "429 with Retry-After", bounds=PATIENT, short=True)
+def too_many_requests(cell: Cell) -> None:
+    silence(cell, preset="too_many_429", status=429)
+    assert cell.outcomes()["RECORDED"] == 8, cell.outcomes()
+
+
+@row(43, "418 ban", bounds=PATIENT)
+def banned(cell: Cell) -> None:
+    silence(cell, preset="banned_418", status=418)
+    assert cell.outcomes()["RECORDED"] == 8, cell.outcomes()
+
+
+def silence(cell: Cell, *, preset: str, status: int) -> None:
+    """Answer everything with a refusal for a while: nobody may ask again before it is over."""
+    cell.decide(4)
+    cell.wait(lambda: sum(cell.entries().values()) >= 1, "the burst is on its way")
+    cell.fault(EVERYTHING, "reply", preset=preset, for_ms=4000)
+    cell.decide(4, first=4)
+    pause(5)
+    refused = [row for row in cell.ledger.requests if row["status"] == status]
+    most = concurrent_callers(cell)
+    assert 1 <= len(refused) <= most, f"{len(refused)} requests against the ban, at most {most} were under way"
+    cell.saw(f"{len(refused)} requests met it")
+    cell.settle()
+
+
+def concurrent_callers(cell: Cell) -> int:
+    """Return how many calls may have been under way when the first refusal came: pool processes and monitors."""
+    return {1: 3, 2: 4, 8: 11}[cell.world.workers]
+
+
+@row(44, "burst of 1,000 decisions at an exchange with limits", workers=ONCE, bounds=Bounds(settle_seconds=120))
+def burst_of_a_thousand(cell: Cell) -> None:
+    settings = {"BINANCE_RATE_LIMIT_RPM": "1200", "SIGNAL_MAX_AGE_SEC": "20", "POSITION_MONITOR_INTERVAL_SEC": "10"}
+    with cell.world.exchange_with_limits(), cell.world.with_settings(**settings):
+        for _ in range(1000 // 20):
+            cell.decide(20)
+        cell.settle()
+        statuses = {row["status"] for row in cell.ledger.requests}
+    assert not statuses & {418, 429}, statuses
+    assert cell.outcomes().keys() <= {"RECORDED", "REFUSED", "EXPIRED"}, cell.outcomes()

@@ -1,0 +1,126 @@
+"""Positions and their cover: partial fills, refused stops, exits by others, leaps of the price."""
+
+from decimal import Decimal
+from typing import Any
+
+from tests.chaos.cell import Bounds, Cell
+from tests.chaos.matrix import ONCE, row
+from tests.support.ledger import ALGO_ORDER
+
+STOP_REFUSALS = (-4120, -2022, -4045, -1111)
+# The position is closed instead: MAX_UNPROTECTED_SECONDS is 2.
+FLATTENED = Bounds(naked_seconds=4)
+
+
+@row(31, "entry filled in part, the rest cancelled or expired", short=True)
+def entry_filled_in_part(cell: Cell) -> None:
+    for rest in ("CANCELED", "EXPIRED"):
+        cell.paper.control("POST", "portions", {"fraction": 0.4, "rest": rest, "count": 2})
+    symbols = cell.decide(4)
+    cell.settle()
+    assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()
+    entries = {order["symbol"]: order for order in cell.ledger.entries}
+    assert all(Decimal(entries[name]["executedQty"]) < Decimal(entries[name]["origQty"]) for name in symbols)
+
+
+@row(32, "resting entry fills in parts after its stop was placed", workers=ONCE)
+def entry_fills_in_parts(cell: Cell) -> None:
+    symbol = cell.symbols[0]
+    price = cell.price(symbol) * Decimal("0.999")
+    answer = place(cell, symbol, price=float(price.quantize(Decimal("0.1"))), usd=400)
+    for part, fraction in enumerate((0.25, 0.35, 1.0), start=1):
+        body = {"order": answer["client_order_id"], "fraction": fraction}
+        cell.paper.control("POST", "orders/fill", body)
+        cell.wait(lambda: stop_covers(cell, symbol), f"the stop covers part {part}")
+    cell.settle()
+
+
+def place(cell: Cell, symbol: str, *, usd: int = 100, **fields: Any) -> dict[str, Any]:
+    """Place a person's order over our REST API."""
+    order = {"symbol": symbol, "side": "long", "quantity": cell.base_quantity(symbol, usd=usd), "leverage": 5, **fields}
+    found: dict[str, Any] = cell.world.call("POST", "/api/execution/order", json=order).json()
+    return found
+
+
+def stop_covers(cell: Cell, symbol: str) -> bool:
+    ledger = cell.ledger
+    held = abs(ledger.positions.get(symbol, Decimal(0)))
+    return held > 0 and [Decimal(stop["quantity"]) for stop in ledger.live("STOP_MARKET", symbol)] == [held]
+
+
+@row(33, "price past the stop before it is placed (-2021)", bounds=FLATTENED)
+def price_past_the_stop(cell: Cell) -> None:
+    symbol = cell.symbols[0]
+    cell.fault(ALGO_ORDER, "delay", method="POST", match={"symbol": symbol}, ms=700)
+    cell.decide(1)
+    cell.wait(lambda: symbol in cell.ledger.positions, "the entry has filled")
+    cell.move_price(symbol, fraction=-0.06)
+    cell.wait(lambda: symbol not in cell.ledger.positions, "the position is closed", within=4)
+    cell.settle()
+    cell.wait(lambda: cell.closed() == {symbol: "SL"}, "the trade is closed as stopped")
+
+
+@row(34, "stop refused: -4120, -2022, -4045, -1111", bounds=FLATTENED, short=True)
+def stop_refused(cell: Cell) -> None:
+    symbols = cell.symbols[: len(STOP_REFUSALS)]
+    for symbol, code in zip(symbols, STOP_REFUSALS, strict=True):
+        match = {"symbol": symbol, "type": "STOP_MARKET"}
+        cell.fault(ALGO_ORDER, "refuse", method="POST", code=code, match=match, count=None)
+    cell.decide(len(symbols))
+    cell.settle()
+    cell.wait(lambda: not cell.ledger.positions, "nothing is left naked", within=6)
+    cell.wait(lambda: cell.closed() == dict.fromkeys(symbols, "PROTECTION_FAILED"), "the trades are closed")
+
+
+@row(35, "stop and target rest, one fills", short=True)
+def one_leg_fills(cell: Cell) -> None:
+    gained, lost = cell.opened(2)
+    cell.move_price(gained, fraction=0.08)
+    cell.move_price(lost, fraction=-0.05)
+    cell.wait(lambda: cell.closed() == {gained: "TP", lost: "SL"}, "the trades are closed")
+    cell.wait(lambda: not cell.ledger.live(), "the other legs are cancelled", within=5)
+
+
+@row(36, "position closed by hand, stops left", workers=ONCE)
+def closed_by_hand(cell: Cell) -> None:
+    symbols = cell.opened(2)
+    for symbol in symbols:
+        cell.paper.control("POST", "position", {"symbol": symbol, "amount": "0"})
+    cell.wait(lambda: cell.closed() == dict.fromkeys(symbols, "MANUAL"), "the trades are closed")
+    cell.wait(lambda: not cell.ledger.live(), "the legs are cancelled", within=5)
+
+
+@row(37, "position made smaller by hand", workers=ONCE)
+def made_smaller_by_hand(cell: Cell) -> None:
+    [symbol] = cell.opened(1, position_size_usd=400.0)
+    held = cell.ledger.positions[symbol]
+    smaller = held - Decimal(cell.base_quantity(symbol, usd=100))
+    cell.paper.control("POST", "position", {"symbol": symbol, "amount": format(smaller, "f")})
+    cell.wait(lambda: stop_covers(cell, symbol), "the stop has the new size")
+
+
+@row(39, "liquidation and automatic deleveraging", workers=ONCE)
+def liquidation(cell: Cell) -> None:
+    liquidated, deleveraged = cell.opened(2)
+    cell.paper.control("POST", "close", {"symbol": liquidated, "kind": "LIQUIDATION"})
+    cell.paper.control("POST", "close", {"symbol": deleveraged, "kind": "ADL"})
+    expected = {liquidated: "LIQUIDATION", deleveraged: "ADL"}
+    cell.wait(lambda: cell.closed() == expected, "the trades are closed with their reasons")
+    cell.wait(lambda: not cell.ledger.live(), "the legs are cancelled", within=5)
+
+
+@row(40, "price leaps by 30 % between two sweeps")
+def price_leaps(cell: Cell) -> None:
+    longs = cell.opened(2)
+    shorts = cell.opened(2, first=2, side="sell")
+    for symbol in longs:
+        cell.move_price(symbol, fraction=-0.3)
+    for symbol in shorts:
+        cell.move_price(symbol, fraction=0.3)
+    cell.wait(lambda: cell.closed() == dict.fromkeys([*longs, *shorts], "SL"), "the stops have closed all")
+    # A decision that was made at the old price is not traded at the new one.
+    before = float(cell.price(cell.symbols[4]))
+    cell.move_price(cell.symbols[4], fraction=0.3)
+    cell.decide(1, first=4, entry_price=before)
+    cell.settle()
+    assert cell.reasons()["SLIPPAGE_EXCEEDS_LIMIT"] == 1, cell.reasons()

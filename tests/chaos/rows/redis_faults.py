@@ -1,0 +1,119 @@
+"""Redis goes away, forgets, refuses or dawdles; the books and the exchange must not notice."""
+
+import shutil
+import time
+
+from tests.chaos.cell import Bounds, Cell, pause
+from tests.chaos.matrix import row
+from tests.support.decisions import decision
+
+LOST = Bounds(settle_seconds=60, naked_seconds=30)
+VISIBLE_WITHIN_SECONDS = 5.0
+
+
+@row(23, "Redis restarts in the middle of it, with its data", bounds=LOST, short=True)
+def redis_restarts(cell: Cell) -> None:
+    cell.decide(12)
+    cell.wait(lambda: len(cell.stack.states()) > 0, "the burst is on its way")
+    pause(cell.random.uniform(0, 0.3))
+    cell.world.valkey.stop()
+    pause(1)
+    cell.world.valkey.start_again()
+    cell.decide(6, first=12)
+    cell.settle()
+    assert cell.outcomes() == {"RECORDED": 18}, cell.outcomes()
+
+
+@row(24, "Redis killed, its data lost", bounds=LOST, short=True)
+def redis_loses_everything(cell: Cell) -> None:
+    posted = [post(cell, symbol) for symbol in cell.symbols[:3]]
+    cell.decide(9, first=3)
+    cell.wait(lambda: len(cell.stack.states()) == 12, "all are in the books")
+    sent = cell.rows("SELECT event_id::text FROM execution_outboxevent WHERE sent_at IS NOT NULL")
+    cell.world.valkey.kill()
+    # What was on the bus and not yet read by our reader died with it.
+    read = cell.world.reader.snapshot()[0]
+    cell.lost_events |= {row[0] for row in sent} - read.keys()
+    shutil.rmtree(cell.world.folder / "valkey")
+    cell.world.valkey.start_again()
+    cell.wait(lambda: cell.world.health()["status"] == "OK", "health says OK again", within=30)
+    # It should read and trade what comes now, and keep what REST had accepted.
+    cell.decide(4, first=12)
+    cell.settle()
+    assert {answer["status"] for answer in posted} <= {"filled", "placed", "pending"}
+    assert cell.outcomes() == {"RECORDED": 16}, cell.outcomes()
+
+
+def post(cell: Cell, symbol: str) -> dict[str, str]:
+    quantity = cell.base_quantity(symbol)
+    answer = cell.world.call(
+        "POST", "/api/execution/order", json={"symbol": symbol, "side": "long", "quantity": quantity}
+    )
+    found: dict[str, str] = answer.json()
+    return found
+
+
+@row(25, "Redis full, and Redis slow", bounds=LOST)
+def redis_full_and_slow(cell: Cell) -> None:
+    held = cell.opened(2)
+    cell.stack.redis.config_set("maxmemory", 1)
+    try:
+        cell.wait(lambda: cell.world.health()["status"] != "OK", "health tells", within=30)
+        # An exit that rests at the exchange needs no Redis.
+        cell.move_price(held[0], fraction=-0.05)
+        cell.wait(lambda: held[0] not in cell.ledger.positions, "the stop has closed the position")
+    finally:
+        cell.stack.redis.config_set("maxmemory", 0)
+    cell.wait(lambda: cell.world.health()["status"] == "OK", "health says OK again", within=30)
+    cell.stack.redis.client_pause(2000)
+    cell.decide(4, first=4)
+    cell.settle()
+    assert cell.outcomes() == {"RECORDED": 6}, cell.outcomes()
+
+
+@row(26, "limiter's state lost, again and again")
+def limiter_state_lost(cell: Cell) -> None:
+    cell.decide(16)
+    for _ in range(10):
+        for key in cell.stack.redis.scan_iter("execution:limiter*"):
+            cell.stack.redis.delete(key)
+        pause(0.1)
+    cell.settle()
+    assert cell.outcomes() == {"RECORDED": 16}, cell.outcomes()
+
+
+@row(62, "nobody relays our events for a while", bounds=LOST)
+def nobody_relays(cell: Cell) -> None:
+    bridges = [name for name in cell.stack.workers if "bridge" in name]
+    cell.stack.kill(*bridges)
+    # It should trade all the same: REST needs no bridge.
+    answers = [post(cell, symbol) for symbol in cell.symbols[:6]]
+    assert {answer["status"] for answer in answers} == {"filled"}, answers
+    [(waiting,)] = cell.rows("SELECT count(*) FROM execution_outboxevent WHERE sent_at IS NULL")
+    assert waiting >= 6 * 4, waiting
+    cell.saw(f"{waiting} events waited")
+    cell.stack.start_workers()
+    cell.settle()
+
+
+@row(63, "stream trimmed before it was read", bounds=LOST)
+def stream_trimmed(cell: Cell) -> None:
+    bridges = [name for name in cell.stack.workers if "bridge" in name]
+    cell.stack.kill(*bridges)
+    payloads = [decision(symbol, position_size_usd=100.0) for symbol in cell.symbols[:10]]
+    cell.stack.publish(payloads)
+    cell.stack.redis.xtrim("quantum:stream:ai.decision.made", maxlen=4, approximate=False)
+    cell.decisions += [payload["event_id"] for payload in payloads[-4:]]
+    cell.stack.start_workers()
+    cell.settle()
+    assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()
+    # It should say that entries went unread.
+    deadline = time.monotonic() + VISIBLE_WITHIN_SECONDS
+    while time.monotonic() < deadline and not told_of_a_gap(cell):
+        pause(0.2)
+    assert told_of_a_gap(cell), "six decisions were trimmed unread and nobody said so"
+
+
+def told_of_a_gap(cell: Cell) -> bool:
+    logged = "".join(log.read_text(errors="replace") for log in cell.world.folder.glob("worker-bridge*.log"))
+    return "trimmed" in logged.lower()
