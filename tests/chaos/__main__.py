@@ -20,8 +20,8 @@ from pathlib import Path
 
 from tests.chaos import rows as stories
 from tests.chaos.matrix import EACH
-from tests.chaos.report import Report, Verdict, page_of, text_of
-from tests.chaos.runner import chosen, not_there_yet, run
+from tests.chaos.report import COLUMNS, Report, Verdict, page_of, table, text_of
+from tests.chaos.runner import break_one_by_one, chosen, not_there_yet, run
 from tests.chaos.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +35,8 @@ def main() -> int:
     options = parser().parse_args()
     started = time.monotonic()
     verdicts: list[Verdict] = []
+    if options.broken:
+        return show_that_it_can_fail(options.seed)
     with folder() as state, World(state) as world:
         rows = chosen(options.rows, short=options.short)
         workers = options.workers or ((2,) if options.short else EACH)
@@ -56,11 +58,22 @@ def main() -> int:
     return 0 if report.ok else 1
 
 
+def show_that_it_can_fail(seed: int) -> int:
+    """Break the safeguards one by one; a row that stays green has not looked."""
+    with folder() as state, World(state) as world:
+        verdicts = list(break_one_by_one(world, seed=seed, say=say))
+    say(f"\n{table([COLUMNS, *(verdict.cells() for verdict in verdicts)])}\n")
+    unseen = [verdict.fault for verdict in verdicts if verdict.result != "RED"]
+    say(f"Not noticed: {', '.join(unseen)}" if unseen else "Every broken safeguard turned its rows red.")
+    return 1 if unseen else 0
+
+
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="python -m tests.chaos", description="Run the fault matrix.")
     found.add_argument("--rows", type=numbers, default=[], help="only these rows: 1,5,12 or 40-65")
     found.add_argument("--workers", type=numbers, default=[], help="only these numbers of workers: 1,2,8")
     found.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or DEFAULT_SEED))
+    found.add_argument("--broken", action="store_true", help="break our safeguards one by one and expect red")
     found.add_argument("--short", action="store_true", help="the selection for every commit")
     return found
 

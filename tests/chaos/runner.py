@@ -3,11 +3,13 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
 from tests.chaos.cell import Cell
 from tests.chaos.matrix import NOT_THERE_YET, ROWS, Row
 from tests.chaos.report import Verdict
+from tests.chaos.sabotage import MUST_CATCH
 from tests.chaos.world import World
 
 Say = Callable[[str], None]
@@ -80,3 +82,15 @@ def _verdict(row: Row, workers: int, started: float, seen: str, *, ok: bool) -> 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0]
+
+
+def break_one_by_one(world: World, *, seed: int, say: Say) -> Iterator[Verdict]:
+    """Yield a verdict for each row that must catch a broken safeguard; it is right when the row is red."""
+    for safeguard, cells in MUST_CATCH.items():
+        world.break_safeguard(safeguard)
+        for number, workers in cells:
+            verdict = examine(world, ROWS[number], workers, seed=seed)
+            caught = replace(verdict, fault=f"broken: {safeguard}")
+            say("  ".join(caught.cells()))
+            yield caught
+    world.break_safeguard("")

@@ -16,7 +16,7 @@ import psycopg
 import requests
 
 from execution.crash_points import CrashPoint
-from local_stack.processes import PYTHON, Addresses, Program, migrated_file, web
+from local_stack.processes import PYTHON, Addresses, Program, migrated_file, user_stream, web
 from local_stack.server import HOST, spawn, tail
 from tests.chaos.reader import BusReader
 from tests.chaos.stores import free_port, postgres, valkey
@@ -72,10 +72,10 @@ SIZES: Mapping[int, Size] = {
 class World:
     """Context manager around it all; `use()` chooses the number of workers."""
 
-    def __init__(self, folder: Path, *, safeguard: str = "") -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._undo = ExitStack()
-        self._safeguard = safeguard
+        self._safeguard = ""
         self._session = requests.Session()
         self._session.trust_env = False
 
@@ -115,6 +115,11 @@ class World:
         self.stack.forget_ended()
         self.stack.start_workers()
         eventually(self.is_ready, within=READY_SECONDS, what="the service is ready", every=0.1)
+
+    def break_safeguard(self, name: str) -> None:
+        """Have the workers run with one safeguard broken; the empty name mends it."""
+        self._safeguard = name
+        self.start_anew()
 
     def start_anew(self) -> None:
         """Kill what runs of our processes and start them again, for a cell that must not inherit anything."""
@@ -156,7 +161,7 @@ class World:
     def _programs(self, workers: int) -> tuple[Program, ...]:
         size = SIZES[workers]
         found = crew(self.folder, orders=size.orders, children=size.children, others=size.others)
-        return (*(self._patched(program) for program in found), self._web())
+        return (*(self._patched(program) for program in found), user_stream(self.folder), self._web())
 
     def _patched(self, program: Program) -> Program:
         """Put our module in front of a worker, so that this run's broken safeguard holds in that process."""
