@@ -13,13 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.chaos import rows as stories
-from tests.chaos.matrix import EACH
+from tests.chaos.cell import Bounds
+from tests.chaos.matrix import EACH, Row
+from tests.chaos.nemesis import strike
 from tests.chaos.report import COLUMNS, Report, Verdict, page_of, table, text_of
 from tests.chaos.runner import break_one_by_one, chosen, not_there_yet, run
 from tests.chaos.world import World
@@ -35,6 +37,8 @@ def main() -> int:
     options = parser().parse_args()
     started = time.monotonic()
     verdicts: list[Verdict] = []
+    if options.soak:
+        return soak(options.soak, options.workers or [8], options.seed)
     if options.broken:
         return show_that_it_can_fail(options.seed)
     with folder() as state, World(state) as world:
@@ -58,6 +62,22 @@ def main() -> int:
     return 0 if report.ok else 1
 
 
+def soak(minutes: float, workers: Sequence[int], seed: int) -> int:
+    """Strike at random for a long time; any violation is an exit code."""
+    bounds = Bounds(settle_seconds=120, naked_seconds=45)
+    long = Row(
+        number=0,
+        fault=f"soak of {minutes:g} minutes",
+        story=lambda cell: strike(cell, seconds=minutes * 60, thorough=False),
+        workers=tuple(workers),
+        bounds=bounds,
+        short=False,
+    )
+    with folder() as state, World(state) as world:
+        verdicts = list(run(world, [long], workers, seed=seed, say=say))
+    return 0 if all(verdict.result == "green" for verdict in verdicts) else 1
+
+
 def show_that_it_can_fail(seed: int) -> int:
     """Break the safeguards one by one; a row that stays green has not looked."""
     with folder() as state, World(state) as world:
@@ -74,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--workers", type=numbers, default=[], help="only these numbers of workers: 1,2,8")
     found.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or DEFAULT_SEED))
     found.add_argument("--broken", action="store_true", help="break our safeguards one by one and expect red")
+    found.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="random strikes under load")
     found.add_argument("--short", action="store_true", help="the selection for every commit")
     return found
 

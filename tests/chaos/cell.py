@@ -60,7 +60,7 @@ class Cell:
 
     @property
     def symbols(self) -> Sequence[str]:
-        return self.stack.symbols
+        return self.world.symbols
 
     @property
     def ledger(self) -> Ledger:
@@ -82,6 +82,11 @@ class Cell:
         """Put decisions on the bus, and remember that each needs an outcome."""
         self.decisions += [payload["event_id"] for payload in payloads]
         self.stack.publish(payloads)
+
+    def publish_one(self, payload: dict[str, Any]) -> None:
+        """Publish one decision; it counts only when the bus has taken it."""
+        self.stack.publish([payload])
+        self.decisions.append(payload["event_id"])
 
     def opened(self, count: int = 1, *, first: int = 0, **fields: Any) -> list[str]:
         """Publish decisions and wait until their trades are open and covered; the arrangement of many stories."""
@@ -133,7 +138,7 @@ class Cell:
 
     def price(self, symbol: str) -> Decimal:
         """Return the mark price."""
-        return Decimal(self.stack.person.mark_price(symbol)["markPrice"])
+        return Decimal(self.world.mark_price(symbol))
 
     def move_price(self, symbol: str, *, fraction: float) -> Decimal:
         """Move last and mark price at once, and keep it there."""
@@ -150,8 +155,7 @@ class Cell:
         return format((Decimal(usd) / self.price(symbol) / step).to_integral_value() * step, "f")
 
     def _filters(self, symbol: str) -> dict[str, dict[str, Any]]:
-        rows = self.stack.person.exchange_info()["symbols"]
-        return next({term["filterType"]: term for term in row["filters"]} for row in rows if row["symbol"] == symbol)
+        return self.world.terms[symbol]
 
     def fault(self, path: str, action: str, **fields: Any) -> str:
         """Inject a fault and return its id."""

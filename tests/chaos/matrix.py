@@ -52,8 +52,4 @@ class Missing:
 
 NOT_THERE_YET: Mapping[int, Missing] = {
     47: Missing(fault="kill switch under load", issue=6),
-    48: Missing(fault="listen key expires, cannot be renewed", issue=5),
-    49: Missing(fault="user stream silent", issue=5),
-    50: Missing(fault="user stream closed again and again", issue=5),
-    51: Missing(fault="user events out of order, doubled, late", issue=5),
 }

@@ -40,6 +40,9 @@ SETTINGS = {
     "MAX_UNPROTECTED_SECONDS": "2",
     "ESS_TRIP_HOLD_SECONDS": "3",
     "ORDER_ANSWER_SECONDS": "5",
+    "USER_STREAM_PATIENCE_SECONDS": "2",
+    "USER_STREAM_PING_SECONDS": "2",
+    "USER_STREAM_KEEPALIVE_SECONDS": "5",
     "LOG_LEVEL": "WARNING",
     "SECRET_KEY": "a-key-for-chaos-only",
     "HOST": HOST,
@@ -47,6 +50,8 @@ SETTINGS = {
 }
 MONITOR_INTERVAL_SECONDS = float(SETTINGS["POSITION_MONITOR_INTERVAL_SEC"])
 LEVERAGE = 5
+# One open trade a symbol: a soak needs more of them than have names.
+EXTRA_SYMBOLS = "40"
 BOOKS, BACKUP = "execution", "backup"
 READY_SECONDS = 60.0
 WIPE_ATTEMPTS = 5
@@ -86,7 +91,7 @@ class World:
             self._migrate()
             self.web_port = free_port()
             self._exchange_port, self._keeps_exchange = str(free_port()), False
-            self.paper = PaperExchange("--port", self._exchange_port)
+            self.paper = PaperExchange("--port", self._exchange_port, "--extra-symbols", EXTRA_SYMBOLS)
             self.stack = CeleryStack(
                 database_url=self.postgres.url,
                 redis_url=self.valkey.url,
@@ -97,6 +102,10 @@ class World:
             )
             self.workers = 1
             self._undo.enter_context(self.stack)
+            # Read once: cells ask for it while the exchange's answers are faulty.
+            rows = self.stack.person.exchange_info()["symbols"]
+            self.terms = {row["symbol"]: {term["filterType"]: term for term in row["filters"]} for row in rows}
+            self.symbols = list(self.terms)
             self.reader = self._undo.enter_context(BusReader(self.valkey.url))
             self._undo = self._undo.pop_all()
         return self
@@ -149,7 +158,7 @@ class World:
             self._keeps_exchange = True
 
     def _exchange_options(self) -> tuple[str, ...]:
-        return ("--port", self._exchange_port, "--static-prices")
+        return ("--port", self._exchange_port, "--extra-symbols", EXTRA_SYMBOLS, "--static-prices")
 
     @contextmanager
     def crashing_at(self, point: CrashPoint, *, passes: int = 1, by: str = "KILL") -> Iterator[Path]:
@@ -208,7 +217,7 @@ class World:
         self.forget_books()
         self._wipe_redis()
         self.reader.forget()
-        for symbol in self.stack.symbols:
+        for symbol in self.symbols:
             self.stack.person.change_leverage(symbol, LEVERAGE)
         self.paper.clear_ledger()
 
@@ -249,6 +258,11 @@ class World:
     @property
     def _server_url(self) -> str:
         return urlsplit(self.postgres.url)._replace(path="/postgres").geturl()
+
+    def mark_price(self, symbol: str) -> str:
+        """Return a symbol's mark price, asked as somebody else would."""
+        answer = self._session.get(f"{self.paper.url}/fapi/v1/premiumIndex", params={"symbol": symbol}, timeout=10)
+        return str(answer.json()["markPrice"])
 
     # Our REST
 

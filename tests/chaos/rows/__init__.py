@@ -4,6 +4,7 @@ from tests.chaos.rows import (
     account,
     answers,
     clockwork,
+    everything,
     inputs,
     kills,
     limits,
@@ -12,12 +13,14 @@ from tests.chaos.rows import (
     protection,
     redis_faults,
     repeats,
+    stream,
 )
 
 __all__ = [
     "account",
     "answers",
     "clockwork",
+    "everything",
     "inputs",
     "kills",
     "limits",
@@ -26,4 +29,5 @@ __all__ = [
     "protection",
     "redis_faults",
     "repeats",
+    "stream",
 ]
