@@ -7,15 +7,17 @@ import threading
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.stream import BinanceUserStream
 from execution.adapters.mirror import RedisTradeMirror
-from execution.adapters.rate_limit import RateLimiter, RateLimitState
+from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import RedisEventBus, redis_connection
 from execution.adapters.risk_safety import HttpRiskSafety
+from execution.domain.flow import LimiterState
 from execution.domain.ports import EventBus, Exchange, RiskSafety, TradeMirror, UserStream
 from execution.monitor.reconcile import Patience
 from execution.pipeline.accept_event import EVENT_TYPES
@@ -58,6 +60,12 @@ def redis_client() -> Redis:
 def health_redis_client() -> Redis:
     """Return a client that gives up soon: a health page that hangs tells nothing."""
     return redis_connection(environment().redis, timeout_seconds=1.0)
+
+
+@cache
+def limiter_redis_client() -> Redis:
+    """Return a client that gives up soon: a stop that asks for its turn must not wait for a Redis that hangs."""
+    return redis_connection(environment().redis, timeout_seconds=0.5)
 
 
 def exchange() -> Exchange:
@@ -103,8 +111,8 @@ def trade_mirror() -> TradeMirror:
     return RedisTradeMirror(redis_client())
 
 
-def rate_limit_state() -> RateLimitState:
-    return _limiter().state()
+def limiter_state() -> LimiterState:
+    return limiter().state()
 
 
 def intake_rules() -> IntakeRules:
@@ -149,8 +157,15 @@ def patience() -> Patience:
     return Patience(stalled_after=timedelta(seconds=max(2.0, environment().position_monitor_interval_sec / 2)))
 
 
-def _limiter() -> RateLimiter:
-    return RateLimiter(redis_client(), per_minute=environment().binance_rate_limit_rpm)
+def limiter() -> RateLimiter:
+    return _limiter_on(limiter_redis_client())
+
+
+@cache
+def _limiter_on(redis: Redis) -> RateLimiter:
+    """Return this process's limiter of the exchange's address: paper, testnet and live are counted apart."""
+    env = environment()
+    return RateLimiter(redis, per_minute=env.binance_rate_limit_rpm, name=urlsplit(env.exchange_url).netloc)
 
 
 def _new_exchange() -> BinanceExchange:
@@ -160,5 +175,5 @@ def _new_exchange() -> BinanceExchange:
         "recv_window_ms": env.binance_recv_window_ms,
     }
     return BinanceExchange(
-        key=env.exchange_key, secret=env.exchange_secret, base_url=env.exchange_url, limiter=_limiter(), **settings
+        key=env.exchange_key, secret=env.exchange_secret, base_url=env.exchange_url, limiter=limiter(), **settings
     )

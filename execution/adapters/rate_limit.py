@@ -1,86 +1,166 @@
-"""Our own ceiling on requests to the exchange, shared by all processes through Redis, with lanes and bans."""
+"""The limiter of requests to one exchange, shared by all processes through Redis: lanes, calendar windows, and holds.
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from redis import Redis
-
-from execution.domain.ports import Lane
-
-BUCKET_KEY = "execution:limiter:bucket"
-BAN_KEY = "execution:limiter:banned"
-# A bucket of capacity C refilled at r a second admits C + 60 r in any minute: with these shares, exactly the limit.
-CAPACITY_SHARE = 0.1
-REFILL_SHARE = 0.9
-# What exits may use up and entries and reads may not.
-RESERVE_SHARE = 0.25
-SHORTEST_PAUSE = 0.005
-
-# Takes one token, or tells how many milliseconds to wait. The clock is Redis's own, the same for everybody.
-TAKE = """
-local banned = redis.call('PTTL', KEYS[2])
-if banned > 0 then return {0, banned, 0} end
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + clock[2] / 1000
-local capacity, per_ms, reserve = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local state = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local tokens = math.min(capacity, (tonumber(state[1]) or capacity) + (now - (tonumber(state[2]) or now)) * per_ms)
-local wait = 0
-if tokens - reserve >= 1 then tokens = tokens - 1 else wait = math.ceil((1 + reserve - tokens) / per_ms) end
-redis.call('HSET', KEYS[1], 'tokens', tokens, 'at', now)
-redis.call('PEXPIRE', KEYS[1], 120000)
-return {wait == 0 and 1 or 0, wait, math.floor(tokens)}
+The rules are in `rate_limit.lua`, which runs inside Redis, so that every decision is one step for everybody.
 """
 
+import itertools
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-@dataclass(frozen=True, kw_only=True)
-class RateLimitState:
-    """Our ceiling a minute, and what is left of it now."""
+import structlog
+from redis import Redis, RedisError
 
-    limit_per_minute: int
-    available: int
+from execution.adapters.local_limit import LocalShare
+from execution.domain.flow import (
+    HELD,
+    SHARES,
+    Cost,
+    Counter,
+    CounterState,
+    Denial,
+    LimiterState,
+    Limits,
+    Ticket,
+    Usage,
+)
+from execution.domain.outcomes import Waits
+from execution.domain.ports import Lane
+
+log = structlog.get_logger(__name__)
+SCRIPT = Path(__file__).with_suffix(".lua").read_text()
+# After Redis has failed, nobody waits for it again this soon.
+REDIS_PAUSE_SECONDS = 1.0
+# Longest pause between two questions of one that waits, in milliseconds: a header may have made room meanwhile.
+PAUSES_MS = {Lane.PROTECT: 20, Lane.CLOSE: 50, Lane.ENTRY: 250, Lane.READ: 250}
+SHORTEST_PAUSE = 0.001
+# What a network may delay one request more than another, beyond what the clock's measurement tells.
+GUARD_MS = 100
+UNTOLD = -1
 
 
 class RateLimiter:
-    """A token bucket for requests a minute, with a reserve that only protection and closing may touch."""
+    """Leave to send, for one exchange address; one instance a thread or shared, as the Redis client allows."""
 
-    def __init__(self, redis: Redis, *, per_minute: int, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._redis = redis
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        per_minute: int,
+        name: str = "exchange",
+        limits: Limits | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._script = redis.register_script(SCRIPT)
+        self._keys = [f"execution:limiter:{name}{part}" for part in ("", ":queue", ":leases")]
         self._per_minute = per_minute
-        self._capacity = max(1.0, per_minute * CAPACITY_SHARE)
-        self._per_ms = per_minute * REFILL_SHARE / 60_000
-        self._take = redis.register_script(TAKE)
+        self._limits = limits or Limits()
         self._monotonic = monotonic
+        # Process ids repeat over hosts and containers.
+        self._name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._numbers = itertools.count(1)
+        self._local = LocalShare(per_minute=per_minute, limits=self._limits, monotonic=monotonic)
+        self._redis_again_at = 0.0
 
-    def acquire(self, lane: Lane, *, max_wait_seconds: float) -> bool:
-        """Wait for a token; False when none came in time, and then none was taken."""
+    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
+        """Wait for a turn; a Denial when none can come in time, and then nothing was used.
+
+        An exit waits for as long as it may; an entry or a read is denied as soon as it is clear that it waits in vain.
+        """
         deadline = self._monotonic() + max_wait_seconds
+        member = f"{self._name}-{next(self._numbers)} {cost.weight} {cost.orders_10s} {cost.orders_1m}"
         while True:
-            granted, wait_ms = self._try(lane)
-            if granted:
-                return True
-            left = deadline - self._monotonic()
-            if wait_ms / 1000 > left:
-                return False
-            time.sleep(max(SHORTEST_PAUSE, min(wait_ms / 1000, left)))
+            left = max(0.0, deadline - self._monotonic())
+            answer = self._shared("admit", *_lane_arguments(lane, cost), member, left * 1000, PAUSES_MS[lane])
+            if answer is None:
+                return self._local.admit(lane, cost, max_wait_seconds=left)
+            outcome, pause_ms, window_10s, window_1m, blocked_by = answer
+            if outcome > 0:
+                return Ticket(cost=cost, window_10s=window_10s, window_1m=window_1m)
+            if outcome < 0:
+                return self._denied(blocked_by.decode(), pause_ms / 1000)
+            time.sleep(max(SHORTEST_PAUSE, min(pause_ms / 1000, left)))
 
-    def ban(self, seconds: float) -> None:
-        """Stop everybody until the exchange has forgiven us; a shorter ban does not shorten a longer one."""
-        wanted = max(1, int(seconds * 1000))
-        if self._redis.pttl(BAN_KEY) < wanted:
-            self._redis.set(BAN_KEY, 1, px=wanted)
+    def answered(self, ticket: Ticket, usage: Usage) -> None:
+        """Tell what came back for a ticket: the exchange's own figures correct ours, for everybody."""
+        if not ticket.shared:
+            return
+        cost = ticket.cost
+        told = (UNTOLD if figure is None else figure for figure in (usage.weight, usage.orders_10s, usage.orders_1m))
+        windows = (ticket.window_10s, ticket.window_1m)
+        self._shared("answered", *windows, cost.weight, cost.orders_10s, cost.orders_1m, *told)
 
-    def state(self) -> RateLimitState:
-        """Return what is left, without taking from it."""
-        tokens, at = self._redis.hmget(BUCKET_KEY, "tokens", "at")
-        if tokens is None or at is None:
-            return RateLimitState(limit_per_minute=self._per_minute, available=int(self._capacity))
-        seconds, micros = self._redis.time()
-        refilled = float(tokens) + (seconds * 1000 + micros / 1000 - float(at)) * self._per_ms
-        return RateLimitState(limit_per_minute=self._per_minute, available=int(min(self._capacity, refilled)))
+    def hold(self, who: Waits, seconds: float) -> None:
+        """Keep these from sending, in every process; a shorter hold does not shorten a longer one."""
+        self._local.hold(who, seconds)
+        self._shared("hold", who.value, max(1.0, seconds * 1000))
 
-    def _try(self, lane: Lane) -> tuple[bool, int]:
-        reserve = 0.0 if lane in {Lane.PROTECT, Lane.CLOSE} else self._capacity * RESERVE_SHARE
-        granted, wait_ms, _ = self._take(keys=[BUCKET_KEY, BAN_KEY], args=[self._capacity, self._per_ms, reserve])
-        return bool(granted), int(wait_ms)
+    def learn_limits(self, limits: Limits) -> None:
+        """Take over the limits that the exchange publishes, for all processes."""
+        self._limits = limits
+        self._local.learn_limits(limits)
+        self._shared("learn_limits", limits.weight, limits.orders_10s, limits.orders_1m)
+
+    def learn_clock(self, server_ms: float, *, measured_at: float, uncertainty_ms: float) -> None:
+        """Follow the exchange's clock, which its windows follow. `measured_at` is of the same clock as `monotonic`."""
+        age_ms = (self._monotonic() - measured_at) * 1000
+        self._shared("learn_clock", server_ms, age_ms, GUARD_MS + uncertainty_ms)
+
+    def state(self) -> LimiterState:
+        """Return how it stands, without taking from it.
+
+        Raises:
+            RedisError: Redis does not answer.
+
+        """
+        rows = iter(self._script(keys=self._keys, args=self._arguments("show")))
+        told = {name.decode(): int(value) for name, value in zip(rows, rows, strict=True)}
+        return LimiterState(
+            counters={counter: _counter_state(told, counter) for counter in Counter},
+            holds={who: told[f"hold:{who}"] / 1000 for who in HELD},
+            waiting=told["waiting"],
+            granted={lane: told[f"granted:{lane.value}"] for lane in Lane},
+            refused={lane: told[f"refused:{lane.value}"] for lane in Lane},
+            clock_offset_ms=told["offset"],
+        )
+
+    def _shared(self, action: str, *arguments: object) -> Any:
+        """Run an action in Redis; None when Redis is away, or was a moment ago."""
+        if self._monotonic() < self._redis_again_at:
+            return None
+        try:
+            return self._script(keys=self._keys, args=self._arguments(action, *arguments))
+        except RedisError as error:
+            # Every call would wait for the time-out anew, and a stop must not.
+            self._redis_again_at = self._monotonic() + REDIS_PAUSE_SECONDS
+            log.warning("limiter_without_redis", error=type(error).__name__)
+            return None
+
+    def _arguments(self, action: str, *arguments: object) -> list[Any]:
+        limits = self._limits
+        return [action, self._per_minute, limits.weight, limits.orders_10s, limits.orders_1m, *arguments]
+
+    def _denied(self, blocked_by: str, wait_seconds: float) -> Denial:
+        kind, _, who = blocked_by.partition(":")
+        if kind == "hold":
+            # Should Redis go away now, this process still knows.
+            self._local.hold(Waits(who), wait_seconds)
+        return Denial(blocked_by=blocked_by, wait_seconds=wait_seconds)
+
+
+def _lane_arguments(lane: Lane, cost: Cost) -> tuple[object, ...]:
+    share = SHARES[lane]
+    return lane.value, int(share.exits), share.at_start, share.at_end, cost.cover_orders
+
+
+def _counter_state(told: dict[str, int], counter: Counter) -> CounterState:
+    return CounterState(
+        limit=told[f"{counter}:limit"],
+        used=told[f"{counter}:used"],
+        told_by_exchange=told[f"{counter}:told"],
+        expected_of_others=told[f"{counter}:foreign"],
+        known=bool(told[f"{counter}:known"]),
+    )

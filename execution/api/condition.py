@@ -1,11 +1,13 @@
 """Judges the service's health from what was measured: pure, so that every sentence of it is tested without a server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from execution.domain.flow import LimiterState
+from execution.domain.outcomes import Waits
 from execution.models import Heartbeat
 from execution.pipeline.entry_gate import Obstacle
 from execution.queries.health import BRIDGE, MONITOR, RELAY, SLICE_MAX_AGE, USER_STREAM, HealthRows, covering
@@ -41,7 +43,7 @@ class Vitals:
     redis: Probe
     rows: HealthRows | None
     lags: Mapping[str, int | None]
-    tokens_available: int | None
+    limiter: LimiterState | None
     rpm_limit: int
     monitor_interval: timedelta
     ess_fail_mode: Literal["open", "closed"]
@@ -173,12 +175,27 @@ def _event_bus(vitals: Vitals) -> Component:
 
 
 def _rate_limiter(vitals: Vitals) -> Component:
-    error = None if vitals.tokens_available is not None else vitals.redis.error or "its state cannot be read"
+    """Judge whether requests may leave: full counters are its work, a ban is not."""
+    limiter, details = vitals.limiter, {"tokens_available": None, "rpm_limit": vitals.rpm_limit}
+    if limiter is None:
+        error = vitals.redis.error or "its state cannot be read"
+        return Component(error=error, details=details, weight=Status.DEGRADED)
+    banned = limiter.holds[Waits.EVERYBODY]
     return Component(
-        error=error,
-        details={"tokens_available": vitals.tokens_available, "rpm_limit": vitals.rpm_limit},
+        error=f"the exchange bids all of us wait, {banned:.1f}s more" if banned else None,
+        details=details | {"tokens_available": limiter.available} | limiter_details(limiter),
         weight=Status.DEGRADED,
     )
+
+
+def limiter_details(limiter: LimiterState) -> dict[str, Any]:
+    """Return the limiter's state in plain words and numbers."""
+    return {
+        "counters": {counter.value: asdict(state) for counter, state in limiter.counters.items()},
+        "held_seconds": {who.value: seconds for who, seconds in limiter.holds.items()},
+        "waiting": limiter.waiting,
+        "clock_offset_ms": limiter.clock_offset_ms,
+    }
 
 
 def _ess(vitals: Vitals) -> Component:

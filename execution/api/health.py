@@ -83,14 +83,14 @@ def measure() -> Vitals:
     database, rows = _probe(lambda: health_rows(now, account=stack.account))
     redis, lags = _probe(lambda: stream_lags(wiring.health_redis_client()))
     # One silence of Redis is enough to wait for.
-    rate_limit = None if redis.error else _probe(wiring.rate_limit_state)[1]
+    limiter = None if redis.error else _probe(wiring.limiter_state)[1]
     return Vitals(
         now=now,
         database=database,
         redis=redis,
         rows=rows,
         lags=lags or {},
-        tokens_available=rate_limit.available if rate_limit else None,
+        limiter=limiter,
         rpm_limit=env.binance_rate_limit_rpm,
         monitor_interval=timedelta(seconds=env.position_monitor_interval_sec),
         ess_fail_mode=env.ess_fail_mode,

@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from execution.api.base import JsonView
 from execution.api.condition import Vitals, age_seconds, heartbeat, judge
 from execution.api.health import vitals
+from execution.domain.flow import LimiterState
 from execution.queries.health import MONITOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
 
@@ -71,12 +72,20 @@ def labelled(name: str, meaning: str, labels: str, values: Mapping[L, float]) ->
     return family
 
 
+def counted(name: str, meaning: str, labels: str, values: Mapping[tuple[str, str], float]) -> CounterMetricFamily:
+    """Return a number for each combination of words that only grows."""
+    family = CounterMetricFamily(PREFIX + name, meaning, labels=labels.split())
+    for words, value in values.items():
+        family.add_metric(words, value)
+    return family
+
+
 def _health(found: Vitals) -> Iterator[Metric]:
     yield gauge("healthy", "Whether GET /health answers 200", judge(found).healthy)
     yield gauge("redis_up", "Whether Redis answers", found.redis.error is None)
     lags = {event_type: lag for event_type, lag in found.lags.items() if lag is not None}
     yield labelled("stream_lag", "Entries that wait in an incoming stream", "event_type", lags)
-    yield gauge("rate_limit_available", "Requests to the exchange that may be sent now", found.tokens_available)
+    yield from _limiter(found.limiter)
     if found.rows:
         yield gauge("active_positions", "Positions at the exchange", found.rows.active_positions)
     if monitor := heartbeat(found, MONITOR):
@@ -126,6 +135,24 @@ def _user_stream_times(found: Vitals, told: Mapping[str, Any]) -> Iterator[Metri
     yield gauge("user_stream_event_age_seconds", "Since the last event", age("last_event_at"))
     key_age = told.get("listen_key_age_seconds")
     yield gauge("user_stream_listen_key_age_seconds", "Since the listen key was last confirmed", key_age)
+
+
+def _limiter(state: LimiterState | None) -> Iterator[Metric]:
+    available = state.available if state else None
+    yield gauge("rate_limit_available", "Requests to the exchange that may still be sent in this minute", available)
+    if state is None:
+        return
+    counters, holds = state.counters.items(), state.holds.items()
+    limits = {counter.value: found.limit for counter, found in counters}
+    used = {counter.value: found.used for counter, found in counters}
+    yield labelled("rate_limit", "Limit of each counter in its window", "counter", limits)
+    yield labelled("rate_limit_used", "Used of it in this window", "counter", used)
+    held = {who.value: seconds for who, seconds in holds}
+    yield labelled("rate_limit_held_seconds", "How much longer the exchange bids them wait", "who", held)
+    yield gauge("rate_limit_waiting", "Requests that wait for their turn", state.waiting)
+    answers = {(lane.name, "granted"): float(count) for lane, count in state.granted.items()}
+    answers |= {(lane.name, "refused"): float(count) for lane, count in state.refused.items()}
+    yield counted("rate_limit_turns", "Turns asked for, by lane and outcome", "lane outcome", answers)
 
 
 def _books(counts: BookCounts) -> Iterator[Metric]:

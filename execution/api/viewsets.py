@@ -20,10 +20,12 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from execution import wiring
 from execution.api.base import JsonView
+from execution.api.condition import limiter_details
 from execution.api.filters import EventsIn, TradeFilter, TradePage
 from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
 from execution.api.schema import SYMBOL_PATTERN, one, problems
 from execution.api.serializers import EventsOut, MetricsOut, OrderAnswerOut, PositionsOut, RequestOut, TradeOut
+from execution.domain.flow import LimiterState
 from execution.models import Trade
 from execution.pipeline.schemas import ManualOrder
 from execution.queries.events import events_after
@@ -129,10 +131,10 @@ class MetricsViewSet(JsonView, ViewSet):
 
     @extend_schema(operation_id="execution_metrics", responses={200: one(MetricsOut), **problems(401)})
     def list(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
-        return Response(MetricsOut(figures_of(execution_figures(), tokens_available(), timezone.now())).data)
+        return Response(MetricsOut(figures_of(execution_figures(), limiter_state(), timezone.now())).data)
 
 
-def figures_of(figures: ExecutionFigures, available: int | None, now: datetime) -> dict[str, Any]:
+def figures_of(figures: ExecutionFigures, limiter: LimiterState | None, now: datetime) -> dict[str, Any]:
     beat = user_stream_beat()
     told = beat.details if beat else {}
     return {
@@ -142,17 +144,18 @@ def figures_of(figures: ExecutionFigures, available: int | None, now: datetime) 
         "success_rate_pct": figures.success_rate_pct,
         "avg_order_latency_ms": figures.average_latency_ms,
         "avg_slippage_pct": figures.average_slippage_pct,
-        "rate_limit_tokens_available": available,
+        "rate_limit_tokens_available": limiter.available if limiter else None,
         "rate_limit_tokens_per_minute": settings.ENV.binance_rate_limit_rpm,
+        "rate_limits": limiter_details(limiter) if limiter else None,
         "covering": covering(beat, now),
         "stream_lag_ms_p50": told.get("lag_ms_p50"),
         "stream_lag_ms_p99": told.get("lag_ms_p99"),
     }
 
 
-def tokens_available() -> int | None:
-    """Return how many requests may be sent now; None when Redis, which counts them, does not answer."""
+def limiter_state() -> LimiterState | None:
+    """Return how the limiter stands; None when Redis, which counts for all processes, does not answer."""
     try:
-        return wiring.rate_limit_state().available
+        return wiring.limiter_state()
     except RedisError:
         return None

@@ -52,10 +52,11 @@ class Accepted:
 
 
 class Waits(StrEnum):
-    """Who must hold back after an answer; the exchange stops all of us, or only what opens risk."""
+    """Who must hold back after an answer: all of us, all that counts as an order, or only what opens risk."""
 
     NOBODY = "nobody"
     ENTRIES = "entries"
+    ORDERS = "orders"
     EVERYBODY = "everybody"
 
 

@@ -13,19 +13,20 @@ from pytest_django import DjangoAssertNumQueries
 from redis import Redis
 
 from execution import wiring
-from execution.adapters.rate_limit import RateLimitState
 from execution.adapters.redis_bus import redis_connection
+from execution.api.condition import limiter_details
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose
 from execution.models import DeadLetter, ExecutionRequest
 from execution.models.inbox import InboxOutcome
 from tests.support import builders
 from tests.support.builders import NOW
+from tests.unit.examples import limiter_state
 
 pytestmark = pytest.mark.django_db
 
 NOWHERE = "redis://127.0.0.1:9/0"
-CLIENTS = ("redis_client", "health_redis_client")
+CLIENTS = ("redis_client", "health_redis_client", "limiter_redis_client")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,9 @@ def accepted(milliseconds: int, state: OrderState = OrderState.FILLED) -> Execut
 
 
 def test_a_service_that_has_done_nothing(client: Client) -> None:
-    assert client.get("/api/execution/metrics").json() == {
+    figures = client.get("/api/execution/metrics").json()
+    assert figures.pop("rate_limits")["counters"]["orders_10s"]["limit"] == 300
+    assert figures == {
         "orders_placed_total": 0,
         "orders_filled_total": 0,
         "orders_failed_total": 0,
@@ -75,9 +78,11 @@ def test_figures_are_counted_from_the_rows(client: Client, monkeypatch: pytest.M
     # Three more never got as far as an order; a cancelled one was placed, so it did not fail.
     for state in (RequestState.REFUSED, RequestState.EXPIRED, RequestState.ABANDONED, RequestState.CANCELLED):
         builders.request(state=state)
-    monkeypatch.setattr(wiring, "rate_limit_state", lambda: RateLimitState(limit_per_minute=1200, available=77))
+    monkeypatch.setattr(wiring, "limiter_state", lambda: limiter_state(used=1123))
 
-    assert client.get("/api/execution/metrics").json() == {
+    figures = client.get("/api/execution/metrics").json()
+    assert figures.pop("rate_limits") == limiter_details(limiter_state(used=1123))
+    assert figures == {
         "orders_placed_total": 4,
         "orders_filled_total": 3,
         "orders_failed_total": 4,
@@ -108,6 +113,7 @@ def test_what_redis_knows_is_unknown_without_it(client: Client, monkeypatch: pyt
 
     assert answer.status_code == 200
     assert answer.json()["rate_limit_tokens_available"] is None
+    assert answer.json()["rate_limits"] is None
 
 
 def samples(client: Client) -> dict[str, float]:

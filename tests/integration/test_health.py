@@ -91,7 +91,17 @@ def test_a_healthy_service(client: Client) -> None:
     parts = ["binance", "event_bus", "trade_store", "rate_limiter", "ess", "entries", "outbox", "user_stream"]
     assert list(components) == parts
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}
-    assert components["rate_limiter"]["details"] == {"tokens_available": 120, "rpm_limit": 1200}
+    limiter = components["rate_limiter"]["details"]
+    # Nothing has been asked of the exchange: what this minute has used is unknown, and counts as nearly all.
+    assert (limiter["tokens_available"], limiter["rpm_limit"], limiter["waiting"]) == (120, 1200, 0)
+    assert limiter["counters"]["weight"] == {
+        "limit": 2400,
+        "used": 2160,
+        "told_by_exchange": 0,
+        "expected_of_others": 0,
+        "known": False,
+    }
+    assert limiter["held_seconds"] == {"everybody": 0.0, "orders": 0.0, "entries": 0.0}
     assert components["ess"]["details"] == {"state": "ARMED", "can_execute": True}
     assert components["trade_store"]["details"] == {"backend": "postgresql"}
     assert components["trade_store"]["latency_ms"] >= 0

@@ -1,95 +1,394 @@
-"""The limiter on real Valkey: one ceiling for all processes, a reserve for protection, and bans that all obey."""
+"""The limiter on real Valkey: every window safe, lanes with a reserve, headers that correct, holds that all obey.
 
+The exchange's clock is what `learn_clock` says it is, so that a test chooses where in a window it stands.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
+import pytest
 from redis import Redis
 
-from execution.adapters.rate_limit import RateLimiter
+from execution.adapters.rate_limit import GUARD_MS, RateLimiter
+from execution.adapters.redis_bus import redis_connection
+from execution.domain.flow import Cost, Counter, Denial, Limits, Ticket, Usage
+from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
 from tests.support.threads import at_once
 
-# 600 a minute: a bucket of 60 that refills 9 a second; a quarter of it is for protection and closing.
-PER_MINUTE, CAPACITY, RESERVE = 600, 60, 15
+LIMITS = Limits(weight=2400, orders_10s=300, orders_1m=1200)
+ORDER = Cost(orders_10s=1, orders_1m=1)
+ENTRY = Cost(orders_10s=1, orders_1m=1, cover_orders=2)
+READ, SWEEP = Cost(weight=1), Cost(weight=40)
+# A minute's first moment at the exchange, far from today so that nothing depends on when the tests run.
+MINUTE = 1_790_000_040_000
 
 
-def drain(limiter: RateLimiter, lane: Lane) -> int:
+def limiter_of(redis: "Redis", *, per_minute: int = 100_000, limits: Limits = LIMITS) -> RateLimiter:
+    return RateLimiter(redis, per_minute=per_minute, limits=limits)
+
+
+def stand(limiter: RateLimiter, seconds: float, *, minute: int = 0) -> None:
+    """Set the exchange's clock to a moment of a minute."""
+    limiter.learn_clock(MINUTE + minute * 60_000 + seconds * 1000, measured_at=monotonic(), uncertainty_ms=0)
+
+
+@pytest.fixture
+def limiter(redis: "Redis") -> RateLimiter:
+    """A limiter that has seen its windows begin, early in a minute: all of them are empty and known."""
+    found = limiter_of(redis)
+    begin(found)
+    return found
+
+
+def begin(limiter: RateLimiter) -> None:
+    stand(limiter, 30, minute=-1)
+    take(limiter, Lane.READ)
+    stand(limiter, 1)
+
+
+def take(limiter: RateLimiter, lane: Lane, cost: Cost = READ, *, within: float = 0) -> Ticket:
+    ticket = limiter.admit(lane, cost, max_wait_seconds=within)
+    assert isinstance(ticket, Ticket), ticket
+    return ticket
+
+
+def drain(limiter: RateLimiter, lane: Lane, cost: Cost = ORDER, *, most: int = 10_000) -> int:
+    """Take without waiting until it is denied, and return how often it was granted."""
     taken = 0
-    while limiter.acquire(lane, max_wait_seconds=0):
+    while taken < most and isinstance(limiter.admit(lane, cost, max_wait_seconds=0), Ticket):
         taken += 1
     return taken
 
 
-def test_two_processes_share_one_bucket(redis: "Redis") -> None:
-    first, second = (RateLimiter(redis, per_minute=PER_MINUTE) for _ in range(2))
-
-    taken = at_once([lambda: drain(first, Lane.PROTECT), lambda: drain(second, Lane.PROTECT)])
-
-    assert CAPACITY <= sum(taken) <= CAPACITY + 5
-    assert first.state().available == second.state().available <= 1
+def denied(limiter: RateLimiter, lane: Lane, cost: Cost = READ, *, within: float = 0) -> Denial:
+    denial = limiter.admit(lane, cost, max_wait_seconds=within)
+    assert isinstance(denial, Denial), denial
+    return denial
 
 
-def test_entries_and_reads_cannot_use_up_what_protection_needs(redis: "Redis") -> None:
-    limiter = RateLimiter(redis, per_minute=PER_MINUTE)
-
-    assert CAPACITY - RESERVE <= drain(limiter, Lane.ENTRY) <= CAPACITY - RESERVE + 2
-    assert not limiter.acquire(Lane.READ, max_wait_seconds=0)
-
-    assert RESERVE - 1 <= drain(limiter, Lane.CLOSE) <= RESERVE + 2
-    assert not limiter.acquire(Lane.PROTECT, max_wait_seconds=0)
+# Windows
 
 
-def test_waiting_is_bounded_and_takes_nothing_when_it_is_in_vain(redis: "Redis") -> None:
-    limiter = RateLimiter(redis, per_minute=PER_MINUTE)
+def test_no_window_admits_more_than_its_limit(limiter: RateLimiter) -> None:
+    taken = [drain(limiter, Lane.PROTECT)]
+    for second in (11, 21, 31, 41, 51):
+        stand(limiter, second)
+        taken.append(drain(limiter, Lane.PROTECT))
+
+    # It should fill the windows of ten seconds to the last order, and stop at the minute's limit.
+    assert taken == [300, 300, 300, 300, 0, 0]
+    assert denied(limiter, Lane.PROTECT, ORDER).blocked_by == "orders_1m"
+    stand(limiter, 1, minute=1)
+    assert drain(limiter, Lane.PROTECT) == 300
+
+
+@pytest.mark.parametrize(("lane", "least"), [(Lane.PROTECT, 300), (Lane.CLOSE, 294), (Lane.ENTRY, 270)])
+def test_each_lane_leaves_free_what_goes_before_it(limiter: RateLimiter, lane: Lane, least: int) -> None:
+    assert least <= drain(limiter, lane) <= least + 3
+
+
+def test_reserve_that_nobody_needed_is_released_as_the_window_ends(limiter: RateLimiter) -> None:
+    first = drain(limiter, Lane.ENTRY)
+    stand(limiter, 6)
+    later = drain(limiter, Lane.ENTRY)
+    stand(limiter, 9.8)
+    last = drain(limiter, Lane.ENTRY)
+
+    assert later > 0
+    assert last > 0
+    # It should keep the last three in a hundred for a stop, up to the end.
+    assert first + later + last == 291
+    assert drain(limiter, Lane.PROTECT) == 9
+
+
+def test_request_near_a_boundary_counts_in_both_windows(limiter: RateLimiter) -> None:
+    """A clock that is wrong by less than the guard must not turn two safe windows into an unsafe one."""
+    stand(limiter, 9.95)
+    assert drain(limiter, Lane.PROTECT, most=50) == 50
+    stand(limiter, 10.5)
+    assert drain(limiter, Lane.PROTECT) == 250
+
+    # It should not begin the next window early either: it may still be this one at the exchange.
+    stand(limiter, 20.02)
+    assert denied(limiter, Lane.PROTECT, ORDER).blocked_by == "orders_10s"
+    stand(limiter, 20 + (GUARD_MS + 10) / 1000)
+    assert drain(limiter, Lane.PROTECT) == 300
+
+
+def test_our_own_ceiling_is_one_more_window(redis: "Redis") -> None:
+    limiter = limiter_of(redis, per_minute=100)
+    begin(limiter)
+
+    assert drain(limiter, Lane.PROTECT, READ) == 100
+    assert denied(limiter, Lane.PROTECT).blocked_by == "requests"
+
+
+def test_weight_counts_by_request(limiter: RateLimiter) -> None:
+    assert drain(limiter, Lane.PROTECT, SWEEP) == 60
+    assert denied(limiter, Lane.PROTECT).blocked_by == "weight"
+    # It should let orders pass: they weigh nothing.
+    assert drain(limiter, Lane.ENTRY) >= 270
+
+
+# Many
+
+
+@pytest.fixture
+def others(redis_url: str) -> Iterator[list[RateLimiter]]:
+    """Eight limiters, each on a connection of its own."""
+    clients = [redis_connection(redis_url) for _ in range(8)]
+    yield [limiter_of(client) for client in clients]
+    for client in clients:
+        client.close()
+
+
+def test_eight_at_once_get_exactly_the_limit(limiter: RateLimiter, others: list[RateLimiter]) -> None:
+    taken = at_once([lambda one=one: drain(one, Lane.PROTECT) for one in others])  # type: ignore[misc]
+
+    assert sum(taken) == 300
+    assert limiter.state().counters[Counter.ORDERS_10S].used == 300
+
+
+def test_protection_goes_before_all_that_have_waited_longer(limiter: RateLimiter, others: list[RateLimiter]) -> None:
+    drain(limiter, Lane.PROTECT)
+    order: list[Lane] = []
+
+    def wait(one: RateLimiter, lane: Lane) -> None:
+        take(one, lane, ORDER, within=20)
+        order.append(lane)
+
+    lanes = (Lane.ENTRY, Lane.CLOSE, Lane.PROTECT)
+    with ThreadPoolExecutor(3) as pool:
+        waits = []
+        for number, lane in enumerate(lanes):
+            waits.append(pool.submit(wait, others[number], lane))
+            until_waiting(limiter, number + 1)
+        # Room for three, one at a time: whoever goes first, takes it.
+        stand(limiter, 10 + GUARD_MS / 1000)
+        for future in waits:
+            future.result(30)
+
+    assert order[0] is Lane.PROTECT
+    assert limiter.state().waiting == 0
+
+
+def test_those_who_wait_longer_are_not_overtaken(limiter: RateLimiter, others: list[RateLimiter]) -> None:
+    """A heavy read that waits must not starve because light ones always find room before it."""
+    drain(limiter, Lane.PROTECT, READ, most=1915)
+    with ThreadPoolExecutor(1) as pool:
+        heavy = pool.submit(take, others[0], Lane.READ, SWEEP, within=20)
+        until_waiting(limiter, 1)
+
+        assert denied(others[1], Lane.READ, READ).blocked_by == "weight"
+        # It should give it up as soon as the reserve is released far enough.
+        stand(limiter, 30)
+        heavy.result(20)
+    take(others[1], Lane.READ, READ)
+
+
+def until_waiting(limiter: RateLimiter, count: int) -> None:
+    started = monotonic()
+    while limiter.state().waiting < count:
+        assert monotonic() - started < 10
+
+
+def test_waiter_that_died_is_forgotten(limiter: RateLimiter, redis: "Redis") -> None:
+    drain(limiter, Lane.PROTECT, READ, most=1915)
+    redis.zadd("execution:limiter:exchange:queue", {"gone-1 40 0 0": 3 * 2e15})
+    redis.zadd("execution:limiter:exchange:leases", {"gone-1 40 0 0": 1})
+
+    take(limiter, Lane.READ, READ)
+    assert redis.zcard("execution:limiter:exchange:queue") == 0
+
+
+def test_wait_in_vain_is_denied_at_once_and_takes_nothing(limiter: RateLimiter) -> None:
     drain(limiter, Lane.PROTECT)
     started = monotonic()
 
-    # One token comes every 111 ms; the reserve takes 15 of them first.
-    assert not limiter.acquire(Lane.ENTRY, max_wait_seconds=0.2)
-    assert monotonic() - started < 0.5
+    denial = denied(limiter, Lane.ENTRY, ORDER, within=3)
 
-    assert limiter.acquire(Lane.PROTECT, max_wait_seconds=1)
+    assert monotonic() - started < 2
+    assert denial.blocked_by == "orders_10s"
+    assert denial.wait_seconds > 5
+    assert limiter.state().counters[Counter.ORDERS_10S].used == 300
+    assert limiter.state().refused[Lane.ENTRY] == 1
 
 
-def test_no_second_admits_more_than_the_ceiling_allows(redis: "Redis") -> None:
-    limiters = [RateLimiter(redis, per_minute=PER_MINUTE) for _ in range(4)]
-    drain(limiters[0], Lane.PROTECT)
+def test_exit_waits_for_as_long_as_it_may(limiter: RateLimiter) -> None:
+    drain(limiter, Lane.PROTECT)
+    stand(limiter, 9.5)
     started = monotonic()
 
-    def use(limiter: RateLimiter) -> int:
-        taken = 0
-        while monotonic() - started < 1:
-            taken += limiter.acquire(Lane.PROTECT, max_wait_seconds=0.1)
-        return taken
+    take(limiter, Lane.PROTECT, ORDER, within=10)
 
-    admitted = sum(at_once([lambda limiter=limiter: use(limiter) for limiter in limiters]))  # type: ignore[misc]
-
-    # Refilled at nine tenths of the ceiling, with a thread's slack at the end.
-    assert 6 <= admitted <= 9 * (monotonic() - started) + 1
+    assert monotonic() - started >= 0.5
 
 
-def test_ban_stops_every_lane_of_every_process_until_it_is_over(redis: "Redis") -> None:
-    banned, other = (RateLimiter(redis, per_minute=PER_MINUTE) for _ in range(2))
-    banned.ban(0.4)
+# Cover that is to come
+
+
+def test_entry_leaves_room_for_its_own_stop_and_target(limiter: RateLimiter) -> None:
+    entries = drain(limiter, Lane.ENTRY, ENTRY)
+
+    # It should take a third of what is there, less the reserve: each entry brings two more orders.
+    assert 89 <= entries <= 93
+    assert drain(limiter, Lane.PROTECT, most=180) == 180
+
+    # It should forget what never came: two windows later the room is there again.
+    stand(limiter, 31)
+    assert 89 <= drain(limiter, Lane.ENTRY, ENTRY) <= 93
+
+
+# What the exchange tells
+
+
+def test_headers_of_one_correct_all(limiter: RateLimiter, others: list[RateLimiter]) -> None:
+    """Somebody else trades the account: what they have used is gone for us too."""
+    ticket = take(limiter, Lane.ENTRY)
+    limiter.answered(take(limiter, Lane.PROTECT, ORDER), Usage(weight=None, orders_10s=200, orders_1m=900))
+    limiter.answered(ticket, Usage(weight=2000))
+
+    assert drain(others[0], Lane.PROTECT) == 100
+    assert limiter.state().counters[Counter.WEIGHT].used == 2000
+    assert limiter.state().counters[Counter.ORDERS_1M].used == 1000
+
+
+def test_requests_under_way_are_added_to_what_the_exchange_told(limiter: RateLimiter) -> None:
+    first, second = take(limiter, Lane.PROTECT, ORDER), take(limiter, Lane.PROTECT, ORDER)
+    limiter.answered(first, Usage(orders_10s=100, orders_1m=100))
+    assert limiter.state().counters[Counter.ORDERS_10S].used == 101
+
+    # An older figure must not take back a newer one.
+    limiter.answered(second, Usage(orders_10s=99, orders_1m=99))
+    assert limiter.state().counters[Counter.ORDERS_10S].used == 100
+
+
+def test_answer_of_the_window_before_says_nothing_of_this_one(limiter: RateLimiter) -> None:
+    ticket = take(limiter, Lane.PROTECT, ORDER)
+    stand(limiter, 11)
+    limiter.answered(ticket, Usage(orders_10s=300, orders_1m=300))
+
+    assert limiter.state().counters[Counter.ORDERS_10S].used == 0
+    assert limiter.state().counters[Counter.ORDERS_1M].used == 300
+
+
+def test_others_are_expected_again_and_find_their_room(limiter: RateLimiter) -> None:
+    stand(limiter, 9)
+    limiter.answered(take(limiter, Lane.PROTECT, ORDER), Usage(orders_10s=101, orders_1m=101))
+    stand(limiter, 11)
+
+    # It should leave entries 300 less their reserve, less about a hundred that others will send.
+    assert 140 <= drain(limiter, Lane.ENTRY) <= 190
+    # It should not keep exits from their room for the sake of others.
+    assert drain(limiter, Lane.PROTECT) >= 110
+
+
+def test_published_limits_are_taken_over_by_all(limiter: RateLimiter, others: list[RateLimiter]) -> None:
+    limiter.learn_limits(Limits(weight=2400, orders_10s=40, orders_1m=50))
+
+    assert drain(others[0], Lane.PROTECT) == 40
+    stand(limiter, 11)
+    assert drain(others[0], Lane.PROTECT) == 10
+
+
+# Holds
+
+
+def test_ban_stops_every_lane_of_every_process_until_it_is_over(
+    limiter: RateLimiter, others: list[RateLimiter]
+) -> None:
+    limiter.hold(Waits.EVERYBODY, 0.4)
     started = monotonic()
 
     for lane in Lane:
-        assert not other.acquire(lane, max_wait_seconds=0.1)
-    assert other.acquire(Lane.PROTECT, max_wait_seconds=2)
+        assert denied(others[0], lane).blocked_by == "hold:everybody"
+    assert limiter.state().available == 0
+    take(others[0], Lane.PROTECT, within=5)
 
     assert monotonic() - started >= 0.39
 
 
-def test_shorter_ban_does_not_shorten_a_longer_one(redis: "Redis") -> None:
-    limiter = RateLimiter(redis, per_minute=PER_MINUTE)
-    limiter.ban(60)
-    limiter.ban(0.01)
+def test_shorter_hold_does_not_shorten_a_longer_one(limiter: RateLimiter) -> None:
+    limiter.hold(Waits.EVERYBODY, 60)
+    limiter.hold(Waits.EVERYBODY, 0.01)
 
-    assert not limiter.acquire(Lane.PROTECT, max_wait_seconds=0.1)
+    assert denied(limiter, Lane.PROTECT, within=0.1).wait_seconds > 50
 
 
-def test_lost_bucket_begins_anew(redis: "Redis") -> None:
-    limiter = RateLimiter(redis, per_minute=PER_MINUTE)
-    drain(limiter, Lane.PROTECT)
+def test_throttled_entries_do_not_keep_exits_from_leaving(limiter: RateLimiter, others: list[RateLimiter]) -> None:
+    limiter.hold(Waits.ENTRIES, 60)
+
+    assert denied(others[0], Lane.ENTRY, ENTRY).blocked_by == "hold:entries"
+    take(others[0], Lane.PROTECT, ORDER)
+    take(others[0], Lane.CLOSE, ORDER)
+    take(others[0], Lane.READ)
+
+
+def test_full_order_counter_stops_orders_and_no_reads(limiter: RateLimiter, others: list[RateLimiter]) -> None:
+    limiter.hold(Waits.ORDERS, 60)
+
+    assert denied(others[0], Lane.PROTECT, ORDER).blocked_by == "hold:orders"
+    take(others[0], Lane.READ)
+
+
+# Redis
+
+
+def test_lost_state_counts_as_used_until_an_answer_tells(limiter: RateLimiter, redis: "Redis") -> None:
+    drain(limiter, Lane.PROTECT, most=200)
     redis.flushdb()
+    stand(limiter, 5)
 
-    assert limiter.acquire(Lane.READ, max_wait_seconds=0)
+    # It should let exits have the last tenth, and nobody else more than one question.
+    probe = take(limiter, Lane.READ)
+    assert denied(limiter, Lane.READ).blocked_by in {"weight", "requests"}
+    assert drain(limiter, Lane.PROTECT) == 30
+    assert not limiter.state().counters[Counter.ORDERS_10S].known
+
+    # It should believe the first answer.
+    limiter.answered(probe, Usage(weight=7))
+    assert limiter.state().counters[Counter.WEIGHT].used == 7
+    assert limiter.state().counters[Counter.WEIGHT].known
+    take(limiter, Lane.READ)
+
+
+def test_lost_order_counters_are_asked_for_with_one_order(redis: "Redis") -> None:
+    limiter = limiter_of(redis)
+    stand(limiter, 5)
+    limiter.answered(take(limiter, Lane.READ), Usage(weight=1))
+
+    order = take(limiter, Lane.ENTRY, ORDER)
+    assert drain(limiter, Lane.ENTRY) == 0
+    limiter.answered(order, Usage(weight=1, orders_10s=51, orders_1m=51))
+
+    assert 215 <= drain(limiter, Lane.ENTRY) <= 240
+
+
+def test_without_redis_exits_flow_in_a_small_share_and_entries_do_not() -> None:
+    nowhere = redis_connection("redis://127.0.0.1:9/0", timeout_seconds=0.2)
+    limiter = limiter_of(nowhere)
+
+    # A sixteenth of 300 orders.
+    assert drain(limiter, Lane.PROTECT) == 18
+    assert denied(limiter, Lane.ENTRY, ENTRY, within=5).blocked_by == "redis"
+    assert denied(limiter, Lane.READ, SWEEP, within=5).blocked_by == "redis"
+    take(limiter, Lane.READ)
+    limiter.answered(take(limiter, Lane.CLOSE), Usage(weight=1))
+
+
+def test_hold_is_honoured_when_redis_goes_away_after_it() -> None:
+    limiter = limiter_of(redis_connection("redis://127.0.0.1:9/0", timeout_seconds=0.2))
+    limiter.hold(Waits.EVERYBODY, 60)
+
+    assert denied(limiter, Lane.PROTECT).blocked_by == "local:hold:everybody"
+
+
+def test_redis_that_cannot_be_written_is_as_good_as_none(limiter: RateLimiter, redis: "Redis") -> None:
+    redis.config_set("min-replicas-to-write", 1)
+    try:
+        assert not take(limiter, Lane.PROTECT, ORDER).shared
+        assert denied(limiter, Lane.ENTRY, ENTRY).blocked_by == "redis"
+    finally:
+        redis.config_set("min-replicas-to-write", 0)

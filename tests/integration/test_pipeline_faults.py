@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from execution.domain.flow import Cost, Denial, Ticket
+from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
 from execution.models import EntryClaim, Order, PolicyValue
 from tests.support.desk import Desk
@@ -236,9 +238,9 @@ def test_limit_of_requests_silences_every_process(desk: Desk) -> None:
     assert len(ledger.entries_sent) == 2
 
     # It should silence the others too, exits as well: a banned client that goes on is banned for longer.
-    other.limiter.ban(0.3)
-    assert not desk.limiter.acquire(Lane.PROTECT, max_wait_seconds=0)
-    assert desk.limiter.acquire(Lane.PROTECT, max_wait_seconds=1)
+    other.limiter.hold(Waits.EVERYBODY, 0.3)
+    assert isinstance(desk.limiter.admit(Lane.PROTECT, Cost(), max_wait_seconds=0), Denial)
+    assert isinstance(desk.limiter.admit(Lane.PROTECT, Cost(), max_wait_seconds=5), Ticket)
     desk.check()
 
 

@@ -148,7 +148,8 @@ def test_small_account_endpoints(client: UMFutures) -> None:
     assert client.get_bnb_burn() == {"feeBurn": False}
     assert client.toggle_bnb_burn("true")["code"] == 200
     assert client.get_bnb_burn() == {"feeBurn": True}
-    assert client.query_user_rate_limit()[0]["limit"] == 300
+    # Not enforced here, and published so.
+    assert client.query_user_rate_limit()[0]["limit"] == 1_000_000
     assert client.open_interest("BTCUSDT")["openInterest"] == "0.000"
     assert client.adl_quantile() == []
     client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.010")

@@ -18,6 +18,7 @@ from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import RedisEventBus, stream_of
 from execution.adapters.risk_safety import HttpRiskSafety
+from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError, StreamEntry
 from execution.domain.states import RequestState
 from execution.models import ExecutionRequest, Order, OutboxEvent, Trade, Transition
@@ -43,6 +44,7 @@ from tests.support.paper import PaperExchange
 from tests.support.risk import RiskSafetyStandIn
 
 RECV_WINDOW_MS = 3000
+UNLIMITED = 1_000_000
 INTAKE = IntakeRules(signal_max_age=timedelta(seconds=60), ess_trip_hold=timedelta(seconds=900))
 PATIENCE = Patience(stalled_after=timedelta(seconds=2))
 # A stack that has been running for long, and whose stories need no monitor cycle before their first entry.
@@ -87,7 +89,9 @@ class Desk:
     stack: Stack = STACK
 
     def __post_init__(self) -> None:
-        self.limiter = RateLimiter(self.redis, per_minute=1_000_000)
+        # The paper exchange of the tests enforces no limits, and says so in its listing.
+        unlimited = Limits(weight=UNLIMITED, orders_10s=UNLIMITED, orders_1m=UNLIMITED)
+        self.limiter = RateLimiter(self.redis, per_minute=UNLIMITED, limits=unlimited)
         self.exchange = BinanceExchange(
             key=self.paper.key,
             secret=self.paper.secret,

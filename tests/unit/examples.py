@@ -2,6 +2,9 @@
 
 from decimal import Decimal
 
+from execution.domain.flow import HELD, Counter, CounterState, LimiterState
+from execution.domain.outcomes import Waits
+from execution.domain.ports import Lane
 from execution.domain.trading import Quote, SymbolRules
 
 BTCUSDT = SymbolRules(
@@ -18,6 +21,19 @@ BTCUSDT = SymbolRules(
     market_max_quantity=Decimal(120),
     min_notional=Decimal(5),
 )
+
+
+def limiter_state(*, limit: int = 1200, used: int = 0, banned_seconds: float = 0.0) -> LimiterState:
+    """A limiter whose counters all stand alike."""
+    counter = CounterState(limit=limit, used=used, told_by_exchange=used, expected_of_others=0, known=True)
+    return LimiterState(
+        counters=dict.fromkeys(Counter, counter),
+        holds=dict.fromkeys(HELD, 0.0) | {Waits.EVERYBODY: banned_seconds},
+        waiting=2,
+        granted=dict.fromkeys(Lane, 5),
+        refused=dict.fromkeys(Lane, 1),
+        clock_offset_ms=3,
+    )
 
 
 def quote(bid: str = "50000", ask: str = "50000", mark: str = "50000") -> Quote:

@@ -13,6 +13,7 @@ import responses
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.rate_limit import RateLimiter
+from execution.domain.flow import Cost, Denial, Limits, Ticket, Usage
 from execution.domain.outcomes import (
     Accepted,
     ExchangeStatus,
@@ -70,14 +71,24 @@ class Turns(RateLimiter):
     def __init__(self) -> None:
         self.allowed = True
         self.asked: list[tuple[Lane, float]] = []
-        self.bans: list[float] = []
+        self.costs: list[Cost] = []
+        self.holds: list[tuple[Waits, float]] = []
+        self.usages: list[Usage] = []
+        self.limits: list[Limits] = []
 
-    def acquire(self, lane: Lane, *, max_wait_seconds: float) -> bool:
+    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
         self.asked.append((lane, max_wait_seconds))
-        return self.allowed
+        self.costs.append(cost)
+        return Ticket(cost=cost) if self.allowed else Denial(blocked_by="orders_10s", wait_seconds=7)
 
-    def ban(self, seconds: float) -> None:
-        self.bans.append(seconds)
+    def answered(self, ticket: Ticket, usage: Usage) -> None:  # noqa: ARG002 -- the limiter's signature
+        self.usages.append(usage)
+
+    def hold(self, who: Waits, seconds: float) -> None:
+        self.holds.append((who, seconds))
+
+    def learn_limits(self, limits: Limits) -> None:
+        self.limits.append(limits)
 
 
 @dataclass
@@ -281,7 +292,7 @@ def test_the_adapter_never_repeats_a_placement(
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "outcome", "bans"),
+    ("status", "body", "outcome", "holds"),
     [
         (
             400,
@@ -294,7 +305,7 @@ def test_the_adapter_never_repeats_a_placement(
             503,
             error(-1008, "busy"),
             Refused(code=-1008, message="busy", retry_safe=True, retry_after_seconds=2.0, waits=Waits.ENTRIES),
-            [],
+            [(Waits.ENTRIES, 2.0)],
         ),
         (408, error(-1007, "who knows"), Unknown(message="code=-1007 who knows"), []),
         (503, error(-1000, "Unknown error"), Unknown(message="code=-1000 Unknown error"), []),
@@ -308,16 +319,16 @@ def test_what_an_answer_proves(
     status: int,
     body: object,
     outcome: object,
-    bans: list[float],
+    holds: list[tuple[Waits, float]],
 ) -> None:
     server.post(BASE + ORDER, status=status, json=body)
 
     assert exchange.place(ENTRY, Lane.ENTRY, send_before=soon()) == outcome
-    # It should hold everybody back only when the exchange asks for it
-    assert limiter.bans == bans
+    # It should hold back those whom the exchange means, and nobody else
+    assert limiter.holds == holds
 
 
-def test_a_limit_of_the_exchange_holds_everybody_back(
+def test_a_full_order_counter_holds_orders_back(
     server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
 ) -> None:
     server.post(BASE + ORDER, status=429, json=error(-1015, "Too many"), headers={"Retry-After": "7"})
@@ -325,9 +336,9 @@ def test_a_limit_of_the_exchange_holds_everybody_back(
     outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
 
     assert outcome == Refused(
-        code=-1015, message="Too many", retry_safe=True, retry_after_seconds=7.0, waits=Waits.EVERYBODY
+        code=-1015, message="Too many", retry_safe=True, retry_after_seconds=7.0, waits=Waits.ORDERS
     )
-    assert limiter.bans == [7.0]
+    assert limiter.holds == [(Waits.ORDERS, 7.0)]
 
 
 @pytest.mark.parametrize(
@@ -367,6 +378,58 @@ def test_nothing_is_sent_after_its_time(server: responses.RequestsMock, exchange
     assert isinstance(outcome, Refused)
     assert (outcome.code, outcome.message[-17:], outcome.retry_safe) == (None, " too late to send", True)
     assert len(server.calls) == 0
+
+
+def test_each_request_is_paid_for_by_its_own_cost(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    server.post(BASE + ORDER, json=ORDER_ROW)
+    server.post(BASE + ALGO, json=ALGO_ROW)
+    server.get(f"{BASE}/fapi/v1/openOrders", json=[])
+    server.get(BASE + ORDER, json=ORDER_ROW)
+
+    exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+    exchange.place(STOP, Lane.PROTECT, send_before=soon())
+    exchange.open_orders()
+    exchange.look_up("BTCUSDT", "es1-e-1", OrderBook.ORDINARY)
+
+    assert limiter.costs == [
+        # It should ask for the room of stop and target together with the entry's
+        Cost(orders_10s=1, orders_1m=1, cover_orders=2),
+        Cost(orders_10s=1, orders_1m=1),
+        Cost(weight=40),
+        Cost(weight=1),
+    ]
+
+
+def test_the_limiter_is_told_what_every_answer_says(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    used = {"X-MBX-USED-WEIGHT-1M": "37", "X-MBX-ORDER-COUNT-10S": "2", "X-MBX-ORDER-COUNT-1M": "11"}
+    server.post(BASE + ORDER, json=ORDER_ROW, headers=used)
+    server.post(BASE + ORDER, status=400, json=error(-2019), headers={"x-mbx-used-weight-1m": "38"})
+    server.post(BASE + ORDER, body=requests.ReadTimeout())
+
+    for _ in range(3):
+        exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+
+    # It should tell also of a refusal, and that a request without an answer is no longer under way
+    assert limiter.usages == [Usage(weight=37, orders_10s=2, orders_1m=11), Usage(weight=38), Usage()]
+
+
+def test_published_limits_are_passed_on(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    rows = [
+        {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000},
+        {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
+        {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 61000},
+    ]
+    server.get(f"{BASE}/fapi/v1/exchangeInfo", json={"symbols": [], "rateLimits": rows})
+
+    exchange.rules("BTCUSDT")
+
+    assert limiter.limits == [Limits(weight=6000, orders_10s=100, orders_1m=1200)]
 
 
 def test_nothing_is_sent_without_a_turn(
@@ -528,7 +591,7 @@ def test_a_cancel_asks_nothing_more_while_everybody_has_to_wait(
     server.delete(BASE + ORDER, status=418, json=error(-1003, "banned"), headers={"Retry-After": "30"})
 
     assert exchange.cancel("BTCUSDT", "es1-e-1", OrderBook.ORDINARY) == Unreadable(message="code=-1003 banned")
-    assert (limiter.bans, len(server.calls)) == ([30.0], 1)
+    assert (limiter.holds, len(server.calls)) == ([(Waits.EVERYBODY, 30.0)], 1)
 
 
 def test_a_cancel_without_a_turn_is_not_sent_into_a_ban(
@@ -706,7 +769,7 @@ def test_a_ban_met_by_a_read_holds_everybody_back(
     with pytest.raises(ExchangeUnavailableError):
         exchange.open_orders()
 
-    assert limiter.bans == [120.0]
+    assert limiter.holds == [(Waits.EVERYBODY, 120.0)]
 
 
 def test_fills_are_read_over_pages_and_each_counts_once(

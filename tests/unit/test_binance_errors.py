@@ -160,17 +160,25 @@ def test_a_ban_lasts_until_the_time_in_its_text(
 @pytest.mark.parametrize(
     ("status", "body", "headers", "seconds"),
     [
-        (429, coded(-1015), {}, 2.0),
-        (429, coded(-1003), {"Retry-After": "soon"}, 2.0),
+        # Without a time the full window's end counts; it is 17 seconds past the minute
+        (429, coded(-1015), {}, 3.0),
+        (429, coded(-1003), {"Retry-After": "soon"}, 43.0),
+        (400, coded(-1003), {}, 43.0),
         (418, coded(-1003, "IP banned until 1000"), {}, 0.0),
         (403, HTML, {}, 60.0),
         (503, coded(-1008), {}, 2.0),
         (503, HTML, {}, 0.0),
     ],
 )
-def test_without_a_time_the_wait_is_short(
-    exchange: responses.RequestsMock, status: int, body: object, headers: dict[str, str], seconds: float
+def test_how_long_those_wait_who_must(
+    exchange: responses.RequestsMock,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    body: object,
+    headers: dict[str, str],
+    seconds: float,
 ) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_790_000_057.0)
     assert answered(exchange, status, body, **headers).back_off_seconds == seconds
 
 
@@ -185,7 +193,7 @@ def test_a_page_of_others_is_named_by_its_status_and_cut(exchange: responses.Req
     ("status", "body", "waits"),
     [
         (429, coded(-1003), Waits.EVERYBODY),
-        (429, coded(-1015), Waits.EVERYBODY),
+        (429, coded(-1015), Waits.ORDERS),
         (418, coded(-1003), Waits.EVERYBODY),
         (403, "<html>", Waits.EVERYBODY),
         # Exits are exempt from this protection, so they must not wait for it

@@ -179,7 +179,7 @@ def test_every_reason_is_explained() -> None:
 
 def test_every_figure_of_prometheus_is_explained() -> None:
     source = (ROOT / "execution/api/prometheus.py").read_text()
-    names = re.findall(r'(?:gauge|labelled)\(\s*"(\w+)"', source) + re.findall(r'PREFIX \+ "(\w+)"', source)
+    names = re.findall(r'(?:gauge|labelled|counted)\(\s*"(\w+)"', source) + re.findall(r'PREFIX \+ "(\w+)"', source)
 
     documented = {name.partition("{")[0] for name in first_column("docs/operations.md", "### Figures")}
     assert {name.removesuffix("_total") for name in documented} == {f"execution_{name}" for name in names}

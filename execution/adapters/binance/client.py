@@ -10,7 +10,7 @@ import requests
 from binance.error import ClientError, ServerError
 
 from execution.adapters.binance import parse
-from execution.adapters.binance.connector import TIMESTAMP, Connector
+from execution.adapters.binance.connector import Connector, NotSentError, Turn
 from execution.adapters.binance.errors import UNREADABLE, Failure, judge
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.rate_limit import RateLimiter
@@ -30,7 +30,6 @@ from execution.domain.outcomes import (
     Waits,
 )
 from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket
-from execution.domain.reasons import Reason
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, SymbolRules
 
 ALGO_ORDER = "/fapi/v1/algoOrder"
@@ -43,6 +42,8 @@ NO_LIVING_LISTEN_KEY = -1125
 SETTINGS_AGE_SECONDS = 300.0
 MARK_AGE_SECONDS = 3.0
 READ_WAIT_SECONDS = 10.0
+# The stop and the target that follow an entry: their room is kept when the entry gets its own.
+COVER_ORDERS = 2
 FILLS_PAGE = 1000
 HISTORY_PAGE = 1000
 # Our clock and the exchange's may differ by this much, for all that we rely on when asking for a stretch of time.
@@ -64,9 +65,9 @@ class BinanceExchange:
         limiter: RateLimiter,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = Connector(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
-        # A proxy of the environment would see our signed orders.
-        self._client.session.trust_env = False
+        self._client = Connector(
+            key=key, secret=secret, base_url=base_url, timeout_seconds=timeout_seconds, limiter=limiter
+        )
         self._recv_window_ms = recv_window_ms
         self._limiter = limiter
         self._monotonic = monotonic
@@ -81,7 +82,8 @@ class BinanceExchange:
 
     def rules(self, symbol: str) -> SymbolRules | None:
         if self._monotonic() >= self._rules_until:
-            self._rules = self._read(lambda: parse.all_rules(self._client.exchange_info()))
+            self._rules, limits = self._read(lambda: parse.listing(self._client.exchange_info()))
+            self._limiter.learn_limits(limits)
             self._rules_until = self._monotonic() + SETTINGS_AGE_SECONDS
         return self._rules.get(symbol)
 
@@ -234,31 +236,27 @@ class BinanceExchange:
 
     def place(self, ticket: OrderTicket, lane: Lane, *, send_before: datetime) -> PlaceOutcome:
         wait = (send_before - datetime.now(UTC)).total_seconds()
-        if not self._limiter.acquire(lane, max_wait_seconds=max(0.0, wait)):
-            message = f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={wait:.1f}s"
-            return Refused(code=None, message=message, retry_safe=False)
-        signed_at = datetime.now(UTC)
-        # A process that was stopped and woken up late must not send what others have declared absent. Should it be
-        # stopped behind this very line, its order carries this time, and the exchange refuses what is older than the
-        # receive window.
-        if signed_at > send_before:
-            late = (signed_at - send_before).total_seconds()
-            return Refused(code=None, message=f"woken up {late:.1f}s too late to send", retry_safe=True)
+        turn = Turn(
+            lane=lane,
+            wait_seconds=max(0.0, wait),
+            cover_orders=COVER_ORDERS if lane is Lane.ENTRY else 0,
+            send_before=send_before,
+        )
         try:
-            return Accepted(report=self._send(ticket, signed_at))
+            with self._client.turn(turn):
+                return Accepted(report=self._send(ticket))
+        except NotSentError as error:
+            return Refused(code=None, message=str(error), retry_safe=error.retry_safe)
         except CALL_ERRORS as error:
             operation = Operation.PLACE if ticket.book is OrderBook.ORDINARY else Operation.PLACE_CONDITIONAL
             return self._outcome(self._judged(operation, error))
 
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
-        # A banned client that goes on sending is banned for longer, and then cannot close either.
-        if not self._limiter.acquire(Lane.CLOSE, max_wait_seconds=READ_WAIT_SECONDS):
-            return Unreadable(message=f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={READ_WAIT_SECONDS}s")
         try:
-            if book is OrderBook.ALGO:
-                self._client.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window()})
-            else:
-                self._client.cancel_order(symbol, origClientOrderId=client_order_id, **self._window())
+            with self._client.turn(Turn(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS)):
+                self._send_cancel(symbol, client_order_id, book)
+        except NotSentError as error:
+            return Unreadable(message=str(error))
         except CALL_ERRORS as error:
             failure = self._judged(Operation.CANCEL, error)
             if failure.waits is Waits.EVERYBODY:
@@ -266,12 +264,16 @@ class BinanceExchange:
         # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
         return self.look_up(symbol, client_order_id, book)
 
-    def _send(self, ticket: OrderTicket, signed_at: datetime) -> OrderReport:
-        signed = {TIMESTAMP: int(signed_at.timestamp() * 1000)}
+    def _send_cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> None:
+        if book is OrderBook.ALGO:
+            self._client.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window()})
+        else:
+            self._client.cancel_order(symbol, origClientOrderId=client_order_id, **self._window())
+
+    def _send(self, ticket: OrderTicket) -> OrderReport:
         if ticket.book is OrderBook.ALGO:
-            parameters = self._algo_parameters(ticket) | signed
-            return parse.algo_report(self._client.sign_request("POST", ALGO_ORDER, parameters))
-        return parse.order_report(self._client.new_order(**self._order_parameters(ticket), **signed))
+            return parse.algo_report(self._client.sign_request("POST", ALGO_ORDER, self._algo_parameters(ticket)))
+        return parse.order_report(self._client.new_order(**self._order_parameters(ticket)))
 
     def _order_parameters(self, ticket: OrderTicket) -> dict[str, Any]:
         parameters = {
@@ -353,18 +355,18 @@ class BinanceExchange:
 
     def _try(self, operation: Operation, call: Callable[[], T], lane: Lane) -> T | Failure:
         """Wait for a turn, make a call and return its answer, or what its failure proves."""
-        if not self._limiter.acquire(lane, max_wait_seconds=READ_WAIT_SECONDS):
-            raise ExchangeUnavailableError(f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={READ_WAIT_SECONDS}s")
         try:
-            return call()
+            with self._client.turn(Turn(lane=lane, wait_seconds=READ_WAIT_SECONDS)):
+                return call()
+        except NotSentError as error:
+            raise ExchangeUnavailableError(str(error)) from error
         except CALL_ERRORS as error:
             return self._judged(operation, error)
 
     def _judged(self, operation: Operation, error: Exception) -> Failure:
         failure = judge(operation, error)
-        # A refusal of entries alone must not keep exits from leaving: their own attempts pause by themselves.
-        if failure.waits is Waits.EVERYBODY:
-            self._limiter.ban(failure.back_off_seconds)
+        if failure.waits is not Waits.NOBODY:
+            self._limiter.hold(failure.waits, failure.back_off_seconds)
         return failure
 
     def _window(self) -> Mapping[str, Any]:

@@ -1,30 +1,118 @@
-"""The connector, with one change: an order may carry the time at which its sender last had the right to send it."""
+"""The connector's client with a turnstile: no request leaves without a turn, and every answer corrects the limiter."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
-from binance.lib.utils import get_timestamp
+import requests
 from binance.um_futures import UMFutures
 
+from execution.adapters.binance.weights import cost_of
+from execution.adapters.rate_limit import RateLimiter
 from execution.crash_points import CrashPoint, reached
+from execution.domain.flow import Denial, Ticket, Usage
+from execution.domain.ports import Lane
+from execution.domain.reasons import Reason
 
 TIMESTAMP = "timestamp"
+USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
+ORDERS_10S = "X-MBX-ORDER-COUNT-10S"
+ORDERS_1M = "X-MBX-ORDER-COUNT-1M"
 
 
-class Connector(UMFutures):  # type: ignore[misc]  # the package brings no types
-    """Signs a given timestamp instead of a new one: what is sent late must look late to the exchange."""
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """How the requests of the moment queue: their lane, how long they may wait, and until when they may leave."""
 
-    def sign_request(
-        self,
-        http_method: str,
-        url_path: str,
-        payload: Mapping[str, Any] | None = None,
-        special: bool = False,  # noqa: FBT001, FBT002 -- the connector's signature
-    ) -> Any:
-        signed = {**(payload or {})}
-        dated = TIMESTAMP in signed
-        signed.setdefault(TIMESTAMP, get_timestamp())
-        signed["signature"] = self._get_sign(self._prepare_params(signed, special))
-        if dated:
+    lane: Lane
+    wait_seconds: float
+    cover_orders: int = 0
+    send_before: datetime | None = None
+
+
+class NotSentError(Exception):
+    """The request did not leave. `retry_safe`: its turn came, but too late for this attempt."""
+
+    def __init__(self, message: str, *, retry_safe: bool = False) -> None:
+        super().__init__(message)
+        self.retry_safe = retry_safe
+
+
+class Connector(UMFutures):  # type: ignore[misc] # the package has no types
+    """One instance a thread: it has one HTTP session and one turn at a time."""
+
+    def __init__(self, *, key: str, secret: str, base_url: str, timeout_seconds: float, limiter: RateLimiter) -> None:
+        super().__init__(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
+        # A proxy of the environment would see our signed orders.
+        self.session.trust_env = False
+        self.session.hooks["response"].append(self._note_usage)
+        self._limiter = limiter
+        self._turn: Turn | None = None
+        self._usage = Usage()
+
+    @contextmanager
+    def turn(self, turn: Turn) -> Iterator[None]:
+        """Let the requests of this block queue so; a request outside of such a block is a mistake of ours."""
+        self._turn = turn
+        try:
+            yield
+        finally:
+            self._turn = None
+
+    def sign_request(self, http_method: str, url_path: str, payload: Mapping[str, Any] | None = None) -> Any:
+        """Sign after the wait: the receive window is shorter than a queue can be.
+
+        The time that is signed is the time at which the request still had the right to leave: should the process be
+        stopped behind that very line, the exchange refuses what is older than the receive window.
+        """
+        turn = self._turn
+        ticket = self._admitted(http_method, url_path, payload or {})
+        signed = {**(payload or {}), TIMESTAMP: self._leaving(turn, ticket)}
+        signed["signature"] = self._get_sign(self._prepare_params(signed))
+        if turn and turn.send_before:
             reached(CrashPoint.ORDER_SIGNED)
-        return self.send_request(http_method, url_path, signed, special)
+        return self._sent(ticket, http_method, url_path, signed)
+
+    def send_request(self, http_method: str, url_path: str, payload: Mapping[str, Any] | None = None) -> Any:
+        ticket = self._admitted(http_method, url_path, payload or {})
+        return self._sent(ticket, http_method, url_path, {**(payload or {})})
+
+    def _sent(self, ticket: Ticket, method: str, path: str, parameters: dict[str, Any]) -> Any:
+        self._usage = Usage()
+        try:
+            return super().send_request(method, path, parameters)
+        finally:
+            # Also when no answer came: the request is no longer under way.
+            self._limiter.answered(ticket, self._usage)
+
+    def _admitted(self, method: str, path: str, parameters: Mapping[str, Any]) -> Ticket:
+        turn = self._turn
+        if turn is None:
+            raise RuntimeError(f"{method} {path} outside of a turn")
+        cost = replace(cost_of(method, path, parameters), cover_orders=turn.cover_orders)
+        ticket = self._limiter.admit(turn.lane, cost, max_wait_seconds=turn.wait_seconds)
+        if isinstance(ticket, Denial):
+            raise NotSentError(f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={turn.wait_seconds:.1f}s {ticket}")
+        return ticket
+
+    def _leaving(self, turn: Turn | None, ticket: Ticket) -> int:
+        """Return the present time as the exchange writes it."""
+        now = datetime.now(UTC)
+        # A process that was stopped and woken up late must not send what others have declared absent.
+        if turn and turn.send_before and now > turn.send_before:
+            self._limiter.answered(ticket, Usage())
+            late = (now - turn.send_before).total_seconds()
+            raise NotSentError(f"woken up {late:.1f}s too late to send", retry_safe=True)
+        return int(now.timestamp() * 1000)
+
+    def _note_usage(self, response: requests.Response, **_: Any) -> None:
+        figures = (_figure(response, name) for name in (USED_WEIGHT, ORDERS_10S, ORDERS_1M))
+        weight, orders_10s, orders_1m = figures
+        self._usage = Usage(weight=weight, orders_10s=orders_10s, orders_1m=orders_1m)
+
+
+def _figure(response: requests.Response, name: str) -> int | None:
+    text = response.headers.get(name, "")
+    return int(text) if text.isdigit() else None

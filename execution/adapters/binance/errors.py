@@ -10,7 +10,7 @@ import requests
 from binance.error import ClientError, ServerError
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from execution.adapters.binance.outcome_table import Answer, Fault, Meaning, Operation, row_for
+from execution.adapters.binance.outcome_table import LIMITED, Answer, Fault, Meaning, Operation, row_for
 from execution.domain.outcomes import Waits
 
 # An answer that is not as documented. The exchange has said something, we cannot tell what.
@@ -20,6 +20,8 @@ BANNED_UNTIL = re.compile(r"banned until (\d+)")
 LONGEST_MESSAGE = 200
 DEFAULT_BACK_OFF_SECONDS = 2.0
 FIREWALL_BACK_OFF_SECONDS = 60.0
+# The exchange's windows begin with the clock's minutes and tens of seconds.
+LIMIT_LENGTHS = {-1003: 60.0, -1015: 10.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +99,18 @@ def _never_left(error: requests.RequestException) -> bool:
 
 
 def _back_off(error: Exception, answer: Answer) -> float:
-    """Return the seconds that the exchange asks for: Retry-After, else the end of the ban, else a short while."""
+    """Return the seconds that the exchange asks for: Retry-After, else the end of the ban, else of the full window.
+
+    Retry-After is documented for the spot market only.
+    """
     after = str((getattr(error, "header", None) or {}).get("Retry-After", ""))
     if after.isdigit():
         return float(after)
     until = BANNED_UNTIL.search(answer.message)
     if until:
         return max(0.0, int(until.group(1)) / 1000 - time.time())
+    if answer.status in LIMITED or answer.code in LIMIT_LENGTHS:
+        length = LIMIT_LENGTHS.get(answer.code or 0, 60.0)
+        return length - time.time() % length
     firewall = answer.status == requests.codes.forbidden
     return FIREWALL_BACK_OFF_SECONDS if firewall else DEFAULT_BACK_OFF_SECONDS

@@ -126,6 +126,13 @@ LOST = Row(
 )
 LIMITS = (
     Row(
+        what="too many orders of the account; reads and cancels are not orders",
+        codes=codes(-1015),
+        meaning=M.BACK_OFF,
+        waits=W.ORDERS,
+        source=f"{GENERAL}, Order Rate Limits; {ERRORS}",
+    ),
+    Row(
         what="a limit was broken, or the address is banned",
         statuses=LIMITED,
         meaning=M.BACK_OFF,
@@ -134,7 +141,7 @@ LIMITS = (
     ),
     Row(
         what="the same, told by its code alone",
-        codes=codes(-1003, -1015),
+        codes=codes(-1003),
         meaning=M.BACK_OFF,
         waits=W.EVERYBODY,
         source=ERRORS,

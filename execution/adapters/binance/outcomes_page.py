@@ -29,6 +29,7 @@ MEANINGS = {
 WAITING = {
     Waits.NOBODY: "",
     Waits.ENTRIES: "what opens risk; exits and reads go on",
+    Waits.ORDERS: "all that counts as an order, in every process; reads and cancels go on",
     Waits.EVERYBODY: "every process, for as long as the exchange says",
 }
 ABOUT = {

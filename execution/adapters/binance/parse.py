@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from execution.domain.client_ids import is_ours
+from execution.domain.flow import Limits
 from execution.domain.money import ZERO
 from execution.domain.outcomes import ExchangeStatus, FillReport, FundingReport, OrderReport, PositionReport
 from execution.domain.trading import Quote, SymbolRules
@@ -86,6 +87,22 @@ def all_rules(information: Row) -> dict[str, SymbolRules]:
         except UNREADABLE_ROW as error:
             log.warning("symbol_unreadable", symbol=str(row.get("symbol")), error=repr(error))
     return rules
+
+
+def listing(answer: Row) -> tuple[dict[str, SymbolRules], Limits]:
+    """Read `exchangeInfo`: the rules of every symbol, and the limits of requests and orders."""
+    return all_rules(answer), limits(answer.get("rateLimits", ()))
+
+
+def limits(rows: Iterable[Row]) -> Limits:
+    """Read `rateLimits`; a limit that is not published stays as documented."""
+    published = {(row["rateLimitType"], row["interval"], int(row["intervalNum"])): int(row["limit"]) for row in rows}
+    documented = Limits()
+    return Limits(
+        weight=published.get(("REQUEST_WEIGHT", "MINUTE", 1), documented.weight),
+        orders_10s=published.get(("ORDERS", "SECOND", 10), documented.orders_10s),
+        orders_1m=published.get(("ORDERS", "MINUTE", 1), documented.orders_1m),
+    )
 
 
 def our_orders(rows: Iterable[Row]) -> list[OrderReport]:

@@ -12,7 +12,7 @@ from paper_exchange.core.orders import PositionSide
 from paper_exchange.http import render
 from paper_exchange.http.calls import Call, Route, RouteTable
 from paper_exchange.http.render import Json
-from paper_exchange.http.routes.listing import ORDER_LIMITS
+from paper_exchange.http.routes.listing import order_limits as limits_of_orders
 from paper_exchange.http.routes.pages import by_time, time_span
 
 THREE_MONTHS_MS: Final = 92 * 86_400_000
@@ -140,8 +140,8 @@ def income(call: Call) -> object:
     return [render.income(row) for row in page]
 
 
-def order_limits(_: Call) -> object:
-    return list(reversed(ORDER_LIMITS))
+def order_limits(call: Call) -> object:
+    return list(reversed(limits_of_orders(call)))
 
 
 def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, SideMargin]:

@@ -8,10 +8,21 @@ from paper_exchange.http.calls import Call
 from paper_exchange.http.limits import ORDERS_1M, ORDERS_10S, WEIGHT_LIMIT
 from paper_exchange.http.render import Json
 
-ORDER_LIMITS: Final[list[Json]] = [
-    {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": ORDERS_1M},
-    {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": ORDERS_10S},
-]
+# Published when limits are counted and not enforced, so that clients that keep to what is published are not slowed.
+NO_LIMIT: Final = 1_000_000
+
+
+def order_limits(call: Call) -> list[Json]:
+    """Return the rows of the order counters, of the minute first."""
+    enforced = call.exchange.config.limits
+    return [
+        _limit("ORDERS", "MINUTE", 1, ORDERS_1M if enforced else NO_LIMIT),
+        _limit("ORDERS", "SECOND", 10, ORDERS_10S if enforced else NO_LIMIT),
+    ]
+
+
+def _limit(kind: str, interval: str, number: int, limit: int) -> Json:
+    return {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}
 
 
 def exchange_info(call: Call) -> object:
@@ -20,8 +31,8 @@ def exchange_info(call: Call) -> object:
         "serverTime": call.exchange.clock.shown_ms(),
         "futuresType": "U_MARGINED",
         "rateLimits": [
-            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_LIMIT},
-            *ORDER_LIMITS,
+            _limit("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT if call.exchange.config.limits else NO_LIMIT),
+            *order_limits(call),
         ],
         "exchangeFilters": [],
         "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],

@@ -9,6 +9,7 @@ import pytest
 from execution.api.condition import Probe, Status, Vitals, judge, not_ready, total_lag
 from execution.models import EssStatus, Heartbeat
 from execution.queries.health import HealthRows
+from tests.unit.examples import limiter_state
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 
@@ -32,7 +33,7 @@ def fine(**differences: Any) -> Vitals:
         redis=Probe(latency_ms=0.5),
         rows=rows(),
         lags={"ai.decision.made": 0, "signal.execute": 0},
-        tokens_available=120,
+        limiter=limiter_state(),
         rpm_limit=1200,
         monitor_interval=timedelta(seconds=10),
         ess_fail_mode="open",
@@ -79,7 +80,13 @@ def test_everything_works() -> None:
         ),
         (fine(lags={"ai.decision.made": 1000}), Status.OK, ""),
         (fine(lags={"ai.decision.made": 1001}), Status.DEGRADED, "event_bus: lag=1001 expected<=1000"),
-        (fine(tokens_available=None), Status.DEGRADED, "rate_limiter: its state cannot be read"),
+        (fine(limiter=None), Status.DEGRADED, "rate_limiter: its state cannot be read"),
+        (fine(limiter=limiter_state(used=1200)), Status.OK, ""),
+        (
+            fine(limiter=limiter_state(banned_seconds=90)),
+            Status.DEGRADED,
+            "rate_limiter: the exchange bids all of us wait, 90.0s more",
+        ),
     ],
 )
 def test_each_fault_has_its_weight_and_its_words(vitals: Vitals, status: Status, reason: str) -> None:

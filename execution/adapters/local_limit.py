@@ -1,0 +1,93 @@
+"""The limiter's backstop while Redis is away: one process's small share, in which stops and exits still flow.
+
+Nobody can count for all then. So each process allows itself little enough that many of them stay below the limits:
+exits first, small reads that they need, and neither entries nor bulk reads.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from execution.domain.flow import Cost, Counter, Denial, Limits, Ticket
+from execution.domain.outcomes import Waits
+from execution.domain.ports import Lane
+
+# Of each limit, what one process may use alone: sixteen processes together stay below it.
+SHARE = 1 / 16
+LARGEST_READ = 5
+LENGTHS = {Counter.REQUESTS: 60, Counter.WEIGHT: 60, Counter.ORDERS_10S: 10, Counter.ORDERS_1M: 60}
+EXITS = frozenset({Lane.PROTECT, Lane.CLOSE})
+PAUSE_SECONDS = 0.05
+
+
+class LocalShare:
+    """Counts in windows of its own; safe for threads."""
+
+    def __init__(self, *, per_minute: int, limits: Limits, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute = per_minute
+        self._limits = limits
+        self._monotonic = monotonic
+        self._used: dict[Counter, tuple[int, int]] = {}
+        self._until: dict[Waits, float] = {}
+        self._lock = threading.Lock()
+
+    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
+        """Wait for a turn in this process's share; what is not an exit or a small read is denied at once."""
+        if lane not in EXITS and (lane is Lane.ENTRY or cost.orders_10s or cost.weight > LARGEST_READ):
+            return Denial(blocked_by="redis", wait_seconds=0)
+        deadline = self._monotonic() + max_wait_seconds
+        while True:
+            with self._lock:
+                blocked_by = self._take(cost)
+            if blocked_by is None:
+                return Ticket(cost=cost, shared=False)
+            left = deadline - self._monotonic()
+            if left <= 0:
+                return Denial(blocked_by=f"local:{blocked_by}", wait_seconds=0)
+            time.sleep(min(PAUSE_SECONDS, left))
+
+    def hold(self, who: Waits, seconds: float) -> None:
+        """Remember a hold, so that it is honoured also when Redis went away after it."""
+        with self._lock:
+            self._until[who] = max(self._until.get(who, 0.0), self._monotonic() + seconds)
+
+    def learn_limits(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def _take(self, cost: Cost) -> str | None:
+        """Count a request and return None, or return what stands in its way."""
+        now = self._monotonic()
+        if now < self._until.get(Waits.EVERYBODY, 0.0):
+            return f"hold:{Waits.EVERYBODY}"
+        if cost.orders_10s and now < self._until.get(Waits.ORDERS, 0.0):
+            return f"hold:{Waits.ORDERS}"
+        wanted = {counter: self._with(counter, amount, now) for counter, amount in _amounts(cost).items() if amount}
+        for counter, (_, used) in wanted.items():
+            if used > max(1, int(self._limit(counter) * SHARE)):
+                return counter.value
+        self._used |= wanted
+        return None
+
+    def _with(self, counter: Counter, amount: int, now: float) -> tuple[int, int]:
+        """Return a counter's window and what it would have used with this request."""
+        window = int(now // LENGTHS[counter])
+        known, used = self._used.get(counter, (window, 0))
+        return window, amount + (used if known == window else 0)
+
+    def _limit(self, counter: Counter) -> int:
+        limits = self._limits
+        return {
+            Counter.REQUESTS: self._per_minute,
+            Counter.WEIGHT: limits.weight,
+            Counter.ORDERS_10S: limits.orders_10s,
+            Counter.ORDERS_1M: limits.orders_1m,
+        }[counter]
+
+
+def _amounts(cost: Cost) -> dict[Counter, int]:
+    return {
+        Counter.REQUESTS: 1,
+        Counter.WEIGHT: cost.weight,
+        Counter.ORDERS_10S: cost.orders_10s,
+        Counter.ORDERS_1M: cost.orders_1m,
+    }

@@ -1,0 +1,319 @@
+-- The limiter's one state for all processes: counters in the exchange's calendar windows, who waits, and who must hold.
+--
+-- KEYS: the state (a hash), the queue (members "id weight orders_10s orders_1m", best first), the leases of its members.
+-- ARGV: what to do, our ceiling of requests a minute, the exchange's three limits until it has told its own, the rest.
+-- Times are milliseconds. `now` is Redis's clock, `clock` the exchange's as far as we have measured it.
+
+local STATE, QUEUE, LEASES = KEYS[1], KEYS[2], KEYS[3]
+local LEASE_MS = 1000      -- how much longer than announced a waiter may be silent before it counts as gone
+local PROBE_MS = 1000      -- how long the answer to a probe may take before another is sent
+local GUARD_MS = 250       -- how far off the exchange's windows may be as long as nobody has measured its clock
+local COLD_SHARE = 0.9     -- of a window that we know nothing of, this much counts as used before us
+local SETTLING = 1 / 6     -- the share of a window that others are watched for before their pace is believed
+local SOON_MS = 100        -- when to look again at room that is only kept for others
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
+local state, changes = {}, {}
+local raw = redis.call('HGETALL', STATE)
+for i = 1, #raw, 2 do state[raw[i]] = tonumber(raw[i + 1]) end
+
+local function get(name) return state[name] or 0 end
+local function set(name, value)
+  state[name] = value
+  changes[name] = value
+end
+local function save()
+  local fields = {}
+  for name, value in pairs(changes) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = string.format('%.3f', value)
+  end
+  if #fields > 0 then redis.call('HSET', STATE, unpack(fields)) end
+end
+
+local clock = now + get('offset')
+local guard = state['guard'] or GUARD_MS
+-- In the order of a request's costs. `requests` is our own ceiling: its windows are ours, so they need no guard.
+local COUNTERS = {
+  { name = 'requests', length = 60000, limit = tonumber(ARGV[2]), guard = 0 },
+  { name = 'weight', length = 60000, limit = state['limit:weight'] or tonumber(ARGV[3]), guard = guard },
+  { name = 'orders_10s', length = 10000, limit = state['limit:orders_10s'] or tonumber(ARGV[4]), guard = guard },
+  { name = 'orders_1m', length = 60000, limit = state['limit:orders_1m'] or tonumber(ARGV[5]), guard = guard },
+}
+
+-- What a window has used: what we let pass, or what the exchange has told plus what it has not answered yet.
+local function used(c)
+  local known = math.max(c.own, c.seen + c.pending)
+  return c.cold == 1 and known + c.limit * COLD_SHARE or known
+end
+
+-- What others on this address or account will have used by the end of the window, from what they have used so far.
+local function foreign(c)
+  local theirs = c.seen - c.own
+  if theirs <= 0 then return c.carried end
+  local watched = (c.view - c.slot * c.length) / c.length
+  return math.min(c.limit, math.max(c.carried, theirs / (watched + SETTLING)))
+end
+
+local FIELDS = { 'slot', 'own', 'pending', 'seen', 'view', 'before', 'next', 'carried', 'cold', 'probe' }
+
+local function turn_over(c, slot)
+  if slot == c.slot + 1 then
+    local theirs = c.seen - c.own
+    local watched = math.max(SETTLING, (c.view - c.slot * c.length) / c.length)
+    -- Who was there in the last window is expected again, and forgotten by halves.
+    c.carried = math.max(c.carried / 2, theirs > 0 and math.min(c.limit, theirs / watched) or 0)
+    c.before, c.own = used(c), c.next
+  else
+    c.carried, c.before, c.own = 0, 0, 0
+  end
+  c.slot, c.pending, c.seen, c.next, c.cold, c.probe = slot, 0, 0, 0, 0, 0
+  c.view = slot * c.length
+end
+
+local function load(c)
+  for _, field in ipairs(FIELDS) do c[field] = get(c.name .. ':' .. field) end
+  local slot = math.floor(clock / c.length)
+  if state[c.name .. ':slot'] == nil then
+    -- Redis has lost its data, or never had any: until an answer tells, everything counts as used.
+    c.slot, c.view, c.cold, c.before = slot, slot * c.length, 1, c.limit
+  elseif slot > c.slot then
+    turn_over(c, slot)
+  elseif slot < c.slot - 1 then
+    -- The clock was put back by more than a window: what was used counts again.
+    c.slot, c.view = slot, slot * c.length
+  end
+  c.start = c.slot * c.length
+  c.at = math.max(clock, c.start)
+  c.left = c.start + c.length - c.at
+end
+
+local function store(c)
+  for _, field in ipairs(FIELDS) do
+    local name = c.name .. ':' .. field
+    if state[name] ~= c[field] then set(name, c[field]) end
+  end
+end
+
+for _, c in ipairs(COUNTERS) do load(c) end
+
+-- Orders that entries under way will need for their cover, by windows of ten seconds: the last and this one.
+local function promised()
+  local slot = COUNTERS[3].slot
+  local this = get('promise:slot') == slot and get('promise:this') or 0
+  local last = 0
+  if get('promise:slot') == slot then last = get('promise:last') end
+  if get('promise:slot') == slot - 1 then last = get('promise:this') end
+  return last, this
+end
+
+local function promise(last, this)
+  set('promise:slot', COUNTERS[3].slot)
+  set('promise:last', last)
+  set('promise:this', this)
+end
+
+-- Whether a request could count in the window before, or in the one after.
+local function near_start(c) return c.guard > 0 and c.at - c.start < c.guard end
+local function near_end(c) return c.guard > 0 and c.left <= c.guard end
+
+-- How long until `need` fits and the lane still leaves free what it must; 0: now.
+local function wait_for(c, need, cost, lane)
+  if c.cold == 1 and not lane.exits then
+    return c.probe > now - PROBE_MS and 10 or 0
+  end
+  if near_start(c) and c.before + cost > c.limit * (1 - lane.at_end) then return c.start + c.guard - c.at end
+  if near_end(c) and c.next + cost > c.limit * (1 - lane.at_start) then return c.left + c.guard end
+  local held = 0
+  if not lane.exits then
+    local last, this = promised()
+    held = foreign(c) * (c.start + c.length - c.view) / c.length + (c.name == 'weight' and 0 or last + this + lane.promise)
+  end
+  local least = lane.at_end * c.limit
+  local keep = math.max(least, lane.at_start * c.limit * c.left / c.length)
+  local missing = used(c) + need + held + keep - c.limit
+  if missing <= 0 then return 0 end
+  -- What the lane must leave free shrinks as the window ends: that may be enough.
+  if missing <= keep - least then return missing * c.length / (lane.at_start * c.limit) end
+  local in_vain = used(c) + need + least > c.limit
+  return in_vain and c.left + c.guard or math.min(SOON_MS, c.left + c.guard)
+end
+
+local function charge(c, cost)
+  c.own = c.own + cost
+  if near_start(c) then
+    c.before = c.before + cost
+  elseif near_end(c) then
+    c.next = c.next + cost
+  else
+    c.pending = c.pending + cost
+  end
+  if c.cold == 1 then c.probe = now end
+end
+
+-- The window that an answer's figures will be of; -1 where that is not certain.
+local function window_of(c) return (near_start(c) or near_end(c)) and -1 or c.slot end
+
+local function costs_of(member)
+  local weight, ten, minute = string.match(member, ' (%S+) (%S+) (%S+)$')
+  return { 1, tonumber(weight), tonumber(ten), tonumber(minute) }
+end
+
+-- What those who were here before, or go first anyway, will take.
+local function ahead_of(member, rank)
+  local sums = { 0, 0, 0, 0 }
+  if redis.call('ZCARD', QUEUE) == 0 then return sums end
+  for _, gone in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now)) do
+    redis.call('ZREM', LEASES, gone)
+    redis.call('ZREM', QUEUE, gone)
+  end
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', '(' .. rank)) do
+    if other ~= member then
+      for i, cost in ipairs(costs_of(other)) do sums[i] = sums[i] + cost end
+    end
+  end
+  return sums
+end
+
+local function held_back(lane, is_order)
+  local until_ms, why = get('until:everybody'), 'everybody'
+  if is_order and get('until:orders') > until_ms then until_ms, why = get('until:orders'), 'orders' end
+  if not lane.exits and is_order and get('until:entries') > until_ms then
+    until_ms, why = get('until:entries'), 'entries'
+  end
+  return math.max(0, until_ms - now), why
+end
+
+local ACTIONS = {}
+
+-- ARGV: lane, exits, at_start, at_end, promise, member, milliseconds left, longest pause.
+-- Returns 1 to go, 0 to ask again, -1 refused; the pause; the two windows; what stands in the way.
+function ACTIONS.admit()
+  local lane = {
+    number = tonumber(ARGV[6]),
+    exits = ARGV[7] == '1',
+    at_start = tonumber(ARGV[8]),
+    at_end = tonumber(ARGV[9]),
+    promise = tonumber(ARGV[10]),
+  }
+  local member, left, cap = ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13])
+  local costs = costs_of(member)
+  local rank = tonumber(redis.call('ZSCORE', QUEUE, member)) or lane.number * 2e15 + math.floor(now * 1000)
+  local rank_text = string.format('%.0f', rank)
+  local ahead = ahead_of(member, rank_text)
+  local wait, why = held_back(lane, costs[3] > 0)
+  if wait > 0 then why = 'hold:' .. why end
+  for i, c in ipairs(COUNTERS) do
+    if costs[i] > 0 then
+      local own = wait_for(c, costs[i] + ahead[i], costs[i], lane)
+      if own > wait then wait, why = own, c.name end
+    end
+  end
+  local outcome = 0
+  if wait == 0 then
+    for i, c in ipairs(COUNTERS) do
+      if costs[i] > 0 then charge(c, costs[i]) end
+    end
+    local last, this = promised()
+    if lane.promise > 0 then
+      promise(last, this + lane.promise)
+    elseif lane.number == 0 and costs[3] > 0 and last + this > 0 then
+      promise(math.max(0, last - costs[3]), math.max(0, this - math.max(0, costs[3] - last)))
+    end
+    set('granted:' .. lane.number, get('granted:' .. lane.number) + 1)
+    outcome, why = 1, ''
+  elseif left <= 0 or (wait > left and not lane.exits) then
+    set('refused:' .. lane.number, get('refused:' .. lane.number) + 1)
+    outcome = -1
+  end
+  if outcome == 0 then
+    wait = math.min(wait, cap)
+    redis.call('ZADD', QUEUE, 'NX', rank_text, member)
+    redis.call('ZADD', LEASES, now + wait + LEASE_MS, member)
+  else
+    redis.call('ZREM', QUEUE, member)
+    redis.call('ZREM', LEASES, member)
+  end
+  for _, c in ipairs(COUNTERS) do store(c) end
+  save()
+  return { outcome, math.ceil(wait), window_of(COUNTERS[3]), window_of(COUNTERS[4]), why }
+end
+
+-- ARGV: the two windows of the request, its three costs, the exchange's three figures (-1: not told).
+function ACTIONS.answered()
+  local slots = { ['10000'] = tonumber(ARGV[6]), ['60000'] = tonumber(ARGV[7]) }
+  local costs = { 1, tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]) }
+  local told = { -1, tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]) }
+  local requests, weight, minute = COUNTERS[1], COUNTERS[2], COUNTERS[4]
+  for i = 2, 4 do
+    local c = COUNTERS[i]
+    if slots[tostring(c.length)] == c.slot then
+      c.pending = math.max(0, c.pending - costs[i])
+      if told[i] >= 0 then
+        if c.cold == 1 then c.cold, c.own = 0, told[i] + c.pending end
+        if told[i] >= c.seen then c.seen, c.view = told[i], c.at end
+      end
+    end
+  end
+  -- Our own requests are at most the weight that was used, and the orders, which weigh nothing.
+  if requests.cold == 1 and weight.cold == 0 then
+    requests.cold, requests.own = 0, math.min(requests.limit, used(weight) + (minute.cold == 0 and used(minute) or 0))
+  end
+  for _, c in ipairs(COUNTERS) do store(c) end
+  save()
+  return {}
+end
+
+-- ARGV: who (everybody, orders, entries), milliseconds. A shorter time does not shorten a longer one.
+function ACTIONS.hold()
+  local name = 'until:' .. ARGV[6]
+  set(name, math.max(get(name), now + tonumber(ARGV[7])))
+  save()
+  return {}
+end
+
+-- ARGV: the exchange's limits of weight a minute, orders in ten seconds, orders a minute.
+function ACTIONS.learn_limits()
+  set('limit:weight', tonumber(ARGV[6]))
+  set('limit:orders_10s', tonumber(ARGV[7]))
+  set('limit:orders_1m', tonumber(ARGV[8]))
+  save()
+  return {}
+end
+
+-- ARGV: the exchange's time, how long ago that was, how uncertain it is.
+function ACTIONS.learn_clock()
+  set('offset', tonumber(ARGV[6]) + tonumber(ARGV[7]) - now)
+  set('guard', tonumber(ARGV[8]))
+  save()
+  return {}
+end
+
+-- Returns the state without changing it: names and numbers in turn.
+function ACTIONS.show()
+  local found = {}
+  local function tell(name, value)
+    found[#found + 1] = name
+    found[#found + 1] = string.format('%.0f', value)
+  end
+  for _, c in ipairs(COUNTERS) do
+    tell(c.name .. ':limit', c.limit)
+    tell(c.name .. ':used', used(c))
+    tell(c.name .. ':told', c.seen)
+    tell(c.name .. ':foreign', foreign(c))
+    tell(c.name .. ':known', 1 - c.cold)
+  end
+  for _, who in ipairs({ 'everybody', 'orders', 'entries' }) do
+    tell('hold:' .. who, math.max(0, get('until:' .. who) - now))
+  end
+  for lane = 0, 3 do
+    tell('granted:' .. lane, get('granted:' .. lane))
+    tell('refused:' .. lane, get('refused:' .. lane))
+  end
+  tell('waiting', redis.call('ZCOUNT', LEASES, now, '+inf'))
+  tell('offset', get('offset'))
+  return found
+end
+
+return ACTIONS[ARGV[1]]()

@@ -1,0 +1,130 @@
+"""What requests to the exchange cost, who goes first when they are scarce, and how the limiter stands: plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from execution.domain.outcomes import Waits
+from execution.domain.ports import Lane
+
+
+class Counter(StrEnum):
+    """What is limited: our own ceiling of requests a minute, and the exchange's three."""
+
+    REQUESTS = "requests"
+    WEIGHT = "weight"
+    ORDERS_10S = "orders_10s"
+    ORDERS_1M = "orders_1m"
+
+
+HELD = (Waits.EVERYBODY, Waits.ORDERS, Waits.ENTRIES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one request adds to the exchange's counters. `cover_orders`: the orders that will follow to protect it."""
+
+    weight: int = 0
+    orders_10s: int = 0
+    orders_1m: int = 0
+    cover_orders: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The exchange's limits: weight per address and minute, orders per account in ten seconds and a minute."""
+
+    weight: int = 2400
+    orders_10s: int = 300
+    orders_1m: int = 1200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What the exchange said in an answer's headers that its windows have used; None when it did not."""
+
+    weight: int | None = None
+    orders_10s: int | None = None
+    orders_1m: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a lane leaves free in a window, as fractions of the limit: at its start, falling evenly to its end.
+
+    `exits` never give way to an unknown state, to others on the account, or to cover that is still to come.
+    """
+
+    at_start: float
+    at_end: float
+    exits: bool
+
+
+# Cover of what is open goes before everything. What nobody has needed of the reserve is released as the window ends,
+# so that it is not lost; the last part stays, because a stop may come in the last moment too.
+SHARES: Mapping[Lane, Share] = MappingProxyType(
+    {
+        Lane.PROTECT: Share(at_start=0, at_end=0, exits=True),
+        Lane.CLOSE: Share(at_start=0.02, at_end=0.01, exits=True),
+        Lane.ENTRY: Share(at_start=0.10, at_end=0.03, exits=False),
+        Lane.READ: Share(at_start=0.20, at_end=0.04, exits=False),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """Leave to send one request. The windows are those that its answer's figures will be of; -1: not certain."""
+
+    cost: Cost
+    window_10s: int = -1
+    window_1m: int = -1
+    shared: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denial:
+    """No leave in time. `blocked_by` names the counter or the hold, `wait_seconds` how long it would have taken."""
+
+    blocked_by: str
+    wait_seconds: float
+
+    def __str__(self) -> str:
+        return f"blocked_by={self.blocked_by} needed={self.wait_seconds:.1f}s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CounterState:
+    """One counter in its present window. `known` is false until an answer has told what a lost state had used."""
+
+    limit: int
+    used: int
+    told_by_exchange: int
+    expected_of_others: int
+    known: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimiterState:
+    """How the limiter stands now: counters, who is held back for how long, who waits, and what lanes have got."""
+
+    counters: Mapping[Counter, CounterState]
+    holds: Mapping[Waits, float]
+    waiting: int
+    granted: Mapping[Lane, int]
+    refused: Mapping[Lane, int]
+    clock_offset_ms: int
+
+    @property
+    def limit_per_minute(self) -> int:
+        """Our own ceiling."""
+        return self.counters[Counter.REQUESTS].limit
+
+    @property
+    def available(self) -> int:
+        """Return how many requests of ours may still be sent in this minute."""
+        if self.holds[Waits.EVERYBODY]:
+            return 0
+        own = self.counters[Counter.REQUESTS]
+        return max(0, own.limit - own.used)
