@@ -44,6 +44,7 @@ task_routes = {
     "execution.tasks.read_events": {"queue": "bridge"},
     "execution.tasks.send_events": {"queue": "bridge"},
     "execution.tasks.apply_policy": {"queue": "bridge"},
+    "execution.tasks.tidy_up": {"queue": "bridge"},
     "execution.tasks.run_monitor_cycle": {"queue": "monitor"},
 }
 
@@ -67,5 +68,6 @@ beat_schedule = {
     },
     "re-arm the bridge": {"task": "execution.tasks.read_events", "schedule": 2.0, "options": {"expires": 1.9}},
     "re-arm the outbox relay": {"task": "execution.tasks.send_events", "schedule": 2.0, "options": {"expires": 1.9}},
+    "delete what is old": {"task": "execution.tasks.tidy_up", "schedule": 600.0, "options": {"expires": 590}},
 }
 beat_max_loop_interval = 1

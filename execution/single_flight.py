@@ -14,6 +14,7 @@ class Duty(IntEnum):
     SEND_EVENTS = 0x65780002
     WATCH_POSITIONS = 0x65780003
     STREAM_USER_DATA = 0x65780004
+    TIDY_UP = 0x65780005
 
 
 @contextmanager

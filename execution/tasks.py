@@ -46,6 +46,9 @@ from execution.pipeline import (
     record_trade as record_trade_step,
 )
 from execution.pipeline import (
+    retention as retention_step,
+)
+from execution.pipeline import (
     send_events as send_events_step,
 )
 from execution.pipeline.accept_event import Accepted
@@ -55,6 +58,8 @@ from execution.stream.hand_over import BrokerSilentError, Starters
 log = structlog.get_logger(__name__)
 # Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
 SLICE = timedelta(seconds=2)
+# Well below the time limit of a task.
+TIDYING = timedelta(seconds=20)
 # Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
 PRIORITIES = {"check_ess": 6, "guard_safety": 5, "place_order": 4, "record_trade": 2, "protect_position": 0}
 # A cycle that was asked for and not begun by then has been overtaken by beat's.
@@ -184,6 +189,15 @@ def send_events(**_: Any) -> None:
 def apply_policy(inbox_id: int, **_: Any) -> None:
     """Fetch and apply a policy value that was announced."""
     policy_step.apply_policy(inbox_id, risk_safety=wiring.risk_safety(), now=wiring.clock())
+
+
+@shared_task
+def tidy_up(**_: Any) -> None:
+    """Delete what has grown old, for a while; the next run goes on where this one ends."""
+    with single_flight(Duty.TIDY_UP) as held:
+        if held:
+            wiring.event_bus().tidy()
+            retention_step.apply_retention(wiring.retention_rules(), clock=wiring.clock, length=TIDYING)
 
 
 @shared_task

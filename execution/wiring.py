@@ -25,6 +25,7 @@ from execution.pipeline.check_ess import EssRules
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.intake import IntakeRules
 from execution.pipeline.protect_position import ProtectionRules
+from execution.pipeline.retention import RetentionRules
 from execution.stream.session import StreamRules
 from execution_project.env import environment
 
@@ -127,6 +128,15 @@ def ess_rules() -> EssRules:
     return EssRules(fail_mode=environment().ess_fail_mode)
 
 
+def retention_rules() -> RetentionRules:
+    env = environment()
+    return RetentionRules(
+        events=_age(env.retention_events_days),
+        requests=_age(env.retention_requests_days),
+        trades=_age(env.retention_trades_days),
+    )
+
+
 def protection_rules() -> ProtectionRules:
     env = environment()
     return ProtectionRules(
@@ -155,6 +165,10 @@ def _fingerprint(*parts: str) -> str:
 def patience() -> Patience:
     """Return how long the chain may take before the monitor resumes a request: half a cycle."""
     return Patience(stalled_after=timedelta(seconds=max(2.0, environment().position_monitor_interval_sec / 2)))
+
+
+def _age(days: int) -> timedelta | None:
+    return timedelta(days=days) if days else None
 
 
 def limiter() -> RateLimiter:

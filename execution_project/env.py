@@ -82,6 +82,11 @@ class Environment(BaseSettings):
     signal_max_age_sec: int = Field(60, ge=1)
     max_unprotected_seconds: float = Field(5.0, gt=0)
 
+    # Retention; 0 keeps for ever
+    retention_events_days: int = Field(30, ge=0)
+    retention_requests_days: int = Field(365, ge=0)
+    retention_trades_days: int = Field(0, ge=0)
+
     # Processes
     log_level: str = "INFO"
     log_format: Literal["console", "json"] = "console"

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
+from execution.adapters.stream_upkeep import forget_readers, shorten
 from execution.domain.ports import StreamEntry
 from execution.domain.streams import STREAM_LENGTH
 
@@ -91,6 +92,15 @@ class RedisEventBus:
                     stream_of(message["event_type"]), dict[Any, Any](message), maxlen=STREAM_LENGTH, approximate=True
                 )
             pipe.execute()
+
+    def tidy(self) -> Mapping[str, int]:
+        """Shorten incoming streams that nobody else shortens, and forget readers that are long gone."""
+        trimmed = {}
+        for event_type in self._event_types:
+            forget_readers(self._redis, stream_of(event_type), group_of(event_type))
+            if gone := shorten(self._redis, stream_of(event_type)):
+                trimmed[event_type] = gone
+        return trimmed
 
     def _new(self, count: int) -> list[StreamEntry]:
         """Read every group in one round trip; what one lost group hides must not be lost with it."""

@@ -166,6 +166,9 @@ class EventBus(Protocol):
     def publish(self, messages: Sequence[Mapping[str, str]]) -> None:
         """Append each message to the stream named by its `event_type`; raises when Redis did not take all of them."""
 
+    def tidy(self) -> Mapping[str, int]:
+        """Shorten incoming streams of which every group has read the rest; return what went, by event type."""
+
 
 class TradeMirror(Protocol):
     """The second backend: trades as Redis hashes for neighbours that read fast."""

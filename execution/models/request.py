@@ -76,6 +76,12 @@ class ExecutionRequest(models.Model):
             models.Index(fields=["moved_at"], name="request_unfinished", condition=~Q(state__in=sorted(REQUEST_FINAL))),
             # Read by metrics and the admin's list.
             models.Index(fields=["received_at"], name="request_received"),
+            # Read by retention, which may keep recorded trades for ever.
+            models.Index(
+                fields=["received_at"],
+                name="request_ended_without_trade",
+                condition=Q(state__in=sorted(REQUEST_FINAL - {RequestState.RECORDED})),
+            ),
         ]
 
     def __str__(self) -> str:
