@@ -55,8 +55,7 @@ def examine(world: World, row: Row, workers: int, *, seed: int) -> Verdict:
     started = time.monotonic()
     cell = Cell(world=world, bounds=row.bounds, random=Random(f"{seed}/{row.number}/{workers}"))  # noqa: S311 -- repeatable
     try:
-        world.use(workers)
-        world.wipe()
+        world.begin(workers)
         row.story(cell)
         cell.paper.clear_faults()
         # What the story has killed and not started again.
@@ -64,7 +63,7 @@ def examine(world: World, row: Row, workers: int, *, seed: int) -> Verdict:
         cell.judge()
     except Exception as error:  # noqa: BLE001 -- whatever went wrong, this cell is red and the next one is run
         (world.folder / f"row-{row.number}-{workers}.txt").write_text(traceback.format_exc())
-        world.start_anew()
+        world.end_processes()
         return _verdict(row, workers, started, f"{type(error).__name__}: {_first_line(error)}", ok=False)
     return _verdict(row, workers, started, "; ".join(cell.notes), ok=True)
 

@@ -115,25 +115,41 @@ class World:
 
     # Processes
 
+    def begin(self, workers: int) -> None:
+        """Have empty books and this many workers, as every cell finds them."""
+        self._run(workers)
+        self.wipe()
+        self._await_ready()
+
     def use(self, workers: int) -> None:
         """Have this many workers running, as they are started by default."""
+        self._run(workers)
+        self._await_ready()
+
+    def _run(self, workers: int) -> None:
         if workers != self.workers:
             self.stack.stop_workers()
             self.workers = workers
         self.stack.programs = {program.name: program for program in self._programs(workers)}
         self.stack.forget_ended()
         self.stack.start_workers()
+
+    def _await_ready(self) -> None:
         eventually(self.is_ready, within=READY_SECONDS, what="the service is ready", every=0.1)
 
     def break_safeguard(self, name: str) -> None:
         """Have the workers run with one safeguard broken; the empty name mends it."""
         self._safeguard = name
-        self.start_anew()
+        self.end_processes()
 
     def start_anew(self) -> None:
-        """Kill what runs of our processes and start them again, for a cell that must not inherit anything."""
-        self.stack.kill(*self.stack.processes)
+        """Kill what runs of our processes and start them again."""
+        self.end_processes()
         self.use(self.workers)
+
+    def end_processes(self) -> None:
+        """Kill what runs of our processes: the next cell must not inherit anything."""
+        self.stack.kill(*self.stack.processes)
 
     @contextmanager
     def with_settings(self, **settings: str) -> Iterator[None]:
