@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
+from django.db import InterfaceError, OperationalError
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import ExchangeUnavailableError, TradeMirror
@@ -94,6 +95,12 @@ def _repaired(action: Action, tools: Tools) -> bool:
         repair(action, tools)
     except ExchangeUnavailableError as error:
         log.warning("monitor_repair_postponed", action=type(action).__name__, error=str(error))
+        return False
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        # A bug or a surprise about one order must not leave all other positions without their cover.
+        log.exception("monitor_repair_failed", action=type(action).__name__, detail=str(action))
         return False
     reached(CrashPoint.REPAIR_DONE)
     return True

@@ -111,11 +111,11 @@ def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> b
         return _note(order, report, columns)
     move = order_move(order, *path, now=now, **columns)
     write = Write().move(move)
-    request_state = _carry_to_request(write, order, move, before, now)
     if before in ORDER_UNSETTLED:
         apply_to(order, move)
         placed = events_out.order_placed(order, order.request, now)
         write.emit(order.request_id, [(events_out.ORDER_PLACED, placed)], trace_id=order.request.trace_id, now=now)
+    request_state = _carry_to_request(write, order, move, before, now)
     if not write.run():
         return False
     apply_to(order, move)

@@ -57,6 +57,8 @@ class Write:
     _parts: list[str] = field(default_factory=list)
     _parameters: list[Any] = field(default_factory=list)
     _inserted: dict[str, Model] = field(default_factory=dict)
+    # Events by aggregate, with the trace and the time of the first of them.
+    _emitted: dict[str, tuple[list[Event], str, datetime]] = field(default_factory=dict)
 
     def move(self, move: Move) -> Self:
         """Update a row that is still where the move starts, and log each step; both or neither."""
@@ -116,17 +118,22 @@ class Write:
         return self
 
     def emit(self, aggregate: object, events: Sequence[Event], *, trace_id: str, now: datetime) -> Self:
-        """Store events of one aggregate in the given order, numbered without gaps.
+        """Store events of one aggregate in the given order, numbered without gaps, behind those asked for before.
 
         The sequence's row stays locked until the commit, so that later events of the aggregate come after these.
         """
-        if not events:
-            return self
+        if events:
+            known = self._emitted.setdefault(str(aggregate), ([], trace_id, now))
+            known[0].extend(events)
+        return self
+
+    def _emit(self, aggregate: str, events: Sequence[Event], trace_id: str, now: datetime) -> None:
+        """Add the parts of one aggregate: PostgreSQL takes a sequence's row once in a statement."""
         self._add(
             f"INSERT INTO {OutboxSequence._meta.db_table} AS known (aggregate, last) "
             f"SELECT %s, %s WHERE {self._guard()} "
             "ON CONFLICT (aggregate) DO UPDATE SET last = known.last + EXCLUDED.last RETURNING aggregate AS id, last",
-            *(str(aggregate), len(events)),
+            *(aggregate, len(events)),
         )
         taken = self._last()
         rows: list[Any] = []
@@ -139,7 +146,6 @@ class Write:
             "AS row (event_id, event_type, after, payload) ORDER BY row.after DESC RETURNING id",
             *(trace_id, now, *rows),
         )
-        return self
 
     def run(self) -> bool:
         """Execute the statement; False when its first part changed nothing. Inserted rows get their keys.
@@ -148,6 +154,9 @@ class Write:
             IntegrityError: a constraint refused a part, and with it all of them.
 
         """
+        while self._emitted:
+            aggregate = next(iter(self._emitted))
+            self._emit(aggregate, *self._emitted.pop(aggregate))
         if not self._parts:
             return False
         parts = ", ".join(f"part{place} AS ({part})" for place, part in enumerate(self._parts))

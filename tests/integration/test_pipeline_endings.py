@@ -111,3 +111,18 @@ def test_blind_lists_of_orders_do_not_cost_a_position_its_cover(desk: Desk) -> N
     desk.cycle()
     assert desk.trade(request_id).close_reason == "SL"
     desk.check()
+
+
+@pytest.mark.parametrize("rest", ["CANCELED", "EXPIRED"])
+def test_market_entry_that_ends_empty_ends_its_request_and_frees_the_symbol(desk: Desk, rest: str) -> None:
+    desk.paper.control("POST", "portions", {"fraction": 0.4, "rest": rest})
+    # Two fifths of the smallest quantity are nothing.
+    request_id = desk.decide(position_size_usd=55.0)
+
+    assert desk.run(request_id) == "CANCELLED"
+
+    # It should tell first that it was placed, then that it came to nothing, and let the next decision in.
+    assert desk.events(request_id) == ["order.placed", "order.failed"]
+    assert not EntryClaim.objects.exists()
+    assert desk.ledger.positions == {}
+    desk.check()

@@ -46,6 +46,24 @@ def test_all_parts_happen_in_one_statement() -> None:
 
 
 @pytest.mark.django_db
+def test_events_of_several_parts_are_numbered_together() -> None:
+    request = builders.request()
+
+    # An entry that was accepted and ended empty in one answer tells both.
+    write = clear(request).emit(request.pk, [("order.failed", {"a": 3})], trace_id="t", now=NOW)
+    assert write.emit("other", [("order.placed", {"b": 1})], trace_id="t", now=NOW).run() is True
+
+    events = OutboxEvent.objects.order_by("id").values_list("event_type", "aggregate", "sequence")
+    mine = str(request.pk)
+    assert list(events) == [
+        ("order.placed", mine, 1),
+        ("order.filled", mine, 2),
+        ("order.failed", mine, 3),
+        ("order.placed", "other", 1),
+    ]
+
+
+@pytest.mark.django_db
 def test_nothing_happens_when_the_first_part_finds_another_state() -> None:
     request = builders.request(state=RequestState.CLEARED)
     before = Transition.objects.count()
