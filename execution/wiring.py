@@ -24,7 +24,7 @@ from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.check_ess import EssRules
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.intake import IntakeRules
-from execution.pipeline.protect_position import ProtectionRules
+from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.retention import RetentionRules
 from execution.stream.session import StreamRules
 from execution_project.env import environment

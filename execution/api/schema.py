@@ -45,7 +45,7 @@ class ManualOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
 
     def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
         schema: dict[str, Any] = self.target.model_json_schema()
-        properties: dict[str, Any] = schema["properties"]
+        properties: dict[str, Any] = _inlined(schema["properties"], schema.get("$defs", {}))
         written = {name: _in_openapi_words(each) for name, each in properties.items()}
         written["side"] = {"type": "string", "enum": list(DIRECTIONS)}
         written["symbol"]["pattern"] = SYMBOL_PATTERN
@@ -53,10 +53,25 @@ class ManualOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
         return {"type": "object", "properties": written, "required": schema["required"]}
 
 
+def _inlined(schema: Any, models: dict[str, Any]) -> Any:
+    """Write out what the model's schema only refers to: its references lead nowhere in ours."""
+    if isinstance(schema, list):
+        return [_inlined(each, models) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(models[schema["$ref"].rpartition("/")[2]], models)
+    return {name: _inlined(each, models) for name, each in schema.items()}
+
+
 def _in_openapi_words(schema: dict[str, Any]) -> dict[str, Any]:
     """Turn JSON Schema as pydantic writes it into that of OpenAPI 3.0, which spells null and bounds differently."""
     kinds = [_in_openapi_words(kind) for kind in schema.get("anyOf", [])]
     said = {BOUNDS.get(name, name): _number(value) for name, value in schema.items() if name not in LEFT_OUT}
+    if "properties" in schema:
+        said["properties"] = {name: _in_openapi_words(each) for name, each in schema["properties"].items()}
+    if "items" in schema:
+        said["items"] = _in_openapi_words(schema["items"])
     alternatives = [kind | (DECIMAL_TEXT if kind == TEXT else said) for kind in kinds if kind != NULL]
     nullable = {"nullable": True} if NULL in kinds else {}
     if len(alternatives) > 1:

@@ -1,18 +1,15 @@
-"""The exit prices of a position: which side they lie on, how far, and how they are rounded."""
+"""The exits of a position: where their prices lie, which orders a plan wants, and what differs from what rests.
 
+A plan belongs to one life of a position, named by its trade's id; no leg of it is ever read for another life.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
-from execution.domain.money import ONE, ceil_to, floor_to
-from execution.domain.trading import Direction
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bracket:
-    """One stop and one target, as trigger prices."""
-
-    stop_price: Decimal
-    target_price: Decimal
+from execution.domain.money import ONE, ZERO, ceil_to, floor_to
+from execution.domain.trading import Direction, OrderPurpose
 
 
 def stop_distance(direction: Direction, reference: Decimal, stop: Decimal) -> Decimal:
@@ -43,3 +40,188 @@ def round_stop(direction: Direction, price: Decimal, tick: Decimal) -> Decimal:
 def round_target(direction: Direction, price: Decimal, tick: Decimal) -> Decimal:
     """Round a target towards the entry, so that rounding never puts it out of reach."""
     return floor_to(price, tick) if direction is Direction.LONG else ceil_to(price, tick)
+
+
+def break_even_at(direction: Direction, entry: Decimal, buffer: Decimal, tick: Decimal) -> Decimal:
+    """Return the stop that loses nothing: the entry and `buffer` of it for the fees, rounded in the user's favour."""
+    price = target_at(direction, entry, buffer)
+    return ceil_to(price, tick) if direction is Direction.LONG else floor_to(price, tick)
+
+
+def is_tighter(direction: Direction, price: Decimal, than: Decimal) -> bool:
+    """Whether a stop at `price` loses less than one at `than`."""
+    return price > than if direction is Direction.LONG else price < than
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """One exit of a plan, and what its orders have done so far.
+
+    `price` triggers it; a trailing leg begins to follow there, or at once without a price. `share` is of all that the
+    entry fills. `done`: an order of it was filled to the end, so it wants no other.
+    """
+
+    id: int
+    purpose: OrderPurpose
+    price: Decimal | None
+    share: Decimal = ONE
+    callback_percent: Decimal | None = None
+    executed: Decimal = ZERO
+    done: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The legs of one position, nearest target first, with the grid that the exchange demands of market quantities."""
+
+    legs: tuple[Leg, ...]
+    tick: Decimal
+    step: Decimal
+    minimum: Decimal
+
+    def of(self, purpose: OrderPurpose) -> list[Leg]:
+        return [leg for leg in self.legs if leg.purpose is purpose]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposure:
+    """What there is to protect, in the base asset: all that the entry filled, and what of it is still open.
+
+    `growing`: the entry rests and may fill further. `hedged`: the exchange refuses a closing order that is larger than
+    the position, instead of trimming it.
+    """
+
+    filled: Decimal
+    open: Decimal
+    growing: bool = False
+    hedged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A leg with the quantity that it should close now."""
+
+    leg: Leg
+    quantity: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resting:
+    """An order of a leg that lives at the exchange; `quantity` is what it has still to execute.
+
+    `seen`: the exchange's own lists know it. One that they have forgotten protects nothing.
+    """
+
+    order_id: int
+    leg_id: int | None
+    quantity: Decimal
+    price: Decimal | None
+    callback_percent: Decimal | None = None
+    seen: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What to place and, once the legs that replace them stand, what to cancel (order ids)."""
+
+    missing: tuple[Wanted, ...]
+    surplus: tuple[int, ...]
+
+
+def wanted_legs(plan: Plan, exposure: Exposure) -> list[Wanted]:
+    """Return the orders that should rest now, the stop first."""
+    if exposure.open <= 0:
+        return []
+    targets = plan.of(OrderPurpose.TARGET)
+    quantities = target_quantities(targets, exposure, plan)
+    # A trailing leg that is placed anew forgets the best price it has seen, so it waits until its size is known.
+    trailing = [] if exposure.growing else plan.of(OrderPurpose.TRAILING)
+    return [
+        *(Wanted(leg=leg, quantity=exposure.open) for leg in plan.of(OrderPurpose.STOP)),
+        *(Wanted(leg=leg, quantity=part) for leg, part in zip(targets, quantities, strict=True) if part > 0),
+        *(Wanted(leg=leg, quantity=exposure.open) for leg in trailing),
+    ]
+
+
+def compare(plan: Plan, exposure: Exposure, resting: Iterable[Resting]) -> Comparison:
+    """Hold the orders that rest against those that should; one that is right within a tick is left alone.
+
+    The older orders of a leg stay until a right one stands, so that cover never drops.
+    """
+    wanted = {want.leg.id: want for want in wanted_legs(plan, exposure)}
+    right: dict[int, int] = {}
+    orders = sorted(resting, key=lambda order: order.order_id)
+    for order in orders:
+        want = wanted.get(order.leg_id) if order.leg_id is not None else None
+        if want and _is_right(want, order, plan.tick, exposure):
+            right[want.leg.id] = order.order_id
+    settled = {*right} | {leg.id for leg in plan.legs if leg.id not in wanted and _may_go(leg, exposure)}
+    return Comparison(
+        missing=tuple(want for want in wanted.values() if want.leg.id not in right),
+        surplus=tuple(
+            order.order_id
+            for order in orders
+            if order.leg_id in settled and order.order_id != right.get(order.leg_id or 0)
+        ),
+    )
+
+
+def target_quantities(targets: Sequence[Leg], exposure: Exposure, plan: Plan) -> list[Decimal]:
+    """Return what each target should still close: its share of all that filled, less what it has closed.
+
+    When the position was reduced by others, the parts shrink with it. What a finished target has left over, because
+    the entry filled further, and parts below the minimum go to the last target that is not done.
+    """
+    shares = split(exposure.filled, [leg.share for leg in targets], plan.step)
+    left = [max(ZERO, share - leg.executed) for share, leg in zip(shares, targets, strict=True)]
+    waiting = [place for place, leg in enumerate(targets) if not leg.done]
+    expected = exposure.filled - sum((leg.executed for leg in targets), ZERO)
+    if not waiting or expected <= 0:
+        return [ZERO] * len(targets)
+    _hand_on(left, [place for place, leg in enumerate(targets) if leg.done], waiting[-1])
+    scale = min(Fraction(1), Fraction(exposure.open) / Fraction(expected))
+    parts = _on_steps([Fraction(part) * scale for part in left], plan.step)
+    small = [place for place in waiting if parts[place] < plan.minimum and place != waiting[-1]]
+    _hand_on(parts, small, waiting[-1])
+    # The exchange refuses less than its minimum; then the stop alone is in charge.
+    return [part if part >= plan.minimum else ZERO for part in parts]
+
+
+def split(quantity: Decimal, shares: Sequence[Decimal], step: Decimal) -> list[Decimal]:
+    """Split a quantity into parts on steps that add up to all of their shares together, floored once."""
+    return _on_steps([Fraction(quantity) * Fraction(share) for share in shares], step)
+
+
+def _on_steps(parts: Sequence[Fraction], step: Decimal) -> list[Decimal]:
+    """Floor the running sum, not each part, so that nothing is lost between them."""
+    rounded: list[Decimal] = []
+    running, before = Fraction(0), 0
+    for part in parts:
+        running += part
+        steps = int(running / Fraction(step))
+        rounded.append((steps - before) * step)
+        before = steps
+    return rounded
+
+
+def _hand_on(parts: list[Decimal], givers: Iterable[int], taker: int) -> None:
+    for place in givers:
+        parts[taker] += parts[place]
+        parts[place] = ZERO
+
+
+def _is_right(want: Wanted, order: Resting, tick: Decimal, exposure: Exposure) -> bool:
+    if not order.seen:
+        return False
+    if want.leg.purpose is OrderPurpose.TRAILING:
+        # Reduce-only trims what is too large; placed anew, it would forget the best price that it has seen.
+        enough = order.quantity == want.quantity if exposure.hedged else order.quantity >= want.quantity
+        return enough and order.callback_percent == want.leg.callback_percent
+    if order.price is None or want.leg.price is None:
+        return False
+    return order.quantity == want.quantity and abs(order.price - want.leg.price) <= tick
+
+
+def _may_go(leg: Leg, exposure: Exposure) -> bool:
+    """Whether orders of a leg that wants none now are too many; a trailing one only waits for a growing entry."""
+    return not (leg.purpose is OrderPurpose.TRAILING and exposure.growing)

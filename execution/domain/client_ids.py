@@ -9,7 +9,13 @@ from uuid import UUID
 from execution.domain.trading import OrderPurpose
 
 PREFIX = "es1-"
-LETTERS = {OrderPurpose.ENTRY: "e", OrderPurpose.STOP: "s", OrderPurpose.TARGET: "t", OrderPurpose.CLOSE: "c"}
+LETTERS = {
+    OrderPurpose.ENTRY: "e",
+    OrderPurpose.STOP: "s",
+    OrderPurpose.TARGET: "t",
+    OrderPurpose.TRAILING: "r",
+    OrderPurpose.CLOSE: "c",
+}
 
 
 def client_order_id(request_id: UUID, purpose: OrderPurpose, sequence: int) -> str:

@@ -37,6 +37,11 @@ MAX_TARGET_DISTANCE = "execution.max_tp_distance_pct"
 CROSSING_TOLERANCE = "execution.min_sl_buffer_pct"
 DEFAULT_STOP = "execution.default_sl_pct"
 DEFAULT_TARGET = "execution.default_tp_pct"
+DEFAULT_TRAIL = "execution.default_trailing_pct"
+DEFAULT_TIME_EXIT = "execution.default_time_exit_sec"
+BREAK_EVEN = "execution.break_even"
+BREAK_EVEN_BUFFER = "execution.break_even_buffer_pct"
+ALLOW_NO_STOP = "execution.allow_no_stop"
 MAX_ORDER_RETRIES = "execution.max_order_retries"
 RETRY_BASE = "execution.retry_backoff_base_sec"
 RETRY_MAX = "execution.max_retry_backoff_sec"
@@ -56,8 +61,43 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
             _key(MIN_TARGET_DISTANCE, "fraction", "0.001", ("0", "0.05"), "a nearer target is moved to this distance"),
             _key(MAX_TARGET_DISTANCE, "fraction", "0.50", ("0.001", "10"), "a farther target is noted, not refused"),
             _key(CROSSING_TOLERANCE, "fraction", "0.001", ("0", "0.01"), "a crossing up to this is adjusted"),
-            _key(DEFAULT_STOP, "fraction", "0.025", ("0.001", "0.5"), "stop distance when a decision brings none"),
-            _key(DEFAULT_TARGET, "fraction", "0.06", ("0.001", "0.9"), "target distance when a decision brings none"),
+            _key(
+                DEFAULT_STOP,
+                "fraction",
+                "0.025",
+                ("0", "0.5"),
+                "stop distance from the entry when a decision brings none; 0: no stop",
+            ),
+            _key(ALLOW_NO_STOP, "0 or 1", "0", ("0", "1"), "1: a decision may end without any stop; 0: it is refused"),
+            _key(
+                DEFAULT_TARGET,
+                "fraction",
+                "0.06",
+                ("0.001", "0.9"),
+                "target distance from the entry when a decision brings none",
+            ),
+            _key(
+                DEFAULT_TRAIL,
+                "fraction",
+                "0",
+                ("0", "0.2"),
+                "trailing stop's distance when a decision brings none; 0: no trailing",
+            ),
+            _key(BREAK_EVEN, "0 or 1", "0", ("0", "1"), "1: the first target moves the stop to the entry"),
+            _key(
+                BREAK_EVEN_BUFFER,
+                "fraction",
+                "0.001",
+                ("0", "0.02"),
+                "how far beyond the entry that stop lies, for the fees of both sides",
+            ),
+            _key(
+                DEFAULT_TIME_EXIT,
+                "seconds",
+                "0",
+                ("0", "31536000"),
+                "a position is closed at market this long after its first fill; 0: never",
+            ),
             _key(MAX_ORDER_RETRIES, "attempts", "3", ("1", "5"), "sends of one order while refusal is proven"),
             _key(RETRY_BASE, "seconds", "0.2", ("0", "5"), "first wait between those attempts"),
             _key(RETRY_MAX, "seconds", "2", ("0", "10"), "longest wait between those attempts"),

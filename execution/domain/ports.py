@@ -31,7 +31,10 @@ class Lane(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class OrderTicket:
-    """An order to send. `trigger_price` is set for conditional orders, `price` for LIMIT orders only."""
+    """An order to send. `price` is for LIMIT orders only, `trigger_price` for conditional ones.
+
+    A trailing stop has a `callback_percent`; its `trigger_price` is where it begins to follow, at once without one.
+    """
 
     client_order_id: str
     symbol: str
@@ -41,11 +44,12 @@ class OrderTicket:
     quantity: Decimal
     price: Decimal | None = None
     trigger_price: Decimal | None = None
+    callback_percent: Decimal | None = None
     reduce_only: bool = False
 
     @property
     def book(self) -> OrderBook:
-        return OrderBook.ALGO if self.trigger_price is not None else OrderBook.ORDINARY
+        return OrderBook.ORDINARY if self.order_type in {OrderType.MARKET, OrderType.LIMIT} else OrderBook.ALGO
 
 
 class ExchangeUnavailableError(Exception):

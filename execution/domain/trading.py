@@ -46,6 +46,7 @@ class OrderType(StrEnum):
     LIMIT = "LIMIT"
     STOP_MARKET = "STOP_MARKET"
     TAKE_PROFIT_MARKET = "TAKE_PROFIT_MARKET"
+    TRAILING_STOP_MARKET = "TRAILING_STOP_MARKET"
 
 
 class OrderPurpose(StrEnum):
@@ -54,6 +55,7 @@ class OrderPurpose(StrEnum):
     ENTRY = "ENTRY"
     STOP = "STOP"
     TARGET = "TARGET"
+    TRAILING = "TRAILING"
     CLOSE = "CLOSE"
 
 

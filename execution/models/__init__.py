@@ -1,5 +1,6 @@
 """What the service remembers: one file a noun. PostgreSQL is the truth for everything that we intended and booked."""
 
+from execution.models.bracket import Bracket, BracketLeg
 from execution.models.claim import EntryClaim
 from execution.models.dead_letter import DeadLetter
 from execution.models.ess import EssStatus
@@ -19,6 +20,8 @@ from execution.models.transition import Transition
 
 __all__ = [
     "AccountLease",
+    "Bracket",
+    "BracketLeg",
     "DeadLetter",
     "EntryClaim",
     "EntryHold",

@@ -5,14 +5,17 @@ from django.db.models import Q
 
 from execution.domain.states import ORDER_FINAL, OrderState
 from execution.domain.trading import OrderBook, OrderPurpose, OrderType, PositionSide, Side
+from execution.models.bracket import BracketLeg
 from execution.models.fields import code, money, one_of, optional_money
 from execution.models.request import ExecutionRequest
 
 
 class Order(models.Model):
-    """One order at the exchange: entry, stop, target or close of a request's trade."""
+    """One order at the exchange: entry, stop, target, trailing stop or close of a request's trade."""
 
     request = models.ForeignKey(ExecutionRequest, on_delete=models.PROTECT, related_name="orders")
+    # The leg of the plan that it serves; empty for entries and for what closes the whole position.
+    leg = models.ForeignKey(BracketLeg, on_delete=models.PROTECT, null=True, blank=True, related_name="orders")
     purpose = code(8)
     sequence = models.PositiveSmallIntegerField()
     client_order_id = models.CharField(max_length=36, unique=True)
@@ -27,7 +30,9 @@ class Order(models.Model):
     order_type = code()
     quantity = money()
     price = optional_money()
+    # For a trailing stop where it begins to follow the price.
     trigger_price = optional_money()
+    callback_percent = optional_money()
     reduce_only = models.BooleanField(default=False)
 
     state = code(default=OrderState.SUBMITTING)
@@ -36,7 +41,7 @@ class Order(models.Model):
     # When the last attempt was signed: with the receive window it bounds how long the exchange may still accept it.
     sent_at = models.DateTimeField()
     recv_window_ms = models.PositiveIntegerField()
-    # Why a CLOSE order was sent; empty for every other purpose.
+    # What it means for a trade to be ended by this order, where its purpose alone does not say it.
     close_reason = code(blank=True)
     error_code = models.IntegerField(null=True, blank=True)
     last_evidence = models.TextField(blank=True)

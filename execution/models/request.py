@@ -27,6 +27,8 @@ class ExecutionRequest(models.Model):
     stop_price_asked = optional_money()
     target_price_asked = optional_money()
     trail_percent = optional_money()
+    # Targets, trailing, break-even and time exit as asked for; amounts are strings.
+    exits_asked = models.JSONField(default=dict, blank=True)
     leverage = models.PositiveSmallIntegerField(default=1)
     confidence = models.DecimalField(max_digits=10, decimal_places=8, null=True, blank=True)
     model = models.CharField(max_length=100, blank=True)

@@ -22,6 +22,7 @@ from execution.monitor.strangers import hold_entries
 from execution.pipeline.entry_gate import renew_lease
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.mirroring import mirror_fields
+from execution.pipeline.settle_exits import release_symbols
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
@@ -47,6 +48,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> Cycle
     reached(CrashPoint.EXCHANGE_OBSERVED)
     exchange_ms = (time.monotonic() - started) * 1000
     actions, failed = _compare_and_repair(seen, tools, patience)
+    release_symbols()
     update_positions(seen.positions, now=tools.clock())
     open_trades = _mirror_open_trades(mirror)
     counts = Counter(type(action).__name__ for action in actions)

@@ -1,13 +1,10 @@
 """Reads both sides of the comparison in bulk: the number of calls and queries does not grow with the positions."""
 
-from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
-from uuid import UUID
 
 from django.db.models import Q
 
-from execution.domain.money import ZERO
 from execution.domain.ports import Exchange
 from execution.domain.states import (
     ORDER_FINAL,
@@ -20,8 +17,10 @@ from execution.domain.states import (
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.reconcile import Books, Observation, OurOrder, OurRequest, OurTrade
-from execution.pipeline.protect_position import cover_of
+from execution.pipeline.bracket_rows import exit_orders, exposure_of, open_quantity, plan_of, resting_of
 
+# Their entry rests, or may have filled further than is booked.
+GROWING = frozenset({RequestState.ACCEPTED, RequestState.UNKNOWN})
 ENDED_WITHOUT_TRADE = REQUEST_FINAL - {RequestState.RECORDED}
 
 
@@ -43,12 +42,13 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
 
 
 def read_books(*, since: datetime) -> Books:
-    """Read everything that is not over, and what has ended since the exchange was read: four queries."""
-    orders = list(Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade"))
-    trades = list(Trade.objects.filter(state__in=TRADE_OPEN))
+    """Read everything that is not over, and what has ended since the exchange was read: six queries."""
+    orders = Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade")
+    open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
+    trades = list(open_trades.prefetch_related("request__bracket__legs"))
     requests = ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))
+    exits = exit_orders(trade.pk for trade in trades)
     closed = Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since)
-    cover = _cover(orders)
     return Books(
         requests=[
             OurRequest(
@@ -61,7 +61,7 @@ def read_books(*, since: datetime) -> Books:
             for row in requests
         ],
         orders=[_our_order(order) for order in orders],
-        trades=[_our_trade(trade, cover) for trade in trades],
+        trades=[_our_trade(trade, exits.get(trade.pk, [])) for trade in trades],
         just_closed=frozenset(closed.values_list("symbol", "position_side")),
     )
 
@@ -84,23 +84,17 @@ def _our_order(order: Order) -> OurOrder:
     )
 
 
-def _our_trade(trade: Trade, cover: dict[tuple[UUID, str], Decimal]) -> OurTrade:
+def _our_trade(trade: Trade, exits: Sequence[Order]) -> OurTrade:
+    booked_open = trade.quantity - trade.exited_quantity
+    still_open = open_quantity(trade.quantity, trade.exited_quantity, exits)
     return OurTrade(
         id=trade.pk,
         symbol=trade.symbol,
         direction=Direction(trade.direction),
         position_side=trade.position_side,
-        open_quantity=trade.quantity - trade.exited_quantity,
-        stop_covered=cover.get((trade.pk, OrderPurpose.STOP), ZERO),
-        target_covered=cover.get((trade.pk, OrderPurpose.TARGET), ZERO),
+        open_quantity=booked_open,
+        plan=plan_of(trade.request.bracket, exits),
+        exposure=exposure_of(trade.request, trade.quantity, still_open, growing=trade.request.state in GROWING),
+        resting=resting_of(exits),
         changed_at=trade.updated_at,
     )
-
-
-def _cover(orders: list[Order]) -> dict[tuple[UUID, str], Decimal]:
-    """Return per request and purpose the most that one confirmed leg would close."""
-    most: dict[tuple[UUID, str], Decimal] = defaultdict(lambda: ZERO)
-    for order in orders:
-        key = (order.request_id, order.purpose)
-        most[key] = max(most[key], cover_of(order))
-    return dict(most)

@@ -1,18 +1,26 @@
 """Compares our books with the exchange and says what to do; pure, so every case is a test."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from execution.domain.brackets import Exposure, Plan, Resting, compare
 from execution.domain.client_ids import is_ours
 from execution.domain.money import ZERO
 from execution.domain.outcomes import OrderReport, PositionReport
-from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, REQUEST_BEFORE_WIRE, OrderState, RequestState
+from execution.domain.states import (
+    ORDER_FINAL,
+    ORDER_LIVE,
+    ORDER_UNSETTLED,
+    REQUEST_BEFORE_WIRE,
+    OrderState,
+    RequestState,
+)
 from execution.domain.trading import Direction, OrderPurpose
 
-PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET})
+PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING})
 NEEDS_COVER = frozenset({RequestState.FILLED})
 NEEDS_BOOKING = frozenset({RequestState.PROTECTED, RequestState.FLATTENED})
 
@@ -53,8 +61,9 @@ class OurTrade:
     direction: Direction
     position_side: str
     open_quantity: Decimal
-    stop_covered: Decimal
-    target_covered: Decimal
+    plan: Plan
+    exposure: Exposure
+    resting: Sequence[Resting]
     changed_at: datetime
 
 
@@ -127,7 +136,7 @@ class BookExits:
 
 @dataclass(frozen=True, kw_only=True)
 class Cover:
-    """A position without its full stop or target."""
+    """A position whose plan wants an order that does not rest, or not at its price or quantity."""
 
     request_id: UUID
     missing: OrderPurpose
@@ -188,10 +197,12 @@ def _order_actions(books: Books, seen: Observation, patience: Patience, now: dat
 
 def _order_action(order: OurOrder, seen: Observation, stalled: bool) -> Action | None:  # noqa: FBT001 -- private
     report = seen.open_orders.get(order.client_order_id)
+    live = order.state in ORDER_LIVE
     if report is None:
         # A fresh order may be on its way; an older one has ended, or was never there.
         return LookUpOrder(order_id=order.id) if stalled and order.state not in ORDER_FINAL else None
-    if order.closed and order.purpose in PROTECTIVE:
+    # Legs have outlived the position; so has the rest of an entry whose filled part was closed.
+    if order.closed and (order.purpose in PROTECTIVE or (order.purpose is OrderPurpose.ENTRY and live)):
         return CancelLeftover(order_id=order.id)
     # Also an order that we had given up: the exchange is right about what it has.
     if order.state in ORDER_UNSETTLED or report.executed_quantity > order.executed_quantity:
@@ -200,18 +211,16 @@ def _order_action(order: OurOrder, seen: Observation, stalled: bool) -> Action |
 
 
 def _replaced_legs(books: Books, seen: Observation) -> list[Action]:
-    """Cancel the older of two legs that both rest: the newest was placed for the quantity that is open now."""
-    newest: dict[tuple[UUID, OrderPurpose], OurOrder] = {}
-    replaced: list[Action] = []
-    resting = [order for order in books.orders if order.client_order_id in seen.open_orders and not order.closed]
-    for order in sorted(resting, key=lambda order: order.id):
-        if order.purpose not in PROTECTIVE:
-            continue
-        older = newest.get((order.request_id, order.purpose))
-        if older and older.quantity <= order.quantity:
-            replaced.append(CancelLeftover(order_id=older.id))
-        newest[(order.request_id, order.purpose)] = order
-    return replaced
+    """Cancel the orders of a leg that a right one has replaced, and those of a leg that wants none any more.
+
+    The right one must be seen at the exchange just now: until then the older one goes on covering.
+    """
+    here = {order.id for order in books.orders if order.client_order_id in seen.open_orders}
+    surplus: list[int] = []
+    for trade in books.trades:
+        resting = [replace(order, seen=order.seen and order.order_id in here) for order in trade.resting]
+        surplus += compare(trade.plan, trade.exposure, resting).surplus
+    return [CancelLeftover(order_id=order_id) for order_id in surplus if order_id in here]
 
 
 def _trade_actions(books: Books, seen: Observation) -> list[Action]:
@@ -225,10 +234,9 @@ def _trade_actions(books: Books, seen: Observation) -> list[Action]:
         at_exchange = _held(row, trade.direction)
         if at_exchange < trade.open_quantity:
             actions.append(BookExits(trade_id=trade.id))
-        elif trade.stop_covered < trade.open_quantity:
-            actions.append(Cover(request_id=trade.id, missing=OrderPurpose.STOP))
-        elif trade.target_covered < trade.open_quantity:
-            actions.append(Cover(request_id=trade.id, missing=OrderPurpose.TARGET))
+        else:
+            missing = compare(trade.plan, trade.exposure, trade.resting).missing
+            actions += [Cover(request_id=trade.id, missing=want.leg.purpose) for want in missing[:1]]
         if at_exchange > trade.open_quantity:
             numbers = f"expected={trade.open_quantity} actual={at_exchange}"
             actions.append(Report(subject=trade.symbol, sentence=f"POSITION_LARGER_THAN_TRADE: {numbers}"))

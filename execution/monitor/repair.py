@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import assert_never
 from uuid import UUID
 
@@ -13,11 +12,10 @@ from django.db.models import F
 from execution.crash_points import CrashPoint, reached
 from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
 from execution.domain.ports import Exchange
-from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState, RequestState
+from execution.domain.states import ORDER_FINAL, OrderState, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.reconcile import (
-    PROTECTIVE,
     Action,
     Apply,
     BookExits,
@@ -30,13 +28,15 @@ from execution.monitor.reconcile import (
     Resume,
     Stranger,
 )
+from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
 from execution.pipeline.cancelling import cancel_order
-from execution.pipeline.close_trade import book_exits
 from execution.pipeline.ending import expire_request
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.evidence import settle_absent, settle_accepted, settle_unknown
-from execution.pipeline.protect_position import FORGOTTEN_AFTER_READINGS, ProtectionRules, protect_position
+from execution.pipeline.legs import ProtectionRules
+from execution.pipeline.protect_position import protect_position
 from execution.pipeline.record_trade import record_trade
+from execution.pipeline.settle_exits import Settled, settle_exits
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -170,28 +170,10 @@ def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> None
 
 
 def _book_exits(trade_id: UUID, tools: Tools) -> None:
-    """Book what closed a trade, or note that the exchange shows less than it without fills that say why."""
-    exited = _exited(trade_id)
-    # A part that went out with its fills explains itself.
-    if exited is not None and not close_by_fills(trade_id, tools) and _exited(trade_id) == exited:
+    """Book what left a trade, and let its legs follow; what left without a fill that says why is counted."""
+    settled = settle_exits(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    if settled is Settled.NOTHING_NEW:
         _count_flat_reading(trade_id, tools.clock())
-
-
-def close_by_fills(trade_id: UUID, tools: Tools) -> bool:
-    """Book a trade's exit fills; True when that closed it.
-
-    The legs that are left are cancelled at once then, and by the next cycle if that fails.
-    """
-    if not book_exits(trade_id, exchange=tools.exchange, clock=tools.clock):
-        return False
-    legs = Order.objects.filter(request_id=trade_id, purpose__in=PROTECTIVE, state__in=ORDER_LIVE)
-    for leg in legs.select_related("request"):
-        cancel_order(leg, exchange=tools.exchange, clock=tools.clock)
-    return True
-
-
-def _exited(trade_id: UUID) -> Decimal | None:
-    return Trade.objects.filter(pk=trade_id).values_list("exited_quantity", flat=True).first()
 
 
 def _count_flat_reading(trade_id: UUID, now: datetime) -> None:

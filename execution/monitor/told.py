@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from execution.models import Trade
-from execution.monitor.repair import Tools, close_by_fills
+from execution.monitor.repair import Tools
 from execution.pipeline.protect_position import protect_position
+from execution.pipeline.settle_exits import Settled, settle_exits
 
 
 def exits_told_of(trade_id: UUID, tools: Tools) -> bool:
@@ -16,15 +16,7 @@ def exits_told_of(trade_id: UUID, tools: Tools) -> bool:
         ExchangeUnavailableError: the exchange did not answer.
 
     """
-    before = _exited(trade_id)
-    if before is None:
-        return False
-    if close_by_fills(trade_id, tools):
-        return True
-    protect_position(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
-    return _exited(trade_id) != before
-
-
-def _exited(trade_id: UUID) -> object:
-    """Return how much of a trade is booked as exited; None before the trade is recorded."""
-    return Trade.objects.filter(pk=trade_id).values_list("exited_quantity", flat=True).first()
+    settled = settle_exits(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    if settled is Settled.NOTHING_NEW:
+        protect_position(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    return settled in {Settled.CLOSED, Settled.REDUCED}

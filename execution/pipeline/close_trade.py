@@ -16,14 +16,18 @@ from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import TRADE_OPEN, TradeTrigger
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import EntryClaim, ExecutionRequest, Fill, Order, Position, Trade
+from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.booking import amounts_of, new_fills
 from execution.pipeline.transitions import apply_to, trade_move
 from execution.pipeline.write import Event, Write, emit
 
 Clock = Callable[[], datetime]
-LEG_REASONS = {OrderPurpose.STOP: CloseReason.SL, OrderPurpose.TARGET: CloseReason.TP}
+LEG_REASONS = {
+    OrderPurpose.STOP: CloseReason.SL,
+    OrderPurpose.TARGET: CloseReason.TP,
+    OrderPurpose.TRAILING: CloseReason.TRAILING,
+}
 # Client ids that the exchange gives to orders of its own.
 LIQUIDATION_PREFIX, ADL_PREFIX = "autoclose-", "adl_autoclose"
 
@@ -100,7 +104,7 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             events += [(events_out.ORDER_FILLED, body), (events_out.ORDER_EXECUTED, body)]
         closed = cumulative == trade.quantity
         if closed:
-            _close(trade, request, _reason(fills[-1], orders, evidence.client_ids), evidence.funding, now)
+            _close(trade, _reason(fills[-1], orders, evidence.client_ids), evidence.funding, now)
             entry = request.orders.get(purpose=OrderPurpose.ENTRY)
             events.append((events_out.TRADE_CLOSED, events_out.trade_closed(trade, request, entry, now)))
         else:
@@ -141,9 +145,7 @@ def _reason(last: FillReport, orders: dict[str, Order], client_ids: dict[str, st
     return CloseReason(order.close_reason) if order.close_reason else LEG_REASONS.get(purpose, CloseReason.MANUAL)
 
 
-def _close(
-    trade: Trade, request: ExecutionRequest, reason: CloseReason, funding: Sequence[FundingReport], now: datetime
-) -> None:
+def _close(trade: Trade, reason: CloseReason, funding: Sequence[FundingReport], now: datetime) -> None:
     entries = list(trade.fills.filter(entry=True))
     exits = list(trade.fills.filter(entry=False))
     exit_at = max(fill.filled_at for fill in exits)
@@ -153,7 +155,7 @@ def _close(
         exits=amounts_of(exits),
         funding=paid,
         margin=trade.margin_usd or None,
-        risk=abs(trade.entry_price - trade.stop_price) * trade.quantity or None,
+        risk=_risk(trade),
     )
     move = trade_move(
         trade,
@@ -173,5 +175,9 @@ def _close(
     )
     Write().move(move).run()
     apply_to(trade, move)
-    EntryClaim.objects.filter(request=request).delete()
     Position.objects.filter(symbol=trade.symbol, position_side=trade.position_side).delete()
+
+
+def _risk(trade: Trade) -> Decimal | None:
+    """Return what the planned stop would have lost; None without one."""
+    return abs(trade.entry_price - trade.stop_price) * trade.quantity or None if trade.stop_price else None

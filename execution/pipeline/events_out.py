@@ -109,7 +109,7 @@ def trade_opened(trade: Trade, request: ExecutionRequest, entry: Order, now: dat
     return {
         **_trade_identity(trade, request, entry),
         "margin_usd": number(trade.margin_usd),
-        "stop_loss": number(trade.stop_price),
+        "stop_loss": number(trade.stop_price or None),
         "take_profit": number(trade.target_price),
         "timestamp": now.isoformat(),
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +14,12 @@ from execution.domain import policy as keys
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange
 from execution.domain.reasons import Reason
-from execution.domain.safety import Proposal, RuleVerdict, Verdict, judge
+from execution.domain.review import AskedTarget, Proposal, RuleVerdict
+from execution.domain.safety import Verdict, judge
 from execution.domain.states import RequestState, RequestTrigger
-from execution.domain.trading import Direction, OrderType, PositionSide
+from execution.domain.trading import Direction, OrderType, PositionSide, SymbolRules
 from execution.models import EntryClaim, ExecutionRequest
+from execution.pipeline.bracket_rows import write_bracket
 from execution.pipeline.ending import end_request, expire_request
 from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_to_entry
 from execution.pipeline.policy import policy_in_force
@@ -68,7 +71,7 @@ def guard_safety(request_id: UUID, *, exchange: Exchange, stack: Stack, clock: C
     if verdict.refusal:
         _refuse(request, verdict.refusal, details, clock())
         return False
-    approved = _approve(request, verdict, policy, side, details, clock())
+    approved = _approve(request, verdict, policy, rules, side, details, clock())
     reached(CrashPoint.ENTRY_APPROVED)
     return approved
 
@@ -83,6 +86,7 @@ def stop_at(obstacle: Obstacle, request: ExecutionRequest, *, now: datetime) -> 
 
 def proposal_of(request: ExecutionRequest) -> Proposal:
     """Return what was asked for, as the guard reads it."""
+    exits = request.exits_asked
     return Proposal(
         symbol=request.symbol,
         direction=Direction(request.direction),
@@ -95,6 +99,13 @@ def proposal_of(request: ExecutionRequest) -> Proposal:
         stop_price=request.stop_price_asked,
         target_price=request.target_price_asked,
         confidence=request.confidence,
+        targets=tuple(
+            AskedTarget(price=Decimal(each["price"]), share=Decimal(each["share"])) for each in exits.get("targets", [])
+        ),
+        callback_percent=request.trail_percent,
+        activation_price=Decimal(exits["activation_price"]) if "activation_price" in exits else None,
+        break_even=exits.get("break_even"),
+        time_exit_seconds=exits.get("time_exit_seconds"),
     )
 
 
@@ -102,11 +113,12 @@ def _approve(
     request: ExecutionRequest,
     verdict: Verdict,
     policy: Policy,
+    rules: SymbolRules,
     side: PositionSide,
     details: dict[str, Any],
     now: datetime,
 ) -> bool:
-    """Claim the symbol and approve, in one transaction; a taken symbol or a full book refuses instead."""
+    """Claim the symbol, approve and write the plan, in one transaction; a taken symbol or a full book refuses."""
     with transaction.atomic():
         obstacle = _claim(request, side, policy, now)
         if obstacle is None:
@@ -119,11 +131,13 @@ def _approve(
                 reference_price=verdict.reference_price,
                 limit_price=verdict.limit_price,
                 quantity=verdict.quantity,
-                stop_price=verdict.stop_price,
+                stop_price=verdict.stop_price or None,
                 target_price=verdict.target_price,
                 position_side=side,
                 policy_version=policy.version,
             )
+            if moved and verdict.exits:
+                write_bracket(request, verdict.exits, rules)
             # Somebody else moved the request: the claim taken above must not outlive this transaction.
             transaction.set_rollback(not moved)
             return moved

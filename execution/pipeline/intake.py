@@ -127,11 +127,23 @@ def _manual_request(
         limit_price_asked=order.price,
         stop_price_asked=order.stop_loss,
         target_price_asked=order.take_profit,
-        trail_percent=order.trail_percent,
+        trail_percent=order.trailing.callback_percent if order.trailing else order.trail_percent,
+        exits_asked=_exits_asked(order),
         leverage=order.leverage or 1,
         metadata=order.metadata,
         **_times(decided_at, rules, now),
     )
+
+
+def _exits_asked(order: ManualOrder) -> dict[str, Any]:
+    """Return what was asked about exits beyond the columns, as JSON keeps it: amounts as text."""
+    asked: dict[str, Any] = {
+        "targets": [{"price": str(target.price), "share": str(target.share)} for target in order.take_profits],
+        "activation_price": str(order.trailing.activation_price or "") if order.trailing else "",
+        "break_even": order.break_even,
+        "time_exit_seconds": order.time_exit_seconds,
+    }
+    return {name: value for name, value in asked.items() if value not in (None, "", [])}
 
 
 def _times(decided_at: datetime, rules: IntakeRules, now: datetime) -> dict[str, Any]:

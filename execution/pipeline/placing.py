@@ -35,6 +35,7 @@ LANES = {
     OrderPurpose.ENTRY: Lane.ENTRY,
     OrderPurpose.STOP: Lane.PROTECT,
     OrderPurpose.TARGET: Lane.PROTECT,
+    OrderPurpose.TRAILING: Lane.PROTECT,
     OrderPurpose.CLOSE: Lane.CLOSE,
 }
 
@@ -54,7 +55,9 @@ class Intention:
     quantity: Decimal
     price: Decimal | None = None
     trigger_price: Decimal | None = None
+    callback_percent: Decimal | None = None
     close_reason: str = ""
+    leg_id: int | None = None
 
 
 def ticket_for(request: ExecutionRequest, intention: Intention) -> OrderTicket:
@@ -70,6 +73,7 @@ def ticket_for(request: ExecutionRequest, intention: Intention) -> OrderTicket:
         quantity=intention.quantity,
         price=intention.price,
         trigger_price=intention.trigger_price,
+        callback_percent=intention.callback_percent,
         # In hedge mode the position side itself makes an order reducing, and the exchange refuses the flag.
         reduce_only=not entry and side is PositionSide.BOTH,
     )
@@ -86,6 +90,7 @@ def intend(
     ticket = ticket_for(request, intention)
     order = Order(
         request=request,
+        leg_id=intention.leg_id,
         purpose=intention.purpose,
         sequence=intention.sequence,
         client_order_id=ticket.client_order_id,
@@ -97,6 +102,7 @@ def intend(
         quantity=ticket.quantity,
         price=ticket.price,
         trigger_price=ticket.trigger_price,
+        callback_percent=ticket.callback_percent,
         reduce_only=ticket.reduce_only,
         close_reason=intention.close_reason,
         attempts=1,

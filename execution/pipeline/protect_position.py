@@ -1,222 +1,172 @@
-"""Fifth step: put the stop at the exchange, then the target, as soon as the executed quantity is known.
+"""Fifth step: put the stop at the exchange, then targets and trailing stop, as soon as the executed quantity is known.
 
 A position that cannot get its stop is closed at market: naked is not a state that we accept.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
-from itertools import takewhile
+from enum import Enum, auto
 from uuid import UUID
 
 import structlog
 
 from execution.crash_points import CrashPoint, reached
-from execution.domain.money import ZERO
-from execution.domain.outcomes import Accepted, OrderReport, PlaceOutcome, Refused
+from execution.domain.brackets import Wanted
+from execution.domain.outcomes import Accepted, OrderReport, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason, Reason
-from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState, RequestState, RequestTrigger
-from execution.domain.trading import OrderBook, OrderPurpose, OrderType
-from execution.models import ExecutionRequest, Order, Trade
-from execution.pipeline.cancelling import cancel_order
+from execution.domain.states import OrderState, RequestState, RequestTrigger
+from execution.domain.trading import OrderBook, OrderPurpose
+from execution.models import ExecutionRequest
 from execution.pipeline.evidence import settle_accepted
-from execution.pipeline.placing import Intention, intend, send
+from execution.pipeline.legs import Clock, ProtectionRules, Work
 from execution.pipeline.transitions import move_request
 
 log = structlog.get_logger(__name__)
-Clock = Callable[[], datetime]
-WOULD_TRIGGER_IMMEDIATELY = -2021
-FORGOTTEN_AFTER_READINGS = 2
-FIRST_TARGET_PAUSE, LONGEST_TARGET_PAUSE = timedelta(seconds=5), timedelta(hours=1)
+WOULD_TRIGGER_IMMEDIATELY, TOO_MANY_CONDITIONAL_ORDERS = -2021, -4045
 # Before another stop is sent while the exchange answers with errors or not at all.
 PAUSE_SECONDS = 0.2
+# How long a run waits for the stop that another run is sending, before it leaves the rest to the monitor.
+PEER_PATIENCE = timedelta(seconds=1)
 COVERED_STATES = frozenset({RequestState.ACCEPTED, RequestState.FILLED, RequestState.PROTECTED, RequestState.RECORDED})
-TYPES = {OrderPurpose.STOP: OrderType.STOP_MARKET, OrderPurpose.TARGET: OrderType.TAKE_PROFIT_MARKET}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProtectionRules:
-    """How long a position may be without a confirmed stop, and the receive window of our orders."""
+class _Next(Enum):
+    """What follows an attempt to place the stop."""
 
-    max_unprotected: timedelta
-    recv_window_ms: int
-
-
-@dataclass(kw_only=True)
-class _Work:
-    """One run of this step: the request with its orders as they stand, kept up to date by what this run does."""
-
-    request: ExecutionRequest
-    orders: list[Order]
-    quantity: Decimal
-    exchange: Exchange
-    rules: ProtectionRules
-    clock: Clock
-
-    def legs(self, purpose: OrderPurpose) -> list[Order]:
-        return [order for order in self.orders if order.purpose == purpose]
-
-    def covered(self, purpose: OrderPurpose) -> Decimal:
-        """Return the largest quantity that one confirmed leg of this purpose would close."""
-        return max((cover_of(leg) for leg in self.legs(purpose)), default=ZERO)
-
-    def is_sending(self, purpose: OrderPurpose) -> bool:
-        """Whether another run is sending a leg just now; one that has been silent for too long is not waited for."""
-        since = self.clock() - self.rules.max_unprotected
-        return any(leg.state == OrderState.SUBMITTING and leg.sent_at > since for leg in self.legs(purpose))
+    LEAVE = auto()
+    REPEAT = auto()
+    CLOSE_LEVEL_PASSED = auto()
+    CLOSE_NOT_CONFIRMED = auto()
 
 
-def cover_of(leg: Order) -> Decimal:
-    """Return what a leg would close: nothing unless it is live, and seen by the exchange's own lists.
-
-    The Algo Service is known to forget orders for a while. A second reducing stop does no harm; trusting a leg that
-    nobody can find may.
-    """
-    live = leg.state in ORDER_LIVE and leg.missing_readings < FORGOTTEN_AFTER_READINGS
-    return leg.quantity - leg.executed_quantity if live else ZERO
+CLOSING = {
+    _Next.CLOSE_LEVEL_PASSED: (CloseReason.SL, Reason.STOP_LEVEL_PASSED),
+    _Next.CLOSE_NOT_CONFIRMED: (CloseReason.PROTECTION_FAILED, Reason.STOP_NOT_CONFIRMED),
+}
 
 
 def protect_position(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
-    """Cover what a request's entry has filled and not yet exited; True when its fills can be recorded.
+    """Let the legs of a request's position be as its plan wants them; True when its fills can be recorded.
 
     Safe to run twice at once: a leg is written before it is sent, and while one is being sent no other is written.
     """
     request = ExecutionRequest.objects.get(pk=request_id)
     if request.state not in COVERED_STATES:
         return bool(request.state == RequestState.FLATTENED)
-    work = _begin(request, exchange, rules, clock)
-    if work.quantity <= 0:
-        return _confirm(request, clock())
-    flattened = _ensure_stop(work) or _ensure_target(work)
+    work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
+    if work.exposure.open <= 0:
+        return _confirm(work)
+    if work.is_dust:
+        _give_up(work, CloseReason.DUST, Reason.POSITION_BELOW_MINIMUM)
+        return True
+    flattened = _ensure_stop(work) or _ensure_others(work)
     if flattened:
         return _confirm_flattened(request, flattened, clock())
-    return _confirm(request, clock()) if work.covered(OrderPurpose.STOP) >= work.quantity else False
+    return False if work.is_naked else _confirm(work)
 
 
-def _begin(request: ExecutionRequest, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> _Work:
-    """Read the orders and what is open: filled by the entry and not closed by booked exits."""
-    orders = list(Order.objects.filter(request=request).order_by("sequence"))
-    filled = sum((order.executed_quantity for order in orders if order.purpose == OrderPurpose.ENTRY), ZERO)
-    exited = Trade.objects.filter(pk=request.pk).values_list("exited_quantity", flat=True).first() or ZERO
-    return _Work(request=request, orders=orders, quantity=filled - exited, exchange=exchange, rules=rules, clock=clock)
-
-
-def _ensure_stop(work: _Work) -> CloseReason | None:
+def _ensure_stop(work: Work) -> CloseReason | None:
     """Place the stop; a reason to have closed the position instead, when it cannot be had within the bound."""
-    deadline = work.clock() + work.rules.max_unprotected
-    while work.covered(OrderPurpose.STOP) < work.quantity:
-        outcome = _place_leg(work, OrderPurpose.STOP, work.request.stop_price)
-        # Somebody else sends this very leg at this moment: that one is the cover.
-        if outcome is None:
+    deadline = _deadline(work)
+    peer_until = work.clock() + PEER_PATIENCE
+    while want := work.missing(OrderPurpose.STOP):
+        # The old stop still covers everything: a better one can wait until the exchange takes it.
+        if not work.is_naked and work.refused_lately(want.leg):
             return None
-        if isinstance(outcome, Accepted) or _has_arrived(work):
-            _cancel_replaced(work, OrderPurpose.STOP)
+        outcome = work.place(want)
+        if outcome is None and work.clock() >= peer_until:
             return None
-        passed = isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY
-        # An unknown stop may be followed by another: two reducing stops do no harm, none does.
-        hopeless = isinstance(outcome, Refused) and not outcome.retry_safe
-        if passed or hopeless or work.clock() >= deadline:
-            why = Reason.STOP_LEVEL_PASSED if passed else Reason.STOP_NOT_CONFIRMED
-            return _give_up(work, CloseReason.SL if passed else CloseReason.PROTECTION_FAILED, why)
+        following = _judge(work, outcome, late=work.clock() >= deadline)
+        if following is _Next.LEAVE:
+            break
+        if following in CLOSING:
+            reason, why = CLOSING[following]
+            passed = following is _Next.CLOSE_LEVEL_PASSED and work.meaning(want.leg)
+            return _give_up(work, CloseReason(passed or reason), why)
         time.sleep(PAUSE_SECONDS)
+        work.read()
+    work.cancel_surplus(OrderPurpose.STOP)
     return None
 
 
-def _has_arrived(work: _Work) -> bool:
+def _judge(work: Work, outcome: PlaceOutcome | None, *, late: bool) -> _Next:
+    """Tell what follows from the outcome of a stop; None: another run is sending one just now."""
+    if isinstance(outcome, Accepted) or (isinstance(outcome, Unknown) and _has_arrived(work)):
+        return _Next.LEAVE
+    if isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY:
+        return _Next.CLOSE_LEVEL_PASSED
+    if outcome is None:
+        return _Next.REPEAT
+    if not work.is_naked:
+        return _Next.LEAVE
+    if isinstance(outcome, Refused) and not outcome.retry_safe:
+        room = outcome.code == TOO_MANY_CONDITIONAL_ORDERS and work.make_room()
+        return _Next.REPEAT if room else _Next.CLOSE_NOT_CONFIRMED
+    # An unknown stop may be followed by another: two reducing stops do no harm, none does.
+    return _Next.CLOSE_NOT_CONFIRMED if late else _Next.REPEAT
+
+
+def _deadline(work: Work) -> datetime:
+    """Return until when the position may be naked: from its first known fill, or from now when its stop was lost."""
+    covered_before = any(order.algo_id for order in work.exits if order.purpose == OrderPurpose.STOP)
+    since = None if covered_before else work.entry.last_evidence_at
+    return (since or work.clock()) + work.rules.max_unprotected
+
+
+def _has_arrived(work: Work) -> bool:
     """Ask for a stop of unknown outcome before another is sent."""
-    stop = work.legs(OrderPurpose.STOP)[-1]
+    stop = work.exits[-1]
     if stop.state != OrderState.UNKNOWN:
         return False
     found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderBook(stop.book))
     if isinstance(found, OrderReport):
         settle_accepted(stop, found, now=work.clock(), source="look-up")
-    return work.covered(OrderPurpose.STOP) >= work.quantity
+    return work.missing(OrderPurpose.STOP) is None
 
 
-def _ensure_target(work: _Work) -> CloseReason | None:
-    """Place the target; its level may have been reached already, then the gain is taken at market.
-
-    Any other failure leaves the stop in charge, and the monitor tries again.
-    """
-    if work.covered(OrderPurpose.TARGET) >= work.quantity or _refused_lately(work):
-        return None
-    outcome = _place_leg(work, OrderPurpose.TARGET, work.request.target_price)
-    if isinstance(outcome, Accepted):
-        _cancel_replaced(work, OrderPurpose.TARGET)
-    if isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY:
-        return _give_up(work, CloseReason.TP, Reason.TARGET_LEVEL_PASSED)
+def _ensure_others(work: Work) -> CloseReason | None:
+    """Place targets and trailing stop; any failure leaves the stop in charge, and the monitor tries again."""
+    for want in work.comparison.missing:
+        if want.leg.purpose is OrderPurpose.STOP or work.refused_lately(want.leg):
+            continue
+        outcome = work.place(want)
+        if isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY:
+            flattened = _level_reached(work, want)
+            if flattened:
+                return flattened
+    work.cancel_surplus(OrderPurpose.TARGET, OrderPurpose.TRAILING)
     return None
 
 
-def _refused_lately(work: _Work) -> bool:
-    """Whether the exchange keeps refusing the target; each refusal in a row doubles the pause, up to an hour."""
-    targets = work.legs(OrderPurpose.TARGET)
-    refused = list(takewhile(lambda leg: leg.state == OrderState.REJECTED, reversed(targets)))
-    pause = min(FIRST_TARGET_PAUSE * 2 ** min(len(refused), 16), LONGEST_TARGET_PAUSE)
-    return bool(refused) and work.clock() - refused[0].created_at < pause
-
-
-def _place_leg(work: _Work, purpose: OrderPurpose, trigger_price: Decimal | None) -> PlaceOutcome | None:
-    if work.is_sending(purpose):
+def _level_reached(work: Work, want: Wanted) -> CloseReason | None:
+    """Do what the level was meant for: take a target's gain at market, let a trailing stop follow from here."""
+    if want.leg.purpose is OrderPurpose.TRAILING:
+        work.place(want, at_once=True)
         return None
-    intention = Intention(
-        purpose=purpose,
-        sequence=_next_sequence(work, purpose),
-        order_type=TYPES[purpose],
-        quantity=work.quantity,
-        trigger_price=trigger_price,
-    )
-    return _place(work, intention)
+    everything = want.quantity == work.exposure.open
+    log.warning("target_taken_at_market", request_id=str(work.request.pk), quantity=str(want.quantity))
+    taken = work.close(want.quantity, CloseReason.TP, want.leg)
+    return CloseReason.TP if everything and isinstance(taken, Accepted) else None
 
 
-def _place(work: _Work, intention: Intention) -> PlaceOutcome | None:
-    written = intend(work.request, intention, recv_window_ms=work.rules.recv_window_ms, now=work.clock())
-    if written is None:
-        return None
-    order, ticket = written
-    work.orders.append(order)
-    return send(order, ticket, exchange=work.exchange, clock=work.clock)
-
-
-def _cancel_replaced(work: _Work, purpose: OrderPurpose) -> None:
-    """Cancel the legs that the newest confirmed one replaces: new first, then old, so that cover never drops."""
-    live = [leg for leg in work.legs(purpose) if leg.state in ORDER_LIVE]
-    for leg in live[:-1]:
-        cancel_order(leg, exchange=work.exchange, clock=work.clock)
-
-
-def _give_up(work: _Work, reason: CloseReason, why: Reason) -> CloseReason | None:
+def _give_up(work: Work, reason: CloseReason, why: Reason) -> CloseReason | None:
     """Close at market; None when even that is not confirmed, and then the monitor begins anew."""
-    log.error("position_closed_without_cover", request_id=str(work.request.pk), reason=why, quantity=str(work.quantity))
-    return reason if isinstance(_close_at_market(work, reason), Accepted) else None
+    quantity = work.exposure.open
+    log.error("position_closed_without_cover", request_id=str(work.request.pk), reason=why, quantity=str(quantity))
+    return reason if isinstance(work.close(quantity, reason), Accepted) else None
 
 
-def _close_at_market(work: _Work, reason: CloseReason) -> PlaceOutcome | None:
-    closing = any(order.state not in ORDER_FINAL for order in work.legs(OrderPurpose.CLOSE))
-    if work.quantity <= 0 or closing:
-        return None
-    intention = Intention(
-        purpose=OrderPurpose.CLOSE,
-        sequence=_next_sequence(work, OrderPurpose.CLOSE),
-        order_type=OrderType.MARKET,
-        quantity=work.quantity,
-        close_reason=reason,
-    )
-    return _place(work, intention)
-
-
-def _next_sequence(work: _Work, purpose: OrderPurpose) -> int:
-    return max((order.sequence for order in work.legs(purpose)), default=0) + 1
-
-
-def _confirm(request: ExecutionRequest, now: datetime) -> bool:
+def _confirm(work: Work) -> bool:
     """Say that the stop stands; True also when it was said before, so that the fills get recorded."""
+    request = work.request
     if request.state == RequestState.FILLED:
-        details = {"stop_price": request.stop_price, "target_price": request.target_price}
-        move_request(request.pk, RequestState.FILLED, RequestTrigger.COVER_CONFIRMED, now=now, details=details)
+        legs = [
+            {"purpose": leg.purpose, "price": leg.price, "share": leg.share, "callback_percent": leg.callback_percent}
+            for leg in work.plan.legs
+        ]
+        now, trigger = work.clock(), RequestTrigger.COVER_CONFIRMED
+        move_request(request.pk, RequestState.FILLED, trigger, now=now, details={"legs": legs})
         reached(CrashPoint.COVER_CONFIRMED)
     return True
 

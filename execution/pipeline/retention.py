@@ -16,6 +16,8 @@ from django.db.models import Exists, Manager, OuterRef, Q, QuerySet
 
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
 from execution.models import (
+    Bracket,
+    BracketLeg,
     DeadLetter,
     EntryClaim,
     ExecutionRequest,
@@ -44,6 +46,8 @@ ENDED_WITHOUT_TRADE = sorted(REQUEST_FINAL - {RequestState.RECORDED})
 PARTS: tuple[tuple["Manager[Any]", str], ...] = (
     (Fill.objects, "trade_id"),
     (Order.objects, "request_id"),
+    (BracketLeg.objects, "bracket_id"),
+    (Bracket.objects, "request_id"),
     (Trade.objects, "request_id"),
 )
 

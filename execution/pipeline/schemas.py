@@ -26,6 +26,8 @@ HOLD = "hold"
 MILLISECONDS_FROM = 100_000_000_000
 MAX_LEVERAGE = 125
 REASON_LENGTH = 2000
+MAX_TARGETS = 10
+LONGEST_TIME_EXIT_SECONDS = 366 * 24 * 3600
 # The flat wire form sends every number as text, zero with as many digits as its producer likes.
 ZERO_TEXT = re.compile(r"[+-]?0+(\.0*)?")
 
@@ -97,6 +99,8 @@ Fraction = Annotated[
     Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)] | None, BeforeValidator(_optional_number)
 ]
 Leverage = Annotated[Annotated[int, Field(ge=1, le=MAX_LEVERAGE)] | None, BeforeValidator(_leverage)]
+Share = Annotated[Annotated[Decimal, Field(ge=Decimal("0.001"), le=1, decimal_places=12)], BeforeValidator(_number)]
+Percent = Annotated[Annotated[Decimal, Field(ge=Decimal("0.001"), le=100)], BeforeValidator(_number)]
 ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=100)]
 Moment = Annotated[datetime | None, BeforeValidator(lambda value: None if value in (None, "") else _moment(value))]
 Symbol = Annotated[
@@ -141,6 +145,20 @@ class AiDecision(Incoming):
         return self
 
 
+class TargetIn(Incoming):
+    """One of several targets; `share` is a fraction of the position."""
+
+    price: Positive
+    share: Share
+
+
+class TrailingIn(Incoming):
+    """A trailing stop: how far the price may come back, in percent, and from which price on it follows."""
+
+    callback_percent: Percent
+    activation_price: OptionalPositive = None
+
+
 class ManualOrder(Incoming):
     """`signal.execute` and POST /api/execution/order: `quantity` is in the base asset; with `price` a LIMIT order."""
 
@@ -151,7 +169,11 @@ class ManualOrder(Incoming):
     leverage: Leverage = None
     stop_loss: OptionalPositive = None
     take_profit: OptionalPositive = None
+    take_profits: list[TargetIn] = Field(default_factory=list, max_length=MAX_TARGETS)
     trail_percent: OptionalPositive = None
+    trailing: TrailingIn | None = None
+    break_even: bool | None = None
+    time_exit_seconds: Annotated[int, Field(ge=1, le=LONGEST_TIME_EXIT_SECONDS)] | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     request_id: ShortText = ""
     requested_by: ShortText = ""
@@ -166,6 +188,26 @@ class ManualOrder(Incoming):
     @classmethod
     def read_metadata(cls, value: object) -> object:
         return {} if value is None or value == "" else _plain_json(value)
+
+    @field_validator("take_profits", mode="before")
+    @classmethod
+    def read_targets(cls, value: object) -> object:
+        return [] if value is None or value == "" else value
+
+    @field_validator("trailing", "break_even", "time_exit_seconds", mode="before")
+    @classmethod
+    def read_absent(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def exits_agree(self) -> "ManualOrder":
+        if self.take_profits and self.take_profit is not None:
+            raise ValueError("take_profits: must not be sent together with take_profit")
+        if sum(target.share for target in self.take_profits) > 1:
+            raise ValueError("take_profits: shares must add up to 1 at most")
+        if self.trailing and self.trail_percent is not None:
+            raise ValueError("trailing: must not be sent together with trail_percent")
+        return self
 
 
 class EssTripped(Incoming):

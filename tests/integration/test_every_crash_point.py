@@ -38,6 +38,7 @@ class Story:
 
     work: str = "live"
     symbol: str = "BTCUSDT"
+    trail_percent: float | None = None
     fault: tuple[str, dict[str, Any]] | None = None
 
 
@@ -46,6 +47,7 @@ SENT_AGAIN = Story(fault=(ORDER, NOT_SENT))
 LOST = Story(fault=(ORDER, {"action": "drop_after"}))
 REFUSED = Story(symbol="NOSUCHUSDT")
 BY_HAND = Story(work="order")
+TRAILED = Story(trail_percent=5.0)
 STORIES = {
     P.ORDER_STORED: BY_HAND,
     P.ORDER_STARTED: BY_HAND,
@@ -53,6 +55,9 @@ STORIES = {
     P.CLOSE_WRITTEN: TAKEN_BACK,
     P.CLOSE_ANSWERED: TAKEN_BACK,
     P.CLOSE_SETTLED: TAKEN_BACK,
+    P.TRAILING_WRITTEN: TRAILED,
+    P.TRAILING_ANSWERED: TRAILED,
+    P.TRAILING_SETTLED: TRAILED,
     P.ATTEMPT_WRITTEN: SENT_AGAIN,
     P.ORDER_LOOKED_UP: LOST,
 }
@@ -63,7 +68,8 @@ def arrange(desk: Desk, story: Story) -> None:
         path, fault = story.fault
         desk.paper.add_fault(path=path, method="POST", **fault)
     if story.work == "live":
-        desk.publish(AI, decision(story.symbol, stop_loss=49000.0, take_profit=51000.0))
+        exits: dict[str, Any] = {"stop_loss": 49000.0, "take_profit": 51000.0, "trail_percent": story.trail_percent}
+        desk.publish(AI, decision(story.symbol, **exits))
 
 
 def reach_the_target(desk: Desk) -> None:
@@ -114,7 +120,7 @@ def test_no_point_is_dead(desk: Desk) -> None:
     seen: set[CrashPoint] = set()
     end = watch(seen.add)
     try:
-        for story in (Story(), TAKEN_BACK, SENT_AGAIN, LOST, REFUSED, BY_HAND):
+        for story in (Story(), TAKEN_BACK, SENT_AGAIN, TRAILED, LOST, REFUSED, BY_HAND):
             live_through(desk, story)
     finally:
         end()

@@ -30,8 +30,9 @@ from execution.pipeline.check_ess import EssRules, check_ess
 from execution.pipeline.entry_gate import Stack, renew_lease
 from execution.pipeline.guard_safety import guard_safety
 from execution.pipeline.intake import IntakeRules
+from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.place_order import place_order
-from execution.pipeline.protect_position import ProtectionRules, protect_position
+from execution.pipeline.protect_position import protect_position
 from execution.pipeline.read_events import Starters, read_slice
 from execution.pipeline.record_trade import record_trade
 from execution.pipeline.send_events import send_batch

@@ -46,7 +46,7 @@ def books_equal_positions(cursor: Any, ledger: Ledger, foreign: Collection[str] 
 
 
 def every_position_is_covered_once(ledger: Ledger, foreign: Collection[str] = ()) -> None:
-    """I4: each open position has exactly one live stop and at most one live target, over its full size."""
+    """I4: each open position has exactly one live stop over its full size, and targets for no more than that."""
     for symbol, amount in ledger.positions.items():
         if symbol in foreign:
             continue
@@ -54,7 +54,9 @@ def every_position_is_covered_once(ledger: Ledger, foreign: Collection[str] = ()
         stops, targets = ledger.live("STOP_MARKET", symbol), ledger.live("TAKE_PROFIT_MARKET", symbol)
         found = [(row["side"], Decimal(row["quantity"]), row["clientAlgoId"]) for row in stops]
         assert [row[:2] for row in found] == [(exit_side, abs(amount))], (symbol, found)
-        assert [(row["side"], Decimal(row["quantity"])) for row in targets] in ([], [(exit_side, abs(amount))]), symbol
+        assert {row["side"] for row in targets} <= {exit_side}, symbol
+        assert sum((Decimal(row["quantity"]) for row in targets), ZERO) <= abs(amount), symbol
+        assert len(ledger.live("TRAILING_STOP_MARKET", symbol)) <= 1, symbol
 
 
 def no_order_without_a_position(cursor: Any, ledger: Ledger) -> None:

@@ -1,11 +1,30 @@
+from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.brackets import round_stop, round_target, stop_at, stop_distance, target_at, target_distance
-from execution.domain.trading import Direction
+from execution.domain.brackets import (
+    Exposure,
+    Leg,
+    Plan,
+    Resting,
+    break_even_at,
+    compare,
+    is_tighter,
+    round_stop,
+    round_target,
+    split,
+    stop_at,
+    stop_distance,
+    target_at,
+    target_distance,
+    target_quantities,
+    wanted_legs,
+)
+from execution.domain.trading import Direction, OrderPurpose
 
 LONG, SHORT = Direction.LONG, Direction.SHORT
 directions = st.sampled_from(Direction)
@@ -65,3 +84,192 @@ def test_roundings_by_hand() -> None:
         Decimal("48750.0"),
         Decimal("48750.1"),
     ]
+
+
+# Plans
+
+STEP, MINIMUM, TICK = Decimal("0.001"), Decimal("0.001"), Decimal("0.1")
+STOP = Leg(id=1, purpose=OrderPurpose.STOP, price=Decimal(49000))
+quantities = st.integers(1, 5000).map(lambda steps: steps * STEP)
+shares_lists = st.lists(st.integers(1, 100), min_size=1, max_size=6).map(
+    lambda parts: [Decimal(part) / max(100, sum(parts)) for part in parts]
+)
+
+
+def planned(*shares: str | Decimal, minimum: Decimal = MINIMUM, **legs: Leg) -> Plan:
+    """A plan with one stop and targets of these shares, 51000 and up; `legs` replace targets by their name t2, t3."""
+    targets = [
+        legs.get(
+            f"t{number}",
+            Leg(id=number, purpose=OrderPurpose.TARGET, price=Decimal(49000 + number * 1000), share=Decimal(share)),
+        )
+        for number, share in enumerate(shares, start=2)
+    ]
+    return Plan(legs=(STOP, *targets), tick=TICK, step=STEP, minimum=minimum)
+
+
+def wants(plan: Plan, filled: str, still_open: str = "", **how: bool) -> list[str]:
+    exposure = Exposure(filled=Decimal(filled), open=Decimal(still_open or filled), **how)
+    return [format(want.quantity, "f") for want in wanted_legs(plan, exposure)]
+
+
+def test_a_stop_covers_everything_and_targets_their_shares() -> None:
+    assert wants(planned("0.5", "0.3", "0.2"), "0.010") == ["0.010", "0.005", "0.003", "0.002"]
+    # It should floor the running sum, so that the last target brings the rest
+    assert wants(planned("0.33", "0.33", "0.34"), "0.010") == ["0.010", "0.003", "0.003", "0.004"]
+    # It should leave what no share names to the stop
+    assert wants(planned("0.5"), "0.010") == ["0.010", "0.005"]
+
+
+def test_a_part_below_the_minimum_goes_to_the_last_target() -> None:
+    assert wants(planned("0.3", "0.3", "0.4"), "0.002") == ["0.002", "0.001", "0.001"]
+    assert wants(planned("0.2", "0.3", "0.5", minimum=Decimal("0.003")), "0.010") == ["0.010", "0.003", "0.007"]
+    # What even the last one cannot close is left to the stop
+    assert wants(planned("0.5", minimum=Decimal("0.003")), "0.004") == ["0.004"]
+
+
+def test_a_target_that_is_done_wants_nothing_and_the_others_keep_their_parts() -> None:
+    plan = planned(
+        "0.5",
+        "0.3",
+        "0.2",
+        t2=Leg(
+            id=2,
+            purpose=OrderPurpose.TARGET,
+            price=Decimal(51000),
+            share=Decimal("0.5"),
+            executed=Decimal("0.005"),
+            done=True,
+        ),
+    )
+
+    assert wants(plan, "0.010", "0.005") == ["0.005", "0.003", "0.002"]
+    # It should hand what the entry fills afterwards to the last one
+    assert wants(plan, "0.020", "0.015") == ["0.015", "0.006", "0.009"]
+
+
+def test_a_target_that_is_partly_filled_wants_its_rest() -> None:
+    plan = planned(
+        "0.5",
+        "0.5",
+        t2=Leg(
+            id=2,
+            purpose=OrderPurpose.TARGET,
+            price=Decimal(51000),
+            share=Decimal("0.5"),
+            executed=Decimal("0.002"),
+        ),
+    )
+
+    assert wants(plan, "0.010", "0.008") == ["0.008", "0.003", "0.005"]
+
+
+def test_targets_shrink_with_a_position_that_others_reduce() -> None:
+    assert wants(planned("0.5", "0.3", "0.2"), "0.010", "0.006") == ["0.006", "0.003", "0.001", "0.002"]
+    assert wants(planned("0.5", "0.5"), "0.010", "0.001") == ["0.001", "0.001"]
+
+
+def test_a_trailing_leg_waits_until_the_entry_is_over() -> None:
+    trailing = Leg(id=9, purpose=OrderPurpose.TRAILING, price=None, callback_percent=Decimal(1))
+    plan = Plan(legs=(STOP, trailing), tick=TICK, step=STEP, minimum=MINIMUM)
+
+    assert wants(plan, "0.004", growing=True) == ["0.004"]
+    assert wants(plan, "0.004") == ["0.004", "0.004"]
+
+
+@given(quantities, shares_lists)
+def test_parts_lie_on_steps_and_add_up_to_the_shares_floored_once(quantity: Decimal, shares: list[Decimal]) -> None:
+    parts = split(quantity, shares, STEP)
+
+    together = sum(Fraction(quantity) * Fraction(share) for share in shares)
+    assert sum(parts) == int(together / Fraction(STEP)) * STEP
+    assert all(part >= 0 and part % STEP == 0 for part in parts)
+
+
+@given(quantities, shares_lists, st.integers(1, 7), st.data())
+def test_targets_never_close_more_than_is_open(
+    filled: Decimal, shares: list[Decimal], minimum: int, data: st.DataObject
+) -> None:
+    still_open = data.draw(st.integers(1, int(filled / STEP)).map(lambda steps: steps * STEP))
+    least = minimum * STEP
+    plan = planned(*shares, minimum=least)
+
+    parts = target_quantities(plan.of(OrderPurpose.TARGET), Exposure(filled=filled, open=still_open), plan)
+
+    assert sum(parts) <= still_open
+    assert all(part == 0 or part >= least for part in parts)
+
+
+@given(quantities, shares_lists)
+def test_a_target_that_fills_leaves_the_orders_of_the_others_as_they_are(
+    filled: Decimal, shares: list[Decimal]
+) -> None:
+    plan = planned(*shares)
+    targets = plan.of(OrderPurpose.TARGET)
+    before = target_quantities(targets, Exposure(filled=filled, open=filled), plan)
+    nearest = next((place for place, part in enumerate(before) if part), None)
+    if nearest is None:
+        return
+
+    after = [
+        replace(leg, executed=before[nearest], done=True) if place == nearest else leg
+        for place, leg in enumerate(targets)
+    ]
+    left = Exposure(filled=filled, open=filled - before[nearest])
+
+    assert target_quantities(after, left, plan) == [
+        Decimal(0) if place == nearest else part for place, part in enumerate(before)
+    ]
+
+
+# Comparing
+
+RIGHT = Resting(order_id=11, leg_id=1, quantity=Decimal("0.010"), price=Decimal(49000))
+WHOLE = Exposure(filled=Decimal("0.010"), open=Decimal("0.010"))
+ONLY_A_STOP = Plan(legs=(STOP,), tick=TICK, step=STEP, minimum=MINIMUM)
+
+
+@pytest.mark.parametrize(
+    ("resting", "missing", "surplus"),
+    [
+        pytest.param([], 1, (), id="none"),
+        pytest.param([RIGHT], 0, (), id="right"),
+        pytest.param([replace(RIGHT, price=Decimal("49000.1"))], 0, (), id="right within a tick"),
+        pytest.param([replace(RIGHT, price=Decimal("49000.2"))], 1, (), id="wrong price stays until replaced"),
+        pytest.param([replace(RIGHT, quantity=Decimal("0.004"))], 1, (), id="too small stays until replaced"),
+        pytest.param([replace(RIGHT, quantity=Decimal("0.011"))], 1, (), id="too large stays until replaced"),
+        pytest.param([replace(RIGHT, seen=False)], 1, (), id="forgotten by the exchange"),
+        pytest.param([replace(RIGHT, quantity=Decimal("0.004")), replace(RIGHT, order_id=12)], 0, (11,), id="replaced"),
+        pytest.param([replace(RIGHT, leg_id=7)], 1, (), id="of another plan"),
+        pytest.param([RIGHT, replace(RIGHT, order_id=12)], 0, (11,), id="twice: the newer stays"),
+    ],
+)
+def test_what_rests_is_held_against_the_plan(resting: list[Resting], missing: int, surplus: tuple[int, ...]) -> None:
+    found = compare(ONLY_A_STOP, WHOLE, resting)
+
+    assert (len(found.missing), found.surplus) == (missing, surplus)
+
+
+@pytest.mark.parametrize(("hedged", "kept"), [(False, True), (True, False)])
+def test_a_trailing_order_that_is_too_large_stays_where_the_exchange_trims_it(hedged: bool, kept: bool) -> None:  # noqa: FBT001
+    trailing = Leg(id=9, purpose=OrderPurpose.TRAILING, price=None, callback_percent=Decimal(1))
+    plan = Plan(legs=(trailing,), tick=TICK, step=STEP, minimum=MINIMUM)
+    large = Resting(order_id=5, leg_id=9, quantity=Decimal("0.010"), price=None, callback_percent=Decimal(1))
+    left = Exposure(filled=Decimal("0.010"), open=Decimal("0.004"), hedged=hedged)
+
+    assert (compare(plan, left, [large]).missing == ()) is kept
+
+
+def test_nothing_open_wants_nothing_and_leaves_nothing() -> None:
+    gone = Exposure(filled=Decimal("0.010"), open=Decimal(0))
+
+    assert compare(ONLY_A_STOP, gone, [RIGHT]).surplus == (11,)
+
+
+@given(directions, prices, ticks)
+def test_break_even_lies_beyond_the_entry_by_its_buffer(direction: Direction, entry: Decimal, tick: Decimal) -> None:
+    price = break_even_at(direction, entry, Decimal("0.001"), tick)
+
+    assert target_distance(direction, entry, price) >= Decimal("0.001")
+    assert abs(price - target_at(direction, entry, Decimal("0.001"))) < tick
+    assert is_tighter(direction, price, entry)

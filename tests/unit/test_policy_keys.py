@@ -15,8 +15,13 @@ TABLE = """
     execution.min_tp_distance_pct     0.001  0      0.05
     execution.max_tp_distance_pct     0.50   0.001  10
     execution.min_sl_buffer_pct       0.001  0      0.01
-    execution.default_sl_pct          0.025  0.001  0.5
+    execution.default_sl_pct          0.025  0      0.5
     execution.default_tp_pct          0.06   0.001  0.9
+    execution.default_trailing_pct    0      0      0.2
+    execution.default_time_exit_sec   0      0      31536000
+    execution.break_even              0      0      1
+    execution.break_even_buffer_pct   0.001  0      0.02
+    execution.allow_no_stop           0      0      1
     execution.max_order_retries       3      1      5
     execution.retry_backoff_base_sec  0.2    0      5
     execution.max_retry_backoff_sec   2      0      10

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from execution.domain.brackets import Exposure, Leg, Plan, Resting
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
@@ -35,14 +36,26 @@ BEGUN_AT = NOW - timedelta(milliseconds=200)
 PATIENCE = Patience(stalled_after=timedelta(seconds=5))
 ID = UUID(int=1)
 LOT = Decimal("0.002")
+NONE = Decimal(0)
+GRID = {"tick": Decimal("0.1"), "step": Decimal("0.001"), "minimum": Decimal("0.001")}
+PLAN = Plan(
+    legs=(
+        Leg(id=1, purpose=OrderPurpose.STOP, price=Decimal(49000)),
+        Leg(id=2, purpose=OrderPurpose.TARGET, price=Decimal(52000)),
+    ),
+    **GRID,
+)
+RESTING_STOP = Resting(order_id=11, leg_id=1, quantity=LOT, price=Decimal(49000))
+RESTING_TARGET = Resting(order_id=12, leg_id=2, quantity=LOT, price=Decimal(52000))
 TRADE = OurTrade(
     id=ID,
     symbol="BTCUSDT",
     direction=Direction.LONG,
     position_side="BOTH",
     open_quantity=LOT,
-    stop_covered=LOT,
-    target_covered=LOT,
+    plan=PLAN,
+    exposure=Exposure(filled=LOT, open=LOT),
+    resting=(RESTING_STOP, RESTING_TARGET),
     changed_at=LONG_AGO,
 )
 POSITION = PositionReport(
@@ -190,20 +203,65 @@ def test_an_entry_whose_request_has_ended_is_not_cancelled_but_applied() -> None
         ("0.001", "0.002", [CancelLeftover(order_id=11)]),
         ("0.002", "0.002", [CancelLeftover(order_id=11)]),
         # the newer one covers less: the older one goes on covering the rest
-        ("0.002", "0.001", []),
+        ("0.003", "0.001", []),
     ],
 )
-@pytest.mark.parametrize("purpose", [OrderPurpose.STOP, OrderPurpose.TARGET])
-def test_a_leg_that_a_newer_one_replaces_is_cancelled(
-    purpose: OrderPurpose, older: str, newer: str, cancelled: list[Action]
+@pytest.mark.parametrize("rests", [RESTING_STOP, RESTING_TARGET])
+def test_an_order_that_a_right_one_replaces_is_cancelled(
+    rests: Resting, older: str, newer: str, cancelled: list[Action]
 ) -> None:
-    first = replace(STOP, purpose=purpose, quantity=Decimal(older))
-    second = replace(first, id=21, client_order_id="es1-s-2", quantity=Decimal(newer))
+    purpose = PLAN.legs[(rests.leg_id or 0) - 1].purpose
+    first = replace(STOP, purpose=purpose)
+    second = replace(first, id=21, client_order_id="es1-s-2")
+    resting = (
+        replace(rests, order_id=first.id, quantity=Decimal(older)),
+        replace(rests, order_id=second.id, quantity=Decimal(newer)),
+        RESTING_TARGET if rests is RESTING_STOP else replace(RESTING_STOP, order_id=31),
+    )
+    trade = replace(TRADE, resting=resting)
 
-    assert compared(orders=(second, first), open_orders=(report_of(first), report_of(second))) == cancelled
-    # It should go on covering until the newer one rests at the exchange
-    fresh = replace(second, sent_at=JUST_NOW)
-    assert compared(orders=(fresh, first), open_orders=(report_of(first),)) == []
+    def leftovers(*seen: OurOrder) -> list[Action]:
+        rows = tuple(report_of(order) for order in seen)
+        actions = compared(orders=(second, first), trades=(trade,), open_orders=rows, positions=(POSITION,))
+        return [action for action in actions if isinstance(action, CancelLeftover)]
+
+    assert leftovers(first, second) == cancelled
+    # It should go on covering until the newer one is seen at the exchange
+    assert leftovers(first) == []
+
+
+def test_targets_of_one_size_are_legs_of_their_own_and_stay() -> None:
+    legs = tuple(
+        Leg(id=number, purpose=OrderPurpose.TARGET, price=Decimal(51000 + number), share=Decimal("0.5"))
+        for number in (2, 3)
+    )
+    half = LOT / 2
+    resting = tuple(
+        Resting(order_id=10 + leg.id, leg_id=leg.id, quantity=half, price=leg.price, seen=True) for leg in legs
+    )
+    plan = replace(PLAN, legs=(PLAN.legs[0], *legs))
+    trade = replace(TRADE, plan=plan, resting=(RESTING_STOP, *resting))
+    orders = (STOP, TARGET, replace(TARGET, id=13, client_order_id="es1-t-2", quantity=half))
+    rows = tuple(report_of(order) for order in orders)
+
+    assert compared(orders=orders, trades=(trade,), open_orders=rows, positions=(POSITION,)) == []
+
+
+def test_targets_of_a_position_without_anything_left_for_them_are_cancelled() -> None:
+    legs = (PLAN.legs[0], replace(PLAN.legs[1], done=True, executed=LOT / 2))
+    trade = replace(
+        TRADE,
+        open_quantity=LOT / 2,
+        plan=replace(PLAN, legs=legs),
+        exposure=Exposure(filled=LOT, open=LOT / 2),
+        resting=(replace(RESTING_STOP, quantity=LOT / 2), replace(RESTING_TARGET, quantity=LOT / 2)),
+    )
+    position = replace(POSITION, quantity=LOT / 2)
+    rows = (report_of(STOP), report_of(TARGET))
+
+    assert compared(orders=(STOP, TARGET), trades=(trade,), open_orders=rows, positions=(position,)) == [
+        CancelLeftover(order_id=12)
+    ]
 
 
 def test_stop_and_target_do_not_replace_each_other_nor_legs_of_another_trade() -> None:
@@ -241,7 +299,7 @@ def test_an_empty_list_of_positions_cancels_nothing() -> None:
     ],
 )
 def test_a_smaller_or_turned_position_has_exits_to_book(direction: Direction, side: str, quantity: str) -> None:
-    trade = replace(TRADE, direction=direction, position_side=side, stop_covered=Decimal(0))
+    trade = replace(TRADE, direction=direction, position_side=side, resting=())
     position = replace(POSITION, position_side=side, quantity=Decimal(quantity))
 
     # It should book the exits first: the cover depends on what is left
@@ -276,21 +334,33 @@ def test_a_larger_position_is_reported_and_left_alone() -> None:
 @pytest.mark.parametrize(
     ("stop", "target", "missing"),
     [
-        ("0", "0.002", OrderPurpose.STOP),
-        ("0.001", "0.002", OrderPurpose.STOP),
-        ("0", "0", OrderPurpose.STOP),
-        ("0.002", "0", OrderPurpose.TARGET),
-        ("0.002", "0.001", OrderPurpose.TARGET),
+        (NONE, LOT, OrderPurpose.STOP),
+        (LOT / 2, LOT, OrderPurpose.STOP),
+        (NONE, NONE, OrderPurpose.STOP),
+        (LOT * 2, LOT, OrderPurpose.STOP),
+        (LOT, NONE, OrderPurpose.TARGET),
+        (LOT, LOT / 2, OrderPurpose.TARGET),
+        (LOT, LOT * 2, OrderPurpose.TARGET),
     ],
 )
-def test_missing_or_too_small_cover_is_repaired_the_stop_first(stop: str, target: str, missing: OrderPurpose) -> None:
-    trade = replace(TRADE, stop_covered=Decimal(stop), target_covered=Decimal(target))
+def test_missing_or_wrong_cover_is_repaired_the_stop_first(
+    stop: Decimal, target: Decimal, missing: OrderPurpose
+) -> None:
+    rests = (replace(RESTING_STOP, quantity=stop), replace(RESTING_TARGET, quantity=target))
+    trade = replace(TRADE, resting=tuple(order for order in rests if order.quantity))
 
     assert compared(trades=(trade,), positions=(POSITION,)) == [Cover(request_id=ID, missing=missing)]
 
 
+@pytest.mark.parametrize(("price", "touched"), [("49000.1", False), ("48999.9", False), ("49000.2", True)])
+def test_a_stop_that_is_right_within_a_tick_is_not_touched(price: str, touched: bool) -> None:  # noqa: FBT001
+    trade = replace(TRADE, resting=(replace(RESTING_STOP, price=Decimal(price)), RESTING_TARGET))
+
+    assert bool(compared(trades=(trade,), positions=(POSITION,))) is touched
+
+
 def test_a_larger_position_without_a_stop_is_covered_and_reported() -> None:
-    trade = replace(TRADE, stop_covered=Decimal(0))
+    trade = replace(TRADE, resting=(RESTING_TARGET,))
     larger = replace(POSITION, quantity=Decimal(1))
 
     actions = compared(trades=(trade,), positions=(larger,))
@@ -299,7 +369,7 @@ def test_a_larger_position_without_a_stop_is_covered_and_reported() -> None:
 
 
 def test_a_trade_that_changed_while_the_exchange_was_read_is_not_compared() -> None:
-    changing = replace(TRADE, changed_at=BEGUN_AT, stop_covered=Decimal(0))
+    changing = replace(TRADE, changed_at=BEGUN_AT, resting=(RESTING_TARGET,))
 
     # It should not mistake the exchange's past for a closed or naked position
     assert compared(trades=(changing,)) == []

@@ -9,7 +9,8 @@ from execution.domain import policy as keys
 from execution.domain.brackets import stop_distance, target_distance
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.safety import Proposal, RuleVerdict, Verdict, judge
+from execution.domain.review import Proposal, RuleVerdict
+from execution.domain.safety import Verdict, judge
 from execution.domain.trading import Direction, OrderType, Quote, SymbolRules
 from tests.unit.examples import BTCUSDT, quote
 

@@ -286,13 +286,11 @@ class BinanceExchange:
         return parameters
 
     def _algo_parameters(self, ticket: OrderTicket) -> dict[str, Any]:
-        if ticket.trigger_price is None:
-            raise ValueError(f"conditional order {ticket.client_order_id} without a trigger price")
         return {
             **self._common_parameters(ticket),
+            **_condition(ticket),
             "algoType": "CONDITIONAL",
             "clientAlgoId": ticket.client_order_id,
-            "triggerPrice": plain(ticket.trigger_price),
             # The mark price is not moved by a single trade: a stop on the last price is hunted by any spike.
             "workingType": "MARK_PRICE",
         }
@@ -371,3 +369,13 @@ class BinanceExchange:
 
     def _window(self) -> Mapping[str, Any]:
         return {"recvWindow": self._recv_window_ms}
+
+
+def _condition(ticket: OrderTicket) -> Mapping[str, str]:
+    """Return what a conditional order waits for; a trailing stop takes no trigger price, but where it activates."""
+    if ticket.callback_percent is not None:
+        activate = {"activatePrice": plain(ticket.trigger_price)} if ticket.trigger_price is not None else {}
+        return {"callbackRate": plain(ticket.callback_percent), **activate}
+    if ticket.trigger_price is None:
+        raise ValueError(f"conditional order {ticket.client_order_id} without a trigger price")
+    return {"triggerPrice": plain(ticket.trigger_price)}

@@ -1,0 +1,73 @@
+"""What the guard is shown and what it notes down: a proposal, the market, and one verdict for each rule."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from execution.domain.policy import Policy
+from execution.domain.reasons import Reason
+from execution.domain.trading import Direction, OrderType, Quote, SymbolRules
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedTarget:
+    """A target as asked for; `share` of the position, as a fraction."""
+
+    price: Decimal
+    share: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """An entry as it was asked for. `notional_usd` wins over `base_quantity`; prices in the quote asset.
+
+    What is None is left to the policy.
+    """
+
+    symbol: str
+    direction: Direction
+    order_type: OrderType
+    notional_usd: Decimal | None
+    base_quantity: Decimal | None
+    limit_price: Decimal | None
+    expected_price: Decimal | None
+    leverage: int
+    stop_price: Decimal | None
+    target_price: Decimal | None
+    confidence: Decimal | None
+    # More than one target, or one for a part; then there is no `target_price`.
+    targets: tuple[AskedTarget, ...] = ()
+    callback_percent: Decimal | None = None
+    activation_price: Decimal | None = None
+    break_even: bool | None = None
+    time_exit_seconds: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleVerdict:
+    """One rule with its numbers; `refusal` is set when it refuses, `before` and `after` when it adjusts."""
+
+    rule: str
+    numbers: str
+    refusal: Reason | None = None
+    before: Decimal | None = None
+    after: Decimal | None = None
+
+
+@dataclass
+class Review:
+    """One run of the guard over one proposal; collects each rule's verdict."""
+
+    proposal: Proposal
+    quote: Quote
+    rules: SymbolRules
+    policy: Policy
+    verdicts: list[RuleVerdict] = field(default_factory=list)
+
+    def note(self, rule: str, numbers: str) -> None:
+        self.verdicts.append(RuleVerdict(rule=rule, numbers=numbers))
+
+    def check(self, rule: str, numbers: str, refusal: Reason, *, passed: bool) -> None:
+        self.verdicts.append(RuleVerdict(rule=rule, numbers=numbers, refusal=None if passed else refusal))
+
+    def adjust(self, rule: str, numbers: str, before: Decimal | None, after: Decimal) -> None:
+        self.verdicts.append(RuleVerdict(rule=rule, numbers=numbers, before=before, after=after))

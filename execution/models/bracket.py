@@ -1,0 +1,86 @@
+"""The plan that protects a position: written with the approval, before the entry is sent, and read by everybody."""
+
+from enum import StrEnum
+
+from django.db import models
+from django.db.models import Q
+
+from execution.domain.trading import OrderPurpose
+from execution.models.fields import code, money, one_of, optional_money
+from execution.models.request import ExecutionRequest
+
+LEG_PURPOSES = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
+
+
+class LegOrigin(StrEnum):
+    """Where a leg's present price comes from; a default is of the real entry price, once that is known."""
+
+    ASKED = "ASKED"
+    DEFAULT = "DEFAULT"
+    BREAK_EVEN = "BREAK_EVEN"
+    OPERATOR = "OPERATOR"
+
+
+class Bracket(models.Model):
+    """How one life of a position is protected: its request's id names that life, and no other reads these rows.
+
+    The grid is the symbol's when the entry was approved: a stop must not wait for an answer about filters.
+    """
+
+    request = models.OneToOneField(
+        ExecutionRequest, on_delete=models.PROTECT, related_name="bracket", primary_key=True, editable=False
+    )
+    tick_size = money()
+    quantity_step = money()
+    minimum_quantity = money()
+    minimum_notional = money()
+    # Whether the first target that fills moves the stop to the entry, and how far beyond it for the fees.
+    break_even = models.BooleanField(default=False)
+    break_even_buffer = money(default=0)
+    # Closed at market this long after the first fill.
+    time_exit_seconds = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="bracket_grid_positive", condition=Q(tick_size__gt=0, quantity_step__gt=0, minimum_quantity__gt=0)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"bracket of {self.request_id}"
+
+
+class BracketLeg(models.Model):
+    """One exit of a plan; its orders come and go while it stays. `number` counts the targets, nearest first."""
+
+    bracket = models.ForeignKey(Bracket, on_delete=models.PROTECT, related_name="legs")
+    purpose = code(8)
+    number = models.PositiveSmallIntegerField(default=1)
+    origin = code(16, default=LegOrigin.ASKED)
+    # Trigger price; for a trailing leg where it begins to follow, empty for at once.
+    price = optional_money()
+    # Of all that the entry fills.
+    share = money(default=1)
+    # For a trailing leg: how far the price may come back, in percent.
+    callback_percent = optional_money()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["bracket", "purpose", "number"], name="leg_once"),
+            one_of("leg_purpose_known", "purpose", LEG_PURPOSES),
+            one_of("leg_origin_known", "origin", LegOrigin),
+            models.CheckConstraint(name="leg_share_range", condition=Q(share__gt=0, share__lte=1)),
+            # One stop and one trailing leg at most; each covers all of the position.
+            models.CheckConstraint(
+                name="leg_only_targets_are_many", condition=Q(purpose=OrderPurpose.TARGET) | Q(number=1, share=1)
+            ),
+            models.CheckConstraint(
+                name="leg_has_its_figures",
+                condition=Q(purpose=OrderPurpose.TRAILING, callback_percent__isnull=False, callback_percent__gt=0)
+                | (~Q(purpose=OrderPurpose.TRAILING) & Q(price__isnull=False, price__gt=0)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.purpose} {self.number} of {self.bracket_id}"

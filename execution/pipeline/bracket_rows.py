@@ -1,0 +1,163 @@
+"""Writes a bracket's rows at the approval, and reads them with their orders as the plan that the domain compares."""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from uuid import UUID
+
+from django.db.models import Q, Sum
+from django.db.models.functions import Coalesce
+
+from execution.domain.brackets import Exposure, Leg, Plan, Resting
+from execution.domain.exits import ExitPlan
+from execution.domain.money import ZERO
+from execution.domain.sizing import lot_rule
+from execution.domain.states import ORDER_LIVE, OrderState
+from execution.domain.trading import OrderPurpose, OrderType, PositionSide, SymbolRules
+from execution.models import Bracket, BracketLeg, ExecutionRequest, Order
+from execution.models.bracket import LegOrigin
+
+# Successive readings without a trace after which an order is not relied upon.
+FORGOTTEN_AFTER_READINGS = 2
+
+
+def write_bracket(request: ExecutionRequest, exits: ExitPlan, rules: SymbolRules) -> Bracket:
+    """Write the plan of a request that is being approved; call it in the approval's transaction."""
+    lot = lot_rule(rules, OrderType.MARKET)
+    bracket = Bracket.objects.create(
+        request=request,
+        tick_size=rules.tick_size,
+        quantity_step=lot.step,
+        minimum_quantity=lot.minimum,
+        minimum_notional=rules.min_notional,
+        break_even=exits.break_even,
+        break_even_buffer=exits.break_even_buffer,
+        time_exit_seconds=exits.time_exit_seconds,
+    )
+    BracketLeg.objects.bulk_create(_legs(bracket, exits))
+    return bracket
+
+
+def _legs(bracket: Bracket, exits: ExitPlan) -> list[BracketLeg]:
+    legs = []
+    if exits.stop_price is not None:
+        origin = LegOrigin.DEFAULT if exits.stop_defaulted else LegOrigin.ASKED
+        legs.append(BracketLeg(bracket=bracket, purpose=OrderPurpose.STOP, origin=origin, price=exits.stop_price))
+    origin = LegOrigin.DEFAULT if exits.target_defaulted else LegOrigin.ASKED
+    for number, target in enumerate(exits.targets, start=1):
+        legs.append(
+            BracketLeg(
+                bracket=bracket,
+                purpose=OrderPurpose.TARGET,
+                number=number,
+                origin=origin,
+                price=target.price,
+                share=target.share,
+            )
+        )
+    if exits.callback_percent is not None:
+        legs.append(
+            BracketLeg(
+                bracket=bracket,
+                purpose=OrderPurpose.TRAILING,
+                price=exits.activation_price,
+                callback_percent=exits.callback_percent,
+            )
+        )
+    return legs
+
+
+def exit_orders(requests: Iterable[UUID]) -> dict[UUID, list[Order]]:
+    """Return all exits of these requests, each with the quantity of its fills that is `booked`; one query."""
+    booked = Coalesce(Sum("fills__quantity", filter=Q(fills__entry=False)), ZERO)
+    found: dict[UUID, list[Order]] = {}
+    orders = Order.objects.filter(request_id__in=list(requests)).exclude(purpose=OrderPurpose.ENTRY)
+    for order in orders.annotate(booked=booked).order_by("id"):
+        found.setdefault(order.request_id, []).append(order)
+    return found
+
+
+def open_quantity(filled: Decimal, exited: Decimal, exits: Iterable[Order]) -> Decimal:
+    """Return what is still open: filled, less what is booked as exited and what our exits have executed unbooked.
+
+    Args:
+        filled: what the entry has executed.
+        exited: what the trade has booked, by whomever it was closed.
+        exits: orders of `exit_orders`.
+
+    """
+    unbooked = sum((executed_of(order) - booked_of(order) for order in exits), ZERO)
+    return max(ZERO, filled - exited - unbooked)
+
+
+def booked_of(order: Order) -> Decimal:
+    """Return how much of an exit's fills is booked; as `exit_orders` has read it."""
+    booked: Decimal = getattr(order, "booked", ZERO)
+    return booked
+
+
+def executed_of(order: Order) -> Decimal:
+    """Return what an exit has executed: its fills may be booked before its own report is read, or after it."""
+    executed: Decimal = order.executed_quantity
+    return max(executed, booked_of(order))
+
+
+def plan_of(bracket: Bracket, exits: Sequence[Order]) -> Plan:
+    """Return the plan with what each leg's orders have done so far."""
+    orders: dict[int, list[Order]] = {}
+    for order in exits:
+        if order.leg_id is not None:
+            orders.setdefault(order.leg_id, []).append(order)
+    legs = sorted(bracket.legs.all(), key=lambda leg: (leg.purpose, leg.number))
+    return Plan(
+        legs=tuple(_leg(leg, orders.get(leg.pk, [])) for leg in legs),
+        tick=bracket.tick_size,
+        step=bracket.quantity_step,
+        minimum=bracket.minimum_quantity,
+    )
+
+
+def _leg(leg: BracketLeg, orders: Sequence[Order]) -> Leg:
+    return Leg(
+        id=leg.pk,
+        purpose=OrderPurpose(leg.purpose),
+        price=leg.price,
+        share=leg.share,
+        callback_percent=leg.callback_percent,
+        executed=sum((executed_of(order) for order in orders), ZERO),
+        done=any(order.state == OrderState.FILLED or executed_of(order) >= order.quantity for order in orders),
+    )
+
+
+def exposure_of(request: ExecutionRequest, filled: Decimal, open_now: Decimal, *, growing: bool) -> Exposure:
+    return Exposure(
+        filled=filled,
+        open=open_now,
+        growing=growing,
+        hedged=request.position_side != PositionSide.BOTH,
+    )
+
+
+def resting_of(exits: Iterable[Order]) -> list[Resting]:
+    """Return the exits that live at the exchange.
+
+    The Algo Service is known to forget orders for a while. A second reducing stop does no harm; trusting a leg that
+    nobody can find may.
+    """
+    return [
+        Resting(
+            order_id=order.pk,
+            leg_id=order.leg_id,
+            quantity=order.quantity - executed_of(order),
+            price=order.trigger_price,
+            callback_percent=order.callback_percent,
+            seen=order.missing_readings < FORGOTTEN_AFTER_READINGS,
+        )
+        for order in exits
+        if order.state in ORDER_LIVE and order.purpose != OrderPurpose.CLOSE and executed_of(order) < order.quantity
+    ]
+
+
+def stop_cover(exits: Iterable[Order]) -> Decimal:
+    """Return the most that one confirmed stop would close."""
+    stops = [order for order in exits if order.purpose == OrderPurpose.STOP]
+    return max((order.quantity for order in resting_of(stops) if order.seen), default=ZERO)

@@ -1,0 +1,171 @@
+"""One run over a position's legs: what there is to protect, and how a leg is placed, replaced, cancelled or closed."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import takewhile
+
+from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare
+from execution.domain.money import ZERO
+from execution.domain.outcomes import PlaceOutcome
+from execution.domain.ports import Exchange
+from execution.domain.reasons import CloseReason
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
+from execution.domain.trading import OrderPurpose, OrderType
+from execution.models import Bracket, ExecutionRequest, Order, Trade
+from execution.models.bracket import LegOrigin
+from execution.pipeline.bracket_rows import exit_orders, exposure_of, open_quantity, plan_of, resting_of, stop_cover
+from execution.pipeline.cancelling import cancel_order
+from execution.pipeline.placing import Intention, intend, send
+
+Clock = Callable[[], datetime]
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(hours=1)
+TYPES = {
+    OrderPurpose.STOP: OrderType.STOP_MARKET,
+    OrderPurpose.TARGET: OrderType.TAKE_PROFIT_MARKET,
+    OrderPurpose.TRAILING: OrderType.TRAILING_STOP_MARKET,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectionRules:
+    """How long a position may be without a confirmed stop, and the receive window of our orders."""
+
+    max_unprotected: timedelta
+    recv_window_ms: int
+
+
+@dataclass(kw_only=True)
+class Work:
+    """One position with its plan and orders as they stand, kept up to date by what this run does."""
+
+    request: ExecutionRequest
+    exchange: Exchange
+    rules: ProtectionRules
+    clock: Clock
+    bracket: Bracket = field(init=False)
+    entry: Order = field(init=False)
+    exits: list[Order] = field(init=False)
+    trade: Trade | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.read()
+
+    def read(self) -> None:
+        """Read the rows anew: another run may have placed or moved a leg."""
+        pk = self.request.pk
+        self.bracket = Bracket.objects.prefetch_related("legs").get(pk=pk)
+        self.entry = Order.objects.get(request_id=pk, purpose=OrderPurpose.ENTRY)
+        self.trade = Trade.objects.filter(pk=pk).first()
+        self.exits = exit_orders([pk]).get(pk, [])
+        for order in self.exits:
+            order.request = self.request
+
+    @property
+    def plan(self) -> Plan:
+        return plan_of(self.bracket, self.exits)
+
+    @property
+    def exposure(self) -> Exposure:
+        exited = self.trade.exited_quantity if self.trade else ZERO
+        still_open = open_quantity(self.entry.executed_quantity, exited, self.exits)
+        growing = self.entry.state not in ORDER_FINAL
+        return exposure_of(self.request, self.entry.executed_quantity, still_open, growing=growing)
+
+    @property
+    def comparison(self) -> Comparison:
+        return compare(self.plan, self.exposure, resting_of(self.exits))
+
+    @property
+    def is_naked(self) -> bool:
+        """Whether a part of the position has no confirmed stop, although the plan has one."""
+        return bool(self.plan.of(OrderPurpose.STOP)) and stop_cover(self.exits) < self.exposure.open
+
+    @property
+    def is_dust(self) -> bool:
+        """Whether exits have left less than an order's minimum notional: not worth the fees of its own protection."""
+        now = self.exposure
+        if self.trade is None or now.growing or now.open == now.filled:
+            return False
+        return bool(now.open * self.trade.entry_price < self.bracket.minimum_notional)
+
+    def of(self, leg: Leg) -> list[Order]:
+        return [order for order in self.exits if order.leg_id == leg.id]
+
+    def missing(self, purpose: OrderPurpose) -> Wanted | None:
+        return next((want for want in self.comparison.missing if want.leg.purpose is purpose), None)
+
+    def is_sending(self, leg: Leg) -> bool:
+        """Whether another run is sending an order of this leg; one silent for too long is not waited for."""
+        since = self.clock() - self.rules.max_unprotected
+        return any(order.state == OrderState.SUBMITTING and order.sent_at > since for order in self.of(leg))
+
+    def refused_lately(self, leg: Leg) -> bool:
+        """Whether the exchange keeps refusing a leg; each refusal in a row doubles the pause, up to an hour."""
+        refused = list(takewhile(lambda order: order.state == OrderState.REJECTED, reversed(self.of(leg))))
+        pause = min(FIRST_PAUSE * 2 ** min(len(refused), 16), LONGEST_PAUSE)
+        return bool(refused) and self.clock() - refused[0].created_at < pause
+
+    def place(self, want: Wanted, *, at_once: bool = False) -> PlaceOutcome | None:
+        """Place an order of a leg; None when another run does. `at_once`: a trailing leg without its activation."""
+        if self.is_sending(want.leg):
+            return None
+        leg = want.leg
+        return self._send(
+            Intention(
+                purpose=leg.purpose,
+                sequence=self._next_sequence(leg.purpose),
+                order_type=TYPES[leg.purpose],
+                quantity=want.quantity,
+                trigger_price=None if at_once else leg.price,
+                callback_percent=leg.callback_percent,
+                close_reason=self.meaning(leg),
+                leg_id=leg.id,
+            )
+        )
+
+    def close(self, quantity: Decimal, reason: CloseReason, leg: Leg | None = None) -> PlaceOutcome | None:
+        """Close at market, reducing only; None while an earlier closing order of ours is unsettled."""
+        closing = any(o.purpose == OrderPurpose.CLOSE and o.state not in ORDER_FINAL for o in self.exits)
+        if quantity <= 0 or closing:
+            return None
+        return self._send(
+            Intention(
+                purpose=OrderPurpose.CLOSE,
+                sequence=self._next_sequence(OrderPurpose.CLOSE),
+                order_type=OrderType.MARKET,
+                quantity=quantity,
+                close_reason=reason,
+                leg_id=leg.id if leg else None,
+            )
+        )
+
+    def cancel_surplus(self, *purposes: OrderPurpose) -> None:
+        """Cancel what newer orders have replaced: new first, then old, so that cover never drops."""
+        surplus = self.comparison.surplus
+        self._cancel(order for order in self.exits if order.pk in surplus and order.purpose in purposes)
+
+    def make_room(self) -> bool:
+        """Let targets and trailing stop make way for the stop when the exchange takes no more orders."""
+        others = (OrderPurpose.TARGET, OrderPurpose.TRAILING)
+        return self._cancel([o for o in self.exits if o.purpose in others and o.state in ORDER_LIVE]) > 0
+
+    def _cancel(self, orders: Iterable[Order]) -> int:
+        return sum([cancel_order(order, exchange=self.exchange, clock=self.clock) for order in orders])
+
+    def _send(self, intention: Intention) -> PlaceOutcome | None:
+        written = intend(self.request, intention, recv_window_ms=self.rules.recv_window_ms, now=self.clock())
+        if written is None:
+            return None
+        order, ticket = written
+        self.exits.append(order)
+        return send(order, ticket, exchange=self.exchange, clock=self.clock)
+
+    def _next_sequence(self, purpose: OrderPurpose) -> int:
+        return max((order.sequence for order in self.exits if order.purpose == purpose), default=0) + 1
+
+    def meaning(self, leg: Leg) -> str:
+        """Return the close reason of a leg's orders where its purpose alone does not say it."""
+        moved = any(row.pk == leg.id and row.origin == LegOrigin.BREAK_EVEN for row in self.bracket.legs.all())
+        return CloseReason.BREAK_EVEN if moved else ""
