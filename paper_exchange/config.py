@@ -45,6 +45,7 @@ class Config:
     volatility: float = 1.0
     maker_rate: Decimal = Decimal("0.0002")
     taker_rate: Decimal = Decimal("0.0005")
+    rpi_rate: Decimal = Decimal("0.00005")
     leverage: int = 20
     accounts: tuple[AccountConfig, ...] = field(
         default=(AccountConfig(key="paper", secret="paper-secret", balance=Decimal(10_000)),)  # noqa: S106 - the published paper key

@@ -106,6 +106,13 @@ class AlgoDesk:
         if order.algo is not None and order.algo.status == "TRIGGERED":
             self._move(order.algo, "FINISHED")
 
+    def position_ended(self, filled: Order) -> None:
+        """End the conditional orders that live only as long as their position."""
+        for algo in list(filled.account.open_algos.values()):
+            same = algo.symbol is filled.symbol and algo.position_side == filled.position_side
+            if same and algo.ticket.time_in_force == "GTE_GTC":
+                self.close(algo, "EXPIRED")
+
     def _triggered_ticket(self, market: Market, algo: AlgoOrder) -> Ticket | None:
         """Ordinary order for a trigger; None when there is no position left to close."""
         wanted = algo.ticket
@@ -114,6 +121,8 @@ class AlgoDesk:
             quantity = reducible(algo.account, market.symbol, wanted.side, algo.position_side)
             if not quantity:
                 return None
+        if wanted.time_in_force == "GTE_GTC" and not algo.account.amount(market.symbol, algo.position_side):
+            return None
         is_limit = wanted.type in LIMIT_CONDITIONAL
         in_hedge = algo.account.dual_side
         return Ticket(

@@ -10,7 +10,7 @@ from paper_exchange.core.desk import OrderDesk
 from paper_exchange.core.ids import Ids
 from paper_exchange.core.matching import Matching, crosses, reduces_only
 from paper_exchange.core.money import ZERO
-from paper_exchange.core.orders import Order, Side, opposite
+from paper_exchange.core.orders import POST_ONLY, Order, Side, opposite
 from paper_exchange.core.relisting import TRADING
 from paper_exchange.core.state import State
 from paper_exchange.errors import refuse
@@ -67,7 +67,7 @@ class AmendDesk:
             price = self._desk.matched_price(market, ticket.side, ticket.price_match)
         self._check(order, ticket, price)
         best, _ = market.book.best(opposite(order.side))
-        would_take = order.time_in_force == "GTX" and crosses(order.side, price, best)
+        would_take = order.time_in_force in POST_ONLY and crosses(order.side, price, best)
         if ticket.quantity <= order.executed or would_take:
             self._matching.close(order, "CANCELED")
             return order

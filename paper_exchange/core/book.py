@@ -59,6 +59,9 @@ class Book:
         self.symbol = symbol
         self.bids = Queue("BUY")
         self.asks = Queue("SELL")
+        # Retail price improvement orders, which neither takers nor readers of the book see.
+        self.rpi_bids = Queue("BUY")
+        self.rpi_asks = Queue("SELL")
         self.update_id = 1
         # Best level of a side as it was asked for last; gone with the next change.
         self._best: dict[Side, tuple[Decimal, Decimal]] = {}
@@ -83,6 +86,17 @@ class Book:
 
     def queue(self, side: Side) -> Queue:
         return self.bids if side == "BUY" else self.asks
+
+    def reached(self, price: Decimal) -> list[Order]:
+        """Return all resting orders that a trade at `price` reaches."""
+        queues = (self.bids, self.asks, self.rpi_bids, self.rpi_asks)
+        return [order for queue in queues for order in queue.reached(price)]
+
+    def _home(self, order: Order) -> Queue:
+        """Queue in which an order rests."""
+        if order.time_in_force == "RPI":
+            return self.rpi_bids if order.side == "BUY" else self.rpi_asks
+        return self.queue(order.side)
 
     def move(self, mid: Decimal) -> None:
         """Centre the synthetic levels on a new price; eaten liquidity grows back."""
@@ -115,7 +129,7 @@ class Book:
 
     def rest(self, order: Order) -> None:
         """Queue an order at its price."""
-        self.queue(order.side).add(order)
+        self._home(order).add(order)
         self.change()
 
     def volume_at(self, side: Side, price: Decimal) -> Decimal:
@@ -129,7 +143,7 @@ class Book:
 
     def remove(self, order: Order) -> None:
         """Take an order out; harmless when it does not rest here."""
-        self.queue(order.side).remove(order)
+        self._home(order).remove(order)
         self.change()
 
     def eat(self, price: Decimal, quantity: Decimal) -> None:
@@ -153,10 +167,11 @@ class Book:
         own = sum((o.remaining for o in self.queue(side) if o.price == resting.price), ZERO)
         return resting.price, own + (quantity if resting.price == price else ZERO)
 
-    def depth(self, side: Side, limit: int) -> list[tuple[Decimal, Decimal]]:
+    def depth(self, side: Side, limit: int, *, with_rpi: bool = False) -> list[tuple[Decimal, Decimal]]:
         """Return the best `limit` levels of a side, synthetic and resting quantities added up."""
         levels: dict[Decimal, Decimal] = dict(self.synthetic(side, limit))
-        for order in self.queue(side):
+        hidden = (self.rpi_bids if side == "BUY" else self.rpi_asks) if with_rpi else ()
+        for order in (*self.queue(side), *hidden):
             levels[order.price] = levels.get(order.price, ZERO) + order.remaining
         return sorted(levels.items(), reverse=side == "BUY")[:limit]
 

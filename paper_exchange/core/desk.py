@@ -51,6 +51,8 @@ class OrderDesk:
         self._check_id(account, ticket, algo)
         reducing = reduce_only or closes(ticket.side, position_side)
         check_status(market.symbol, reducing=reducing)
+        if ticket.time_in_force == "RPI" and not market.symbol.rpi:
+            raise refuse(-1115)
         if reducing:
             self._check_reducing(account, market, ticket, position_side)
         else:

@@ -39,6 +39,10 @@ class Exchange:
         """Leave out what belongs to the running process."""
         return self.__dict__ | {"journal": None}
 
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._connect()
+
     def adopt(self, config: Config) -> None:
         """Go on from a saved state under new settings; accounts that are new there are opened."""
         self.config = self.state.config = config
@@ -72,8 +76,12 @@ class Exchange:
         self.amendments = AmendDesk(state, self.orders, self.matching)
         self.funding = Funding(state)
         self.liquidation = Liquidation(state, self.matching)
-        self.matching.on_end = self.algos.order_ended
+        self._connect()
         self._countdowns: dict[tuple[str, str], int] = {}
+
+    def _connect(self) -> None:
+        self.matching.on_end = self.algos.order_ended
+        self.matching.on_flat = self.algos.position_ended
 
     def close_listen_key(self, account: str) -> None:
         text = self.listen_keys.close(account)

@@ -85,6 +85,10 @@ class History:
         self._phase = (seed % 997) + sum(symbol.name.encode())
         self._trade_id = first_trade_id
 
+    def begin(self, time: int, price: Decimal) -> None:
+        """Let the running minute close at the price with which trading starts, before anything has traded."""
+        self._running(time, price)
+
     @property
     def last_id(self) -> int:
         return self._trade_id

@@ -66,6 +66,7 @@ class Market:
         self.path: PriceSource = PricePath(symbol, seed, volatility)
         self.book = Book(symbol, seed)
         self.history = History(symbol, seed, first_trade_id)
+        self.history.begin(now, self.last)
         self.watches = {"CONTRACT_PRICE": Watch(), "MARK_PRICE": Watch()}
         self.trailing: dict[int, AlgoOrder] = {}
         self._random = Random(f"trades/{seed}/{symbol.name}")  # noqa: S311 - prints, not secrets

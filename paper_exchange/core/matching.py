@@ -7,7 +7,7 @@ from paper_exchange.core.accounts import Account, closes
 from paper_exchange.core.book import Queue
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO
-from paper_exchange.core.orders import Fill, Order, PositionSide, Side, opposite
+from paper_exchange.core.orders import POST_ONLY, Fill, Order, PositionSide, Side, opposite
 from paper_exchange.core.portions import Plan
 from paper_exchange.core.settlement import settle
 from paper_exchange.core.state import State
@@ -15,7 +15,7 @@ from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import refuse
 
 # Why the exchange ended an order by itself, as told in the event field "er".
-BY_SELF_TRADE, BY_IOC, BY_REDUCE_ONLY, BY_LIQUIDATION, BY_MARKET_REST = 1, 2, 4, 5, 9
+BY_SELF_TRADE, BY_IOC, BY_REDUCE_ONLY, BY_LIQUIDATION, BY_POSITION_END, BY_MARKET_REST = 1, 2, 4, 5, 6, 9
 
 
 def crosses(side: Side, limit: Decimal, price: Decimal) -> bool:
@@ -43,6 +43,12 @@ class Matching:
         self._state = state
         # Told of every order that rested and ended.
         self.on_end: Callable[[Order], None] = _ignore
+        # Told of every order whose fill left its position flat.
+        self.on_flat: Callable[[Order], None] = _ignore
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out who is told: the exchange connects them anew."""
+        return {"_state": self._state, "on_end": None, "on_flat": None}
 
     def check_immediate(self, order: Order) -> None:
         """Refuse what must not be recorded: post-only that would take, FOK that cannot fill, an empty market."""
@@ -51,7 +57,7 @@ class Matching:
         if order.type == "MARKET":
             if not crosses(order.side, self._bound(market, order), best):
                 raise refuse(-4131)
-        elif order.time_in_force == "GTX" and crosses(order.side, order.price, best):
+        elif order.time_in_force in POST_ONLY and crosses(order.side, order.price, best):
             raise refuse(-5022)
         elif order.time_in_force == "FOK" and self._liquidity(market, order) < order.quantity:
             raise refuse(-5021)
@@ -69,7 +75,7 @@ class Matching:
         if plan is not None:
             self.carry_on(plan)
             return
-        if order.time_in_force != "GTX":
+        if order.time_in_force not in POST_ONLY:
             self._take(market, order)
         if order.is_open:
             self._leave(order)
@@ -111,7 +117,7 @@ class Matching:
     def sweep(self, market: Market) -> None:
         """Fill the resting orders that a trade at the last price reaches."""
         volume = market.traded
-        for order in (*market.book.bids.reached(market.last), *market.book.asks.reached(market.last)):
+        for order in market.book.reached(market.last):
             if not order.is_open:
                 continue
             if order.ahead is not None and order.price == market.last:
@@ -130,11 +136,8 @@ class Matching:
         self.on_end(order)
 
     def replace(self, order: Order, price: Decimal, quantity: Decimal) -> None:
-        """Give an open order a new price and quantity; it queues anew and may take, unless it only became smaller."""
+        """Give an open order a new price and quantity; whatever changed, it queues anew, and it may take."""
         account = order.account
-        if price == order.price and quantity < order.quantity:
-            self._shrink(order, quantity)
-            return
         self._remove(order)
         order.price, order.quantity = price, quantity
         order.stp = "NONE"
@@ -148,16 +151,6 @@ class Matching:
         book = self._state.markets[order.symbol.name].book
         order.ahead = book.volume_at(order.side, order.price) if self._state.config.queue_position else None
         book.rest(order)
-
-    def _shrink(self, order: Order, quantity: Decimal) -> None:
-        """Make an open order smaller; it keeps its place."""
-        order.account.shut_order(order)
-        order.quantity = quantity
-        order.stp = "NONE"
-        order.updated = self._state.clock.now_ms()
-        order.account.open_order(order)
-        self._state.markets[order.symbol.name].book.change()
-        self._state.listener.order_changed(order, "AMENDMENT", None)
 
     def _settle(self, order: Order, price: Decimal, quantity: Decimal, *, maker: bool, trade_id: int) -> Fill:
         fill = settle(self._state, order, price, quantity, maker=maker, trade_id=trade_id)
@@ -271,11 +264,16 @@ class Matching:
         self._state.listener.account_changed(order.account, "ORDER", [position])
 
     def drop_idle_reducers(self, filled: Order) -> None:
-        """Expire resting reduce-only orders that have nothing left to reduce."""
-        account, symbol = filled.account, filled.symbol
+        """Expire resting reduce-only orders that have nothing left to reduce, and what ends with its position."""
+        account, symbol, side = filled.account, filled.symbol, filled.position_side
+        is_flat = not account.amount(symbol, side)
         for order in list(account.open_orders[symbol.name].values()):
             if reduces_only(order) and not self._allowed(order):
                 self.close(order, "EXPIRED", BY_REDUCE_ONLY)
+            elif is_flat and order.time_in_force == "GTE_GTC" and order.position_side == side:
+                self.close(order, "EXPIRED", BY_POSITION_END)
+        if is_flat:
+            self.on_flat(filled)
 
     def _allowed(self, order: Order) -> Decimal:
         """Quantity that an order may still execute: a reducing one never more than the position."""

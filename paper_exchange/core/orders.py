@@ -18,6 +18,8 @@ ALGO_OPEN: Final = frozenset({"NEW", "TRIGGERING", "TRIGGERED"})
 CONDITIONAL_TYPES: Final = frozenset(
     {"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"}
 )
+# Times in force that never take; RPI orders moreover meet nobody but the app's and the web page's users.
+POST_ONLY: Final = frozenset({"GTX", "RPI"})
 LIMIT_CONDITIONAL: Final = frozenset({"STOP", "TAKE_PROFIT"})
 
 

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from typing import Final
 
 from paper_exchange.core.money import floor_to
-from paper_exchange.core.orders import Order
+from paper_exchange.core.orders import POST_ONLY, Order
 
 # What becomes of the quantity that a rule leaves over; NORMAL is what the order's time in force says.
 RESTS: Final = frozenset({"NORMAL", "EXPIRED", "CANCELED"})
@@ -63,7 +63,7 @@ class Portions:
 
     def plan(self, order: Order) -> Plan | None:
         """Return how a new order shall be filled, if a rule says so; all-or-nothing orders are left alone."""
-        if order.time_in_force in {"FOK", "GTX"}:
+        if order.time_in_force == "FOK" or order.time_in_force in POST_ONLY:
             return None
         for rule in self.rules:
             if rule.fits(order):

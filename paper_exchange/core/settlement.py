@@ -24,7 +24,7 @@ def settle(
     signed = quantity if order.side == "BUY" else -quantity
     quote = price * quantity
     if fee_rate is None:
-        fee_rate = state.config.maker_rate if maker else state.config.taker_rate
+        fee_rate = _fee_rate(state, order, maker=maker)
     commission = to_cash(quote * fee_rate)
     before = position.amount
     realized = to_cash(position.apply(signed, price))
@@ -50,6 +50,12 @@ def settle(
     _book_order(state, order, fill)
     _book_income(state, fill)
     return fill
+
+
+def _fee_rate(state: State, order: Order, *, maker: bool) -> Decimal:
+    if not maker:
+        return state.config.taker_rate
+    return state.config.rpi_rate if order.time_in_force == "RPI" else state.config.maker_rate
 
 
 def carried_fees(position: Position, before: Decimal, signed: Decimal, commission: Decimal) -> Decimal:

@@ -46,6 +46,8 @@ class Symbol:
     max_open_orders: int = 200
     onboard_ms: int = 1_569_398_400_000
     status: str = "TRADING"
+    # Whether retail price improvement orders are taken.
+    rpi: bool = True
 
     @property
     def min_quantity(self) -> Decimal:
@@ -144,7 +146,7 @@ def _invented(count: int) -> list[tuple[str, str, str, str, int, int, str, str]]
 def build_symbols(min_notional: Decimal, *, extra: int = 0) -> dict[str, Symbol]:
     """Return the contracts by name, all with the same minimum notional in USDT."""
     major, minor = _brackets(_MAJOR), _brackets(_MINOR)
-    symbols = {}
+    symbols: dict[str, Symbol] = {}
     for base, price, tick, step, price_precision, quantity_precision, most, market_most in (*_ROWS, *_invented(extra)):
         name = f"{base}USDT"
         symbols[name] = Symbol(
@@ -163,5 +165,6 @@ def build_symbols(min_notional: Decimal, *, extra: int = 0) -> dict[str, Symbol]
             brackets=major if base in {"BTC", "ETH"} else minor,
             price_unit=Decimal(1).scaleb(-price_precision),
             quantity_unit=Decimal(1).scaleb(-quantity_precision),
+            rpi=len(symbols) < len(_ROWS),
         )
     return symbols

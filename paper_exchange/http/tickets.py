@@ -18,7 +18,9 @@ from paper_exchange.http.params import Params
 
 _SIDES: Final = frozenset({"BUY", "SELL"})
 _POSITION_SIDES: Final = frozenset({"BOTH", "LONG", "SHORT"})
-_TIMES: Final = frozenset({"GTC", "IOC", "FOK", "GTX", "GTD"})
+_TIMES: Final = frozenset({"GTC", "IOC", "FOK", "GTX", "GTD", "RPI"})
+# Conditional orders may also end with their position.
+_CONDITIONAL_TIMES: Final = frozenset({"GTC", "IOC", "FOK", "GTX", "GTD", "GTE_GTC"})
 _STP: Final = frozenset({"NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"})
 _PRICE_MATCH: Final = frozenset(
     {"NONE", "OPPONENT", "OPPONENT_5", "OPPONENT_10", "OPPONENT_20", "QUEUE", "QUEUE_5", "QUEUE_10", "QUEUE_20"}
@@ -52,7 +54,7 @@ def order_ticket(params: Params, *, conditional_allowed: bool = False) -> Ticket
         raise refuse(-1116)
     wants_result(params)
     is_limit = kind == "LIMIT"
-    time_in_force = _time_in_force(params, required=True) if is_limit else _no_limit_terms(params)
+    time_in_force = _time_in_force(params) if is_limit else _no_limit_terms(params)
     price_match = _price_match(params, is_limit=is_limit)
     return Ticket(
         symbol=symbol,
@@ -100,7 +102,7 @@ def algo_ticket(params: Params) -> AlgoTicket:
     is_limit = kind in LIMIT_CONDITIONAL
     close = _close_position(params, kind)
     price_match = _price_match(params, is_limit=is_limit)
-    time_in_force = _time_in_force(params, required=False)
+    time_in_force = params.choice("timeInForce", _CONDITIONAL_TIMES, -1115) or "GTC"
     trailing = kind == "TRAILING_STOP_MARKET"
     return AlgoTicket(
         symbol=symbol,
@@ -124,9 +126,8 @@ def algo_ticket(params: Params) -> AlgoTicket:
     )
 
 
-def _time_in_force(params: Params, *, required: bool) -> str:
-    if required:
-        params.required("timeInForce", "timeinforce")
+def _time_in_force(params: Params) -> str:
+    params.required("timeInForce", "timeinforce")
     return params.choice("timeInForce", _TIMES, -1115) or "GTC"
 
 

@@ -15,7 +15,7 @@ from paper_exchange.http.routes.market import levels
 from paper_exchange.ws.views import View, book_ticker, kline, mark_price, mini_ticker, partial_depth, ticker
 
 DIFF_LEVELS: Final = 1000
-_DEPTH: Final = re.compile(r"depth(5|10|20)?(?:@(100|250|500)ms)?")
+_DEPTH: Final = re.compile(r"depth(5|10|20)?(?:@(100|250|500)ms)?|(rpiDepth)@500ms")
 _ONE_SYMBOL: Final = re.compile(r"([^@!]+)@(.+)")
 
 
@@ -145,8 +145,9 @@ class Prints:
 class DiffDepth:
     """Changes of the book: absolute quantities, zero removes, each event linked to the one before."""
 
-    def __init__(self, market: Callable[[], Market], period_ms: int) -> None:
+    def __init__(self, market: Callable[[], Market], period_ms: int, *, with_rpi: bool = False) -> None:
         self._market = market
+        self._with_rpi = with_rpi
         self._timer = Timer(period_ms)
         self._update_id = market().book.update_id
         self._sides: dict[Side, dict[Decimal, Decimal]] = {side: self._levels(side) for side in ("BUY", "SELL")}
@@ -179,7 +180,7 @@ class DiffDepth:
         return gone + [(price, quantity) for price, quantity in new.items() if old.get(price) != quantity]
 
     def _levels(self, side: Side) -> dict[Decimal, Decimal]:
-        return dict(self._market().book.depth(side, DIFF_LEVELS))
+        return dict(self._market().book.depth(side, DIFF_LEVELS, with_rpi=self._with_rpi))
 
 
 _ARRAYS: Final[dict[str, tuple[View, int]]] = {
@@ -224,9 +225,18 @@ def _symbol_publisher(exchange: Exchange, name: str, kind: str) -> Publisher | N
     if kind in {"aggTrade", "trade"}:
         return Prints(market, aggregated=kind == "aggTrade")
     if depth := _DEPTH.fullmatch(kind):
-        period = int(depth[2] or 250)
-        return Snapshot(market, partial_depth(int(depth[1])), period) if depth[1] else DiffDepth(market, period)
+        return _depth_publisher(market, depth)
     prefix, _, interval = kind.partition("_")
     if interval in INTERVALS and prefix == ("continuousKline" if continuous else "kline"):
         return Candles(market, interval, continuous=continuous)
     return None
+
+
+def _depth_publisher(market: Callable[[], Market], depth: re.Match[str]) -> Publisher:
+    levels_shown, period, rpi = depth.groups()
+    if rpi:
+        return DiffDepth(market, 500, with_rpi=True)
+    period_ms = int(period or 250)
+    return (
+        Snapshot(market, partial_depth(int(levels_shown)), period_ms) if levels_shown else DiffDepth(market, period_ms)
+    )

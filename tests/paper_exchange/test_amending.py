@@ -38,6 +38,12 @@ def test_amended_order_queues_behind_and_may_take(trader: Trader) -> None:
     assert (first.status, first.average_price) == ("FILLED", D("50000.10"))
 
 
+def test_smaller_order_queues_behind_too(trader: Trader) -> None:
+    first, second = trader.bid("0.010", "49000"), trader.bid("0.010", "49000")
+    amend(trader, first, "0.008", "49000")
+    assert [order.order_id for order in trader.market.book.bids] == [second.order_id, first.order_id]
+
+
 def test_quantity_below_what_is_filled_cancels(trader: Trader) -> None:
     price, available = trader.market.book.best("SELL")
     order = trader.bid(str(available + 1), str(price))

@@ -10,7 +10,7 @@ from paper_exchange.core.exchange import Exchange
 from paper_exchange.core.history import DAY, History, PublicTrade, candle_end, candle_start
 from paper_exchange.core.prices import PricePath
 from paper_exchange.core.symbols import build_symbols
-from tests.paper_exchange.trader import D
+from tests.paper_exchange.trader import D, Trader
 
 SYMBOLS = build_symbols(D(5))
 
@@ -117,3 +117,11 @@ def test_bracket_margin_is_continuous_at_the_borders() -> None:
     for lower, upper in pairwise(brackets):
         at_border = lower.cap
         assert at_border * lower.maint_ratio - lower.cum == at_border * upper.maint_ratio - upper.cum
+
+
+@pytest.mark.parametrize("interval", ["1m", "1h", "1d"])
+def test_running_candle_closes_at_the_last_price_before_anything_traded(trader: Trader, interval: str) -> None:
+    now = trader.clock.now_ms()
+    [candle] = trader.market.history.candles(interval, candle_start(now, interval), 1, now)
+    assert candle.close == trader.market.last
+    assert candle.low <= candle.open <= candle.high

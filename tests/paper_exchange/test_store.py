@@ -1,15 +1,17 @@
 """State on disk: a killed exchange comes back with every order once, in every digit as it was."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import pytest
 from binance.um_futures import UMFutures
 
+from paper_exchange.store import FORMAT, Store, StoreError
 from tests.support.paper import PaperExchange
 
 
@@ -160,3 +162,30 @@ def test_second_process_on_the_same_file_is_refused(tmp_path: Path) -> None:
         trade(paper)
         assert refusal(path) == f"{path} is in use by another process\n"
         assert (tmp_path / "state.journal").stat().st_size > 0
+
+
+class Harm:
+    """A pickle of this calls whatever it was made with."""
+
+    def __init__(self, call: Any, *arguments: object) -> None:
+        self._call = call
+        self._arguments = arguments
+
+    def __reduce__(self) -> tuple[Any, tuple[object, ...]]:
+        return self._call, self._arguments
+
+
+@pytest.mark.parametrize("call", [os.mkdir, eval, subprocess.run, Store.load, PosixPath.touch])
+def test_file_of_a_stranger_runs_no_code(tmp_path: Path, call: Any) -> None:
+    path, victim = tmp_path / "state", tmp_path / "harm"
+    path.write_bytes(pickle.dumps((FORMAT, Harm(call, str(victim)))))
+    with pytest.raises(StoreError, match="is no part of a state"):
+        Store(path).load()
+    assert not victim.exists()
+
+
+def test_snapshot_is_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with PaperExchange("--state-file", str(path)):
+        pass
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -126,7 +126,7 @@ def commission_rate(call: Call) -> object:
         "symbol": call.market().symbol.name,
         "makerCommissionRate": format(config.maker_rate, ".6f"),
         "takerCommissionRate": format(config.taker_rate, ".6f"),
-        "rpiCommissionRate": "0.00005",
+        "rpiCommissionRate": format(config.rpi_rate, "f"),
     }
 
 

@@ -77,7 +77,7 @@ def listing(symbol: Symbol) -> Json:
             "TRAILING_STOP_MARKET",
         ],
         "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
-        "permissionSets": ["GRID", "COPY", "DCA"],
+        "permissionSets": ["GRID", "COPY", *(["RPI"] if symbol.rpi else []), "DCA"],
     }
 
 
