@@ -14,6 +14,7 @@ import uvloop
 
 from paper_exchange.config import AccountConfig, Config, ReplayConfig
 from paper_exchange.core.replay import ReplayError
+from paper_exchange.http.keys import check_key
 from paper_exchange.server import PaperServer
 from paper_exchange.store import StoreError
 
@@ -32,6 +33,14 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=defaults.seed, help="seed of prices, books and chances")
     add("--balance", type=_amount, default=Decimal(10_000), help="USDT that the account 'paper' starts with")
     add("--account", action="append", type=_account, default=[], metavar="KEY:SECRET:USDT", help="a further account")
+    add(
+        "--account-key",
+        action="append",
+        type=_keyed_account,
+        default=[],
+        metavar="KEY:FILE:USDT",
+        help="a further account whose requests are signed by the private key to this public one (PEM, RSA or Ed25519)",
+    )
     add("--min-notional", type=_amount, default=defaults.min_notional, help="smallest order notional in USDT")
     add("--extra-symbols", type=int, default=defaults.extra_symbols, help="further contracts: X0001USDT and so on")
     add("--latency-ms", type=int, default=defaults.latency_ms, help="delay of every answer")
@@ -99,7 +108,7 @@ def config_of(options: argparse.Namespace) -> Config:
         legacy_streams=options.legacy_streams,
         state_file=options.state_file,
         volatility=options.volatility,
-        accounts=(paper, *options.account),
+        accounts=(paper, *options.account, *options.account_key),
     )
 
 
@@ -168,6 +177,19 @@ def _account(text: str) -> AccountConfig:
     if not (key and secret and balance):
         raise argparse.ArgumentTypeError("an account is KEY:SECRET:USDT")
     return AccountConfig(key=key, secret=secret, balance=_amount(balance))
+
+
+def _keyed_account(text: str) -> AccountConfig:
+    key, _, rest = text.partition(":")
+    file, _, balance = rest.rpartition(":")
+    if not (key and file and balance):
+        raise argparse.ArgumentTypeError("an account with a key is KEY:FILE:USDT")
+    try:
+        pem = Path(file).read_text()
+        check_key(pem)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{file}: {error}") from error
+    return AccountConfig(key=key, secret="", balance=_amount(balance), public_key=pem)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class AccountConfig:
+    """An account; with a public key (PEM of RSA or Ed25519) requests are signed by its private key, not the secret."""
+
     key: str
     secret: str
     balance: Decimal
+    public_key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

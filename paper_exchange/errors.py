@@ -74,6 +74,7 @@ TEXTS: Final[dict[int, str]] = {
     -4051: "Isolated balance insufficient.",
     -4054: "Cannot add position margin: position is 0.",
     -4055: "Amount must be positive.",
+    -4056: "Invalid API key type.",
     -4059: "No need to change position side.",
     -4060: "Invalid position side.",
     -4061: "Order's position side does not match user's setting.",

@@ -12,6 +12,7 @@ from paper_exchange.control import faulting, markets, people, reading
 from paper_exchange.control.wish import Actions, Body, ControlError, Levers, Wish
 from paper_exchange.errors import ExchangeError
 from paper_exchange.http.faults import FaultError
+from paper_exchange.http.keys import KeyTextError
 
 PREFIX: Final = "/paper/"
 ACTIONS: Final[Actions] = {**markets.ACTIONS, **people.ACTIONS, **faulting.ACTIONS, **reading.ACTIONS}
@@ -27,14 +28,14 @@ class Control:
         path, _, query = http.raw_path.partition("?")
         try:
             return self._answer(http.method, path, _wish(await http.read(), query))
-        except (ControlError, FaultError) as error:
+        except (ControlError, FaultError, KeyTextError) as error:
             return _json({"error": str(error)}, 400)
         except ExchangeError as error:
             return _json({"error": error.msg, "code": error.code}, 400)
 
     def repeat(self, method: str, path: str, body: Body) -> None:
         """Do again what the journal tells; what was refused is refused again."""
-        with contextlib.suppress(ControlError, ExchangeError):
+        with contextlib.suppress(ControlError, KeyTextError, ExchangeError):
             ACTIONS[method, path].run(self._levers, Wish(body, {}))
 
     def _answer(self, method: str, path: str, wish: Wish) -> web.Response:

@@ -11,6 +11,7 @@ from paper_exchange.core.accounts import Account
 from paper_exchange.core.market import Market
 from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Side, Ticket
 from paper_exchange.core.portions import RESTS, PortionRule
+from paper_exchange.http.keys import check_key
 
 # How the exchange marks orders that were placed on its web page.
 _WEB: Final = "web_"
@@ -24,7 +25,11 @@ def add_account(levers: Levers, wish: Wish) -> object:
     if key in levers.exchange.state.accounts:
         raise ControlError("an account with this key exists")
     balance = wish.decimal("balance") if "balance" in wish.body else Decimal(10_000)
-    levers.exchange.state.add_account(AccountConfig(key=key, secret=wish.text("secret"), balance=balance))
+    public_key = wish.optional_text("public_key") or ""
+    if public_key:
+        check_key(public_key)
+    secret = "" if public_key else wish.text("secret")
+    levers.exchange.state.add_account(AccountConfig(key=key, secret=secret, balance=balance, public_key=public_key))
     return {"key": key, "balance": str(balance)}
 
 

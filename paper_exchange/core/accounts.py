@@ -91,6 +91,8 @@ class Account:
 
     key: str
     secret: bytes
+    # PEM of the key that signs instead of the secret.
+    public_key: str = ""
     alias: str
     deposits: Decimal
     wallet: Decimal

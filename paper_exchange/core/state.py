@@ -107,6 +107,7 @@ class State:
         account = Account(
             key=wanted.key,
             secret=wanted.secret.encode(),
+            public_key=wanted.public_key,
             alias=f"Paper{len(self.accounts)}",
             deposits=wanted.balance,
             wallet=wanted.balance,

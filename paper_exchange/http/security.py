@@ -7,6 +7,7 @@ from urllib.parse import unquote, unquote_plus
 
 from paper_exchange.core.accounts import Account
 from paper_exchange.errors import ahead_of_server, missing, refuse
+from paper_exchange.http.keys import is_signed_by
 from paper_exchange.http.params import Params
 
 _SIGNATURE: Final = re.compile(r"(^|&)signature=([^&]*)")
@@ -30,7 +31,7 @@ def check_signed(account: Account, params: Params, query: str, body: bytes, *clo
     if not params.has("signature"):
         raise missing("signature")
     check_window(timestamp, params.integer("recvWindow"), *clocks)
-    if not _is_signed(account.secret, query, body.decode("utf-8", "replace")):
+    if not _is_signed(account, query, body.decode("utf-8", "replace")):
         raise refuse(-1022)
 
 
@@ -45,17 +46,25 @@ def check_window(timestamp: int, window: int | None, *clocks: int) -> None:
     raise ahead_of_server() if timestamp >= clocks[0] + 1000 else refuse(-1021)
 
 
-def _is_signed(secret: bytes, query: str, body: str) -> bool:
-    """Compare with the digest of the raw text, then of the percent-decoded one (some clients sign that)."""
+def is_signature_of(account: Account, payload: str, given: str) -> bool:
+    """Tell whether a text was signed by an account's private key, or with its secret."""
+    signed = payload.encode("utf-8", "replace")
+    if account.public_key:
+        return is_signed_by(account.public_key, signed, given)
+    wanted = hmac.digest(account.secret, signed, "sha256").hex()
+    return hmac.compare_digest(wanted.encode(), given.lower().encode("utf-8", "replace"))
+
+
+def _is_signed(account: Account, query: str, body: str) -> bool:
+    """Check the signature over the raw text, then over the percent-decoded one (some clients sign that)."""
     query, in_query = _cut(query)
     body, in_body = _cut(body)
-    given = (in_query or in_body).lower().encode()
+    given = in_query or in_body
+    if "%" in given:
+        given = unquote(given)
     raw = query + body
     candidates = (raw, unquote(raw), unquote_plus(raw)) if "%" in raw or "+" in raw else (raw,)
-    return any(
-        hmac.compare_digest(hmac.digest(secret, text.encode("utf-8", "replace"), "sha256").hex().encode(), given)
-        for text in candidates
-    )
+    return any(is_signature_of(account, text, given) for text in candidates)
 
 
 def _cut(text: str) -> tuple[str, str]:

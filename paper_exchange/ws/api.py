@@ -1,8 +1,8 @@
 """The WebSocket API (ws-fapi): requests and answers on one socket, by the handlers of the REST routes."""
 
-import hmac
 import logging
 import time
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -13,6 +13,7 @@ from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError, missing, refuse
 from paper_exchange.http import security
 from paper_exchange.http.calls import PUBLIC, SIGNED, Route
+from paper_exchange.http.keys import is_ed25519
 from paper_exchange.http.ledger import RequestLedger
 from paper_exchange.http.limits import ORDERS_1M, ORDERS_10S, WEIGHT_LIMIT, Limits
 from paper_exchange.http.params import Params
@@ -22,6 +23,8 @@ from paper_exchange.http.running import run
 logger = logging.getLogger(__name__)
 PATH: Final = "/ws-fapi/v1"
 HANDSHAKE_WEIGHT: Final = 5
+SESSION_WEIGHT: Final = 2
+SESSION_METHODS: Final = frozenset({"session.logon", "session.status", "session.logout"})
 Json = dict[str, object]
 
 METHODS: Final[dict[str, tuple[str, str]]] = {
@@ -46,6 +49,15 @@ METHODS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One connection, and the account that it has logged in."""
+
+    connected: int
+    account: Account | None = None
+    since: int | None = None
+
+
 class WsApi:
     def __init__(self, exchange: Exchange, limits: Limits, ledger: RequestLedger) -> None:
         self._exchange = exchange
@@ -63,12 +75,13 @@ class WsApi:
             await socket.send_str(_dumps({"id": None, "status": error.status, "error": _body(error)}))
             await socket.close()
             return socket
+        session = Session(connected=self._exchange.clock.now_ms())
         async for message in socket:
             if message.type is WSMsgType.TEXT:
-                await socket.send_str(_dumps(self.answer(message.data, address)))
+                await socket.send_str(_dumps(self.answer(message.data, address, session)))
         return socket
 
-    def answer(self, text: str, address: str) -> Json:
+    def answer(self, text: str, address: str, session: Session) -> Json:
         """Return the answer to one request; its id is given back as it came."""
         identity: object = None
         limits: list[Json] = []
@@ -78,7 +91,7 @@ class WsApi:
             identity = message.get("id")
             params = _params(message)
             with_limits = params.flag("returnRateLimits") is not False
-            result = self._perform(str(message.get("method")), params, address, limits)
+            result = self._perform(str(message.get("method")), params, address, limits, session)
             answer: Json = {"id": identity, "status": 200, "result": result}
         except ExchangeError as error:
             answer = {"id": identity, "status": error.status, "error": _body(error)}
@@ -87,45 +100,78 @@ class WsApi:
             answer = {"id": identity, "status": 500, "error": _body(refuse(-1000))}
         return answer | {"rateLimits": limits} if with_limits else answer
 
-    def _perform(self, method: str, params: Params, address: str, limits: list[Json]) -> object:
-        arrived, key = time.time_ns(), params.text("apiKey")
+    def _perform(self, method: str, params: Params, address: str, limits: list[Json], session: Session) -> object:
+        arrived, known = time.time_ns(), session.account.key if session.account else None
+        key = params.text("apiKey") or known
         entry = self._ledger.open(arrived, "WS", method, key, "&".join(_pairs(params)))
         try:
-            result = self._run(method, params, address, limits)
+            if method in SESSION_METHODS:
+                result = self._run_session(method, params, address, limits, session)
+            else:
+                result = self._run(method, params, address, limits, session)
         except ExchangeError as error:
             entry.status, entry.code = error.status, error.code
             raise
         entry.status = 200
         return result
 
-    def _run(self, method: str, params: Params, address: str, limits: list[Json]) -> object:
+    def _run_session(self, method: str, params: Params, address: str, limits: list[Json], session: Session) -> object:
+        """Log the connection in or out, or tell who it is; only Ed25519 keys log in."""
+        now = self._exchange.clock.now_ms()
+        used = self._limits.use_weight(address, SESSION_WEIGHT, now)
+        limits.append(_limit("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT, used))
+        if method == "session.logon":
+            account = security.account_of(self._exchange.state.accounts, params.text("apiKey"))
+            if not is_ed25519(account.public_key):
+                raise refuse(-4056)
+            self._check_signed(account, params)
+            session.account, session.since = account, now
+        elif method == "session.logout":
+            session.account, session.since = None, None
+        return {
+            "apiKey": session.account and session.account.key,
+            "authorizedSince": session.since,
+            "connectedSince": session.connected,
+            "returnRateLimits": True,
+            "serverTime": self._exchange.clock.shown_ms(),
+        }
+
+    def _run(self, method: str, params: Params, address: str, limits: list[Json], session: Session) -> object:
         if method not in METHODS:
             raise refuse(-1130, name="method")
         route, now = ROUTES[METHODS[method]], self._exchange.clock.now_ms()
         used = self._limits.use_weight(address, route.weigh(params), now)
         limits.append(_limit("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT, used))
-        account = self._admit(route, params)
+        account = self._admit(route, params, session)
         if route.orders is not None and account is not None:
             short, long = self._limits.use_orders(account, *route.orders, now)
             limits.append(_limit("ORDERS", "SECOND", 10, ORDERS_10S, short))
             limits.append(_limit("ORDERS", "MINUTE", 1, ORDERS_1M, long))
         return run(self._exchange, *METHODS[method], params, account)
 
-    def _admit(self, route: Route, params: Params) -> Account | None:
+    def _admit(self, route: Route, params: Params, session: Session) -> Account | None:
         if route.security == PUBLIC:
             return None
+        if session.account is not None and not params.has("apiKey"):
+            return self._admit_known(route, params, session.account)
         account = security.account_of(self._exchange.state.accounts, params.text("apiKey"))
         if route.security == SIGNED:
             self._check_signed(account, params)
+        return account
+
+    def _admit_known(self, route: Route, params: Params, known: Account) -> Account:
+        """Let the logged-in account in without a signature, but not with an old timestamp."""
+        account = security.account_of(self._exchange.state.accounts, known.key)
+        if route.security == SIGNED:
+            timestamp = params.required_integer("timestamp")
+            security.check_window(timestamp, params.integer("recvWindow"), *self._exchange.clock.accepted_ms())
         return account
 
     def _check_signed(self, account: Account, params: Params) -> None:
         """Refuse what is not signed over all other parameters in alphabetical order."""
         timestamp, given = params.required_integer("timestamp"), params.required("signature")
         security.check_window(timestamp, params.integer("recvWindow"), *self._exchange.clock.accepted_ms())
-        payload = "&".join(_pairs(params)).encode("utf-8", "replace")
-        wanted = hmac.digest(account.secret, payload, "sha256").hex()
-        if not hmac.compare_digest(wanted.encode(), given.lower().encode("utf-8", "replace")):
+        if not security.is_signature_of(account, "&".join(_pairs(params)), given):
             raise refuse(-1022)
 
 
