@@ -6,12 +6,16 @@ from typing import Final, get_args
 from paper_exchange.config import AccountConfig
 from paper_exchange.control import views
 from paper_exchange.control.wish import Action, Actions, Body, ControlError, Levers, Wish
-from paper_exchange.core import settings
+from paper_exchange.core import coins, settings
 from paper_exchange.core.accounts import Account
+from paper_exchange.core.coins import BNB, USDT
+from paper_exchange.core.margin import account_figures
 from paper_exchange.core.market import Market
+from paper_exchange.core.money import to_cash
 from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Side, Ticket
 from paper_exchange.core.portions import RESTS, PortionRule
 from paper_exchange.http.keys import check_key
+from paper_exchange.http.render import withdrawable
 
 # How the exchange marks orders that were placed on its web page.
 _WEB: Final = "web_"
@@ -52,6 +56,18 @@ def change_settings(levers: Levers, wish: Wish) -> object:
     if "leverage" in wish.body:
         settings.change_leverage(state, account, levers.market(wish), wish.integer("leverage"))
     return {"key": account.key, "dual_side": account.dual_side, "multi_assets": account.multi_assets}
+
+
+def transfer(levers: Levers, wish: Wish) -> object:
+    """Bring USDT or BNB into an account's futures wallet, or take some out (negative)."""
+    account, asset, amount = levers.owner(wish), str(wish.body.get("asset", USDT)), to_cash(wish.decimal("amount"))
+    if asset not in {USDT, BNB} or not amount:
+        raise ControlError("asset must be USDT or BNB, amount not zero")
+    figures = account_figures(account, levers.exchange.state.markets)
+    if -amount > (withdrawable(figures) if asset == USDT else account.coins.get(asset, Decimal(0))):
+        raise ControlError("the account cannot spare as much")
+    coins.transfer(levers.exchange.state, account, asset, amount)
+    return views.summary(account, levers.exchange.state.markets)
 
 
 def set_position(levers: Levers, wish: Wish) -> object:
@@ -211,6 +227,7 @@ ACTIONS: Actions = {
     ("POST", "/paper/accounts"): Action(run=add_account),
     ("POST", "/paper/keys"): Action(run=revoke_key),
     ("POST", "/paper/settings"): Action(run=change_settings),
+    ("POST", "/paper/transfer"): Action(run=transfer),
     ("POST", "/paper/position"): Action(run=set_position),
     ("POST", "/paper/orders"): Action(run=place_order),
     ("POST", "/paper/orders/fill"): Action(run=fill_order),

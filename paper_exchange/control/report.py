@@ -24,7 +24,7 @@ def fills_report(fills: Sequence[Fill]) -> dict[str, Any]:
         "totals": {
             "fills": len(fills),
             "quote": cash(sum((fill.quote for fill in fills), ZERO)),
-            "commission": cash(sum((fill.commission for fill in fills), ZERO)),
+            "commission": cash(sum((fill.commission for fill in fills if fill.commission_asset == "USDT"), ZERO)),
             "slippage": cash(paid),
             "slippageBps": _bps(paid, expected) if expected else None,
         },
@@ -52,6 +52,7 @@ def _row(fill: Fill) -> Json:
         "slippage": None if slippage is None else cash(slippage),
         "slippageBps": None if slippage is None or arrival is None else _bps(slippage, arrival * fill.quantity),
         "commission": cash(fill.commission),
+        "commissionAsset": fill.commission_asset,
     }
 
 

@@ -32,6 +32,7 @@ def balance(row: BalanceChange) -> Json:
     return {
         "key": row.key,
         "type": row.type,
+        "asset": row.asset,
         "amount": cash(row.amount),
         "balance": cash(row.balance),
         "time": row.time,
@@ -42,6 +43,8 @@ def summary(account: Account, markets: dict[str, Market]) -> Json:
     """Wallet and the sums it is made of: wallet = deposits + realized - commissions + funding + other."""
     sums: dict[str, Decimal] = {}
     for row in account.income:
+        if row.asset != "USDT":
+            continue
         sums[row.type] = sums.get(row.type, ZERO) + row.amount
     realized, commission = sums.pop("REALIZED_PNL", ZERO), -sums.pop("COMMISSION", ZERO)
     funding = sums.pop("FUNDING_FEE", ZERO)
@@ -52,6 +55,7 @@ def summary(account: Account, markets: dict[str, Market]) -> Json:
         "realized_pnl": cash(realized),
         "commission": cash(commission),
         "funding": cash(funding),
+        "coins": {asset: cash(amount) for asset, amount in account.coins.items()},
         "other": cash(sum(sums.values(), ZERO)),
         "open_orders": sum(len(book) for book in account.open_orders.values()),
         "open_algo_orders": len(account.open_algos),

@@ -73,6 +73,7 @@ class Income:
     time: int
     tran_id: int
     trade_id: str
+    asset: str = "USDT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,8 @@ class Account:
     deposits: Decimal
     wallet: Decimal
     default_leverage: int
+    # Balances in other assets than USDT.
+    coins: dict[str, Decimal] = field(default_factory=dict)
     dual_side: bool = False
     multi_assets: bool = False
     fee_burn: bool = False

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.accounts import Account, Position
+from paper_exchange.core.coins import collateral, exchange_for_debt
 from paper_exchange.core.margin import maintenance_margin
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import BY_LIQUIDATION, Matching
@@ -78,7 +79,7 @@ class Liquidation:
 
     def _check_cross(self, account: Account) -> None:
         positions = [p for p in account.held() if not account.setting(p.symbol).isolated]
-        needed, balance = ZERO, account.cross_wallet
+        needed, balance = ZERO, account.cross_wallet + collateral(account, self._state.markets)
         for position in positions:
             mark = self._state.markets[position.symbol.name].mark
             needed += maintenance_margin(position.symbol, abs(position.amount * mark))
@@ -110,7 +111,8 @@ class Liquidation:
             self._state.book_income(account, "INSURANCE_CLEAR", to_cash(amount), symbol=order.symbol.name)
 
     def _fill_up(self, account: Account) -> None:
-        """Let the insurance fund pay what the cross wallet owes."""
+        """Let other assets, then the insurance fund pay what the cross wallet owes."""
+        exchange_for_debt(self._state, account)
         if account.cross_wallet < 0:
             self._state.book_income(account, "INSURANCE_CLEAR", -account.cross_wallet)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Account, Exposure, Position
+from paper_exchange.core.coins import collateral, worth
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import PositionSide
@@ -33,6 +34,8 @@ class Figures:
     order_initial: Decimal
     maintenance: Decimal
     available: Decimal
+    # Value of the other assets in USD, in multi-assets mode.
+    coins_worth: Decimal
 
     @property
     def margin_balance(self) -> Decimal:
@@ -99,7 +102,8 @@ def account_figures(account: Account, markets: dict[str, Market]) -> Figures:
         position_initial=position_initial,
         order_initial=order_initial,
         maintenance=maintenance,
-        available=max(cross_wallet + cross_unrealized - bound, ZERO),
+        available=max(cross_wallet + collateral(account, markets) + cross_unrealized - bound, ZERO),
+        coins_worth=worth(account, markets),
     )
 
 
@@ -114,7 +118,8 @@ def liquidation_price(account: Account, markets: dict[str, Market], position: Po
         return ZERO
     others = [p for p in account.held() if p is not position and not account.setting(p.symbol).isolated]
     isolated = account.setting(position.symbol).isolated
-    wallet = position.isolated_wallet if isolated else account_figures(account, markets).cross_wallet
+    cross = account_figures(account, markets).cross_wallet + collateral(account, markets)
+    wallet = position.isolated_wallet if isolated else cross
     if not isolated:
         for other in others:
             mark = markets[other.symbol.name].mark

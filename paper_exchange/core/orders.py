@@ -163,5 +163,6 @@ class Fill:
     quote: Decimal
     realized: Decimal
     commission: Decimal
+    commission_asset: str
     maker: bool
     time: int

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Position
+from paper_exchange.core.coins import DISCOUNT, USDT, fee
 from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import Fill, Order
 from paper_exchange.core.state import State
@@ -25,7 +26,8 @@ def settle(
     quote = price * quantity
     if fee_rate is None:
         fee_rate = _fee_rate(state, order, maker=maker)
-    commission = to_cash(quote * fee_rate)
+    fee_usdt = quote * fee_rate
+    commission, asset = fee(state, account, fee_usdt)
     before = position.amount
     realized = to_cash(position.apply(signed, price))
     account.note_position(position)
@@ -33,7 +35,8 @@ def settle(
         position.isolated_wallet = isolated_margin(
             position, before, signed, price, account.setting(order.symbol).leverage
         )
-    position.open_fees = carried_fees(position, before, signed, commission)
+    paid = commission if asset == USDT else to_cash(fee_usdt * DISCOUNT)
+    position.open_fees = carried_fees(position, before, signed, paid)
     position.realized += realized
     position.updated = now
     fill = Fill(
@@ -44,6 +47,7 @@ def settle(
         quote=quote,
         realized=realized,
         commission=commission,
+        commission_asset=asset,
         maker=maker,
         time=now,
     )
@@ -96,4 +100,12 @@ def _book_income(state: State, fill: Fill) -> None:
         state.book_income(account, "REALIZED_PNL", fill.realized, symbol=symbol, info=trade_id, trade_id=trade_id)
     if not fill.commission:
         return
-    state.book_income(account, "COMMISSION", -fill.commission, symbol=symbol, info=trade_id, trade_id=trade_id)
+    state.book_income(
+        account,
+        "COMMISSION",
+        -fill.commission,
+        symbol=symbol,
+        info=trade_id,
+        trade_id=trade_id,
+        asset=fill.commission_asset,
+    )

@@ -9,6 +9,7 @@ from paper_exchange.core.accounts import Account, Income, Position
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.ids import Ids, Texts
 from paper_exchange.core.market import Market
+from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.portions import Portions
 from paper_exchange.core.replay import ReplayError, ReplayPath
@@ -27,7 +28,15 @@ class Listener(Protocol):
 
     def algo_changed(self, algo: AlgoOrder) -> None: ...
 
-    def account_changed(self, account: Account, reason: str, positions: list[Position], symbol: str = "") -> None: ...
+    def account_changed(
+        self,
+        account: Account,
+        reason: str,
+        positions: list[Position],
+        symbol: str = "",
+        *,
+        transferred: tuple[str, Decimal] | None = None,
+    ) -> None: ...
 
     def leverage_changed(self, account: Account, symbol: str, leverage: int) -> None: ...
 
@@ -47,7 +56,15 @@ class Deaf:
 
     def algo_changed(self, algo: AlgoOrder) -> None: ...
 
-    def account_changed(self, account: Account, reason: str, positions: list[Position], symbol: str = "") -> None: ...
+    def account_changed(
+        self,
+        account: Account,
+        reason: str,
+        positions: list[Position],
+        symbol: str = "",
+        *,
+        transferred: tuple[str, Decimal] | None = None,
+    ) -> None: ...
 
     def leverage_changed(self, account: Account, symbol: str, leverage: int) -> None: ...
 
@@ -69,6 +86,7 @@ class BalanceChange:
     amount: Decimal
     balance: Decimal
     time: int
+    asset: str = "USDT"
 
 
 @dataclass(kw_only=True, eq=False)
@@ -123,11 +141,23 @@ class State:
         return account
 
     def book_income(
-        self, account: Account, kind: str, amount: Decimal, *, symbol: str = "", info: str = "", trade_id: str = ""
+        self,
+        account: Account,
+        kind: str,
+        amount: Decimal,
+        *,
+        symbol: str = "",
+        info: str = "",
+        trade_id: str = "",
+        asset: str = "USDT",
     ) -> None:
-        """Change the wallet by exactly `amount` (rounded to cash by the caller) and write the row that shows it."""
+        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it."""
         now = self.clock.now_ms()
-        account.wallet += amount
+        if asset == "USDT":
+            account.wallet += amount
+            balance = account.wallet
+        else:
+            balance = account.coins[asset] = account.coins.get(asset, ZERO) + amount
         account.updated = now
         account.income.append(
             Income(
@@ -138,9 +168,12 @@ class State:
                 time=now,
                 tran_id=next(self.tran_ids),
                 trade_id=trade_id,
+                asset=asset,
             )
         )
-        self.balances.append(BalanceChange(key=account.key, type=kind, amount=amount, balance=account.wallet, time=now))
+        self.balances.append(
+            BalanceChange(key=account.key, type=kind, amount=amount, balance=balance, time=now, asset=asset)
+        )
 
 
 def build_state(config: Config, clock: Clock, previous: State | None = None) -> State:

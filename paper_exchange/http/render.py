@@ -175,7 +175,7 @@ def trade(fill: Fill) -> Json:
         "baseQty": "0",
         "realizedPnl": cash(fill.realized) if fill.realized else _ZEROS,
         "commission": cash(fill.commission),
-        "commissionAsset": "USDT",
+        "commissionAsset": fill.commission_asset,
         "marginAsset": "USDT",
         "maker": fill.maker,
         "buyer": order.side == "BUY",
@@ -188,7 +188,7 @@ def income(row: Income) -> Json:
         "symbol": row.symbol,
         "incomeType": row.type,
         "income": cash(row.amount),
-        "asset": "USDT",
+        "asset": row.asset,
         "info": row.info,
         "time": row.time,
         "tranId": row.tran_id,
@@ -207,6 +207,42 @@ def balance(account: Account, figures: Figures) -> Json:
         "availableBalance": cash(figures.available),
         "maxWithdrawAmount": cash(withdrawable(figures)),
         "marginAvailable": True,
+        "updateTime": account.updated,
+    }
+
+
+def coin_balance(account: Account, name: str) -> Json:
+    """Row of GET balance for another asset than USDT: nothing of it is bound."""
+    amount = cash(account.coins[name])
+    return {
+        "accountAlias": account.alias,
+        "asset": name,
+        "balance": amount,
+        "crossWalletBalance": amount,
+        "crossUnPnl": cash(ZERO),
+        "availableBalance": amount,
+        "maxWithdrawAmount": amount,
+        "marginAvailable": True,
+        "updateTime": account.updated,
+    }
+
+
+def coin_asset(account: Account, name: str) -> Json:
+    """Row of `assets` in GET account for another asset than USDT."""
+    amount, nothing = cash(account.coins[name]), cash(ZERO)
+    return {
+        "asset": name,
+        "walletBalance": amount,
+        "unrealizedProfit": nothing,
+        "marginBalance": amount,
+        "maintMargin": nothing,
+        "initialMargin": nothing,
+        "positionInitialMargin": nothing,
+        "openOrderInitialMargin": nothing,
+        "crossWalletBalance": amount,
+        "crossUnPnl": nothing,
+        "availableBalance": amount,
+        "maxWithdrawAmount": amount,
         "updateTime": account.updated,
     }
 
@@ -235,12 +271,12 @@ def totals(figures: Figures) -> Json:
     return {
         "totalInitialMargin": cash(figures.initial),
         "totalMaintMargin": cash(figures.maintenance),
-        "totalWalletBalance": cash(figures.wallet),
+        "totalWalletBalance": cash(figures.wallet + figures.coins_worth),
         "totalUnrealizedProfit": cash(figures.unrealized),
-        "totalMarginBalance": cash(figures.margin_balance),
+        "totalMarginBalance": cash(figures.margin_balance + figures.coins_worth),
         "totalPositionInitialMargin": cash(figures.position_initial),
         "totalOpenOrderInitialMargin": cash(figures.order_initial),
-        "totalCrossWalletBalance": cash(figures.cross_wallet),
+        "totalCrossWalletBalance": cash(figures.cross_wallet + figures.coins_worth),
         "totalCrossUnPnl": cash(figures.cross_unrealized),
         "availableBalance": cash(figures.available),
         "maxWithdrawAmount": cash(withdrawable(figures)),
@@ -248,8 +284,9 @@ def totals(figures: Figures) -> Json:
 
 
 def withdrawable(figures: Figures) -> Decimal:
-    """Free balance without unrealised profit."""
-    return max(figures.available - max(figures.cross_unrealized, ZERO), ZERO)
+    """Free balance without unrealised profit, and no more USDT than there are."""
+    free = max(figures.available - max(figures.cross_unrealized, ZERO), ZERO)
+    return min(free, max(figures.cross_wallet, ZERO)) if figures.coins_worth else free
 
 
 def margins(row: SideMargin) -> Json:

@@ -1,10 +1,12 @@
 """User data: the exchange's listener, which turns changes into the events of an account's listen key."""
 
 import asyncio
+from decimal import Decimal
+from typing import Any
 
 from paper_exchange.core.accounts import Account, Position
 from paper_exchange.core.exchange import Exchange
-from paper_exchange.core.money import cash, plain, price_text
+from paper_exchange.core.money import ZERO, cash, plain, price_text
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.ws.events import algo_event, forced_event, margin_row, order_event, trade_lite
 from paper_exchange.ws.faults import StreamFault, StreamFaults
@@ -35,10 +37,22 @@ class UserStream:
         if stream is not None:
             self._send(algo.account, stream, algo_event(algo))
 
-    def account_changed(self, account: Account, reason: str, positions: list[Position], symbol: str = "") -> None:
+    def account_changed(
+        self,
+        account: Account,
+        reason: str,
+        positions: list[Position],
+        symbol: str = "",
+        *,
+        transferred: tuple[str, Decimal] | None = None,
+    ) -> None:
         stream = self._stream(account)
-        if stream is not None:
-            self._send(account, stream, self._account_event(account, reason, positions, symbol))
+        if stream is None:
+            return
+        event = self._account_event(account, reason, positions, transferred)
+        if symbol:
+            event["a"]["S"] = symbol
+        self._send(account, stream, event)
 
     def leverage_changed(self, account: Account, symbol: str, leverage: int) -> None:
         self._config(account, {"ac": {"s": symbol, "l": leverage}})
@@ -141,14 +155,20 @@ class UserStream:
         for event in group:
             self._publish(stream, event)
 
-    def _account_event(self, account: Account, reason: str, positions: list[Position], symbol: str) -> Json:
-        body: Json = {
+    def _account_event(
+        self, account: Account, reason: str, positions: list[Position], transferred: tuple[str, Decimal] | None
+    ) -> dict[str, Any]:
+        moved, amount = transferred or ("", ZERO)
+        balances = [("USDT", account.wallet, account.cross_wallet)]
+        balances += [(asset, balance, balance) for asset, balance in account.coins.items()]
+        body = {
             "m": reason,
-            "B": [{"a": "USDT", "wb": cash(account.wallet), "cw": cash(account.cross_wallet), "bc": "0"}],
+            "B": [
+                {"a": asset, "wb": cash(wallet), "cw": cash(cross), "bc": plain(amount) if asset == moved else "0"}
+                for asset, wallet, cross in balances
+            ],
             "P": [self._position(account, position) for position in positions],
         }
-        if symbol:
-            body["S"] = symbol
         return {"e": "ACCOUNT_UPDATE", "T": account.updated, "a": body}
 
     def _position(self, account: Account, position: Position) -> Json:

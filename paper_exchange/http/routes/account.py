@@ -1,6 +1,6 @@
 """What an account has: positions, balances, income, fees and limits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Final
 
@@ -87,7 +87,7 @@ def account_v3(call: Call) -> object:
     figures = account_figures(call.account, call.exchange.state.markets)
     return {
         **render.totals(figures),
-        "assets": [render.asset(call.account, figures)],
+        "assets": [render.asset(call.account, figures), *_coins(call.account, render.coin_asset)],
         "positions": [_held(call, position) for position in call.account.held()],
     }
 
@@ -99,13 +99,17 @@ def account_v2(call: Call) -> object:
         **_permissions(account),
         "feeBurn": account.fee_burn,
         **render.totals(figures),
-        "assets": [render.asset(account, figures) | {"marginAvailable": True}],
+        "assets": [
+            row | {"marginAvailable": True}
+            for row in (render.asset(account, figures), *_coins(account, render.coin_asset))
+        ],
         "positions": [_account_row_v2(call, market, side) for market, side in rows(call)],
     }
 
 
 def balance(call: Call) -> object:
-    return [render.balance(call.account, account_figures(call.account, call.exchange.state.markets))]
+    account, figures = call.account, account_figures(call.account, call.exchange.state.markets)
+    return [render.balance(account, figures), *_coins(account, render.coin_balance)]
 
 
 def account_config(call: Call) -> object:
@@ -142,6 +146,10 @@ def income(call: Call) -> object:
 
 def order_limits(call: Call) -> object:
     return list(reversed(limits_of_orders(call)))
+
+
+def _coins(account: Account, view: Callable[[Account, str], Json]) -> list[Json]:
+    return [view(account, name) for name in account.coins]
 
 
 def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, SideMargin]:

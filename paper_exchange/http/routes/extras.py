@@ -1,8 +1,10 @@
 """The rest of the account and market endpoints: funding, forced orders, isolated margin, quantiles, statistics."""
 
+from decimal import Decimal
 from typing import Final, cast
 
 from paper_exchange.core import settings
+from paper_exchange.core.coins import BNB, BUFFER, USDT, index_price
 from paper_exchange.core.funding import FundingRate
 from paper_exchange.core.history import INTERVALS, Candle
 from paper_exchange.core.market import Market
@@ -17,6 +19,7 @@ from paper_exchange.http.routes.market import candle_row, each, kline_weight, kl
 from paper_exchange.http.routes.pages import by_time, time_span
 
 _DAY: Final = 86_400_000
+_BUFFERS: Final = ((USDT, ZERO), (BNB, BUFFER))
 
 
 def funding_rates(call: Call) -> object:
@@ -145,7 +148,7 @@ def get_fee_burn(call: Call) -> object:
 
 
 def set_fee_burn(call: Call) -> object:
-    """Remember the wish; without a BNB balance fees stay in USDT, as on the exchange."""
+    """Remember the wish; without enough BNB fees stay in USDT, as on the exchange."""
     wanted = call.params.flag("feeBurn")
     if wanted is None:
         raise missing("feeBurn")
@@ -166,15 +169,24 @@ def insurance_balance(call: Call) -> object:
 
 
 def asset_index(call: Call) -> object:
-    """Prices of margin assets in multi-assets mode; the only one here is USDT, worth one dollar."""
-    wanted = call.params.text("symbol")
-    if wanted not in {None, "USDTUSD"}:
+    """Prices of margin assets in multi-assets mode, and by how much less they count: USDT is worth one dollar."""
+    markets, wanted = call.exchange.state.markets, call.params.text("symbol")
+    rows = [_asset_row(f"{asset}USD", index_price(markets, asset), buffer, call.now) for asset, buffer in _BUFFERS]
+    if wanted is None:
+        return rows
+    found = next((row for row in rows if row["symbol"] == wanted), None)
+    if found is None:
         raise refuse(-1121)
-    rates = ("index", "bidRate", "askRate", "autoExchangeBidRate", "autoExchangeAskRate")
-    buffers = ("bidBuffer", "askBuffer", "autoExchangeBidBuffer", "autoExchangeAskBuffer")
-    row: Json = {"symbol": "USDTUSD", "time": call.now}
-    row |= dict.fromkeys(rates, "1.00000000") | dict.fromkeys(buffers, "0.00000000")
-    return row if wanted else [row]
+    return found
+
+
+def _asset_row(symbol: str, index: Decimal, buffer: Decimal, now: int) -> Json:
+    bid, ask = cash(index * (1 - buffer)), cash(index * (1 + buffer))
+    row: Json = {"symbol": symbol, "time": now, "index": cash(index)}
+    row |= dict.fromkeys(("bidRate", "autoExchangeBidRate"), bid)
+    row |= dict.fromkeys(("askRate", "autoExchangeAskRate"), ask)
+    names = ("bidBuffer", "askBuffer", "autoExchangeBidBuffer", "autoExchangeAskBuffer")
+    return row | dict.fromkeys(names, cash(buffer))
 
 
 def _funding_row(row: FundingRate) -> Json:

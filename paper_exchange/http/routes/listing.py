@@ -35,7 +35,10 @@ def exchange_info(call: Call) -> object:
             *order_limits(call),
         ],
         "exchangeFilters": [],
-        "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
+        "assets": [
+            {"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"},
+            {"asset": "BNB", "marginAvailable": True, "autoAssetExchange": "0"},
+        ],
         "symbols": [listing(symbol) for symbol in call.exchange.state.symbols.values()],
     }
 
