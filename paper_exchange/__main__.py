@@ -55,8 +55,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--queue-position",
-        action="store_true",
-        help="let a touched order wait until the volume before it on its level has traded",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.queue_position,
+        help="let a touched order wait until the volume before it on its level has traded; else it fills at once",
     )
     add(
         "--replay",

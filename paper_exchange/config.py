@@ -36,7 +36,7 @@ class Config:
     latency_ms: int = 0
     latency_jitter_ms: int = 0
     fill_probability: float = 1.0
-    queue_position: bool = False
+    queue_position: bool = True
     replays: tuple[ReplayConfig, ...] = ()
     replay_speed: float = 1.0
     mirror: str = ""

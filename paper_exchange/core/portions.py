@@ -78,6 +78,10 @@ class Portions:
         self._numbers += 1
         heappush(self._waiting, (now + plan.rule.every_ms, self._numbers, plan))
 
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._waiting)
+
     def is_due(self, now: int) -> bool:
         return bool(self._waiting) and self._waiting[0][0] <= now
 

@@ -17,7 +17,7 @@ NOON = 1_790_000_000_000
 @pytest.fixture
 def trader() -> Trader:
     """An account on a core whose prices and clock stand still."""
-    return Trader(Config(static_prices=True, min_notional=Decimal(5)), SteppedClock(NOON))
+    return Trader(Config(static_prices=True, min_notional=Decimal(5), queue_position=False), SteppedClock(NOON))
 
 
 @pytest.fixture(scope="session")

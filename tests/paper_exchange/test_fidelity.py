@@ -16,7 +16,9 @@ DAY = 86_400_000
 
 
 def test_touch_fills_by_chance_and_passing_through_always() -> None:
-    trader = Trader(Config(static_prices=True, fill_probability=0.5), SteppedClock(1_790_000_000_000))
+    trader = Trader(
+        Config(static_prices=True, fill_probability=0.5, queue_position=False), SteppedClock(1_790_000_000_000)
+    )
     touched = [trader.bid("0.001", "49900") for _ in range(100)]
     trader.price("49900")
     filled = sum(order.status == "FILLED" for order in touched)
@@ -27,7 +29,7 @@ def test_touch_fills_by_chance_and_passing_through_always() -> None:
 
 
 def test_fees_of_another_tier() -> None:
-    config = Config(static_prices=True, maker_rate=D(0), taker_rate=D("0.0004"))
+    config = Config(static_prices=True, maker_rate=D(0), taker_rate=D("0.0004"), queue_position=False)
     trader = Trader(config, SteppedClock(1_790_000_000_000))
     trader.buy("0.010")
     trader.ask("0.010", "50100")

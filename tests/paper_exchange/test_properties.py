@@ -4,6 +4,7 @@ The number of sequences is 100, or what PAPER_EXCHANGE_SEQUENCES says.
 """
 
 import contextlib
+import io
 import os
 import pickle
 from typing import Any
@@ -13,14 +14,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from paper_exchange.config import AccountConfig, Config
+from paper_exchange.core import coins
 from paper_exchange.core.accounts import Account, closes
 from paper_exchange.core.amending import AmendTicket
 from paper_exchange.core.clock import SteppedClock
 from paper_exchange.core.margin import account_figures
 from paper_exchange.core.money import CENT8, ZERO
 from paper_exchange.core.orders import AlgoTicket, Order, PositionSide, Ticket
-from paper_exchange.core.settings import change_margin_type
+from paper_exchange.core.portions import RESTS, PortionRule
+from paper_exchange.core.settings import change_assets_mode, change_margin_type
 from paper_exchange.errors import ExchangeError
+from paper_exchange.store import StateUnpickler
 from tests.paper_exchange.trader import BTC, D, Trader
 
 SIDES = st.sampled_from(["BUY", "SELL"])
@@ -42,11 +46,17 @@ class RandomTrading(RuleBasedStateMachine):
         self.trader = Trader(config, SteppedClock(1_790_000_000_000))
         self.exchange = self.trader.exchange
 
-    @initialize(hedge=FLAGS, isolated=FLAGS)
-    def choose_modes(self, *, hedge: bool, isolated: bool) -> None:
-        self.trader.account.dual_side = hedge
+    @initialize(hedge=FLAGS, isolated=FLAGS, bnb=st.sampled_from(["0", "0.001", "5"]), multi=FLAGS)
+    def choose_modes(self, bnb: str, *, hedge: bool, isolated: bool, multi: bool) -> None:
+        state, account = self.exchange.state, self.trader.account
+        account.dual_side = hedge
+        if D(bnb):
+            account.fee_burn = True
+            coins.transfer(state, account, coins.BNB, D(bnb))
         if isolated:
-            change_margin_type(self.exchange.state, self.trader.account, self.trader.market, isolated=True)
+            change_margin_type(state, account, self.trader.market, isolated=True)
+        elif multi:
+            change_assets_mode(state, account, multi=True)
 
     def account(self, *, other: bool) -> Account:
         return self.exchange.state.accounts["other" if other else "paper"]
@@ -81,7 +91,7 @@ class RandomTrading(RuleBasedStateMachine):
         side=SIDES,
         quantity=QUANTITIES,
         price=PRICES,
-        tif=st.sampled_from(["GTC", "IOC", "FOK", "GTX"]),
+        tif=st.sampled_from(["GTC", "IOC", "FOK", "GTX", "RPI"]),
         stp=st.sampled_from(["NONE", "EXPIRE_MAKER", "EXPIRE_TAKER", "EXPIRE_BOTH"]),
         long=FLAGS,
         reduce=FLAGS,
@@ -109,9 +119,12 @@ class RandomTrading(RuleBasedStateMachine):
         quantity=QUANTITIES,
         trigger=PRICES,
         price=PRICES,
+        tif=st.sampled_from(["GTC", "GTE_GTC"]),
         long=FLAGS,
     )
-    def conditional_order(self, side: Any, kind: str, quantity: D, trigger: D, price: D, *, long: bool) -> None:
+    def conditional_order(
+        self, side: Any, kind: str, quantity: D, trigger: D, price: D, tif: str, *, long: bool
+    ) -> None:
         account = self.trader.account
         trailing = kind == "TRAILING_STOP_MARKET"
         ticket = AlgoTicket(
@@ -122,6 +135,7 @@ class RandomTrading(RuleBasedStateMachine):
             price=price if kind in {"STOP", "TAKE_PROFIT"} else ZERO,
             trigger_price=ZERO if trailing else trigger,
             callback_rate=D(1) if trailing else None,
+            time_in_force=tif,
             position_side=self.position_side(account, long=long),
         )
         self.try_place(account, ticket)
@@ -153,6 +167,17 @@ class RandomTrading(RuleBasedStateMachine):
         self.trader.clock.advance(hours * 3_600_000)
         self.exchange.step()
 
+    @rule(
+        tenths=st.integers(0, 10),
+        parts=st.integers(1, 3),
+        every_ms=st.sampled_from([0, 1000]),
+        rest=st.sampled_from(sorted(RESTS)),
+    )
+    def divide_next_order(self, tenths: int, parts: int, every_ms: int, rest: str) -> None:
+        fraction = D(tenths) / 10
+        rule = PortionRule(id="divide", fraction=fraction, parts=parts, every_ms=every_ms, rest=rest)
+        self.exchange.state.portions.add(rule)
+
     @rule(rate=st.integers(-30, 30))
     def fund(self, rate: int) -> None:
         self.trader.market.funding_rate = rate * D("0.0001")
@@ -166,7 +191,7 @@ class RandomTrading(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """Go on with what a state file would bring back."""
-        self.exchange = pickle.loads(pickle.dumps(self.exchange))  # noqa: S301 - written a moment ago
+        self.exchange = StateUnpickler(io.BytesIO(pickle.dumps(self.exchange))).load()
         self.trader.exchange = self.exchange
         assert isinstance(self.exchange.clock, SteppedClock)
         self.trader.clock = self.exchange.clock
@@ -174,14 +199,21 @@ class RandomTrading(RuleBasedStateMachine):
     @invariant()
     def wallet_is_what_was_published(self) -> None:
         for account in self.exchange.state.accounts.values():
-            assert account.wallet == account.deposits + sum((row.amount for row in account.income), ZERO)
+            in_usdt = [row for row in account.income if row.asset == coins.USDT]
+            assert account.wallet == account.deposits + sum((row.amount for row in in_usdt), ZERO)
             assert account.wallet == account.wallet.quantize(CENT8)
             fills = [fill for rows in account.fills.values() for fill in rows]
             for kind, amount in (
                 ("REALIZED_PNL", sum((fill.realized for fill in fills), ZERO)),
-                ("COMMISSION", -sum((fill.commission for fill in fills), ZERO)),
+                ("COMMISSION", -sum((f.commission for f in fills if f.commission_asset == coins.USDT), ZERO)),
             ):
-                assert sum((row.amount for row in account.income if row.type == kind), ZERO) == amount
+                assert sum((row.amount for row in in_usdt if row.type == kind), ZERO) == amount
+
+    @invariant()
+    def coins_are_what_was_published(self) -> None:
+        for account in self.exchange.state.accounts.values():
+            for asset, amount in account.coins.items():
+                assert 0 <= amount == sum((row.amount for row in account.income if row.asset == asset), ZERO)
 
     @invariant()
     def positions_are_the_sum_of_their_fills(self) -> None:
@@ -196,9 +228,13 @@ class RandomTrading(RuleBasedStateMachine):
     @invariant()
     def open_orders_books_and_margins_agree(self) -> None:
         market = self.trader.market
-        resting = {id(order) for order in (*market.book.bids, *market.book.asks)}
+        book = market.book
+        resting = {id(order) for order in (*book.bids, *book.asks, *book.rpi_bids, *book.rpi_asks)}
         opened = [o for a in self.exchange.state.accounts.values() for o in a.open_orders[BTC].values()]
-        assert resting == {id(order) for order in opened}
+        # Between its parts an order stands in no book.
+        waiting = {id(order) for order in opened if order.queue_key is None}
+        assert resting == {id(order) for order in opened} - waiting
+        assert not waiting or self.exchange.state.portions.has_waiting
         assert all(order.is_open and order.remaining > 0 for order in opened)
         for account in self.exchange.state.accounts.values():
             assert account.open_clients == {order.client_id for order in account.open_orders[BTC].values()}

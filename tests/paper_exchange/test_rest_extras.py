@@ -158,8 +158,9 @@ def test_small_account_endpoints(client: UMFutures) -> None:
     assert client.api_trading_status()["indicators"] == {}
 
 
-def test_the_one_margin_asset_is_worth_a_dollar(client: UMFutures) -> None:
-    (row,) = client.query("/fapi/v1/assetIndex")
+def test_margin_assets_and_what_they_are_worth(client: UMFutures) -> None:
+    row, bnb = client.query("/fapi/v1/assetIndex")
+    assert (bnb["symbol"], bnb["index"], bnb["bidBuffer"]) == ("BNBUSD", "600.00000000", "0.05000000")
     assert (row["symbol"], row["index"], row["bidBuffer"]) == ("USDTUSD", "1.00000000", "0.00000000")
     alone = client.query("/fapi/v1/assetIndex", {"symbol": "USDTUSD"})
     assert {**alone, "time": 0} == {**row, "time": 0}

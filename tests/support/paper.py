@@ -52,7 +52,8 @@ class PaperExchange:
     def __init__(self, *options: str, static_prices: bool = True, limits: bool = False) -> None:
         self._options = [*options]
         if static_prices:
-            self._options.append("--static-prices")
+            # Whoever sets a price finds filled what it touches.
+            self._options += ["--static-prices", "--no-queue-position"]
         if not limits:
             self._options.append("--no-limits")
         self._process: subprocess.Popen[str] | None = None
