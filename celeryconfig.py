@@ -7,6 +7,8 @@ from execution_project.env import environment
 ENV = environment()
 
 broker_url = ENV.redis
+# A worker reconnects when Redis comes back, whatever it was doing when it went away.
+broker_transport = "execution_project.broker:Transport"
 broker_connection_retry_on_startup = True
 # A dead worker's unacknowledged messages come back after the visibility timeout. kombu looks for them only every
 # restore_interval x restore_throttle, by default 100 s; here every 5 s.
