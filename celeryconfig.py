@@ -66,6 +66,7 @@ beat_schedule = {
     "watch positions": {
         "task": "execution.tasks.run_monitor_cycle",
         "schedule": float(ENV.position_monitor_interval_sec),
+        "kwargs": {"by_beat": True},
         "options": {"expires": ENV.position_monitor_interval_sec - 0.5},
     },
     "re-arm the bridge": {"task": "execution.tasks.read_events", "schedule": 2.0, "options": {"expires": 1.9}},

@@ -21,7 +21,7 @@ from kombu.exceptions import OperationalError as BrokerAwayError
 from execution import wiring
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import RequestState
-from execution.monitor.cycle import run_cycle
+from execution.monitor.cycle import run_cycle, swept_lately
 from execution.monitor.repair import Tools
 from execution.monitor.told import exits_told_of
 from execution.pipeline import (
@@ -201,10 +201,13 @@ def tidy_up(**_: Any) -> None:
 
 
 @shared_task
-def run_monitor_cycle(**_: Any) -> None:
-    """Compare with the exchange and repair; a cycle that takes long makes the next ones skip, never pile up."""
+def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
+    """Compare with the exchange and repair; a cycle that takes long makes the next ones skip, never pile up.
+
+    `by_beat`: sent by the clock. A second clock beside the first must not double the sweeps.
+    """
     with single_flight(Duty.WATCH_POSITIONS) as held:
-        if held:
+        if held and not (by_beat and swept_lately(wiring.clock(), within=wiring.shortest_sweep_period())):
             # The emergency stop is asked between orders too, so that health and admin show what it says now.
             check_ess_step.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
             run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience())

@@ -162,6 +162,11 @@ def _fingerprint(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def shortest_sweep_period() -> timedelta:
+    """Return how soon after the last sweep the clock may ask for the next: a beat that comes a little early may."""
+    return timedelta(seconds=0.75 * environment().position_monitor_interval_sec)
+
+
 def patience() -> Patience:
     """Return how long the chain may take before the monitor resumes a request: half a cycle."""
     return Patience(stalled_after=timedelta(seconds=max(2.0, environment().position_monitor_interval_sec / 2)))

@@ -12,16 +12,16 @@ from kombu.transport import redis
 from redis.exceptions import ConnectionError as LostConnectionError
 
 
-class Channel(redis.Channel):  # type: ignore[misc]  # kombu has no types
+class Channel(redis.Channel):
     """Named by the transport below."""
 
     def _connparams(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 -- kombu's signature
         if self.connection is None or self.connection.client is None:
             raise LostConnectionError("the connection to the broker was lost")
-        return super()._connparams(asynchronous)
+        return super()._connparams(asynchronous)  # type: ignore[no-untyped-call]  # kombu has few types
 
 
-class Transport(redis.Transport):  # type: ignore[misc]  # as above
+class Transport(redis.Transport):
     """Named by `broker_transport` in celeryconfig.py."""
 
     Channel = Channel

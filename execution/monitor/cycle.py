@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -13,7 +13,7 @@ from django.db import InterfaceError, OperationalError
 from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import ExchangeUnavailableError, TradeMirror
 from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
-from execution.models import Trade
+from execution.models import Heartbeat, Trade
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.positions import update_positions
 from execution.monitor.reconcile import SETTLING, Action, Observation, Patience, Resume, reconcile
@@ -26,6 +26,7 @@ from execution.pipeline.settle_exits import release_symbols
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
+MONITOR = "monitor"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,15 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> Cycle
     )
     reached(CrashPoint.CYCLE_DONE)
     return CycleResult(actions=actions, failed=failed)
+
+
+def swept_lately(now: datetime, *, within: timedelta) -> bool:
+    """Whether a cycle that could read the exchange began within this time."""
+    last = Heartbeat.objects.filter(part=MONITOR, healthy=True).first()
+    if last is None:
+        return False
+    began = last.at - timedelta(seconds=float(last.details.get("duration_seconds", 0)))
+    return now - began < within
 
 
 def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> tuple[list[Action], int]:
@@ -117,4 +127,4 @@ def _mirror_open_trades(mirror: TradeMirror) -> int:
 
 def _beat(now: datetime, started: float, *, healthy: bool, **details: Any) -> None:
     duration = round(time.monotonic() - started, 3)
-    beat("monitor", now=now, healthy=healthy, details={"duration_seconds": duration, **details})
+    beat(MONITOR, now=now, healthy=healthy, details={"duration_seconds": duration, **details})

@@ -1,9 +1,13 @@
 """Periodic duties: one holder at a time, and a dead holder's place is free at once."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 
+from execution.monitor.cycle import swept_lately
 from execution.single_flight import Duty, single_flight
+from tests.support import builders
 from tests.support.threads import at_once
 
 
@@ -35,3 +39,22 @@ def test_a_lost_connection_frees_the_duty_and_does_not_fail() -> None:
         connection.close()
         # It should be free as soon as its holder's session is gone.
         assert not held_elsewhere(Duty.READ_EVENTS)
+
+
+@pytest.mark.django_db
+def test_a_sweep_that_has_just_begun_is_enough_for_two_clocks() -> None:
+    # It took 1.5 s and ended a second ago, so it began 2.5 s ago.
+    builders.heartbeat("monitor", at=builders.NOW, details={"duration_seconds": 1.5})
+    now = builders.NOW + timedelta(seconds=1)
+
+    assert swept_lately(now, within=timedelta(seconds=2.6))
+    assert not swept_lately(now, within=timedelta(seconds=2.4))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_sweep_that_could_not_read_the_exchange_is_none(rows: int) -> None:
+    for _ in range(rows):
+        builders.heartbeat("monitor", at=builders.NOW, healthy=False, details={"duration_seconds": 0.1})
+
+    assert not swept_lately(builders.NOW, within=timedelta(seconds=10))

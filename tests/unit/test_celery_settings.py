@@ -55,6 +55,17 @@ def test_the_monitor_runs_every_ten_seconds_and_never_piles_up() -> None:
 
     assert (monitor["task"], monitor["schedule"]) == ("execution.tasks.run_monitor_cycle", 10.0)
     assert monitor["options"] == {"expires": 9.5}
+    # It should say that the clock sends it, so that a second clock does not double the sweeps.
+    assert monitor["kwargs"] == {"by_beat": True}
+
+
+def test_a_lost_connection_to_the_broker_is_one_that_a_worker_reconnects_after() -> None:
+    connection = app.connection_for_write()
+    channel = connection.get_transport_cls().Channel.__new__(connection.get_transport_cls().Channel)
+    channel.connection = None
+
+    with pytest.raises(connection.connection_errors):
+        channel._connparams()
 
 
 @pytest.mark.parametrize("entry", CONF.beat_schedule.values(), ids=lambda entry: entry["task"])
