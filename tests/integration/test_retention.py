@@ -1,6 +1,8 @@
 """Old rows go in small batches, whole decisions at once; nothing unfinished, unsent or still referred to ever goes."""
 
+import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,7 @@ from tests.support.builders import NOW
 from tests.support.desk import Desk
 from tests.support.threads import at_once
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.django_db
 
 DAY = timedelta(days=1)
@@ -271,6 +274,13 @@ def test_every_table_is_kept_within_bounds_or_swept() -> None:
     for model in ours:
         refers = {field.related_model for field in model._meta.concrete_fields if field.is_relation}
         assert not refers & stories or model in parts or model.__name__ in bounded
+
+
+def test_every_kind_of_log_line_is_swept() -> None:
+    source = "".join(file.read_text() for file in ROOT.glob("execution/**/*.py"))
+    kinds = set(re.findall(r'log_(?:step|line)\(\s*"(\w+)"', source))
+
+    assert kinds - {"request", "order", "trade"} == set(retention.STANDALONE)
 
 
 # The bus
