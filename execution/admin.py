@@ -33,6 +33,8 @@ from execution.models import (
     OutboxSequence,
     PolicyValue,
     Position,
+    StreamLoss,
+    StreamPosition,
     Trade,
     Transition,
 )
@@ -348,3 +350,21 @@ class OutboxSequenceAdmin(ReadOnlyAdmin):
     list_display = ("aggregate", "last")
     search_fields = ("aggregate",)
     ordering = ("aggregate",)
+
+
+@admin.register(StreamPosition)
+class StreamPositionAdmin(ReadOnlyAdmin):
+    """How far the incoming streams are handled."""
+
+    list_display = ("event_type", "entry_id", "entries_read", "noted_at")
+    ordering = ("event_type",)
+
+
+@admin.register(StreamLoss)
+class StreamLossAdmin(ReadOnlyAdmin):
+    """Entries of incoming streams that were gone before they were read."""
+
+    list_display = ("noticed_at", "event_type", "entries", "after_id", "before_id")
+    list_filter = ("noticed_at",)
+    search_fields = ("event_type", "after_id", "before_id")
+    ordering = ("-noticed_at",)

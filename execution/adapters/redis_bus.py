@@ -2,7 +2,9 @@
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from redis import Redis
@@ -10,11 +12,20 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
+from execution.adapters.stream_facts import ask_facts, make_group
+from execution.adapters.stream_names import STREAM_PREFIX, group_of, stream_of
 from execution.adapters.stream_upkeep import forget_readers, shorten
 from execution.domain.ports import StreamEntry
-from execution.domain.streams import STREAM_LENGTH
-
-STREAM_PREFIX = "quantum:stream:"
+from execution.domain.streams import (
+    BEGINNING,
+    STREAM_LENGTH,
+    StreamFacts,
+    StreamGap,
+    StreamPlace,
+    Survey,
+    jumped_over,
+    trimmed_unread,
+)
 
 
 def redis_connection(url: str, *, timeout_seconds: float = 5.0) -> Redis:
@@ -22,14 +33,6 @@ def redis_connection(url: str, *, timeout_seconds: float = 5.0) -> Redis:
     return Redis.from_url(
         url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0)
     )
-
-
-def stream_of(event_type: str) -> str:
-    return f"{STREAM_PREFIX}{event_type}"
-
-
-def group_of(event_type: str, service: str = "execution") -> str:
-    return f"quantum:group:{service}:{event_type}"
 
 
 class RedisEventBus:
@@ -41,6 +44,34 @@ class RedisEventBus:
         self._consumer = f"execution_{socket.gethostname()}_{os.getpid()}"
         # The newest entry seen of each stream: the wait for news starts behind it. Empty: groups not made yet.
         self._seen: dict[str, str] = {}
+        # Of the slice that runs: where lost groups go on, what was known at its beginning, what came since.
+        self._known: Mapping[str, StreamPlace] = {}
+        self._before: dict[str, StreamFacts] = {}
+        self._delivered: Counter[str] = Counter()
+        self._gaps: list[StreamGap] = []
+
+    def begin(self, known: Mapping[str, StreamPlace]) -> Survey:
+        """Begin a slice: make groups that are missing, from the places that are known, and look for what is gone."""
+        self._known, self._delivered = known, Counter()
+        self._ensure_groups()
+        facts = ask_facts(self._redis, self._event_types)
+        trimmed = [gap for name, fact in facts.items() if (gap := trimmed_unread(name, fact))]
+        self._before = dict(facts)
+        for gap in trimmed:
+            # Redis counts them as read as soon as we read on.
+            self._before[gap.event_type] = _with_read(facts[gap.event_type], gap.entries or 0)
+        return Survey(places=_places(facts), gaps=[*self._take_gaps(), *trimmed])
+
+    def survey(self) -> Survey:
+        """End a slice: how far everything is handled, and what has vanished in the meantime."""
+        facts = ask_facts(self._redis, self._event_types)
+        jumps = [
+            gap
+            for name, before in self._before.items()
+            if name in facts
+            and (gap := jumped_over(name, before, facts[name], delivered=self._delivered[name])) is not None
+        ]
+        return Survey(places=_places(facts), gaps=[*self._take_gaps(), *jumps])
 
     def read(self, *, block_ms: int, count: int) -> list[StreamEntry]:
         """Return new entries, at most `count` a stream; waits up to `block_ms` for the first (keep it under 2 s)."""
@@ -69,6 +100,11 @@ class RedisEventBus:
                 self._regroup(error)
                 return entries
             entries += _entries(event_type, reply[1])
+            # Trimmed after they were given to a reader; Redis has just forgotten them.
+            self._gaps += [
+                StreamGap(event_type=event_type, after=entry_id.decode(), before=entry_id.decode(), entries=1)
+                for entry_id in reply[2]
+            ]
         return entries
 
     def acknowledge(self, entries: Sequence[StreamEntry]) -> None:
@@ -115,6 +151,7 @@ class RedisEventBus:
                 continue
             for _, batch in _streams(reply):
                 self._note(event_type, batch)
+                self._delivered[event_type] += len(batch)
                 entries += _entries(event_type, batch)
         return entries
 
@@ -123,26 +160,41 @@ class RedisEventBus:
             self._seen[event_type] = batch[-1][0].decode()
 
     def _ensure_groups(self) -> None:
-        """Create the groups from the beginning of each stream: the old expires with a record, nothing is skipped."""
+        """Create the groups that are missing: nothing is skipped, and no more is read again than must be."""
         if self._seen:
             return
         for event_type in self._event_types:
-            try:
-                self._redis.xgroup_create(stream_of(event_type), group_of(event_type), id="0", mkstream=True)
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
+            if gap := make_group(self._redis, event_type, self._known.get(event_type)):
+                self._gaps.append(gap)
         self._seen = {event_type: self._newest(event_type) for event_type in self._event_types}
 
     def _newest(self, event_type: str) -> str:
         newest: Any = self._redis.xrevrange(stream_of(event_type), count=1)
-        return newest[0][0].decode() if newest else "0-0"
+        return newest[0][0].decode() if newest else BEGINNING
 
     def _regroup(self, error: Exception) -> None:
         """Redis has lost a stream or its group (flushed, restarted without its data): make it anew on the next read."""
         if "NOGROUP" not in str(error):
             raise error
-        self._seen = {}
+        # What was counted was counted by the lost group.
+        self._seen, self._before = {}, {}
+
+    def _take_gaps(self) -> list[StreamGap]:
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+
+def _places(facts: Mapping[str, StreamFacts]) -> dict[str, StreamPlace]:
+    """Return the places up to which everything is handled: only where nothing is in the hands of a reader."""
+    return {
+        name: StreamPlace(entry_id=fact.delivered_to, entries_read=fact.entries_read)
+        for name, fact in facts.items()
+        if not fact.pending and fact.entries_read is not None and fact.delivered_to != BEGINNING
+    }
+
+
+def _with_read(facts: StreamFacts, more: int) -> StreamFacts:
+    return replace(facts, entries_read=(facts.entries_read or 0) + more)
 
 
 def _streams(reply: Any) -> list[tuple[bytes, Any]]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from execution.domain.flow import LimiterState
 from execution.domain.outcomes import Waits
-from execution.models import Heartbeat
+from execution.models import Heartbeat, StreamLoss
 from execution.pipeline.entry_gate import Obstacle
 from execution.queries.health import BRIDGE, MONITOR, RELAY, SLICE_MAX_AGE, USER_STREAM, HealthRows, covering
 
@@ -171,7 +171,16 @@ def _event_bus(vitals: Vitals) -> Component:
         error = f"bridge {silent}"
     if error is None and lag is not None and lag > LAG_THAT_DEGRADES:
         error, weight = f"lag={lag} expected<={LAG_THAT_DEGRADES}", Status.DEGRADED
+    if error is None and vitals.rows and vitals.rows.losses:
+        error, weight = "; ".join(map(lost, vitals.rows.losses)), Status.DEGRADED
     return Component(error=error, latency_ms=vitals.redis.latency_ms, details={"lag": dict(vitals.lags)}, weight=weight)
+
+
+def lost(loss: StreamLoss) -> str:
+    """Say what is gone of a stream; the ids tell its sender what to send again."""
+    number = "an unknown number of" if loss.entries is None else loss.entries
+    end = f" before {loss.before_id}" if loss.before_id else " when the stream was lost"
+    return f"{number} entries of {loss.event_type} gone unread behind {loss.after_id}{end}"
 
 
 def _rate_limiter(vitals: Vitals) -> Component:

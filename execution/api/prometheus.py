@@ -167,5 +167,8 @@ def _mail(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
     yield labelled("inbox_events", "Events in, by type and outcome", "event_type outcome", counts.inbox)
     yield CounterMetricFamily(PREFIX + "inbox_duplicates", "Repeated deliveries, not executed", value=counts.duplicates)
     yield CounterMetricFamily(PREFIX + "dead_letters", "Messages that were not understood", value=counts.dead_letters)
+    meaning = "Times that entries of an incoming stream were found to be gone unread"
+    yield labelled("stream_losses", meaning, "event_type", counts.losses)
+    yield labelled("stream_entries_lost", "How many those were, where it is known", "event_type", counts.lost_entries)
     yield gauge("outbox_unsent", "Events that wait to be sent", counts.outbox_unsent)
     yield gauge("outbox_oldest_unsent_seconds", "Age of the oldest of them", max(oldest, 0))

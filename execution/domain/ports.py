@@ -17,6 +17,7 @@ from execution.domain.outcomes import (
     Refused,
 )
 from execution.domain.stream import StreamNews
+from execution.domain.streams import StreamPlace, Survey
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, Side, SymbolRules
 
 
@@ -159,7 +160,13 @@ class StreamEntry:
 
 
 class EventBus(Protocol):
-    """The system's event bus: one stream an event type."""
+    """The system's event bus: one stream an event type, read in slices."""
+
+    def begin(self, known: Mapping[str, StreamPlace]) -> Survey:
+        """Begin a slice of reading; groups that were lost go on from the places that are known."""
+
+    def survey(self) -> Survey:
+        """End it: say how far each stream is handled, and what is gone unread."""
 
     def read(self, *, block_ms: int, count: int) -> Sequence[StreamEntry]: ...
 

@@ -15,6 +15,7 @@ from execution.models.policy import PolicyValue
 from execution.models.position import Position
 from execution.models.promotion import ModelPromotion
 from execution.models.request import ExecutionRequest
+from execution.models.stream import StreamLoss, StreamPosition
 from execution.models.trade import Trade
 from execution.models.transition import Transition
 
@@ -36,6 +37,8 @@ __all__ = [
     "OutboxSequence",
     "PolicyValue",
     "Position",
+    "StreamLoss",
+    "StreamPosition",
     "Trade",
     "Transition",
 ]

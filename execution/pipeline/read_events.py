@@ -1,5 +1,6 @@
 """Reads the event bus in slices of a few seconds: store, start what it asks for, then acknowledge."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from execution.domain.ports import EventBus, StreamEntry
 from execution.pipeline.accept_event import accept_entry
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.intake import IntakeRules
+from execution.pipeline.stream_watch import known_places, note_survey
 
 Clock = Callable[[], datetime]
 BATCH = 50
@@ -31,14 +33,18 @@ def read_slice(bus: EventBus, starters: Starters, *, rules: IntakeRules, length:
 
     A surprise (the database is away, a bug) ends the slice with its batch unacknowledged: it is reclaimed later.
     """
-    end = clock() + length
+    # Not by the clock on the wall, which may be set back by an hour.
+    end = time.monotonic() + length.total_seconds()
     beat("bridge", now=clock(), details={})
+    known = known_places()
+    note_survey(bus.begin(known), known, now=clock())
     handled = _handle(bus, bus.reclaim(idle_ms=RECLAIM_IDLE_MS, count=BATCH), starters, rules, clock)
     # At least one reading, however long the rest took: a slow database must not starve the bus.
     while True:
         handled += _handle(bus, bus.read(block_ms=BLOCK_MS, count=BATCH), starters, rules, clock)
-        if clock() >= end:
+        if time.monotonic() >= end:
             break
+    note_survey(bus.survey(), known, now=clock())
     beat("bridge", now=clock(), details={"entries": handled})
     return handled
 

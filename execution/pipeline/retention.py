@@ -4,6 +4,7 @@ Three ages: events and news, decisions that became no trade, trades. A decision 
 trade and inbox row, or not at all; with the inbox row goes the memory that its identity has come before.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from execution.models import (
     OutboxEvent,
     OutboxSequence,
     Position,
+    StreamLoss,
     Trade,
     Transition,
 )
@@ -48,6 +50,8 @@ PARTS: tuple[tuple["Manager[Any]", str], ...] = (
     (Order.objects, "request_id"),
     (BracketLeg.objects, "bracket_id"),
     (Bracket.objects, "request_id"),
+    (BracketLeg.objects, "bracket_id"),
+    (Bracket.objects, "request_id"),
     (Trade.objects, "request_id"),
 )
 
@@ -63,11 +67,11 @@ class RetentionRules:
 
 def apply_retention(rules: RetentionRules, *, clock: Clock, length: timedelta) -> Mapping[str, int]:
     """Delete for at most about `length` and return how many rows of what; the next run goes on where this one ends."""
-    start = clock()
+    end = time.monotonic() + length.total_seconds()
     deleted: Counter[str] = Counter()
-    for name, number in _batches(rules, start):
+    for name, number in _batches(rules, clock()):
         deleted[name] += number
-        if clock() >= start + length:
+        if time.monotonic() >= end:
             break
     beat("retention", now=clock(), details=dict(deleted))
     return deleted
@@ -101,6 +105,7 @@ def _news(before: datetime) -> Iterator[tuple[str, int]]:
     # The newest of each model is named on the trades that follow.
     yield from _simple("promotions", ModelPromotion.objects.filter(Exists(newer), received_at__lt=before))
     yield from _simple("log", Transition.objects.filter(entity__in=STANDALONE, at__lt=before), log_before=before)
+    yield from _simple("losses", StreamLoss.objects.filter(noticed_at__lt=before))
     entries = OutboxSequence.objects.filter(aggregate__startswith="entry:")
     events = OutboxEvent.objects.filter(aggregate=OuterRef("aggregate"))
     yield from _simple("sequences", entries.filter(~Exists(events)))

@@ -1,15 +1,27 @@
-"""What the rows know about the service's health: seven small reads, none of which grows with the books."""
+"""What the rows know about the service's health: eight small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from execution.models import AccountLease, EntryHold, EssStatus, Heartbeat, InboxEvent, OutboxEvent, Position
+from execution.models import (
+    AccountLease,
+    EntryHold,
+    EssStatus,
+    Heartbeat,
+    InboxEvent,
+    OutboxEvent,
+    Position,
+    StreamLoss,
+)
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
 
 # Parts that work all the time beat after every slice of a few seconds.
 SLICE_MAX_AGE = timedelta(seconds=15)
+
+# Long enough to be seen; the rows, the log and the figures remember it for longer.
+LOSS_SHOWN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +35,8 @@ class HealthRows:
     last_event_at: datetime | None
     lease: AccountLease | None = None
     holds: tuple[EntryHold, ...] = ()
+    # Entries of incoming streams that were lately found to be gone unread.
+    losses: tuple[StreamLoss, ...] = ()
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -37,6 +51,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         last_event_at=newest.first(),
         lease=AccountLease.objects.filter(account=account).first(),
         holds=tuple(EntryHold.objects.order_by("scope")),
+        losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
     )
 
 

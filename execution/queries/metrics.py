@@ -9,7 +9,7 @@ from django.db.models.functions import Cast
 
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose
-from execution.models import DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, Trade, Transition
+from execution.models import DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade, Transition
 
 PERCENT = 100
 # Averages look at the newest rows only: they tell how it goes now, and their cost does not grow with the books.
@@ -46,6 +46,8 @@ class BookCounts:
     inbox: Mapping[tuple[str, str], int]
     duplicates: int
     dead_letters: int
+    lost_entries: Mapping[str, int]
+    losses: Mapping[str, int]
     outbox_unsent: int
     outbox_oldest: datetime | None
     unprotected: int
@@ -68,6 +70,7 @@ def book_counts() -> BookCounts:
     unsent = OutboxEvent.objects.filter(sent_at__isnull=True).aggregate(count=Count("pk"), oldest=Min("created_at"))
     inbox = list(InboxEvent.objects.values_list("event_type", "outcome").annotate(Count("pk"), Sum("duplicates")))
     orders = Order.objects.values_list("purpose", "state").annotate(Count("pk"))
+    losses = list(StreamLoss.objects.values_list("event_type").annotate(Count("pk"), Sum("entries")))
     return BookCounts(
         requests=dict(ExecutionRequest.objects.values_list("state").annotate(Count("pk"))),
         orders={(purpose, state): count for purpose, state, count in orders},
@@ -75,6 +78,8 @@ def book_counts() -> BookCounts:
         inbox={(event_type, outcome): count for event_type, outcome, count, _ in inbox},
         duplicates=sum(duplicates for *_, duplicates in inbox),
         dead_letters=DeadLetter.objects.count(),
+        lost_entries={name: entries or 0 for name, _, entries in losses},
+        losses={name: number for name, number, _ in losses},
         outbox_unsent=unsent["count"],
         outbox_oldest=unsent["oldest"],
         unprotected=unprotected_trades(),

@@ -20,7 +20,17 @@ from django.urls import reverse
 
 from execution import wiring
 from execution.domain.trading import OrderPurpose
-from execution.models import DeadLetter, EntryClaim, EntryHold, ModelPromotion, OutboxSequence, PolicyValue, Trade
+from execution.models import (
+    DeadLetter,
+    EntryClaim,
+    EntryHold,
+    ModelPromotion,
+    OutboxSequence,
+    PolicyValue,
+    StreamLoss,
+    StreamPosition,
+    Trade,
+)
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -61,6 +71,8 @@ def trade() -> Trade:
     PolicyValue.objects.create(key="risk.max_leverage", value=5, source="http", version=1, changed_at=NOW)
     ModelPromotion.objects.create(model="ensemble", new_version="v4", details={}, promoted_at=NOW, received_at=NOW)
     OutboxSequence.objects.create(aggregate="a", last=1)
+    StreamPosition.objects.create(event_type="signal.execute", entry_id="7-0", entries_read=7, noted_at=NOW)
+    StreamLoss.objects.create(event_type="signal.execute", after_id="7-0", before_id="9-0", entries=1, noticed_at=NOW)
     builders.lease(wiring.stack())
     EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", reason="", since=NOW, seen_at=NOW)
     return trade

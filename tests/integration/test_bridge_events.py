@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from execution.adapters.redis_bus import RedisEventBus, group_of, stream_of
+from execution.adapters.redis_bus import RedisEventBus
+from execution.adapters.stream_names import group_of, stream_of
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, ModelPromotion, OutboxEvent, PolicyValue
 from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.policy import apply_policy

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from execution.adapters.redis_bus import group_of, stream_of
+from execution.adapters.stream_names import group_of, stream_of
 from execution.models import EntryClaim, ExecutionRequest, InboxEvent, Order, OutboxEvent, Trade
 from tests.support.desk import Desk, decision
 from tests.support.ledger import ALGO_ORDER, ORDER

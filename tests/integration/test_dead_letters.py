@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from execution import tasks
-from execution.adapters.redis_bus import stream_of
+from execution.adapters.stream_names import stream_of
 from execution.models import DeadLetter, EssStatus, ExecutionRequest, InboxEvent, Transition
 from execution.pipeline.accept_event import Accepted
 from execution.pipeline.redrive import AlreadyRedrivenError, Redrive, redrive

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from execution.adapters.redis_bus import group_of, stream_of
+from execution.adapters.stream_names import group_of, stream_of
 from execution.api.orders import place_order
 from execution.crash_points import CrashPoint, watch
 from execution.domain.states import REQUEST_FINAL

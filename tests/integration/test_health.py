@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries
 from redis import Redis
 
 from execution import wiring
-from execution.adapters import redis_bus
+from execution.adapters import redis_bus, stream_names
 from execution.api import streams
 from execution.models import AccountLease, EntryHold, Heartbeat
 from execution.pipeline.accept_event import EVENT_TYPES
@@ -40,7 +40,7 @@ def bus(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
     """The streams and groups as the bridge makes them."""
     monkeypatch.setattr(wiring, "health_redis_client", lambda: redis)
     for event_type in EVENT_TYPES:
-        redis.xgroup_create(redis_bus.stream_of(event_type), redis_bus.group_of(event_type), "0", mkstream=True)
+        redis.xgroup_create(stream_names.stream_of(event_type), stream_names.group_of(event_type), "0", mkstream=True)
     return redis
 
 
@@ -109,11 +109,11 @@ def test_a_healthy_service(client: Client) -> None:
 
 @pytest.mark.usefixtures("_running")
 def test_lag_is_what_was_not_read_and_what_was_not_acknowledged(client: Client, bus: Redis) -> None:
-    stream, group = redis_bus.stream_of("ai.decision.made"), redis_bus.group_of("ai.decision.made")
+    stream, group = stream_names.stream_of("ai.decision.made"), stream_names.group_of("ai.decision.made")
     for _ in range(3):
         bus.xadd(stream, {"payload": "{}"})
     bus.xreadgroup(group, "somebody", {stream: ">"}, count=2)
-    bus.xadd(redis_bus.stream_of("signal.execute"), {"payload": "{}"})
+    bus.xadd(stream_names.stream_of("signal.execute"), {"payload": "{}"})
 
     _, health = get(client)
 
@@ -127,8 +127,8 @@ def test_lag_is_what_was_not_read_and_what_was_not_acknowledged(client: Client, 
 
 def test_the_streams_are_those_that_the_bridge_reads() -> None:
     for event_type in EVENT_TYPES:
-        assert streams.STREAM.format(event_type) == redis_bus.stream_of(event_type)
-        assert streams.GROUP.format(event_type) == redis_bus.group_of(event_type)
+        assert streams.STREAM.format(event_type) == stream_names.stream_of(event_type)
+        assert streams.GROUP.format(event_type) == stream_names.group_of(event_type)
 
 
 @pytest.mark.usefixtures("bus")
@@ -287,7 +287,7 @@ def test_health_is_measured_once_a_second(client: Client, django_assert_num_quer
         get(client)
         get(client, "/health/ready")
 
-    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(7):
+    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(8):
         assert get(client)[1]["monitor_last_run_age_sec"] == 1.1
 
 

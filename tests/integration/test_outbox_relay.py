@@ -9,7 +9,8 @@ from django.db import transaction
 from redis.exceptions import RedisError
 
 from execution.adapters.mirror import RedisTradeMirror
-from execution.adapters.redis_bus import RedisEventBus, redis_connection, stream_of
+from execution.adapters.redis_bus import RedisEventBus, redis_connection
+from execution.adapters.stream_names import stream_of
 from execution.models import Heartbeat, OutboxEvent, OutboxSequence
 from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.send_events import relay_slice, send_batch

@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from django.apps import apps
 from django.db import DatabaseError, models, transaction
 from django.utils import timezone
 
-from execution.adapters.redis_bus import group_of, stream_of
+from execution.adapters.stream_names import group_of, stream_of
 from execution.adapters.stream_upkeep import forget_readers, shorten
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose
 from execution.models import (
+    Bracket,
+    BracketLeg,
     DeadLetter,
     EntryClaim,
     ExecutionRequest,
@@ -61,8 +64,11 @@ def refused(**columns: Any) -> ExecutionRequest:
 def closed(**columns: Any) -> Trade:
     """A closed trade with everything that belongs to one."""
     trade = builders.closed_trade(**columns)
+    grid = dict.fromkeys(("tick_size", "quantity_step", "minimum_quantity", "minimum_notional"), Decimal("0.001"))
+    bracket, _ = Bracket.objects.get_or_create(request=trade.request, defaults=grid)
+    leg, _ = BracketLeg.objects.get_or_create(bracket=bracket, purpose=OrderPurpose.STOP, defaults={"price": 49000})
     entry = builders.order(trade.request)
-    stop = builders.order(trade.request, purpose=OrderPurpose.STOP, state=OrderState.CANCELED)
+    stop = builders.order(trade.request, purpose=OrderPurpose.STOP, state=OrderState.CANCELED, leg=leg)
     builders.fill(trade, order=entry)
     builders.fill(trade, entry=False)
     for entity, key in (("request", trade.pk), ("trade", trade.pk), ("order", stop.client_order_id)):
@@ -76,7 +82,19 @@ def left(*tables: type[models.Model]) -> dict[str, int]:
     return {table.__name__: table._default_manager.count() for table in tables if table._default_manager.exists()}
 
 
-EVERYTHING = (ExecutionRequest, InboxEvent, Order, Fill, Trade, Transition, OutboxEvent, OutboxSequence, DeadLetter)
+EVERYTHING = (
+    Bracket,
+    BracketLeg,
+    ExecutionRequest,
+    InboxEvent,
+    Order,
+    Fill,
+    Trade,
+    Transition,
+    OutboxEvent,
+    OutboxSequence,
+    DeadLetter,
+)
 
 
 # Events
@@ -265,9 +283,10 @@ def test_a_row_that_somebody_holds_is_left_and_nobody_waits() -> None:
 def test_every_table_is_kept_within_bounds_or_swept() -> None:
     """A table that grows belongs into the retention; one that refers to a decision goes with it."""
     bounded = {"EssStatus", "Heartbeat", "PolicyValue", "Position", "EntryClaim", "AccountLease", "EntryHold"}
-    swept = {table.__name__ for table in EVERYTHING} | {"ModelPromotion"}
+    bounded |= {"StreamPosition"}
+    swept = {table.__name__ for table in EVERYTHING} | {"ModelPromotion", "StreamLoss"}
     ours = list(apps.get_app_config("execution").get_models())
-    stories = {ExecutionRequest, Order, Trade}
+    stories = {ExecutionRequest, Order, Trade, Bracket}
 
     assert {model.__name__ for model in ours} == bounded | swept
     parts = {rows.model for rows, _ in retention.PARTS}

@@ -16,8 +16,9 @@ from redis import Redis
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
-from execution.adapters.redis_bus import RedisEventBus, stream_of
+from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.risk_safety import HttpRiskSafety
+from execution.adapters.stream_names import stream_of
 from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError, StreamEntry
 from execution.domain.states import RequestState

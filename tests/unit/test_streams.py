@@ -1,0 +1,80 @@
+"""What the numbers of a stream say about entries that nobody has read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from execution.domain.streams import (
+    StreamFacts,
+    StreamGap,
+    StreamPlace,
+    continues,
+    jumped_over,
+    order_of,
+    trimmed_unread,
+)
+
+
+def facts(*, added: int, kept: int, read: int | None) -> StreamFacts:
+    """A stream of entries 1-0, 2-0 ..., of which the newest are kept and the oldest were read."""
+    first = f"{added - kept + 1}-0" if kept else None
+    return StreamFacts(
+        first_id=first,
+        last_id=f"{added}-0",
+        entries_added=added,
+        length=kept,
+        delivered_to=f"{read or 0}-0",
+        entries_read=read,
+    )
+
+
+def test_ids_compare_as_numbers() -> None:
+    assert order_of("9-0") < order_of("10-0") < order_of("10-1") < order_of("10-10")
+    assert order_of("7") == (7, 0)
+
+
+@given(added=st.integers(0, 50), kept=st.integers(0, 50), read=st.integers(0, 50))
+def test_what_is_gone_unread_is_counted_to_the_last_entry(added: int, kept: int, read: int) -> None:
+    kept, read = min(kept, added), min(read, added)
+    gone = max(0, added - kept - read)
+
+    found = trimmed_unread("x", facts(added=added, kept=kept, read=read))
+
+    assert (found.entries if found else 0) == gone
+    if found:
+        before = f"{added - kept + 1}-0" if kept else ""
+        assert found == StreamGap(event_type="x", after=f"{read}-0", before=before, entries=gone)
+
+
+def test_an_unknown_count_is_no_loss() -> None:
+    assert trimmed_unread("x", facts(added=9, kept=1, read=None)) is None
+    assert jumped_over("x", facts(added=9, kept=9, read=None), facts(added=9, kept=9, read=9), delivered=0) is None
+
+
+@given(read=st.integers(0, 50), delivered=st.integers(0, 50), gone=st.integers(0, 50))
+def test_what_vanishes_while_we_read_is_what_redis_counts_and_we_were_not_given(
+    read: int, delivered: int, gone: int
+) -> None:
+    before = facts(added=200, kept=200, read=read)
+    now = facts(added=200, kept=200 - gone, read=read + delivered + gone)
+
+    found = jumped_over("x", before, now, delivered=delivered)
+
+    assert (found.entries if found else 0) == gone
+
+
+@pytest.mark.parametrize(
+    ("place", "added", "expected"),
+    [
+        pytest.param(("5-0", 5), 9, True, id="the-same"),
+        pytest.param(("9-0", 9), 9, True, id="at-its-end"),
+        pytest.param(("5-0", 10), 9, False, id="fewer-than-were-read"),
+        pytest.param(("20-0", 5), 9, False, id="a-clock-set-back"),
+    ],
+)
+def test_a_stream_that_began_anew_is_told_from_the_old_one(
+    place: tuple[str, int], added: int, *, expected: bool
+) -> None:
+    noted = StreamPlace(entry_id=place[0], entries_read=place[1])
+
+    assert continues(noted, facts(added=added, kept=added, read=0)) is expected
