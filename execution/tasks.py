@@ -125,7 +125,11 @@ def guard_safety(self: Task, request_id: str, **_: Any) -> None:
     _run(
         self,
         lambda: guard_safety_step.guard_safety(
-            UUID(request_id), exchange=wiring.exchange(), stack=wiring.stack(), clock=wiring.clock
+            UUID(request_id),
+            exchange=wiring.exchange(),
+            stack=wiring.stack(),
+            memory=wiring.memory(),
+            clock=wiring.clock,
         ),
     )
 
@@ -254,6 +258,7 @@ def _tools() -> Tools:
         exchange=wiring.exchange(),
         protection=wiring.protection_rules(),
         stack=wiring.stack(),
+        memory=wiring.memory(),
         clock=wiring.clock,
         resume=resume_chain,
     )

@@ -13,12 +13,13 @@ from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.stream import BinanceUserStream
+from execution.adapters.memory import RedisMemory
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import RedisEventBus, redis_connection
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.flow import LimiterState
-from execution.domain.ports import EventBus, Exchange, RiskSafety, TradeMirror, UserStream
+from execution.domain.ports import EventBus, Exchange, Memory, RiskSafety, TradeMirror, UserStream
 from execution.monitor.reconcile import Patience
 from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.check_ess import EssRules
@@ -106,6 +107,10 @@ def risk_safety() -> RiskSafety:
 @cache
 def event_bus() -> EventBus:
     return RedisEventBus(redis_client(), EVENT_TYPES)
+
+
+def memory() -> Memory:
+    return RedisMemory(redis_client())
 
 
 def trade_mirror() -> TradeMirror:

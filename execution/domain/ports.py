@@ -181,6 +181,14 @@ class EventBus(Protocol):
         """Shorten incoming streams of which every group has read the rest; return what went, by event type."""
 
 
+class Memory(Protocol):
+    """Whether Redis has kept what it was given. Neither raises: silence is loss."""
+
+    def is_whole(self) -> bool: ...
+
+    def leave_mark(self) -> None: ...
+
+
 class TradeMirror(Protocol):
     """The second backend: trades as Redis hashes for neighbours that read fast."""
 

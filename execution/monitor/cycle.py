@@ -89,6 +89,7 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
     others = [action for action in actions if not isinstance(action, (*SETTLING, Resume))]
     failed += sum(not _repaired(action, tools) for action in others)
     hold_entries(actions, now=tools.clock())
+    tools.memory.leave_mark()
     # From here on the books are known to agree with the exchange: what waited for that may go on.
     leads = renew_lease(tools.stack, reconciled_at=seen.begun_at, now=tools.clock())
     resumed = [action for action in actions if isinstance(action, Resume) and (leads or _is_ours_to_finish(action))]

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, Memory
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
@@ -54,6 +54,7 @@ class Tools:
     exchange: Exchange
     protection: ProtectionRules
     stack: Stack
+    memory: Memory
     clock: Clock
     resume: Callable[[UUID, RequestState], None]
 

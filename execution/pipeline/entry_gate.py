@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import F, Q
 
+from execution.domain.ports import Memory
 from execution.domain.reasons import Reason
 from execution.models import AccountLease, EntryHold
 from execution.models.hold import ACCOUNT
@@ -71,6 +72,13 @@ def obstacle_of(lease: AccountLease | None, stack: Stack, *, now: datetime) -> O
     if age >= most:
         return Obstacle(sentence=f"the last monitor cycle ended {age:.0f}s ago, expected<={most:.0f}s")
     return None
+
+
+def obstacle_of_loss(memory: Memory) -> Obstacle | None:
+    """Return what a Redis that has lost its data says: limits, bans and tasks were in it, and the monitor rebuilds."""
+    if memory.is_whole():
+        return None
+    return Obstacle(sentence="Redis has lost its data or is silent, and no monitor cycle has run since")
 
 
 def is_reconciled(lease: AccountLease | None, stack: Stack) -> bool:

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from execution.crash_points import CrashPoint, reached
 from execution.domain import policy as keys
 from execution.domain.policy import Policy
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, Memory
 from execution.domain.reasons import Reason
 from execution.domain.review import AskedTarget, Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
@@ -21,7 +21,7 @@ from execution.domain.trading import Direction, OrderType, PositionSide, SymbolR
 from execution.models import EntryClaim, ExecutionRequest
 from execution.pipeline.bracket_rows import write_bracket
 from execution.pipeline.ending import end_request, expire_request
-from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_to_entry
+from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_of_loss, obstacle_to_entry
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.transitions import move_request
 
@@ -37,7 +37,7 @@ TAKE_CLAIM = """
 """
 
 
-def guard_safety(request_id: UUID, *, exchange: Exchange, stack: Stack, clock: Clock) -> bool:
+def guard_safety(request_id: UUID, *, exchange: Exchange, stack: Stack, memory: Memory, clock: Clock) -> bool:
     """Approve a request with its numbers or refuse it with the rule; True when this call has approved it.
 
     Raises:
@@ -50,7 +50,7 @@ def guard_safety(request_id: UUID, *, exchange: Exchange, stack: Stack, clock: C
     if clock() > request.expires_at:
         expire_request(request, now=clock())
         return False
-    obstacle = obstacle_to_entry(stack, request.symbol, now=clock())
+    obstacle = obstacle_to_entry(stack, request.symbol, now=clock()) or obstacle_of_loss(memory)
     if obstacle:
         stop_at(obstacle, request, now=clock())
         return False

@@ -11,6 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from execution.adapters.memory import RedisMemory
+from execution.adapters.redis_bus import redis_connection
 from execution.domain.client_ids import client_order_id
 from execution.domain.trading import OrderPurpose
 from execution.models import AccountLease, EntryClaim, EntryHold, ExecutionRequest, Order, Transition
@@ -103,6 +105,26 @@ def test_entry_waits_when_nobody_watches(fresh: Desk) -> None:
     fresh.clock.let_pass(31)
 
     assert fresh.run(fresh.decide()) == "CLEARED"
+
+
+def test_entry_waits_for_a_cycle_when_redis_has_lost_everything(desk: Desk) -> None:
+    desk.redis.flushdb()
+    request_id = desk.decide()
+
+    assert desk.run(request_id) == "CLEARED"
+    assert desk.ledger.entries_sent == []
+    desk.clock.let_pass(3)
+    desk.cycle()
+
+    assert desk.request(request_id).state == "RECORDED"
+
+
+def test_entry_waits_while_redis_is_silent() -> None:
+    nobody = RedisMemory(redis_connection("redis://127.0.0.1:9/0", timeout_seconds=0.2))
+
+    nobody.leave_mark()
+
+    assert not nobody.is_whole()
 
 
 def test_exits_and_protection_do_not_wait(desk: Desk) -> None:
@@ -378,6 +400,8 @@ TABLES = (
     ("execution_position", "trade_id"),
     ("execution_trade", "request_id"),
     ("execution_order", "request_id"),
+    ("execution_bracketleg", "bracket_id"),
+    ("execution_bracket", "request_id"),
     ("execution_entryclaim", "request_id"),
     ("execution_outboxevent", "aggregate"),
     ("execution_outboxsequence", "aggregate"),

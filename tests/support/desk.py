@@ -14,6 +14,7 @@ from django.db import connection
 from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.memory import RedisMemory
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import RedisEventBus
@@ -105,6 +106,7 @@ class Desk:
         self.risk_safety = HttpRiskSafety(self.risk.url, timeout_seconds=0.5)
         self.bus = RedisEventBus(self.redis, EVENT_TYPES)
         self.mirror = RedisTradeMirror(self.redis)
+        self.memory = RedisMemory(self.redis)
         # A person at the same account.
         self.person = self.client(self.paper.key, self.paper.secret)
 
@@ -130,6 +132,7 @@ class Desk:
         """Take the account, as the first cycle of a stack does when nothing is strange."""
         if not renew_lease(self.stack, reconciled_at=self.clock(), now=self.clock()):
             raise AssertionError("another stack has the account")
+        self.memory.leave_mark()
 
     # Events in
 
@@ -188,7 +191,9 @@ class Desk:
             "check_ess": lambda pk: check_ess(
                 pk, risk_safety=self.risk_safety, rules=EssRules(fail_mode=self.fail_mode), clock=self.clock
             ),
-            "guard_safety": lambda pk: guard_safety(pk, exchange=self.exchange, stack=self.stack, clock=self.clock),
+            "guard_safety": lambda pk: guard_safety(
+                pk, exchange=self.exchange, stack=self.stack, memory=self.memory, clock=self.clock
+            ),
             "place_order": lambda pk: place_order(
                 pk, exchange=self.exchange, stack=self.stack, recv_window_ms=RECV_WINDOW_MS, clock=self.clock
             ),
@@ -206,6 +211,7 @@ class Desk:
             exchange=self.exchange,
             protection=self._protection(),
             stack=self.stack,
+            memory=self.memory,
             clock=self.clock,
             resume=resume or (lambda request_id, _state: self._resumed(request_id)),
         )

@@ -108,6 +108,7 @@ class Listener:
             exchange=self.desk.exchange,
             protection=self.desk._protection(),
             stack=self.desk.stack,
+            memory=self.desk.memory,
             clock=self.desk.clock,
             resume=lambda request_id, _state: self._resumed(request_id),
         )

@@ -84,6 +84,7 @@ def run_step(name: str, request_id: str) -> None:
     # Read what never changes before the start counts, and begin as after the first cycle.
     wiring.exchange().rules("BTCUSDT")
     renew_lease(wiring.stack(), reconciled_at=wiring.clock(), now=wiring.clock())
+    wiring.memory().leave_mark()
     say("ready")
     run_task(name, request_id)
 
@@ -147,7 +148,12 @@ def live() -> None:
     starters = Starters(start_chain=run_chain, apply_policy=policy_is_not_asked_for)
     rules = wiring.protection_rules()
     tools = Tools(
-        exchange=wiring.exchange(), protection=rules, stack=wiring.stack(), clock=wiring.clock, resume=run_chain
+        exchange=wiring.exchange(),
+        protection=rules,
+        stack=wiring.stack(),
+        memory=wiring.memory(),
+        clock=wiring.clock,
+        resume=run_chain,
     )
     wiring.exchange().rules("BTCUSDT")
     say("ready")

@@ -1,0 +1,27 @@
+"""A mark in Redis that tells whether Redis still has what it was given: flushed or restarted empty, it has lost it."""
+
+import structlog
+from redis import Redis, RedisError
+
+log = structlog.get_logger(__name__)
+KEY = "execution:memory"
+
+
+class RedisMemory:
+    """Redis that does not answer counts as Redis that has lost everything."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def is_whole(self) -> bool:
+        try:
+            return bool(self._redis.exists(KEY))
+        except RedisError:
+            return False
+
+    def leave_mark(self) -> None:
+        try:
+            self._redis.set(KEY, 1)
+        except RedisError as error:
+            # Without the mark entries wait, which is right while Redis is away.
+            log.warning("mark_not_left", error=type(error).__name__)
