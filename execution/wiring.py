@@ -13,12 +13,13 @@ from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.stream import BinanceUserStream
+from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.memory import RedisMemory
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import RedisEventBus, redis_connection
 from execution.adapters.risk_safety import HttpRiskSafety
-from execution.domain.flow import LimiterState
+from execution.domain.flow import Circuit, LimiterState
 from execution.domain.ports import EventBus, Exchange, Memory, RiskSafety, TradeMirror, UserStream
 from execution.monitor.reconcile import Patience
 from execution.pipeline.accept_event import EVENT_TYPES
@@ -192,6 +193,20 @@ def _limiter_on(redis: Redis) -> RateLimiter:
     return RateLimiter(redis, per_minute=env.binance_rate_limit_rpm, name=urlsplit(env.exchange_url).netloc)
 
 
+def circuit_state() -> Circuit:
+    return breaker().state()
+
+
+def breaker() -> CircuitBreaker:
+    return _breaker_on(limiter_redis_client())
+
+
+@cache
+def _breaker_on(redis: Redis) -> CircuitBreaker:
+    """Return this process's breaker of the exchange's host: it remembers for moments what all processes share."""
+    return CircuitBreaker(redis, host=urlsplit(environment().exchange_url).netloc)
+
+
 def _new_exchange() -> BinanceExchange:
     env = environment()
     settings: dict[str, Any] = {
@@ -199,5 +214,10 @@ def _new_exchange() -> BinanceExchange:
         "recv_window_ms": env.binance_recv_window_ms,
     }
     return BinanceExchange(
-        key=env.exchange_key, secret=env.exchange_secret, base_url=env.exchange_url, limiter=limiter(), **settings
+        key=env.exchange_key,
+        secret=env.exchange_secret,
+        base_url=env.exchange_url,
+        limiter=limiter(),
+        breaker=breaker(),
+        **settings,
     )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
-from execution.domain.flow import LimiterState
+from execution.domain.flow import Circuit, CircuitState, LimiterState
 from execution.domain.outcomes import Waits
 from execution.models import Heartbeat, StreamLoss
 from execution.pipeline.entry_gate import Obstacle
@@ -44,6 +44,7 @@ class Vitals:
     rows: HealthRows | None
     lags: Mapping[str, int | None]
     limiter: LimiterState | None
+    circuit: Circuit | None
     rpm_limit: int
     monitor_interval: timedelta
     ess_fail_mode: Literal["open", "closed"]
@@ -93,6 +94,7 @@ def judge(vitals: Vitals) -> Condition:
             error=vitals.database.error, latency_ms=vitals.database.latency_ms, details={"backend": "postgresql"}
         ),
         "rate_limiter": _rate_limiter(vitals),
+        "circuit_breaker": _circuit_breaker(vitals),
         "ess": _ess(vitals),
         "entries": _entries(vitals),
         "outbox": _outbox(vitals),
@@ -195,6 +197,16 @@ def _rate_limiter(vitals: Vitals) -> Component:
         details=details | {"tokens_available": limiter.available} | limiter_details(limiter),
         weight=Status.DEGRADED,
     )
+
+
+def _circuit_breaker(vitals: Vitals) -> Component:
+    """Judge the line to the exchange; while the breaker is not closed, only exits and probes leave."""
+    circuit = vitals.circuit
+    if circuit is None:
+        return Component(error=vitals.redis.error or "its state cannot be read", weight=Status.DEGRADED)
+    closed = circuit.state is CircuitState.CLOSED
+    error = f"{circuit.state.value}, faults={circuit.faults}, probe in {circuit.probe_due_seconds:.1f}s"
+    return Component(error=None if closed else error, details=asdict(circuit), weight=Status.DEGRADED)
 
 
 def limiter_details(limiter: LimiterState) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def measure() -> Vitals:
     redis, lags = _probe(lambda: stream_lags(wiring.health_redis_client()))
     # One silence of Redis is enough to wait for.
     limiter = None if redis.error else _probe(wiring.limiter_state)[1]
+    circuit = None if redis.error else _probe(wiring.circuit_state)[1]
     return Vitals(
         now=now,
         database=database,
@@ -91,6 +92,7 @@ def measure() -> Vitals:
         rows=rows,
         lags=lags or {},
         limiter=limiter,
+        circuit=circuit,
         rpm_limit=env.binance_rate_limit_rpm,
         monitor_interval=timedelta(seconds=env.position_monitor_interval_sec),
         ess_fail_mode=env.ess_fail_mode,

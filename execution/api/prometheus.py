@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from execution.api.base import JsonView
 from execution.api.condition import Vitals, age_seconds, heartbeat, judge
 from execution.api.health import vitals
-from execution.domain.flow import LimiterState
+from execution.domain.flow import CircuitState, LimiterState
 from execution.queries.health import MONITOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
 
@@ -86,6 +86,12 @@ def _health(found: Vitals) -> Iterator[Metric]:
     lags = {event_type: lag for event_type, lag in found.lags.items() if lag is not None}
     yield labelled("stream_lag", "Entries that wait in an incoming stream", "event_type", lags)
     yield from _limiter(found.limiter)
+    if circuit := found.circuit:
+        states = {state.value: float(state is circuit.state) for state in CircuitState}
+        yield labelled("circuit_state", "1 at the circuit breaker's present state", "state", states)
+        yield gauge("circuit_faults", "Transport faults in a row", circuit.faults)
+        opened = CounterMetricFamily(PREFIX + "circuit_opened", "How often it opened", value=circuit.times_opened)
+        yield opened
     if found.rows:
         yield gauge("active_positions", "Positions at the exchange", found.rows.active_positions)
     if monitor := heartbeat(found, MONITOR):

@@ -258,6 +258,9 @@ class MetricsOut(AnySerializer):
     avg_slippage_pct = serializers.FloatField(help_text="Of the planned price; positive is worse.")
     rate_limit_tokens_available = serializers.IntegerField(allow_null=True, help_text="Null when it is not known.")
     rate_limit_tokens_per_minute = serializers.IntegerField()
+    circuit_breaker = serializers.DictField(
+        allow_null=True, help_text="State of the line to the exchange: closed, open or half_open; null when not known."
+    )
     rate_limits = serializers.DictField(
         allow_null=True, help_text="Counters, holds and waiters of the limiter; null when they are not known."
     )

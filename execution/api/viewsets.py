@@ -1,5 +1,6 @@
 """The addresses under /api/execution: each reads its input, makes one call, and shows the result."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -146,11 +147,20 @@ def figures_of(figures: ExecutionFigures, limiter: LimiterState | None, now: dat
         "avg_slippage_pct": figures.average_slippage_pct,
         "rate_limit_tokens_available": limiter.available if limiter else None,
         "rate_limit_tokens_per_minute": settings.ENV.binance_rate_limit_rpm,
+        "circuit_breaker": circuit_state(),
         "rate_limits": limiter_details(limiter) if limiter else None,
         "covering": covering(beat, now),
         "stream_lag_ms_p50": told.get("lag_ms_p50"),
         "stream_lag_ms_p99": told.get("lag_ms_p99"),
     }
+
+
+def circuit_state() -> dict[str, Any] | None:
+    """Return how the circuit breaker stands; None when Redis does not answer."""
+    try:
+        return asdict(wiring.circuit_state())
+    except RedisError:
+        return None
 
 
 def limiter_state() -> LimiterState | None:

@@ -128,3 +128,21 @@ class LimiterState:
             return 0
         own = self.counters[Counter.REQUESTS]
         return max(0, own.limit - own.used)
+
+
+class CircuitState(StrEnum):
+    """Whether the line to the exchange is believed to work."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circuit:
+    """The breaker's state for all processes. `faults`: transport faults in a row, with no answer to anybody between."""
+
+    state: CircuitState
+    probe_due_seconds: float
+    faults: int
+    times_opened: int

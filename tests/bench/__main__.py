@@ -16,13 +16,14 @@ from local_stack.command import execute
 from local_stack.console import Console
 from local_stack.settings import Settings
 from local_stack.stack import STATE
-from tests.bench import exchange, pipeline
+from tests.bench import exchange, limiter, pipeline
 from tests.bench.report import COLUMNS, Outcome, print_table
 from tests.bench.stack import ENVIRONMENT
 
 SECTIONS: dict[str, Callable[[Settings, Console], Awaitable[Outcome]]] = {
     "pipeline": pipeline.run,
     "exchange": exchange.run,
+    "limiter": limiter.run,
 }
 REPORT = STATE / "bench.json"
 

@@ -31,6 +31,12 @@ ORDER_RATE = Bound(of="value", least=1_000, reason="tests and backtests of many 
 ORDER_P99 = Bound(of="value", most=5, reason="paper trading must not feel slower than the network to the real exchange")
 FLAT_COST = Bound(of="ratio", most=1.2, reason="an exchange that runs for weeks must not slow down with its own past")
 NOTHING_MISSING = Bound(of="value", most=0, reason="every answered order is recorded, every symbol subscribed is heard")
+ALL_USED = Bound(of="value", least=95, reason="a limiter that wastes the limit is a slower exchange")
+NO_BAN = Bound(of="value", most=0, reason="who goes on after a 429 is banned, and then cannot close either")
+NO_DELAY = Bound(of="value", most=250, reason="a position waits naked for its stop meanwhile")
+CHEAP = Bound(of="value", most=0.5, reason="every request pays for it twice")
+NEAR_IDEAL = Bound(of="ratio", most=1.05, reason="300 at 0, 10 and 20 s and 100 at 30 s is what the exchange allows")
+LIMITER_RUNS = ("1 process", "2 processes", "4 processes", "8 processes")
 
 BOUNDS = {
     "decision to entry, p50 at 1/s": P50,
@@ -46,4 +52,11 @@ BOUNDS = {
     "an order after 100000 others": FLAT_COST,
     "symbols without a message": NOTHING_MISSING,
     "orders answered but not recorded": NOTHING_MISSING,
+    "a turn asked for, p50": CHEAP,
+    "an answer told, p50": CHEAP,
+    "a burst of 1,000 orders": NEAR_IDEAL,
+    **{f"order limit used, {run}": ALL_USED for run in LIMITER_RUNS},
+    **{f"weight limit used, {run}": ALL_USED for run in LIMITER_RUNS},
+    **{f"answers 429 or 418, {run}": NO_BAN for run in (*LIMITER_RUNS, "burst")},
+    **{f"longest wait of protection, {run}": NO_DELAY for run in (*LIMITER_RUNS, "burst")},
 }

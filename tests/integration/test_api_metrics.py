@@ -1,6 +1,7 @@
 """The service's figures: /api/execution/metrics for the neighbours, /metrics for Prometheus."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import timedelta
 from decimal import Decimal
 
@@ -21,7 +22,7 @@ from execution.models import DeadLetter, ExecutionRequest
 from execution.models.inbox import InboxOutcome
 from tests.support import builders
 from tests.support.builders import NOW
-from tests.unit.examples import limiter_state
+from tests.unit.examples import circuit, limiter_state
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +52,7 @@ def accepted(milliseconds: int, state: OrderState = OrderState.FILLED) -> Execut
 def test_a_service_that_has_done_nothing(client: Client) -> None:
     figures = client.get("/api/execution/metrics").json()
     assert figures.pop("rate_limits")["counters"]["orders_10s"]["limit"] == 300
+    assert figures.pop("circuit_breaker") == asdict(circuit())
     assert figures == {
         "orders_placed_total": 0,
         "orders_filled_total": 0,
@@ -82,6 +84,7 @@ def test_figures_are_counted_from_the_rows(client: Client, monkeypatch: pytest.M
 
     figures = client.get("/api/execution/metrics").json()
     assert figures.pop("rate_limits") == limiter_details(limiter_state(used=1123))
+    assert figures.pop("circuit_breaker")["state"] == "closed"
     assert figures == {
         "orders_placed_total": 4,
         "orders_filled_total": 3,

@@ -88,7 +88,17 @@ def test_a_healthy_service(client: Client) -> None:
         "timestamp": "2026-03-02T09:30:00+00:00",
     }
     # It should have the parts that the system's health service knows, each in its shape.
-    parts = ["binance", "event_bus", "trade_store", "rate_limiter", "ess", "entries", "outbox", "user_stream"]
+    parts = [
+        "binance",
+        "event_bus",
+        "trade_store",
+        "rate_limiter",
+        "circuit_breaker",
+        "ess",
+        "entries",
+        "outbox",
+        "user_stream",
+    ]
     assert list(components) == parts
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}
     limiter = components["rate_limiter"]["details"]
@@ -255,7 +265,11 @@ def test_redis_away(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     code, health = get(client)
 
     assert (code, health["status"]) == (503, "DOWN")
-    assert health["reasons"] == ["event_bus: ConnectionError", "rate_limiter: ConnectionError"]
+    assert health["reasons"] == [
+        "event_bus: ConnectionError",
+        "rate_limiter: ConnectionError",
+        "circuit_breaker: ConnectionError",
+    ]
     assert health["consumer_lag"] is None
     assert get(client, "/health/ready")[1]["reasons"] == ["redis: ConnectionError"]
 

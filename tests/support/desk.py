@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from binance.um_futures import UMFutures
@@ -14,6 +15,7 @@ from django.db import connection
 from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.memory import RedisMemory
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
@@ -95,6 +97,7 @@ class Desk:
         # The paper exchange of the tests enforces no limits, and says so in its listing.
         unlimited = Limits(weight=UNLIMITED, orders_10s=UNLIMITED, orders_1m=UNLIMITED)
         self.limiter = RateLimiter(self.redis, per_minute=UNLIMITED, limits=unlimited)
+        self.breaker = CircuitBreaker(self.redis, host=urlsplit(self.paper.url).netloc)
         self.exchange = BinanceExchange(
             key=self.paper.key,
             secret=self.paper.secret,
@@ -102,6 +105,7 @@ class Desk:
             timeout_seconds=self.timeout_seconds,
             recv_window_ms=RECV_WINDOW_MS,
             limiter=self.limiter,
+            breaker=self.breaker,
         )
         self.risk_safety = HttpRiskSafety(self.risk.url, timeout_seconds=0.5)
         self.bus = RedisEventBus(self.redis, EVENT_TYPES)

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from execution.domain.flow import HELD, Counter, CounterState, LimiterState
+from execution.domain.flow import HELD, Circuit, CircuitState, Counter, CounterState, LimiterState
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
 from execution.domain.trading import Quote, SymbolRules
@@ -34,6 +34,13 @@ def limiter_state(*, limit: int = 1200, used: int = 0, banned_seconds: float = 0
         refused=dict.fromkeys(Lane, 1),
         clock_offset_ms=3,
     )
+
+
+def circuit(state: CircuitState = CircuitState.CLOSED) -> Circuit:
+    """A breaker; when it is not closed, after five faults."""
+    if state is CircuitState.CLOSED:
+        return Circuit(state=state, probe_due_seconds=0.0, faults=0, times_opened=0)
+    return Circuit(state=state, probe_due_seconds=4.0, faults=5, times_opened=1)
 
 
 def quote(bid: str = "50000", ask: str = "50000", mark: str = "50000") -> Quote:

@@ -13,6 +13,7 @@ from execution.adapters.binance import parse
 from execution.adapters.binance.connector import Connector, NotSentError, Turn
 from execution.adapters.binance.errors import UNREADABLE, Failure, judge
 from execution.adapters.binance.outcome_table import Meaning, Operation
+from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.rate_limit import RateLimiter
 from execution.domain.money import plain
 from execution.domain.outcomes import (
@@ -63,10 +64,16 @@ class BinanceExchange:
         timeout_seconds: float,
         recv_window_ms: int,
         limiter: RateLimiter,
+        breaker: CircuitBreaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = Connector(
-            key=key, secret=secret, base_url=base_url, timeout_seconds=timeout_seconds, limiter=limiter
+            key=key,
+            secret=secret,
+            base_url=base_url,
+            timeout_seconds=timeout_seconds,
+            limiter=limiter,
+            breaker=breaker,
         )
         self._recv_window_ms = recv_window_ms
         self._limiter = limiter

@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import requests
+from binance.error import ClientError, ServerError
 from binance.um_futures import UMFutures
 
+from execution.adapters.binance.errors import is_answer
 from execution.adapters.binance.weights import cost_of
+from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.rate_limit import RateLimiter
 from execution.crash_points import CrashPoint, reached
 from execution.domain.flow import Denial, Ticket, Usage
@@ -43,12 +46,22 @@ class NotSentError(Exception):
 class Connector(UMFutures):  # type: ignore[misc] # the package has no types
     """One instance a thread: it has one HTTP session and one turn at a time."""
 
-    def __init__(self, *, key: str, secret: str, base_url: str, timeout_seconds: float, limiter: RateLimiter) -> None:
+    def __init__(
+        self,
+        *,
+        key: str,
+        secret: str,
+        base_url: str,
+        timeout_seconds: float,
+        limiter: RateLimiter,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
         super().__init__(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
         # A proxy of the environment would see our signed orders.
         self.session.trust_env = False
         self.session.hooks["response"].append(self._note_usage)
         self._limiter = limiter
+        self._breaker = breaker
         self._turn: Turn | None = None
         self._usage = Usage()
 
@@ -82,7 +95,13 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
     def _sent(self, ticket: Ticket, method: str, path: str, parameters: dict[str, Any]) -> Any:
         self._usage = Usage()
         try:
-            return super().send_request(method, path, parameters)
+            answer = super().send_request(method, path, parameters)
+        except (ClientError, ServerError, requests.RequestException) as error:
+            self._note_line(works=is_answer(error))
+            raise
+        else:
+            self._note_line(works=True)
+            return answer
         finally:
             # Also when no answer came: the request is no longer under way.
             self._limiter.answered(ticket, self._usage)
@@ -91,6 +110,8 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         turn = self._turn
         if turn is None:
             raise RuntimeError(f"{method} {path} outside of a turn")
+        if self._breaker and not self._breaker.lets_pass(turn.lane, is_read=method == "GET"):
+            raise NotSentError(f"{Reason.CIRCUIT_OPEN}: host={self._breaker.host}", retry_safe=True)
         cost = replace(cost_of(method, path, parameters), cover_orders=turn.cover_orders)
         ticket = self._limiter.admit(turn.lane, cost, max_wait_seconds=turn.wait_seconds)
         if isinstance(ticket, Denial):
@@ -106,6 +127,14 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
             late = (now - turn.send_before).total_seconds()
             raise NotSentError(f"woken up {late:.1f}s too late to send", retry_safe=True)
         return int(now.timestamp() * 1000)
+
+    def _note_line(self, *, works: bool) -> None:
+        if self._breaker is None:
+            return
+        if works:
+            self._breaker.answered()
+        else:
+            self._breaker.failed()
 
     def _note_usage(self, response: requests.Response, **_: Any) -> None:
         figures = (_figure(response, name) for name in (USED_WEIGHT, ORDERS_10S, ORDERS_1M))

@@ -70,6 +70,13 @@ def answer_of(error: Exception) -> Answer:
     raise error
 
 
+def is_answer(error: Exception) -> bool:
+    """Whether the exchange itself has spoken, a refusal too; a proxy's page, or silence, is the transport's fault."""
+    if isinstance(error, ServerError):
+        return isinstance(_body(str(error.message))[0], int) or "Service Unavailable" in str(error.message)
+    return isinstance(error, ClientError)
+
+
 def _said(answer: Answer) -> str:
     """Return the exchange's own words, or the status of whoever else has answered."""
     by_others = answer.fault is None and answer.code is None

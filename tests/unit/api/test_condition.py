@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from execution.api.condition import Probe, Status, Vitals, judge, not_ready, total_lag
+from execution.domain.flow import CircuitState
 from execution.models import EssStatus, Heartbeat
 from execution.queries.health import HealthRows
-from tests.unit.examples import limiter_state
+from tests.unit.examples import circuit, limiter_state
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 
@@ -34,6 +35,7 @@ def fine(**differences: Any) -> Vitals:
         rows=rows(),
         lags={"ai.decision.made": 0, "signal.execute": 0},
         limiter=limiter_state(),
+        circuit=circuit(),
         rpm_limit=1200,
         monitor_interval=timedelta(seconds=10),
         ess_fail_mode="open",
@@ -80,6 +82,12 @@ def test_everything_works() -> None:
         ),
         (fine(lags={"ai.decision.made": 1000}), Status.OK, ""),
         (fine(lags={"ai.decision.made": 1001}), Status.DEGRADED, "event_bus: lag=1001 expected<=1000"),
+        (
+            fine(circuit=circuit(CircuitState.OPEN)),
+            Status.DEGRADED,
+            "circuit_breaker: open, faults=5, probe in 4.0s",
+        ),
+        (fine(circuit=None), Status.DEGRADED, "circuit_breaker: its state cannot be read"),
         (fine(limiter=None), Status.DEGRADED, "rate_limiter: its state cannot be read"),
         (fine(limiter=limiter_state(used=1200)), Status.OK, ""),
         (
