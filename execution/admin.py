@@ -12,10 +12,11 @@ from django.http import HttpRequest
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from unfold.admin import ModelAdmin  # type: ignore[import-untyped]  # the package brings no types
 
 from execution.domain.reasons import CloseReason, Reason
-from execution.domain.states import OrderState, RequestState, TradeState
+from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import (
     AccountLease,
@@ -73,6 +74,11 @@ def _cells(row: tuple[Any, ...]) -> SafeString:
     return format_html_join("", "<td style='padding:2px 12px 2px 0;vertical-align:top'>{}</td>", ((c,) for c in row))
 
 
+def age_of(order: Order) -> str:
+    """Return how long ago an order was sent that is not over yet."""
+    return "" if order.state in ORDER_FINAL else timesince(order.sent_at)
+
+
 def _as_text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if value else ""
 
@@ -106,8 +112,26 @@ class RequestAdmin(ReadOnlyAdmin):
         "received_at",
     )
     search_fields = ("id", "symbol", "trace_id", "orders__client_order_id")
-    readonly_fields = ("story",)
+    readonly_fields = ("orders_now", "story")
     ordering = ("-received_at",)
+
+    @admin.display(description="Orders")
+    def orders_now(self, request: ExecutionRequest) -> SafeString:
+        """Show each order's state, and what is known of it since when."""
+        return table(
+            ("order", "state", "age of an unfinished one", "last evidence", "at", "unsettled since"),
+            (
+                (
+                    f"{order.purpose} {order.client_order_id}",
+                    order.state,
+                    age_of(order),
+                    order.last_evidence,
+                    order.last_evidence_at or "",
+                    order.alarmed_at or "",
+                )
+                for order in request.orders.order_by("id")
+            ),
+        )
 
     @admin.display(description="Transitions")
     def story(self, request: ExecutionRequest) -> SafeString:
@@ -148,11 +172,24 @@ class OrderAdmin(ReadOnlyAdmin):
         "exchange_order_id",
         "algo_id",
         "error_code",
+        "age",
+        "last_evidence",
+        "alarmed_at",
         "created_at",
     )
-    list_filter = (words("state", OrderState), words("purpose", OrderPurpose), "created_at")
+    list_filter = (
+        words("state", OrderState),
+        words("purpose", OrderPurpose),
+        ("alarmed_at", admin.EmptyFieldListFilter),
+        "created_at",
+    )
     search_fields = ("client_order_id", "exchange_order_id", "algo_id", "symbol", "request__id")
     ordering = ("-id",)
+
+    @admin.display(description="Age")
+    def age(self, order: Order) -> str:
+        """Show how long an unfinished order has been on its way."""
+        return age_of(order)
 
 
 @admin.register(Fill)

@@ -10,7 +10,16 @@ from execution.domain.flow import Circuit, CircuitState, LimiterState
 from execution.domain.outcomes import Waits
 from execution.models import Heartbeat, StreamLoss
 from execution.pipeline.entry_gate import Obstacle
-from execution.queries.health import BRIDGE, MONITOR, RELAY, SLICE_MAX_AGE, USER_STREAM, HealthRows, covering
+from execution.queries.health import (
+    BRIDGE,
+    MONITOR,
+    RELAY,
+    SLICE_MAX_AGE,
+    USER_STREAM,
+    HealthRows,
+    Unsettled,
+    covering,
+)
 
 MONITOR_INTERVALS = 3
 # Streams hold about 10,000 entries: from here on decisions are in danger of being trimmed unread.
@@ -99,6 +108,7 @@ def judge(vitals: Vitals) -> Condition:
         "entries": _entries(vitals),
         "outbox": _outbox(vitals),
         "user_stream": _user_stream(vitals),
+        "orders": _orders(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -241,6 +251,15 @@ def _entries(vitals: Vitals) -> Component:
 
 def _words(obstacle: Obstacle) -> str:
     return f"{obstacle.code}: {obstacle.sentence}" if obstacle.code else obstacle.sentence
+
+
+def _orders(vitals: Vitals) -> Component:
+    """Judge whether the outcome of every order is known, or will be in the ordinary course."""
+    unsettled = vitals.rows.unsettled if vitals.rows else Unsettled()
+    age = age_seconds(vitals, unsettled.since)
+    error = f"unsettled={unsettled.count} oldest={unsettled.oldest} age={age:.0f}s" if age is not None else None
+    details = {"unsettled": unsettled.count, "oldest_seconds": age}
+    return Component(error=error, details=details, weight=Status.DEGRADED)
 
 
 def _outbox(vitals: Vitals) -> Component:

@@ -94,6 +94,9 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield opened
     if found.rows:
         yield gauge("active_positions", "Positions at the exchange", found.rows.active_positions)
+        unsettled = found.rows.unsettled
+        yield gauge("unsettled_orders", "Orders of which nobody can tell what became", unsettled.count)
+        yield gauge("unsettled_oldest_seconds", "Age of the oldest of them", age_seconds(found, unsettled.since) or 0)
     if monitor := heartbeat(found, MONITOR):
         yield gauge("monitor_age_seconds", "Since the last monitor cycle", age_seconds(found, monitor.at))
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))

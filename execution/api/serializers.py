@@ -4,10 +4,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from execution.domain.money import basis_points, plain
+from execution.domain.states import ORDER_FINAL
 from execution.domain.trading import OrderPurpose
 from execution.models import Order, OutboxEvent, Trade
 from execution.pipeline.send_events import payload_of
@@ -101,6 +103,21 @@ class OrderOut(AnySerializer):
         return shown | {"purpose": instance.purpose.lower()}
 
 
+class OrderEvidenceOut(OrderOut):
+    """One order of a request, and what is known of it since when."""
+
+    sent_at = Moment()
+    age_seconds = serializers.SerializerMethodField(help_text="Since it was sent; null when the order is over.")
+    last_evidence = serializers.CharField(help_text="What the exchange last said about it, and where.")
+    last_evidence_at = Moment(allow_null=True)
+    alarmed_at = Moment(allow_null=True, help_text="Since when its outcome should be known and is not.")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_age_seconds(self, order: Order) -> float | None:
+        over = order.state in ORDER_FINAL
+        return None if over else round((timezone.now() - order.sent_at).total_seconds(), 3)
+
+
 class RequestOut(AnySerializer):
     """A decision on its way, with its story."""
 
@@ -114,7 +131,7 @@ class RequestOut(AnySerializer):
     received_at = Moment(source="request.received_at")
     moved_at = Moment(source="request.moved_at")
     trade_id = serializers.UUIDField(source="trade.id", allow_null=True, default=None)
-    orders = OrderOut(many=True)
+    orders = OrderEvidenceOut(many=True)
     transitions = TransitionOut(many=True)
 
 

@@ -118,7 +118,10 @@ class FillReport:
 
 @dataclass(frozen=True, kw_only=True)
 class PositionReport:
-    """One position row of the exchange; `quantity` is negative for a short in one-way mode."""
+    """One position row of the exchange; `quantity` is negative for a short in one-way mode.
+
+    `updated_at` is its last change, where the exchange tells.
+    """
 
     symbol: str
     position_side: str
@@ -129,6 +132,7 @@ class PositionReport:
     liquidation_price: Decimal
     initial_margin: Decimal
     notional: Decimal
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,6 +74,9 @@ class Exchange(Protocol):
 
     def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp: ...
 
+    def find_by_order_id(self, symbol: str, order_id: str) -> LookUp:
+        """Return an ordinary order by the exchange's own id, whoever has placed it."""
+
     def find_in_history(
         self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
     ) -> OrderReport | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
@@ -10,11 +10,12 @@ import structlog
 from django.db.models import F
 
 from execution.crash_points import CrashPoint, reached
-from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
+from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange, Memory
-from execution.domain.states import ORDER_FINAL, OrderState, RequestState
+from execution.domain.states import ORDER_FINAL, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
+from execution.monitor.missing import Sources, is_due, seek
 from execution.monitor.reconcile import (
     Action,
     Apply,
@@ -28,11 +29,10 @@ from execution.monitor.reconcile import (
     Resume,
     Stranger,
 )
-from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.ending import expire_request
 from execution.pipeline.entry_gate import Stack
-from execution.pipeline.evidence import settle_absent, settle_accepted, settle_unknown
+from execution.pipeline.evidence import settle_accepted
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.protect_position import protect_position
 from execution.pipeline.record_trade import record_trade
@@ -41,10 +41,6 @@ from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
-# Successive look-ups without a trace before absence can be believed, and how long after the last possible arrival:
-# a request may wait ten seconds to be sent, travels for as long as our time-out, and is valid for its receive window.
-MISSING_READINGS = FORGOTTEN_AFTER_READINGS
-LATEST_ARRIVAL_MARGIN = timedelta(seconds=17)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,52 +102,21 @@ def _check_stray(client_order_id: str, tools: Tools) -> None:
 def _look_up(order_id: int, tools: Tools) -> None:
     """Ask what became of an order; only an answer about the order itself moves it."""
     order = _order(order_id)
+    if not is_due(order, tools.clock()):
+        return
+    sources = Sources(exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
     reached(CrashPoint.ORDER_LOOKED_UP)
     match found:
         case OrderReport():
             _found(order, found, "look-up", tools)
-        case Missing():
-            _missing(order, found, tools)
-        case Unreadable():
-            log.warning("look_up_unanswered", client_order_id=order.client_order_id, answer=found.message)
+        case Missing() | Unreadable():
+            log.warning("order_not_shown", client_order_id=order.client_order_id, answer=found.message)
+            known = seek(order, found, sources)
+            if known:
+                _found(order, *known, tools)
         case _:
             assert_never(found)
-
-
-def _missing(order: Order, found: Missing, tools: Tools) -> None:
-    """Ask a second source; when it knows nothing either, count that.
-
-    Absence needs several such readings, after the last moment at which the order could have arrived.
-    """
-    now = tools.clock()
-    if order.state == OrderState.SUBMITTING:
-        settle_unknown(order, Unknown(message="no outcome was written"), now=now)
-    book, since = OrderBook(order.book), order.created_at
-    listed = tools.exchange.find_in_history(order.symbol, order.client_order_id, book, since=since)
-    if listed:
-        _found(order, listed, "order history", tools)
-        return
-    Order.objects.filter(pk=order.pk).update(missing_readings=F("missing_readings") + 1)
-    order.refresh_from_db(fields=["state", "missing_readings", "sent_at"])
-    arrived_by = order.sent_at + timedelta(milliseconds=order.recv_window_ms) + LATEST_ARRIVAL_MARGIN
-    if order.state != OrderState.UNKNOWN or order.missing_readings < MISSING_READINGS or now < arrived_by:
-        return
-    if _has_effect(order, tools):
-        log.error("order_missing_but_position_changed", client_order_id=order.client_order_id)
-        return
-    age = (now - order.sent_at).total_seconds()
-    looked = f"{order.missing_readings} look-ups, the last {age:.0f}s after sending"
-    evidence = f"{found.message}; {looked}; not in the order history; no position"
-    settle_absent(order, now=now, evidence=evidence)
-
-
-def _has_effect(order: Order, tools: Tools) -> bool:
-    """Whether the exchange holds what a missing entry would have opened; a look-up that forgets proves nothing."""
-    if order.purpose != OrderPurpose.ENTRY:
-        return False
-    held = tools.exchange.positions()
-    return any(row.symbol == order.symbol and row.position_side == order.position_side for row in held)
 
 
 def _order(order_id: int) -> Order:

@@ -7,6 +7,9 @@ still in that state; when another process was faster, it reads the order again a
 from datetime import datetime
 from typing import Any
 
+import structlog
+from django.db.models import F
+
 from execution.domain.outcomes import STATUS_TRIGGERS, ExchangeStatus, OrderReport, Refused, Unknown
 from execution.domain.reasons import Reason
 from execution.domain.states import (
@@ -21,11 +24,13 @@ from execution.domain.trading import OrderPurpose
 from execution.models import Order
 from execution.pipeline import events_out
 from execution.pipeline.ending import ending
-from execution.pipeline.transitions import apply_to, order_move, request_move
+from execution.pipeline.transitions import apply_to, log_step, order_move, request_move
 from execution.pipeline.write import Move, Write
 
+log = structlog.get_logger(__name__)
+
 # What other processes may have changed since an order was read.
-VOLATILE = ("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts", "missing_readings")
+VOLATILE = ("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts", "missing_readings", "alarmed_at")
 
 
 def settle_accepted(order: Order, report: OrderReport, *, now: datetime, source: str) -> None:
@@ -102,6 +107,34 @@ def settle_absent(order: Order, *, now: datetime, evidence: str) -> None:
     _end(order, move, RequestTrigger.ABSENCE_PROVEN, reason, failed)
 
 
+def note_reading(order: Order, sentence: str, *, now: datetime) -> None:
+    """Count one more reading that knows nothing of an order, and keep what it said."""
+    Order.objects.filter(pk=order.pk, state=order.state).update(
+        missing_readings=F("missing_readings") + 1, last_evidence=sentence, last_evidence_at=now
+    )
+    order.refresh_from_db(fields=[*VOLATILE, "sent_at", "last_evidence", "last_evidence_at"])
+
+
+def raise_alarm(order: Order, sentence: str, *, now: datetime) -> None:
+    """Say that nobody can tell what became of an order: the log once, the row until evidence arrives."""
+    fresh = {"last_evidence": sentence, "last_evidence_at": now}
+    unfinished = Order.objects.filter(pk=order.pk, state=order.state)
+    if unfinished.filter(alarmed_at=None).update(alarmed_at=now, **fresh):
+        age_seconds = (now - order.sent_at).total_seconds()
+        log.error(
+            "order_unsettled",
+            client_order_id=order.client_order_id,
+            symbol=order.symbol,
+            state=order.state,
+            age_seconds=round(age_seconds, 1),
+            evidence=sentence,
+        )
+        details = {"age_seconds": age_seconds, "evidence": sentence}
+        log_step("order", order.client_order_id, to_state=order.state, trigger="alarm_raised", now=now, details=details)
+    else:
+        unfinished.update(**fresh)
+
+
 def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> bool:
     """Write one report from the state that `order` shows; False when the order has moved on meanwhile."""
     before = OrderState(order.state)
@@ -129,6 +162,7 @@ def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> d
         "algo_id": report.algo_id or order.algo_id,
         "executed_quantity": max(order.executed_quantity, report.executed_quantity),
         "missing_readings": 0,
+        "alarmed_at": None,
         "last_evidence": f"{source}: {report.status} executed={report.executed_quantity}",
         "last_evidence_at": now,
     }
@@ -137,7 +171,8 @@ def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> d
 def _note(order: Order, report: OrderReport, columns: dict[str, Any]) -> bool:
     """Store news about an order that stays in its state: a larger executed quantity, the order id of a trigger."""
     known = (order.executed_quantity, order.exchange_order_id or report.order_id)
-    if (report.executed_quantity, report.order_id or known[1]) == known and not order.missing_readings:
+    doubted = order.missing_readings or order.alarmed_at
+    if (report.executed_quantity, report.order_id or known[1]) == known and not doubted:
         return True
     if not Order.objects.filter(pk=order.pk, state=order.state).update(**columns):
         return False

@@ -34,6 +34,10 @@ TAKE_CLAIM = """
     SELECT %s, %s, %s, %s
     WHERE NOT EXISTS (SELECT FROM execution_entryclaim WHERE symbol = %s AND position_side = %s)
       AND (SELECT count(*) FROM execution_entryclaim) < %s
+      AND NOT EXISTS (
+        SELECT FROM execution_entryclaim AS held JOIN execution_executionrequest AS other ON other.id = held.request_id
+        WHERE held.symbol = %s AND other.state = 'UNKNOWN'
+      )
 """
 
 
@@ -150,9 +154,13 @@ def _claim(request: ExecutionRequest, side: PositionSide, policy: Policy, now: d
     most = policy[keys.MAX_POSITIONS]
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
-        cursor.execute(TAKE_CLAIM, [request.symbol, side, request.pk, now, request.symbol, side, most])
+        cursor.execute(TAKE_CLAIM, [request.symbol, side, request.pk, now, request.symbol, side, most, request.symbol])
         if cursor.rowcount:
             return None
+    unsettled = EntryClaim.objects.filter(symbol=request.symbol, request__state=RequestState.UNKNOWN).first()
+    if unsettled:
+        numbers = f"symbol={request.symbol} unknown_since={unsettled.request_id}"
+        return RuleVerdict(rule="no_unsettled_entry", numbers=numbers, refusal=Reason.ENTRY_UNSETTLED)
     holder = EntryClaim.objects.filter(symbol=request.symbol, position_side=side).first()
     if holder:
         numbers = f"symbol={request.symbol} position_side={side} held_by={holder.request_id}"

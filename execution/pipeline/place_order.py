@@ -8,9 +8,10 @@ from execution.crash_points import CrashPoint, reached
 from execution.domain.outcomes import Refused
 from execution.domain.ports import Exchange, OrderTicket
 from execution.domain.reasons import Reason
-from execution.domain.states import RequestState, RequestTrigger
+from execution.domain.states import OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose, OrderType
 from execution.models import EssStatus, ExecutionRequest, Order
+from execution.pipeline.asking import ask_at_once
 from execution.pipeline.check_ess import known_block
 from execution.pipeline.ending import end_request, expire_request
 from execution.pipeline.entry_gate import CLOSED, Stack, closed_with, obstacle_to_entry
@@ -44,6 +45,8 @@ def place_order(request_id: UUID, *, exchange: Exchange, stack: Stack, recv_wind
         return False
     order, ticket = written
     send(order, ticket, exchange=exchange, clock=clock)
+    if order.state == OrderState.UNKNOWN:
+        ask_at_once(order, exchange=exchange, clock=clock)
     return bool(order.request.state == RequestState.FILLED)
 
 

@@ -1,15 +1,17 @@
-"""What the rows know about the service's health: eight small reads, none of which grows with the books."""
+"""What the rows know about the service's health: nine small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from execution.domain.states import ORDER_FINAL
 from execution.models import (
     AccountLease,
     EntryHold,
     EssStatus,
     Heartbeat,
     InboxEvent,
+    Order,
     OutboxEvent,
     Position,
     StreamLoss,
@@ -25,6 +27,15 @@ LOSS_SHOWN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unsettled:
+    """Orders of which nobody can tell what became; `oldest` is the client id of the one sent first."""
+
+    count: int = 0
+    oldest: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class HealthRows:
     """Heartbeats by part, the emergency stop, what happened lately, and what keeps entries back."""
 
@@ -37,6 +48,7 @@ class HealthRows:
     holds: tuple[EntryHold, ...] = ()
     # Entries of incoming streams that were lately found to be gone unread.
     losses: tuple[StreamLoss, ...] = ()
+    unsettled: Unsettled = Unsettled()
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -52,6 +64,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         lease=AccountLease.objects.filter(account=account).first(),
         holds=tuple(EntryHold.objects.order_by("scope")),
         losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
+        unsettled=unsettled_orders(),
     )
 
 
@@ -63,3 +76,10 @@ def covering(beat: Heartbeat | None, now: datetime) -> str:
 
 def user_stream_beat() -> Heartbeat | None:
     return Heartbeat.objects.filter(pk=USER_STREAM).first()
+
+
+def unsettled_orders() -> Unsettled:
+    """Count the unfinished orders that an alarm was raised for; it ends with the first evidence about them."""
+    alarmed = Order.objects.exclude(state__in=sorted(ORDER_FINAL)).filter(alarmed_at__isnull=False)
+    rows = list(alarmed.order_by("sent_at").values_list("client_order_id", "sent_at"))
+    return Unsettled(count=len(rows), oldest=rows[0][0], since=rows[0][1]) if rows else Unsettled()

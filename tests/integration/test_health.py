@@ -98,6 +98,7 @@ def test_a_healthy_service(client: Client) -> None:
         "entries",
         "outbox",
         "user_stream",
+        "orders",
     ]
     assert list(components) == parts
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}
@@ -301,7 +302,7 @@ def test_health_is_measured_once_a_second(client: Client, django_assert_num_quer
         get(client)
         get(client, "/health/ready")
 
-    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(8):
+    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(9):
         assert get(client)[1]["monitor_last_run_age_sec"] == 1.1
 
 

@@ -164,6 +164,11 @@ class BinanceExchange:
         triggered = self._look_up_ordinary(symbol, client_order_id)
         return parse.as_triggered(triggered) if isinstance(triggered, OrderReport) else triggered
 
+    def find_by_order_id(self, symbol: str, order_id: str) -> LookUp:
+        return self._find(
+            Operation.QUERY, lambda: parse.order_report(self._client.query_order(symbol, orderId=order_id))
+        )
+
     def find_in_history(
         self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
     ) -> OrderReport | None:

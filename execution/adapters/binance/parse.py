@@ -183,6 +183,7 @@ def position_report(row: Row) -> PositionReport:
         liquidation_price=Decimal(row["liquidationPrice"]),
         initial_margin=Decimal(row.get("positionInitialMargin") or ZERO),
         notional=Decimal(row["notional"]),
+        updated_at=moment(row["updateTime"]) if row.get("updateTime") else None,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from execution.api.condition import Probe, Status, Vitals, judge, not_ready, total_lag
 from execution.domain.flow import CircuitState
 from execution.models import EssStatus, Heartbeat
-from execution.queries.health import HealthRows
+from execution.queries.health import HealthRows, Unsettled
 from tests.unit.examples import circuit, limiter_state
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -19,11 +19,18 @@ def beat(part: str, seconds_ago: float = 1, **columns: Any) -> Heartbeat:
     return Heartbeat(part=part, at=NOW - timedelta(seconds=seconds_ago), **({"healthy": True} | columns))
 
 
-def rows(*beats: Heartbeat, ess: EssStatus | None = None) -> HealthRows:
+def rows(*beats: Heartbeat, ess: EssStatus | None = None, unsettled: Unsettled | None = None) -> HealthRows:
     present = {
         each.part: each for each in (beat("monitor"), beat("bridge"), beat("relay"), beat("user_stream"), *beats)
     }
-    return HealthRows(heartbeats=present, ess=ess, active_positions=1, orders_last_minute=3, last_event_at=NOW)
+    return HealthRows(
+        heartbeats=present,
+        ess=ess,
+        active_positions=1,
+        orders_last_minute=3,
+        last_event_at=NOW,
+        unsettled=unsettled or Unsettled(),
+    )
 
 
 def fine(**differences: Any) -> Vitals:
@@ -58,6 +65,11 @@ def test_everything_works() -> None:
         (fine(database=Probe(error="OperationalError")), Status.DOWN, "trade_store: OperationalError"),
         (fine(redis=Probe(error="ConnectionError")), Status.DOWN, "event_bus: ConnectionError"),
         (fine(rows=rows(beat("monitor", 30.0))), Status.OK, ""),
+        (
+            fine(rows=rows(unsettled=Unsettled(count=2, oldest="es1-e-1", since=NOW - timedelta(seconds=41.6)))),
+            Status.DEGRADED,
+            "orders: unsettled=2 oldest=es1-e-1 age=42s",
+        ),
         (
             fine(rows=rows(beat("monitor", 31.0))),
             Status.DOWN,
@@ -106,7 +118,7 @@ def test_each_fault_has_its_weight_and_its_words(vitals: Vitals, status: Status,
 
 
 def test_a_service_that_has_just_begun_is_starting_not_down() -> None:
-    begun = HealthRows(heartbeats={}, ess=None, active_positions=0, orders_last_minute=0, last_event_at=None)
+    begun = replace(rows(), heartbeats={}, active_positions=0, orders_last_minute=0, last_event_at=None)
 
     condition = judge(fine(rows=begun))
     assert condition.status is Status.STARTING

@@ -1,0 +1,126 @@
+"""Weighs what fills and positions say about an order that no look-up knows; pure, so every case is a test.
+
+An order leaves traces that do not depend on its look-up: its fills, and what they did to the position. They prove that
+it arrived when the exchange names its client id, they may raise the suspicion, and only their absence allows to believe
+that it never arrived.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from execution.domain.money import ZERO
+from execution.domain.outcomes import ExchangeStatus, FillReport, OrderReport
+
+# How far back before the sending a fill may lie and still be asked about: clocks jump by an hour, and a fill that is
+# attributed to somebody else does no harm.
+LOOK_BACK = timedelta(hours=2)
+# A position's last change carries the time of the fill that made it, or nearly so.
+SAME_MOMENT = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """The order that is looked for. `order_id` is empty unless the exchange has told it; `opens`: an entry."""
+
+    client_order_id: str
+    order_id: str
+    buyer: bool
+    position_side: str
+    quantity: Decimal
+    sent_at: datetime
+    opens: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """What the exchange shows of the order's symbol.
+
+    `origins` names the client id of an order id, as far as the exchange tells. `held` is the position in the order's
+    direction, `held_since` its last change, `booked` what of it our open trades explain.
+    """
+
+    fills: Sequence[FillReport]
+    origins: Mapping[str, str]
+    held: Decimal = ZERO
+    held_since: datetime | None = None
+    booked: Decimal = ZERO
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """What the traces come to.
+
+    `order_id` is set when the exchange attributes fills to our client id. `unattributed`: filled like our order, by an
+    order that the exchange does not name. `at_stake`: of the position, what may have come from our order and what no
+    trade of ours covers.
+    """
+
+    order_id: str = ""
+    unattributed: Decimal = ZERO
+    at_stake: Decimal = ZERO
+
+    @property
+    def speaks_for_arrival(self) -> bool:
+        return bool(self.order_id) or self.unattributed > 0 or self.at_stake > 0
+
+    @property
+    def sentence(self) -> str:
+        if self.order_id:
+            return f"fills of order id {self.order_id}"
+        fills = f"unattributed fills={self.unattributed}" if self.unattributed else "no fill"
+        stake = f"position unexplained={self.at_stake}" if self.at_stake else "no position from it"
+        return f"{fills}; {stake}"
+
+
+def fills_in_question(suspect: Suspect, fills: Sequence[FillReport]) -> list[FillReport]:
+    """Return the fills of the order's position that cannot be older than the order."""
+    return [
+        fill for fill in fills if fill.position_side == suspect.position_side and fill.at >= suspect.sent_at - LOOK_BACK
+    ]
+
+
+def weigh(suspect: Suspect, traces: Traces) -> Weight:
+    """Return what the traces say; an order id of ours outweighs everything."""
+    recent = fills_in_question(suspect, traces.fills)
+    for fill in recent:
+        if fill.order_id == suspect.order_id or traces.origins.get(fill.order_id) == suspect.client_order_id:
+            return Weight(order_id=fill.order_id)
+    unattributed = _unattributed(suspect, recent, traces)
+    suspicious = unattributed > 0 or _fills_lag_behind(suspect, recent, traces)
+    return Weight(unattributed=unattributed, at_stake=_unexplained(suspect, traces) if suspicious else ZERO)
+
+
+def report_from_fills(suspect: Suspect, symbol: str, fills: Sequence[FillReport]) -> OrderReport:
+    """Return an order as its own fills show it; its remainder, if there is one, is not seen."""
+    executed = sum((fill.quantity for fill in fills), ZERO)
+    status = ExchangeStatus.FILLED if executed >= suspect.quantity else ExchangeStatus.PARTIALLY_FILLED
+    return OrderReport(
+        client_order_id=suspect.client_order_id,
+        symbol=symbol,
+        status=status,
+        quantity=suspect.quantity,
+        executed_quantity=executed,
+        order_id=fills[0].order_id,
+    )
+
+
+def _unattributed(suspect: Suspect, recent: Sequence[FillReport], traces: Traces) -> Decimal:
+    """Sum the fills that look like the order's and whose own order the exchange does not name."""
+    alike = (fill for fill in recent if fill.order_id not in traces.origins and fill.buyer is suspect.buyer)
+    return sum((fill.quantity for fill in alike), ZERO)
+
+
+def _fills_lag_behind(suspect: Suspect, recent: Sequence[FillReport], traces: Traces) -> bool:
+    """Whether the position has changed lately by a fill that is not listed; both times are the exchange's."""
+    changed = traces.held_since
+    if changed is None:
+        return True
+    lately = changed >= suspect.sent_at - LOOK_BACK
+    return lately and all(fill.at < changed - SAME_MOMENT for fill in recent)
+
+
+def _unexplained(suspect: Suspect, traces: Traces) -> Decimal:
+    """Return how much of the position an entry may have opened: no more than it asked for and our trades leave."""
+    return min(suspect.quantity, max(ZERO, traces.held - traces.booked)) if suspect.opens else ZERO
