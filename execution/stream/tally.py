@@ -1,5 +1,7 @@
 """Counts what the stream brings and writes it as a heartbeat: health and figures are told from there."""
 
+import os
+import socket
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ Clock = Callable[[], datetime]
 PART = "user_stream"
 BEAT_EVERY = timedelta(seconds=2)
 LAGS_KEPT = 512
+# Tells the one on duty from the one that stands by.
+PROCESS = f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Phase(StrEnum):
@@ -75,6 +79,7 @@ class Tally:
         return {
             "covering": "stream" if phase is Phase.LIVE else "polling",
             "phase": phase,
+            "process": PROCESS,
             "connections": self.connections,
             "silences": self.silences,
             "listen_keys_opened": self.keys_opened,

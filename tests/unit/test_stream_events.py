@@ -1,0 +1,184 @@
+"""Reading the user-data stream: each documented event, and everything that is not one."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from execution.adapters.binance.stream_events import READERS, read_event
+from execution.domain.client_ids import origin_of
+from execution.domain.outcomes import ExchangeStatus
+from execution.domain.stream import (
+    AccountNews,
+    AlgoNews,
+    HandOn,
+    Ignored,
+    KeyExpired,
+    MarginCall,
+    OrderNews,
+    SettingNews,
+    Unread,
+)
+
+AT = 1790000000601
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+ORDER = """{"s": "BTCUSDT", "c": "es1-e", "S": "BUY", "o": "LIMIT", "f": "GTC", "q": "0.010", "p": "61250",
+ "ap": "61249.8", "sp": "0", "x": "TRADE", "X": "FILLED", "i": 839112004417, "l": "0.010", "z": "0.010",
+ "L": "61249.8", "n": "0.306249", "N": "USDT", "T": 1790000000600, "t": 6612345678, "b": "0", "a": "0", "m": false,
+ "R": false, "wt": "CONTRACT_PRICE", "ot": "LIMIT", "ps": "BOTH", "cp": false, "rp": "0", "pP": false, "si": 0,
+ "ss": 0, "V": "EXPIRE_MAKER", "pm": "NONE", "gtd": 0, "er": "0"}"""
+ALGO = """{"caid": "es1-s", "aid": 2000000547321628, "at": "CONDITIONAL", "o": "STOP_MARKET", "s": "BTCUSDT",
+ "S": "SELL", "ps": "BOTH", "f": "GTC", "q": "0.005", "X": "NEW", "ai": "", "tp": "60500", "p": "0"}"""
+
+
+def order(**fields: Any) -> dict[str, Any]:
+    """An ORDER_TRADE_UPDATE as the documents show it: a LIMIT buy, filled."""
+    return {"e": "ORDER_TRADE_UPDATE", "T": AT - 1, "E": AT, "o": json.loads(ORDER) | fields}
+
+
+def algo(**fields: Any) -> dict[str, Any]:
+    """An ALGO_UPDATE of a stop that waits."""
+    return {"e": "ALGO_UPDATE", "T": AT - 1, "E": AT, "o": json.loads(ALGO) | fields}
+
+
+def read(event: object) -> Any:
+    return read_event(json.dumps(event))
+
+
+def test_a_filled_order() -> None:
+    news = read(order())
+
+    assert isinstance(news, OrderNews)
+    assert news.report is not None
+    assert (news.symbol, news.buyer, news.position_side) == ("BTCUSDT", True, "BOTH")
+    assert (news.client_order_id, news.fill_id, news.algo_id) == ("es1-e", 6612345678, "")
+    assert (news.report.status, news.report.executed_quantity) == (ExchangeStatus.FILLED, Decimal("0.010"))
+    assert news.report.order_id == "839112004417"
+    assert news.sent_at == datetime.fromtimestamp(AT / 1000, tz=UTC)
+
+
+def test_an_order_that_a_trigger_has_made_is_the_conditional_one_in_its_next_state() -> None:
+    news = read(order(X="NEW", x="NEW", z="0", t=0, si=2000000547321628, ss=-1, st="ALGO_CONDITION"))
+
+    assert isinstance(news, OrderNews)
+    assert news.report is not None
+    assert (news.report.status, news.report.algo_id) == (ExchangeStatus.TRIGGERED, "2000000547321628")
+    assert news.fill_id == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "executed", "order_id"),
+    [
+        ({}, ExchangeStatus.NEW, "0", ""),
+        ({"X": "TRIGGERING"}, ExchangeStatus.NEW, "0", ""),
+        ({"X": "TRIGGERED", "ai": "839112009001", "aq": "0"}, ExchangeStatus.TRIGGERED, "0", "839112009001"),
+        ({"X": "FINISHED", "ai": "8", "aq": "0.005"}, ExchangeStatus.FILLED, "0.005", "8"),
+        ({"X": "FINISHED", "ai": "8", "aq": "0"}, ExchangeStatus.CANCELED, "0", "8"),
+        ({"X": "CANCELED"}, ExchangeStatus.CANCELED, "0", ""),
+        ({"X": "EXPIRED"}, ExchangeStatus.EXPIRED, "0", ""),
+        ({"X": "REJECTED", "rm": "Reduce Only reject"}, ExchangeStatus.REJECTED, "0", ""),
+    ],
+)
+def test_a_conditional_order_by_status(
+    fields: dict[str, Any], status: ExchangeStatus, executed: str, order_id: str
+) -> None:
+    news = read(algo(**fields))
+
+    assert isinstance(news, AlgoNews)
+    assert (news.report.status, news.report.executed_quantity) == (status, Decimal(executed))
+    assert (news.report.order_id, news.reason) == (order_id, fields.get("rm", ""))
+
+
+def test_the_other_kinds() -> None:
+    held = {"s": "BTCUSDT", "pa": "-0.010", "ep": "1", "ps": "BOTH"}
+    account = read({"e": "ACCOUNT_UPDATE", "T": AT, "E": AT, "a": {"m": "ORDER", "B": [], "P": [held]}})
+    assert isinstance(account, AccountNews)
+    assert (account.reason, account.held[0].quantity) == ("ORDER", Decimal("-0.010"))
+
+    leverage = read({"e": "ACCOUNT_CONFIG_UPDATE", "E": AT, "T": AT, "ac": {"s": "BTCUSDT", "l": 25}})
+    assert leverage == SettingNews(
+        kind="ACCOUNT_CONFIG_UPDATE", sent_at=leverage.sent_at, symbol="BTCUSDT", leverage=25
+    )
+    assets = read({"e": "ACCOUNT_CONFIG_UPDATE", "E": AT, "T": AT, "ai": {"j": True}})
+    assert (assets.symbol, assets.leverage) == ("", 0)
+
+    call = read({"e": "MARGIN_CALL", "E": AT, "cw": "3.1", "p": [{"s": "ETHUSDT", "ps": "LONG"}, {"s": "BTCUSDT"}]})
+    assert isinstance(call, MarginCall)
+    assert call.symbols == ("BTCUSDT", "ETHUSDT")
+    expired = read({"e": "listenKeyExpired", "E": AT, "listenKey": "abc"})
+    assert isinstance(expired, KeyExpired)
+    assert expired.key == "abc"
+    assert isinstance(read({"e": "CONDITIONAL_ORDER_TRIGGER_REJECT", "E": AT, "or": {}}), HandOn)
+    for kind in ("TRADE_LITE", "STRATEGY_UPDATE", "GRID_UPDATE"):
+        assert isinstance(read({"e": kind, "E": AT}), Ignored)
+
+
+def test_a_wrapped_event_is_the_event() -> None:
+    assert read({"stream": "key", "data": order()}) == read(order())
+
+
+def test_an_order_of_the_exchange_itself_is_read_without_its_status() -> None:
+    """A liquidation may carry words that are not ours; that it closes a position is what counts."""
+    news = read(order(c="autoclose-1790000000000", X="NEW_INSURANCE", x="CALCULATED", S="SELL"))
+
+    assert isinstance(news, OrderNews)
+    assert (news.report, news.fill_id, news.buyer) == (None, 6612345678, False)
+
+
+@pytest.mark.parametrize(
+    ("client_id", "origin"),
+    [
+        ("autoclose-1790000000000", "liquidation"),
+        ("adl_autoclose", "auto-deleveraging"),
+        ("settlement_autoclose-1", "settlement"),
+        ("delivery_autoclose-1", "settlement"),
+        ("web_abc", "somebody else"),
+    ],
+)
+def test_who_closed_a_position(client_id: str, origin: str) -> None:
+    assert origin_of(client_id) == origin
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("", "not JSON"),
+        ("\x00", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "not JSON"),
+        ('{"result": null, "id": 1}', "no kind"),
+        ('{"e": "NEW_KIND_OF_2027", "E": 1}', "NEW_KIND_OF_2027"),
+        (json.dumps(order(X="HALF_FILLED")), "ORDER_TRADE_UPDATE"),
+        (json.dumps(order(z="NaN")), "ORDER_TRADE_UPDATE"),
+        (json.dumps(order(z="-0.001")), "ORDER_TRADE_UPDATE"),
+        (json.dumps(order() | {"o": []}), "ORDER_TRADE_UPDATE"),
+        (json.dumps(order() | {"E": 10**30}), "ORDER_TRADE_UPDATE"),
+        (json.dumps(algo(X="WAITING")), "ALGO_UPDATE"),
+    ],
+)
+def test_what_cannot_be_read_is_news_of_its_own(text: str, kind: str) -> None:
+    news = read_event(text)
+
+    assert isinstance(news, Unread)
+    assert news.kind == kind
+    assert news.why
+
+
+@given(kind=st.sampled_from(sorted(READERS)), body=st.dictionaries(st.sampled_from("EoaTacip"), JSON))
+def test_no_event_raises(kind: str, body: dict[str, Any]) -> None:
+    read_event(json.dumps({"e": kind, **body}))
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise(raw: bytes) -> None:
+    read_event(raw)
