@@ -6,6 +6,7 @@ The exchange keeps them unique among open orders only. They are a handle for loo
 import base64
 from uuid import UUID
 
+from execution.domain.reasons import CloseReason
 from execution.domain.trading import OrderPurpose
 
 PREFIX = "es1-"
@@ -29,15 +30,16 @@ def is_ours(client_order_id: str) -> bool:
     return client_order_id.startswith(PREFIX)
 
 
-# Orders that nobody of ours has sent: the exchange's own, and a person's on its pages.
-ORIGINS = {
-    "autoclose-": "liquidation",
-    "adl_autoclose": "auto-deleveraging",
-    "settlement_autoclose-": "settlement",
-    "delivery_autoclose-": "settlement",
+# Prefixes of the orders by which the exchange itself closes positions.
+CLOSED_BY_EXCHANGE = {
+    "settlement_autoclose-": CloseReason.SETTLEMENT,
+    "delivery_autoclose-": CloseReason.SETTLEMENT,
+    "adl_autoclose": CloseReason.ADL,
+    "autoclose-": CloseReason.LIQUIDATION,
 }
 
 
-def origin_of(client_order_id: str) -> str:
-    """Return who closed a position by an order under this id: the exchange and why, or somebody else."""
-    return next((origin for prefix, origin in ORIGINS.items() if client_order_id.startswith(prefix)), "somebody else")
+def closed_by(client_order_id: str) -> CloseReason:
+    """Return why an order that is not ours closed a position: the exchange and its reason, or somebody else."""
+    found = (reason for prefix, reason in CLOSED_BY_EXCHANGE.items() if client_order_id.startswith(prefix))
+    return next(found, CloseReason.MANUAL)

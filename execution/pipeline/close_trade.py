@@ -10,6 +10,7 @@ from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain import pnl
+from execution.domain.client_ids import closed_by
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport, FundingReport
 from execution.domain.ports import Exchange
@@ -28,8 +29,6 @@ LEG_REASONS = {
     OrderPurpose.TARGET: CloseReason.TP,
     OrderPurpose.TRAILING: CloseReason.TRAILING,
 }
-# Client ids that the exchange gives to orders of its own.
-LIQUIDATION_PREFIX, ADL_PREFIX = "autoclose-", "adl_autoclose"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,10 +136,7 @@ def _up_to(quantity: Decimal, fills: Sequence[FillReport]) -> list[FillReport]:
 def _reason(last: FillReport, orders: dict[str, Order], client_ids: dict[str, str]) -> CloseReason:
     order = orders.get(last.order_id)
     if order is None:
-        client_id = client_ids.get(last.order_id, "")
-        if client_id.startswith(ADL_PREFIX):
-            return CloseReason.ADL
-        return CloseReason.LIQUIDATION if client_id.startswith(LIQUIDATION_PREFIX) else CloseReason.MANUAL
+        return closed_by(client_ids.get(last.order_id, ""))
     purpose = OrderPurpose(order.purpose)
     return CloseReason(order.close_reason) if order.close_reason else LEG_REASONS.get(purpose, CloseReason.MANUAL)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from execution.domain.client_ids import is_ours, origin_of
+from execution.domain.client_ids import closed_by, is_ours
 from execution.domain.outcomes import ExchangeStatus, OrderReport
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, TRADE_OPEN, OrderState, RequestState, TradeState
 from execution.domain.stream import (
@@ -37,7 +37,6 @@ from execution.stream.witness import Witness, fill_fact, order_fact
 
 log = structlog.get_logger(__name__)
 SOURCE = "stream"
-PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET})
 # A request whose entry may still fill, or has filled and is not covered yet.
 WANTS_COVER = frozenset({RequestState.ACCEPTED, RequestState.FILLED})
 
@@ -147,7 +146,7 @@ def _follow(order: Order, before: OrderState, desk: Desk) -> None:
         # Also before the trade is recorded: the task waits for that a little.
         if not Trade.objects.filter(pk=order.request_id, state=TradeState.CLOSED).exists():
             desk.hand_over.ask(Work.BOOK_EXITS, order.request_id)
-    elif purpose in PROTECTIVE and order.state in ORDER_FINAL and _leaves_naked(order):
+    elif purpose is not OrderPurpose.CLOSE and order.state in ORDER_FINAL and _leaves_open(order):
         log.warning("leg_ended_without_fill", client_order_id=order.client_order_id, state=order.state)
         desk.hand_over.ask(Work.COVER, order.request_id)
 
@@ -164,14 +163,13 @@ def _wants_cover(request_id: UUID) -> bool:
     return ExecutionRequest.objects.filter(pk=request_id, state__in=sorted(WANTS_COVER)).exists()
 
 
-def _is_open(trade_id: UUID) -> bool:
-    return Trade.objects.filter(pk=trade_id, state__in=sorted(TRADE_OPEN)).exists()
-
-
-def _leaves_naked(leg: Order) -> bool:
-    """Whether an open trade has no other living leg for this purpose: not so for one that we have replaced."""
-    others = Order.objects.filter(request_id=leg.request_id, purpose=leg.purpose, state__in=sorted(ORDER_LIVE))
-    return _is_open(leg.request_id) and not others.exists()
+def _leaves_open(leg: Order) -> bool:
+    """Whether a leg ended while its trade goes on: not so for a stop whose successor lives already."""
+    if leg.purpose == OrderPurpose.STOP:
+        others = Order.objects.filter(request_id=leg.request_id, purpose=leg.purpose, state__in=sorted(ORDER_LIVE))
+        if others.filter(quantity__gte=leg.quantity).exists():
+            return False
+    return Trade.objects.filter(pk=leg.request_id, state__in=sorted(TRADE_OPEN)).exists()
 
 
 def _foreign_fill(news: OrderNews, desk: Desk) -> None:
@@ -179,7 +177,7 @@ def _foreign_fill(news: OrderNews, desk: Desk) -> None:
     for trade in _open_trades(news.symbol, news.position_side):
         exits_by_buying = Direction(trade.direction) is Direction.SHORT
         if news.buyer is exits_by_buying:
-            log.warning("closed_by_others", symbol=news.symbol, origin=origin_of(news.client_order_id))
+            log.warning("closed_by_others", symbol=news.symbol, reason=closed_by(news.client_order_id))
             desk.hand_over.ask(Work.BOOK_EXITS, trade.pk)
 
 

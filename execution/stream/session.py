@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Self
 
 import structlog
+from django.db import DataError
 
 from execution.domain.ports import ExchangeUnavailableError, StreamClosedError, StreamConnection, UserStream
 from execution.domain.states import ImpossibleTransitionError
@@ -63,6 +64,7 @@ class Session:
     # Why the connection has to be replaced; empty while it is good.
     _replace: str = ""
     _doubted: bool = False
+    _all_read: bool = False
     _call: "tuple[Callable[[Any], None], Future[Any]] | None" = None
     _calls: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
@@ -203,13 +205,14 @@ class Session:
             self.witness.end()
             self._pause(str(error))
             return
+        self._all_read = news is None
         if news is not None:
             self._handle(news)
 
     def _handle(self, news: StreamNews) -> None:
         try:
             apply(news, self.desk, now=self.clock())
-        except ImpossibleTransitionError as error:
+        except (ImpossibleTransitionError, DataError) as error:
             self.tally.misread(news.kind, str(error))
             self.catch_up.ask()
         if isinstance(news, KeyExpired) and news.key in {"", self.key.text}:
@@ -236,7 +239,8 @@ class Session:
 
     def _doubt_silence(self) -> None:
         """Replace a connection that does not tell what happens, with its key asked about anew."""
-        missed = None if self._replace else self.witness.missed()
+        # While events wait to be read, what they tell may be among them.
+        missed = self.witness.missed() if self._all_read and not self._replace else None
         if missed is None:
             return
         log.error("user_stream_silent", missed=missed, patience_seconds=self.rules.patience.total_seconds())

@@ -153,3 +153,18 @@ def test_a_second_process_stands_by_and_takes_over(stack: CeleryStack) -> None:
     assert told(stack)["process"].endswith(f":{successor}")
     stack.kill("user-stream-2")
     stack.check()
+
+
+def test_a_restarted_database_costs_the_duty_for_a_moment(stack: CeleryStack) -> None:
+    process = stack.processes["user-stream"].pid
+
+    assert stack.cut_database_connections() >= 1
+    stack.paper.set_price("BTCUSDT", "50000")
+    request_id = place(stack, "BTCUSDT")
+    await_state(stack, "trade", request_id, "OPEN")
+
+    # It should have begun anew, in the same process: with another session, lock and connection.
+    await_cover(stack, "stream")
+    assert stack.processes["user-stream"].poll() is None
+    assert told(stack)["process"].endswith(f":{process}")
+    stack.check()

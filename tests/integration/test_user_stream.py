@@ -88,17 +88,25 @@ def test_a_position_closed_by_hand_is_booked_as_manual(desk: Desk, listener: Lis
     desk.check()
 
 
-@pytest.mark.parametrize(("kind", "reason"), [("LIQUIDATION", "LIQUIDATION"), ("ADL", "ADL")])
+@pytest.mark.parametrize(
+    ("path", "how", "reason"),
+    [
+        ("close", {"kind": "LIQUIDATION"}, "LIQUIDATION"),
+        ("close", {"kind": "ADL"}, "ADL"),
+        ("position", {"amount": "0", "client_id": "settlement_autoclose-1"}, "SETTLEMENT"),
+    ],
+)
 def test_what_the_exchange_closes_is_booked_with_its_reason(
-    desk: Desk, listener: Listener, kind: str, reason: str
+    desk: Desk, listener: Listener, path: str, how: dict[str, str], reason: str
 ) -> None:
     request_id = desk.trade_opened(stop_loss=49000, take_profit=52000)
     before = cycles(listener)
 
-    desk.paper.control("POST", "close", {"symbol": "BTCUSDT", "kind": kind})
+    desk.paper.control("POST", path, {"symbol": "BTCUSDT", **how})
     listener.until(lambda: desk.trade(request_id).state == "CLOSED", what="the trade is closed")
 
     assert (desk.trade(request_id).close_reason, cycles(listener)) == (reason, before)
+    assert desk.trade(request_id).net_pnl == desk.ledger.net_pnl
 
 
 def test_leverage_changed_by_others_is_written_to_the_trade_and_handed_on(desk: Desk, listener: Listener) -> None:

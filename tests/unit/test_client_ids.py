@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.client_ids import client_order_id, is_ours
+from execution.domain.client_ids import client_order_id, closed_by, is_ours
+from execution.domain.reasons import CloseReason
 from execution.domain.trading import OrderPurpose
 
 # The exchange's own rule for client order ids and client algo ids.
@@ -43,3 +44,18 @@ def test_no_two_orders_share_an_id(orders: set[tuple[UUID, OrderPurpose, int]]) 
 @pytest.mark.parametrize("foreign", ["", "web_abc", "es2-e1", "ES1-e1", "android_es1-e1", "x-es1-"])
 def test_orders_of_others_are_not_ours_to_cancel(foreign: str) -> None:
     assert not is_ours(foreign)
+
+
+@pytest.mark.parametrize(
+    ("client_id", "reason"),
+    [
+        ("autoclose-1790000000000", CloseReason.LIQUIDATION),
+        ("adl_autoclose", CloseReason.ADL),
+        ("settlement_autoclose-1", CloseReason.SETTLEMENT),
+        ("delivery_autoclose-1", CloseReason.SETTLEMENT),
+        ("web_abc", CloseReason.MANUAL),
+        ("", CloseReason.MANUAL),
+    ],
+)
+def test_who_closed_a_position_shows_in_the_id(client_id: str, reason: CloseReason) -> None:
+    assert closed_by(client_id) is reason

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution.adapters.binance.stream_events import READERS, read_event
-from execution.domain.client_ids import origin_of
 from execution.domain.outcomes import ExchangeStatus
 from execution.domain.stream import (
     AccountNews,
@@ -133,20 +132,6 @@ def test_an_order_of_the_exchange_itself_is_read_without_its_status() -> None:
 
     assert isinstance(news, OrderNews)
     assert (news.report, news.fill_id, news.buyer) == (None, 6612345678, False)
-
-
-@pytest.mark.parametrize(
-    ("client_id", "origin"),
-    [
-        ("autoclose-1790000000000", "liquidation"),
-        ("adl_autoclose", "auto-deleveraging"),
-        ("settlement_autoclose-1", "settlement"),
-        ("delivery_autoclose-1", "settlement"),
-        ("web_abc", "somebody else"),
-    ],
-)
-def test_who_closed_a_position(client_id: str, origin: str) -> None:
-    assert origin_of(client_id) == origin
 
 
 @pytest.mark.parametrize(
