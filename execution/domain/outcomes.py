@@ -5,7 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from execution.domain.money import ZERO
 from execution.domain.states import OrderTrigger
+from execution.domain.trading import Direction
 
 
 class ExchangeStatus(StrEnum):
@@ -143,3 +145,12 @@ class FundingReport:
     amount: Decimal
     asset: str
     at: datetime
+
+
+def held_in(row: PositionReport | None, direction: Direction) -> Decimal:
+    """Return how much of a position in this direction the exchange holds; never negative."""
+    if row is None:
+        return ZERO
+    if row.position_side == direction.value:
+        return abs(row.quantity)
+    return max(ZERO, row.quantity * direction.sign)

@@ -1,10 +1,12 @@
 """Reads both sides of the comparison in bulk: the number of calls and queries does not grow with the positions."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
 
 from django.db.models import Q
 
+from execution.domain.money import ZERO
 from execution.domain.ports import Exchange
 from execution.domain.states import (
     ORDER_FINAL,
@@ -47,8 +49,8 @@ def read_books(*, since: datetime) -> Books:
     open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
     trades = list(open_trades.prefetch_related("request__bracket__legs"))
     requests = ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))
-    exits = exit_orders(trade.pk for trade in trades)
-    closed = Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since)
+    closed = list(Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since))
+    exits = exit_orders(trade.pk for trade in [*trades, *closed])
     return Books(
         requests=[
             OurRequest(
@@ -62,8 +64,14 @@ def read_books(*, since: datetime) -> Books:
         ],
         orders=[_our_order(order) for order in orders],
         trades=[_our_trade(trade, exits.get(trade.pk, [])) for trade in trades],
-        just_closed=frozenset(closed.values_list("symbol", "position_side")),
+        just_closed=frozenset((trade.symbol, trade.position_side) for trade in closed),
+        just_ended=_ended_since(since, chain.from_iterable(exits.values())),
     )
+
+
+def _ended_since(since: datetime, orders: Iterable[Order]) -> frozenset[str]:
+    ended = [order for order in orders if order.state in ORDER_FINAL]
+    return frozenset(o.client_order_id for o in ended if o.last_evidence_at and o.last_evidence_at >= since)
 
 
 def _our_order(order: Order) -> OurOrder:
@@ -81,6 +89,7 @@ def _our_order(order: Order) -> OurOrder:
         executed_quantity=order.executed_quantity,
         sent_at=order.sent_at,
         closed=over,
+        booked_quantity=trade.quantity if trade else ZERO,
     )
 
 
@@ -97,4 +106,10 @@ def _our_trade(trade: Trade, exits: Sequence[Order]) -> OurTrade:
         exposure=exposure_of(trade.request, trade.quantity, still_open, growing=trade.request.state in GROWING),
         resting=resting_of(exits),
         changed_at=trade.updated_at,
+        closes_at=_closes_at(trade),
     )
+
+
+def _closes_at(trade: Trade) -> datetime | None:
+    seconds = trade.request.bracket.time_exit_seconds
+    return trade.entry_at + timedelta(seconds=seconds) if seconds else None

@@ -9,7 +9,7 @@ from uuid import UUID
 from execution.domain.brackets import Exposure, Plan, Resting, compare
 from execution.domain.client_ids import is_ours
 from execution.domain.money import ZERO
-from execution.domain.outcomes import OrderReport, PositionReport
+from execution.domain.outcomes import OrderReport, PositionReport, held_in
 from execution.domain.states import (
     ORDER_FINAL,
     ORDER_LIVE,
@@ -50,6 +50,8 @@ class OurOrder:
     executed_quantity: Decimal
     sent_at: datetime
     closed: bool
+    # Of an entry: how much of what it has executed is in the books of its trade.
+    booked_quantity: Decimal = ZERO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class OurTrade:
     exposure: Exposure
     resting: Sequence[Resting]
     changed_at: datetime
+    closes_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,8 @@ class Books:
     trades: Sequence[OurTrade]
     # Symbols and sides of trades that were closed while the exchange was read.
     just_closed: frozenset[tuple[str, str]] = frozenset()
+    # Client ids of exits that ended meanwhile: the exchange was seen with them, and there is nothing to cancel.
+    just_ended: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +148,13 @@ class Cover:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CloseInTime:
+    """A position whose time is up."""
+
+    trade_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
 class CancelLeftover:
     """A leg that has outlived its position, or that a newer one has replaced."""
 
@@ -175,7 +187,19 @@ class Report:
 # These settle what our orders are; what the rest of the comparison says rests on it.
 SETTLING = (Apply, LookUpOrder, CancelLeftover)
 
-Action = Expire | Resume | Apply | LookUpOrder | BookExits | Cover | CancelLeftover | CheckStray | Stranger | Report
+Action = (
+    Expire
+    | Resume
+    | Apply
+    | LookUpOrder
+    | BookExits
+    | CloseInTime
+    | Cover
+    | CancelLeftover
+    | CheckStray
+    | Stranger
+    | Report
+)
 
 
 def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datetime) -> list[Action]:
@@ -183,7 +207,7 @@ def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datet
     return [
         *_order_actions(books, seen, patience, now),
         *_replaced_legs(books, seen),
-        *_trade_actions(books, seen),
+        *_trade_actions(books, seen, now),
         *_request_actions(books, patience, now),
         *_foreign_positions(books, seen),
         *_strays(books, seen),
@@ -205,7 +229,11 @@ def _order_action(order: OurOrder, seen: Observation, stalled: bool) -> Action |
     if order.closed and (order.purpose in PROTECTIVE or (order.purpose is OrderPurpose.ENTRY and live)):
         return CancelLeftover(order_id=order.id)
     # Also an order that we had given up: the exchange is right about what it has.
-    if order.state in ORDER_UNSETTLED or report.executed_quantity > order.executed_quantity:
+    known = order.executed_quantity
+    if order.purpose is OrderPurpose.ENTRY:
+        # A process may have died between the evidence of a fill and its cover and booking.
+        known = min(known, order.booked_quantity)
+    if order.state in ORDER_UNSETTLED or report.executed_quantity > known:
         return Apply(order_id=order.id, report=report)
     return None
 
@@ -223,7 +251,7 @@ def _replaced_legs(books: Books, seen: Observation) -> list[Action]:
     return [CancelLeftover(order_id=order_id) for order_id in surplus if order_id in here]
 
 
-def _trade_actions(books: Books, seen: Observation) -> list[Action]:
+def _trade_actions(books: Books, seen: Observation, now: datetime) -> list[Action]:
     held = {(row.symbol, row.position_side): row for row in seen.positions}
     actions: list[Action] = []
     for trade in books.trades:
@@ -231,9 +259,11 @@ def _trade_actions(books: Books, seen: Observation) -> list[Action]:
         if trade.changed_at >= seen.begun_at:
             continue
         row = held.get((trade.symbol, trade.position_side))
-        at_exchange = _held(row, trade.direction)
+        at_exchange = held_in(row, trade.direction)
         if at_exchange < trade.open_quantity:
             actions.append(BookExits(trade_id=trade.id))
+        elif trade.closes_at and now >= trade.closes_at:
+            actions.append(CloseInTime(trade_id=trade.id))
         else:
             missing = compare(trade.plan, trade.exposure, trade.resting).missing
             actions += [Cover(request_id=trade.id, missing=want.leg.purpose) for want in missing[:1]]
@@ -241,15 +271,6 @@ def _trade_actions(books: Books, seen: Observation) -> list[Action]:
             numbers = f"expected={trade.open_quantity} actual={at_exchange}"
             actions.append(Report(subject=trade.symbol, sentence=f"POSITION_LARGER_THAN_TRADE: {numbers}"))
     return actions
-
-
-def _held(row: PositionReport | None, direction: Direction) -> Decimal:
-    """Return how much of a position in this direction the exchange holds."""
-    if row is None:
-        return ZERO
-    if row.position_side == direction.value:
-        return abs(row.quantity)
-    return max(ZERO, row.quantity * direction.sign)
 
 
 def _request_actions(books: Books, patience: Patience, now: datetime) -> list[Action]:
@@ -279,6 +300,6 @@ def _foreign_positions(books: Books, seen: Observation) -> list[Action]:
 
 def _strays(books: Books, seen: Observation) -> list[Action]:
     """Name open orders that carry our prefix and that our books think ended, or do not know."""
-    known = {order.client_order_id for order in books.orders}
+    known = {order.client_order_id for order in books.orders} | books.just_ended
     strays = sorted(name for name in seen.open_orders if is_ours(name) and name not in known)
     return [CheckStray(client_order_id=name) for name in strays]

@@ -12,6 +12,7 @@ from django.db.models import F
 from execution.crash_points import CrashPoint, reached
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange, Memory
+from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
@@ -22,6 +23,7 @@ from execution.monitor.reconcile import (
     BookExits,
     CancelLeftover,
     CheckStray,
+    CloseInTime,
     Cover,
     Expire,
     LookUpOrder,
@@ -30,6 +32,7 @@ from execution.monitor.reconcile import (
     Stranger,
 )
 from execution.pipeline.cancelling import cancel_order
+from execution.pipeline.close_position import close_position
 from execution.pipeline.ending import expire_request
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.evidence import settle_accepted
@@ -55,7 +58,7 @@ class Tools:
     resume: Callable[[UUID, RequestState], None]
 
 
-def repair(action: Action, tools: Tools) -> None:
+def repair(action: Action, tools: Tools) -> None:  # noqa: C901 -- one case an action
     """Do one action. Each checks again what it needs, so that an action decided on old figures does no harm.
 
     Raises:
@@ -74,6 +77,8 @@ def repair(action: Action, tools: Tools) -> None:
             _look_up(order_id, tools)
         case BookExits(trade_id=trade_id):
             _book_exits(trade_id, tools)
+        case CloseInTime(trade_id=trade_id):
+            _close_in_time(trade_id, tools)
         case Cover(request_id=request_id):
             protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
         case CancelLeftover(order_id=order_id):
@@ -140,6 +145,12 @@ def _book_exits(trade_id: UUID, tools: Tools) -> None:
     settled = settle_exits(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     if settled is Settled.NOTHING_NEW:
         _count_flat_reading(trade_id, tools.clock())
+
+
+def _close_in_time(trade_id: UUID, tools: Tools) -> None:
+    reason, rules = CloseReason.TIME, tools.protection
+    if close_position(trade_id, reason, exchange=tools.exchange, rules=rules, clock=tools.clock):
+        settle_exits(trade_id, exchange=tools.exchange, rules=rules, clock=tools.clock)
 
 
 def _count_flat_reading(trade_id: UUID, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """After the chain: book a position's exit fills, and when all of it is out, close the books with the real result."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,9 +10,10 @@ from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain import pnl
+from execution.domain.attribution import exits_of_trade
 from execution.domain.client_ids import closed_by
 from execution.domain.money import ZERO
-from execution.domain.outcomes import FillReport, FundingReport
+from execution.domain.outcomes import FillReport, FundingReport, held_in
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import TRADE_OPEN, TradeTrigger
@@ -20,6 +21,7 @@ from execution.domain.trading import Direction, OrderPurpose
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.booking import amounts_of, new_fills
+from execution.pipeline.move_legs import follow_first_target
 from execution.pipeline.transitions import apply_to, trade_move
 from execution.pipeline.write import Event, Write, emit
 
@@ -37,6 +39,7 @@ class _Evidence:
 
     fills: Sequence[FillReport]
     client_ids: dict[str, str]
+    held: Decimal
     funding: Sequence[FundingReport]
 
 
@@ -62,19 +65,33 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
 
 
 def _read(trade: Trade, exchange: Exchange) -> _Evidence:
-    known = set(trade.fills.values_list("exchange_trade_id", flat=True))
-    fills = [
-        fill
-        for fill in exchange.fills_since(trade.symbol, trade.entry_at)
-        if fill.trade_id not in known and _is_exit(fill, trade)
-    ]
-    ours = {order.exchange_order_id for order in trade.request.orders.all() if order.exchange_order_id}
-    strange = {fill.order_id for fill in fills} - ours
+    fills = _new_exits(trade, exchange)
+    orders = list(trade.request.orders.all())
+    ours = {order.exchange_order_id for order in orders if order.exchange_order_id}
+    strange = sorted({fill.order_id for fill in fills} - ours)
+    client_ids = {order_id: exchange.client_id_of(trade.symbol, order_id) for order_id in strange}
+    held = ZERO
+    if set(client_ids.values()) - {order.client_order_id for order in orders}:
+        # Somebody else trades here. The position is read before the fills that are held against it.
+        held = _held(trade, exchange)
+        fills = [fill for fill in _new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
     return _Evidence(
         fills=fills,
-        client_ids={order_id: exchange.client_id_of(trade.symbol, order_id) for order_id in sorted(strange)},
+        client_ids=client_ids,
+        held=held,
         funding=exchange.funding_since(trade.symbol, trade.entry_at) if fills else [],
     )
+
+
+def _new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
+    known = set(trade.fills.values_list("exchange_trade_id", flat=True))
+    since = exchange.fills_since(trade.symbol, trade.entry_at)
+    return [fill for fill in since if fill.trade_id not in known and _is_exit(fill, trade)]
+
+
+def _held(trade: Trade, exchange: Exchange) -> Decimal:
+    rows = {(row.symbol, row.position_side): row for row in exchange.positions()}
+    return held_in(rows.get((trade.symbol, trade.position_side)), Direction(trade.direction))
 
 
 def _is_exit(fill: FillReport, trade: Trade) -> bool:
@@ -90,7 +107,7 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
         if trade.state not in TRADE_OPEN:
             return True
         orders = _orders_by_exchange_id(request, evidence.client_ids)
-        fills = _up_to(trade.quantity - trade.exited_quantity, evidence.fills)
+        fills = _exits(trade, evidence, orders)
         stored = new_fills(trade, fills, orders, entry=False)
         if not stored:
             return False
@@ -109,6 +126,8 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
         else:
             move = trade_move(trade, TradeTrigger.PART_EXITED, now=now, exited_quantity=cumulative, flat_readings=0)
             Write().move(move).run()
+            if any(fill.order and _serves_a_target(fill.order) for fill in stored):
+                follow_first_target(trade, now=now)
         emit(trade.pk, events, trace_id=request.trace_id, now=now)
     return bool(closed)
 
@@ -121,16 +140,21 @@ def _orders_by_exchange_id(request: ExecutionRequest, client_ids: dict[str, str]
     return orders | triggered
 
 
-def _up_to(quantity: Decimal, fills: Sequence[FillReport]) -> list[FillReport]:
-    """Take fills in order until the position is out; what a person traded beyond it belongs to no trade of ours."""
-    taken: list[FillReport] = []
-    left = quantity
-    for fill in sorted(fills, key=lambda report: report.trade_id):
-        if left < fill.quantity or left == ZERO:
-            break
-        taken.append(fill)
-        left -= fill.quantity
-    return taken
+def _exits(trade: Trade, evidence: _Evidence, orders: Mapping[str, Order]) -> list[FillReport]:
+    """Return the fills that closed this trade; what a person traded beside it belongs to no trade of ours."""
+    known = set(trade.fills.values_list("exchange_trade_id", flat=True))
+    fills = [fill for fill in evidence.fills if fill.trade_id not in known]
+    return exits_of_trade(
+        trade.quantity - trade.exited_quantity,
+        [fill for fill in fills if fill.order_id in orders],
+        [fill for fill in fills if fill.order_id not in orders],
+        evidence.held,
+    )
+
+
+def _serves_a_target(order: Order) -> bool:
+    """Whether an order is a target's, also one that took the target's gain at market."""
+    return order.leg is not None and order.leg.purpose == OrderPurpose.TARGET
 
 
 def _reason(last: FillReport, orders: dict[str, Order], client_ids: dict[str, str]) -> CloseReason:

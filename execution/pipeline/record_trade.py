@@ -18,6 +18,7 @@ from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, Fill, Order, Trade
 from execution.pipeline import events_out
 from execution.pipeline.booking import amounts_of, new_fills
+from execution.pipeline.move_legs import anchor_defaults
 from execution.pipeline.transitions import log_line, request_move
 from execution.pipeline.write import Event, Write
 
@@ -55,6 +56,7 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
         request.state = ExecutionRequest.objects.select_for_update().values_list("state", flat=True).get(pk=request.pk)
         known = Trade.objects.filter(request=request).first()
         trade = _trade_from(request, fills, known, now)
+        trade.stop_price, trade.target_price = anchor_defaults(request, trade.entry_price, now=now)
         write = Write()
         if known is None:
             write.insert(trade)

@@ -15,6 +15,7 @@ from execution.monitor.reconcile import (
     BookExits,
     Books,
     CancelLeftover,
+    CloseInTime,
     Cover,
     Expire,
     LookUpOrder,
@@ -168,13 +169,27 @@ def test_an_open_order_of_unknown_outcome_is_evidence(state: OrderState, sent_at
 
 
 def test_a_fill_that_we_do_not_know_is_applied() -> None:
-    order = replace(ENTRY, state=OrderState.PARTIALLY_FILLED, executed_quantity=Decimal("0.001"))
+    part = Decimal("0.001")
+    order = replace(ENTRY, state=OrderState.PARTIALLY_FILLED, executed_quantity=part, booked_quantity=part)
     more, same = report_of(order, "0.0015", ExchangeStatus.PARTIALLY_FILLED), report_of(order, "0.001")
 
     assert compared(orders=(order,), open_orders=(more,)) == [Apply(order_id=10, report=more)]
     # It should not apply what is known, nor go backwards
     assert compared(orders=(order,), open_orders=(same,)) == []
     assert compared(orders=(order,), open_orders=(report_of(order, "0.0005"),)) == []
+
+
+def test_a_fill_that_was_seen_and_not_booked_is_applied_again() -> None:
+    order = replace(ENTRY, state=OrderState.PARTIALLY_FILLED, executed_quantity=Decimal("0.001"))
+    same = report_of(order, "0.001", ExchangeStatus.PARTIALLY_FILLED)
+
+    assert compared(orders=(order,), open_orders=(same,)) == [Apply(order_id=10, report=same)]
+
+
+def test_the_rest_of_an_entry_whose_part_was_closed_is_cancelled() -> None:
+    rest = replace(ENTRY, state=OrderState.PARTIALLY_FILLED, closed=True)
+
+    assert compared(orders=(rest,), open_orders=(report_of(rest),)) == [CancelLeftover(order_id=10)]
 
 
 @pytest.mark.parametrize("leg", [STOP, TARGET])
@@ -375,6 +390,23 @@ def test_a_trade_that_changed_while_the_exchange_was_read_is_not_compared() -> N
     assert compared(trades=(changing,)) == []
     before = replace(changing, changed_at=BEGUN_AT - timedelta(milliseconds=1))
     assert compared(trades=(before,)) == [BookExits(trade_id=ID)]
+
+
+def test_a_position_whose_time_is_up_is_closed_instead_of_covered() -> None:
+    due = replace(TRADE, closes_at=NOW, resting=())
+
+    assert compared(trades=(due,), positions=(POSITION,)) == [CloseInTime(trade_id=ID)]
+    # It should be covered until then, and have its exits booked before it is closed
+    early = replace(due, closes_at=NOW + timedelta(milliseconds=1))
+    assert compared(trades=(early,), positions=(POSITION,)) == [Cover(request_id=ID, missing=OrderPurpose.STOP)]
+    assert compared(trades=(due,)) == [BookExits(trade_id=ID)]
+
+
+def test_an_order_that_ended_while_the_exchange_was_read_is_no_stray() -> None:
+    books = Books(requests=(), orders=(), trades=(), just_ended=frozenset({"es1-s-1"}))
+    seen = Observation(open_orders={"es1-s-1": report_of(STOP)}, positions=(), begun_at=BEGUN_AT)
+
+    assert reconcile(books, seen, patience=PATIENCE, now=NOW) == []
 
 
 def test_a_foreign_position_is_reported_and_never_touched() -> None:

@@ -1,0 +1,56 @@
+"""Which of the fills that reduce a position closed our trade: a person may trade the same symbol beside us."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from execution.domain.money import ZERO
+from execution.domain.outcomes import FillReport
+
+# Finer than any asset's fees, coarser than what the database keeps.
+FEE_GRID = Decimal("0.000000000001")
+
+
+def exits_of_trade(
+    open_quantity: Decimal, ours: Sequence[FillReport], others: Sequence[FillReport], held: Decimal
+) -> list[FillReport]:
+    """Return the fills that closed a trade, oldest first, the last ones split where they close more than is ours.
+
+    Args:
+        open_quantity: what of the trade is not booked as closed.
+        ours: fills of our own exits, all of them the trade's.
+        others: fills in the closing direction by whomever else.
+        held: what the exchange still holds in the trade's direction, read before the fills.
+
+    What a person closes is taken from what was added by hand first: only what the position falls short of our trade
+    has closed it, and the newest fills are those that made it so.
+
+    """
+    taken = _up_to(open_quantity, sorted(ours, key=_by_id))
+    left = open_quantity - sum((fill.quantity for fill in taken), ZERO)
+    short = max(ZERO, left - held)
+    return sorted([*taken, *_up_to(short, sorted(others, key=_by_id, reverse=True))], key=_by_id)
+
+
+def part_of(fill: FillReport, quantity: Decimal) -> FillReport:
+    """Return the part of a fill that closed our trade: a fill that turns a position realises its PnL on that part only.
+
+    The fee is shared by quantity; the rest of the fill belongs to a position that is not ours.
+    """
+    fee = (fill.commission * quantity / fill.quantity).quantize(FEE_GRID)
+    return replace(fill, quantity=quantity, commission=fee)
+
+
+def _up_to(quantity: Decimal, fills: Sequence[FillReport]) -> list[FillReport]:
+    taken: list[FillReport] = []
+    left = quantity
+    for fill in fills:
+        if left <= 0:
+            break
+        taken.append(fill if fill.quantity <= left else part_of(fill, left))
+        left -= taken[-1].quantity
+    return taken
+
+
+def _by_id(fill: FillReport) -> int:
+    return fill.trade_id

@@ -1,0 +1,76 @@
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from execution.domain.attribution import exits_of_trade, part_of
+from execution.domain.outcomes import FillReport
+
+D = Decimal
+OURS, HAND = "1", "2"
+quantities = st.integers(1, 50).map(lambda steps: steps * D("0.001"))
+
+
+def fill(number: int, quantity: str | Decimal, order_id: str = HAND, fee: str = "0.05") -> FillReport:
+    return FillReport(
+        trade_id=number,
+        order_id=order_id,
+        symbol="BTCUSDT",
+        buyer=False,
+        position_side="BOTH",
+        price=D(50000),
+        quantity=D(quantity),
+        realized_pnl=D(1),
+        commission=D(fee),
+        commission_asset="USDT",
+        maker=False,
+        at=datetime(2026, 3, 2, tzinfo=UTC),
+    )
+
+
+def taken(open_quantity: str, ours: list[FillReport], others: list[FillReport], held: str) -> list[tuple[int, Decimal]]:
+    found = exits_of_trade(D(open_quantity), ours, others, D(held))
+    return [(each.trade_id, each.quantity) for each in found]
+
+
+def test_our_own_exits_are_ours_whatever_else_is_held() -> None:
+    assert taken("0.010", [fill(1, "0.010", OURS)], [fill(2, "0.005")], "0.030") == [(1, D("0.010"))]
+
+
+def test_what_others_close_counts_as_far_as_the_position_falls_short() -> None:
+    assert taken("0.010", [], [fill(1, "0.004")], "0.006") == [(1, D("0.004"))]
+    # Somebody added 0.020 and took it away again
+    assert taken("0.010", [], [fill(1, "0.020")], "0.010") == []
+    # Added 0.020, then sold 0.020 and 0.005: the newest fill is what was ours
+    assert taken("0.010", [], [fill(1, "0.020"), fill(2, "0.005")], "0.005") == [(2, D("0.005"))]
+
+
+def test_a_fill_that_turns_the_position_is_ours_up_to_what_was_open() -> None:
+    assert taken("0.010", [], [fill(1, "0.025")], "0") == [(1, D("0.010"))]
+    assert taken("0.010", [fill(1, "0.004", OURS)], [fill(2, "0.025")], "0") == [(1, D("0.004")), (2, D("0.006"))]
+
+
+def test_a_part_of_a_fill_has_all_of_its_pnl_and_its_share_of_the_fee() -> None:
+    part = part_of(fill(1, "0.025"), D("0.010"))
+
+    # The rest of the fill opened a position: it has realised nothing
+    assert (part.quantity, part.commission, part.realized_pnl) == (D("0.010"), D("0.02"), D(1))
+
+
+@given(quantities, st.lists(quantities, max_size=5), st.lists(quantities, max_size=5), st.integers(0, 60))
+def test_never_more_than_was_open_and_never_a_fill_twice(
+    open_quantity: Decimal, ours: list[Decimal], others: list[Decimal], held: int
+) -> None:
+    own = [fill(number, quantity, OURS) for number, quantity in enumerate(ours)]
+    foreign = [fill(100 + number, quantity) for number, quantity in enumerate(others)]
+
+    found = exits_of_trade(open_quantity, own, foreign, held * D("0.001"))
+
+    assert sum((each.quantity for each in found), D(0)) <= open_quantity
+    assert len({each.trade_id for each in found}) == len(found)
+    for each in found:
+        whole = next(one for one in (*own, *foreign) if one.trade_id == each.trade_id)
+        assert Fraction(each.commission) <= Fraction(whole.commission)
+        assert each.quantity <= whole.quantity
