@@ -221,7 +221,10 @@ class Cell:
 
     def _is_healthy(self) -> bool:
         health = self.world.health()
-        assert health["status"] == "OK", f"{health['status']}: {health.get('reasons')}"
+        # That entries beside a foreign position are held is the truth about it, not a fault.
+        held = [f"entries: {symbol} held: POSITION_NOT_OURS" for symbol in self.foreign]
+        reasons = [why for why in health.get("reasons") or [] if not any(why.startswith(known) for known in held)]
+        assert health["status"] == "OK" or (held and not reasons), f"{health['status']}: {reasons}"
         return True
 
     def _exchange_ms(self) -> int:

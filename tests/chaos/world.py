@@ -33,8 +33,8 @@ SETTINGS = {
     "BINANCE_TIMEOUT_SECONDS": "3",
     "BINANCE_RECV_WINDOW_MS": "2000",
     "BINANCE_RATE_LIMIT_RPM": "1000000",
-    "CELERY_VISIBILITY_TIMEOUT_SECONDS": "10",
-    "CELERY_TASK_TIME_LIMIT_SECONDS": "9",
+    "CELERY_VISIBILITY_TIMEOUT_SECONDS": "12",
+    "CELERY_TASK_TIME_LIMIT_SECONDS": "11",
     "POSITION_MONITOR_INTERVAL_SEC": "2",
     "SIGNAL_MAX_AGE_SEC": "60",
     "MAX_UNPROTECTED_SECONDS": "2",
@@ -119,6 +119,8 @@ class World:
         """Have empty books and this many workers, as every cell finds them."""
         self._run(workers)
         self.wipe()
+        # Entries wait for the first comparison of the new books with the exchange.
+        eventually(self._is_compared, within=READY_SECONDS, what="the monitor has compared", every=0.1)
         self._await_ready()
 
     def use(self, workers: int) -> None:
@@ -133,6 +135,12 @@ class World:
         self.stack.programs = {program.name: program for program in self._programs(workers)}
         self.stack.forget_ended()
         self.stack.start_workers()
+
+    def _is_compared(self) -> bool:
+        """Whether a whole cycle has run since the wipe: it writes the lease, and then its mark in Redis."""
+        return bool(
+            self.stack.redis.exists("execution:memory") and self.stack.rows("SELECT FROM execution_accountlease")
+        )
 
     def _await_ready(self) -> None:
         eventually(self.is_ready, within=READY_SECONDS, what="the service is ready", every=0.1)
