@@ -20,6 +20,7 @@ from local_stack.processes import PYTHON, Addresses, Program, migrated_file, use
 from local_stack.server import HOST, spawn, tail
 from tests.chaos.reader import BusReader
 from tests.chaos.stores import free_port, postgres, valkey
+from tests.chaos.streams import PREFIX
 from tests.support.paper import PaperExchange
 from tests.support.stack import ROOT, CeleryStack, create_database, crew, drop_database
 from tests.support.waiting import eventually
@@ -121,6 +122,8 @@ class World:
         self.wipe()
         # Entries wait for the first comparison of the new books with the exchange.
         eventually(self._is_compared, within=READY_SECONDS, what="the monitor has compared", every=0.1)
+        # What the cell before has sent last is read by now.
+        self.reader.forget()
         self._await_ready()
 
     def use(self, workers: int) -> None:
@@ -240,14 +243,15 @@ class World:
         self._wipe_redis()
         self.forget_books()
         self._wipe_redis()
-        self.reader.forget()
         for symbol in self.symbols:
             self.stack.person.change_leverage(symbol, LEVERAGE)
         self.paper.clear_ledger()
 
     def _wipe_redis(self) -> None:
-        # The bindings are made by workers at their start: without them no message finds its queue.
-        keys = [key for key in self.stack.redis.scan_iter(count=1000) if not key.startswith(b"_kombu")]
+        # Workers make the bindings at their start: without them no message finds its queue. A stream that is gone is
+        # an alarm; what stands in it has been read.
+        kept = (b"_kombu", PREFIX.encode())
+        keys = [key for key in self.stack.redis.scan_iter(count=1000) if not key.startswith(kept)]
         if keys:
             self.stack.redis.delete(*keys)
 

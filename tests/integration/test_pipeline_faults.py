@@ -386,3 +386,18 @@ def test_fills_that_are_not_listed_yet_are_booked_later(desk: Desk) -> None:
     desk.cycle()
     assert desk.request(request_id).state == "RECORDED"
     desk.check()
+
+
+def test_filters_that_have_changed_cost_one_order_and_are_read_again(desk: Desk) -> None:
+    desk.trade_opened("ETHUSDT")
+    # Our process knows the old step by now.
+    desk.paper.control("POST", "symbols", {"symbol": "BTCUSDT", "step": "0.004"})
+
+    refused = desk.decide(position_size_usd=500.0)
+    assert desk.run(refused) == "REJECTED"
+
+    # It should not try the same again, and judge the next one by the new step.
+    assert len([params for params in desk.ledger.entries_sent if params["symbol"] == "BTCUSDT"]) == 1
+    desk.trade_opened(position_size_usd=500.0)
+    assert desk.ledger.positions["BTCUSDT"] == Decimal("0.008")
+    desk.check()

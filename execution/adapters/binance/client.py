@@ -10,7 +10,7 @@ import requests
 from binance.error import ClientError, ServerError
 
 from execution.adapters.binance import parse
-from execution.adapters.binance.connector import Connector, NotSentError, Turn
+from execution.adapters.binance.connector import Connector, NotSentError, Turn, milliseconds
 from execution.adapters.binance.errors import UNREADABLE, Failure, judge
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.breaker import CircuitBreaker
@@ -39,6 +39,8 @@ ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
 CALL_ERRORS = (ClientError, ServerError, requests.RequestException, *UNREADABLE)
 SYMBOL_SETTINGS = "/fapi/v1/symbolConfig"
 NO_LIVING_LISTEN_KEY = -1125
+# Refusals by a contract's filters or status, which may have changed since they were read.
+TERMS_REFUSED = frozenset({-1013, -1111, -1121, -1122, -4003, -4005, -4013, -4014, -4023, -4140, -4141, -4164})
 # How long an answer about the account's or the symbols' settings is believed.
 SETTINGS_AGE_SECONDS = 300.0
 MARK_AGE_SECONDS = 3.0
@@ -172,7 +174,8 @@ class BinanceExchange:
     def find_in_history(
         self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
     ) -> OrderReport | None:
-        start = int((since - CLOCK_MARGIN).timestamp() * 1000)
+        # `since` is of our clock, what the exchange lists is of its own.
+        start = milliseconds(since + self._client.clock_ahead - CLOCK_MARGIN)
         limits = {"startTime": start, "limit": HISTORY_PAGE}
         reports: list[OrderReport] = []
         if book is OrderBook.ALGO:
@@ -261,7 +264,11 @@ class BinanceExchange:
             return Refused(code=None, message=str(error), retry_safe=error.retry_safe)
         except CALL_ERRORS as error:
             operation = Operation.PLACE if ticket.book is OrderBook.ORDINARY else Operation.PLACE_CONDITIONAL
-            return self._outcome(self._judged(operation, error))
+            failure = self._judged(operation, error)
+            if failure.code in TERMS_REFUSED:
+                # Its terms are others than we knew: the next order is judged by what they are now.
+                self._rules_until = 0.0
+            return self._outcome(failure)
 
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
         try:

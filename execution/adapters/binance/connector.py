@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
+import structlog
 from binance.error import ClientError, ServerError
 from binance.um_futures import UMFutures
 
@@ -19,7 +20,9 @@ from execution.domain.flow import Denial, Ticket, Usage
 from execution.domain.ports import Lane
 from execution.domain.reasons import Reason
 
+log = structlog.get_logger(__name__)
 TIMESTAMP = "timestamp"
+OUTSIDE_OF_WINDOW = -1021
 USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 ORDERS_10S = "X-MBX-ORDER-COUNT-10S"
 ORDERS_1M = "X-MBX-ORDER-COUNT-1M"
@@ -64,6 +67,8 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         self._breaker = breaker
         self._turn: Turn | None = None
         self._usage = Usage()
+        # The exchange's clock against ours, as last read; only a refused timestamp makes us read it.
+        self.clock_ahead = timedelta(0)
 
     @contextmanager
     def turn(self, turn: Turn) -> Iterator[None]:
@@ -75,6 +80,18 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
             self._turn = None
 
     def sign_request(self, http_method: str, url_path: str, payload: Mapping[str, Any] | None = None) -> Any:
+        """Send a signed request; when the clocks are apart, the exchange's is read, and a read is repeated once.
+
+        A write is not: whoever counts its attempts sends it again.
+        """
+        try:
+            return self._signed(http_method, url_path, payload)
+        except ClientError as error:
+            if error.error_code != OUTSIDE_OF_WINDOW or not self._has_read_clock() or http_method != "GET":
+                raise
+        return self._signed(http_method, url_path, payload)
+
+    def _signed(self, http_method: str, url_path: str, payload: Mapping[str, Any] | None) -> Any:
         """Sign after the wait: the receive window is shorter than a queue can be.
 
         The time that is signed is the time at which the request still had the right to leave: should the process be
@@ -119,14 +136,29 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         return ticket
 
     def _leaving(self, turn: Turn | None, ticket: Ticket) -> int:
-        """Return the present time as the exchange writes it."""
+        """Return the present time as the exchange's clock shows it."""
         now = datetime.now(UTC)
         # A process that was stopped and woken up late must not send what others have declared absent.
         if turn and turn.send_before and now > turn.send_before:
             self._limiter.answered(ticket, Usage())
             late = (now - turn.send_before).total_seconds()
             raise NotSentError(f"woken up {late:.1f}s too late to send", retry_safe=True)
-        return int(now.timestamp() * 1000)
+        return milliseconds(now + self.clock_ahead)
+
+    def _has_read_clock(self) -> bool:
+        """Learn how far the exchange's clock is ahead of ours; its answer is taken to be of the middle of the call.
+
+        When that fails, the refusal that asked for it is still what is known.
+        """
+        asked = datetime.now(UTC)
+        try:
+            told = datetime.fromtimestamp(int(self.time()["serverTime"]) / 1000, UTC)
+        except (ClientError, ServerError, requests.RequestException, NotSentError, KeyError, ValueError) as error:
+            log.warning("exchange_clock_unread", error=type(error).__name__)
+            return False
+        self.clock_ahead = told - (asked + (datetime.now(UTC) - asked) / 2)
+        log.warning("clocks_are_apart", exchange_ahead_seconds=round(self.clock_ahead.total_seconds(), 3))
+        return True
 
     def _note_line(self, *, works: bool) -> None:
         if self._breaker is None:
@@ -140,6 +172,11 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         figures = (_figure(response, name) for name in (USED_WEIGHT, ORDERS_10S, ORDERS_1M))
         weight, orders_10s, orders_1m = figures
         self._usage = Usage(weight=weight, orders_10s=orders_10s, orders_1m=orders_1m)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return a moment as the exchange writes it."""
+    return int(moment.timestamp() * 1000)
 
 
 def _figure(response: requests.Response, name: str) -> int | None:

@@ -16,7 +16,7 @@ AMOUNTS = ("quantity", "price", "triggerPrice")
 
 @row(52, "floats in events: 0.1 + 0.2, 1e-05", workers=ONCE)
 def floats_in_events(cell: Cell) -> None:
-    odd: dict[str, Any] = {"position_size_usd": 100 * (0.1 + 0.2), "confidence": 0.1 + 0.7}
+    odd: dict[str, Any] = {"position_size_usd": 1000 * (0.1 + 0.2), "confidence": 0.1 + 0.7}
     stop = float(cell.price(cell.symbols[1])) * (1 - 0.1 / 3)
     cell.publish(
         [

@@ -64,6 +64,7 @@ def start_with_empty_books(cell: Cell) -> None:
     held = cell.opened(2)
     cell.stack.kill(*cell.stack.processes)
     cell.world.forget_books()
+    cell.world.reader.forget()
     cell.decisions.clear()
     cell.foreign |= set(held)
     cell.world.use(1)

@@ -28,6 +28,7 @@ def listen_key_expires(cell: Cell) -> None:
     cell.fault(LISTEN_KEY, "refuse", method="PUT", code=-1125, count=2)
     cell.paper.control("POST", "streams/expire", {})
     stopped_out(cell, symbols)
+    cell.wait(lambda: cell.sent("POST", LISTEN_KEY) >= 1, "a new key is asked for", within=20)
     cell.wait(lambda: streams(cell), "the stream is there again", within=20)
     asked = cell.sent("POST", LISTEN_KEY)
     cell.saw(f"{asked} listen keys")
