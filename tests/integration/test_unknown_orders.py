@@ -1,6 +1,7 @@
 """Orders whose outcome nobody tells: evidence from other sources ends it, and until then nothing stands naked."""
 
 import logging
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from execution.models import EntryClaim, Order, Transition
 from execution.pipeline.evidence import settle_accepted
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db
 ALL_ORDERS, ALL_ALGO_ORDERS, OPEN_ALGO_ORDERS = (
@@ -213,6 +215,51 @@ def test_unsettled_order_is_seen_everywhere_and_blocks_its_symbol(desk: Desk, cl
         "latency_ms": None,
         "details": {"unsettled": 0, "oldest_seconds": None},
     }
+
+
+# Late, and locked out
+
+
+def test_entry_that_arrives_after_its_sender_gave_up_is_adopted(desk: Desk) -> None:
+    """The request travels for longer than we wait, and its receive window still lets it in."""
+    impatient = replace(desk, timeout_seconds=0.3)
+    desk.paper.add_fault(path=ORDER, method="POST", action="delay", ms=1500)
+    request_id = impatient.decide()
+    assert impatient.run(request_id) == "UNKNOWN"
+    assert desk.ledger.entries == []
+
+    impatient.clock.let_pass(3)
+    eventually(lambda: desk.ledger.entries, within=20, what="the order arrives")
+    impatient.cycle()
+
+    assert desk.request(request_id).state == "RECORDED"
+    assert len(desk.ledger.entries_sent) == 1
+    desk.check()
+
+
+def test_revoked_key_ends_trading_without_a_storm(desk: Desk) -> None:
+    revoked = {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."}
+    desk.paper.add_fault(path=ORDER, method="POST", action="reply", status=401, body=revoked, count=None)
+    request_id = desk.decide()
+
+    # A placement is refused once, with the exchange's words.
+    assert desk.run(request_id) == "REJECTED"
+    assert desk.event(request_id, "order.failed")["error_code"] == -2015
+    assert len(desk.ledger.entries_sent) == 1
+
+    # When every signed read is refused too, no decision gets as far as the wire, and health says why.
+    for path in ("/fapi/v1/openOrders", "/fapi/v1/positionSide/dual", "/fapi/v1/leverage"):
+        desk.paper.add_fault(path=path, action="reply", status=401, body=revoked, count=None)
+    locked_out = desk.another()
+    asked = len(desk.ledger.requests)
+    later = desk.decide("ETHUSDT")
+    assert locked_out.run(later) in {"CLEARED", "REFUSED"}
+    with pytest.raises(AssertionError, match="could not read"):
+        locked_out.cycle()
+    assert len(desk.ledger.requests) - asked < 20
+    assert len(desk.ledger.entries_sent) == 1
+    binance = report_of(measure())["components"]["binance"]
+    assert (binance["healthy"], "-2015" in binance["error"]) == (False, True)
 
 
 # Never arrived
