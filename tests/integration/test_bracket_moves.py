@@ -6,9 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import transaction
 
 from execution.models import BracketLeg, EntryClaim, Order, Transition
+from execution.models.bracket import LegOrigin
 from execution.monitor.reconcile import CloseInTime, Stranger
+from execution.pipeline.move_legs import move_stop
 from tests.integration.test_bracket_targets import THREE_TARGETS, opened, resting
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
@@ -456,3 +459,87 @@ def test_stop_at_the_exchange_never_drops_below_the_position_through_a_whole_lif
     for older, newer in pairwise(order.client_order_id for order in orders):
         assert rows[newer]["createTime"] <= rows[older]["updateTime"]
         assert rows[older]["algoStatus"] == "CANCELED"
+
+
+# Hedge mode
+
+
+def hedged(desk: Desk) -> None:
+    desk.person.change_position_mode("true")
+
+
+def test_in_hedge_mode_each_leg_fits_its_side_and_never_opens_the_other(desk: Desk) -> None:
+    hedged(desk)
+    request_id = opened(desk, take_profits=THREE_TARGETS, trailing={"callback_percent": "10"})
+    legs = [(row["positionSide"], row["side"]) for row in desk.ledger.live()]
+    assert set(legs) == {("LONG", "SELL")}
+    assert len(legs) == 5
+
+    desk.paper.set_price("BTCUSDT", "51000")
+    desk.cycle()
+
+    # It should size stop and trailing stop down: the exchange refuses what is larger than the position.
+    assert stops(desk) == [(D(49000), D("0.005"))]
+    assert [D(row["quantity"]) for row in desk.ledger.live("TRAILING_STOP_MARKET")] == [D("0.005")]
+
+    desk.paper.set_price("BTCUSDT", "49000")
+    desk.cycle()
+
+    trade, ledger = desk.trade(request_id), desk.ledger
+    assert (trade.state, trade.close_reason, trade.net_pnl) == ("CLOSED", "SL", ledger.net_pnl)
+    assert (ledger.live(), ledger.positions) == ([], {})
+
+
+def test_in_hedge_mode_both_sides_live_beside_each_other(desk: Desk) -> None:
+    hedged(desk)
+    long = opened(desk, take_profit="51000")
+    short = desk.signal(side="sell", stop_loss="51500", take_profit="48000")
+    assert desk.run(short) == "RECORDED"
+
+    desk.paper.set_price("BTCUSDT", "51000")
+    desk.cycle()
+
+    # The long's target closes the long alone; the short keeps its stop and target.
+    assert (desk.trade(long).close_reason, desk.trade(short).state) == ("TP", "OPEN")
+    assert {(row["positionSide"], row["side"], D(row["quantity"])) for row in desk.ledger.live()} == {
+        ("SHORT", "BUY", D("0.010"))
+    }
+    desk.paper.set_price("BTCUSDT", "51500")
+    desk.cycle()
+    assert (desk.trade(short).close_reason, desk.ledger.live(), desk.ledger.positions) == ("SL", [], {})
+
+
+def test_in_hedge_mode_a_stop_that_was_refused_at_its_trigger_is_followed_by_a_close(desk: Desk) -> None:
+    hedged(desk)
+    request_id = opened(desk, take_profits=THREE_TARGETS)
+    # Target and stop are passed before anybody could size the stop down: it is larger than the position then.
+    for price in ("51000", "48900"):
+        desk.paper.set_price("BTCUSDT", price)
+    assert [row["algoStatus"] for row in desk.ledger.algo_orders if row["orderType"] == "STOP_MARKET"] == ["REJECTED"]
+
+    for _ in range(3):
+        desk.clock.let_pass(3)
+        desk.cycle()
+
+    trade = desk.trade(request_id)
+    assert (trade.state, trade.close_reason, trade.net_pnl) == ("CLOSED", "SL", desk.ledger.net_pnl)
+    assert (desk.ledger.positions, desk.ledger.live()) == ({}, [])
+
+
+# Moves that a person asks for
+
+
+@pytest.mark.parametrize(("operator", "price"), [("", D(49000)), ("alice", D(48000))])
+def test_stop_is_loosened_only_for_a_person_and_by_name(desk: Desk, operator: str, price: Decimal) -> None:
+    request_id = opened(desk)
+
+    with transaction.atomic():
+        moved = move_stop(
+            desk.trade(request_id), D(48000), origin=LegOrigin.OPERATOR, now=desk.clock(), operator=operator
+        )
+    desk.cycle()
+
+    assert (moved, stops(desk)) == (bool(operator), [(price, D("0.010"))])
+    lines = Transition.objects.filter(entity_id=str(request_id), to_state="LEG_MOVED")
+    assert [line.details["operator"] for line in lines] == ([operator] if operator else [])
+    desk.check()
