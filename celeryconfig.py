@@ -48,6 +48,7 @@ task_routes = {
     "execution.tasks.apply_policy": {"queue": "bridge"},
     "execution.tasks.tidy_up": {"queue": "bridge"},
     "execution.tasks.run_monitor_cycle": {"queue": "monitor"},
+    "execution.tasks.work_off_kill_switch": {"queue": "monitor", "priority": 0},
 }
 
 # Flower shows the tasks from these events.

@@ -1,4 +1,4 @@
-"""The books for people: everything can be found and read; only a dead letter can be acted on."""
+"""The books for people: everything can be found and read; only dead letters and the kill switch can be acted on."""
 
 import json
 from collections.abc import Iterable
@@ -15,9 +15,11 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from unfold.admin import ModelAdmin  # type: ignore[import-untyped]  # the package brings no types
 
+from execution.domain.kill_switch import KillLevel
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, Source
+from execution.kill_switch_page import MOVE, move_page
 from execution.models import (
     AccountLease,
     DeadLetter,
@@ -28,6 +30,7 @@ from execution.models import (
     Fill,
     Heartbeat,
     InboxEvent,
+    KillSwitch,
     ModelPromotion,
     Order,
     OutboxEvent,
@@ -360,6 +363,20 @@ class EssAdmin(ReadOnlyAdmin):
     """The emergency stop."""
 
     list_display = ("state", "permitted", "reason", "source", "observed_at", "held_until", "unanswered")
+
+
+@admin.register(KillSwitch)
+class KillSwitchAdmin(ReadOnlyAdmin):
+    """Each time that the kill switch was engaged; it is moved on a page of its own."""
+
+    list_display = ("engaged_at", "level", "reason", "engaged_by", "completed_at", "released_at", "released_by")
+    list_filter = (words("level", KillLevel), "engaged_at")
+    search_fields = ("reason", "engaged_by", "release_reason")
+    ordering = ("-engaged_at",)
+
+    def get_urls(self) -> list[Any]:
+        page = path("move/", self.admin_site.admin_view(move_page(self)), name=MOVE)
+        return [page, *super().get_urls()]
 
 
 @admin.register(ModelPromotion)

@@ -7,7 +7,8 @@ resumes whatever stands still.
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from django.db import InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerAwayError
 
 from execution import wiring
+from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import RequestState
 from execution.monitor.cycle import run_cycle, swept_lately
@@ -29,6 +31,9 @@ from execution.pipeline import (
 )
 from execution.pipeline import (
     guard_safety as guard_safety_step,
+)
+from execution.pipeline import (
+    kill_switch as kill_switch_step,
 )
 from execution.pipeline import (
     place_order as place_order_step,
@@ -51,7 +56,11 @@ from execution.pipeline import (
 from execution.pipeline import (
     send_events as send_events_step,
 )
+from execution.pipeline import (
+    work_off_kill_switch as work_off_step,
+)
 from execution.pipeline.accept_event import Accepted
+from execution.queries.kill_switch import RELEASED
 from execution.single_flight import Duty, single_flight
 from execution.stream.hand_over import BrokerSilentError, Starters
 
@@ -195,6 +204,28 @@ def apply_policy(inbox_id: int, **_: Any) -> None:
     policy_step.apply_policy(inbox_id, risk_safety=wiring.risk_safety(), now=wiring.clock())
 
 
+def move_kill_switch(level: str, word: kill_switch_step.Word, *, now: datetime) -> None:
+    """Move the kill switch as REST, admin and command line ask for, and begin its work.
+
+    Raises:
+        KillSwitchError: it cannot be moved so; nothing was changed.
+
+    """
+    kill_switch_step.move(None if level == RELEASED else KillLevel(level), word, now=now)
+    if level != RELEASED:
+        try:
+            work_off_kill_switch.delay()
+        except BrokerAwayError:
+            # The row blocks already; the monitor does the work when it runs next.
+            log.exception("kill_switch_work_not_started")
+
+
+@shared_task(**ON_LOST_DATABASE)
+def work_off_kill_switch(**_: Any) -> None:
+    """Cancel resting entries and close positions, as the switch in force asks for; the monitor comes back to it."""
+    _work_off_kill_switch()
+
+
 @shared_task
 def tidy_up(**_: Any) -> None:
     """Delete what has grown old, for a while; the next run goes on where this one ends."""
@@ -215,6 +246,7 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
             # The emergency stop is asked between orders too, so that health and admin show what it says now.
             check_ess_step.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
             run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience())
+            _work_off_kill_switch()
 
 
 @shared_task(**ON_LOST_DATABASE)
@@ -262,6 +294,14 @@ def _tools() -> Tools:
         clock=wiring.clock,
         resume=resume_chain,
     )
+
+
+def _work_off_kill_switch() -> None:
+    # Silent for now: the next cycle tries again.
+    with suppress(ExchangeUnavailableError):
+        work_off_step.work_off_kill_switch(
+            exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
+        )
 
 
 def _step(name: str, request_id: UUID) -> Signature:

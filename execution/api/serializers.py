@@ -8,11 +8,13 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from execution.domain.kill_switch import KillLevel
 from execution.domain.money import basis_points, plain
 from execution.domain.states import ORDER_FINAL
 from execution.domain.trading import OrderPurpose
 from execution.models import Order, OutboxEvent, Trade
 from execution.pipeline.send_events import payload_of
+from execution.queries.kill_switch import RELEASED
 from execution.queries.positions import HeldPosition
 from execution.queries.trades import TradeStatus
 
@@ -299,3 +301,22 @@ class ServiceOut(AnySerializer):
     status = serializers.CharField()
     mode = serializers.ChoiceField(choices=["paper", "testnet", "live"])
     docs = serializers.CharField()
+
+
+class KillSwitchIn(AnySerializer):
+    """What is said to the kill switch."""
+
+    level = serializers.ChoiceField(choices=[*KillLevel, RELEASED])
+    reason = serializers.CharField(max_length=500, help_text="Why; it is written to the log.")
+    by = serializers.CharField(max_length=150, default="rest", help_text="Who; the service key has no name.")
+
+
+class KillSwitchOut(AnySerializer):
+    """The level in force, with what is left of its work."""
+
+    level = serializers.ChoiceField(choices=[*KillLevel, RELEASED])
+    reason = serializers.CharField(allow_null=True)
+    by = serializers.CharField(allow_null=True)
+    engaged_at = Moment(allow_null=True)
+    completed_at = Moment(allow_null=True, help_text="When the exchange confirmed that nothing is left to do.")
+    report = serializers.DictField(help_text="Entries that still rest or are unknown, positions that are still open.")

@@ -8,6 +8,7 @@ from execution.api.prometheus import PrometheusView
 from execution.api.views import DocsView, SchemaView, ServiceView
 from execution.api.viewsets import (
     EventViewSet,
+    KillSwitchViewSet,
     MetricsViewSet,
     OrderViewSet,
     PositionViewSet,
@@ -21,6 +22,7 @@ router.register("requests", RequestViewSet, basename="request")
 router.register("positions", PositionViewSet, basename="position")
 router.register("trades", TradeViewSet, basename="trade")
 router.register("events", EventViewSet, basename="event")
+router.register("kill-switch", KillSwitchViewSet, basename="kill-switch")
 router.register("metrics", MetricsViewSet, basename="execution-metrics")
 
 urlpatterns = [

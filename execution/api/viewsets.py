@@ -23,14 +23,25 @@ from execution import wiring
 from execution.api.base import JsonView
 from execution.api.condition import limiter_details
 from execution.api.filters import EventsIn, TradeFilter, TradePage
+from execution.api.kill_switch import move_kill_switch
 from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
 from execution.api.schema import SYMBOL_PATTERN, one, problems
-from execution.api.serializers import EventsOut, MetricsOut, OrderAnswerOut, PositionsOut, RequestOut, TradeOut
+from execution.api.serializers import (
+    EventsOut,
+    KillSwitchIn,
+    KillSwitchOut,
+    MetricsOut,
+    OrderAnswerOut,
+    PositionsOut,
+    RequestOut,
+    TradeOut,
+)
 from execution.domain.flow import LimiterState
 from execution.models import Trade
 from execution.pipeline.schemas import ManualOrder
 from execution.queries.events import events_after
 from execution.queries.health import covering, user_stream_beat
+from execution.queries.kill_switch import describe
 from execution.queries.metrics import ExecutionFigures, execution_figures
 from execution.queries.positions import held_positions
 from execution.queries.requests import story_of
@@ -125,6 +136,25 @@ class EventViewSet(JsonView, ViewSet):
         asked = EventsIn(data=request.query_params)
         asked.is_valid(raise_exception=True)
         return Response(EventsOut(events_after(**asked.selection)).data)
+
+
+class KillSwitchViewSet(JsonView, ViewSet):
+    """Shows and moves the kill switch."""
+
+    @extend_schema(operation_id="kill_switch", responses={200: one(KillSwitchOut), **problems(401)})
+    def list(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
+        return Response(KillSwitchOut(describe()).data)
+
+    @extend_schema(
+        operation_id="move_kill_switch",
+        request=KillSwitchIn,
+        responses={200: KillSwitchOut, **problems(400, 401, 409, 413, 415)},
+    )
+    def create(self, request: Request) -> Response:
+        """Put a level in force, or release it; the answer comes when no entry is on its way any more."""
+        said = KillSwitchIn(data=request.data)
+        said.is_valid(raise_exception=True)
+        return Response(KillSwitchOut(move_kill_switch(**said.validated_data, now=timezone.now())).data)
 
 
 class MetricsViewSet(JsonView, ViewSet):

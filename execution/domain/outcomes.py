@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from execution.domain.money import ZERO
+from execution.domain.reasons import Reason
 from execution.domain.states import OrderTrigger
 from execution.domain.trading import Direction
 
@@ -64,13 +65,17 @@ class Waits(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """Proof that the order is not at the exchange. `retry_safe`: the same order may be sent again."""
+    """Proof that the order is not at the exchange. `retry_safe`: the same order may be sent again.
+
+    `reason`: the exchange refused it, or it never left and this says why.
+    """
 
     code: int | None
     message: str
     retry_safe: bool
     retry_after_seconds: float = 0.0
     waits: Waits = Waits.NOBODY
+    reason: Reason = Reason.EXCHANGE_REFUSED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What the steps ask of the outside world; adapters implement it, `wiring.py` chooses them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from execution.domain.outcomes import (
     PositionReport,
     Refused,
 )
+from execution.domain.reasons import Reason
 from execution.domain.stream import StreamNews
 from execution.domain.streams import StreamPlace, Survey
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, Side, SymbolRules
@@ -57,6 +58,17 @@ class ExchangeUnavailableError(Exception):
     """A read got no usable answer (transport, ban, server error); nothing is known, nothing is changed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Veto:
+    """Why an order must not leave after all."""
+
+    code: Reason
+    sentence: str
+
+
+LastWord = Callable[[], Veto | None]
+
+
 class Exchange(Protocol):
     """Binance USDⓈ-M Futures, or the paper exchange. Reads raise ExchangeUnavailableError when unanswered."""
 
@@ -69,8 +81,13 @@ class Exchange(Protocol):
     def set_leverage(self, symbol: str, leverage: int) -> Refused | None:
         """Set the leverage and compare the answer; None when the exchange confirms it."""
 
-    def place(self, ticket: OrderTicket, lane: Lane, *, send_before: datetime) -> PlaceOutcome:
-        """Send an order; when it cannot leave before `send_before`, it is not sent and the outcome is a refusal."""
+    def place(
+        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, last_word: LastWord | None = None
+    ) -> PlaceOutcome:
+        """Send an order; when it cannot leave before `send_before`, it is not sent and the outcome is a refusal.
+
+        `last_word` is asked when the order's turn has come, right before it leaves; a veto is a refusal, too.
+        """
 
     def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp: ...
 

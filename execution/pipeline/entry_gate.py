@@ -1,4 +1,4 @@
-"""Whether a position may be opened now, whatever the decision says: reconciled since the start, alone, nothing strange.
+"""Whether a position may be opened now, whatever the decision says: no kill switch, reconciled since the start, alone.
 
 Only entries come here. Exits and protection are never held.
 """
@@ -6,19 +6,24 @@ Only entries come here. Exits and protection are never held.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q
 
-from execution.domain.ports import Memory
+from execution.domain.ports import Memory, Veto
 from execution.domain.reasons import Reason
-from execution.models import AccountLease, EntryHold
+from execution.models import AccountLease, EntryHold, EssStatus, KillSwitch
 from execution.models.hold import ACCOUNT
 from execution.pipeline.transitions import log_step
 
-# What the statement that starts a submission asks once more: an answer may have changed since it was read.
-CLOSED = """(
+# What stops every entry, or every entry in a symbol, by what we know; with the parameters of `standing_with`.
+STANDING = """(
     EXISTS (SELECT FROM execution_essstatus WHERE NOT permitted)
+    OR EXISTS (SELECT FROM execution_killswitch WHERE released_at IS NULL)
     OR EXISTS (SELECT FROM execution_entryhold WHERE scope IN (%s, %s))
+)"""
+# What the statement that starts a submission asks once more: an answer may have changed since it was read.
+CLOSED = f"""(
+    {STANDING}
     OR NOT EXISTS (
         SELECT FROM execution_accountlease
         WHERE account = %s AND settings = %s AND reconciled_at >= %s AND renewed_at > %s
@@ -47,11 +52,27 @@ class Obstacle:
 
 def obstacle_to_entry(stack: Stack, symbol: str, *, now: datetime) -> Obstacle | None:
     """Return what stands in the way of an entry in this symbol."""
+    veto = standing_veto(symbol, now=now)
+    if veto:
+        return Obstacle(code=veto.code, sentence=veto.sentence)
+    return obstacle_of(AccountLease.objects.filter(account=stack.account).first(), stack, now=now)
+
+
+def standing_veto(symbol: str, *, now: datetime) -> Veto | None:
+    """Return the kill switch in force, or what the monitor has held entries for."""
+    switch = engaged_switch()
+    if switch:
+        sentence = f"level={switch.level} by={switch.engaged_by}: {switch.reason}"
+        return Veto(code=Reason.KILL_SWITCH_ENGAGED, sentence=sentence)
     hold = EntryHold.objects.filter(scope__in=[ACCOUNT, symbol]).order_by("since").first()
     if hold:
         since = (now - hold.since).total_seconds()
-        return Obstacle(code=Reason(hold.reason_code), sentence=f"{hold.reason} (scope={hold.scope} for {since:.0f}s)")
-    return obstacle_of(AccountLease.objects.filter(account=stack.account).first(), stack, now=now)
+        return Veto(code=Reason(hold.reason_code), sentence=f"{hold.reason} (scope={hold.scope} for {since:.0f}s)")
+    return None
+
+
+def engaged_switch() -> KillSwitch | None:
+    return KillSwitch.objects.filter(released_at=None).first()
 
 
 def obstacle_of(lease: AccountLease | None, stack: Stack, *, now: datetime) -> Obstacle | None:
@@ -86,10 +107,28 @@ def is_reconciled(lease: AccountLease | None, stack: Stack) -> bool:
     return bool(lease and lease.settings == stack.settings and lease.reconciled_at >= stack.started_at)
 
 
+def standing_with(symbol: str) -> list[str]:
+    """Return the parameters of `STANDING`."""
+    return [ACCOUNT, symbol]
+
+
+def last_word(symbol: str, *, now: datetime) -> Veto | None:
+    """Ask once more when an entry's turn to leave has come: it may have waited, and the answer may have changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {STANDING}", standing_with(symbol))
+        [stopped] = cursor.fetchone() or [True]
+    if not stopped:
+        return None
+    ess = EssStatus.objects.filter(permitted=False).first()
+    if ess:
+        return Veto(code=Reason.ESS_BLOCKED, sentence=f"state={ess.state} ({ess.source}: {ess.reason})")
+    return standing_veto(symbol, now=now)
+
+
 def closed_with(stack: Stack, symbol: str, *, now: datetime) -> list[object]:
     """Return the parameters of `CLOSED`."""
     oldest = now - stack.lease_length
-    return [ACCOUNT, symbol, stack.account, stack.settings, stack.started_at, oldest]
+    return [*standing_with(symbol), stack.account, stack.settings, stack.started_at, oldest]
 
 
 def renew_lease(stack: Stack, *, reconciled_at: datetime, now: datetime) -> bool:

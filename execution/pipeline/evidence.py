@@ -65,8 +65,9 @@ def settle_refused(order: Order, refused: Refused, *, now: datetime) -> None:
 
     When others have written UNKNOWN in the meantime, it stays so: they look the order up.
     """
-    sentence = f"EXCHANGE_REFUSED: code={refused.code} message={refused.message}"
-    reason = (Reason.EXCHANGE_REFUSED, sentence)
+    said = f"code={refused.code} message={refused.message}"
+    sentence = f"{refused.reason}: {said if refused.reason is Reason.EXCHANGE_REFUSED else refused.message}"
+    reason = (refused.reason, sentence)
     move = order_move(
         order,
         OrderTrigger.REFUSED,

@@ -9,7 +9,8 @@ from typing import assert_never
 
 import structlog
 from django.db import IntegrityError
-from django.db.models import Exists
+from django.db.models import BooleanField
+from django.db.models.expressions import RawSQL
 from tenacity import RetryCallState, Retrying, retry_if_result
 from tenacity.wait import wait_exponential_jitter
 
@@ -17,11 +18,11 @@ from execution.crash_points import CrashPoint, reached
 from execution.domain import policy as keys
 from execution.domain.client_ids import client_order_id
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
-from execution.domain.ports import Exchange, Lane, OrderTicket
+from execution.domain.ports import Exchange, Lane, OrderTicket, Veto
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide
-from execution.models import EntryHold, EssStatus, ExecutionRequest, Order
-from execution.models.hold import ACCOUNT
+from execution.models import ExecutionRequest, Order
+from execution.pipeline.entry_gate import STANDING, last_word, standing_with
 from execution.pipeline.evidence import settle_accepted, settle_refused, settle_unknown
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.write import Move, Write
@@ -158,9 +159,18 @@ class _Sending:
             return replace(self.refused, retry_safe=False)
         # Counted from the row: whoever finds the row later knows until when this process may still send.
         latest = self.order.sent_at + LONGEST_WAIT_BEFORE_SENDING
-        outcome = self.exchange.place(self.ticket, LANES[OrderPurpose(self.order.purpose)], send_before=latest)
+        purpose = OrderPurpose(self.order.purpose)
+        outcome = self.exchange.place(
+            self.ticket,
+            LANES[purpose],
+            send_before=latest,
+            last_word=self._last_word if purpose is OrderPurpose.ENTRY else None,
+        )
         self.refused = outcome if isinstance(outcome, Refused) else None
         return outcome
+
+    def _last_word(self) -> Veto | None:
+        return last_word(self.order.symbol, now=self.clock())
 
 
 def take_attempt(order: Order, *, now: datetime) -> bool:
@@ -171,10 +181,8 @@ def take_attempt(order: Order, *, now: datetime) -> bool:
     """
     mine = Order.objects.filter(pk=order.pk, state=OrderState.SUBMITTING, attempts=order.attempts)
     if order.purpose == OrderPurpose.ENTRY:
-        mine = mine.filter(request__expires_at__gte=now).exclude(
-            Exists(EssStatus.objects.filter(permitted=False))
-            | Exists(EntryHold.objects.filter(scope__in=[ACCOUNT, order.symbol]))
-        )
+        stopped = RawSQL(STANDING, standing_with(order.symbol), output_field=BooleanField())  # noqa: S611 -- a constant
+        mine = mine.filter(request__expires_at__gte=now).exclude(stopped)
     if not mine.update(attempts=order.attempts + 1, sent_at=now):
         return False
     # The row as read goes on into the outcome and its event.

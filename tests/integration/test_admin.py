@@ -24,6 +24,7 @@ from execution.models import (
     DeadLetter,
     EntryClaim,
     EntryHold,
+    KillSwitch,
     ModelPromotion,
     OutboxSequence,
     PolicyValue,
@@ -67,6 +68,7 @@ def trade() -> Trade:
     builders.ess()
     builders.heartbeat("monitor")
     EntryClaim.objects.create(symbol="BTCUSDT", position_side="BOTH", request=request, claimed_at=NOW)
+    KillSwitch.objects.create(level="halt", reason="drill", engaged_by="anna", engaged_at=NOW)
     DeadLetter.objects.create(stream="s", entry_id="1-0", reason="not JSON", size_bytes=1, received_at=NOW)
     PolicyValue.objects.create(key="risk.max_leverage", value=5, source="http", version=1, changed_at=NOW)
     ModelPromotion.objects.create(model="ensemble", new_version="v4", details={}, promoted_at=NOW, received_at=NOW)

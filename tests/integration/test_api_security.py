@@ -53,6 +53,7 @@ def test_the_list_of_addresses_is_complete() -> None:
     assert ALL == [
         "/",
         "/api/execution/events",
+        "/api/execution/kill-switch",
         "/api/execution/metrics",
         "/api/execution/order",
         "/api/execution/positions",

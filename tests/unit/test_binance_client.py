@@ -24,7 +24,8 @@ from execution.domain.outcomes import (
     Unreadable,
     Waits,
 )
-from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket
+from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket, Veto
+from execution.domain.reasons import Reason
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Side
 from tests.unit.examples import BTCUSDT
 
@@ -440,7 +441,20 @@ def test_nothing_is_sent_without_a_turn(
     outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
 
     assert isinstance(outcome, Refused)
-    assert outcome.message.startswith("RATE_LIMIT_WAIT_EXCEEDED")
+    assert outcome.reason == "RATE_LIMIT_WAIT_EXCEEDED"
+    assert not outcome.retry_safe
+    assert len(server.calls) == 0
+
+
+def test_an_order_that_is_not_wanted_any_more_does_not_leave(
+    server: responses.RequestsMock, exchange: BinanceExchange
+) -> None:
+    veto = Veto(code=Reason.KILL_SWITCH_ENGAGED, sentence="level=halt by=anna: drill")
+
+    outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon(), last_word=lambda: veto)
+
+    assert isinstance(outcome, Refused)
+    assert (outcome.reason, outcome.message) == (veto.code, "level=halt by=anna: drill before sending")
     assert not outcome.retry_safe
     assert len(server.calls) == 0
 

@@ -30,7 +30,7 @@ from execution.domain.outcomes import (
     Unreadable,
     Waits,
 )
-from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket
+from execution.domain.ports import ExchangeUnavailableError, Lane, LastWord, OrderTicket
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, SymbolRules
 
 ALGO_ORDER = "/fapi/v1/algoOrder"
@@ -249,19 +249,22 @@ class BinanceExchange:
             lambda: int(self._client.sign_request("GET", SYMBOL_SETTINGS, parameters)[0]["leverage"]), lane=Lane.ENTRY
         )
 
-    def place(self, ticket: OrderTicket, lane: Lane, *, send_before: datetime) -> PlaceOutcome:
+    def place(
+        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, last_word: LastWord | None = None
+    ) -> PlaceOutcome:
         wait = (send_before - datetime.now(UTC)).total_seconds()
         turn = Turn(
             lane=lane,
             wait_seconds=max(0.0, wait),
             cover_orders=COVER_ORDERS if lane is Lane.ENTRY else 0,
             send_before=send_before,
+            last_word=last_word,
         )
         try:
             with self._client.turn(turn):
                 return Accepted(report=self._send(ticket))
         except NotSentError as error:
-            return Refused(code=None, message=str(error), retry_safe=error.retry_safe)
+            return Refused(code=None, message=str(error), reason=error.reason, retry_safe=error.retry_safe)
         except CALL_ERRORS as error:
             operation = Operation.PLACE if ticket.book is OrderBook.ORDINARY else Operation.PLACE_CONDITIONAL
             failure = self._judged(operation, error)
@@ -275,7 +278,7 @@ class BinanceExchange:
             with self._client.turn(Turn(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS)):
                 self._send_cancel(symbol, client_order_id, book)
         except NotSentError as error:
-            return Unreadable(message=str(error))
+            return Unreadable(message=f"{error.reason}: {error}")
         except CALL_ERRORS as error:
             failure = self._judged(Operation.CANCEL, error)
             if failure.waits is Waits.EVERYBODY:
@@ -349,7 +352,7 @@ class BinanceExchange:
         try:
             answer = self._try(operation, call, Lane.READ)
         except ExchangeUnavailableError as error:
-            return Unreadable(message=str(error))
+            return Unreadable(message=f"{error}")
         if not isinstance(answer, Failure):
             return answer
         sentence = f"code={answer.code} {answer.message}"
@@ -376,7 +379,7 @@ class BinanceExchange:
             with self._client.turn(Turn(lane=lane, wait_seconds=READ_WAIT_SECONDS)):
                 return call()
         except NotSentError as error:
-            raise ExchangeUnavailableError(str(error)) from error
+            raise ExchangeUnavailableError(f"{error.reason}: {error}") from error
         except CALL_ERRORS as error:
             return self._judged(operation, error)
 

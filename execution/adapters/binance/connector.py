@@ -17,7 +17,7 @@ from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.rate_limit import RateLimiter
 from execution.crash_points import CrashPoint, reached
 from execution.domain.flow import Denial, Ticket, Usage
-from execution.domain.ports import Lane
+from execution.domain.ports import Lane, LastWord
 from execution.domain.reasons import Reason
 
 log = structlog.get_logger(__name__)
@@ -30,19 +30,24 @@ ORDERS_1M = "X-MBX-ORDER-COUNT-1M"
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """How the requests of the moment queue: their lane, how long they may wait, and until when they may leave."""
+    """How the requests of the moment queue: their lane, how long they may wait, and until when they may leave.
+
+    `last_word` is asked when a request's turn has come: whoever waited may not be wanted any more.
+    """
 
     lane: Lane
     wait_seconds: float
     cover_orders: int = 0
     send_before: datetime | None = None
+    last_word: LastWord | None = None
 
 
 class NotSentError(Exception):
     """The request did not leave. `retry_safe`: its turn came, but too late for this attempt."""
 
-    def __init__(self, message: str, *, retry_safe: bool = False) -> None:
+    def __init__(self, message: str, *, reason: Reason, retry_safe: bool = False) -> None:
         super().__init__(message)
+        self.reason = reason
         self.retry_safe = retry_safe
 
 
@@ -128,21 +133,26 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         if turn is None:
             raise RuntimeError(f"{method} {path} outside of a turn")
         if self._breaker and not self._breaker.lets_pass(turn.lane, is_read=method == "GET"):
-            raise NotSentError(f"{Reason.CIRCUIT_OPEN}: host={self._breaker.host}", retry_safe=True)
+            raise NotSentError(f"host={self._breaker.host}", reason=Reason.CIRCUIT_OPEN, retry_safe=True)
         cost = replace(cost_of(method, path, parameters), cover_orders=turn.cover_orders)
         ticket = self._limiter.admit(turn.lane, cost, max_wait_seconds=turn.wait_seconds)
         if isinstance(ticket, Denial):
-            raise NotSentError(f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={turn.wait_seconds:.1f}s {ticket}")
+            message = f"expected<={turn.wait_seconds:.1f}s {ticket}"
+            raise NotSentError(message, reason=Reason.RATE_LIMIT_WAIT_EXCEEDED)
         return ticket
 
     def _leaving(self, turn: Turn | None, ticket: Ticket) -> int:
         """Return the present time as the exchange's clock shows it."""
+        veto = turn.last_word() if turn and turn.last_word else None
+        if veto:
+            self._limiter.answered(ticket, Usage())
+            raise NotSentError(f"{veto.sentence} before sending", reason=veto.code)
         now = datetime.now(UTC)
         # A process that was stopped and woken up late must not send what others have declared absent.
         if turn and turn.send_before and now > turn.send_before:
             self._limiter.answered(ticket, Usage())
             late = (now - turn.send_before).total_seconds()
-            raise NotSentError(f"woken up {late:.1f}s too late to send", retry_safe=True)
+            raise NotSentError(f"woken up {late:.1f}s too late to send", reason=Reason.SENT_TOO_LATE, retry_safe=True)
         return milliseconds(now + self.clock_ahead)
 
     def _has_read_clock(self) -> bool:

@@ -1,0 +1,37 @@
+"""`manage.py kill_switch [entries|halt|flatten|released] --reason "..."`: moves the kill switch, or shows it."""
+
+import json
+from argparse import ArgumentParser
+from getpass import getuser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from execution import tasks, wiring
+from execution.domain.kill_switch import KillLevel
+from execution.pipeline.kill_switch import KillSwitchError, Word
+from execution.queries.kill_switch import RELEASED, describe
+
+
+class Command(BaseCommand):
+    """The kill switch from the command line; without a level it changes nothing."""
+
+    help = "Stop entries, cancel those that rest, or close everything; or let entries pass again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("level", nargs="?", choices=[*KillLevel, RELEASED], help="what to put in force")
+        parser.add_argument("--reason", default="", help="why, for the log; required with a level")
+        parser.add_argument("--by", default="", help="who; default: the user of this shell")
+
+    def handle(self, **options: Any) -> None:
+        if options["level"]:
+            self._move(options["level"], options["reason"].strip(), options["by"] or getuser())
+        self.stdout.write(json.dumps(describe(), indent=2, default=str))
+
+    def _move(self, level: str, reason: str, by: str) -> None:
+        if not reason:
+            raise CommandError("--reason is required: it is written to the log")
+        try:
+            tasks.move_kill_switch(level, Word(by=by, reason=reason), now=wiring.clock())
+        except KillSwitchError as error:
+            raise CommandError(f"Nothing was done: {error}") from None

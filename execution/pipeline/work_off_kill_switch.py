@@ -1,0 +1,93 @@
+"""What an engaged kill switch asks for beyond blocking: cancel resting entries, close positions, and say what is left.
+
+Safe to run twice at once and after any crash: it looks at what still rests and is still open, and does that.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from django.db.models import QuerySet
+
+from execution.domain.kill_switch import KillLevel
+from execution.domain.ports import Exchange
+from execution.domain.reasons import CloseReason
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, ORDER_UNSETTLED
+from execution.domain.trading import OrderPurpose
+from execution.models import EntryClaim, ExecutionRequest, KillSwitch, Order
+from execution.pipeline.cancelling import cancel_order
+from execution.pipeline.entry_gate import engaged_switch
+from execution.pipeline.legs import ProtectionRules, Work
+
+log = structlog.get_logger(__name__)
+Clock = Callable[[], datetime]
+Line = dict[str, str]
+
+
+def work_off_kill_switch(*, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
+    """Do what the switch in force asks for; True when nothing is left to do, by the exchange's word.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer; the next monitor cycle goes on.
+
+    """
+    switch = engaged_switch()
+    if switch is None or switch.completed_at:
+        return True
+    level = KillLevel(switch.level)
+    if level.cancels_entries:
+        _cancel_entries(exchange, clock)
+    if level.closes_positions:
+        _close_positions(exchange, rules, clock)
+    return _report(switch, level, exchange, clock())
+
+
+def _cancel_entries(exchange: Exchange, clock: Clock) -> None:
+    for order in _entries().filter(state__in=ORDER_LIVE).select_related("request"):
+        cancel_order(order, exchange=exchange, clock=clock)
+
+
+def _close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock) -> None:
+    """Close what our entries have opened; whoever holds a claim has, or may get, a position."""
+    for request in ExecutionRequest.objects.filter(claim__isnull=False, orders__purpose=OrderPurpose.ENTRY):
+        work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
+        quantity = work.exposure.open
+        if quantity > 0:
+            log.warning("kill_switch_closes", request_id=str(request.pk), quantity=str(quantity))
+            work.close(quantity, CloseReason.KILL_SWITCH)
+
+
+def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datetime) -> bool:
+    """Write down what is left: by our books for orders, by the exchange's own reading for positions."""
+    ours, others = _positions(exchange) if level.closes_positions else ([], [])
+    left = {
+        "entries_unsettled": _names(_entries().filter(state__in=ORDER_UNSETTLED)),
+        "entries_resting": _names(_entries().filter(state__in=ORDER_LIVE)) if level.cancels_entries else [],
+        "positions_open": ours,
+    }
+    done = not any(left.values())
+    # An answer that comes late must not write over the end of another run. What is not ours is named, not touched.
+    KillSwitch.objects.filter(pk=switch.pk, completed_at=None, released_at=None).update(
+        report={**left, "positions_not_ours": others, "at": now.isoformat()}, completed_at=now if done else None
+    )
+    return done
+
+
+def _entries() -> QuerySet[Order, Order]:
+    return Order.objects.filter(purpose=OrderPurpose.ENTRY).exclude(state__in=ORDER_FINAL)
+
+
+def _names(orders: QuerySet[Order, Order]) -> list[str]:
+    return sorted(orders.values_list("client_order_id", flat=True))
+
+
+def _positions(exchange: Exchange) -> tuple[list[Line], list[Line]]:
+    """Return the exchange's open positions: those of symbols that we have claimed, and all others."""
+    claimed = set(EntryClaim.objects.values_list("symbol", "position_side"))
+    ours: list[Line] = []
+    others: list[Line] = []
+    for row in exchange.positions():
+        if row.quantity:
+            line = {"symbol": row.symbol, "position_side": row.position_side, "quantity": format(row.quantity, "f")}
+            (ours if (row.symbol, row.position_side) in claimed else others).append(line)
+    return ours, others
