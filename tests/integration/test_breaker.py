@@ -133,7 +133,8 @@ def test_dead_line_stops_entries_and_reads_of_all_and_no_exit(desk: Desk) -> Non
     # It should refuse in every process without touching the line, and say why.
     outcome = other.exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
     assert isinstance(outcome, Refused)
-    assert outcome.message.startswith("CIRCUIT_OPEN: host=127.0.0.1:")
+    assert outcome.reason == "CIRCUIT_OPEN"
+    assert outcome.message.startswith("host=127.0.0.1:")
     assert outcome.retry_safe
     with pytest.raises(ExchangeUnavailableError, match="CIRCUIT_OPEN"):
         other.exchange.positions()
