@@ -54,3 +54,7 @@ test-clients: install  ## run real third-party clients against the paper exchang
 .PHONY: chaos
 chaos: install  ## the fault matrix: kill, cut and confuse everything, and check the books; SEED=n, ARGS="--rows 1,5 --workers 8"
 	@$(PY) -m tests.chaos $(ARGS)
+
+.PHONY: scenarios
+scenarios: install  ## trading scenarios on the paper exchange with figures computed by hand; ARGS="--only target,stop"
+	@$(PY) -m tests.scenarios $(ARGS)
