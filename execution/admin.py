@@ -22,6 +22,8 @@ from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.kill_switch_page import MOVE, move_page
 from execution.models import (
     AccountLease,
+    Bracket,
+    BracketLeg,
     DeadLetter,
     EntryClaim,
     EntryHold,
@@ -42,6 +44,7 @@ from execution.models import (
     Trade,
     Transition,
 )
+from execution.models.bracket import LegOrigin
 from execution.models.dead_letter import RedriveOutcome
 from execution.models.inbox import InboxOutcome
 from execution.queries.requests import transitions_of
@@ -320,6 +323,25 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         page = path("<int:pk>/redrive/", self.admin_site.admin_view(redrive_page(self)), name=REDRIVE)
         return [page, *super().get_urls()]
+
+
+@admin.register(Bracket)
+class BracketAdmin(ReadOnlyAdmin):
+    """How each position is protected: its settings; the legs are a table of their own."""
+
+    list_display = ("request_id", "break_even", "time_exit_seconds", "tick_size", "quantity_step")
+    search_fields = ("request__id", "request__symbol")
+    ordering = ("-pk",)
+
+
+@admin.register(BracketLeg)
+class LegAdmin(ReadOnlyAdmin):
+    """Stops, targets and trailing stops as planned now; their orders say what became of each."""
+
+    list_display = ("bracket_id", "purpose", "number", "origin", "price", "share", "callback_percent")
+    list_filter = (words("purpose", OrderPurpose), words("origin", LegOrigin))
+    search_fields = ("bracket__request__id", "bracket__request__symbol")
+    ordering = ("-pk",)
 
 
 @admin.register(EntryClaim)

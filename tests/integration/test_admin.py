@@ -67,6 +67,7 @@ def trade() -> Trade:
     builders.outbox_event()
     builders.ess()
     builders.heartbeat("monitor")
+    builders.bracket(request)
     EntryClaim.objects.create(symbol="BTCUSDT", position_side="BOTH", request=request, claimed_at=NOW)
     KillSwitch.objects.create(level="halt", reason="drill", engaged_by="anna", engaged_at=NOW)
     DeadLetter.objects.create(stream="s", entry_id="1-0", reason="not JSON", size_bytes=1, received_at=NOW)

@@ -11,6 +11,8 @@ from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderBook, OrderPurpose, OrderType, PositionSide, Source
 from execution.models import (
     AccountLease,
+    Bracket,
+    BracketLeg,
     EssStatus,
     ExecutionRequest,
     Fill,
@@ -78,6 +80,20 @@ def approved(**columns: Any) -> ExecutionRequest:
         "policy_version": 0,
     }
     return request(**(defaults | columns))
+
+
+def bracket(owner: ExecutionRequest) -> Bracket:
+    """The plan of an approved request: one stop and one target for everything."""
+    planned = Bracket.objects.create(
+        request=owner,
+        tick_size=Decimal("0.1"),
+        quantity_step=Decimal("0.001"),
+        minimum_quantity=Decimal("0.001"),
+        minimum_notional=Decimal(5),
+    )
+    for purpose, price in ((OrderPurpose.STOP, owner.stop_price), (OrderPurpose.TARGET, owner.target_price)):
+        BracketLeg.objects.create(bracket=planned, purpose=purpose, price=price)
+    return planned
 
 
 def order(owner: ExecutionRequest, **columns: Any) -> Order:
