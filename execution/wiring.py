@@ -12,6 +12,10 @@ from urllib.parse import urlsplit
 from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.binance.clock import ServerClock
+from execution.adapters.binance.connector import Line
+from execution.adapters.binance.settings_cache import SettingsCache
+from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.stream import BinanceUserStream
 from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.memory import RedisMemory
@@ -29,7 +33,7 @@ from execution.pipeline.intake import IntakeRules
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.retention import RetentionRules
 from execution.stream.session import StreamRules
-from execution_project.env import environment
+from execution_project.env import Mode, environment
 
 # HTTP sessions are not to be shared: one client a thread, made after the fork.
 _local = threading.local()
@@ -193,6 +197,23 @@ def _limiter_on(redis: Redis) -> RateLimiter:
     return RateLimiter(redis, per_minute=env.binance_rate_limit_rpm, name=urlsplit(env.exchange_url).netloc)
 
 
+@cache
+def server_clock() -> ServerClock:
+    """Return the exchange's clock as this process has measured it."""
+    return ServerClock()
+
+
+def setup_rules() -> SetupRules:
+    env = environment()
+    return SetupRules(
+        cache=SettingsCache(limiter_redis_client(), account=_fingerprint(env.exchange_url, env.exchange_key)[:16]),
+        position_mode=env.binance_position_mode,
+        margin_type=env.binance_margin_type,
+        # The paper exchange and the testnet have no page for it, and nothing to withdraw.
+        checks_key=env.binance_key_check and env.mode is Mode.LIVE,
+    )
+
+
 def circuit_state() -> Circuit:
     return breaker().state()
 
@@ -217,7 +238,7 @@ def _new_exchange() -> BinanceExchange:
         key=env.exchange_key,
         secret=env.exchange_secret,
         base_url=env.exchange_url,
-        limiter=limiter(),
-        breaker=breaker(),
+        line=Line(limiter=limiter(), breaker=breaker(), clock=server_clock()),
+        rules=setup_rules(),
         **settings,
     )

@@ -51,6 +51,9 @@ class Environment(BaseSettings):
     binance_recv_window_ms: int = Field(3000, ge=500, le=5000)
     binance_timeout_seconds: float = Field(5.0, gt=0, le=30)
     binance_rate_limit_rpm: int = Field(1200, ge=60)
+    binance_position_mode: Literal["any", "one-way", "hedge"] = "any"
+    binance_margin_type: Literal["any", "CROSSED", "ISOLATED"] = "any"
+    binance_key_check: bool = True
 
     user_stream_keepalive_seconds: int = Field(1500, ge=1, le=3300)
     user_stream_renewal_seconds: int = Field(82_800, ge=1, le=86_000)

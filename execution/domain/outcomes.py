@@ -85,6 +85,29 @@ class Unknown:
     message: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """The account is not as an entry needs it, so none is sent: what was wanted, and what the exchange has."""
+
+    reason: Reason
+    wanted: str
+    found: str
+    code: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.reason}: wanted={self.wanted} found={self.found}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountCheck:
+    """What the exchange says of account and key, and what of it would refuse every entry, in words."""
+
+    position_mode: str
+    can_trade: bool
+    clock_offset_ms: float
+    problems: tuple[str, ...]
+
+
 PlaceOutcome = Accepted | Refused | Unknown
 
 

@@ -8,13 +8,14 @@ from enum import IntEnum
 from typing import Protocol
 
 from execution.domain.outcomes import (
+    AccountCheck,
     FillReport,
     FundingReport,
     LookUp,
+    Mismatch,
     OrderReport,
     PlaceOutcome,
     PositionReport,
-    Refused,
 )
 from execution.domain.reasons import Reason
 from execution.domain.stream import StreamNews
@@ -78,8 +79,11 @@ class Exchange(Protocol):
 
     def hedge_mode(self) -> bool: ...
 
-    def set_leverage(self, symbol: str, leverage: int) -> Refused | None:
-        """Set the leverage and compare the answer; None when the exchange confirms it."""
+    def prepare_entry(self, symbol: str, *, leverage: int, position_side: PositionSide) -> Mismatch | None:
+        """Set the leverage, read back what an entry rests on, and return what is not as it must be."""
+
+    def check(self) -> AccountCheck:
+        """Read what every entry rests on, whatever its symbol; changes nothing."""
 
     def place(
         self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, last_word: LastWord | None = None

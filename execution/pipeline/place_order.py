@@ -5,11 +5,11 @@ from datetime import datetime
 from uuid import UUID
 
 from execution.crash_points import CrashPoint, reached
-from execution.domain.outcomes import Refused
+from execution.domain.outcomes import Mismatch
 from execution.domain.ports import Exchange, OrderTicket
 from execution.domain.reasons import Reason
 from execution.domain.states import OrderState, RequestState, RequestTrigger
-from execution.domain.trading import OrderPurpose, OrderType
+from execution.domain.trading import OrderPurpose, OrderType, PositionSide
 from execution.models import EssStatus, ExecutionRequest, Order
 from execution.pipeline.asking import ask_at_once
 from execution.pipeline.check_ess import known_block
@@ -26,7 +26,7 @@ def place_order(request_id: UUID, *, exchange: Exchange, stack: Stack, recv_wind
     """Send a request's entry; True when it has filled and its position needs cover now.
 
     Raises:
-        ExchangeUnavailableError: the leverage could not be set; nothing was sent, the request stays APPROVED.
+        ExchangeUnavailableError: the account could not be set up; nothing was sent, the request stays APPROVED.
 
     """
     request = ExecutionRequest.objects.get(pk=request_id)
@@ -35,9 +35,11 @@ def place_order(request_id: UUID, *, exchange: Exchange, stack: Stack, recv_wind
     if clock() > request.expires_at:
         expire_request(request, now=clock())
         return False
-    refused = exchange.set_leverage(request.symbol, request.leverage)
-    if refused:
-        _refuse_leverage(request, refused, clock())
+    mismatch = exchange.prepare_entry(
+        request.symbol, leverage=request.leverage, position_side=PositionSide(request.position_side)
+    )
+    if mismatch:
+        _refuse_setup(request, mismatch, clock())
         return False
     reached(CrashPoint.LEVERAGE_SET)
     written = _start(request, stack, recv_window_ms, clock())
@@ -93,10 +95,9 @@ def _entry(request: ExecutionRequest) -> Intention:
     )
 
 
-def _refuse_leverage(request: ExecutionRequest, refused: Refused, now: datetime) -> None:
-    sentence = f"LEVERAGE_MISMATCH: asked={request.leverage} code={refused.code} message={refused.message}"
-    reason = (Reason.LEVERAGE_MISMATCH, sentence)
-    end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, failed={"error_code": refused.code})
+def _refuse_setup(request: ExecutionRequest, mismatch: Mismatch, now: datetime) -> None:
+    reason = (mismatch.reason, str(mismatch))
+    end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, failed={"error_code": mismatch.code})
 
 
 def _refuse_blocked(request: ExecutionRequest, block: EssStatus, now: datetime) -> None:

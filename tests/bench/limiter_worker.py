@@ -16,7 +16,8 @@ from typing import Any
 from binance.error import ClientError
 from binance.um_futures import UMFutures
 
-from execution.adapters.binance.connector import Connector, NotSentError, Turn
+from execution.adapters.binance.clock import ServerClock
+from execution.adapters.binance.connector import Connector, Line, NotSentError, Turn
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import redis_connection
 from execution.domain.flow import Cost, Denial, Limits, Ticket
@@ -80,11 +81,15 @@ class TimedLimiter(RateLimiter):
 class Trader:
     """One thread's connection: orders and reads through the turnstile."""
 
-    def __init__(self, task: Task, limiter: RateLimiter, met: Met) -> None:
+    def __init__(self, task: Task, limiter: RateLimiter, clock: ServerClock, met: Met) -> None:
         self._met = met
         self._limiter = limiter
         self._client = Connector(
-            key=task.key, secret=task.secret, base_url=task.url, timeout_seconds=TIMEOUT_SECONDS, limiter=limiter
+            key=task.key,
+            secret=task.secret,
+            base_url=task.url,
+            timeout_seconds=TIMEOUT_SECONDS,
+            line=Line(limiter=limiter, clock=clock),
         )
         self._number = 0
 
@@ -140,9 +145,10 @@ def as_member(task: Task, met: Met) -> list[Callable[[], None]]:
     """Return what the threads of one of our processes do."""
     limiter = TimedLimiter(redis_connection(task.redis_url), per_minute=task.per_minute, limits=Limits())
     limiter.met = met
+    clock = ServerClock()
 
     def trader() -> Trader:
-        return Trader(task, limiter, met)
+        return Trader(task, limiter, clock, met)
 
     if task.brackets:
         left = iter(range(task.brackets))

@@ -15,6 +15,10 @@ from django.db import connection
 from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.binance.clock import ServerClock
+from execution.adapters.binance.connector import Line
+from execution.adapters.binance.settings_cache import SettingsCache
+from execution.adapters.binance.setup import SetupRules
 from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.memory import RedisMemory
 from execution.adapters.mirror import RedisTradeMirror
@@ -91,12 +95,16 @@ class Desk:
     fail_mode: Any = "open"
     max_unprotected: timedelta = timedelta(seconds=2)
     timeout_seconds: float = 5.0
+    # What the operator demands of the account, as in SetupRules.
+    setup: Mapping[str, Any] = field(default_factory=dict)
     stack: Stack = STACK
 
     def __post_init__(self) -> None:
         # The paper exchange of the tests enforces no limits, and says so in its listing.
         unlimited = Limits(weight=UNLIMITED, orders_10s=UNLIMITED, orders_1m=UNLIMITED)
         self.limiter = RateLimiter(self.redis, per_minute=UNLIMITED, limits=unlimited)
+        self.server_clock = ServerClock()
+        self.setup_rules = SetupRules(cache=SettingsCache(self.redis, account="desk"), **self.setup)
         self.breaker = CircuitBreaker(self.redis, host=urlsplit(self.paper.url).netloc)
         self.exchange = BinanceExchange(
             key=self.paper.key,
@@ -104,8 +112,8 @@ class Desk:
             base_url=self.paper.url,
             timeout_seconds=self.timeout_seconds,
             recv_window_ms=RECV_WINDOW_MS,
-            limiter=self.limiter,
-            breaker=self.breaker,
+            line=Line(limiter=self.limiter, breaker=self.breaker, clock=self.server_clock),
+            rules=self.setup_rules,
         )
         self.risk_safety = HttpRiskSafety(self.risk.url, timeout_seconds=0.5)
         self.bus = RedisEventBus(self.redis, EVENT_TYPES)
@@ -129,6 +137,7 @@ class Desk:
             fail_mode=self.fail_mode,
             max_unprotected=self.max_unprotected,
             timeout_seconds=self.timeout_seconds,
+            setup=self.setup,
             stack=self.stack,
         )
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.binance.connector import Line
 from execution.adapters.binance.stream import BinanceUserStream
 from execution.models import Heartbeat
 from execution.monitor.repair import Tools
@@ -43,7 +44,8 @@ class Listener:
             base_url=self.desk.paper.url,
             timeout_seconds=5,
             recv_window_ms=RECV_WINDOW_MS,
-            limiter=self.desk.limiter,
+            line=Line(limiter=self.desk.limiter, clock=self.desk.server_clock),
+            rules=self.desk.setup_rules,
         )
         stream = BinanceUserStream(
             exchange=exchange, stream_url=self.desk.paper.stream_url, ping_seconds=0.5, clock=self.desk.clock

@@ -1,5 +1,7 @@
 import hashlib
 import hmac
+import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,11 +14,16 @@ import requests
 import responses
 
 from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.binance.clock import ServerClock
+from execution.adapters.binance.connector import Line
+from execution.adapters.binance.settings_cache import SettingsCache
+from execution.adapters.binance.setup import SetupRules
 from execution.adapters.rate_limit import RateLimiter
 from execution.domain.flow import Cost, Denial, Limits, Ticket, Usage
 from execution.domain.outcomes import (
     Accepted,
     ExchangeStatus,
+    Mismatch,
     Missing,
     OrderReport,
     Refused,
@@ -76,6 +83,7 @@ class Turns(RateLimiter):
         self.holds: list[tuple[Waits, float]] = []
         self.usages: list[Usage] = []
         self.limits: list[Limits] = []
+        self.clocks: list[float] = []
 
     def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
         self.asked.append((lane, max_wait_seconds))
@@ -91,6 +99,9 @@ class Turns(RateLimiter):
     def learn_limits(self, limits: Limits) -> None:
         self.limits.append(limits)
 
+    def learn_clock(self, server_ms: float, *, measured_at: float, uncertainty_ms: float) -> None:  # noqa: ARG002 -- as above
+        self.clocks.append(server_ms)
+
 
 @dataclass
 class Clock:
@@ -100,6 +111,24 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Remembered(SettingsCache):
+    """The cache of settings without Redis."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[str, tuple[str, float]] = {}
+
+    def _get(self, name: str) -> str | None:
+        text, until = self._kept.get(name, ("", 0.0))
+        return text if self._clock() < until else None
+
+    def _set(self, name: str, text: str, seconds: int) -> None:
+        self._kept[name] = (text, self._clock() + seconds)
+
+    def _forget(self, name: str) -> None:
+        self._kept.pop(name, None)
 
 
 @pytest.fixture
@@ -120,13 +149,21 @@ def clock() -> Clock:
 
 @pytest.fixture
 def exchange(server: responses.RequestsMock, limiter: Turns, clock: Clock) -> BinanceExchange:  # noqa: ARG001 - first
+    return connected(limiter, clock)
+
+
+def connected(
+    limiter: Turns, clock: Clock, *, server_clock: ServerClock | None = None, **demands: Any
+) -> BinanceExchange:
+    """An exchange client of a process that has just begun; without a clock it signs its own time."""
     return BinanceExchange(
         key="the-key",
         secret="the-secret",
         base_url=BASE,
         timeout_seconds=5,
         recv_window_ms=3000,
-        limiter=limiter,
+        line=Line(limiter=limiter, clock=server_clock),
+        rules=SetupRules(cache=Remembered(clock), **demands),
         monotonic=clock,
     )
 
@@ -618,45 +655,85 @@ def test_a_cancel_without_a_turn_is_not_sent_into_a_ban(
     assert limiter.asked == [(Lane.CLOSE, 10.0)]
 
 
-# Leverage
+# Setting up
 
 
-def test_leverage_is_set_and_compared(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
-    server.post(f"{BASE}/fapi/v1/leverage", json={"leverage": 5, "symbol": "BTCUSDT"})
-
-    assert exchange.set_leverage("BTCUSDT", 5) is None
-    assert sent(server)[0][2] == {"symbol": "BTCUSDT", "leverage": "5"}
+LEVERAGE, CONFIG, MODE = f"{BASE}/fapi/v1/leverage", f"{BASE}/fapi/v1/symbolConfig", f"{BASE}/fapi/v1/positionSide/dual"
 
 
-def test_another_leverage_in_the_answer_is_a_refusal(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
-    server.post(f"{BASE}/fapi/v1/leverage", json={"leverage": 20, "symbol": "BTCUSDT"})
+def setting_up(exchange: BinanceExchange, leverage: int = 5, side: PositionSide = PositionSide.BOTH) -> Mismatch | None:
+    return exchange.prepare_entry("BTCUSDT", leverage=leverage, position_side=side)
 
-    refused = exchange.set_leverage("BTCUSDT", 5)
 
-    assert refused == Refused(code=None, message="the exchange answered leverage 20", retry_safe=False)
+def account(server: responses.RequestsMock, leverage: int = 5, margin: str = "CROSSED", *, hedge: bool = False) -> None:
+    server.get(MODE, json={"dualSidePosition": hedge})
+    server.post(LEVERAGE, json={"leverage": leverage, "symbol": "BTCUSDT"})
+    server.get(CONFIG, json=[{"symbol": "BTCUSDT", "leverage": leverage, "marginType": margin}])
+
+
+def test_leverage_is_set_and_read_back(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    account(server)
+
+    assert setting_up(exchange) is None
+    assert [(method, path, parameters) for method, path, parameters in sent(server)] == [
+        ("GET", "/fapi/v1/positionSide/dual", {}),
+        ("POST", "/fapi/v1/leverage", {"symbol": "BTCUSDT", "leverage": "5"}),
+        ("GET", "/fapi/v1/symbolConfig", {"symbol": "BTCUSDT"}),
+    ]
+
+
+def test_another_leverage_at_the_read_back_refuses(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    account(server, leverage=20)
+
+    found = setting_up(exchange)
+    assert found == Mismatch(reason=Reason.LEVERAGE_MISMATCH, wanted="5", found="20")
+    assert str(found) == "LEVERAGE_MISMATCH: wanted=5 found=20"
     # It should not believe that it is set
-    exchange.set_leverage("BTCUSDT", 5)
-    assert len(server.calls) == 2
+    setting_up(exchange)
+    assert len(server.calls) == 5
 
 
-def test_a_leverage_that_is_set_is_believed_for_a_while(
+def test_what_was_read_back_is_believed_for_a_while(
     server: responses.RequestsMock, exchange: BinanceExchange, clock: Clock
 ) -> None:
-    server.post(f"{BASE}/fapi/v1/leverage", json={"leverage": 5, "symbol": "BTCUSDT"})
-
-    for passed in (0, 299, 2):
+    account(server)
+    paths = []
+    for passed in (0, 50, 240, 20):
         clock.now += passed
-        exchange.set_leverage("BTCUSDT", 5)
+        setting_up(exchange)
+        paths.append([path.rpartition("/")[2] for _, path, _ in sent(server)])
+        server.calls.reset()
 
-    # It should ask at first and again after 300 seconds
-    assert len(server.calls) == 2
+    # It should ask for the mode again after a minute, and for the symbol after five
+    assert paths == [["dual", "leverage", "symbolConfig"], [], ["dual"], ["leverage", "symbolConfig"]]
+
+
+def test_another_leverage_is_set_anew(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    account(server)
+    setting_up(exchange)
+
+    assert setting_up(exchange, leverage=7) == Mismatch(reason=Reason.LEVERAGE_MISMATCH, wanted="7", found="5")
+    assert sent(server)[-2][2] == {"symbol": "BTCUSDT", "leverage": "7"}
+
+
+@pytest.mark.parametrize(("told", "calls"), [(5, 3), (9, 5)])
+def test_a_change_from_outside_ends_the_belief_and_our_own_does_not(
+    server: responses.RequestsMock, exchange: BinanceExchange, told: int, calls: int
+) -> None:
+    account(server)
+    setting_up(exchange)
+    exchange.note_setting("BTCUSDT", told)
+    setting_up(exchange)
+
+    assert len(server.calls) == calls
 
 
 def test_a_refused_leverage_says_why(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
-    server.post(f"{BASE}/fapi/v1/leverage", status=400, json=error(-4028, "Leverage 200 is not valid"))
+    server.get(MODE, json={"dualSidePosition": False})
+    server.post(LEVERAGE, status=400, json=error(-4028, "Leverage 200 is not valid"))
 
-    assert exchange.set_leverage("BTCUSDT", 5) == Refused(
-        code=-4028, message="Leverage 200 is not valid", retry_safe=False
+    assert setting_up(exchange, leverage=200) == Mismatch(
+        reason=Reason.LEVERAGE_MISMATCH, wanted="200", found="code=-4028 Leverage 200 is not valid", code=-4028
     )
 
 
@@ -664,21 +741,201 @@ def test_a_refused_leverage_says_why(server: responses.RequestsMock, exchange: B
 def test_a_leverage_that_is_so_already_is_read_back(
     server: responses.RequestsMock, exchange: BinanceExchange, *, leverage: int, refused: bool
 ) -> None:
-    server.post(f"{BASE}/fapi/v1/leverage", status=400, json=error(-4028, "Leverage 5 already exist with 5"))
-    server.get(f"{BASE}/fapi/v1/symbolConfig", json=[{"symbol": "BTCUSDT", "leverage": leverage}])
+    server.get(MODE, json={"dualSidePosition": False})
+    server.post(LEVERAGE, status=400, json=error(-4028, "Leverage 5 already exist with 5"))
+    server.get(CONFIG, json=[{"symbol": "BTCUSDT", "leverage": leverage, "marginType": "CROSSED"}])
 
     # It should believe the setting itself, not the sentence
-    assert (exchange.set_leverage("BTCUSDT", 5) is not None) is refused
+    assert (setting_up(exchange) is not None) is refused
 
 
 @pytest.mark.parametrize("status", [418, 500, 503])
 def test_an_unanswered_leverage_is_no_refusal(
     server: responses.RequestsMock, exchange: BinanceExchange, status: int
 ) -> None:
-    server.post(f"{BASE}/fapi/v1/leverage", status=status, json=error(-1003))
+    server.get(MODE, json={"dualSidePosition": False})
+    server.post(LEVERAGE, status=status, json=error(-1003))
 
     with pytest.raises(ExchangeUnavailableError):
-        exchange.set_leverage("BTCUSDT", 5)
+        setting_up(exchange)
+
+
+@pytest.mark.parametrize(
+    ("demanded", "side", "hedge", "found"),
+    [
+        ("any", PositionSide.BOTH, True, ("one-way", "hedge")),
+        ("any", PositionSide.LONG, False, ("hedge", "one-way")),
+        ("hedge", PositionSide.BOTH, False, ("hedge", "one-way")),
+        ("one-way", PositionSide.SHORT, True, ("one-way", "hedge")),
+        ("hedge", PositionSide.LONG, True, None),
+        ("any", PositionSide.BOTH, False, None),
+    ],
+)
+def test_a_position_mode_that_is_not_as_approved_refuses(
+    server: responses.RequestsMock,
+    limiter: Turns,
+    clock: Clock,
+    *,
+    demanded: str,
+    side: PositionSide,
+    hedge: bool,
+    found: tuple[str, str] | None,
+) -> None:
+    account(server, hedge=hedge)
+    exchange = connected(limiter, clock, position_mode=demanded)
+
+    wanted = Mismatch(reason=Reason.POSITION_MODE_MISMATCH, wanted=found[0], found=found[1]) if found else None
+    assert setting_up(exchange, side=side) == wanted
+
+
+def test_a_refusal_for_the_mode_has_it_read_again(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
+    account(server)
+    setting_up(exchange)
+    server.post(BASE + ORDER, status=400, json=error(-4061, "position side does not match"))
+    exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+    setting_up(exchange)
+
+    assert sent(server)[-1][1] == "/fapi/v1/positionSide/dual"
+
+
+def test_another_margin_type_than_demanded_refuses(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock
+) -> None:
+    account(server, margin="CROSSED")
+
+    assert setting_up(connected(limiter, clock, margin_type="ISOLATED")) == Mismatch(
+        reason=Reason.MARGIN_TYPE_MISMATCH, wanted="ISOLATED", found="CROSSED"
+    )
+    assert setting_up(connected(limiter, clock, margin_type="CROSSED")) is None
+
+
+# The key
+
+
+RIGHTS = "https://api.binance.com/sapi/v1/account/apiRestrictions"
+
+
+def test_a_key_that_may_withdraw_opens_nothing(server: responses.RequestsMock, limiter: Turns, clock: Clock) -> None:
+    server.get(RIGHTS, json={"enableWithdrawals": True, "enableFutures": True})
+
+    found = setting_up(connected(limiter, clock, checks_key=True))
+
+    assert found == Mismatch(reason=Reason.KEY_MAY_WITHDRAW, wanted="enableWithdrawals=false", found="true")
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(("status", "body"), [(401, error(-2015)), (500, "oops"), (200, "{}"), (200, "[]")])
+def test_a_key_that_cannot_be_asked_about_opens_nothing(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock, status: int, body: object
+) -> None:
+    if isinstance(body, str):
+        server.get(RIGHTS, status=status, body=body)
+    else:
+        server.get(RIGHTS, status=status, json=body)
+
+    with pytest.raises(ExchangeUnavailableError, match="the key's rights cannot be read"):
+        setting_up(connected(limiter, clock, checks_key=True))
+
+
+def test_a_clean_key_is_asked_about_once_an_hour(server: responses.RequestsMock, limiter: Turns, clock: Clock) -> None:
+    account(server)
+    server.get(RIGHTS, json={"enableWithdrawals": False})
+    exchange = connected(limiter, clock, checks_key=True)
+
+    for passed in (0, 3599, 2):
+        clock.now += passed
+        assert setting_up(exchange) is None
+
+    asked = [call for call in server.calls if str(call.request.url).startswith(RIGHTS)]
+    assert len(asked) == 2
+    # It should be signed, and sent to nobody but that host
+    assert "signature=" in str(asked[0].request.url)
+
+
+# The clock
+
+
+def server_time(server: responses.RequestsMock, ahead_ms: float) -> None:
+    def answer(_: object) -> tuple[int, dict[str, str], str]:
+        return 200, {}, json.dumps({"serverTime": int(time.time() * 1000 + ahead_ms)})
+
+    server.add_callback("GET", f"{BASE}/fapi/v1/time", callback=answer)
+
+
+def timestamps(server: responses.RequestsMock) -> list[float]:
+    """How far each signed request's time is ahead of our clock, in seconds."""
+    queries = [dict(parse_qsl(urlsplit(str(call.request.url)).query)) for call in server.calls]
+    return [int(query["timestamp"]) / 1000 - time.time() for query in queries if "timestamp" in query]
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_the_exchange_s_time_is_signed(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock, hours: int
+) -> None:
+    server_time(server, hours * 3_600_000)
+    server.post(BASE + ORDER, json=ORDER_ROW)
+    exchange = connected(limiter, clock, server_clock=ServerClock(monotonic=clock))
+
+    for _ in range(3):
+        exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+
+    # It should ask once, and be right to the second
+    assert len(server.calls) == 4
+    assert timestamps(server) == [pytest.approx(hours * 3600, abs=1)] * 3
+    assert limiter.clocks == [pytest.approx(time.time() * 1000 + hours * 3_600_000, abs=2000)]
+
+
+@pytest.mark.parametrize("skew_ms", [10_000, -10_000, 3_600_000, -3_600_000])
+def test_a_clock_that_went_wrong_costs_one_more_request(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock, skew_ms: int
+) -> None:
+    """The read is repeated, since reading twice does no harm; the order is left to who has written it."""
+    server_time(server, skew_ms)
+    late = error(-1021, "Timestamp for this request is outside of the recvWindow.")
+    server.post(BASE + ORDER, status=400, json=late)
+    measured = ServerClock(monotonic=clock)
+    measured.ask(lambda: int(time.time() * 1000))
+    exchange = connected(limiter, clock, server_clock=measured)
+
+    outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
+    assert isinstance(outcome, Refused)
+    assert outcome.retry_safe
+    assert [path for _, path, _ in sent(server)] == [ORDER, "/fapi/v1/time"]
+    server.post(BASE + ORDER, json=ORDER_ROW)
+    server.replace("POST", BASE + ORDER, json=ORDER_ROW)
+    assert isinstance(exchange.place(ENTRY, Lane.ENTRY, send_before=soon()), Accepted)
+    assert timestamps(server)[-1] == pytest.approx(skew_ms / 1000, abs=1)
+    # It should not widen the window in which a late order may still be taken
+    assert {parameters.get("recvWindow", "3000") for _, _, parameters in sent(server)} == {"3000"}
+
+
+def test_a_read_with_a_wrong_time_is_repeated_once(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock
+) -> None:
+    server_time(server, 10_000)
+    server.get(f"{BASE}/fapi/v1/openOrders", status=400, json=error(-1021))
+    measured = ServerClock(monotonic=clock)
+    measured.ask(lambda: int(time.time() * 1000))
+    exchange = connected(limiter, clock, server_clock=measured)
+
+    with pytest.raises(ExchangeUnavailableError, match="-1021"):
+        exchange.open_orders()
+
+    assert [path.rpartition("/")[2] for _, path, _ in sent(server)] == ["openOrders", "time", "openOrders"]
+
+
+def test_a_time_that_is_not_told_keeps_nothing_from_leaving(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock
+) -> None:
+    server.get(f"{BASE}/fapi/v1/time", status=500, body="oops")
+    server.post(BASE + ORDER, json=ORDER_ROW)
+    exchange = connected(limiter, clock, server_clock=ServerClock(monotonic=clock))
+
+    for _ in range(2):
+        assert isinstance(exchange.place(ENTRY, Lane.ENTRY, send_before=soon()), Accepted)
+
+    # It should not ask for every order
+    assert len(server.calls) == 3
 
 
 # Reads

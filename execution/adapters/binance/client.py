@@ -2,25 +2,29 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar, assert_never
 
 import requests
 from binance.error import ClientError, ServerError
 
 from execution.adapters.binance import parse
-from execution.adapters.binance.connector import Connector, NotSentError, Turn, milliseconds
+from execution.adapters.binance.connector import Connector, Line, NotSentError, Turn
 from execution.adapters.binance.errors import UNREADABLE, Failure, judge
+from execution.adapters.binance.key_check import KEY_HOST, KeyCheck
 from execution.adapters.binance.outcome_table import Meaning, Operation
-from execution.adapters.breaker import CircuitBreaker
-from execution.adapters.rate_limit import RateLimiter
+from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
 from execution.domain.money import plain
 from execution.domain.outcomes import (
     Accepted,
+    AccountCheck,
     FillReport,
     FundingReport,
     LookUp,
+    Mismatch,
     Missing,
     OrderReport,
     PlaceOutcome,
@@ -37,14 +41,15 @@ ALGO_ORDER = "/fapi/v1/algoOrder"
 OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
 ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
 CALL_ERRORS = (ClientError, ServerError, requests.RequestException, *UNREADABLE)
-SYMBOL_SETTINGS = "/fapi/v1/symbolConfig"
 NO_LIVING_LISTEN_KEY = -1125
 # Refusals by a contract's filters or status, which may have changed since they were read.
 TERMS_REFUSED = frozenset({-1013, -1111, -1121, -1122, -4003, -4005, -4013, -4014, -4023, -4140, -4141, -4164})
-# How long an answer about the account's or the symbols' settings is believed.
-SETTINGS_AGE_SECONDS = 300.0
+# How long the listing of symbols and limits is believed.
+LISTING_AGE_SECONDS = 300.0
 MARK_AGE_SECONDS = 3.0
 READ_WAIT_SECONDS = 10.0
+# The order has a position side in one-way mode, or none in hedge mode: somebody has changed the mode.
+WRONG_POSITION_MODE = -4061
 # The stop and the target that follow an entry: their room is kept when the entry gets its own.
 COVER_ORDERS = 2
 FILLS_PAGE = 1000
@@ -65,27 +70,25 @@ class BinanceExchange:
         base_url: str,
         timeout_seconds: float,
         recv_window_ms: int,
-        limiter: RateLimiter,
-        breaker: CircuitBreaker | None = None,
+        line: Line,
+        rules: SetupRules,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = Connector(
-            key=key,
-            secret=secret,
-            base_url=base_url,
-            timeout_seconds=timeout_seconds,
-            limiter=limiter,
-            breaker=breaker,
+        connect = partial(Connector, key=key, secret=secret, timeout_seconds=timeout_seconds)
+        self._client = connect(base_url=base_url, line=line)
+        # Another host: its troubles are not the exchange's, so the breaker does not count them.
+        asker = (
+            connect(base_url=KEY_HOST, line=replace(line, breaker=None, tells_time=False)) if rules.checks_key else None
         )
+        self._key_check = KeyCheck(asker, monotonic=monotonic)
+        self._setup = EntrySetup(self._client, self._try, rules=rules)
         self._recv_window_ms = recv_window_ms
-        self._limiter = limiter
+        self._limiter = line.limiter
         self._monotonic = monotonic
         self._rules: dict[str, SymbolRules] = {}
         self._rules_until = 0.0
         self._marks: dict[str, Decimal] = {}
         self._marks_until = 0.0
-        self._hedge_mode: tuple[bool, float] = (False, 0.0)
-        self._leverage: dict[str, tuple[int, float]] = {}
 
     # Reads
 
@@ -93,7 +96,7 @@ class BinanceExchange:
         if self._monotonic() >= self._rules_until:
             self._rules, limits = self._read(lambda: parse.listing(self._client.exchange_info()))
             self._limiter.learn_limits(limits)
-            self._rules_until = self._monotonic() + SETTINGS_AGE_SECONDS
+            self._rules_until = self._monotonic() + LISTING_AGE_SECONDS
         return self._rules.get(symbol)
 
     def quote(self, symbol: str) -> Quote:
@@ -101,11 +104,7 @@ class BinanceExchange:
         return self._read(lambda: parse.quote(self._client.book_ticker(symbol), mark), lane=Lane.ENTRY)
 
     def hedge_mode(self) -> bool:
-        hedge, until = self._hedge_mode
-        if self._monotonic() >= until:
-            hedge = self._read(lambda: bool(self._client.get_position_mode()["dualSidePosition"]))
-            self._hedge_mode = (hedge, self._monotonic() + SETTINGS_AGE_SECONDS)
-        return hedge
+        return self._setup.hedge_mode()
 
     def open_orders(self) -> Sequence[OrderReport]:
         return self._read(lambda: parse.our_orders(self._client.get_orders()))
@@ -124,7 +123,7 @@ class BinanceExchange:
 
     def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]:
         """Return the fills from a time on, oldest first, over as many pages as there are."""
-        start = int(since.timestamp() * 1000)
+        start = self._client.at_ms(since)
         fills: dict[int, FillReport] = {}
         page = self._fills(symbol, Lane.READ, startTime=start)
         while page:
@@ -138,7 +137,7 @@ class BinanceExchange:
         return self._read(lambda: str(self._client.query_order(symbol, orderId=order_id)["clientOrderId"]))
 
     def funding_since(self, symbol: str, since: datetime) -> Sequence[FundingReport]:
-        start = int(since.timestamp() * 1000)
+        start = self._client.at_ms(since)
         return self._read(
             lambda: [
                 parse.funding_report(row)
@@ -174,8 +173,7 @@ class BinanceExchange:
     def find_in_history(
         self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
     ) -> OrderReport | None:
-        # `since` is of our clock, what the exchange lists is of its own.
-        start = milliseconds(since + self._client.clock_ahead - CLOCK_MARGIN)
+        start = self._client.at_ms(since - CLOCK_MARGIN)
         limits = {"startTime": start, "limit": HISTORY_PAGE}
         reports: list[OrderReport] = []
         if book is OrderBook.ALGO:
@@ -221,33 +219,22 @@ class BinanceExchange:
 
     # Writes
 
-    def set_leverage(self, symbol: str, leverage: int) -> Refused | None:
-        known, until = self._leverage.get(symbol, (0, 0.0))
-        if known == leverage and self._monotonic() < until:
-            return None
-        answer = self._change_leverage(symbol, leverage)
-        if isinstance(answer, Refused):
-            return answer
-        if answer != leverage:
-            return Refused(code=None, message=f"the exchange answered leverage {answer}", retry_safe=False)
-        self._leverage[symbol] = (leverage, self._monotonic() + SETTINGS_AGE_SECONDS)
-        return None
+    def prepare_entry(self, symbol: str, *, leverage: int, position_side: PositionSide) -> Mismatch | None:
+        return self._key_check.problem() or self._setup.prepare(symbol, leverage, position_side)
 
-    def _change_leverage(self, symbol: str, leverage: int) -> int | Refused:
-        """Return the leverage that the exchange says is set; setting is safe to repeat, so anything else raises."""
-        failure = self._try(
-            Operation.SETTINGS, lambda: int(self._client.change_leverage(symbol, leverage)["leverage"]), Lane.ENTRY
+    def check(self) -> AccountCheck:
+        key, mode, can_trade = self._key_check.problem(), self._setup.demanded_mode(), self._setup.can_trade()
+        problems = [str(problem) for problem in (key, mode) if problem]
+        return AccountCheck(
+            position_mode=MODES[self.hedge_mode()],
+            can_trade=can_trade,
+            clock_offset_ms=self._client.clock_offset_ms,
+            problems=(*problems, *(() if can_trade else ("the account may not trade",))),
         )
-        if not isinstance(failure, Failure):
-            return failure
-        if failure.meaning is Meaning.REFUSED:
-            return Refused(code=failure.code, message=failure.message, retry_safe=False)
-        if failure.meaning is not Meaning.BENIGN:
-            raise ExchangeUnavailableError(f"code={failure.code} {failure.message}")
-        parameters = {"symbol": symbol, **self._window()}
-        return self._read(
-            lambda: int(self._client.sign_request("GET", SYMBOL_SETTINGS, parameters)[0]["leverage"]), lane=Lane.ENTRY
-        )
+
+    def note_setting(self, symbol: str, leverage: int) -> None:
+        """Take in what the user-data stream tells of a symbol's leverage."""
+        self._setup.note_change(symbol, leverage)
 
     def place(
         self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, last_word: LastWord | None = None
@@ -271,6 +258,8 @@ class BinanceExchange:
             if failure.code in TERMS_REFUSED:
                 # Its terms are others than we knew: the next order is judged by what they are now.
                 self._rules_until = 0.0
+            if failure.code == WRONG_POSITION_MODE:
+                self._setup.forget_hedge_mode()
             return self._outcome(failure)
 
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:

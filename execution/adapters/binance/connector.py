@@ -1,9 +1,10 @@
 """The connector's client with a turnstile: no request leaves without a turn, and every answer corrects the limiter."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -11,7 +12,8 @@ import structlog
 from binance.error import ClientError, ServerError
 from binance.um_futures import UMFutures
 
-from execution.adapters.binance.errors import is_answer
+from execution.adapters.binance.clock import ServerClock
+from execution.adapters.binance.errors import UNREADABLE, is_answer
 from execution.adapters.binance.weights import cost_of
 from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.rate_limit import RateLimiter
@@ -22,7 +24,9 @@ from execution.domain.reasons import Reason
 
 log = structlog.get_logger(__name__)
 TIMESTAMP = "timestamp"
-OUTSIDE_OF_WINDOW = -1021
+# Outside of the receive window, at the gate or at the matching engine.
+WRONG_TIME = frozenset({-1021, -5028})
+MEASURING_WAIT_SECONDS = 1.0
 USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 ORDERS_10S = "X-MBX-ORDER-COUNT-10S"
 ORDERS_1M = "X-MBX-ORDER-COUNT-1M"
@@ -51,48 +55,62 @@ class NotSentError(Exception):
         self.retry_safe = retry_safe
 
 
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What stands between us and a host: limiter and breaker of all processes, the clock of this one.
+
+    `tells_time`: whether this host is the one whose clock it is.
+    """
+
+    limiter: RateLimiter
+    breaker: CircuitBreaker | None = None
+    clock: ServerClock | None = None
+    tells_time: bool = True
+
+
 class Connector(UMFutures):  # type: ignore[misc] # the package has no types
     """One instance a thread: it has one HTTP session and one turn at a time."""
 
-    def __init__(
-        self,
-        *,
-        key: str,
-        secret: str,
-        base_url: str,
-        timeout_seconds: float,
-        limiter: RateLimiter,
-        breaker: CircuitBreaker | None = None,
-    ) -> None:
+    def __init__(self, *, key: str, secret: str, base_url: str, timeout_seconds: float, line: Line) -> None:
         super().__init__(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
         # A proxy of the environment would see our signed orders.
         self.session.trust_env = False
         self.session.hooks["response"].append(self._note_usage)
-        self._limiter = limiter
-        self._breaker = breaker
+        self._limiter, self._breaker, self._clock = line.limiter, line.breaker, line.clock
+        self._measured = line.clock if line.tells_time else None
         self._turn: Turn | None = None
         self._usage = Usage()
-        # The exchange's clock against ours, as last read; only a refused timestamp makes us read it.
-        self.clock_ahead = timedelta(0)
 
     @contextmanager
     def turn(self, turn: Turn) -> Iterator[None]:
         """Let the requests of this block queue so; a request outside of such a block is a mistake of ours."""
-        self._turn = turn
+        before, self._turn = self._turn, turn
         try:
             yield
         finally:
-            self._turn = None
+            self._turn = before
+
+    def at_ms(self, moment: datetime) -> int:
+        """Return a moment of our clock as the exchange writes it."""
+        return self._clock.at_ms(moment.timestamp()) if self._clock else int(moment.timestamp() * 1000)
+
+    @property
+    def clock_offset_ms(self) -> float:
+        return self._clock.offset_ms if self._clock else 0.0
 
     def sign_request(self, http_method: str, url_path: str, payload: Mapping[str, Any] | None = None) -> Any:
-        """Send a signed request; when the clocks are apart, the exchange's is read, and a read is repeated once.
+        """Send a signed request; when the clocks are apart, the exchange's is read and the request repeated once.
 
-        A write is not: whoever counts its attempts sends it again.
+        An order is not: who wrote its row counts its attempts and sends it again.
         """
+        if self._measured and self._measured.is_due:
+            self._measure(self._measured)
         try:
             return self._signed(http_method, url_path, payload)
         except ClientError as error:
-            if error.error_code != OUTSIDE_OF_WINDOW or not self._has_read_clock() or http_method != "GET":
+            wrong_time = error.error_code in WRONG_TIME and self._measured
+            is_order = self._turn and self._turn.send_before
+            if not wrong_time or not self._measure(wrong_time) or is_order:
                 raise
         return self._signed(http_method, url_path, payload)
 
@@ -153,22 +171,22 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
             self._limiter.answered(ticket, Usage())
             late = (now - turn.send_before).total_seconds()
             raise NotSentError(f"woken up {late:.1f}s too late to send", reason=Reason.SENT_TOO_LATE, retry_safe=True)
-        return milliseconds(now + self.clock_ahead)
+        return self.at_ms(now)
 
-    def _has_read_clock(self) -> bool:
-        """Learn how far the exchange's clock is ahead of ours; its answer is taken to be of the middle of the call.
-
-        When that fails, the refusal that asked for it is still what is known.
-        """
-        asked = datetime.now(UTC)
+    def _measure(self, clock: ServerClock) -> bool:
+        """Ask the exchange for its time, for this process's signatures and for the limiter's windows."""
+        # In the lane of who needs it: an exit's question passes a broken line, an entry's does not.
+        lane = self._turn.lane if self._turn else Lane.READ
         try:
-            told = datetime.fromtimestamp(int(self.time()["serverTime"]) / 1000, UTC)
-        except (ClientError, ServerError, requests.RequestException, NotSentError, KeyError, ValueError) as error:
-            log.warning("exchange_clock_unread", error=type(error).__name__)
+            with self.turn(Turn(lane=lane, wait_seconds=MEASURING_WAIT_SECONDS)):
+                measured = clock.ask(lambda: int(self.time()["serverTime"]))
+        except (NotSentError, ClientError, ServerError, requests.RequestException, *UNREADABLE) as error:
+            log.warning("exchange_clock_not_read", error=type(error).__name__)
             return False
-        self.clock_ahead = told - (asked + (datetime.now(UTC) - asked) / 2)
-        log.warning("clocks_are_apart", exchange_ahead_seconds=round(self.clock_ahead.total_seconds(), 3))
-        return True
+        if measured:
+            now = time.monotonic()
+            self._limiter.learn_clock(clock.now_ms(), measured_at=now, uncertainty_ms=clock.uncertainty_ms)
+        return measured
 
     def _note_line(self, *, works: bool) -> None:
         if self._breaker is None:
@@ -182,11 +200,6 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         figures = (_figure(response, name) for name in (USED_WEIGHT, ORDERS_10S, ORDERS_1M))
         weight, orders_10s, orders_1m = figures
         self._usage = Usage(weight=weight, orders_10s=orders_10s, orders_1m=orders_1m)
-
-
-def milliseconds(moment: datetime) -> int:
-    """Return a moment as the exchange writes it."""
-    return int(moment.timestamp() * 1000)
 
 
 def _figure(response: requests.Response, name: str) -> int | None:

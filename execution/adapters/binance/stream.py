@@ -9,7 +9,7 @@ import websocket
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.stream_events import read_event
 from execution.domain.ports import StreamClosedError, StreamConnection
-from execution.domain.stream import StreamNews
+from execution.domain.stream import SettingNews, StreamNews
 
 Clock = Callable[[], datetime]
 CONNECT_SECONDS = 10.0
@@ -42,14 +42,24 @@ class BinanceUserStream:
         except (websocket.WebSocketException, OSError) as error:
             # Only its kind: its text may hold the address, and with it the key.
             raise StreamClosedError(f"cannot connect: {type(error).__name__}") from None
-        return BinanceStreamConnection(socket, ping_seconds=self._ping_seconds, clock=self._clock)
+        return BinanceStreamConnection(
+            socket, ping_seconds=self._ping_seconds, clock=self._clock, note_setting=self._exchange.note_setting
+        )
 
 
 class BinanceStreamConnection:
     """One connection, used by one thread. It pings by itself: the exchange's own pings come minutes apart."""
 
-    def __init__(self, socket: websocket.WebSocket, *, ping_seconds: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        socket: websocket.WebSocket,
+        *,
+        ping_seconds: float,
+        clock: Clock,
+        note_setting: Callable[[str, int], None],
+    ) -> None:
         self._socket = socket
+        self._note_setting = note_setting
         self._ping_seconds = ping_seconds
         self._clock = clock
         self._pinged_at = self._heard_at = time.monotonic()
@@ -68,7 +78,14 @@ class BinanceStreamConnection:
         self._heard_at, self.last_sign_at = time.monotonic(), self._clock()
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             raise StreamClosedError("closed by the exchange")
-        return read_event(frame.data) if opcode == websocket.ABNF.OPCODE_TEXT else None
+        return self._read(frame.data) if opcode == websocket.ABNF.OPCODE_TEXT else None
+
+    def _read(self, frame: bytes) -> StreamNews:
+        news = read_event(frame)
+        if isinstance(news, SettingNews) and news.symbol:
+            # What entries believe of this symbol is no longer so, in any process.
+            self._note_setting(news.symbol, news.leverage)
+        return news
 
     def close(self) -> None:
         self._socket.shutdown()  # type: ignore[no-untyped-call]

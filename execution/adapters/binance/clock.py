@@ -1,0 +1,58 @@
+"""The exchange's clock as one process knows it: asked for, not assumed, because a wrong time is a refused order."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger(__name__)
+# Quartz drifts by less than a tenth of a second in that time.
+MEASURED_SECONDS = 300.0
+AGAIN_SECONDS = 5.0
+# An answer that took longer tells too little; the first one counts in any case.
+LONGEST_ROUND_TRIP = 2.0
+WORTH_A_LINE_MS = 500.0
+
+
+class ServerClock:
+    """Our clock and how far the exchange's is ahead of it. Shared by the threads of a process."""
+
+    def __init__(
+        self, *, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._monotonic = monotonic
+        self._wall = wall
+        self._due_at = 0.0
+        self._measured = False
+        self.offset_ms = 0.0
+        self.uncertainty_ms = 0.0
+
+    def now_ms(self) -> int:
+        return self.at_ms(self._wall())
+
+    def at_ms(self, timestamp: float) -> int:
+        """Return a time of our clock (seconds) as the exchange writes it."""
+        return int(timestamp * 1000 + self.offset_ms)
+
+    @property
+    def is_due(self) -> bool:
+        return self._monotonic() >= self._due_at
+
+    def ask(self, question: Callable[[], int]) -> bool:
+        """Measure by one question; False when the answer took so long that it tells too little."""
+        # Also when the question fails: the old offset is better than a second failure for every request.
+        self._due_at = self._monotonic() + AGAIN_SECONDS
+        began = self._monotonic()
+        server_ms = question()
+        ended = self._monotonic()
+        round_trip = ended - began
+        if round_trip > LONGEST_ROUND_TRIP and self._measured:
+            return False
+        before = self.offset_ms
+        # The exchange looked at its clock somewhere between: in the middle, give or take the half.
+        self.offset_ms = server_ms - (self._wall() - round_trip / 2) * 1000
+        self.uncertainty_ms = round_trip * 500
+        self._measured, self._due_at = True, ended + MEASURED_SECONDS
+        if abs(self.offset_ms - before) > WORTH_A_LINE_MS:
+            log.warning("exchange_clock_differs", offset_ms=round(self.offset_ms), was_ms=round(before))
+        return True

@@ -1,0 +1,130 @@
+"""Sees to it that an entry finds the account as the decision assumes it: modes read, leverage set and read back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from execution.adapters.binance.connector import Connector
+from execution.adapters.binance.errors import Failure
+from execution.adapters.binance.outcome_table import Meaning, Operation
+from execution.adapters.binance.settings_cache import SettingsCache, SymbolSettings
+from execution.domain.outcomes import Mismatch
+from execution.domain.ports import ExchangeUnavailableError, Lane
+from execution.domain.reasons import Reason
+from execution.domain.trading import PositionSide
+
+SYMBOL_CONFIG = "/fapi/v1/symbolConfig"
+ACCOUNT_CONFIG = "/fapi/v1/accountConfig"
+MODES = {True: "hedge", False: "one-way"}
+ANY = "any"
+T = TypeVar("T")
+Try = Callable[[Operation, Callable[[], Any], Lane], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetupRules:
+    """What the operator demands of account and key; `any` takes a mode as it is."""
+
+    cache: SettingsCache
+    position_mode: str = ANY
+    margin_type: str = ANY
+    checks_key: bool = False
+
+
+class EntrySetup:
+    """One instance an exchange client. `attempt` makes a call in its turn and returns its answer or its Failure."""
+
+    def __init__(self, client: Connector, attempt: Try, *, rules: SetupRules) -> None:
+        self._client = client
+        self._attempt = attempt
+        self._cache = rules.cache
+        self._rules = rules
+
+    def hedge_mode(self) -> bool:
+        known = self._cache.hedge_mode()
+        if known is None:
+            known = bool(self._read(self._client.get_position_mode)["dualSidePosition"])
+            self._cache.remember_hedge_mode(hedge=known)
+        return known
+
+    def can_trade(self) -> bool:
+        return bool(self._read(lambda: self._client.sign_request("GET", ACCOUNT_CONFIG)["canTrade"]))
+
+    def demanded_mode(self) -> Mismatch | None:
+        """Return the position mode that would refuse every entry, when one is demanded."""
+        found, wanted = MODES[self.hedge_mode()], self._rules.position_mode
+        if wanted in {ANY, found}:
+            return None
+        return Mismatch(reason=Reason.POSITION_MODE_MISMATCH, wanted=wanted, found=found)
+
+    def prepare(self, symbol: str, leverage: int, position_side: PositionSide) -> Mismatch | None:
+        """Return what keeps an entry from being sent; None when the account is as it must be."""
+        return self._wrong_mode(position_side) or self._wrong_settings(symbol, leverage)
+
+    def note_change(self, symbol: str, leverage: int) -> None:
+        """Take in that somebody has set a symbol's leverage; we may have been it ourselves."""
+        known = self._cache.symbol(symbol)
+        if known and known.leverage != leverage:
+            self._cache.forget_symbol(symbol)
+
+    def forget_hedge_mode(self) -> None:
+        """Ask again before the next entry: an answer of the exchange contradicts what was read."""
+        self._cache.forget_hedge_mode()
+
+    def _wrong_mode(self, position_side: PositionSide) -> Mismatch | None:
+        found = MODES[self.hedge_mode()]
+        approved = MODES[position_side is not PositionSide.BOTH]
+        wrong = self.demanded_mode()
+        if wrong is None and found != approved:
+            wrong = Mismatch(reason=Reason.POSITION_MODE_MISMATCH, wanted=approved, found=found)
+        if wrong:
+            self._cache.forget_hedge_mode()
+        return wrong
+
+    def _wrong_settings(self, symbol: str, leverage: int) -> Mismatch | None:
+        known = self._cache.symbol(symbol)
+        if known and known.leverage == leverage:
+            return self._wrong_margin(known)
+        refused = self._set_leverage(symbol, leverage)
+        if refused:
+            return refused
+        found = self._read_back(symbol)
+        if found.leverage != leverage:
+            return Mismatch(reason=Reason.LEVERAGE_MISMATCH, wanted=str(leverage), found=str(found.leverage))
+        # A margin type that is not as demanded is not remembered: who corrects it need not wait.
+        wrong = self._wrong_margin(found)
+        if wrong is None:
+            self._cache.remember_symbol(symbol, found)
+        return wrong
+
+    def _wrong_margin(self, settings: SymbolSettings) -> Mismatch | None:
+        wanted = self._rules.margin_type
+        if wanted in {ANY, settings.margin_type}:
+            return None
+        return Mismatch(reason=Reason.MARGIN_TYPE_MISMATCH, wanted=wanted, found=settings.margin_type)
+
+    def _set_leverage(self, symbol: str, leverage: int) -> Mismatch | None:
+        """Set it, which is safe to repeat; what it is then, only the read-back tells."""
+        answer = self._attempt(Operation.SETTINGS, lambda: self._client.change_leverage(symbol, leverage), Lane.ENTRY)
+        if not isinstance(answer, Failure) or answer.meaning is Meaning.BENIGN:
+            return None
+        sentence = f"code={answer.code} {answer.message}"
+        if answer.meaning is not Meaning.REFUSED:
+            raise ExchangeUnavailableError(sentence)
+        return Mismatch(reason=Reason.LEVERAGE_MISMATCH, wanted=str(leverage), found=sentence, code=answer.code)
+
+    def _read_back(self, symbol: str) -> SymbolSettings:
+        # Forgotten before it is read: who is stopped in between must not leave an old answer behind.
+        self._cache.forget_symbol(symbol)
+        return self._read(lambda: _settings(self._client.sign_request("GET", SYMBOL_CONFIG, {"symbol": symbol})))
+
+    def _read(self, call: Callable[[], T]) -> T:
+        answer = self._attempt(Operation.LIST, call, Lane.ENTRY)
+        if isinstance(answer, Failure):
+            raise ExchangeUnavailableError(f"code={answer.code} {answer.message}")
+        found: T = answer
+        return found
+
+
+def _settings(rows: Any) -> SymbolSettings:
+    return SymbolSettings(leverage=int(rows[0]["leverage"]), margin_type=str(rows[0]["marginType"]))

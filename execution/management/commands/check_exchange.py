@@ -1,0 +1,26 @@
+"""Reads what entries rest on at the exchange, and says what would refuse them: to be run before the first one."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from execution import wiring
+from execution.domain.ports import ExchangeUnavailableError
+
+
+class Command(BaseCommand):
+    """`manage.py check_exchange`: exit 0 only when nothing stands in the way; it changes nothing."""
+
+    help = __doc__ or ""
+
+    def handle(self, *_: Any, **__: Any) -> None:
+        try:
+            found = wiring.exchange().check()
+        except ExchangeUnavailableError as error:
+            raise CommandError(f"the exchange cannot be asked: {error}") from error
+        self.stdout.write(f"position mode   {found.position_mode}")
+        self.stdout.write(f"clock           {found.clock_offset_ms:+.0f} ms ahead of ours")
+        self.stdout.write(f"account trades  {'yes' if found.can_trade else 'no'}")
+        if found.problems:
+            raise CommandError("; ".join(found.problems))
+        self.stdout.write("nothing stands in the way of entries")
