@@ -139,6 +139,7 @@ def guard_safety(self: Task, request_id: str, **_: Any) -> None:
             stack=wiring.stack(),
             memory=wiring.memory(),
             clock=wiring.clock,
+            lists=wiring.symbol_lists(),
         ),
     )
 

@@ -25,6 +25,7 @@ from execution.adapters.redis_bus import RedisEventBus, redis_connection
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.flow import Circuit, LimiterState
 from execution.domain.ports import EventBus, Exchange, Memory, RiskSafety, TradeMirror, UserStream
+from execution.domain.trading import SymbolLists
 from execution.monitor.reconcile import Patience
 from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.check_ess import EssRules
@@ -47,6 +48,8 @@ SHARED_SETTINGS = (
     "ess_fail_mode",
     "ess_trip_hold_seconds",
     "signal_max_age_sec",
+    "symbols_allowed",
+    "symbols_denied",
     "max_unprotected_seconds",
     "position_monitor_interval_sec",
 )
@@ -136,6 +139,15 @@ def intake_rules() -> IntakeRules:
 
 def ess_rules() -> EssRules:
     return EssRules(fail_mode=environment().ess_fail_mode)
+
+
+def symbol_lists() -> SymbolLists:
+    env = environment()
+    return SymbolLists(allowed=_symbols(env.symbols_allowed), denied=_symbols(env.symbols_denied))
+
+
+def _symbols(text: str) -> frozenset[str]:
+    return frozenset(symbol.strip().upper() for symbol in text.split(",") if symbol.strip())
 
 
 def retention_rules() -> RetentionRules:

@@ -84,6 +84,8 @@ class Environment(BaseSettings):
     position_monitor_interval_sec: int = Field(10, ge=1, le=300)
     signal_max_age_sec: int = Field(60, ge=1)
     max_unprotected_seconds: float = Field(5.0, gt=0)
+    symbols_allowed: str = ""
+    symbols_denied: str = ""
 
     # Retention; 0 keeps for ever
     retention_events_days: int = Field(30, ge=0)

@@ -49,6 +49,14 @@ MAX_LEVERAGE = "risk.max_leverage"
 MAX_POSITIONS = "risk.max_positions"
 MIN_CONFIDENCE = "risk.global_min_confidence"
 MAX_ORDER_NOTIONAL = "risk.max_order_notional_usd"
+MAX_SYMBOL_EXPOSURE = "risk.max_symbol_exposure_usd"
+MAX_TOTAL_EXPOSURE = "risk.max_total_exposure_usd"
+MAX_ENTRIES_PER_MINUTE = "risk.max_entries_per_minute"
+MAX_DAILY_LOSS = "risk.max_daily_loss_usd"
+MAX_DAILY_DRAWDOWN = "risk.max_daily_drawdown_usd"
+LOOK_ALIKE_WINDOW = "risk.look_alike_window_sec"
+STOP_OUT_PAUSE = "risk.stop_out_pause_sec"
+MAX_PRICE_DEVIATION = "risk.max_mark_deviation_pct"
 MAINTENANCE_MARGIN = "risk.maintenance_margin_pct"
 
 KEYS: Mapping[str, PolicyKey] = MappingProxyType(
@@ -111,6 +119,62 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
             ),
             _key(MIN_CONFIDENCE, "fraction", "0", ("0", "1"), "an AI decision below this is refused"),
             _key(MAX_ORDER_NOTIONAL, "USD", "10000", ("0", "10000000"), "a larger order is refused"),
+            _key(
+                MAX_SYMBOL_EXPOSURE,
+                "USD",
+                "1000000",
+                ("0", "100000000"),
+                "notional open or opening in one symbol, both sides together",
+            ),
+            _key(
+                MAX_TOTAL_EXPOSURE,
+                "USD",
+                "10000000",
+                ("0", "1000000000"),
+                "notional open or opening in all symbols, longs and shorts added up",
+            ),
+            _key(
+                MAX_ENTRIES_PER_MINUTE,
+                "entries",
+                "1200",
+                ("0", "100000"),
+                "entries approved within the last 60 seconds, but for those that were stopped before sending",
+            ),
+            _key(
+                MAX_DAILY_LOSS,
+                "USD",
+                "1000000000",
+                ("0", "1000000000"),
+                "net loss of the trades closed in this UTC day plus what all open stops may add, this entry's too",
+            ),
+            _key(
+                MAX_DAILY_DRAWDOWN,
+                "USD",
+                "1000000000",
+                ("0", "1000000000"),
+                "fall from the UTC day's best net result of closed trades, open losses included",
+            ),
+            _key(
+                LOOK_ALIKE_WINDOW,
+                "seconds",
+                "0",
+                ("0", "3600"),
+                "a decision of the same symbol, side and size is refused for this long after the last; 0: never",
+            ),
+            _key(
+                STOP_OUT_PAUSE,
+                "seconds",
+                "0",
+                ("0", "86400"),
+                "a symbol is left alone for this long after a stop or a liquidation; 0: never",
+            ),
+            _key(
+                MAX_PRICE_DEVIATION,
+                "fraction",
+                "0.05",
+                ("0", "1"),
+                "the entry's price may be worse than the mark price by at most this",
+            ),
             _key(
                 MAINTENANCE_MARGIN, "fraction", "0.005", ("0", "0.1"), "assumed when a stop is held against liquidation"
             ),

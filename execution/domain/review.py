@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.trading import Direction, OrderType, Quote, SymbolRules
+from execution.domain.trading import Direction, OrderType, Quote, SymbolLists, SymbolRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,7 @@ class Review:
     quote: Quote
     rules: SymbolRules
     policy: Policy
+    lists: SymbolLists
     verdicts: list[RuleVerdict] = field(default_factory=list)
 
     def note(self, rule: str, numbers: str) -> None:

@@ -10,9 +10,10 @@ from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import Proposal, Review, RuleVerdict
 from execution.domain.sizing import LotRule, lot_rule, quantity_for
-from execution.domain.trading import Direction, OrderType, Quote, SymbolRules
+from execution.domain.trading import Direction, OrderType, Quote, SymbolLists, SymbolRules
 
 HIGH_LEVERAGE = 10
+ANY_SYMBOL = SymbolLists()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,11 @@ class Verdict:
         return next((rule for rule in self.rules if rule.refusal), None)
 
 
-def judge(proposal: Proposal, *, quote: Quote, rules: SymbolRules, policy: Policy) -> Verdict:
+def judge(
+    proposal: Proposal, *, quote: Quote, rules: SymbolRules, policy: Policy, lists: SymbolLists = ANY_SYMBOL
+) -> Verdict:
     """Apply every rule and return the verdict with all numbers; limits that need the books are the step's."""
-    review = Review(proposal=proposal, quote=quote, rules=rules, policy=policy)
+    review = Review(proposal=proposal, quote=quote, rules=rules, policy=policy, lists=lists)
     reference, limit_price = _reference(review)
     # An empty book, or a limit below one tick: without a price there is nothing to size or to measure against.
     if reference <= 0:
@@ -51,6 +54,7 @@ def judge(proposal: Proposal, *, quote: Quote, rules: SymbolRules, policy: Polic
     _check_confidence(review)
     _check_leverage(review)
     _check_slippage(review)
+    _check_collar(review, reference)
     quantity = _size(review, reference)
     exits = judge_exits(review, reference)
     return Verdict(
@@ -83,6 +87,9 @@ def _reference(review: Review) -> tuple[Decimal, Decimal | None]:
 def _check_symbol(review: Review) -> None:
     state = "TRADING" if review.rules.trading else "not TRADING"
     review.check("symbol_trading", f"status={state}", Reason.SYMBOL_NOT_TRADING, passed=review.rules.trading)
+    listed = review.lists.verdict(review.proposal.symbol)
+    numbers = f"symbol={review.proposal.symbol} {listed}"
+    review.check("symbol_allowed", numbers, Reason.SYMBOL_NOT_ALLOWED, passed=listed == "allowed")
 
 
 def _check_confidence(review: Review) -> None:
@@ -116,6 +123,18 @@ def _check_slippage(review: Review) -> None:
         f"planned={plain(proposal.expected_price)} book={plain(taking)}"
     )
     review.check("slippage", numbers, Reason.SLIPPAGE_EXCEEDS_LIMIT, passed=actual <= limit)
+
+
+def _check_collar(review: Review, reference: Decimal) -> None:
+    """Hold the price to pay against the mark price: a book or a limit far from it is an error, not an offer."""
+    mark = review.quote.mark
+    review.check("mark", f"price={plain(mark)}", Reason.MARKET_DATA_UNAVAILABLE, passed=mark > 0)
+    if mark <= 0:
+        return
+    actual = (reference - mark) * review.proposal.direction.sign / mark
+    limit = review.policy[keys.MAX_PRICE_DEVIATION]
+    numbers = f"expected<={basis_points(limit)}bps actual={basis_points(actual)}bps mark={plain(mark)}"
+    review.check("mark_collar", numbers, Reason.PRICE_BEYOND_COLLAR, passed=actual <= limit)
 
 
 def _size(review: Review, reference: Decimal) -> Decimal:

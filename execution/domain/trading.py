@@ -106,3 +106,17 @@ class Quote:
     def taking_price(self, direction: Direction) -> Decimal:
         """Return the best price that a market entry in this direction can get."""
         return self.ask if direction is Direction.LONG else self.bid
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymbolLists:
+    """Which symbols may be entered: those `allowed` (empty: all) but for those `denied`."""
+
+    allowed: frozenset[str] = frozenset()
+    denied: frozenset[str] = frozenset()
+
+    def verdict(self, symbol: str) -> str:
+        """Return "allowed", or which list stands against the symbol."""
+        if symbol in self.denied:
+            return "denied"
+        return "allowed" if not self.allowed or symbol in self.allowed else "not on the list of allowed"

@@ -44,6 +44,8 @@ class ExecutionRequest(models.Model):
     stop_price = optional_money()
     target_price = optional_money()
     position_side = code(5, blank=True)
+    # When the guard approved it: entries a minute and look-alikes are counted by it.
+    approved_at = models.DateTimeField(null=True, blank=True)
     policy_version = models.PositiveIntegerField(null=True, blank=True)
 
     state = code(default=RequestState.RECEIVED)
@@ -78,6 +80,8 @@ class ExecutionRequest(models.Model):
             models.Index(fields=["moved_at"], name="request_unfinished", condition=~Q(state__in=sorted(REQUEST_FINAL))),
             # Read by metrics and the admin's list.
             models.Index(fields=["received_at"], name="request_received"),
+            # Read by the limits: approvals of the last minute, and look-alikes.
+            models.Index(fields=["approved_at"], name="request_approved", condition=Q(approved_at__isnull=False)),
             # Read by retention, which may keep recorded trades for ever.
             models.Index(
                 fields=["received_at"],

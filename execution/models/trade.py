@@ -70,6 +70,8 @@ class Trade(models.Model):
             # Read by GET /trades: newest first, filtered by symbol.
             models.Index(fields=["-entry_at", "-id"], name="trade_newest"),
             models.Index(fields=["symbol", "-entry_at"], name="trade_symbol"),
+            # Read by the limits: the day's results, and a symbol's last stop.
+            models.Index(fields=["exit_at"], name="trade_closed_at", condition=Q(state=TradeState.CLOSED)),
         ]
 
     def __str__(self) -> str:

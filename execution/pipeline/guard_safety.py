@@ -7,41 +7,38 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
-from execution.domain import policy as keys
+from execution.domain.limits import Stake, judge_limits
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange, Memory
 from execution.domain.reasons import Reason
 from execution.domain.review import AskedTarget, Proposal, RuleVerdict
-from execution.domain.safety import Verdict, judge
+from execution.domain.safety import ANY_SYMBOL, Verdict, judge
 from execution.domain.states import RequestState, RequestTrigger
-from execution.domain.trading import Direction, OrderType, PositionSide, SymbolRules
-from execution.models import EntryClaim, ExecutionRequest
+from execution.domain.trading import Direction, OrderType, PositionSide, SymbolLists, SymbolRules
+from execution.models import ExecutionRequest
 from execution.pipeline.bracket_rows import write_bracket
 from execution.pipeline.ending import end_request, expire_request
 from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_of_loss, obstacle_to_entry
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.transitions import move_request
+from execution.pipeline.usage import lock_usage, take_claim, usage_for
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
-# One lock for all processes while a claim is counted and taken, so that two cannot both be the last that fits.
-CLAIM_LOCK = 0x65786563
-TAKE_CLAIM = """
-    INSERT INTO execution_entryclaim (symbol, position_side, request_id, claimed_at)
-    SELECT %s, %s, %s, %s
-    WHERE NOT EXISTS (SELECT FROM execution_entryclaim WHERE symbol = %s AND position_side = %s)
-      AND (SELECT count(*) FROM execution_entryclaim) < %s
-      AND NOT EXISTS (
-        SELECT FROM execution_entryclaim AS held JOIN execution_executionrequest AS other ON other.id = held.request_id
-        WHERE held.symbol = %s AND other.state = 'UNKNOWN'
-      )
-"""
 
 
-def guard_safety(request_id: UUID, *, exchange: Exchange, stack: Stack, memory: Memory, clock: Clock) -> bool:
+def guard_safety(
+    request_id: UUID,
+    *,
+    exchange: Exchange,
+    stack: Stack,
+    memory: Memory,
+    clock: Clock,
+    lists: SymbolLists = ANY_SYMBOL,
+) -> bool:
     """Approve a request with its numbers or refuse it with the rule; True when this call has approved it.
 
     Raises:
@@ -68,7 +65,8 @@ def guard_safety(request_id: UUID, *, exchange: Exchange, stack: Stack, memory: 
         )
         return False
     policy = policy_in_force()
-    verdict = judge(proposal_of(request), quote=exchange.quote(request.symbol), rules=rules, policy=policy)
+    quote = exchange.quote(request.symbol)
+    verdict = judge(proposal_of(request), quote=quote, rules=rules, policy=policy, lists=lists)
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
     details = {"rules": [_as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
     reached(CrashPoint.ENTRY_JUDGED)
@@ -122,51 +120,41 @@ def _approve(
     details: dict[str, Any],
     now: datetime,
 ) -> bool:
-    """Claim the symbol, approve and write the plan, in one transaction; a taken symbol or a full book refuses."""
+    """Claim the symbol and a share of every limit, approve and write the plan, in one transaction; or refuse."""
     with transaction.atomic():
-        obstacle = _claim(request, side, policy, now)
-        if obstacle is None:
-            moved = move_request(
-                request.pk,
-                RequestState.CLEARED,
-                RequestTrigger.GUARD_APPROVED,
-                now=now,
-                details=details,
-                reference_price=verdict.reference_price,
-                limit_price=verdict.limit_price,
-                quantity=verdict.quantity,
-                stop_price=verdict.stop_price or None,
-                target_price=verdict.target_price,
-                position_side=side,
-                policy_version=policy.version,
-            )
-            if moved and verdict.exits:
-                write_bracket(request, verdict.exits, rules)
-            # Somebody else moved the request: the claim taken above must not outlive this transaction.
-            transaction.set_rollback(not moved)
-            return moved
-        _refuse(request, obstacle, details | {"rules": [*details["rules"], _as_json(obstacle)]}, now)
-    return False
+        lock_usage()
+        limits = judge_limits(_stake(request, verdict), usage_for(request, side, policy, now=now), policy)
+        details = details | {"rules": [*details["rules"], *(_as_json(rule) for rule in limits)]}
+        obstacle = next((rule for rule in limits if rule.refusal), None)
+        if obstacle:
+            _refuse(request, obstacle, details, now)
+            return False
+        moved = take_claim(request, side, now=now) and move_request(
+            request.pk,
+            RequestState.CLEARED,
+            RequestTrigger.GUARD_APPROVED,
+            now=now,
+            details=details,
+            reference_price=verdict.reference_price,
+            limit_price=verdict.limit_price,
+            quantity=verdict.quantity,
+            stop_price=verdict.stop_price or None,
+            target_price=verdict.target_price,
+            position_side=side,
+            policy_version=policy.version,
+            approved_at=now,
+        )
+        if moved and verdict.exits:
+            write_bracket(request, verdict.exits, rules)
+        # Somebody else moved the request: the claim taken above must not outlive this transaction.
+        transaction.set_rollback(not moved)
+        return moved
 
 
-def _claim(request: ExecutionRequest, side: PositionSide, policy: Policy, now: datetime) -> RuleVerdict | None:
-    """Take the symbol for this request, or return the rule that stands in the way."""
-    most = policy[keys.MAX_POSITIONS]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
-        cursor.execute(TAKE_CLAIM, [request.symbol, side, request.pk, now, request.symbol, side, most, request.symbol])
-        if cursor.rowcount:
-            return None
-    unsettled = EntryClaim.objects.filter(symbol=request.symbol, request__state=RequestState.UNKNOWN).first()
-    if unsettled:
-        numbers = f"symbol={request.symbol} unknown_since={unsettled.request_id}"
-        return RuleVerdict(rule="no_unsettled_entry", numbers=numbers, refusal=Reason.ENTRY_UNSETTLED)
-    holder = EntryClaim.objects.filter(symbol=request.symbol, position_side=side).first()
-    if holder:
-        numbers = f"symbol={request.symbol} position_side={side} held_by={holder.request_id}"
-        return RuleVerdict(rule="one_open_trade", numbers=numbers, refusal=Reason.OPEN_TRADE_EXISTS)
-    numbers = f"expected<={most.normalize():f} actual={EntryClaim.objects.count() + 1}"
-    return RuleVerdict(rule="max_positions", numbers=numbers, refusal=Reason.POSITIONS_EXCEED_LIMIT)
+def _stake(request: ExecutionRequest, verdict: Verdict) -> Stake:
+    return Stake.of(
+        request.symbol, quantity=verdict.quantity, price=verdict.reference_price, stop_price=verdict.stop_price
+    )
 
 
 def _refuse(request: ExecutionRequest, rule: RuleVerdict, details: dict[str, Any], now: datetime) -> None:

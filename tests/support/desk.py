@@ -28,7 +28,9 @@ from execution.adapters.risk_safety import HttpRiskSafety
 from execution.adapters.stream_names import stream_of
 from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError, StreamEntry
+from execution.domain.safety import ANY_SYMBOL
 from execution.domain.states import RequestState
+from execution.domain.trading import SymbolLists
 from execution.models import ExecutionRequest, Order, OutboxEvent, Trade, Transition
 from execution.monitor.cycle import CycleResult, run_cycle
 from execution.monitor.reconcile import Patience
@@ -98,6 +100,7 @@ class Desk:
     # What the operator demands of the account, as in SetupRules.
     setup: Mapping[str, Any] = field(default_factory=dict)
     stack: Stack = STACK
+    lists: SymbolLists = ANY_SYMBOL
 
     def __post_init__(self) -> None:
         # The paper exchange of the tests enforces no limits, and says so in its listing.
@@ -139,6 +142,7 @@ class Desk:
             timeout_seconds=self.timeout_seconds,
             setup=self.setup,
             stack=self.stack,
+            lists=self.lists,
         )
 
     def start(self) -> None:
@@ -205,7 +209,12 @@ class Desk:
                 pk, risk_safety=self.risk_safety, rules=EssRules(fail_mode=self.fail_mode), clock=self.clock
             ),
             "guard_safety": lambda pk: guard_safety(
-                pk, exchange=self.exchange, stack=self.stack, memory=self.memory, clock=self.clock
+                pk,
+                exchange=self.exchange,
+                stack=self.stack,
+                memory=self.memory,
+                clock=self.clock,
+                lists=self.lists,
             ),
             "place_order": lambda pk: place_order(
                 pk, exchange=self.exchange, stack=self.stack, recv_window_ms=RECV_WINDOW_MS, clock=self.clock

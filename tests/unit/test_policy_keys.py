@@ -29,6 +29,14 @@ TABLE = """
     risk.max_positions                30     0      100
     risk.global_min_confidence        0      0      1
     risk.max_order_notional_usd       10000  0      10000000
+    risk.max_symbol_exposure_usd      1000000    0  100000000
+    risk.max_total_exposure_usd       10000000   0  1000000000
+    risk.max_entries_per_minute       1200   0      100000
+    risk.max_daily_loss_usd           1000000000 0  1000000000
+    risk.max_daily_drawdown_usd       1000000000 0  1000000000
+    risk.look_alike_window_sec        0      0      3600
+    risk.stop_out_pause_sec           0      0      86400
+    risk.max_mark_deviation_pct       0.05   0      1
     risk.maintenance_margin_pct       0.005  0      0.1
 """
 ROWS = [tuple(line.split()) for line in TABLE.strip().splitlines()]

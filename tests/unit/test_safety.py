@@ -68,9 +68,12 @@ def test_a_sane_decision_is_approved_as_it_is() -> None:
     assert [entry.rule for entry in verdict.rules] == [
         "book",
         "symbol_trading",
+        "symbol_allowed",
         "confidence",
         "leverage",
         "slippage",
+        "mark",
+        "mark_collar",
         "size",
         "min_quantity",
         "max_quantity",

@@ -1,0 +1,107 @@
+"""The limits that hold over all positions together. Pure: what is used comes as an argument, so it can be re-run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from execution.domain import policy as keys
+from execution.domain.money import ZERO, plain
+from execution.domain.policy import Policy
+from execution.domain.reasons import Reason
+from execution.domain.review import RuleVerdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stake:
+    """What one entry adds: its notional, and what its stop may lose; both in USD.
+
+    Without a stop all of the notional may be lost. A fill worse than the stop's level is not in the figure.
+    """
+
+    symbol: str
+    notional: Decimal
+    risk: Decimal
+
+    @staticmethod
+    def of(symbol: str, *, quantity: Decimal, price: Decimal, stop_price: Decimal) -> "Stake":
+        distance = abs(price - stop_price) if stop_price else price
+        return Stake(symbol=symbol, notional=quantity * price, risk=quantity * distance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What is used already when an entry asks for its share; amounts in USD.
+
+    `exposure` and `open_risk` are of all positions that are open or opening, by their claims. The day is UTC's:
+    `day_result` is the net PnL of its closed trades, `day_peak` the best that this sum has been (0 at midnight),
+    `open_loss` the losing positions' unrealised PnL (0 or less) as the monitor last read it.
+    """
+
+    positions: int
+    exposure: Decimal
+    symbol_exposure: Decimal
+    open_risk: Decimal
+    entries_last_minute: int
+    day_result: Decimal
+    day_peak: Decimal
+    open_loss: Decimal
+    # Who has the symbol and side; whose outcome in the symbol is unknown.
+    held_by: str = ""
+    unsettled: str = ""
+    # Seconds since the last of its kind; None: not within the window.
+    look_alike_age: Decimal | None = None
+    stopped_out_age: Decimal | None = None
+
+
+def judge_limits(stake: Stake, usage: Usage, policy: Policy) -> tuple[RuleVerdict, ...]:
+    """Hold one entry against every limit; each is inclusive, and each verdict shows the use with this entry."""
+    return (*_alone(stake, usage, policy), *_within(stake, usage, policy))
+
+
+def _alone(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:
+    symbol = f"symbol={stake.symbol}"
+    unknown = f"{symbol} unknown_since={usage.unsettled}" if usage.unsettled else symbol
+    yield _verdict("no_unsettled_entry", unknown, Reason.ENTRY_UNSETTLED, passed=not usage.unsettled)
+    yield _pause("look_alike", usage.look_alike_age, policy[keys.LOOK_ALIKE_WINDOW], Reason.LOOK_ALIKE_DECISION)
+    held = f"{symbol} held_by={usage.held_by}" if usage.held_by else symbol
+    yield _verdict("one_open_trade", held, Reason.OPEN_TRADE_EXISTS, passed=not usage.held_by)
+    pause = policy[keys.STOP_OUT_PAUSE]
+    yield _pause("stop_out_pause", usage.stopped_out_age, pause, Reason.SYMBOL_PAUSED_AFTER_STOP)
+
+
+def _within(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:
+    lost = max(ZERO, -usage.day_result)
+    fallen = usage.day_peak - usage.day_result - usage.open_loss
+    table = (
+        ("max_positions", keys.MAX_POSITIONS, usage.positions + 1, Reason.POSITIONS_EXCEED_LIMIT),
+        (
+            "symbol_exposure",
+            keys.MAX_SYMBOL_EXPOSURE,
+            usage.symbol_exposure + stake.notional,
+            Reason.SYMBOL_EXPOSURE_EXCEEDS_LIMIT,
+        ),
+        (
+            "total_exposure",
+            keys.MAX_TOTAL_EXPOSURE,
+            usage.exposure + stake.notional,
+            Reason.TOTAL_EXPOSURE_EXCEEDS_LIMIT,
+        ),
+        ("entry_rate", keys.MAX_ENTRIES_PER_MINUTE, usage.entries_last_minute + 1, Reason.ENTRIES_EXCEED_RATE),
+        ("daily_loss", keys.MAX_DAILY_LOSS, lost + usage.open_risk + stake.risk, Reason.DAILY_LOSS_EXCEEDS_LIMIT),
+        ("daily_drawdown", keys.MAX_DAILY_DRAWDOWN, fallen, Reason.DRAWDOWN_EXCEEDS_LIMIT),
+    )
+    for rule, key, actual, refusal in table:
+        numbers = f"expected<={plain(policy[key])} actual={plain(Decimal(actual))}"
+        if key == keys.MAX_DAILY_LOSS:
+            numbers += f" lost={plain(lost)} open_risk={plain(usage.open_risk)} this_risk={plain(stake.risk)}"
+        yield _verdict(rule, numbers, refusal, passed=actual <= policy[key])
+
+
+def _pause(rule: str, age: Decimal | None, pause: Decimal, refusal: Reason) -> RuleVerdict:
+    """Refuse what comes sooner than `pause` after the last; exactly at its end it passes."""
+    actual = "none" if age is None else f"{plain(age)}s"
+    return _verdict(rule, f"expected>={plain(pause)}s actual={actual}", refusal, passed=age is None or age >= pause)
+
+
+def _verdict(rule: str, numbers: str, refusal: Reason, *, passed: bool) -> RuleVerdict:
+    return RuleVerdict(rule=rule, numbers=numbers, refusal=None if passed else refusal)

@@ -1,0 +1,112 @@
+"""How much of the limits is used, and the claim that reserves an entry's share before anybody else can count."""
+
+from datetime import datetime, timedelta
+
+from django.db import connection
+
+from execution.domain import policy as keys
+from execution.domain.limits import Usage
+from execution.domain.policy import Policy
+from execution.domain.trading import PositionSide
+from execution.models import ExecutionRequest
+
+# One lock for all processes while usage is counted and a claim is taken, so that two cannot both be the last that fits.
+CLAIM_LOCK = 0x65786563
+# A claim holds what was approved until the entry is finished, and from then on what its trade still has open: the
+# reservation ends with the outcome. The same rows carry count, notional, and what the planned stops may lose.
+USAGE = """
+    WITH held AS (
+        SELECT claim.symbol, claim.position_side, claim.request_id, request.state,
+               open.quantity * open.price AS notional,
+               open.quantity * COALESCE(abs(open.price - NULLIF(request.stop_price, 0)), open.price) AS risk
+        FROM execution_entryclaim AS claim
+        JOIN execution_executionrequest AS request ON request.id = claim.request_id
+        LEFT JOIN execution_trade AS trade ON trade.id = claim.request_id
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(trade.entry_price, request.reference_price, 0) AS price,
+                   CASE WHEN trade.id IS NULL OR EXISTS (
+                            SELECT FROM execution_order AS entry
+                            WHERE entry.request_id = claim.request_id AND entry.purpose = 'ENTRY'
+                              AND entry.state NOT IN ('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED', 'ABANDONED')
+                        )
+                        THEN COALESCE(request.quantity, 0) ELSE trade.quantity
+                   END - COALESCE(trade.exited_quantity, 0) AS quantity
+        ) AS open
+        WHERE claim.request_id <> %(request)s
+    ),
+    day AS (
+        SELECT net_pnl, sum(net_pnl) OVER (ORDER BY exit_at, id) AS running
+        FROM execution_trade WHERE state = 'CLOSED' AND exit_at >= %(midnight)s
+    )
+    SELECT
+        (SELECT count(*) FROM held),
+        (SELECT COALESCE(sum(notional), 0) FROM held),
+        (SELECT COALESCE(sum(notional), 0) FROM held WHERE symbol = %(symbol)s),
+        (SELECT COALESCE(sum(risk), 0) FROM held),
+        (SELECT count(*) FROM execution_executionrequest
+         WHERE approved_at > %(minute_ago)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')),
+        (SELECT COALESCE(sum(net_pnl), 0) FROM day),
+        (SELECT GREATEST(max(running), 0) FROM day),
+        (SELECT COALESCE(sum(LEAST(unrealized_pnl, 0)), 0) FROM execution_position),
+        (SELECT request_id FROM held WHERE symbol = %(symbol)s AND position_side = %(side)s),
+        (SELECT request_id FROM held WHERE symbol = %(symbol)s AND state = 'UNKNOWN' LIMIT 1),
+        (SELECT extract(epoch FROM %(now)s - max(approved_at)) FROM execution_executionrequest
+         WHERE approved_at > %(look_alikes_since)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
+           AND symbol = %(symbol)s AND direction = %(direction)s
+           AND notional_usd IS NOT DISTINCT FROM %(notional)s
+           AND base_quantity_asked IS NOT DISTINCT FROM %(quantity)s),
+        (SELECT extract(epoch FROM %(now)s - max(exit_at)) FROM execution_trade
+         WHERE state = 'CLOSED' AND exit_at > %(stops_since)s AND symbol = %(symbol)s
+           AND close_reason IN ('SL', 'LIQUIDATION'))
+"""
+TAKE_CLAIM = """
+    INSERT INTO execution_entryclaim (symbol, position_side, request_id, claimed_at) VALUES (%s, %s, %s, %s)
+    ON CONFLICT DO NOTHING
+"""
+
+
+def lock_usage() -> None:
+    """Wait for whoever counts now; held until the caller's transaction ends, so that its claim is seen by the next."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
+
+
+def usage_for(request: ExecutionRequest, side: PositionSide, policy: Policy, *, now: datetime) -> Usage:
+    """Count what others use, in one statement; call it under the lock."""
+    parameters = {
+        "request": request.pk,
+        "symbol": request.symbol,
+        "side": side,
+        "direction": request.direction,
+        "notional": request.notional_usd,
+        "quantity": request.base_quantity_asked,
+        "now": now,
+        "minute_ago": now - timedelta(minutes=1),
+        "midnight": now.replace(hour=0, minute=0, second=0, microsecond=0),
+        "look_alikes_since": now - timedelta(seconds=float(policy[keys.LOOK_ALIKE_WINDOW])),
+        "stops_since": now - timedelta(seconds=float(policy[keys.STOP_OUT_PAUSE])),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(USAGE, parameters)
+        row = cursor.fetchone()
+    return Usage(
+        positions=row[0],
+        exposure=row[1],
+        symbol_exposure=row[2],
+        open_risk=row[3],
+        entries_last_minute=row[4],
+        day_result=row[5],
+        day_peak=row[6],
+        open_loss=row[7],
+        held_by=str(row[8] or ""),
+        unsettled=str(row[9] or ""),
+        look_alike_age=row[10],
+        stopped_out_age=row[11],
+    )
+
+
+def take_claim(request: ExecutionRequest, side: PositionSide, *, now: datetime) -> bool:
+    """Reserve what this request is approved with; False when it has its claim already, or another has the symbol."""
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE_CLAIM, [request.symbol, side, request.pk, now])
+        return bool(cursor.rowcount)
