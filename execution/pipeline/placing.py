@@ -9,7 +9,7 @@ from typing import assert_never
 
 import structlog
 from django.db import IntegrityError
-from django.db.models import BooleanField
+from django.db.models import BooleanField, Exists
 from django.db.models.expressions import RawSQL
 from tenacity import RetryCallState, Retrying, retry_if_result
 from tenacity.wait import wait_exponential_jitter
@@ -182,7 +182,10 @@ def take_attempt(order: Order, *, now: datetime) -> bool:
     mine = Order.objects.filter(pk=order.pk, state=OrderState.SUBMITTING, attempts=order.attempts)
     if order.purpose == OrderPurpose.ENTRY:
         stopped = RawSQL(STANDING, standing_with(order.symbol), output_field=BooleanField())  # noqa: S611 -- a constant
-        mine = mine.filter(request__expires_at__gte=now).exclude(stopped)
+        # A filter across the relation would make Django update the rows of a subquery. PostgreSQL answers a subquery
+        # from before the wait for the row's lock: of two who wait, both would win.
+        young = ExecutionRequest.objects.filter(pk=order.request_id, expires_at__gte=now)
+        mine = mine.filter(Exists(young)).exclude(stopped)
     if not mine.update(attempts=order.attempts + 1, sent_at=now):
         return False
     # The row as read goes on into the outcome and its event.

@@ -1,11 +1,13 @@
 """A worker that stood still while others settled its work (SIGSTOP, a swapped-out machine) does nothing on waking."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from execution.domain.trading import OrderPurpose, OrderType
 from execution.models import EntryClaim, EssStatus, ExecutionRequest, Fill, Order, OutboxEvent, Trade, Transition
@@ -109,6 +111,36 @@ def test_next_attempt_is_taken_by_one_of_two(desk: Desk) -> None:
     assert sorted(taken) == [False, True]
     order.refresh_from_db()
     assert order.attempts == 2
+
+
+def test_attempt_that_waits_for_another_one_is_not_taken(desk: Desk) -> None:
+    order = intended(desk)
+    first, second = (Order.objects.select_related("request").get(pk=order.pk) for _ in range(2))
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert take_attempt(first, now=desk.clock())
+            waiting = pool.submit(in_own_connection, lambda: take_attempt(second, now=desk.clock()))
+            eventually(somebody_waits_for_a_lock, within=30, what="the second one waits for the row")
+        taken = waiting.result(30)
+
+    assert not taken
+    order.refresh_from_db()
+    assert order.attempts == 2
+
+
+def in_own_connection(call: Callable[[], bool]) -> bool:
+    try:
+        return call()
+    finally:
+        connection.close()
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        # Not pg_stat_activity: within a transaction it shows what it showed first.
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool((cursor.fetchone() or (0,))[0])
 
 
 def test_no_attempt_is_taken_once_others_have_moved_the_order(desk: Desk) -> None:
