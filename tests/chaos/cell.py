@@ -212,7 +212,7 @@ class Cell:
             invariants.positions_never_flip(ledger)
             invariants.stories_are_walks(cursor)
             invariants.events_reached_the_reader(cursor, self.world.reader, lost=frozenset(self.lost_events))
-            invariants.fills_are_the_exchanges(cursor, ledger)
+            invariants.fills_are_the_exchanges(cursor, ledger, foreign=frozenset(self.foreign))
             invariants.profit_is_the_sum_of_fills(cursor)
             invariants.orders_keep_the_exchanges_limits(ledger)
             invariants.nothing_holds_the_secret(cursor, self.stack.redis, self.world.folder)

@@ -77,7 +77,7 @@ def events_reached_the_reader(cursor: Any, reader: BusReader, *, lost: frozenset
         assert numbers == sorted(numbers), f"I8: {event_type} of {aggregate} came in the order {numbers}"
 
 
-def fills_are_the_exchanges(cursor: Any, ledger: Ledger) -> None:
+def fills_are_the_exchanges(cursor: Any, ledger: Ledger, *, foreign: frozenset[str]) -> None:
     """I9: every fill of our orders is booked once, with the exchange's figures to the last digit."""
     # The exchange numbers fills by symbol.
     query = (
@@ -89,14 +89,14 @@ def fills_are_the_exchanges(cursor: Any, ledger: Ledger) -> None:
     theirs = {
         (fill["symbol"], int(fill["id"])): tuple(Decimal(fill[name]) for name in figures) for fill in ledger.fills
     }
-    ours = {(fill["symbol"], int(fill["id"])) for fill in ledger.fills if is_ours(fill)}
+    ours = {(fill["symbol"], int(fill["id"])) for fill in ledger.fills if is_ours(fill, foreign)}
     assert ours <= booked.keys(), f"I9: {len(ours - booked.keys())} fills of our orders are not booked"
     wrong = [key for key, found in booked.items() if theirs.get(key) != found]
     assert not wrong, f"I9: booked otherwise than filled: {[(booked[key], theirs.get(key)) for key in wrong[:2]]}"
 
 
-def is_ours(fill: dict[str, Any]) -> bool:
-    return str(fill["clientOrderId"]).startswith("es1-")
+def is_ours(fill: dict[str, Any], foreign: frozenset[str]) -> bool:
+    return str(fill["clientOrderId"]).startswith("es1-") and fill["symbol"] not in foreign
 
 
 def profit_is_the_sum_of_fills(cursor: Any) -> None:

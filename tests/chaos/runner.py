@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 from tests.chaos.cell import Cell
@@ -64,7 +65,7 @@ def examine(world: World, row: Row, workers: int, *, seed: int) -> Verdict:
     except Exception as error:  # noqa: BLE001 -- whatever went wrong, this cell is red and the next one is run
         (world.folder / f"row-{row.number}-{workers}.txt").write_text(traceback.format_exc())
         world.end_processes()
-        return _verdict(row, workers, started, f"{type(error).__name__}: {_first_line(error)}", ok=False)
+        return _verdict(row, workers, started, "; ".join([_first_line(error), *cell.notes]), ok=False)
     return _verdict(row, workers, started, "; ".join(cell.notes), ok=True)
 
 
@@ -80,7 +81,14 @@ def _verdict(row: Row, workers: int, started: float, seen: str, *, ok: bool) -> 
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]
+    text = (str(error).splitlines() or [""])[0] or _last_line(error)
+    return text if isinstance(error, AssertionError) else f"{type(error).__name__}: {text}"
+
+
+def _last_line(error: Exception) -> str:
+    """Return the source of an assertion without words."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.line} ({Path(frame.filename).name}:{frame.lineno})"
 
 
 def break_one_by_one(world: World, *, seed: int, say: Say) -> Iterator[Verdict]:

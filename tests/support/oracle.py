@@ -19,21 +19,22 @@ def assert_invariants(cursor: Any, ledger: Ledger, *, foreign: Collection[str] =
 
     `foreign`: symbols that somebody else trades on this account, whose positions and results are not ours.
     """
-    one_entry_a_request(cursor, ledger)
+    one_entry_a_request(cursor, ledger, foreign)
     books_equal_positions(cursor, ledger, foreign)
     every_position_is_covered_once(ledger, foreign)
-    no_order_without_a_position(cursor, ledger)
+    no_order_without_a_position(cursor, ledger, foreign)
     events_are_numbered_without_gaps(cursor)
     if not foreign:
         profit_equals_the_exchange(cursor, ledger)
 
 
-def one_entry_a_request(cursor: Any, ledger: Ledger) -> None:
+def one_entry_a_request(cursor: Any, ledger: Ledger, foreign: Collection[str] = ()) -> None:
     """I1: at most one entry at the exchange a request, and none that we do not know."""
-    entries = Counter(order["clientOrderId"] for order in ledger.entries if order["clientOrderId"].startswith("es1-"))
-    assert set(entries.values()) <= {1}, entries
+    ours = [order for order in ledger.entries if order["clientOrderId"].startswith("es1-")]
+    entries = Counter(order["clientOrderId"] for order in ours if order["symbol"] not in foreign)
+    assert set(entries.values()) <= {1}, f"I1: entries by client id: {entries}"
     known = {row[0] for row in rows(cursor, "SELECT client_order_id FROM execution_order WHERE purpose = 'ENTRY'")}
-    assert set(entries) <= known
+    assert set(entries) <= known, f"I1: entries that we do not know: {set(entries) - known}"
 
 
 def books_equal_positions(cursor: Any, ledger: Ledger, foreign: Collection[str] = ()) -> None:
@@ -42,7 +43,8 @@ def books_equal_positions(cursor: Any, ledger: Ledger, foreign: Collection[str] 
     query = "SELECT symbol, direction, quantity - exited_quantity FROM execution_trade WHERE state <> 'CLOSED'"
     for symbol, direction, quantity in rows(cursor, query):
         ours[symbol] += quantity if direction == "LONG" else -quantity
-    assert dict(ours) == {name: amount for name, amount in ledger.positions.items() if name not in foreign}
+    theirs = {name: amount for name, amount in ledger.positions.items() if name not in foreign}
+    assert dict(ours) == theirs, f"I3: open trades and positions differ: {ours.items() ^ theirs.items()}"
 
 
 def every_position_is_covered_once(ledger: Ledger, foreign: Collection[str] = ()) -> None:
@@ -53,17 +55,20 @@ def every_position_is_covered_once(ledger: Ledger, foreign: Collection[str] = ()
         exit_side = "SELL" if amount > 0 else "BUY"
         stops, targets = ledger.live("STOP_MARKET", symbol), ledger.live("TAKE_PROFIT_MARKET", symbol)
         found = [(row["side"], Decimal(row["quantity"]), row["clientAlgoId"]) for row in stops]
-        assert [row[:2] for row in found] == [(exit_side, abs(amount))], (symbol, found)
-        assert {row["side"] for row in targets} <= {exit_side}, symbol
-        assert sum((Decimal(row["quantity"]) for row in targets), ZERO) <= abs(amount), symbol
-        assert len(ledger.live("TRAILING_STOP_MARKET", symbol)) <= 1, symbol
+        assert [row[:2] for row in found] == [(exit_side, abs(amount))], f"I4: {symbol} {amount}: {found}"
+        assert {row["side"] for row in targets} <= {exit_side}, f"I4: targets of {symbol}"
+        assert sum((Decimal(row["quantity"]) for row in targets), ZERO) <= abs(amount), f"I4: targets of {symbol}"
+        assert len(ledger.live("TRAILING_STOP_MARKET", symbol)) <= 1, f"I4: trailing stops of {symbol}"
 
 
-def no_order_without_a_position(cursor: Any, ledger: Ledger) -> None:
+def no_order_without_a_position(cursor: Any, ledger: Ledger, foreign: Collection[str] = ()) -> None:
     """I5: no conditional order waits beside a flat symbol, and every one of ours is known."""
-    assert {row["symbol"] for row in ledger.live()} <= set(ledger.positions)
+    live = [row for row in ledger.live() if row["symbol"] not in foreign]
+    left = {row["symbol"] for row in live} - set(ledger.positions)
+    assert not left, f"I5: legs beside a flat symbol: {left}"
     known = {row[0] for row in rows(cursor, "SELECT client_order_id FROM execution_order")}
-    assert {row["clientAlgoId"] for row in ledger.live() if row["clientAlgoId"].startswith("es1-")} <= known
+    strange = {row["clientAlgoId"] for row in live if row["clientAlgoId"].startswith("es1-")} - known
+    assert not strange, f"I5: legs that we do not know: {strange}"
 
 
 def events_are_numbered_without_gaps(cursor: Any) -> None:
@@ -72,7 +77,7 @@ def events_are_numbered_without_gaps(cursor: Any) -> None:
     for aggregate, sequence in rows(cursor, "SELECT aggregate, sequence FROM execution_outboxevent ORDER BY id"):
         numbers[aggregate].append(sequence)
     broken = {name: found for name, found in numbers.items() if found != list(range(1, len(found) + 1))}
-    assert broken == {}
+    assert broken == {}, f"I8: numbers of events: {broken}"
 
 
 def profit_equals_the_exchange(cursor: Any, ledger: Ledger) -> None:
@@ -80,7 +85,7 @@ def profit_equals_the_exchange(cursor: Any, ledger: Ledger) -> None:
     if ledger.positions:
         return
     [(net,)] = rows(cursor, "SELECT coalesce(sum(net_pnl), 0) FROM execution_trade WHERE state = 'CLOSED'")
-    assert net == ledger.net_pnl
+    assert net == ledger.net_pnl, f"I9: our books {net}, the exchange {ledger.net_pnl}"
 
 
 def all_requests_are_final(cursor: Any) -> bool:
