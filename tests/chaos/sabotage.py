@@ -67,8 +67,9 @@ def update_whatever_the_state() -> None:
 
 
 def send_again_when_unknown() -> None:
-    """Look-up before resend: an order of unknown outcome is sent again as if it had been refused."""
-    from execution.domain.outcomes import Refused, Unknown  # noqa: PLC0415 -- Django must be set up first
+    """Look-up before resend: an order of unknown outcome is sent again at once, without asking what became of it."""
+    from execution.domain.outcomes import Unknown  # noqa: PLC0415 -- Django must be set up first
+    from execution.domain.trading import OrderPurpose  # noqa: PLC0415
     from execution.pipeline import placing  # noqa: PLC0415
 
     attempt = placing._Sending.__call__
@@ -77,8 +78,8 @@ def send_again_when_unknown() -> None:
         outcome = attempt(self)
         if not isinstance(outcome, Unknown):
             return outcome
-        self.refused = Refused(code=None, message=outcome.message, retry_safe=True)
-        return self.refused
+        latest = self.clock() + placing.LONGEST_WAIT_BEFORE_SENDING
+        return self.exchange.place(self.ticket, placing.LANES[OrderPurpose(self.order.purpose)], send_before=latest)
 
     placing._Sending.__call__ = attempt_again  # type: ignore[method-assign]
 

@@ -39,7 +39,7 @@ def filters_change(cell: Cell) -> None:
     if symbol not in cell.ledger.positions:
         cell.decide(1, position_size_usd=450.0)
         cell.settle()
-        assert symbol in cell.ledger.positions, "the new filters were not read"
+        assert symbol in cell.ledger.positions, f"the new filters were not read: {cell.reasons()}"
 
 
 @row(54, "contract halted", workers=ONCE)

@@ -8,6 +8,8 @@ from tests.chaos.cell import Bounds, Cell, pause
 from tests.chaos.matrix import ONCE, row
 from tests.support.ledger import ORDER
 
+# Stops under our prefix that the books do not know: entries are held until a person has looked.
+FOREIGN_ORDERS = "entries: ACCOUNT held: FOREIGN_ORDERS"
 LOST = Bounds(settle_seconds=60, naked_seconds=30)
 DISK_FULL = """
 CREATE OR REPLACE FUNCTION chaos_disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -67,6 +69,7 @@ def start_with_empty_books(cell: Cell) -> None:
     cell.world.reader.forget()
     cell.decisions.clear()
     cell.foreign |= set(held)
+    cell.told_by_health.append(FOREIGN_ORDERS)
     cell.world.use(1)
     before = cell.ledger.positions
     # It should not trade a symbol that holds what it does not know, and not touch what is there.
@@ -94,6 +97,7 @@ def old_backup_restored(cell: Cell) -> None:
     cell.stack.redis.xgroup_setid("quantum:stream:ai.decision.made", "quantum:group:execution:ai.decision.made", "0")
     cell.world.use(1)
     cell.foreign |= set(unknown)
+    cell.told_by_health.append(FOREIGN_ORDERS)
     cell.settle()
     pause(5)
     # It should not open what is open already.
