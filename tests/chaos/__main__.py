@@ -24,6 +24,7 @@ from tests.chaos.matrix import EACH, Row
 from tests.chaos.nemesis import strike
 from tests.chaos.report import COLUMNS, Report, Verdict, page_of, table, text_of
 from tests.chaos.runner import break_one_by_one, chosen, not_there_yet, run
+from tests.chaos.sabotage import MUST_CATCH
 from tests.chaos.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,8 +40,8 @@ def main() -> int:
     verdicts: list[Verdict] = []
     if options.soak:
         return soak(options.soak, options.workers or [8], options.seed)
-    if options.broken:
-        return show_that_it_can_fail(options.seed)
+    if options.broken is not None:
+        return show_that_it_can_fail(options.broken or list(MUST_CATCH), options.seed)
     with folder() as state, World(state) as world:
         rows = chosen(options.rows, short=options.short)
         workers = options.workers or ((2,) if options.short else EACH)
@@ -78,10 +79,10 @@ def soak(minutes: float, workers: Sequence[int], seed: int) -> int:
     return 0 if all(verdict.result == "green" for verdict in verdicts) else 1
 
 
-def show_that_it_can_fail(seed: int) -> int:
+def show_that_it_can_fail(safeguards: Sequence[str], seed: int) -> int:
     """Break the safeguards one by one; a row that stays green has not looked."""
     with folder() as state, World(state) as world:
-        verdicts = list(break_one_by_one(world, seed=seed, say=say))
+        verdicts = list(break_one_by_one(world, safeguards, seed=seed, say=say))
     say(f"\n{table([COLUMNS, *(verdict.cells() for verdict in verdicts)])}\n")
     unseen = [verdict.fault for verdict in verdicts if verdict.result != "RED"]
     say(f"Not noticed: {', '.join(unseen)}" if unseen else "Every broken safeguard turned its rows red.")
@@ -93,7 +94,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--rows", type=numbers, default=[], help="only these rows: 1,5,12 or 40-65")
     found.add_argument("--workers", type=numbers, default=[], help="only these numbers of workers: 1,2,8")
     found.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or DEFAULT_SEED))
-    found.add_argument("--broken", action="store_true", help="break our safeguards one by one and expect red")
+    found.add_argument(
+        "--broken", nargs="*", choices=list(MUST_CATCH), help="break our safeguards, all or these, and expect red"
+    )
     found.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="random strikes under load")
     found.add_argument("--short", action="store_true", help="the selection for every commit")
     return found
