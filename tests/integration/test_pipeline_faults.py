@@ -388,12 +388,13 @@ def test_fills_that_are_not_listed_yet_are_booked_later(desk: Desk) -> None:
     desk.check()
 
 
-def test_filters_that_have_changed_cost_one_order_and_are_read_again(desk: Desk) -> None:
+@pytest.mark.parametrize("first_size_usd", [500.0, 150.0], ids=["off the step", "below the smallest"])
+def test_filters_that_have_changed_cost_one_order_and_are_read_again(desk: Desk, first_size_usd: float) -> None:
     desk.trade_opened("ETHUSDT")
-    # Our process knows the old step by now.
-    desk.paper.control("POST", "symbols", {"symbol": "BTCUSDT", "step": "0.004"})
+    # Our process knows the old ones by now.
+    desk.paper.control("POST", "symbols", {"symbol": "BTCUSDT", "step": "0.004", "tick": "0.5"})
 
-    refused = desk.decide(position_size_usd=500.0)
+    refused = desk.decide(position_size_usd=first_size_usd)
     assert desk.run(refused) == "REJECTED"
 
     # It should not try the same again, and judge the next one by the new step.

@@ -43,7 +43,9 @@ ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
 CALL_ERRORS = (ClientError, ServerError, requests.RequestException, *UNREADABLE)
 NO_LIVING_LISTEN_KEY = -1125
 # Refusals by a contract's filters or status, which may have changed since they were read.
-TERMS_REFUSED = frozenset({-1013, -1111, -1121, -1122, -4003, -4005, -4013, -4014, -4023, -4140, -4141, -4164})
+TERMS_REFUSED = frozenset(
+    {-1013, -1111, -1121, -1122, *range(-4007, -4000), -4013, -4014, -4016, -4023, -4024, -4140, -4141, -4164}
+)
 # How long the listing of symbols and limits is believed.
 LISTING_AGE_SECONDS = 300.0
 MARK_AGE_SECONDS = 3.0
