@@ -13,7 +13,7 @@ from execution.crash_points import CrashPoint, reached
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange, Memory
 from execution.domain.reasons import CloseReason
-from execution.domain.states import ORDER_FINAL, RequestState
+from execution.domain.states import ORDER_FINAL, REQUEST_BEFORE_WIRE, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.missing import Sources, is_due, seek
@@ -68,7 +68,7 @@ def repair(action: Action, tools: Tools) -> None:  # noqa: C901 -- one case an a
     log.info("monitor_repairs", action=type(action).__name__, detail=str(action))
     match action:
         case Expire(request_id=request_id):
-            expire_request(ExecutionRequest.objects.get(pk=request_id), now=tools.clock())
+            _expire(request_id, tools.clock())
         case Resume(request_id=request_id, state=state):
             tools.resume(request_id, state)
         case Apply(order_id=order_id, report=report):
@@ -89,6 +89,13 @@ def repair(action: Action, tools: Tools) -> None:  # noqa: C901 -- one case an a
             log.warning("monitor_reports", subject=subject, sentence=sentence)
         case _:
             assert_never(action)
+
+
+def _expire(request_id: UUID, now: datetime) -> None:
+    """Let a request expire, unless it has left or ended since the books were read."""
+    request = ExecutionRequest.objects.get(pk=request_id)
+    if request.state in REQUEST_BEFORE_WIRE:
+        expire_request(request, now=now)
 
 
 def _check_stray(client_order_id: str, tools: Tools) -> None:

@@ -46,11 +46,14 @@ def one_executed_entry_a_decision(ledger: Ledger) -> None:
 
 
 def stories_are_walks(cursor: Any) -> None:
-    """I8: one journal line a change: each line starts where the one before has ended."""
+    """I8: one journal line a change: each line starts where the one before has ended.
+
+    A line that comes from nowhere is the first one, or a remark.
+    """
     lines: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     query = (
         "SELECT entity, entity_id, from_state, to_state FROM execution_transition"
-        " WHERE entity IN ('request', 'order') ORDER BY id"
+        " WHERE entity IN ('request', 'order') AND from_state <> '' ORDER BY id"
     )
     for entity, entity_id, before, after in oracle.rows(cursor, query):
         lines[entity, entity_id].append((before, after))

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from redis import Redis
+
 from local_stack.postgres import start_postgres
 from local_stack.server import HOST, Server, StartError, end_process
 from local_stack.valkey import start_valkey
+from tests.support.waiting import eventually
 
 # Below the range that the kernel gives to outgoing connections: nobody takes a port while its server is down.
 PORTS = range(19500, 19600)
+LOADING_SECONDS = 30.0
 Start = Callable[[int], Server]
 
 
@@ -59,7 +63,16 @@ def postgres(folder: Path) -> Store:
 
 
 def valkey(folder: Path) -> Store:
-    return Store(name="valkey", start=lambda port: start_valkey(folder / "valkey", port=port), port=free_port())
+    return Store(
+        name="valkey", start=lambda port: _loaded(start_valkey(folder / "valkey", port=port)), port=free_port()
+    )
+
+
+def _loaded(server: Server) -> Server:
+    """Wait until it has read its data: it answers before, but only that it is busy."""
+    with Redis.from_url(server.url) as redis:
+        eventually(lambda: not redis.info("persistence")["loading"], within=LOADING_SECONDS, what="Valkey has loaded")
+    return server
 
 
 _taken: set[int] = set()

@@ -9,7 +9,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from execution.models import EntryClaim, Fill, Heartbeat, Order, Position, Trade, Transition
-from execution.monitor.reconcile import Report, Stranger
+from execution.monitor.reconcile import Expire, Report, Stranger
+from execution.monitor.repair import repair
 from execution.single_flight import Duty, single_flight
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
@@ -370,3 +371,13 @@ def test_trade_whose_books_close_keeps_its_story(desk: Desk) -> None:
     closing = story.get(to_state="CLOSED").details
     assert (closing["reason"], D(closing["net_pnl"])) == ("SL", desk.trade(request_id).net_pnl)
     assert Fill.objects.count() == 2
+
+
+def test_request_that_moved_on_since_the_books_were_read_does_not_expire(desk: Desk) -> None:
+    request_id = desk.trade_opened()
+
+    # The decision to let it expire was made on figures that were old by then.
+    repair(Expire(request_id=request_id), desk.tools())
+
+    assert desk.request(request_id).state == "RECORDED"
+    desk.check()

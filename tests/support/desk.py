@@ -227,9 +227,9 @@ class Desk:
 
     # Monitor and relay
 
-    def cycle(self, *, resume: Callable[[UUID, RequestState], None] | None = None) -> CycleResult:
-        """Run one monitor cycle; what it resumes runs at once, in this process."""
-        tools = Tools(
+    def tools(self, resume: Callable[[UUID, RequestState], None] | None = None) -> Tools:
+        """Return what repairs work with; what they resume runs at once, in this process."""
+        return Tools(
             exchange=self.exchange,
             protection=self._protection(),
             stack=self.stack,
@@ -237,6 +237,10 @@ class Desk:
             clock=self.clock,
             resume=resume or (lambda request_id, _state: self._resumed(request_id)),
         )
+
+    def cycle(self, *, resume: Callable[[UUID, RequestState], None] | None = None) -> CycleResult:
+        """Run one monitor cycle; what it resumes runs at once, in this process."""
+        tools = self.tools(resume)
         result = run_cycle(tools, self.mirror, patience=PATIENCE)
         if result is None:
             raise AssertionError("the monitor could not read the exchange")
