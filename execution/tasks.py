@@ -248,6 +248,10 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
             check_ess_step.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
             run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience())
             _work_off_kill_switch()
+            # Last: a neighbour that is slow must not delay what covers positions.
+            policy_step.refresh_policy(
+                risk_safety=wiring.risk_safety(), now=wiring.clock(), older_than=wiring.policy_max_age()
+            )
 
 
 @shared_task(**ON_LOST_DATABASE)

@@ -137,6 +137,10 @@ def intake_rules() -> IntakeRules:
     )
 
 
+def policy_max_age() -> timedelta:
+    return timedelta(seconds=environment().policy_refresh_seconds)
+
+
 def ess_rules() -> EssRules:
     return EssRules(fail_mode=environment().ess_fail_mode)
 

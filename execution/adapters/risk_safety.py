@@ -42,6 +42,18 @@ class HttpRiskSafety:
         """
         return self._get(f"/api/policy/{key}").get("value")
 
+    def policies(self) -> dict[str, object]:
+        """Return every policy value that the service keeps.
+
+        Raises:
+            RiskSafetyUnavailableError: as for `ess`, or an answer without policies.
+
+        """
+        values = self._get("/api/policy").get("policies")
+        if not isinstance(values, dict):
+            raise RiskSafetyUnavailableError("an answer without policies")
+        return values
+
     def _get(self, path: str) -> dict[str, Any]:
         try:
             response = self._session.get(self._base_url + path, timeout=self._timeout, allow_redirects=False)

@@ -13,6 +13,7 @@ from execution.pipeline.entry_gate import Obstacle
 from execution.queries.health import (
     BRIDGE,
     MONITOR,
+    POLICY,
     RELAY,
     SLICE_MAX_AGE,
     USER_STREAM,
@@ -105,6 +106,7 @@ def judge(vitals: Vitals) -> Condition:
         "rate_limiter": _rate_limiter(vitals),
         "circuit_breaker": _circuit_breaker(vitals),
         "ess": _ess(vitals),
+        "policy": _policy(vitals),
         "entries": _entries(vitals),
         "outbox": _outbox(vitals),
         "user_stream": _user_stream(vitals),
@@ -237,6 +239,24 @@ def _ess(vitals: Vitals) -> Component:
         return Component(details={"state": None, "can_execute": None}, weight=weight)
     error = f"unanswered={ess.unanswered} fail_mode={vitals.ess_fail_mode}" if ess.unanswered else None
     return Component(error=error, details={"state": ess.state, "can_execute": ess.permitted}, weight=weight)
+
+
+def _policy(vitals: Vitals) -> Component:
+    """Judge the snapshot: old values stay in force, and a value out of bounds is never applied."""
+    beat = heartbeat(vitals, POLICY)
+    refused: Mapping[str, str] = beat.details.get("refused", {}) if beat else {}
+    said = list(refused.values())
+    if beat and (unanswered := beat.details.get("unanswered")):
+        said.append(f"unanswered={unanswered}: {beat.details.get('error')}")
+    details = {"age_seconds": policy_age(vitals), "refused": dict(refused)}
+    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def policy_age(vitals: Vitals) -> float | None:
+    """Return how long ago the policy's source has last answered; None when it never has."""
+    beat = heartbeat(vitals, POLICY)
+    answered = beat.details.get("answered_at") if beat else None
+    return age_seconds(vitals, datetime.fromisoformat(answered)) if answered else None
 
 
 def _entries(vitals: Vitals) -> Component:

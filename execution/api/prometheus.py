@@ -15,10 +15,10 @@ from prometheus_client.registry import Collector
 from rest_framework.request import Request
 
 from execution.api.base import JsonView
-from execution.api.condition import Vitals, age_seconds, heartbeat, judge
+from execution.api.condition import Vitals, age_seconds, heartbeat, judge, policy_age
 from execution.api.health import vitals
 from execution.domain.flow import CircuitState, LimiterState
-from execution.queries.health import MONITOR, USER_STREAM, covering
+from execution.queries.health import MONITOR, POLICY, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
 
 PREFIX = "execution_"
@@ -102,6 +102,10 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))
         yield gauge("monitor_healthy", "Whether that cycle could read the exchange", monitor.healthy)
     yield from _user_stream(found)
+    if policy := heartbeat(found, POLICY):
+        yield gauge("policy_age_seconds", "Since the policy's source last answered", policy_age(found))
+        yield gauge("policy_unanswered", "Successive questions to it without an answer", policy.details["unanswered"])
+        yield gauge("policy_refused", "Its values that are out of bounds", len(policy.details["refused"]))
     if found.rows and (ess := found.rows.ess):
         yield gauge("ess_permitted", "Whether the emergency stop lets entries pass", ess.permitted)
         yield gauge("ess_unanswered", "Successive checks of it without an answer", ess.unanswered)

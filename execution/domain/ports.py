@@ -162,11 +162,14 @@ class EssReading:
 
 
 class RiskSafety(Protocol):
-    """The risk-safety service. Both raise RiskSafetyUnavailableError when it does not answer usefully in time."""
+    """The risk-safety service. All raise RiskSafetyUnavailableError when it does not answer usefully in time."""
 
     def ess(self) -> EssReading: ...
 
     def policy(self, key: str) -> object: ...
+
+    def policies(self) -> Mapping[str, object]:
+        """Return every value that the service keeps, in one call."""
 
 
 class RiskSafetyUnavailableError(Exception):

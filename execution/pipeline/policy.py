@@ -1,20 +1,28 @@
-"""The policy in force: read for every verdict, changed only through a value that its bounds allow."""
+"""The policy in force: read for every verdict, changed only through a value that its bounds allow.
 
-from datetime import datetime
+It is a snapshot of what risk-safety says, renewed when a change is announced and when it has grown old. While that
+service is down the last known values stay in force, and their age is shown.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
 from django.db import transaction
 from django.db.models import Max
 
-from execution.domain.policy import Policy, PolicyValueError, parse_policy_value
+from execution.domain.policy import KEYS, Policy, PolicyValueError, parse_policy_value
 from execution.domain.ports import RiskSafety, RiskSafetyUnavailableError
-from execution.models import InboxEvent, PolicyValue
+from execution.models import Heartbeat, InboxEvent, PolicyValue
+from execution.pipeline.heartbeats import beat
 from execution.pipeline.schemas import PolicyUpdated
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
 HTTP, EVENT = "http", "event"
+# The snapshot's line among the heartbeats.
+SNAPSHOT = "policy"
 
 
 def policy_in_force() -> Policy:
@@ -26,9 +34,9 @@ def policy_in_force() -> Policy:
 def apply_policy(inbox_id: int, *, risk_safety: RiskSafety, now: datetime) -> None:
     """Take `policy.updated` as a hint: ask the service for the value; only when it is silent, take the event's own."""
     event = PolicyUpdated.model_validate(InboxEvent.objects.get(pk=inbox_id).payload)
-    # A change of the whole policy names no key: the service is asked for each key that we know, by the refresh.
+    # A change of the whole policy names no key.
     if not event.key:
-        log.warning("policy_update_without_key", inbox_id=inbox_id)
+        refresh_policy(risk_safety=risk_safety, now=now)
         return
     value, source = _current(event, risk_safety)
     if value is None:
@@ -36,8 +44,51 @@ def apply_policy(inbox_id: int, *, risk_safety: RiskSafety, now: datetime) -> No
     try:
         set_policy_value(event.key, parse_policy_value(event.key, value), source=source, now=now)
     except PolicyValueError as error:
-        log.warning("policy_value_refused", inbox_id=inbox_id, error=str(error))
-        log_step("policy", event.key, to_state="REFUSED", trigger="policy.updated", now=now, reason=("", str(error)))
+        _refuse(event.key, error, "policy.updated", now)
+
+
+def refresh_policy(*, risk_safety: RiskSafety, now: datetime, older_than: timedelta | None = None) -> bool:
+    """Ask for every value, unless the last question is younger than `older_than`; False when nothing was learnt.
+
+    What the service does not keep stays as it is: its value came by event, or is the default.
+    """
+    last = Heartbeat.objects.filter(part=SNAPSHOT).first()
+    if last and older_than and now - last.at < older_than:
+        return False
+    known = last.details if last else {}
+    try:
+        told = risk_safety.policies()
+    except RiskSafetyUnavailableError as error:
+        log.warning("policy_service_silent", error=str(error))
+        details = {"answered_at": None, "refused": {}, **known, "unanswered": known.get("unanswered", 0) + 1}
+        beat(SNAPSHOT, now=now, healthy=False, details={**details, "error": str(error)})
+        return False
+    refused = _apply_all(told, known.get("refused", {}), now)
+    details = {"answered_at": now.isoformat(), "refused": refused, "unanswered": 0}
+    beat(SNAPSHOT, now=now, healthy=not refused, details=details)
+    return True
+
+
+def _apply_all(told: Mapping[str, object], refused_before: Mapping[str, str], now: datetime) -> dict[str, str]:
+    """Put in force what is in bounds; return the sentence for each value that is not."""
+    in_force, refused = policy_in_force(), {}
+    for key in sorted(KEYS.keys() & told.keys()):
+        try:
+            value = parse_policy_value(key, told[key])
+        except PolicyValueError as error:
+            refused[key] = str(error)
+            # Logged when it is new; health shows it for as long as it lasts.
+            if refused_before.get(key) != str(error):
+                _refuse(key, error, HTTP, now)
+            continue
+        if value != in_force[key]:
+            set_policy_value(key, value, source=HTTP, now=now)
+    return refused
+
+
+def _refuse(key: str, error: PolicyValueError, trigger: str, now: datetime) -> None:
+    log.error("policy_value_refused", key=key, error=str(error))
+    log_step("policy", key, to_state="REFUSED", trigger=trigger, now=now, reason=("", str(error)))
 
 
 def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime) -> None:

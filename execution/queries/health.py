@@ -18,6 +18,7 @@ from execution.models import (
 )
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
+POLICY = "policy"
 
 # Parts that work all the time beat after every slice of a few seconds.
 SLICE_MAX_AGE = timedelta(seconds=15)

@@ -95,6 +95,7 @@ def test_a_healthy_service(client: Client) -> None:
         "rate_limiter",
         "circuit_breaker",
         "ess",
+        "policy",
         "entries",
         "outbox",
         "user_stream",

@@ -81,6 +81,22 @@ def test_everything_works() -> None:
             "binance: HTTP 418: banned",
         ),
         (fine(rows=rows(beat("bridge", 16.0))), Status.DOWN, "event_bus: bridge last run 16s ago, expected<=15s"),
+        (
+            fine(
+                rows=rows(
+                    beat(
+                        "policy",
+                        details={
+                            "refused": {"k": "POLICY_VALUE_OUT_OF_BOUNDS: key=k"},
+                            "unanswered": 2,
+                            "error": "HTTP 500",
+                        },
+                    )
+                )
+            ),
+            Status.DEGRADED,
+            "policy: POLICY_VALUE_OUT_OF_BOUNDS: key=k; unanswered=2: HTTP 500",
+        ),
         (fine(rows=rows(beat("relay", 16.0))), Status.DEGRADED, "outbox: relay last run 16s ago, expected<=15s"),
         (
             fine(rows=rows(beat("user_stream", 16.0))),
