@@ -71,10 +71,10 @@ class RateLimiter:
         An exit waits for as long as it may; an entry or a read is denied as soon as it is clear that it waits in vain.
         """
         deadline = self._monotonic() + max_wait_seconds
-        member = f"{self._name}-{next(self._numbers)} {cost.weight} {cost.orders_10s} {cost.orders_1m}"
+        member = self._member(cost)
         while True:
             left = max(0.0, deadline - self._monotonic())
-            answer = self._shared("admit", *_lane_arguments(lane, cost), member, left * 1000, PAUSES_MS[lane])
+            answer = self._shared("admit", *_lane_arguments(lane, cost), member, left * 1000, PAUSES_MS[lane], 0)
             if answer is None:
                 return self._local.admit(lane, cost, max_wait_seconds=left)
             outcome, pause_ms, window_10s, window_1m, blocked_by = answer
@@ -83,6 +83,22 @@ class RateLimiter:
             if outcome < 0:
                 return self._denied(blocked_by.decode(), pause_ms / 1000)
             time.sleep(max(SHORTEST_PAUSE, min(pause_ms / 1000, left)))
+
+    def await_room(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Denial | None:
+        """Wait until such a request could go, without taking or queueing; what stands in the way when it cannot yet."""
+        deadline = self._monotonic() + max_wait_seconds
+        while True:
+            ahead = self._look_ahead(lane, cost)
+            if ahead is None or ahead.wait_seconds > deadline - self._monotonic():
+                return ahead
+            time.sleep(max(SHORTEST_PAUSE, ahead.wait_seconds))
+
+    def _look_ahead(self, lane: Lane, cost: Cost) -> Denial | None:
+        answer = self._shared("admit", *_lane_arguments(lane, cost), self._member(cost), 0, 0, 1)
+        if answer is None:
+            return None
+        _, pause_ms, _, _, blocked_by = answer
+        return Denial(blocked_by=blocked_by.decode(), wait_seconds=pause_ms / 1000) if pause_ms else None
 
     def answered(self, ticket: Ticket, usage: Usage) -> None:
         """Tell what came back for a ticket: the exchange's own figures correct ours, for everybody."""
@@ -142,6 +158,9 @@ class RateLimiter:
     def _arguments(self, action: str, *arguments: object) -> list[Any]:
         limits = self._limits
         return [action, self._per_minute, limits.weight, limits.orders_10s, limits.orders_1m, *arguments]
+
+    def _member(self, cost: Cost) -> str:
+        return f"{self._name}-{next(self._numbers)} {cost.weight} {cost.orders_10s} {cost.orders_1m}"
 
     def _denied(self, blocked_by: str, wait_seconds: float) -> Denial:
         kind, _, who = blocked_by.partition(":")

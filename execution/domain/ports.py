@@ -80,7 +80,10 @@ class Exchange(Protocol):
     def hedge_mode(self) -> bool: ...
 
     def prepare_entry(self, symbol: str, *, leverage: int, position_side: PositionSide) -> Mismatch | None:
-        """Set the leverage, read back what an entry rests on, and return what is not as it must be."""
+        """Set the leverage, read back what an entry rests on, and return what is not as it must be.
+
+        Raises ExchangeUnavailableError also when an entry would have to wait long for its turn.
+        """
 
     def check(self) -> AccountCheck:
         """Read what every entry rests on, whatever its symbol; changes nothing."""

@@ -241,6 +241,24 @@ def test_entry_leaves_room_for_its_own_stop_and_target(limiter: RateLimiter) -> 
     assert 89 <= drain(limiter, Lane.ENTRY, ENTRY) <= 93
 
 
+def test_waiting_for_room_takes_nothing_and_does_not_queue(limiter: RateLimiter) -> None:
+    assert limiter.await_room(Lane.ENTRY, ENTRY, max_wait_seconds=0) is None
+    assert limiter.state().counters[Counter.ORDERS_10S].used == 0
+
+    drain(limiter, Lane.PROTECT)
+    started = monotonic()
+    ahead = limiter.await_room(Lane.ENTRY, ENTRY, max_wait_seconds=3)
+    assert monotonic() - started < 2
+    assert ahead is not None
+    assert ahead.blocked_by == "orders_10s"
+    assert ahead.wait_seconds > 5
+    assert limiter.state().waiting == 0
+
+    # It should wait for room that is near.
+    stand(limiter, 9.8)
+    assert limiter.await_room(Lane.ENTRY, ENTRY, max_wait_seconds=10) is None
+
+
 # What the exchange tells
 
 

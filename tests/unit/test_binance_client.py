@@ -84,11 +84,17 @@ class Turns(RateLimiter):
         self.usages: list[Usage] = []
         self.limits: list[Limits] = []
         self.clocks: list[float] = []
+        self.looked: list[tuple[Lane, Cost, float]] = []
+        self.ahead: Denial | None = None
 
     def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
         self.asked.append((lane, max_wait_seconds))
         self.costs.append(cost)
         return Ticket(cost=cost) if self.allowed else Denial(blocked_by="orders_10s", wait_seconds=7)
+
+    def await_room(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Denial | None:
+        self.looked.append((lane, cost, max_wait_seconds))
+        return self.ahead
 
     def answered(self, ticket: Ticket, usage: Usage) -> None:  # noqa: ARG002 -- the limiter's signature
         self.usages.append(usage)
@@ -680,6 +686,20 @@ def test_leverage_is_set_and_read_back(server: responses.RequestsMock, exchange:
         ("POST", "/fapi/v1/leverage", {"symbol": "BTCUSDT", "leverage": "5"}),
         ("GET", "/fapi/v1/symbolConfig", {"symbol": "BTCUSDT"}),
     ]
+
+
+def test_an_entry_that_would_wait_long_asks_for_nothing(
+    server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
+) -> None:
+    account(server)
+    limiter.ahead = Denial(blocked_by="orders_1m", wait_seconds=31)
+    with pytest.raises(ExchangeUnavailableError, match=r"expected<=2.0s blocked_by=orders_1m needed=31.0s"):
+        setting_up(exchange)
+    assert len(server.calls) == 0
+    assert limiter.looked == [(Lane.ENTRY, Cost(orders_10s=1, orders_1m=1, cover_orders=2), 2.0)]
+
+    limiter.ahead = None
+    assert setting_up(exchange) is None
 
 
 def test_another_leverage_at_the_read_back_refuses(server: responses.RequestsMock, exchange: BinanceExchange) -> None:

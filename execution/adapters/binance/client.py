@@ -17,6 +17,7 @@ from execution.adapters.binance.errors import UNREADABLE, Failure, judge
 from execution.adapters.binance.key_check import KEY_HOST, KeyCheck
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
+from execution.adapters.binance.weights import ORDER
 from execution.domain.money import plain
 from execution.domain.outcomes import (
     Accepted,
@@ -35,6 +36,7 @@ from execution.domain.outcomes import (
     Waits,
 )
 from execution.domain.ports import ExchangeUnavailableError, Lane, LastWord, OrderTicket
+from execution.domain.reasons import Reason
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, SymbolRules
 
 ALGO_ORDER = "/fapi/v1/algoOrder"
@@ -54,6 +56,9 @@ READ_WAIT_SECONDS = 10.0
 WRONG_POSITION_MODE = -4061
 # The stop and the target that follow an entry: their room is kept when the entry gets its own.
 COVER_ORDERS = 2
+ENTRY = replace(ORDER, cover_orders=COVER_ORDERS)
+# An entry that would wait longer gives its worker free and is tried again, until it is too old: a stop may need it.
+PATIENCE_SECONDS = 2.0
 FILLS_PAGE = 1000
 HISTORY_PAGE = 1000
 # Our clock and the exchange's may differ by this much, for all that we rely on when asking for a stretch of time.
@@ -222,6 +227,9 @@ class BinanceExchange:
     # Writes
 
     def prepare_entry(self, symbol: str, *, leverage: int, position_side: PositionSide) -> Mismatch | None:
+        wait = self._limiter.await_room(Lane.ENTRY, ENTRY, max_wait_seconds=PATIENCE_SECONDS)
+        if wait:
+            raise ExchangeUnavailableError(f"{Reason.RATE_LIMIT_WAIT_EXCEEDED}: expected<={PATIENCE_SECONDS}s {wait}")
         return self._key_check.problem() or self._setup.prepare(symbol, leverage, position_side)
 
     def check(self) -> AccountCheck:
@@ -341,7 +349,8 @@ class BinanceExchange:
 
     def _find(self, operation: Operation, call: Callable[[], OrderReport]) -> LookUp:
         try:
-            answer = self._try(operation, call, Lane.READ)
+            # What became of an order decides whether a position is naked: it does not queue with the sweeps.
+            answer = self._try(operation, call, Lane.CLOSE)
         except ExchangeUnavailableError as error:
             return Unreadable(message=f"{error}")
         if not isinstance(answer, Failure):
