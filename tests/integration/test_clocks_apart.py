@@ -51,6 +51,21 @@ def test_clocks_that_part_while_we_run_cost_one_refusal_and_one_question(desk: D
     assert len(ledger.entries_sent) == 1
 
 
+@pytest.mark.parametrize("ahead_seconds", [1, 600])
+def test_exits_are_booked_when_the_exchange_s_clock_is_ahead(desk: Desk, ahead_seconds: int) -> None:
+    """A fill's time is the exchange's already: corrected once more, it would lie in the future."""
+    desk.paper.control("POST", "clock", {"advance_ms": ahead_seconds * 1000})
+    request_id = desk.trade_opened(stop_loss=49000.0)
+    assert desk.server_clock.offset_ms > ahead_seconds * 1000 - 500
+
+    desk.paper.set_price("BTCUSDT", "49000")
+    desk.cycle()
+
+    trade = desk.trade(request_id)
+    assert (trade.state, trade.close_reason, trade.net_pnl) == ("CLOSED", "SL", desk.ledger.net_pnl)
+    desk.check()
+
+
 def test_an_order_that_is_refused_for_its_time_is_sent_again_as_a_counted_attempt(desk: Desk) -> None:
     request_id = desk.decide()
     desk.run(request_id, until="guard_safety")

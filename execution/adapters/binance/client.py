@@ -130,7 +130,7 @@ class BinanceExchange:
 
     def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]:
         """Return the fills from a time on, oldest first, over as many pages as there are."""
-        start = self._client.at_ms(since)
+        start = self._client.since_ms(since)
         fills: dict[int, FillReport] = {}
         page = self._fills(symbol, Lane.READ, startTime=start)
         while page:
@@ -144,7 +144,7 @@ class BinanceExchange:
         return self._read(lambda: str(self._client.query_order(symbol, orderId=order_id)["clientOrderId"]))
 
     def funding_since(self, symbol: str, since: datetime) -> Sequence[FundingReport]:
-        start = self._client.at_ms(since)
+        start = self._client.since_ms(since)
         return self._read(
             lambda: [
                 parse.funding_report(row)
