@@ -112,18 +112,32 @@ def live_rows(account: Account) -> list[tuple[str, PositionSide]]:
     return sorted({*account.open_positions, *account.exposures})
 
 
-def liquidation_price(account: Account, markets: dict[str, Market], position: Position) -> Decimal:
-    """Mark price at which this position would be closed by force; zero when there is none."""
+def cross_balance(account: Account, markets: dict[str, Market]) -> Decimal:
+    """Return what stands behind the cross positions once all of them have their maintenance margin."""
+    balance = account_figures(account, markets).cross_wallet + collateral(account, markets)
+    crossed = (position for position in account.held() if not account.setting(position.symbol).isolated)
+    return sum((_surplus(position, markets) for position in crossed), balance)
+
+
+def _surplus(position: Position, markets: dict[str, Market]) -> Decimal:
+    """Return what a position adds to a shared balance: its unrealised result without its maintenance margin."""
+    mark = markets[position.symbol.name].mark
+    return position.unrealized(mark) - maintenance_margin(position.symbol, abs(position.amount * mark))
+
+
+def liquidation_price(
+    account: Account, markets: dict[str, Market], position: Position, cross: Decimal | None = None
+) -> Decimal:
+    """Mark price at which this position would be closed by force; zero when there is none.
+
+    `cross`: the account's cross balance, for a caller that asks for many positions.
+    """
     if not position.amount:
         return ZERO
-    others = [p for p in account.held() if p is not position and not account.setting(p.symbol).isolated]
-    isolated = account.setting(position.symbol).isolated
-    cross = account_figures(account, markets).cross_wallet + collateral(account, markets)
-    wallet = position.isolated_wallet if isolated else cross
-    if not isolated:
-        for other in others:
-            mark = markets[other.symbol.name].mark
-            wallet += other.unrealized(mark) - maintenance_margin(other.symbol, abs(other.amount * mark))
+    if account.setting(position.symbol).isolated:
+        wallet = position.isolated_wallet
+    else:
+        wallet = (cross_balance(account, markets) if cross is None else cross) - _surplus(position, markets)
     quantity, sign = abs(position.amount), 1 if position.amount > 0 else -1
     bracket = position.symbol.bracket_of(quantity * markets[position.symbol.name].mark)
     divisor = quantity * bracket.maint_ratio - sign * quantity

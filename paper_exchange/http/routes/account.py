@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.accounts import Account, Income, Position
-from paper_exchange.core.margin import SideMargin, account_figures, liquidation_price, side_margin
+from paper_exchange.core.margin import SideMargin, account_figures, cross_balance, liquidation_price, side_margin
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import cash, plain, price_text
 from paper_exchange.core.orders import PositionSide
@@ -21,8 +21,9 @@ THREE_MONTHS_MS: Final = 92 * 86_400_000
 def positions_v3(call: Call) -> object:
     """Positions and sides with open orders only."""
     account = call.account
+    cross = cross_balance(account, call.exchange.state.markets)
     return [
-        position_v3(call, market, side)
+        position_v3(call, market, side, cross)
         for market, side in rows(call)
         if account.amount(market.symbol, side) or account.open_orders[market.symbol.name]
     ]
@@ -30,7 +31,8 @@ def positions_v3(call: Call) -> object:
 
 def positions_v2(call: Call) -> object:
     """Every symbol, held or not."""
-    return [position_v2(call, market, side) for market, side in rows(call)]
+    cross = cross_balance(call.account, call.exchange.state.markets)
+    return [position_v2(call, market, side, cross) for market, side in rows(call)]
 
 
 def rows(call: Call) -> Iterator[tuple[Market, PositionSide]]:
@@ -39,14 +41,14 @@ def rows(call: Call) -> Iterator[tuple[Market, PositionSide]]:
             yield market, side
 
 
-def position_v3(call: Call, market: Market, side: PositionSide) -> Json:
+def position_v3(call: Call, market: Market, side: PositionSide, cross: Decimal) -> Json:
     position, row = _row(call, market, side)
     exposure = call.account.exposures.get((market.symbol.name, side))
     return {
         "symbol": market.symbol.name,
         "positionSide": side,
         "positionAmt": market.symbol.quantity_text(position.amount),
-        **_prices(call, market, position),
+        **_prices(call, market, position, cross),
         "unRealizedProfit": cash(row.unrealized),
         "isolatedMargin": _isolated_margin(position, row),
         "notional": cash(row.notional) if row.notional else "0",
@@ -63,13 +65,13 @@ def position_v3(call: Call, market: Market, side: PositionSide) -> Json:
     }
 
 
-def position_v2(call: Call, market: Market, side: PositionSide) -> Json:
+def position_v2(call: Call, market: Market, side: PositionSide, cross: Decimal) -> Json:
     position, row = _row(call, market, side)
     setting = call.account.setting(market.symbol)
     return {
         "symbol": market.symbol.name,
         "positionAmt": market.symbol.quantity_text(position.amount),
-        **_prices(call, market, position),
+        **_prices(call, market, position, cross),
         "unRealizedProfit": cash(row.unrealized),
         "leverage": str(setting.leverage),
         "maxNotionalValue": plain(market.symbol.max_notional(setting.leverage)),
@@ -157,8 +159,8 @@ def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, Side
     return position, side_margin(call.account, market, side)
 
 
-def _prices(call: Call, market: Market, position: Position) -> Json:
-    liquidation = liquidation_price(call.account, call.exchange.state.markets, position)
+def _prices(call: Call, market: Market, position: Position, cross: Decimal) -> Json:
+    liquidation = liquidation_price(call.account, call.exchange.state.markets, position, cross)
     return {
         "entryPrice": entry_text(position.entry),
         "breakEvenPrice": entry_text(position.break_even),
