@@ -1,6 +1,6 @@
 """Keeps the positions table as the exchange shows it and says what changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from execution.domain.states import ORDER_LIVE, TRADE_OPEN
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
-from execution.pipeline.write import emit
+from execution.pipeline.write import Event, emit_each
 
 SHOWN = [
     "direction",
@@ -36,9 +36,8 @@ def update_positions(reports: Sequence[PositionReport], *, now: datetime) -> Non
         Position.objects.bulk_create(
             rows, update_conflicts=True, update_fields=SHOWN, unique_fields=["symbol", "position_side"]
         )
-        for row in rows:
-            if _changed(known.get((row.symbol, row.position_side)), row):
-                _emit(row, trades.get((row.symbol, row.position_side)), protected, now)
+        moved = [row for row in rows if _changed(known.get((row.symbol, row.position_side)), row)]
+        emit_each(dict(_told(row, trades, protected, now) for row in moved), now=now)
         # A position that is not seen stays while its trade is open: one empty answer is not flat.
         seen = {(row.symbol, row.position_side) for row in rows}
         gone = [row.pk for key, row in known.items() if key not in seen and key not in trades]
@@ -76,9 +75,13 @@ def _changed(known: Position | None, row: Position) -> bool:
     )
 
 
-def _emit(row: Position, trade: Trade | None, protected: dict[UUID, set[str]], now: datetime) -> None:
+def _told(
+    row: Position, trades: Mapping[tuple[str, str], Trade], protected: dict[UUID, set[str]], now: datetime
+) -> tuple[object, Event]:
+    """Return what is said about a position, and whose event it is: its trade's, or its own without one."""
+    trade = trades.get((row.symbol, row.position_side))
     legs = protected.get(trade.pk, set()) if trade else set()
     both = {OrderPurpose.STOP, OrderPurpose.TARGET} <= legs
     event = events_out.position_updated(row, leverage=trade.leverage if trade else None, has_tp_sl=both, now=now)
     aggregate = trade.pk if trade else f"position:{row.symbol}:{row.position_side}"
-    emit(aggregate, [(events_out.POSITION_UPDATED, event)], trace_id="", now=now)
+    return aggregate, (events_out.POSITION_UPDATED, event)
