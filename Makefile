@@ -58,3 +58,7 @@ chaos: install  ## the fault matrix: kill, cut and confuse everything, and check
 .PHONY: scenarios
 scenarios: install  ## trading scenarios on the paper exchange with figures computed by hand; ARGS="--only target,stop"
 	@$(PY) -m tests.scenarios $(ARGS)
+
+.PHONY: soak
+soak: install  ## two hours of market time in minutes, books against the wallet; SOAK_MINUTES=10 for less, SEED=n
+	@$(PY) -m tests.soak $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -36,6 +36,15 @@ NO_BAN = Bound(of="value", most=0, reason="who goes on after a 429 is banned, an
 NO_DELAY = Bound(of="value", most=250, reason="a position waits naked for its stop meanwhile")
 CHEAP = Bound(of="value", most=0.5, reason="every request pays for it twice")
 NEAR_IDEAL = Bound(of="ratio", most=1.05, reason="300 at 0, 10 and 20 s and 100 at 30 s is what the exchange allows")
+STREAM_COVER = Bound(of="value", most=100, reason="event, task and row are all that stands between fill and stop")
+POLLED_COVER = Bound(of="value", most=12_000, reason="one cycle of 10 s, and 2 s for the repair")
+KILLED_COVER = Bound(of="value", most=15_000, reason="a restart and the first cycle; the exchange protects nobody else")
+LATENCIES = ("at 50 ms", "at 5 ms")
+BULK = Bound(
+    of="ratio", most=1, reason="both sides are read in bulk: what grows with the positions is out of room one day"
+)
+CYCLE = Bound(of="value", most=2_000, reason="a fifth of the period, so that cover waits for no other position")
+POSITIONS = ("50 open", "500 open")
 LIMITER_RUNS = ("1 process", "2 processes", "4 processes", "8 processes")
 
 BOUNDS = {
@@ -55,6 +64,13 @@ BOUNDS = {
     "a turn asked for, p50": CHEAP,
     "an answer told, p50": CHEAP,
     "a burst of 1,000 orders": NEAR_IDEAL,
+    **{f"beyond a round trip, stream up, p99 {where}, best of 3": STREAM_COVER for where in LATENCIES},
+    **{f"fill to stop, stream silent, p99 {where}": POLLED_COVER for where in LATENCIES},
+    **{f"fill to stop, all workers killed, p99 {where}": KILLED_COVER for where in LATENCIES},
+    **{f"exchange calls a cycle, {size}": BULK for size in POSITIONS},
+    **{f"queries a cycle, {size}": BULK for size in POSITIONS},
+    **{f"slowest cycle, {size}": CYCLE for size in POSITIONS},
+    **{f"positions without a stop, {size}": NOTHING_MISSING for size in POSITIONS},
     **{f"order limit used, {run}": ALL_USED for run in LIMITER_RUNS},
     **{f"weight limit used, {run}": ALL_USED for run in LIMITER_RUNS},
     **{f"answers 429 or 418, {run}": NO_BAN for run in (*LIMITER_RUNS, "burst")},

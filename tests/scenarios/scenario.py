@@ -1,6 +1,5 @@
 """What a scenario is: a name, figures that were computed by hand, and a story whose figures must be the same."""
 
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,7 +9,7 @@ from uuid import UUID
 from django.db import connection
 
 from execution.domain.money import plain
-from tests.support.oracle import assert_invariants
+from tests.support.oracle import broken_invariant
 
 if TYPE_CHECKING:
     from tests.support.desk import Desk
@@ -56,11 +55,7 @@ def played(story: Scenario, desk: "Desk") -> dict[str, str]:
 def invariants(desk: "Desk", foreign: tuple[str, ...]) -> str:
     """Say whether every invariant holds, else which one does not."""
     with connection.cursor() as cursor:
-        try:
-            assert_invariants(cursor, desk.ledger, foreign=foreign)
-        except AssertionError as broken:
-            return f"broken: {traceback.extract_tb(broken.__traceback__)[-1].name}"
-    return HOLD
+        return broken_invariant(cursor, desk.ledger, foreign=foreign) or HOLD
 
 
 def text_of(value: object) -> str:

@@ -57,6 +57,7 @@ def house(paper: PaperExchange) -> Iterator[House]:
         undo.callback(postgres.stop)
         valkey = start_valkey(folder / "valkey", durable=False)
         undo.callback(valkey.stop)
+        undo.callback(_put_back, dict(os.environ))
         os.environ |= {**DEFAULTS, **PAPER, "DATABASE_URL": postgres.url, "REDIS_URL": valkey.url}
         os.environ |= {"DJANGO_SETTINGS_MODULE": "execution_project.settings", "LOG_LEVEL": "CRITICAL"}
         django.setup()
@@ -67,6 +68,12 @@ def house(paper: PaperExchange) -> Iterator[House]:
         redis = Redis.from_url(valkey.url)
         undo.callback(redis.close)
         yield House(paper=paper, risk=risk, redis=redis)
+
+
+def _put_back(environment: dict[str, str]) -> None:
+    """Let what this process starts later not look for our servers."""
+    os.environ.clear()
+    os.environ |= environment
 
 
 def forget_books() -> None:

@@ -3,6 +3,7 @@
 Plain SQL over any DB-API cursor, so that one oracle serves tests in this process and stacks of other processes.
 """
 
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from decimal import Decimal
@@ -26,6 +27,15 @@ def assert_invariants(cursor: Any, ledger: Ledger, *, foreign: Collection[str] =
     events_are_numbered_without_gaps(cursor)
     if not foreign:
         profit_equals_the_exchange(cursor, ledger)
+
+
+def broken_invariant(cursor: Any, ledger: Ledger, *, foreign: Collection[str] = ()) -> str:
+    """Return the name of the first invariant that does not hold, with what it says; empty when all hold."""
+    try:
+        assert_invariants(cursor, ledger, foreign=foreign)
+    except AssertionError as broken:
+        return " ".join(str(broken).split()) or traceback.extract_tb(broken.__traceback__)[-1].name
+    return ""
 
 
 def one_entry_a_request(cursor: Any, ledger: Ledger, foreign: Collection[str] = ()) -> None:
