@@ -75,3 +75,4 @@ beat_schedule = {
     "delete what is old": {"task": "execution.tasks.tidy_up", "schedule": 600.0, "options": {"expires": 590}},
 }
 beat_max_loop_interval = 1
+beat_scheduler = "execution_project.scheduler:SteadyScheduler"

@@ -22,7 +22,7 @@ from execution.queries.health import (
     covering,
 )
 
-MONITOR_INTERVALS = 3
+MONITOR_INTERVALS = 2
 # Streams hold about 10,000 entries: from here on decisions are in danger of being trimmed unread.
 LAG_THAT_DEGRADES = 1000
 

@@ -64,16 +64,16 @@ def test_everything_works() -> None:
     [
         (fine(database=Probe(error="OperationalError")), Status.DOWN, "trade_store: OperationalError"),
         (fine(redis=Probe(error="ConnectionError")), Status.DOWN, "event_bus: ConnectionError"),
-        (fine(rows=rows(beat("monitor", 30.0))), Status.OK, ""),
+        (fine(rows=rows(beat("monitor", 20.0))), Status.OK, ""),
         (
             fine(rows=rows(unsettled=Unsettled(count=2, oldest="es1-e-1", since=NOW - timedelta(seconds=41.6)))),
             Status.DEGRADED,
             "orders: unsettled=2 oldest=es1-e-1 age=42s",
         ),
         (
-            fine(rows=rows(beat("monitor", 31.0))),
+            fine(rows=rows(beat("monitor", 21.0))),
             Status.DOWN,
-            "binance: monitor last run 31s ago, expected<=30s",
+            "binance: monitor last run 21s ago, expected<=20s",
         ),
         (
             fine(rows=rows(beat("monitor", healthy=False, details={"error": "HTTP 418: banned"}))),
