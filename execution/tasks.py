@@ -67,6 +67,8 @@ from execution.stream.hand_over import BrokerSilentError, Starters
 log = structlog.get_logger(__name__)
 # Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
 SLICE = timedelta(seconds=2)
+# A policy value that was announced is applied within moments, unless its task was lost.
+POLICY_PATIENCE = timedelta(seconds=15)
 # Well below the time limit of a task.
 TIDYING = timedelta(seconds=20)
 # Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
@@ -248,6 +250,8 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
             check_ess_step.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
             run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience())
             _work_off_kill_switch()
+            for inbox_id in policy_step.unapplied(before=wiring.clock() - POLICY_PATIENCE):
+                apply_policy.delay(inbox_id)
             # Last: a neighbour that is slow must not delay what covers positions.
             policy_step.refresh_policy(
                 risk_safety=wiring.risk_safety(), now=wiring.clock(), older_than=wiring.policy_max_age()
@@ -297,7 +301,7 @@ def _tools() -> Tools:
         stack=wiring.stack(),
         memory=wiring.memory(),
         clock=wiring.clock,
-        resume=resume_chain,
+        resume=_resume_or_leave,
     )
 
 
@@ -307,6 +311,14 @@ def _work_off_kill_switch() -> None:
         work_off_step.work_off_kill_switch(
             exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
         )
+
+
+def _resume_or_leave(request_id: UUID, state: RequestState) -> None:
+    """Resume a request; a broker that is away must not keep the monitor from its other repairs."""
+    try:
+        resume_chain(request_id, state)
+    except BrokerAwayError as error:
+        log.warning("request_not_resumed", request_id=str(request_id), state=state, error=str(error))
 
 
 def _step(name: str, request_id: UUID) -> Signature:

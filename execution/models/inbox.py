@@ -14,6 +14,8 @@ class InboxOutcome(StrEnum):
     REQUESTED = "REQUESTED"
     IGNORED = "IGNORED"
     APPLIED = "APPLIED"
+    # Stored, and to be applied: should the broker lose the task, the monitor starts it again.
+    PENDING = "PENDING"
 
 
 class InboxEvent(models.Model):

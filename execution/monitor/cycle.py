@@ -68,12 +68,12 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> Cycle
 
 
 def swept_lately(now: datetime, *, within: timedelta) -> bool:
-    """Whether a cycle that could read the exchange began within this time."""
+    """Whether a cycle that could read the exchange began within this time; none did when it began in the future."""
     last = Heartbeat.objects.filter(part=MONITOR, healthy=True).first()
     if last is None:
         return False
     began = last.at - timedelta(seconds=float(last.details.get("duration_seconds", 0)))
-    return now - began < within
+    return timedelta(0) <= now - began < within
 
 
 def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> tuple[list[Action], int]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from execution.domain.clocks import age_of
 from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, TRADE_OPEN, OrderState
@@ -40,10 +41,10 @@ class Sources:
 def is_due(order: Order, now: datetime) -> bool:
     """Whether an order that was in doubt before is to be asked for again."""
     in_doubt = order.missing_readings or order.alarmed_at
-    age = now - order.sent_at
+    age = age_of(order.sent_at, now)
     if not in_doubt or order.last_evidence_at is None or age < EAGER_FOR:
         return True
-    return now - order.last_evidence_at >= min(age / PART_OF_AGE, LONGEST_PAUSE)
+    return age_of(order.last_evidence_at, now) >= min(age / PART_OF_AGE, LONGEST_PAUSE)
 
 
 def seek(order: Order, looked_up: Missing | Unreadable, sources: Sources) -> tuple[OrderReport, str] | None:

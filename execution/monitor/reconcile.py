@@ -8,6 +8,7 @@ from uuid import UUID
 
 from execution.domain.brackets import Exposure, Plan, Resting, compare
 from execution.domain.client_ids import is_ours
+from execution.domain.clocks import age_of
 from execution.domain.money import ZERO
 from execution.domain.outcomes import OrderReport, PositionReport, held_in
 from execution.domain.states import (
@@ -215,7 +216,9 @@ def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datet
 
 
 def _order_actions(books: Books, seen: Observation, patience: Patience, now: datetime) -> list[Action]:
-    actions = [_order_action(order, seen, now - order.sent_at >= patience.stalled_after) for order in books.orders]
+    actions = [
+        _order_action(order, seen, age_of(order.sent_at, now) >= patience.stalled_after) for order in books.orders
+    ]
     return [action for action in actions if action is not None]
 
 
@@ -256,7 +259,7 @@ def _trade_actions(books: Books, seen: Observation, now: datetime) -> list[Actio
     actions: list[Action] = []
     for trade in books.trades:
         # A trade that changed while the exchange was read would be compared with its own past.
-        if trade.changed_at >= seen.begun_at:
+        if age_of(trade.changed_at, seen.begun_at) <= timedelta(0):
             continue
         row = held.get((trade.symbol, trade.position_side))
         at_exchange = held_in(row, trade.direction)
@@ -276,7 +279,7 @@ def _trade_actions(books: Books, seen: Observation, now: datetime) -> list[Actio
 def _request_actions(books: Books, patience: Patience, now: datetime) -> list[Action]:
     actions: list[Action] = []
     for request in books.requests:
-        if now - request.moved_at < patience.stalled_after:
+        if age_of(request.moved_at, now) < patience.stalled_after:
             continue
         if request.state in REQUEST_BEFORE_WIRE and now > request.expires_at:
             actions.append(Expire(request_id=request.id))

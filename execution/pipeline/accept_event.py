@@ -102,7 +102,7 @@ def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: 
 
 def _accept_policy(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:  # noqa: ARG001
     _validated(PolicyUpdated, event)
-    inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
+    inbox = _inbox(event, entry, now, InboxOutcome.PENDING)
     stored = store_event(inbox)
     return Accepted(policy_inbox_id=inbox.pk if stored else None, repeated=not stored)
 

@@ -12,9 +12,11 @@ import structlog
 from django.db import transaction
 from django.db.models import Max
 
+from execution.domain.clocks import age_of
 from execution.domain.policy import KEYS, Policy, PolicyValueError, parse_policy_value
 from execution.domain.ports import RiskSafety, RiskSafetyUnavailableError
 from execution.models import Heartbeat, InboxEvent, PolicyValue
+from execution.models.inbox import InboxOutcome
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.schemas import PolicyUpdated
 from execution.pipeline.transitions import log_step
@@ -32,14 +34,26 @@ def policy_in_force() -> Policy:
 
 
 def apply_policy(inbox_id: int, *, risk_safety: RiskSafety, now: datetime) -> None:
+    """Apply a policy value that was announced, and note that it was; a second time changes nothing."""
+    inbox = InboxEvent.objects.get(pk=inbox_id)
+    _apply(inbox, PolicyUpdated.model_validate(inbox.payload), risk_safety, now)
+    InboxEvent.objects.filter(pk=inbox_id, outcome=InboxOutcome.PENDING).update(outcome=InboxOutcome.APPLIED)
+
+
+def unapplied(*, before: datetime) -> list[int]:
+    """Return the announcements that nobody has applied since: their task was lost with the broker."""
+    lost = InboxEvent.objects.filter(outcome=InboxOutcome.PENDING, received_at__lt=before)
+    return list(lost.order_by("pk").values_list("pk", flat=True))
+
+
+def _apply(inbox: InboxEvent, event: PolicyUpdated, risk_safety: RiskSafety, now: datetime) -> None:
     """Take `policy.updated` as a hint: ask the service for the value; only when it is silent, take the event's own."""
-    event = PolicyUpdated.model_validate(InboxEvent.objects.get(pk=inbox_id).payload)
     # A change of the whole policy names no key.
     if not event.key:
         refresh_policy(risk_safety=risk_safety, now=now)
         return
     value, source = _current(event, risk_safety)
-    if value is None:
+    if value is None or (source == EVENT and _is_outdated(inbox, event)):
         return
     try:
         set_policy_value(event.key, parse_policy_value(event.key, value), source=source, now=now)
@@ -53,7 +67,7 @@ def refresh_policy(*, risk_safety: RiskSafety, now: datetime, older_than: timede
     What the service does not keep stays as it is: its value came by event, or is the default.
     """
     last = Heartbeat.objects.filter(part=SNAPSHOT).first()
-    if last and older_than and now - last.at < older_than:
+    if last and older_than and age_of(last.at, now) < older_than:
         return False
     known = last.details if last else {}
     try:
@@ -89,6 +103,12 @@ def _apply_all(told: Mapping[str, object], refused_before: Mapping[str, str], no
 def _refuse(key: str, error: PolicyValueError, trigger: str, now: datetime) -> None:
     log.error("policy_value_refused", key=key, error=str(error))
     log_step("policy", key, to_state="REFUSED", trigger=trigger, now=now, reason=("", str(error)))
+
+
+def _is_outdated(inbox: InboxEvent, event: PolicyUpdated) -> bool:
+    """Whether a later announcement of this key has been applied: a task that was lost may come after it."""
+    later = InboxEvent.objects.filter(event_type=inbox.event_type, pk__gt=inbox.pk, outcome=InboxOutcome.APPLIED)
+    return any(PolicyUpdated.model_validate(each.payload).key == event.key for each in later)
 
 
 def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime) -> None:

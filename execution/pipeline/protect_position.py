@@ -68,16 +68,18 @@ def protect_position(request_id: UUID, *, exchange: Exchange, rules: ProtectionR
 
 def _ensure_stop(work: Work) -> CloseReason | None:
     """Place the stop; a reason to have closed the position instead, when it cannot be had within the bound."""
-    deadline = _deadline(work)
-    peer_until = work.clock() + PEER_PATIENCE
+    # From here on by steady time: a clock that is set back must not make the position naked for longer.
+    begun = time.monotonic()
+    patience = min(_deadline(work) - work.clock(), work.rules.max_unprotected).total_seconds()
     while want := work.missing(OrderPurpose.STOP):
         # The old stop still covers everything: a better one can wait until the exchange takes it.
         if not work.is_naked and work.refused_lately(want.leg):
             return None
         outcome = work.place(want)
-        if outcome is None and work.clock() >= peer_until:
+        waited = time.monotonic() - begun
+        if outcome is None and waited >= PEER_PATIENCE.total_seconds():
             return None
-        following = _judge(work, outcome, late=work.clock() >= deadline)
+        following = _judge(work, outcome, late=waited >= patience)
         if following is _Next.LEAVE:
             break
         if following in CLOSING:

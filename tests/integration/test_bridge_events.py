@@ -12,7 +12,7 @@ from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.stream_names import group_of, stream_of
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, ModelPromotion, OutboxEvent, PolicyValue
 from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.policy import apply_policy
+from execution.pipeline.policy import apply_policy, unapplied
 from tests.support.desk import Desk, decision
 
 AI, SIGNAL = "ai.decision.made", "signal.execute"
@@ -322,3 +322,29 @@ def test_lost_group_or_flushed_redis_is_made_anew(desk: Desk, loss: str) -> None
     # The old entry, when it is delivered again, is not a second request.
     assert ExecutionRequest.objects.count() == 2
     assert found == [ExecutionRequest.objects.get(symbol="BTCUSDT").pk]
+
+
+def test_announced_policy_whose_task_was_lost_is_found_again(desk: Desk) -> None:
+    """The broker lost the task; the inbox knows that nobody has applied the value."""
+    desk.publish("policy.updated", {"key": KEY, "new_value": 0.003})
+    [inbox_id] = desk.read_bus().policies
+    desk.risk.answer("down", status=503)
+    assert (unapplied(before=desk.clock()), PolicyValue.objects.count()) == ([inbox_id], 0)
+
+    apply_policy(inbox_id, risk_safety=desk.risk_safety, now=desk.clock())
+
+    assert (unapplied(before=desk.clock()), PolicyValue.objects.get().value) == ([], Decimal("0.003"))
+    assert InboxEvent.objects.get().outcome == "APPLIED"
+
+
+def test_announced_policy_that_comes_late_does_not_undo_a_later_one(desk: Desk) -> None:
+    for value in (0.003, 0.004):
+        desk.publish("policy.updated", {"key": KEY, "new_value": value})
+    first, second = desk.read_bus().policies
+    desk.risk.answer("down", status=503)
+
+    for inbox_id in (second, first):
+        apply_policy(inbox_id, risk_safety=desk.risk_safety, now=desk.clock())
+
+    assert PolicyValue.objects.get().value == Decimal("0.004")
+    assert unapplied(before=desk.clock()) == []

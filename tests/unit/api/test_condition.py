@@ -80,6 +80,12 @@ def test_everything_works() -> None:
             Status.DOWN,
             "binance: HTTP 418: banned",
         ),
+        (
+            fine(rows=rows(beat("monitor", -3600.0))),
+            Status.DOWN,
+            "binance: monitor last run 3600s ahead of the clock",
+        ),
+        (fine(rows=rows(beat("monitor", -4.0))), Status.OK, ""),
         (fine(rows=rows(beat("bridge", 16.0))), Status.DOWN, "event_bus: bridge last run 16s ago, expected<=15s"),
         (
             fine(

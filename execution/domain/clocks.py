@@ -1,0 +1,15 @@
+"""Ages under clocks that may be set, and that differ a little between hosts."""
+
+from datetime import datetime, timedelta
+
+# What lies further in the future than this was noted under a clock that has been set back since.
+CLOCKS_DIFFER = timedelta(seconds=60)
+LONG_AGO = timedelta(days=1)
+
+
+def age_of(moment: datetime, now: datetime) -> timedelta:
+    """Return how long ago something was noted; when a clock was set back in between, it was long ago.
+
+    Else whoever waits until it is old enough would wait for as long as the clock was set back.
+    """
+    return LONG_AGO if moment > now + CLOCKS_DIFFER else now - moment
