@@ -16,6 +16,7 @@ from django.utils.timesince import timesince
 from unfold.admin import ModelAdmin  # type: ignore[import-untyped]  # the package brings no types
 
 from execution.domain.kill_switch import KillLevel
+from execution.domain.outcomes import IncomeKind
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, Source
@@ -32,6 +33,7 @@ from execution.models import (
     Fill,
     Heartbeat,
     InboxEvent,
+    Income,
     KillSwitch,
     ModelPromotion,
     Order,
@@ -213,6 +215,7 @@ class FillAdmin(ReadOnlyAdmin):
         "realized_pnl",
         "commission",
         "commission_asset",
+        "fee_value",
         "maker",
         "filled_at",
     )
@@ -220,6 +223,17 @@ class FillAdmin(ReadOnlyAdmin):
     list_select_related = ("order",)
     search_fields = ("symbol", "exchange_trade_id", "exchange_order_id", "order__client_order_id", "trade__id")
     ordering = ("-filled_at", "-id")
+
+
+@admin.register(Income)
+class IncomeAdmin(ReadOnlyAdmin):
+    """What moved the wallet for a trade beside its fills."""
+
+    list_display = ("at", "trade", "kind", "amount", "asset", "value", "transaction_id")
+    list_filter = (words("kind", IncomeKind), "at")
+    list_select_related = ("trade",)
+    search_fields = ("transaction_id", "trade__id", "trade__symbol")
+    ordering = ("-at", "-id")
 
 
 @admin.register(Trade)

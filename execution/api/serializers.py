@@ -214,6 +214,16 @@ class TradeOut(AnySerializer):
     gross_pnl = Exact(allow_null=True)
     fees_usd = serializers.SerializerMethodField()
     funding_usd = Exact(source="funding")
+    other_income_usd = Exact(source="other_income", help_text="What a liquidation settles with the insurance fund.")
+    unvalued_fees = serializers.DictField(help_text="Asset -> fees that are in no figure: nobody can tell their value.")
+    max_adverse_excursion_usd = serializers.SerializerMethodField(
+        help_text="How far it was in the red at the worst price seen: at fills, and by the mark at each monitor cycle."
+    )
+    max_favourable_excursion_usd = serializers.SerializerMethodField(help_text="How far in the black, likewise.")
+    max_adverse_excursion_pct = serializers.SerializerMethodField(help_text="Percent of the entry price.")
+    max_favourable_excursion_pct = serializers.SerializerMethodField(help_text="Percent of the entry price.")
+    duration_seconds = serializers.SerializerMethodField(help_text="From first to last fill; null while open.")
+    corrections = serializers.IntegerField(help_text="How often late fills or income changed the closed books.")
     exited_quantity = Exact()
     close_reason = serializers.CharField(help_text="Empty while the trade is open.")
     r_multiple = serializers.FloatField(allow_null=True, help_text="Net PnL in units of what the stop would have lost.")
@@ -232,8 +242,33 @@ class TradeOut(AnySerializer):
     def get_fees_usd(self, trade: Trade) -> str:
         return plain(trade.entry_fees + trade.exit_fees)
 
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_max_adverse_excursion_usd(self, trade: Trade) -> float | None:
+        return _excursion(trade, "adverse")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_max_favourable_excursion_usd(self, trade: Trade) -> float | None:
+        return _excursion(trade, "favourable")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_max_adverse_excursion_pct(self, trade: Trade) -> float | None:
+        return _excursion(trade, "adverse_percent")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_max_favourable_excursion_pct(self, trade: Trade) -> float | None:
+        return _excursion(trade, "favourable_percent")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_duration_seconds(self, trade: Trade) -> float | None:
+        return (trade.exit_at - trade.entry_at).total_seconds() if trade.exit_at else None
+
     def get_slippage_bps(self, trade: Trade) -> float:
         return float(basis_points(trade.slippage_fraction))
+
+
+def _excursion(trade: Trade, figure: str) -> float | None:
+    moved = trade.excursion
+    return None if moved is None else float(getattr(moved, figure))
 
 
 class EventOut(AnySerializer):

@@ -1,6 +1,6 @@
 """Which of the fills that reduce a position closed our trade: a person may trade the same symbol beside us."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -37,8 +37,32 @@ def part_of(fill: FillReport, quantity: Decimal) -> FillReport:
 
     The fee is shared by quantity; the rest of the fill belongs to a position that is not ours.
     """
-    fee = (fill.commission * quantity / fill.quantity).quantize(FEE_GRID)
-    return replace(fill, quantity=quantity, commission=fee)
+    return replace(
+        fill,
+        quantity=quantity,
+        commission=_share(fill.commission, quantity, fill),
+        fee_value=None if fill.fee_value is None else _share(fill.fee_value, quantity, fill),
+    )
+
+
+def unbooked(fills: Sequence[FillReport], booked: Mapping[int, Decimal]) -> list[FillReport]:
+    """Return what is not booked of these fills; the PnL of a fill that is booked in part went with that part.
+
+    Args:
+        fills: as the exchange has them.
+        booked: quantities by fill.
+
+    """
+    left = [(fill, fill.quantity - booked.get(fill.trade_id, ZERO)) for fill in fills]
+    return [
+        replace(part_of(fill, rest), realized_pnl=ZERO) if fill.trade_id in booked else fill
+        for fill, rest in left
+        if rest > 0
+    ]
+
+
+def _share(amount: Decimal, quantity: Decimal, fill: FillReport) -> Decimal:
+    return (amount * quantity / fill.quantity).quantize(FEE_GRID)
 
 
 def _up_to(quantity: Decimal, fills: Sequence[FillReport]) -> list[FillReport]:

@@ -144,6 +144,8 @@ class FillReport:
     commission_asset: str
     maker: bool
     at: datetime
+    # What the fee is worth in the symbol's quote asset; None where nobody can tell.
+    fee_value: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,14 +167,26 @@ class PositionReport:
     updated_at: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class FundingReport:
-    """One funding payment; negative when we paid."""
+class IncomeKind(StrEnum):
+    """What moves the wallet beside fills, and belongs to a position."""
 
+    FUNDING = "FUNDING_FEE"
+    CLEARING = "INSURANCE_CLEAR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncomeReport:
+    """One line of income; negative when we paid. `transaction_id` is unique among the lines of its kind.
+
+    `symbol` is empty where the exchange settles the whole account.
+    """
+
+    kind: IncomeKind
     symbol: str
     amount: Decimal
     asset: str
     at: datetime
+    transaction_id: str
 
 
 def held_in(row: PositionReport | None, direction: Direction) -> Decimal:

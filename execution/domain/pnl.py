@@ -9,7 +9,7 @@ from execution.domain.money import ZERO
 
 @dataclass(frozen=True, kw_only=True)
 class FillAmounts:
-    """The amounts of one fill; `realized_pnl` is the exchange's own figure, before fees."""
+    """The amounts of one fill in the quote asset; `realized_pnl` is the exchange's own figure, before fees."""
 
     price: Decimal
     quantity: Decimal
@@ -47,16 +47,19 @@ def settle(
     entries: Sequence[FillAmounts],
     exits: Sequence[FillAmounts],
     funding: Decimal,
+    other: Decimal = ZERO,
     margin: Decimal | None,
     risk: Decimal | None,
 ) -> Result:
-    """Book a trade: net = realised - commissions of both sides + funding (userTrades.realizedPnl is before fees).
+    """Book a trade: net = realised - commissions of both sides + funding + other income.
+
+    The exchange's realizedPnl of a fill is before fees; other income is what a liquidation costs beside its fills.
 
     `margin` and `risk` (what the stop would have lost) are in the quote asset; None when they are not known.
     """
     gross = sum((fill.realized_pnl for fill in (*entries, *exits)), ZERO)
     fees = total_commission(entries) + total_commission(exits)
-    net = gross - fees + funding
+    net = gross - fees + funding + other
     return Result(
         exit_price=vwap(exits),
         gross_pnl=gross,
@@ -64,4 +67,30 @@ def settle(
         net_pnl=net,
         pnl_percent=net / margin * 100 if margin else None,
         r_multiple=net / risk if risk else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excursion:
+    """How far the price went against a position and for it, in the quote asset and in percent of its entry price."""
+
+    adverse: Decimal
+    favourable: Decimal
+    adverse_percent: Decimal
+    favourable_percent: Decimal
+
+
+def excursion(
+    *, sign: int, entry_price: Decimal, quantity: Decimal, lowest: Decimal | None, highest: Decimal | None
+) -> Excursion | None:
+    """Return the excursion over the prices seen, None when none was; `sign` is 1 for a long position, else -1."""
+    if lowest is None or highest is None or not entry_price:
+        return None
+    moves = [(lowest - entry_price) * sign, (highest - entry_price) * sign]
+    against, favour = max(ZERO, -min(moves)), max(ZERO, *moves)
+    return Excursion(
+        adverse=against * quantity,
+        favourable=favour * quantity,
+        adverse_percent=against / entry_price * 100,
+        favourable_percent=favour / entry_price * 100,
     )

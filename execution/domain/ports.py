@@ -10,7 +10,8 @@ from typing import Protocol
 from execution.domain.outcomes import (
     AccountCheck,
     FillReport,
-    FundingReport,
+    IncomeKind,
+    IncomeReport,
     LookUp,
     Mismatch,
     OrderReport,
@@ -124,7 +125,10 @@ class Exchange(Protocol):
     def client_id_of(self, symbol: str, order_id: str) -> str:
         """Return the client order id of an order; names the origin of a fill that is not ours."""
 
-    def funding_since(self, symbol: str, since: datetime) -> Sequence[FundingReport]: ...
+    def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]: ...
+
+    def price_at(self, symbol: str, at: datetime) -> Decimal | None:
+        """Return the price at which the minute of `at` opened: the same whenever it is asked; None without one."""
 
 
 class StreamClosedError(Exception):

@@ -88,6 +88,7 @@ class TradeTrigger(StrEnum):
 
     PART_EXITED = "part_exited"
     ALL_EXITED = "all_exited"
+    ENTRY_GREW = "entry_grew"
 
 
 R, RT = RequestState, RequestTrigger
@@ -154,6 +155,8 @@ TRADE_STATES: Mapping[tuple[TradeState, TradeTrigger], TradeState] = MappingProx
         (T.OPEN, TT.ALL_EXITED): T.CLOSED,
         (T.REDUCED, TT.PART_EXITED): T.REDUCED,
         (T.REDUCED, TT.ALL_EXITED): T.CLOSED,
+        # A fill of the entry that the exchange showed after the books were closed.
+        (T.CLOSED, TT.ENTRY_GREW): T.REDUCED,
     }
 )
 

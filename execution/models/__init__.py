@@ -8,6 +8,7 @@ from execution.models.fill import Fill
 from execution.models.heartbeat import Heartbeat
 from execution.models.hold import EntryHold
 from execution.models.inbox import InboxEvent
+from execution.models.income import Income
 from execution.models.kill_switch import KillSwitch
 from execution.models.lease import AccountLease
 from execution.models.order import Order
@@ -32,6 +33,7 @@ __all__ = [
     "Fill",
     "Heartbeat",
     "InboxEvent",
+    "Income",
     "KillSwitch",
     "ModelPromotion",
     "Order",

@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import Q
 
-from execution.models.fields import code, money
+from execution.models.fields import code, money, optional_money
 from execution.models.order import Order
 from execution.models.trade import Trade
 
@@ -23,6 +23,8 @@ class Fill(models.Model):
     realized_pnl = money()
     commission = money()
     commission_asset = code(16)
+    # The fee in the symbol's quote asset; empty where no market of its minute says what it was worth.
+    fee_value = optional_money()
     maker = models.BooleanField()
     filled_at = models.DateTimeField()
 

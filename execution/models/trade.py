@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Q
 
+from execution.domain.pnl import Excursion, excursion
 from execution.domain.states import TRADE_OPEN, TradeState
 from execution.domain.trading import Direction
 from execution.models.fields import code, money, one_of, optional_money
@@ -35,11 +36,21 @@ class Trade(models.Model):
     entry_fees = money()
     exit_fees = money(default=0)
     funding = money(default=0)
+    # Beside fills and funding: what a liquidation pays into the insurance fund, or gets from it.
+    other_income = money(default=0)
+    # Fees that nobody can value in the quote asset, by asset: not in the figures above and below.
+    unvalued_fees = models.JSONField(default=dict, blank=True)
+    # Prices seen while it was open: mark prices at each monitor cycle, and fills.
+    lowest_price = optional_money()
+    highest_price = optional_money()
     gross_pnl = optional_money()
     net_pnl = optional_money()
     # Of the margin, as the neighbours' TradeStore defines it.
     pnl_percent = optional_money()
     r_multiple = optional_money()
+    # How often its closed books were changed by what the exchange showed late, and when they were looked over for that.
+    corrections = models.PositiveSmallIntegerField(default=0)
+    checked_at = models.DateTimeField(null=True, blank=True)
     # Successive readings of the exchange without this position.
     flat_readings = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField()
@@ -72,7 +83,21 @@ class Trade(models.Model):
             models.Index(fields=["symbol", "-entry_at"], name="trade_symbol"),
             # Read by the limits: the day's results, and a symbol's last stop.
             models.Index(fields=["exit_at"], name="trade_closed_at", condition=Q(state=TradeState.CLOSED)),
+            # Read by each monitor cycle: closed books that were not looked over yet.
+            models.Index(
+                fields=["exit_at"], condition=Q(state=TradeState.CLOSED, checked_at=None), name="trade_unchecked"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.direction} {self.state} {self.id}"
+
+    @property
+    def excursion(self) -> Excursion | None:
+        return excursion(
+            sign=Direction(self.direction).sign,
+            entry_price=self.entry_price,
+            quantity=self.quantity,
+            lowest=self.lowest_price,
+            highest=self.highest_price,
+        )

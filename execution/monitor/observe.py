@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
+from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from execution.domain.money import ZERO
 from execution.domain.ports import Exchange
@@ -20,9 +21,12 @@ from execution.domain.trading import Direction, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.reconcile import Books, Observation, OurOrder, OurRequest, OurTrade
 from execution.pipeline.bracket_rows import exit_orders, exposure_of, open_quantity, plan_of, resting_of
+from execution.pipeline.correct_books import LOOKED_OVER_AFTER
 
 # Their entry rests, or may have filled further than is booked.
 GROWING = frozenset({RequestState.ACCEPTED, RequestState.UNKNOWN})
+# Two calls to the exchange each, so that a cycle after many closes stays short.
+MOST_LOOKED_OVER = 5
 ENDED_WITHOUT_TRADE = REQUEST_FINAL - {RequestState.RECORDED}
 
 
@@ -44,7 +48,7 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
 
 
 def read_books(*, since: datetime) -> Books:
-    """Read everything that is not over, and what has ended since the exchange was read: six queries."""
+    """Read everything that is not over, and what has ended since the exchange was read: seven queries."""
     orders = Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade")
     open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
     trades = list(open_trades.prefetch_related("request__bracket__legs"))
@@ -66,7 +70,17 @@ def read_books(*, since: datetime) -> Books:
         trades=[_our_trade(trade, exits.get(trade.pk, [])) for trade in trades],
         just_closed=frozenset((trade.symbol, trade.position_side) for trade in closed),
         just_ended=_ended_since(since, chain.from_iterable(exits.values())),
+        to_look_over=_due(since),
     )
+
+
+def _due(now: datetime) -> list[UUID]:
+    """Return trades whose closed books were not looked over since, those whose entry filled further at once."""
+    unchecked = Trade.objects.filter(state=TradeState.CLOSED, checked_at=None)
+    entries = Order.objects.filter(request=OuterRef("request"), purpose=OrderPurpose.ENTRY)
+    grown = Exists(entries.filter(executed_quantity__gt=OuterRef("quantity")))
+    due = unchecked.filter(Q(updated_at__lte=now - LOOKED_OVER_AFTER) | Q(grown))
+    return list(due.order_by("exit_at").values_list("pk", flat=True)[:MOST_LOOKED_OVER])
 
 
 def _ended_since(since: datetime, orders: Iterable[Order]) -> frozenset[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from execution.domain.outcomes import PositionReport
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN
@@ -13,6 +13,12 @@ from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.write import Event, emit_each
 
+# One statement for all trades; greatest() and least() pass over what is not known yet.
+WIDEN = """
+    UPDATE execution_trade SET highest_price = greatest(highest_price, mark), lowest_price = least(lowest_price, mark)
+    FROM unnest(%s::uuid[], %s::numeric[]) AS seen (trade_id, mark)
+    WHERE id = trade_id AND (mark BETWEEN lowest_price AND highest_price) IS NOT TRUE
+"""
 SHOWN = [
     "direction",
     "trade",
@@ -36,12 +42,20 @@ def update_positions(reports: Sequence[PositionReport], *, now: datetime) -> Non
         Position.objects.bulk_create(
             rows, update_conflicts=True, update_fields=SHOWN, unique_fields=["symbol", "position_side"]
         )
+        _note_prices(rows)
         moved = [row for row in rows if _changed(known.get((row.symbol, row.position_side)), row)]
         emit_each(dict(_told(row, trades, protected, now) for row in moved), now=now)
         # A position that is not seen stays while its trade is open: one empty answer is not flat.
         seen = {(row.symbol, row.position_side) for row in rows}
         gone = [row.pk for key, row in known.items() if key not in seen and key not in trades]
         Position.objects.filter(pk__in=gone).delete()
+
+
+def _note_prices(rows: Sequence[Position]) -> None:
+    """Widen the range of prices that open trades have seen; `updated_at` stays: a reading is no change of the trade."""
+    seen = [(row.trade_id, row.mark_price) for row in rows if row.trade_id]
+    with connection.cursor() as cursor:
+        cursor.execute(WIDEN, [[pk for pk, _ in seen], [price for _, price in seen]])
 
 
 def _row(report: PositionReport, trade: Trade | None, now: datetime) -> Position:

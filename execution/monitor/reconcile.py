@@ -82,6 +82,8 @@ class Books:
     just_closed: frozenset[tuple[str, str]] = frozenset()
     # Client ids of exits that ended meanwhile: the exchange was seen with them, and there is nothing to cancel.
     just_ended: frozenset[str] = frozenset()
+    # Closed trades whose books are due to be looked over, a few at a time.
+    to_look_over: Sequence[UUID] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,13 @@ class BookExits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LookOver:
+    """A trade was closed a while ago, or its entry filled further since: book what the exchange shows only now."""
+
+    trade_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cover:
     """A position whose plan wants an order that does not rest, or not at its price or quantity."""
 
@@ -194,6 +203,7 @@ Action = (
     | Apply
     | LookUpOrder
     | BookExits
+    | LookOver
     | CloseInTime
     | Cover
     | CancelLeftover
@@ -210,6 +220,7 @@ def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datet
         *_replaced_legs(books, seen),
         *_trade_actions(books, seen, now),
         *_request_actions(books, patience, now),
+        *(LookOver(trade_id=trade_id) for trade_id in books.to_look_over),
         *_foreign_positions(books, seen),
         *_strays(books, seen),
     ]

@@ -26,6 +26,7 @@ from execution.monitor.reconcile import (
     CloseInTime,
     Cover,
     Expire,
+    LookOver,
     LookUpOrder,
     Report,
     Resume,
@@ -33,6 +34,7 @@ from execution.monitor.reconcile import (
 )
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_position import close_position
+from execution.pipeline.correct_books import correct_books
 from execution.pipeline.ending import expire_request
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.evidence import settle_accepted
@@ -77,6 +79,8 @@ def repair(action: Action, tools: Tools) -> None:  # noqa: C901 -- one case an a
             _look_up(order_id, tools)
         case BookExits(trade_id=trade_id):
             _book_exits(trade_id, tools)
+        case LookOver(trade_id=trade_id):
+            correct_books(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
         case CloseInTime(trade_id=trade_id):
             _close_in_time(trade_id, tools)
         case Cover(request_id=request_id):

@@ -1,18 +1,25 @@
 """Turns the exchange's fills into rows, each once, and reads them back as amounts."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 
+from execution.domain.attribution import unbooked
+from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import FillReport
 from execution.domain.pnl import FillAmounts
 from execution.models import Fill, Order, Trade
 
 
 def new_fills(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Order], *, entry: bool) -> list[Fill]:
-    """Return rows for the fills that are not stored yet, in the exchange's order.
+    """Return rows for what is not stored yet of these fills, in the exchange's order.
 
     Call it with a lock on the trade's request, so that two callers cannot both find the same fill new.
     """
-    known = set(trade.fills.values_list("exchange_trade_id", flat=True))
+    return fill_rows(trade, unbooked(fills, booked_quantities(trade)), orders, entry=entry)
+
+
+def fill_rows(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Order], *, entry: bool) -> list[Fill]:
+    """Return these fills as rows, unsaved, in the exchange's order."""
     return [
         Fill(
             symbol=fill.symbol,
@@ -27,19 +34,46 @@ def new_fills(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Or
             realized_pnl=fill.realized_pnl,
             commission=fill.commission,
             commission_asset=fill.commission_asset,
+            fee_value=fill.fee_value,
             maker=fill.maker,
             filled_at=fill.at,
         )
         for fill in sorted(fills, key=lambda report: report.trade_id)
-        if fill.trade_id not in known
     ]
+
+
+def booked_quantities(trade: Trade) -> dict[int, Decimal]:
+    """Return how much of each fill is in the trade's books."""
+    return dict(trade.fills.values_list("exchange_trade_id", "quantity"))
+
+
+def store(fills: Sequence[Fill]) -> None:
+    """Store rows of `new_fills`; the rest of a fill that was booked in part is added to its row."""
+    known = {row.exchange_trade_id: row for row in Fill.objects.filter(trade__in={fill.trade_id for fill in fills})}
+    Fill.objects.bulk_create([fill for fill in fills if fill.exchange_trade_id not in known])
+    for rest in fills:
+        row = known.get(rest.exchange_trade_id)
+        if row:
+            row.quantity += rest.quantity
+            row.commission += rest.commission
+            row.fee_value = None if row.fee_value is None or rest.fee_value is None else row.fee_value + rest.fee_value
+            row.save(update_fields=["quantity", "commission", "fee_value"])
 
 
 def amounts_of(fills: Iterable[Fill | FillReport]) -> list[FillAmounts]:
     """Return the amounts of fills, stored or reported."""
     return [
         FillAmounts(
-            price=fill.price, quantity=fill.quantity, realized_pnl=fill.realized_pnl, commission=fill.commission
+            price=fill.price, quantity=fill.quantity, realized_pnl=fill.realized_pnl, commission=fill.fee_value or ZERO
         )
         for fill in fills
     ]
+
+
+def unvalued_fees(fills: Iterable[Fill]) -> dict[str, str]:
+    """Return the fees that nobody can value in the quote asset, by the asset that they were paid in."""
+    sums: dict[str, Decimal] = {}
+    for fill in fills:
+        if fill.fee_value is None:
+            sums[fill.commission_asset] = sums.get(fill.commission_asset, ZERO) + fill.commission
+    return {asset: plain(amount) for asset, amount in sorted(sums.items())}

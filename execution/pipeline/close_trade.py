@@ -9,20 +9,21 @@ from uuid import UUID
 from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
-from execution.domain import pnl
-from execution.domain.attribution import exits_of_trade
+from execution.domain.attribution import exits_of_trade, unbooked
 from execution.domain.client_ids import closed_by
 from execution.domain.money import ZERO
-from execution.domain.outcomes import FillReport, FundingReport, held_in
+from execution.domain.outcomes import FillReport, held_in
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import TRADE_OPEN, TradeTrigger
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import ExecutionRequest, Fill, Order, Position, Trade
+from execution.models import ExecutionRequest, Order, Position, Trade
 from execution.pipeline import events_out
-from execution.pipeline.booking import amounts_of, new_fills
+from execution.pipeline.booking import booked_quantities, fill_rows, store
+from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income
 from execution.pipeline.move_legs import follow_first_target
 from execution.pipeline.transitions import apply_to, trade_move
+from execution.pipeline.valuing import valued
 from execution.pipeline.write import Event, Write, emit
 
 Clock = Callable[[], datetime]
@@ -40,7 +41,7 @@ class _Evidence:
     fills: Sequence[FillReport]
     client_ids: dict[str, str]
     held: Decimal
-    funding: Sequence[FundingReport]
+    income: Sequence[ValuedIncome]
 
 
 def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
@@ -75,18 +76,20 @@ def _read(trade: Trade, exchange: Exchange) -> _Evidence:
         # Somebody else trades here. The position is read before the fills that are held against it.
         held = _held(trade, exchange)
         fills = [fill for fill in _new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
+    forced = bool({closed_by(name) for name in client_ids.values()} & FORCED)
     return _Evidence(
-        fills=fills,
+        fills=valued(fills, exchange),
         client_ids=client_ids,
         held=held,
-        funding=exchange.funding_since(trade.symbol, trade.entry_at) if fills else [],
+        income=read_income(trade, exchange, forced=forced) if fills else [],
     )
 
 
 def _new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
-    known = set(trade.fills.values_list("exchange_trade_id", flat=True))
+    """Return the fills of which a part at least is not booked, whole: what is booked is asked again under the lock."""
+    booked = booked_quantities(trade)
     since = exchange.fills_since(trade.symbol, trade.entry_at)
-    return [fill for fill in since if fill.trade_id not in known and _is_exit(fill, trade)]
+    return [fill for fill in since if fill.quantity > booked.get(fill.trade_id, ZERO) and _is_exit(fill, trade)]
 
 
 def _held(trade: Trade, exchange: Exchange) -> Decimal:
@@ -108,10 +111,10 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             return True
         orders = _orders_by_exchange_id(request, evidence.client_ids)
         fills = _exits(trade, evidence, orders)
-        stored = new_fills(trade, fills, orders, entry=False)
+        stored = fill_rows(trade, fills, orders, entry=False)
         if not stored:
             return False
-        Fill.objects.bulk_create(stored)
+        store(stored)
         events: list[Event] = []
         cumulative = trade.exited_quantity
         for fill in stored:
@@ -120,7 +123,7 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             events += [(events_out.ORDER_FILLED, body), (events_out.ORDER_EXECUTED, body)]
         closed = cumulative == trade.quantity
         if closed:
-            _close(trade, _reason(fills[-1], orders, evidence.client_ids), evidence.funding, now)
+            _close(trade, _reason(fills[-1], orders, evidence.client_ids), evidence.income, now)
             entry = request.orders.get(purpose=OrderPurpose.ENTRY)
             events.append((events_out.TRADE_CLOSED, events_out.trade_closed(trade, request, entry, now)))
         else:
@@ -142,8 +145,7 @@ def _orders_by_exchange_id(request: ExecutionRequest, client_ids: dict[str, str]
 
 def _exits(trade: Trade, evidence: _Evidence, orders: Mapping[str, Order]) -> list[FillReport]:
     """Return the fills that closed this trade; what a person traded beside it belongs to no trade of ours."""
-    known = set(trade.fills.values_list("exchange_trade_id", flat=True))
-    fills = [fill for fill in evidence.fills if fill.trade_id not in known]
+    fills = unbooked(evidence.fills, booked_quantities(trade))
     return exits_of_trade(
         trade.quantity - trade.exited_quantity,
         [fill for fill in fills if fill.order_id in orders],
@@ -165,39 +167,17 @@ def _reason(last: FillReport, orders: dict[str, Order], client_ids: dict[str, st
     return CloseReason(order.close_reason) if order.close_reason else LEG_REASONS.get(purpose, CloseReason.MANUAL)
 
 
-def _close(trade: Trade, reason: CloseReason, funding: Sequence[FundingReport], now: datetime) -> None:
-    entries = list(trade.fills.filter(entry=True))
-    exits = list(trade.fills.filter(entry=False))
-    exit_at = max(fill.filled_at for fill in exits)
-    paid = sum((payment.amount for payment in funding if trade.entry_at <= payment.at <= exit_at), ZERO)
-    result = pnl.settle(
-        entries=amounts_of(entries),
-        exits=amounts_of(exits),
-        funding=paid,
-        margin=trade.margin_usd or None,
-        risk=_risk(trade),
-    )
+def _close(trade: Trade, reason: CloseReason, income: Sequence[ValuedIncome], now: datetime) -> None:
+    books = books_of(trade, income)
     move = trade_move(
         trade,
         TradeTrigger.ALL_EXITED,
         now=now,
-        details={"reason": reason, "net_pnl": str(result.net_pnl), "fees": str(result.fees)},
+        details={"reason": reason, "net_pnl": str(books["net_pnl"]), "exit_fees": str(books["exit_fees"])},
         exited_quantity=trade.quantity,
-        exit_price=result.exit_price,
-        exit_at=exit_at,
         close_reason=reason,
-        exit_fees=result.fees - trade.entry_fees,
-        funding=paid,
-        gross_pnl=result.gross_pnl,
-        net_pnl=result.net_pnl,
-        pnl_percent=result.pnl_percent,
-        r_multiple=result.r_multiple,
+        **books,
     )
     Write().move(move).run()
     apply_to(trade, move)
     Position.objects.filter(symbol=trade.symbol, position_side=trade.position_side).delete()
-
-
-def _risk(trade: Trade) -> Decimal | None:
-    """Return what the planned stop would have lost; None without one."""
-    return abs(trade.entry_price - trade.stop_price) * trade.quantity or None if trade.stop_price else None

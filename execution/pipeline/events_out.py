@@ -62,6 +62,7 @@ def order_filled(
         "cumulative_quantity": number(cumulative),
         "fees": number(fill.commission),
         "fee_asset": fill.commission_asset,
+        "fees_usd": number(fill.fee_value),
         "slippage_pct": number(slippage(request, fill.price) * PERCENT) if entry else None,
         "timestamp": now.isoformat(),
     }
@@ -118,6 +119,7 @@ def trade_opened(trade: Trade, request: ExecutionRequest, entry: Order, now: dat
 def trade_closed(trade: Trade, request: ExecutionRequest, entry: Order, now: datetime) -> dict[str, Any]:
     """Every name that readers use for the same number; the percentages are of the margin."""
     net, percent = number(trade.net_pnl), number(trade.pnl_percent)
+    moved = trade.excursion
     duration = (trade.exit_at - trade.entry_at).total_seconds() if trade.exit_at else None
     return {
         **_trade_identity(trade, request, entry),
@@ -131,9 +133,16 @@ def trade_closed(trade: Trade, request: ExecutionRequest, entry: Order, now: dat
         "r_multiple": number(trade.r_multiple),
         "fees_usd": number(trade.entry_fees + trade.exit_fees),
         "funding_usd": number(trade.funding),
+        "other_income_usd": number(trade.other_income),
+        "unvalued_fees": trade.unvalued_fees,
+        "max_adverse_excursion_usd": number(moved.adverse) if moved else None,
+        "max_favourable_excursion_usd": number(moved.favourable) if moved else None,
+        "max_adverse_excursion_pct": number(moved.adverse_percent) if moved else None,
+        "max_favourable_excursion_pct": number(moved.favourable_percent) if moved else None,
         "duration_sec": duration,
         "reason": trade.close_reason,
         "close_reason": trade.close_reason,
+        "correction": trade.corrections > 0,
         "source": "execution",
         "timestamp": now.isoformat(),
     }

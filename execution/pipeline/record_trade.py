@@ -10,20 +10,42 @@ from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain import pnl
+from execution.domain.attribution import unbooked
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
 from execution.domain.ports import Exchange
-from execution.domain.states import REQUEST_BEFORE_WIRE, RequestState, RequestTrigger
+from execution.domain.states import (
+    REQUEST_BEFORE_WIRE,
+    TRADE_OPEN,
+    RequestState,
+    RequestTrigger,
+    TradeState,
+    TradeTrigger,
+)
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, Fill, Order, Trade
 from execution.pipeline import events_out
-from execution.pipeline.booking import amounts_of, new_fills
+from execution.pipeline.booking import amounts_of, booked_quantities, new_fills
 from execution.pipeline.move_legs import anchor_defaults
-from execution.pipeline.transitions import log_line, request_move
+from execution.pipeline.transitions import apply_to, log_line, request_move, trade_move
+from execution.pipeline.valuing import valued
 from execution.pipeline.write import Event, Write
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
+# What entry fills change of a trade that is there: the monitor writes its other columns meanwhile.
+ENTRY_COLUMNS = [
+    "quantity",
+    "entry_price",
+    "entry_fees",
+    "slippage_fraction",
+    "margin_usd",
+    "stop_price",
+    "target_price",
+    "lowest_price",
+    "highest_price",
+    "updated_at",
+]
 
 
 def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
@@ -39,7 +61,7 @@ def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     entry = Order.objects.select_related("request").filter(request_id=request_id, purpose=OrderPurpose.ENTRY).first()
     if entry is None or entry.request.state in REQUEST_BEFORE_WIRE or entry.executed_quantity <= 0:
         return False
-    fills = exchange.fills_of_order(entry.symbol, entry.exchange_order_id)
+    fills = valued(exchange.fills_of_order(entry.symbol, entry.exchange_order_id), exchange)
     reached(CrashPoint.ENTRY_FILLS_READ)
     if sum((fill.quantity for fill in fills), ZERO) < entry.executed_quantity:
         log.warning("fills_incomplete", request_id=str(request_id), executed=str(entry.executed_quantity))
@@ -55,14 +77,18 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
         # The row lock makes two bookings of one request take turns.
         request.state = ExecutionRequest.objects.select_for_update().values_list("state", flat=True).get(pk=request.pk)
         known = Trade.objects.filter(request=request).first()
+        write = Write()
+        if known and not _takes_entries(known, fills, now):
+            if _finish_request(write, request, now):
+                write.run()
+            return
         trade = _trade_from(request, fills, known, now)
         trade.stop_price, trade.target_price = anchor_defaults(request, trade.entry_price, now=now)
-        write = Write()
         if known is None:
             write.insert(trade)
             write.insert(log_line("trade", trade.pk, to_state=trade.state, trigger="fills_booked", now=now))
         else:
-            trade.save()
+            trade.save(update_fields=ENTRY_COLUMNS)
         stored = new_fills(trade, fills, {entry.exchange_order_id: entry}, entry=True)
         for fill in stored:
             write.insert(fill)
@@ -72,6 +98,24 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
         write.emit(trade.pk, events, trace_id=request.trace_id, now=now)
         _finish_request(write, request, now)
         write.run()
+
+
+def _takes_entries(trade: Trade, fills: Sequence[FillReport], now: datetime) -> bool:
+    """Whether these fills may enlarge the trade; one that is closed is opened again for what was shown late."""
+    if trade.state != TradeState.CLOSED:
+        return True
+    if not unbooked(fills, booked_quantities(trade)):
+        return False
+    beside = Trade.objects.filter(symbol=trade.symbol, position_side=trade.position_side, state__in=sorted(TRADE_OPEN))
+    if beside.exists():
+        # Whose the position is now, nobody can tell from fills.
+        log.error("late_entry_fill_beside_an_open_trade", trade_id=str(trade.pk))
+        return False
+    log.error("closed_trade_grew", trade_id=str(trade.pk))
+    move = trade_move(trade, TradeTrigger.ENTRY_GREW, now=now, corrections=trade.corrections + 1, checked_at=None)
+    Write().move(move).run()
+    apply_to(trade, move)
+    return True
 
 
 def _fill_events(stored: Sequence[Fill], entry: Order, trade: Trade, now: datetime) -> list[Event]:
@@ -105,14 +149,19 @@ def _trade_from(request: ExecutionRequest, fills: Sequence[FillReport], trade: T
     trade.quantity = quantity
     trade.entry_price = price
     trade.entry_fees = pnl.total_commission(amounts)
+    prices = [fill.price for fill in fills]
+    trade.lowest_price = min([*prices, *([trade.lowest_price] if trade.lowest_price else [])])
+    trade.highest_price = max([*prices, *([trade.highest_price] if trade.highest_price else [])])
     trade.slippage_fraction = events_out.slippage(request, price)
     trade.margin_usd = price * quantity / Decimal(request.leverage)
     trade.updated_at = now
     return trade
 
 
-def _finish_request(write: Write, request: ExecutionRequest, now: datetime) -> None:
-    """Close the request when its entry is over and covered; a resting entry's request stays where it is."""
+def _finish_request(write: Write, request: ExecutionRequest, now: datetime) -> bool:
+    """Close the request when its entry is over and covered; False: a resting entry's request stays where it is."""
     state = RequestState(request.state)
-    if state in {RequestState.PROTECTED, RequestState.FLATTENED}:
+    covered = state in {RequestState.PROTECTED, RequestState.FLATTENED}
+    if covered:
         write.move(request_move(request.pk, state, RequestTrigger.FILLS_BOOKED, now=now))
+    return covered

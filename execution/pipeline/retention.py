@@ -24,6 +24,7 @@ from execution.models import (
     ExecutionRequest,
     Fill,
     InboxEvent,
+    Income,
     ModelPromotion,
     Order,
     OutboxEvent,
@@ -47,6 +48,7 @@ ENDED_WITHOUT_TRADE = sorted(REQUEST_FINAL - {RequestState.RECORDED})
 # What hangs on a request, each before what it refers to; the column that leads to the request's id.
 PARTS: tuple[tuple["Manager[Any]", str], ...] = (
     (Fill.objects, "trade_id"),
+    (Income.objects, "trade_id"),
     (Order.objects, "request_id"),
     (BracketLeg.objects, "bracket_id"),
     (Bracket.objects, "request_id"),

@@ -24,6 +24,7 @@ from execution.models import (
     DeadLetter,
     EntryClaim,
     EntryHold,
+    Income,
     KillSwitch,
     ModelPromotion,
     OutboxSequence,
@@ -68,6 +69,7 @@ def trade() -> Trade:
     builders.ess()
     builders.heartbeat("monitor")
     builders.bracket(request)
+    Income.objects.create(trade=trade, kind="FUNDING_FEE", transaction_id="7", amount=-1, asset="USDT", at=NOW)
     EntryClaim.objects.create(symbol="BTCUSDT", position_side="BOTH", request=request, claimed_at=NOW)
     KillSwitch.objects.create(level="halt", reason="drill", engaged_by="anna", engaged_at=NOW)
     DeadLetter.objects.create(stream="s", entry_id="1-0", reason="not JSON", size_bytes=1, received_at=NOW)

@@ -138,6 +138,8 @@ def test_a_closed_trade_shows_the_neighbours_numbers_and_our_exact_ones(client: 
         gross_pnl=Decimal("4.000000000000000001"),
         net_pnl=Decimal("3.919999999999999999"),
         funding=Decimal("-0.01"),
+        lowest_price=Decimal(49500),
+        highest_price=Decimal(52000),
         slippage_fraction=Decimal("0.000246"),
     )
 
@@ -168,6 +170,14 @@ def test_a_closed_trade_shows_the_neighbours_numbers_and_our_exact_ones(client: 
         "gross_pnl": "4.000000000000000001",
         "fees_usd": "0.08",
         "funding_usd": "-0.01",
+        "other_income_usd": "0",
+        "unvalued_fees": {},
+        "max_adverse_excursion_usd": 4.0,
+        "max_favourable_excursion_usd": 1.0,
+        "max_adverse_excursion_pct": 4.0,
+        "max_favourable_excursion_pct": 1.0,
+        "duration_seconds": 3600.0,
+        "corrections": 0,
         "exited_quantity": "0.002",
         "close_reason": "TP",
         "r_multiple": 1.96,

@@ -23,6 +23,7 @@ from execution.models import (
     ExecutionRequest,
     Fill,
     InboxEvent,
+    Income,
     ModelPromotion,
     Order,
     OutboxEvent,
@@ -71,6 +72,7 @@ def closed(**columns: Any) -> Trade:
     stop = builders.order(trade.request, purpose=OrderPurpose.STOP, state=OrderState.CANCELED, leg=leg)
     builders.fill(trade, order=entry)
     builders.fill(trade, entry=False)
+    Income.objects.create(trade=trade, kind="FUNDING_FEE", transaction_id=str(trade.pk), amount=1, asset="USDT", at=NOW)
     for entity, key in (("request", trade.pk), ("trade", trade.pk), ("order", stop.client_order_id)):
         builders.transition(entity, key)
     builders.outbox_event(aggregate=str(trade.pk), event_type="trade.closed", sent_at=NOW)
@@ -89,6 +91,7 @@ EVERYTHING = (
     InboxEvent,
     Order,
     Fill,
+    Income,
     Trade,
     Transition,
     OutboxEvent,

@@ -68,6 +68,6 @@ class Ledger:
 
     @property
     def net_pnl(self) -> Decimal:
-        """Realised PnL minus commissions plus funding of the whole account."""
-        figures = {name: Decimal(self.summary[name]) for name in ("realized_pnl", "commission", "funding")}
-        return figures["realized_pnl"] - figures["commission"] + figures["funding"]
+        """Realised PnL minus commissions plus funding and what liquidations cost, of the whole account."""
+        figures = {name: Decimal(self.summary[name]) for name in ("realized_pnl", "commission", "funding", "other")}
+        return figures["realized_pnl"] - figures["commission"] + figures["funding"] + figures["other"]

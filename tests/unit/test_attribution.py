@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.attribution import exits_of_trade, part_of
+from execution.domain.attribution import exits_of_trade, part_of, unbooked
 from execution.domain.outcomes import FillReport
 
 D = Decimal
@@ -74,3 +74,13 @@ def test_never_more_than_was_open_and_never_a_fill_twice(
         whole = next(one for one in (*own, *foreign) if one.trade_id == each.trade_id)
         assert Fraction(each.commission) <= Fraction(whole.commission)
         assert each.quantity <= whole.quantity
+
+
+def test_what_is_left_of_a_fill_that_was_booked_in_part() -> None:
+    fills = [fill(1, "0.010", fee="0.10"), fill(2, "0.004"), fill(3, "0.003")]
+
+    [rest, new] = unbooked(fills, {1: D("0.004"), 2: D("0.004")})
+
+    # It should be its quantity's share of the fee; the PnL went with the first part
+    assert (rest.trade_id, rest.quantity, rest.commission, rest.realized_pnl) == (1, D("0.006"), D("0.06"), D(0))
+    assert new == fills[2]

@@ -23,6 +23,7 @@ from execution.domain.flow import Cost, Denial, Limits, Ticket, Usage
 from execution.domain.outcomes import (
     Accepted,
     ExchangeStatus,
+    IncomeKind,
     Mismatch,
     Missing,
     OrderReport,
@@ -1086,13 +1087,40 @@ def test_fills_are_read_over_pages_and_each_counts_once(
 
 
 def test_funding_payments(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
-    row = {"symbol": "BTCUSDT", "income": "-0.01", "asset": "USDT", "time": 1765855800000}
+    row = {"symbol": "BTCUSDT", "income": "-0.01", "asset": "USDT", "time": 1765855800000, "tranId": 7}
+    row["incomeType"] = "FUNDING_FEE"
     server.get(f"{BASE}/fapi/v1/income", json=[row])
 
-    payments = exchange.funding_since("BTCUSDT", datetime(2025, 12, 16, tzinfo=UTC))
+    payments = exchange.income_since(IncomeKind.FUNDING, datetime(2025, 12, 16, tzinfo=UTC), symbol="BTCUSDT")
 
     assert [payment.amount for payment in payments] == [Decimal("-0.01")]
     assert sent(server)[0][2]["incomeType"] == "FUNDING_FEE"
+
+
+def test_the_price_of_a_minute_is_the_one_at_which_it_opened(
+    server: responses.RequestsMock, exchange: BinanceExchange
+) -> None:
+    candles = f"{BASE}/fapi/v1/klines"
+    server.get(candles, json=[[1765855800000, "600.10", "601", "599", "600.55", "1"]])
+    server.get(candles, json=[])
+    server.get(candles, status=400, json={"code": -1121, "msg": "Invalid symbol."})
+    server.get(candles, status=503, json={"code": -1008, "msg": "Server is currently overloaded"})
+    at = datetime(2025, 12, 16, 3, 30, 42, tzinfo=UTC)
+
+    assert exchange.price_at("BNBUSDT", at) == Decimal("600.10")
+    assert sent(server)[0][2] == {
+        "symbol": "BNBUSDT",
+        "interval": "1m",
+        "startTime": "1765855800000",
+        "endTime": "1765855859999",
+        "limit": "1",
+    }
+    # It should say that there is none, and never invent one
+    assert exchange.price_at("BNBUSDT", at) is None
+    assert exchange.price_at("XYZUSDT", at) is None
+    # It should not take silence for an answer
+    with pytest.raises(ExchangeUnavailableError):
+        exchange.price_at("BNBUSDT", at)
 
 
 def test_who_placed_an_order(server: responses.RequestsMock, exchange: BinanceExchange) -> None:

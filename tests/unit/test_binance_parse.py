@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from execution.adapters.binance import parse
-from execution.domain.outcomes import ExchangeStatus, FillReport, FundingReport, OrderReport, PositionReport
+from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
 from execution.domain.trading import SymbolRules
 from tests.unit.examples import BTCUSDT
 
@@ -207,9 +207,17 @@ def test_a_short_position() -> None:
     assert parse.position_report(row | {"positionInitialMargin": "451.6"}).initial_margin == Decimal("451.6")
 
 
-def test_a_funding_payment() -> None:
-    row = {"symbol": "BTCUSDT", "income": "-0.01234567", "asset": "USDT", "time": 1765855800000}
+def test_a_line_of_income() -> None:
+    row = {"symbol": "BTCUSDT", "incomeType": "FUNDING_FEE", "income": "-0.01234567", "asset": "USDT", "tranId": 7}
+    row["time"] = 1765855800000
 
-    assert parse.funding_report(row) == FundingReport(
-        symbol="BTCUSDT", amount=Decimal("-0.01234567"), asset="USDT", at=datetime(2025, 12, 16, 3, 30, tzinfo=UTC)
+    assert parse.income_report(row) == IncomeReport(
+        kind=IncomeKind.FUNDING,
+        symbol="BTCUSDT",
+        amount=Decimal("-0.01234567"),
+        asset="USDT",
+        at=datetime(2025, 12, 16, 3, 30, tzinfo=UTC),
+        transaction_id="7",
     )
+    # It should read a line of the whole account, too
+    assert parse.income_report(row | {"symbol": "", "incomeType": "INSURANCE_CLEAR"}).symbol == ""

@@ -63,6 +63,7 @@ def fill(**columns: Any) -> Fill:
         "quantity": Decimal("0.002"),
         "commission": Decimal("0.04001"),
         "commission_asset": "USDT",
+        "fee_value": Decimal("0.04001"),
     }
     return Fill(**(defaults | columns))
 
@@ -159,6 +160,7 @@ def test_order_filled() -> None:
         "cumulative_quantity": 0.002,
         "fees": 0.04001,
         "fee_asset": "USDT",
+        "fees_usd": 0.04001,
         "slippage_pct": 0.025,
         "timestamp": AT,
     }

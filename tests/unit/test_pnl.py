@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.pnl import FillAmounts, settle, total_commission, total_quantity, vwap
+from execution.domain.pnl import FillAmounts, excursion, settle, total_commission, total_quantity, vwap
 
 
 def fill(price: str, quantity: str, realized: str = "0", commission: str = "0") -> FillAmounts:
@@ -107,3 +107,20 @@ def test_sums_over_fills() -> None:
     assert total_quantity(several) == 4
     assert total_commission(several) == Decimal("0.08")
     assert total_quantity([]) == total_commission([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("sign", "adverse", "favourable"), [(1, Decimal("0.5"), Decimal(2)), (-1, Decimal(2), Decimal("0.5"))]
+)
+def test_the_excursion_is_how_far_the_price_went_both_ways(sign: int, adverse: Decimal, favourable: Decimal) -> None:
+    moved = excursion(
+        sign=sign, entry_price=Decimal(100), quantity=Decimal("0.5"), lowest=Decimal(99), highest=Decimal(104)
+    )
+
+    assert moved is not None
+    assert (moved.adverse, moved.favourable) == (adverse, favourable)
+    assert (moved.adverse_percent, moved.favourable_percent) == (adverse * 2, favourable * 2)
+
+
+def test_there_is_no_excursion_without_a_price() -> None:
+    assert excursion(sign=1, entry_price=Decimal(100), quantity=Decimal(1), lowest=None, highest=None) is None

@@ -23,7 +23,8 @@ from execution.domain.outcomes import (
     Accepted,
     AccountCheck,
     FillReport,
-    FundingReport,
+    IncomeKind,
+    IncomeReport,
     LookUp,
     Mismatch,
     Missing,
@@ -44,6 +45,7 @@ OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
 ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
 CALL_ERRORS = (ClientError, ServerError, requests.RequestException, *UNREADABLE)
 NO_LIVING_LISTEN_KEY = -1125
+NO_SUCH_SYMBOL = frozenset({-1121, -1122})
 # Refusals by a contract's filters or status, which may have changed since they were read.
 TERMS_REFUSED = frozenset(
     {-1013, -1111, -1121, -1122, *range(-4007, -4000), -4013, -4014, -4016, -4023, -4024, -4140, -4141, -4164}
@@ -143,16 +145,32 @@ class BinanceExchange:
     def client_id_of(self, symbol: str, order_id: str) -> str:
         return self._read(lambda: str(self._client.query_order(symbol, orderId=order_id)["clientOrderId"]))
 
-    def funding_since(self, symbol: str, since: datetime) -> Sequence[FundingReport]:
+    def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]:
+        which = {"symbol": symbol} if symbol else {}
         start = self._client.since_ms(since)
         return self._read(
             lambda: [
-                parse.funding_report(row)
+                parse.income_report(row)
                 for row in self._client.get_income_history(
-                    symbol=symbol, incomeType="FUNDING_FEE", startTime=start, limit=FILLS_PAGE
+                    incomeType=kind.value, startTime=start, limit=FILLS_PAGE, **which
                 )
             ]
         )
+
+    def price_at(self, symbol: str, at: datetime) -> Decimal | None:
+        minute = int(at.timestamp()) // 60 * 60_000
+        answer = self._try(
+            Operation.LIST,
+            lambda: parse.opening_price(
+                self._client.klines(symbol, "1m", startTime=minute, endTime=minute + 59_999, limit=1)
+            ),
+            Lane.READ,
+        )
+        if not isinstance(answer, Failure):
+            return answer
+        if answer.code in NO_SUCH_SYMBOL:
+            return None
+        raise ExchangeUnavailableError(f"code={answer.code} {answer.message}")
 
     def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
         """Ask for an order by its client id; a conditional one first in its own book, then among the ordinary ones.

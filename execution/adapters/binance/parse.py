@@ -11,7 +11,7 @@ import structlog
 from execution.domain.client_ids import is_ours
 from execution.domain.flow import Limits
 from execution.domain.money import ZERO
-from execution.domain.outcomes import ExchangeStatus, FillReport, FundingReport, OrderReport, PositionReport
+from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
 from execution.domain.trading import Quote, SymbolRules
 
 log = structlog.get_logger(__name__)
@@ -187,8 +187,18 @@ def position_report(row: Row) -> PositionReport:
     )
 
 
-def funding_report(row: Row) -> FundingReport:
-    """Read one FUNDING_FEE row of `income`."""
-    return FundingReport(
-        symbol=str(row["symbol"]), amount=Decimal(row["income"]), asset=str(row["asset"]), at=moment(row["time"])
+def income_report(row: Row) -> IncomeReport:
+    """Read one row of `income`."""
+    return IncomeReport(
+        kind=IncomeKind(row["incomeType"]),
+        symbol=str(row.get("symbol") or ""),
+        amount=Decimal(row["income"]),
+        asset=str(row["asset"]),
+        at=moment(row["time"]),
+        transaction_id=str(row["tranId"]),
     )
+
+
+def opening_price(rows: Sequence[Sequence[Any]]) -> Decimal | None:
+    """Read the opening price of the first candle of `klines`; None when there is none."""
+    return Decimal(rows[0][1]) if rows else None

@@ -1,0 +1,29 @@
+"""What moved the wallet for a trade beside its fills: funding, and the insurance fund at a liquidation."""
+
+from django.db import models
+
+from execution.domain.outcomes import IncomeKind
+from execution.models.fields import code, money, one_of, optional_money
+from execution.models.trade import Trade
+
+
+class Income(models.Model):
+    """One line of the exchange's income; each belongs to one trade at most, however often it is read."""
+
+    trade = models.ForeignKey(Trade, on_delete=models.PROTECT, related_name="income")
+    kind = code()
+    transaction_id = models.CharField(max_length=40)
+    amount = money()
+    asset = code(16)
+    # In the symbol's quote asset; empty where nobody can tell.
+    value = optional_money()
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            one_of("income_kind_known", "kind", IncomeKind),
+            models.UniqueConstraint(fields=["kind", "transaction_id"], name="income_booked_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.transaction_id}"

@@ -1,0 +1,77 @@
+"""Looks over the books of a trade a while after its end: the exchange may show fills and income late.
+
+Figures that change are told by another `trade.closed`, with `correction` and a higher sequence.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+
+from execution.domain.ports import Exchange
+from execution.domain.reasons import CloseReason
+from execution.domain.states import TRADE_OPEN
+from execution.domain.trading import OrderPurpose
+from execution.models import ExecutionRequest, Trade
+from execution.pipeline import events_out
+from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income
+from execution.pipeline.legs import ProtectionRules
+from execution.pipeline.record_trade import record_trade
+from execution.pipeline.settle_exits import settle_exits
+from execution.pipeline.transitions import log_step
+from execution.pipeline.write import emit
+
+log = structlog.get_logger(__name__)
+Clock = Callable[[], datetime]
+# Funding and the insurance fund's share are booked seconds after the fill.
+LOOKED_OVER_AFTER = timedelta(minutes=1)
+# What a late line of income may change, and what is a quotient of it: the database rounds quotients.
+AMOUNTS = ("exit_fees", "funding", "other_income", "gross_pnl", "net_pnl")
+FIGURES = (*AMOUNTS, "pnl_percent", "r_multiple")
+
+
+def correct_books(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
+    """Book what the exchange shows only now of a closed trade; True when something has changed.
+
+    A late fill of the entry opens the trade again: what of it is still at the exchange is covered, what is out is
+    booked, and the trade is closed anew.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer; the next cycle tries again.
+
+    """
+    record_trade(trade_id, exchange=exchange, clock=clock)
+    trade = Trade.objects.select_related("request").get(pk=trade_id)
+    if trade.state in TRADE_OPEN:
+        settle_exits(trade_id, exchange=exchange, rules=rules, clock=clock)
+        return True
+    income = read_income(trade, exchange, forced=CloseReason(trade.close_reason) in FORCED)
+    return _correct(trade, income, clock())
+
+
+def _correct(seen: Trade, income: list[ValuedIncome], now: datetime) -> bool:
+    with transaction.atomic():
+        request = ExecutionRequest.objects.select_for_update().get(pk=seen.pk)
+        trade = Trade.objects.get(pk=seen.pk)
+        if trade.state in TRADE_OPEN:
+            return False
+        old = {name: getattr(trade, name) for name in AMOUNTS}
+        new = books_of(trade, income)
+        changed = {name for name in AMOUNTS if new[name] != old[name]}
+        trade.checked_at = now
+        if not changed:
+            trade.save(update_fields=["checked_at"])
+            return False
+        for name in FIGURES:
+            setattr(trade, name, new[name])
+        trade.corrections += 1
+        trade.save(update_fields=[*FIGURES, "corrections", "checked_at"])
+        details = {name: [str(old[name]), str(new[name])] for name in sorted(changed)}
+        log.warning("books_corrected", trade_id=str(trade.pk), **details)
+        log_step("trade", trade.pk, to_state="CORRECTED", trigger="income_shown_late", now=now, details=details)
+        entry = request.orders.get(purpose=OrderPurpose.ENTRY)
+        body = events_out.trade_closed(trade, request, entry, now)
+        emit(trade.pk, [(events_out.TRADE_CLOSED, body)], trace_id=request.trace_id, now=now)
+    return True
