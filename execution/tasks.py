@@ -59,6 +59,9 @@ from execution.pipeline import (
 from execution.pipeline import (
     work_off_kill_switch as work_off_step,
 )
+from execution.pipeline import (
+    work_off_trip as work_off_trip_step,
+)
 from execution.pipeline.accept_event import Accepted
 from execution.queries.kill_switch import RELEASED
 from execution.single_flight import Duty, single_flight
@@ -113,6 +116,8 @@ def begin(accepted: Accepted) -> bool:
             start_chain(accepted.request_id)
         if accepted.policy_inbox_id:
             apply_policy.delay(accepted.policy_inbox_id)
+        if accepted.tripped:
+            work_off_trip.delay()
     except BrokerAwayError:
         log.exception("accepted_event_not_started", request_id=str(accepted.request_id))
         return False
@@ -184,7 +189,9 @@ def read_events(**_: Any) -> None:
     with single_flight(Duty.READ_EVENTS) as held:
         if not held:
             return
-        starters = read_events_step.Starters(start_chain=start_chain, apply_policy=apply_policy.delay)
+        starters = read_events_step.Starters(
+            start_chain=start_chain, apply_policy=apply_policy.delay, work_off_trip=work_off_trip.delay
+        )
         read_events_step.read_slice(
             wiring.event_bus(), starters, rules=wiring.intake_rules(), length=SLICE, clock=wiring.clock
         )
@@ -229,6 +236,12 @@ def work_off_kill_switch(**_: Any) -> None:
     _work_off_kill_switch()
 
 
+@shared_task(**ON_LOST_DATABASE)
+def work_off_trip(**_: Any) -> None:
+    """Cancel resting entries or close positions after a trip, as ESS_TRIP_ACTION says; the monitor comes back to it."""
+    _work_off_trip()
+
+
 @shared_task
 def tidy_up(**_: Any) -> None:
     """Delete what has grown old, for a while; the next run goes on where this one ends."""
@@ -250,6 +263,7 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
             check_ess_step.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
             run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience())
             _work_off_kill_switch()
+            _work_off_trip()
             for inbox_id in policy_step.unapplied(before=wiring.clock() - POLICY_PATIENCE):
                 apply_policy.delay(inbox_id)
             # Last: a neighbour that is slow must not delay what covers positions.
@@ -319,6 +333,13 @@ def _resume_or_leave(request_id: UUID, state: RequestState) -> None:
         resume_chain(request_id, state)
     except BrokerAwayError as error:
         log.warning("request_not_resumed", request_id=str(request_id), state=state, error=str(error))
+
+
+def _work_off_trip() -> None:
+    with suppress(ExchangeUnavailableError):
+        work_off_trip_step.work_off_trip(
+            wiring.trip_action(), exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
+        )
 
 
 def _step(name: str, request_id: UUID) -> Signature:

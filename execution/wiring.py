@@ -33,6 +33,7 @@ from execution.pipeline.entry_gate import Stack
 from execution.pipeline.intake import IntakeRules
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.retention import RetentionRules
+from execution.pipeline.work_off_trip import TripAction
 from execution.stream.session import StreamRules
 from execution_project.env import Mode, environment
 
@@ -47,6 +48,7 @@ SHARED_SETTINGS = (
     "risk_safety_service_url",
     "ess_fail_mode",
     "ess_trip_hold_seconds",
+    "ess_trip_action",
     "signal_max_age_sec",
     "symbols_allowed",
     "symbols_denied",
@@ -139,6 +141,10 @@ def intake_rules() -> IntakeRules:
 
 def policy_max_age() -> timedelta:
     return timedelta(seconds=environment().policy_refresh_seconds)
+
+
+def trip_action() -> TripAction:
+    return TripAction(environment().ess_trip_action)
 
 
 def ess_rules() -> EssRules:

@@ -71,6 +71,7 @@ class Environment(BaseSettings):
     ess_timeout_seconds: float = Field(1.0, gt=0, le=5)
     ess_fail_mode: Literal["open", "closed"] = "open"
     ess_trip_hold_seconds: int = Field(900, ge=0)
+    ess_trip_action: Literal["none", "cancel_entries", "flatten"] = "none"
     policy_refresh_seconds: int = Field(60, ge=1)
 
     # Web

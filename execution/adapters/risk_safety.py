@@ -1,10 +1,16 @@
 """The risk-safety service over HTTP: one connection kept open, one budget of time, all vocabularies understood."""
 
+import json
+import time
 from typing import Any
 
 import requests
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
 from execution.domain.ports import EssReading, RiskSafetyUnavailableError
+
+LARGEST_PIECE = 65_536
 
 
 class HttpRiskSafety:
@@ -16,6 +22,8 @@ class HttpRiskSafety:
         self._session = requests.Session()
         # Proxies of the environment would see, and could answer, the question whether we may trade.
         self._session.trust_env = False
+        # The body is read as it comes.
+        self._session.headers["Accept-Encoding"] = "identity"
 
     def ess(self) -> EssReading:
         """Return the state of the emergency stop.
@@ -51,15 +59,53 @@ class HttpRiskSafety:
         """
         values = self._get("/api/policy").get("policies")
         if not isinstance(values, dict):
-            raise RiskSafetyUnavailableError("an answer without policies")
+            raise RiskSafetyUnavailableError("an answer without policies", kind="not_json")
         return values
 
     def _get(self, path: str) -> dict[str, Any]:
+        end = time.monotonic() + self._timeout
         try:
-            response = self._session.get(self._base_url + path, timeout=self._timeout, allow_redirects=False)
-            body = response.json()
-        except requests.RequestException as error:
-            raise RiskSafetyUnavailableError(f"{type(error).__name__} within {self._timeout}s") from error
-        if response.status_code != requests.codes.ok or not isinstance(body, dict):
-            raise RiskSafetyUnavailableError(f"HTTP {response.status_code}")
+            with self._session.get(
+                self._base_url + path, timeout=self._timeout, allow_redirects=False, stream=True
+            ) as response:
+                body = _parsed(_read(response, end))
+        except (requests.Timeout, TimeoutError, Urllib3TimeoutError) as error:
+            raise self._silence(error, kind="timeout") from error
+        except (requests.RequestException, OSError, HTTPError) as error:
+            raise self._silence(error, kind="connection") from error
+        if response.status_code != requests.codes.ok:
+            raise RiskSafetyUnavailableError(f"HTTP {response.status_code}", kind="status")
+        if not isinstance(body, dict):
+            raise RiskSafetyUnavailableError("HTTP 200 without a JSON object", kind="not_json")
         return body
+
+    def _silence(self, error: Exception, *, kind: str) -> RiskSafetyUnavailableError:
+        return RiskSafetyUnavailableError(f"{type(error).__name__} within {self._timeout}s", kind=kind)
+
+
+def _read(response: requests.Response, end: float) -> bytes:
+    """Read a body until `end`: the library's time-out is for each piece, so a neighbour that drips would hold us.
+
+    Raises:
+        TimeoutError: it was not all there in time.
+
+    """
+    parts: list[bytes] = []
+    while True:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection = response.raw.connection
+        if connection is not None and connection.sock is not None:
+            connection.sock.settimeout(left)
+        part = response.raw.read1(LARGEST_PIECE)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

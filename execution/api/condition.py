@@ -242,8 +242,10 @@ def _ess(vitals: Vitals) -> Component:
     weight = Status.DEGRADED if vitals.ess_fail_mode == "open" else Status.DOWN
     if ess is None:
         return Component(details={"state": None, "can_execute": None}, weight=weight)
+    age = age_seconds(vitals, ess.observed_at)
+    details = {"state": ess.state, "can_execute": ess.permitted, "age_seconds": age}
     error = f"unanswered={ess.unanswered} fail_mode={vitals.ess_fail_mode}" if ess.unanswered else None
-    return Component(error=error, details={"state": ess.state, "can_execute": ess.permitted}, weight=weight)
+    return Component(error=error, details=details, weight=weight)
 
 
 def _policy(vitals: Vitals) -> Component:

@@ -109,6 +109,11 @@ def _health(found: Vitals) -> Iterator[Metric]:
     if found.rows and (ess := found.rows.ess):
         yield gauge("ess_permitted", "Whether the emergency stop lets entries pass", ess.permitted)
         yield gauge("ess_unanswered", "Successive checks of it without an answer", ess.unanswered)
+        yield gauge("ess_age_seconds", "Since its state was last told", age_seconds(found, ess.observed_at))
+        failures = CounterMetricFamily(PREFIX + "ess_failures", "Checks without a usable answer", labels=["kind"])
+        for kind, count in ess.failures.items():
+            failures.add_metric([kind], count)
+        yield failures
 
 
 def _user_stream(found: Vitals) -> Iterator[Metric]:

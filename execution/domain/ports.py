@@ -180,7 +180,11 @@ class RiskSafety(Protocol):
 
 
 class RiskSafetyUnavailableError(Exception):
-    """No usable answer within the budget."""
+    """No usable answer within the budget; `kind` is what the figures count it as."""
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True, kw_only=True)

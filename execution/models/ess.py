@@ -18,6 +18,8 @@ class EssStatus(models.Model):
     held_until = models.DateTimeField(null=True, blank=True)
     # Successive checks that got no answer in time.
     unanswered = models.PositiveIntegerField(default=0)
+    # All that were ever counted, by kind of failure.
+    failures = models.JSONField(default=dict, blank=True)
 
     class Meta:
         constraints = [models.CheckConstraint(name="ess_one_row", condition=Q(id=1))]

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import transaction
 from pydantic import ValidationError
 
+from execution.domain.ess import permits
 from execution.domain.ports import StreamEntry
 from execution.domain.reasons import Reason
 from execution.domain.trading import Source
@@ -17,15 +18,24 @@ from execution.models.inbox import InboxOutcome
 from execution.pipeline.check_ess import hold_trip
 from execution.pipeline.dead_letters import bury
 from execution.pipeline.intake import IntakeRules, accept_order, request_of, store_event, store_request
-from execution.pipeline.schemas import AiDecision, EssTripped, Incoming, ManualOrder, ModelPromoted, PolicyUpdated
+from execution.pipeline.schemas import (
+    AiDecision,
+    EssStateChanged,
+    EssTripped,
+    Incoming,
+    ManualOrder,
+    ModelPromoted,
+    PolicyUpdated,
+)
 from execution.pipeline.wire import MalformedEventError, WireEvent, decode
 
 AI_DECISION = "ai.decision.made"
 MANUAL_SIGNAL = "signal.execute"
 ESS_TRIPPED = "ess.tripped"
+ESS_STATE_CHANGED = "ess.state.changed"
 POLICY_UPDATED = "policy.updated"
 MODEL_PROMOTED = "model.promoted"
-EVENT_TYPES = (AI_DECISION, MANUAL_SIGNAL, ESS_TRIPPED, POLICY_UPDATED, MODEL_PROMOTED)
+EVENT_TYPES = (AI_DECISION, MANUAL_SIGNAL, ESS_TRIPPED, ESS_STATE_CHANGED, POLICY_UPDATED, MODEL_PROMOTED)
 ORDER_EVENTS = frozenset({AI_DECISION, MANUAL_SIGNAL})
 
 M = TypeVar("M", bound=Incoming)
@@ -33,10 +43,11 @@ M = TypeVar("M", bound=Incoming)
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """What an entry asks to be done after its commit: start a chain, or ask for a policy value. `repeated`: nothing."""
+    """What an entry asks to be done after its commit: a chain, a policy value, work after a trip."""
 
     request_id: UUID | None = None
     policy_inbox_id: int | None = None
+    tripped: bool = False
     repeated: bool = False
 
 
@@ -45,13 +56,12 @@ def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Ac
     try:
         return accept(decode(entry), entry, rules=rules, now=now)
     except MalformedEventError as error:
-        if (
-            bury(entry, error, was_an_order=entry.event_type in ORDER_EVENTS, now=now)
-            and entry.event_type == ESS_TRIPPED
-        ):
-            # Whoever sent it meant to stop us: a spelling that we cannot read must not keep us trading.
+        buried = bury(entry, error, was_an_order=entry.event_type in ORDER_EVENTS, now=now)
+        # Whoever sent it meant to stop us: a spelling that we cannot read must not keep us trading.
+        tripped = buried and entry.event_type == ESS_TRIPPED
+        if tripped:
             hold_trip(f"unreadable trip: {error}", tripped_at=now, hold=rules.ess_trip_hold, now=now)
-        return Accepted()
+        return Accepted(tripped=tripped)
 
 
 def accept(event: WireEvent, entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
@@ -97,7 +107,20 @@ def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: 
         if stored:
             tripped_at = min(trip.timestamp or event.published_at, now)
             hold_trip(trip.reason, tripped_at=tripped_at, hold=rules.ess_trip_hold, now=now)
-    return Accepted(repeated=not stored)
+    return Accepted(tripped=stored, repeated=not stored)
+
+
+def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
+    """Block at once by a state that blocks; one that permits is believed when the service itself says so."""
+    change = _validated(EssStateChanged, event)
+    with transaction.atomic():
+        stored = store_event(_inbox(event, entry, now, InboxOutcome.APPLIED))
+        blocks = stored and not permits(change.new_state, can_execute=True)
+        if blocks:
+            changed_at = min(change.timestamp or event.published_at, now)
+            reason = f"state changed to {change.new_state.upper()}: {change.reason}"
+            hold_trip(reason, tripped_at=changed_at, hold=rules.ess_trip_hold, now=now)
+    return Accepted(tripped=blocks, repeated=not stored)
 
 
 def _accept_policy(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:  # noqa: ARG001
@@ -128,6 +151,7 @@ ACCEPTORS: Mapping[str, Callable[[WireEvent, StreamEntry, IntakeRules, datetime]
     AI_DECISION: _accept_ai,
     MANUAL_SIGNAL: _accept_signal,
     ESS_TRIPPED: _accept_trip,
+    ESS_STATE_CHANGED: _accept_state,
     POLICY_UPDATED: _accept_policy,
     MODEL_PROMOTED: _accept_promotion,
 }

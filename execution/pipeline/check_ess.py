@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.ess import EssDecision, permits
@@ -22,6 +21,11 @@ from execution.pipeline.transitions import log_step, move_request
 Clock = Callable[[], datetime]
 HTTP = "http"
 UNREACHABLE = "UNREACHABLE"
+# Counted in the row itself: all processes share the figure.
+COUNT_SILENCE = """
+    UPDATE execution_essstatus SET unanswered = unanswered + 1,
+        failures = failures || jsonb_build_object(%(kind)s::text, COALESCE((failures ->> %(kind)s)::int, 0) + 1)
+"""
 TRIPPED, TRIP_EVENT = "TRIPPED", "ess.tripped"
 
 
@@ -87,7 +91,7 @@ def decide(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecisio
     try:
         reading = risk_safety.ess()
     except RiskSafetyUnavailableError as error:
-        return _unanswered(known, rules, str(error), clock())
+        return _unanswered(known, rules, error, clock())
     now = clock()
     if known and not known.permitted and known.held_until and known.held_until > now:
         # The service is heard again, though it is not yet believed.
@@ -129,12 +133,15 @@ def _remember(known: EssStatus | None, reading: EssReading, now: datetime, *, pe
             log_step("ess", 1, from_state=before, to_state=reading.state[:32], trigger=HTTP, now=now)
 
 
-def _unanswered(known: EssStatus | None, rules: EssRules, error: str, now: datetime) -> EssDecision:
+def _unanswered(
+    known: EssStatus | None, rules: EssRules, error: RiskSafetyUnavailableError, now: datetime
+) -> EssDecision:
     """Count the silence and apply the configured side; what we know to be blocked stays blocked."""
     permitted = rules.fail_mode == "open"
     first = {"state": UNREACHABLE, "permitted": permitted, "source": HTTP, "observed_at": now}
     EssStatus.objects.get_or_create(pk=1, defaults=first)
-    EssStatus.objects.filter(pk=1).update(unanswered=F("unanswered") + 1)
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_SILENCE, {"kind": error.kind})
     if known and not known.permitted and known.state != UNREACHABLE:
         age = (now - known.observed_at).total_seconds()
         return EssDecision(

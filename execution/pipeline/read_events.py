@@ -26,6 +26,7 @@ class Starters:
 
     start_chain: Callable[[UUID], None]
     apply_policy: Callable[[int], None]
+    work_off_trip: Callable[[], object]
 
 
 def read_slice(bus: EventBus, starters: Starters, *, rules: IntakeRules, length: timedelta, clock: Clock) -> int:
@@ -58,6 +59,8 @@ def _handle(bus: EventBus, entries: Sequence[StreamEntry], starters: Starters, r
             starters.start_chain(accepted.request_id)
         if accepted.policy_inbox_id:
             starters.apply_policy(accepted.policy_inbox_id)
+        if accepted.tripped:
+            starters.work_off_trip()
         reached(CrashPoint.EVENT_STARTED)
     if entries:
         reached(CrashPoint.EVENTS_HANDLED)

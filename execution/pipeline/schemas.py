@@ -217,6 +217,12 @@ class EssTripped(Incoming):
     timestamp: Moment = Field(None, validation_alias=AliasChoices("timestamp", "trip_time"))
 
 
+class EssStateChanged(EssTripped):
+    """`ess.state.changed`: the state that it has now."""
+
+    new_state: str = Field(min_length=1, max_length=32)
+
+
 class PolicyUpdated(Incoming):
     """`policy.updated`: one key, or a change of the whole policy (then `key` is empty)."""
 

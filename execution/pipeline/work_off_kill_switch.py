@@ -36,25 +36,28 @@ def work_off_kill_switch(*, exchange: Exchange, rules: ProtectionRules, clock: C
         return True
     level = KillLevel(switch.level)
     if level.cancels_entries:
-        _cancel_entries(exchange, clock)
+        cancel_entries(exchange, clock)
     if level.closes_positions:
-        _close_positions(exchange, rules, clock)
+        close_positions(exchange, rules, clock, CloseReason.KILL_SWITCH)
     return _report(switch, level, exchange, clock())
 
 
-def _cancel_entries(exchange: Exchange, clock: Clock) -> None:
+def cancel_entries(exchange: Exchange, clock: Clock) -> None:
+    """Cancel every entry that rests at the exchange."""
     for order in _entries().filter(state__in=ORDER_LIVE).select_related("request"):
         cancel_order(order, exchange=exchange, clock=clock)
 
 
-def _close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock) -> None:
+def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, reason: CloseReason) -> None:
     """Close what our entries have opened; whoever holds a claim has, or may get, a position."""
     for request in ExecutionRequest.objects.filter(claim__isnull=False, orders__purpose=OrderPurpose.ENTRY):
         work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
         quantity = work.exposure.open
         if quantity > 0:
-            log.warning("kill_switch_closes", request_id=str(request.pk), quantity=str(quantity))
-            work.close(quantity, CloseReason.KILL_SWITCH)
+            log.warning(
+                "position_closed_by_order", close_reason=reason, request_id=str(request.pk), quantity=str(quantity)
+            )
+            work.close(quantity, reason)
 
 
 def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datetime) -> bool:

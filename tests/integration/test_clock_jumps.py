@@ -105,7 +105,9 @@ def test_a_slice_ends_in_time_when_the_clock_is_set_back_in_it(desk: Desk, work:
     slices: dict[str, Callable[[], int]] = {
         "bridge": lambda: read_slice(
             desk.bus,
-            Starters(start_chain=Started().chains.append, apply_policy=Started().policies.append),
+            Starters(
+                start_chain=Started().chains.append, apply_policy=Started().policies.append, work_off_trip=lambda: None
+            ),
             rules=INTAKE,
             length=timedelta(seconds=0.2),
             clock=clock,  # type: ignore[arg-type]

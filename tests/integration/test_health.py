@@ -114,7 +114,7 @@ def test_a_healthy_service(client: Client) -> None:
         "known": False,
     }
     assert limiter["held_seconds"] == {"everybody": 0.0, "orders": 0.0, "entries": 0.0}
-    assert components["ess"]["details"] == {"state": "ARMED", "can_execute": True}
+    assert components["ess"]["details"] == {"state": "ARMED", "can_execute": True, "age_seconds": 0.0}
     assert components["trade_store"]["details"] == {"backend": "postgresql"}
     assert components["trade_store"]["latency_ms"] >= 0
 

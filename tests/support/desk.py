@@ -174,6 +174,7 @@ class Desk:
         starters = Starters(
             start_chain=start or started.chains.append,
             apply_policy=started.policies.append,
+            work_off_trip=lambda: started.trips.append(True),
         )
         read_slice(self.bus, starters, rules=INTAKE, length=timedelta(seconds=0.05), clock=self.clock)
         return started
@@ -324,6 +325,7 @@ class Started:
 
     chains: list[UUID] = field(default_factory=list)
     policies: list[int] = field(default_factory=list)
+    trips: list[bool] = field(default_factory=list)
 
 
 def entry(event_type: str, payload: Mapping[str, Any], *, at: datetime, trace_id: str = "") -> StreamEntry:

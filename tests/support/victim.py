@@ -110,7 +110,7 @@ def read_bus() -> None:
     say("ready")
     read_slice(
         wiring.event_bus(),
-        Starters(start_chain=starters, apply_policy=never_returns),
+        Starters(start_chain=starters, apply_policy=never_returns, work_off_trip=lambda: None),
         rules=wiring.intake_rules(),
         length=timedelta(seconds=START_SECONDS),
         clock=wiring.clock,
@@ -145,7 +145,7 @@ def live() -> None:
     def policy_is_not_asked_for(_inbox_id: int) -> None:
         raise AssertionError("no policy event was sent")
 
-    starters = Starters(start_chain=run_chain, apply_policy=policy_is_not_asked_for)
+    starters = Starters(start_chain=run_chain, apply_policy=policy_is_not_asked_for, work_off_trip=lambda: None)
     rules = wiring.protection_rules()
     tools = Tools(
         exchange=wiring.exchange(),

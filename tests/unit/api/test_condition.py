@@ -162,12 +162,12 @@ def test_a_silent_emergency_stop_weighs_as_its_fail_mode_says(fail_mode: str, st
 
 
 def test_an_emergency_stop_that_blocks_does_its_work() -> None:
-    tripped = EssStatus(state="TRIPPED", permitted=False, unanswered=0)
+    tripped = EssStatus(state="TRIPPED", permitted=False, unanswered=0, observed_at=NOW - timedelta(seconds=4))
 
     condition = judge(fine(rows=rows(ess=tripped)))
 
     assert condition.status is Status.OK
-    assert condition.components["ess"].details == {"state": "TRIPPED", "can_execute": False}
+    assert condition.components["ess"].details == {"state": "TRIPPED", "can_execute": False, "age_seconds": 4.0}
 
 
 def test_readiness_names_what_is_missing() -> None:

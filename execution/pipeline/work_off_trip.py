@@ -1,0 +1,40 @@
+"""What a trip of the emergency stop asks for beyond blocking (ESS_TRIP_ACTION): cancel entries, close positions.
+
+Done at once when a trip arrives, and again by every monitor cycle while it stands; safe to run twice at once.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+
+from execution.domain.ess import BLOCKING_STATES
+from execution.domain.ports import Exchange
+from execution.domain.reasons import CloseReason
+from execution.pipeline.check_ess import known_block
+from execution.pipeline.legs import ProtectionRules
+from execution.pipeline.work_off_kill_switch import cancel_entries, close_positions
+
+Clock = Callable[[], datetime]
+
+
+class TripAction(StrEnum):
+    """What follows a trip; each does what those before it do. Entries are blocked at any of them."""
+
+    NONE = "none"
+    CANCEL_ENTRIES = "cancel_entries"
+    FLATTEN = "flatten"
+
+
+def work_off_trip(action: TripAction, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> None:
+    """Do it while a trip is known; a service that is only silent has not tripped.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer; the next monitor cycle goes on.
+
+    """
+    block = known_block()
+    if action is TripAction.NONE or block is None or block.state not in BLOCKING_STATES:
+        return
+    cancel_entries(exchange, clock)
+    if action is TripAction.FLATTEN:
+        close_positions(exchange, rules, clock, CloseReason.ESS_TRIP)
