@@ -8,8 +8,8 @@ from random import Random
 from tests.support.desk import Desk
 
 STEP_SECONDS = 5
-# A price changes by some hundredths of a percent a step, and by one or two percent once in a while.
-STEP_FRACTION, LEAP_FRACTION, LEAP_CHANCE = 0.0005, 0.015, 0.001
+# A price changes by about a tenth of a percent a step, and by one or two percent once in a while.
+STEP_FRACTION, LEAP_FRACTION, LEAP_CHANCE = 0.001, 0.015, 0.001
 FUNDING_SECONDS = 3600
 
 

@@ -14,7 +14,7 @@ from tests.support.ledger import Ledger
 
 SIZE_USD = (100, 600)
 STOP_FRACTION, TARGET_FRACTION = (0.004, 0.015), (0.004, 0.02)
-HAND_CHANCE = 0.03
+HAND_CHANCE = 0.06
 
 
 @dataclass(kw_only=True)
