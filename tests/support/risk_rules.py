@@ -1,0 +1,227 @@
+"""Every rule of the guard with the last value that passes and the first that refuses: a test runs it, a page shows it.
+
+`python -m tests.support.risk_rules > docs/risk-rules.md`
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from execution.domain import policy as keys
+from execution.domain.limits import Stake, Usage, judge_limits
+from execution.domain.policy import Policy
+from execution.domain.review import Proposal, RuleVerdict
+from execution.domain.safety import judge
+from execution.domain.trading import Direction, OrderType, SymbolLists
+from tests.unit.examples import BTCUSDT, quote
+
+D = Decimal
+Run = Callable[[str], tuple[RuleVerdict, ...]]
+LONG_AT_50000 = Proposal(
+    symbol="BTCUSDT",
+    direction=Direction.LONG,
+    order_type=OrderType.MARKET,
+    notional_usd=None,
+    base_quantity=D("0.002"),
+    limit_price=None,
+    expected_price=D(50000),
+    leverage=5,
+    stop_price=D(48750),
+    target_price=D(53000),
+    confidence=D("0.85"),
+)
+IDLE = Usage(
+    positions=0,
+    exposure=D(0),
+    symbol_exposure=D(0),
+    open_risk=D(0),
+    entries_last_minute=0,
+    day_result=D(0),
+    day_peak=D(0),
+    open_loss=D(0),
+)
+# What is counted is not an amount.
+KINDS: Mapping[str, Callable[[str], Any]] = {
+    "positions": int,
+    "entries_last_minute": int,
+    "held_by": str,
+    "unsettled": str,
+}
+# 100 USD of notional, 2.50 USD to the stop.
+STAKE = Stake.of("BTCUSDT", quantity=D("0.002"), price=D(50000), stop_price=D(48750))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary:
+    """One rule at its edge; `varies` says what the two values are of, and under which settings."""
+
+    rule: str
+    varies: str
+    passes: str
+    refuses: str
+    run: Run
+
+    def verdict(self, value: str) -> RuleVerdict:
+        """Return the rule's verdict on a value; fails when the rule has not spoken once."""
+        [found] = [each for each in self.run(value) if each.rule == self.rule]
+        return found
+
+
+def policy(values: Mapping[str, str] | None = None) -> Policy:
+    return Policy(values={key: D(value) for key, value in (values or {}).items()}, version=1)
+
+
+def _asked(name: str, values: Mapping[str, str] | None = None, **fixed: Any) -> Run:
+    """Vary one field of the proposal."""
+
+    def run(value: str) -> tuple[RuleVerdict, ...]:
+        varied: Any = int(value) if name == "leverage" else None if value == "none" else D(value)
+        proposal = replace(LONG_AT_50000, **(fixed | {name: varied}))
+        return judge(proposal, quote=quote(), rules=BTCUSDT, policy=policy(values)).rules
+
+    return run
+
+
+def _book(leverage: int = 5, *, mark: bool = False) -> Run:
+    """Vary the best ask, or the mark price."""
+
+    def run(value: str) -> tuple[RuleVerdict, ...]:
+        book = quote(mark=value) if mark else quote(ask=value)
+        return judge(replace(LONG_AT_50000, leverage=leverage), quote=book, rules=BTCUSDT, policy=policy()).rules
+
+    return run
+
+
+def _limit(**fixed: Any) -> Run:
+    return _asked("limit_price", order_type=OrderType.LIMIT, **fixed)
+
+
+def _status(value: str) -> tuple[RuleVerdict, ...]:
+    rules = replace(BTCUSDT, trading=value == "TRADING")
+    return judge(LONG_AT_50000, quote=quote(), rules=rules, policy=policy()).rules
+
+
+def _allowed(value: str) -> tuple[RuleVerdict, ...]:
+    lists = SymbolLists(allowed=frozenset({value}))
+    return judge(LONG_AT_50000, quote=quote(), rules=BTCUSDT, policy=policy(), lists=lists).rules
+
+
+def _least_notional(value: str) -> tuple[RuleVerdict, ...]:
+    rules, proposal = replace(BTCUSDT, min_notional=D(100)), replace(LONG_AT_50000, base_quantity=D(value))
+    return judge(proposal, quote=quote(), rules=rules, policy=policy()).rules
+
+
+def _no_stop(value: str) -> tuple[RuleVerdict, ...]:
+    values = {keys.DEFAULT_STOP: "0", keys.ALLOW_NO_STOP: value}
+    return _asked("stop_price", values)("none")
+
+
+def _used(name: str, values: Mapping[str, str] | None = None) -> Run:
+    """Vary what is used already."""
+
+    def run(value: str) -> tuple[RuleVerdict, ...]:
+        varied: Any = "" if value == "nobody" else KINDS.get(name, D)(value)
+        return judge_limits(STAKE, replace(IDLE, **{name: varied}), policy(values))
+
+    return run
+
+
+def _row(rule: str, varies: str, passes: str, refuses: str, run: Run) -> Boundary:
+    return Boundary(rule=rule, varies=varies, passes=passes, refuses=refuses, run=run)
+
+
+BOUNDARIES = (
+    _row("book", "best ask", "50000", "0", _book()),
+    _row("limit_price", "limit price, where the symbol's least is 556.80", "556.8", "556.7", _limit()),
+    _row("symbol_trading", "status at the exchange", "TRADING", "BREAK", _status),
+    _row("symbol_allowed", "the only symbol on `SYMBOLS_ALLOWED`", "BTCUSDT", "ETHUSDT", _allowed),
+    _row(
+        "confidence",
+        "confidence, where at least 0.6 is asked for",
+        "0.6",
+        "0.59999999",
+        _asked("confidence", {keys.MIN_CONFIDENCE: "0.6"}),
+    ),
+    _row("leverage", "leverage", "20", "21", _asked("leverage")),
+    _row("slippage", "best ask, where 50000 was planned", "50251.2", "50251.3", _book()),
+    _row("slippage", "the same above 10x", "50125.3", "50125.4", _book(11)),
+    _row("mark", "mark price", "50000", "0", _book(mark=True)),
+    _row("mark_collar", "limit price, where the mark price is 50000", "52500", "52500.1", _limit()),
+    _row("min_quantity", "quantity asked for", "0.001", "0.0009", _asked("base_quantity")),
+    _row("max_quantity", "quantity asked for at market", "120", "120.001", _asked("base_quantity")),
+    _row("min_notional", "quantity, where at least 100 USD are asked for", "0.002", "0.001", _least_notional),
+    _row("max_notional", "quantity at 50000", "0.2", "0.201", _asked("base_quantity")),
+    _row("stop_side", "stop of a long at 50000", "50050", "50050.1", _asked("stop_price")),
+    _row("stop_required", "`execution.allow_no_stop`, where there is no stop", "1", "0", _no_stop),
+    _row("stop_max_distance", "stop of a long at 50000", "45000", "44999.9", _asked("stop_price")),
+    _row("stop_before_liquidation", "the same at 10x", "45250.1", "45250", _asked("stop_price", leverage=10)),
+    _row("target_side", "target of a long at 50000", "49950", "49949.9", _asked("target_price")),
+    _row("trailing_range", "trailing distance in percent", "20", "20.1", _asked("callback_percent")),
+    _row("no_unsettled_entry", "whose entry in the symbol is unknown", "nobody", "another", _used("unsettled")),
+    _row(
+        "look_alike",
+        "seconds since the same decision, window 30",
+        "30",
+        "29.999",
+        _used("look_alike_age", {keys.LOOK_ALIKE_WINDOW: "30"}),
+    ),
+    _row("one_open_trade", "who holds symbol and side", "nobody", "another", _used("held_by")),
+    _row(
+        "stop_out_pause",
+        "seconds since the symbol's stop, pause 300",
+        "300",
+        "299.999",
+        _used("stopped_out_age", {keys.STOP_OUT_PAUSE: "300"}),
+    ),
+    _row("max_positions", "other positions", "29", "30", _used("positions")),
+    _row("symbol_exposure", "USD open in the symbol, 100 more asked", "999900", "999900.01", _used("symbol_exposure")),
+    _row("total_exposure", "USD open in all, 100 more asked", "9999900", "9999900.01", _used("exposure")),
+    _row("entry_rate", "entries of the last minute", "1199", "1200", _used("entries_last_minute")),
+    _row(
+        "daily_loss",
+        "the day's result, where 100 may be lost and 2.50 are at stake",
+        "-97.5",
+        "-97.51",
+        _used("day_result", {keys.MAX_DAILY_LOSS: "100"}),
+    ),
+    _row(
+        "daily_loss",
+        "the other stops' risk under the same limit",
+        "97.5",
+        "97.51",
+        _used("open_risk", {keys.MAX_DAILY_LOSS: "100"}),
+    ),
+    _row(
+        "daily_drawdown",
+        "the day's result, where it may fall by 100",
+        "-100",
+        "-100.01",
+        _used("day_result", {keys.MAX_DAILY_DRAWDOWN: "100"}),
+    ),
+)
+
+
+def page() -> str:
+    """Return docs/risk-rules.md."""
+    head = """# Risk rules at their edges
+
+Each rule of the guard with the last value that passes and the first that refuses, and what the refusal says. Where
+nothing else is named the policy has its defaults ([configuration](configuration.md)); the entry is a market order of
+0.002 BTC, long at 50000, at 5x. Written by `python -m tests.support.risk_rules > docs/risk-rules.md` from the table
+that a test runs, and that test holds this page equal to it.
+
+| rule | value of | passes | refuses | the refusal says |
+| --- | --- | --- | --- | --- |
+"""
+    lines = []
+    for each in BOUNDARIES:
+        refused = each.verdict(each.refuses)
+        says = f"`{refused.refusal}: {refused.numbers}`"
+        lines.append(f"| `{each.rule}` | {each.varies} | {each.passes} | {each.refuses} | {says} |\n")
+    return head + "".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
