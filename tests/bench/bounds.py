@@ -69,7 +69,7 @@ BOUNDS = {
     **{f"fill to stop, all workers killed, p99 {where}": KILLED_COVER for where in LATENCIES},
     **{f"exchange calls a cycle, {size}": BULK for size in POSITIONS},
     **{f"queries a cycle, {size}": BULK for size in POSITIONS},
-    **{f"slowest cycle, {size}": CYCLE for size in POSITIONS},
+    **{f"cycle, p50, {size}": CYCLE for size in POSITIONS},
     **{f"positions without a stop, {size}": NOTHING_MISSING for size in POSITIONS},
     **{f"order limit used, {run}": ALL_USED for run in LIMITER_RUNS},
     **{f"weight limit used, {run}": ALL_USED for run in LIMITER_RUNS},
