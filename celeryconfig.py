@@ -41,13 +41,14 @@ task_soft_time_limit = max(1, ENV.celery_task_time_limit_seconds - 5)
 
 task_default_queue = "orders"
 task_default_priority = 5
-task_queues = [Queue(name) for name in ("orders", "monitor", "bridge")]  # type: ignore[no-untyped-call]
+task_queues = [Queue(name) for name in ("orders", "monitor", "protect", "bridge")]  # type: ignore[no-untyped-call]
 task_routes = {
     "execution.tasks.read_events": {"queue": "bridge"},
     "execution.tasks.send_events": {"queue": "bridge"},
     "execution.tasks.apply_policy": {"queue": "bridge"},
     "execution.tasks.tidy_up": {"queue": "bridge"},
     "execution.tasks.run_monitor_cycle": {"queue": "monitor"},
+    "execution.tasks.ensure_cover": {"queue": "protect", "priority": 0},
     "execution.tasks.work_off_kill_switch": {"queue": "monitor", "priority": 0},
 }
 
@@ -70,6 +71,7 @@ beat_schedule = {
         "kwargs": {"by_beat": True},
         "options": {"expires": ENV.position_monitor_interval_sec - 0.5},
     },
+    "ensure cover": {"task": "execution.tasks.ensure_cover", "schedule": 2.0, "options": {"expires": 1.9}},
     "re-arm the bridge": {"task": "execution.tasks.read_events", "schedule": 2.0, "options": {"expires": 1.9}},
     "re-arm the outbox relay": {"task": "execution.tasks.send_events", "schedule": 2.0, "options": {"expires": 1.9}},
     "delete what is old": {"task": "execution.tasks.tidy_up", "schedule": 600.0, "options": {"expires": 590}},

@@ -15,6 +15,7 @@ class Duty(IntEnum):
     WATCH_POSITIONS = 0x65780003
     STREAM_USER_DATA = 0x65780004
     TIDY_UP = 0x65780005
+    ENSURE_COVER = 0x65780006
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from execution import wiring
 from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import RequestState
+from execution.monitor import protector as protector_step
 from execution.monitor.cycle import run_cycle, swept_lately
 from execution.monitor.repair import Tools
 from execution.monitor.told import exits_told_of
@@ -269,6 +270,16 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
             # Last: a neighbour that is slow must not delay what covers positions.
             policy_step.refresh_policy(
                 risk_safety=wiring.risk_safety(), now=wiring.clock(), older_than=wiring.policy_max_age()
+            )
+
+
+@shared_task
+def ensure_cover(**_: Any) -> None:
+    """Give positions without a stop theirs, in a worker of its own that neither orders nor monitor can block."""
+    with single_flight(Duty.ENSURE_COVER) as held:
+        if held:
+            protector_step.ensure_cover(
+                _tools(), patience=wiring.patience(), monitor_silent_after=wiring.monitor_silent_after()
             )
 
 

@@ -199,6 +199,11 @@ def shortest_sweep_period() -> timedelta:
     return timedelta(seconds=0.75 * environment().position_monitor_interval_sec)
 
 
+def monitor_silent_after() -> timedelta:
+    """Return when the monitor counts as silent, so that the protector reads the exchange itself: two cycles late."""
+    return timedelta(seconds=2 * environment().position_monitor_interval_sec + 2)
+
+
 def patience() -> Patience:
     """Return how long the chain may take before the monitor resumes a request: half a cycle."""
     return Patience(stalled_after=timedelta(seconds=max(2.0, environment().position_monitor_interval_sec / 2)))

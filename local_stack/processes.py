@@ -12,7 +12,7 @@ PYTHON = sys.executable
 CELERY = (PYTHON, "-m", "celery", "-q", "-A", "execution_project")
 NEIGHBOURS = ("paper-exchange", "risk-safety")
 # The service is healthy with these; the others come later, so that they do not take the processor from them.
-SERVICE = ("migrate", "web", "worker-orders", "worker-monitor", "worker-bridge")
+SERVICE = ("migrate", "web", "worker-orders", "worker-monitor", "worker-protect", "worker-bridge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,8 @@ def programs(
         # Two processes, because a hard time limit and kill -9 of one task need processes.
         worker("orders", state, ("--pool=prefork", "--concurrency=2")),
         worker("monitor", state, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
+        # Its own process: what blocks orders or the monitor does not block the stops.
+        worker("protect", state, ("--pool=threads", "--concurrency=1"), "ensure_cover"),
         worker("bridge", state, ("--pool=threads", "--concurrency=4"), "read_events", "send_events"),
         web(addresses),
         user_stream(state),

@@ -14,6 +14,7 @@ from execution.queries.health import (
     BRIDGE,
     MONITOR,
     POLICY,
+    PROTECTOR,
     RELAY,
     SLICE_MAX_AGE,
     USER_STREAM,
@@ -112,6 +113,7 @@ def judge(vitals: Vitals) -> Condition:
         "entries": _entries(vitals),
         "outbox": _outbox(vitals),
         "user_stream": _user_stream(vitals),
+        "protector": _protector(vitals),
         "orders": _orders(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
@@ -278,6 +280,16 @@ def _entries(vitals: Vitals) -> Component:
 
 def _words(obstacle: Obstacle) -> str:
     return f"{obstacle.code}: {obstacle.sentence}" if obstacle.code else obstacle.sentence
+
+
+def _protector(vitals: Vitals) -> Component:
+    """Judge whether somebody looks after the stops beside order workers and monitor."""
+    beat = heartbeat(vitals, PROTECTOR)
+    details: Mapping[str, Any] = beat.details if beat else {}
+    error = silence(vitals, PROTECTOR, SLICE_MAX_AGE)
+    if error is None and beat and not beat.healthy:
+        error = str(details.get("error") or f"failed={details.get('failed')}")
+    return Component(error=error, details=dict(details), weight=Status.DEGRADED)
 
 
 def _orders(vitals: Vitals) -> Component:

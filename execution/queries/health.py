@@ -18,6 +18,7 @@ from execution.models import (
 )
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
+PROTECTOR = "protector"
 POLICY = "policy"
 
 # Parts that work all the time beat after every slice of a few seconds.

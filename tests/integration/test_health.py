@@ -48,7 +48,7 @@ def bus(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
 def _running(bus: Redis) -> None:  # noqa: ARG001 -- the groups are part of it
     """A service in which every part has just run."""
     builders.lease(wiring.stack())
-    for part in ("monitor", "bridge", "relay", "user_stream"):
+    for part in ("monitor", "bridge", "relay", "user_stream", "protector"):
         builders.heartbeat(part)
 
 
@@ -99,6 +99,7 @@ def test_a_healthy_service(client: Client) -> None:
         "entries",
         "outbox",
         "user_stream",
+        "protector",
         "orders",
     ]
     assert list(components) == parts
@@ -154,6 +155,7 @@ def test_a_service_that_has_just_begun_is_starting(client: Client) -> None:
         "entries: no monitor cycle has compared the books with the exchange yet",
         "outbox: relay has not run yet",
         "user_stream: has not run yet; polling covers",
+        "protector: has not run yet",
     ]
     assert (health["consumer_started"], health["monitor_last_run_age_sec"]) == (False, None)
 
@@ -165,6 +167,7 @@ def test_a_service_that_has_just_begun_is_starting(client: Client) -> None:
     assert (code, health["status"]) == (200, "DEGRADED")
     builders.heartbeat("relay")
     builders.heartbeat("user_stream")
+    builders.heartbeat("protector")
     builders.lease(wiring.stack())
     cache.clear()
     assert get(client)[1]["status"] == "OK"

@@ -51,10 +51,12 @@ def crew(folder: Path, *, orders: int = 1, children: int = 2, others: int = 1) -
     """
     pool = ("--pool=prefork", f"--concurrency={children}")
     monitor = worker("monitor", folder, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle")
+    protect = worker("protect", folder, ("--pool=threads", "--concurrency=1"), "ensure_cover")
     bridge = worker("bridge", folder, ("--pool=threads", "--concurrency=4"), "read_events", "send_events")
     return (
         *_several(worker("orders", folder, pool), orders),
         *_several(monitor, others),
+        *_several(protect, others),
         *_several(bridge, others),
         user_stream(folder),
         beat(folder),

@@ -40,13 +40,14 @@ def test_every_task_is_routed_to_a_queue_that_exists() -> None:
     routed = {name: route["queue"] for name, route in CONF.task_routes.items()}
     known = {name for name in app.tasks if name.startswith("execution.tasks.")}
 
-    assert queues == {"orders", "monitor", "bridge"}
+    assert queues == {"orders", "monitor", "protect", "bridge"}
     assert CONF.task_default_queue == "orders"
     # It should route no name that is not a task
     assert set(routed) <= known
     assert set(routed.values()) <= queues
     # It should keep the monitor and the bridge out of the way of orders
     assert routed["execution.tasks.run_monitor_cycle"] == "monitor"
+    assert routed["execution.tasks.ensure_cover"] == "protect"
     assert routed["execution.tasks.read_events"] == "bridge"
 
 

@@ -48,7 +48,17 @@ def workers() -> dict[str, list[str]]:
 
 def test_every_part_of_the_service_runs() -> None:
     assert set(SERVICES) == {
-        *("pod", "postgres", "redis", "migrate", "web", "worker-orders", "worker-monitor", "worker-bridge"),
+        *(
+            "pod",
+            "postgres",
+            "redis",
+            "migrate",
+            "web",
+            "worker-orders",
+            "worker-monitor",
+            "worker-protect",
+            "worker-bridge",
+        ),
         *("user-stream", "beat", "flower", "paper-exchange", "risk-safety"),
     }
     # It should start the stand-in only when it is asked for: it would answer in the place of the real neighbour.

@@ -21,7 +21,8 @@ def beat(part: str, seconds_ago: float = 1, **columns: Any) -> Heartbeat:
 
 def rows(*beats: Heartbeat, ess: EssStatus | None = None, unsettled: Unsettled | None = None) -> HealthRows:
     present = {
-        each.part: each for each in (beat("monitor"), beat("bridge"), beat("relay"), beat("user_stream"), *beats)
+        each.part: each
+        for each in (beat("monitor"), beat("bridge"), beat("relay"), beat("user_stream"), beat("protector"), *beats)
     }
     return HealthRows(
         heartbeats=present,
@@ -104,6 +105,16 @@ def test_everything_works() -> None:
             "policy: POLICY_VALUE_OUT_OF_BOUNDS: key=k; unanswered=2: HTTP 500",
         ),
         (fine(rows=rows(beat("relay", 16.0))), Status.DEGRADED, "outbox: relay last run 16s ago, expected<=15s"),
+        (
+            fine(rows=rows(beat("protector", 16.0))),
+            Status.DEGRADED,
+            "protector: last run 16s ago, expected<=15s",
+        ),
+        (
+            fine(rows=rows(beat("protector", healthy=False, details={"failed": 2}))),
+            Status.DEGRADED,
+            "protector: failed=2",
+        ),
         (
             fine(rows=rows(beat("user_stream", 16.0))),
             Status.DEGRADED,
