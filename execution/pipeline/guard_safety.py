@@ -10,7 +10,7 @@ import structlog
 from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
-from execution.domain.limits import Stake, judge_limits
+from execution.domain.limits import judge_limits
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange, Memory
 from execution.domain.reasons import Reason
@@ -22,6 +22,7 @@ from execution.models import ExecutionRequest
 from execution.pipeline.bracket_rows import write_bracket
 from execution.pipeline.ending import end_request, expire_request
 from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_of_loss, obstacle_to_entry
+from execution.pipeline.guard_inputs import noted, plain_fields, stake_of
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.transitions import move_request
 from execution.pipeline.usage import lock_usage, take_claim, usage_for
@@ -66,9 +67,11 @@ def guard_safety(
         return False
     policy = policy_in_force()
     quote = exchange.quote(request.symbol)
-    verdict = judge(proposal_of(request), quote=quote, rules=rules, policy=policy, lists=lists)
+    proposal = proposal_of(request)
+    verdict = judge(proposal, quote=quote, rules=rules, policy=policy, lists=lists)
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
-    details = {"rules": [_as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
+    details = {"rules": [as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
+    details["inputs"] = noted(quote, rules, policy, lists)
     reached(CrashPoint.ENTRY_JUDGED)
     if verdict.refusal:
         _refuse(request, verdict.refusal, details, clock())
@@ -123,8 +126,10 @@ def _approve(
     """Claim the symbol and a share of every limit, approve and write the plan, in one transaction; or refuse."""
     with transaction.atomic():
         lock_usage()
-        limits = judge_limits(_stake(request, verdict), usage_for(request, side, policy, now=now), policy)
-        details = details | {"rules": [*details["rules"], *(_as_json(rule) for rule in limits)]}
+        usage = usage_for(request, side, policy, now=now)
+        limits = judge_limits(stake_of(proposal_of(request), verdict), usage, policy)
+        rules_told = [*details["rules"], *(as_json(rule) for rule in limits)]
+        details = details | {"rules": rules_told, "usage": plain_fields(usage)}
         obstacle = next((rule for rule in limits if rule.refusal), None)
         if obstacle:
             _refuse(request, obstacle, details, now)
@@ -151,19 +156,14 @@ def _approve(
         return moved
 
 
-def _stake(request: ExecutionRequest, verdict: Verdict) -> Stake:
-    return Stake.of(
-        request.symbol, quantity=verdict.quantity, price=verdict.reference_price, stop_price=verdict.stop_price
-    )
-
-
 def _refuse(request: ExecutionRequest, rule: RuleVerdict, details: dict[str, Any], now: datetime) -> None:
     code = rule.refusal or Reason.INVALID_FIELD
     reason = (code, f"{code}: {rule.numbers}")
-    end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, details=details or {"rules": [_as_json(rule)]})
+    end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, details=details or {"rules": [as_json(rule)]})
 
 
-def _as_json(rule: RuleVerdict) -> dict[str, Any]:
+def as_json(rule: RuleVerdict) -> dict[str, Any]:
+    """Return a verdict as the journal keeps it."""
     return {
         "rule": rule.rule,
         "numbers": rule.numbers,

@@ -1,0 +1,69 @@
+"""What the guard saw, written beside its verdicts as plain JSON, and the guard's rules run again from that alone."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from decimal import Decimal
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from execution.domain.limits import Stake, Usage, judge_limits
+from execution.domain.policy import KEYS, Policy
+from execution.domain.review import Proposal, RuleVerdict
+from execution.domain.safety import Verdict, judge
+from execution.domain.trading import Quote, SymbolLists, SymbolRules
+
+T = TypeVar("T", Quote, SymbolRules, Usage)
+
+
+def noted(quote: Quote, rules: SymbolRules, policy: Policy, lists: SymbolLists) -> dict[str, Any]:
+    """Return the inputs of one verdict; amounts are strings with all their digits."""
+    return {
+        "quote": plain_fields(quote),
+        "symbol": plain_fields(rules),
+        "policy": {key: _plain(policy[key]) for key in KEYS},
+        "lists": {name: sorted(symbols) for name, symbols in asdict(lists).items()},
+    }
+
+
+def plain_fields(values: Quote | SymbolRules | Usage) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in asdict(values).items()}
+
+
+def stake_of(proposal: Proposal, verdict: Verdict) -> Stake:
+    """Return what an entry with this verdict adds to what is used."""
+    return Stake.of(
+        proposal.symbol, quantity=verdict.quantity, price=verdict.reference_price, stop_price=verdict.stop_price
+    )
+
+
+def judged_again(proposal: Proposal, details: Mapping[str, Any]) -> tuple[RuleVerdict, ...]:
+    """Return every rule's verdict from what a journal line has kept; the limits' too when they had been asked."""
+    inputs = details["inputs"]
+    policy = Policy(
+        values={key: Decimal(value) for key, value in inputs["policy"].items()}, version=details["policy_version"]
+    )
+    verdict = judge(
+        proposal,
+        quote=_restored(Quote, inputs["quote"]),
+        rules=_restored(SymbolRules, inputs["symbol"]),
+        policy=policy,
+        lists=SymbolLists(**{name: frozenset(symbols) for name, symbols in inputs["lists"].items()}),
+    )
+    if "usage" not in details:
+        return verdict.rules
+    usage = _restored(Usage, details["usage"])
+    return (*verdict.rules, *judge_limits(stake_of(proposal, verdict), usage, policy))
+
+
+def _plain(value: object) -> object:
+    return format(value, "f") if isinstance(value, Decimal) else value
+
+
+def _restored(kind: type[T], fields: Mapping[str, Any]) -> T:
+    hints = get_type_hints(kind)
+    return kind(**{name: _typed(hints[name], value) for name, value in fields.items()})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    kinds = {each for each in (get_args(hint) or (hint,)) if each is not NoneType}
+    return Decimal(value) if kinds == {Decimal} and value is not None else value
