@@ -18,7 +18,7 @@ from execution.api.base import JsonView
 from execution.api.condition import Vitals, age_seconds, heartbeat, judge, policy_age
 from execution.api.health import vitals
 from execution.domain.flow import CircuitState, LimiterState
-from execution.queries.health import MONITOR, POLICY, USER_STREAM, covering
+from execution.queries.health import MONITOR, POLICY, PROTECTOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
 
 PREFIX = "execution_"
@@ -48,7 +48,7 @@ class ServiceCollector(Collector):
             yield gauge("database_up", "Whether PostgreSQL answers", 0)
             return
         yield gauge("database_up", "Whether PostgreSQL answers", 1)
-        yield from _books(counts)
+        yield from _books(counts, found)
         yield from _mail(counts, found)
 
     def describe(self) -> Iterable[Metric]:
@@ -101,6 +101,10 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield gauge("monitor_age_seconds", "Since the last monitor cycle", age_seconds(found, monitor.at))
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))
         yield gauge("monitor_healthy", "Whether that cycle could read the exchange", monitor.healthy)
+        repairs = monitor.details.get("repairs", {})
+        yield labelled("monitor_repairs", "What the last cycle repaired, by kind", "kind", repairs)
+    if protector := heartbeat(found, PROTECTOR):
+        yield gauge("protector_age_seconds", "Since the protector's last run", age_seconds(found, protector.at))
     yield from _user_stream(found)
     if policy := heartbeat(found, POLICY):
         yield gauge("policy_age_seconds", "Since the policy's source last answered", policy_age(found))
@@ -173,7 +177,9 @@ def _limiter(state: LimiterState | None) -> Iterator[Metric]:
     yield counted("rate_limit_turns", "Turns asked for, by lane and outcome", "lane outcome", answers)
 
 
-def _books(counts: BookCounts) -> Iterator[Metric]:
+def _books(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
+    uncovered = {symbol: age_seconds(found, since) or 0.0 for symbol, since in counts.uncovered_since.items()}
+    yield labelled("uncovered_seconds", "How long an open trade has had no live stop", "symbol", uncovered)
     yield labelled("requests", "Decisions by state", "state", counts.requests)
     yield labelled("orders", "Orders by purpose and state", "purpose state", counts.orders)
     yield labelled("trades", "Trades by state", "state", counts.trades)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Avg, Count, Exists, F, Min, OuterRef, Q, Subquery, Sum, UUIDField
-from django.db.models.functions import Cast
+from django.db.models import Avg, Count, Exists, F, Min, OuterRef, Q, QuerySet, Subquery, Sum, UUIDField
+from django.db.models.functions import Cast, Coalesce
 
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose
@@ -51,6 +51,8 @@ class BookCounts:
     outbox_unsent: int
     outbox_oldest: datetime | None
     unprotected: int
+    # By symbol: since when an open trade has had no live stop, by the last evidence about its stop or its entry.
+    uncovered_since: Mapping[str, datetime]
 
 
 def execution_figures() -> ExecutionFigures:
@@ -83,13 +85,28 @@ def book_counts() -> BookCounts:
         outbox_unsent=unsent["count"],
         outbox_oldest=unsent["oldest"],
         unprotected=unprotected_trades(),
+        uncovered_since=uncovered_since(),
     )
 
 
 def unprotected_trades() -> int:
     """Return how many open trades have no live stop at the exchange."""
+    return _uncovered().count()
+
+
+def uncovered_since() -> dict[str, datetime]:
+    """Return since when each symbol's open trade has had no live stop; in hedge mode the longer one's."""
+    # The stop that stood last, else the entry that none has followed; a stop that was refused never stood.
+    stood = Q(purpose=OrderPurpose.STOP) & ~Q(algo_id="")
+    known = Order.objects.filter(stood | Q(purpose=OrderPurpose.ENTRY), request=OuterRef("request"))
+    newest = known.filter(last_evidence_at__isnull=False).order_by("-purpose", "-id").values("last_evidence_at")[:1]
+    rows = _uncovered().annotate(since=Coalesce(Subquery(newest), F("entry_at"))).order_by("-since")
+    return dict(rows.values_list("symbol", "since"))
+
+
+def _uncovered() -> "QuerySet[Trade]":
     stops = Order.objects.filter(request=OuterRef("request"), purpose=OrderPurpose.STOP, state__in=sorted(ORDER_LIVE))
-    return Trade.objects.filter(~Exists(stops), state__in=sorted(TRADE_OPEN)).count()
+    return Trade.objects.filter(~Exists(stops), state__in=sorted(TRADE_OPEN))
 
 
 def _average_latency() -> timedelta:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -20,6 +20,7 @@ from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose
 from execution.models import DeadLetter, ExecutionRequest
 from execution.models.inbox import InboxOutcome
+from execution.queries.metrics import uncovered_since
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.unit.examples import circuit, limiter_state
@@ -136,6 +137,7 @@ def test_prometheus_sees_the_books(client: Client) -> None:
     builders.position(protected)
     naked = builders.trade(symbol="ETHUSDT")
     builders.order(naked.request, purpose=OrderPurpose.STOP, state=OrderState.REJECTED)
+    naked_since = uncovered_since()["ETHUSDT"]
     builders.closed_trade(symbol="SOLUSDT")
     builders.request(state=RequestState.REFUSED, inbox=builders.inbox(duplicates=19))
     builders.inbox(outcome=InboxOutcome.IGNORED)
@@ -154,6 +156,11 @@ def test_prometheus_sees_the_books(client: Client) -> None:
     assert seen["execution_orders{STOP,REJECTED}"] == 1
     assert (seen["execution_trades{OPEN}"], seen["execution_trades{CLOSED}"]) == (2, 1)
     assert seen["execution_unprotected_positions"] == 1
+    # It should count from the entry: a stop that was refused never stood. A covered position is not named.
+    age = (datetime.now(UTC) - naked_since).total_seconds()
+    assert age - 60 < seen["execution_uncovered_seconds{ETHUSDT}"] <= age
+    assert naked_since == naked.entry_at
+    assert not [name for name in seen if name == "execution_uncovered_seconds{BTCUSDT}"]
     assert seen["execution_inbox_events{ai.decision.made,REQUESTED}"] == 4
     assert seen["execution_inbox_events{ai.decision.made,IGNORED}"] == 1
     assert seen["execution_inbox_duplicates_total"] == 19
