@@ -151,7 +151,7 @@ async def move_price(run: Demo, price: str) -> None:
 async def print_journal(run: Demo, trade_id: str) -> None:
     """Print what the service itself recorded about the trade."""
     process = await asyncio.create_subprocess_exec(
-        *(PYTHON, "manage.py", "journal", trade_id),
+        *(PYTHON, "manage.py", "explain", trade_id),
         cwd=ROOT,
         env=run.stack.env,
         stdout=asyncio.subprocess.PIPE,
@@ -159,7 +159,7 @@ async def print_journal(run: Demo, trade_id: str) -> None:
     )
     output, _ = await process.communicate()
     if process.returncode != 0:
-        raise StackError(f"manage.py journal failed:\n{output.decode()}")
+        raise StackError(f"manage.py explain failed:\n{output.decode()}")
     run.say("The journal of the trade:")
     for line in output.decode().splitlines():
         run.console.line(f"    {line}")

@@ -1,4 +1,4 @@
-"""`manage.py journal`: the whole story of one decision, from the rows alone."""
+"""`manage.py explain`: the whole story of one decision, from the rows alone."""
 
 import io
 import json
@@ -33,7 +33,7 @@ RULES = [
 
 def journal(identity: object, *flags: str) -> str:
     output = io.StringIO()
-    call_command("journal", str(identity), *flags, stdout=output)
+    call_command("explain", str(identity), *flags, stdout=output)
     return output.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""`manage.py journal <id>`: one decision's whole story from the books, for people or as JSON."""
+"""`manage.py explain <id>`: one decision's whole story from the books, for people or as JSON."""
 
 import json
 from argparse import ArgumentParser
