@@ -38,7 +38,7 @@ def make_group(redis: Redis, event_type: str, place: StreamPlace | None) -> Stre
     """
     stream, group = stream_of(event_type), group_of(event_type)
     fresh = _facts_without_group(redis, stream)
-    same = place is not None and fresh is not None and continues(place, fresh)
+    same = place is not None and fresh is not None and _is_the_same(redis, stream, place, fresh)
     start, read = (place.entry_id, place.entries_read) if place and same else ("0", None)
     try:
         redis.xgroup_create(stream, group, id=start, mkstream=True, entries_read=read)
@@ -49,6 +49,11 @@ def make_group(redis: Redis, event_type: str, place: StreamPlace | None) -> Stre
     if place is None or same:
         return None
     return StreamGap(event_type=event_type, after=place.entry_id)
+
+
+def _is_the_same(redis: Redis, stream: str, place: StreamPlace, facts: StreamFacts) -> bool:
+    entry: Any = redis.xrange(stream, place.entry_id, place.entry_id)
+    return continues(place, facts, entry_is_there=bool(entry))
 
 
 def _facts_without_group(redis: Redis, stream: str) -> StreamFacts | None:

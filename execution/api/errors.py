@@ -18,6 +18,9 @@ A = TypeVar("A", bound=HttpResponse)
 INVALID = "The request is not valid."
 UNEXPECTED = "An unexpected error happened; its id stands in the service's log."
 NO_DATABASE = "The database cannot be reached; the error's id stands in the service's log."
+NO_ROOM = "The database has no room: nothing was stored or sent. The error's id stands in the service's log."
+# PostgreSQL's code for it.
+DISK_FULL = "53100"
 
 DJANGO_ERRORS = (
     (Http404, status.HTTP_404_NOT_FOUND, "Not found"),
@@ -121,7 +124,8 @@ def _explain_surprise(error: Exception, request: HttpRequest) -> HttpResponse:
     error_id = str(uuid4())
     log.error("request failed", error_id=error_id, method=request.method, path=request.path, exc_info=error)
     if isinstance(error, OperationalError | InterfaceError):
-        return logged(problem(status.HTTP_503_SERVICE_UNAVAILABLE, NO_DATABASE, error_id=error_id))
+        detail = NO_ROOM if getattr(error.__cause__, "sqlstate", "") == DISK_FULL else NO_DATABASE
+        return logged(problem(status.HTTP_503_SERVICE_UNAVAILABLE, detail, error_id=error_id))
     return logged(problem(status.HTTP_500_INTERNAL_SERVER_ERROR, UNEXPECTED, error_id=error_id))
 
 

@@ -9,19 +9,24 @@ from execution.pipeline.accept_event import EVENT_TYPES
 
 STREAM = "quantum:stream:{}"
 GROUP = "quantum:group:execution:{}"
+# Written by every look at the health: a Redis that can be read only is of no use.
+PROBE, PROBE_SECONDS = "execution:health", 60
 
 
 def stream_lags(redis: Redis) -> dict[str, int | None]:
     """Return how many entries of each incoming stream wait; None when Redis cannot tell (no group, or entries trimmed).
 
     Raises:
-        redis.RedisError: Redis did not answer.
+        redis.RedisError: Redis did not answer, or takes nothing (memory full, read-only): then no task runs either.
 
     """
     with redis.pipeline(transaction=False) as pipe:
+        pipe.set(PROBE, 1, ex=PROBE_SECONDS)
         for event_type in EVENT_TYPES:
             pipe.xinfo_groups(STREAM.format(event_type))
-        replies = pipe.execute(raise_on_error=False)
+        written, *replies = pipe.execute(raise_on_error=False)
+    if isinstance(written, Exception):
+        raise written
     return {event_type: _lag(event_type, reply) for event_type, reply in zip(EVENT_TYPES, replies, strict=True)}
 
 

@@ -57,9 +57,17 @@ def order_of(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence or 0)
 
 
-def continues(place: StreamPlace, facts: StreamFacts) -> bool:
-    """Whether a stream is the one in which the place was noted: one that was lost and began anew has had fewer."""
-    return facts.entries_added >= place.entries_read and order_of(facts.last_id) >= order_of(place.entry_id)
+def continues(place: StreamPlace, facts: StreamFacts, *, entry_is_there: bool) -> bool:
+    """Whether a stream is the one in which the place was noted, and not another that began after that was lost.
+
+    While all of a stream is newer than the place, it must have had as many entries before; else the place's own entry
+    must still be there.
+    """
+    if order_of(facts.last_id) < order_of(place.entry_id):
+        return False
+    if facts.first_id is not None and order_of(facts.first_id) <= order_of(place.entry_id):
+        return entry_is_there
+    return facts.entries_added - facts.length >= place.entries_read
 
 
 def trimmed_unread(event_type: str, facts: StreamFacts) -> StreamGap | None:

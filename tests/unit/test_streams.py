@@ -64,17 +64,27 @@ def test_what_vanishes_while_we_read_is_what_redis_counts_and_we_were_not_given(
 
 
 @pytest.mark.parametrize(
-    ("place", "added", "expected"),
+    ("noted", "added", "kept", "there", "expected"),
     [
-        pytest.param(("5-0", 5), 9, True, id="the-same"),
-        pytest.param(("9-0", 9), 9, True, id="at-its-end"),
-        pytest.param(("5-0", 10), 9, False, id="fewer-than-were-read"),
-        pytest.param(("20-0", 5), 9, False, id="a-clock-set-back"),
+        pytest.param(("5-0", 5), 9, 9, True, True, id="the-same"),
+        pytest.param(("9-0", 9), 9, 9, True, True, id="at-its-end"),
+        pytest.param(("5-0", 5), 9, 2, False, True, id="trimmed-past-the-place"),
+        pytest.param(("9-0", 9), 9, 0, False, True, id="trimmed-to-nothing"),
+        pytest.param(("5-0", 5), 9, 9, False, False, id="another-with-lower-ids"),
+        pytest.param(("20-0", 5), 9, 9, False, False, id="a-clock-set-back"),
     ],
 )
 def test_a_stream_that_began_anew_is_told_from_the_old_one(
-    place: tuple[str, int], added: int, *, expected: bool
+    noted: tuple[str, int], added: int, kept: int, *, there: bool, expected: bool
 ) -> None:
-    noted = StreamPlace(entry_id=place[0], entries_read=place[1])
+    place = StreamPlace(entry_id=noted[0], entries_read=noted[1])
 
-    assert continues(noted, facts(added=added, kept=added, read=0)) is expected
+    assert continues(place, facts(added=added, kept=kept, read=0), entry_is_there=there) is expected
+
+
+def test_a_stream_whose_entries_are_all_newer_must_have_had_those_that_were_read() -> None:
+    """Three entries in a stream of three, all behind a place before which five were read: another stream."""
+    younger = StreamFacts(first_id="700-0", last_id="900-0", entries_added=3, length=3)
+
+    assert not continues(StreamPlace(entry_id="500-0", entries_read=5), younger, entry_is_there=False)
+    assert not continues(StreamPlace(entry_id="500-0", entries_read=1), younger, entry_is_there=False)
