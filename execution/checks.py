@@ -1,6 +1,6 @@
 """Start-up checks: settings that could lose a task, run code from the broker or expose the service refuse to start."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import current_app
@@ -31,7 +31,18 @@ def tasks_cannot_be_lost(app_configs: Sequence[AppConfig] | None, **_: Any) -> l
         for name, wanted, why in MUST_BE
         if conf[name] != wanted
     ]
-    return problems + _delivery_outlives_task(conf)
+    return problems + _tasks_of_their_own(current_app.tasks) + _delivery_outlives_task(conf)
+
+
+def _tasks_of_their_own(tasks: Mapping[str, Any]) -> list[CheckMessage]:
+    """Return the tasks that set aside what the settings say."""
+    return [
+        Error(f"{name} must not set {word}={getattr(task, word)!r}", hint=f"Otherwise {why}.", id="execution.E001")
+        for name, task in sorted(tasks.items())
+        if name.startswith("execution.")
+        for word, why in (("acks_late", MUST_BE[0][2]), ("reject_on_worker_lost", MUST_BE[1][2]))
+        if getattr(task, word) is False
+    ]
 
 
 def _delivery_outlives_task(conf: Any) -> list[CheckMessage]:

@@ -3,7 +3,7 @@
 import pytest
 from celery import current_app
 
-from execution import checks
+from execution import checks, tasks
 from execution_project.env import Environment
 
 
@@ -28,6 +28,16 @@ def test_a_setting_that_can_lose_a_task_is_refused(
     (problem,) = checks.tasks_cannot_be_lost(None)
     assert problem.id == "execution.E001"
     assert setting in problem.msg
+
+
+@pytest.mark.parametrize("word", ["acks_late", "reject_on_worker_lost"])
+def test_a_task_that_sets_its_own_rule_is_refused(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setattr(tasks.place_order, word, False)
+
+    (problem,) = checks.tasks_cannot_be_lost(None)
+
+    assert problem.id == "execution.E001"
+    assert f"execution.tasks.place_order must not set {word}=False" in problem.msg
 
 
 def test_a_task_may_not_outlive_its_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
