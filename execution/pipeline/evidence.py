@@ -41,6 +41,8 @@ def settle_accepted(order: Order, report: OrderReport, *, now: datetime, source:
     """
     while not _settled(order, report, source, now):
         order.refresh_from_db(fields=VOLATILE)
+        # Whoever was faster has moved the request along: what the caller does next rests on it.
+        order.request.refresh_from_db(fields=["state"])
 
 
 def order_path(state: OrderState, status: ExchangeStatus) -> list[OrderTrigger]:

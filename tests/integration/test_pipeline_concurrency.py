@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
-from execution.models import EntryClaim, ExecutionRequest, InboxEvent, PolicyValue, Trade, Transition
+from execution.domain.outcomes import Accepted, PlaceOutcome
+from execution.domain.ports import Lane, OrderTicket
+from execution.models import EntryClaim, ExecutionRequest, InboxEvent, Order, PolicyValue, Trade, Transition
 from execution.pipeline.accept_event import AI_DECISION, accept_entry
+from execution.pipeline.evidence import settle_accepted
 from tests.support.desk import INTAKE, Desk, decision, entry
 from tests.support.threads import at_once
 from tests.support.waiting import eventually
@@ -198,3 +201,25 @@ def test_no_transaction_is_open_while_the_exchange_is_asked(desk: Desk) -> None:
     assert state() == ("idle",)
     worker.join(5)
     assert desk.run(request_id) == "RECORDED"
+
+
+def test_sender_whose_answer_comes_after_the_stream_goes_on_to_the_stop(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream tells of the fill before the answer is read, and leaves cover to the sender, who is awake."""
+    place = desk.exchange.place
+
+    def overtaken(ticket: OrderTicket, lane: Lane, **terms: Any) -> PlaceOutcome:
+        outcome = place(ticket, lane, **terms)
+        assert isinstance(outcome, Accepted)
+        heard = Order.objects.select_related("request").get(client_order_id=ticket.client_order_id)
+        settle_accepted(heard, outcome.report, now=desk.clock(), source="stream")
+        return outcome
+
+    monkeypatch.setattr(desk.exchange, "place", overtaken)
+    request_id = desk.decide()
+
+    # It should have its stop in the same run of the chain, not in the monitor's next cycle.
+    assert desk.run(request_id) == "RECORDED"
+    assert desk.order(request_id, "ENTRY").last_evidence.startswith("stream")
+    desk.check()

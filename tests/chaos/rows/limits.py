@@ -22,13 +22,13 @@ def clocks_apart(cell: Cell) -> None:
 @row(42, "429 with Retry-After", bounds=PATIENT, short=True)
 def too_many_requests(cell: Cell) -> None:
     silence(cell, preset="too_many_429", status=429)
-    assert cell.outcomes()["RECORDED"] == 8, cell.outcomes()
+    assert cell.outcomes()["RECORDED"] == 8, (cell.outcomes(), cell.reasons())
 
 
 @row(43, "418 ban", bounds=PATIENT)
 def banned(cell: Cell) -> None:
     silence(cell, preset="banned_418", status=418)
-    assert cell.outcomes()["RECORDED"] == 8, cell.outcomes()
+    assert cell.outcomes()["RECORDED"] == 8, (cell.outcomes(), cell.reasons())
 
 
 def silence(cell: Cell, *, preset: str, status: int) -> None:
