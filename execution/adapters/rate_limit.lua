@@ -7,9 +7,10 @@
 local STATE, QUEUE, LEASES = KEYS[1], KEYS[2], KEYS[3]
 local LEASE_MS = 1000      -- how much longer than announced a waiter may be silent before it counts as gone
 local PROBE_MS = 1000      -- how long the answer to a probe may take before another is sent
-local GUARD_MS = 250       -- how far off the exchange's windows may be as long as nobody has measured its clock
+local GUARD_MS = 200       -- how far off the exchange's windows may be as long as nobody has measured its clock
 local COLD_SHARE = 0.9     -- of a window that we know nothing of, this much counts as used before us
 local SETTLING = 1 / 6     -- the share of a window that others are watched for before their pace is believed
+local CLOCK_MS = 300000    -- how long a measurement of the clock outranks a less certain one
 local SOON_MS = 100        -- when to look again at room that is only kept for others
 
 local time = redis.call('TIME')
@@ -50,25 +51,31 @@ end
 
 -- What others on this address or account will have used by the end of the window, from what they have used so far.
 local function foreign(c)
-  local theirs = c.seen - c.own
-  if theirs <= 0 then return c.carried end
   local watched = (c.view - c.slot * c.length) / c.length
-  return math.min(c.limit, math.max(c.carried, theirs / (watched + SETTLING)))
+  return math.min(c.limit, math.max(c.carried, c.others / (watched + SETTLING)))
 end
 
-local FIELDS = { 'slot', 'own', 'pending', 'seen', 'view', 'before', 'next', 'carried', 'cold', 'probe' }
+-- Take in what an answer tells: what the exchange has counted and we have not let pass, others have sent.
+local function see(c, told)
+  if told < c.seen then return end
+  c.seen = told
+  local theirs = math.max(0, told - c.own)
+  -- While requests are under way this is too little, never too much; with none it is exact.
+  if theirs >= c.others or c.pending == 0 then c.others, c.view = theirs, c.at end
+end
+
+local FIELDS = { 'slot', 'own', 'pending', 'seen', 'others', 'view', 'before', 'next', 'carried', 'cold', 'probe' }
 
 local function turn_over(c, slot)
   if slot == c.slot + 1 then
-    local theirs = c.seen - c.own
     local watched = math.max(SETTLING, (c.view - c.slot * c.length) / c.length)
     -- Who was there in the last window is expected again, and forgotten by halves.
-    c.carried = math.max(c.carried / 2, theirs > 0 and math.min(c.limit, theirs / watched) or 0)
+    c.carried = math.max(c.carried / 2, math.min(c.limit, c.others / watched))
     c.before, c.own = used(c), c.next
   else
     c.carried, c.before, c.own = 0, 0, 0
   end
-  c.slot, c.pending, c.seen, c.next, c.cold, c.probe = slot, 0, 0, 0, 0, 0
+  c.slot, c.pending, c.seen, c.others, c.next, c.cold, c.probe = slot, 0, 0, 0, 0, 0, 0
   c.view = slot * c.length
 end
 
@@ -253,7 +260,7 @@ function ACTIONS.answered()
       c.pending = math.max(0, c.pending - costs[i])
       if told[i] >= 0 then
         if c.cold == 1 then c.cold, c.own = 0, told[i] + c.pending end
-        if told[i] >= c.seen then c.seen, c.view = told[i], c.at end
+        see(c, told[i])
       end
     end
   end
@@ -283,10 +290,16 @@ function ACTIONS.learn_limits()
   return {}
 end
 
--- ARGV: the exchange's time, how long ago that was, how uncertain it is.
+-- ARGV: the exchange's time, how long ago that was, the guard that its certainty allows.
 function ACTIONS.learn_clock()
-  set('offset', tonumber(ARGV[6]) + tonumber(ARGV[7]) - now)
-  set('guard', tonumber(ARGV[8]))
+  local offset, wider = tonumber(ARGV[6]) + tonumber(ARGV[7]) - now, tonumber(ARGV[8])
+  local agrees = state['guard'] and math.abs(offset - get('offset')) <= wider
+  -- A busy process measures badly: its answer must not replace a better one that it does not contradict.
+  if not (agrees and state['guard'] < wider and now - get('learnt') < CLOCK_MS) then
+    set('offset', offset)
+    set('guard', wider)
+    set('learnt', now)
+  end
   save()
   return {}
 end

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -17,6 +18,8 @@ from tests.support.paper import PaperExchange
 MINUTE, TEN_SECONDS = 60, 10
 WEIGHT_LIMIT, ORDERS_10S, ORDERS_1M = 2400, 300, 1200
 LIMITED = {429, 418}
+# What makes two log lines of the same matter differ: their time and their numbers.
+LINE = re.compile(r"^\S+ |-?\d+(\.\d+)?")
 # Long enough for the processes to be up before the minute at which they begin.
 LEAD_SECONDS = 5.0
 
@@ -33,6 +36,7 @@ class Run:
     seconds: float
     protect_waits_ms: list[float]
     denied: int
+    log: dict[str, int]
 
 
 def next_minute() -> float:
@@ -50,9 +54,10 @@ async def run_tasks(tasks: Sequence[Task]) -> list[dict[str, Any]]:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-    if failed := [error for _, error in outputs if error]:
-        raise StackError(f"a process of the limiter's benchmark failed: {failed[0].decode()[-1000:]}")
-    return [json.loads(output) for output, _ in outputs]
+    for process, (_, error) in zip(processes, outputs, strict=True):
+        if process.returncode:
+            raise StackError(f"a process of the limiter's benchmark failed: {error.decode()[-1000:]}")
+    return [json.loads(output) | {"log": error.decode().splitlines()} for output, error in outputs]
 
 
 async def _start(task: Task) -> asyncio.subprocess.Process:
@@ -92,5 +97,6 @@ def tell(exchange: PaperExchange, met: Sequence[dict[str, Any]], *, begins: floa
         most_in_10s=max(short.values(), default=0),
         seconds=max(moments, default=begins) - begins,
         protect_waits_ms=[wait for each in met for wait in each["waits"].get("PROTECT", ())],
+        log=dict(Counter(LINE.sub("", line) for each in met for line in each["log"])),
         denied=sum(count for each in met for count in each["denied"].values()),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import structlog
 from binance.error import ClientError
 from binance.um_futures import UMFutures
 
@@ -191,6 +192,8 @@ def as_stranger(task: Task, met: Met) -> list[Callable[[], None]]:
 
 
 def main() -> None:
+    # The answer alone goes to the standard output.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     task, met = Task(**json.loads(sys.argv[1])), Met()
     work = as_stranger(task, met) if task.stranger else as_member(task, met)
     threads = [threading.Thread(target=each) for each in work]
