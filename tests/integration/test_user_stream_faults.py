@@ -164,7 +164,8 @@ def test_events_that_come_twice_or_in_any_order_change_nothing(
     assert (trade.quantity, trade.exited_quantity, trade.close_reason) == (Decimal("0.010"), Decimal("0.010"), "TP")
     assert trade.fills.filter(entry=True).count() == 5
     assert trade.net_pnl == Decimal(desk.paper.summary()["wallet"]) - 10_000
-    assert listener.started["cycle"] == before
+    # It should need no polling for that, unless the machine was slower than the patience of the silence check.
+    assert listener.started["cycle"] == before + listener.session.tally.silences
     assert not listener.session.tally.unread
     desk.check()
 
