@@ -65,7 +65,7 @@ def gaps(held: Held, stops: Sequence[Row], now_ms: int) -> list[tuple[int, int]]
     """Return the stretches of a held position in which no stop covered all of it."""
     end_of_hold = now_ms if held.end is None else held.end
     found, at = [], held.start
-    for begin, end in sorted(_cover(stop) for stop in stops if _covers(stop, held)):
+    for begin, end in sorted((_cover(stop) for stop in stops if _covers(stop, held)), key=lambda cover: cover[0]):
         if begin > at:
             found.append((at, min(begin, end_of_hold)))
         at = max(at, end_of_hold if end is None else end)

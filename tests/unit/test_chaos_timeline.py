@@ -50,6 +50,8 @@ def ledger(fills: list[Any], stops: list[Any] = [], requests: list[Any] = []) ->
         # Replaced with overlap: no gap; replaced with a gap of 500 ms: that gap.
         ([fill(1, 1000, "2")], [stop(1000, "2", until_ms=4000), stop(3900, "2")], 0.0),
         ([fill(1, 1000, "2")], [stop(1000, "2", until_ms=4000), stop(4500, "2")], 0.5),
+        # Two that were accepted in one millisecond, one of them cancelled.
+        ([fill(1, 1000, "2")], [stop(1200, "2"), stop(1200, "2", until_ms=1300)], 0.2),
         # A gap that goes on over the next fill is one gap.
         ([fill(1, 1000, "1"), fill(2, 2000, "1")], [stop(2600, "2")], 1.6),
         # Closed before it was covered.
