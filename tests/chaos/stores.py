@@ -1,12 +1,14 @@
 """PostgreSQL and Valkey of the chaos runner, on fixed ports, so that a cell can stop, kill and start them again."""
 
+import fcntl
 import signal
 import socket
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from redis import Redis
 
@@ -75,14 +77,22 @@ def _loaded(server: Server) -> Server:
     return server
 
 
-_taken: set[int] = set()
+# Locked for as long as this process lives: two runs at once must not take the same port while its server is down.
+_locks: list[IO[bytes]] = []
 
 
 def free_port() -> int:
-    """Return a port of ours that nobody listens on and that was not given before."""
+    """Return a port that no other run of ours has, and that nobody listens on."""
     for port in PORTS:
-        if port not in _taken and _is_free(port):
-            _taken.add(port)
+        lock = (Path(tempfile.gettempdir()) / f"execution-chaos-{port}.lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        # Kept also when somebody else listens there: we need not ask again.
+        _locks.append(lock)
+        if _is_free(port):
             return port
     raise StartError(f"No free port between {PORTS.start} and {PORTS.stop - 1}.")
 
