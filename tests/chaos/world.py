@@ -16,7 +16,7 @@ import psycopg
 import requests
 
 from execution.crash_points import CrashPoint
-from local_stack.processes import PYTHON, Addresses, Program, migrated_file, user_stream, web
+from local_stack.processes import PYTHON, Addresses, Program, migrated_file, web
 from local_stack.server import HOST, spawn, tail
 from tests.chaos.reader import BusReader
 from tests.chaos.stores import free_port, postgres, valkey
@@ -197,7 +197,7 @@ class World:
     def _programs(self, workers: int) -> tuple[Program, ...]:
         size = SIZES[workers]
         found = crew(self.folder, orders=size.orders, children=size.children, others=size.others)
-        return (*(self._patched(program) for program in found), user_stream(self.folder), self._web())
+        return (*(self._patched(program) for program in found), self._web())
 
     def _patched(self, program: Program) -> Program:
         """Put our module in front of a worker, so that this run's broken safeguard holds in that process."""

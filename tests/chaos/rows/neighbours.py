@@ -1,11 +1,13 @@
-"""The emergency stop: silent, slow, broken, tripped in the middle, or at odds with its own events."""
+"""What stops entries: the neighbour's emergency stop, silent, broken or at odds with itself, and our kill switch."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import uuid4
 
 from local_stack.bus import wrapped
 from tests.chaos.cell import Cell, pause
 from tests.chaos.matrix import row
+from tests.chaos.rows.protection import place
 
 TRIPPED = "ess.tripped"
 HOLD_SECONDS = 3
@@ -55,3 +57,40 @@ def trip_and_service_disagree(cell: Cell) -> None:
 def publish_trip(cell: Cell, at: datetime) -> None:
     payload = {"reason": "chaos", "timestamp": at.isoformat(), "event_id": str(uuid4())}
     cell.stack.redis.xadd(f"quantum:stream:{TRIPPED}", wrapped(TRIPPED, payload, source="chaos"))
+
+
+@row(47, "kill switch under load, then a restart and a lost Redis")
+def kill_switch_under_load(cell: Cell) -> None:
+    held = cell.opened(2)
+    resting = place(cell, cell.symbols[2], price=resting_price(cell, cell.symbols[2]))
+    assert resting["status"] == "placed", resting
+    cell.decide(20, first=4)
+    cell.wait(lambda: sum(cell.entries().values()) >= 5, "the burst is on its way")
+    answer = cell.world.call(
+        "POST", "/api/execution/kill-switch", json={"level": "halt", "reason": "chaos"}, timeout=30
+    )
+    assert answer.status_code == 200, answer.text
+    acknowledged = cell.entries_sent()
+    # It should cancel the entry that rests, and let nothing new out, also not after a restart without Redis.
+    cell.wait(lambda: not rests(cell, resting["client_order_id"]), "the resting entry is cancelled", within=5)
+    cell.stack.kill(*cell.stack.processes)
+    cell.stack.redis.flushall()
+    cell.lost_events |= {row[0] for row in cell.rows("SELECT event_id::text FROM execution_outboxevent")}
+    cell.world.use(cell.world.workers)
+    cell.decide(4, first=30)
+    # Exits pass.
+    cell.move_price(held[0], fraction=-0.05)
+    cell.wait(lambda: cell.closed().get(held[0]) == "SL", "the stop is booked")
+    cell.settle()
+    assert cell.entries_sent() == acknowledged, f"{cell.entries_sent() - acknowledged} entries after the kill switch"
+    assert cell.reasons()["KILL_SWITCH_ENGAGED"] >= 4, cell.reasons()
+    cell.world.call("POST", "/api/execution/kill-switch", json={"level": "released", "reason": "over"})
+    cell.told_by_health.append("event_bus: an unknown number of entries")
+
+
+def resting_price(cell: Cell, symbol: str) -> float:
+    return float((cell.price(symbol) * Decimal("0.97")).quantize(Decimal("0.1")))
+
+
+def rests(cell: Cell, client_order_id: str) -> bool:
+    return any(order["status"] == "NEW" for order in cell.ledger.orders if order["clientOrderId"] == client_order_id)
