@@ -48,30 +48,29 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
 
 
 def read_books(*, since: datetime) -> Books:
-    """Read everything that is not over, and what has ended since the exchange was read: seven queries."""
-    orders = Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade")
+    """Read everything that is not over, and what has ended since the exchange was read: seven queries.
+
+    An entry moves from orders over requests to trades. They are read in that order, so that one which moves on in
+    between is seen in two of them, never in none: its position would pass for a stranger's.
+    """
+    orders = [_our_order(order) for order in _unfinished_orders()]
+    requests = [_our_request(row) for row in ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))]
     open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
     trades = list(open_trades.prefetch_related("request__bracket__legs"))
-    requests = ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))
     closed = list(Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since))
     exits = exit_orders(trade.pk for trade in [*trades, *closed])
     return Books(
-        requests=[
-            OurRequest(
-                id=row.pk,
-                state=RequestState(row.state),
-                moved_at=row.moved_at,
-                expires_at=row.expires_at,
-                symbol=row.symbol,
-            )
-            for row in requests
-        ],
-        orders=[_our_order(order) for order in orders],
+        requests=requests,
+        orders=orders,
         trades=[_our_trade(trade, exits.get(trade.pk, [])) for trade in trades],
         just_closed=frozenset((trade.symbol, trade.position_side) for trade in closed),
         just_ended=_ended_since(since, chain.from_iterable(exits.values())),
         to_look_over=_due(since),
     )
+
+
+def _unfinished_orders() -> Iterable[Order]:
+    return Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade")
 
 
 def _due(now: datetime) -> list[UUID]:
@@ -86,6 +85,16 @@ def _due(now: datetime) -> list[UUID]:
 def _ended_since(since: datetime, orders: Iterable[Order]) -> frozenset[str]:
     ended = [order for order in orders if order.state in ORDER_FINAL]
     return frozenset(o.client_order_id for o in ended if o.last_evidence_at and o.last_evidence_at >= since)
+
+
+def _our_request(row: ExecutionRequest) -> OurRequest:
+    return OurRequest(
+        id=row.pk,
+        state=RequestState(row.state),
+        moved_at=row.moved_at,
+        expires_at=row.expires_at,
+        symbol=row.symbol,
+    )
 
 
 def _our_order(order: Order) -> OurOrder:

@@ -9,10 +9,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from execution.models import EntryClaim, Fill, Heartbeat, Order, Position, Trade, Transition
-from execution.monitor.reconcile import Expire, Report, Stranger
+from execution.monitor.observe import observe_exchange, read_books
+from execution.monitor.reconcile import Expire, Report, Stranger, reconcile
 from execution.monitor.repair import repair
 from execution.single_flight import Duty, single_flight
-from tests.support.desk import Desk
+from tests.support.desk import PATIENCE, Desk
 from tests.support.ledger import ALGO_ORDER
 from tests.support.threads import at_once
 
@@ -22,6 +23,33 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "ADAUSDT", "LT
 
 def reports(actions: Any) -> list[str]:
     return [action.sentence.partition(":")[0] for action in actions if isinstance(action, Report | Stranger)]
+
+
+# Reading
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("queries", range(1, 6))
+def test_trade_that_is_recorded_while_the_books_are_read_is_no_stranger(desk: Desk, queries: int) -> None:
+    request_id = desk.decide()
+    desk.run(request_id, until="protect_position")
+    seen = observe_exchange(desk.exchange, now=desk.clock())
+    run = 0
+
+    def record_after(execute: Any, *query: Any) -> Any:
+        nonlocal run
+        result = execute(*query)
+        run += 1
+        if run == queries:
+            at_once([lambda: desk.step("record_trade", request_id)])
+        return result
+
+    with connection.execute_wrapper(record_after):
+        books = read_books(since=seen.begun_at)
+
+    assert run >= queries
+    assert desk.request(request_id).state == "RECORDED"
+    assert reports(reconcile(books, seen, patience=PATIENCE, now=desk.clock())) == []
 
 
 # Cover
