@@ -18,6 +18,7 @@ from execution.monitor.reconcile import (
     CloseInTime,
     Cover,
     Expire,
+    LookOver,
     LookUpOrder,
     Observation,
     OurOrder,
@@ -433,6 +434,30 @@ def test_a_position_of_a_running_entry_is_not_foreign() -> None:
     # It should be foreign when the entry's request ended without a trade
     ended = replace(entry, closed=True)
     assert [type(action) for action in compared(orders=(ended,), positions=(POSITION,))] == [Stranger]
+
+
+# Books that may have to be corrected
+
+
+def test_closed_books_that_are_due_are_looked_over_each_once_in_their_order() -> None:
+    first, second = UUID(int=7), UUID(int=3)
+    books = Books(requests=(), orders=(), trades=(), to_look_over=(first, second))
+    seen = Observation(open_orders={}, positions=(), begun_at=BEGUN_AT)
+
+    actions = reconcile(books, seen, patience=PATIENCE, now=NOW)
+
+    assert actions == [LookOver(trade_id=first), LookOver(trade_id=second)]
+
+
+def test_looking_over_comes_behind_cover_and_before_what_is_only_said() -> None:
+    naked, foreign = replace(TRADE, resting=()), replace(POSITION, symbol="ETHUSDT")
+    books = Books(requests=(REQUEST,), orders=(), trades=(naked,), to_look_over=(UUID(int=7),))
+    seen = Observation(open_orders={}, positions=(POSITION, foreign), begun_at=BEGUN_AT)
+
+    actions = reconcile(books, seen, patience=PATIENCE, now=NOW)
+
+    # It should not let old books delay a stop
+    assert [type(action) for action in actions] == [Cover, Resume, LookOver, Stranger]
 
 
 # Requests
