@@ -17,7 +17,7 @@ broker_transport_options = {
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "queue_order_strategy": "priority",
-    # The priorities in use (PRIORITIES in execution/tasks.py, and the default): every one is a key that workers poll.
+    # The priorities in use (PRIORITIES in execution/chain.py, and the default): every one is a key that workers poll.
     "priority_steps": [0, 2, 4, 5, 6],
 }
 

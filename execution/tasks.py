@@ -1,28 +1,26 @@
-"""The way of a signal, and the page to read first: one thin task a step, an id in, one call.
+"""The way of a signal, and the page to read first: one thin task a step, an id in, one call; then beat's duties.
 
 accept_event (bridge or REST) -> check_ess -> guard_safety -> place_order -> protect_position -> record_trade ->
 send_events. Only the request's id crosses the broker. Each task is safe to run twice: its step moves the request from
 the state it expects, or does nothing. The chain is the fast path; the request's state is the truth, and the monitor
-resumes whatever stands still.
+resumes whatever stands still. How a request is sent on its way, and from where: `execution/chain.py`.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
-from celery import Task, chain, shared_task, signature
-from celery.canvas import Signature
+from celery import Task, shared_task
 from django.db import InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerAwayError
 
 from execution import wiring
+from execution.chain import PRIORITIES, resume_or_leave, start_chain
 from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import ExchangeUnavailableError
-from execution.domain.states import RequestState
 from execution.monitor import protector as protector_step
 from execution.monitor.cycle import run_cycle, swept_lately
 from execution.monitor.repair import Tools
@@ -66,7 +64,6 @@ from execution.pipeline import (
 from execution.pipeline.accept_event import Accepted
 from execution.queries.kill_switch import RELEASED
 from execution.single_flight import Duty, single_flight
-from execution.stream.hand_over import BrokerSilentError, Starters
 
 log = structlog.get_logger(__name__)
 # Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
@@ -75,22 +72,8 @@ SLICE = timedelta(seconds=2)
 POLICY_PATIENCE = timedelta(seconds=15)
 # Well below the time limit of a task.
 TIDYING = timedelta(seconds=20)
-# Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
-PRIORITIES = {"check_ess": 6, "guard_safety": 5, "place_order": 4, "record_trade": 2, "protect_position": 0}
-# A cycle that was asked for and not begun by then has been overtaken by beat's.
-CYCLE_EXPIRES_SECONDS = 5
 # How long the list of fills is given to show a fill that the stream has told of, attempt by attempt.
 FILLS_LAG_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0)
-STEPS = {
-    RequestState.RECEIVED: ("check_ess", "guard_safety", "place_order", "protect_position", "record_trade"),
-    RequestState.CLEARED: ("guard_safety", "place_order", "protect_position", "record_trade"),
-    RequestState.APPROVED: ("place_order", "protect_position", "record_trade"),
-    RequestState.FILLED: ("protect_position", "record_trade"),
-    RequestState.PROTECTED: ("record_trade",),
-    RequestState.FLATTENED: ("record_trade",),
-}
-# Steps that open risk are worthless when late; those that cover and book it are never dropped.
-PERISHABLE = frozenset({"check_ess", "guard_safety", "place_order"})
 # A database that restarts is back in moments; the wait stays far below the visibility timeout.
 ON_LOST_DATABASE: dict[str, Any] = {
     "autoretry_for": (OperationalError, InterfaceError),
@@ -98,16 +81,6 @@ ON_LOST_DATABASE: dict[str, Any] = {
     "retry_backoff_max": 5,
     "max_retries": 8,
 }
-
-
-def start_chain(request_id: UUID) -> None:
-    """Send a new request on its way."""
-    resume_chain(request_id, RequestState.RECEIVED)
-
-
-def resume_chain(request_id: UUID, state: RequestState) -> None:
-    """Send a request on its way from where it stands."""
-    chain(*(_step(name, request_id) for name in STEPS[state])).apply_async()
 
 
 def begin(accepted: Accepted) -> bool:
@@ -300,25 +273,6 @@ def book_exits(trade_id: str, attempt: int = 1, **_: Any) -> None:
         )
 
 
-def stream_starters() -> Starters:
-    """Return what the user-data stream starts: the same tasks as the chain and the monitor, protection first."""
-    return Starters(
-        cover_and_record=lambda request_id: _handed(lambda: resume_chain(request_id, RequestState.FILLED)),
-        cover=lambda request_id: _handed(_step("protect_position", request_id).apply_async),
-        book_exits=lambda trade_id: _handed(
-            partial(book_exits.apply_async, kwargs={"trade_id": str(trade_id)}, priority=PRIORITIES["record_trade"])
-        ),
-        run_cycle=lambda: _handed(partial(run_monitor_cycle.apply_async, expires=CYCLE_EXPIRES_SECONDS)),
-    )
-
-
-def _handed(start: Callable[[], Any]) -> None:
-    try:
-        start()
-    except BrokerAwayError as error:
-        raise BrokerSilentError(str(error)) from error
-
-
 def _tools() -> Tools:
     return Tools(
         exchange=wiring.exchange(),
@@ -326,7 +280,7 @@ def _tools() -> Tools:
         stack=wiring.stack(),
         memory=wiring.memory(),
         clock=wiring.clock,
-        resume=_resume_or_leave,
+        resume=resume_or_leave,
     )
 
 
@@ -338,26 +292,11 @@ def _work_off_kill_switch() -> None:
         )
 
 
-def _resume_or_leave(request_id: UUID, state: RequestState) -> None:
-    """Resume a request; a broker that is away must not keep the monitor from its other repairs."""
-    try:
-        resume_chain(request_id, state)
-    except BrokerAwayError as error:
-        log.warning("request_not_resumed", request_id=str(request_id), state=state, error=str(error))
-
-
 def _work_off_trip() -> None:
     with suppress(ExchangeUnavailableError):
         work_off_trip_step.work_off_trip(
             wiring.trip_action(), exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
         )
-
-
-def _step(name: str, request_id: UUID) -> Signature:
-    options: dict[str, Any] = {"priority": PRIORITIES[name], "queue": "orders"}
-    if name in PERISHABLE:
-        options["expires"] = wiring.intake_rules().signal_max_age.total_seconds()
-    return signature(f"execution.tasks.{name}", kwargs={"request_id": str(request_id)}, immutable=True, **options)
 
 
 def _run(task: Task, step: Callable[[], bool]) -> None:

@@ -12,8 +12,9 @@ from kombu.exceptions import OperationalError
 from pydantic import ValidationError as SchemaError
 from rest_framework.exceptions import ValidationError
 
-from execution import tasks, wiring
+from execution import wiring
 from execution.api.errors import ConflictError, by_schema_field
+from execution.chain import start_chain
 from execution.crash_points import CrashPoint, reached
 from execution.domain.states import RequestState
 from execution.domain.trading import Direction, OrderType, Source
@@ -130,7 +131,7 @@ def answer_of(progress: Progress) -> dict[str, Any]:
 
 def _start(request_id: UUID) -> None:
     try:
-        tasks.start_chain(request_id)
+        start_chain(request_id)
     except OperationalError:
         # The order is stored: the monitor resumes it when the broker is back, or lets it expire.
         log.exception("chain not started", request_id=str(request_id))

@@ -14,7 +14,6 @@ from django.db import OperationalError, connections, transaction
 from django.test import Client
 from kombu.exceptions import OperationalError as BrokerError
 
-from execution import tasks
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderType, Source
 from execution.models import ExecutionRequest, InboxEvent, Order
@@ -54,7 +53,7 @@ class Pipeline:
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     played = Pipeline()
-    monkeypatch.setattr(tasks, "start_chain", played.start)
+    monkeypatch.setattr("execution.api.orders.start_chain", played.start)
     return played
 
 

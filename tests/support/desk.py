@@ -26,6 +26,7 @@ from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.adapters.stream_names import stream_of
+from execution.chain import STEPS
 from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError, StreamEntry
 from execution.domain.safety import ANY_SYMBOL
@@ -46,7 +47,6 @@ from execution.pipeline.protect_position import protect_position
 from execution.pipeline.read_events import Starters, read_slice
 from execution.pipeline.record_trade import record_trade
 from execution.pipeline.send_events import send_batch
-from execution.tasks import STEPS
 from local_stack.bus import wrapped
 from tests.support import decisions
 from tests.support.ledger import Ledger

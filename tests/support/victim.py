@@ -129,13 +129,13 @@ def relay() -> None:
 def live() -> None:
     """Be a whole service in one process: bridge, chain, relay and monitor in turns, until somebody ends it."""
     from execution import wiring  # noqa: PLC0415 -- Django must be set up first
+    from execution.chain import STEPS  # noqa: PLC0415
     from execution.domain.states import RequestState  # noqa: PLC0415
     from execution.models import ExecutionRequest  # noqa: PLC0415
     from execution.monitor.cycle import run_cycle  # noqa: PLC0415
     from execution.monitor.repair import Tools  # noqa: PLC0415
     from execution.pipeline.read_events import Starters, read_slice  # noqa: PLC0415
     from execution.pipeline.send_events import send_batch  # noqa: PLC0415
-    from execution.tasks import STEPS  # noqa: PLC0415
 
     def run_chain(request_id: UUID, _state: RequestState = RequestState.RECEIVED) -> None:
         state = RequestState(ExecutionRequest.objects.get(pk=request_id).state)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from execution import tasks
+from execution.chain import PRIORITIES
 from execution_project.celery import app
 
 # The settings as Celery has taken them over from celeryconfig.py.
@@ -82,11 +82,11 @@ def test_every_beat_entry_is_a_task_and_expires_before_the_next(entry: dict[str,
 def test_later_steps_go_first() -> None:
     options = CONF.broker_transport_options
     # Redis serves the lower number first
-    steps = sorted(tasks.PRIORITIES, key=lambda name: tasks.PRIORITIES[name])
+    steps = sorted(PRIORITIES, key=lambda name: PRIORITIES[name])
 
     assert steps == ["protect_position", "record_trade", "place_order", "guard_safety", "check_ess"]
     assert options["queue_order_strategy"] == "priority"
-    assert set(tasks.PRIORITIES.values()) <= set(options["priority_steps"])
+    assert set(PRIORITIES.values()) <= set(options["priority_steps"])
 
 
 def test_connections_to_the_database_are_kept() -> None:

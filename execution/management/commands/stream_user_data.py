@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, InterfaceError, connection
 
 from execution import wiring
+from execution.chain import stream_starters
 from execution.single_flight import Duty, single_flight
 from execution.stream.session import Session
-from execution.tasks import stream_starters
 
 log = structlog.get_logger(__name__)
 STAND_BY_SECONDS = 0.5
