@@ -6,12 +6,12 @@ Only entries come here. Exits and protection are never held.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Q
 
 from execution.domain.ports import Memory, Veto
 from execution.domain.reasons import Reason
-from execution.models import AccountLease, EntryHold, EssStatus, KillSwitch
+from execution.models import AccountLease, EntryHold, KillSwitch
 from execution.models.hold import ACCOUNT
 from execution.pipeline.transitions import log_step
 
@@ -110,19 +110,6 @@ def is_reconciled(lease: AccountLease | None, stack: Stack) -> bool:
 def standing_with(symbol: str) -> list[str]:
     """Return the parameters of `STANDING`."""
     return [ACCOUNT, symbol]
-
-
-def last_word(symbol: str, *, now: datetime) -> Veto | None:
-    """Ask once more when an entry's turn to leave has come: it may have waited, and the answer may have changed."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {STANDING}", standing_with(symbol))
-        [stopped] = cursor.fetchone() or [True]
-    if not stopped:
-        return None
-    ess = EssStatus.objects.filter(permitted=False).first()
-    if ess:
-        return Veto(code=Reason.ESS_BLOCKED, sentence=f"state={ess.state} ({ess.source}: {ess.reason})")
-    return standing_veto(symbol, now=now)
 
 
 def closed_with(stack: Stack, symbol: str, *, now: datetime) -> list[object]:

@@ -20,13 +20,17 @@ def noted(quote: Quote, rules: SymbolRules, policy: Policy, lists: SymbolLists) 
     return {
         "quote": plain_fields(quote),
         "symbol": plain_fields(rules),
-        "policy": {key: _plain(policy[key]) for key in KEYS},
+        "policy": plain_policy(policy),
         "lists": {name: sorted(symbols) for name, symbols in asdict(lists).items()},
     }
 
 
 def plain_fields(values: Quote | SymbolRules | Usage) -> dict[str, Any]:
     return {name: _plain(value) for name, value in asdict(values).items()}
+
+
+def plain_policy(policy: Policy) -> dict[str, Any]:
+    return {key: _plain(policy[key]) for key in KEYS}
 
 
 def stake_of(proposal: Proposal, verdict: Verdict) -> Stake:
@@ -38,21 +42,28 @@ def stake_of(proposal: Proposal, verdict: Verdict) -> Stake:
 
 def judged_again(proposal: Proposal, details: Mapping[str, Any]) -> tuple[RuleVerdict, ...]:
     """Return every rule's verdict from what a journal line has kept; the limits' too when they had been asked."""
-    inputs = details["inputs"]
-    policy = Policy(
-        values={key: Decimal(value) for key, value in inputs["policy"].items()}, version=details["policy_version"]
-    )
-    verdict = judge(
-        proposal,
-        quote=_restored(Quote, inputs["quote"]),
-        rules=_restored(SymbolRules, inputs["symbol"]),
-        policy=policy,
-        lists=SymbolLists(**{name: frozenset(symbols) for name, symbols in inputs["lists"].items()}),
-    )
+    verdict = verdict_again(proposal, details)
     if "usage" not in details:
         return verdict.rules
     usage = _restored(Usage, details["usage"])
-    return (*verdict.rules, *judge_limits(stake_of(proposal, verdict), usage, policy))
+    return (*verdict.rules, *judge_limits(stake_of(proposal, verdict), usage, _policy_of(details)))
+
+
+def verdict_again(proposal: Proposal, details: Mapping[str, Any], *, policy: Policy | None = None) -> Verdict:
+    """Return the guard's verdict on what a journal line has kept, by the policy of that time or by another one."""
+    inputs = details["inputs"]
+    return judge(
+        proposal,
+        quote=_restored(Quote, inputs["quote"]),
+        rules=_restored(SymbolRules, inputs["symbol"]),
+        policy=policy or _policy_of(details),
+        lists=SymbolLists(**{name: frozenset(symbols) for name, symbols in inputs["lists"].items()}),
+    )
+
+
+def _policy_of(details: Mapping[str, Any]) -> Policy:
+    values = {key: Decimal(value) for key, value in details["inputs"]["policy"].items()}
+    return Policy(values=values, version=details["policy_version"])
 
 
 def _plain(value: object) -> object:

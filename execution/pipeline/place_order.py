@@ -17,6 +17,7 @@ from execution.pipeline.ending import end_request, expire_request
 from execution.pipeline.entry_gate import CLOSED, Stack, closed_with, obstacle_to_entry
 from execution.pipeline.guard_safety import stop_at
 from execution.pipeline.placing import Intention, intend, send
+from execution.pipeline.renew_approval import policy_is_newer, renew_approval
 from execution.pipeline.transitions import request_move
 
 Clock = Callable[[], datetime]
@@ -35,6 +36,8 @@ def place_order(request_id: UUID, *, exchange: Exchange, stack: Stack, recv_wind
     if clock() > request.expires_at:
         expire_request(request, now=clock())
         return False
+    if policy_is_newer(request) and not _holds_still(request, clock()):
+        return False
     mismatch = exchange.prepare_entry(
         request.symbol, leverage=request.leverage, position_side=PositionSide(request.position_side)
     )
@@ -50,6 +53,15 @@ def place_order(request_id: UUID, *, exchange: Exchange, stack: Stack, recv_wind
     if order.state == OrderState.UNKNOWN:
         ask_at_once(order, exchange=exchange, clock=clock)
     return bool(order.request.state == RequestState.FILLED)
+
+
+def _holds_still(request: ExecutionRequest, now: datetime) -> bool:
+    """Hold an approval against a policy that has changed since; False when that refuses it, and then it has ended."""
+    renewal = renew_approval(request, now=now)
+    if renewal.veto:
+        reason = (renewal.veto.code, f"{renewal.veto.code}: {renewal.veto.sentence}")
+        end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, details=renewal.details)
+    return renewal.veto is None
 
 
 def _start(

@@ -22,8 +22,9 @@ from execution.domain.ports import Exchange, Lane, OrderTicket, Veto
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide
 from execution.models import ExecutionRequest, Order
-from execution.pipeline.entry_gate import STANDING, last_word, standing_with
+from execution.pipeline.entry_gate import STANDING, standing_with
 from execution.pipeline.evidence import settle_accepted, settle_refused, settle_unknown
+from execution.pipeline.last_word import last_word
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.write import Move, Write
 
@@ -170,7 +171,7 @@ class _Sending:
         return outcome
 
     def _last_word(self) -> Veto | None:
-        return last_word(self.order.symbol, now=self.clock())
+        return last_word(self.order.request, now=self.clock())
 
 
 def take_attempt(order: Order, *, now: datetime) -> bool:

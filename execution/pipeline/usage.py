@@ -32,7 +32,10 @@ USAGE = """
                         THEN COALESCE(request.quantity, 0) ELSE trade.quantity
                    END - COALESCE(trade.exited_quantity, 0) AS quantity
         ) AS open
-        WHERE claim.request_id <> %(request)s
+        -- Who has its claim already counts those before its own: they are numbered in the order of their commits.
+        WHERE claim.request_id <> %(request)s AND claim.id < COALESCE(
+            (SELECT own.id FROM execution_entryclaim AS own WHERE own.request_id = %(request)s), 9223372036854775807
+        )
     ),
     day AS (
         SELECT net_pnl, sum(net_pnl) OVER (ORDER BY exit_at, id) AS running
@@ -44,7 +47,8 @@ USAGE = """
         (SELECT COALESCE(sum(notional), 0) FROM held WHERE symbol = %(symbol)s),
         (SELECT COALESCE(sum(risk), 0) FROM held),
         (SELECT count(*) FROM execution_executionrequest
-         WHERE approved_at > %(minute_ago)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')),
+         WHERE approved_at > %(minute_ago)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
+           AND (%(approved)s::timestamptz IS NULL OR approved_at < %(approved)s)),
         (SELECT COALESCE(sum(net_pnl), 0) FROM day),
         (SELECT GREATEST(max(running), 0) FROM day),
         (SELECT COALESCE(sum(LEAST(unrealized_pnl, 0)), 0) FROM execution_position),
@@ -72,7 +76,10 @@ def lock_usage() -> None:
 
 
 def usage_for(request: ExecutionRequest, side: PositionSide, policy: Policy, *, now: datetime) -> Usage:
-    """Count what others use, in one statement; call it under the lock."""
+    """Count what others use, in one statement; call it under the lock.
+
+    For a request that is approved already it is what was approved before, and needs no lock: that only grows less.
+    """
     parameters = {
         "request": request.pk,
         "symbol": request.symbol,
@@ -80,6 +87,7 @@ def usage_for(request: ExecutionRequest, side: PositionSide, policy: Policy, *, 
         "direction": request.direction,
         "notional": request.notional_usd,
         "quantity": request.base_quantity_asked,
+        "approved": request.approved_at,
         "now": now,
         "minute_ago": now - timedelta(minutes=1),
         "midnight": now.replace(hour=0, minute=0, second=0, microsecond=0),
