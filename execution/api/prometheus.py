@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from rest_framework.request import Request
@@ -17,7 +17,9 @@ from rest_framework.request import Request
 from execution.api.base import JsonView
 from execution.api.condition import Vitals, age_seconds, heartbeat, judge, policy_age
 from execution.api.health import vitals
+from execution.domain.figures import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
 from execution.domain.flow import CircuitState, LimiterState
+from execution.queries.figures import MeasuredFigures, measured_figures
 from execution.queries.health import MONITOR, POLICY, PROTECTOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
 
@@ -48,6 +50,7 @@ class ServiceCollector(Collector):
             yield gauge("database_up", "Whether PostgreSQL answers", 0)
             return
         yield gauge("database_up", "Whether PostgreSQL answers", 1)
+        yield from _measured(measured_figures())
         yield from _books(counts, found)
         yield from _mail(counts, found)
 
@@ -184,6 +187,23 @@ def _books(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
     yield labelled("orders", "Orders by purpose and state", "purpose state", counts.orders)
     yield labelled("trades", "Trades by state", "state", counts.trades)
     yield gauge("unprotected_positions", "Open trades without a live stop at the exchange", counts.unprotected)
+
+
+def _measured(figures: MeasuredFigures) -> Iterator[Metric]:
+    """Return what all processes have measured since the first of them."""
+    for family, histogram in (
+        (HistogramMetricFamily(PREFIX + "fill_to_stop_seconds", "From the first fill to its stop"), FILL_TO_STOP),
+        (HistogramMetricFamily(PREFIX + "uncovered_duration_seconds", "Times without full cover, ended"), UNCOVERED),
+        (HistogramMetricFamily(PREFIX + "user_stream_lag_seconds", "From an event's sending to us"), STREAM_LAG),
+        (HistogramMetricFamily(PREFIX + "monitor_cycle_duration_seconds", "Lengths of monitor cycles"), CYCLE),
+    ):
+        buckets, seconds = figures.cumulative(histogram)
+        family.add_metric([], buckets=buckets, sum_value=seconds)
+        yield family
+    repairs = CounterMetricFamily(PREFIX + "repairs", "What monitor and protector repaired, by kind", labels=["kind"])
+    for kind, number in figures.kinds(REPAIRS).items():
+        repairs.add_metric([kind], number)
+    yield repairs
 
 
 def _mail(counts: BookCounts, found: Vitals) -> Iterator[Metric]:

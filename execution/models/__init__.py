@@ -4,6 +4,7 @@ from execution.models.bracket import Bracket, BracketLeg
 from execution.models.claim import EntryClaim
 from execution.models.dead_letter import DeadLetter
 from execution.models.ess import EssStatus
+from execution.models.figure import Figure
 from execution.models.fill import Fill
 from execution.models.heartbeat import Heartbeat
 from execution.models.hold import EntryHold
@@ -30,6 +31,7 @@ __all__ = [
     "EntryHold",
     "EssStatus",
     "ExecutionRequest",
+    "Figure",
     "Fill",
     "Heartbeat",
     "InboxEvent",

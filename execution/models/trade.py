@@ -51,6 +51,8 @@ class Trade(models.Model):
     # How often its closed books were changed by what the exchange showed late, and when they were looked over for that.
     corrections = models.PositiveSmallIntegerField(default=0)
     checked_at = models.DateTimeField(null=True, blank=True)
+    # Until when times without full cover have been measured.
+    cover_measured_until = models.DateTimeField(null=True, blank=True)
     # Successive readings of the exchange without this position.
     flat_readings = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField()

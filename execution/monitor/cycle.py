@@ -11,6 +11,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 
 from execution.crash_points import CrashPoint, reached
+from execution.domain.figures import CYCLE
 from execution.domain.ports import ExchangeUnavailableError, TradeMirror
 from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
 from execution.models import Heartbeat, Trade
@@ -20,6 +21,7 @@ from execution.monitor.reconcile import SETTLING, Action, Observation, Patience,
 from execution.monitor.repair import Tools, repair
 from execution.monitor.strangers import hold_entries
 from execution.pipeline.entry_gate import renew_lease
+from execution.pipeline.figures import observe
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.mirroring import mirror_fields
 from execution.pipeline.settle_exits import release_symbols
@@ -127,5 +129,6 @@ def _mirror_open_trades(mirror: TradeMirror) -> int:
 
 
 def _beat(now: datetime, started: float, *, healthy: bool, **details: Any) -> None:
-    duration = round(time.monotonic() - started, 3)
-    beat(MONITOR, now=now, healthy=healthy, details={"duration_seconds": duration, **details})
+    duration = time.monotonic() - started
+    observe((CYCLE, duration))
+    beat(MONITOR, now=now, healthy=healthy, details={"duration_seconds": round(duration, 3), **details})

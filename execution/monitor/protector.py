@@ -15,6 +15,7 @@ import structlog
 from django.db import InterfaceError, OperationalError
 from django.db.models import Exists, F, OuterRef, QuerySet
 
+from execution.domain.figures import REPAIRS
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import OrderPurpose
@@ -24,7 +25,9 @@ from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.reconcile import Apply, Cover, LookUpOrder, Patience, reconcile
 from execution.monitor.repair import Tools, repair
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
+from execution.pipeline.figures import count
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.measure_cover import measure_cover_of
 from execution.pipeline.protect_position import protect_position
 
 log = structlog.get_logger(__name__)
@@ -87,6 +90,8 @@ def _ids(rows: "QuerySet[Any]") -> list[UUID]:
 def _protect(request_id: UUID, tools: Tools) -> None:
     log.warning("protector_covers", request_id=str(request_id))
     protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    measure_cover_of(request_id)
+    count(REPAIRS, {Cover.__name__: 1})
 
 
 def _stand_in(tools: Tools, patience: Patience) -> tuple[list[Cover], str]:

@@ -10,6 +10,7 @@ import structlog
 from django.db.models import F
 
 from execution.crash_points import CrashPoint, reached
+from execution.domain.figures import REPAIRS
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange, Memory
 from execution.domain.reasons import CloseReason
@@ -38,7 +39,9 @@ from execution.pipeline.correct_books import correct_books
 from execution.pipeline.ending import expire_request
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.evidence import settle_accepted
+from execution.pipeline.figures import count
 from execution.pipeline.legs import ProtectionRules
+from execution.pipeline.measure_cover import measure_cover_of
 from execution.pipeline.protect_position import protect_position
 from execution.pipeline.record_trade import record_trade
 from execution.pipeline.settle_exits import Settled, settle_exits
@@ -85,14 +88,17 @@ def repair(action: Action, tools: Tools) -> None:  # noqa: C901 -- one case an a
             _close_in_time(trade_id, tools)
         case Cover(request_id=request_id):
             protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+            measure_cover_of(request_id)
         case CancelLeftover(order_id=order_id):
             cancel_order(_order(order_id), exchange=tools.exchange, clock=tools.clock)
         case CheckStray(client_order_id=client_order_id):
             _check_stray(client_order_id, tools)
         case Report(subject=subject, sentence=sentence) | Stranger(symbol=subject, sentence=sentence):
             log.warning("monitor_reports", subject=subject, sentence=sentence)
+            return
         case _:
             assert_never(action)
+    count(REPAIRS, {type(action).__name__: 1})
 
 
 def _expire(request_id: UUID, now: datetime) -> None:

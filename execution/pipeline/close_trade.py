@@ -21,6 +21,7 @@ from execution.models import ExecutionRequest, Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.booking import booked_quantities, fill_rows, store
 from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income
+from execution.pipeline.measure_cover import measure_cover
 from execution.pipeline.move_legs import follow_first_target
 from execution.pipeline.transitions import apply_to, trade_move
 from execution.pipeline.valuing import valued
@@ -132,6 +133,7 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             if any(fill.order and _serves_a_target(fill.order) for fill in stored):
                 follow_first_target(trade, now=now)
         emit(trade.pk, events, trace_id=request.trace_id, now=now)
+        measure_cover(trade)
     return bool(closed)
 
 

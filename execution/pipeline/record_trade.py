@@ -26,6 +26,7 @@ from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, Fill, Order, Trade
 from execution.pipeline import events_out
 from execution.pipeline.booking import amounts_of, booked_quantities, new_fills
+from execution.pipeline.measure_cover import measure_cover
 from execution.pipeline.move_legs import anchor_defaults
 from execution.pipeline.transitions import apply_to, log_line, request_move, trade_move
 from execution.pipeline.valuing import valued
@@ -98,6 +99,7 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
         write.emit(trade.pk, events, trace_id=request.trace_id, now=now)
         _finish_request(write, request, now)
         write.run()
+        measure_cover(trade)
 
 
 def _takes_entries(trade: Trade, fills: Sequence[FillReport], now: datetime) -> bool:

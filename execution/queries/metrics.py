@@ -1,19 +1,26 @@
 """The service's own figures, counted from its rows."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
-from django.db.models import Avg, Count, Exists, F, Min, OuterRef, Q, QuerySet, Subquery, Sum, UUIDField
-from django.db.models.functions import Cast, Coalesce
+from django.core.cache import cache
+from django.db.models import Avg, Count, F, Min, OuterRef, Q, Subquery, Sum, UUIDField
+from django.db.models.functions import Cast
 
-from execution.domain.states import ORDER_LIVE, TRADE_OPEN, OrderState, RequestState, RequestTrigger
+from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade, Transition
+from execution.queries.uncovered import uncovered_since, unprotected_trades
 
 PERCENT = 100
 # Averages look at the newest rows only: they tell how it goes now, and their cost does not grow with the books.
 RECENT = 1000
+# How much longer than it took a count over whole tables is kept.
+DEARNESS = 20
+C = TypeVar("C")
 # The exchange had the order, whatever became of it; the others never reached it, or nobody knows yet.
 REACHED = sorted(ORDER_LIVE | {OrderState.FILLED, OrderState.CANCELED, OrderState.EXPIRED})
 FAILED = sorted({RequestState.REFUSED, RequestState.REJECTED, RequestState.EXPIRED, RequestState.ABANDONED})
@@ -37,8 +44,8 @@ class ExecutionFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BookCounts:
-    """How many rows stand in which state."""
+class TableCounts:
+    """How many rows stand in which state: whole tables are read for it."""
 
     requests: Mapping[str, int]
     orders: Mapping[tuple[str, str], int]
@@ -46,6 +53,12 @@ class BookCounts:
     inbox: Mapping[tuple[str, str], int]
     duplicates: int
     dead_letters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BookCounts(TableCounts):
+    """The same, with what is lost, waits to be sent, or has no cover."""
+
     lost_entries: Mapping[str, int]
     losses: Mapping[str, int]
     outbox_unsent: int
@@ -56,30 +69,36 @@ class BookCounts:
 
 
 def execution_figures() -> ExecutionFigures:
-    entries = Order.objects.filter(purpose=OrderPurpose.ENTRY).aggregate(
-        placed=Count("pk", filter=Q(state__in=REACHED)), filled=Count("pk", filter=Q(executed_quantity__gt=0))
-    )
+    placed, filled, failed = kept("entry_counts", _entry_counts)
     return ExecutionFigures(
-        orders_placed=entries["placed"],
-        orders_filled=entries["filled"],
-        orders_failed=ExecutionRequest.objects.filter(state__in=FAILED).count(),
+        orders_placed=placed,
+        orders_filled=filled,
+        orders_failed=failed,
         average_latency_ms=_average_latency() / timedelta(milliseconds=1),
         average_slippage_pct=_average_slippage_pct(),
     )
 
 
+def _entry_counts() -> tuple[int, int, int]:
+    """Return how many entries were placed, how many have a fill, and how many decisions have failed."""
+    entries = Order.objects.filter(purpose=OrderPurpose.ENTRY).aggregate(
+        placed=Count("pk", filter=Q(state__in=REACHED)), filled=Count("pk", filter=Q(executed_quantity__gt=0))
+    )
+    return entries["placed"], entries["filled"], ExecutionRequest.objects.filter(state__in=FAILED).count()
+
+
 def book_counts() -> BookCounts:
+    """Return the counts. Those over whole tables are kept for as long as they are dear; what alarms is always fresh."""
     unsent = OutboxEvent.objects.filter(sent_at__isnull=True).aggregate(count=Count("pk"), oldest=Min("created_at"))
-    inbox = list(InboxEvent.objects.values_list("event_type", "outcome").annotate(Count("pk"), Sum("duplicates")))
-    orders = Order.objects.values_list("purpose", "state").annotate(Count("pk"))
+    tables = kept("table_counts", _table_counts)
     losses = list(StreamLoss.objects.values_list("event_type").annotate(Count("pk"), Sum("entries")))
     return BookCounts(
-        requests=dict(ExecutionRequest.objects.values_list("state").annotate(Count("pk"))),
-        orders={(purpose, state): count for purpose, state, count in orders},
-        trades=dict(Trade.objects.values_list("state").annotate(Count("pk"))),
-        inbox={(event_type, outcome): count for event_type, outcome, count, _ in inbox},
-        duplicates=sum(duplicates for *_, duplicates in inbox),
-        dead_letters=DeadLetter.objects.count(),
+        requests=tables.requests,
+        orders=tables.orders,
+        trades=tables.trades,
+        inbox=tables.inbox,
+        duplicates=tables.duplicates,
+        dead_letters=tables.dead_letters,
         lost_entries={name: entries or 0 for name, _, entries in losses},
         losses={name: number for name, number, _ in losses},
         outbox_unsent=unsent["count"],
@@ -89,24 +108,28 @@ def book_counts() -> BookCounts:
     )
 
 
-def unprotected_trades() -> int:
-    """Return how many open trades have no live stop at the exchange."""
-    return _uncovered().count()
+def kept(name: str, count: Callable[[], C]) -> C:
+    """Return what `count` finds; an answer that took long is kept so long that asking takes a twentieth of the time."""
+    known: C | None = cache.get(name)
+    if known is not None:
+        return known
+    begun = time.monotonic()
+    found = count()
+    cache.set(name, found, (time.monotonic() - begun) * DEARNESS)
+    return found
 
 
-def uncovered_since() -> dict[str, datetime]:
-    """Return since when each symbol's open trade has had no live stop; in hedge mode the longer one's."""
-    # The stop that stood last, else the entry that none has followed; a stop that was refused never stood.
-    stood = Q(purpose=OrderPurpose.STOP) & ~Q(algo_id="")
-    known = Order.objects.filter(stood | Q(purpose=OrderPurpose.ENTRY), request=OuterRef("request"))
-    newest = known.filter(last_evidence_at__isnull=False).order_by("-purpose", "-id").values("last_evidence_at")[:1]
-    rows = _uncovered().annotate(since=Coalesce(Subquery(newest), F("entry_at"))).order_by("-since")
-    return dict(rows.values_list("symbol", "since"))
-
-
-def _uncovered() -> "QuerySet[Trade]":
-    stops = Order.objects.filter(request=OuterRef("request"), purpose=OrderPurpose.STOP, state__in=sorted(ORDER_LIVE))
-    return Trade.objects.filter(~Exists(stops), state__in=sorted(TRADE_OPEN))
+def _table_counts() -> TableCounts:
+    inbox = list(InboxEvent.objects.values_list("event_type", "outcome").annotate(Count("pk"), Sum("duplicates")))
+    orders = Order.objects.values_list("purpose", "state").annotate(Count("pk"))
+    return TableCounts(
+        requests=dict(ExecutionRequest.objects.values_list("state").annotate(Count("pk"))),
+        orders={(purpose, state): count for purpose, state, count in orders},
+        trades=dict(Trade.objects.values_list("state").annotate(Count("pk"))),
+        inbox={(event_type, outcome): count for event_type, outcome, count, _ in inbox},
+        duplicates=sum(duplicates for *_, duplicates in inbox),
+        dead_letters=DeadLetter.objects.count(),
+    )
 
 
 def _average_latency() -> timedelta:

@@ -11,7 +11,9 @@ from typing import Any
 
 import structlog
 
+from execution.domain.figures import STREAM_LAG
 from execution.domain.stream import News, Unread
+from execution.pipeline.figures import observe
 from execution.pipeline.heartbeats import beat
 
 log = structlog.get_logger(__name__)
@@ -47,6 +49,7 @@ class Tally:
     events: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     _lags_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LAGS_KEPT))
+    _unwritten_lags: list[float] = field(default_factory=list)
     _beaten: tuple[Phase, datetime] | None = None
 
     def count(self, news: News) -> None:
@@ -56,7 +59,9 @@ class Tally:
         self.last_event_at = now
         if news.sent_at is not None:
             # A clock of ours that is behind the exchange's must not make the average better.
-            self._lags_ms.append(max(0.0, (now - news.sent_at).total_seconds() * 1000))
+            lag_seconds = max(0.0, (now - news.sent_at).total_seconds())
+            self._lags_ms.append(lag_seconds * 1000)
+            self._unwritten_lags.append(lag_seconds)
         if isinstance(news, Unread):
             self.misread(news.kind, news.why)
 
@@ -73,6 +78,8 @@ class Tally:
             return
         self._beaten = (phase, now)
         beat(PART, now=now, healthy=phase is Phase.LIVE, details={**self._figures(phase), **details})
+        observe(*((STREAM_LAG, lag_seconds) for lag_seconds in self._unwritten_lags))
+        self._unwritten_lags.clear()
 
     def _figures(self, phase: Phase) -> dict[str, Any]:
         lags = sorted(self._lags_ms)

@@ -20,7 +20,7 @@ from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose
 from execution.models import DeadLetter, ExecutionRequest
 from execution.models.inbox import InboxOutcome
-from execution.queries.metrics import uncovered_since
+from execution.queries.uncovered import uncovered_since
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.unit.examples import circuit, limiter_state

@@ -1,0 +1,214 @@
+"""Figures of protection move with real fills, stops and repairs, once each, whoever measures and however often."""
+
+import time
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from execution.domain.figures import FILL_TO_STOP, REPAIRS, UNCOVERED, Histogram
+from execution.models import Figure, Order, Transition
+from execution.pipeline.figures import count, observe
+from execution.pipeline.measure_cover import measure_cover_of
+from execution.pipeline.record_trade import record_trade
+from execution.queries import metrics
+from execution.queries.figures import measured_figures
+from execution.queries.metrics import kept
+from execution.queries.uncovered import uncovered_since, unprotected_trades
+from tests.support.desk import Desk
+from tests.support.ledger import ALGO_ORDER
+from tests.support.threads import at_once
+
+pytestmark = pytest.mark.django_db
+
+
+def measured(histogram: Histogram) -> tuple[int, float]:
+    """Return how many and how long together, to the microsecond."""
+    buckets, seconds = measured_figures().cumulative(histogram)
+    return int(buckets[-1][1]), round(seconds, 6)
+
+
+def repairs(kind: str) -> int:
+    return measured_figures().kinds(REPAIRS).get(kind, 0)
+
+
+def accepted_at(order: Order) -> Any:
+    return Transition.objects.get(entity="order", entity_id=order.client_order_id, to_state="ACCEPTED").at
+
+
+def ended_at(order: Order) -> Any:
+    return Transition.objects.get(entity="order", entity_id=order.client_order_id, to_state="CANCELED").at
+
+
+def seconds(length: timedelta) -> float:
+    return max(0.0, length.total_seconds())
+
+
+def stops_of(desk: Desk, trade_id: UUID) -> list[Order]:
+    return list(desk.request(trade_id).orders.filter(purpose="STOP").order_by("id"))
+
+
+def lose_stop(desk: Desk, trade_id: UUID) -> None:
+    desk.paper.control("POST", "orders/end", {"order": stops_of(desk, trade_id)[-1].client_order_id})
+
+
+def test_a_real_fill_moves_both_figures_once(desk: Desk) -> None:
+    assert (measured(FILL_TO_STOP), measured(UNCOVERED)) == ((0, 0), (0, 0))
+
+    trade_id = desk.trade_opened()
+
+    # It should measure from the exchange's own time of the fill.
+    [fill] = desk.trade(trade_id).fills.all()
+    [stop] = stops_of(desk, trade_id)
+    naked = seconds(accepted_at(stop) - fill.filled_at)
+    assert naked > 0
+    assert measured(FILL_TO_STOP) == measured(UNCOVERED) == (1, round(naked, 6))
+    # It should be measured once, whoever comes again.
+    record_trade(trade_id, exchange=desk.exchange, clock=desk.clock)
+    measure_cover_of(trade_id)
+    desk.cycle()
+    assert measured(FILL_TO_STOP)[0] == measured(UNCOVERED)[0] == 1
+
+
+def test_every_position_is_measured(desk: Desk) -> None:
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        desk.trade_opened(symbol)
+
+    assert measured(FILL_TO_STOP)[0] == measured(UNCOVERED)[0] == 2
+
+
+def test_a_lost_stop_is_a_gap_of_its_own(desk: Desk) -> None:
+    trade_id = desk.trade_opened()
+    first = measured(UNCOVERED)[1]
+    lose_stop(desk, trade_id)
+
+    desk.clock.let_pass(3)
+    desk.cycle()
+
+    lost, placed = stops_of(desk, trade_id)
+    naked = seconds(accepted_at(placed) - ended_at(lost))
+    assert measured(UNCOVERED) == (2, round(first + naked, 6))
+    # It should not call that a time from fill to stop.
+    assert measured(FILL_TO_STOP)[0] == 1
+    assert repairs("Cover") == 1
+
+
+def test_a_position_closed_without_a_stop_was_naked_to_its_end(desk: Desk) -> None:
+    desk.paper.add_fault(path=ALGO_ORDER, method="POST", count=None, action="refuse", code=-4120)
+    trade_id = desk.decide()
+    desk.run(trade_id)
+    assert measured(UNCOVERED) == (0, 0)
+
+    desk.cycle()
+
+    entry, exit_ = desk.trade(trade_id).fills.order_by("filled_at")
+    naked = seconds(exit_.filled_at - entry.filled_at)
+    assert desk.trade(trade_id).state == "CLOSED"
+    assert measured(UNCOVERED) == (1, round(naked, 6))
+    assert measured(FILL_TO_STOP) == (0, 0)
+
+
+def test_each_part_of_an_entry_is_naked_until_the_stop_has_grown(desk: Desk) -> None:
+    trade_id = desk.signal(price="49500", stop_loss="49000")
+    desk.run(trade_id)
+    for _ in range(3):
+        entry = desk.order(trade_id, "ENTRY").client_order_id
+        desk.paper.control("POST", "orders/fill", {"order": entry, "quantity": "0.002"})
+        desk.cycle()
+
+    fills = desk.trade(trade_id).fills.order_by("filled_at")
+    naked = [
+        seconds(accepted_at(stop) - fill.filled_at) for fill, stop in zip(fills, stops_of(desk, trade_id), strict=True)
+    ]
+    assert measured(UNCOVERED) == (3, round(sum(naked), 6))
+    assert measured(FILL_TO_STOP) == (1, round(naked[0], 6))
+
+
+def test_a_position_that_closes_by_its_stop_was_covered_to_the_end(desk: Desk) -> None:
+    trade_id = desk.trade_opened()
+    desk.paper.set_price("BTCUSDT", "48000")
+
+    desk.clock.let_pass(3)
+    desk.cycle()
+
+    assert desk.trade(trade_id).close_reason == "SL"
+    assert measured(UNCOVERED)[0] == 1
+
+
+def test_prometheus_shows_them_in_cumulative_buckets(desk: Desk, client: Client) -> None:
+    desk.trade_opened()
+    desk.cycle()
+    observe((UNCOVERED, 0.3), (UNCOVERED, 100.0))
+
+    families = {
+        family.name: {(sample.name, sample.labels.get("le", "")): sample.value for sample in family.samples}
+        for family in text_string_to_metric_families(client.get("/metrics").content.decode())
+    }
+
+    name = "execution_uncovered_duration_seconds"
+    shown = families[name]
+    assert shown[f"{name}_bucket", "+Inf"] == shown[f"{name}_count", ""] == 3
+    assert shown[f"{name}_bucket", "60.0"] == 2
+    assert shown[f"{name}_sum", ""] == pytest.approx(measured(UNCOVERED)[1])
+    assert families["execution_fill_to_stop_seconds"]["execution_fill_to_stop_seconds_count", ""] == 1
+    cycles = families["execution_monitor_cycle_duration_seconds"]
+    assert cycles["execution_monitor_cycle_duration_seconds_count", ""] == 1
+    # It should show all buckets of what was never measured.
+    lags = families["execution_user_stream_lag_seconds"]
+    assert lags["execution_user_stream_lag_seconds_bucket", "+Inf"] == 0
+    assert len([key for key in lags if key[0].endswith("_bucket")]) == 11
+
+
+def test_the_gauge_tells_of_a_position_before_its_trade_is_booked(desk: Desk) -> None:
+    request_id = desk.decide()
+    desk.run(request_id, until="place_order")
+    entry = desk.order(request_id, "ENTRY")
+
+    assert uncovered_since() == {"BTCUSDT": entry.last_evidence_at}
+    desk.step("protect_position", request_id)
+    assert uncovered_since() == {}
+
+
+def test_the_gauge_tells_of_a_stop_that_is_too_small(desk: Desk) -> None:
+    trade_id = desk.trade_opened()
+    assert (uncovered_since(), unprotected_trades()) == ({}, 0)
+
+    Order.objects.filter(request_id=trade_id, purpose="STOP").update(quantity=Decimal("0.001"))
+
+    assert uncovered_since() == {"BTCUSDT": desk.order(trade_id, "ENTRY").last_evidence_at}
+    assert unprotected_trades() == 1
+
+
+def test_counts_of_whole_tables_are_kept_as_long_as_they_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([1, 2, 3])
+
+    def slow() -> int:
+        time.sleep(0.02)
+        return next(found)
+
+    monkeypatch.setattr(metrics, "DEARNESS", 1000)
+    assert [kept("slow", slow), kept("slow", slow)] == [1, 1]
+    monkeypatch.setattr(metrics, "DEARNESS", 0)
+    cache.delete("slow")
+    # It should count anew what costs nothing.
+    assert [kept("slow", slow), kept("slow", slow)] == [2, 3]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_processes_that_add_at_the_same_moment_lose_nothing() -> None:
+    def add() -> None:
+        for _ in range(25):
+            observe((FILL_TO_STOP, 0.5), (UNCOVERED, 0.25))
+            count(REPAIRS, {"Cover": 1, "Apply": 2})
+
+    at_once([add] * 4)
+
+    assert measured(FILL_TO_STOP) == (100, 50.0)
+    assert measured(UNCOVERED) == (100, 25.0)
+    assert measured_figures().kinds(REPAIRS) == {"Apply": 200, "Cover": 100}
+    assert Figure.objects.count() == 4
