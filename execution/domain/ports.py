@@ -76,7 +76,8 @@ class Exchange(Protocol):
 
     def rules(self, symbol: str) -> SymbolRules | None: ...
 
-    def quote(self, symbol: str) -> Quote: ...
+    def quote(self, symbol: str) -> Quote:
+        """Return the book as deep as one cheap call tells it, and the mark price."""
 
     def hedge_mode(self) -> bool: ...
 

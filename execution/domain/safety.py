@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from execution.domain import policy as keys
+from execution.domain.depth import Walk, quantity_on, walk
 from execution.domain.exits import ExitPlan, judge_exits
 from execution.domain.money import ZERO, basis_points, ceil_to, floor_to, plain
 from execution.domain.policy import Policy
@@ -13,6 +14,8 @@ from execution.domain.sizing import LotRule, lot_rule, quantity_for
 from execution.domain.trading import Direction, OrderType, Quote, SymbolLists, SymbolRules
 
 HIGH_LEVERAGE = 10
+# An average has as many digits as there are; nobody reads them all.
+SHOWN_DIGITS = 8
 ANY_SYMBOL = SymbolLists()
 
 
@@ -53,9 +56,9 @@ def judge(
     _check_symbol(review)
     _check_confidence(review)
     _check_leverage(review)
-    _check_slippage(review)
-    _check_collar(review, reference)
     quantity = _size(review, reference)
+    # A limit order cannot fill worse than its limit, however thin the book is.
+    _check_collar(review, reference if limit_price else _check_book(review, quantity))
     exits = judge_exits(review, reference)
     return Verdict(
         rules=tuple(review.verdicts),
@@ -109,29 +112,37 @@ def _check_leverage(review: Review) -> None:
     )
 
 
-def _check_slippage(review: Review) -> None:
-    """Compare the best price to take with the planned one; a better price is never refused."""
-    proposal = review.proposal
-    # A limit order cannot fill worse than its limit; without a planned price there is nothing to compare.
-    if proposal.order_type is OrderType.LIMIT or proposal.expected_price is None:
-        return
-    taking = review.quote.taking_price(proposal.direction)
-    actual = (taking - proposal.expected_price) * proposal.direction.sign / taking
+def _check_book(review: Review, quantity: Decimal) -> Decimal:
+    """Walk the book for the order's size and return what each unit would cost."""
+    levels = review.quote.taken_levels(review.proposal.direction)
+    reached = walk(levels, quantity)
+    numbers = f"expected>={plain(quantity)} actual={plain(quantity_on(levels))} levels={len(levels)}"
+    review.check("book_depth", numbers, Reason.BOOK_TOO_THIN, passed=reached.covered >= quantity)
+    _check_slippage(review, reached)
+    return reached.average_price
+
+
+def _check_slippage(review: Review, reached: Walk) -> None:
+    """Compare what the size would pay with the planned price; a better price is never refused."""
+    proposal, best = review.proposal, review.quote.taking_price(review.proposal.direction)
+    # Who plans no price plans the best one: then only what the size itself moves is held against the limit.
+    planned = proposal.expected_price or best
+    actual = (reached.average_price - planned) * proposal.direction.sign / reached.average_price
     limit = review.policy[keys.MAX_SLIPPAGE] / (2 if proposal.leverage > HIGH_LEVERAGE else 1)
     numbers = (
-        f"expected<={basis_points(limit)}bps actual={basis_points(actual)}bps "
-        f"planned={plain(proposal.expected_price)} book={plain(taking)}"
+        f"expected<={basis_points(limit)}bps actual={basis_points(actual)}bps planned={plain(planned)} "
+        f"average={plain(round(reached.average_price, SHOWN_DIGITS))} best={plain(best)} levels={reached.levels}"
     )
     review.check("slippage", numbers, Reason.SLIPPAGE_EXCEEDS_LIMIT, passed=actual <= limit)
 
 
-def _check_collar(review: Review, reference: Decimal) -> None:
+def _check_collar(review: Review, price: Decimal) -> None:
     """Hold the price to pay against the mark price: a book or a limit far from it is an error, not an offer."""
     mark = review.quote.mark
     review.check("mark", f"price={plain(mark)}", Reason.MARKET_DATA_UNAVAILABLE, passed=mark > 0)
     if mark <= 0:
         return
-    actual = (reference - mark) * review.proposal.direction.sign / mark
+    actual = (price - mark) * review.proposal.direction.sign / mark
     limit = review.policy[keys.MAX_PRICE_DEVIATION]
     numbers = f"expected<={basis_points(limit)}bps actual={basis_points(actual)}bps mark={plain(mark)}"
     review.check("mark_collar", numbers, Reason.PRICE_BEYOND_COLLAR, passed=actual <= limit)

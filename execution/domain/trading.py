@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from execution.domain.depth import Level
+from execution.domain.money import ZERO
+
 
 class Direction(StrEnum):
     """Which way a position earns."""
@@ -94,14 +97,26 @@ class SymbolRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Quote:
-    """Best prices and mark price of a symbol, at one moment."""
+    """The book of a symbol, each side's best level first, and its mark price, at one moment."""
 
     symbol: str
-    bid: Decimal
-    bid_quantity: Decimal
-    ask: Decimal
-    ask_quantity: Decimal
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
     mark: Decimal
+
+    @property
+    def bid(self) -> Decimal:
+        """The best bid; 0 when there is none."""
+        return self.bids[0].price if self.bids else ZERO
+
+    @property
+    def ask(self) -> Decimal:
+        """The best ask; 0 when there is none."""
+        return self.asks[0].price if self.asks else ZERO
+
+    def taken_levels(self, direction: Direction) -> tuple[Level, ...]:
+        """Return the side of the book that a market entry in this direction takes from."""
+        return self.asks if direction is Direction.LONG else self.bids
 
     def taking_price(self, direction: Direction) -> Decimal:
         """Return the best price that a market entry in this direction can get."""

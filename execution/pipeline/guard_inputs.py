@@ -1,31 +1,32 @@
 """What the guard saw, written beside its verdicts as plain JSON, and the guard's rules run again from that alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from execution.domain.depth import Level
 from execution.domain.limits import Stake, Usage, judge_limits
 from execution.domain.policy import KEYS, Policy
 from execution.domain.review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
-from execution.domain.trading import Quote, SymbolLists, SymbolRules
+from execution.domain.trading import Direction, Quote, SymbolLists, SymbolRules
 
-T = TypeVar("T", Quote, SymbolRules, Usage)
+T = TypeVar("T", SymbolRules, Usage)
 
 
-def noted(quote: Quote, rules: SymbolRules, policy: Policy, lists: SymbolLists) -> dict[str, Any]:
+def noted(quote: Quote, direction: Direction, rules: SymbolRules, policy: Policy, lists: SymbolLists) -> dict[str, Any]:
     """Return the inputs of one verdict; amounts are strings with all their digits."""
     return {
-        "quote": plain_fields(quote),
+        "quote": _plain_quote(quote, direction),
         "symbol": plain_fields(rules),
         "policy": plain_policy(policy),
         "lists": {name: sorted(symbols) for name, symbols in asdict(lists).items()},
     }
 
 
-def plain_fields(values: Quote | SymbolRules | Usage) -> dict[str, Any]:
+def plain_fields(values: SymbolRules | Usage) -> dict[str, Any]:
     return {name: _plain(value) for name, value in asdict(values).items()}
 
 
@@ -54,7 +55,7 @@ def verdict_again(proposal: Proposal, details: Mapping[str, Any], *, policy: Pol
     inputs = details["inputs"]
     return judge(
         proposal,
-        quote=_restored(Quote, inputs["quote"]),
+        quote=_restored_quote(inputs["quote"]),
         rules=_restored(SymbolRules, inputs["symbol"]),
         policy=policy or _policy_of(details),
         lists=SymbolLists(**{name: frozenset(symbols) for name, symbols in inputs["lists"].items()}),
@@ -64,6 +65,30 @@ def verdict_again(proposal: Proposal, details: Mapping[str, Any], *, policy: Pol
 def _policy_of(details: Mapping[str, Any]) -> Policy:
     values = {key: Decimal(value) for key, value in details["inputs"]["policy"].items()}
     return Policy(values=values, version=details["policy_version"])
+
+
+def _plain_quote(quote: Quote, direction: Direction) -> dict[str, Any]:
+    """Return the side that the entry takes from in full, and the best level of the other."""
+    bids, asks = (quote.bids[:1], quote.asks) if direction is Direction.LONG else (quote.bids, quote.asks[:1])
+    sides = {"bids": _plain_levels(bids), "asks": _plain_levels(asks)}
+    return {"symbol": quote.symbol, "mark": _plain(quote.mark), **sides}
+
+
+def _plain_levels(levels: Sequence[Level]) -> list[list[object]]:
+    return [[_plain(level.price), _plain(level.quantity)] for level in levels]
+
+
+def _restored_quote(fields: Mapping[str, Any]) -> Quote:
+    return Quote(
+        symbol=fields["symbol"],
+        mark=Decimal(fields["mark"]),
+        bids=_restored_levels(fields["bids"]),
+        asks=_restored_levels(fields["asks"]),
+    )
+
+
+def _restored_levels(rows: Iterable[Sequence[str]]) -> tuple[Level, ...]:
+    return tuple(Level(price=Decimal(price), quantity=Decimal(quantity)) for price, quantity in rows)
 
 
 def _plain(value: object) -> object:

@@ -71,7 +71,7 @@ def guard_safety(
     verdict = judge(proposal, quote=quote, rules=rules, policy=policy, lists=lists)
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
     details = {"rules": [as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
-    details["inputs"] = noted(quote, rules, policy, lists)
+    details["inputs"] = noted(quote, proposal.direction, rules, policy, lists)
     reached(CrashPoint.ENTRY_JUDGED)
     if verdict.refusal:
         _refuse(request, verdict.refusal, details, clock())

@@ -117,7 +117,7 @@ class Nemesis:
             share = FAULTY_SHARE / sum(kind[0] == path for kind in kinds)
             self.cell.fault(path, action, method="POST", probability=share, count=None, **fields)
         # Not the price index, which this runner itself asks.
-        for path in ("/fapi/v3/*", "/fapi/v1/openOrders", "/fapi/v1/userTrades", ORDER, "/fapi/v1/ticker/bookTicker"):
+        for path in ("/fapi/v3/*", "/fapi/v1/openOrders", "/fapi/v1/userTrades", ORDER, "/fapi/v1/depth"):
             self.cell.fault(path, "reply", method="GET", preset="internal_503", probability=FAULTY_SHARE, count=None)
 
     # Strikes

@@ -90,7 +90,7 @@ def test_killed_pool_process_costs_no_task(stack: CeleryStack) -> None:
     before, known = Ledger.of(stack.paper), len(stack.states())
     symbols = stack.symbols[:8]
     # Slow enough to be in the middle of a task.
-    stack.paper.add_fault(path="/fapi/v1/ticker/bookTicker", method="GET", action="delay", ms=150, count=None)
+    stack.paper.add_fault(path="/fapi/v1/depth", method="GET", action="delay", ms=150, count=None)
 
     stack.decide(symbols)
     eventually(lambda: len(stack.states()) > known, within=20, what="the burst is on its way")

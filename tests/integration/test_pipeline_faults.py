@@ -237,7 +237,7 @@ def test_limit_of_requests_silences_every_process(desk: Desk) -> None:
 
 
 def test_silent_exchange_leaves_the_request_where_it_is(desk: Desk) -> None:
-    desk.paper.add_fault(path="/fapi/v1/ticker/bookTicker", method="GET", action="drop_before", count=1)
+    desk.paper.add_fault(path="/fapi/v1/depth", method="GET", action="drop_before", count=1)
     request_id = desk.decide()
 
     assert desk.run(request_id) == "CLEARED"

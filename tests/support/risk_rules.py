@@ -15,7 +15,7 @@ from execution.domain.policy import Policy
 from execution.domain.review import Proposal, RuleVerdict
 from execution.domain.safety import judge
 from execution.domain.trading import Direction, OrderType, SymbolLists
-from tests.unit.examples import BTCUSDT, quote
+from tests.unit.examples import BTCUSDT, levels, quote
 
 D = Decimal
 Run = Callable[[str], tuple[RuleVerdict, ...]]
@@ -94,6 +94,16 @@ def _book(leverage: int = 5, *, mark: bool = False) -> Run:
     return run
 
 
+def _deep(*asks: str, planned: Decimal | None = LONG_AT_50000.expected_price) -> Run:
+    """Vary the quantity that takes from a book of several levels."""
+
+    def run(value: str) -> tuple[RuleVerdict, ...]:
+        proposal = replace(LONG_AT_50000, base_quantity=D(value), expected_price=planned)
+        return judge(proposal, quote=replace(quote(), asks=levels(*asks)), rules=BTCUSDT, policy=policy()).rules
+
+    return run
+
+
 def _limit(**fixed: Any) -> Run:
     return _asked("limit_price", order_type=OrderType.LIMIT, **fixed)
 
@@ -132,6 +142,7 @@ def _row(rule: str, varies: str, passes: str, refuses: str, run: Run) -> Boundar
     return Boundary(rule=rule, varies=varies, passes=passes, refuses=refuses, run=run)
 
 
+FALLING_OFF = ("50000x0.1", "50400x1")
 BOUNDARIES = (
     _row("book", "best ask", "50000", "0", _book()),
     _row("limit_price", "limit price, where the symbol's least is 556.80", "556.8", "556.7", _limit()),
@@ -145,8 +156,11 @@ BOUNDARIES = (
         _asked("confidence", {keys.MIN_CONFIDENCE: "0.6"}),
     ),
     _row("leverage", "leverage", "20", "21", _asked("leverage")),
+    _row("book_depth", "quantity, where the book holds 0.5", "0.5", "0.501", _deep("50000x0.4", "50000.1x0.1")),
     _row("slippage", "best ask, where 50000 was planned", "50251.2", "50251.3", _book()),
     _row("slippage", "the same above 10x", "50125.3", "50125.4", _book(11)),
+    _row("slippage", "quantity, where 0.1 is at 50000, the rest at 50400", "0.268", "0.269", _deep(*FALLING_OFF)),
+    _row("slippage", "the same without a planned price", "0.268", "0.269", _deep(*FALLING_OFF, planned=None)),
     _row("mark", "mark price", "50000", "0", _book(mark=True)),
     _row("mark_collar", "limit price, where the mark price is 50000", "52500", "52500.1", _limit()),
     _row("min_quantity", "quantity asked for", "0.001", "0.0009", _asked("base_quantity")),

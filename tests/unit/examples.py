@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from execution.domain.depth import Level
 from execution.domain.flow import HELD, Circuit, CircuitState, Counter, CounterState, LimiterState
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
@@ -44,12 +45,11 @@ def circuit(state: CircuitState = CircuitState.CLOSED) -> Circuit:
 
 
 def quote(bid: str = "50000", ask: str = "50000", mark: str = "50000") -> Quote:
-    """The book of BTCUSDT, without a spread unless one is asked for."""
-    return Quote(
-        symbol="BTCUSDT",
-        bid=Decimal(bid),
-        bid_quantity=Decimal(10),
-        ask=Decimal(ask),
-        ask_quantity=Decimal(10),
-        mark=Decimal(mark),
-    )
+    """The book of BTCUSDT, of one deep level a side and without a spread unless one is asked for."""
+    return Quote(symbol="BTCUSDT", bids=levels(bid), asks=levels(ask), mark=Decimal(mark))
+
+
+def levels(*texts: str) -> tuple[Level, ...]:
+    """One side of a book: `price` with very much on it, or `price x quantity`, best first."""
+    parts = (text.partition("x") for text in texts)
+    return tuple(Level(price=Decimal(price), quantity=Decimal(quantity or 10**9)) for price, _, quantity in parts)

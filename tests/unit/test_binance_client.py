@@ -18,6 +18,7 @@ from execution.adapters.binance.clock import ServerClock
 from execution.adapters.binance.connector import Line
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.adapters.binance.setup import SetupRules
+from execution.adapters.binance.weights import cost_of
 from execution.adapters.rate_limit import RateLimiter
 from execution.domain.flow import Cost, Denial, Limits, Ticket, Usage
 from execution.domain.outcomes import (
@@ -1131,13 +1132,20 @@ def test_who_placed_an_order(server: responses.RequestsMock, exchange: BinanceEx
 
 
 def test_a_quote_joins_book_and_mark_price(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
-    book = {"symbol": "BTCUSDT", "bidPrice": "49999", "bidQty": "1", "askPrice": "50000", "askQty": "2"}
-    server.get(f"{BASE}/fapi/v1/ticker/bookTicker", json=book)
+    server.get(f"{BASE}/fapi/v1/depth", json={"bids": [["49999", "1"], ["49998", "1"]], "asks": [["50000", "2"]]})
     server.get(f"{BASE}/fapi/v1/premiumIndex", json=[{"symbol": "BTCUSDT", "markPrice": "50001"}])
 
     quote = exchange.quote("BTCUSDT")
 
     assert [quote.bid, quote.ask, quote.mark] == [49999, 50000, 50001]
+    assert [len(quote.bids), len(quote.asks)] == [2, 1]
+    # It should ask for as many levels as cost no more than the best prices alone
+    assert [asked for _, path, asked in sent(server) if path == "/fapi/v1/depth"] == [
+        {"symbol": "BTCUSDT", "limit": "50"}
+    ]
+    assert cost_of("GET", "/fapi/v1/depth", {"limit": 50}) == cost_of(
+        "GET", "/fapi/v1/ticker/bookTicker", {"symbol": "BTCUSDT"}
+    )
 
 
 def test_a_symbol_without_a_mark_price_has_no_quote(server: responses.RequestsMock, exchange: BinanceExchange) -> None:

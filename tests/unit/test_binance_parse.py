@@ -8,7 +8,7 @@ import pytest
 from execution.adapters.binance import parse
 from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
 from execution.domain.trading import SymbolRules
-from tests.unit.examples import BTCUSDT
+from tests.unit.examples import BTCUSDT, levels
 
 ORDER: dict[str, Any] = {
     "orderId": 22542179,
@@ -136,11 +136,13 @@ def test_a_symbol_that_is_settling_does_not_trade() -> None:
 
 
 def test_a_quote() -> None:
-    book = {"symbol": "BTCUSDT", "bidPrice": "49999.90", "bidQty": "1", "askPrice": "50000.00", "askQty": "2"}
+    book = {"lastUpdateId": 9, "bids": [["49999.90", "1"], ["49999.80", "5"]], "asks": [["50000.00", "2"]]}
     marks = parse.mark_prices([{"symbol": "BTCUSDT", "markPrice": "50001.12345678", "lastFundingRate": "0.0001"}])
 
-    quote = parse.quote(book, marks["BTCUSDT"])
+    quote = parse.quote("BTCUSDT", book, marks["BTCUSDT"])
 
+    assert quote.bids == levels("49999.90x1", "49999.80x5")
+    assert quote.asks == levels("50000x2")
     assert (quote.bid, quote.ask, quote.mark) == (Decimal("49999.90"), Decimal(50000), Decimal("50001.12345678"))
 
 

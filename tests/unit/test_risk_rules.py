@@ -1,14 +1,17 @@
 """The rules of the guard at their edges, and the page that shows them."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.support.risk_rules import BOUNDARIES, Boundary, page
+from execution.domain.limits import judge_limits
+from tests.support.risk_rules import BOUNDARIES, IDLE, STAKE, Boundary, page, policy
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = ("safety", "exits", "limits")
+JUDGES = ("safety", "exits")
+RULES = (*JUDGES, "limits")
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES, ids=lambda boundary: f"{boundary.rule}: {boundary.varies}")
@@ -24,6 +27,24 @@ def test_every_reason_that_the_rules_can_give_is_in_the_table() -> None:
 
     shown = {boundary.verdict(boundary.refuses).refusal for boundary in BOUNDARIES}
     assert shown == set(re.findall(r"Reason\.([A-Z_]+)", sources))
+
+
+def test_every_rule_that_can_refuse_is_in_the_table() -> None:
+    shown = {boundary.rule for boundary in BOUNDARIES}
+
+    # Each limit speaks to every entry.
+    assert {verdict.rule for verdict in judge_limits(STAKE, IDLE, policy())} <= shown
+    for pattern in rules_checked():
+        assert any(re.fullmatch(pattern, rule) for rule in shown), pattern
+
+
+def rules_checked() -> set[str]:
+    """Patterns of the names under which the guard's sources call `check`."""
+    sources = [(ROOT / f"execution/domain/{name}.py").read_text() for name in JUDGES]
+    calls = (node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    checks = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "check"]
+    assert len(checks) > 15
+    return {re.sub(r"\{.*?\}", ".+", ast.unparse(call.args[0]).strip("f'")) for call in checks}
 
 
 def test_the_page_is_written_from_the_table() -> None:

@@ -12,7 +12,7 @@ from execution.domain.reasons import Reason
 from execution.domain.review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
 from execution.domain.trading import Direction, OrderType, Quote, SymbolRules
-from tests.unit.examples import BTCUSDT, quote
+from tests.unit.examples import BTCUSDT, levels, quote
 
 LONG, SHORT = Direction.LONG, Direction.SHORT
 PROPOSAL = Proposal(
@@ -71,14 +71,15 @@ def test_a_sane_decision_is_approved_as_it_is() -> None:
         "symbol_allowed",
         "confidence",
         "leverage",
-        "slippage",
-        "mark",
-        "mark_collar",
         "size",
         "min_quantity",
         "max_quantity",
         "min_notional",
         "max_notional",
+        "book_depth",
+        "slippage",
+        "mark",
+        "mark_collar",
         "stop_side",
         "stop_max_distance",
         "stop_before_liquidation",
@@ -107,7 +108,64 @@ def test_slippage_is_limited_and_halved_above_ten_times(market: str, leverage: i
 def test_a_refused_slippage_says_its_numbers() -> None:
     verdict = judged(PROPOSAL, quote(ask="50400"))
 
-    assert rule(verdict, "slippage").numbers == "expected<=50.00bps actual=79.37bps planned=50000 book=50400"
+    numbers = "expected<=50.00bps actual=79.37bps planned=50000 average=50400 best=50400 levels=1"
+    assert rule(verdict, "slippage").numbers == numbers
+
+
+@pytest.mark.parametrize(
+    ("quantity", "leverage", "expected"),
+    [
+        # 0.004 at 50000 and 0.006 at 50400 are 50240 on average, 47.77 bps; of 0.012 they are 50266.67, 53.05 bps
+        ("0.010", 5, None),
+        ("0.012", 5, Reason.SLIPPAGE_EXCEEDS_LIMIT),
+        # half of that above 10x: 0.001 of 0.005 at 50400 is 15.97 bps, 0.002 of 0.006 is 26.6 bps
+        ("0.005", 11, None),
+        ("0.006", 11, Reason.SLIPPAGE_EXCEEDS_LIMIT),
+    ],
+)
+def test_slippage_is_what_the_orders_size_would_pay(quantity: str, leverage: int, expected: Reason | None) -> None:
+    book = replace(quote(), asks=levels("50000x0.004", "50400x1"))
+    proposal = replace(PROPOSAL, notional_usd=None, base_quantity=Decimal(quantity), leverage=leverage)
+
+    assert refusal(judged(proposal, book)) is expected
+
+
+def test_the_journal_tells_how_far_the_size_reached() -> None:
+    book = replace(quote(), asks=levels("50000x0.004", "50100x0.004", "50200x1"))
+
+    verdict = judged(replace(PROPOSAL, notional_usd=None, base_quantity=Decimal("0.01")), book)
+
+    numbers = "expected<=50.00bps actual=15.97bps planned=50000 average=50080 best=50000 levels=3"
+    assert rule(verdict, "slippage").numbers == numbers
+    assert rule(verdict, "book_depth").numbers == "expected>=0.01 actual=1.008 levels=3"
+
+
+def test_a_book_too_thin_for_the_size_is_refused_by_its_own_name() -> None:
+    book = replace(quote(), asks=levels("50000x0.004", "50000.1x0.005"))
+
+    just = judged(replace(PROPOSAL, notional_usd=None, base_quantity=Decimal("0.009")), book)
+    verdict = judged(replace(PROPOSAL, notional_usd=None, base_quantity=Decimal("0.010")), book)
+
+    assert refusal(just) is None
+    assert refusal(verdict) is Reason.BOOK_TOO_THIN
+    assert rule(verdict, "book_depth").numbers == "expected>=0.01 actual=0.009 levels=2"
+
+
+def test_the_collar_holds_what_the_size_would_pay() -> None:
+    book = replace(quote(), asks=levels("50000x0.001", "60000x1"))
+    deep = replace(PROPOSAL, expected_price=Decimal(60000), notional_usd=None, base_quantity=Decimal("0.004"))
+
+    # It should refuse 57500 on average, though the best price is the mark price
+    assert refusal(judged(deep, book)) is Reason.PRICE_BEYOND_COLLAR
+    assert refusal(judged(replace(deep, base_quantity=Decimal("0.001")), book)) is None
+
+
+def test_without_a_plan_the_size_is_held_against_the_best_price() -> None:
+    planless = replace(PROPOSAL, expected_price=None, notional_usd=None, base_quantity=Decimal("0.01"))
+    book = replace(quote(), asks=levels("50000x0.001", "50400x1"))
+
+    assert refusal(judged(planless, book)) is Reason.SLIPPAGE_EXCEEDS_LIMIT
+    assert rule(judged(planless), "slippage").numbers.startswith("expected<=50.00bps actual=0.00bps planned=50000 ")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +186,20 @@ def test_slippage_at_its_boundary(direction: Direction, planned: str, book: Quot
     assert refusal(judged(proposal, book)) is expected
 
 
-@given(st.sampled_from(Direction), st.decimals(min_value=0, max_value="0.9", places=4), st.integers(1, 20))
-def test_a_better_price_is_never_refused(direction: Direction, better: Decimal, leverage: int) -> None:
-    planned = Decimal(50000) * (1 + better * direction.sign)
+@given(
+    st.sampled_from(Direction),
+    st.decimals(min_value=0, max_value="0.9", places=4),
+    st.integers(1, 20),
+    st.lists(st.decimals(min_value=0, max_value="0.004", places=4), max_size=5).map(sorted),
+)
+def test_a_better_price_is_never_refused(
+    direction: Direction, better: Decimal, leverage: int, further: list[Decimal]
+) -> None:
+    # The whole size is to be had for no worse than was planned, however far it reaches.
+    worst = Decimal(50000) * (1 + max(further, default=Decimal(0)) * direction.sign)
+    prices = [Decimal(50000) * (1 + step * direction.sign) for step in (Decimal(0), *further)]
+    side = levels(*(f"{price}x0.001" for price in prices), f"{worst}")
+    planned = worst * (1 + better * direction.sign)
     proposal = replace(
         PROPOSAL,
         direction=direction,
@@ -140,15 +209,13 @@ def test_a_better_price_is_never_refused(direction: Direction, better: Decimal, 
         target_price=None,
     )
 
-    assert refusal(judged(proposal)) is None
+    assert refusal(judged(proposal, replace(quote(), bids=side, asks=side))) is None
 
 
-def test_a_limit_order_and_an_order_without_a_plan_have_no_slippage() -> None:
-    far = quote(bid="60000", ask="60000", mark="60000")
+def test_a_limit_order_has_no_slippage_and_needs_no_depth() -> None:
+    far = replace(quote(mark="60000"), bids=(), asks=levels("60000x0.001"))
 
-    assert "slippage" not in [entry.rule for entry in judged(LIMIT, far).rules]
-    planless = replace(PROPOSAL, expected_price=None, stop_price=None, target_price=None)
-    assert "slippage" not in [entry.rule for entry in judged(planless, far).rules]
+    assert not {"slippage", "book_depth"} & {entry.rule for entry in judged(LIMIT, far).rules}
 
 
 @pytest.mark.parametrize(
@@ -313,7 +380,7 @@ def test_a_limit_price_outside_of_the_filter_is_refused(price: str, expected: Re
     assert refusal(judged(proposal)) is expected
 
 
-@pytest.mark.parametrize(("direction", "book"), [(LONG, quote(ask="0")), (SHORT, quote(bid="0"))])
+@pytest.mark.parametrize(("direction", "book"), [(LONG, quote(ask="0")), (SHORT, replace(quote(), bids=()))])
 def test_an_empty_book_is_refused(direction: Direction, book: Quote) -> None:
     verdict = judged(replace(PROPOSAL, direction=direction), book)
 

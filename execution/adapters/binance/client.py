@@ -53,6 +53,8 @@ TERMS_REFUSED = frozenset(
 # How long the listing of symbols and limits is believed.
 LISTING_AGE_SECONDS = 300.0
 MARK_AGE_SECONDS = 3.0
+# Levels of the book on each side: as many as cost no more than its best prices alone.
+BOOK_LEVELS = 50
 READ_WAIT_SECONDS = 10.0
 # The order has a position side in one-way mode, or none in hedge mode: somebody has changed the mode.
 WRONG_POSITION_MODE = -4061
@@ -110,7 +112,9 @@ class BinanceExchange:
 
     def quote(self, symbol: str) -> Quote:
         mark = self._mark_price(symbol)
-        return self._read(lambda: parse.quote(self._client.book_ticker(symbol), mark), lane=Lane.ENTRY)
+        return self._read(
+            lambda: parse.quote(symbol, self._client.depth(symbol, limit=BOOK_LEVELS), mark), lane=Lane.ENTRY
+        )
 
     def hedge_mode(self) -> bool:
         return self._setup.hedge_mode()

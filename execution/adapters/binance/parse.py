@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from execution.domain.client_ids import is_ours
+from execution.domain.depth import Level
 from execution.domain.flow import Limits
 from execution.domain.money import ZERO
 from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
@@ -141,16 +142,13 @@ def mark_prices(rows: Sequence[Row]) -> dict[str, Decimal]:
     return {row["symbol"]: Decimal(row["markPrice"]) for row in rows}
 
 
-def quote(book: Row, mark: Decimal) -> Quote:
-    """Read `ticker/bookTicker` of one symbol."""
-    return Quote(
-        symbol=str(book["symbol"]),
-        bid=Decimal(book["bidPrice"]),
-        bid_quantity=Decimal(book["bidQty"]),
-        ask=Decimal(book["askPrice"]),
-        ask_quantity=Decimal(book["askQty"]),
-        mark=mark,
-    )
+def quote(symbol: str, book: Row, mark: Decimal) -> Quote:
+    """Read `depth` of one symbol, which does not name it."""
+    return Quote(symbol=symbol, bids=_levels(book["bids"]), asks=_levels(book["asks"]), mark=mark)
+
+
+def _levels(rows: Iterable[Sequence[str]]) -> tuple[Level, ...]:
+    return tuple(Level(price=Decimal(price), quantity=Decimal(quantity)) for price, quantity in rows)
 
 
 def fill_report(row: Row) -> FillReport:

@@ -75,7 +75,7 @@ def killed_before_acknowledging(cell: Cell) -> None:
 
 @row(15, "every step delivered again while the first is under way")
 def every_step_delivered_again(cell: Cell) -> None:
-    for method, path in (("POST", ORDER), ("GET", "/fapi/v1/ticker/bookTicker")):
+    for method, path in (("POST", ORDER), ("GET", "/fapi/v1/depth")):
         cell.fault(path, "delay", method=method, ms=500, count=None)
     cell.decide(4)
     cell.wait(lambda: len(cell.stack.states()) == 4, "the requests are here")
@@ -93,7 +93,7 @@ def every_step_delivered_again(cell: Cell) -> None:
 
 @row(16, "pool child killed", bounds=KILLED)
 def pool_child_killed(cell: Cell) -> None:
-    cell.fault("/fapi/v1/ticker/bookTicker", "delay", method="GET", ms=150, count=None)
+    cell.fault("/fapi/v1/depth", "delay", method="GET", ms=150, count=None)
     cell.decide(8)
     cell.wait(lambda: len(cell.stack.states()) > 0, "the burst is on its way")
     killed = cell.stack.kill_pool_process()

@@ -1,0 +1,43 @@
+"""What an order of some size would pay: the book walked level by level. Pure, so that a verdict can be run again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from execution.domain.money import ZERO
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One price of the book and the base quantity that waits there."""
+
+    price: Decimal
+    quantity: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    """How far a size reaches into the book: `covered` of it by the first `levels`, at `average_price` for each unit."""
+
+    levels: int
+    covered: Decimal
+    average_price: Decimal
+
+
+def walk(levels: Sequence[Level], quantity: Decimal) -> Walk:
+    """Return what a market order of this base quantity would pay, best level first; of no size, the best price."""
+    covered, cost, used = ZERO, ZERO, 0
+    for level in levels:
+        if used and covered >= quantity:
+            break
+        taken = min(level.quantity, max(quantity - covered, ZERO))
+        covered, cost, used = covered + taken, cost + taken * level.price, used + 1
+    if used <= 1 or not covered:
+        # The price itself, and not a quotient that has been rounded.
+        return Walk(levels=used, covered=covered, average_price=levels[0].price if levels else ZERO)
+    return Walk(levels=used, covered=covered, average_price=cost / covered)
+
+
+def quantity_on(levels: Sequence[Level]) -> Decimal:
+    """Return the base quantity that waits on all of these levels."""
+    return sum((level.quantity for level in levels), ZERO)
