@@ -16,7 +16,7 @@ from tests.support.desk import Desk
 pytestmark = pytest.mark.django_db
 
 # The paper exchange has about 100,000 USD on each level: this takes from more than one.
-LARGE = {"position_size_usd": 190_000.0, "leverage": 20}
+LARGE: dict[str, Any] = {"position_size_usd": 190_000.0, "leverage": 20}
 
 
 def allow(desk: Desk, key: str, value: str) -> None:
@@ -25,7 +25,7 @@ def allow(desk: Desk, key: str, value: str) -> None:
 
 def slippage_told(request_id: Any) -> str:
     step = Transition.objects.get(entity_id=str(request_id), trigger__startswith="guard_")
-    return next(rule["numbers"] for rule in step.details["rules"] if rule["rule"] == "slippage")
+    return next(str(rule["numbers"]) for rule in step.details["rules"] if rule["rule"] == "slippage")
 
 
 def test_the_average_that_was_judged_is_the_entry_price(desk: Desk) -> None:
