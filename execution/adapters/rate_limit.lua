@@ -7,7 +7,7 @@
 local STATE, QUEUE, LEASES = KEYS[1], KEYS[2], KEYS[3]
 local LEASE_MS = 1000      -- how much longer than announced a waiter may be silent before it counts as gone
 local PROBE_MS = 1000      -- how long the answer to a probe may take before another is sent
-local GUARD_MS = 200       -- how far off the exchange's windows may be as long as nobody has measured its clock
+local WIDEST_MS = 200      -- the guard as long as nobody has measured the exchange's clock well: an exit may wait for it
 local COLD_SHARE = 0.9     -- of a window that we know nothing of, this much counts as used before us
 local SETTLING = 1 / 6     -- the share of a window that others are watched for before their pace is believed
 local CLOCK_MS = 300000    -- how long a measurement of the clock outranks a less certain one
@@ -34,7 +34,7 @@ local function save()
 end
 
 local clock = now + get('offset')
-local guard = state['guard'] or GUARD_MS
+local guard = math.min(WIDEST_MS, state['doubt'] or WIDEST_MS)
 -- In the order of a request's costs. `requests` is our own ceiling: its windows are ours, so they need no guard.
 local COUNTERS = {
   { name = 'requests', length = 60000, limit = tonumber(ARGV[2]), guard = 0 },
@@ -151,16 +151,16 @@ local function charge(c, cost)
   c.own = c.own + cost
   if near_start(c) then
     c.before = c.before + cost
-  elseif near_end(c) then
-    c.next = c.next + cost
   else
     c.pending = c.pending + cost
+    if near_end(c) then c.next = c.next + cost end
   end
   if c.cold == 1 then c.probe = now end
 end
 
--- The window that an answer's figures will be of; -1 where that is not certain.
-local function window_of(c) return (near_start(c) or near_end(c)) and -1 or c.slot end
+-- The window that an answer's figures will be of; -1 where believing it could make a window look emptier than it is.
+-- Near a window's end it may be of the next one: then it is below what is known already, and changes nothing.
+local function window_of(c) return (near_start(c) or near_end(c) and c.cold == 1) and -1 or c.slot end
 
 local function costs_of(member)
   local weight, ten, minute = string.match(member, ' (%S+) (%S+) (%S+)$')
@@ -257,8 +257,8 @@ function ACTIONS.answered()
   for i = 2, 4 do
     local c = COUNTERS[i]
     if slots[tostring(c.length)] == c.slot then
-      c.pending = math.max(0, c.pending - costs[i])
       if told[i] >= 0 then
+        c.pending = math.max(0, c.pending - costs[i])
         if c.cold == 1 then c.cold, c.own = 0, told[i] + c.pending end
         see(c, told[i])
       end
@@ -290,14 +290,14 @@ function ACTIONS.learn_limits()
   return {}
 end
 
--- ARGV: the exchange's time, how long ago that was, the guard that its certainty allows.
+-- ARGV: the exchange's time, how long ago that was, by how much it may be wrong.
 function ACTIONS.learn_clock()
-  local offset, wider = tonumber(ARGV[6]) + tonumber(ARGV[7]) - now, tonumber(ARGV[8])
-  local agrees = state['guard'] and math.abs(offset - get('offset')) <= wider
+  local offset, doubt = tonumber(ARGV[6]) + tonumber(ARGV[7]) - now, tonumber(ARGV[8])
+  local agrees = state['doubt'] and math.abs(offset - get('offset')) <= doubt + state['doubt']
   -- A busy process measures badly: its answer must not replace a better one that it does not contradict.
-  if not (agrees and state['guard'] < wider and now - get('learnt') < CLOCK_MS) then
+  if not (agrees and state['doubt'] < doubt and now - get('learnt') < CLOCK_MS) then
     set('offset', offset)
-    set('guard', wider)
+    set('doubt', doubt)
     set('learnt', now)
   end
   save()

@@ -39,8 +39,6 @@ PAUSES_MS = {Lane.PROTECT: 20, Lane.CLOSE: 50, Lane.ENTRY: 250, Lane.READ: 250}
 SHORTEST_PAUSE = 0.001
 # What a network may delay one request more than another, beyond what the clock's measurement tells.
 GUARD_MS = 100
-# Never more than this: an exit may have to wait for as long at the beginning of a window.
-WIDEST_GUARD_MS = 200
 UNTOLD = -1
 
 
@@ -125,7 +123,7 @@ class RateLimiter:
     def learn_clock(self, server_ms: float, *, measured_at: float, uncertainty_ms: float) -> None:
         """Follow the exchange's clock, which its windows follow. `measured_at` is of the same clock as `monotonic`."""
         age_ms = (self._monotonic() - measured_at) * 1000
-        self._shared("learn_clock", server_ms, age_ms, min(WIDEST_GUARD_MS, GUARD_MS + uncertainty_ms))
+        self._shared("learn_clock", server_ms, age_ms, GUARD_MS + uncertainty_ms)
 
     def state(self) -> LimiterState:
         """Return how it stands, without taking from it.

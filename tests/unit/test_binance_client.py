@@ -946,6 +946,45 @@ def test_a_read_with_a_wrong_time_is_repeated_once(
     assert [path.rpartition("/")[2] for _, path, _ in sent(server)] == ["openOrders", "time", "openOrders"]
 
 
+def test_the_wait_for_a_turn_is_no_part_of_the_clock(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second in the queue would look like a clock that is half a second ahead, and move the limiter's windows."""
+
+    def slowly(lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
+        clock.now += 1.0
+        return Turns.admit(limiter, lane, cost, max_wait_seconds=max_wait_seconds)
+
+    server_time(server, 0)
+    server.get(f"{BASE}/fapi/v1/openOrders", json=[])
+    measured = ServerClock(monotonic=clock)
+    monkeypatch.setattr(limiter, "admit", slowly)
+
+    connected(limiter, clock, server_clock=measured).open_orders()
+
+    assert measured.uncertainty_ms == 0
+    assert measured.offset_ms == pytest.approx(0, abs=200)
+
+
+def test_a_slow_answer_is_believed_and_asked_for_again_ever_more_seldom(clock: Clock) -> None:
+    measured = ServerClock(monotonic=clock)
+
+    def slow() -> int:
+        clock.now += 0.4
+        return int(time.time() * 1000)
+
+    for pause in (10, 20, 40):
+        assert measured.ask(slow)
+        assert measured.uncertainty_ms == pytest.approx(200)
+        clock.now += pause - 1
+        assert not measured.is_due
+        clock.now += 2
+        assert measured.is_due
+    assert measured.ask(lambda: int(time.time() * 1000))
+    clock.now += 299
+    assert not measured.is_due
+
+
 def test_a_time_that_is_not_told_keeps_nothing_from_leaving(
     server: responses.RequestsMock, limiter: Turns, clock: Clock
 ) -> None:

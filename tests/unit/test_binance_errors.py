@@ -1,7 +1,6 @@
 """Every error goes through the real connector, so that what is judged is what it raises."""
 
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,13 +17,14 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from execution.adapters.binance.errors import Failure, judge
+from execution.adapters.binance.errors import CLOCK_MARGIN_SECONDS, Failure, judge
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.domain.outcomes import Waits
 
 BASE = "http://exchange.invalid"
 ORDER = f"{BASE}/fapi/v1/order"
 REFUSED, RETRY, BACK_OFF, UNKNOWN = Meaning.REFUSED, Meaning.RETRY, Meaning.BACK_OFF, Meaning.UNKNOWN
+NOW_MS = 1_790_000_057_000
 HTML = "<html><head><title>503 Service Unavailable</title></head><body>Service Unavailable</body></html>"
 
 
@@ -39,7 +39,7 @@ def failure_of_a_placement() -> Failure:
     try:
         client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.002")
     except Exception as error:  # noqa: BLE001 - whatever the connector raises is to be judged
-        return judge(Operation.PLACE, error)
+        return judge(Operation.PLACE, error, exchange_ms=NOW_MS)
     raise AssertionError("the connector raised nothing")
 
 
@@ -146,39 +146,30 @@ def test_retry_after_is_honoured(exchange: responses.RequestsMock, status: int) 
     assert failure.back_off_seconds == 37.0
 
 
-def test_a_ban_lasts_until_the_time_in_its_text(
-    exchange: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(time, "time", lambda: 1_790_000_000.0)
+def test_a_ban_lasts_until_the_time_in_its_text_and_a_moment_more(exchange: responses.RequestsMock) -> None:
     text = "Way too many requests; IP banned until 1790000123456. Please use the websocket for live updates."
 
     failure = answered(exchange, 418, coded(-1003, text))
 
-    assert failure.back_off_seconds == pytest.approx(123.456)
+    assert failure.back_off_seconds == pytest.approx(66.456 + CLOCK_MARGIN_SECONDS)
 
 
 @pytest.mark.parametrize(
     ("status", "body", "headers", "seconds"),
     [
-        # Without a time the full window's end counts; it is 17 seconds past the minute
-        (429, coded(-1015), {}, 3.0),
-        (429, coded(-1003), {"Retry-After": "soon"}, 43.0),
-        (400, coded(-1003), {}, 43.0),
-        (418, coded(-1003, "IP banned until 1000"), {}, 0.0),
+        # Without a time the full window's end counts, and a second for the clocks; it is 17 seconds past the minute
+        (429, coded(-1015), {}, 4.0),
+        (429, coded(-1003), {"Retry-After": "soon"}, 44.0),
+        (400, coded(-1003), {}, 44.0),
+        (418, coded(-1003, "IP banned until 1000"), {}, 1.0),
         (403, HTML, {}, 60.0),
         (503, coded(-1008), {}, 2.0),
         (503, HTML, {}, 0.0),
     ],
 )
 def test_how_long_those_wait_who_must(
-    exchange: responses.RequestsMock,
-    monkeypatch: pytest.MonkeyPatch,
-    status: int,
-    body: object,
-    headers: dict[str, str],
-    seconds: float,
+    exchange: responses.RequestsMock, status: int, body: object, headers: dict[str, str], seconds: float
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: 1_790_000_057.0)
     assert answered(exchange, status, body, **headers).back_off_seconds == seconds
 
 
@@ -258,4 +249,4 @@ def test_a_transport_fault_says_its_kind_only(exchange: responses.RequestsMock) 
 
 def test_a_fault_of_our_own_is_not_judged() -> None:
     with pytest.raises(AssertionError, match="ours"):
-        judge(Operation.PLACE, AssertionError("ours"))
+        judge(Operation.PLACE, AssertionError("ours"), exchange_ms=NOW_MS)

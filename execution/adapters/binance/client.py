@@ -406,7 +406,7 @@ class BinanceExchange:
             return self._judged(operation, error)
 
     def _judged(self, operation: Operation, error: Exception) -> Failure:
-        failure = judge(operation, error)
+        failure = judge(operation, error, exchange_ms=self._client.at_ms(datetime.now(UTC)))
         if failure.waits is not Waits.NOBODY:
             self._limiter.hold(failure.waits, failure.back_off_seconds)
         return failure

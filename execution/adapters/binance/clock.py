@@ -11,6 +11,9 @@ MEASURED_SECONDS = 300.0
 AGAIN_SECONDS = 5.0
 # An answer that took longer tells too little; the first one counts in any case.
 LONGEST_ROUND_TRIP = 2.0
+# An answer that took longer is believed and asked for again soon, since the limiter's windows hang on it; then ever
+# more seldom, since a line that is that long does not get shorter.
+QUICK_ROUND_TRIP = 0.1
 WORTH_A_LINE_MS = 500.0
 
 
@@ -24,6 +27,7 @@ class ServerClock:
         self._wall = wall
         self._due_at = 0.0
         self._measured = False
+        self._pause = AGAIN_SECONDS
         self.offset_ms = 0.0
         self.uncertainty_ms = 0.0
 
@@ -38,10 +42,12 @@ class ServerClock:
     def is_due(self) -> bool:
         return self._monotonic() >= self._due_at
 
+    def put_off(self) -> None:
+        """Let nobody else ask just now, nor soon after a failure: the old offset is better than failing again."""
+        self._due_at = self._monotonic() + AGAIN_SECONDS
+
     def ask(self, question: Callable[[], int]) -> bool:
         """Measure by one question; False when the answer took so long that it tells too little."""
-        # Also when the question fails: the old offset is better than a second failure for every request.
-        self._due_at = self._monotonic() + AGAIN_SECONDS
         began = self._monotonic()
         server_ms = question()
         ended = self._monotonic()
@@ -52,7 +58,9 @@ class ServerClock:
         # The exchange looked at its clock somewhere between: in the middle, give or take the half.
         self.offset_ms = server_ms - (self._wall() - round_trip / 2) * 1000
         self.uncertainty_ms = round_trip * 500
-        self._measured, self._due_at = True, ended + MEASURED_SECONDS
+        self._measured = True
+        self._pause = MEASURED_SECONDS if round_trip <= QUICK_ROUND_TRIP else min(MEASURED_SECONDS, self._pause * 2)
+        self._due_at = ended + self._pause
         if abs(self.offset_ms - before) > WORTH_A_LINE_MS:
             log.warning("exchange_clock_differs", offset_ms=round(self.offset_ms), was_ms=round(before))
         return True

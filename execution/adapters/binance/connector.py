@@ -27,6 +27,7 @@ TIMESTAMP = "timestamp"
 # Outside of the receive window, at the gate or at the matching engine.
 WRONG_TIME = frozenset({-1021, -5028})
 MEASURING_WAIT_SECONDS = 1.0
+SERVER_TIME = "/fapi/v1/time"
 USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 ORDERS_10S = "X-MBX-ORDER-COUNT-10S"
 ORDERS_1M = "X-MBX-ORDER-COUNT-1M"
@@ -185,9 +186,12 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         """Ask the exchange for its time, for this process's signatures and for the limiter's windows."""
         # In the lane of who needs it: an exit's question passes a broken line, an entry's does not.
         lane = self._turn.lane if self._turn else Lane.READ
+        clock.put_off()
         try:
             with self.turn(Turn(lane=lane, wait_seconds=MEASURING_WAIT_SECONDS)):
-                measured = clock.ask(lambda: int(self.time()["serverTime"]))
+                # Only the way there and back is measured: a wait for a turn would look like a clock that is ahead.
+                ticket = self._admitted("GET", SERVER_TIME, {})
+                measured = clock.ask(lambda: int(self._sent(ticket, "GET", SERVER_TIME, {})["serverTime"]))
         except (NotSentError, ClientError, ServerError, requests.RequestException, *UNREADABLE) as error:
             log.warning("exchange_clock_not_read", error=type(error).__name__)
             return False

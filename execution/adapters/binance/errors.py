@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,9 @@ BANNED_UNTIL = re.compile(r"banned until (\d+)")
 LONGEST_MESSAGE = 200
 DEFAULT_BACK_OFF_SECONDS = 2.0
 FIREWALL_BACK_OFF_SECONDS = 60.0
-# The exchange's windows begin with the clock's minutes and tens of seconds.
+# What we know of the exchange's clock may be wrong by as much: who comes back before a ban's end prolongs it.
+CLOCK_MARGIN_SECONDS = 1.0
+# The exchange's windows begin with the minutes and tens of seconds of its clock.
 LIMIT_LENGTHS = {-1003: 60.0, -1015: 10.0}
 
 
@@ -35,8 +36,8 @@ class Failure:
     back_off_seconds: float = 0.0
 
 
-def judge(operation: Operation, error: Exception) -> Failure:
-    """Tell what an exception proves about an operation.
+def judge(operation: Operation, error: Exception, *, exchange_ms: int) -> Failure:
+    """Tell what an exception proves about an operation; `exchange_ms` is the exchange's time, in which bans end.
 
     Raises:
         Exception: `error` itself, when it is a fault of our own and not an answer.
@@ -50,7 +51,7 @@ def judge(operation: Operation, error: Exception) -> Failure:
         code=answer.code,
         message=_said(answer),
         waits=row.waits,
-        back_off_seconds=_back_off(error, answer) if waits else 0.0,
+        back_off_seconds=_back_off(error, answer, exchange_ms / 1000) if waits else 0.0,
     )
 
 
@@ -105,7 +106,7 @@ def _never_left(error: requests.RequestException) -> bool:
     return isinstance(getattr(cause, "reason", cause), NOT_SENT)
 
 
-def _back_off(error: Exception, answer: Answer) -> float:
+def _back_off(error: Exception, answer: Answer, now: float) -> float:
     """Return the seconds that the exchange asks for: Retry-After, else the end of the ban, else of the full window.
 
     Retry-After is documented for the spot market only.
@@ -115,9 +116,9 @@ def _back_off(error: Exception, answer: Answer) -> float:
         return float(after)
     until = BANNED_UNTIL.search(answer.message)
     if until:
-        return max(0.0, int(until.group(1)) / 1000 - time.time())
+        return max(0.0, int(until.group(1)) / 1000 - now) + CLOCK_MARGIN_SECONDS
     if answer.status in LIMITED or answer.code in LIMIT_LENGTHS:
         length = LIMIT_LENGTHS.get(answer.code or 0, 60.0)
-        return length - time.time() % length
+        return length - now % length + CLOCK_MARGIN_SECONDS
     firewall = answer.status == requests.codes.forbidden
     return FIREWALL_BACK_OFF_SECONDS if firewall else DEFAULT_BACK_OFF_SECONDS
