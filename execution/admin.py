@@ -32,6 +32,7 @@ from execution.models import (
     ExecutionRequest,
     Fill,
     Heartbeat,
+    Impediment,
     InboxEvent,
     Income,
     KillSwitch,
@@ -375,6 +376,16 @@ class HoldAdmin(ReadOnlyAdmin):
     list_display = ("scope", "reason_code", "reason", "since", "seen_at", "clear_readings")
     search_fields = ("scope", "reason")
     ordering = ("scope",)
+
+
+@admin.register(Impediment)
+class ImpedimentAdmin(ReadOnlyAdmin):
+    """What the exchange says that entries cannot go by; it ends when the exchange says otherwise."""
+
+    list_display = ("scope", "reason_code", "sentence", "alarming", "since")
+    list_filter = ("alarming", "reason_code")
+    search_fields = ("scope", "sentence")
+    ordering = ("-alarming", "scope")
 
 
 @admin.register(AccountLease)

@@ -17,6 +17,7 @@ from execution.queries.health import (
     PROTECTOR,
     RELAY,
     SLICE_MAX_AGE,
+    TERMS,
     USER_STREAM,
     HealthRows,
     Unsettled,
@@ -111,6 +112,7 @@ def judge(vitals: Vitals) -> Condition:
         "ess": _ess(vitals),
         "policy": _policy(vitals),
         "entries": _entries(vitals),
+        "terms": _terms(vitals),
         "outbox": _outbox(vitals),
         "user_stream": _user_stream(vitals),
         "protector": _protector(vitals),
@@ -275,6 +277,18 @@ def _entries(vitals: Vitals) -> Component:
     if vitals.lease_says:
         said.append(_words(vitals.lease_says))
     details = {"held": {hold.scope: hold.reason_code for hold in holds}}
+    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def _terms(vitals: Vitals) -> Component:
+    """Judge what the exchange says of contracts and account: halts under open positions, settings changed outside."""
+    beat = heartbeat(vitals, TERMS)
+    said = [f"{row.reason_code}: {row.sentence}" for row in (vitals.rows.alarms if vitals.rows else ())]
+    if beat and not beat.healthy:
+        said.append(f"not read: {beat.details.get('error')}")
+    elif beat and (silent := silence(vitals, TERMS, _monitor_max_age(vitals))):
+        said.append(silent)
+    details = {"age_seconds": age_seconds(vitals, beat.at if beat else None)} | (beat.details if beat else {})
     return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
 
 

@@ -21,6 +21,7 @@ from execution.domain.outcomes import (
 from execution.domain.reasons import Reason
 from execution.domain.stream import StreamNews
 from execution.domain.streams import StreamPlace, Survey
+from execution.domain.terms import Terms
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, Side, SymbolRules
 
 
@@ -80,6 +81,9 @@ class Exchange(Protocol):
         """Return the book as deep as one cheap call tells it, and the mark price."""
 
     def hedge_mode(self) -> bool: ...
+
+    def terms(self) -> Terms:
+        """Read what is said of every contract and of the account's settings: three calls, however many contracts."""
 
     def prepare_entry(self, symbol: str, *, leverage: int, position_side: PositionSide) -> Mismatch | None:
         """Set the leverage, read back what an entry rests on, and return what is not as it must be.

@@ -8,6 +8,7 @@ from execution.models.figure import Figure
 from execution.models.fill import Fill
 from execution.models.heartbeat import Heartbeat
 from execution.models.hold import EntryHold
+from execution.models.impediment import Impediment
 from execution.models.inbox import InboxEvent
 from execution.models.income import Income
 from execution.models.kill_switch import KillSwitch
@@ -34,6 +35,7 @@ __all__ = [
     "Figure",
     "Fill",
     "Heartbeat",
+    "Impediment",
     "InboxEvent",
     "Income",
     "KillSwitch",

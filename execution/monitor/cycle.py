@@ -20,6 +20,7 @@ from execution.monitor.positions import update_positions
 from execution.monitor.reconcile import SETTLING, Action, Observation, Patience, Resume, reconcile
 from execution.monitor.repair import Tools, repair
 from execution.monitor.strangers import hold_entries
+from execution.monitor.terms import watch_terms
 from execution.pipeline.entry_gate import renew_lease
 from execution.pipeline.figures import observe
 from execution.pipeline.heartbeats import beat
@@ -91,6 +92,8 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
     others = [action for action in actions if not isinstance(action, (*SETTLING, Resume))]
     failed += sum(not _repaired(action, tools) for action in others)
     hold_entries(actions, now=tools.clock())
+    held = {row.symbol for row in seen.positions}
+    watch_terms(tools.exchange, tools.stack, held=held, began_at=seen.begun_at, now=tools.clock())
     tools.memory.leave_mark()
     # From here on the books are known to agree with the exchange: what waited for that may go on.
     leads = renew_lease(tools.stack, reconciled_at=seen.begun_at, now=tools.clock())

@@ -11,7 +11,7 @@ from django.db.models import F, Q
 
 from execution.domain.ports import Memory, Veto
 from execution.domain.reasons import Reason
-from execution.models import AccountLease, EntryHold, KillSwitch
+from execution.models import AccountLease, EntryHold, Impediment, KillSwitch
 from execution.models.hold import ACCOUNT
 from execution.pipeline.transitions import log_step
 
@@ -20,6 +20,7 @@ STANDING = """(
     EXISTS (SELECT FROM execution_essstatus WHERE NOT permitted)
     OR EXISTS (SELECT FROM execution_killswitch WHERE released_at IS NULL)
     OR EXISTS (SELECT FROM execution_entryhold WHERE scope IN (%s, %s))
+    OR EXISTS (SELECT FROM execution_impediment WHERE scope IN (%s, %s))
 )"""
 # What the statement that starts a submission asks once more: an answer may have changed since it was read.
 CLOSED = f"""(
@@ -59,7 +60,7 @@ def obstacle_to_entry(stack: Stack, symbol: str, *, now: datetime) -> Obstacle |
 
 
 def standing_veto(symbol: str, *, now: datetime) -> Veto | None:
-    """Return the kill switch in force, or what the monitor has held entries for."""
+    """Return the kill switch in force, what the monitor has held entries for, or what the exchange says."""
     switch = engaged_switch()
     if switch:
         sentence = f"level={switch.level} by={switch.engaged_by}: {switch.reason}"
@@ -68,6 +69,9 @@ def standing_veto(symbol: str, *, now: datetime) -> Veto | None:
     if hold:
         since = (now - hold.since).total_seconds()
         return Veto(code=Reason(hold.reason_code), sentence=f"{hold.reason} (scope={hold.scope} for {since:.0f}s)")
+    impediment = Impediment.objects.filter(scope__in=[ACCOUNT, symbol]).order_by("since", "pk").first()
+    if impediment:
+        return Veto(code=Reason(impediment.reason_code), sentence=impediment.sentence)
     return None
 
 
@@ -109,7 +113,7 @@ def is_reconciled(lease: AccountLease | None, stack: Stack) -> bool:
 
 def standing_with(symbol: str) -> list[str]:
     """Return the parameters of `STANDING`."""
-    return [ACCOUNT, symbol]
+    return [ACCOUNT, symbol] * 2
 
 
 def closed_with(stack: Stack, symbol: str, *, now: datetime) -> list[object]:

@@ -1,4 +1,4 @@
-"""What the rows know about the service's health: nine small reads, none of which grows with the books."""
+"""What the rows know about the service's health: ten small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from execution.models import (
     EntryHold,
     EssStatus,
     Heartbeat,
+    Impediment,
     InboxEvent,
     Order,
     OutboxEvent,
@@ -19,6 +20,7 @@ from execution.models import (
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
 PROTECTOR = "protector"
+TERMS = "terms"
 POLICY = "policy"
 
 # Parts that work all the time beat after every slice of a few seconds.
@@ -48,6 +50,8 @@ class HealthRows:
     last_event_at: datetime | None
     lease: AccountLease | None = None
     holds: tuple[EntryHold, ...] = ()
+    # Of what the exchange says of contracts and account: only what concerns more than entries.
+    alarms: tuple[Impediment, ...] = ()
     # Entries of incoming streams that were lately found to be gone unread.
     losses: tuple[StreamLoss, ...] = ()
     unsettled: Unsettled = Unsettled()
@@ -65,6 +69,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         last_event_at=newest.first(),
         lease=AccountLease.objects.filter(account=account).first(),
         holds=tuple(EntryHold.objects.order_by("scope")),
+        alarms=tuple(Impediment.objects.filter(alarming=True).order_by("scope", "reason_code")),
         losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
         unsettled=unsettled_orders(),
     )

@@ -88,6 +88,7 @@ def relist_symbol(levers: Levers, wish: Wish) -> object:
         multiplier_up=wish.optional_decimal("multiplier_up"),
         multiplier_down=wish.optional_decimal("multiplier_down"),
         max_open_orders=wish.optional_integer("max_open_orders"),
+        delivery_ms=wish.optional_integer("delivery_ms"),
     )
     try:
         relist(market, wanted)

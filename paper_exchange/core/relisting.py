@@ -42,6 +42,7 @@ class Relisting:
     multiplier_up: Decimal | None = None
     multiplier_down: Decimal | None = None
     max_open_orders: int | None = None
+    delivery_ms: int | None = None
 
 
 def check_status(symbol: Symbol, *, reducing: bool) -> None:

@@ -45,6 +45,8 @@ class Symbol:
     liquidation_fee: Decimal = Decimal("0.012500")
     max_open_orders: int = 200
     onboard_ms: int = 1_569_398_400_000
+    # The end of the year 2100: none is announced.
+    delivery_ms: int = 4_133_404_800_000
     status: str = "TRADING"
     # Whether retail price improvement orders are taken.
     rpi: bool = True

@@ -24,6 +24,7 @@ from execution.models import (
     DeadLetter,
     EntryClaim,
     EntryHold,
+    Impediment,
     Income,
     KillSwitch,
     ModelPromotion,
@@ -79,6 +80,7 @@ def trade() -> Trade:
     StreamPosition.objects.create(event_type="signal.execute", entry_id="7-0", entries_read=7, noted_at=NOW)
     StreamLoss.objects.create(event_type="signal.execute", after_id="7-0", before_id="9-0", entries=1, noticed_at=NOW)
     builders.lease(wiring.stack())
+    Impediment.objects.create(scope="BTCUSDT", reason_code="SYMBOL_ENDS", sentence="", alarming=True, since=NOW)
     EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", reason="", since=NOW, seen_at=NOW)
     return trade
 

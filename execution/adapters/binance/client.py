@@ -17,6 +17,7 @@ from execution.adapters.binance.errors import UNREADABLE, Failure, judge
 from execution.adapters.binance.key_check import KEY_HOST, KeyCheck
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
+from execution.adapters.binance.terms import read_terms
 from execution.adapters.binance.weights import ORDER
 from execution.domain.money import plain
 from execution.domain.outcomes import (
@@ -38,6 +39,7 @@ from execution.domain.outcomes import (
 )
 from execution.domain.ports import ExchangeUnavailableError, Lane, LastWord, OrderTicket
 from execution.domain.reasons import Reason
+from execution.domain.terms import Terms
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, SymbolRules
 
 ALGO_ORDER = "/fapi/v1/algoOrder"
@@ -52,6 +54,8 @@ TERMS_REFUSED = frozenset(
 )
 # How long the listing of symbols and limits is believed.
 LISTING_AGE_SECONDS = 300.0
+# A contract that did not trade is looked at again sooner: its halt may be over.
+HALTED_AGE_SECONDS = 5.0
 MARK_AGE_SECONDS = 3.0
 # Levels of the book on each side: as many as cost no more than its best prices alone.
 BOOK_LEVELS = 50
@@ -93,21 +97,26 @@ class BinanceExchange:
         )
         self._key_check = KeyCheck(asker, monotonic=monotonic)
         self._setup = EntrySetup(self._client, self._try, rules=rules)
+        self._demands = rules
         self._recv_window_ms = recv_window_ms
         self._limiter = line.limiter
         self._monotonic = monotonic
         self._rules: dict[str, SymbolRules] = {}
         self._rules_until = 0.0
+        self._halts_until = 0.0
         self._marks: dict[str, Decimal] = {}
         self._marks_until = 0.0
 
     # Reads
 
     def rules(self, symbol: str) -> SymbolRules | None:
-        if self._monotonic() >= self._rules_until:
+        known, now = self._rules.get(symbol), self._monotonic()
+        halted = known is not None and not known.trading
+        if now >= (min(self._rules_until, self._halts_until) if halted else self._rules_until):
             self._rules, limits = self._read(lambda: parse.listing(self._client.exchange_info()))
             self._limiter.learn_limits(limits)
             self._rules_until = self._monotonic() + LISTING_AGE_SECONDS
+            self._halts_until = self._monotonic() + HALTED_AGE_SECONDS
         return self._rules.get(symbol)
 
     def quote(self, symbol: str) -> Quote:
@@ -118,6 +127,9 @@ class BinanceExchange:
 
     def hedge_mode(self) -> bool:
         return self._setup.hedge_mode()
+
+    def terms(self) -> Terms:
+        return read_terms(self._client, self._read, self._demands)
 
     def open_orders(self) -> Sequence[OrderReport]:
         return self._read(lambda: parse.our_orders(self._client.get_orders()))

@@ -1,21 +1,19 @@
 """What the exchange last said about the account's settings, shared by all processes, so that an entry need not ask."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from redis import Redis, RedisError
+
+from execution.domain.terms import HEDGE, ONE_WAY, SymbolSettings
 
 # How long an answer is believed: a change from outside that nobody told of is found after this time at the latest.
 SYMBOL_SECONDS = 300
 MODE_SECONDS = 60
 
 
-@dataclass(frozen=True, kw_only=True)
-class SymbolSettings:
-    """Leverage and margin type of a symbol, read back from the exchange."""
-
-    leverage: int
-    margin_type: str
+def mode_name(*, hedge: bool) -> str:
+    return HEDGE if hedge else ONE_WAY
 
 
 class SettingsCache:
@@ -34,16 +32,33 @@ class SettingsCache:
 
     def hedge_mode(self) -> bool | None:
         text = self._get("position-mode")
-        return text == "hedge" if text else None
+        return text == HEDGE if text else None
 
     def remember_hedge_mode(self, *, hedge: bool) -> None:
-        self._set("position-mode", "hedge" if hedge else "one-way", MODE_SECONDS)
+        self._set("position-mode", mode_name(hedge=hedge), MODE_SECONDS)
 
     def forget_symbol(self, symbol: str) -> None:
         self._forget(symbol)
 
     def forget_hedge_mode(self) -> None:
         self._forget("position-mode")
+
+    def forget_all_but(self, settings: Mapping[str, SymbolSettings], *, hedge: bool) -> None:
+        """Forget what a reading of everything contradicts; who has just changed it himself reads it once more."""
+        known = self._get_all([*settings, "position-mode"])
+        for symbol, found in settings.items():
+            if symbol in known and SymbolSettings(**json.loads(known[symbol])) != found:
+                self.forget_symbol(symbol)
+        if known.get("position-mode", mode_name(hedge=hedge)) != mode_name(hedge=hedge):
+            self.forget_hedge_mode()
+
+    def _get_all(self, names: list[str]) -> dict[str, str]:
+        try:
+            values = self._redis.mget([f"{self._prefix}:{name}" for name in names])
+        except RedisError:
+            return {}
+        found = zip(names, values if isinstance(values, list) else [], strict=False)
+        return {name: value.decode() for name, value in found if isinstance(value, bytes)}
 
     def _get(self, name: str) -> str | None:
         try:

@@ -1,22 +1,22 @@
 """Sees to it that an entry finds the account as the decision assumes it: modes read, leverage set and read back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.errors import Failure
 from execution.adapters.binance.outcome_table import Meaning, Operation
-from execution.adapters.binance.settings_cache import SettingsCache, SymbolSettings
+from execution.adapters.binance.settings_cache import SettingsCache
 from execution.domain.outcomes import Mismatch
 from execution.domain.ports import ExchangeUnavailableError, Lane
 from execution.domain.reasons import Reason
+from execution.domain.terms import ANY, HEDGE, ONE_WAY, SymbolSettings
 from execution.domain.trading import PositionSide
 
 SYMBOL_CONFIG = "/fapi/v1/symbolConfig"
 ACCOUNT_CONFIG = "/fapi/v1/accountConfig"
-MODES = {True: "hedge", False: "one-way"}
-ANY = "any"
+MODES = {True: HEDGE, False: ONE_WAY}
 T = TypeVar("T")
 Try = Callable[[Operation, Callable[[], Any], Lane], Any]
 
@@ -116,7 +116,7 @@ class EntrySetup:
     def _read_back(self, symbol: str) -> SymbolSettings:
         # Forgotten before it is read: who is stopped in between must not leave an old answer behind.
         self._cache.forget_symbol(symbol)
-        return self._read(lambda: _settings(self._client.sign_request("GET", SYMBOL_CONFIG, {"symbol": symbol})))
+        return self._read(lambda: settings_of(self._client.sign_request("GET", SYMBOL_CONFIG, {"symbol": symbol})[0]))
 
     def _read(self, call: Callable[[], T]) -> T:
         answer = self._attempt(Operation.LIST, call, Lane.ENTRY)
@@ -126,5 +126,6 @@ class EntrySetup:
         return found
 
 
-def _settings(rows: Any) -> SymbolSettings:
-    return SymbolSettings(leverage=int(rows[0]["leverage"]), margin_type=str(rows[0]["marginType"]))
+def settings_of(row: Mapping[str, Any]) -> SymbolSettings:
+    """Read one row of `symbolConfig`."""
+    return SymbolSettings(leverage=int(row["leverage"]), margin_type=str(row["marginType"]))

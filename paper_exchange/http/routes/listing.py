@@ -50,7 +50,7 @@ def listing(symbol: Symbol) -> Json:
         "symbol": symbol.name,
         "pair": symbol.name,
         "contractType": "PERPETUAL",
-        "deliveryDate": 4_133_404_800_000,
+        "deliveryDate": symbol.delivery_ms,
         "onboardDate": symbol.onboard_ms,
         "status": symbol.status,
         "maintMarginPercent": format(last.maint_ratio * 100, ".4f"),

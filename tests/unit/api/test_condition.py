@@ -8,11 +8,14 @@ import pytest
 
 from execution.api.condition import Probe, Status, Vitals, judge, not_ready, total_lag
 from execution.domain.flow import CircuitState
-from execution.models import EssStatus, Heartbeat
+from execution.models import EssStatus, Heartbeat, Impediment
 from execution.queries.health import HealthRows, Unsettled
 from tests.unit.examples import circuit, limiter_state
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+HALTED = Impediment(
+    scope="BTCUSDT", reason_code="SYMBOL_NOT_TRADING", sentence="symbol=BTCUSDT status=BREAK", alarming=True, since=NOW
+)
 
 
 def beat(part: str, seconds_ago: float = 1, **columns: Any) -> Heartbeat:
@@ -104,6 +107,17 @@ def test_everything_works() -> None:
             Status.DEGRADED,
             "policy: POLICY_VALUE_OUT_OF_BOUNDS: key=k; unanswered=2: HTTP 500",
         ),
+        (
+            fine(rows=replace(rows(), alarms=(HALTED,))),
+            Status.DEGRADED,
+            "terms: SYMBOL_NOT_TRADING: symbol=BTCUSDT status=BREAK",
+        ),
+        (
+            fine(rows=rows(beat("terms", healthy=False, details={"error": "HTTP 500"}))),
+            Status.DEGRADED,
+            "terms: not read: HTTP 500",
+        ),
+        (fine(rows=rows(beat("terms", 21.0))), Status.DEGRADED, "terms: last run 21s ago, expected<=20s"),
         (fine(rows=rows(beat("relay", 16.0))), Status.DEGRADED, "outbox: relay last run 16s ago, expected<=15s"),
         (
             fine(rows=rows(beat("protector", 16.0))),

@@ -1,0 +1,58 @@
+"""Reads what the exchange says of all contracts and of the account's settings: three calls, of little weight."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+from execution.adapters.binance.connector import Connector
+from execution.adapters.binance.parse import moment
+from execution.adapters.binance.setup import ACCOUNT_CONFIG, MODES, SYMBOL_CONFIG, SetupRules, settings_of
+from execution.domain.ports import ExchangeUnavailableError
+from execution.domain.terms import ContractTerms, Terms
+
+# A perpetual contract's delivery is set to the end of the year 2100 until its real one is announced.
+FAR_AWAY_MS = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000
+PERPETUAL = "PERPETUAL"
+T = TypeVar("T")
+
+
+class Read(Protocol):
+    """Makes a call in its turn; raises ExchangeUnavailableError when it is not answered."""
+
+    def __call__(self, call: Callable[[], T], /) -> T: ...
+
+
+def read_terms(client: Connector, read: Read, rules: SetupRules) -> Terms:
+    """Read them, and let all processes forget what is no longer so.
+
+    `accountConfig` tells the position mode for a sixth of the weight of the call that is made for it.
+    """
+    contracts = read(lambda: contracts_of(client.exchange_info()))
+    account = read(lambda: dict(client.sign_request("GET", ACCOUNT_CONFIG)))
+    settings = read(lambda: {row["symbol"]: settings_of(row) for row in client.sign_request("GET", SYMBOL_CONFIG)})
+    hedge = bool(account["dualSidePosition"])
+    rules.cache.forget_all_but(settings, hedge=hedge)
+    return Terms(
+        contracts=contracts,
+        settings=settings,
+        position_mode=MODES[hedge],
+        may_trade=bool(account["canTrade"]),
+        demanded_mode=rules.position_mode,
+        demanded_margin=rules.margin_type,
+    )
+
+
+def contracts_of(information: Mapping[str, Any]) -> dict[str, ContractTerms]:
+    """Read status and end of every contract of `exchangeInfo`; a listing of nothing says nothing."""
+    contracts = {str(row["symbol"]): _contract(row) for row in information["symbols"]}
+    if not contracts:
+        raise ExchangeUnavailableError("exchangeInfo lists no contract")
+    return contracts
+
+
+def _contract(row: Mapping[str, Any]) -> ContractTerms:
+    delivery = int(row.get("deliveryDate") or 0)
+    # The delivery of a dated contract is no news.
+    perpetual = PERPETUAL in str(row.get("contractType", PERPETUAL))
+    announced = perpetual and 0 < delivery < FAR_AWAY_MS
+    return ContractTerms(status=str(row["status"]), delivers_at=moment(delivery) if announced else None)

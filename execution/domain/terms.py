@@ -1,0 +1,122 @@
+"""What the exchange says of its contracts and of our account, and what of it entries cannot go by. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from execution.domain.reasons import Reason
+
+TRADING = "TRADING"
+UNLISTED = "unlisted"
+ONE_WAY, HEDGE = "one-way", "hedge"
+# A demand that takes a mode as it is.
+ANY = "any"
+# The scope of what concerns every symbol.
+WHOLE_ACCOUNT = "ACCOUNT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractTerms:
+    """Whether a contract trades; `delivers_at` is set once the end of one that had none was announced."""
+
+    status: str
+    delivers_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymbolSettings:
+    """Leverage and margin type of a symbol at our account."""
+
+    leverage: int
+    margin_type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """One reading of all contracts and of the account's settings, beside what the operator demands of these."""
+
+    contracts: Mapping[str, ContractTerms]
+    settings: Mapping[str, SymbolSettings]
+    position_mode: str
+    may_trade: bool
+    demanded_mode: str = ANY
+    demanded_margin: str = ANY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumed:
+    """What our books rest on.
+
+    `leverages`: by symbol, what open trades and entries under way have asked for, where a trade was open before the
+    exchange was read. `traded`: symbols with a trade that is open, or was lately.
+    """
+
+    position_mode: str
+    held: frozenset[str] = frozenset()
+    traded: frozenset[str] = frozenset()
+    leverages: Mapping[str, frozenset[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Why no entry may be sent in a scope, a symbol or the account; `alarming` when it concerns more than entries."""
+
+    scope: str
+    code: Reason
+    sentence: str
+    alarming: bool
+
+
+def troubles(terms: Terms, ours: Assumed) -> list[Trouble]:
+    """Return everything that entries cannot go by, at most one of a code in a scope."""
+    return [
+        *_of_account(terms, ours),
+        *_of_contracts(terms, ours),
+        *_of_leverage(terms, ours),
+        *_of_margin(terms, ours),
+    ]
+
+
+def _of_account(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
+    if not terms.may_trade:
+        yield _alarm(WHOLE_ACCOUNT, Reason.ACCOUNT_MAY_NOT_TRADE, "canTrade=false")
+    if terms.position_mode != ours.position_mode:
+        numbers = f"wanted={ours.position_mode} found={terms.position_mode}"
+        yield _alarm(WHOLE_ACCOUNT, Reason.POSITION_MODE_MISMATCH, numbers)
+
+
+def _of_contracts(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
+    """Name every contract that does not trade or is about to end; an open position in it is worth an alarm."""
+    unlisted = {symbol: ContractTerms(status=UNLISTED) for symbol in sorted(ours.held - terms.contracts.keys())}
+    for symbol, contract in {**terms.contracts, **unlisted}.items():
+        halted = contract.status != TRADING
+        if not halted and contract.delivers_at is None:
+            continue
+        ends = f" delivers_at={contract.delivers_at.isoformat()}" if contract.delivers_at else ""
+        yield Trouble(
+            scope=symbol,
+            code=Reason.SYMBOL_NOT_TRADING if halted else Reason.SYMBOL_ENDS,
+            sentence=f"symbol={symbol} status={contract.status}{ends}",
+            alarming=symbol in ours.held,
+        )
+
+
+def _of_leverage(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
+    """Name symbols whose leverage is none that a trade or an entry of ours has asked for."""
+    for symbol, wanted in ours.leverages.items():
+        found = terms.settings.get(symbol)
+        if found and found.leverage not in wanted:
+            numbers = f"symbol={symbol} wanted={'/'.join(map(str, sorted(wanted)))} found={found.leverage}"
+            yield _alarm(symbol, Reason.LEVERAGE_MISMATCH, numbers)
+
+
+def _of_margin(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
+    for symbol in sorted(ours.traded):
+        found = terms.settings.get(symbol)
+        if found and terms.demanded_margin not in {ANY, found.margin_type}:
+            numbers = f"symbol={symbol} wanted={terms.demanded_margin} found={found.margin_type}"
+            yield _alarm(symbol, Reason.MARGIN_TYPE_MISMATCH, numbers)
+
+
+def _alarm(scope: str, code: Reason, sentence: str) -> Trouble:
+    return Trouble(scope=scope, code=code, sentence=sentence, alarming=True)

@@ -1,0 +1,144 @@
+"""What entries cannot go by, from one reading of contracts and account; and what of the listing it is read from."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from execution.adapters.binance.terms import contracts_of
+from execution.domain.ports import ExchangeUnavailableError
+from execution.domain.reasons import Reason
+from execution.domain.terms import Assumed, ContractTerms, SymbolSettings, Terms, troubles
+
+ENDS = datetime(2026, 12, 1, 9, tzinfo=UTC)
+TRADING = ContractTerms(status="TRADING")
+AS_TOLD = Terms(
+    contracts={"BTCUSDT": TRADING, "ETHUSDT": TRADING},
+    settings={symbol: SymbolSettings(leverage=5, margin_type="CROSSED") for symbol in ("BTCUSDT", "ETHUSDT")},
+    position_mode="one-way",
+    may_trade=True,
+)
+OURS = Assumed(
+    position_mode="one-way",
+    held=frozenset({"BTCUSDT"}),
+    traded=frozenset({"BTCUSDT"}),
+    leverages={"BTCUSDT": frozenset({5})},
+)
+
+
+def told(terms: Terms = AS_TOLD, ours: Assumed = OURS) -> list[tuple[str, Reason, str, bool]]:
+    return [(each.scope, each.code, each.sentence, each.alarming) for each in troubles(terms, ours)]
+
+
+def with_contract(symbol: str, **terms: Any) -> Terms:
+    return replace(AS_TOLD, contracts={**AS_TOLD.contracts, symbol: ContractTerms(**terms)})
+
+
+def with_settings(symbol: str, leverage: int, margin_type: str) -> Terms:
+    changed = SymbolSettings(leverage=leverage, margin_type=margin_type)
+    return replace(AS_TOLD, settings={**AS_TOLD.settings, symbol: changed}, demanded_margin="CROSSED")
+
+
+def test_nothing_stands_in_the_way_when_all_is_as_assumed() -> None:
+    assert told() == []
+    assert told(replace(AS_TOLD, demanded_mode="one-way", demanded_margin="CROSSED")) == []
+
+
+@pytest.mark.parametrize("status", ["BREAK", "SETTLING", "CLOSE", "PRE_DELIVERING", "SOMETHING_NEW"])
+def test_a_contract_that_does_not_trade_is_named_with_its_status(status: str) -> None:
+    [quiet] = told(with_contract("ETHUSDT", status=status))
+    [loud] = told(with_contract("BTCUSDT", status=status))
+
+    assert quiet == ("ETHUSDT", Reason.SYMBOL_NOT_TRADING, f"symbol=ETHUSDT status={status}", False)
+    # It should be an alarm where a position is open.
+    assert loud == ("BTCUSDT", Reason.SYMBOL_NOT_TRADING, f"symbol=BTCUSDT status={status}", True)
+
+
+def test_an_announced_end_is_named_with_its_time() -> None:
+    numbers = f"symbol=BTCUSDT status=TRADING delivers_at={ENDS.isoformat()}"
+    assert told(with_contract("BTCUSDT", status="TRADING", delivers_at=ENDS)) == [
+        ("BTCUSDT", Reason.SYMBOL_ENDS, numbers, True)
+    ]
+    # It should become a halt when the contract is settled, and keep its time.
+    [settling] = told(with_contract("BTCUSDT", status="SETTLING", delivers_at=ENDS))
+    assert settling[1:3] == (Reason.SYMBOL_NOT_TRADING, numbers.replace("TRADING", "SETTLING"))
+
+
+def test_a_position_in_a_contract_that_is_no_longer_listed_is_an_alarm() -> None:
+    assert told(ours=replace(OURS, held=frozenset({"OLDUSDT"}))) == [
+        ("OLDUSDT", Reason.SYMBOL_NOT_TRADING, "symbol=OLDUSDT status=unlisted", True)
+    ]
+
+
+def test_another_position_mode_stands_against_every_entry() -> None:
+    assert told(replace(AS_TOLD, position_mode="hedge")) == [
+        ("ACCOUNT", Reason.POSITION_MODE_MISMATCH, "wanted=one-way found=hedge", True)
+    ]
+
+
+def test_an_account_that_may_not_trade_stands_against_every_entry() -> None:
+    assert told(replace(AS_TOLD, may_trade=False)) == [
+        ("ACCOUNT", Reason.ACCOUNT_MAY_NOT_TRADE, "canTrade=false", True)
+    ]
+
+
+def test_leverage_that_nobody_of_us_has_asked_for_is_named() -> None:
+    changed = with_settings("BTCUSDT", 20, "CROSSED")
+    assert told(changed) == [("BTCUSDT", Reason.LEVERAGE_MISMATCH, "symbol=BTCUSDT wanted=5 found=20", True)]
+
+    # It should be right when an entry of ours has set it, as for the other side in hedge mode.
+    assert told(changed, replace(OURS, leverages={"BTCUSDT": frozenset({5, 20})})) == []
+    # It should not matter where no trade of ours is open: the next entry sets its own.
+    assert told(with_settings("ETHUSDT", 20, "CROSSED")) == []
+
+
+def test_a_margin_type_against_the_demand_is_named_where_we_trade() -> None:
+    assert told(with_settings("BTCUSDT", 5, "ISOLATED")) == [
+        ("BTCUSDT", Reason.MARGIN_TYPE_MISMATCH, "symbol=BTCUSDT wanted=CROSSED found=ISOLATED", True)
+    ]
+    # A symbol that nobody trades is looked at by its first entry.
+    assert told(with_settings("ETHUSDT", 5, "ISOLATED")) == []
+    # It should be taken as it is when none is demanded.
+    assert told(replace(with_settings("BTCUSDT", 5, "ISOLATED"), demanded_margin="any")) == []
+
+
+def test_no_code_comes_twice_in_a_scope() -> None:
+    everything = replace(
+        with_settings("BTCUSDT", 20, "ISOLATED"),
+        contracts={"BTCUSDT": ContractTerms(status="BREAK", delivers_at=ENDS)},
+        position_mode="hedge",
+        may_trade=False,
+    )
+    keys = [(each.scope, each.code) for each in troubles(everything, OURS)]
+
+    assert len(keys) == len(set(keys)) == 5
+
+
+# The listing
+
+
+def listed(**fields: Any) -> ContractTerms:
+    row = {"symbol": "BTCUSDT", "status": "TRADING", "contractType": "PERPETUAL", "deliveryDate": 4_133_404_800_000}
+    return contracts_of({"symbols": [row | fields]})["BTCUSDT"]
+
+
+def test_the_far_end_of_a_perpetual_contract_is_no_announcement() -> None:
+    assert listed() == TRADING
+    assert listed(deliveryDate=0) == TRADING
+
+
+def test_the_end_of_a_perpetual_contract_is_announced_by_its_delivery_date() -> None:
+    at = int(ENDS.timestamp() * 1000)
+    assert listed(deliveryDate=at) == ContractTerms(status="TRADING", delivers_at=ENDS)
+    assert listed(deliveryDate=at, contractType="TRADIFI_PERPETUAL").delivers_at == ENDS
+    assert listed(deliveryDate=at, contractType="PERPETUAL_DELIVERING", status="SETTLING").delivers_at == ENDS
+
+
+def test_the_delivery_of_a_dated_contract_is_no_news() -> None:
+    assert listed(deliveryDate=int(ENDS.timestamp() * 1000), contractType="CURRENT_QUARTER") == TRADING
+
+
+def test_a_listing_of_nothing_says_nothing() -> None:
+    with pytest.raises(ExchangeUnavailableError):
+        contracts_of({"symbols": []})
