@@ -39,10 +39,9 @@ def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_
         return
     ours = assumed(terms, stack, held=frozenset(held), began_at=began_at, now=now)
     found = troubles(terms, ours)
-    with transaction.atomic():
-        _note(found, now)
-        details = {"position_mode": terms.position_mode, "expected_mode": ours.position_mode, "contracts": len(found)}
-        beat(TERMS, now=now, details=details)
+    _note(found, now)
+    details = {"position_mode": terms.position_mode, "expected_mode": ours.position_mode, "contracts": len(found)}
+    beat(TERMS, now=now, details=details)
 
 
 def assumed(terms: Terms, stack: Stack, *, held: frozenset[str], began_at: datetime, now: datetime) -> Assumed:
@@ -87,16 +86,21 @@ def _note(found: Sequence[Trouble], now: datetime) -> None:
     known: Mapping[Key, Impediment] = {(row.scope, row.reason_code): row for row in Impediment.objects.all()}
     seen: Mapping[Key, Trouble] = {(trouble.scope, trouble.code.value): trouble for trouble in found}
     new = [trouble for key, trouble in seen.items() if key not in known]
-    changed = [(known[key], trouble) for key, trouble in seen.items() if key in known and _differs(known[key], trouble)]
+    changed = [(row, seen[key]) for key, row in known.items() if key in seen and _differs(row, seen[key])]
     gone = [row for key, row in known.items() if key not in seen]
-    Impediment.objects.bulk_create([_row(trouble, now) for trouble in new])
-    for row, trouble in changed:
-        Impediment.objects.filter(pk=row.pk).update(sentence=trouble.sentence, alarming=trouble.alarming)
-    Impediment.objects.filter(pk__in=[row.pk for row in gone]).delete()
-    for trouble in [*(trouble for trouble in new if trouble.alarming), *(t for _, t in changed if t.alarming)]:
-        _raise_alarm(trouble, now)
-    for row in [*(row for row in gone if row.alarming), *(row for row, t in changed if row.alarming > t.alarming)]:
-        _end_alarm(row, now)
+    if not (new or changed or gone):
+        return
+    with transaction.atomic():
+        Impediment.objects.bulk_create([_row(trouble, now) for trouble in new])
+        for row, trouble in changed:
+            Impediment.objects.filter(pk=row.pk).update(sentence=trouble.sentence, alarming=trouble.alarming)
+        Impediment.objects.filter(pk__in=[row.pk for row in gone]).delete()
+        for trouble in (*new, *(trouble for _, trouble in changed)):
+            if trouble.alarming:
+                _raise_alarm(trouble, now)
+        for row in (*gone, *(row for row, trouble in changed if not trouble.alarming)):
+            if row.alarming:
+                _end_alarm(row, now)
     if quiet := sorted(trouble.scope for trouble in new if not trouble.alarming):
         log.info("contracts_not_to_be_entered", count=len(quiet), symbols=quiet[:NAMED])
 

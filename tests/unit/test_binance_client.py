@@ -1032,6 +1032,25 @@ def test_rules_are_read_once_for_all_symbols(
     assert len(server.calls) == 2
 
 
+def test_a_contract_that_did_not_trade_is_looked_at_again_soon(
+    server: responses.RequestsMock, exchange: BinanceExchange, clock: Clock
+) -> None:
+    halted = {**INFORMATION["symbols"][0], "status": "BREAK"}
+    server.get(RULES, json={"symbols": [halted, {**halted, "symbol": "ETHUSDT", "status": "TRADING"}]})
+    server.get(RULES, json=INFORMATION)
+
+    assert exchange.rules("BTCUSDT") == replace(BTCUSDT, trading=False)
+    clock.now += 4.9
+    assert exchange.rules("BTCUSDT") == replace(BTCUSDT, trading=False)
+    # One that trades should be believed for as long as ever.
+    clock.now += 0.1
+    assert exchange.rules("ETHUSDT") is not None
+    assert len(server.calls) == 1
+
+    assert exchange.rules("BTCUSDT") == BTCUSDT
+    assert len(server.calls) == 2
+
+
 @pytest.mark.parametrize("hedge", [True, False])
 def test_the_position_mode(
     server: responses.RequestsMock,
