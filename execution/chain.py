@@ -43,6 +43,14 @@ def resume_chain(request_id: UUID, state: RequestState) -> None:
     chain(*(_step(name, request_id) for name in STEPS[state])).apply_async()
 
 
+def cover(request_id: UUID) -> None:
+    """Let a position's orders follow its plan at once; a broker that is away leaves it to the protector and monitor."""
+    try:
+        _step("protect_position", request_id).apply_async()
+    except BrokerAwayError as error:
+        log.warning("cover_not_started", request_id=str(request_id), error=str(error))
+
+
 def resume_or_leave(request_id: UUID, state: RequestState) -> None:
     """Resume a request; a broker that is away must not keep the monitor from its other repairs."""
     try:

@@ -13,6 +13,7 @@ from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from redis import RedisError
 from rest_framework import status
+from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound
 from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
@@ -25,6 +26,7 @@ from execution.api.condition import limiter_details
 from execution.api.filters import EventsIn, TradeFilter, TradePage
 from execution.api.kill_switch import move_kill_switch
 from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
+from execution.api.protection import move
 from execution.api.schema import SYMBOL_PATTERN, one, problems
 from execution.api.serializers import (
     EventsOut,
@@ -33,6 +35,8 @@ from execution.api.serializers import (
     MetricsOut,
     OrderAnswerOut,
     PositionsOut,
+    ProtectionIn,
+    ProtectionOut,
     RequestOut,
     TradeOut,
 )
@@ -44,6 +48,7 @@ from execution.queries.health import covering, user_stream_beat
 from execution.queries.kill_switch import describe
 from execution.queries.metrics import ExecutionFigures, execution_figures
 from execution.queries.positions import held_positions
+from execution.queries.protection import protection_of
 from execution.queries.requests import story_of
 from execution.queries.trades import trades
 
@@ -126,6 +131,33 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
             return Response(TradeOut(trades().get(pk=UUID(pk))).data)
         except (ValueError, ObjectDoesNotExist):
             raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
+
+    @extend_schema(operation_id="trade_protection", responses={200: ProtectionOut, **problems(401, 404)})
+    @action(detail=True, methods=["get"])
+    def protection(self, request: Request, pk: str) -> Response:  # noqa: ARG002 -- the framework's signature
+        """Show the plan that protects a trade, with the orders that live for it."""
+        try:
+            return Response(ProtectionOut(protection_of(UUID(pk))).data)
+        except (ValueError, ObjectDoesNotExist):
+            raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
+
+    @extend_schema(
+        operation_id="move_protection",
+        request=ProtectionIn,
+        responses={200: ProtectionOut, 202: ProtectionOut, **problems(400, 401, 404, 409, 413, 415, 503)},
+    )
+    @protection.mapping.patch
+    def move_protection(self, request: Request, pk: str) -> Response:
+        """Move stop, targets or trailing stop by hand; each new order stands before the one that it replaces goes."""
+        said = ProtectionIn(data=request.data)
+        said.is_valid(raise_exception=True)
+        seconds = settings.ENV.order_answer_seconds
+        try:
+            moved = move(UUID(pk), said.validated_data, now=timezone.now(), answer_seconds=seconds)
+        except (ValueError, ObjectDoesNotExist):
+            raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
+        code = status.HTTP_200_OK if moved.settled else status.HTTP_202_ACCEPTED
+        return Response(ProtectionOut(moved).data, status=code)
 
 
 class EventViewSet(JsonView, ViewSet):

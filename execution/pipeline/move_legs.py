@@ -11,7 +11,9 @@ from execution.models.bracket import LegOrigin
 from execution.pipeline.transitions import log_step
 
 
-def move_stop(trade: Trade, price: Decimal, *, origin: LegOrigin, now: datetime, operator: str = "") -> bool:
+def move_stop(
+    trade: Trade, price: Decimal, *, origin: LegOrigin, now: datetime, operator: str = "", why: str = ""
+) -> bool:
     """Move the stop in the plan; the orders follow with the next comparison, new before old.
 
     Args:
@@ -20,6 +22,7 @@ def move_stop(trade: Trade, price: Decimal, *, origin: LegOrigin, now: datetime,
         origin: why it lies there.
         now: written to the log.
         operator: who asks for it; nobody else may loosen a stop.
+        why: the operator's reason, for the log.
 
     Returns:
         False when there is no stop, or when it would not become tighter and nobody asks for that.
@@ -30,7 +33,28 @@ def move_stop(trade: Trade, price: Decimal, *, origin: LegOrigin, now: datetime,
         return False
     if stop.price == price or not (operator or is_tighter(Direction(trade.direction), price, stop.price)):
         return False
-    _move(trade, stop, price, origin, now, operator)
+    _move(trade, stop, price, origin, now, operator, why)
+    return True
+
+
+def move_target(trade: Trade, leg: BracketLeg, price: Decimal, *, now: datetime, operator: str, why: str) -> bool:
+    """Move a target in the plan, for a person; False when it lies there already."""
+    if leg.price == price:
+        return False
+    _move(trade, leg, price, LegOrigin.OPERATOR, now, operator, why)
+    return True
+
+
+def move_callback(trade: Trade, percent: Decimal, *, now: datetime, operator: str, why: str) -> bool:
+    """Let the trailing stop follow at another distance, for a person; False when there is none, or it does already.
+
+    The order that replaces it forgets the best price that the old one has seen.
+    """
+    leg = BracketLeg.objects.select_for_update().filter(bracket_id=trade.pk, purpose=OrderPurpose.TRAILING).first()
+    if leg is None or leg.callback_percent is None or leg.callback_percent == percent:
+        return False
+    BracketLeg.objects.filter(pk=leg.pk).update(callback_percent=percent, origin=LegOrigin.OPERATOR)
+    _log(trade, leg, plain(leg.callback_percent), plain(percent), LegOrigin.OPERATOR, now, operator, why)
     return True
 
 
@@ -61,7 +85,7 @@ def anchor_defaults(request: ExecutionRequest, entry_price: Decimal, *, now: dat
         moved = (stop if is_stop else target) * entry_price / reference
         price = _anchored(request, bracket, leg, moved)
         if price != leg.price:
-            _move(request, leg, price, LegOrigin.DEFAULT, now, "")
+            _move(request, leg, price, LegOrigin.DEFAULT, now)
         stop, target = (price, target) if is_stop else (stop, price)
     return stop, target
 
@@ -76,9 +100,29 @@ def _anchored(request: ExecutionRequest, bracket: Bracket, leg: BracketLeg, pric
 
 
 def _move(
-    owner: Trade | ExecutionRequest, leg: BracketLeg, price: Decimal, origin: LegOrigin, now: datetime, operator: str
+    owner: Trade | ExecutionRequest,
+    leg: BracketLeg,
+    price: Decimal,
+    origin: LegOrigin,
+    now: datetime,
+    operator: str = "",
+    why: str = "",
 ) -> None:
     before = plain(leg.price) if leg.price is not None else None
-    details = {"purpose": leg.purpose, "number": leg.number, "from": before, "to": plain(price), "operator": operator}
     BracketLeg.objects.filter(pk=leg.pk).update(price=price, origin=origin)
-    log_step("trade", owner.pk, to_state="LEG_MOVED", trigger=f"leg_moved_{origin.lower()}", now=now, details=details)
+    _log(owner, leg, before, plain(price), origin, now, operator, why)
+
+
+def _log(
+    owner: Trade | ExecutionRequest,
+    leg: BracketLeg,
+    before: str | None,
+    after: str,
+    origin: LegOrigin,
+    now: datetime,
+    operator: str,
+    why: str,
+) -> None:
+    details = {"purpose": leg.purpose, "number": leg.number, "from": before, "to": after, "operator": operator}
+    trigger = f"leg_moved_{origin.lower()}"
+    log_step("trade", owner.pk, to_state="LEG_MOVED", trigger=trigger, now=now, reason=("", why), details=details)

@@ -122,7 +122,9 @@ def test_the_life_cycles_are_those_of_the_code(heading: str, table: Mapping[tupl
 
 def test_the_addresses_are_those_of_the_service() -> None:
     documented = {
-        cells[0].split()[1] for cells in rows("docs/contracts.md", "## REST") if cells[0].startswith(("GET ", "POST "))
+        cells[0].split()[1]
+        for cells in rows("docs/contracts.md", "## REST")
+        if cells[0].startswith(("GET ", "POST ", "PATCH "))
     }
 
     assert documented == set(addresses(get_resolver().url_patterns))

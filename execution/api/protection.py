@@ -1,0 +1,77 @@
+"""A person's move of a position's exits over HTTP: written at once, followed until the exchange has confirmed it."""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from rest_framework.exceptions import APIException, ValidationError
+
+from execution import chain, wiring
+from execution.api.errors import ConflictError
+from execution.domain.ports import ExchangeUnavailableError
+from execution.domain.protection_moves import ProtectionMove
+from execution.pipeline.kill_switch import Word
+from execution.pipeline.move_protection import MoveRefusedError, TradeNotOpenError, move_protection
+from execution.queries.protection import Protection, protection_of
+
+PAUSE_SECONDS = 0.05
+
+
+class ExchangeSilentError(APIException):
+    """The exchange, whose prices a move is judged by, did not answer."""
+
+    status_code = 503
+    default_detail = "The exchange does not answer: nothing was changed."
+
+
+def move(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, answer_seconds: float) -> Protection:
+    """Move the exits and return how they stand, confirmed or not, within `answer_seconds`.
+
+    Raises:
+        Trade.DoesNotExist: there is no such trade.
+        ValidationError: a field breaks a rule; nothing was changed.
+        ConflictError: the trade is not open.
+        ExchangeSilentError: nothing was changed.
+
+    """
+    word = Word(by=asked["by"], reason=asked["reason"])
+    try:
+        move_protection(trade_id, move_of(asked), word, exchange=wiring.exchange(), now=now)
+    except MoveRefusedError as error:
+        raise ValidationError(_by_field(error)) from None
+    except TradeNotOpenError as error:
+        raise ConflictError(str(error), reason_code="TRADE_NOT_OPEN") from None
+    except ExchangeUnavailableError:
+        raise ExchangeSilentError from None
+    # Also when nothing moved: an earlier move of the same may not have been carried out yet.
+    if not protection_of(trade_id).settled:
+        chain.cover(trade_id)
+    return _followed(trade_id, answer_seconds)
+
+
+def move_of(asked: Mapping[str, Any]) -> ProtectionMove:
+    """Return the move that the input's words mean."""
+    targets: dict[int, Decimal] = {target["number"]: target["price"] for target in asked.get("take_profits", [])}
+    return ProtectionMove(
+        stop_price=asked.get("stop_loss"),
+        target_prices=targets,
+        callback_percent=asked.get("trailing", {}).get("callback_percent"),
+    )
+
+
+def _by_field(error: MoveRefusedError) -> dict[str, list[str]]:
+    rules: dict[str, list[str]] = {}
+    for name, rule in error.broken:
+        rules.setdefault(name, []).append(rule)
+    return rules
+
+
+def _followed(trade_id: UUID, seconds: float) -> Protection:
+    """Look at the rows until the exchange has confirmed the move or the time is up."""
+    deadline = time.monotonic() + seconds
+    while not (found := protection_of(trade_id)).settled and time.monotonic() < deadline:
+        time.sleep(PAUSE_SECONDS)
+    return found

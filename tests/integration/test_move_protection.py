@@ -1,0 +1,262 @@
+"""PATCH /trades/{id}/protection: an operator's moves at the exchange, in the journal, and what is refused."""
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import LazySettings
+from django.test import Client
+
+from execution import wiring
+from execution.domain.money import floor_to, plain
+from execution.domain.protection_moves import ProtectionMove
+from execution.models import BracketLeg, PolicyValue, Transition
+from execution.pipeline.kill_switch import Word
+from execution.pipeline.move_protection import move_protection
+from tests.integration.test_bracket_targets import opened, resting
+from tests.support.desk import Desk
+from tests.support.ledger import ALGO_ORDER
+from tests.support.threads import at_once
+
+pytestmark = pytest.mark.django_db
+D = Decimal
+TARGETS = [{"price": "51000", "share": "0.5"}, {"price": "52000", "share": "0.5"}]
+WHY = {"reason": "news ahead", "by": "alice"}
+Patch = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def workers(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
+    """Stands where the order workers are, and carries out at once what it is handed; returns what that was."""
+    handed: list[UUID] = []
+
+    def cover(trade_id: UUID) -> None:
+        handed.append(trade_id)
+        desk.step("protect_position", trade_id)
+
+    monkeypatch.setattr("execution.chain.cover", cover)
+    return handed
+
+
+@pytest.fixture
+def patch(desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Patch:
+    monkeypatch.setattr(wiring, "exchange", lambda: desk.exchange)
+    settings.ENV = settings.ENV.model_copy(update={"order_answer_seconds": 0.2})
+
+    def send(trade_id: object, **body: Any) -> tuple[int, dict[str, Any]]:
+        url = f"/api/execution/trades/{trade_id}/protection"
+        answer = client.patch(url, json.dumps(body), content_type="application/json")
+        return answer.status_code, answer.json()
+
+    return send
+
+
+def moves(trade_id: UUID) -> list[Transition]:
+    return list(Transition.objects.filter(entity_id=str(trade_id), to_state="LEG_MOVED").order_by("id"))
+
+
+def stop_calls(desk: Desk) -> list[tuple[str, str | None]]:
+    """Return the placements and cancellations of stops, in their order."""
+    return [
+        (row["method"], row["params"].get("triggerPrice"))
+        for row in desk.ledger.requests
+        if row["path"] == ALGO_ORDER
+        and row["method"] in {"POST", "DELETE"}
+        and row["params"]["clientAlgoId"].startswith("es1-s")
+    ]
+
+
+@pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize("price", ["48000", "49500.5"])
+def test_a_stop_moves_either_way_and_the_new_one_stands_first(desk: Desk, patch: Patch, price: str) -> None:
+    trade_id = opened(desk)
+
+    code, answer = patch(trade_id, stop_loss=price, **WHY)
+
+    assert (code, answer["settled"]) == (200, True)
+    [stop] = [leg for leg in answer["legs"] if leg["purpose"] == "stop"]
+    assert (stop["price"], stop["origin"], len(stop["orders"])) == (price, "OPERATOR", 1)
+    assert resting(desk, "STOP_MARKET") == [("STOP_MARKET", D(price), D("0.010"))]
+    # It should have placed the new stop before it cancelled the old one.
+    assert stop_calls(desk) == [("POST", "49000"), ("POST", price), ("DELETE", None)]
+    # It should tell who, when, before, after and why.
+    [line] = moves(trade_id)
+    assert line.details == {"purpose": "STOP", "number": 1, "from": "49000", "to": price, "operator": "alice"}
+    assert (line.reason, line.trigger) == ("news ahead", "leg_moved_operator")
+    desk.check()
+
+
+def test_the_same_again_changes_nothing(desk: Desk, patch: Patch, workers: list[UUID]) -> None:
+    trade_id = opened(desk)
+    first = patch(trade_id, stop_loss="48000", **WHY)
+
+    assert patch(trade_id, stop_loss=48000, **WHY) == first
+    assert (len(moves(trade_id)), workers) == (1, [trade_id])
+
+
+@pytest.mark.usefixtures("workers")
+def test_targets_and_trailing_stop_move_together(desk: Desk, patch: Patch) -> None:
+    trade_id = opened(desk, take_profits=TARGETS, trailing={"callback_percent": "1"})
+
+    code, answer = patch(
+        trade_id, take_profits=[{"number": 2, "price": "53000"}], trailing={"callback_percent": 2.5}, **WHY
+    )
+
+    assert (code, answer["settled"]) == (200, True)
+    assert [price for _, price, _ in resting(desk, "TAKE_PROFIT_MARKET")] == [D(51000), D(53000)]
+    [trailing] = desk.request(trade_id).orders.filter(purpose="TRAILING", state="ACCEPTED")
+    assert trailing.callback_percent == D("2.5")
+    assert [(line.details["purpose"], line.details["from"], line.details["to"]) for line in moves(trade_id)] == [
+        ("TARGET", "52000", "53000"),
+        ("TRAILING", "1", "2.5"),
+    ]
+    desk.check()
+
+
+def test_a_stop_that_was_loosened_stays_so(desk: Desk, patch: Patch, workers: list[UUID]) -> None:
+    trade_id = opened(desk)
+    patch(trade_id, stop_loss="48000", **WHY)
+
+    for _ in range(2):
+        desk.clock.let_pass(3)
+        desk.cycle()
+
+    assert resting(desk, "STOP_MARKET") == [("STOP_MARKET", D(48000), D("0.010"))]
+    assert workers == [trade_id]
+
+
+def test_what_no_worker_takes_up_is_accepted_and_carried_out_by_the_monitor(
+    desk: Desk, patch: Patch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("execution.chain.cover", lambda _: None)
+    trade_id = opened(desk)
+
+    code, answer = patch(trade_id, stop_loss="48000", **WHY)
+
+    assert (code, answer["settled"]) == (202, False)
+    # It should still be covered by the old stop.
+    assert resting(desk, "STOP_MARKET") == [("STOP_MARKET", D(49000), D("0.010"))]
+    desk.cycle()
+    assert resting(desk, "STOP_MARKET") == [("STOP_MARKET", D(48000), D("0.010"))]
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ({"stop_loss": "50100"}, {"stop_loss": ["STOP_ON_WRONG_SIDE: stop=50100 mark=50000"]}),
+        ({"stop_loss": "48999.95"}, {"stop_loss": ["INVALID_FIELD: price=48999.95 is no multiple of tick=0.1"]}),
+        (
+            {"take_profits": [{"price": "49900"}]},
+            {"take_profits.1": ["TARGET_ON_WRONG_SIDE: target=49900 mark=50000"]},
+        ),
+        (
+            {"trailing": {"callback_percent": "1"}},
+            {"trailing.callback_percent": ["INVALID_FIELD: the plan has no trailing stop to move"]},
+        ),
+        ({"stop_los": "48000"}, {"stop_los": ["is not known"]}),
+        ({}, {"request": ["one of stop_loss, take_profits, trailing is required"]}),
+        ({"stop_loss": "-1"}, {"stop_loss": ["Ensure this value is greater than or equal to 1E-12."]}),
+        ({"stop_loss": True}, {"stop_loss": ["A valid number is required."]}),
+        ({"stop_loss": "48000", "reason": ""}, {"reason": ["This field may not be blank."]}),
+        (
+            {"take_profits": [{"price": "51500"}, {"number": 1, "price": "52500"}]},
+            {"take_profits": ["each number may stand there once"]},
+        ),
+        # One wrong field moves no other.
+        (
+            {"stop_loss": "48000", "take_profits": [{"number": 9, "price": "52500"}]},
+            {"take_profits.9": ["INVALID_FIELD: the plan has 1 targets"]},
+        ),
+    ],
+)
+def test_bad_input_names_field_and_rule_and_moves_nothing(
+    desk: Desk, patch: Patch, workers: list[UUID], body: dict[str, Any], errors: dict[str, list[str]]
+) -> None:
+    trade_id = opened(desk)
+    before = resting(desk)
+
+    code, answer = patch(trade_id, **(WHY | body))
+
+    assert (code, answer.get("errors")) == (400, errors)
+    assert (resting(desk), moves(trade_id), workers) == (before, [], [])
+
+
+def test_a_stop_beyond_the_liquidation_price_is_refused(desk: Desk, patch: Patch) -> None:
+    PolicyValue.objects.create(
+        key="risk.max_order_notional_usd", value=D(100_000), source="test", version=1, changed_at=desk.clock()
+    )
+    trade_id = opened(desk, leverage=20, quantity="0.4")
+    [liquidation] = [row.liquidation_price for row in desk.exchange.positions() if row.symbol == "BTCUSDT"]
+    assert liquidation > 0
+    beyond = floor_to(liquidation, D("0.1"))
+
+    code, answer = patch(trade_id, stop_loss=plain(beyond), **WHY)
+
+    [rule] = answer["errors"]["stop_loss"]
+    assert (code, rule) == (400, f"STOP_BEYOND_LIQUIDATION: stop={plain(beyond)} liquidation={plain(liquidation)}")
+    assert moves(trade_id) == []
+
+
+@pytest.mark.usefixtures("workers")
+def test_only_open_trades_can_be_moved(desk: Desk, patch: Patch) -> None:
+    trade_id = opened(desk)
+    desk.paper.set_price("BTCUSDT", "48900")
+    # The exchange has closed it, and our books do not know yet.
+    code, answer = patch(trade_id, stop_loss="48000", **WHY)
+    assert (code, answer["reason_code"]) == (409, "TRADE_NOT_OPEN")
+
+    desk.clock.let_pass(3)
+    desk.cycle()
+
+    code, answer = patch(trade_id, stop_loss="48000", **WHY)
+    assert (code, answer["detail"]) == (409, "TRADE_NOT_OPEN: state=CLOSED reason=SL")
+    for unknown in (uuid4(), "x"):
+        assert patch(unknown, stop_loss="48000", **WHY)[0] == 404
+
+
+def test_without_the_exchange_nothing_is_moved(desk: Desk, patch: Patch) -> None:
+    trade_id = opened(desk)
+    desk.paper.add_fault(path="/fapi/v3/positionRisk", method="GET", count=None, action="reply", status=500, body={})
+    desk.paper.add_fault(path="/fapi/v2/positionRisk", method="GET", count=None, action="reply", status=500, body={})
+
+    code, answer = patch(trade_id, stop_loss="48000", **WHY)
+
+    assert (code, answer["detail"]) == (503, "The exchange does not answer: nothing was changed.")
+    assert moves(trade_id) == []
+
+
+def test_the_plan_is_shown(desk: Desk, client: Client) -> None:
+    trade_id = opened(desk, take_profits=TARGETS)
+
+    answer = client.get(f"/api/execution/trades/{trade_id}/protection").json()
+
+    assert (answer["trade_id"], answer["side"], answer["settled"]) == (str(trade_id), "LONG", True)
+    assert [(leg["purpose"], leg["number"], leg["price"], leg["share"]) for leg in answer["legs"]] == [
+        ("stop", 1, "49000", "1"),
+        ("target", 1, "51000", "0.5"),
+        ("target", 2, "52000", "0.5"),
+    ]
+    assert [order["trigger_price"] for leg in answer["legs"] for order in leg["orders"]] == ["49000", "51000", "52000"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_operators_at_once_leave_one_stop_where_the_last_of_them_wanted_it(desk: Desk) -> None:
+    trade_id = opened(desk)
+
+    def ask(price: str) -> int:
+        move = ProtectionMove(stop_price=D(price))
+        word = Word(by=price, reason="at once")
+        return move_protection(trade_id, move, word, exchange=desk.another().exchange, now=desk.clock())
+
+    assert at_once([lambda: ask("48000"), lambda: ask("48500")]) == [1, 1]
+    desk.cycle()
+
+    first, last = moves(trade_id)
+    # It should be one after the other: the second has found what the first has left.
+    assert (first.details["from"], last.details["from"]) == ("49000", first.details["to"])
+    [stop] = BracketLeg.objects.filter(bracket_id=trade_id, purpose="STOP")
+    assert resting(desk, "STOP_MARKET") == [("STOP_MARKET", stop.price, D("0.010"))]
+    assert stop.price == D(last.details["to"])
