@@ -103,9 +103,10 @@ def is_ours(fill: dict[str, Any], foreign: frozenset[str]) -> bool:
 
 
 def profit_is_the_sum_of_fills(cursor: Any) -> None:
-    """I9: a closed trade's net PnL is the sum of its fills, minus fees, plus funding, exactly."""
+    """I9: a closed trade's net PnL is that of its fills, minus fees, plus funding and insurance, exactly."""
     query = (
-        "SELECT t.id, t.net_pnl, sum(f.realized_pnl) - sum(f.commission) + t.funding FROM execution_trade t"
+        "SELECT t.id, t.net_pnl, sum(f.realized_pnl) - sum(f.commission) + t.funding + t.other_income"
+        " FROM execution_trade t"
         " JOIN execution_fill f ON f.trade_id = t.id WHERE t.state = 'CLOSED' GROUP BY t.id"
     )
     wrong = [row for row in oracle.rows(cursor, query) if row[1] != row[2]]

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import psycopg
+
 from tests.chaos.cell import Cell
 from tests.chaos.matrix import NOT_THERE_YET, ROWS, Row
 from tests.chaos.report import Verdict
@@ -65,10 +67,23 @@ def examine(world: World, row: Row, workers: int, *, seed: int) -> Verdict:
         world.use(workers)
         cell.judge()
     except Exception as error:  # noqa: BLE001 -- whatever went wrong, this cell is red and the next one is run
-        (world.folder / f"row-{row.number}-{workers}.txt").write_text(traceback.format_exc())
+        _keep_evidence(world.folder / f"row-{row.number}-{workers}.txt", cell)
         world.end_processes()
         return _verdict(row, workers, started, "; ".join([_first_line(error), *cell.notes]), ok=False)
     return _verdict(row, workers, started, "; ".join(cell.notes), ok=True)
+
+
+def _keep_evidence(path: Path, cell: Cell) -> None:
+    """Write what went wrong, and what became of every request: the next cell wipes the books."""
+    path.write_text(traceback.format_exc())
+    try:
+        story = cell.rows(
+            "SELECT symbol, state, reason_code, reason FROM execution_executionrequest ORDER BY received_at"
+        )
+    except psycopg.Error as error:
+        story = [(str(error),)]
+    with path.open("a") as file:
+        file.writelines(f"{'  '.join(str(value) for value in line)}\n" for line in story)
 
 
 def _verdict(row: Row, workers: int, started: float, seen: str, *, ok: bool) -> Verdict:
