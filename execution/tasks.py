@@ -22,7 +22,7 @@ from execution.chain import PRIORITIES, resume_or_leave, start_chain
 from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import ExchangeUnavailableError
 from execution.monitor import protector as protector_step
-from execution.monitor.cycle import run_cycle, swept_lately
+from execution.monitor.cycle import run_cycle, swept_by_beat
 from execution.monitor.repair import Tools
 from execution.monitor.told import exits_told_of
 from execution.pipeline import (
@@ -232,10 +232,10 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
     `by_beat`: sent by the clock. A second clock beside the first must not double the sweeps.
     """
     with single_flight(Duty.WATCH_POSITIONS) as held:
-        if held and not (by_beat and swept_lately(wiring.clock(), within=wiring.shortest_sweep_period())):
+        if held and not (by_beat and swept_by_beat(wiring.clock(), within=wiring.shortest_sweep_period())):
             # The emergency stop is asked between orders too, so that health and admin show what it says now.
             check_ess_step.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
-            run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience())
+            run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience(), by_beat=by_beat)
             _work_off_kill_switch()
             _work_off_trip()
             for inbox_id in policy_step.unapplied(before=wiring.clock() - POLICY_PATIENCE):
@@ -281,6 +281,7 @@ def _tools() -> Tools:
         memory=wiring.memory(),
         clock=wiring.clock,
         resume=resume_or_leave,
+        spare=wiring.spare_exchange,
     )
 
 

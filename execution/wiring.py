@@ -4,8 +4,11 @@ import hashlib
 import json
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from queue import Empty, LifoQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,6 +42,8 @@ from execution_project.env import Mode, environment
 
 # HTTP sessions are not to be shared: one client a thread, made after the fork.
 _local = threading.local()
+# Clients that no thread uses at the moment, the one used last on top: its connection is the freshest.
+_spare: "LifoQueue[Exchange]" = LifoQueue()
 # Of this program; the processes of a pool are forked later and inherit it.
 STARTED_AT = datetime.now(UTC)
 # What decides how an entry is judged, sent and watched: stacks that differ in one of these must not trade together.
@@ -85,6 +90,19 @@ def exchange() -> Exchange:
     if client is None:
         client = _local.exchange = _new_exchange()
     return client
+
+
+@contextmanager
+def spare_exchange() -> Iterator[Exchange]:
+    """Lend a client to a thread that lives for moments; the client's connection to the exchange outlives it."""
+    try:
+        client = _spare.get_nowait()
+    except Empty:
+        client = _new_exchange()
+    try:
+        yield client
+    finally:
+        _spare.put(client)
 
 
 def user_stream() -> UserStream:

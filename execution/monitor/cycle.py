@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.figures import CYCLE
@@ -18,9 +17,10 @@ from execution.models import Heartbeat, Trade
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.positions import update_positions
 from execution.monitor.reconcile import SETTLING, Action, Observation, Patience, Resume, reconcile
-from execution.monitor.repair import Tools, repair
+from execution.monitor.repair import Tools
 from execution.monitor.strangers import hold_entries
 from execution.monitor.terms import watch_terms
+from execution.monitor.work_off import complete_all, repair_all, settle_all
 from execution.pipeline.entry_gate import renew_lease
 from execution.pipeline.figures import observe
 from execution.pipeline.heartbeats import beat
@@ -30,6 +30,8 @@ from execution.pipeline.settle_exits import release_symbols
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 MONITOR = "monitor"
+# When beat's last cycle began. Cycles that others ask for in between must not make beat's next one skip.
+BY_BEAT = "monitor_by_beat"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class CycleResult:
     failed: int
 
 
-def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> CycleResult | None:
+def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat: bool = False) -> CycleResult | None:
     """Compare and repair once; None when the exchange could not be read, and then nothing was touched."""
     started = time.monotonic()
     try:
@@ -50,6 +52,8 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience) -> Cycle
         _beat(tools.clock(), started, healthy=False, error=str(error))
         return None
     reached(CrashPoint.EXCHANGE_OBSERVED)
+    if by_beat:
+        beat(BY_BEAT, now=seen.begun_at, healthy=True, details={})
     exchange_ms = (time.monotonic() - started) * 1000
     actions, failed = _compare_and_repair(seen, tools, patience)
     release_symbols()
@@ -79,18 +83,26 @@ def swept_lately(now: datetime, *, within: timedelta) -> bool:
     return timedelta(0) <= now - began < within
 
 
+def swept_by_beat(now: datetime, *, within: timedelta) -> bool:
+    """Whether beat, or a second one beside it, has begun a cycle within this time."""
+    last = Heartbeat.objects.filter(part=BY_BEAT).first()
+    return last is not None and timedelta(0) <= now - last.at < within
+
+
 def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> tuple[list[Action], int]:
     """Settle the orders first, then compare again: a stop that turns out to be gone is replaced in the same cycle.
 
     The books are read after the exchange, so that what the chain has done in between is known.
     """
-    actions = reconcile(read_books(since=seen.begun_at), seen, patience=patience, now=tools.clock())
+    books = read_books(since=seen.begun_at)
+    actions = reconcile(books, seen, patience=patience, now=tools.clock())
     settling = [action for action in actions if isinstance(action, SETTLING)]
-    failed = sum(not _repaired(action, tools) for action in settling)
+    filled, failed = settle_all(settling, books, tools)
+    failed += complete_all(filled, tools)
     if settling:
         actions = reconcile(read_books(since=seen.begun_at), seen, patience=patience, now=tools.clock())
     others = [action for action in actions if not isinstance(action, (*SETTLING, Resume))]
-    failed += sum(not _repaired(action, tools) for action in others)
+    failed += repair_all(others, tools)
     hold_entries(actions, now=tools.clock())
     held = {row.symbol for row in seen.positions}
     watch_terms(tools.exchange, tools.stack, held=held, began_at=seen.begun_at, now=tools.clock())
@@ -98,30 +110,12 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
     # From here on the books are known to agree with the exchange: what waited for that may go on.
     leads = renew_lease(tools.stack, reconciled_at=seen.begun_at, now=tools.clock())
     resumed = [action for action in actions if isinstance(action, Resume) and (leads or _is_ours_to_finish(action))]
-    return [*settling, *others, *resumed], failed + sum(not _repaired(action, tools) for action in resumed)
+    return [*settling, *others, *resumed], failed + repair_all(resumed, tools)
 
 
 def _is_ours_to_finish(action: Resume) -> bool:
     """Whether a stack that may not open positions carries this on: what is at the exchange is everybody's duty."""
     return action.state not in REQUEST_BEFORE_WIRE
-
-
-def _repaired(action: Action, tools: Tools) -> bool:
-    """Repair one thing; an exchange that falls silent in the middle must not keep the others from being tried."""
-    reached(CrashPoint.REPAIR_BEGUN)
-    try:
-        repair(action, tools)
-    except ExchangeUnavailableError as error:
-        log.warning("monitor_repair_postponed", action=type(action).__name__, error=str(error))
-        return False
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        # A bug or a surprise about one order must not leave all other positions without their cover.
-        log.exception("monitor_repair_failed", action=type(action).__name__, detail=str(action))
-        return False
-    reached(CrashPoint.REPAIR_DONE)
-    return True
 
 
 def _mirror_open_trades(mirror: TradeMirror) -> int:

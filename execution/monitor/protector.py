@@ -4,18 +4,15 @@ It works from the books, every two seconds and without a reading of the exchange
 Only when the monitor is silent does it read the exchange too: in bulk, and to settle what positions and stops are.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import InterfaceError, OperationalError
 from django.db.models import Exists, F, OuterRef, QuerySet
 
-from execution.domain.figures import REPAIRS
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import OrderPurpose
@@ -23,12 +20,10 @@ from execution.models import BracketLeg, ExecutionRequest, Order, Trade
 from execution.monitor.cycle import swept_lately
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.reconcile import Apply, Cover, LookUpOrder, Patience, reconcile
-from execution.monitor.repair import Tools, repair
+from execution.monitor.repair import Tools
+from execution.monitor.work_off import repair_all, settle_all
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
-from execution.pipeline.figures import count
 from execution.pipeline.heartbeats import beat
-from execution.pipeline.measure_cover import measure_cover_of
-from execution.pipeline.protect_position import protect_position
 
 log = structlog.get_logger(__name__)
 PROTECTOR = "protector"
@@ -50,10 +45,18 @@ class Guarded:
 def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: timedelta) -> Guarded:
     """Give every position that the books know without a stop its stop; when the monitor is silent, ask the exchange."""
     naked = without_cover(before=tools.clock() - GRACE)
-    failed = sum(not _done(partial(_protect, pk, tools), pk) for pk in naked)
+    if naked:
+        log.warning("protector_covers", requests=[str(request_id) for request_id in naked])
+    wanted = [Cover(request_id=request_id, missing=OrderPurpose.STOP) for request_id in naked]
+    failed, error = repair_all(wanted, tools), ""
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
-    actions, error = _stand_in(tools, patience) if silent else ([], "")
-    failed += sum(not _done(partial(repair, action, tools), action) for action in actions)
+    actions: Sequence[Cover] = ()
+    if silent:
+        try:
+            actions, unsettled = _stand_in(tools, patience)
+            failed += unsettled + repair_all(actions, tools)
+        except ExchangeUnavailableError as unavailable:
+            error = str(unavailable)
     went_to = len(naked) + len(actions)
     details = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": error}
     beat(PROTECTOR, now=tools.clock(), healthy=not (failed or error), details=details)
@@ -87,38 +90,12 @@ def _ids(rows: "QuerySet[Any]") -> list[UUID]:
     return list(rows.values_list("pk", flat=True))
 
 
-def _protect(request_id: UUID, tools: Tools) -> None:
-    log.warning("protector_covers", request_id=str(request_id))
-    protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
-    measure_cover_of(request_id)
-    count(REPAIRS, {Cover.__name__: 1})
-
-
-def _stand_in(tools: Tools, patience: Patience) -> tuple[list[Cover], str]:
-    """Compare as the monitor does and settle what orders are; return what wants cover then."""
-    try:
-        seen = observe_exchange(tools.exchange, now=tools.clock())
-    except ExchangeUnavailableError as error:
-        return [], str(error)
-    compared = reconcile(read_books(since=seen.begun_at), seen, patience=patience, now=tools.clock())
-    for action in compared:
-        if isinstance(action, SETTLES):
-            _done(partial(repair, action, tools), action)
+def _stand_in(tools: Tools, patience: Patience) -> tuple[list[Cover], int]:
+    """Compare as the monitor does and settle what orders are; return what wants a stop then, and what failed."""
+    seen = observe_exchange(tools.exchange, now=tools.clock())
+    books = read_books(since=seen.begun_at)
+    compared = reconcile(books, seen, patience=patience, now=tools.clock())
+    _, failed = settle_all([action for action in compared if isinstance(action, SETTLES)], books, tools)
     compared = reconcile(read_books(since=seen.begun_at), seen, patience=patience, now=tools.clock())
     wanted = [action for action in compared if isinstance(action, Cover)]
-    return [action for action in wanted if action.missing is OrderPurpose.STOP], ""
-
-
-def _done(work: Callable[[], object], subject: object) -> bool:
-    """Do one thing; whatever it meets, the other positions are looked after all the same."""
-    try:
-        work()
-    except ExchangeUnavailableError as error:
-        log.warning("protector_postponed", subject=str(subject), error=str(error))
-        return False
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        log.exception("protector_failed", subject=str(subject))
-        return False
-    return True
+    return [action for action in wanted if action.missing is OrderPurpose.STOP], failed

@@ -196,21 +196,9 @@ class Report:
 
 # These settle what our orders are; what the rest of the comparison says rests on it.
 SETTLING = (Apply, LookUpOrder, CancelLeftover)
-
-Action = (
-    Expire
-    | Resume
-    | Apply
-    | LookUpOrder
-    | BookExits
-    | LookOver
-    | CloseInTime
-    | Cover
-    | CancelLeftover
-    | CheckStray
-    | Stranger
-    | Report
-)
+Settling = Apply | LookUpOrder | CancelLeftover
+Repair = Expire | Resume | BookExits | LookOver | CloseInTime | Cover | CheckStray | Stranger | Report
+Action = Settling | Repair
 
 
 def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datetime) -> list[Action]:

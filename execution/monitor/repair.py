@@ -17,9 +17,9 @@ from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, REQUEST_BEFORE_WIRE, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
+from execution.monitor.crew import SpareExchange
 from execution.monitor.missing import Sources, is_due, seek
 from execution.monitor.reconcile import (
-    Action,
     Apply,
     BookExits,
     CancelLeftover,
@@ -29,8 +29,10 @@ from execution.monitor.reconcile import (
     Expire,
     LookOver,
     LookUpOrder,
+    Repair,
     Report,
     Resume,
+    Settling,
     Stranger,
 )
 from execution.pipeline.cancelling import cancel_order
@@ -42,7 +44,7 @@ from execution.pipeline.evidence import settle_accepted
 from execution.pipeline.figures import count
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.measure_cover import measure_cover_of
-from execution.pipeline.protect_position import protect_position
+from execution.pipeline.protect_position import place_stop, protect_position
 from execution.pipeline.record_trade import record_trade
 from execution.pipeline.settle_exits import Settled, settle_exits
 from execution.pipeline.transitions import log_step
@@ -53,7 +55,10 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """What repairs work with; `resume` sends a request's chain on its way from its state."""
+    """What repairs work with; `resume` sends a request's chain on its way from its state.
+
+    Without `spare` clients everything is done one after another.
+    """
 
     exchange: Exchange
     protection: ProtectionRules
@@ -61,9 +66,46 @@ class Tools:
     memory: Memory
     clock: Clock
     resume: Callable[[UUID, RequestState], None]
+    spare: SpareExchange | None = None
 
 
-def repair(action: Action, tools: Tools) -> None:  # noqa: C901 -- one case an action
+def settle(action: Settling, tools: Tools) -> UUID | None:
+    """Settle what one order is, and cover at once what it turns out to have filled.
+
+    Returns:
+        The request whose targets and books are then due: they wait until every position has its stop.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer; the next cycle tries again.
+
+    """
+    log.info("monitor_repairs", action=type(action).__name__, detail=str(action))
+    filled = None
+    match action:
+        case Apply(order_id=order_id, report=report):
+            filled = _found(_order(order_id), report, "open orders", tools)
+        case LookUpOrder(order_id=order_id):
+            filled = _look_up(order_id, tools)
+        case CancelLeftover(order_id=order_id):
+            cancel_order(_order(order_id), exchange=tools.exchange, clock=tools.clock)
+        case _:
+            assert_never(action)
+    count(REPAIRS, {type(action).__name__: 1})
+    return filled
+
+
+def complete(request_id: UUID, tools: Tools) -> None:
+    """Place what follows the stop, and book the fills.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer; the next cycle tries again.
+
+    """
+    if protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock):
+        record_trade(request_id, exchange=tools.exchange, clock=tools.clock)
+
+
+def repair(action: Repair, tools: Tools) -> None:
     """Do one action. Each checks again what it needs, so that an action decided on old figures does no harm.
 
     Raises:
@@ -76,10 +118,6 @@ def repair(action: Action, tools: Tools) -> None:  # noqa: C901 -- one case an a
             _expire(request_id, tools.clock())
         case Resume(request_id=request_id, state=state):
             tools.resume(request_id, state)
-        case Apply(order_id=order_id, report=report):
-            _found(_order(order_id), report, "open orders", tools)
-        case LookUpOrder(order_id=order_id):
-            _look_up(order_id, tools)
         case BookExits(trade_id=trade_id):
             _book_exits(trade_id, tools)
         case LookOver(trade_id=trade_id):
@@ -89,8 +127,6 @@ def repair(action: Action, tools: Tools) -> None:  # noqa: C901 -- one case an a
         case Cover(request_id=request_id):
             protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
             measure_cover_of(request_id)
-        case CancelLeftover(order_id=order_id):
-            cancel_order(_order(order_id), exchange=tools.exchange, clock=tools.clock)
         case CheckStray(client_order_id=client_order_id):
             _check_stray(client_order_id, tools)
         case Report(subject=subject, sentence=sentence) | Stranger(symbol=subject, sentence=sentence):
@@ -121,22 +157,21 @@ def _check_stray(client_order_id: str, tools: Tools) -> None:
         cancel_order(order, exchange=tools.exchange, clock=tools.clock)
 
 
-def _look_up(order_id: int, tools: Tools) -> None:
+def _look_up(order_id: int, tools: Tools) -> UUID | None:
     """Ask what became of an order; only an answer about the order itself moves it."""
     order = _order(order_id)
     if not is_due(order, tools.clock()):
-        return
+        return None
     sources = Sources(exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
     reached(CrashPoint.ORDER_LOOKED_UP)
     match found:
         case OrderReport():
-            _found(order, found, "look-up", tools)
+            return _found(order, found, "look-up", tools)
         case Missing() | Unreadable():
             log.warning("order_not_shown", client_order_id=order.client_order_id, answer=found.message)
             known = seek(order, found, sources)
-            if known:
-                _found(order, *known, tools)
+            return _found(order, *known, tools) if known else None
         case _:
             assert_never(found)
 
@@ -145,16 +180,16 @@ def _order(order_id: int) -> Order:
     return Order.objects.select_related("request").get(pk=order_id)
 
 
-def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> None:
-    """Store new evidence and carry it on: an entry's fills want cover and booking, an exit's fills want booking."""
+def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> UUID | None:
+    """Store new evidence and carry it on: an entry's fills want their stop, an exit's fills want booking."""
     settle_accepted(order, report, now=tools.clock(), source=source)
     if order.executed_quantity <= 0:
-        return
+        return None
     if order.purpose != OrderPurpose.ENTRY:
         _book_exits(order.request_id, tools)
-        return
-    if protect_position(order.request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock):
-        record_trade(order.request_id, exchange=tools.exchange, clock=tools.clock)
+        return None
+    place_stop(order.request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    return order.request_id
 
 
 def _book_exits(trade_id: UUID, tools: Tools) -> None:

@@ -4,6 +4,7 @@ A position that cannot get its stop is closed at market: naked is not a state th
 """
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID
@@ -54,15 +55,25 @@ def protect_position(request_id: UUID, *, exchange: Exchange, rules: ProtectionR
     request = ExecutionRequest.objects.get(pk=request_id)
     if request.state not in COVERED_STATES:
         return bool(request.state == RequestState.FLATTENED)
-    work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
+    return _protect(Work(request=request, exchange=exchange, rules=rules, clock=clock), _ensure_others)
+
+
+def place_stop(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> None:
+    """Do of `protect_position` what cannot wait, where other positions wait for their stops too."""
+    request = ExecutionRequest.objects.get(pk=request_id)
+    if request.state in COVERED_STATES:
+        _protect(Work(request=request, exchange=exchange, rules=rules, clock=clock), lambda _: None)
+
+
+def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) -> bool:
     if work.exposure.open <= 0:
         return _confirm(work)
     if work.is_dust:
         _give_up(work, CloseReason.DUST, Reason.POSITION_BELOW_MINIMUM)
         return True
-    flattened = _ensure_stop(work) or _ensure_others(work)
+    flattened = _ensure_stop(work) or ensure_others(work)
     if flattened:
-        return _confirm_flattened(request, flattened, clock())
+        return _confirm_flattened(work.request, flattened, work.clock())
     return False if work.is_naked else _confirm(work)
 
 
