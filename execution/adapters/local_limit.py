@@ -33,7 +33,7 @@ class LocalShare:
 
     def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
         """Wait for a turn in this process's share; what is not an exit or a small read is denied at once."""
-        if lane not in EXITS and (lane is Lane.ENTRY or cost.orders_10s or cost.weight > LARGEST_READ):
+        if cost.weight > LARGEST_READ or (lane not in EXITS and (lane is Lane.ENTRY or cost.orders_10s)):
             return Denial(blocked_by="redis", wait_seconds=0)
         deadline = self._monotonic() + max_wait_seconds
         while True:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from execution.domain.ports import Lane
 from execution.models import Heartbeat, Order
 from execution.monitor.protector import Guarded, ensure_cover
 from tests.support.desk import PATIENCE, Desk
@@ -76,6 +77,28 @@ def test_it_finds_a_fill_that_nobody_noted_when_the_monitor_is_silent(desk: Desk
     guard(desk)
 
     assert [stop["quantity"] for stop in desk.ledger.live_stops] == ["0.010"]
+
+
+def test_it_does_not_use_up_the_limit_with_readings(desk: Desk) -> None:
+    desk.trade_opened()
+    desk.clock.let_pass(60)
+
+    assert guard(desk).read_exchange
+    desk.clock.let_pass(2)
+    assert not guard(desk).read_exchange
+    desk.clock.let_pass(4)
+    assert guard(desk).read_exchange
+
+
+def test_its_readings_go_before_those_that_can_wait(desk: Desk) -> None:
+    desk.trade_opened()
+    desk.clock.let_pass(60)
+    before = desk.limiter.state().granted
+
+    assert guard(desk).read_exchange
+
+    granted = {lane: count - before[lane] for lane, count in desk.limiter.state().granted.items()}
+    assert granted == {Lane.PROTECT: 0, Lane.CLOSE: 3, Lane.ENTRY: 0, Lane.READ: 0}
 
 
 def test_an_exchange_that_does_not_answer_is_said(desk: Desk) -> None:

@@ -131,16 +131,21 @@ class BinanceExchange:
     def terms(self) -> Terms:
         return read_terms(self._client, self._read, self._demands)
 
+    # What shows that a position is naked does not queue behind what can wait; orders do not compete with it for weight.
+
     def open_orders(self) -> Sequence[OrderReport]:
-        return self._read(lambda: parse.our_orders(self._client.get_orders()))
+        return self._read(lambda: parse.our_orders(self._client.get_orders()), lane=Lane.CLOSE)
 
     def open_algo_orders(self) -> Sequence[OrderReport]:
         return self._read(
-            lambda: parse.our_algo_orders(self._client.sign_request("GET", OPEN_ALGO_ORDERS, self._window()))
+            lambda: parse.our_algo_orders(self._client.sign_request("GET", OPEN_ALGO_ORDERS, self._window())),
+            lane=Lane.CLOSE,
         )
 
     def positions(self) -> Sequence[PositionReport]:
-        rows = self._read(lambda: [parse.position_report(row) for row in self._client.get_position_risk()])
+        rows = self._read(
+            lambda: [parse.position_report(row) for row in self._client.get_position_risk()], lane=Lane.CLOSE
+        )
         return [row for row in rows if row.quantity]
 
     def fills_of_order(self, symbol: str, order_id: str) -> Sequence[FillReport]:
