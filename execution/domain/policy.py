@@ -35,6 +35,7 @@ MAX_STOP_DISTANCE = "execution.max_sl_distance_pct"
 MIN_TARGET_DISTANCE = "execution.min_tp_distance_pct"
 MAX_TARGET_DISTANCE = "execution.max_tp_distance_pct"
 CROSSING_TOLERANCE = "execution.min_sl_buffer_pct"
+STOP_BUFFER = "execution.sl_adjustment_buffer_pct"
 DEFAULT_STOP = "execution.default_sl_pct"
 DEFAULT_TARGET = "execution.default_tp_pct"
 DEFAULT_TRAIL = "execution.default_trailing_pct"
@@ -69,6 +70,13 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
             _key(MIN_TARGET_DISTANCE, "fraction", "0.001", ("0", "0.05"), "a nearer target is moved to this distance"),
             _key(MAX_TARGET_DISTANCE, "fraction", "0.50", ("0.001", "10"), "a farther target is noted, not refused"),
             _key(CROSSING_TOLERANCE, "fraction", "0.001", ("0", "0.01"), "a crossing up to this is adjusted"),
+            _key(
+                STOP_BUFFER,
+                "fraction",
+                "0.001",
+                ("0", "0.01"),
+                "a stop whose level has just passed is sent once more this far beyond it; 0: closed at once",
+            ),
             _key(
                 DEFAULT_STOP,
                 "fraction",

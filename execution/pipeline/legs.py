@@ -1,18 +1,18 @@
 """One run over a position's legs: what there is to protect, and how a leg is placed, replaced, cancelled or closed."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import takewhile
 
-from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare
+from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_at
 from execution.domain.money import ZERO
 from execution.domain.outcomes import PlaceOutcome
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
-from execution.domain.trading import OrderPurpose, OrderType
+from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import Bracket, ExecutionRequest, Order, Trade
 from execution.models.bracket import LegOrigin
 from execution.pipeline.bracket_rows import exit_orders, exposure_of, open_quantity, plan_of, resting_of, stop_cover
@@ -102,10 +102,25 @@ class Work:
         return any(order.state == OrderState.SUBMITTING and order.sent_at > since for order in self.of(leg))
 
     def refused_lately(self, leg: Leg) -> bool:
-        """Whether the exchange keeps refusing a leg; each refusal in a row doubles the pause, up to an hour."""
-        refused = list(takewhile(lambda order: order.state == OrderState.REJECTED, reversed(self.of(leg))))
+        """Whether the exchange keeps refusing a leg; each refusal in a row doubles the pause, up to an hour.
+
+        A stop that had to rest a little beyond its level does not count: it is the level that is tried again.
+        """
+        at_level = [order for order in reversed(self.of(leg)) if order.trigger_price == leg.price]
+        refused = list(takewhile(lambda order: order.state == OrderState.REJECTED, at_level))
         pause = min(FIRST_PAUSE * 2 ** min(len(refused), 16), LONGEST_PAUSE)
         return bool(refused) and self.clock() - refused[0].created_at < pause
+
+    def beyond(self, want: Wanted, fraction: Decimal) -> Wanted | None:
+        """Return a stop by this fraction of its level beyond it; None when one was sent there before.
+
+        The plan stays as it is: the stop moves back to its level as soon as the exchange takes it there.
+        """
+        direction, level = Direction(self.request.direction), want.leg.price or ZERO
+        price = round_stop(direction, stop_at(direction, level, fraction), self.bracket.tick_size)
+        if any(order.trigger_price == price for order in self.of(want.leg)):
+            return None
+        return replace(want, leg=replace(want.leg, price=price))
 
     def place(self, want: Wanted, *, at_once: bool = False) -> PlaceOutcome | None:
         """Place an order of a leg; None when another run does. `at_once`: a trailing leg without its activation."""

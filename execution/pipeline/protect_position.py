@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from execution.crash_points import CrashPoint, reached
+from execution.domain import policy as keys
 from execution.domain.brackets import Wanted
 from execution.domain.outcomes import Accepted, OrderReport, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import Exchange
@@ -21,6 +22,7 @@ from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest
 from execution.pipeline.evidence import settle_accepted
 from execution.pipeline.legs import Clock, ProtectionRules, Work
+from execution.pipeline.policy import policy_in_force
 from execution.pipeline.transitions import move_request
 
 log = structlog.get_logger(__name__)
@@ -86,7 +88,7 @@ def _ensure_stop(work: Work) -> CloseReason | None:
         # The old stop still covers everything: a better one can wait until the exchange takes it.
         if not work.is_naked and work.refused_lately(want.leg):
             return None
-        outcome = work.place(want)
+        outcome = _place_stop(work, want)
         waited = time.monotonic() - begun
         if outcome is None and waited >= PEER_PATIENCE.total_seconds():
             return None
@@ -103,11 +105,24 @@ def _ensure_stop(work: Work) -> CloseReason | None:
     return None
 
 
+def _place_stop(work: Work, want: Wanted) -> PlaceOutcome | None:
+    """Place the stop; one that nothing else covers for gets a second chance when its level has only just passed."""
+    outcome = work.place(want)
+    if not (_level_has_passed(outcome) and work.is_naked):
+        return outcome
+    beyond = work.beyond(want, policy_in_force()[keys.STOP_BUFFER])
+    return work.place(beyond) if beyond else outcome
+
+
+def _level_has_passed(outcome: PlaceOutcome | None) -> bool:
+    return isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY
+
+
 def _judge(work: Work, outcome: PlaceOutcome | None, *, late: bool) -> _Next:
     """Tell what follows from the outcome of a stop; None: another run is sending one just now."""
     if isinstance(outcome, Accepted) or (isinstance(outcome, Unknown) and _has_arrived(work)):
         return _Next.LEAVE
-    if isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY:
+    if _level_has_passed(outcome):
         return _Next.CLOSE_LEVEL_PASSED
     if outcome is None:
         return _Next.REPEAT
@@ -144,7 +159,7 @@ def _ensure_others(work: Work) -> CloseReason | None:
         if want.leg.purpose is OrderPurpose.STOP or work.refused_lately(want.leg):
             continue
         outcome = work.place(want)
-        if isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY:
+        if _level_has_passed(outcome):
             flattened = _level_reached(work, want)
             if flattened:
                 return flattened

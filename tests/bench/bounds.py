@@ -66,6 +66,7 @@ BOUNDS = {
     "a burst of 1,000 orders": NEAR_IDEAL,
     **{f"beyond a round trip, stream up, p99 {where}, best of 3": STREAM_COVER for where in LATENCIES},
     **{f"fill to stop, stream silent, p99 {where}": POLLED_COVER for where in LATENCIES},
+    **{f"fill to stop, 48 at once, stream silent, p99 {where}": POLLED_COVER for where in LATENCIES},
     **{f"fill to stop, all workers killed, p99 {where}": KILLED_COVER for where in LATENCIES},
     **{f"exchange calls a cycle, {size}": BULK for size in POSITIONS},
     **{f"queries a cycle, {size}": BULK for size in POSITIONS},

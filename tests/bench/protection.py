@@ -1,5 +1,7 @@
 """Section `protection`: from an entry's fill to its stop accepted, with the stream, without it, and over a SIGKILL.
 
+Without the stream, entries fill one by one, and dozens of them at once.
+
 Entries rest as LIMIT orders, and a move of the price fills them, so that nobody of ours is told by an answer. Both
 moments are the exchange's own, from its ledger.
 """
@@ -8,7 +10,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +31,15 @@ from tests.support.stack import CeleryStack
 LATENCIES_MS = (50, 5)
 SHARES = {"p50": 0.5, "p99": 0.99}
 SIGNAL = "signal.execute"
-SYMBOLS = 200
+SYMBOLS = 210
 # The invented contracts rest at 10; ours rest below and are met when the price comes down to them.
 LIMIT, STOP, QUANTITY = "9.900", "9.600", "10"
 # In rounds: the best one shows the service, the worst what others on the machine took from it.
 ROUNDS, WITH_STREAM, PAUSE_SECONDS = 3, 34, 0.2
 # Spread over several cycles, so that some are filled right after a reading.
 WITHOUT_STREAM, LONG_PAUSE_SECONDS = 24, 1.7
+# Their stops and targets are almost as many as the exchange takes of one account.
+AT_ONCE = 48
 KILLS, FILLS_A_KILL = 3, 8
 WARM_UP = 6
 PINGS = 40
@@ -80,26 +84,20 @@ async def measure(state: Path, console: Console, latency_ms: int) -> list[Figure
         await filled(here, await resting(here, WARM_UP), pause=PAUSE_SECONDS)
         round_trip = round_trip_ms(stack)
         heard = await with_stream(here)
-        polled = await without_stream(here)
+        polled = await without_stream(here, WITHOUT_STREAM, pause=LONG_PAUSE_SECONDS)
+        at_once = await without_stream(here, AT_ONCE, pause=0)
         killed = await over_kills(here)
     console.end_progress()
-    return figures(latency_ms, round_trip, heard, polled, killed)
+    silent = {"stream silent": polled, f"{AT_ONCE} at once, stream silent": at_once}
+    return figures(latency_ms, round_trip, heard, silent | {"all workers killed": killed})
 
 
 def figures(
-    latency_ms: int,
-    round_trip: float,
-    heard: Sequence[Sequence[float]],
-    polled: Sequence[float],
-    killed: Sequence[float],
+    latency_ms: int, round_trip: float, heard: Sequence[Sequence[float]], others: Mapping[str, Sequence[float]]
 ) -> list[Figure]:
     where = f"at {latency_ms} ms"
     tails = [percentile(times, SHARES["p99"]) - round_trip for times in heard]
-    cases = {
-        "stream up": [time for times in heard for time in times],
-        "stream silent": polled,
-        "all workers killed": killed,
-    }
+    cases = {"stream up": [time for times in heard for time in times], **others}
     return [
         Figure(name=f"exchange round trip, p50 {where}", value=round_trip, unit="ms"),
         *(
@@ -134,11 +132,11 @@ async def with_stream(here: Run) -> list[list[float]]:
     return rounds
 
 
-async def without_stream(here: Run) -> list[float]:
-    symbols = await resting(here, WITHOUT_STREAM)
-    here.say(f"filling {WITHOUT_STREAM} entries with the stream silent")
+async def without_stream(here: Run, count: int, *, pause: float) -> list[float]:
+    symbols = await resting(here, count)
+    here.say(f"filling {count} entries with the stream silent, one every {pause} s")
     here.stack.paper.control("POST", "streams/faults", {"action": "silent", "count": None})
-    times = await filled(here, symbols, pause=LONG_PAUSE_SECONDS)
+    times = await filled(here, symbols, pause=pause)
     here.stack.paper.control("DELETE", "streams/faults")
     await close_everything(here)
     return times

@@ -8,10 +8,12 @@ from uuid import UUID
 import pytest
 from django.db import transaction
 
+from execution.domain import policy as keys
 from execution.models import BracketLeg, EntryClaim, Order, Transition
 from execution.models.bracket import LegOrigin
 from execution.monitor.reconcile import CloseInTime, Stranger
 from execution.pipeline.move_legs import move_stop
+from execution.pipeline.policy import set_policy_value
 from tests.integration.test_bracket_targets import THREE_TARGETS, opened, resting
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
@@ -138,6 +140,12 @@ def refuse(desk: Desk, code: int, **match: str) -> None:
     desk.paper.add_fault(path=ALGO_ORDER, method="POST", count=None, **fault)
 
 
+def stops_sent(desk: Desk) -> list[str]:
+    """Return the trigger prices of all stops that were sent, refused ones too."""
+    sent = desk.ledger.sent("POST", ALGO_ORDER)
+    return [order["triggerPrice"] for order in sent if order["type"] == "STOP_MARKET"]
+
+
 @pytest.mark.parametrize("code", [-4120, -2022, -1111, -4164, -4045])
 def test_stop_that_is_refused_for_good_closes_the_position(desk: Desk, code: int) -> None:
     refuse(desk, code)
@@ -161,7 +169,63 @@ def test_stop_whose_level_has_passed_closes_the_position_as_stopped(desk: Desk) 
     desk.cycle()
 
     assert (desk.trade(request_id).close_reason, desk.ledger.positions) == ("SL", {})
+    # At its level, and a thousandth beyond it; never any farther.
+    assert stops_sent(desk) == ["49000", "48951"]
     desk.check()
+
+
+def test_stop_of_a_short_whose_level_has_passed_is_sent_once_more_above_it(desk: Desk) -> None:
+    refuse(desk, -2021)
+    request_id = desk.signal(side="sell", stop_loss="51000")
+
+    desk.run(request_id)
+    desk.cycle()
+
+    assert stops_sent(desk) == ["51000", "51051"]
+    assert (desk.trade(request_id).close_reason, desk.ledger.positions) == ("SL", {})
+
+
+def test_a_spike_past_the_stop_does_not_close_the_position(desk: Desk) -> None:
+    desk.paper.add_fault(path=ALGO_ORDER, method="POST", action="refuse", code=-2021, count=1)
+    request_id = desk.signal(stop_loss="49000")
+    desk.run(request_id)
+    desk.cycle()
+
+    # It should be covered a little beyond the level,
+    assert (stops(desk), desk.trade(request_id).state) == ([(D(48951), D("0.010"))], "OPEN")
+
+    # and at its level again when the exchange takes it there: the new one first, then the old one gone.
+    desk.clock.let_pass(11)
+    desk.cycle()
+    assert stops(desk) == [(D(49000), D("0.010"))]
+    assert stops_sent(desk) == ["49000", "48951", "49000"]
+    desk.check()
+
+
+def test_a_level_that_stays_passed_closes_the_position(desk: Desk) -> None:
+    desk.paper.add_fault(path=ALGO_ORDER, method="POST", action="refuse", code=-2021, count=1)
+    request_id = desk.signal(stop_loss="49000")
+    desk.run(request_id)
+    refuse(desk, -2021, type="STOP_MARKET")
+
+    desk.clock.let_pass(11)
+    desk.cycle()
+    desk.cycle()
+
+    assert stops_sent(desk) == ["49000", "48951", "49000"]
+    assert (desk.trade(request_id).close_reason, desk.ledger.positions, desk.ledger.live()) == ("SL", {}, [])
+    desk.check()
+
+
+def test_without_a_buffer_a_passed_level_closes_at_once(desk: Desk) -> None:
+    set_policy_value(keys.STOP_BUFFER, D(0), source="test", now=desk.clock())
+    refuse(desk, -2021)
+    request_id = desk.signal(stop_loss="49000")
+
+    desk.run(request_id)
+    desk.cycle()
+
+    assert (stops_sent(desk), desk.trade(request_id).close_reason) == (["49000"], "SL")
 
 
 def test_targets_make_way_for_a_growing_stop_when_the_exchange_takes_no_more_orders(desk: Desk) -> None:

@@ -137,10 +137,12 @@ def test_dead_line_stops_entries_and_reads_of_all_and_no_exit(desk: Desk) -> Non
     assert outcome.message.startswith("host=127.0.0.1:")
     assert outcome.retry_safe
     with pytest.raises(ExchangeUnavailableError, match="CIRCUIT_OPEN"):
-        other.exchange.positions()
+        other.exchange.fills_since("BTCUSDT", desk.clock())
     assert len(desk.ledger.requests) == came
 
-    # It should try an exit all the same.
+    # It should try an exit all the same, and look for positions without their stop.
+    with pytest.raises(ExchangeUnavailableError, match="ConnectionError"):
+        other.exchange.positions()
     assert isinstance(other.exchange.place(ENTRY, Lane.CLOSE, send_before=soon()), Unknown)
 
     # It should come back by itself when the line does.
@@ -151,7 +153,7 @@ def test_dead_line_stops_entries_and_reads_of_all_and_no_exit(desk: Desk) -> Non
 
 def reads(desk: Desk) -> bool:
     try:
-        desk.exchange.positions()
+        desk.exchange.fills_since("BTCUSDT", desk.clock())
     except ExchangeUnavailableError:
         return False
     return True

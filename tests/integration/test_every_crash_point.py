@@ -42,7 +42,8 @@ class Story:
     fault: tuple[str, dict[str, Any]] | None = None
 
 
-TAKEN_BACK = Story(fault=(ALGO_ORDER, STOP_REFUSED))
+# At its level and beyond it.
+TAKEN_BACK = Story(fault=(ALGO_ORDER, STOP_REFUSED | {"count": 2}))
 SENT_AGAIN = Story(fault=(ORDER, NOT_SENT))
 LOST = Story(fault=(ORDER, {"action": "drop_after"}))
 REFUSED = Story(symbol="NOSUCHUSDT")

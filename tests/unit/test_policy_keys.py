@@ -15,6 +15,7 @@ TABLE = """
     execution.min_tp_distance_pct     0.001  0      0.05
     execution.max_tp_distance_pct     0.50   0.001  10
     execution.min_sl_buffer_pct       0.001  0      0.01
+    execution.sl_adjustment_buffer_pct 0.001 0      0.01
     execution.default_sl_pct          0.025  0      0.5
     execution.default_tp_pct          0.06   0.001  0.9
     execution.default_trailing_pct    0      0      0.2
