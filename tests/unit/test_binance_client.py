@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 import responses
+from structlog.testing import capture_logs
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.clock import ServerClock
@@ -36,6 +37,7 @@ from execution.domain.outcomes import (
 from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket, Veto
 from execution.domain.reasons import Reason
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Side
+from execution.management.commands.check_exchange import log_obstacles
 from tests.unit.examples import BTCUSDT
 
 BASE = "http://exchange.invalid"
@@ -835,10 +837,26 @@ def test_another_margin_type_than_demanded_refuses(
 
 
 RIGHTS = "https://api.binance.com/sapi/v1/account/apiRestrictions"
+# As the exchange answers for a key that may trade futures and nothing else.
+CLEAN = {
+    "ipRestrict": True,
+    "createTime": 1_790_000_000_000,
+    "enableReading": True,
+    "enableWithdrawals": False,
+    "enableInternalTransfer": False,
+    "enableMargin": False,
+    "enableFutures": True,
+    "permitsUniversalTransfer": False,
+    "enableVanillaOptions": False,
+    "enableFixApiTrade": False,
+    "enableFixReadOnly": False,
+    "enableSpotAndMarginTrading": False,
+    "enablePortfolioMarginTrading": False,
+}
 
 
 def test_a_key_that_may_withdraw_opens_nothing(server: responses.RequestsMock, limiter: Turns, clock: Clock) -> None:
-    server.get(RIGHTS, json={"enableWithdrawals": True, "enableFutures": True})
+    server.get(RIGHTS, json=CLEAN | {"enableWithdrawals": True})
 
     found = setting_up(connected(limiter, clock, checks_key=True))
 
@@ -861,7 +879,7 @@ def test_a_key_that_cannot_be_asked_about_opens_nothing(
 
 def test_a_clean_key_is_asked_about_once_an_hour(server: responses.RequestsMock, limiter: Turns, clock: Clock) -> None:
     account(server)
-    server.get(RIGHTS, json={"enableWithdrawals": False})
+    server.get(RIGHTS, json=CLEAN)
     exchange = connected(limiter, clock, checks_key=True)
 
     for passed in (0, 3599, 2):
@@ -872,6 +890,26 @@ def test_a_clean_key_is_asked_about_once_an_hour(server: responses.RequestsMock,
     assert len(asked) == 2
     # It should be signed, and sent to nobody but that host
     assert "signature=" in str(asked[0].request.url)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"json": CLEAN | {"enableWithdrawals": True}}, "KEY_MAY_WITHDRAW: wanted=enableWithdrawals=false found=true"),
+        ({"status": 401, "json": error(-2015)}, "the exchange cannot be asked: the key's rights cannot be read: -2015"),
+    ],
+)
+def test_a_start_tells_of_a_key_that_will_open_nothing(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock, answer: dict[str, Any], problem: str
+) -> None:
+    account(server)
+    server.get(f"{BASE}/fapi/v1/accountConfig", json={"canTrade": True})
+    server.get(RIGHTS, **answer)
+
+    with capture_logs() as told:
+        log_obstacles(connected(limiter, clock, checks_key=True))
+
+    assert told == [{"event": "entries_will_be_refused", "problem": problem, "log_level": "critical"}]
 
 
 # The clock

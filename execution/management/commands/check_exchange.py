@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import structlog
 from django.core.management.base import BaseCommand, CommandError
 
 from execution import wiring
-from execution.domain.ports import ExchangeUnavailableError
+from execution.domain.ports import Exchange, ExchangeUnavailableError
+
+log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
@@ -24,3 +27,13 @@ class Command(BaseCommand):
         if found.problems:
             raise CommandError("; ".join(found.problems))
         self.stdout.write("nothing stands in the way of entries")
+
+
+def log_obstacles(exchange: Exchange) -> None:
+    """Log at a start what will refuse every entry, so that nobody learns it from the first one; exits go on anyway."""
+    try:
+        problems = exchange.check().problems
+    except ExchangeUnavailableError as error:
+        problems = (f"the exchange cannot be asked: {error}",)
+    for problem in problems:
+        log.critical("entries_will_be_refused", problem=problem)

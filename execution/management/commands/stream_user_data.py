@@ -4,7 +4,7 @@ import signal
 import time
 from argparse import ArgumentParser
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import structlog
@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from execution import wiring
 from execution.chain import stream_starters
+from execution.management.commands.check_exchange import log_obstacles
 from execution.single_flight import Duty, single_flight
 from execution.stream.session import Session
 
@@ -35,6 +36,9 @@ class Command(BaseCommand):
         self._stopping = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
+        if wiring.setup_rules().checks_key:
+            # Beside the stream, which must not wait for it: this process alone runs from the start, and once.
+            Thread(target=lambda: log_obstacles(wiring.exchange()), daemon=True).start()
         stood_by = False
         while self._goes_on():
             try:
