@@ -6,6 +6,7 @@ exits first, small reads that they need, and neither entries nor bulk reads.
 
 import threading
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable
 
 from execution.domain.flow import Cost, Counter, Denial, Limits, Ticket
@@ -21,13 +22,13 @@ PAUSE_SECONDS = 0.05
 
 
 class LocalShare:
-    """Counts in windows of its own; safe for threads."""
+    """Counts what the last seconds have used, wherever the exchange's windows begin; safe for threads."""
 
     def __init__(self, *, per_minute: int, limits: Limits, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
         self._limits = limits
         self._monotonic = monotonic
-        self._used: dict[Counter, tuple[int, int]] = {}
+        self._used: dict[Counter, deque[tuple[float, int]]] = defaultdict(deque)
         self._until: dict[Waits, float] = {}
         self._lock = threading.Lock()
 
@@ -61,18 +62,20 @@ class LocalShare:
             return f"hold:{Waits.EVERYBODY}"
         if cost.orders_10s and now < self._until.get(Waits.ORDERS, 0.0):
             return f"hold:{Waits.ORDERS}"
-        wanted = {counter: self._with(counter, amount, now) for counter, amount in _amounts(cost).items() if amount}
-        for counter, (_, used) in wanted.items():
-            if used > max(1, int(self._limit(counter) * SHARE)):
+        wanted = {counter: amount for counter, amount in _amounts(cost).items() if amount}
+        for counter, amount in wanted.items():
+            if self._lately_used(counter, now) + amount > max(1, int(self._limit(counter) * SHARE)):
                 return counter.value
-        self._used |= wanted
+        for counter, amount in wanted.items():
+            self._used[counter].append((now, amount))
         return None
 
-    def _with(self, counter: Counter, amount: int, now: float) -> tuple[int, int]:
-        """Return a counter's window and what it would have used with this request."""
-        window = int(now // LENGTHS[counter])
-        known, used = self._used.get(counter, (window, 0))
-        return window, amount + (used if known == window else 0)
+    def _lately_used(self, counter: Counter, now: float) -> int:
+        """Return what a stretch as long as the counter's window has used up to now."""
+        used = self._used[counter]
+        while used and used[0][0] <= now - LENGTHS[counter]:
+            used.popleft()
+        return sum(amount for _, amount in used)
 
     def _limit(self, counter: Counter) -> int:
         limits = self._limits
