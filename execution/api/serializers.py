@@ -18,6 +18,8 @@ from execution.pipeline.schemas import LARGEST, MAX_TARGETS, SMALLEST
 from execution.pipeline.send_events import payload_of
 from execution.queries.kill_switch import RELEASED
 from execution.queries.positions import HeldPosition
+from execution.queries.requests import Story
+from execution.queries.story import lines
 from execution.queries.trades import TradeStatus
 
 AnySerializer = serializers.Serializer[Any]
@@ -137,6 +139,13 @@ class RequestOut(AnySerializer):
     trade_id = serializers.UUIDField(source="trade.id", allow_null=True, default=None)
     orders = OrderEvidenceOut(many=True)
     transitions = TransitionOut(many=True)
+    story = serializers.SerializerMethodField(
+        help_text="All of it in words, line by line, as `manage.py explain` tells it."
+    )
+
+    @extend_schema_field({"type": "array", "items": {"type": "string"}})
+    def get_story(self, story: Story) -> list[str]:
+        return list(lines(story))
 
 
 class ExitOrderOut(AnySerializer):

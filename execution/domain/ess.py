@@ -8,11 +8,12 @@ PERMITTING_STATES = frozenset({"ARMED", "DISABLED", "NORMAL", "CAUTION"})
 
 @dataclass(frozen=True, kw_only=True)
 class EssDecision:
-    """The answer for one entry, with the evidence in words."""
+    """The answer for one entry, with the evidence in words, and how old that is; None when there is none."""
 
     permitted: bool
     state: str
     evidence: str
+    age_seconds: float | None = None
 
 
 def permits(state: str, *, can_execute: bool | None) -> bool:

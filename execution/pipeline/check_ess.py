@@ -47,7 +47,12 @@ def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clo
     decision = decide(risk_safety, rules, clock)
     reached(CrashPoint.ESS_ANSWERED)
     now = clock()
-    details = {"ess_state": decision.state, "permitted": decision.permitted, "evidence": decision.evidence}
+    details = {
+        "ess_state": decision.state,
+        "ess_age_seconds": decision.age_seconds,
+        "permitted": decision.permitted,
+        "evidence": decision.evidence,
+    }
     if not decision.permitted:
         reason = (Reason.ESS_BLOCKED, f"ESS blocked: state={decision.state} ({decision.evidence})")
         extra = events_out.FailureFields(ess_state=decision.state)
@@ -100,6 +105,7 @@ def decide(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecisio
             permitted=False,
             state=known.state,
             evidence=f"{known.source}: {known.reason}; held until {known.held_until.isoformat()}",
+            age_seconds=(now - known.observed_at).total_seconds(),
         )
     return _answered(known, reading, now)
 
@@ -111,7 +117,7 @@ def _answered(known: EssStatus | None, reading: EssReading, now: datetime) -> Es
     # One row for all workers: it is written when something changed, and else once a second for its age.
     if changed or known is None or known.unanswered or (now - known.observed_at).total_seconds() >= 1:
         _remember(known, reading, now, permitted=permitted, changed=changed)
-    return EssDecision(permitted=permitted, state=reading.state, evidence=evidence)
+    return EssDecision(permitted=permitted, state=reading.state, evidence=evidence, age_seconds=0.0)
 
 
 def _remember(known: EssStatus | None, reading: EssReading, now: datetime, *, permitted: bool, changed: bool) -> None:
@@ -144,7 +150,6 @@ def _unanswered(
         cursor.execute(COUNT_SILENCE, {"kind": error.kind})
     if known and not known.permitted and known.state != UNREACHABLE:
         age = (now - known.observed_at).total_seconds()
-        return EssDecision(
-            permitted=False, state=known.state, evidence=f"{error}; last known state, {age:.0f}s old: {known.reason}"
-        )
+        evidence = f"{error}; last known state, {age:.0f}s old: {known.reason}"
+        return EssDecision(permitted=False, state=known.state, evidence=evidence, age_seconds=age)
     return EssDecision(permitted=permitted, state=UNREACHABLE, evidence=f"{error}; ESS_FAIL_MODE={rules.fail_mode}")

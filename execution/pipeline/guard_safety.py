@@ -23,7 +23,7 @@ from execution.pipeline.bracket_rows import write_bracket
 from execution.pipeline.ending import end_request, expire_request
 from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_of_loss, obstacle_to_entry
 from execution.pipeline.guard_inputs import noted, plain_fields, stake_of
-from execution.pipeline.policy import policy_in_force
+from execution.pipeline.policy import policy_age_seconds, policy_in_force
 from execution.pipeline.transitions import move_request
 from execution.pipeline.usage import lock_usage, take_claim, usage_for
 
@@ -70,7 +70,8 @@ def guard_safety(
     proposal = proposal_of(request)
     verdict = judge(proposal, quote=quote, rules=rules, policy=policy, lists=lists)
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
-    details = {"rules": [as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
+    details: dict[str, Any] = {"rules": [as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
+    details["policy_age_seconds"] = policy_age_seconds(clock())
     details["inputs"] = noted(quote, proposal.direction, rules, policy, lists)
     reached(CrashPoint.ENTRY_JUDGED)
     if verdict.refusal:

@@ -33,6 +33,13 @@ def policy_in_force() -> Policy:
     return Policy(values={row.key: row.value for row in rows}, version=max((row.version for row in rows), default=0))
 
 
+def policy_age_seconds(now: datetime) -> float | None:
+    """Return how long ago the policy's source last told all its values; None when it never has."""
+    last = Heartbeat.objects.filter(part=SNAPSHOT).first()
+    answered = last.details.get("answered_at") if last else None
+    return (now - datetime.fromisoformat(answered)).total_seconds() if answered else None
+
+
 def apply_policy(inbox_id: int, *, risk_safety: RiskSafety, now: datetime) -> None:
     """Apply a policy value that was announced, and note that it was; a second time changes nothing."""
     inbox = InboxEvent.objects.get(pk=inbox_id)

@@ -8,12 +8,19 @@ from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
+from django.test import Client
 
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose, OrderType, Source
-from execution.models import OutboxEvent, Trade
+from execution.models import OutboxEvent, Trade, Transition
+from execution.models.bracket import LegOrigin
+from execution.pipeline.check_ess import hold_trip
+from execution.pipeline.heartbeats import beat
+from execution.pipeline.move_legs import move_stop
 from tests.support import builders
 from tests.support.builders import NOW
+from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db
 
@@ -198,3 +205,46 @@ def test_an_unknown_id_is_an_error(unknown: str) -> None:
 
 def _event_ids() -> list[UUID]:
     return list(OutboxEvent.objects.order_by("sequence").values_list("event_id", flat=True))
+
+
+def test_rest_tells_the_same_words_with_what_the_guard_saw(desk: Desk, client: Client) -> None:
+    beat("policy", now=desk.clock(), details={"answered_at": desk.clock().isoformat(), "refused": {}, "unanswered": 0})
+    desk.clock.let_pass(7)
+    trade_id = desk.trade_opened()
+    with transaction.atomic():
+        move_stop(
+            desk.trade(trade_id), Decimal(48000), origin=LegOrigin.OPERATOR, now=desk.clock(), operator="al", why="news"
+        )
+
+    told = client.get(f"/api/execution/requests/{trade_id}").json()["story"]
+
+    assert told == journal(trade_id).splitlines()
+    [ess] = [line for line in told if line.startswith("ESS")]
+    assert ess.startswith("ESS       permitted: state=ARMED age=0.0s (can_execute=True")
+    [guard] = [line for line in told if line.startswith("Guard")]
+    assert "policy_version=0" in guard
+    assert float(guard.partition("policy_age=")[2].rstrip("s")) >= 7
+    # It should tell the book, the use of each limit, and every rule with its numbers.
+    [book] = [line for line in told if "saw the book" in line]
+    assert " mark=50000" in book
+    assert "@49999.9" in book
+    assert "@50000.1" in book
+    [used] = [line for line in told if "used of limits" in line]
+    assert "entries_last_minute=0 exposure=0" in used
+    assert "positions=0" in used
+    kept = Transition.objects.get(entity_id=str(trade_id), trigger="guard_approved").details
+    assert len([line for line in told if line.startswith("            ")]) == len(kept["rules"])
+    # It should tell who moved what.
+    [moved] = [line for line in told if "leg_moved_operator" in line]
+    assert moved.endswith("(leg_moved_operator)  STOP 1: 48750 -> 48000 by al news")
+
+
+def test_a_known_trip_tells_how_old_it_is(desk: Desk) -> None:
+    hold_trip("drawdown", tripped_at=desk.clock(), hold=timedelta(minutes=15), now=desk.clock())
+    desk.clock.let_pass(12)
+    request_id = desk.decide()
+    desk.run(request_id)
+
+    [ess] = [line for line in journal(request_id).splitlines() if line.startswith("ESS")]
+    assert ess.startswith("ESS       BLOCKED: state=TRIPPED age=")
+    assert float(ess.partition("age=")[2].partition("s")[0]) >= 12
