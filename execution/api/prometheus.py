@@ -1,5 +1,6 @@
 """The service's figures in the text format of Prometheus, collected anew whenever they are asked for."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
@@ -100,6 +101,8 @@ def _health(found: Vitals) -> Iterator[Metric]:
         unsettled = found.rows.unsettled
         yield gauge("unsettled_orders", "Orders of which nobody can tell what became", unsettled.count)
         yield gauge("unsettled_oldest_seconds", "Age of the oldest of them", age_seconds(found, unsettled.since) or 0)
+        alarms = Counter(row.reason_code for row in found.rows.alarms)
+        yield labelled("terms_alarms", "Alarms about contracts and the account's settings", "code", alarms)
     if monitor := heartbeat(found, MONITOR):
         yield gauge("monitor_age_seconds", "Since the last monitor cycle", age_seconds(found, monitor.at))
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))

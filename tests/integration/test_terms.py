@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 
 import pytest
+from django.core.cache import cache
+from django.test import Client
 
+from execution.api.health import measure, report_of
 from execution.domain.trading import OrderPurpose
 from execution.models import Heartbeat, Impediment, Order, Transition
-from execution.queries.health import health_rows
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db
@@ -35,6 +37,12 @@ def refusal(desk: Desk, symbol: str = "BTCUSDT") -> str:
     assert desk.another().run(request_id) == "REFUSED"
     assert len(desk.ledger.entries_sent) == sent
     return str(desk.request(request_id).reason)
+
+
+def in_figures(client: Client) -> list[str]:
+    cache.clear()
+    lines = client.get("/metrics").content.decode().splitlines()
+    return [line for line in lines if line.startswith("execution_terms_alarms{")]
 
 
 # Contracts
@@ -88,7 +96,9 @@ def test_entries_go_on_when_it_trades_again_also_where_the_halt_was_read(desk: D
     assert reader.run(request_id) == "RECORDED"
 
 
-def test_a_position_in_a_halted_symbol_is_alarmed_once_a_change_until_it_trades_again(desk: Desk) -> None:
+def test_a_position_in_a_halted_symbol_is_alarmed_once_a_change_until_it_trades_again(
+    desk: Desk, client: Client
+) -> None:
     request_id = desk.trade_opened()
     stop = desk.order(request_id, OrderPurpose.STOP).client_order_id
 
@@ -97,8 +107,9 @@ def test_a_position_in_a_halted_symbol_is_alarmed_once_a_change_until_it_trades_
     desk.cycle()
     halted = "alarm_raised SYMBOL_NOT_TRADING: symbol=BTCUSDT status=BREAK"
     assert alarms("BTCUSDT") == [halted]
-    [alarm] = health_rows(desk.clock(), account=desk.stack.account).alarms
-    assert alarm.sentence == "symbol=BTCUSDT status=BREAK"
+    told = report_of(measure())["components"]["terms"]
+    assert told["error"] == "SYMBOL_NOT_TRADING: symbol=BTCUSDT status=BREAK"
+    assert in_figures(client) == ['execution_terms_alarms{code="SYMBOL_NOT_TRADING"} 1.0']
 
     relist(desk, status="SETTLING")
     desk.cycle()
@@ -110,7 +121,8 @@ def test_a_position_in_a_halted_symbol_is_alarmed_once_a_change_until_it_trades_
     desk.cycle()
     assert alarms("BTCUSDT")[-1].startswith("alarm_ended SYMBOL_NOT_TRADING: no longer so")
     assert (len(alarms("BTCUSDT")), known()) == (3, [])
-    assert health_rows(desk.clock(), account=desk.stack.account).alarms == ()
+    assert report_of(measure())["components"]["terms"]["healthy"]
+    assert in_figures(client) == []
     desk.check()
 
 
