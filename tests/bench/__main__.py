@@ -16,7 +16,7 @@ from local_stack.command import execute
 from local_stack.console import Console
 from local_stack.settings import Settings
 from local_stack.stack import STATE
-from tests.bench import exchange, limiter, monitor, pipeline, protection
+from tests.bench import exchange, limiter, monitor, pipeline, protection, stop
 from tests.bench.report import COLUMNS, Outcome, print_table
 from tests.bench.stack import ENVIRONMENT
 
@@ -26,6 +26,7 @@ SECTIONS: dict[str, Callable[[Settings, Console], Awaitable[Outcome]]] = {
     "limiter": limiter.run,
     "protection": protection.run,
     "monitor": monitor.run,
+    "stop": stop.run,
 }
 REPORT = STATE / "bench.json"
 

@@ -39,6 +39,10 @@ NEAR_IDEAL = Bound(of="ratio", most=1.05, reason="300 at 0, 10 and 20 s and 100 
 STREAM_COVER = Bound(of="value", most=100, reason="event, task and row are all that stands between fill and stop")
 POLLED_COVER = Bound(of="value", most=12_000, reason="one cycle of 10 s, and 2 s for the repair")
 KILLED_COVER = Bound(of="value", most=15_000, reason="a restart and the first cycle; the exchange protects nobody else")
+SOON = Bound(of="value", most=250, reason="what leaves later was sent by somebody who had been told not to")
+NONE_AFTER = Bound(of="value", most=0, reason="a no that lets one pass now and then is none")
+IN_FLIGHT = Bound(of="value", least=100, reason="with nothing on its way every stop is quick")
+WORDS = ("a trip", "a change of policy", "the kill switch")
 LATENCIES = ("at 50 ms", "at 5 ms")
 BULK = Bound(
     of="ratio", most=1, reason="both sides are read in bulk: what grows with the positions is out of room one day"
@@ -72,6 +76,10 @@ BOUNDS = {
     **{f"queries a cycle, {size}": BULK for size in POSITIONS},
     **{f"cycle, p50, {size}": CYCLE for size in POSITIONS},
     **{f"positions without a stop, {size}": NOTHING_MISSING for size in POSITIONS},
+    **{f"last entry after {word}, worst": SOON for word in WORDS},
+    **{f"entries later than that, {word}": NONE_AFTER for word in WORDS},
+    **{f"decisions in flight, {word}, fewest": IN_FLIGHT for word in WORDS},
+    **{f"decisions without their reason, {word}": NOTHING_MISSING for word in WORDS},
     **{f"order limit used, {run}": ALL_USED for run in LIMITER_RUNS},
     **{f"weight limit used, {run}": ALL_USED for run in LIMITER_RUNS},
     **{f"answers 429 or 418, {run}": NO_BAN for run in (*LIMITER_RUNS, "burst")},

@@ -1,6 +1,6 @@
 """Servers, exchange and the service's processes under a section that kills them, with the times of production.
 
-The programs are those of `make run`, without web and Flower: nobody asks them anything here.
+The programs are those of `make run`, without web and Flower, unless a section needs others.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from local_stack.postgres import start_postgres
-from local_stack.processes import PYTHON, migrated_file
+from local_stack.processes import PYTHON, Program, migrated_file
 from local_stack.server import spawn, tail
 from local_stack.supervisor import StackError
 from local_stack.valkey import start_valkey
@@ -26,7 +26,9 @@ SETTINGS = {
 
 
 @contextmanager
-def live_stack(folder: Path, exchange_options: Sequence[str]) -> Iterator[CeleryStack]:
+def live_stack(
+    folder: Path, exchange_options: Sequence[str], *, programs: Sequence[Program] = ()
+) -> Iterator[CeleryStack]:
     """Start everything, on durable servers as in production, and stop it in reverse order."""
     with ExitStack() as undo:
         valkey = start_valkey(folder / "valkey")
@@ -38,6 +40,7 @@ def live_stack(folder: Path, exchange_options: Sequence[str]) -> Iterator[Celery
             database_url=postgres.url,
             redis_url=valkey.url,
             folder=folder,
+            programs=programs,
             settings=SETTINGS,
             paper=PaperExchange(*exchange_options),
         )
