@@ -45,11 +45,12 @@ task_queues = [Queue(name) for name in ("orders", "monitor", "protect", "bridge"
 task_routes = {
     "execution.tasks.read_events": {"queue": "bridge"},
     "execution.tasks.send_events": {"queue": "bridge"},
-    "execution.tasks.apply_policy": {"queue": "bridge"},
+    "execution.tasks.apply_policy": {"queue": "bridge", "priority": 0},
     "execution.tasks.tidy_up": {"queue": "bridge"},
     "execution.tasks.run_monitor_cycle": {"queue": "monitor"},
     "execution.tasks.ensure_cover": {"queue": "protect", "priority": 0},
     "execution.tasks.work_off_kill_switch": {"queue": "monitor", "priority": 0},
+    "execution.tasks.work_off_trip": {"queue": "monitor", "priority": 0},
 }
 
 # Flower shows the tasks from these events.

@@ -35,7 +35,8 @@ ESS_TRIPPED = "ess.tripped"
 ESS_STATE_CHANGED = "ess.state.changed"
 POLICY_UPDATED = "policy.updated"
 MODEL_PROMOTED = "model.promoted"
-EVENT_TYPES = (AI_DECISION, MANUAL_SIGNAL, ESS_TRIPPED, ESS_STATE_CHANGED, POLICY_UPDATED, MODEL_PROMOTED)
+# In the order in which they are read: what may forbid a decision comes before it.
+EVENT_TYPES = (ESS_TRIPPED, ESS_STATE_CHANGED, POLICY_UPDATED, AI_DECISION, MANUAL_SIGNAL, MODEL_PROMOTED)
 ORDER_EVENTS = frozenset({AI_DECISION, MANUAL_SIGNAL})
 
 M = TypeVar("M", bound=Incoming)

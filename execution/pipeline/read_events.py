@@ -14,7 +14,8 @@ from execution.pipeline.intake import IntakeRules
 from execution.pipeline.stream_watch import known_places, note_survey
 
 Clock = Callable[[], datetime]
-BATCH = 50
+# Of each type at once. Small, because a trip that comes in the meantime waits until these are stored.
+BATCH = 8
 BLOCK_MS = 500
 # An entry that another reader has held for longer than this is taken over; it was killed, or its batch failed.
 RECLAIM_IDLE_MS = 10_000

@@ -10,7 +10,15 @@ import pytest
 
 from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.stream_names import group_of, stream_of
-from execution.models import DeadLetter, ExecutionRequest, InboxEvent, ModelPromotion, OutboxEvent, PolicyValue
+from execution.models import (
+    DeadLetter,
+    EssStatus,
+    ExecutionRequest,
+    InboxEvent,
+    ModelPromotion,
+    OutboxEvent,
+    PolicyValue,
+)
 from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.policy import apply_policy, unapplied
 from tests.support.desk import Desk, decision
@@ -166,17 +174,29 @@ def test_unknown_policy_key_changes_nothing(desk: Desk) -> None:
     assert not PolicyValue.objects.exists()
 
 
+def test_what_forbids_is_read_before_what_it_forbids(desk: Desk) -> None:
+    for _ in range(3):
+        desk.publish(AI, decision())
+    desk.publish("ess.tripped", {"reason": "drawdown", "timestamp": desk.clock().isoformat()})
+    blocked: list[bool] = []
+
+    desk.read_bus(start=lambda _: blocked.append(EssStatus.objects.filter(permitted=False).exists()))
+
+    assert blocked == [True] * 3
+
+
 def test_same_event_twenty_times_is_one_request(desk: Desk) -> None:
     same = decision()
     for _ in range(20):
         desk.publish(AI, same, trace_id="trace-1")
 
-    started = desk.read_bus()
+    # A slice reads at least one batch.
+    chains = [pk for _ in range(20) for pk in desk.read_bus().chains]
 
-    assert started.chains == [ExecutionRequest.objects.get().pk]
+    assert chains == [ExecutionRequest.objects.get().pk]
     assert InboxEvent.objects.get().duplicates == 19
     assert pending(desk, AI) == 0
-    assert desk.run(started.chains[0]) == "RECORDED"
+    assert desk.run(chains[0]) == "RECORDED"
     assert len(desk.ledger.entries_sent) == 1
 
 

@@ -49,6 +49,11 @@ def test_every_task_is_routed_to_a_queue_that_exists() -> None:
     assert routed["execution.tasks.run_monitor_cycle"] == "monitor"
     assert routed["execution.tasks.ensure_cover"] == "protect"
     assert routed["execution.tasks.read_events"] == "bridge"
+    # It should not let what stops us queue behind the orders that it stops
+    urgent = {name for name, route in CONF.task_routes.items() if route.get("priority") == 0}
+    stopping = {"apply_policy", "work_off_kill_switch", "work_off_trip"}
+    assert {f"execution.tasks.{name}" for name in stopping} <= urgent
+    assert "orders" not in {routed[f"execution.tasks.{name}"] for name in stopping}
 
 
 def test_the_monitor_runs_every_ten_seconds_and_never_piles_up() -> None:
