@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyKey:
-    """One tunable number. `unit` says what it counts; bounds are inclusive."""
+    """One tunable number. `unit` says what it counts; bounds are inclusive. A `whole` one chooses among meanings."""
 
     name: str
     unit: str
@@ -16,9 +16,12 @@ class PolicyKey:
     minimum: Decimal
     maximum: Decimal
     meaning: str
+    whole: bool = False
 
 
-def _key(name: str, unit: str, default: str, bounds: tuple[str, str], meaning: str) -> PolicyKey:
+def _key(
+    name: str, unit: str, default: str, bounds: tuple[str, str], meaning: str, *, whole: bool = False
+) -> PolicyKey:
     return PolicyKey(
         name=name,
         unit=unit,
@@ -26,6 +29,7 @@ def _key(name: str, unit: str, default: str, bounds: tuple[str, str], meaning: s
         minimum=Decimal(bounds[0]),
         maximum=Decimal(bounds[1]),
         meaning=meaning,
+        whole=whole,
     )
 
 
@@ -59,6 +63,11 @@ LOOK_ALIKE_WINDOW = "risk.look_alike_window_sec"
 STOP_OUT_PAUSE = "risk.stop_out_pause_sec"
 MAX_PRICE_DEVIATION = "risk.max_mark_deviation_pct"
 MAINTENANCE_MARGIN = "risk.maintenance_margin_pct"
+SIZING_MODE = "risk.sizing_mode"
+EQUITY_FRACTION = "risk.equity_fraction_per_trade"
+RISK_PER_TRADE = "risk.risk_per_trade_usd"
+TAKER_FEE = "risk.taker_fee_pct"
+STOP_SLIPPAGE = "risk.stop_slippage_pct"
 
 KEYS: Mapping[str, PolicyKey] = MappingProxyType(
     {
@@ -84,7 +93,14 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 ("0", "0.5"),
                 "stop distance from the entry when a decision brings none; 0: no stop",
             ),
-            _key(ALLOW_NO_STOP, "0 or 1", "0", ("0", "1"), "1: a decision may end without any stop; 0: it is refused"),
+            _key(
+                ALLOW_NO_STOP,
+                "0 or 1",
+                "0",
+                ("0", "1"),
+                "1: a decision may end without any stop; 0: it is refused",
+                whole=True,
+            ),
             _key(
                 DEFAULT_TARGET,
                 "fraction",
@@ -99,7 +115,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 ("0", "0.2"),
                 "trailing stop's distance when a decision brings none; 0: no trailing",
             ),
-            _key(BREAK_EVEN, "0 or 1", "0", ("0", "1"), "1: the first target moves the stop to the entry"),
+            _key(BREAK_EVEN, "0 or 1", "0", ("0", "1"), "1: the first target moves the stop to the entry", whole=True),
             _key(
                 BREAK_EVEN_BUFFER,
                 "fraction",
@@ -186,6 +202,30 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
             _key(
                 MAINTENANCE_MARGIN, "fraction", "0.005", ("0", "0.1"), "assumed when a stop is held against liquidation"
             ),
+            _key(
+                SIZING_MODE,
+                "0, 1 or 2",
+                "0",
+                ("0", "2"),
+                "an entry's size is 0: the notional that was asked for; 1: by equity; 2: by what its stop may lose",
+                whole=True,
+            ),
+            _key(EQUITY_FRACTION, "fraction", "0.02", ("0", "10"), "sizing mode 1: notional by the account's equity"),
+            _key(
+                RISK_PER_TRADE,
+                "USD",
+                "10",
+                ("0", "1000000"),
+                "sizing mode 2: loss at the stop, with costs",
+            ),
+            _key(TAKER_FEE, "fraction", "0.0005", ("0", "0.01"), "sizing mode 2: the fee of each side"),
+            _key(
+                STOP_SLIPPAGE,
+                "fraction",
+                "0.001",
+                ("0", "0.05"),
+                "sizing mode 2: how much worse than its price a stop is expected to fill",
+            ),
         )
     }
 )
@@ -199,7 +239,7 @@ def parse_policy_value(name: str, raw: object) -> Decimal:
     """Return the value of a known key.
 
     Raises:
-        PolicyValueError: unknown key, not a finite number, or out of bounds.
+        PolicyValueError: unknown key, not a finite number, out of bounds, or between the values of a choice.
 
     """
     key = KEYS.get(name)
@@ -215,6 +255,8 @@ def parse_policy_value(name: str, raw: object) -> Decimal:
         raise PolicyValueError(
             f"POLICY_VALUE_OUT_OF_BOUNDS: key={name} value={value} bounds={key.minimum}..{key.maximum}"
         )
+    if key.whole and value != value.to_integral_value():
+        raise PolicyValueError(f"POLICY_VALUE_NOT_WHOLE: key={name} value={value} expected={key.unit}")
     return value
 
 

@@ -80,6 +80,9 @@ class Exchange(Protocol):
     def quote(self, symbol: str) -> Quote:
         """Return the book as deep as one cheap call tells it, and the mark price."""
 
+    def equity(self) -> Decimal:
+        """Return what the account is worth, open results included, in USD; at most a few seconds old."""
+
     def hedge_mode(self) -> bool: ...
 
     def terms(self) -> Terms:

@@ -62,6 +62,8 @@ class Review:
     rules: SymbolRules
     policy: Policy
     lists: SymbolLists
+    # What the account is worth with its open results, in USD; None when nobody had to ask.
+    equity: Decimal | None = None
     verdicts: list[RuleVerdict] = field(default_factory=list)
 
     def note(self, rule: str, numbers: str) -> None:

@@ -10,12 +10,10 @@ from execution.domain.money import ZERO, basis_points, ceil_to, floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import Proposal, Review, RuleVerdict
-from execution.domain.sizing import LotRule, lot_rule, quantity_for
-from execution.domain.trading import Direction, OrderType, Quote, SymbolLists, SymbolRules
+from execution.domain.sizing import SHOWN_DIGITS, judge_size
+from execution.domain.trading import Direction, Quote, SymbolLists, SymbolRules
 
 HIGH_LEVERAGE = 10
-# An average has as many digits as there are; nobody reads them all.
-SHOWN_DIGITS = 8
 ANY_SYMBOL = SymbolLists()
 
 
@@ -45,10 +43,16 @@ class Verdict:
 
 
 def judge(
-    proposal: Proposal, *, quote: Quote, rules: SymbolRules, policy: Policy, lists: SymbolLists = ANY_SYMBOL
+    proposal: Proposal,
+    *,
+    quote: Quote,
+    rules: SymbolRules,
+    policy: Policy,
+    lists: SymbolLists = ANY_SYMBOL,
+    equity: Decimal | None = None,
 ) -> Verdict:
     """Apply every rule and return the verdict with all numbers; limits that need the books are the step's."""
-    review = Review(proposal=proposal, quote=quote, rules=rules, policy=policy, lists=lists)
+    review = Review(proposal=proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity)
     reference, limit_price = _reference(review)
     # An empty book, or a limit below one tick: without a price there is nothing to size or to measure against.
     if reference <= 0:
@@ -56,10 +60,10 @@ def judge(
     _check_symbol(review)
     _check_confidence(review)
     _check_leverage(review)
-    quantity = _size(review, reference)
+    exits = judge_exits(review, reference)
+    quantity = judge_size(review, reference, exits.stop_price or ZERO)
     # A limit order cannot fill worse than its limit, however thin the book is.
     _check_collar(review, reference if limit_price else _check_book(review, quantity))
-    exits = judge_exits(review, reference)
     return Verdict(
         rules=tuple(review.verdicts),
         reference_price=reference,
@@ -146,39 +150,3 @@ def _check_collar(review: Review, price: Decimal) -> None:
     limit = review.policy[keys.MAX_PRICE_DEVIATION]
     numbers = f"expected<={basis_points(limit)}bps actual={basis_points(actual)}bps mark={plain(mark)}"
     review.check("mark_collar", numbers, Reason.PRICE_BEYOND_COLLAR, passed=actual <= limit)
-
-
-def _size(review: Review, reference: Decimal) -> Decimal:
-    """Floor the quantity to its step and hold it against the filters; a too small order is never enlarged."""
-    proposal, lot = review.proposal, lot_rule(review.rules, review.proposal.order_type)
-    if proposal.notional_usd is not None:
-        quantity = quantity_for(proposal.notional_usd, reference, lot)
-        review.note(
-            "size", f"notional={plain(proposal.notional_usd)} price={plain(reference)} quantity={plain(quantity)}"
-        )
-    else:
-        asked = proposal.base_quantity or ZERO
-        quantity = floor_to(asked, lot.step)
-        if quantity != asked:
-            review.adjust("quantity_on_step", f"step={plain(lot.step)}", asked, quantity)
-    _check_quantity(review, quantity, lot)
-    _check_notional(review, quantity, reference)
-    return quantity
-
-
-def _check_quantity(review: Review, quantity: Decimal, lot: LotRule) -> None:
-    small = f"expected>={plain(lot.minimum)} actual={plain(quantity)}"
-    large = f"expected<={plain(lot.maximum)} actual={plain(quantity)}"
-    review.check("min_quantity", small, Reason.QUANTITY_BELOW_MINIMUM, passed=quantity >= lot.minimum and quantity > 0)
-    review.check("max_quantity", large, Reason.QUANTITY_ABOVE_MAXIMUM, passed=quantity <= lot.maximum)
-
-
-def _check_notional(review: Review, quantity: Decimal, reference: Decimal) -> None:
-    # The exchange measures a market order's notional at the mark price.
-    market = review.proposal.order_type is OrderType.MARKET
-    at_exchange = quantity * (review.quote.mark if market else reference)
-    least, most = review.rules.min_notional, review.policy[keys.MAX_ORDER_NOTIONAL]
-    small = f"expected>={plain(least)} actual={plain(at_exchange)}"
-    large = f"expected<={plain(most)} actual={plain(quantity * reference)}"
-    review.check("min_notional", small, Reason.NOTIONAL_BELOW_MINIMUM, passed=at_exchange >= least)
-    review.check("max_notional", large, Reason.NOTIONAL_EXCEEDS_LIMIT, passed=quantity * reference <= most)

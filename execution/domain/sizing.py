@@ -1,10 +1,29 @@
-"""How much to buy or sell: from notional to a quantity that the exchange accepts, never more than was asked."""
+"""How much to buy or sell: the quantity that a mode of sizing gives, on the exchange's step, never above its amount."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import IntEnum
+from typing import assert_never
 
-from execution.domain.money import floor_to
-from execution.domain.trading import OrderType, SymbolRules
+from execution.domain import policy as keys
+from execution.domain.depth import Level, walk
+from execution.domain.money import ONE, ZERO, floor_to, plain
+from execution.domain.policy import Policy
+from execution.domain.reasons import Reason
+from execution.domain.review import Proposal, Review
+from execution.domain.trading import Direction, OrderType, SymbolRules
+
+# An average has as many digits as there are; nobody reads them all.
+SHOWN_DIGITS = 8
+
+
+class SizingMode(IntEnum):
+    """What decides the size of an entry that was asked for by its notional; the values are those of the policy."""
+
+    NOTIONAL = 0
+    EQUITY_FRACTION = 1
+    RISK_PER_TRADE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +33,24 @@ class LotRule:
     step: Decimal
     minimum: Decimal
     maximum: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What one unit loses at its stop: fees of both sides and a fill worse than the stop's price included."""
+
+    direction: Direction
+    exit_price: Decimal
+    fee: Decimal
+
+    @staticmethod
+    def at(direction: Direction, stop: Decimal, policy: Policy) -> "Loss":
+        worse = stop * (ONE - policy[keys.STOP_SLIPPAGE] * direction.sign)
+        return Loss(direction=direction, exit_price=worse, fee=policy[keys.TAKER_FEE])
+
+    def of_unit(self, entry: Decimal) -> Decimal:
+        """Return the loss of one unit that was entered at this price, in USD."""
+        return (entry - self.exit_price) * self.direction.sign + self.fee * (entry + self.exit_price)
 
 
 def lot_rule(rules: SymbolRules, order_type: OrderType) -> LotRule:
@@ -31,3 +68,110 @@ def lot_rule(rules: SymbolRules, order_type: OrderType) -> LotRule:
 def quantity_for(notional_usd: Decimal, price: Decimal, lot: LotRule) -> Decimal:
     """Return the base quantity whose notional at `price` does not exceed `notional_usd`."""
     return floor_to(notional_usd / price, lot.step)
+
+
+def quantity_at_risk(risk_usd: Decimal, levels: Sequence[Level], loss: Loss) -> Decimal:
+    """Return the quantity that loses this much at its stop, entered level by level; 0 when that loses nothing.
+
+    Where the book ends before the risk is used up, its last price is taken to go on: whether the book holds such a
+    size is another rule's question.
+    """
+    quantity, left, unit = ZERO, risk_usd, ZERO
+    for level in levels:
+        unit = loss.of_unit(level.price)
+        if unit <= 0:
+            return ZERO
+        if unit * level.quantity >= left:
+            break
+        quantity, left = quantity + level.quantity, left - unit * level.quantity
+    return quantity + left / unit if unit else ZERO
+
+
+def sizing_mode(proposal: Proposal, policy: Policy) -> SizingMode:
+    """Return what decides this entry's size: a base quantity is a person's word, and stands under any policy."""
+    return SizingMode.NOTIONAL if proposal.notional_usd is None else SizingMode(int(policy[keys.SIZING_MODE]))
+
+
+def judge_size(review: Review, reference: Decimal, stop: Decimal) -> Decimal:
+    """Return the quantity, held against the filters; a too small order is never enlarged. `stop`: 0 without one."""
+    lot = lot_rule(review.rules, review.proposal.order_type)
+    mode = sizing_mode(review.proposal, review.policy)
+    match mode:
+        case SizingMode.NOTIONAL:
+            quantity = _as_asked(review, reference, lot)
+        case SizingMode.EQUITY_FRACTION:
+            quantity = _of_equity(review, reference, lot)
+        case SizingMode.RISK_PER_TRADE:
+            quantity = _of_risk(review, reference, stop, lot)
+        case _:
+            assert_never(mode)
+    _check_quantity(review, quantity, lot)
+    _check_notional(review, quantity, reference)
+    return quantity
+
+
+def _as_asked(review: Review, reference: Decimal, lot: LotRule) -> Decimal:
+    proposal = review.proposal
+    if proposal.notional_usd is not None:
+        quantity = quantity_for(proposal.notional_usd, reference, lot)
+        numbers = f"notional={plain(proposal.notional_usd)} price={plain(reference)} quantity={plain(quantity)}"
+        review.note("size", numbers)
+        return quantity
+    asked = proposal.base_quantity or ZERO
+    quantity = floor_to(asked, lot.step)
+    if quantity != asked:
+        review.adjust("quantity_on_step", f"step={plain(lot.step)}", asked, quantity)
+    return quantity
+
+
+def _of_equity(review: Review, reference: Decimal, lot: LotRule) -> Decimal:
+    fraction, equity = review.policy[keys.EQUITY_FRACTION], review.equity
+    known = "unknown" if equity is None else plain(equity)
+    numbers, passed = f"expected>0 actual={known}", equity is not None and equity > 0
+    review.check("equity", numbers, Reason.EQUITY_UNKNOWN, passed=passed)
+    quantity = quantity_for(max(equity or ZERO, ZERO) * fraction, reference, lot)
+    _resized(review, f"mode=equity_fraction equity={known} fraction={plain(fraction)}", quantity, reference)
+    return quantity
+
+
+def _of_risk(review: Review, reference: Decimal, stop: Decimal, lot: LotRule) -> Decimal:
+    risk, direction = review.policy[keys.RISK_PER_TRADE], review.proposal.direction
+    review.check("stop_to_size_by", f"stop={plain(stop)} risk={plain(risk)}", Reason.STOP_REQUIRED, passed=stop > 0)
+    if stop <= 0:
+        return ZERO
+    market = review.proposal.order_type is OrderType.MARKET
+    levels = review.quote.taken_levels(direction) if market else (Level(price=reference, quantity=ZERO),)
+    loss = Loss.at(direction, stop, review.policy)
+    quantity = floor_to(quantity_at_risk(risk, levels, loss), lot.step)
+    entry = walk(levels, quantity).average_price
+    numbers = (
+        f"mode=risk_per_trade risk={plain(risk)} stop={plain(stop)} entry={plain(round(entry, SHOWN_DIGITS))} "
+        f"unit_loss={plain(round(loss.of_unit(entry), SHOWN_DIGITS))} "
+        f"at_stop={plain(round(quantity * loss.of_unit(entry), SHOWN_DIGITS))}"
+    )
+    _resized(review, numbers, quantity, reference)
+    return quantity
+
+
+def _resized(review: Review, numbers: str, quantity: Decimal, reference: Decimal) -> None:
+    """Record the notional before and after: what the decision asked for, and what the policy made of it."""
+    numbers = f"{numbers} price={plain(reference)} quantity={plain(quantity)}"
+    review.adjust("size", numbers, review.proposal.notional_usd, quantity * reference)
+
+
+def _check_quantity(review: Review, quantity: Decimal, lot: LotRule) -> None:
+    small = f"expected>={plain(lot.minimum)} actual={plain(quantity)}"
+    large = f"expected<={plain(lot.maximum)} actual={plain(quantity)}"
+    review.check("min_quantity", small, Reason.QUANTITY_BELOW_MINIMUM, passed=quantity >= lot.minimum and quantity > 0)
+    review.check("max_quantity", large, Reason.QUANTITY_ABOVE_MAXIMUM, passed=quantity <= lot.maximum)
+
+
+def _check_notional(review: Review, quantity: Decimal, reference: Decimal) -> None:
+    # The exchange measures a market order's notional at the mark price.
+    market = review.proposal.order_type is OrderType.MARKET
+    at_exchange = quantity * (review.quote.mark if market else reference)
+    least, most = review.rules.min_notional, review.policy[keys.MAX_ORDER_NOTIONAL]
+    small = f"expected>={plain(least)} actual={plain(at_exchange)}"
+    large = f"expected<={plain(most)} actual={plain(quantity * reference)}"
+    review.check("min_notional", small, Reason.NOTIONAL_BELOW_MINIMUM, passed=at_exchange >= least)
+    review.check("max_notional", large, Reason.NOTIONAL_EXCEEDS_LIMIT, passed=quantity * reference <= most)

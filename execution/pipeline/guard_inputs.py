@@ -16,13 +16,21 @@ from execution.domain.trading import Direction, Quote, SymbolLists, SymbolRules
 T = TypeVar("T", SymbolRules, Usage)
 
 
-def noted(quote: Quote, direction: Direction, rules: SymbolRules, policy: Policy, lists: SymbolLists) -> dict[str, Any]:
+def noted(
+    quote: Quote,
+    direction: Direction,
+    rules: SymbolRules,
+    policy: Policy,
+    lists: SymbolLists,
+    equity: Decimal | None,
+) -> dict[str, Any]:
     """Return the inputs of one verdict; amounts are strings with all their digits."""
     return {
         "quote": _plain_quote(quote, direction),
         "symbol": plain_fields(rules),
         "policy": plain_policy(policy),
         "lists": {name: sorted(symbols) for name, symbols in asdict(lists).items()},
+        "equity": _plain(equity),
     }
 
 
@@ -59,6 +67,7 @@ def verdict_again(proposal: Proposal, details: Mapping[str, Any], *, policy: Pol
         rules=_restored(SymbolRules, inputs["symbol"]),
         policy=policy or _policy_of(details),
         lists=SymbolLists(**{name: frozenset(symbols) for name, symbols in inputs["lists"].items()}),
+        equity=None if inputs["equity"] is None else Decimal(inputs["equity"]),
     )
 
 

@@ -16,6 +16,7 @@ from execution.domain.ports import Exchange, Memory
 from execution.domain.reasons import Reason
 from execution.domain.review import AskedTarget, Proposal, RuleVerdict
 from execution.domain.safety import ANY_SYMBOL, Verdict, judge
+from execution.domain.sizing import SizingMode, sizing_mode
 from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import Direction, OrderType, PositionSide, SymbolLists, SymbolRules
 from execution.models import ExecutionRequest
@@ -68,11 +69,13 @@ def guard_safety(
     policy = policy_in_force()
     quote = exchange.quote(request.symbol)
     proposal = proposal_of(request)
-    verdict = judge(proposal, quote=quote, rules=rules, policy=policy, lists=lists)
+    by_equity = sizing_mode(proposal, policy) is SizingMode.EQUITY_FRACTION
+    equity = exchange.equity() if by_equity else None
+    verdict = judge(proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity)
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
     details: dict[str, Any] = {"rules": [as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
     details["policy_age_seconds"] = policy_age_seconds(clock())
-    details["inputs"] = noted(quote, proposal.direction, rules, policy, lists)
+    details["inputs"] = noted(quote, proposal.direction, rules, policy, lists, equity)
     reached(CrashPoint.ENTRY_JUDGED)
     if verdict.refusal:
         _refuse(request, verdict.refusal, details, clock())

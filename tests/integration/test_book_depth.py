@@ -7,7 +7,7 @@ import pytest
 
 from execution.domain import policy as keys
 from execution.domain.reasons import Reason
-from execution.domain.safety import SHOWN_DIGITS
+from execution.domain.sizing import SHOWN_DIGITS
 from execution.domain.states import RequestState
 from execution.models import Trade, Transition
 from execution.pipeline.policy import set_policy_value

@@ -123,6 +123,23 @@ def _least_notional(value: str) -> tuple[RuleVerdict, ...]:
     return judge(proposal, quote=quote(), rules=rules, policy=policy()).rules
 
 
+def _equity(value: str) -> tuple[RuleVerdict, ...]:
+    worth = None if value == "unknown" else D(value)
+    proposal = replace(LONG_AT_50000, notional_usd=D(100), base_quantity=None)
+    values = policy({keys.SIZING_MODE: "1", keys.EQUITY_FRACTION: "1"})
+    return judge(proposal, quote=quote(), rules=BTCUSDT, policy=values, equity=worth).rules
+
+
+def _size_by_stop(value: str) -> tuple[RuleVerdict, ...]:
+    values = {keys.SIZING_MODE: "2", keys.DEFAULT_STOP: value, keys.ALLOW_NO_STOP: "1"}
+    return _asked("notional_usd", values, base_quantity=None, stop_price=None)("100")
+
+
+def _risked(value: str) -> tuple[RuleVerdict, ...]:
+    values = {keys.SIZING_MODE: "2", keys.RISK_PER_TRADE: value}
+    return _asked("notional_usd", values, base_quantity=None)("100")
+
+
 def _no_stop(value: str) -> tuple[RuleVerdict, ...]:
     values = {keys.DEFAULT_STOP: "0", keys.ALLOW_NO_STOP: value}
     return _asked("stop_price", values)("none")
@@ -163,7 +180,11 @@ BOUNDARIES = (
     _row("slippage", "the same without a planned price", "0.268", "0.269", _deep(*FALLING_OFF, planned=None)),
     _row("mark", "mark price", "50000", "0", _book(mark=True)),
     _row("mark_collar", "limit price, where the mark price is 50000", "52500", "52500.1", _limit()),
+    _row("equity", "the account's worth in USD, where it decides the size", "0.01", "0", _equity),
+    _row("equity", "the same", "0.01", "unknown", _equity),
+    _row("stop_to_size_by", "default stop distance, where the stop decides the size", "0.025", "0", _size_by_stop),
     _row("min_quantity", "quantity asked for", "0.001", "0.0009", _asked("base_quantity")),
+    _row("min_quantity", "USD to lose at the stop at 48750, by which it is sized", "1.348101", "1.348100", _risked),
     _row("max_quantity", "quantity asked for at market", "120", "120.001", _asked("base_quantity")),
     _row("min_notional", "quantity, where at least 100 USD are asked for", "0.002", "0.001", _least_notional),
     _row("max_notional", "quantity at 50000", "0.2", "0.201", _asked("base_quantity")),

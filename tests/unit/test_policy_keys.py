@@ -39,6 +39,11 @@ TABLE = """
     risk.stop_out_pause_sec           0      0      86400
     risk.max_mark_deviation_pct       0.05   0      1
     risk.maintenance_margin_pct       0.005  0      0.1
+    risk.sizing_mode                  0      0      2
+    risk.equity_fraction_per_trade    0.02   0      10
+    risk.risk_per_trade_usd           10     0      1000000
+    risk.taker_fee_pct                0.0005 0      0.01
+    risk.stop_slippage_pct            0.001  0      0.05
 """
 ROWS = [tuple(line.split()) for line in TABLE.strip().splitlines()]
 SLIPPAGE = "execution.max_slippage_pct"
@@ -91,6 +96,13 @@ def test_any_value_is_in_bounds_or_refused(key: PolicyKey, raw: object) -> None:
     except PolicyValueError:
         return
     assert key.minimum <= value <= key.maximum
+
+
+@pytest.mark.parametrize("raw", ["0.5", 1.5, "1.0000001"])
+def test_a_choice_has_nothing_between_its_values(raw: object) -> None:
+    with pytest.raises(PolicyValueError, match=r"^POLICY_VALUE_NOT_WHOLE: key=risk\.sizing_mode"):
+        parse_policy_value("risk.sizing_mode", raw)
+    assert parse_policy_value("risk.sizing_mode", 2.0) == 2
 
 
 def test_a_policy_falls_back_on_the_default() -> None:

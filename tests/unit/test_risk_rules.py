@@ -10,8 +10,9 @@ from execution.domain.limits import judge_limits
 from tests.support.risk_rules import BOUNDARIES, IDLE, STAKE, Boundary, page, policy
 
 ROOT = Path(__file__).resolve().parents[2]
-JUDGES = ("safety", "exits")
-RULES = (*JUDGES, "limits")
+DOMAIN = [path.read_text() for path in sorted((ROOT / "execution/domain").glob("*.py"))]
+JUDGES = [source for source in DOMAIN if "review.check(" in source]
+LIMITS = (ROOT / "execution/domain/limits.py").read_text()
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES, ids=lambda boundary: f"{boundary.rule}: {boundary.varies}")
@@ -23,7 +24,7 @@ def test_rule_passes_up_to_its_edge_and_refuses_beyond(boundary: Boundary) -> No
 
 
 def test_every_reason_that_the_rules_can_give_is_in_the_table() -> None:
-    sources = "".join((ROOT / f"execution/domain/{name}.py").read_text() for name in RULES)
+    sources = "".join([*JUDGES, LIMITS])
 
     shown = {boundary.verdict(boundary.refuses).refusal for boundary in BOUNDARIES}
     assert shown == set(re.findall(r"Reason\.([A-Z_]+)", sources))
@@ -40,8 +41,7 @@ def test_every_rule_that_can_refuse_is_in_the_table() -> None:
 
 def rules_checked() -> set[str]:
     """Patterns of the names under which the guard's sources call `check`."""
-    sources = [(ROOT / f"execution/domain/{name}.py").read_text() for name in JUDGES]
-    calls = (node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    calls = (node for source in JUDGES for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
     checks = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "check"]
     assert len(checks) > 15
     return {re.sub(r"\{.*?\}", ".+", ast.unparse(call.args[0]).strip("f'")) for call in checks}

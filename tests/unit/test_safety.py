@@ -71,6 +71,10 @@ def test_a_sane_decision_is_approved_as_it_is() -> None:
         "symbol_allowed",
         "confidence",
         "leverage",
+        "stop_side",
+        "stop_max_distance",
+        "stop_before_liquidation",
+        "target_side",
         "size",
         "min_quantity",
         "max_quantity",
@@ -80,10 +84,6 @@ def test_a_sane_decision_is_approved_as_it_is() -> None:
         "slippage",
         "mark",
         "mark_collar",
-        "stop_side",
-        "stop_max_distance",
-        "stop_before_liquidation",
-        "target_side",
     ]
     assert adjusted(verdict) == []
 

@@ -5,9 +5,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.sizing import LotRule, lot_rule, quantity_for
-from execution.domain.trading import OrderType
-from tests.unit.examples import BTCUSDT
+from execution.domain import policy as keys
+from execution.domain.depth import Level, walk
+from execution.domain.money import floor_to
+from execution.domain.policy import Policy
+from execution.domain.reasons import Reason
+from execution.domain.review import Proposal, RuleVerdict
+from execution.domain.safety import Verdict, judge
+from execution.domain.sizing import Loss, LotRule, SizingMode, lot_rule, quantity_at_risk, quantity_for, sizing_mode
+from execution.domain.trading import Direction, OrderType
+from tests.unit.examples import BTCUSDT, levels, quote
+
+DECISION = Proposal(
+    symbol="BTCUSDT",
+    direction=Direction.LONG,
+    order_type=OrderType.MARKET,
+    notional_usd=Decimal(100),
+    base_quantity=None,
+    limit_price=None,
+    expected_price=Decimal(50000),
+    leverage=5,
+    stop_price=Decimal(49000),
+    target_price=Decimal(53000),
+    confidence=None,
+)
 
 notionals = st.decimals(min_value="0.01", max_value="1e7", places=2)
 prices = st.decimals(min_value="0.00001", max_value="200000", places=5)
@@ -58,3 +79,148 @@ def test_a_market_order_fits_both_filters(limit_step: str, market_step: str, ste
 
     # It should take the coarser step, the larger minimum and the smaller maximum
     assert lot == LotRule(step=Decimal(step), minimum=Decimal("0.02"), maximum=Decimal(120))
+
+
+def policy(mode: SizingMode, **values: str) -> Policy:
+    named = {getattr(keys, name): Decimal(value) for name, value in values.items()}
+    return Policy(values={keys.SIZING_MODE: Decimal(mode)} | named, version=1)
+
+
+def sized(proposal: Proposal, values: Policy, equity: str | None = None) -> Verdict:
+    worth = None if equity is None else Decimal(equity)
+    return judge(proposal, quote=quote(), rules=BTCUSDT, policy=values, equity=worth)
+
+
+def size_rule(verdict: Verdict) -> RuleVerdict:
+    (found,) = (rule for rule in verdict.rules if rule.rule == "size")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("equity", "fraction", "quantity", "refused"),
+    [
+        ("10000", "0.02", "0.004", None),
+        # The step is floored: 249.99 USD are 0.00499 BTC
+        ("9999.99", "0.025", "0.004", None),
+        ("10000", "0.025", "0.005", None),
+        ("10000", "1", "0.2", None),
+        ("10000", "1.01", "0.202", Reason.NOTIONAL_EXCEEDS_LIMIT),
+        ("10000", "0.0049", "0", Reason.QUANTITY_BELOW_MINIMUM),
+        ("0", "0.02", "0", Reason.EQUITY_UNKNOWN),
+        ("-50", "0.02", "0", Reason.EQUITY_UNKNOWN),
+        (None, "0.02", "0", Reason.EQUITY_UNKNOWN),
+    ],
+)
+def test_a_size_by_equity(equity: str | None, fraction: str, quantity: str, refused: Reason | None) -> None:
+    verdict = sized(DECISION, policy(SizingMode.EQUITY_FRACTION, EQUITY_FRACTION=fraction), equity)
+
+    assert verdict.quantity == Decimal(quantity)
+    assert (verdict.refusal.refusal if verdict.refusal else None) is refused
+
+
+def test_a_size_by_the_policy_is_recorded_before_and_after() -> None:
+    rule = size_rule(sized(DECISION, policy(SizingMode.EQUITY_FRACTION, EQUITY_FRACTION="0.02"), "10000"))
+
+    assert (rule.before, rule.after) == (Decimal(100), Decimal(200))
+    assert rule.numbers == "mode=equity_fraction equity=10000 fraction=0.02 price=50000 quantity=0.004"
+
+
+@pytest.mark.parametrize(
+    ("stop", "costs", "quantity", "at_stop"),
+    [
+        # 1000 USD a BTC to the stop: 10 USD are 0.01 BTC
+        ("49000", {"TAKER_FEE": "0", "STOP_SLIPPAGE": "0"}, "0.010", "10"),
+        ("49500", {"TAKER_FEE": "0", "STOP_SLIPPAGE": "0"}, "0.020", "10"),
+        # fees of both sides: 1000 + 0.0005 x 99000 = 1049.5
+        ("49000", {"TAKER_FEE": "0.0005", "STOP_SLIPPAGE": "0"}, "0.009", "9.4455"),
+        # the stop fills at 48951: 1049 + 0.0005 x 98951 = 1098.4755
+        ("49000", {"TAKER_FEE": "0.0005", "STOP_SLIPPAGE": "0.001"}, "0.009", "9.8862795"),
+    ],
+)
+def test_a_size_by_what_the_stop_may_lose(stop: str, costs: dict[str, str], quantity: str, at_stop: str) -> None:
+    values = policy(SizingMode.RISK_PER_TRADE, RISK_PER_TRADE="10", **costs)
+
+    verdict = sized(replace(DECISION, stop_price=Decimal(stop)), values)
+
+    assert verdict.refusal is None
+    assert verdict.quantity == Decimal(quantity)
+    assert f" at_stop={at_stop} " in size_rule(verdict).numbers
+
+
+def test_a_short_and_a_limit_order_are_sized_by_their_stop_too() -> None:
+    values = policy(SizingMode.RISK_PER_TRADE, RISK_PER_TRADE="10", TAKER_FEE="0", STOP_SLIPPAGE="0")
+    short = replace(DECISION, direction=Direction.SHORT, stop_price=Decimal(50500), target_price=None)
+    limit = replace(DECISION, order_type=OrderType.LIMIT, limit_price=Decimal(49500), expected_price=None)
+
+    assert sized(short, values).quantity == Decimal("0.02")
+    # It should count from the limit: 500 USD a BTC
+    assert sized(limit, values).quantity == Decimal("0.02")
+
+
+def test_a_stop_that_was_moved_is_the_one_that_sizes() -> None:
+    values = policy(SizingMode.RISK_PER_TRADE, RISK_PER_TRADE="1", TAKER_FEE="0", STOP_SLIPPAGE="0")
+
+    verdict = sized(replace(DECISION, stop_price=Decimal(49999)), values)
+
+    # It should not take the 1 USD to the stop as asked for, but the 50 USD to where it is moved
+    assert verdict.stop_price == 49950
+    assert verdict.quantity == Decimal("0.02")
+
+
+def test_without_a_stop_nothing_can_be_sized_by_it() -> None:
+    values = policy(SizingMode.RISK_PER_TRADE, DEFAULT_STOP="0", ALLOW_NO_STOP="1")
+
+    verdict = sized(replace(DECISION, stop_price=None), values)
+
+    assert verdict.refusal
+    assert (verdict.refusal.rule, verdict.refusal.refusal) == ("stop_to_size_by", Reason.STOP_REQUIRED)
+
+
+@pytest.mark.parametrize("mode", SizingMode)
+def test_a_persons_quantity_stands_in_every_mode(mode: SizingMode) -> None:
+    proposal = replace(DECISION, notional_usd=None, base_quantity=Decimal("0.003"))
+
+    assert sizing_mode(proposal, policy(mode)) is SizingMode.NOTIONAL
+    assert sized(proposal, policy(mode)).quantity == Decimal("0.003")
+
+
+@given(
+    direction=st.sampled_from(Direction),
+    risk=st.decimals(min_value="0.01", max_value=100_000, places=2),
+    distance=st.decimals(min_value="0.001", max_value="0.5", places=4),
+    fee=st.decimals(min_value=0, max_value="0.01", places=4),
+    worse=st.decimals(min_value=0, max_value="0.05", places=3),
+    further=st.lists(
+        st.tuples(
+            st.decimals(min_value="0.0001", max_value="0.01", places=4),
+            st.decimals(min_value="0.001", max_value=50, places=3),
+        ),
+        max_size=6,
+    ),
+)
+def test_a_size_by_risk_loses_no_more_and_not_a_step_less(
+    direction: Direction,
+    risk: Decimal,
+    distance: Decimal,
+    fee: Decimal,
+    worse: Decimal,
+    further: list[tuple[Decimal, Decimal]],
+) -> None:
+    best, step = Decimal(50000), Decimal("0.001")
+    rows = sorted(further)
+    book = (
+        *levels(f"{best}x0.004"),
+        *(Level(price=best * (1 + each * direction.sign), quantity=quantity) for each, quantity in rows),
+        *levels(f"{best * (1 + Decimal('0.02') * direction.sign)}"),
+    )
+    stop = best * (1 - distance * direction.sign)
+    values = policy(SizingMode.RISK_PER_TRADE, TAKER_FEE=str(fee), STOP_SLIPPAGE=str(worse))
+    loss = Loss.at(direction, stop, values)
+
+    quantity = floor_to(quantity_at_risk(risk, book, loss), step)
+
+    # A cent for the digits that an average price is rounded to
+    cent = Decimal("0.01")
+    assert quantity * loss.of_unit(walk(book, quantity).average_price) <= risk + cent
+    more = quantity + step
+    assert more * loss.of_unit(walk(book, more).average_price) > risk - cent

@@ -19,7 +19,7 @@ from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
 from execution.adapters.binance.terms import read_terms
 from execution.adapters.binance.weights import ORDER
-from execution.domain.money import plain
+from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import (
     Accepted,
     AccountCheck,
@@ -57,6 +57,8 @@ LISTING_AGE_SECONDS = 300.0
 # A contract that did not trade is looked at again sooner: its halt may be over.
 HALTED_AGE_SECONDS = 5.0
 MARK_AGE_SECONDS = 3.0
+# An entry's size follows the equity; what others gain or lose in this time is no matter.
+EQUITY_AGE_SECONDS = 5.0
 # Levels of the book on each side: as many as cost no more than its best prices alone.
 BOOK_LEVELS = 50
 READ_WAIT_SECONDS = 10.0
@@ -106,6 +108,8 @@ class BinanceExchange:
         self._halts_until = 0.0
         self._marks: dict[str, Decimal] = {}
         self._marks_until = 0.0
+        self._equity = ZERO
+        self._equity_until = 0.0
 
     # Reads
 
@@ -124,6 +128,14 @@ class BinanceExchange:
         return self._read(
             lambda: parse.quote(symbol, self._client.depth(symbol, limit=BOOK_LEVELS), mark), lane=Lane.ENTRY
         )
+
+    def equity(self) -> Decimal:
+        if self._monotonic() >= self._equity_until:
+            self._equity = self._read(
+                lambda: Decimal(self._client.account(**self._window())["totalMarginBalance"]), lane=Lane.ENTRY
+            )
+            self._equity_until = self._monotonic() + EQUITY_AGE_SECONDS
+        return self._equity
 
     def hedge_mode(self) -> bool:
         return self._setup.hedge_mode()
