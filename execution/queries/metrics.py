@@ -1,26 +1,21 @@
 """The service's own figures, counted from its rows."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
-from django.core.cache import cache
 from django.db.models import Avg, Count, F, Min, OuterRef, Q, Subquery, Sum, UUIDField
 from django.db.models.functions import Cast
 
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade, Transition
+from execution.queries.kept import kept
 from execution.queries.uncovered import uncovered_since, unprotected_trades
 
 PERCENT = 100
 # Averages look at the newest rows only: they tell how it goes now, and their cost does not grow with the books.
 RECENT = 1000
-# How much longer than it took a count over whole tables is kept.
-DEARNESS = 20
-C = TypeVar("C")
 # The exchange had the order, whatever became of it; the others never reached it, or nobody knows yet.
 REACHED = sorted(ORDER_LIVE | {OrderState.FILLED, OrderState.CANCELED, OrderState.EXPIRED})
 FAILED = sorted({RequestState.REFUSED, RequestState.REJECTED, RequestState.EXPIRED, RequestState.ABANDONED})
@@ -106,17 +101,6 @@ def book_counts() -> BookCounts:
         unprotected=unprotected_trades(),
         uncovered_since=uncovered_since(),
     )
-
-
-def kept(name: str, count: Callable[[], C]) -> C:
-    """Return what `count` finds; an answer that took long is kept so long that asking takes a twentieth of the time."""
-    known: C | None = cache.get(name)
-    if known is not None:
-        return known
-    begun = time.monotonic()
-    found = count()
-    cache.set(name, found, (time.monotonic() - begun) * DEARNESS)
-    return found
 
 
 def _table_counts() -> TableCounts:

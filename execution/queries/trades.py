@@ -9,6 +9,7 @@ from django.db.models import Case, Exists, OuterRef, Prefetch, Q, QuerySet, Valu
 from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TradeState
 from execution.domain.trading import OrderPurpose
 from execution.models import Order, Trade
+from execution.queries.kept import kept
 
 
 class TradeStatus(StrEnum):
@@ -62,7 +63,12 @@ def page_of(rows: QuerySet[Trade, Any], *, limit: int, offset: int) -> list[Trad
 
 
 def count_trades() -> TradeCounts:
-    """Count all, and the open ones by their partial index; one statement for both would read every row."""
+    """Count all of them; of large books the counts may be a moment old."""
+    return kept("trade_counts", _count_trades)
+
+
+def _count_trades() -> TradeCounts:
+    """Count the open ones by their partial index; one statement for both would read every row."""
     total, still_open = Trade.objects.count(), Trade.objects.filter(STILL_OPEN).count()
     return TradeCounts(total=total, open=still_open, closed=total - still_open)
 

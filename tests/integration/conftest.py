@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from django.conf import settings
+from django.core.cache import cache
 from django.db import connection
 from redis import Redis
 
@@ -50,6 +51,12 @@ def redis(redis_url: str) -> Iterator["Redis"]:
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a slice of the bridge wait for news no longer than a test needs."""
     monkeypatch.setattr(read_events, "BLOCK_MS", 20)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    """Let no test see what another one has counted."""
+    cache.clear()
 
 
 @pytest.fixture

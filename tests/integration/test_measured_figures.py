@@ -11,15 +11,17 @@ from django.core.cache import cache
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from execution.domain.figures import FILL_TO_STOP, REPAIRS, UNCOVERED, Histogram
+from execution.domain.figures import FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED, Histogram
+from execution.domain.stream import News
 from execution.models import Figure, Order, Transition
 from execution.pipeline.figures import count, observe
 from execution.pipeline.measure_cover import measure_cover_of
 from execution.pipeline.record_trade import record_trade
-from execution.queries import metrics
+from execution.queries import kept as kept_counts
 from execution.queries.figures import measured_figures
-from execution.queries.metrics import kept
+from execution.queries.kept import kept
 from execution.queries.uncovered import uncovered_since, unprotected_trades
+from execution.stream.tally import Phase, Tally
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 from tests.support.threads import at_once
@@ -191,12 +193,29 @@ def test_counts_of_whole_tables_are_kept_as_long_as_they_are_dear(monkeypatch: p
         time.sleep(0.02)
         return next(found)
 
-    monkeypatch.setattr(metrics, "DEARNESS", 1000)
+    monkeypatch.setattr(kept_counts, "DEAR_SECONDS", 0.01)
+    monkeypatch.setattr(kept_counts, "KEPT_TIMES", 10_000)
     assert [kept("slow", slow), kept("slow", slow)] == [1, 1]
-    monkeypatch.setattr(metrics, "DEARNESS", 0)
+    # It should count anew what costs little.
+    monkeypatch.setattr(kept_counts, "DEAR_SECONDS", 3600)
     cache.delete("slow")
-    # It should count anew what costs nothing.
     assert [kept("slow", slow), kept("slow", slow)] == [2, 3]
+
+
+def test_the_streams_lag_is_measured_from_the_exchanges_sending(desk: Desk) -> None:
+    tally = Tally(clock=desk.clock)
+    for lag_seconds in (0.5, 3):
+        tally.count(News(kind="ORDER_TRADE_UPDATE", sent_at=desk.clock() - timedelta(seconds=lag_seconds)))
+    tally.count(News(kind="ORDER_TRADE_UPDATE", sent_at=desk.clock() + timedelta(seconds=60)))
+    assert measured(STREAM_LAG) == (0, 0)
+
+    tally.beat(Phase.LIVE)
+    tally.beat(Phase.CATCHING_UP)
+
+    number, lags = measured(STREAM_LAG)
+    # It should be written once with the heartbeat, and a clock of ours that is behind counts as no lag.
+    assert number == 3
+    assert lags >= 3.5
 
 
 @pytest.mark.django_db(transaction=True)
