@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from binance.error import ClientError
 from binance.um_futures import UMFutures
+from redis import Redis
 
 from execution.adapters.binance.clock import ServerClock
 from execution.adapters.binance.connector import Connector, Line, NotSentError, Turn
@@ -144,8 +145,11 @@ def paced(task: Task, per_second: float, act: Callable[[], object]) -> None:
 
 def as_member(task: Task, met: Met) -> list[Callable[[], None]]:
     """Return what the threads of one of our processes do."""
-    limiter = TimedLimiter(redis_connection(task.redis_url), per_minute=task.per_minute, limits=Limits())
+    redis = redis_connection(task.redis_url)
+    limiter = TimedLimiter(redis, per_minute=task.per_minute, limits=Limits())
     limiter.met = met
+    limiter.state()
+    connect(redis, 2 * task.threads + 1)
     clock = ServerClock()
 
     def trader() -> Trader:
@@ -160,6 +164,13 @@ def as_member(task: Task, met: Met) -> list[Callable[[], None]]:
         work.append(partial(paced, task, task.entries_per_second * share, trader().bracket))
         work.append(partial(paced, task, task.reads_per_second * share, trader().read))
     return [*work, partial(paced, task, task.protection_per_second, trader().protect)]
+
+
+def connect(redis: "Redis", count: int) -> None:
+    """Open a connection a thread before the run begins: a wait for a turn is measured, not a process's start."""
+    connections = [redis.connection_pool.get_connection() for _ in range(count)]
+    for connection in connections:
+        redis.connection_pool.release(connection)
 
 
 def drain(trader: Trader, left: Iterator[int], task: Task) -> None:
