@@ -30,7 +30,7 @@ def emergency_stop_fails(cell: Cell) -> None:
         assert cell.entries_sent() == 0, "an entry was sent without an answer"
         assert cell.reasons() == {"ESS_BLOCKED": 6}, cell.reasons()
         # It should stop what was cleared and not yet sent.
-        cell.fault("/fapi/v1/depth", "delay", method="GET", ms=1500, count=None)
+        cell.fault("/fapi/v1/depth", "delay", method="GET", ms=2500, count=None)
         cell.decide(2, first=6)
         cell.wait(lambda: cell.outcomes()["CLEARED"] + cell.outcomes()["RECEIVED"] == 2, "they are under way")
         cell.wait(lambda: cell.outcomes()["CLEARED"] >= 1, "one is cleared")
