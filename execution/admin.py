@@ -30,6 +30,7 @@ from execution.models import (
     EntryHold,
     EssStatus,
     ExecutionRequest,
+    ExternalPosition,
     Fill,
     Heartbeat,
     Impediment,
@@ -239,7 +240,7 @@ class IncomeAdmin(ReadOnlyAdmin):
 
 @admin.register(Trade)
 class TradeAdmin(ReadOnlyAdmin):
-    """Trades with their books."""
+    """Trades with their books; of the origin EXTERNAL those that somebody else has opened."""
 
     list_display = (
         "id",
@@ -254,16 +255,25 @@ class TradeAdmin(ReadOnlyAdmin):
         "close_reason",
         "net_pnl",
         "r_multiple",
+        "origin",
     )
     list_filter = (
         words("state", TradeState),
         words("direction", Direction),
         words("close_reason", CloseReason),
+        ("request__source", admin.AllValuesFieldListFilter),
         "entry_at",
         "exit_at",
     )
+    list_select_related = ("request",)
     search_fields = ("id", "symbol", "request__orders__client_order_id")
     ordering = ("-entry_at", "-id")
+
+    @admin.display(description="Origin")
+    def origin(self, trade: Trade) -> str:
+        """Show where the decision came from."""
+        source: str = trade.request.source
+        return source.upper()
 
 
 @admin.register(Position)
@@ -285,6 +295,28 @@ class PositionAdmin(ReadOnlyAdmin):
     list_filter = (words("direction", Direction), "observed_at")
     list_select_related = ("trade",)
     search_fields = ("symbol", "trade__id")
+    ordering = ("symbol", "position_side")
+
+
+@admin.register(ExternalPosition)
+class ExternalPositionAdmin(ReadOnlyAdmin):
+    """Positions that no trade of ours explains; with a request where they have exits of ours."""
+
+    list_display = (
+        "symbol",
+        "position_side",
+        "direction",
+        "quantity",
+        "entry_price",
+        "since",
+        "seen_at",
+        "readings",
+        "flat_readings",
+        "request",
+    )
+    list_filter = (words("direction", Direction), ("request", admin.EmptyFieldListFilter))
+    list_select_related = ("request",)
+    search_fields = ("symbol", "request__id")
     ordering = ("symbol", "position_side")
 
 

@@ -282,6 +282,7 @@ def _tools() -> Tools:
         clock=wiring.clock,
         resume=resume_or_leave,
         spare=wiring.spare_exchange,
+        external=wiring.external_positions(),
     )
 
 

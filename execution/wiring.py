@@ -26,6 +26,7 @@ from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import RedisEventBus, redis_connection
 from execution.adapters.risk_safety import HttpRiskSafety
+from execution.domain.external import ExternalPositions
 from execution.domain.flow import Circuit, LimiterState
 from execution.domain.ports import EventBus, Exchange, Memory, RiskSafety, TradeMirror, UserStream
 from execution.domain.trading import SymbolLists
@@ -59,6 +60,7 @@ SHARED_SETTINGS = (
     "symbols_denied",
     "max_unprotected_seconds",
     "position_monitor_interval_sec",
+    "external_positions",
 )
 # A cycle may take long; the account is not given away for that.
 LEASE_INTERVALS, SHORTEST_LEASE = 3, timedelta(seconds=15)
@@ -163,6 +165,10 @@ def policy_max_age() -> timedelta:
 
 def trip_action() -> TripAction:
     return TripAction(environment().ess_trip_action)
+
+
+def external_positions() -> ExternalPositions:
+    return ExternalPositions(environment().external_positions)
 
 
 def ess_rules() -> EssRules:

@@ -86,6 +86,7 @@ class Environment(BaseSettings):
     position_monitor_interval_sec: int = Field(10, ge=1, le=300)
     signal_max_age_sec: int = Field(60, ge=1)
     max_unprotected_seconds: float = Field(5.0, gt=0)
+    external_positions: Literal["ignore", "protect", "adopt"] = "ignore"
     symbols_allowed: str = ""
     symbols_denied: str = ""
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import Protocol
 
+from execution.domain.external import ForeignOrder
 from execution.domain.outcomes import (
     AccountCheck,
     FillReport,
@@ -123,6 +124,9 @@ class Exchange(Protocol):
 
     def open_algo_orders(self) -> Sequence[OrderReport]:
         """Return the open conditional orders with our prefix, over all symbols."""
+
+    def orders_of_others(self, symbol: str) -> Sequence[ForeignOrder]:
+        """Return the open orders of both kinds in a symbol that do not carry our prefix."""
 
     def positions(self) -> Sequence[PositionReport]: ...
 

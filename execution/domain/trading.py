@@ -75,6 +75,8 @@ class Source(StrEnum):
     AI = "ai.decision.made"
     SIGNAL = "signal.execute"
     REST = "rest"
+    # No decision: a position that somebody else has opened.
+    EXTERNAL = "external"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from execution.models.bracket import Bracket, BracketLeg
 from execution.models.claim import EntryClaim
 from execution.models.dead_letter import DeadLetter
 from execution.models.ess import EssStatus
+from execution.models.external import ExternalPosition
 from execution.models.figure import Figure
 from execution.models.fill import Fill
 from execution.models.heartbeat import Heartbeat
@@ -32,6 +33,7 @@ __all__ = [
     "EntryHold",
     "EssStatus",
     "ExecutionRequest",
+    "ExternalPosition",
     "Figure",
     "Fill",
     "Heartbeat",

@@ -14,9 +14,10 @@ from execution.domain.figures import CYCLE
 from execution.domain.ports import ExchangeUnavailableError, TradeMirror
 from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
 from execution.models import Heartbeat, Trade
+from execution.monitor.external import note_external
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.positions import update_positions
-from execution.monitor.reconcile import SETTLING, Action, Observation, Patience, Resume, reconcile
+from execution.monitor.reconcile import EXTERNAL, SETTLING, Action, Books, Observation, Patience, Resume, reconcile
 from execution.monitor.repair import Tools
 from execution.monitor.strangers import hold_entries
 from execution.monitor.terms import watch_terms
@@ -94,14 +95,13 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
 
     The books are read after the exchange, so that what the chain has done in between is known.
     """
-    books = read_books(since=seen.begun_at)
-    actions = reconcile(books, seen, patience=patience, now=tools.clock())
+    books, actions = _compared(seen, tools, patience)
     settling = [action for action in actions if isinstance(action, SETTLING)]
     filled, failed = settle_all(settling, books, tools)
     failed += complete_all(filled, tools)
     if settling:
-        actions = reconcile(read_books(since=seen.begun_at), seen, patience=patience, now=tools.clock())
-    others = [action for action in actions if not isinstance(action, (*SETTLING, Resume))]
+        books, actions = _compared(seen, tools, patience)
+    others = [action for action in actions if not isinstance(action, (*SETTLING, *EXTERNAL, Resume))]
     failed += repair_all(others, tools)
     hold_entries(actions, now=tools.clock())
     held = {row.symbol for row in seen.positions}
@@ -110,7 +110,15 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
     # From here on the books are known to agree with the exchange: what waited for that may go on.
     leads = renew_lease(tools.stack, reconciled_at=seen.begun_at, now=tools.clock())
     resumed = [action for action in actions if isinstance(action, Resume) and (leads or _is_ours_to_finish(action))]
-    return [*settling, *others, *resumed], failed + repair_all(resumed, tools)
+    external = [action for action in actions if isinstance(action, EXTERNAL) and leads]
+    failed += repair_all([*external, *resumed], tools)
+    note_external(books, actions, seen, now=tools.clock())
+    return [*settling, *others, *external, *resumed], failed
+
+
+def _compared(seen: Observation, tools: Tools, patience: Patience) -> tuple[Books, list[Action]]:
+    books = read_books(since=seen.begun_at)
+    return books, reconcile(books, seen, patience=patience, now=tools.clock(), wish=tools.external)
 
 
 def _is_ours_to_finish(action: Resume) -> bool:

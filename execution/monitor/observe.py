@@ -18,8 +18,8 @@ from execution.domain.states import (
     TradeState,
 )
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import ExecutionRequest, Order, Trade
-from execution.monitor.reconcile import Books, Observation, OurOrder, OurRequest, OurTrade
+from execution.models import ExecutionRequest, ExternalPosition, Order, Trade
+from execution.monitor.reconcile import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 from execution.pipeline.bracket_rows import exit_orders, exposure_of, open_quantity, plan_of, resting_of
 from execution.pipeline.correct_books import LOOKED_OVER_AFTER
 
@@ -48,7 +48,7 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
 
 
 def read_books(*, since: datetime) -> Books:
-    """Read everything that is not over, and what has ended since the exchange was read: seven queries.
+    """Read everything that is not over, and what has ended since the exchange was read: eight queries.
 
     An entry moves from orders over requests to trades. They are read in that order, so that one which moves on in
     between is seen in two of them, never in none: its position would pass for a stranger's.
@@ -66,6 +66,7 @@ def read_books(*, since: datetime) -> Books:
         just_closed=frozenset((trade.symbol, trade.position_side) for trade in closed),
         just_ended=_ended_since(since, chain.from_iterable(exits.values())),
         to_look_over=_due(since),
+        external=[_our_external(row) for row in ExternalPosition.objects.all()],
     )
 
 
@@ -80,6 +81,17 @@ def _due(now: datetime) -> list[UUID]:
     grown = Exists(entries.filter(executed_quantity__gt=OuterRef("quantity")))
     due = unchecked.filter(Q(updated_at__lte=now - LOOKED_OVER_AFTER) | Q(grown))
     return list(due.order_by("exit_at").values_list("pk", flat=True)[:MOST_LOOKED_OVER])
+
+
+def _our_external(row: ExternalPosition) -> OurExternal:
+    return OurExternal(
+        id=row.pk,
+        symbol=row.symbol,
+        position_side=row.position_side,
+        direction=Direction(row.direction),
+        guarded=row.request_id is not None,
+        flat_readings=row.flat_readings,
+    )
 
 
 def _ended_since(since: datetime, orders: Iterable[Order]) -> frozenset[str]:

@@ -9,6 +9,7 @@ from uuid import UUID
 from execution.domain.brackets import Exposure, Plan, Resting, compare
 from execution.domain.client_ids import is_ours
 from execution.domain.clocks import age_of
+from execution.domain.external import ExternalPositions, direction_of
 from execution.domain.money import ZERO
 from execution.domain.outcomes import OrderReport, PositionReport, held_in
 from execution.domain.states import (
@@ -19,7 +20,7 @@ from execution.domain.states import (
     OrderState,
     RequestState,
 )
-from execution.domain.trading import Direction, OrderPurpose
+from execution.domain.trading import Direction, OrderPurpose, PositionSide
 
 PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING})
 NEEDS_COVER = frozenset({RequestState.FILLED})
@@ -72,6 +73,21 @@ class OurTrade:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OurExternal:
+    """A position of somebody else that the last cycle has counted.
+
+    `guarded`: it has exits of ours. `flat_readings`: how many successive cycles have missed it, before this one.
+    """
+
+    id: int
+    symbol: str
+    position_side: str
+    direction: Direction
+    guarded: bool = False
+    flat_readings: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Books:
     """What PostgreSQL says."""
 
@@ -84,6 +100,8 @@ class Books:
     just_ended: frozenset[str] = frozenset()
     # Closed trades whose books are due to be looked over, a few at a time.
     to_look_over: Sequence[UUID] = ()
+    # Positions that others have opened, as the cycle before has seen them.
+    external: Sequence[OurExternal] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +202,28 @@ class Stranger:
 
     symbol: str
     sentence: str
+    position_side: str = PositionSide.BOTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """A position of somebody else that is to have exits of ours, or has them and may have changed its size."""
+
+    external_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopt:
+    """A position of somebody else that is to become a trade of ours."""
+
+    external_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leave:
+    """A position of somebody else that is gone: our exits go, too."""
+
+    external_id: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,19 +237,34 @@ class Report:
 # These settle what our orders are; what the rest of the comparison says rests on it.
 SETTLING = (Apply, LookUpOrder, CancelLeftover)
 Settling = Apply | LookUpOrder | CancelLeftover
-Repair = Expire | Resume | BookExits | LookOver | CloseInTime | Cover | CheckStray | Stranger | Report
+# These are about positions of others: only the stack that has the account does them.
+EXTERNAL = (Guard, Adopt, Leave)
+External = Guard | Adopt | Leave
+Repair = Expire | Resume | BookExits | LookOver | CloseInTime | Cover | CheckStray | Stranger | External | Report
 Action = Settling | Repair
 
 
-def reconcile(books: Books, seen: Observation, *, patience: Patience, now: datetime) -> list[Action]:
-    """Return what to repair, orders first: what they tell may settle the rest."""
+def reconcile(
+    books: Books,
+    seen: Observation,
+    *,
+    patience: Patience,
+    now: datetime,
+    wish: ExternalPositions = ExternalPositions.IGNORE,
+) -> list[Action]:
+    """Return what to repair, orders first: what they tell may settle the rest.
+
+    `wish`: what the operator wants of positions that others have opened.
+    """
+    strange = _foreign_positions(books, seen)
     return [
         *_order_actions(books, seen, patience, now),
         *_replaced_legs(books, seen),
         *_trade_actions(books, seen, now),
         *_request_actions(books, patience, now),
         *(LookOver(trade_id=trade_id) for trade_id in books.to_look_over),
-        *_foreign_positions(books, seen),
+        *_strangers(strange),
+        *_external_actions(books, seen, strange, wish),
         *_strays(books, seen),
     ]
 
@@ -287,17 +342,45 @@ def _request_actions(books: Books, patience: Patience, now: datetime) -> list[Ac
     return actions
 
 
-def _foreign_positions(books: Books, seen: Observation) -> list[Action]:
-    """Name positions that no trade and no running entry of ours explains."""
+def _foreign_positions(books: Books, seen: Observation) -> list[PositionReport]:
+    """Return the positions that no trade and no running entry of ours explains."""
     ours = {(trade.symbol, trade.position_side) for trade in books.trades} | books.just_closed
     entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}
     # Filled, and on its way to cover and books.
     entering |= {request.symbol for request in books.requests if request.state in NEEDS_COVER | NEEDS_BOOKING}
+    return [row for row in seen.positions if (row.symbol, row.position_side) not in ours and row.symbol not in entering]
+
+
+def _strangers(strange: Sequence[PositionReport]) -> list[Action]:
     return [
-        Stranger(symbol=row.symbol, sentence=f"POSITION_NOT_OURS: quantity={row.quantity} side={row.position_side}")
-        for row in seen.positions
-        if (row.symbol, row.position_side) not in ours and row.symbol not in entering
+        Stranger(
+            symbol=row.symbol,
+            sentence=f"POSITION_NOT_OURS: quantity={row.quantity} side={row.position_side}",
+            position_side=row.position_side,
+        )
+        for row in strange
     ]
+
+
+def _external_actions(
+    books: Books, seen: Observation, strange: Sequence[PositionReport], wish: ExternalPositions
+) -> list[Action]:
+    """Guard or adopt what two successive cycles have found strange; leave what two have missed, or have found turned.
+
+    What is guarded is followed whatever the wish has become: exits that stand still while a position grows would be
+    worth less than they seem.
+    """
+    actions: list[Action] = []
+    known = {(row.symbol, row.position_side, row.direction): row for row in books.external}
+    for row in strange:
+        external = known.get((row.symbol, row.position_side, direction_of(row)))
+        if external and wish is ExternalPositions.ADOPT:
+            actions.append(Adopt(external_id=external.id))
+        elif external and (external.guarded or wish is ExternalPositions.PROTECT):
+            actions.append(Guard(external_id=external.id))
+    here = {(row.symbol, row.position_side, direction_of(row)) for row in seen.positions}
+    gone = [row for key, row in known.items() if key not in here and row.guarded and row.flat_readings]
+    return [*actions, *(Leave(external_id=row.id) for row in gone)]
 
 
 def _strays(books: Books, seen: Observation) -> list[Action]:

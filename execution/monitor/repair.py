@@ -10,6 +10,7 @@ import structlog
 from django.db.models import F
 
 from execution.crash_points import CrashPoint, reached
+from execution.domain.external import ExternalPositions
 from execution.domain.figures import REPAIRS
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange, Memory
@@ -18,8 +19,10 @@ from execution.domain.states import ORDER_FINAL, REQUEST_BEFORE_WIRE, RequestSta
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.crew import SpareExchange
+from execution.monitor.external import adopt_external, guard_external, leave_external
 from execution.monitor.missing import Sources, is_due, seek
 from execution.monitor.reconcile import (
+    Adopt,
     Apply,
     BookExits,
     CancelLeftover,
@@ -27,6 +30,8 @@ from execution.monitor.reconcile import (
     CloseInTime,
     Cover,
     Expire,
+    Guard,
+    Leave,
     LookOver,
     LookUpOrder,
     Repair,
@@ -66,6 +71,8 @@ class Tools:
     memory: Memory
     clock: Clock
     resume: Callable[[UUID, RequestState], None]
+    # What the operator wants of positions that others have opened.
+    external: ExternalPositions = ExternalPositions.IGNORE
     spare: SpareExchange | None = None
 
 
@@ -105,7 +112,7 @@ def complete(request_id: UUID, tools: Tools) -> None:
         record_trade(request_id, exchange=tools.exchange, clock=tools.clock)
 
 
-def repair(action: Repair, tools: Tools) -> None:
+def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an action
     """Do one action. Each checks again what it needs, so that an action decided on old figures does no harm.
 
     Raises:
@@ -129,6 +136,12 @@ def repair(action: Repair, tools: Tools) -> None:
             measure_cover_of(request_id)
         case CheckStray(client_order_id=client_order_id):
             _check_stray(client_order_id, tools)
+        case Guard(external_id=external_id):
+            guard_external(external_id, _sources(tools))
+        case Adopt(external_id=external_id):
+            adopt_external(external_id, _sources(tools))
+        case Leave(external_id=external_id):
+            leave_external(external_id, _sources(tools))
         case Report(subject=subject, sentence=sentence) | Stranger(symbol=subject, sentence=sentence):
             log.warning("monitor_reports", subject=subject, sentence=sentence)
             return
@@ -162,7 +175,6 @@ def _look_up(order_id: int, tools: Tools) -> UUID | None:
     order = _order(order_id)
     if not is_due(order, tools.clock()):
         return None
-    sources = Sources(exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
     reached(CrashPoint.ORDER_LOOKED_UP)
     match found:
@@ -170,10 +182,14 @@ def _look_up(order_id: int, tools: Tools) -> UUID | None:
             return _found(order, found, "look-up", tools)
         case Missing() | Unreadable():
             log.warning("order_not_shown", client_order_id=order.client_order_id, answer=found.message)
-            known = seek(order, found, sources)
+            known = seek(order, found, _sources(tools))
             return _found(order, *known, tools) if known else None
         case _:
             assert_never(found)
+
+
+def _sources(tools: Tools) -> Sources:
+    return Sources(exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
 
 
 def _order(order_id: int) -> Order:

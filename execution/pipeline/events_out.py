@@ -188,4 +188,5 @@ def _trade_identity(trade: Trade, request: ExecutionRequest, entry: Order) -> di
         "model": request.model or "manual",
         "confidence": number(request.confidence) or 0.0,
         "strategy": request.strategy or "default",
+        "origin": request.source,
     }

@@ -22,7 +22,7 @@ from execution.domain.states import (
     TradeState,
     TradeTrigger,
 )
-from execution.domain.trading import OrderPurpose
+from execution.domain.trading import OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Trade
 from execution.pipeline import events_out
 from execution.pipeline.booking import amounts_of, booked_quantities, new_fills
@@ -62,6 +62,9 @@ def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     entry = Order.objects.select_related("request").filter(request_id=request_id, purpose=OrderPurpose.ENTRY).first()
     if entry is None or entry.request.state in REQUEST_BEFORE_WIRE or entry.executed_quantity <= 0:
         return False
+    if entry.request.source == Source.EXTERNAL:
+        # Filled by an order that we did not send: the trade's books begin with the position.
+        return Trade.objects.filter(pk=request_id).exists()
     fills = valued(exchange.fills_of_order(entry.symbol, entry.exchange_order_id), exchange)
     reached(CrashPoint.ENTRY_FILLS_READ)
     if sum((fill.quantity for fill in fills), ZERO) < entry.executed_quantity:

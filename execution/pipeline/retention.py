@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, Manager, OuterRef, Q, QuerySet
 
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
+from execution.domain.trading import Source
 from execution.models import (
     Bracket,
     BracketLeg,
@@ -122,7 +123,9 @@ def _closed(before: datetime) -> "QuerySet[ExecutionRequest]":
     booked = Trade.objects.filter(request=OuterRef("pk"), state=TradeState.CLOSED, exit_at__lt=before)
     shown = Position.objects.filter(trade=OuterRef("pk"))
     recorded = ExecutionRequest.objects.filter(state=RequestState.RECORDED, received_at__lt=before, moved_at__lt=before)
-    return recorded.filter(_is_over(), Exists(booked), ~Exists(shown))
+    # What was protected for somebody else has no trade.
+    guarded = Q(source=Source.EXTERNAL) & ~Exists(Trade.objects.filter(request=OuterRef("pk")))
+    return recorded.filter(_is_over(), Q(Exists(booked)) | guarded, ~Exists(shown))
 
 
 def _is_over() -> Q:

@@ -49,8 +49,12 @@ def cancel_entries(exchange: Exchange, clock: Clock) -> None:
 
 
 def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, reason: CloseReason) -> None:
-    """Close what our entries have opened; whoever holds a claim has, or may get, a position."""
-    for request in ExecutionRequest.objects.filter(claim__isnull=False, orders__purpose=OrderPurpose.ENTRY):
+    """Close what our entries have opened; whoever holds a claim has, or may get, a position.
+
+    A position that we only protect for somebody else is not ours to close.
+    """
+    ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
+    for request in ours.filter(orders__purpose=OrderPurpose.ENTRY):
         work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
         quantity = work.exposure.open
         if quantity > 0:
@@ -86,7 +90,8 @@ def _names(orders: QuerySet[Order, Order]) -> list[str]:
 
 def _positions(exchange: Exchange) -> tuple[list[Line], list[Line]]:
     """Return the exchange's open positions: those of symbols that we have claimed, and all others."""
-    claimed = set(EntryClaim.objects.values_list("symbol", "position_side"))
+    claims = EntryClaim.objects.filter(request__external_position=None)
+    claimed = set(claims.values_list("symbol", "position_side"))
     ours: list[Line] = []
     others: list[Line] = []
     for row in exchange.positions():

@@ -8,7 +8,7 @@ from django.db.models import Avg, Count, F, Min, OuterRef, Q, Subquery, Sum, UUI
 from django.db.models.functions import Cast
 
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
-from execution.domain.trading import OrderPurpose
+from execution.domain.trading import OrderPurpose, Source
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade, Transition
 from execution.queries.kept import kept
 from execution.queries.uncovered import uncovered_since, unprotected_trades
@@ -76,7 +76,9 @@ def execution_figures() -> ExecutionFigures:
 
 def _entry_counts() -> tuple[int, int, int]:
     """Return how many entries were placed, how many have a fill, and how many decisions have failed."""
-    entries = Order.objects.filter(purpose=OrderPurpose.ENTRY).aggregate(
+    # What stands in for the entry of somebody else was never placed.
+    sent = Order.objects.filter(purpose=OrderPurpose.ENTRY).exclude(request__source=Source.EXTERNAL)
+    entries = sent.aggregate(
         placed=Count("pk", filter=Q(state__in=REACHED)), filled=Count("pk", filter=Q(executed_quantity__gt=0))
     )
     return entries["placed"], entries["filled"], ExecutionRequest.objects.filter(state__in=FAILED).count()

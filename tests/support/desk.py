@@ -27,6 +27,7 @@ from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.adapters.stream_names import stream_of
 from execution.chain import STEPS
+from execution.domain.external import ExternalPositions
 from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError, StreamEntry
 from execution.domain.safety import ANY_SYMBOL
@@ -101,6 +102,7 @@ class Desk:
     setup: Mapping[str, Any] = field(default_factory=dict)
     stack: Stack = STACK
     lists: SymbolLists = ANY_SYMBOL
+    external: ExternalPositions = ExternalPositions.IGNORE
 
     def __post_init__(self) -> None:
         # The paper exchange of the tests enforces no limits, and says so in its listing.
@@ -143,6 +145,7 @@ class Desk:
             setup=self.setup,
             stack=self.stack,
             lists=self.lists,
+            external=self.external,
         )
 
     def start(self) -> None:
@@ -237,6 +240,7 @@ class Desk:
             memory=self.memory,
             clock=self.clock,
             resume=resume or (lambda request_id, _state: self._resumed(request_id)),
+            external=self.external,
         )
 
     def cycle(self, *, resume: Callable[[UUID, RequestState], None] | None = None) -> CycleResult:

@@ -249,6 +249,7 @@ def test_trade_opened() -> None:
         "model": "ensemble",
         "confidence": 0.85,
         "strategy": "momentum",
+        "origin": "ai.decision.made",
         "margin_usd": 20.005,
         "stop_loss": 48750.0,
         "take_profit": 53000.0,

@@ -6,11 +6,13 @@ from uuid import UUID
 import pytest
 
 from execution.domain.brackets import Exposure, Leg, Plan, Resting
+from execution.domain.external import ExternalPositions
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
 from execution.monitor.reconcile import (
     Action,
+    Adopt,
     Apply,
     BookExits,
     Books,
@@ -18,9 +20,12 @@ from execution.monitor.reconcile import (
     CloseInTime,
     Cover,
     Expire,
+    Guard,
+    Leave,
     LookOver,
     LookUpOrder,
     Observation,
+    OurExternal,
     OurOrder,
     OurRequest,
     OurTrade,
@@ -423,7 +428,7 @@ def test_the_other_side_in_hedge_mode_is_foreign() -> None:
     long, short = (replace(POSITION, position_side=side) for side in ("LONG", "SHORT"))
 
     assert compared(trades=(trade,), positions=(long, short)) == [
-        Stranger(symbol="BTCUSDT", sentence="POSITION_NOT_OURS: quantity=0.002 side=SHORT")
+        Stranger(symbol="BTCUSDT", sentence="POSITION_NOT_OURS: quantity=0.002 side=SHORT", position_side="SHORT")
     ]
 
 
@@ -434,6 +439,70 @@ def test_a_position_of_a_running_entry_is_not_foreign() -> None:
     # It should be foreign when the entry's request ended without a trade
     ended = replace(entry, closed=True)
     assert [type(action) for action in compared(orders=(ended,), positions=(POSITION,))] == [Stranger]
+
+
+# Positions of others
+
+EXTERNAL = OurExternal(id=5, symbol="BTCUSDT", position_side="BOTH", direction=Direction.LONG)
+
+
+def cared_for(
+    *positions: PositionReport, external: OurExternal | None = EXTERNAL, wish: ExternalPositions, **books: object
+) -> list[Action]:
+    """Compare, and return what is done about positions of others besides saying that they are there."""
+    known = (external,) if external else ()
+    rows = Books(**{"requests": (), "orders": (), "trades": (), "external": known, **books})  # type: ignore[arg-type]
+    seen = Observation(open_orders={}, positions=positions, begun_at=BEGUN_AT)
+    actions = reconcile(rows, seen, patience=PATIENCE, now=NOW, wish=wish)
+    return [action for action in actions if isinstance(action, Guard | Adopt | Leave)]
+
+
+def test_a_position_of_others_is_guarded_when_a_second_cycle_sees_it() -> None:
+    wish = ExternalPositions.PROTECT
+
+    assert cared_for(POSITION, external=None, wish=wish) == []
+    assert cared_for(POSITION, wish=wish) == [Guard(external_id=5)]
+    # It should not be the same one that lies on the other side, or is turned
+    assert cared_for(replace(POSITION, quantity=-LOT), wish=wish) == []
+    assert cared_for(replace(POSITION, position_side="LONG"), wish=wish) == []
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_position_of_others_is_adopted_when_a_second_cycle_sees_it(guarded: bool) -> None:  # noqa: FBT001
+    wish, external = ExternalPositions.ADOPT, replace(EXTERNAL, guarded=guarded)
+
+    assert cared_for(POSITION, external=None, wish=wish) == []
+    assert cared_for(POSITION, external=external, wish=wish) == [Adopt(external_id=5)]
+    assert cared_for(replace(POSITION, quantity=-LOT), external=external, wish=wish) == []
+
+
+def test_a_position_of_others_is_not_touched_by_default() -> None:
+    assert cared_for(POSITION, wish=ExternalPositions.IGNORE) == []
+    # It should be followed as before when it has exits of ours already
+    guarded = replace(EXTERNAL, guarded=True)
+    assert cared_for(POSITION, external=guarded, wish=ExternalPositions.IGNORE) == [Guard(external_id=5)]
+
+
+def test_a_position_of_an_entry_on_its_way_or_of_a_trade_is_never_guarded() -> None:
+    entering = replace(ENTRY, sent_at=JUST_NOW)
+
+    for wish in ExternalPositions:
+        assert cared_for(POSITION, wish=wish, orders=(entering,)) == []
+        assert cared_for(POSITION, wish=wish, trades=(TRADE,)) == []
+
+
+@pytest.mark.parametrize("wish", list(ExternalPositions))
+@pytest.mark.parametrize("positions", [(), (replace(POSITION, quantity=-LOT),)])
+def test_our_exits_leave_after_two_readings_without_the_position(
+    wish: ExternalPositions, positions: tuple[PositionReport, ...]
+) -> None:
+    first = replace(EXTERNAL, guarded=True)
+
+    assert cared_for(*positions, external=first, wish=wish) == []
+    assert cared_for(*positions, external=replace(first, flat_readings=1), wish=wish) == [Leave(external_id=5)]
+    # It should stay when the position is seen again
+    again = replace(first, flat_readings=1)
+    assert cared_for(POSITION, external=again, wish=ExternalPositions.PROTECT) == [Guard(external_id=5)]
 
 
 # Books that may have to be corrected

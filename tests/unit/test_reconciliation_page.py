@@ -10,12 +10,23 @@ from typing import get_args
 
 import pytest
 
+from execution.domain.external import ExternalPositions
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
 from execution.domain.states import OrderState, RequestState
-from execution.monitor.reconcile import Action, Books, Observation, OurOrder, OurRequest, OurTrade, reconcile
+from execution.monitor.reconcile import (
+    Action,
+    Books,
+    Observation,
+    OurExternal,
+    OurOrder,
+    OurRequest,
+    OurTrade,
+    reconcile,
+)
 from tests.unit.test_reconcile import (
     BEGUN_AT,
     ENTRY,
+    EXTERNAL,
     ID,
     JUST_NOW,
     LOT,
@@ -55,6 +66,8 @@ class Case:
     just_ended: frozenset[str] = frozenset()
     just_closed: frozenset[tuple[str, str]] = frozenset()
     to_look_over: bool = False
+    external: Sequence[OurExternal] = ()
+    wish: ExternalPositions = ExternalPositions.IGNORE
 
     def compared(self) -> tuple[str, ...]:
         """Return the names of what the comparison asks for."""
@@ -65,13 +78,15 @@ class Case:
             just_ended=self.just_ended,
             just_closed=self.just_closed,
             to_look_over=[ID] if self.to_look_over else [],
+            external=self.external,
         )
         seen = Observation(
             open_orders={row.client_order_id: row for row in self.open_orders},
             positions=self.positions,
             begun_at=BEGUN_AT,
         )
-        return tuple(type(action).__name__ for action in reconcile(books, seen, patience=PATIENCE, now=NOW))
+        actions = reconcile(books, seen, patience=PATIENCE, now=NOW, wish=self.wish)
+        return tuple(type(action).__name__ for action in actions)
 
 
 def order(ours: str, exchange: str, *actions: str, **sides: object) -> Case:
@@ -207,6 +222,35 @@ CASES = (
         positions=[POSITION],
     ),
     position("no trade", "a position", "Stranger", positions=[POSITION]),
+    position(
+        "no trade, seen in the cycle before, to be protected",
+        "a position",
+        "Stranger",
+        "Guard",
+        positions=[POSITION],
+        external=[EXTERNAL],
+        wish=ExternalPositions.PROTECT,
+    ),
+    position(
+        "no trade, seen in the cycle before, to be adopted",
+        "a position",
+        "Stranger",
+        "Adopt",
+        positions=[POSITION],
+        external=[EXTERNAL],
+        wish=ExternalPositions.ADOPT,
+    ),
+    position(
+        "no trade, exits of ours",
+        "not there, or turned, in this cycle only",
+        external=[replace(EXTERNAL, guarded=True)],
+    ),
+    position(
+        "no trade, exits of ours",
+        "not there, or turned, in the cycle before too",
+        "Leave",
+        external=[replace(EXTERNAL, guarded=True, flat_readings=1)],
+    ),
     request("RECEIVED to APPROVED, moved just now", "anything", requests=[replace(REQUEST, moved_at=JUST_NOW)]),
     request("RECEIVED to APPROVED, stands still", "anything", "Resume", requests=[REQUEST]),
     request(

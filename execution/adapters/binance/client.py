@@ -19,6 +19,7 @@ from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
 from execution.adapters.binance.terms import read_terms
 from execution.adapters.binance.weights import ORDER
+from execution.domain.external import ForeignOrder
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import (
     Accepted,
@@ -153,6 +154,13 @@ class BinanceExchange:
             lambda: parse.our_algo_orders(self._client.sign_request("GET", OPEN_ALGO_ORDERS, self._window())),
             lane=Lane.CLOSE,
         )
+
+    def orders_of_others(self, symbol: str) -> Sequence[ForeignOrder]:
+        algo = {**self._window(), "symbol": symbol}
+        return [
+            *self._read(lambda: parse.orders_of_others(self._client.get_orders(symbol=symbol))),
+            *self._read(lambda: parse.orders_of_others(self._client.sign_request("GET", OPEN_ALGO_ORDERS, algo))),
+        ]
 
     def positions(self) -> Sequence[PositionReport]:
         rows = self._read(

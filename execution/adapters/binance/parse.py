@@ -10,6 +10,7 @@ import structlog
 
 from execution.domain.client_ids import is_ours
 from execution.domain.depth import Level
+from execution.domain.external import ForeignOrder
 from execution.domain.flow import Limits
 from execution.domain.money import ZERO
 from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
@@ -114,6 +115,21 @@ def our_orders(rows: Iterable[Row]) -> list[OrderReport]:
 def our_algo_orders(rows: Iterable[Row]) -> list[OrderReport]:
     """Read the open algo orders that carry our prefix."""
     return [algo_report(row) for row in rows if is_ours(str(row["clientAlgoId"]))]
+
+
+def orders_of_others(rows: Iterable[Row]) -> list[ForeignOrder]:
+    """Read what others let rest, of both kinds of orders; a row that cannot be read covers nothing."""
+    return [foreign_order(row) for row in rows if not is_ours(str(row.get("clientAlgoId") or row.get("clientOrderId")))]
+
+
+def foreign_order(row: Row) -> ForeignOrder:
+    return ForeignOrder(
+        kind=str(row.get("orderType") or row.get("type") or ""),
+        side=str(row.get("side") or ""),
+        position_side=str(row.get("positionSide") or ""),
+        quantity=Decimal(row.get("quantity") or row.get("origQty") or 0),
+        closes_all=str(row.get("closePosition")).lower() == "true",
+    )
 
 
 def symbol_rules(row: Row) -> SymbolRules:
