@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 from execution.domain import brackets
 from execution.domain import policy as keys
+from execution.domain.liquidation import bracket_for, liquidation_distance
 from execution.domain.money import ONE, ceil_to, plain
 from execution.domain.reasons import Reason
 from execution.domain.review import AskedTarget, Review
@@ -116,14 +118,28 @@ def _stop(review: Review, reference: Decimal) -> Decimal | None:
 
 
 def _check_stop_distance(review: Review, distance: Decimal) -> None:
-    policy, leverage = review.policy, review.proposal.leverage
-    most = policy[keys.MAX_STOP_DISTANCE]
-    # With only its own margin behind it, a position is liquidated about here; beyond it the stop protects nothing.
-    liquidation = ONE / leverage - policy[keys.MAINTENANCE_MARGIN]
+    most = review.policy[keys.MAX_STOP_DISTANCE]
     far = f"expected<={plain(most)} actual={distance:.6f}"
-    beyond = f"expected<{liquidation:.6f} actual={distance:.6f} leverage={leverage}"
     review.check("stop_max_distance", far, Reason.STOP_TOO_FAR, passed=distance <= most)
-    review.check("stop_before_liquidation", beyond, Reason.STOP_BEYOND_LIQUIDATION, passed=distance < liquidation)
+
+
+def check_liquidation(review: Review, reference: Decimal, stop: Decimal, quantity: Decimal) -> None:
+    """Refuse a stop that liquidation would come before: it protects nothing. Which bracket counts, the size tells."""
+    proposal, notional = review.proposal, quantity * reference
+    distance = brackets.stop_distance(proposal.direction, reference, stop)
+    limit = partial(liquidation_distance, proposal.direction, leverage=proposal.leverage, notional=notional)
+    # A careful policy may assume more than the exchange asks for, and stands in where the exchange names nothing.
+    rate, liquidation = review.policy[keys.MAINTENANCE_MARGIN], limit(rate=review.policy[keys.MAINTENANCE_MARGIN])
+    bracket = bracket_for(review.brackets, notional)
+    asked = limit(rate=bracket.rate, deduction=bracket.deduction) if bracket else liquidation
+    if bracket and asked < liquidation:
+        rate, liquidation = bracket.rate, asked
+    numbers = (
+        f"expected<{liquidation:.6f} actual={distance:.6f} leverage={proposal.leverage} "
+        f"maintenance={plain(rate)} notional={plain(notional)}"
+    )
+    passed = distance < liquidation
+    review.check("stop_before_liquidation", numbers, Reason.STOP_BEYOND_LIQUIDATION, passed=passed)
 
 
 def _targets(review: Review, reference: Decimal) -> tuple[AskedTarget, ...]:

@@ -200,7 +200,11 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "the entry's price may be worse than the mark price by at most this",
             ),
             _key(
-                MAINTENANCE_MARGIN, "fraction", "0.005", ("0", "0.1"), "assumed when a stop is held against liquidation"
+                MAINTENANCE_MARGIN,
+                "fraction",
+                "0.005",
+                ("0", "0.1"),
+                "at least this is assumed behind a position when its stop is held against liquidation",
             ),
             _key(
                 SIZING_MODE,

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from execution.domain.external import ForeignOrder
+from execution.domain.liquidation import MarginBracket
 from execution.domain.outcomes import (
     AccountCheck,
     FillReport,
@@ -80,6 +81,9 @@ class Exchange(Protocol):
 
     def quote(self, symbol: str) -> Quote:
         """Return the book as deep as one cheap call tells it, and the mark price."""
+
+    def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
+        """Return what maintenance needs by notional; empty when the exchange names nothing for the symbol."""
 
     def equity(self) -> Decimal:
         """Return what the account is worth, open results included, in USD; at most a few seconds old."""

@@ -1,8 +1,10 @@
 """What the guard is shown and what it notes down: a proposal, the market, and one verdict for each rule."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.trading import Direction, OrderType, Quote, SymbolLists, SymbolRules
@@ -64,6 +66,8 @@ class Review:
     lists: SymbolLists
     # What the account is worth with its open results, in USD; None when nobody had to ask.
     equity: Decimal | None = None
+    # The symbol's maintenance margin by notional; empty when the exchange names none.
+    brackets: Sequence[MarginBracket] = ()
     verdicts: list[RuleVerdict] = field(default_factory=list)
 
     def note(self, rule: str, numbers: str) -> None:

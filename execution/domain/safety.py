@@ -1,11 +1,13 @@
 """The guard: whether an entry is sane, how large it may be, and which exits protect it. Pure, so it can be re-run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from execution.domain import policy as keys
 from execution.domain.depth import Walk, quantity_on, walk
-from execution.domain.exits import ExitPlan, judge_exits
+from execution.domain.exits import ExitPlan, check_liquidation, judge_exits
+from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO, basis_points, ceil_to, floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
@@ -50,9 +52,18 @@ def judge(
     policy: Policy,
     lists: SymbolLists = ANY_SYMBOL,
     equity: Decimal | None = None,
+    brackets: Sequence[MarginBracket] = (),
 ) -> Verdict:
     """Apply every rule and return the verdict with all numbers; limits that need the books are the step's."""
-    review = Review(proposal=proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity)
+    review = Review(
+        proposal=proposal,
+        quote=quote,
+        rules=rules,
+        policy=policy,
+        lists=lists,
+        equity=equity,
+        brackets=brackets,
+    )
     reference, limit_price = _reference(review)
     # An empty book, or a limit below one tick: without a price there is nothing to size or to measure against.
     if reference <= 0:
@@ -62,6 +73,8 @@ def judge(
     _check_leverage(review)
     exits = judge_exits(review, reference)
     quantity = judge_size(review, reference, exits.stop_price or ZERO)
+    if exits.stop_price:
+        check_liquidation(review, reference, exits.stop_price, quantity)
     # A limit order cannot fill worse than its limit, however thin the book is.
     _check_collar(review, reference if limit_price else _check_book(review, quantity))
     return Verdict(

@@ -8,21 +8,24 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from execution.domain.depth import Level
 from execution.domain.limits import Stake, Usage, judge_limits
+from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import KEYS, Policy
 from execution.domain.review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
 from execution.domain.trading import Direction, Quote, SymbolLists, SymbolRules
 
-T = TypeVar("T", SymbolRules, Usage)
+T = TypeVar("T", SymbolRules, Usage, MarginBracket)
 
 
 def noted(
     quote: Quote,
     direction: Direction,
+    *,
     rules: SymbolRules,
     policy: Policy,
     lists: SymbolLists,
     equity: Decimal | None,
+    brackets: Sequence[MarginBracket],
 ) -> dict[str, Any]:
     """Return the inputs of one verdict; amounts are strings with all their digits."""
     return {
@@ -31,10 +34,11 @@ def noted(
         "policy": plain_policy(policy),
         "lists": {name: sorted(symbols) for name, symbols in asdict(lists).items()},
         "equity": _plain(equity),
+        "brackets": [plain_fields(bracket) for bracket in brackets],
     }
 
 
-def plain_fields(values: SymbolRules | Usage) -> dict[str, Any]:
+def plain_fields(values: SymbolRules | Usage | MarginBracket) -> dict[str, Any]:
     return {name: _plain(value) for name, value in asdict(values).items()}
 
 
@@ -68,6 +72,7 @@ def verdict_again(proposal: Proposal, details: Mapping[str, Any], *, policy: Pol
         policy=policy or _policy_of(details),
         lists=SymbolLists(**{name: frozenset(symbols) for name, symbols in inputs["lists"].items()}),
         equity=None if inputs["equity"] is None else Decimal(inputs["equity"]),
+        brackets=[_restored(MarginBracket, bracket) for bracket in inputs["brackets"]],
     )
 
 

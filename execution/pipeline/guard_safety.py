@@ -71,11 +71,14 @@ def guard_safety(
     proposal = proposal_of(request)
     by_equity = sizing_mode(proposal, policy) is SizingMode.EQUITY_FRACTION
     equity = exchange.equity() if by_equity else None
-    verdict = judge(proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity)
+    brackets = exchange.margin_brackets(request.symbol)
+    verdict = judge(proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets)
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
     details: dict[str, Any] = {"rules": [as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
     details["policy_age_seconds"] = policy_age_seconds(clock())
-    details["inputs"] = noted(quote, proposal.direction, rules, policy, lists, equity)
+    details["inputs"] = noted(
+        quote, proposal.direction, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets
+    )
     reached(CrashPoint.ENTRY_JUDGED)
     if verdict.refusal:
         _refuse(request, verdict.refusal, details, clock())

@@ -11,6 +11,7 @@ from typing import Any
 
 from execution.domain import policy as keys
 from execution.domain.limits import Stake, Usage, judge_limits
+from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
 from execution.domain.review import Proposal, RuleVerdict
 from execution.domain.safety import judge
@@ -140,6 +141,12 @@ def _risked(value: str) -> tuple[RuleVerdict, ...]:
     return _asked("notional_usd", values, base_quantity=None)("100")
 
 
+def _bracketed(value: str) -> tuple[RuleVerdict, ...]:
+    proposal = replace(LONG_AT_50000, leverage=10, stop_price=D(value))
+    brackets = (MarginBracket(notional_cap=D(1000), rate=D("0.02"), deduction=D(0)),)
+    return judge(proposal, quote=quote(), rules=BTCUSDT, policy=policy(), brackets=brackets).rules
+
+
 def _no_stop(value: str) -> tuple[RuleVerdict, ...]:
     values = {keys.DEFAULT_STOP: "0", keys.ALLOW_NO_STOP: value}
     return _asked("stop_price", values)("none")
@@ -191,7 +198,8 @@ BOUNDARIES = (
     _row("stop_side", "stop of a long at 50000", "50050", "50050.1", _asked("stop_price")),
     _row("stop_required", "`execution.allow_no_stop`, where there is no stop", "1", "0", _no_stop),
     _row("stop_max_distance", "stop of a long at 50000", "45000", "44999.9", _asked("stop_price")),
-    _row("stop_before_liquidation", "the same at 10x", "45250.1", "45250", _asked("stop_price", leverage=10)),
+    _row("stop_before_liquidation", "the same at 10x", "45226.2", "45226.1", _asked("stop_price", leverage=10)),
+    _row("stop_before_liquidation", "the same, where the exchange asks for 2 %", "45918.4", "45918.3", _bracketed),
     _row("target_side", "target of a long at 50000", "49950", "49949.9", _asked("target_price")),
     _row("trailing_range", "trailing distance in percent", "20", "20.1", _asked("callback_percent")),
     _row("no_unsettled_entry", "whose entry in the symbol is unknown", "nobody", "another", _used("unsettled")),

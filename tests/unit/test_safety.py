@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from execution.domain import policy as keys
 from execution.domain.brackets import stop_distance, target_distance
+from execution.domain.liquidation import liquidation_distance
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import Proposal, RuleVerdict
@@ -73,13 +74,13 @@ def test_a_sane_decision_is_approved_as_it_is() -> None:
         "leverage",
         "stop_side",
         "stop_max_distance",
-        "stop_before_liquidation",
         "target_side",
         "size",
         "min_quantity",
         "max_quantity",
         "min_notional",
         "max_notional",
+        "stop_before_liquidation",
         "book_depth",
         "slippage",
         "mark",
@@ -243,9 +244,9 @@ def test_a_limit_order_has_no_slippage_and_needs_no_depth() -> None:
         ({"stop_price": Decimal("50050.1")}, BTCUSDT, DEFAULTS, Reason.STOP_ON_WRONG_SIDE),
         ({"target_price": Decimal(49950)}, BTCUSDT, DEFAULTS, None),
         ({"target_price": Decimal("49949.9")}, BTCUSDT, DEFAULTS, Reason.TARGET_ON_WRONG_SIDE),
-        # at 20x: 1/20 - 0.5 % = 4.5 % to liquidation, which is 47750
-        ({"leverage": 20, "stop_price": Decimal("47750.1")}, BTCUSDT, DEFAULTS, None),
-        ({"leverage": 20, "stop_price": Decimal(47750)}, BTCUSDT, DEFAULTS, Reason.STOP_BEYOND_LIQUIDATION),
+        # at 20x: (1/20 - 0.5 %) / (1 - 0.5 %) = 4.5226 % to liquidation, which is 47738.69
+        ({"leverage": 20, "stop_price": Decimal("47738.7")}, BTCUSDT, DEFAULTS, None),
+        ({"leverage": 20, "stop_price": Decimal("47738.6")}, BTCUSDT, DEFAULTS, Reason.STOP_BEYOND_LIQUIDATION),
     ],
 )
 def test_each_rule_at_its_boundary(
@@ -258,14 +259,14 @@ def test_each_rule_at_its_boundary(
 
 @pytest.mark.parametrize(
     ("stop", "expected"),
-    [("49000", Reason.STOP_BEYOND_LIQUIDATION), ("49850", Reason.STOP_BEYOND_LIQUIDATION), ("49850.1", None)],
+    [("49000", Reason.STOP_BEYOND_LIQUIDATION), ("49849.2", Reason.STOP_BEYOND_LIQUIDATION), ("49849.3", None)],
 )
 def test_at_125_times_a_stop_of_two_percent_is_beyond_liquidation(stop: str, expected: Reason | None) -> None:
     proposal = replace(PROPOSAL, leverage=125, stop_price=Decimal(stop))
 
     verdict = judged(proposal, values=policy(MAX_LEVERAGE="125"))
 
-    # It should refuse from 1/125 - 0.5 % = 0.3 % on
+    # It should refuse from (1/125 - 0.5 %) / (1 - 0.5 %) = 0.3015 % on
     assert refusal(verdict) is expected
 
 
@@ -489,7 +490,8 @@ def test_what_is_approved_keeps_every_promise(
 
     # It should place the stop on the losing side, at least 0.1 % and at most 10 % away, and before liquidation
     assert Decimal("0.001") <= stop_distance(direction, price, verdict.stop_price) <= Decimal("0.10")
-    assert stop_distance(direction, price, verdict.stop_price) < 1 / Decimal(leverage) - Decimal("0.005")
+    liquidation = liquidation_distance(direction, leverage=leverage, notional=notional, rate=Decimal("0.005"))
+    assert stop_distance(direction, price, verdict.stop_price) < liquidation
     # It should place the target on the winning side, as far away at least
     assert target_distance(direction, price, verdict.target_price) >= Decimal("0.001")
     # It should send prices on their tick and a quantity on its step, worth no more than was asked

@@ -20,6 +20,7 @@ from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
 from execution.adapters.binance.terms import read_terms
 from execution.adapters.binance.weights import ORDER
 from execution.domain.external import ForeignOrder
+from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import (
     Accepted,
@@ -58,6 +59,8 @@ LISTING_AGE_SECONDS = 300.0
 # A contract that did not trade is looked at again sooner: its halt may be over.
 HALTED_AGE_SECONDS = 5.0
 MARK_AGE_SECONDS = 3.0
+# The exchange announces new brackets days before.
+BRACKETS_AGE_SECONDS = 3600.0
 # An entry's size follows the equity; what others gain or lose in this time is no matter.
 EQUITY_AGE_SECONDS = 5.0
 # Levels of the book on each side: as many as cost no more than its best prices alone.
@@ -109,6 +112,8 @@ class BinanceExchange:
         self._halts_until = 0.0
         self._marks: dict[str, Decimal] = {}
         self._marks_until = 0.0
+        self._brackets: dict[str, tuple[MarginBracket, ...]] = {}
+        self._brackets_until = 0.0
         self._equity = ZERO
         self._equity_until = 0.0
 
@@ -129,6 +134,14 @@ class BinanceExchange:
         return self._read(
             lambda: parse.quote(symbol, self._client.depth(symbol, limit=BOOK_LEVELS), mark), lane=Lane.ENTRY
         )
+
+    def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
+        if self._monotonic() >= self._brackets_until:
+            self._brackets = self._read(
+                lambda: parse.margin_brackets(self._client.leverage_brackets(**self._window())), lane=Lane.ENTRY
+            )
+            self._brackets_until = self._monotonic() + BRACKETS_AGE_SECONDS
+        return self._brackets.get(symbol, ())
 
     def equity(self) -> Decimal:
         if self._monotonic() >= self._equity_until:

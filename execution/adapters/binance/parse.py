@@ -12,6 +12,7 @@ from execution.domain.client_ids import is_ours
 from execution.domain.depth import Level
 from execution.domain.external import ForeignOrder
 from execution.domain.flow import Limits
+from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO
 from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
 from execution.domain.trading import Quote, SymbolRules
@@ -151,6 +152,21 @@ def symbol_rules(row: Row) -> SymbolRules:
         market_max_quantity=Decimal(market["maxQty"]),
         min_notional=Decimal(filters.get("MIN_NOTIONAL", {"notional": "0"})["notional"]),
     )
+
+
+def margin_brackets(rows: Iterable[Row]) -> dict[str, tuple[MarginBracket, ...]]:
+    """Read `leverageBracket` of all symbols, by symbol; its amounts are JSON numbers."""
+    return {
+        str(row["symbol"]): tuple(
+            MarginBracket(
+                notional_cap=Decimal(str(bracket["notionalCap"])),
+                rate=Decimal(str(bracket["maintMarginRatio"])),
+                deduction=Decimal(str(bracket["cum"])),
+            )
+            for bracket in row["brackets"]
+        )
+        for row in rows
+    }
 
 
 def mark_prices(rows: Sequence[Row]) -> dict[str, Decimal]:

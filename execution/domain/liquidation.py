@@ -1,0 +1,35 @@
+"""How far a price may go against a position before the exchange closes it by force. Only its own margin counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from execution.domain.money import ONE, ZERO
+from execution.domain.trading import Direction
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginBracket:
+    """What must stay behind a position of up to `notional_cap` USD: `rate` of its notional, less `deduction` USD."""
+
+    notional_cap: Decimal
+    rate: Decimal
+    deduction: Decimal
+
+
+def bracket_for(brackets: Sequence[MarginBracket], notional: Decimal) -> MarginBracket | None:
+    """Return the bracket of a notional, caps included and the last without end; None when none is known."""
+    ordered = sorted(brackets, key=lambda bracket: bracket.notional_cap)
+    fitting = (bracket for bracket in ordered if notional <= bracket.notional_cap)
+    return next(fitting, ordered[-1] if ordered else None)
+
+
+def liquidation_distance(
+    direction: Direction, *, leverage: int, notional: Decimal, rate: Decimal, deduction: Decimal = ZERO
+) -> Decimal:
+    """Return how far the mark price may move against an entry, as a fraction of its price.
+
+    There margin and result together are what maintenance needs: N/leverage - d*N = rate*(N -+ d*N) - deduction.
+    """
+    spare = ONE / leverage - rate + (deduction / notional if notional else ZERO)
+    return spare / (ONE - rate * direction.sign)
