@@ -7,7 +7,10 @@ from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
 import pytest
+from django.core.cache import cache
+from django.test import Client
 
+from execution import wiring
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.ports import RiskSafetyUnavailableError
 from execution.models import EssStatus
@@ -114,3 +117,32 @@ def test_flapping_service_is_believed_whenever_it_answers_and_every_failure_is_c
     desk.run(desk.decide(), until="check_ess")
     desk.risk.answer("down", status=500)
     assert desk.run(desk.decide(), until="check_ess") == "REFUSED"
+
+
+@pytest.mark.parametrize(("fail_mode", "state"), [("open", "CLEARED"), ("closed", "REFUSED")])
+@pytest.mark.parametrize("kind", ["connection", "timeout", "status", "not_json"])
+def test_each_way_to_fail_is_judged_as_configured_within_its_budget_and_shown_to_prometheus(
+    desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch, kind: str, fail_mode: str, state: str
+) -> None:
+    for name in ("redis_client", "health_redis_client", "limiter_redis_client"):
+        monkeypatch.setattr(wiring, name, lambda: desk.redis)
+    desk.fail_mode = fail_mode
+    if kind == "connection":
+        desk.risk_safety = HttpRiskSafety("http://127.0.0.1:9", timeout_seconds=BUDGET_SECONDS)
+    elif kind == "timeout":
+        desk.risk.delay(30)
+    else:
+        desk.risk.answer("<html>", status=500 if kind == "status" else 200)
+    ids = [desk.decide("BTCUSDT"), desk.decide("ETHUSDT")]
+
+    started = time.monotonic()
+    states = [desk.run(request_id, until="check_ess") for request_id in ids]
+
+    assert time.monotonic() - started < len(ids) * LONGEST_SECONDS
+    assert states == [state, state]
+    # What was shown a moment ago is shown again for a while.
+    cache.clear()
+    figures = client.get("/metrics").content.decode().splitlines()
+    assert f'execution_ess_failures_total{{kind="{kind}"}} 2.0' in figures
+    assert "execution_ess_unanswered 2.0" in figures
+    assert not [line for line in figures if line.startswith("execution_ess_failures_total") and kind not in line]
