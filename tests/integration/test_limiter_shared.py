@@ -5,6 +5,7 @@ The exchange's clock is what `learn_clock` says it is, so that a test chooses wh
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -184,26 +185,25 @@ def test_processes_with_wrong_clocks_share_the_same_windows(
         assert limiter.state().counters[Counter.ORDERS_10S].used == 300
 
 
-def test_protection_goes_before_all_that_have_waited_longer(limiter: RateLimiter, others: list[RateLimiter]) -> None:
-    drain(limiter, Lane.PROTECT)
-    order: list[Lane] = []
+def test_protection_goes_before_who_has_waited_longer(redis: "Redis") -> None:
+    # Protection takes all that a window has: whoever goes second, waits for the next.
+    limiter, longer, protection = (limiter_of(redis, limits=replace(LIMITS, orders_10s=3)) for _ in range(3))
+    whole = Cost(orders_10s=3, orders_1m=3)
+    begin(limiter)
+    take(limiter, Lane.PROTECT, whole)
 
-    def wait(one: RateLimiter, lane: Lane) -> None:
-        take(one, lane, ORDER, within=20)
-        order.append(lane)
-
-    lanes = (Lane.ENTRY, Lane.CLOSE, Lane.PROTECT)
-    with ThreadPoolExecutor(3) as pool:
-        waits = []
-        for number, lane in enumerate(lanes):
-            waits.append(pool.submit(wait, others[number], lane))
-            until_waiting(limiter, number + 1)
-        # Room for three, one at a time: whoever goes first, takes it.
+    with ThreadPoolExecutor(2) as pool:
+        waits = pool.submit(take, longer, Lane.CLOSE, ORDER, within=20)
+        until_waiting(limiter, 1)
+        goes_first = pool.submit(take, protection, Lane.PROTECT, whole, within=20)
+        until_waiting(limiter, 2)
         stand(limiter, 10 + GUARD_MS / 1000)
-        for future in waits:
-            future.result(30)
+        goes_first.result(20)
 
-    assert order[0] is Lane.PROTECT
+        assert not waits.done()
+        assert limiter.state().waiting == 1
+        stand(limiter, 20 + GUARD_MS / 1000)
+        waits.result(20)
     assert limiter.state().waiting == 0
 
 
