@@ -24,6 +24,8 @@ from execution.models import (
     DeadLetter,
     EntryClaim,
     EntryHold,
+    ExternalPosition,
+    Figure,
     Impediment,
     Income,
     KillSwitch,
@@ -81,6 +83,10 @@ def trade() -> Trade:
     StreamLoss.objects.create(event_type="signal.execute", after_id="7-0", before_id="9-0", entries=1, noticed_at=NOW)
     builders.lease(wiring.stack())
     Impediment.objects.create(scope="BTCUSDT", reason_code="SYMBOL_ENDS", sentence="", alarming=True, since=NOW)
+    Figure.objects.create(name="repairs", kind="Cover", count=1)
+    ExternalPosition.objects.create(
+        symbol="BTCUSDT", position_side="BOTH", direction="LONG", quantity=1, entry_price=1, since=NOW, seen_at=NOW
+    )
     EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", reason="", since=NOW, seen_at=NOW)
     return trade
 

@@ -48,13 +48,14 @@ def test_funding_is_part_of_the_result(desk: Desk, side: str) -> None:
 
 
 def test_market_entry_in_a_thin_market_is_covered_for_what_it_got(desk: Desk) -> None:
-    """The book holds less than was asked for: the exchange fills a part, and the rest of a MARKET order expires."""
-    desk.paper.control("POST", "liquidity", {"symbol": "BTCUSDT", "levels": 1})
-    [[_, available]] = desk.person.depth("BTCUSDT", limit=5)["asks"]
+    """The book thins out after the guard has read it: the exchange fills a part, the rest of a MARKET order expires."""
     PolicyValue.objects.create(
         key="risk.max_order_notional_usd", value=D(200_000), source="test", version=1, changed_at=desk.clock()
     )
     request_id = desk.decide(position_size_usd=150_000.0, leverage=20)
+    assert desk.run(request_id, until="guard_safety") == "APPROVED"
+    desk.paper.control("POST", "liquidity", {"symbol": "BTCUSDT", "levels": 1})
+    [[_, available]] = desk.person.depth("BTCUSDT", limit=5)["asks"]
 
     assert desk.run(request_id) == "RECORDED"
 

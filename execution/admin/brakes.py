@@ -1,0 +1,105 @@
+"""What keeps entries back or watches over them: claims, holds, policy, kill switch, heartbeats, figures."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.urls import path
+
+from execution.admin.shared import ReadOnlyAdmin, words
+from execution.domain.kill_switch import KillLevel
+from execution.kill_switch_page import MOVE, move_page
+from execution.models import (
+    AccountLease,
+    EntryClaim,
+    EntryHold,
+    EssStatus,
+    Figure,
+    Heartbeat,
+    Impediment,
+    KillSwitch,
+    PolicyValue,
+)
+
+
+@admin.register(EntryClaim)
+class ClaimAdmin(ReadOnlyAdmin):
+    """Who holds which symbol."""
+
+    list_display = ("symbol", "position_side", "request", "claimed_at")
+    list_select_related = ("request",)
+    search_fields = ("symbol", "request__id")
+    ordering = ("symbol", "position_side")
+
+
+@admin.register(EntryHold)
+class HoldAdmin(ReadOnlyAdmin):
+    """What keeps positions from being opened; `manage.py release_entries` releases it."""
+
+    list_display = ("scope", "reason_code", "reason", "since", "seen_at", "clear_readings")
+    search_fields = ("scope", "reason")
+    ordering = ("scope",)
+
+
+@admin.register(Impediment)
+class ImpedimentAdmin(ReadOnlyAdmin):
+    """What the exchange says that entries cannot go by; it ends when the exchange says otherwise."""
+
+    list_display = ("scope", "reason_code", "sentence", "alarming", "since")
+    list_filter = ("alarming", "reason_code")
+    search_fields = ("scope", "sentence")
+    ordering = ("-alarming", "scope")
+
+
+@admin.register(AccountLease)
+class LeaseAdmin(ReadOnlyAdmin):
+    """Which settings trade which account."""
+
+    list_display = ("account", "settings", "holder", "fence", "taken_at", "renewed_at", "reconciled_at")
+    ordering = ("account",)
+
+
+@admin.register(PolicyValue)
+class PolicyAdmin(ReadOnlyAdmin):
+    """Policy values that differ from the defaults."""
+
+    list_display = ("key", "value", "version", "source", "changed_at")
+    search_fields = ("key",)
+    ordering = ("key",)
+
+
+@admin.register(EssStatus)
+class EssAdmin(ReadOnlyAdmin):
+    """The emergency stop."""
+
+    list_display = ("state", "permitted", "reason", "source", "observed_at", "held_until", "unanswered")
+
+
+@admin.register(KillSwitch)
+class KillSwitchAdmin(ReadOnlyAdmin):
+    """Each time that the kill switch was engaged; it is moved on a page of its own."""
+
+    list_display = ("engaged_at", "level", "reason", "engaged_by", "completed_at", "released_at", "released_by")
+    list_filter = (words("level", KillLevel), "engaged_at")
+    search_fields = ("reason", "engaged_by", "release_reason")
+    ordering = ("-engaged_at",)
+
+    def get_urls(self) -> list[Any]:
+        page = path("move/", self.admin_site.admin_view(move_page(self)), name=MOVE)
+        return [page, *super().get_urls()]
+
+
+@admin.register(Heartbeat)
+class HeartbeatAdmin(ReadOnlyAdmin):
+    """When each periodic part last did its work."""
+
+    list_display = ("part", "at", "healthy", "details")
+    ordering = ("part",)
+
+
+@admin.register(Figure)
+class FigureAdmin(ReadOnlyAdmin):
+    """What /metrics adds up over processes and restarts."""
+
+    list_display = ("name", "kind", "bound", "count", "total")
+    search_fields = ("name", "kind")
+    ordering = ("name", "kind", "bound")

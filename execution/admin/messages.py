@@ -1,0 +1,102 @@
+"""Events in and out: as they came, as they leave, what was not understood and what was lost."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from execution.admin.shared import ReadOnlyAdmin, words
+from execution.domain.reasons import Reason
+from execution.models import (
+    DeadLetter,
+    InboxEvent,
+    ModelPromotion,
+    OutboxEvent,
+    OutboxSequence,
+    StreamLoss,
+    StreamPosition,
+)
+from execution.models.dead_letter import RedriveOutcome
+from execution.models.inbox import InboxOutcome
+from execution.redrive_page import REDRIVE, redrive_page
+
+
+@admin.register(InboxEvent)
+class InboxAdmin(ReadOnlyAdmin):
+    """Events as they came in."""
+
+    list_display = ("received_at", "event_type", "identity", "outcome", "duplicates", "trace_id", "entry_id")
+    list_filter = (words("outcome", InboxOutcome), "received_at")
+    search_fields = ("identity", "trace_id", "entry_id", "event_type")
+    ordering = ("-received_at",)
+
+
+@admin.register(OutboxEvent)
+class OutboxAdmin(ReadOnlyAdmin):
+    """Events to send, and those that were sent."""
+
+    list_display = ("id", "event_type", "aggregate", "sequence", "created_at", "sent_at")
+    list_filter = (("sent_at", admin.EmptyFieldListFilter), "created_at")
+    search_fields = ("event_id", "aggregate", "event_type", "trace_id")
+    ordering = ("-id",)
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(ReadOnlyAdmin):
+    """Messages that were not understood; each can be corrected and driven again, once, on a page of its own."""
+
+    list_display = ("received_at", "event_type", "reason_code", "reason", "size_bytes", "entry_id", "outcome")
+    list_filter = (words("reason_code", Reason), words("outcome", RedriveOutcome), "received_at")
+    readonly_fields = ("drive_again",)
+    search_fields = ("entry_id", "event_type", "reason", "raw", "sha256")
+    ordering = ("-received_at",)
+
+    @admin.display(description="Drive again")
+    def drive_again(self, letter: DeadLetter) -> SafeString | str:
+        """Lead to the page, as long as the letter has not been driven again."""
+        if letter.redriven_at:
+            return f"{letter.outcome} by {letter.redriven_by}"
+        return format_html("<a href='{}'>Correct and drive again</a>", reverse(f"admin:{REDRIVE}", args=[letter.pk]))
+
+    def get_urls(self) -> list[Any]:
+        page = path("<int:pk>/redrive/", self.admin_site.admin_view(redrive_page(self)), name=REDRIVE)
+        return [page, *super().get_urls()]
+
+
+@admin.register(OutboxSequence)
+class OutboxSequenceAdmin(ReadOnlyAdmin):
+    """The last event number of each aggregate."""
+
+    list_display = ("aggregate", "last")
+    search_fields = ("aggregate",)
+    ordering = ("aggregate",)
+
+
+@admin.register(StreamPosition)
+class StreamPositionAdmin(ReadOnlyAdmin):
+    """How far the incoming streams are handled."""
+
+    list_display = ("event_type", "entry_id", "entries_read", "noted_at")
+    ordering = ("event_type",)
+
+
+@admin.register(StreamLoss)
+class StreamLossAdmin(ReadOnlyAdmin):
+    """Entries of incoming streams that were gone before they were read."""
+
+    list_display = ("noticed_at", "event_type", "entries", "after_id", "before_id")
+    list_filter = ("noticed_at",)
+    search_fields = ("event_type", "after_id", "before_id")
+    ordering = ("-noticed_at",)
+
+
+@admin.register(ModelPromotion)
+class PromotionAdmin(ReadOnlyAdmin):
+    """Models that were promoted upstream."""
+
+    list_display = ("promoted_at", "model", "old_version", "new_version", "received_at")
+    list_filter = ("promoted_at",)
+    search_fields = ("model", "new_version")
+    ordering = ("-promoted_at",)
