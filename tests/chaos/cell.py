@@ -149,6 +149,7 @@ class Cell:
         wanted = self.price(symbol) * (1 + Decimal(str(fraction)))
         price = (wanted / tick).to_integral_value() * tick
         self.paper.set_price(symbol, format(price, "f"))
+        self.world.prices_moved = True
         return price
 
     def base_quantity(self, symbol: str, *, usd: int = 100) -> str:

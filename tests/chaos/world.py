@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 import requests
 
+from execution.adapters.binance.client import MARK_AGE_SECONDS
 from execution.crash_points import CrashPoint
 from local_stack.processes import PYTHON, Addresses, Program, migrated_file, web
 from local_stack.server import HOST, spawn, tail
@@ -83,6 +84,8 @@ class World:
         self.folder = folder
         self._undo = ExitStack()
         self._safeguard = ""
+        # Whether the cell has moved a price: the next one begins at the old ones.
+        self.prices_moved = False
         self._session = requests.Session()
         self._session.trust_env = False
 
@@ -121,6 +124,10 @@ class World:
         """Have empty books and this many workers, as every cell finds them."""
         self._run(workers)
         self.wipe()
+        if self.prices_moved:
+            # A mark price that a process has read is believed for so long: the guard would hold ours against it.
+            time.sleep(MARK_AGE_SECONDS)
+            self.prices_moved = False
         # Entries wait for the first comparison of the new books with the exchange.
         eventually(self._is_compared, within=READY_SECONDS, what="the monitor has compared", every=0.1)
         # What the cell before has sent last is read by now.

@@ -288,7 +288,7 @@ class BinanceExchange:
         raise ExchangeUnavailableError(f"code={answer.code} {answer.message}")
 
     def _mark_price(self, symbol: str) -> Decimal:
-        """Return a mark price at most a few seconds old: it only decides whether a notional is large enough."""
+        """Return a mark price at most a few seconds old: for the least notional, and a collar that is percents wide."""
         if symbol not in self._marks or self._monotonic() >= self._marks_until:
             self._marks = self._read(lambda: parse.mark_prices(self._client.mark_price()), lane=Lane.ENTRY)
             self._marks_until = self._monotonic() + MARK_AGE_SECONDS
