@@ -55,6 +55,10 @@ class RiskSafetyStandIn:
         self.answer_normally()
         self._post("/api/risk/ess/reset", {})
 
+    def change_policy(self, key: str, value: str) -> None:
+        """Change a policy value: HTTP answers it, and `policy.updated` is published."""
+        self._post("/api/policy/update", {"key": key, "value": value})
+
     def answer(self, body: Any, *, status: int = 200) -> None:
         """Answer every call of the neighbour's API with this."""
         self._post("/stand-in/behaviour", {"status": status, "body": body})
