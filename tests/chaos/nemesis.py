@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from redis import RedisError
 
-from tests.chaos.cell import Cell
+from tests.chaos.cell import Cell, pause
 from tests.support.decisions import decision
 from tests.support.ledger import ALGO_ORDER, ORDER
 from tests.support.stack import children_of
@@ -25,6 +25,8 @@ LOOP_SECONDS = 0.05
 RESTART_SECONDS = 1.0
 PRICE_SECONDS = 0.4
 STRIKE_SECONDS = (5.0, 20.0)
+# Against each position at the end, until its stop has closed it.
+MOST_PUSHES, PUSH_SECONDS = 3, 3.0
 FREEZE_SECONDS = (2.0, 6.0)
 # One exchange call in twenty goes wrong, in one of these ways.
 FAULTY_SHARE = 0.05
@@ -208,11 +210,18 @@ def strike(cell: Cell, *, seconds: float, thorough: bool) -> None:
     """Strike, let everything settle, close all positions and compare to the last digit."""
     Nemesis(cell=cell, thorough=thorough).run(seconds)
     cell.settle()
+    for _ in range(MOST_PUSHES):
+        push_to_stops(cell)
+        pause(PUSH_SECONDS)
+    cell.wait(lambda: not cell.paper.summary()["positions"], "all positions are closed", within=30)
+    cell.wait(lambda: is_flat(cell), "all trades are closed", within=60)
+
+
+def push_to_stops(cell: Cell) -> None:
+    """Move the price against each position by its stop's distance; one that is in profit takes more than one push."""
     for row in cell.paper.summary()["positions"]:
         long = Decimal(row["positionAmt"]) > 0
         cell.move_price(row["symbol"], fraction=STOP_DISTANCE if long else -STOP_DISTANCE)
-    cell.wait(lambda: not cell.paper.summary()["positions"], "all positions are closed", within=30)
-    cell.wait(lambda: is_flat(cell), "all trades are closed", within=60)
 
 
 def is_flat(cell: Cell) -> bool:

@@ -71,6 +71,9 @@ def position_mode_changed(cell: Cell) -> None:
     assert cell.outcomes()["RECORDED"] == 1, cell.outcomes()
     [(reasons,)] = cell.rows("SELECT string_agg(reason, ' ') FROM execution_executionrequest WHERE reason <> ''")
     assert "-4061" in reasons or "mode" in reasons.lower(), reasons
+    # It holds entries, and says so, until the mode is set right.
+    assert cell.world.health()["components"]["terms"]["healthy"] is False
+    cell.paper.control("POST", "settings", {"dual_side": False})
 
 
 @row(56, "margin insufficient (-2019), position limit (-2027)")
