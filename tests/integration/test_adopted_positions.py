@@ -6,6 +6,7 @@ import pytest
 
 from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
+from execution.domain.outcomes import PositionReport
 from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, OutboxEvent, Trade
 from execution.monitor.reconcile import Adopt, Report
 from execution.pipeline.adopt_external import adopt
@@ -33,6 +34,19 @@ def adopted(desk: Desk, side: str = "BUY", quantity: str = "0.010") -> Trade:
     desk.cycle()
     desk.cycle()
     return Trade.objects.select_related("request").get(state="OPEN")
+
+
+def taken(desk: Desk) -> tuple[ExecutionRequest, PositionReport]:
+    """Let a person open a position and a process take it that does not come to open its trade."""
+    by_hand(desk)
+    desk.cycle()
+    [row] = desk.exchange.positions()
+    rules = desk.exchange.rules(SYMBOL)
+    assert rules is not None
+    terms = Terms(policy=policy_in_force(), rules=rules)
+    request = take(ExternalPosition.objects.get().pk, row, terms, now=desk.clock())
+    assert request
+    return request, row
 
 
 def entry_fee(desk: Desk) -> Decimal:
@@ -227,14 +241,7 @@ def test_in_hedge_mode_both_sides_are_trades(adopting: Desk) -> None:
 
 
 def test_a_process_that_died_between_taking_and_opening_is_carried_on(adopting: Desk) -> None:
-    by_hand(adopting)
-    adopting.cycle()
-    [row] = adopting.exchange.positions()
-    rules = adopting.exchange.rules(SYMBOL)
-    assert rules is not None
-    terms = Terms(policy=policy_in_force(), rules=rules)
-    request = take(ExternalPosition.objects.get().pk, row, terms, now=adopting.clock())
-    assert request
+    request, _ = taken(adopting)
 
     adopting.cycle()
 
@@ -265,14 +272,7 @@ def test_two_processes_adopt_it_once(adopting: Desk) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_two_processes_that_open_the_same_trade_open_it_once(adopting: Desk) -> None:
-    by_hand(adopting)
-    adopting.cycle()
-    [row] = adopting.exchange.positions()
-    rules = adopting.exchange.rules(SYMBOL)
-    assert rules is not None
-    terms = Terms(policy=policy_in_force(), rules=rules)
-    request = take(ExternalPosition.objects.get().pk, row, terms, now=adopting.clock())
-    assert request
+    request, row = taken(adopting)
 
     opened = at_once([lambda: adopt(request, row, now=adopting.clock())] * 4)
 

@@ -13,12 +13,13 @@ from django.test import Client
 from django.urls import reverse
 
 from execution import tasks
-from execution.crash_points import CrashPoint, watch
+from execution.crash_points import CrashPoint
 from execution.domain.kill_switch import KillLevel
 from execution.models import EntryClaim, KillSwitch, Order, Transition
 from execution.pipeline.kill_switch import KillSwitchError, Word, engage, release
 from execution.pipeline.work_off_kill_switch import work_off_kill_switch
 from tests.support.desk import BTC, Desk
+from tests.support.interference import at_point
 from tests.support.ledger import ORDER
 from tests.support.threads import at_once
 
@@ -56,15 +57,8 @@ def test_an_entry_that_is_written_and_waits_for_its_turn_does_not_leave(desk: De
     request_id = desk.decide()
     desk.run(request_id, until="guard_safety")
 
-    def interfere(point: CrashPoint) -> None:
-        if point is CrashPoint.ENTRY_WRITTEN:
-            engage(KillLevel.ENTRIES, WORD, now=desk.clock())
-
-    unwatch = watch(interfere)
-    try:
+    with at_point(CrashPoint.ENTRY_WRITTEN, lambda: engage(KillLevel.ENTRIES, WORD, now=desk.clock())):
         desk.run(request_id)
-    finally:
-        unwatch()
 
     request = desk.request(request_id)
     assert (request.state, request.reason_code) == ("REJECTED", "KILL_SWITCH_ENGAGED")

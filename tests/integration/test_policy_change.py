@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from execution.crash_points import CrashPoint, watch
+from execution.crash_points import CrashPoint
 from execution.models import EntryClaim, ExecutionRequest, PolicyValue
 from execution.pipeline.guard_inputs import judged_again
 from execution.pipeline.guard_safety import as_json, proposal_of
@@ -16,6 +16,7 @@ from execution.pipeline.policy import apply_policy, refresh_policy
 from execution.pipeline.renew_approval import renew_approval
 from tests.support import builders
 from tests.support.desk import Desk
+from tests.support.interference import at_point
 from tests.support.ledger import ORDER
 from tests.support.threads import at_once
 
@@ -67,15 +68,8 @@ def test_refresh_by_age_counts_as_a_change_too(desk: Desk) -> None:
 def test_entry_that_waits_for_its_turn_does_not_leave(desk: Desk) -> None:
     request_id = approved(desk, leverage=10)
 
-    def interfere(point: CrashPoint) -> None:
-        if point is CrashPoint.ENTRY_WRITTEN:
-            announce(desk, "risk.max_leverage", 5)
-
-    unwatch = watch(interfere)
-    try:
+    with at_point(CrashPoint.ENTRY_WRITTEN, lambda: announce(desk, "risk.max_leverage", 5)):
         desk.run(request_id)
-    finally:
-        unwatch()
 
     request = desk.request(request_id)
     assert (request.state, request.reason_code) == ("REJECTED", "LEVERAGE_EXCEEDS_LIMIT")
@@ -91,15 +85,8 @@ def test_attempt_is_not_repeated_under_a_policy_that_refuses_it(desk: Desk) -> N
         path=ORDER, method="POST", action="reply", status=503, body={"code": 0, "msg": "Service Unavailable."}
     )
 
-    def interfere(point: CrashPoint) -> None:
-        if point is CrashPoint.ATTEMPT_WRITTEN:
-            announce(desk, "risk.max_leverage", 5)
-
-    unwatch = watch(interfere)
-    try:
+    with at_point(CrashPoint.ATTEMPT_WRITTEN, lambda: announce(desk, "risk.max_leverage", 5)):
         desk.run(request_id)
-    finally:
-        unwatch()
 
     assert desk.request(request_id).reason_code == "LEVERAGE_EXCEEDS_LIMIT"
     assert len(desk.ledger.sent("POST", ORDER)) == 1
