@@ -14,11 +14,13 @@ from execution.domain.figures import CYCLE
 from execution.domain.ports import ExchangeUnavailableError, TradeMirror
 from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
 from execution.models import Heartbeat, Trade
+from execution.monitor.actions import EXTERNAL, SETTLING, Action, Resume
 from execution.monitor.external import note_external
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.positions import update_positions
-from execution.monitor.reconcile import EXTERNAL, SETTLING, Action, Books, Observation, Patience, Resume, reconcile
+from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.repair import Tools
+from execution.monitor.sides import Books, Observation
 from execution.monitor.strangers import hold_entries
 from execution.monitor.terms import watch_terms
 from execution.monitor.work_off import complete_all, repair_all, settle_all

@@ -9,8 +9,9 @@ from execution.domain import policy as keys
 from execution.domain.external import TARGETS, covered_by_others, direction_of
 from execution.domain.outcomes import PositionReport
 from execution.models import ExternalPosition
+from execution.monitor.actions import Action, Stranger
 from execution.monitor.missing import Sources
-from execution.monitor.reconcile import Action, Books, Observation, Stranger
+from execution.monitor.sides import Books, Observation
 from execution.pipeline.adopt_external import adopt
 from execution.pipeline.guard_external import guard, has_executed, leave, uncovered
 from execution.pipeline.policy import policy_in_force

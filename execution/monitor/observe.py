@@ -19,8 +19,8 @@ from execution.domain.states import (
 )
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import ExecutionRequest, ExternalPosition, Order, Trade
-from execution.monitor.reconcile import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
-from execution.pipeline.bracket_rows import exit_orders, exposure_of, open_quantity, plan_of, resting_of
+from execution.monitor.sides import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, resting_of
 from execution.pipeline.correct_books import LOOKED_OVER_AFTER
 
 # Their entry rests, or may have filled further than is booked.
@@ -129,16 +129,17 @@ def _our_order(order: Order) -> OurOrder:
 
 
 def _our_trade(trade: Trade, exits: Sequence[Order]) -> OurTrade:
-    booked_open = trade.quantity - trade.exited_quantity
-    still_open = open_quantity(trade.quantity, trade.exited_quantity, exits)
+    growing = trade.request.state in GROWING
     return OurTrade(
         id=trade.pk,
         symbol=trade.symbol,
         direction=Direction(trade.direction),
         position_side=trade.position_side,
-        open_quantity=booked_open,
+        open_quantity=trade.quantity - trade.exited_quantity,
         plan=plan_of(trade.request.bracket, exits),
-        exposure=exposure_of(trade.request, trade.quantity, still_open, growing=trade.request.state in GROWING),
+        exposure=exposure_of(
+            trade.request, exits, filled=trade.quantity, exited=trade.exited_quantity, growing=growing
+        ),
         resting=resting_of(exits),
         changed_at=trade.updated_at,
         closes_at=_closes_at(trade),

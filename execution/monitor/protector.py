@@ -16,9 +16,10 @@ from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import OrderPurpose
 from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Trade
+from execution.monitor.actions import Apply, Cover, LookUpOrder
 from execution.monitor.cycle import swept_lately
 from execution.monitor.observe import observe_exchange, read_books
-from execution.monitor.reconcile import Apply, Cover, LookUpOrder, Patience, reconcile
+from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.repair import Tools
 from execution.monitor.work_off import repair_all, settle_all
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS

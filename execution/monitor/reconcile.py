@@ -1,26 +1,41 @@
 """Compares our books with the exchange and says what to do; pure, so every case is a test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
-from uuid import UUID
 
-from execution.domain.brackets import Exposure, Plan, Resting, compare
+from execution.domain.brackets import compare
 from execution.domain.client_ids import is_ours
 from execution.domain.clocks import age_of
 from execution.domain.external import ExternalPositions, direction_of
-from execution.domain.money import ZERO
-from execution.domain.outcomes import OrderReport, PositionReport, held_in
+from execution.domain.outcomes import PositionReport, held_in
 from execution.domain.states import (
     ORDER_FINAL,
     ORDER_LIVE,
     ORDER_UNSETTLED,
     REQUEST_BEFORE_WIRE,
-    OrderState,
     RequestState,
 )
-from execution.domain.trading import Direction, OrderPurpose, PositionSide
+from execution.domain.trading import OrderPurpose
+from execution.monitor.actions import (
+    Action,
+    Adopt,
+    Apply,
+    BookExits,
+    CancelLeftover,
+    CheckStray,
+    CloseInTime,
+    Cover,
+    Expire,
+    Guard,
+    Leave,
+    LookOver,
+    LookUpOrder,
+    Report,
+    Resume,
+    Stranger,
+)
+from execution.monitor.sides import Books, Observation, OurOrder
 
 PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING})
 NEEDS_COVER = frozenset({RequestState.FILLED})
@@ -28,220 +43,10 @@ NEEDS_BOOKING = frozenset({RequestState.PROTECTED, RequestState.FLATTENED})
 
 
 @dataclass(frozen=True, kw_only=True)
-class OurRequest:
-    """An unfinished request."""
-
-    id: UUID
-    state: RequestState
-    moved_at: datetime
-    expires_at: datetime
-    symbol: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OurOrder:
-    """An order of ours; `closed`: its trade is closed, or its request ended without one."""
-
-    id: int
-    request_id: UUID
-    client_order_id: str
-    symbol: str
-    purpose: OrderPurpose
-    state: OrderState
-    quantity: Decimal
-    executed_quantity: Decimal
-    sent_at: datetime
-    closed: bool
-    # Of an entry: how much of what it has executed is in the books of its trade.
-    booked_quantity: Decimal = ZERO
-
-
-@dataclass(frozen=True, kw_only=True)
-class OurTrade:
-    """An open trade and what of it is still at the exchange, by booked fills."""
-
-    id: UUID
-    symbol: str
-    direction: Direction
-    position_side: str
-    open_quantity: Decimal
-    plan: Plan
-    exposure: Exposure
-    resting: Sequence[Resting]
-    changed_at: datetime
-    closes_at: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class OurExternal:
-    """A position of somebody else that the last cycle has counted.
-
-    `guarded`: it has exits of ours. `flat_readings`: how many successive cycles have missed it, before this one.
-    """
-
-    id: int
-    symbol: str
-    position_side: str
-    direction: Direction
-    guarded: bool = False
-    flat_readings: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Books:
-    """What PostgreSQL says."""
-
-    requests: Sequence[OurRequest]
-    orders: Sequence[OurOrder]
-    trades: Sequence[OurTrade]
-    # Symbols and sides of trades that were closed while the exchange was read.
-    just_closed: frozenset[tuple[str, str]] = frozenset()
-    # Client ids of exits that ended meanwhile: the exchange was seen with them, and there is nothing to cancel.
-    just_ended: frozenset[str] = frozenset()
-    # Closed trades whose books are due to be looked over, a few at a time.
-    to_look_over: Sequence[UUID] = ()
-    # Positions that others have opened, as the cycle before has seen them.
-    external: Sequence[OurExternal] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """What the exchange says, read in bulk: open orders of both books by client id, and positions.
-
-    `begun_at`: what our books have changed since then is newer than what was read.
-    """
-
-    open_orders: Mapping[str, OrderReport]
-    positions: Sequence[PositionReport]
-    begun_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
 class Patience:
     """How long a fast path may take before the monitor steps in."""
 
     stalled_after: timedelta
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expire:
-    """A request that never left is too old to trade."""
-
-    request_id: UUID
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resume:
-    """A request stands still: run the chain from its state on."""
-
-    request_id: UUID
-    state: RequestState
-
-
-@dataclass(frozen=True, kw_only=True)
-class Apply:
-    """The exchange shows one of our orders further than we know it."""
-
-    order_id: int
-    report: OrderReport
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookUpOrder:
-    """One of our orders is not among the open ones: ask what became of it."""
-
-    order_id: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class BookExits:
-    """The exchange holds less than our trade: look for the fills that closed it."""
-
-    trade_id: UUID
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookOver:
-    """A trade was closed a while ago, or its entry filled further since: book what the exchange shows only now."""
-
-    trade_id: UUID
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cover:
-    """A position whose plan wants an order that does not rest, or not at its price or quantity."""
-
-    request_id: UUID
-    missing: OrderPurpose
-
-
-@dataclass(frozen=True, kw_only=True)
-class CloseInTime:
-    """A position whose time is up."""
-
-    trade_id: UUID
-
-
-@dataclass(frozen=True, kw_only=True)
-class CancelLeftover:
-    """A leg that has outlived its position, or that a newer one has replaced."""
-
-    order_id: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckStray:
-    """An open order with our prefix that is not among our unfinished ones."""
-
-    client_order_id: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stranger:
-    """A position that no trade and no running entry of ours explains: said, never touched, and no entries beside it."""
-
-    symbol: str
-    sentence: str
-    position_side: str = PositionSide.BOTH
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guard:
-    """A position of somebody else that is to have exits of ours, or has them and may have changed its size."""
-
-    external_id: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adopt:
-    """A position of somebody else that is to become a trade of ours."""
-
-    external_id: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leave:
-    """A position of somebody else that is gone: our exits go, too."""
-
-    external_id: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Something that is not ours to repair: said, never touched."""
-
-    subject: str
-    sentence: str
-
-
-# These settle what our orders are; what the rest of the comparison says rests on it.
-SETTLING = (Apply, LookUpOrder, CancelLeftover)
-Settling = Apply | LookUpOrder | CancelLeftover
-# These are about positions of others: only the stack that has the account does them.
-EXTERNAL = (Guard, Adopt, Leave)
-External = Guard | Adopt | Leave
-Repair = Expire | Resume | BookExits | LookOver | CloseInTime | Cover | CheckStray | Stranger | External | Report
-Action = Settling | Repair
 
 
 def reconcile(

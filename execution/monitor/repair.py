@@ -18,10 +18,7 @@ from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, REQUEST_BEFORE_WIRE, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
-from execution.monitor.crew import SpareExchange
-from execution.monitor.external import adopt_external, guard_external, leave_external
-from execution.monitor.missing import Sources, is_due, seek
-from execution.monitor.reconcile import (
+from execution.monitor.actions import (
     Adopt,
     Apply,
     BookExits,
@@ -40,6 +37,9 @@ from execution.monitor.reconcile import (
     Settling,
     Stranger,
 )
+from execution.monitor.crew import SpareExchange
+from execution.monitor.external import adopt_external, guard_external, leave_external
+from execution.monitor.missing import Sources, is_due, seek
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_position import close_position
 from execution.pipeline.correct_books import correct_books

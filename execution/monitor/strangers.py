@@ -9,7 +9,7 @@ from django.db import transaction
 from execution.domain.reasons import Reason
 from execution.models import EntryHold, Order
 from execution.models.hold import ACCOUNT
-from execution.monitor.reconcile import Action, CheckStray, Stranger
+from execution.monitor.actions import Action, CheckStray, Stranger
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)

@@ -11,9 +11,10 @@ from django.db import InterfaceError, OperationalError
 from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.trading import OrderPurpose
+from execution.monitor.actions import BookExits, CloseInTime, Cover, LookOver, Repair, Settling
 from execution.monitor.crew import side_by_side
-from execution.monitor.reconcile import BookExits, Books, CloseInTime, Cover, LookOver, Repair, Settling
 from execution.monitor.repair import Tools, complete, repair, settle
+from execution.monitor.sides import Books
 
 log = structlog.get_logger(__name__)
 # An order of these may turn out to leave a position without its stop.

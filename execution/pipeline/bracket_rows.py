@@ -76,17 +76,26 @@ def exit_orders(requests: Iterable[UUID]) -> dict[UUID, list[Order]]:
     return found
 
 
-def open_quantity(filled: Decimal, exited: Decimal, exits: Iterable[Order]) -> Decimal:
-    """Return what is still open: filled, less what is booked as exited and what our exits have executed unbooked.
+def exposure_of(
+    request: ExecutionRequest, exits: Iterable[Order], *, filled: Decimal, exited: Decimal, growing: bool
+) -> Exposure:
+    """Return what there is to protect: what filled, less what is booked as exited or executed by our exits unbooked.
 
     Args:
+        request: whose position it is.
+        exits: orders of `exit_orders`.
         filled: what the entry has executed.
         exited: what the trade has booked, by whomever it was closed.
-        exits: orders of `exit_orders`.
+        growing: whether the entry may fill further.
 
     """
     unbooked = sum((executed_of(order) - booked_of(order) for order in exits), ZERO)
-    return max(ZERO, filled - exited - unbooked)
+    return Exposure(
+        filled=filled,
+        open=max(ZERO, filled - exited - unbooked),
+        growing=growing,
+        hedged=request.position_side != PositionSide.BOTH,
+    )
 
 
 def booked_of(order: Order) -> Decimal:
@@ -125,15 +134,6 @@ def _leg(leg: BracketLeg, orders: Sequence[Order]) -> Leg:
         callback_percent=leg.callback_percent,
         executed=sum((executed_of(order) for order in orders), ZERO),
         done=any(order.state == OrderState.FILLED or executed_of(order) >= order.quantity for order in orders),
-    )
-
-
-def exposure_of(request: ExecutionRequest, filled: Decimal, open_now: Decimal, *, growing: bool) -> Exposure:
-    return Exposure(
-        filled=filled,
-        open=open_now,
-        growing=growing,
-        hedged=request.position_side != PositionSide.BOTH,
     )
 
 

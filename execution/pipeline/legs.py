@@ -15,7 +15,7 @@ from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import Bracket, ExecutionRequest, Order, Trade
 from execution.models.bracket import LegOrigin
-from execution.pipeline.bracket_rows import exit_orders, exposure_of, open_quantity, plan_of, resting_of, stop_cover
+from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, resting_of, stop_cover
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.placing import Intention, intend, send
 
@@ -69,9 +69,8 @@ class Work:
     @property
     def exposure(self) -> Exposure:
         exited = self.trade.exited_quantity if self.trade else ZERO
-        still_open = open_quantity(self.entry.executed_quantity, exited, self.exits)
-        growing = self.entry.state not in ORDER_FINAL
-        return exposure_of(self.request, self.entry.executed_quantity, still_open, growing=growing)
+        filled, growing = self.entry.executed_quantity, self.entry.state not in ORDER_FINAL
+        return exposure_of(self.request, self.exits, filled=filled, exited=exited, growing=growing)
 
     @property
     def comparison(self) -> Comparison:

@@ -10,7 +10,7 @@ from execution.domain.money import ZERO
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE
 from execution.domain.trading import OrderPurpose
 from execution.models import Bracket, BracketLeg, Order, Trade
-from execution.pipeline.bracket_rows import exit_orders, exposure_of, open_quantity, plan_of, resting_of
+from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, resting_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,6 @@ def _settled(trade: Trade, bracket: Bracket, exits: Sequence[Order]) -> bool:
     entry = Order.objects.filter(request_id=trade.pk, purpose=OrderPurpose.ENTRY).first()
     filled: Decimal = entry.executed_quantity if entry else ZERO
     growing = entry is not None and entry.state not in ORDER_FINAL
-    left = open_quantity(filled, trade.exited_quantity, exits)
-    exposure = exposure_of(trade.request, filled, left, growing=growing)
+    exposure = exposure_of(trade.request, exits, filled=filled, exited=trade.exited_quantity, growing=growing)
     compared = compare(plan_of(bracket, exits), exposure, resting_of(exits))
     return not (compared.missing or compared.surplus)

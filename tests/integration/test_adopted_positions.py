@@ -8,7 +8,7 @@ from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import PositionReport
 from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, OutboxEvent, Trade
-from execution.monitor.reconcile import Adopt, Report
+from execution.monitor.actions import Adopt, Report
 from execution.pipeline.adopt_external import adopt
 from execution.pipeline.kill_switch import Word, engage
 from execution.pipeline.policy import policy_in_force

@@ -11,7 +11,7 @@ from django.db import transaction
 from execution.domain import policy as keys
 from execution.models import BracketLeg, EntryClaim, Order, Transition
 from execution.models.bracket import LegOrigin
-from execution.monitor.reconcile import CloseInTime, Stranger
+from execution.monitor.actions import CloseInTime, Stranger
 from execution.pipeline.move_legs import move_stop
 from execution.pipeline.policy import set_policy_value
 from tests.integration.test_bracket_targets import THREE_TARGETS, opened, resting

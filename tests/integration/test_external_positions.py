@@ -9,7 +9,7 @@ import pytest
 from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, KillSwitch, Order, Trade
-from execution.monitor.reconcile import Guard, Leave
+from execution.monitor.actions import Guard, Leave
 from execution.pipeline import retention
 from execution.pipeline.kill_switch import Word, engage
 from execution.pipeline.policy import policy_in_force

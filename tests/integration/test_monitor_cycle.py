@@ -9,8 +9,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from execution.models import EntryClaim, Fill, Heartbeat, Order, Position, Trade, Transition
+from execution.monitor.actions import Expire, Report, Stranger
 from execution.monitor.observe import observe_exchange, read_books
-from execution.monitor.reconcile import Expire, Report, Stranger, reconcile
+from execution.monitor.reconcile import reconcile
 from execution.monitor.repair import repair
 from execution.single_flight import Duty, single_flight
 from tests.support.desk import PATIENCE, Desk

@@ -10,12 +10,11 @@ from execution.domain.external import ExternalPositions
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
-from execution.monitor.reconcile import (
+from execution.monitor.actions import (
     Action,
     Adopt,
     Apply,
     BookExits,
-    Books,
     CancelLeftover,
     CloseInTime,
     Cover,
@@ -24,17 +23,12 @@ from execution.monitor.reconcile import (
     Leave,
     LookOver,
     LookUpOrder,
-    Observation,
-    OurExternal,
-    OurOrder,
-    OurRequest,
-    OurTrade,
-    Patience,
     Report,
     Resume,
     Stranger,
-    reconcile,
 )
+from execution.monitor.reconcile import Patience, reconcile
+from execution.monitor.sides import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LONG_AGO, JUST_NOW = NOW - timedelta(seconds=60), NOW - timedelta(seconds=1)

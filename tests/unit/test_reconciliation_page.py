@@ -13,16 +13,9 @@ import pytest
 from execution.domain.external import ExternalPositions
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
 from execution.domain.states import OrderState, RequestState
-from execution.monitor.reconcile import (
-    Action,
-    Books,
-    Observation,
-    OurExternal,
-    OurOrder,
-    OurRequest,
-    OurTrade,
-    reconcile,
-)
+from execution.monitor.actions import Action
+from execution.monitor.reconcile import reconcile
+from execution.monitor.sides import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 from tests.unit.test_reconcile import (
     BEGUN_AT,
     ENTRY,

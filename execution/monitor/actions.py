@@ -1,0 +1,129 @@
+"""What `reconcile` may ask for, one class an action; `repair.py` and its neighbours carry them out."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from execution.domain.outcomes import OrderReport
+from execution.domain.states import RequestState
+from execution.domain.trading import OrderPurpose, PositionSide
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expire:
+    """A request that never left is too old to trade."""
+
+    request_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """A request stands still: run the chain from its state on."""
+
+    request_id: UUID
+    state: RequestState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apply:
+    """The exchange shows one of our orders further than we know it."""
+
+    order_id: int
+    report: OrderReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookUpOrder:
+    """One of our orders is not among the open ones: ask what became of it."""
+
+    order_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BookExits:
+    """The exchange holds less than our trade: look for the fills that closed it."""
+
+    trade_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookOver:
+    """A trade was closed a while ago, or its entry filled further since: book what the exchange shows only now."""
+
+    trade_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cover:
+    """A position whose plan wants an order that does not rest, or not at its price or quantity."""
+
+    request_id: UUID
+    missing: OrderPurpose
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloseInTime:
+    """A position whose time is up."""
+
+    trade_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelLeftover:
+    """A leg that has outlived its position, or that a newer one has replaced."""
+
+    order_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckStray:
+    """An open order with our prefix that is not among our unfinished ones."""
+
+    client_order_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stranger:
+    """A position that no trade and no running entry of ours explains: said, never touched, and no entries beside it."""
+
+    symbol: str
+    sentence: str
+    position_side: str = PositionSide.BOTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """A position of somebody else that is to have exits of ours, or has them and may have changed its size."""
+
+    external_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopt:
+    """A position of somebody else that is to become a trade of ours."""
+
+    external_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leave:
+    """A position of somebody else that is gone: our exits go, too."""
+
+    external_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Something that is not ours to repair: said, never touched."""
+
+    subject: str
+    sentence: str
+
+
+# These settle what our orders are; what the rest of the comparison says rests on it.
+SETTLING = (Apply, LookUpOrder, CancelLeftover)
+Settling = Apply | LookUpOrder | CancelLeftover
+# These are about positions of others: only the stack that has the account does them.
+EXTERNAL = (Guard, Adopt, Leave)
+External = Guard | Adopt | Leave
+Repair = Expire | Resume | BookExits | LookOver | CloseInTime | Cover | CheckStray | Stranger | External | Report
+Action = Settling | Repair

@@ -1,0 +1,102 @@
+"""The two sides that `reconcile` compares: what PostgreSQL says, and what the exchange says."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from execution.domain.brackets import Exposure, Plan, Resting
+from execution.domain.money import ZERO
+from execution.domain.outcomes import OrderReport, PositionReport
+from execution.domain.states import OrderState, RequestState
+from execution.domain.trading import Direction, OrderPurpose
+
+
+@dataclass(frozen=True, kw_only=True)
+class OurRequest:
+    """An unfinished request."""
+
+    id: UUID
+    state: RequestState
+    moved_at: datetime
+    expires_at: datetime
+    symbol: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OurOrder:
+    """An order of ours; `closed`: its trade is closed, or its request ended without one."""
+
+    id: int
+    request_id: UUID
+    client_order_id: str
+    symbol: str
+    purpose: OrderPurpose
+    state: OrderState
+    quantity: Decimal
+    executed_quantity: Decimal
+    sent_at: datetime
+    closed: bool
+    # Of an entry: how much of what it has executed is in the books of its trade.
+    booked_quantity: Decimal = ZERO
+
+
+@dataclass(frozen=True, kw_only=True)
+class OurTrade:
+    """An open trade and what of it is still at the exchange, by booked fills."""
+
+    id: UUID
+    symbol: str
+    direction: Direction
+    position_side: str
+    open_quantity: Decimal
+    plan: Plan
+    exposure: Exposure
+    resting: Sequence[Resting]
+    changed_at: datetime
+    closes_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OurExternal:
+    """A position of somebody else that the last cycle has counted.
+
+    `guarded`: it has exits of ours. `flat_readings`: how many successive cycles have missed it, before this one.
+    """
+
+    id: int
+    symbol: str
+    position_side: str
+    direction: Direction
+    guarded: bool = False
+    flat_readings: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Books:
+    """What PostgreSQL says."""
+
+    requests: Sequence[OurRequest]
+    orders: Sequence[OurOrder]
+    trades: Sequence[OurTrade]
+    # Symbols and sides of trades that were closed while the exchange was read.
+    just_closed: frozenset[tuple[str, str]] = frozenset()
+    # Client ids of exits that ended meanwhile: the exchange was seen with them, and there is nothing to cancel.
+    just_ended: frozenset[str] = frozenset()
+    # Closed trades whose books are due to be looked over, a few at a time.
+    to_look_over: Sequence[UUID] = ()
+    # Positions that others have opened, as the cycle before has seen them.
+    external: Sequence[OurExternal] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What the exchange says, read in bulk: open orders of both books by client id, and positions.
+
+    `begun_at`: what our books have changed since then is newer than what was read.
+    """
+
+    open_orders: Mapping[str, OrderReport]
+    positions: Sequence[PositionReport]
+    begun_at: datetime
