@@ -7,7 +7,8 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.openapi import AutoSchema
 
-from execution.api.serializers import AnySerializer, ProblemOut
+from execution.api.serializers.fields import AnySerializer
+from execution.api.serializers.service import ProblemOut
 from execution.pipeline.schemas import DIRECTIONS
 
 BOUNDS = {"ge": "minimum", "le": "maximum"}

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from execution.api.base import FirstRenderer, JsonView
 from execution.api.permissions import HoldsServiceKey
 from execution.api.schema import problems
-from execution.api.serializers import ServiceOut
+from execution.api.serializers.service import ServiceOut
 
 
 class ServiceView(JsonView):

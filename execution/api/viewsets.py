@@ -28,18 +28,12 @@ from execution.api.kill_switch import move_kill_switch
 from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
 from execution.api.protection import move
 from execution.api.schema import SYMBOL_PATTERN, one, problems
-from execution.api.serializers import (
-    EventsOut,
-    KillSwitchIn,
-    KillSwitchOut,
-    MetricsOut,
-    OrderAnswerOut,
-    PositionsOut,
-    ProtectionIn,
-    ProtectionOut,
-    RequestOut,
-    TradeOut,
-)
+from execution.api.serializers.events import EventsOut
+from execution.api.serializers.orders import OrderAnswerOut, RequestOut
+from execution.api.serializers.positions import PositionsOut
+from execution.api.serializers.protection import ProtectionIn, ProtectionOut
+from execution.api.serializers.service import KillSwitchIn, KillSwitchOut, MetricsOut
+from execution.api.serializers.trades import TradeOut
 from execution.domain.flow import LimiterState
 from execution.models import Trade
 from execution.pipeline.schemas import ManualOrder

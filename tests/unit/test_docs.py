@@ -12,7 +12,11 @@ import pytest
 from django.core.management import get_commands
 from django.urls import get_resolver
 
-from execution.api import serializers
+from execution.api.serializers.events import EventOut
+from execution.api.serializers.orders import OrderAnswerOut
+from execution.api.serializers.positions import PositionOut
+from execution.api.serializers.service import MetricsOut
+from execution.api.serializers.trades import TradeOut
 from execution.domain.policy import KEYS
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import ORDER_STATES, REQUEST_STATES, TRADE_STATES
@@ -146,11 +150,11 @@ def addresses(patterns: Iterable[Any], before: str = "/") -> Iterable[str]:
 @pytest.mark.parametrize(
     ("heading", "names"),
     [
-        ("### GET /api/execution/positions", serializers.PositionOut().fields),
-        ("### GET /api/execution/trades", serializers.TradeOut().fields),
-        ("### GET /api/execution/events", serializers.EventOut().fields),
-        ("### GET /api/execution/metrics", serializers.MetricsOut().fields),
-        ("### POST /api/execution/order", [*ManualOrder.model_fields, *serializers.OrderAnswerOut().fields]),
+        ("### GET /api/execution/positions", PositionOut().fields),
+        ("### GET /api/execution/trades", TradeOut().fields),
+        ("### GET /api/execution/events", EventOut().fields),
+        ("### GET /api/execution/metrics", MetricsOut().fields),
+        ("### POST /api/execution/order", [*ManualOrder.model_fields, *OrderAnswerOut().fields]),
     ],
 )
 def test_the_fields_are_those_of_the_api(heading: str, names: Iterable[str]) -> None:

@@ -1,0 +1,73 @@
+"""The shapes of a plan that protects a position, and of what an operator moves in it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+
+from execution.api.serializers.fields import AnySerializer, DirectionWord, Exact, PriceIn
+from execution.api.serializers.orders import OrderOut
+from execution.pipeline.schemas import MAX_TARGETS
+
+
+class TargetMoveIn(AnySerializer):
+    """A target that moves: `number` 1 is the nearest of the plan."""
+
+    number = serializers.IntegerField(min_value=1, max_value=MAX_TARGETS, default=1)
+    price = PriceIn()
+
+
+class TrailingMoveIn(AnySerializer):
+    """How far a trailing stop lets the price come back, in percent; the new order begins anew to follow it."""
+
+    callback_percent = serializers.DecimalField(max_digits=6, decimal_places=3)
+
+
+class ProtectionIn(AnySerializer):
+    """What an operator moves; what is left out stays. A stop may be loosened here, and only here."""
+
+    stop_loss = PriceIn(required=False)
+    take_profits = TargetMoveIn(many=True, required=False, allow_empty=False)
+    trailing = TrailingMoveIn(required=False)
+    reason = serializers.CharField(max_length=500, help_text="Why; it is written to the journal.")
+    by = serializers.CharField(max_length=150, default="rest", help_text="Who; the service key has no name.")
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Refuse what is not known: a misspelt field must not leave the position as it was without a word."""
+        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
+        if unknown:
+            raise serializers.ValidationError({name: ["is not known"] for name in unknown})
+        known: dict[str, Any] = super().to_internal_value(data)
+        return known
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not {"stop_loss", "take_profits", "trailing"} & set(attrs):
+            raise serializers.ValidationError({"request": ["one of stop_loss, take_profits, trailing is required"]})
+        numbers = [target["number"] for target in attrs.get("take_profits", [])]
+        if len(numbers) != len(set(numbers)):
+            raise serializers.ValidationError({"take_profits": ["each number may stand there once"]})
+        return attrs
+
+
+class ProtectedLegOut(AnySerializer):
+    """One exit of the plan, with the orders that live for it."""
+
+    purpose = serializers.CharField(help_text="stop, target or trailing")
+    number = serializers.IntegerField()
+    price = Exact(source="leg.price", allow_null=True)
+    callback_percent = Exact(source="leg.callback_percent", allow_null=True)
+    share = Exact(source="leg.share")
+    origin = serializers.CharField(source="leg.origin", help_text="OPERATOR: moved by hand.")
+    orders = OrderOut(many=True)
+
+
+class ProtectionOut(AnySerializer):
+    """How a position is protected now."""
+
+    trade_id = serializers.UUIDField(source="trade.id")
+    symbol = serializers.CharField(source="trade.symbol")
+    side = DirectionWord(source="trade.direction")
+    settled = serializers.BooleanField(
+        help_text="The exchange has confirmed every leg as planned, and nothing that was replaced rests."
+    )
+    legs = ProtectedLegOut(many=True)

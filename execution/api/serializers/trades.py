@@ -1,0 +1,92 @@
+"""The shape of a trade: the neighbours' numbers as JSON numbers, our own exact amounts as strings."""
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from execution.api.serializers.fields import AnySerializer, DirectionWord, Exact, Moment
+from execution.api.serializers.orders import OrderOut
+from execution.domain.money import basis_points, plain
+from execution.models import Trade
+from execution.queries.trades import TradeStatus
+
+
+class TradeOut(AnySerializer):
+    """One trade. `pnl_usd` is net of fees and funding, `pnl_percent` of the margin; null until it is closed."""
+
+    trade_id = serializers.UUIDField(source="id")
+    symbol = serializers.CharField()
+    side = DirectionWord(source="direction")
+    status = serializers.ChoiceField(choices=list(TradeStatus))
+    quantity = serializers.FloatField()
+    leverage = serializers.IntegerField()
+    entry_price = serializers.FloatField()
+    entry_time = Moment(source="entry_at")
+    exit_price = serializers.FloatField(allow_null=True)
+    exit_time = Moment(source="exit_at", allow_null=True)
+    stop_loss = serializers.FloatField(source="stop_price")
+    take_profit = serializers.FloatField(source="target_price")
+    pnl_usd = serializers.FloatField(source="net_pnl", allow_null=True)
+    pnl_percent = serializers.FloatField(allow_null=True)
+    model = serializers.SerializerMethodField()
+    confidence = serializers.SerializerMethodField()
+    metadata = serializers.DictField(source="request.metadata")
+
+    net_pnl = Exact(allow_null=True)
+    gross_pnl = Exact(allow_null=True)
+    fees_usd = serializers.SerializerMethodField()
+    funding_usd = Exact(source="funding")
+    other_income_usd = Exact(source="other_income", help_text="What a liquidation settles with the insurance fund.")
+    unvalued_fees = serializers.DictField(help_text="Asset -> fees that are in no figure: nobody can tell their value.")
+    max_adverse_excursion_usd = serializers.SerializerMethodField(
+        help_text="How far it was in the red at the worst price seen: at fills, and by the mark at each monitor cycle."
+    )
+    max_favourable_excursion_usd = serializers.SerializerMethodField(help_text="How far in the black, likewise.")
+    max_adverse_excursion_pct = serializers.SerializerMethodField(help_text="Percent of the entry price.")
+    max_favourable_excursion_pct = serializers.SerializerMethodField(help_text="Percent of the entry price.")
+    duration_seconds = serializers.SerializerMethodField(help_text="From first to last fill; null while open.")
+    corrections = serializers.IntegerField(help_text="How often late fills or income changed the closed books.")
+    exited_quantity = Exact()
+    close_reason = serializers.CharField(help_text="Empty while the trade is open.")
+    r_multiple = serializers.FloatField(allow_null=True, help_text="Net PnL in units of what the stop would have lost.")
+    slippage_bps = serializers.SerializerMethodField(help_text="Of the entry; positive is worse than planned.")
+    source = serializers.CharField(source="request.source")  # type: ignore[assignment]  # a field of that name
+    strategy = serializers.CharField(source="request.strategy")
+    orders = OrderOut(many=True, source="request.orders.all")
+
+    def get_model(self, trade: Trade) -> str:
+        return trade.request.model or "manual"
+
+    def get_confidence(self, trade: Trade) -> float:
+        return float(trade.request.confidence or 0)
+
+    @extend_schema_field(Exact)
+    def get_fees_usd(self, trade: Trade) -> str:
+        return plain(trade.entry_fees + trade.exit_fees)
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_max_adverse_excursion_usd(self, trade: Trade) -> float | None:
+        return _excursion(trade, "adverse")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_max_favourable_excursion_usd(self, trade: Trade) -> float | None:
+        return _excursion(trade, "favourable")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_max_adverse_excursion_pct(self, trade: Trade) -> float | None:
+        return _excursion(trade, "adverse_percent")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_max_favourable_excursion_pct(self, trade: Trade) -> float | None:
+        return _excursion(trade, "favourable_percent")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_duration_seconds(self, trade: Trade) -> float | None:
+        return (trade.exit_at - trade.entry_at).total_seconds() if trade.exit_at else None
+
+    def get_slippage_bps(self, trade: Trade) -> float:
+        return float(basis_points(trade.slippage_fraction))
+
+
+def _excursion(trade: Trade, figure: str) -> float | None:
+    moved = trade.excursion
+    return None if moved is None else float(getattr(moved, figure))
