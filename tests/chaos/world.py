@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 import requests
 
-from execution.adapters.binance.client import MARK_AGE_SECONDS
+from execution.adapters.binance.market import MARK_AGE_SECONDS
 from execution.crash_points import CrashPoint
 from local_stack.processes import PYTHON, Addresses, Program, migrated_file, web
 from local_stack.server import HOST, spawn, tail

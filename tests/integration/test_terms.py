@@ -79,9 +79,8 @@ def test_an_approved_entry_does_not_leave_once_the_halt_is_known(desk: Desk) -> 
 
 def test_entries_go_on_when_it_trades_again_also_where_the_halt_was_read(desk: Desk) -> None:
     relist(desk, status="BREAK")
-    reader = desk.another()
     moment = [0.0]
-    reader.exchange._monotonic = lambda: moment[0]
+    reader = desk.another(monotonic=lambda: moment[0])
     rules = reader.exchange.rules("BTCUSDT")
     assert rules is not None
     assert not rules.trading

@@ -1,6 +1,7 @@
 """The steps with the real adapters, called one by one as the tasks call them; every test's way into the service."""
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -103,6 +104,8 @@ class Desk:
     stack: Stack = STACK
     lists: SymbolLists = ANY_SYMBOL
     external: ExternalPositions = ExternalPositions.IGNORE
+    # What the exchange's client counts its ages by.
+    monotonic: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         # The paper exchange of the tests enforces no limits, and says so in its listing.
@@ -119,6 +122,7 @@ class Desk:
             recv_window_ms=RECV_WINDOW_MS,
             line=Line(limiter=self.limiter, breaker=self.breaker, clock=self.server_clock),
             rules=self.setup_rules,
+            monotonic=self.monotonic,
         )
         self.risk_safety = HttpRiskSafety(self.risk.url, timeout_seconds=0.5)
         self.bus = RedisEventBus(self.redis, EVENT_TYPES)
@@ -133,7 +137,7 @@ class Desk:
         client.session.trust_env = False
         return client
 
-    def another(self) -> "Desk":
+    def another(self, *, monotonic: Callable[[], float] = time.monotonic) -> "Desk":
         return Desk(
             paper=self.paper,
             risk=self.risk,
@@ -146,6 +150,7 @@ class Desk:
             stack=self.stack,
             lists=self.lists,
             external=self.external,
+            monotonic=monotonic,
         )
 
     def start(self) -> None:

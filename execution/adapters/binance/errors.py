@@ -35,6 +35,9 @@ class Failure:
     waits: Waits = Waits.NOBODY
     back_off_seconds: float = 0.0
 
+    def __str__(self) -> str:
+        return f"code={self.code} {self.message}"
+
 
 def judge(operation: Operation, error: Exception, *, exchange_ms: int) -> Failure:
     """Tell what an exception proves about an operation; `exchange_ms` is the exchange's time, in which bans end.

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from execution.adapters.binance.calls import Calls, unavailable
 from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.errors import Failure
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.domain.outcomes import Mismatch
-from execution.domain.ports import ExchangeUnavailableError, Lane
+from execution.domain.ports import Lane
 from execution.domain.reasons import Reason
 from execution.domain.terms import ANY, HEDGE, ONE_WAY, SymbolSettings
 from execution.domain.trading import PositionSide
@@ -18,7 +19,6 @@ SYMBOL_CONFIG = "/fapi/v1/symbolConfig"
 ACCOUNT_CONFIG = "/fapi/v1/accountConfig"
 MODES = {True: HEDGE, False: ONE_WAY}
 T = TypeVar("T")
-Try = Callable[[Operation, Callable[[], Any], Lane], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +32,11 @@ class SetupRules:
 
 
 class EntrySetup:
-    """One instance an exchange client. `attempt` makes a call in its turn and returns its answer or its Failure."""
+    """One instance an exchange client."""
 
-    def __init__(self, client: Connector, attempt: Try, *, rules: SetupRules) -> None:
+    def __init__(self, client: Connector, calls: Calls, *, rules: SetupRules) -> None:
         self._client = client
-        self._attempt = attempt
+        self._calls = calls
         self._cache = rules.cache
         self._rules = rules
 
@@ -105,13 +105,14 @@ class EntrySetup:
 
     def _set_leverage(self, symbol: str, leverage: int) -> Mismatch | None:
         """Set it, which is safe to repeat; what it is then, only the read-back tells."""
-        answer = self._attempt(Operation.SETTINGS, lambda: self._client.change_leverage(symbol, leverage), Lane.ENTRY)
+        answer = self._calls.attempt(
+            Operation.SETTINGS, lambda: self._client.change_leverage(symbol, leverage), Lane.ENTRY
+        )
         if not isinstance(answer, Failure) or answer.meaning is Meaning.BENIGN:
             return None
-        sentence = f"code={answer.code} {answer.message}"
         if answer.meaning is not Meaning.REFUSED:
-            raise ExchangeUnavailableError(sentence)
-        return Mismatch(reason=Reason.LEVERAGE_MISMATCH, wanted=str(leverage), found=sentence, code=answer.code)
+            raise unavailable(answer)
+        return Mismatch(reason=Reason.LEVERAGE_MISMATCH, wanted=str(leverage), found=str(answer), code=answer.code)
 
     def _read_back(self, symbol: str) -> SymbolSettings:
         # Forgotten before it is read: who is stopped in between must not leave an old answer behind.
@@ -119,11 +120,7 @@ class EntrySetup:
         return self._read(lambda: settings_of(self._client.sign_request("GET", SYMBOL_CONFIG, {"symbol": symbol})[0]))
 
     def _read(self, call: Callable[[], T]) -> T:
-        answer = self._attempt(Operation.LIST, call, Lane.ENTRY)
-        if isinstance(answer, Failure):
-            raise ExchangeUnavailableError(f"code={answer.code} {answer.message}")
-        found: T = answer
-        return found
+        return self._calls.read(call, lane=Lane.ENTRY)
 
 
 def settings_of(row: Mapping[str, Any]) -> SymbolSettings:

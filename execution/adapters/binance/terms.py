@@ -1,9 +1,10 @@
 """Reads what the exchange says of all contracts and of the account's settings: three calls, of little weight."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from execution.adapters.binance.calls import Calls
 from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.parse import moment
 from execution.adapters.binance.setup import ACCOUNT_CONFIG, MODES, SYMBOL_CONFIG, SetupRules, settings_of
@@ -13,23 +14,18 @@ from execution.domain.terms import ContractTerms, Terms
 # A perpetual contract's delivery is set to the end of the year 2100 until its real one is announced.
 FAR_AWAY_MS = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000
 PERPETUAL = "PERPETUAL"
-T = TypeVar("T")
 
 
-class Read(Protocol):
-    """Makes a call in its turn; raises ExchangeUnavailableError when it is not answered."""
-
-    def __call__(self, call: Callable[[], T], /) -> T: ...
-
-
-def read_terms(client: Connector, read: Read, rules: SetupRules) -> Terms:
+def read_terms(client: Connector, calls: Calls, rules: SetupRules) -> Terms:
     """Read them, and let all processes forget what is no longer so.
 
     `accountConfig` tells the position mode for a sixth of the weight of the call that is made for it.
     """
-    contracts = read(lambda: contracts_of(client.exchange_info()))
-    account = read(lambda: dict(client.sign_request("GET", ACCOUNT_CONFIG)))
-    settings = read(lambda: {row["symbol"]: settings_of(row) for row in client.sign_request("GET", SYMBOL_CONFIG)})
+    contracts = calls.read(lambda: contracts_of(client.exchange_info()))
+    account = calls.read(lambda: dict(client.sign_request("GET", ACCOUNT_CONFIG)))
+    settings = calls.read(
+        lambda: {row["symbol"]: settings_of(row) for row in client.sign_request("GET", SYMBOL_CONFIG)}
+    )
     hedge = bool(account["dualSidePosition"])
     rules.cache.forget_all_but(settings, hedge=hedge)
     return Terms(

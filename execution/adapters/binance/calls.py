@@ -1,0 +1,77 @@
+"""Makes a client's calls, each in its turn, and turns every failure into what it proves."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import requests
+from binance.error import ClientError, ServerError
+
+from execution.adapters.binance.connector import Connector, NotSentError, Turn
+from execution.adapters.binance.errors import UNREADABLE, Failure, judge
+from execution.adapters.binance.outcome_table import Meaning, Operation
+from execution.adapters.rate_limit import RateLimiter
+from execution.domain.outcomes import LookUp, Missing, OrderReport, Unreadable, Waits
+from execution.domain.ports import ExchangeUnavailableError, Lane
+
+CALL_ERRORS = (ClientError, ServerError, requests.RequestException, *UNREADABLE)
+READ_WAIT_SECONDS = 10.0
+T = TypeVar("T")
+
+
+class Calls:
+    """One instance a client. All but `judged` are for calls that may be repeated without harm."""
+
+    def __init__(self, client: Connector, limiter: RateLimiter) -> None:
+        self._client = client
+        self._limiter = limiter
+
+    def read(self, call: Callable[[], T], *, lane: Lane = Lane.READ) -> T:
+        """Make a call and return its answer.
+
+        Raises:
+            ExchangeUnavailableError: whatever kept us from a usable answer.
+
+        """
+        answer = self.attempt(Operation.LIST, call, lane)
+        if isinstance(answer, Failure):
+            raise unavailable(answer)
+        return answer
+
+    def attempt(self, operation: Operation, call: Callable[[], T], lane: Lane) -> T | Failure:
+        """Make a call and return its answer, or what its failure proves.
+
+        Raises:
+            ExchangeUnavailableError: its turn did not come.
+
+        """
+        try:
+            with self._client.turn(Turn(lane=lane, wait_seconds=READ_WAIT_SECONDS)):
+                return call()
+        except NotSentError as error:
+            raise ExchangeUnavailableError(f"{error.reason}: {error}") from error
+        except CALL_ERRORS as error:
+            return self.judged(operation, error)
+
+    def find(self, operation: Operation, call: Callable[[], OrderReport]) -> LookUp:
+        """Ask for an order; what cannot be read is told apart from what is not there."""
+        try:
+            # What became of an order decides whether a position is naked: it does not queue with the sweeps.
+            answer = self.attempt(operation, call, Lane.CLOSE)
+        except ExchangeUnavailableError as error:
+            return Unreadable(message=f"{error}")
+        if not isinstance(answer, Failure):
+            return answer
+        return Missing(message=str(answer)) if answer.meaning is Meaning.MISSING else Unreadable(message=str(answer))
+
+    def judged(self, operation: Operation, error: Exception) -> Failure:
+        """Return what an error of the line or of the exchange proves, and let all processes wait if they have to."""
+        failure = judge(operation, error, exchange_ms=self._client.at_ms(datetime.now(UTC)))
+        if failure.waits is not Waits.NOBODY:
+            self._limiter.hold(failure.waits, failure.back_off_seconds)
+        return failure
+
+
+def unavailable(failure: Failure) -> ExchangeUnavailableError:
+    """Return the failure of a read as the exception that all steps know."""
+    return ExchangeUnavailableError(str(failure))
