@@ -1,11 +1,24 @@
 """The second backend of the TradeStore: open trades as Redis hashes, for neighbours that read fast."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import chain
 
 from redis import Redis
 
 PREFIX = "trade:"
+# The monitor may have read a trade as open just before it was closed and mirrored: what it writes then is the past.
+# A close is always written, whatever the clocks say.
+WRITE = """
+local known = redis.call('HMGET', KEYS[1], 'status', 'updated_at')
+if known[1] == 'CLOSED' and ARGV[1] == 'OPEN' and known[2] > ARGV[2] then
+  return 0
+end
+redis.call('HSET', KEYS[1], unpack(ARGV, 4))
+if ARGV[3] ~= '' then
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
+end
+return 1
+"""
 
 
 class RedisTradeMirror:
@@ -13,15 +26,15 @@ class RedisTradeMirror:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._write = redis.register_script(WRITE)
 
     def write(self, trades: Sequence[Mapping[str, str]], *, keep_seconds: int | None) -> None:
-        """Store the trades; with `keep_seconds` they vanish after that time."""
+        """Store the trades, but for what is older than a close; with `keep_seconds` they vanish after that time."""
         if not trades:
             return
+        kept = "" if keep_seconds is None else str(keep_seconds)
         with self._redis.pipeline(transaction=True) as pipe:
             for trade in trades:
-                key = f"{PREFIX}{trade['trade_id']}"
-                pipe.hset(key, mapping=dict[Any, Any](trade))
-                if keep_seconds is not None:
-                    pipe.expire(key, keep_seconds)
+                facts = [trade["status"], trade["updated_at"], kept, *chain.from_iterable(trade.items())]
+                self._write(keys=[f"{PREFIX}{trade['trade_id']}"], args=facts, client=pipe)
             pipe.execute()

@@ -60,15 +60,17 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     exchange_ms = (time.monotonic() - started) * 1000
     actions, failed = _compare_and_repair(seen, tools, patience)
     release_symbols()
-    update_positions(seen.positions, now=tools.clock())
-    open_trades = _mirror_open_trades(mirror)
+    trades = list(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
+    update_positions(seen.positions, trades, now=tools.clock())
+    # Every open trade again: a Redis that was flushed is whole after one cycle.
+    mirror.write([mirror_fields(trade) for trade in trades], keep_seconds=None)
     counts = Counter(type(action).__name__ for action in actions)
     _beat(
         tools.clock(),
         started,
         healthy=True,
         begun_at=seen.begun_at.isoformat(),
-        open_trades=open_trades,
+        open_trades=len(trades),
         exchange_latency_ms=round(exchange_ms / 3, 1),
         repairs=dict(counts),
         failed_repairs=failed,
@@ -126,13 +128,6 @@ def _compared(seen: Observation, tools: Tools, patience: Patience) -> tuple[Book
 def _is_ours_to_finish(action: Resume) -> bool:
     """Whether a stack that may not open positions carries this on: what is at the exchange is everybody's duty."""
     return action.state not in REQUEST_BEFORE_WIRE
-
-
-def _mirror_open_trades(mirror: TradeMirror) -> int:
-    """Write every open trade to the mirror again: a Redis that was flushed is whole after one cycle."""
-    trades = list(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
-    mirror.write([mirror_fields(trade) for trade in trades], keep_seconds=None)
-    return len(trades)
 
 
 def _beat(now: datetime, started: float, *, healthy: bool, **details: Any) -> None:

@@ -1,13 +1,13 @@
 """Keeps the positions table as the exchange shows it and says what changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from django.db import connection, transaction
 
 from execution.domain.outcomes import PositionReport
-from execution.domain.states import ORDER_LIVE, TRADE_OPEN
+from execution.domain.states import ORDER_LIVE
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
@@ -32,9 +32,9 @@ SHOWN = [
 ]
 
 
-def update_positions(reports: Sequence[PositionReport], *, now: datetime) -> None:
+def update_positions(reports: Sequence[PositionReport], open_trades: Iterable[Trade], *, now: datetime) -> None:
     """Store the positions seen, emit `position.updated` where figures moved, drop those of closed trades."""
-    trades = {(trade.symbol, trade.position_side): trade for trade in Trade.objects.filter(state__in=TRADE_OPEN)}
+    trades = {(trade.symbol, trade.position_side): trade for trade in open_trades}
     known = {(row.symbol, row.position_side): row for row in Position.objects.all()}
     rows = [_row(report, trades.get((report.symbol, report.position_side)), now) for report in reports]
     protected = _protected([trade.pk for trade in trades.values()])
