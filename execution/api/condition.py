@@ -113,6 +113,7 @@ def judge(vitals: Vitals) -> Condition:
         "policy": _policy(vitals),
         "entries": _entries(vitals),
         "terms": _terms(vitals),
+        "positions": _positions(vitals),
         "outbox": _outbox(vitals),
         "user_stream": _user_stream(vitals),
         "protector": _protector(vitals),
@@ -290,6 +291,14 @@ def _terms(vitals: Vitals) -> Component:
         said.append(silent)
     details = {"age_seconds": age_seconds(vitals, beat.at if beat else None)} | (beat.details if beat else {})
     return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def _positions(vitals: Vitals) -> Component:
+    """Judge whether positions are as large as our trades: what others have added to one has no stop of ours."""
+    beat = heartbeat(vitals, MONITOR)
+    larger: Mapping[str, str] = beat.details.get("larger", {}) if beat else {}
+    said = [f"{symbol} {sentence}" for symbol, sentence in sorted(larger.items())]
+    return Component(error="; ".join(said) or None, details={"larger": dict(larger)}, weight=Status.DEGRADED)
 
 
 def _words(obstacle: Obstacle) -> str:

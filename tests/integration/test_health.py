@@ -98,6 +98,7 @@ def test_a_healthy_service(client: Client) -> None:
         "policy",
         "entries",
         "terms",
+        "positions",
         "outbox",
         "user_stream",
         "protector",

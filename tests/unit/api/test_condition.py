@@ -118,6 +118,11 @@ def test_everything_works() -> None:
             "terms: not read: HTTP 500",
         ),
         (fine(rows=rows(beat("terms", 21.0))), Status.DEGRADED, "terms: last run 21s ago, expected<=20s"),
+        (
+            fine(rows=rows(beat("monitor", details={"larger": {"BTCUSDT": "POSITION_LARGER_THAN_TRADE: expected=1"}}))),
+            Status.DEGRADED,
+            "positions: BTCUSDT POSITION_LARGER_THAN_TRADE: expected=1",
+        ),
         (fine(rows=rows(beat("relay", 16.0))), Status.DEGRADED, "outbox: relay last run 16s ago, expected<=15s"),
         (
             fine(rows=rows(beat("protector", 16.0))),
