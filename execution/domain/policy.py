@@ -44,6 +44,7 @@ DEFAULT_STOP = "execution.default_sl_pct"
 DEFAULT_TARGET = "execution.default_tp_pct"
 DEFAULT_TRAIL = "execution.default_trailing_pct"
 DEFAULT_TIME_EXIT = "execution.default_time_exit_sec"
+CLOSE_BEFORE_END = "execution.close_before_end_hours"
 BREAK_EVEN = "execution.break_even"
 BREAK_EVEN_BUFFER = "execution.break_even_buffer_pct"
 ALLOW_NO_STOP = "execution.allow_no_stop"
@@ -129,6 +130,13 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0",
                 ("0", "31536000"),
                 "a position is closed at market this long after its first fill; 0: never",
+            ),
+            _key(
+                CLOSE_BEFORE_END,
+                "hours",
+                "0",
+                ("0", "720"),
+                "a position is closed at market this long before the announced end of its contract; 0: never",
             ),
             _key(MAX_ORDER_RETRIES, "attempts", "3", ("1", "5"), "sends of one order while refusal is proven"),
             _key(RETRY_BASE, "seconds", "0.2", ("0", "5"), "first wait between those attempts"),

@@ -59,12 +59,16 @@ class Assumed:
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """Why no entry may be sent in a scope, a symbol or the account; `alarming` when it concerns more than entries."""
+    """Why no entry may be sent in a scope, a symbol or the account; `alarming` when it concerns more than entries.
+
+    `ends_at`: when a contract that still trades is announced to end.
+    """
 
     scope: str
     code: Reason
     sentence: str
     alarming: bool
+    ends_at: datetime | None = None
 
 
 def troubles(terms: Terms, ours: Assumed) -> list[Trouble]:
@@ -98,6 +102,7 @@ def _of_contracts(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
             code=Reason.SYMBOL_NOT_TRADING if halted else Reason.SYMBOL_ENDS,
             sentence=f"symbol={symbol} status={contract.status}{ends}",
             alarming=symbol in ours.held,
+            ends_at=None if halted else contract.delivers_at,
         )
 
 

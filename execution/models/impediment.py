@@ -15,6 +15,8 @@ class Impediment(models.Model):
     # Whether it concerns more than entries: an open position, or what our books rest on.
     alarming = models.BooleanField()
     since = models.DateTimeField()
+    # When a contract that still trades will end; positions may have to be closed before.
+    ends_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [

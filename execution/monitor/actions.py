@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from execution.domain.outcomes import OrderReport
+from execution.domain.reasons import CloseReason
 from execution.domain.states import RequestState
 from execution.domain.trading import OrderPurpose, PositionSide
 
@@ -62,9 +63,10 @@ class Cover:
 
 @dataclass(frozen=True, kw_only=True)
 class CloseInTime:
-    """A position whose time is up."""
+    """A position whose time is up, or whose contract is about to end."""
 
     trade_id: UUID
+    reason: CloseReason
 
 
 @dataclass(frozen=True, kw_only=True)

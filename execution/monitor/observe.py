@@ -1,14 +1,16 @@
 """Reads both sides of the comparison in bulk: the number of calls and queries does not grow with the positions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q
 
+from execution.domain import policy as keys
 from execution.domain.money import ZERO
 from execution.domain.ports import Exchange
+from execution.domain.reasons import CloseReason
 from execution.domain.states import (
     ORDER_FINAL,
     REQUEST_FINAL,
@@ -18,10 +20,11 @@ from execution.domain.states import (
     TradeState,
 )
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import ExecutionRequest, ExternalPosition, Order, Trade
-from execution.monitor.sides import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.models import ExecutionRequest, ExternalPosition, Impediment, Order, Trade
+from execution.monitor.sides import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, resting_of
 from execution.pipeline.correct_books import LOOKED_OVER_AFTER
+from execution.pipeline.policy import policy_in_force
 
 # Their entry rests, or may have filled further than is booked.
 GROWING = frozenset({RequestState.ACCEPTED, RequestState.UNKNOWN})
@@ -48,7 +51,7 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
 
 
 def read_books(*, since: datetime) -> Books:
-    """Read everything that is not over, and what has ended since the exchange was read: eight queries.
+    """Read everything that is not over, and what has ended since the exchange was read: ten queries at most.
 
     An entry moves from orders over requests to trades. They are read in that order, so that one which moves on in
     between is seen in two of them, never in none: its position would pass for a stranger's.
@@ -59,10 +62,11 @@ def read_books(*, since: datetime) -> Books:
     trades = list(open_trades.prefetch_related("request__bracket__legs"))
     closed = list(Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since))
     exits = exit_orders(trade.pk for trade in [*trades, *closed])
+    closing = _closing_before_end()
     return Books(
         requests=requests,
         orders=orders,
-        trades=[_our_trade(trade, exits.get(trade.pk, [])) for trade in trades],
+        trades=[_our_trade(trade, exits.get(trade.pk, []), closing) for trade in trades],
         just_closed=frozenset((trade.symbol, trade.position_side) for trade in closed),
         just_ended=_ended_since(since, chain.from_iterable(exits.values())),
         to_look_over=_due(since),
@@ -128,7 +132,7 @@ def _our_order(order: Order) -> OurOrder:
     )
 
 
-def _our_trade(trade: Trade, exits: Sequence[Order]) -> OurTrade:
+def _our_trade(trade: Trade, exits: Sequence[Order], closing: Mapping[str, datetime]) -> OurTrade:
     growing = trade.request.state in GROWING
     return OurTrade(
         id=trade.pk,
@@ -142,10 +146,23 @@ def _our_trade(trade: Trade, exits: Sequence[Order]) -> OurTrade:
         ),
         resting=resting_of(exits),
         changed_at=trade.updated_at,
-        closes_at=_closes_at(trade),
+        deadline=_deadline(trade, closing),
     )
 
 
-def _closes_at(trade: Trade) -> datetime | None:
+def _deadline(trade: Trade, closing: Mapping[str, datetime]) -> Deadline | None:
+    """Return the earlier of the plan's time exit and what the policy wants before the contract ends."""
     seconds = trade.request.bracket.time_exit_seconds
-    return trade.entry_at + timedelta(seconds=seconds) if seconds else None
+    found = [Deadline(at=trade.entry_at + timedelta(seconds=seconds), reason=CloseReason.TIME)] if seconds else []
+    if trade.symbol in closing:
+        found.append(Deadline(at=closing[trade.symbol], reason=CloseReason.CONTRACT_ENDS))
+    return min(found, key=lambda deadline: deadline.at, default=None)
+
+
+def _closing_before_end() -> dict[str, datetime]:
+    """Return from when on positions are closed, by symbol, because their contract's end is announced."""
+    hours = policy_in_force()[keys.CLOSE_BEFORE_END]
+    if not hours:
+        return {}
+    before = timedelta(hours=float(hours))
+    return {row.scope: row.ends_at - before for row in Impediment.objects.all() if row.ends_at}

@@ -124,8 +124,8 @@ def _trade_actions(books: Books, seen: Observation, now: datetime) -> list[Actio
         at_exchange = held_in(row, trade.direction)
         if at_exchange < trade.open_quantity:
             actions.append(BookExits(trade_id=trade.id))
-        elif trade.closes_at and now >= trade.closes_at:
-            actions.append(CloseInTime(trade_id=trade.id))
+        elif trade.deadline and now >= trade.deadline.at:
+            actions.append(CloseInTime(trade_id=trade.id, reason=trade.deadline.reason))
         else:
             missing = compare(trade.plan, trade.exposure, trade.resting).missing
             actions += [Cover(request_id=trade.id, missing=want.leg.purpose) for want in missing[:1]]

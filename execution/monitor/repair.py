@@ -129,8 +129,8 @@ def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an a
             _book_exits(trade_id, tools)
         case LookOver(trade_id=trade_id):
             correct_books(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
-        case CloseInTime(trade_id=trade_id):
-            _close_in_time(trade_id, tools)
+        case CloseInTime(trade_id=trade_id, reason=reason):
+            _close_in_time(trade_id, reason, tools)
         case Cover(request_id=request_id):
             protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
             measure_cover_of(request_id)
@@ -215,8 +215,8 @@ def _book_exits(trade_id: UUID, tools: Tools) -> None:
         _count_flat_reading(trade_id, tools.clock())
 
 
-def _close_in_time(trade_id: UUID, tools: Tools) -> None:
-    reason, rules = CloseReason.TIME, tools.protection
+def _close_in_time(trade_id: UUID, reason: CloseReason, tools: Tools) -> None:
+    rules = tools.protection
     if close_position(trade_id, reason, exchange=tools.exchange, rules=rules, clock=tools.clock):
         settle_exits(trade_id, exchange=tools.exchange, rules=rules, clock=tools.clock)
 

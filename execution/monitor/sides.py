@@ -9,6 +9,7 @@ from uuid import UUID
 from execution.domain.brackets import Exposure, Plan, Resting
 from execution.domain.money import ZERO
 from execution.domain.outcomes import OrderReport, PositionReport
+from execution.domain.reasons import CloseReason
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
 
@@ -43,6 +44,14 @@ class OurOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deadline:
+    """When a position is to be closed at market, and what its trade will say about it."""
+
+    at: datetime
+    reason: CloseReason
+
+
+@dataclass(frozen=True, kw_only=True)
 class OurTrade:
     """An open trade and what of it is still at the exchange, by booked fills."""
 
@@ -55,7 +64,7 @@ class OurTrade:
     exposure: Exposure
     resting: Sequence[Resting]
     changed_at: datetime
-    closes_at: datetime | None = None
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,9 @@ def _note(found: Sequence[Trouble], now: datetime) -> None:
     with transaction.atomic():
         Impediment.objects.bulk_create([_row(trouble, now) for trouble in new])
         for row, trouble in changed:
-            Impediment.objects.filter(pk=row.pk).update(sentence=trouble.sentence, alarming=trouble.alarming)
+            Impediment.objects.filter(pk=row.pk).update(
+                sentence=trouble.sentence, alarming=trouble.alarming, ends_at=trouble.ends_at
+            )
         Impediment.objects.filter(pk__in=[row.pk for row in gone]).delete()
         for trouble in (*new, *(trouble for _, trouble in changed)):
             if trouble.alarming:
@@ -106,7 +108,7 @@ def _note(found: Sequence[Trouble], now: datetime) -> None:
 
 
 def _differs(row: Impediment, trouble: Trouble) -> bool:
-    return (row.sentence, row.alarming) != (trouble.sentence, trouble.alarming)
+    return (row.sentence, row.alarming, row.ends_at) != (trouble.sentence, trouble.alarming, trouble.ends_at)
 
 
 def _row(trouble: Trouble, now: datetime) -> Impediment:
@@ -116,6 +118,7 @@ def _row(trouble: Trouble, now: datetime) -> Impediment:
         sentence=trouble.sentence,
         alarming=trouble.alarming,
         since=now,
+        ends_at=trouble.ends_at,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from django.db import transaction
 
 from execution.domain import policy as keys
+from execution.domain.reasons import CloseReason
 from execution.models import BracketLeg, EntryClaim, Order, Transition
 from execution.models.bracket import LegOrigin
 from execution.monitor.actions import CloseInTime, Stranger
@@ -374,7 +375,7 @@ def test_position_is_closed_when_its_time_is_up(desk: Desk) -> None:
     desk.clock.let_pass(11)
     result = desk.cycle()
 
-    assert CloseInTime(trade_id=request_id) in result.actions
+    assert CloseInTime(trade_id=request_id, reason=CloseReason.TIME) in result.actions
     trade, ledger = desk.trade(request_id), desk.ledger
     assert (trade.state, trade.close_reason, trade.net_pnl) == ("CLOSED", "TIME", ledger.net_pnl)
     assert (ledger.positions, ledger.live()) == ({}, [])

@@ -1,6 +1,6 @@
 """Halts, announced ends and settings changed by hand are known to every process after one cycle; so is their end."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.cache import cache
@@ -8,7 +8,7 @@ from django.test import Client
 
 from execution.api.health import measure, report_of
 from execution.domain.trading import OrderPurpose
-from execution.models import Heartbeat, Impediment, Order, Transition
+from execution.models import Heartbeat, Impediment, Order, PolicyValue, Transition
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db
@@ -150,6 +150,37 @@ def test_the_alarm_ends_with_the_position(desk: Desk) -> None:
     # It should go on holding entries.
     assert known() == [("BTCUSDT", "SYMBOL_ENDS", False)]
     assert [line.split()[0] for line in alarms("BTCUSDT")] == ["alarm_raised", "alarm_ended"]
+
+
+def test_a_position_is_closed_before_its_contract_ends_when_the_policy_says_so(desk: Desk) -> None:
+    PolicyValue.objects.create(
+        key="execution.close_before_end_hours", value=2, source="test", version=1, changed_at=desk.clock()
+    )
+    request_id, other = desk.trade_opened(), desk.trade_opened("ETHUSDT")
+    ends = desk.clock() + timedelta(hours=3)
+    relist(desk, delivery_ms=int(ends.timestamp() * 1000))
+    desk.cycle()
+    desk.cycle()
+    # It should be an alarm until then.
+    assert (known(), desk.trade(request_id).state) == ([("BTCUSDT", "SYMBOL_ENDS", True)], "OPEN")
+
+    desk.clock.let_pass(3601)
+    desk.cycle()
+
+    trade, ledger = desk.trade(request_id), desk.ledger
+    assert (trade.state, trade.close_reason) == ("CLOSED", "CONTRACT_ENDS")
+    assert (set(ledger.positions), len(ledger.live(symbol="BTCUSDT"))) == ({"ETHUSDT"}, 0)
+    assert desk.trade(other).state == "OPEN"
+
+
+def test_an_announced_end_alone_closes_nothing(desk: Desk) -> None:
+    request_id = desk.trade_opened()
+    relist(desk, delivery_ms=int((desk.clock() + timedelta(seconds=60)).timestamp() * 1000))
+
+    for _ in range(2):
+        desk.cycle()
+
+    assert desk.trade(request_id).state == "OPEN"
 
 
 def test_a_listing_that_cannot_be_read_leaves_what_is_known(desk: Desk) -> None:

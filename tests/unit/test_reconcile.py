@@ -8,6 +8,7 @@ import pytest
 from execution.domain.brackets import Exposure, Leg, Plan, Resting
 from execution.domain.external import ExternalPositions
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
+from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
 from execution.monitor.actions import (
@@ -28,7 +29,7 @@ from execution.monitor.actions import (
     Stranger,
 )
 from execution.monitor.reconcile import Patience, reconcile
-from execution.monitor.sides import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.monitor.sides import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LONG_AGO, JUST_NOW = NOW - timedelta(seconds=60), NOW - timedelta(seconds=1)
@@ -393,11 +394,12 @@ def test_a_trade_that_changed_while_the_exchange_was_read_is_not_compared() -> N
 
 
 def test_a_position_whose_time_is_up_is_closed_instead_of_covered() -> None:
-    due = replace(TRADE, closes_at=NOW, resting=())
+    deadline = Deadline(at=NOW, reason=CloseReason.TIME)
+    due = replace(TRADE, deadline=deadline, resting=())
 
-    assert compared(trades=(due,), positions=(POSITION,)) == [CloseInTime(trade_id=ID)]
+    assert compared(trades=(due,), positions=(POSITION,)) == [CloseInTime(trade_id=ID, reason=CloseReason.TIME)]
     # It should be covered until then, and have its exits booked before it is closed
-    early = replace(due, closes_at=NOW + timedelta(milliseconds=1))
+    early = replace(due, deadline=replace(deadline, at=NOW + timedelta(milliseconds=1)))
     assert compared(trades=(early,), positions=(POSITION,)) == [Cover(request_id=ID, missing=OrderPurpose.STOP)]
     assert compared(trades=(due,)) == [BookExits(trade_id=ID)]
 

@@ -12,10 +12,11 @@ import pytest
 
 from execution.domain.external import ExternalPositions
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
+from execution.domain.reasons import CloseReason
 from execution.domain.states import OrderState, RequestState
 from execution.monitor.actions import Action
 from execution.monitor.reconcile import reconcile
-from execution.monitor.sides import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.monitor.sides import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 from tests.unit.test_reconcile import (
     BEGUN_AT,
     ENTRY,
@@ -173,10 +174,10 @@ CASES = (
     position("trade open", "as large, legs right within a tick", trades=[TRADE], positions=[POSITION]),
     position("trade open", "smaller, turned, or not there", "BookExits", trades=[TRADE]),
     position(
-        "trade open, time is up",
+        "trade open, its time is up, or its contract about to end",
         "as large",
         "CloseInTime",
-        trades=[replace(TRADE, closes_at=NOW)],
+        trades=[replace(TRADE, deadline=Deadline(at=NOW, reason=CloseReason.TIME))],
         positions=[POSITION],
     ),
     position(
