@@ -21,7 +21,7 @@ import redis.asyncio as redis
 import uvloop
 from aiohttp import web
 
-from local_stack.bus import STREAM_LENGTH, connect, stream_key, utc_now, wrapped
+from local_stack.bus import STREAM_LENGTH, Field, connect, stream_key, utc_now, wrapped
 
 OVERRIDE_STATES = ("NORMAL", "CAUTION", "CRITICAL")
 ARMED, CRITICAL = "ARMED", "CRITICAL"
@@ -84,11 +84,19 @@ class Service:
 
     async def publish(self, event_type: str, payload: dict[str, Any]) -> None:
         """Publish, or log: as at the neighbour, a bus that is away does not undo the change."""
-        entry = wrapped(event_type, payload, source="risk-safety")
+        key, entry = stream_key(event_type), wrapped(event_type, payload, source="risk-safety")
         try:
-            await self.bus.xadd(stream_key(event_type), entry, maxlen=STREAM_LENGTH, approximate=True)
+            await self._append(key, entry)
         except redis.RedisError:
             log.exception("could not publish %s", event_type)
+
+    async def _append(self, key: str, entry: dict[Field, Field]) -> None:
+        """Append to a stream; a connection that a restart of Redis has cut is found dead by its next use only."""
+        try:
+            await self.bus.xadd(key, entry, maxlen=STREAM_LENGTH, approximate=True)
+        except redis.ConnectionError:
+            # Should the first have arrived all the same, the second is a repeat of the same event.
+            await self.bus.xadd(key, entry, maxlen=STREAM_LENGTH, approximate=True)
 
 
 SERVICE = web.AppKey("service", Service)

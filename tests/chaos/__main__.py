@@ -1,7 +1,7 @@
 """Command line of the fault matrix: `python -m tests.chaos [--rows 1,5] [--workers 1,2]`; `make chaos ARGS=...`.
 
-It prints the table, writes `.local/chaos.json` and, after a whole run, `docs/chaos-results.md`, and exits 1 when a cell
-is red.
+It prints the table, writes it as JSON (`.local/chaos.json`, `chaos-soak.json`, `chaos-broken.json`) and, after a whole
+run of the matrix, as `docs/chaos-results.md`, and exits 1 when a cell is red; with `--broken`, when one is not.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from tests.chaos import rows as stories
 from tests.chaos.cell import Bounds
 from tests.chaos.matrix import EACH, Row
 from tests.chaos.nemesis import strike
-from tests.chaos.report import COLUMNS, Report, Verdict, page_of, table, text_of
+from tests.chaos.report import Report, Result, Verdict, page_of, text_of
 from tests.chaos.runner import break_one_by_one, chosen, not_there_yet, run
 from tests.chaos.sabotage import MUST_CATCH
 from tests.chaos.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
-JSON = ROOT / ".local" / "chaos.json"
+LOCAL = ROOT / ".local"
 PAGE = ROOT / "docs" / "chaos-results.md"
 DEFAULT_SEED = 1
 __all__ = ["main", "stories"]
@@ -36,57 +36,70 @@ __all__ = ["main", "stories"]
 
 def main() -> int:
     options = parser().parse_args()
-    started = time.monotonic()
-    verdicts: list[Verdict] = []
     if options.soak:
-        return soak(options.soak, options.workers or [8], options.seed)
+        return soak(options)
     if options.broken is not None:
-        return show_that_it_can_fail(options.broken or list(MUST_CATCH), options.seed)
+        return show_that_it_can_fail(options)
+    return matrix(options)
+
+
+def matrix(options: argparse.Namespace) -> int:
+    """Run the rows that are asked for; a whole run writes its page."""
+    started = time.monotonic()
     with folder() as state, World(state) as world:
         rows = chosen(options.rows, short=options.short)
         workers = options.workers or ((2,) if options.short else EACH)
-        verdicts += run(world, rows, workers, seed=options.seed, say=say)
+        verdicts = list(run(world, rows, workers, seed=options.seed, say=say))
     verdicts += [] if options.short else not_there_yet(options.rows)
-    report = Report(
-        seed=options.seed,
-        commit=commit(),
-        at=datetime.now(UTC).isoformat(timespec="minutes"),
-        machine=machine(),
-        seconds=round(time.monotonic() - started),
-        verdicts=sorted(verdicts, key=lambda verdict: (verdict.row, verdict.workers)),
-    )
-    say(f"\n{text_of(report)}\n\n{report.summary}")
-    JSON.parent.mkdir(exist_ok=True)
-    JSON.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+    report = told("chaos", verdicts, started, options.seed)
     if not (options.rows or options.workers or options.short):
         PAGE.write_text(page_of(report))
     return 0 if report.ok else 1
 
 
-def soak(minutes: float, workers: Sequence[int], seed: int) -> int:
+def soak(options: argparse.Namespace) -> int:
     """Strike at random for a long time; any violation is an exit code."""
-    bounds = Bounds(settle_seconds=120, naked_seconds=45)
+    started = time.monotonic()
+    workers = options.workers or [8]
     long = Row(
         number=0,
-        fault=f"soak of {minutes:g} minutes",
-        story=lambda cell: strike(cell, seconds=minutes * 60, thorough=False),
+        fault=f"soak of {options.soak:g} minutes",
+        story=lambda cell: strike(cell, seconds=options.soak * 60, thorough=False),
         workers=tuple(workers),
-        bounds=bounds,
+        bounds=Bounds(settle_seconds=120, naked_seconds=45),
         short=False,
     )
     with folder() as state, World(state) as world:
-        verdicts = list(run(world, [long], workers, seed=seed, say=say))
-    return 0 if all(verdict.result == "green" for verdict in verdicts) else 1
+        verdicts = list(run(world, [long], workers, seed=options.seed, say=say))
+    return 0 if told("chaos-soak", verdicts, started, options.seed).ok else 1
 
 
-def show_that_it_can_fail(safeguards: Sequence[str], seed: int) -> int:
+def show_that_it_can_fail(options: argparse.Namespace) -> int:
     """Break the safeguards one by one; a row that stays green has not looked."""
+    started = time.monotonic()
     with folder() as state, World(state) as world:
-        verdicts = list(break_one_by_one(world, safeguards, seed=seed, say=say))
-    say(f"\n{table([COLUMNS, *(verdict.cells() for verdict in verdicts)])}\n")
+        verdicts = list(break_one_by_one(world, options.broken or list(MUST_CATCH), seed=options.seed, say=say))
+    report = told("chaos-broken", verdicts, started, options.seed, wanted="RED")
     unseen = [verdict.fault for verdict in verdicts if verdict.result != "RED"]
-    say(f"Not noticed: {', '.join(unseen)}" if unseen else "Every broken safeguard turned its rows red.")
-    return 1 if unseen else 0
+    say("Every broken safeguard turned its rows red." if report.ok else f"Not noticed: {', '.join(unseen)}")
+    return 0 if report.ok else 1
+
+
+def told(name: str, verdicts: Sequence[Verdict], started: float, seed: int, *, wanted: Result = "green") -> Report:
+    """Print a run's table and write it as `.local/<name>.json`."""
+    report = Report(
+        seed=seed,
+        commit=commit(),
+        at=datetime.now(UTC).isoformat(timespec="minutes"),
+        machine=machine(),
+        seconds=round(time.monotonic() - started),
+        verdicts=sorted(verdicts, key=lambda verdict: (verdict.row, verdict.workers)),
+        wanted=wanted,
+    )
+    say(f"\n{text_of(report)}\n\n{report.summary}")
+    LOCAL.mkdir(exist_ok=True)
+    (LOCAL / f"{name}.json").write_text(json.dumps(report.as_json(), indent=2) + "\n")
+    return report
 
 
 def parser() -> argparse.ArgumentParser:

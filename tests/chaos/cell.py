@@ -192,7 +192,7 @@ class Cell:
         """Check every invariant; cover and books may need the monitor's next cycles."""
         self.settle()
         self.wait(self._holds, "the invariants hold", within=self.bounds.settle_seconds)
-        self.wait(self._is_healthy, "I12: health says OK", within=HEALTHY_WITHIN_SECONDS)
+        self.wait(self.is_healthy, "I12: health says OK", within=HEALTHY_WITHIN_SECONDS)
         ledger = self.ledger
         naked = timeline.longest_naked_seconds(ledger, now_ms=self._exchange_ms(), ignored=frozenset(self.foreign))
         assert naked <= self.bounds.naked_seconds, f"I4: {naked:.1f} s without a stop > {self.bounds.naked_seconds:g} s"
@@ -222,7 +222,8 @@ class Cell:
     def _have_outcomes(self, cursor: Any) -> None:
         invariants.decisions_have_outcomes(cursor, self.decisions, may_stay_unknown=self.bounds.may_stay_unknown)
 
-    def _is_healthy(self) -> bool:
+    def is_healthy(self) -> bool:
+        """Whether health says OK, but for what the story has left behind; an AssertionError with the reasons if not."""
         health = self.world.health()
         # That entries beside a foreign position are held is the truth about it, not a fault.
         known = [*self.told_by_health, *(f"entries: {symbol} held: POSITION_NOT_OURS" for symbol in self.foreign)]

@@ -78,6 +78,16 @@ def test_critical_blocks_and_is_published(stand_in: StandIn) -> None:
     assert stand_in.get("/api/risk/ess/status")["can_execute"] is True
 
 
+def test_what_it_says_is_published_also_when_its_connection_was_cut(stand_in: StandIn) -> None:
+    trip = {"new_state": "CRITICAL", "reason": "drawdown"}
+    stand_in.post("/api/risk/ess/override", trip)
+    stand_in.bus.client_kill_filter(skipme=True)
+
+    stand_in.post("/api/risk/ess/override", trip)
+
+    assert len(stand_in.published("ess.tripped")) == 2
+
+
 @pytest.mark.parametrize("state", ["NORMAL", "CAUTION"])
 def test_other_states_do_not_block(stand_in: StandIn, state: str) -> None:
     stand_in.post("/api/risk/ess/override", {"new_state": state, "reason": ""})

@@ -1,8 +1,13 @@
 """The account and the contracts change under us, or others trade on it."""
 
+import time
+
 from tests.chaos.cell import Cell, pause
 from tests.chaos.matrix import ONCE, row
+from tests.chaos.world import MONITOR_INTERVAL_SECONDS
 from tests.support.ledger import ORDER
+
+HEALTH_TELLS_SECONDS = 2 * MONITOR_INTERVAL_SECONDS + 1
 
 
 @row(38, "foreign position and order appear", workers=ONCE)
@@ -44,17 +49,29 @@ def filters_change(cell: Cell) -> None:
     cell.world.end_processes()
 
 
-@row(54, "contract halted", workers=ONCE)
+@row(54, "contract halted, and about to end", workers=ONCE)
 def contract_halted(cell: Cell) -> None:
-    halted = cell.symbols[0]
-    cell.opened(1, first=1)
-    cell.paper.control("POST", "symbols", {"symbol": halted, "status": "BREAK"})
+    halted, held, other = cell.symbols[:3]
+    cell.opened(2, first=1)
+    for symbol in (halted, held):
+        cell.paper.control("POST", "symbols", {"symbol": symbol, "status": "BREAK"})
     cell.decide(1)
     cell.settle()
     assert halted not in cell.ledger.positions
     assert cell.state_of(halted) in {"REFUSED", "REJECTED"}
     cell.saw(f"decision: {cell.state_of(halted)}")
-    cell.paper.control("POST", "symbols", {"symbol": halted, "status": "TRADING"})
+    # It should raise an alarm about the position, and end it with the halt.
+    cell.wait(lambda: not terms_are_healthy(cell), "health tells", within=HEALTH_TELLS_SECONDS)
+    for symbol in (halted, held):
+        cell.paper.control("POST", "symbols", {"symbol": symbol, "status": "TRADING"})
+    cell.wait(lambda: terms_are_healthy(cell), "health tells that it trades again", within=HEALTH_TELLS_SECONDS)
+    # It should close what is in a contract that ends, as early as the policy says, and nothing else.
+    cell.risk.change_policy("execution.close_before_end_hours", "2")
+    ends_ms = int((time.time() + 3600) * 1000)
+    cell.paper.control("POST", "symbols", {"symbol": held, "delivery_ms": ends_ms})
+    cell.wait(lambda: cell.closed() == {held: "CONTRACT_ENDS"}, "the position is closed before its contract ends")
+    assert cell.ledger.positions.keys() == {other}
+    cell.risk.change_policy("execution.close_before_end_hours", "0")
 
 
 @row(55, "position mode changed elsewhere", workers=ONCE)
@@ -71,9 +88,13 @@ def position_mode_changed(cell: Cell) -> None:
     assert cell.outcomes()["RECORDED"] == 1, cell.outcomes()
     [(reasons,)] = cell.rows("SELECT string_agg(reason, ' ') FROM execution_executionrequest WHERE reason <> ''")
     assert "-4061" in reasons or "mode" in reasons.lower(), reasons
-    # It holds entries, and says so, until the mode is set right.
-    assert cell.world.health()["components"]["terms"]["healthy"] is False
+    # It should hold entries and say so from the monitor's next cycle on, until the mode is set right.
+    cell.wait(lambda: not terms_are_healthy(cell), "health tells", within=HEALTH_TELLS_SECONDS)
     cell.paper.control("POST", "settings", {"dual_side": False})
+
+
+def terms_are_healthy(cell: Cell) -> bool:
+    return bool(cell.world.health()["components"]["terms"]["healthy"])
 
 
 @row(56, "margin insufficient (-2019), position limit (-2027)")

@@ -50,7 +50,7 @@ def concurrent_callers(cell: Cell) -> int:
     return {1: 3, 2: 4, 8: 11}[cell.world.workers]
 
 
-@row(44, "burst of 1,000 decisions at an exchange with limits", workers=ONCE, bounds=Bounds(settle_seconds=120))
+@row(44, "burst of 1,000 decisions at an exchange with limits", bounds=Bounds(settle_seconds=120))
 def burst_of_a_thousand(cell: Cell) -> None:
     settings = {"BINANCE_RATE_LIMIT_RPM": "1200", "SIGNAL_MAX_AGE_SEC": "20", "POSITION_MONITOR_INTERVAL_SEC": "10"}
     with cell.world.exchange_with_limits(), cell.world.with_settings(**settings):

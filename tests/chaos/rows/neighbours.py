@@ -10,6 +10,7 @@ from local_stack.bus import wrapped
 from tests.chaos.cell import Bounds, Cell, pause
 from tests.chaos.matrix import row
 from tests.chaos.rows.protection import place
+from tests.chaos.rows.redis_faults import await_known_place, await_word_of_loss
 
 TRIPPED = "ess.tripped"
 HOLD_SECONDS = 3
@@ -65,6 +66,7 @@ def publish_trip(cell: Cell, at: datetime) -> None:
 @row(47, "kill switch under load, then a restart and a lost Redis", bounds=Bounds(settle_seconds=60, naked_seconds=30))
 def kill_switch_under_load(cell: Cell) -> None:
     held = cell.opened(2)
+    await_known_place(cell)
     resting = place(cell, cell.symbols[2], price=resting_price(cell, cell.symbols[2]))
     assert resting["status"] == "placed", resting
     cell.decide(20, first=4)
@@ -88,7 +90,7 @@ def kill_switch_under_load(cell: Cell) -> None:
     assert cell.entries_sent() == acknowledged, f"{cell.entries_sent() - acknowledged} entries after the kill switch"
     assert cell.reasons()["KILL_SWITCH_ENGAGED"] >= 4, cell.reasons()
     move_kill_switch(cell, "released")
-    cell.told_by_health.append("event_bus: an unknown number of entries")
+    await_word_of_loss(cell)
 
 
 def move_kill_switch(cell: Cell, level: str) -> requests.Response:

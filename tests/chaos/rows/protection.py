@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.chaos.cell import Bounds, Cell
 from tests.chaos.matrix import ONCE, row
+from tests.chaos.world import MONITOR_INTERVAL_SECONDS
 from tests.support.ledger import ALGO_ORDER
 
 STOP_REFUSALS = (-4120, -2022, -4045, -1111)
@@ -91,13 +92,28 @@ def closed_by_hand(cell: Cell) -> None:
     cell.wait(lambda: not cell.ledger.live(), "the legs are cancelled", within=5)
 
 
-@row(37, "position made smaller by hand", workers=ONCE)
-def made_smaller_by_hand(cell: Cell) -> None:
+@row(37, "position made larger and smaller by hand", workers=ONCE)
+def resized_by_hand(cell: Cell) -> None:
     [symbol] = cell.opened(1, position_size_usd=400.0)
     held = cell.ledger.positions[symbol]
-    smaller = held - Decimal(cell.base_quantity(symbol, usd=100))
-    cell.paper.control("POST", "position", {"symbol": symbol, "amount": format(smaller, "f")})
+    part = Decimal(cell.base_quantity(symbol, usd=100))
+    resize(cell, symbol, held + part)
+    cell.wait(lambda: not sizes_agree(cell), "health tells what was added", within=2 * MONITOR_INTERVAL_SECONDS + 1)
+    # It should leave alone what is not ours, and go on covering what is.
+    assert [Decimal(stop["quantity"]) for stop in cell.ledger.live("STOP_MARKET", symbol)] == [held]
+    resize(cell, symbol, held)
+    cell.wait(lambda: sizes_agree(cell), "health tells that it is gone", within=2 * MONITOR_INTERVAL_SECONDS + 1)
+    resize(cell, symbol, held - part)
     cell.wait(lambda: stop_covers(cell, symbol), "the stop has the new size")
+
+
+def resize(cell: Cell, symbol: str, amount: Decimal) -> None:
+    """Let a person make a position so large."""
+    cell.paper.control("POST", "position", {"symbol": symbol, "amount": format(amount, "f")})
+
+
+def sizes_agree(cell: Cell) -> bool:
+    return bool(cell.world.health()["components"]["positions"]["healthy"])
 
 
 @row(39, "liquidation and automatic deleveraging", workers=ONCE)

@@ -24,9 +24,11 @@ def redis_restarts(cell: Cell) -> None:
 
 @row(24, "Redis killed, its data lost", bounds=LOST, short=True)
 def redis_loses_everything(cell: Cell) -> None:
+    cell.opened(1, first=16)
+    await_known_place(cell)
     posted = [post(cell, symbol) for symbol in cell.symbols[:3]]
     cell.decide(9, first=3)
-    cell.wait(lambda: len(cell.stack.states()) == 12, "all are in the books")
+    cell.wait(lambda: len(cell.stack.states()) == 13, "all are in the books")
     sent = cell.rows("SELECT event_id::text FROM execution_outboxevent WHERE sent_at IS NOT NULL")
     cell.world.valkey.kill()
     # What was on the bus and not yet read by our reader died with it.
@@ -35,13 +37,25 @@ def redis_loses_everything(cell: Cell) -> None:
     shutil.rmtree(cell.world.folder / "valkey")
     cell.world.valkey.start_again()
     # It should say so, for as long as somebody may not have read it, and go on.
-    cell.told_by_health.append("event_bus: an unknown number of entries")
     cell.wait(lambda: cell.world.health()["healthy"], "health says that it trades again", within=30)
+    await_word_of_loss(cell)
     # It should read and trade what comes now, and keep what REST had accepted.
     cell.decide(4, first=12)
     cell.settle()
     assert {answer["status"] for answer in posted} <= {"filled", "placed", "pending"}
-    assert cell.outcomes() == {"RECORDED": 16}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 17}, cell.outcomes()
+
+
+def await_known_place(cell: Cell) -> None:
+    """Wait until it is noted how far decisions are handled: from then on their loss is known for what it is."""
+    query = "SELECT FROM execution_streamposition WHERE event_type = 'ai.decision.made'"
+    cell.wait(lambda: cell.rows(query), "the place in the stream is noted")
+
+
+def await_word_of_loss(cell: Cell) -> None:
+    """Wait until health tells that the bus has lost what nobody may have read; noticed later, it is the next cell's."""
+    cell.told_by_health.append("event_bus: an unknown number of entries")
+    cell.wait(lambda: told_by_health(cell, cell.told_by_health[-1]), "health tells of what is lost")
 
 
 def post(cell: Cell, symbol: str) -> dict[str, str]:
@@ -64,7 +78,7 @@ def redis_full_and_slow(cell: Cell) -> None:
         cell.wait(lambda: held[0] not in cell.ledger.positions, "the stop has closed the position")
     finally:
         cell.stack.redis.config_set("maxmemory", 0)
-    cell.wait(lambda: cell.world.health()["status"] == "OK", "health says OK again", within=30)
+    cell.wait(cell.is_healthy, "health says OK again", within=30)
     cell.stack.redis.client_pause(2000)
     cell.decide(4, first=4)
     cell.settle()
