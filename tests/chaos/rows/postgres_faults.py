@@ -1,6 +1,7 @@
 """PostgreSQL restarts, stays away, fills its disk, or comes back older than the exchange."""
 
 import signal
+import time
 
 import psycopg
 
@@ -11,6 +12,7 @@ from tests.support.ledger import ORDER
 # Stops under our prefix that the books do not know: entries are held until a person has looked.
 FOREIGN_ORDERS = "entries: ACCOUNT held: FOREIGN_ORDERS"
 LOST = Bounds(settle_seconds=60, naked_seconds=30)
+AWAY_SECONDS = 60.0
 DISK_FULL = """
 CREATE OR REPLACE FUNCTION chaos_disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
@@ -30,21 +32,25 @@ def postgres_restarts(cell: Cell) -> None:
     assert cell.outcomes().keys() <= {"RECORDED", "ABANDONED"}, cell.outcomes()
 
 
-@row(28, "PostgreSQL away for a while", bounds=LOST)
+@row(28, "PostgreSQL away for a minute", bounds=LOST)
 def postgres_away(cell: Cell) -> None:
     held = cell.opened(2)
     cell.world.postgres.kill(signal.SIGQUIT)
+    back_at = time.monotonic() + AWAY_SECONDS
     before = cell.sent("POST", ORDER)
     cell.decide(4, first=4)
     cell.wait(lambda: cell.world.health()["status"] == "DOWN", "health tells", within=5)
     # It should send nothing that has no row, and what rests at the exchange goes on protecting.
     cell.move_price(held[0], fraction=-0.05)
     cell.wait(lambda: held[0] not in cell.ledger.positions, "the stop has closed the position")
-    pause(8)
+    pause(back_at - time.monotonic())
     assert cell.sent("POST", ORDER) == before
     cell.world.postgres.start_again()
+    # It should let expire what has grown too old meanwhile, and trade what comes now.
+    cell.decide(2, first=8)
     cell.settle()
-    assert cell.outcomes() == {"RECORDED": 6}, cell.outcomes()
+    assert cell.outcomes().keys() <= {"RECORDED", "EXPIRED"}, cell.outcomes()
+    assert cell.entries().keys() >= {*held, *cell.symbols[8:10]}, cell.entries()
 
 
 @row(30, "disk full", bounds=LOST)
