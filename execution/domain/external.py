@@ -1,7 +1,7 @@
 """Positions that we did not open: what to do about them, what covers them already, and where our exits would lie."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -46,6 +46,18 @@ class ExternalExits:
 def direction_of(row: PositionReport) -> Direction:
     short = row.quantity < 0 or row.position_side == Direction.SHORT
     return Direction.SHORT if short else Direction.LONG
+
+
+def part_of(row: PositionReport, quantity: Decimal) -> PositionReport:
+    """Return a part of a position, of this size, as one of its own; both have the entry price of the whole."""
+    share = quantity / abs(row.quantity)
+    return replace(
+        row,
+        quantity=quantity.copy_sign(row.quantity),
+        unrealized_pnl=row.unrealized_pnl * share,
+        initial_margin=row.initial_margin * share,
+        notional=row.notional * share,
+    )
 
 
 def covered_by_others(row: PositionReport, orders: Iterable[ForeignOrder], kinds: frozenset[str]) -> Decimal:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from execution.domain.outcomes import OrderReport
+from execution.domain.outcomes import OrderReport, PositionReport
 from execution.domain.reasons import CloseReason
 from execution.domain.states import RequestState
 from execution.domain.trading import OrderPurpose, PositionSide
@@ -114,11 +114,13 @@ class Leave:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
-    """Something that is not ours to repair: said, never touched."""
+class Surplus:
+    """What others have added to a position of ours, as a `position` of its own; `guarded`: it has exits of ours."""
 
-    subject: str
+    symbol: str
     sentence: str
+    position: PositionReport
+    guarded: bool = False
 
 
 # These settle what our orders are; what the rest of the comparison says rests on it.
@@ -127,5 +129,5 @@ Settling = Apply | LookUpOrder | CancelLeftover
 # These are about positions of others: only the stack that has the account does them.
 EXTERNAL = (Guard, Adopt, Leave)
 External = Guard | Adopt | Leave
-Repair = Expire | Resume | BookExits | LookOver | CloseInTime | Cover | CheckStray | Stranger | External | Report
+Repair = Expire | Resume | BookExits | LookOver | CloseInTime | Cover | CheckStray | Stranger | External | Surplus
 Action = Settling | Repair

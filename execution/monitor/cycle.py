@@ -14,7 +14,7 @@ from execution.domain.figures import CYCLE
 from execution.domain.ports import ExchangeUnavailableError, TradeMirror
 from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
 from execution.models import Heartbeat, Trade
-from execution.monitor.actions import EXTERNAL, SETTLING, Action, Report, Resume
+from execution.monitor.actions import EXTERNAL, SETTLING, Action, Resume, Surplus
 from execution.monitor.external import note_external
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.positions import update_positions
@@ -74,7 +74,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
         exchange_latency_ms=round(exchange_ms / 3, 1),
         repairs=dict(counts),
         failed_repairs=failed,
-        larger={action.subject: action.sentence for action in actions if isinstance(action, Report)},
+        larger={a.symbol: a.sentence for a in actions if isinstance(a, Surplus) and not a.guarded},
     )
     reached(CrashPoint.CYCLE_DONE)
     return CycleResult(actions=actions, failed=failed)

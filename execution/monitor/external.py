@@ -6,17 +6,20 @@ from datetime import datetime
 import structlog
 
 from execution.domain import policy as keys
-from execution.domain.external import TARGETS, covered_by_others, direction_of
+from execution.domain.external import TARGETS, covered_by_others, direction_of, part_of
 from execution.domain.outcomes import PositionReport
+from execution.domain.trading import PositionSide
 from execution.models import ExternalPosition
-from execution.monitor.actions import Action, Stranger
+from execution.monitor.actions import Action, Stranger, Surplus
 from execution.monitor.missing import Sources
-from execution.monitor.sides import Books, Observation
+from execution.monitor.sides import Books, Observation, side_of
+from execution.monitor.unexplained import unjudged
 from execution.pipeline.adopt_external import adopt
 from execution.pipeline.guard_external import guard, has_executed, leave, uncovered
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.protect_position import protect_position
-from execution.pipeline.take_external import Terms, take
+from execution.pipeline.take_external import Terms, take, trade_beside
+from execution.pipeline.usage import take_claim
 
 log = structlog.get_logger(__name__)
 
@@ -26,22 +29,27 @@ def note_external(books: Books, actions: Sequence[Action], seen: Observation, *,
 
     One that has protection of ours is forgotten only when that is gone; any other as soon as it is not seen.
     """
-    strange = {(action.symbol, action.position_side) for action in actions if isinstance(action, Stranger)}
+    rows = {side_of(row): row for row in seen.positions}
+    foreign = [(action.symbol, action.position_side) for action in actions if isinstance(action, Stranger)]
+    surpluses = [action.position for action in actions if isinstance(action, Surplus)]
+    strange = {key: rows[key] for key in foreign} | {side_of(row): row for row in surpluses}
     if not strange and not books.external:
         return
-    rows = {(row.symbol, row.position_side): row for row in seen.positions}
     known = {(row.symbol, row.position_side): row for row in ExternalPosition.objects.all()}
-    before = {(row.symbol, row.position_side) for row in books.external}
-    for key in strange:
+    before = {side_of(row) for row in books.external}
+    for key, row in strange.items():
         # One that was counted before and is gone has become a trade meanwhile.
         if key in known or key not in before:
-            _note(known.get(key), rows[key], now)
-    for key in known.keys() - strange:
+            _note(known.get(key), row, now)
+    for key in known.keys() - strange.keys() - unjudged(books, seen):
         _miss(known[key])
 
 
 def guard_external(external_id: int, sources: Sources) -> None:
     """Keep our exits under a position as large as what nobody else's stop covers.
+
+    Beside a trade of ours the position is what others have added to it. The symbol is the trade's then, and the
+    position's as soon as the trade is over.
 
     Raises:
         ExchangeUnavailableError: the exchange did not answer; the next cycle tries again.
@@ -57,6 +65,8 @@ def guard_external(external_id: int, sources: Sources) -> None:
     if request is None and naked > 0:
         terms = _terms(row, sources, target=not covered_by_others(row, others, TARGETS))
         request = take(external_id, row, terms, now=sources.clock()) if terms else None
+    elif request:
+        take_claim(request, PositionSide(row.position_side), now=sources.clock())
     if request and not guard(request, naked, exchange=sources.exchange, rules=sources.rules, clock=sources.clock):
         log.error("external_position_naked", symbol=row.symbol, side=row.position_side, quantity=str(naked))
 
@@ -70,7 +80,7 @@ def adopt_external(external_id: int, sources: Sources) -> None:
     """
     external = _external(external_id)
     row = _row_of(external, sources)
-    if external is None or row is None:
+    if external is None or row is None or trade_beside(external):
         return
     request = external.request
     if request is None:
@@ -123,12 +133,17 @@ def _external(external_id: int) -> ExternalPosition | None:
 
 
 def _row_of(external: ExternalPosition | None, sources: Sources) -> PositionReport | None:
-    """Read a position anew: what the cycle has seen may have changed since."""
+    """Read a position anew: what the cycle has seen may have changed since. Beside a trade of ours, its surplus."""
     if external is None:
         return None
     rows = sources.exchange.positions()
     key = (external.symbol, external.position_side, external.direction)
-    return next((row for row in rows if (row.symbol, row.position_side, direction_of(row)) == key), None)
+    row = next((row for row in rows if (row.symbol, row.position_side, direction_of(row)) == key), None)
+    trade = trade_beside(external)
+    if row is None or trade is None:
+        return row
+    surplus = abs(row.quantity) - (trade.quantity - trade.exited_quantity)
+    return part_of(row, surplus) if surplus > 0 else None
 
 
 def _terms(row: PositionReport, sources: Sources, *, target: bool) -> Terms | None:

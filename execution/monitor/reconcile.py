@@ -1,14 +1,12 @@
 """Compares our books with the exchange and says what to do; pure, so every case is a test."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from execution.domain.brackets import compare
-from execution.domain.client_ids import is_ours
 from execution.domain.clocks import age_of
-from execution.domain.external import ExternalPositions, direction_of
-from execution.domain.outcomes import PositionReport, held_in
+from execution.domain.external import ExternalPositions
+from execution.domain.outcomes import held_in
 from execution.domain.states import (
     ORDER_FINAL,
     ORDER_LIVE,
@@ -19,23 +17,18 @@ from execution.domain.states import (
 from execution.domain.trading import OrderPurpose
 from execution.monitor.actions import (
     Action,
-    Adopt,
     Apply,
     BookExits,
     CancelLeftover,
-    CheckStray,
     CloseInTime,
     Cover,
     Expire,
-    Guard,
-    Leave,
     LookOver,
     LookUpOrder,
-    Report,
     Resume,
-    Stranger,
 )
-from execution.monitor.sides import Books, Observation, OurOrder
+from execution.monitor.sides import Books, Observation, OurOrder, side_of
+from execution.monitor.unexplained import unexplained
 
 PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING})
 NEEDS_COVER = frozenset({RequestState.FILLED})
@@ -61,16 +54,13 @@ def reconcile(
 
     `wish`: what the operator wants of positions that others have opened.
     """
-    strange = _foreign_positions(books, seen)
     return [
         *_order_actions(books, seen, patience, now),
         *_replaced_legs(books, seen),
         *_trade_actions(books, seen, now),
         *_request_actions(books, patience, now),
         *(LookOver(trade_id=trade_id) for trade_id in books.to_look_over),
-        *_strangers(strange),
-        *_external_actions(books, seen, strange, wish),
-        *_strays(books, seen),
+        *unexplained(books, seen, wish),
     ]
 
 
@@ -114,14 +104,13 @@ def _replaced_legs(books: Books, seen: Observation) -> list[Action]:
 
 
 def _trade_actions(books: Books, seen: Observation, now: datetime) -> list[Action]:
-    held = {(row.symbol, row.position_side): row for row in seen.positions}
+    held = {side_of(row): row for row in seen.positions}
     actions: list[Action] = []
     for trade in books.trades:
-        # A trade that changed while the exchange was read would be compared with its own past.
-        if age_of(trade.changed_at, seen.begun_at) <= timedelta(0):
+        # It would be compared with its own past.
+        if seen.is_older_than(trade):
             continue
-        row = held.get((trade.symbol, trade.position_side))
-        at_exchange = held_in(row, trade.direction)
+        at_exchange = held_in(held.get(side_of(trade)), trade.direction)
         if at_exchange < trade.open_quantity:
             actions.append(BookExits(trade_id=trade.id))
         elif trade.deadline and now >= trade.deadline.at:
@@ -129,9 +118,6 @@ def _trade_actions(books: Books, seen: Observation, now: datetime) -> list[Actio
         else:
             missing = compare(trade.plan, trade.exposure, trade.resting).missing
             actions += [Cover(request_id=trade.id, missing=want.leg.purpose) for want in missing[:1]]
-        if at_exchange > trade.open_quantity:
-            numbers = f"expected={trade.open_quantity} actual={at_exchange}"
-            actions.append(Report(subject=trade.symbol, sentence=f"POSITION_LARGER_THAN_TRADE: {numbers}"))
     return actions
 
 
@@ -145,51 +131,3 @@ def _request_actions(books: Books, patience: Patience, now: datetime) -> list[Ac
         elif request.state in REQUEST_BEFORE_WIRE | NEEDS_COVER | NEEDS_BOOKING:
             actions.append(Resume(request_id=request.id, state=request.state))
     return actions
-
-
-def _foreign_positions(books: Books, seen: Observation) -> list[PositionReport]:
-    """Return the positions that no trade and no running entry of ours explains."""
-    ours = {(trade.symbol, trade.position_side) for trade in books.trades} | books.just_closed
-    entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}
-    # Filled, and on its way to cover and books.
-    entering |= {request.symbol for request in books.requests if request.state in NEEDS_COVER | NEEDS_BOOKING}
-    return [row for row in seen.positions if (row.symbol, row.position_side) not in ours and row.symbol not in entering]
-
-
-def _strangers(strange: Sequence[PositionReport]) -> list[Action]:
-    return [
-        Stranger(
-            symbol=row.symbol,
-            sentence=f"POSITION_NOT_OURS: quantity={row.quantity} side={row.position_side}",
-            position_side=row.position_side,
-        )
-        for row in strange
-    ]
-
-
-def _external_actions(
-    books: Books, seen: Observation, strange: Sequence[PositionReport], wish: ExternalPositions
-) -> list[Action]:
-    """Guard or adopt what two successive cycles have found strange; leave what two have missed, or have found turned.
-
-    What is guarded is followed whatever the wish has become: exits that stand still while a position grows would be
-    worth less than they seem.
-    """
-    actions: list[Action] = []
-    known = {(row.symbol, row.position_side, row.direction): row for row in books.external}
-    for row in strange:
-        external = known.get((row.symbol, row.position_side, direction_of(row)))
-        if external and wish is ExternalPositions.ADOPT:
-            actions.append(Adopt(external_id=external.id))
-        elif external and (external.guarded or wish is ExternalPositions.PROTECT):
-            actions.append(Guard(external_id=external.id))
-    here = {(row.symbol, row.position_side, direction_of(row)) for row in seen.positions}
-    gone = [row for key, row in known.items() if key not in here and row.guarded and row.flat_readings]
-    return [*actions, *(Leave(external_id=row.id) for row in gone)]
-
-
-def _strays(books: Books, seen: Observation) -> list[Action]:
-    """Name open orders that carry our prefix and that our books think ended, or do not know."""
-    known = {order.client_order_id for order in books.orders} | books.just_ended
-    strays = sorted(name for name in seen.open_orders if is_ours(name) and name not in known)
-    return [CheckStray(client_order_id=name) for name in strays]

@@ -32,10 +32,10 @@ from execution.monitor.actions import (
     LookOver,
     LookUpOrder,
     Repair,
-    Report,
     Resume,
     Settling,
     Stranger,
+    Surplus,
 )
 from execution.monitor.crew import SpareExchange
 from execution.monitor.external import adopt_external, guard_external, leave_external
@@ -142,8 +142,8 @@ def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an a
             adopt_external(external_id, _sources(tools))
         case Leave(external_id=external_id):
             leave_external(external_id, _sources(tools))
-        case Report(subject=subject, sentence=sentence) | Stranger(symbol=subject, sentence=sentence):
-            log.warning("monitor_reports", subject=subject, sentence=sentence)
+        case Stranger(symbol=symbol, sentence=sentence) | Surplus(symbol=symbol, sentence=sentence):
+            log.warning("monitor_reports", subject=symbol, sentence=sentence)
             return
         case _:
             assert_never(action)

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 from execution.domain.brackets import Exposure, Plan, Resting
+from execution.domain.clocks import age_of
 from execution.domain.money import ZERO
 from execution.domain.outcomes import OrderReport, PositionReport
 from execution.domain.reasons import CloseReason
@@ -109,3 +110,12 @@ class Observation:
     open_orders: Mapping[str, OrderReport]
     positions: Sequence[PositionReport]
     begun_at: datetime
+
+    def is_older_than(self, trade: OurTrade) -> bool:
+        """Whether a trade has changed while the exchange was read: comparing would tell of the past."""
+        return age_of(trade.changed_at, self.begun_at) <= timedelta(0)
+
+
+def side_of(row: OurTrade | OurExternal | PositionReport) -> tuple[str, str]:
+    """Return the symbol and position side: in hedge mode each side is a position of its own."""
+    return row.symbol, row.position_side

@@ -14,10 +14,11 @@ from execution.domain.external import direction_of
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import PositionReport
 from execution.domain.states import TradeState
-from execution.domain.trading import OrderPurpose
-from execution.models import ExecutionRequest, ExternalPosition, Order, Trade
+from execution.domain.trading import OrderPurpose, PositionSide
+from execution.models import EntryClaim, ExecutionRequest, ExternalPosition, Order, Trade
 from execution.pipeline import events_out
 from execution.pipeline.transitions import log_line
+from execution.pipeline.usage import take_claim
 from execution.pipeline.write import Write
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,10 @@ def adopt(request: ExecutionRequest, row: PositionReport, *, now: datetime) -> b
     with transaction.atomic():
         external = ExternalPosition.objects.select_for_update().filter(request=request).first()
         if external is None or external.direction != direction_of(row):
+            return False
+        # One that was taken beside a trade of ours had to wait for the symbol.
+        claimed = EntryClaim.objects.filter(request=request).exists()
+        if not (claimed or take_claim(request, PositionSide(row.position_side), now=now)):
             return False
         entry = Order.objects.select_for_update().get(request=request, purpose=OrderPurpose.ENTRY)
         size = abs(row.quantity)

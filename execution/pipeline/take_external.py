@@ -21,7 +21,7 @@ from execution.domain.money import ONE, ZERO, plain
 from execution.domain.outcomes import PositionReport
 from execution.domain.policy import Policy
 from execution.domain.review import AskedTarget
-from execution.domain.states import OrderState, RequestState
+from execution.domain.states import TRADE_OPEN, OrderState, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose, OrderType, PositionSide, Source, SymbolRules
 from execution.models import ExecutionRequest, ExternalPosition, InboxEvent, Order, Trade
 from execution.models.inbox import InboxOutcome
@@ -52,7 +52,8 @@ def take(external_id: int, row: PositionReport, terms: Terms, *, now: datetime) 
         if external is None or external.direction != direction_of(row) or _may_be_ours(row, now):
             return None
         request = _request(external, row, terms, now)
-        if not take_claim(request, PositionSide(row.position_side), now=now):
+        claimed = take_claim(request, PositionSide(row.position_side), now=now)
+        if not claimed and trade_beside(external) is None:
             # An entry of ours has the symbol: what is seen is its position, or will be beside it.
             transaction.set_rollback(True)
             return None
@@ -64,6 +65,12 @@ def take(external_id: int, row: PositionReport, terms: Terms, *, now: datetime) 
         log_step("request", request.pk, to_state=request.state, trigger="external_position", now=now, details=details)
     log.warning("external_position_taken", symbol=row.symbol, side=row.position_side, request_id=str(request.pk))
     return request
+
+
+def trade_beside(external: ExternalPosition) -> Trade | None:
+    """Return the trade of ours to which others have added this, if that is what it is."""
+    same = {"symbol": external.symbol, "position_side": external.position_side, "direction": external.direction}
+    return Trade.objects.filter(state__in=sorted(TRADE_OPEN), **same).first()
 
 
 def _may_be_ours(row: PositionReport, now: datetime) -> bool:

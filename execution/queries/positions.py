@@ -1,13 +1,13 @@
 """Positions as the exchange last showed them, each with the live orders that protect it."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db.models import Prefetch
+from django.db.models import Q, QuerySet
 
 from execution.domain.money import ZERO
-from execution.domain.states import ORDER_LIVE
+from execution.domain.states import ORDER_LIVE, TRADE_OPEN
 from execution.domain.trading import OrderPurpose
 from execution.models import Order, Position
 
@@ -16,7 +16,7 @@ PERCENT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class HeldPosition:
-    """One position with its live exits; a position that is not ours has none of ours."""
+    """One position with the live exits of ours: those of its trade, and those under what others hold of it."""
 
     position: Position
     stops: tuple[Order, ...]
@@ -45,22 +45,25 @@ class HeldPosition:
 
 def held_positions() -> list[HeldPosition]:
     """Return every position: two statements, however many there are."""
-    exits = Order.objects.filter(
-        purpose__in=[OrderPurpose.STOP, OrderPurpose.TARGET], state__in=sorted(ORDER_LIVE)
-    ).order_by("id")
-    rows = Position.objects.select_related("trade__request").prefetch_related(
-        Prefetch("trade__request__orders", exits, to_attr="live_exits")
-    )
+    exits: dict[tuple[str, str], list[Order]] = {}
+    for order in _live_exits():
+        exits.setdefault((order.symbol, order.position_side), []).append(order)
     return [
-        HeldPosition(
-            position=row,
-            stops=tuple(_exits(row, OrderPurpose.STOP)),
-            targets=tuple(_exits(row, OrderPurpose.TARGET)),
-        )
-        for row in rows.order_by("symbol", "position_side")
+        _held(row, exits.get((row.symbol, row.position_side), []))
+        for row in Position.objects.select_related("trade__request").order_by("symbol", "position_side")
     ]
 
 
-def _exits(position: Position, purpose: OrderPurpose) -> Iterator[Order]:
-    live: list[Order] = getattr(position.trade.request, "live_exits", []) if position.trade else []
-    return (order for order in live if order.purpose == purpose)
+def _live_exits() -> QuerySet[Order]:
+    """Return the resting exits of open trades, and of positions of others that have exits of ours."""
+    orders = Order.objects.filter(purpose__in=[OrderPurpose.STOP, OrderPurpose.TARGET], state__in=sorted(ORDER_LIVE))
+    concerned = Q(request__trade__state__in=sorted(TRADE_OPEN)) | Q(request__external_position__isnull=False)
+    return orders.filter(concerned).order_by("id")
+
+
+def _held(position: Position, exits: Sequence[Order]) -> HeldPosition:
+    return HeldPosition(
+        position=position,
+        stops=tuple(order for order in exits if order.purpose == OrderPurpose.STOP),
+        targets=tuple(order for order in exits if order.purpose == OrderPurpose.TARGET),
+    )

@@ -8,7 +8,7 @@ from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import PositionReport
 from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, OutboxEvent, Trade
-from execution.monitor.actions import Adopt, Report
+from execution.monitor.actions import Adopt, Surplus
 from execution.pipeline.adopt_external import adopt
 from execution.pipeline.kill_switch import Word, engage
 from execution.pipeline.policy import policy_in_force
@@ -132,7 +132,7 @@ def test_what_is_added_to_it_is_said_and_not_ours(adopting: Desk) -> None:
     by_hand(adopting)
     result = adopting.cycle()
 
-    assert [type(action) for action in result.actions] == [Report]
+    assert [type(action) for action in result.actions] == [Surplus]
     assert [row[:2] for row in exits(adopting)] == [("SELL", LOT)]
 
 

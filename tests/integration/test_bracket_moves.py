@@ -457,7 +457,7 @@ def test_manual_add_and_reduce_beside_ours_are_not_taken_for_its_exit(desk: Desk
     by_hand(desk, "BUY", "0.020")
     result = desk.cycle()
     # It should report the surplus and touch nothing.
-    assert [type(action).__name__ for action in result.actions] == ["Report"]
+    assert [type(action).__name__ for action in result.actions] == ["Surplus"]
     by_hand(desk, "SELL", "0.020")
     desk.cycle()
     assert desk.trade(request_id).state == "OPEN"

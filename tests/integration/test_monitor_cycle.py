@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from execution.models import EntryClaim, Fill, Heartbeat, Order, Position, Trade, Transition
-from execution.monitor.actions import Expire, Report, Stranger
+from execution.monitor.actions import Expire, Stranger, Surplus
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.reconcile import reconcile
 from execution.monitor.repair import repair
@@ -23,7 +23,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "ADAUSDT", "LT
 
 
 def reports(actions: Any) -> list[str]:
-    return [action.sentence.partition(":")[0] for action in actions if isinstance(action, Report | Stranger)]
+    return [action.sentence.partition(":")[0] for action in actions if isinstance(action, Stranger | Surplus)]
 
 
 def told_larger() -> dict[str, str]:

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from execution.domain.brackets import Exposure, Leg, Plan, Resting
-from execution.domain.external import ExternalPositions
+from execution.domain.external import ExternalPositions, part_of
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState
@@ -24,9 +24,9 @@ from execution.monitor.actions import (
     Leave,
     LookOver,
     LookUpOrder,
-    Report,
     Resume,
     Stranger,
+    Surplus,
 )
 from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.sides import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
@@ -343,7 +343,11 @@ def test_a_larger_position_is_reported_and_left_alone() -> None:
     larger = replace(POSITION, quantity=Decimal("0.005"))
 
     assert compared(trades=(TRADE,), positions=(larger,)) == [
-        Report(subject="BTCUSDT", sentence="POSITION_LARGER_THAN_TRADE: expected=0.002 actual=0.005")
+        Surplus(
+            symbol="BTCUSDT",
+            position=part_of(larger, Decimal("0.003")),
+            sentence="POSITION_LARGER_THAN_TRADE: expected=0.002 actual=0.005",
+        )
     ]
 
 
@@ -381,7 +385,7 @@ def test_a_larger_position_without_a_stop_is_covered_and_reported() -> None:
 
     actions = compared(trades=(trade,), positions=(larger,))
 
-    assert [type(action) for action in actions] == [Cover, Report]
+    assert [type(action) for action in actions] == [Cover, Surplus]
 
 
 def test_a_trade_that_changed_while_the_exchange_was_read_is_not_compared() -> None:

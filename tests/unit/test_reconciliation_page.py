@@ -99,6 +99,7 @@ def resting(*orders: OurOrder) -> tuple[OrderReport, ...]:
     return tuple(report_of(each) for each in orders)
 
 
+LARGER = replace(POSITION, quantity=LOT * 2)
 PART = report_of(ENTRY, "0.001", ExchangeStatus.PARTIALLY_FILLED)
 PARTLY = replace(ENTRY, state=OrderState.PARTIALLY_FILLED, executed_quantity=Decimal("0.001"))
 BOTH_STOPS = replace(TRADE, resting=(replace(SMALLER_STOP, order_id=9), RESTING_STOP, RESTING_TARGET))
@@ -187,7 +188,38 @@ CASES = (
         trades=[replace(TRADE, resting=())],
         positions=[POSITION],
     ),
-    position("trade open", "larger", "Report", trades=[TRADE], positions=[replace(POSITION, quantity=LOT * 2)]),
+    position("trade open", "larger", "Surplus", trades=[TRADE], positions=[LARGER]),
+    position(
+        "trade open, entry still rests",
+        "larger",
+        trades=[replace(TRADE, exposure=replace(TRADE.exposure, growing=True))],
+        positions=[LARGER],
+    ),
+    position(
+        "trade open, added to in the cycle before too, to be protected or adopted",
+        "larger",
+        "Surplus",
+        "Guard",
+        trades=[TRADE],
+        positions=[LARGER],
+        external=[EXTERNAL],
+        wish=ExternalPositions.ADOPT,
+    ),
+    position(
+        "trade open, exits of ours for what was added",
+        "as large as the trade in this cycle only",
+        trades=[TRADE],
+        positions=[POSITION],
+        external=[replace(EXTERNAL, guarded=True)],
+    ),
+    position(
+        "trade open, exits of ours for what was added",
+        "as large as the trade in the cycle before too",
+        "Leave",
+        trades=[TRADE],
+        positions=[POSITION],
+        external=[replace(EXTERNAL, guarded=True, flat_readings=1)],
+    ),
     position(
         "trade open",
         "as large, its rows changed during the reading",
