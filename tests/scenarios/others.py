@@ -3,6 +3,7 @@
 Each buys 0.010 BTC at 50000.1 with a taker fee of 0.2500005, as in `exits`.
 """
 
+from execution.domain.external import ExternalPositions
 from tests.scenarios.scenario import D, Figures, books, move, opened, scenario, stops, targets, watch
 from tests.support.desk import Desk
 
@@ -80,6 +81,37 @@ def manual_add(desk: Desk) -> Figures:
     sized = {"stop_after": stops(desk), "target_after": targets(desk)}
     move(desk, "51000")
     return {"reported": [_plain_numbers(sentence) for sentence in seen], **sized, **books(desk, request_id)}
+
+
+# As before, and what was added is to be protected: 2.5 % below its entry, 48750.0975, and 6 % above, 53000.106. Ours
+# ends at its stop: -1000.2 x 0.010 = -10.002, fee 489.999 x 0.0005 = 0.2449995, of both 0.495. His ends at 48749.9:
+# -1250.2 x 0.005 = -6.251, fee 243.7495 x 0.0005 = 0.12187475. Wallet: 1e4 - 10.497 - 0.12500025 - 6.251 - 0.12187475.
+@scenario(
+    "manual add, protected",
+    foreign=("BTCUSDT",),
+    stop_after="0.005@48750, 0.01@49000",
+    target_after="0.01@51000, 0.005@53000.1",
+    stop_alone="0.005@48750",
+    ended="SL",
+    quantity="0.01",
+    exit="48999.9",
+    gross="-10.002",
+    fees="0.495",
+    net="-10.497",
+    wallet="9983.005125",
+    left="nothing",
+)
+def manual_add_protected(desk: Desk) -> Figures:
+    desk.external = ExternalPositions.PROTECT
+    request_id = opened(desk, take_profit="51000")
+    by_hand(desk, "0.015")
+    watch(desk, 2, seconds=61)
+    sized = {"stop_after": stops(desk), "target_after": targets(desk)}
+    move(desk, "49000")
+    alone = stops(desk)
+    move(desk, "48750")
+    watch(desk, 2)
+    return {**sized, "stop_alone": alone, **books(desk, request_id)}
 
 
 def _plain_numbers(sentence: str) -> str:
