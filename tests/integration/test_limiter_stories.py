@@ -6,7 +6,8 @@ from time import monotonic
 
 import pytest
 
-from execution.domain.flow import Cost, Denial
+from execution.adapters.rate_limit import RateLimiter
+from execution.domain.flow import Cost, Counter, Denial, Limits
 from execution.domain.outcomes import Waits
 from execution.domain.ports import ExchangeUnavailableError, Lane
 from tests.support.desk import Desk
@@ -50,6 +51,20 @@ def test_a_ban_s_end_is_read_by_the_exchange_s_clock_and_obeyed_by_all(desk: Des
         assert isinstance(denial, Denial)
         assert 50 < denial.wait_seconds < 63
     assert len(desk.ledger.requests) == came
+
+
+def test_a_redis_that_has_lost_the_limits_knows_them_after_one_cycle(desk: Desk) -> None:
+    desk.trade_opened()
+    newcomer = RateLimiter(desk.redis, per_minute=1200)
+    for key in desk.redis.scan_iter("execution:limiter*"):
+        desk.redis.delete(key)
+    # A process that has never read the listing goes by what is documented.
+    assert newcomer.state().counters[Counter.WEIGHT].limit == Limits().weight
+
+    desk.cycle()
+
+    [published] = [row for row in desk.person.exchange_info()["rateLimits"] if row["rateLimitType"] == "REQUEST_WEIGHT"]
+    assert newcomer.state().counters[Counter.WEIGHT].limit == published["limit"] != Limits().weight
 
 
 def test_an_entry_that_has_waited_past_its_age_is_never_sent(desk: Desk) -> None:

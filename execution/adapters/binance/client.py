@@ -112,7 +112,7 @@ class BinanceExchange:
         return self._setup.hedge_mode()
 
     def terms(self) -> Terms:
-        return read_terms(self._client, self._calls, self._demands)
+        return read_terms(self._client, self._calls, self._limiter, self._demands)
 
     # What shows that a position is naked does not queue behind what can wait; orders do not compete with it for weight.
 
