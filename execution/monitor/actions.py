@@ -117,10 +117,13 @@ class Leave:
 class Surplus:
     """What others have added to a position of ours, as a `position` of its own; `guarded`: it has exits of ours."""
 
-    symbol: str
-    sentence: str
     position: PositionReport
+    sentence: str
     guarded: bool = False
+
+    @property
+    def symbol(self) -> str:
+        return self.position.symbol
 
 
 # These settle what our orders are; what the rest of the comparison says rests on it.

@@ -165,4 +165,4 @@ def _closing_before_end() -> dict[str, datetime]:
     if not hours:
         return {}
     before = timedelta(hours=float(hours))
-    return {row.scope: row.ends_at - before for row in Impediment.objects.all() if row.ends_at}
+    return {row.scope: row.ends_at - before for row in Impediment.objects.exclude(ends_at=None) if row.ends_at}

@@ -12,7 +12,7 @@ from execution.domain.states import (
     ORDER_LIVE,
     ORDER_UNSETTLED,
     REQUEST_BEFORE_WIRE,
-    RequestState,
+    REQUEST_UNBOOKED,
 )
 from execution.domain.trading import OrderPurpose
 from execution.monitor.actions import (
@@ -31,8 +31,6 @@ from execution.monitor.sides import Books, Observation, OurOrder, side_of
 from execution.monitor.unexplained import unexplained
 
 PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING})
-NEEDS_COVER = frozenset({RequestState.FILLED})
-NEEDS_BOOKING = frozenset({RequestState.PROTECTED, RequestState.FLATTENED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +126,6 @@ def _request_actions(books: Books, patience: Patience, now: datetime) -> list[Ac
             continue
         if request.state in REQUEST_BEFORE_WIRE and now > request.expires_at:
             actions.append(Expire(request_id=request.id))
-        elif request.state in REQUEST_BEFORE_WIRE | NEEDS_COVER | NEEDS_BOOKING:
+        elif request.state in REQUEST_BEFORE_WIRE | REQUEST_UNBOOKED:
             actions.append(Resume(request_id=request.id, state=request.state))
     return actions

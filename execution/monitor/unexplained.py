@@ -6,13 +6,11 @@ from execution.domain.client_ids import is_ours
 from execution.domain.external import ExternalPositions, direction_of, part_of
 from execution.domain.money import plain
 from execution.domain.outcomes import PositionReport, held_in
-from execution.domain.states import RequestState
+from execution.domain.states import REQUEST_UNBOOKED
 from execution.domain.trading import OrderPurpose
 from execution.monitor.actions import Action, Adopt, CheckStray, Guard, Leave, Stranger, Surplus
 from execution.monitor.sides import Books, Observation, side_of
 
-# Filled, and on its way to cover and books.
-ON_ITS_WAY = frozenset({RequestState.FILLED, RequestState.PROTECTED, RequestState.FLATTENED})
 Side = tuple[str, str]
 
 
@@ -41,7 +39,7 @@ def _foreign_positions(books: Books, seen: Observation) -> list[PositionReport]:
     """Return the positions that no trade and no running entry of ours explains."""
     ours = {side_of(trade) for trade in books.trades} | books.just_closed
     entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}
-    entering |= {request.symbol for request in books.requests if request.state in ON_ITS_WAY}
+    entering |= {request.symbol for request in books.requests if request.state in REQUEST_UNBOOKED}
     return [row for row in seen.positions if side_of(row) not in ours and row.symbol not in entering]
 
 
@@ -56,7 +54,6 @@ def _surpluses(books: Books, seen: Observation) -> Iterator[Surplus]:
         numbers = f"expected={plain(trade.open_quantity)} actual={plain(at_exchange)}"
         if row and side not in unknown and at_exchange > trade.open_quantity:
             yield Surplus(
-                symbol=trade.symbol,
                 position=part_of(row, at_exchange - trade.open_quantity),
                 sentence=f"POSITION_LARGER_THAN_TRADE: {numbers}",
                 guarded=side in guarded,

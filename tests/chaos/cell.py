@@ -231,6 +231,10 @@ class Cell:
         assert health["status"] == "OK" or (known and not reasons), f"{health['status']}: {reasons}"
         return True
 
+    def part_is_healthy(self, name: str) -> bool:
+        """Whether health calls one of its components healthy."""
+        return bool(self.world.health()["components"][name]["healthy"])
+
     def _exchange_ms(self) -> int:
         return int(self.paper.control("GET", "status")["now_ms"])
 

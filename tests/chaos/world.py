@@ -52,6 +52,8 @@ SETTINGS = {
     "NO_PROXY": HOST,
 }
 MONITOR_INTERVAL_SECONDS = float(SETTINGS["POSITION_MONITOR_INTERVAL_SEC"])
+# What a cycle finds, health tells by then.
+TOLD_WITHIN_SECONDS = 2 * MONITOR_INTERVAL_SECONDS + 1
 LEVERAGE = 5
 # One open trade a symbol: a soak needs more of them than have names.
 EXTRA_SYMBOLS = "40"

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from execution.domain.external import ExternalPositions
-from execution.models import EntryClaim, ExecutionRequest, ExternalPosition, Heartbeat, Order, Trade
+from execution.models import EntryClaim, ExecutionRequest, ExternalPosition, Order, Trade
 from execution.monitor.actions import Surplus
 from execution.queries.positions import held_positions
 from tests.support.desk import Desk
@@ -47,16 +47,11 @@ def beside() -> ExecutionRequest:
     return ExecutionRequest.objects.get(source="external")
 
 
-def told_larger() -> dict[str, str]:
-    told: dict[str, str] = Heartbeat.objects.get(part="monitor").details["larger"]
-    return told
-
-
 def test_by_default_it_is_said_and_not_touched(desk: Desk) -> None:
     added_to(desk)
 
     assert exits(desk) == [OURS]
-    assert list(told_larger()) == [SYMBOL]
+    assert list(desk.told_larger()) == [SYMBOL]
     assert ExternalPosition.objects.get().request is None
 
 
@@ -67,7 +62,7 @@ def test_it_gets_exits_of_its_own_in_the_second_cycle(protecting: Desk) -> None:
     # It should leave the trade as it was, take no claim beside the trade's, and be no alarm any more.
     assert (protecting.trade(request_id).quantity, EntryClaim.objects.get().request_id) == (OURS, request_id)
     protecting.cycle()
-    assert told_larger() == {}
+    assert protecting.told_larger() == {}
     [position] = held_positions()
     assert (position.position.quantity, position.has_tp_sl) == (OURS + ADDED, True)
     # And place nothing more.

@@ -26,12 +26,6 @@ def reports(actions: Any) -> list[str]:
     return [action.sentence.partition(":")[0] for action in actions if isinstance(action, Stranger | Surplus)]
 
 
-def told_larger() -> dict[str, str]:
-    """Return what health tells of positions that are larger than their trade."""
-    told: dict[str, str] = Heartbeat.objects.get(part="monitor").details["larger"]
-    return told
-
-
 # Reading
 
 
@@ -307,10 +301,10 @@ def test_position_enlarged_by_hand_is_reported_and_ours_stays_covered(desk: Desk
     assert reports(result.actions) == ["POSITION_LARGER_THAN_TRADE"]
     assert (desk.trade(request_id).quantity, len(desk.ledger.live_stops)) == (D("0.009"), 1)
     # It should be told for as long as it is so.
-    assert list(told_larger()) == ["BTCUSDT"]
+    assert list(desk.told_larger()) == ["BTCUSDT"]
     desk.person.new_order(symbol="BTCUSDT", side="SELL", type="MARKET", quantity="0.001", reduceOnly="true")
     desk.cycle()
-    assert (told_larger(), desk.trade(request_id).state) == ({}, "OPEN")
+    assert (desk.told_larger(), desk.trade(request_id).state) == ({}, "OPEN")
 
 
 def test_position_that_is_on_its_way_into_the_books_is_not_called_foreign(desk: Desk) -> None:

@@ -34,7 +34,7 @@ from execution.domain.ports import ExchangeUnavailableError, StreamEntry
 from execution.domain.safety import ANY_SYMBOL
 from execution.domain.states import RequestState
 from execution.domain.trading import SymbolLists
-from execution.models import ExecutionRequest, Order, OutboxEvent, Trade, Transition
+from execution.models import ExecutionRequest, Heartbeat, Order, OutboxEvent, Trade, Transition
 from execution.monitor.cycle import CycleResult, run_cycle
 from execution.monitor.reconcile import Patience
 from execution.monitor.repair import Tools
@@ -299,6 +299,11 @@ class Desk:
             envelope: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
             found.append(envelope | {"payload": json.loads(envelope["payload"])})
         return found
+
+    def told_larger(self) -> dict[str, str]:
+        """Return what the last cycle has told health of positions that are larger than their trade."""
+        told: dict[str, str] = Heartbeat.objects.get(part="monitor").details["larger"]
+        return told
 
     def mirrored(self, request_id: UUID) -> dict[str, str]:
         """Return the trade's hash in Redis; empty when there is none."""

@@ -344,7 +344,6 @@ def test_a_larger_position_is_reported_and_left_alone() -> None:
 
     assert compared(trades=(TRADE,), positions=(larger,)) == [
         Surplus(
-            symbol="BTCUSDT",
             position=part_of(larger, Decimal("0.003")),
             sentence="POSITION_LARGER_THAN_TRADE: expected=0.002 actual=0.005",
         )

@@ -4,10 +4,8 @@ import time
 
 from tests.chaos.cell import Cell, pause
 from tests.chaos.matrix import ONCE, row
-from tests.chaos.world import MONITOR_INTERVAL_SECONDS
+from tests.chaos.world import TOLD_WITHIN_SECONDS
 from tests.support.ledger import ORDER
-
-HEALTH_TELLS_SECONDS = 2 * MONITOR_INTERVAL_SECONDS + 1
 
 
 @row(38, "foreign position and order appear", workers=ONCE)
@@ -61,10 +59,10 @@ def contract_halted(cell: Cell) -> None:
     assert cell.state_of(halted) in {"REFUSED", "REJECTED"}
     cell.saw(f"decision: {cell.state_of(halted)}")
     # It should raise an alarm about the position, and end it with the halt.
-    cell.wait(lambda: not terms_are_healthy(cell), "health tells", within=HEALTH_TELLS_SECONDS)
+    cell.wait(lambda: not cell.part_is_healthy("terms"), "health tells", within=TOLD_WITHIN_SECONDS)
     for symbol in (halted, held):
         cell.paper.control("POST", "symbols", {"symbol": symbol, "status": "TRADING"})
-    cell.wait(lambda: terms_are_healthy(cell), "health tells that it trades again", within=HEALTH_TELLS_SECONDS)
+    cell.wait(lambda: cell.part_is_healthy("terms"), "health tells that it trades again", within=TOLD_WITHIN_SECONDS)
     # It should close what is in a contract that ends, as early as the policy says, and nothing else.
     cell.risk.change_policy("execution.close_before_end_hours", "2")
     ends_ms = int((time.time() + 3600) * 1000)
@@ -89,12 +87,8 @@ def position_mode_changed(cell: Cell) -> None:
     [(reasons,)] = cell.rows("SELECT string_agg(reason, ' ') FROM execution_executionrequest WHERE reason <> ''")
     assert "-4061" in reasons or "mode" in reasons.lower(), reasons
     # It should hold entries and say so from the monitor's next cycle on, until the mode is set right.
-    cell.wait(lambda: not terms_are_healthy(cell), "health tells", within=HEALTH_TELLS_SECONDS)
+    cell.wait(lambda: not cell.part_is_healthy("terms"), "health tells", within=TOLD_WITHIN_SECONDS)
     cell.paper.control("POST", "settings", {"dual_side": False})
-
-
-def terms_are_healthy(cell: Cell) -> bool:
-    return bool(cell.world.health()["components"]["terms"]["healthy"])
 
 
 @row(56, "margin insufficient (-2019), position limit (-2027)")

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.chaos.cell import Bounds, Cell
 from tests.chaos.matrix import ONCE, row
-from tests.chaos.world import MONITOR_INTERVAL_SECONDS
+from tests.chaos.world import TOLD_WITHIN_SECONDS
 from tests.support.ledger import ALGO_ORDER
 
 STOP_REFUSALS = (-4120, -2022, -4045, -1111)
@@ -98,11 +98,11 @@ def resized_by_hand(cell: Cell) -> None:
     held = cell.ledger.positions[symbol]
     part = Decimal(cell.base_quantity(symbol, usd=100))
     resize(cell, symbol, held + part)
-    cell.wait(lambda: not sizes_agree(cell), "health tells what was added", within=2 * MONITOR_INTERVAL_SECONDS + 1)
+    cell.wait(lambda: not cell.part_is_healthy("positions"), "health tells what was added", within=TOLD_WITHIN_SECONDS)
     # It should leave alone what is not ours, and go on covering what is.
     assert [Decimal(stop["quantity"]) for stop in cell.ledger.live("STOP_MARKET", symbol)] == [held]
     resize(cell, symbol, held)
-    cell.wait(lambda: sizes_agree(cell), "health tells that it is gone", within=2 * MONITOR_INTERVAL_SECONDS + 1)
+    cell.wait(lambda: cell.part_is_healthy("positions"), "health tells that it is gone", within=TOLD_WITHIN_SECONDS)
     resize(cell, symbol, held - part)
     cell.wait(lambda: stop_covers(cell, symbol), "the stop has the new size")
 
@@ -110,10 +110,6 @@ def resized_by_hand(cell: Cell) -> None:
 def resize(cell: Cell, symbol: str, amount: Decimal) -> None:
     """Let a person make a position so large."""
     cell.paper.control("POST", "position", {"symbol": symbol, "amount": format(amount, "f")})
-
-
-def sizes_agree(cell: Cell) -> bool:
-    return bool(cell.world.health()["components"]["positions"]["healthy"])
 
 
 @row(39, "liquidation and automatic deleveraging", workers=ONCE)
