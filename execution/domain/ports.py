@@ -88,6 +88,9 @@ class Exchange(Protocol):
     def equity(self) -> Decimal:
         """Return what the account is worth, open results included, in USD; at most a few seconds old."""
 
+    def asset_index(self) -> Mapping[str, Decimal]:
+        """Return what one unit of an asset is worth in USD by the exchange's asset index; a few seconds old at most."""
+
     def hedge_mode(self) -> bool: ...
 
     def terms(self) -> Terms:

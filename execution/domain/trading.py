@@ -81,10 +81,15 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SymbolRules:
-    """The exchange's filters of one symbol (`exchangeInfo`); prices in quote asset, quantities in base asset."""
+    """The exchange's filters of one symbol (`exchangeInfo`); prices in quote asset, quantities in base asset.
+
+    Results, fees and funding are booked in the margin asset, which is the quote asset of every USDⓈ-M contract so far.
+    """
 
     symbol: str
     trading: bool
+    quote_asset: str
+    margin_asset: str
     tick_size: Decimal
     min_price: Decimal
     max_price: Decimal

@@ -11,6 +11,8 @@ from execution.domain.trading import Quote, SymbolRules
 BTCUSDT = SymbolRules(
     symbol="BTCUSDT",
     trading=True,
+    quote_asset="USDT",
+    margin_asset="USDT",
     tick_size=Decimal("0.10"),
     min_price=Decimal("556.80"),
     max_price=Decimal(4529764),

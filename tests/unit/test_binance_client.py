@@ -1045,6 +1045,8 @@ INFORMATION = {
         {
             "symbol": "BTCUSDT",
             "status": "TRADING",
+            "quoteAsset": "USDT",
+            "marginAsset": "USDT",
             "filters": [
                 {"filterType": "PRICE_FILTER", "minPrice": "556.80", "maxPrice": "4529764", "tickSize": "0.10"},
                 {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "1000", "stepSize": "0.001"},

@@ -33,7 +33,8 @@ ALGO: dict[str, Any] = {
 
 def exchange_info() -> dict[str, Any]:
     row = json.loads(
-        """{"symbol":"BTCUSDT","status":"TRADING","pricePrecision":2,"quantityPrecision":3,"filters":[
+        """{"symbol":"BTCUSDT","status":"TRADING","quoteAsset":"USDT","marginAsset":"USDT",
+        "pricePrecision":2,"quantityPrecision":3,"filters":[
         {"filterType":"PRICE_FILTER","minPrice":"556.80","maxPrice":"4529764","tickSize":"0.10"},
         {"filterType":"LOT_SIZE","minQty":"0.001","maxQty":"1000","stepSize":"0.001"},
         {"filterType":"MARKET_LOT_SIZE","minQty":"0.001","maxQty":"120","stepSize":"0.001"},

@@ -108,6 +108,9 @@ class BinanceExchange:
     def equity(self) -> Decimal:
         return self._market.equity()
 
+    def asset_index(self) -> Mapping[str, Decimal]:
+        return self._market.asset_index()
+
     def hedge_mode(self) -> bool:
         return self._setup.hedge_mode()
 

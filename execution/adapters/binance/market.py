@@ -22,6 +22,8 @@ MARK_AGE_SECONDS = 3.0
 BRACKETS_AGE_SECONDS = 3600.0
 # An entry's size follows the equity; what others gain or lose in this time is no matter.
 EQUITY_AGE_SECONDS = 5.0
+# What sizes and limits are converted by; one call for all assets.
+ASSET_INDEX_AGE_SECONDS = 5.0
 # Levels of the book on each side: as many as cost no more than its best prices alone.
 BOOK_LEVELS = 50
 Monotonic = Callable[[], float]
@@ -68,6 +70,7 @@ class Market:
         self._marks = Believed(self._read_marks, seconds=MARK_AGE_SECONDS, monotonic=monotonic)
         self._brackets = Believed(self._read_brackets, seconds=BRACKETS_AGE_SECONDS, monotonic=monotonic)
         self._equity = Believed(self._read_equity, seconds=EQUITY_AGE_SECONDS, monotonic=monotonic)
+        self._asset_index = Believed(self._read_asset_index, seconds=ASSET_INDEX_AGE_SECONDS, monotonic=monotonic)
 
     def rules(self, symbol: str) -> SymbolRules | None:
         rules = self._listing.value().get(symbol)
@@ -95,6 +98,9 @@ class Market:
     def equity(self) -> Decimal:
         return self._equity.value()
 
+    def asset_index(self) -> Mapping[str, Decimal]:
+        return self._asset_index.value()
+
     def _read_listing(self) -> dict[str, SymbolRules]:
         rules, limits = self._calls.read(lambda: parse.listing(self._client.exchange_info()))
         self._limiter.learn_limits(limits)
@@ -112,3 +118,6 @@ class Market:
         return self._calls.read(
             lambda: Decimal(self._client.account(**self._window)["totalMarginBalance"]), lane=Lane.ENTRY
         )
+
+    def _read_asset_index(self) -> dict[str, Decimal]:
+        return self._calls.read(lambda: parse.asset_index(self._client.asset_Index()), lane=Lane.ENTRY)

@@ -141,6 +141,8 @@ def symbol_rules(row: Row) -> SymbolRules:
     return SymbolRules(
         symbol=str(row["symbol"]),
         trading=row["status"] == "TRADING",
+        quote_asset=str(row["quoteAsset"]),
+        margin_asset=str(row["marginAsset"]),
         tick_size=Decimal(price["tickSize"]),
         min_price=Decimal(price["minPrice"]),
         max_price=Decimal(price["maxPrice"]),
@@ -172,6 +174,11 @@ def margin_brackets(rows: Iterable[Row]) -> dict[str, tuple[MarginBracket, ...]]
 def mark_prices(rows: Sequence[Row]) -> dict[str, Decimal]:
     """Read `premiumIndex` of all symbols, by symbol."""
     return {row["symbol"]: Decimal(row["markPrice"]) for row in rows}
+
+
+def asset_index(rows: Sequence[Row]) -> dict[str, Decimal]:
+    """Read `assetIndex` of all assets: what one unit is worth in USD, by asset."""
+    return {str(row["symbol"]).removesuffix("USD"): Decimal(row["index"]) for row in rows}
 
 
 def quote(symbol: str, book: Row, mark: Decimal) -> Quote:

@@ -52,6 +52,7 @@ BY_SYMBOL: Mapping[str, tuple[int, int]] = MappingProxyType(
         "/fapi/v1/ticker/24hr": (1, 40),
         "/fapi/v1/forceOrders": (20, 50),
         "/fapi/v1/apiTradingStatus": (1, 10),
+        "/fapi/v1/assetIndex": (1, 10),
     }
 )
 # The largest `limit` of each weight, and the limit when none is given.
