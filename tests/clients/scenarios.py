@@ -33,7 +33,9 @@ Scenario = Callable[[Client, Control], None]
 ASK, BID = Decimal("50000.10"), Decimal("49999.90")
 LOT = Decimal("0.010")
 FEE = Decimal("0.25000050")
-MARKETS = 24
+# All contracts of the default listing, and among them some of each kind.
+MARKETS = 67
+KINDS = {"BTCUSDT", "BTCUSDC", "ETHBTC", "1000PEPEUSDT", "币安人生USDT", "XAUUSDT"}
 DEADLINE_S = 10.0
 KNOCK_S = 0.3
 _numbers = count(1)
@@ -105,7 +107,8 @@ def connect(client: Client, _: Control) -> None:
 def markets(client: Client, _: Control) -> None:
     found = client.markets()
     expect("number of markets", len(found), MARKETS)
-    expect("BTCUSDT", found[SYMBOL], Market(tick=Decimal("0.1"), step=Decimal("0.001"), smallest_notional=Decimal(100)))
+    expect("kinds that are missing", KINDS - found.keys(), set())
+    expect("BTCUSDT", found[SYMBOL], Market(tick=Decimal("0.1"), step=Decimal("0.001"), smallest_notional=Decimal(50)))
 
 
 def market_order(client: Client, _: Control) -> None:
@@ -523,7 +526,7 @@ def error_duplicate_id(client: Client, _: Control) -> None:
 
 
 def error_filters(client: Client, _: Control) -> None:
-    wrong = {-1111: ("0.0101", "49000.00"), -4014: ("0.010", "49000.05"), -4164: ("0.002", "49000.00")}
+    wrong = {-1111: ("0.0101", "49000.00"), -4014: ("0.010", "49000.05"), -4164: ("0.001", "49000.00")}
     for code, (quantity, price) in wrong.items():
         with refused(client, code):
             client.place_unrounded(Limit(side="BUY", quantity=quantity, price=price, client_id=new_id("filter")))
