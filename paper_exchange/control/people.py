@@ -32,8 +32,20 @@ def add_account(levers: Levers, wish: Wish) -> object:
     if public_key:
         check_key(public_key)
     secret = "" if public_key else wish.text("secret")
-    levers.exchange.state.add_account(AccountConfig(key=key, secret=secret, balance=balance, public_key=public_key))
+    account = AccountConfig(key=key, secret=secret, balance=balance, public_key=public_key, coins=_coins(wish))
+    levers.exchange.state.add_account(account)
     return {"key": key, "balance": str(balance)}
+
+
+def _coins(wish: Wish) -> tuple[tuple[str, Decimal], ...]:
+    """Read balances in other assets than USDT: {"USDC": "5000"}."""
+    given = wish.body.get("coins", {})
+    if not isinstance(given, dict) or not set(given) <= set(coins.ASSETS[1:]):
+        raise ControlError(f"coins must be amounts of {', '.join(coins.ASSETS[1:])}")
+    amounts = [(asset, to_cash(Wish(given, {}).decimal(asset))) for asset in given]
+    if any(amount < 0 for _, amount in amounts):
+        raise ControlError("coins must not be negative")
+    return tuple(amounts)
 
 
 def revoke_key(levers: Levers, wish: Wish) -> object:

@@ -40,23 +40,15 @@ def balance(row: BalanceChange) -> Json:
 
 
 def summary(account: Account, markets: dict[str, Market]) -> Json:
-    """Wallet and the sums it is made of: wallet = deposits + realized - commissions + funding + other."""
-    sums: dict[str, Decimal] = {}
-    for row in account.income:
-        if row.asset != USDT:
-            continue
-        sums[row.type] = sums.get(row.type, ZERO) + row.amount
-    realized, commission = sums.pop("REALIZED_PNL", ZERO), -sums.pop("COMMISSION", ZERO)
-    funding = sums.pop("FUNDING_FEE", ZERO)
+    """Wallet and the sums it is made of, in USDT, and the same of each asset.
+
+    wallet = deposits + realized_pnl - commission + funding + other
+    """
     return {
         "key": account.key,
-        "deposits": cash(account.deposits),
-        "wallet": cash(account.wallet),
-        "realized_pnl": cash(realized),
-        "commission": cash(commission),
-        "funding": cash(funding),
+        **sums(account, USDT),
         "coins": {asset: cash(amount) for asset, amount in account.coins.items()},
-        "other": cash(sum(sums.values(), ZERO)),
+        "assets": {asset: sums(account, asset) for asset in account.assets()},
         "open_orders": sum(len(book) for book in account.open_orders.values()),
         "open_algo_orders": len(account.open_algos),
         "positions": [
@@ -70,4 +62,24 @@ def summary(account: Account, markets: dict[str, Market]) -> Json:
             }
             for position in account.held()
         ],
+    }
+
+
+def sums(account: Account, asset: str) -> Json:
+    """Return what an asset's balance is made of."""
+    booked: dict[str, Decimal] = {}
+    for row in account.income:
+        if row.asset == asset:
+            booked[row.type] = booked.get(row.type, ZERO) + row.amount
+    wallet = account.balance(asset)
+    deposits = wallet - sum(booked.values(), ZERO)
+    realized, commission = booked.pop("REALIZED_PNL", ZERO), -booked.pop("COMMISSION", ZERO)
+    funding = booked.pop("FUNDING_FEE", ZERO)
+    return {
+        "deposits": cash(deposits),
+        "wallet": cash(wallet),
+        "realized_pnl": cash(realized),
+        "commission": cash(commission),
+        "funding": cash(funding),
+        "other": cash(sum(booked.values(), ZERO)),
     }

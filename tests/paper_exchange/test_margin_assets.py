@@ -4,6 +4,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import requests
+from binance.um_futures import UMFutures
 
 from paper_exchange.config import AccountConfig, Config
 from paper_exchange.core.accounts import Account, Position
@@ -15,6 +17,7 @@ from paper_exchange.core.settings import change_assets_mode, change_leverage, ch
 from paper_exchange.errors import ExchangeError
 from tests.paper_exchange.conftest import NOON
 from tests.paper_exchange.trader import D, Trader
+from tests.support.paper import PaperExchange
 
 COINS = (("USDC", D(5_000)), ("BTC", D("0.1")))
 # Contract, what it is margined in, a quantity that is worth about 5,000 dollars, and the price it stands at.
@@ -177,3 +180,26 @@ def test_leverage_counts_the_margin_asset(rich: Trader) -> None:
     with pytest.raises(ExchangeError) as caught:
         change_leverage(rich.exchange.state, rich.account, rich.exchange.state.markets["ETHUSDC"], 5)
     assert caught.value.code == -2028
+
+
+def test_summary_tells_what_each_balance_is_made_of(paper: PaperExchange, client: UMFutures) -> None:
+    client.new_order(symbol="ETHUSDC", side="BUY", type="MARKET", quantity="1.000")
+    client.new_order(symbol="ETHBTC", side="SELL", type="MARKET", quantity="1.00")
+    assets = paper.summary()["assets"]
+    assert {name: row["deposits"] for name, row in assets.items()} == {
+        "USDT": "10000.00000000",
+        "USDC": "5000.00000000",
+        "BTC": "0.10000000",
+    }
+    assert (assets["USDC"]["wallet"], assets["USDC"]["commission"]) == ("4998.74999500", "1.25000500")
+    assert (assets["BTC"]["wallet"], assets["BTC"]["commission"]) == ("0.09997500", "0.00002500")
+    assert assets["USDT"]["wallet"] == "10000.00000000"
+
+
+def test_account_with_coins_of_its_own(paper: PaperExchange) -> None:
+    paper.control("POST", "accounts", {"key": "two", "secret": "s", "coins": {"BTC": "0.5"}})
+    assert paper.summary("two")["coins"] == {"BTC": "0.50000000"}
+    for coins in ({"DOGE": "1"}, {"BTC": "-1"}, ["BTC"]):
+        body = {"key": "three", "secret": "s", "coins": coins}
+        answer = requests.post(f"{paper.url}/paper/accounts", json=body, timeout=5, proxies={"http": ""})
+        assert (answer.status_code, list(answer.json())) == (400, ["error"])
