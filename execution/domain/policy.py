@@ -44,6 +44,7 @@ DEFAULT_STOP = "execution.default_sl_pct"
 DEFAULT_TARGET = "execution.default_tp_pct"
 DEFAULT_TRAIL = "execution.default_trailing_pct"
 DEFAULT_TIME_EXIT = "execution.default_time_exit_sec"
+LIMIT_ENTRY_MAX_AGE = "execution.limit_entry_max_age_sec"
 CLOSE_BEFORE_END = "execution.close_before_end_hours"
 BREAK_EVEN = "execution.break_even"
 BREAK_EVEN_BUFFER = "execution.break_even_buffer_pct"
@@ -130,6 +131,13 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0",
                 ("0", "31536000"),
                 "a position is closed at market this long after its first fill; 0: never",
+            ),
+            _key(
+                LIMIT_ENTRY_MAX_AGE,
+                "seconds",
+                "3600",
+                ("0", "31536000"),
+                "a LIMIT entry without a time of its own is cancelled this long after its decision; 0: never",
             ),
             _key(
                 CLOSE_BEFORE_END,

@@ -40,6 +40,7 @@ class Lane(IntEnum):
 class OrderTicket:
     """An order to send. `price` is for LIMIT orders only, `trigger_price` for conditional ones.
 
+    `good_till`: when a LIMIT order is to end by itself, by our clock; the exchange may end it later, never earlier.
     A trailing stop has a `callback_percent`; its `trigger_price` is where it begins to follow, at once without one.
     """
 
@@ -53,6 +54,7 @@ class OrderTicket:
     trigger_price: Decimal | None = None
     callback_percent: Decimal | None = None
     reduce_only: bool = False
+    good_till: datetime | None = None
 
     @property
     def book(self) -> OrderBook:

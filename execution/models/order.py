@@ -51,6 +51,8 @@ class Order(models.Model):
     # Successive cancels after which it still rested, and when the last was sent: the pause before the next grows.
     cancel_tries = models.PositiveIntegerField(default=0)
     cancel_tried_at = models.DateTimeField(null=True, blank=True)
+    # When an entry that has rested for too long was first to be cancelled for that.
+    expired_at = models.DateTimeField(null=True, blank=True)
     # Since when nobody can tell what became of the order, although it should be known; empty when it is known again.
     alarmed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()

@@ -7,15 +7,17 @@ from typing import assert_never
 from uuid import UUID
 
 import structlog
+from django.db import transaction
 from django.db.models import F
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.external import ExternalPositions
 from execution.domain.figures import REPAIRS
+from execution.domain.money import plain
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange, Memory
 from execution.domain.reasons import CloseReason
-from execution.domain.states import ORDER_FINAL, REQUEST_BEFORE_WIRE, RequestState
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, REQUEST_BEFORE_WIRE, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.actions import (
@@ -27,6 +29,7 @@ from execution.monitor.actions import (
     CloseInTime,
     Cover,
     Expire,
+    ExpireEntry,
     Guard,
     Leave,
     LookOver,
@@ -95,6 +98,8 @@ def settle(action: Settling, tools: Tools) -> UUID | None:
             filled = _look_up(order_id, tools)
         case CancelLeftover(order_id=order_id):
             cancel_order(_order(order_id), exchange=tools.exchange, clock=tools.clock)
+        case ExpireEntry(order_id=order_id):
+            filled = _expire_entry(order_id, tools)
         case _:
             assert_never(action)
     count(REPAIRS, {type(action).__name__: 1})
@@ -157,6 +162,28 @@ def _expire(request_id: UUID, now: datetime) -> None:
         expire_request(request, now=now)
 
 
+def _expire_entry(order_id: int, tools: Tools) -> UUID | None:
+    """Cancel an entry that has rested for too long; what it has filled, also in the last moment, is covered.
+
+    Why is written before the cancel is sent: its answer may be lost, and whoever finds the order ended tells it.
+    """
+    order = _order(order_id)
+    if order.expired_at is None:
+        _note_expiry(order, tools.clock())
+    cancel_order(order, exchange=tools.exchange, clock=tools.clock)
+    return _cover_entry(order, tools) if order.executed_quantity > 0 else None
+
+
+@transaction.atomic
+def _note_expiry(order: Order, now: datetime) -> None:
+    if not Order.objects.filter(pk=order.pk, state__in=sorted(ORDER_LIVE), expired_at=None).update(expired_at=now):
+        return
+    order.expired_at = now
+    details = {"decided_at": order.request.decided_at.isoformat(), "executed": plain(order.executed_quantity)}
+    name, state = order.client_order_id, order.state
+    log_step("order", name, from_state=state, to_state=state, trigger="entry_expired", now=now, details=details)
+
+
 def _check_stray(client_order_id: str, tools: Tools) -> None:
     """Cancel an order that our books have ended, such as one that appears after its absence was proven.
 
@@ -204,6 +231,10 @@ def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> UUID
     if order.purpose != OrderPurpose.ENTRY:
         _book_exits(order.request_id, tools)
         return None
+    return _cover_entry(order, tools)
+
+
+def _cover_entry(order: Order, tools: Tools) -> UUID:
     place_stop(order.request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     return order.request_id
 

@@ -96,9 +96,9 @@ def test_a_refused_close_is_tried_again_after_a_pause_that_grows(desk: Desk, way
         way(desk, request_id)
 
     # It should have journaled each try, with the exchange's code.
-    tries = [order.client_order_id for order in closes(request_id)]
-    lines = Transition.objects.filter(entity="order", entity_id__in=tries, to_state="REJECTED")
-    assert (len(tries), lines.count(), lines.filter(reason__contains="code=-4131").count()) == (7, 7, 7)
+    names = [order.client_order_id for order in closes(request_id)]
+    lines = Transition.objects.filter(entity="order", entity_id__in=names, to_state="REJECTED")
+    assert (len(names), lines.count(), lines.filter(reason__contains="code=-4131").count()) == (7, 7, 7)
 
 
 def test_health_and_figures_name_the_position_until_it_is_closed(desk: Desk, client: Client) -> None:

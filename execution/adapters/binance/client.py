@@ -319,7 +319,9 @@ class BinanceExchange:
             return parse.algo_report(
                 self._client.sign_request("POST", ALGO_ORDER, {**algo_parameters(ticket), **self._window})
             )
-        return parse.order_report(self._client.new_order(**order_parameters(ticket), **self._window))
+        return parse.order_report(
+            self._client.new_order(**order_parameters(ticket, self._client.at_ms), **self._window)
+        )
 
     def _outcome(self, failure: Failure) -> Refused | Unknown:
         match failure.meaning:

@@ -2,7 +2,10 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """Numbers that grow with every try or reading: a small integer ends after days, and every write with it."""
+    """Numbers that grow with every try or reading, and what ends an entry that rests.
+
+    A small integer is full after days of readings, and every write of its row fails from then on.
+    """
 
     dependencies = [("execution", "0021_impediments_know_the_end")]
 
@@ -18,5 +21,11 @@ class Migration(migrations.Migration):
         migrations.AddField(model_name="order", name="cancel_tries", field=models.PositiveIntegerField(default=0)),
         migrations.AddField(
             model_name="order", name="cancel_tried_at", field=models.DateTimeField(blank=True, null=True)
+        ),
+        migrations.AddField(model_name="order", name="expired_at", field=models.DateTimeField(blank=True, null=True)),
+        migrations.AddField(
+            model_name="executionrequest",
+            name="entry_expires_at",
+            field=models.DateTimeField(blank=True, null=True),
         ),
     ]
