@@ -388,7 +388,7 @@ def test_a_limit_order_may_say_when_it_expires() -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds", [0, -1, 366 * 24 * 3600 + 1, "soon", True, 1.5, Decimal("1.5"), Decimal("1e99999999"), Decimal("NaN")]
+    "seconds", [0, -1, 366 * 24 * 3600 + 1, "soon", True, 1.5, Decimal("1.5"), Decimal("1e99999999")]
 )
 @pytest.mark.parametrize("field", ["expires_in_seconds", "time_exit_seconds"])
 def test_seconds_have_bounds(field: str, seconds: object) -> None:
