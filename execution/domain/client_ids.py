@@ -69,6 +69,10 @@ CLOSED_BY_EXCHANGE = {
 }
 
 
+# What closed a position in a contract of which the exchange tells nothing any more: it has settled all that was open.
+SETTLED_WITH_ITS_CONTRACT = "settlement_autoclose-"
+
+
 def closed_by(client_order_id: str) -> CloseReason:
     """Return why an order that is not ours closed a position: the exchange and its reason, or somebody else."""
     found = (reason for prefix, reason in CLOSED_BY_EXCHANGE.items() if client_order_id.startswith(prefix))

@@ -144,7 +144,10 @@ class Exchange(Protocol):
     def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]: ...
 
     def client_id_of(self, symbol: str, order_id: str) -> str:
-        """Return the client order id of an order; names the origin of a fill that is not ours."""
+        """Return the client order id of an order; names the origin of a fill that is not ours.
+
+        Empty when the exchange does not list the contract any more and tells nothing of its orders.
+        """
 
     def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]: ...
 

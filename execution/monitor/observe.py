@@ -11,7 +11,7 @@ from execution.domain import policy as keys
 from execution.domain.money import ZERO
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange
-from execution.domain.reasons import CloseReason
+from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import (
     ORDER_FINAL,
     REQUEST_FINAL,
@@ -20,7 +20,7 @@ from execution.domain.states import (
     RequestState,
     TradeState,
 )
-from execution.domain.trading import Direction, OrderPurpose
+from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import ExecutionRequest, ExternalPosition, Impediment, Order, Trade
 from execution.monitor.sides import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, resting_of
@@ -53,7 +53,7 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
 
 
 def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> Books:
-    """Read everything that is not over, and what has ended since the exchange was read: ten queries at most.
+    """Read everything that is not over, and what has ended since the exchange was read: eleven queries at most.
 
     `open_names`: the client ids that the exchange shows open; of these, what ended meanwhile is no surprise.
 
@@ -61,7 +61,8 @@ def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> Books:
     between is seen in two of them, never in none: its position would pass for a stranger's.
     """
     policy = policy_in_force()
-    orders = [_our_order(order, policy) for order in _unfinished_orders()]
+    ending = set(Impediment.objects.filter(reason_code=Reason.SYMBOL_ENDS).values_list("scope", flat=True))
+    orders = [_our_order(order, policy, ending) for order in _unfinished_orders()]
     requests = [_our_request(row) for row in ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))]
     open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
     trades = list(open_trades.prefetch_related("request__bracket__legs"))
@@ -125,7 +126,7 @@ def _our_request(row: ExecutionRequest) -> OurRequest:
     )
 
 
-def _our_order(order: Order, policy: Policy) -> OurOrder:
+def _our_order(order: Order, policy: Policy, ending: Collection[str]) -> OurOrder:
     request = order.request
     trade: Trade | None = getattr(request, "trade", None)
     over = trade.state == TradeState.CLOSED if trade else request.state in ENDED_WITHOUT_TRADE
@@ -141,8 +142,15 @@ def _our_order(order: Order, policy: Policy) -> OurOrder:
         sent_at=order.sent_at,
         closed=over,
         booked_quantity=trade.quantity if trade else ZERO,
-        expires_at=expiry_of(request, policy) if order.purpose == OrderPurpose.ENTRY else None,
+        expires_at=_expires_at(order, policy, ending),
     )
+
+
+def _expires_at(order: Order, policy: Policy, ending: Collection[str]) -> datetime | None:
+    """Return until when an entry may rest: at once no longer when its contract takes no entries, for it is to end."""
+    if order.purpose != OrderPurpose.ENTRY or order.order_type != OrderType.LIMIT:
+        return None
+    return order.sent_at if order.symbol in ending else expiry_of(order.request, policy)
 
 
 def _our_trade(trade: Trade, exits: Sequence[Order], closing: Mapping[str, datetime]) -> OurTrade:

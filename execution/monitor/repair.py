@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from execution.domain.external import ExternalPositions
 from execution.domain.figures import REPAIRS
 from execution.domain.money import plain
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
-from execution.domain.ports import Exchange, Memory
+from execution.domain.ports import Exchange, ExchangeUnavailableError, Memory
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, REQUEST_BEFORE_WIRE, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
@@ -59,6 +59,8 @@ from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
+# For so long after its end a trade's books wait for an exchange that does not answer about it.
+LOOKED_OVER_WITHIN = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,7 @@ def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an a
         case BookExits(trade_id=trade_id):
             _book_exits(trade_id, tools)
         case LookOver(trade_id=trade_id):
-            correct_books(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+            _look_over(trade_id, tools)
         case CloseInTime(trade_id=trade_id, reason=reason):
             _close_in_time(trade_id, reason, tools)
         case Cover(request_id=request_id):
@@ -244,6 +246,25 @@ def _book_exits(trade_id: UUID, tools: Tools) -> None:
     settled = settle_exits(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     if settled is Settled.NOTHING_NEW:
         _count_flat_reading(trade_id, tools.clock())
+
+
+def _look_over(trade_id: UUID, tools: Tools) -> None:
+    """Look over closed books; what the exchange has not told within a day, it tells no more: then that is said, once.
+
+    Raises:
+        ExchangeUnavailableError: it did not answer, and may yet.
+
+    """
+    try:
+        correct_books(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    except ExchangeUnavailableError as error:
+        now = tools.clock()
+        late = Trade.objects.filter(pk=trade_id, checked_at=None, exit_at__lte=now - LOOKED_OVER_WITHIN)
+        if not late.update(checked_at=now):
+            raise
+        log.exception("books_not_looked_over", trade_id=str(trade_id))
+        why = ("", f"the exchange did not tell: {error}")
+        log_step("trade", trade_id, to_state="NOT_LOOKED_OVER", trigger="exchange_silent", now=now, reason=why)
 
 
 def _close_in_time(trade_id: UUID, reason: CloseReason, tools: Tools) -> None:

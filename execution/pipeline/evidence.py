@@ -21,7 +21,7 @@ from execution.domain.states import (
     RequestTrigger,
 )
 from execution.domain.trading import OrderPurpose
-from execution.models import Order
+from execution.models import Impediment, Order
 from execution.pipeline import events_out
 from execution.pipeline.ending import ending
 from execution.pipeline.entry_expiry import ended_by_age
@@ -223,6 +223,10 @@ def _ended_without_fill(order: Order, following: OrderState, now: datetime) -> t
     if not ended_by_age(order, following, now=now):
         return Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}"
     until = order.request.entry_expires_at or order.expired_at or now
+    ends = Impediment.objects.filter(scope=order.symbol, reason_code=Reason.SYMBOL_ENDS).first()
+    if ends and order.expired_at and order.expired_at < until:
+        # It was cancelled before its time, because what it would have opened could not stay open.
+        return Reason.SYMBOL_ENDS, f"SYMBOL_ENDS: {ends.sentence} order_state={following}"
     numbers = f"good_till={until.isoformat()} decided_at={order.request.decided_at.isoformat()}"
     return Reason.ENTRY_EXPIRED, f"ENTRY_EXPIRED: {numbers} order_state={following}"
 

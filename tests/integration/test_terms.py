@@ -21,7 +21,9 @@ def relist(desk: Desk, symbol: str = "BTCUSDT", **terms: object) -> None:
 
 
 def known() -> list[tuple[str, str, bool]]:
-    return list(Impediment.objects.order_by("scope", "reason_code").values_list("scope", "reason_code", "alarming"))
+    """Return what is known of the account and of what these stories trade; other contracts have their own."""
+    rows = Impediment.objects.filter(scope__in=["ACCOUNT", "BTCUSDT", "ETHUSDT"])
+    return list(rows.order_by("scope", "reason_code").values_list("scope", "reason_code", "alarming"))
 
 
 def alarms(scope: str) -> list[str]:
