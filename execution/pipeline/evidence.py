@@ -222,12 +222,12 @@ def _carry_to_request(write: Write, order: Order, move: Move, before: OrderState
 def _ended_without_fill(order: Order, following: OrderState, now: datetime) -> tuple[Reason, str]:
     if not ended_by_age(order, following, now=now):
         return Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}"
-    until = order.request.entry_expires_at or order.expired_at or now
+    asked, began = order.request.entry_expires_at, order.expired_at
     ends = Impediment.objects.filter(scope=order.symbol, reason_code=Reason.SYMBOL_ENDS).first()
-    if ends and order.expired_at and order.expired_at < until:
+    if ends and began and (asked is None or began < asked):
         # It was cancelled before its time, because what it would have opened could not stay open.
         return Reason.SYMBOL_ENDS, f"SYMBOL_ENDS: {ends.sentence} order_state={following}"
-    numbers = f"good_till={until.isoformat()} decided_at={order.request.decided_at.isoformat()}"
+    numbers = f"good_till={(asked or began or now).isoformat()} decided_at={order.request.decided_at.isoformat()}"
     return Reason.ENTRY_EXPIRED, f"ENTRY_EXPIRED: {numbers} order_state={following}"
 
 
