@@ -122,12 +122,13 @@ class Work:
         refused = refusals_of(at_level, LONGEST_PAUSE_COVERED if covered else LONGEST_PAUSE_OPEN)
         return refused is not None and refused.holds_at(self.clock())
 
-    @property
-    def closes_refused(self) -> Refusals | None:
-        """The refusals with which this position's closing orders end, whatever they were sent for."""
-        return refusals_of([o for o in self.exits if o.purpose == OrderPurpose.CLOSE], LONGEST_PAUSE_OPEN)
+    def closes_refused(self, leg: Leg | None = None) -> Refusals | None:
+        """Return the refusals with which the closing orders of a leg end, or without one those of all that is open."""
+        leg_id = leg.id if leg else None
+        closes = [o for o in self.exits if o.purpose == OrderPurpose.CLOSE and o.leg_id == leg_id]
+        return refusals_of(closes, LONGEST_PAUSE_OPEN)
 
-    def may_close(self) -> bool:
+    def may_close(self, leg: Leg | None = None) -> bool:
         """Whether a closing order may be sent now.
 
         It may not while an earlier one is unsettled, nor before the pause after a refusal is over. When the exchange
@@ -139,7 +140,7 @@ class Work:
         """
         if any(o.purpose == OrderPurpose.CLOSE and o.state not in ORDER_FINAL for o in self.exits):
             return False
-        refused = self.closes_refused
+        refused = self.closes_refused(leg)
         if refused is None:
             return True
         if refused.holds_at(self.clock()):
@@ -151,7 +152,7 @@ class Work:
         unknown = [order for order in self.of(leg) if order.state == OrderState.UNKNOWN]
         if len(unknown) >= MOST_UNKNOWN_STOPS and age_of(unknown[-1].created_at, self.clock()) < LONGEST_PAUSE_OPEN:
             return False
-        return self.closes_refused is None or self.may_close()
+        return self.closes_refused() is None or self.may_close()
 
     def _is_held(self) -> bool:
         """Whether the exchange shows a position of this symbol and side just now."""
@@ -190,7 +191,7 @@ class Work:
 
     def close(self, quantity: Decimal, reason: CloseReason, leg: Leg | None = None) -> PlaceOutcome | None:
         """Close at market, reducing only; None when it may not be tried now, as `may_close` says."""
-        if quantity <= 0 or not self.may_close():
+        if quantity <= 0 or not self.may_close(leg):
             return None
         log.warning(
             "position_closes_at_market",
@@ -210,11 +211,11 @@ class Work:
             )
         )
         if isinstance(outcome, Refused):
-            self._tell_refused_close()
+            self._tell_refused_close(leg)
         return outcome
 
-    def _tell_refused_close(self) -> None:
-        if refused := self.closes_refused:
+    def _tell_refused_close(self, leg: Leg | None) -> None:
+        if refused := self.closes_refused(leg):
             log.error(
                 "close_refused",
                 request_id=str(self.request.pk),

@@ -1,7 +1,8 @@
 """Exits that the exchange refuses: each has a memory, a pause that grows, a voice and an end."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -18,12 +19,28 @@ from execution.monitor.repair import repair
 from execution.pipeline.kill_switch import Word, engage
 from execution.pipeline.protect_position import protect_position
 from execution.pipeline.work_off_kill_switch import work_off_kill_switch
-from tests.support.desk import PATIENCE, Desk
+from tests.support.desk import PATIENCE, Desk, ShiftedClock
 from tests.support.ledger import ALGO_ORDER, ORDER
 
 pytestmark = pytest.mark.django_db
 # After 1, 2, 3 ... refusals in a row; "seconds first", and never longer than a minute while a position is open.
 PAUSES = (5, 10, 20, 40, 60, 60)
+
+
+@dataclass
+class SteppedClock(ShiftedClock):
+    """A clock that stands still until a story lets time pass: pauses are held to the second on a slow machine, too."""
+
+    begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __call__(self) -> datetime:
+        return self.begun_at + self.ahead
+
+
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    desk.clock = SteppedClock()
+    return desk
 
 
 def refuse_closes(desk: Desk, code: int = -4131, **fields: object) -> None:
@@ -182,6 +199,25 @@ def test_a_position_that_is_out_without_fills_to_show_is_not_closed_again(desk: 
     desk.paper.clear_faults()
     desk.cycle()
     assert (desk.trade(request_id).state, told()) == ("CLOSED", None)
+
+
+def test_a_refused_close_of_a_target_does_not_hold_up_the_stop(desk: Desk) -> None:
+    request_id = desk.trade_opened()
+    target, stop = desk.order(request_id, "TARGET"), desk.order(request_id, "STOP")
+    desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": target.client_order_id})
+    Order.objects.filter(pk=target.pk).update(state="CANCELED")
+    kind = {"type": "TAKE_PROFIT_MARKET"}
+    desk.paper.add_fault(path=ALGO_ORDER, method="POST", action="refuse", code=-2021, count=None, match=kind)
+    refuse_closes(desk)
+    protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+    assert [(order.state, order.leg_id) for order in closes(request_id)] == [("REJECTED", target.leg_id)]
+
+    desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": stop.client_order_id})
+    Order.objects.filter(pk=stop.pk).update(state="CANCELED")
+    protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+
+    assert desk.order_states(request_id, "STOP") == ["CANCELED", "ACCEPTED"]
+    assert len(closes(request_id)) == 1
 
 
 def test_the_ten_thousandth_close_has_an_id_that_the_exchange_takes(desk: Desk) -> None:

@@ -4,6 +4,7 @@ Each trades 0.010 at 50000.1 (long) or 49999.9 (short); fees are 0.05 % for take
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from execution.api.health import measure
 from tests.scenarios.scenario import Figures, account, books, move, opened, scenario, stops, watch
@@ -33,7 +34,7 @@ def _closes(desk: Desk) -> str:
 
 # Sold one tick below 50000: (49999.9 - 50000.1) x 0.010 = -0.002. Fees 500.001 x 0.0005 = 0.2500005 and 499.999 x
 # 0.0005 = 0.2499995, of both 0.5. The short buys at 50000.1 what it has sold at 49999.9: the same figures.
-REFUSED = {
+REFUSED: dict[str, Any] = {
     "closes_after_each_cycle": "1, 2, 3, 3, 4",
     "named_by_health": "-4131 x2, -4131 x3, -4131 x3, nothing",
     "ended": "TIME",
