@@ -284,6 +284,7 @@ def test_readings_without_fills_may_be_counted_for_weeks(desk: Desk) -> None:
     Trade.objects.filter(pk=request_id).update(flat_readings=32_767)
     Order.objects.filter(request_id=request_id, purpose="STOP").update(missing_readings=32_767)
     desk.paper.add_fault(path="/fapi/v3/positionRisk", method="GET", action="hide", count=1)
+    desk.clock.let_pass(1)
 
     assert desk.cycle().failed == 0
     assert desk.trade(request_id).flat_readings == 32_768
