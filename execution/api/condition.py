@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from execution.domain.flow import Circuit, CircuitState, LimiterState
 from execution.domain.outcomes import Waits
+from execution.domain.trading import PositionSide
 from execution.models import Heartbeat, StreamLoss
 from execution.pipeline.entry_gate import Obstacle
 from execution.queries.health import (
@@ -23,6 +24,7 @@ from execution.queries.health import (
     Unsettled,
     covering,
 )
+from execution.queries.refused_exits import MOST_NAMED, RefusedExit
 
 MONITOR_INTERVALS = 2
 # The clocks of several hosts may differ by so much.
@@ -118,6 +120,7 @@ def judge(vitals: Vitals) -> Condition:
         "user_stream": _user_stream(vitals),
         "protector": _protector(vitals),
         "orders": _orders(vitals),
+        "exits": _exits(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -322,6 +325,29 @@ def _orders(vitals: Vitals) -> Component:
     error = f"unsettled={unsettled.count} oldest={unsettled.oldest} age={age:.0f}s" if age is not None else None
     details = {"unsettled": unsettled.count, "oldest_seconds": age}
     return Component(error=error, details=details, weight=Status.DEGRADED)
+
+
+def _exits(vitals: Vitals) -> Component:
+    """Judge whether the exchange takes what protects and closes positions; each that it refuses is named."""
+    refused = vitals.rows.refused if vitals.rows else ()
+    said = [_refusal(each, vitals.now) for each in refused[:MOST_NAMED]]
+    if len(refused) > len(said):
+        said.append(f"and {len(refused) - len(said)} more")
+    shown = [asdict(each) | {"request_id": str(each.request_id)} for each in refused[:MOST_NAMED]]
+    details = {"count": len(refused), "refused": [_plain(each) for each in shown]}
+    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def _refusal(each: RefusedExit, now: datetime) -> str:
+    wait = max(0.0, (each.next_at - now).total_seconds())
+    code = "none" if each.code is None else each.code
+    side = "" if each.position_side == PositionSide.BOTH else f" {each.position_side}"
+    numbers = f"code={code} tries={each.tries} since={each.since.isoformat()} next_try_in={wait:.0f}s"
+    return f"{each.symbol}{side} {each.what} refused: {numbers}"
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
 
 
 def _outbox(vitals: Vitals) -> Component:

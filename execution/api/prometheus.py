@@ -23,6 +23,7 @@ from execution.domain.flow import CircuitState, LimiterState
 from execution.queries.figures import MeasuredFigures, measured_figures
 from execution.queries.health import MONITOR, POLICY, PROTECTOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
+from execution.queries.refused_exits import RefusedExit
 
 PREFIX = "execution_"
 # One word, or one for each label.
@@ -103,6 +104,7 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield gauge("unsettled_oldest_seconds", "Age of the oldest of them", age_seconds(found, unsettled.since) or 0)
         alarms = Counter(row.reason_code for row in found.rows.alarms)
         yield labelled("terms_alarms", "Alarms about contracts and the account's settings", "code", alarms)
+        yield from _refused(found.rows.refused, found)
     if monitor := heartbeat(found, MONITOR):
         yield gauge("monitor_age_seconds", "Since the last monitor cycle", age_seconds(found, monitor.at))
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))
@@ -124,6 +126,18 @@ def _health(found: Vitals) -> Iterator[Metric]:
         for kind, count in ess.failures.items():
             failures.add_metric([kind], count)
         yield failures
+
+
+def _refused(refused: Iterable[RefusedExit], found: Vitals) -> Iterator[Metric]:
+    """Return the exits that the exchange keeps refusing; of several of a kind in one symbol the longest."""
+    tries: dict[tuple[str, str], float] = {}
+    ages: dict[tuple[str, str], float] = {}
+    for each in refused:
+        key = (each.symbol, each.what)
+        tries[key] = max(tries.get(key, 0), each.tries)
+        ages[key] = max(ages.get(key, 0.0), age_seconds(found, each.since) or 0.0)
+    yield labelled("refused_exit_tries", "Successive refusals of a position's exit", "symbol what", tries)
+    yield labelled("refused_exit_seconds", "Since the first of them", "symbol what", ages)
 
 
 def _user_stream(found: Vitals) -> Iterator[Metric]:

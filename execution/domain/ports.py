@@ -40,6 +40,7 @@ class Lane(IntEnum):
 class OrderTicket:
     """An order to send. `price` is for LIMIT orders only, `trigger_price` for conditional ones.
 
+    `good_till`: when a LIMIT order is to end by itself, by our clock; the exchange may end it later, never earlier.
     A trailing stop has a `callback_percent`; its `trigger_price` is where it begins to follow, at once without one.
     """
 
@@ -53,6 +54,7 @@ class OrderTicket:
     trigger_price: Decimal | None = None
     callback_percent: Decimal | None = None
     reduce_only: bool = False
+    good_till: datetime | None = None
 
     @property
     def book(self) -> OrderBook:
@@ -142,7 +144,10 @@ class Exchange(Protocol):
     def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]: ...
 
     def client_id_of(self, symbol: str, order_id: str) -> str:
-        """Return the client order id of an order; names the origin of a fill that is not ours."""
+        """Return the client order id of an order; names the origin of a fill that is not ours.
+
+        Empty when the exchange does not list the contract any more and tells nothing of its orders.
+        """
 
     def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]: ...
 

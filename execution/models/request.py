@@ -54,6 +54,8 @@ class ExecutionRequest(models.Model):
     decided_at = models.DateTimeField()
     received_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+    # When a LIMIT entry that rests is cancelled; empty: the policy in force says how long after the decision.
+    entry_expires_at = models.DateTimeField(null=True, blank=True)
     # When the request last moved: the monitor resumes those that have stood still for too long.
     moved_at = models.DateTimeField()
 

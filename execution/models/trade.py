@@ -54,7 +54,7 @@ class Trade(models.Model):
     # Until when times without full cover have been measured.
     cover_measured_until = models.DateTimeField(null=True, blank=True)
     # Successive readings of the exchange without this position.
-    flat_readings = models.PositiveSmallIntegerField(default=0)
+    flat_readings = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
 

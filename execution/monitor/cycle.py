@@ -122,7 +122,7 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
 
 
 def _compared(seen: Observation, tools: Tools, patience: Patience) -> tuple[Books, list[Action]]:
-    books = read_books(since=seen.begun_at)
+    books = read_books(since=seen.begun_at, open_names=seen.open_orders)
     return books, reconcile(books, seen, patience=patience, now=tools.clock(), wish=tools.external)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from execution.domain.clocks import age_of
-from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
+from execution.domain.outcomes import ExchangeStatus, Missing, OrderReport, Unknown, Unreadable
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, TRADE_OPEN, OrderState
 from execution.domain.traces import Weight, weigh
@@ -59,12 +59,47 @@ def seek(order: Order, looked_up: Missing | Unreadable, sources: Sources) -> tup
     """
     if order.state == OrderState.SUBMITTING:
         settle_unknown(order, Unknown(message="no outcome was written"), now=sources.clock())
+    if isinstance(looked_up, Unreadable) and _is_contract_gone(order, sources):
+        return _end_with_contract(order, looked_up.message, sources)
     try:
         return _ask_further(order, looked_up, sources)
     except ExchangeUnavailableError as error:
         _alarm_when_late(order, f"unanswered: {error}", sources)
         _cover(order, weigh(suspect_of(order), with_position(order, (), {}, sources.exchange)), sources)
         raise
+
+
+def _is_contract_gone(order: Order, sources: Sources) -> bool:
+    """Whether the exchange lists the contract no more and holds no position in it: no order of it can be alive.
+
+    Raises:
+        ExchangeUnavailableError: listing or positions could not be read.
+
+    """
+    if sources.exchange.rules(order.symbol) is not None:
+        return False
+    return all(row.symbol != order.symbol for row in sources.exchange.positions())
+
+
+def _end_with_contract(order: Order, answer: str, sources: Sources) -> tuple[OrderReport, str] | None:
+    """End an order with its contract, on the second reading in a row that shows neither."""
+    sentence = f"{answer}; the exchange lists {order.symbol} no more and holds no position in it"
+    note_reading(order, sentence, now=sources.clock())
+    if order.missing_readings < MISSING_READINGS:
+        return None
+    if order.state == OrderState.UNKNOWN and not order.executed_quantity:
+        settle_absent(order, now=sources.clock(), evidence=sentence)
+        return None
+    report = OrderReport(
+        client_order_id=order.client_order_id,
+        symbol=order.symbol,
+        status=ExchangeStatus.EXPIRED,
+        quantity=order.quantity,
+        executed_quantity=order.executed_quantity,
+        order_id=order.exchange_order_id,
+        algo_id=order.algo_id,
+    )
+    return report, "its contract is gone"
 
 
 def latest_arrival(order: Order) -> datetime:

@@ -16,7 +16,7 @@ from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import OrderPurpose
 from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Trade
-from execution.monitor.actions import Apply, Cover, LookUpOrder
+from execution.monitor.actions import Apply, Cover, ExpireEntry, LookUpOrder
 from execution.monitor.cycle import swept_lately
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.reconcile import Patience, reconcile
@@ -30,7 +30,7 @@ PROTECTOR = "protector"
 # The chain places the stop within a fraction of this; it is not to be overtaken while it does.
 GRACE = timedelta(seconds=1)
 # What settles whether there is a position, and whether its stop stands. The rest is the monitor's.
-SETTLES = (Apply, LookUpOrder)
+SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
 READING, BETWEEN_READINGS = "protector_reading", timedelta(seconds=5)
 

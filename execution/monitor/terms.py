@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 import structlog
 from django.db import transaction
 
+from execution.domain import policy as keys
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.states import REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
 from execution.domain.terms import ANY, Assumed, Terms, Trouble, troubles
 from execution.models import ExecutionRequest, Heartbeat, Impediment, Trade
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.policy import policy_in_force
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -61,7 +63,16 @@ def assumed(terms: Terms, stack: Stack, *, held: frozenset[str], began_at: datet
         held=held | open_in,
         traded=open_in if terms.demanded_margin == ANY else open_in | _traded_lately(now),
         leverages={symbol: frozenset(wanted[symbol]) for symbol in settled},
+        now=now,
+        no_entry_before_end=_no_entry_before_end(),
     )
+
+
+def _no_entry_before_end() -> timedelta:
+    """Return the longer of two: what would have to be closed at once must not be opened either."""
+    policy = policy_in_force()
+    hours = max(policy[keys.NO_ENTRY_BEFORE_END], policy[keys.CLOSE_BEFORE_END])
+    return timedelta(hours=float(hours))
 
 
 def _traded_lately(now: datetime) -> frozenset[str]:

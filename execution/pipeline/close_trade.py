@@ -10,7 +10,7 @@ from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.attribution import exits_of_trade, unbooked
-from execution.domain.client_ids import closed_by
+from execution.domain.client_ids import SETTLED_WITH_ITS_CONTRACT, closed_by
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport, held_in
 from execution.domain.ports import Exchange
@@ -71,7 +71,7 @@ def _read(trade: Trade, exchange: Exchange) -> _Evidence:
     orders = list(trade.request.orders.all())
     ours = {order.exchange_order_id for order in orders if order.exchange_order_id}
     strange = sorted({fill.order_id for fill in fills} - ours)
-    client_ids = {order_id: exchange.client_id_of(trade.symbol, order_id) for order_id in strange}
+    client_ids = {order_id: _origin(trade.symbol, order_id, exchange) for order_id in strange}
     held = ZERO
     if set(client_ids.values()) - {order.client_order_id for order in orders}:
         # Somebody else trades here. The position is read before the fills that are held against it.
@@ -84,6 +84,12 @@ def _read(trade: Trade, exchange: Exchange) -> _Evidence:
         held=held,
         income=read_income(trade, exchange, forced=forced) if fills else [],
     )
+
+
+def _origin(symbol: str, order_id: str, exchange: Exchange) -> str:
+    """Return the client id of an order that is not ours; of a contract that is gone, the exchange's own."""
+    name = exchange.client_id_of(symbol, order_id)
+    return SETTLED_WITH_ITS_CONTRACT if not name and exchange.rules(symbol) is None else name
 
 
 def _new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:

@@ -21,16 +21,26 @@ from execution.domain.states import (
     RequestTrigger,
 )
 from execution.domain.trading import OrderPurpose
-from execution.models import Order
+from execution.models import Impediment, Order
 from execution.pipeline import events_out
 from execution.pipeline.ending import ending
+from execution.pipeline.entry_expiry import ended_by_age
 from execution.pipeline.transitions import apply_to, log_step, order_move, request_move
 from execution.pipeline.write import Move, Write
 
 log = structlog.get_logger(__name__)
 
 # What other processes may have changed since an order was read.
-VOLATILE = ("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts", "missing_readings", "alarmed_at")
+VOLATILE = (
+    "state",
+    "executed_quantity",
+    "exchange_order_id",
+    "algo_id",
+    "attempts",
+    "missing_readings",
+    "alarmed_at",
+    "expired_at",
+)
 
 
 def settle_accepted(order: Order, report: OrderReport, *, now: datetime, source: str) -> None:
@@ -202,11 +212,23 @@ def _carry_to_request(write: Write, order: Order, move: Move, before: OrderState
         triggers.append(RequestTrigger.ENTRY_FILLED)
         write.move(request_move(order.request_id, state, *triggers, now=now, details=details))
         return RequestState.FILLED
-    reason = (Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}")
+    reason = _ended_without_fill(order, following, now)
     failed = events_out.FailureFields(client_order_id=order.client_order_id, attempts=order.attempts)
     triggers.append(RequestTrigger.ENTRY_ENDED_EMPTY)
     ending(write, order.request, state, *triggers, reason=reason, now=now, failed=failed)
     return RequestState.CANCELLED
+
+
+def _ended_without_fill(order: Order, following: OrderState, now: datetime) -> tuple[Reason, str]:
+    if not ended_by_age(order, following, now=now):
+        return Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}"
+    asked, began = order.request.entry_expires_at, order.expired_at
+    ends = Impediment.objects.filter(scope=order.symbol, reason_code=Reason.SYMBOL_ENDS).first()
+    if ends and began and (asked is None or began < asked):
+        # It was cancelled before its time, because what it would have opened could not stay open.
+        return Reason.SYMBOL_ENDS, f"SYMBOL_ENDS: {ends.sentence} order_state={following}"
+    numbers = f"good_till={(asked or began or now).isoformat()} decided_at={order.request.decided_at.isoformat()}"
+    return Reason.ENTRY_EXPIRED, f"ENTRY_EXPIRED: {numbers} order_state={following}"
 
 
 def _end(

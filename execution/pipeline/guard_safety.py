@@ -22,6 +22,7 @@ from execution.domain.trading import Direction, OrderType, PositionSide, SymbolL
 from execution.models import ExecutionRequest
 from execution.pipeline.bracket_rows import write_bracket
 from execution.pipeline.ending import end_request, expire_request
+from execution.pipeline.entry_expiry import expiry_of
 from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_of_loss, obstacle_to_entry
 from execution.pipeline.guard_inputs import noted, plain_fields, stake_of
 from execution.pipeline.policy import policy_age_seconds, policy_in_force
@@ -155,6 +156,7 @@ def _approve(
             position_side=side,
             policy_version=policy.version,
             approved_at=now,
+            entry_expires_at=expiry_of(request, policy),
         )
         if moved and verdict.exits:
             write_bracket(request, verdict.exits, rules)

@@ -4,11 +4,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import takewhile
 
+import structlog
+
+from execution.domain.backoff import (
+    LONGEST_PAUSE_COVERED,
+    LONGEST_PAUSE_OPEN,
+    Refusals,
+    refusals_of,
+)
 from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_at
+from execution.domain.clocks import age_of
 from execution.domain.money import ZERO
-from execution.domain.outcomes import PlaceOutcome
+from execution.domain.outcomes import PlaceOutcome, Refused, held_in
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
@@ -19,8 +27,12 @@ from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, r
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.placing import Intention, intend, send
 
+log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(hours=1)
+# The exchange finds nothing that the order would reduce. A position that is out is booked, not closed once more.
+NOTHING_TO_REDUCE = frozenset({-2022})
+# Stops of unknown outcome after which the next waits for the longest pause: each of them may rest unseen.
+MOST_UNKNOWN_STOPS = 10
 TYPES = {
     OrderPurpose.STOP: OrderType.STOP_MARKET,
     OrderPurpose.TARGET: OrderType.TAKE_PROFIT_MARKET,
@@ -101,14 +113,52 @@ class Work:
         return any(order.state == OrderState.SUBMITTING and order.sent_at > since for order in self.of(leg))
 
     def refused_lately(self, leg: Leg) -> bool:
-        """Whether the exchange keeps refusing a leg; each refusal in a row doubles the pause, up to an hour.
+        """Whether the exchange keeps refusing a leg; each refusal in a row doubles the pause before the next try.
 
         A stop that had to rest a little beyond its level does not count: it is the level that is tried again.
         """
-        at_level = [order for order in reversed(self.of(leg)) if order.trigger_price == leg.price]
-        refused = list(takewhile(lambda order: order.state == OrderState.REJECTED, at_level))
-        pause = min(FIRST_PAUSE * 2 ** min(len(refused), 16), LONGEST_PAUSE)
-        return bool(refused) and self.clock() - refused[0].created_at < pause
+        at_level = [order for order in self.of(leg) if order.trigger_price == leg.price]
+        covered = ZERO < self.exposure.open <= stop_cover(self.exits)
+        refused = refusals_of(at_level, LONGEST_PAUSE_COVERED if covered else LONGEST_PAUSE_OPEN)
+        return refused is not None and refused.holds_at(self.clock())
+
+    def closes_refused(self, leg: Leg | None = None) -> Refusals | None:
+        """Return the refusals with which the closing orders of a leg end, or without one those of all that is open."""
+        leg_id = leg.id if leg else None
+        closes = [o for o in self.exits if o.purpose == OrderPurpose.CLOSE and o.leg_id == leg_id]
+        return refusals_of(closes, LONGEST_PAUSE_OPEN)
+
+    def may_close(self, leg: Leg | None = None) -> bool:
+        """Whether a closing order may be sent now.
+
+        It may not while an earlier one is unsettled, nor before the pause after a refusal is over. When the exchange
+        has found nothing to reduce, it must show a position first: what is out is for booking.
+
+        Raises:
+            ExchangeUnavailableError: the positions could not be read.
+
+        """
+        if any(o.purpose == OrderPurpose.CLOSE and o.state not in ORDER_FINAL for o in self.exits):
+            return False
+        refused = self.closes_refused(leg)
+        if refused is None:
+            return True
+        if refused.holds_at(self.clock()):
+            return False
+        return refused.code not in NOTHING_TO_REDUCE or self._is_held()
+
+    def may_try_naked(self, leg: Leg) -> bool:
+        """Whether a stop may be tried that nothing else covers for: it and the close that follows it are one try."""
+        unknown = [order for order in self.of(leg) if order.state == OrderState.UNKNOWN]
+        if len(unknown) >= MOST_UNKNOWN_STOPS and age_of(unknown[-1].created_at, self.clock()) < LONGEST_PAUSE_OPEN:
+            return False
+        return self.closes_refused() is None or self.may_close()
+
+    def _is_held(self) -> bool:
+        """Whether the exchange shows a position of this symbol and side just now."""
+        key = (self.request.symbol, self.request.position_side)
+        rows = {(row.symbol, row.position_side): row for row in self.exchange.positions()}
+        return held_in(rows.get(key), Direction(self.request.direction)) > 0
 
     def beyond(self, want: Wanted, fraction: Decimal) -> Wanted | None:
         """Return a stop by this fraction of its level beyond it; None when one was sent there before.
@@ -140,11 +190,17 @@ class Work:
         )
 
     def close(self, quantity: Decimal, reason: CloseReason, leg: Leg | None = None) -> PlaceOutcome | None:
-        """Close at market, reducing only; None while an earlier closing order of ours is unsettled."""
-        closing = any(o.purpose == OrderPurpose.CLOSE and o.state not in ORDER_FINAL for o in self.exits)
-        if quantity <= 0 or closing:
+        """Close at market, reducing only; None when it may not be tried now, as `may_close` says."""
+        if quantity <= 0 or not self.may_close(leg):
             return None
-        return self._send(
+        log.warning(
+            "position_closes_at_market",
+            request_id=str(self.request.pk),
+            symbol=self.request.symbol,
+            reason=reason,
+            quantity=str(quantity),
+        )
+        outcome = self._send(
             Intention(
                 purpose=OrderPurpose.CLOSE,
                 sequence=self._next_sequence(OrderPurpose.CLOSE),
@@ -154,6 +210,21 @@ class Work:
                 leg_id=leg.id if leg else None,
             )
         )
+        if isinstance(outcome, Refused):
+            self._tell_refused_close(leg)
+        return outcome
+
+    def _tell_refused_close(self, leg: Leg | None) -> None:
+        if refused := self.closes_refused(leg):
+            log.error(
+                "close_refused",
+                request_id=str(self.request.pk),
+                symbol=self.request.symbol,
+                code=refused.code,
+                tries=refused.tries,
+                since=refused.since.isoformat(),
+                next_try_at=refused.next_at.isoformat(),
+            )
 
     def cancel_surplus(self, *purposes: OrderPurpose) -> None:
         """Cancel what newer orders have replaced: new first, then old, so that cover never drops."""
@@ -163,10 +234,14 @@ class Work:
     def make_room(self) -> bool:
         """Let targets and trailing stop make way for the stop when the exchange takes no more orders."""
         others = (OrderPurpose.TARGET, OrderPurpose.TRAILING)
-        return self._cancel([o for o in self.exits if o.purpose in others and o.state in ORDER_LIVE]) > 0
+        resting = [o for o in self.exits if o.purpose in others and o.state in ORDER_LIVE]
+        self._cancel(resting)
+        # An order that rests in spite of its cancel has made no room.
+        return any(order.state in ORDER_FINAL for order in resting)
 
-    def _cancel(self, orders: Iterable[Order]) -> int:
-        return sum([cancel_order(order, exchange=self.exchange, clock=self.clock) for order in orders])
+    def _cancel(self, orders: Iterable[Order]) -> None:
+        for order in orders:
+            cancel_order(order, exchange=self.exchange, clock=self.clock)
 
     def _send(self, intention: Intention) -> PlaceOutcome | None:
         written = intend(self.request, intention, recv_window_ms=self.rules.recv_window_ms, now=self.clock())

@@ -78,6 +78,7 @@ def ticket_for(request: ExecutionRequest, intention: Intention) -> OrderTicket:
         callback_percent=intention.callback_percent,
         # In hedge mode the position side itself makes an order reducing, and the exchange refuses the flag.
         reduce_only=not entry and side is PositionSide.BOTH,
+        good_till=request.entry_expires_at if entry else None,
     )
 
 

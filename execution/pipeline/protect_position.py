@@ -81,13 +81,12 @@ def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) ->
 
 def _ensure_stop(work: Work) -> CloseReason | None:
     """Place the stop; a reason to have closed the position instead, when it cannot be had within the bound."""
+    if _must_wait(work):
+        return None
     # From here on by steady time: a clock that is set back must not make the position naked for longer.
     begun = time.monotonic()
     patience = min(_deadline(work) - work.clock(), work.rules.max_unprotected).total_seconds()
     while want := work.missing(OrderPurpose.STOP):
-        # The old stop still covers everything: a better one can wait until the exchange takes it.
-        if not work.is_naked and work.refused_lately(want.leg):
-            return None
         outcome = _place_stop(work, want)
         waited = time.monotonic() - begun
         if outcome is None and waited >= PEER_PATIENCE.total_seconds():
@@ -103,6 +102,18 @@ def _ensure_stop(work: Work) -> CloseReason | None:
         work.read()
     work.cancel_surplus(OrderPurpose.STOP)
     return None
+
+
+def _must_wait(work: Work) -> bool:
+    """Whether the stop that is missing was refused a moment ago.
+
+    A better stop waits for its own pause, while the old one covers everything; one that nothing covers for waits until
+    the position may be closed in its stead again.
+    """
+    want = work.missing(OrderPurpose.STOP)
+    if want is None:
+        return False
+    return not work.may_try_naked(want.leg) if work.is_naked else work.refused_lately(want.leg)
 
 
 def _place_stop(work: Work, want: Wanted) -> PlaceOutcome | None:
@@ -173,7 +184,6 @@ def _level_reached(work: Work, want: Wanted) -> CloseReason | None:
         work.place(want, at_once=True)
         return None
     everything = want.quantity == work.exposure.open
-    log.warning("target_taken_at_market", request_id=str(work.request.pk), quantity=str(want.quantity))
     taken = work.close(want.quantity, CloseReason.TP, want.leg)
     return CloseReason.TP if everything and isinstance(taken, Accepted) else None
 
@@ -181,8 +191,10 @@ def _level_reached(work: Work, want: Wanted) -> CloseReason | None:
 def _give_up(work: Work, reason: CloseReason, why: Reason) -> CloseReason | None:
     """Close at market; None when even that is not confirmed, and then the monitor begins anew."""
     quantity = work.exposure.open
-    log.error("position_closed_without_cover", request_id=str(work.request.pk), reason=why, quantity=str(quantity))
-    return reason if isinstance(work.close(quantity, reason), Accepted) else None
+    outcome = work.close(quantity, reason)
+    if outcome is not None:
+        log.error("position_closed_without_cover", request_id=str(work.request.pk), reason=why, quantity=str(quantity))
+    return reason if isinstance(outcome, Accepted) else None
 
 
 def _confirm(work: Work) -> bool:

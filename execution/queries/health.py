@@ -1,4 +1,4 @@
-"""What the rows know about the service's health: ten small reads, none of which grows with the books."""
+"""What the rows know about the service's health: a dozen small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from execution.models import (
     Position,
     StreamLoss,
 )
+from execution.queries.refused_exits import RefusedExit, refused_exits
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
 PROTECTOR = "protector"
@@ -55,6 +56,8 @@ class HealthRows:
     # Entries of incoming streams that were lately found to be gone unread.
     losses: tuple[StreamLoss, ...] = ()
     unsettled: Unsettled = Unsettled()
+    # Exits that the exchange keeps refusing, closes first.
+    refused: tuple[RefusedExit, ...] = ()
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -72,6 +75,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         alarms=tuple(Impediment.objects.filter(alarming=True).order_by("scope", "reason_code")),
         losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
         unsettled=unsettled_orders(),
+        refused=refused_exits(),
     )
 
 

@@ -157,7 +157,17 @@ class BinanceExchange:
         return [fills[trade_id] for trade_id in sorted(fills)]
 
     def client_id_of(self, symbol: str, order_id: str) -> str:
-        return self._calls.read(lambda: str(self._client.query_order(symbol, orderId=order_id)["clientOrderId"]))
+        """Return the client order id of an order; empty when the exchange knows the contract no more."""
+        answer = self._calls.attempt(
+            Operation.LIST,
+            lambda: str(self._client.query_order(symbol, orderId=order_id)["clientOrderId"]),
+            Lane.READ,
+        )
+        if not isinstance(answer, Failure):
+            return answer
+        if answer.code in NO_SUCH_SYMBOL:
+            return ""
+        raise unavailable(answer)
 
     def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]:
         which = {"symbol": symbol} if symbol else {}
@@ -319,7 +329,9 @@ class BinanceExchange:
             return parse.algo_report(
                 self._client.sign_request("POST", ALGO_ORDER, {**algo_parameters(ticket), **self._window})
             )
-        return parse.order_report(self._client.new_order(**order_parameters(ticket), **self._window))
+        return parse.order_report(
+            self._client.new_order(**order_parameters(ticket, self._client.at_ms), **self._window)
+        )
 
     def _outcome(self, failure: Failure) -> Refused | Unknown:
         match failure.meaning:

@@ -55,7 +55,8 @@ def contracts_of(information: Mapping[str, Any]) -> dict[str, ContractTerms]:
 
 def _contract(row: Mapping[str, Any]) -> ContractTerms:
     delivery = int(row.get("deliveryDate") or 0)
-    # The delivery of a dated contract is no news.
-    perpetual = PERPETUAL in str(row.get("contractType", PERPETUAL))
-    announced = perpetual and 0 < delivery < FAR_AWAY_MS
-    return ContractTerms(status=str(row["status"]), delivers_at=moment(delivery) if announced else None)
+    return ContractTerms(
+        status=str(row["status"]),
+        delivers_at=moment(delivery) if 0 < delivery < FAR_AWAY_MS else None,
+        dated=PERPETUAL not in str(row.get("contractType", PERPETUAL)),
+    )
