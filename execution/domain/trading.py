@@ -99,7 +99,11 @@ class SymbolRules:
     market_step: Decimal
     market_min_quantity: Decimal
     market_max_quantity: Decimal
+    # In the quote asset.
     min_notional: Decimal
+    # How far a LIMIT order's price may lie above (BUY) or below (SELL) the mark price, as a multiple of it; 0: no bound.
+    percent_price_up: Decimal = ZERO
+    percent_price_down: Decimal = ZERO
 
 
 @dataclass(frozen=True, kw_only=True)
