@@ -28,9 +28,7 @@ class Stake:
     ) -> "Stake":
         """Return the stake of prices in a quote asset that is worth `usd_per_quote`."""
         distance = abs(price - stop_price) if stop_price else price
-        return Stake(
-            symbol=symbol, notional=quantity * price * usd_per_quote, risk=quantity * distance * usd_per_quote
-        )
+        return Stake(symbol=symbol, notional=quantity * price * usd_per_quote, risk=quantity * distance * usd_per_quote)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +75,9 @@ def _alone(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:
 
 
 def _priced(usage: Usage) -> Iterator[RuleVerdict]:
-    """Refuse to add to sums in USD that are not whole; told only when they are not."""
-    if usage.unpriced:
-        yield _verdict("usage_in_usd", f"unpriced={usage.unpriced}", Reason.QUOTE_ASSET_UNPRICED, passed=False)
+    """Refuse to add to sums in USD that are not whole."""
+    numbers = f"unpriced={usage.unpriced or 'none'}"
+    yield _verdict("usage_in_usd", numbers, Reason.QUOTE_ASSET_UNPRICED, passed=not usage.unpriced)
 
 
 def _within(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:

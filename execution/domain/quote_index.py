@@ -1,4 +1,4 @@
-"""What a contract's quote asset is worth in US dollars: sizes, limits and reports in USD rest on this one named price."""
+"""What a contract's quote asset is worth in US dollars: sizes, limits and reports in USD rest on this named price."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

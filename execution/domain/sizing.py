@@ -47,9 +47,7 @@ class Loss:
     @staticmethod
     def at(direction: Direction, stop: Decimal, policy: Policy, usd_per_quote: Decimal = ONE) -> "Loss":
         worse = stop * (ONE - policy[keys.STOP_SLIPPAGE] * direction.sign)
-        return Loss(
-            direction=direction, exit_price=worse, fee=policy[keys.TAKER_FEE], usd_per_quote=usd_per_quote
-        )
+        return Loss(direction=direction, exit_price=worse, fee=policy[keys.TAKER_FEE], usd_per_quote=usd_per_quote)
 
     def of_unit(self, entry: Decimal) -> Decimal:
         """Return the loss of one unit that was entered at this price, in USD."""

@@ -101,7 +101,7 @@ class SymbolRules:
     market_max_quantity: Decimal
     # In the quote asset.
     min_notional: Decimal
-    # How far a LIMIT order's price may lie above (BUY) or below (SELL) the mark price, as a multiple of it; 0: no bound.
+    # Up to which multiple of the mark price a BUY LIMIT may lie, and down to which a SELL LIMIT; 0: no bound.
     percent_price_up: Decimal = ZERO
     percent_price_down: Decimal = ZERO
 

@@ -1,15 +1,31 @@
-from django.db import migrations
+"""Names the quote asset of older rows, and keeps their figures as they were told: in dollars where that is true."""
 
-# Before quote assets were read, every amount was taken for US dollars: right for contracts in an asset that is pegged to
-# the dollar. What stands in another asset has no price from then; the monitor prices what is still open.
+from typing import Any
+
+from django.db import migrations
+from django.db.models import F, Q
+
+# Before quote assets were read, every amount was taken for US dollars: right for contracts in an asset pegged to the
+# dollar. What stands in another asset has no price from then; the monitor prices what is still open.
 PEGGED = ("USDT", "USDC", "FDUSD", "USD1")
-# A dated contract's name ends with its date.
-NAME = r"regexp_replace(symbol, '_[0-9]+$', '')"
-ASSET = (
-    "CASE " + " ".join(f"WHEN {NAME} LIKE '%{asset}' THEN '{asset}'" for asset in (*PEGGED, "BTC")) + " ELSE '' END"
-)
-PRICE = "CASE WHEN quote_asset IN ({}) THEN 1 END".format(", ".join(f"'{asset}'" for asset in PEGGED))
-TABLES = ("execution_executionrequest", "execution_trade", "execution_position")
+MODELS = ("ExecutionRequest", "Trade", "Position")
+
+
+def name_assets(apps: Any, _: object) -> None:
+    for name in MODELS:
+        rows = apps.get_model("execution", name).objects
+        for asset in (*PEGGED, "BTC"):
+            # A dated contract's name ends with its date.
+            named = Q(symbol__endswith=asset) | Q(symbol__contains=f"{asset}_")
+            rows.filter(named).update(quote_asset=asset, quote_index=1 if asset in PEGGED else None)
+    trades = apps.get_model("execution", "Trade").objects
+    trades.update(margin=F("margin_usd"))
+    trades.filter(quote_index=None).update(margin_usd=None)
+    trades.exclude(quote_index=None).update(net_pnl_usd=F("net_pnl"))
+
+
+def margin_back(apps: Any, _: object) -> None:
+    apps.get_model("execution", "Trade").objects.update(margin_usd=F("margin"))
 
 
 class Migration(migrations.Migration):
@@ -17,15 +33,4 @@ class Migration(migrations.Migration):
         ("execution", "0024_quote_assets"),
     ]
 
-    operations = [
-        *(
-            migrations.RunSQL(sql, reverse_sql="")
-            for table in TABLES
-            for sql in (f"UPDATE {table} SET quote_asset = {ASSET}", f"UPDATE {table} SET quote_index = {PRICE}")
-        ),
-        migrations.RunSQL(
-            "UPDATE execution_trade SET margin = margin_usd, margin_usd = margin_usd * quote_index,"
-            " net_pnl_usd = net_pnl * quote_index",
-            reverse_sql="UPDATE execution_trade SET margin_usd = margin",
-        ),
-    ]
+    operations = [migrations.RunPython(name_assets, margin_back)]

@@ -36,9 +36,9 @@ class Position(models.Model):
             models.UniqueConstraint(fields=["symbol", "position_side"], name="position_one_row"),
         ]
 
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.position_side}"
+
     def usd(self, amount: Decimal) -> Decimal | None:
         """Return an amount of the quote asset in USD; None where no index has ever priced it."""
         return in_usd(amount, self.quote_index)
-
-    def __str__(self) -> str:
-        return f"{self.symbol} {self.position_side}"

@@ -65,7 +65,9 @@ def update_positions(
             rows, update_conflicts=True, update_fields=SHOWN, unique_fields=["symbol", "position_side"]
         )
         _note_prices(rows)
-        _price_late(rows)
+        _price_late(
+            [row for row in rows if row.trade and row.trade.quote_index is None and row.quote_index is not None]
+        )
         moved = [row for row in rows if _changed(known.get((row.symbol, row.position_side)), row)]
         emit_each(dict(_told(row, trades, protected, now) for row in moved), now=now)
         # A position that is not seen stays while its trade is open: one empty answer is not flat.
@@ -91,8 +93,10 @@ def _price(rows: Iterable[Position], prices: Prices, known: Mapping[tuple[str, s
 
 
 def _price_late(rows: Sequence[Position]) -> None:
-    priced = [(row.trade_id, row.quote_index) for row in rows if row.trade_id and row.quote_index is not None]
-    columns = [[pk for pk, _ in priced], [price for _, price in priced]]
+    """Price the trades that nobody could price before: their positions have a price now."""
+    if not rows:
+        return
+    columns = [[row.trade_id for row in rows], [row.quote_index for row in rows]]
     with connection.cursor() as cursor:
         cursor.execute(PRICE_LATE, [*columns, *columns])
 

@@ -43,9 +43,7 @@ def read_income(trade: Trade, exchange: Exchange, *, forced: bool) -> list[Value
         cleared = exchange.income_since(IncomeKind.CLEARING, trade.entry_at)
         lines += [line for line in cleared if line.symbol in {"", trade.symbol}]
     values = Values(exchange=exchange, quote_asset=trade.quote_asset)
-    return [
-        ValuedIncome(line=line, value=values.worth(line.amount, line.asset, line.at)) for line in lines
-    ]
+    return [ValuedIncome(line=line, value=values.worth(line.amount, line.asset, line.at)) for line in lines]
 
 
 def books_of(trade: Trade, income: Sequence[ValuedIncome], index: QuoteIndex | None = None) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from execution.domain.depth import Level
-from execution.domain.money import ONE
 from execution.domain.limits import Stake, Usage, judge_limits
 from execution.domain.liquidation import MarginBracket
+from execution.domain.money import ONE
 from execution.domain.policy import KEYS, Policy
 from execution.domain.quote_index import ASSUMED_DOLLAR, QuoteIndex
 from execution.domain.review import Proposal, RuleVerdict

@@ -36,6 +36,4 @@ def priced_symbols(exchange: Exchange, symbols: Iterable[str]) -> dict[str, tupl
         log.warning("listing_unread", error=str(error))
         return {}
     index = index_prices(exchange)
-    return {
-        symbol: (rules.quote_asset, quote_index(rules.quote_asset, index)) for symbol, rules in listed.items()
-    }
+    return {symbol: (rules.quote_asset, quote_index(rules.quote_asset, index)) for symbol, rules in listed.items()}

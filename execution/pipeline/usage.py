@@ -12,8 +12,8 @@ from execution.models import ExecutionRequest
 
 # One lock for all processes while usage is counted and a claim is taken, so that two cannot both be the last that fits.
 CLAIM_LOCK = 0x65786563
-# Every amount is in USD, at the index price of its quote asset: a claim's at the approval, a position's at the monitor's
-# last reading, a closed trade's at its close. What has never been priced is in no sum, and is named instead.
+# Every amount is in USD, at the index price of its quote asset: a claim's at the approval, a position's at the
+# monitor's last reading, a closed trade's at its close. What has never been priced is in no sum, and is named instead.
 # A claim holds what was approved until the entry is finished, and from then on what its trade still has open: the
 # reservation ends with the outcome. The same rows carry count, notional, and what the planned stops may lose.
 USAGE = """

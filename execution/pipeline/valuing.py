@@ -46,7 +46,4 @@ class Values:
 def valued(fills: Sequence[FillReport], exchange: Exchange, quote_asset: str) -> list[FillReport]:
     """Return the fills with what their fees are worth; fees in the quote asset cost no call."""
     values = Values(exchange=exchange, quote_asset=quote_asset)
-    return [
-        replace(fill, fee_value=values.worth(fill.commission, fill.commission_asset, fill.at))
-        for fill in fills
-    ]
+    return [replace(fill, fee_value=values.worth(fill.commission, fill.commission_asset, fill.at)) for fill in fills]

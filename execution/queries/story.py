@@ -149,7 +149,9 @@ def _fill(fill: Fill) -> str:
 
 
 def _books(trade: Trade) -> Iterator[str]:
-    slippage = f"slippage={plain(basis_points(trade.slippage_fraction))}bps margin={plain(trade.margin)} {trade.quote_asset}"
+    slippage = (
+        f"slippage={plain(basis_points(trade.slippage_fraction))}bps margin={plain(trade.margin)} {trade.quote_asset}"
+    )
     yield _line("Opened", f"{plain(trade.quantity)} at {plain(trade.entry_price)} {slippage} {_time(trade.entry_at)}")
     if trade.exit_at is None or trade.exit_price is None:
         return

@@ -15,8 +15,8 @@ from execution.queries.trades import TradeStatus
 class TradeOut(AnySerializer):
     """One trade. `pnl_usd` is net of fees and funding, `pnl_percent` of the margin; null until it is closed.
 
-    What is named `_usd` is in USD at `quote_index`; prices, `net_pnl`, `gross_pnl`, `fees`, `funding` and `other_income`
-    are in `quote_asset`, exact.
+    What is named `_usd` is in USD at `quote_index`; prices, `net_pnl`, `gross_pnl`, `fees`, `funding` and
+    `other_income` are in `quote_asset`, exact.
     """
 
     trade_id = serializers.UUIDField(source="id")
