@@ -9,14 +9,28 @@ import sys
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
-from paper_exchange.config import AccountConfig, Config, ReplayConfig
+from paper_exchange.config import (
+    DELIVERY_IDS,
+    DELIVERY_INCOMES,
+    LISTINGS,
+    UNIFORM,
+    VENUE,
+    AccountConfig,
+    Config,
+    ReplayConfig,
+)
+from paper_exchange.core.coins import ASSETS
 from paper_exchange.core.replay import ReplayError
 from paper_exchange.http.keys import check_key
 from paper_exchange.server import PaperServer
 from paper_exchange.store import StoreError
+
+# What the account 'paper' has beside USDT when it trades the venue's listing.
+DEFAULT_COINS: Final = (("USDC", Decimal(5_000)), ("BTC", Decimal("0.1")))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,8 +55,41 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY:FILE:USDT",
         help="a further account whose requests are signed by the private key to this public one (PEM, RSA or Ed25519)",
     )
-    add("--min-notional", type=_amount, default=defaults.min_notional, help="smallest order notional in USDT")
+    add(
+        "--coin",
+        action="append",
+        type=_coin,
+        default=None,
+        metavar="ASSET=AMOUNT",
+        help="what the account 'paper' has in another asset than USDT, instead of 5000 USDC and 0.1 BTC; "
+        "with --listing uniform it starts without",
+    )
+    add(
+        "--listing",
+        choices=LISTINGS,
+        default=defaults.listing,
+        help="contracts as they stand on the venue, or contracts in USDT that are nearly alike",
+    )
+    add(
+        "--min-notional",
+        type=_amount,
+        default=None,
+        help="smallest order notional in USDT, of the uniform listing only (5 when not given)",
+    )
     add("--extra-symbols", type=int, default=defaults.extra_symbols, help="further contracts: X0001USDT and so on")
+    add(
+        "--delivery-id",
+        choices=DELIVERY_IDS,
+        default=defaults.delivery_id,
+        help="prefix of the client id of orders that settle a dated contract",
+    )
+    add(
+        "--delivery-income",
+        choices=DELIVERY_INCOMES,
+        default=defaults.delivery_income,
+        help="type of income under which the profit of a delivery is booked",
+    )
+    add("--delivery-fee", type=_amount, default=None, help="fee rate of a delivery; the taker's when not given")
     add("--latency-ms", type=int, default=defaults.latency_ms, help="delay of every answer")
     add("--latency-jitter-ms", type=int, default=defaults.latency_jitter_ms, help="mean of a random part of the delay")
     add("--maker-fee", type=_amount, default=defaults.maker_rate, help="fee rate of resting orders")
@@ -86,13 +133,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def config_of(options: argparse.Namespace) -> Config:
-    paper = AccountConfig(key="paper", secret="paper-secret", balance=options.balance)  # noqa: S106 - published
+    usual = DEFAULT_COINS if options.listing == VENUE else ()
+    coins = usual if options.coin is None else tuple(options.coin)
+    paper = AccountConfig(key="paper", secret="paper-secret", balance=options.balance, coins=coins)  # noqa: S106 - published
     return Config(
         host=options.host,
         port=options.port,
         seed=options.seed,
         limits=not options.no_limits,
-        min_notional=options.min_notional,
+        listing=options.listing,
+        min_notional=Config.min_notional if options.min_notional is None else options.min_notional,
+        delivery_id=options.delivery_id,
+        delivery_income=options.delivery_income,
+        delivery_rate=options.delivery_fee,
         extra_symbols=options.extra_symbols,
         latency_ms=options.latency_ms,
         latency_jitter_ms=options.latency_jitter_ms,
@@ -137,7 +190,11 @@ async def serve(config: Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    config = config_of(parser().parse_args(arguments))
+    options = parser().parse_args(arguments)
+    if options.min_notional is not None and options.listing != UNIFORM:
+        print("--min-notional belongs to --listing uniform: the venue's contracts have their own", file=sys.stderr)  # noqa: T201
+        return 2
+    config = config_of(options)
     try:
         uvloop.run(serve(config))
     except (StoreError, ReplayError) as error:
@@ -157,6 +214,13 @@ def _amount(text: str) -> Decimal:
     if not value.is_finite() or value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not an amount")
     return value
+
+
+def _coin(text: str) -> tuple[str, Decimal]:
+    asset, _, amount = text.partition("=")
+    if asset not in ASSETS[1:] or not amount:
+        raise argparse.ArgumentTypeError(f"a coin is ASSET=AMOUNT with one of {', '.join(ASSETS[1:])}")
+    return asset, _amount(amount)
 
 
 def _replay(text: str) -> ReplayConfig:

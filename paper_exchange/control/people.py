@@ -8,10 +8,9 @@ from paper_exchange.control import views
 from paper_exchange.control.wish import Action, Actions, Body, ControlError, Levers, Wish
 from paper_exchange.core import coins, settings
 from paper_exchange.core.accounts import Account
-from paper_exchange.core.coins import BNB, USDT
 from paper_exchange.core.margin import account_figures
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import to_cash
+from paper_exchange.core.money import USDT, to_cash
 from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Side, Ticket
 from paper_exchange.core.portions import RESTS, PortionRule
 from paper_exchange.http.keys import check_key
@@ -59,12 +58,12 @@ def change_settings(levers: Levers, wish: Wish) -> object:
 
 
 def transfer(levers: Levers, wish: Wish) -> object:
-    """Bring USDT or BNB into an account's futures wallet, or take some out (negative)."""
+    """Bring an asset into an account's futures wallet, or take some out (negative)."""
     account, asset, amount = levers.owner(wish), str(wish.body.get("asset", USDT)), to_cash(wish.decimal("amount"))
-    if asset not in {USDT, BNB} or not amount:
-        raise ControlError("asset must be USDT or BNB, amount not zero")
-    figures = account_figures(account, levers.exchange.state.markets)
-    if -amount > (withdrawable(figures) if asset == USDT else account.coins.get(asset, Decimal(0))):
+    if asset not in coins.ASSETS or not amount:
+        raise ControlError(f"asset must be one of {', '.join(coins.ASSETS)}, amount not zero")
+    figures = account_figures(account, levers.exchange.state.markets, asset)
+    if -amount > withdrawable(figures):
         raise ControlError("the account cannot spare as much")
     coins.transfer(levers.exchange.state, account, asset, amount)
     return views.summary(account, levers.exchange.state.markets)

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import ZERO, cash, plain
+from paper_exchange.core.money import USDT, ZERO, cash, plain
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.state import BalanceChange
 from paper_exchange.http import render
@@ -43,7 +43,7 @@ def summary(account: Account, markets: dict[str, Market]) -> Json:
     """Wallet and the sums it is made of: wallet = deposits + realized - commissions + funding + other."""
     sums: dict[str, Decimal] = {}
     for row in account.income:
-        if row.asset != "USDT":
+        if row.asset != USDT:
             continue
         sums[row.type] = sums.get(row.type, ZERO) + row.amount
     realized, commission = sums.pop("REALIZED_PNL", ZERO), -sums.pop("COMMISSION", ZERO)
@@ -63,6 +63,7 @@ def summary(account: Account, markets: dict[str, Market]) -> Json:
             {
                 "symbol": position.symbol.name,
                 "positionSide": position.side,
+                "marginAsset": position.symbol.margin,
                 "positionAmt": plain(position.amount),
                 "entryPrice": plain(position.entry),
                 "markPrice": plain(markets[position.symbol.name].mark),

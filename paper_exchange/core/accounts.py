@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from paper_exchange.core.money import ZERO
+from paper_exchange.core.money import USDT, ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order, PositionSide, Side
 from paper_exchange.core.symbols import Symbol
 
@@ -125,7 +125,8 @@ class Account:
     # Orders of liquidation and ADL with their kind.
     force_orders: list[tuple[str, Order]] = field(default_factory=list)
     margin_changes: list[MarginChange] = field(default_factory=list)
-    margin_called: bool = False
+    # Assets (or USD, in multi-assets mode) whose owner was warned and that have not recovered yet.
+    margin_calls: set[str] = field(default_factory=set)
 
     def position(self, symbol: Symbol, side: PositionSide) -> Position:
         """Return the holding, creating an empty one at first use."""
@@ -142,13 +143,31 @@ class Account:
     def setting(self, symbol: Symbol) -> SymbolSettings:
         found = self.settings.get(symbol.name)
         if found is None:
-            found = self.settings[symbol.name] = SymbolSettings(self.default_leverage)
+            leverage = min(self.default_leverage, symbol.max_leverage)
+            found = self.settings[symbol.name] = SymbolSettings(leverage)
         return found
 
     @property
     def cross_wallet(self) -> Decimal:
-        """Wallet without the margin that was set aside for isolated positions."""
-        return self.wallet - sum((position.isolated_wallet for position in self.open_positions.values()), ZERO)
+        """USDT wallet without the margin that was set aside for isolated positions."""
+        return self.cross(USDT)
+
+    def balance(self, asset: str) -> Decimal:
+        return self.wallet if asset == USDT else self.coins.get(asset, ZERO)
+
+    def cross(self, asset: str) -> Decimal:
+        """Balance of an asset without the margin that was set aside for isolated positions."""
+        return self.balance(asset) - self.isolated(asset)
+
+    def isolated(self, asset: str) -> Decimal:
+        held = self.open_positions.values()
+        return sum((position.isolated_wallet for position in held if position.symbol.margin == asset), ZERO)
+
+    def assets(self) -> list[str]:
+        """Return the assets in the wallet and those that positions or open orders are margined in, USDT first."""
+        needed = {position.symbol.margin for position in self.open_positions.values()}
+        needed |= {order.symbol.margin for book in self.open_orders.values() for order in book.values()}
+        return [USDT, *self.coins, *sorted(needed - {USDT, *self.coins})]
 
     def held(self) -> list[Position]:
         """Return the positions that are not flat."""

@@ -10,6 +10,7 @@ from paper_exchange.config import Config
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.algo import AlgoDesk
 from paper_exchange.core.amending import AmendDesk
+from paper_exchange.core.calendar import Calendar
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.desk import OrderDesk
 from paper_exchange.core.funding import Funding
@@ -75,6 +76,7 @@ class Exchange:
         self.algos = AlgoDesk(state, self.orders)
         self.amendments = AmendDesk(state, self.orders, self.matching)
         self.funding = Funding(state)
+        self.calendar = Calendar(state, self.matching, self.algos, self.funding)
         self.liquidation = Liquidation(state, self.matching)
         self._connect()
         self._countdowns: dict[tuple[str, str], int] = {}
@@ -98,7 +100,7 @@ class Exchange:
             if moving and not (market.held or is_halted(market.symbol)):
                 for last, mark in market.path.steps(seconds):
                     self.move(market, last, mark)
-        self.funding.step(now)
+        self.calendar.step(now)
         self.expire()
 
     def move(self, market: Market, last: Decimal, mark: Decimal, volume: Decimal | None = None) -> None:

@@ -4,6 +4,7 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
 ZERO: Final = Decimal(0)
+USDT: Final = "USDT"
 CENT8: Final = Decimal("0.00000001")
 
 

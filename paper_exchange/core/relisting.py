@@ -1,14 +1,16 @@
-"""Changes of a contract while it trades: its status, its filters, and what they do to its market."""
+"""Changes of a contract while it trades: its terms, its end, and what they do to its market."""
 
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.market import Market
-from paper_exchange.core.symbols import Symbol
+from paper_exchange.core.symbols import Bracket, Symbol
 from paper_exchange.errors import refuse
 
 TRADING: Final = "TRADING"
+# Hours between two funding payments that the venue uses.
+FUNDING_HOURS: Final = (1, 2, 4, 8)
 # status -> the codes that refuse an order which opens, and one which only reduces; None lets it pass.
 STATUSES: Final[dict[str, tuple[int | None, int | None]]] = {
     TRADING: (None, None),
@@ -43,6 +45,8 @@ class Relisting:
     multiplier_down: Decimal | None = None
     max_open_orders: int | None = None
     delivery_ms: int | None = None
+    funding_hours: int | None = None
+    brackets: tuple[Bracket, ...] | None = None
 
 
 def check_status(symbol: Symbol, *, reducing: bool) -> None:
@@ -68,6 +72,10 @@ def relist(market: Market, wanted: Relisting) -> None:
         value = getattr(wanted, name)
         if isinstance(value, Decimal | int) and value <= 0:
             raise RelistingError(f"{name} must be positive")
+    if wanted.funding_hours is not None and wanted.funding_hours not in FUNDING_HOURS:
+        raise RelistingError(f"funding_interval_hours must be one of {', '.join(map(str, FUNDING_HOURS))}")
+    for name in Relisting.__slots__:
+        value = getattr(wanted, name)
         if value is not None:
             setattr(symbol, name, value)
     if wanted.tick is not None:

@@ -113,7 +113,7 @@ def check_margin(
     if max(worst_notional(held, known), market.symbol.max_notional(leverage)) < worst_notional(held, wanted):
         raise refuse(-2027)
     extra = order_margin(held, wanted, leverage) - order_margin(held, known, leverage)
-    if extra > 0 and extra > account_figures(account, markets).available:
+    if extra > 0 and extra > account_figures(account, markets, market.symbol.margin).available:
         raise refuse(-2019)
 
 

@@ -8,6 +8,7 @@ from paper_exchange.core.market import Market
 from paper_exchange.core.orders import PositionSide
 from paper_exchange.core.rules import MAX_LEVERAGE
 from paper_exchange.core.state import State
+from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import refuse
 
 
@@ -23,12 +24,21 @@ def change_leverage(state: State, account: Account, market: Market, leverage: in
         raise refuse(-2027)
     before = setting.leverage
     setting.leverage = leverage
-    if leverage < before and not _is_covered(state, account):
+    if leverage < before and not _is_covered(state, account, symbol.margin):
         setting.leverage = before
         raise refuse(-2028)
     if leverage != before:
         state.listener.leverage_changed(account, symbol.name, leverage)
     return symbol.max_notional(leverage)
+
+
+def fit_leverage(state: State, symbol: Symbol) -> None:
+    """Bring settings above a contract's new largest leverage down to it; open positions then bind more margin."""
+    for account in state.accounts.values():
+        setting = account.setting(symbol)
+        if setting.leverage > symbol.max_leverage:
+            setting.leverage = symbol.max_leverage
+            state.listener.leverage_changed(account, symbol.name, symbol.max_leverage)
 
 
 def change_margin_type(state: State, account: Account, market: Market, *, isolated: bool) -> None:
@@ -74,7 +84,7 @@ def change_position_margin(state: State, account: Account, market: Market, side:
         raise refuse(-4049)
     if position is None or not position.amount:
         raise refuse(-4054)
-    if amount > account_figures(account, state.markets).available:
+    if amount > account_figures(account, state.markets, market.symbol.margin).available:
         raise refuse(-4050)
     if amount < 0 and -amount > _removable(account, market, position):
         raise refuse(-4051)
@@ -97,6 +107,6 @@ def _held_notional(account: Account, market: Market) -> Decimal:
     )
 
 
-def _is_covered(state: State, account: Account) -> bool:
-    figures = account_figures(account, state.markets)
+def _is_covered(state: State, account: Account, asset: str) -> bool:
+    figures = account_figures(account, state.markets, asset)
     return figures.initial <= figures.margin_balance

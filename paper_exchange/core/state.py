@@ -8,12 +8,13 @@ from paper_exchange.config import AccountConfig, Config
 from paper_exchange.core.accounts import Account, Income, Position
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.ids import Ids, Texts
+from paper_exchange.core.listing import build_listing
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import ZERO
+from paper_exchange.core.money import USDT, ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.portions import Portions
 from paper_exchange.core.replay import ReplayError, ReplayPath
-from paper_exchange.core.symbols import Symbol, build_symbols
+from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import refuse
 
 # Ids grow with the time of the start, so that a restarted exchange does not give the same id twice.
@@ -48,6 +49,8 @@ class Listener(Protocol):
 
     def forced_order(self, order: Order) -> None: ...
 
+    def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None: ...
+
 
 class Deaf:
     """The listener of an exchange that nobody listens to."""
@@ -76,6 +79,8 @@ class Deaf:
 
     def forced_order(self, order: Order) -> None: ...
 
+    def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceChange:
@@ -95,6 +100,8 @@ class State:
     clock: Clock
     symbols: dict[str, Symbol]
     markets: dict[str, Market]
+    # Contracts that have left the listing: their past can still be asked for.
+    delisted: dict[str, Market] = field(default_factory=dict)
     order_ids: Ids
     algo_ids: Ids
     tran_ids: Ids
@@ -121,6 +128,15 @@ class State:
             raise refuse(-1121)
         return found
 
+    def past_market(self, symbol: str) -> Market:
+        """Return the market of a contract that is listed or was; -1121 for one that never was."""
+        return self.delisted[symbol] if symbol in self.delisted else self.market(symbol)
+
+    def last_booked(self) -> int:
+        """Return when the last order came or the last balance changed; zero before the first."""
+        order = max(self.orders[-1].created, self.orders[-1].updated) if self.orders else 0
+        return max(order, self.balances[-1].time if self.balances else 0)
+
     def add_account(self, wanted: AccountConfig) -> Account:
         account = Account(
             key=wanted.key,
@@ -129,15 +145,17 @@ class State:
             alias=f"Paper{len(self.accounts)}",
             deposits=wanted.balance,
             wallet=wanted.balance,
+            coins=dict(wanted.coins),
             default_leverage=self.config.leverage,
             updated=self.clock.now_ms(),
         )
         self.accounts[wanted.key] = account
-        self.balances.append(
-            BalanceChange(
-                key=account.key, type="DEPOSIT", amount=wanted.balance, balance=wanted.balance, time=account.updated
+        for asset, amount in ((USDT, wanted.balance), *wanted.coins):
+            self.balances.append(
+                BalanceChange(
+                    key=account.key, type="DEPOSIT", amount=amount, balance=amount, time=account.updated, asset=asset
+                )
             )
-        )
         return account
 
     def book_income(
@@ -149,11 +167,11 @@ class State:
         symbol: str = "",
         info: str = "",
         trade_id: str = "",
-        asset: str = "USDT",
+        asset: str = USDT,
     ) -> None:
         """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it."""
         now = self.clock.now_ms()
-        if asset == "USDT":
+        if asset == USDT:
             account.wallet += amount
             balance = account.wallet
         else:
@@ -179,8 +197,8 @@ class State:
 def build_state(config: Config, clock: Clock, previous: State | None = None) -> State:
     """Return a fresh exchange: listed symbols, markets, configured accounts; ids go on from a previous state."""
     now = clock.now_ms()
-    base = max(1, now // 1000 - _ID_EPOCH_S) * _IDS_PER_SECOND
-    symbols = build_symbols(config.min_notional, extra=config.extra_symbols)
+    base = first_id(now)
+    symbols = build_listing(config, now)
     for replay in config.replays:
         if replay.symbol not in symbols:
             raise ReplayError(f"{replay.symbol} is not listed: it cannot follow {replay.file}")
@@ -200,9 +218,19 @@ def build_state(config: Config, clock: Clock, previous: State | None = None) -> 
     return state
 
 
+def first_id(now: int) -> int:
+    """Return the first of the ids that are given from a moment on."""
+    return max(1, now // 1000 - _ID_EPOCH_S) * _IDS_PER_SECOND
+
+
 def _market(config: Config, symbol: Symbol, base: int, now: int, previous: State | None) -> Market:
-    first = previous.markets[symbol.name].history.next_trade_id() if previous else base
-    market = Market(symbol, seed=config.seed, volatility=config.volatility, first_trade_id=first, now=now)
+    known = previous and (previous.markets.get(symbol.name) or previous.delisted.get(symbol.name))
+    first = known.history.next_trade_id() if known else base
+    return open_market(config, symbol, first, now)
+
+
+def open_market(config: Config, symbol: Symbol, first_trade_id: int, now: int) -> Market:
+    market = Market(symbol, seed=config.seed, volatility=config.volatility, first_trade_id=first_trade_id, now=now)
     follow_recording(config, market)
     return market
 

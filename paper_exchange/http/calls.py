@@ -40,6 +40,15 @@ class Call:
         name = self.params.text("symbol")
         return self.exchange.state.market(name) if name else None
 
+    def past_market(self) -> Market:
+        """Return the market of the mandatory parameter `symbol`, also of a contract that is no longer listed."""
+        return self.exchange.state.past_market(self.params.required("symbol"))
+
+    def chosen_past_market(self) -> Market | None:
+        """Return the market of the optional parameter `symbol`, also of a contract that is no longer listed."""
+        name = self.params.text("symbol")
+        return self.exchange.state.past_market(name) if name else None
+
     def markets(self) -> list[Market]:
         """Return the chosen market alone, or all."""
         chosen = self.chosen_market()

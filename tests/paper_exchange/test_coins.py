@@ -89,16 +89,19 @@ def test_balances_name_bnb_when_there_is_some(paper: PaperExchange, client: UMFu
     paper.control("POST", "transfer", {"asset": "BNB", "amount": "2.5"})
     assert [(row["asset"], row["balance"]) for row in client.balance()] == [
         ("USDT", "10000.00000000"),
+        ("USDC", "5000.00000000"),
+        ("BTC", "0.10000000"),
         ("BNB", "2.50000000"),
     ]
     account = client.account()
-    assert [row["asset"] for row in account["assets"]] == ["USDT", "BNB"]
+    assert [row["asset"] for row in account["assets"]] == ["USDT", "USDC", "BTC", "BNB"]
     # In single-asset mode totals are USDT alone.
     assert account["totalWalletBalance"] == "10000.00000000"
 
     client.sign_request("POST", "/fapi/v1/multiAssetsMargin", {"multiAssetsMargin": "true"})
     account = client.account()
-    assert (account["totalWalletBalance"], account["availableBalance"]) == ("11500.00000000", "11425.00000000")
+    # 10,000 USDT, 5,000 USDC, 5,000 and 1,500 dollars in BTC and BNB, of which 95 % count.
+    assert (account["totalWalletBalance"], account["availableBalance"]) == ("21500.00000000", "21175.00000000")
     [bnb] = [row for row in asset_index(paper) if row["symbol"] == "BNBUSD"]
     assert (bnb["index"], bnb["bidRate"]) == ("600.00000000", "570.00000000")
 

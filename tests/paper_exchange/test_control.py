@@ -149,9 +149,11 @@ def test_ledger_rows_join_by_ids(paper: PaperExchange, client: UMFutures) -> Non
     ledger = paper.ledger()
     [order], [fill] = ledger["orders"], ledger["fills"]
     assert (fill["orderId"], fill["clientOrderId"], fill["key"]) == (order["orderId"], "joined", "paper")
-    assert [(row["type"], row["amount"], row["balance"]) for row in ledger["balances"]] == [
-        ("DEPOSIT", "10000.00000000", "10000.00000000"),
-        ("COMMISSION", "-0.02500005", "9999.97499995"),
+    assert [(row["type"], row["asset"], row["amount"], row["balance"]) for row in ledger["balances"]] == [
+        ("DEPOSIT", "USDT", "10000.00000000", "10000.00000000"),
+        ("DEPOSIT", "USDC", "5000.00000000", "5000.00000000"),
+        ("DEPOSIT", "BTC", "0.10000000", "0.10000000"),
+        ("COMMISSION", "USDT", "-0.02500005", "9999.97499995"),
     ]
 
 

@@ -19,7 +19,7 @@ def test_touch_fills_by_chance_and_passing_through_always() -> None:
     trader = Trader(
         Config(static_prices=True, fill_probability=0.5, queue_position=False), SteppedClock(1_790_000_000_000)
     )
-    touched = [trader.bid("0.001", "49900") for _ in range(100)]
+    touched = [trader.bid("0.002", "49900") for _ in range(100)]
     trader.price("49900")
     filled = sum(order.status == "FILLED" for order in touched)
     assert 30 < filled < 70

@@ -5,9 +5,17 @@ from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.accounts import Account, Income, Position
-from paper_exchange.core.margin import SideMargin, account_figures, cross_balance, liquidation_price, side_margin
+from paper_exchange.core.margin import (
+    Figures,
+    SideMargin,
+    account_figures,
+    cross_balance,
+    liquidation_price,
+    side_margin,
+    total_figures,
+)
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import cash, plain, price_text
+from paper_exchange.core.money import ZERO, cash, plain, price_text
 from paper_exchange.core.orders import PositionSide
 from paper_exchange.http import render
 from paper_exchange.http.calls import Call, Route, RouteTable
@@ -18,10 +26,24 @@ from paper_exchange.http.routes.pages import by_time, time_span
 THREE_MONTHS_MS: Final = 92 * 86_400_000
 
 
+class CrossBalances:
+    """An account's cross balances by margin asset, each worked out once."""
+
+    def __init__(self, account: Account, markets: dict[str, Market]) -> None:
+        self._account = account
+        self._markets = markets
+        self._known: dict[str, Decimal] = {}
+
+    def of(self, asset: str) -> Decimal:
+        if asset not in self._known:
+            self._known[asset] = cross_balance(self._account, self._markets, asset)
+        return self._known[asset]
+
+
 def positions_v3(call: Call) -> object:
     """Positions and sides with open orders only."""
     account = call.account
-    cross = cross_balance(account, call.exchange.state.markets)
+    cross = CrossBalances(account, call.exchange.state.markets)
     return [
         position_v3(call, market, side, cross)
         for market, side in rows(call)
@@ -31,7 +53,7 @@ def positions_v3(call: Call) -> object:
 
 def positions_v2(call: Call) -> object:
     """Every symbol, held or not."""
-    cross = cross_balance(call.account, call.exchange.state.markets)
+    cross = CrossBalances(call.account, call.exchange.state.markets)
     return [position_v2(call, market, side, cross) for market, side in rows(call)]
 
 
@@ -41,7 +63,7 @@ def rows(call: Call) -> Iterator[tuple[Market, PositionSide]]:
             yield market, side
 
 
-def position_v3(call: Call, market: Market, side: PositionSide, cross: Decimal) -> Json:
+def position_v3(call: Call, market: Market, side: PositionSide, cross: CrossBalances) -> Json:
     position, row = _row(call, market, side)
     exposure = call.account.exposures.get((market.symbol.name, side))
     return {
@@ -52,7 +74,7 @@ def position_v3(call: Call, market: Market, side: PositionSide, cross: Decimal) 
         "unRealizedProfit": cash(row.unrealized),
         "isolatedMargin": _isolated_margin(position, row),
         "notional": cash(row.notional) if row.notional else "0",
-        "marginAsset": "USDT",
+        "marginAsset": market.symbol.margin,
         "isolatedWallet": _isolated_wallet(position),
         "initialMargin": cash(row.position_initial + row.order_initial),
         "maintMargin": cash(row.maintenance),
@@ -65,7 +87,7 @@ def position_v3(call: Call, market: Market, side: PositionSide, cross: Decimal) 
     }
 
 
-def position_v2(call: Call, market: Market, side: PositionSide, cross: Decimal) -> Json:
+def position_v2(call: Call, market: Market, side: PositionSide, cross: CrossBalances) -> Json:
     position, row = _row(call, market, side)
     setting = call.account.setting(market.symbol)
     return {
@@ -86,32 +108,26 @@ def position_v2(call: Call, market: Market, side: PositionSide, cross: Decimal) 
 
 
 def account_v3(call: Call) -> object:
-    figures = account_figures(call.account, call.exchange.state.markets)
     return {
-        **render.totals(figures),
-        "assets": [render.asset(call.account, figures), *_coins(call.account, render.coin_asset)],
+        **render.totals(total_figures(call.account, call.exchange.state.markets)),
+        "assets": _each_asset(call, render.asset),
         "positions": [_held(call, position) for position in call.account.held()],
     }
 
 
 def account_v2(call: Call) -> object:
     account = call.account
-    figures = account_figures(account, call.exchange.state.markets)
     return {
         **_permissions(account),
         "feeBurn": account.fee_burn,
-        **render.totals(figures),
-        "assets": [
-            row | {"marginAvailable": True}
-            for row in (render.asset(account, figures), *_coins(account, render.coin_asset))
-        ],
+        **render.totals(total_figures(account, call.exchange.state.markets)),
+        "assets": [row | {"marginAvailable": True} for row in _each_asset(call, render.asset)],
         "positions": [_account_row_v2(call, market, side) for market, side in rows(call)],
     }
 
 
 def balance(call: Call) -> object:
-    account, figures = call.account, account_figures(call.account, call.exchange.state.markets)
-    return [render.balance(account, figures), *_coins(account, render.coin_balance)]
+    return _each_asset(call, render.balance)
 
 
 def account_config(call: Call) -> object:
@@ -150,8 +166,9 @@ def order_limits(call: Call) -> object:
     return list(reversed(limits_of_orders(call)))
 
 
-def _coins(account: Account, view: Callable[[Account, str], Json]) -> list[Json]:
-    return [view(account, name) for name in account.coins]
+def _each_asset(call: Call, view: Callable[[Account, str, Figures], Json]) -> list[Json]:
+    account, markets = call.account, call.exchange.state.markets
+    return [view(account, name, account_figures(account, markets, name)) for name in account.assets()]
 
 
 def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, SideMargin]:
@@ -159,8 +176,9 @@ def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, Side
     return position, side_margin(call.account, market, side)
 
 
-def _prices(call: Call, market: Market, position: Position, cross: Decimal) -> Json:
-    liquidation = liquidation_price(call.account, call.exchange.state.markets, position, cross)
+def _prices(call: Call, market: Market, position: Position, cross: CrossBalances) -> Json:
+    balance = cross.of(market.symbol.margin) if position.amount else ZERO
+    liquidation = liquidation_price(call.account, call.exchange.state.markets, position, balance)
     return {
         "entryPrice": entry_text(position.entry),
         "breakEvenPrice": entry_text(position.break_even),

@@ -41,7 +41,7 @@ def list_open(call: Call) -> object:
 
 
 def list_all(call: Call) -> object:
-    rows, limit = call.account.algos[call.market().symbol.name], call.params.limit(500, 1000)
+    rows, limit = call.account.algos[call.past_market().symbol.name], call.params.limit(500, 1000)
     first_id = call.params.integer("algoId")
     if first_id is not None:
         page = from_id(rows, first_id, limit, _algo_id)

@@ -4,12 +4,13 @@ from decimal import Decimal
 from typing import Final, cast
 
 from paper_exchange.core import settings
-from paper_exchange.core.coins import BNB, BUFFER, USDT, index_price
+from paper_exchange.core.coins import ASSETS, buffer, index_price
 from paper_exchange.core.funding import FundingRate
 from paper_exchange.core.history import INTERVALS, Candle
-from paper_exchange.core.market import Market
+from paper_exchange.core.market import FUNDING_INTERVAL_MS, Market
 from paper_exchange.core.money import ZERO, cash, plain
 from paper_exchange.core.orders import PositionSide
+from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import missing, refuse
 from paper_exchange.http import render, tickets
 from paper_exchange.http.calls import PUBLIC, SUCCESS, Call, Route, RouteTable, per_symbol
@@ -19,7 +20,6 @@ from paper_exchange.http.routes.market import candle_row, each, kline_weight, kl
 from paper_exchange.http.routes.pages import by_time, time_span
 
 _DAY: Final = 86_400_000
-_BUFFERS: Final = ((USDT, ZERO), (BNB, BUFFER))
 
 
 def funding_rates(call: Call) -> object:
@@ -32,9 +32,10 @@ def funding_rates(call: Call) -> object:
     return [_funding_row(row) for row in page]
 
 
-def funding_info(_: Call) -> object:
-    """Only symbols with other than the default settings are listed; here there are none."""
-    return []
+def funding_info(call: Call) -> object:
+    """Only symbols with other than the default settings are listed: those that are paid more often."""
+    symbols = call.exchange.state.symbols.values()
+    return [_interval_row(symbol, call.now) for symbol in symbols if symbol.funding_ms not in {0, FUNDING_INTERVAL_MS}]
 
 
 def open_interest(call: Call) -> object:
@@ -73,10 +74,13 @@ def premium_klines(call: Call) -> object:
 
 
 def continuous_klines(call: Call) -> object:
-    pair = call.params.required("pair")
-    if call.params.required("contractType") != "PERPETUAL":
-        raise refuse(-1130, name="contractType")
-    return klines(Call(call.exchange, Params({**call.params.values, "symbol": pair}), call.now, call.caller))
+    """Candles of whatever contract of a pair has that type now."""
+    pair, wanted = call.params.required("pair"), call.params.required("contractType")
+    listed = call.exchange.state.symbols.values()
+    found = next((s.name for s in listed if (s.pair, s.contract_type) == (pair, wanted)), None)
+    if found is None:
+        raise refuse(-1121) if all(s.pair != pair for s in listed) else refuse(-1130, name="contractType")
+    return klines(Call(call.exchange, Params({**call.params.values, "symbol": found}), call.now, call.caller))
 
 
 def force_orders(call: Call) -> object:
@@ -123,7 +127,7 @@ def position_margin_history(call: Call) -> object:
             "type": 1 if row.amount > 0 else 2,
             "deltaType": "USER_ADJUST",
             "amount": plain(abs(row.amount)),
-            "asset": "USDT",
+            "asset": market.symbol.margin,
             "time": row.time,
             "positionSide": row.side,
         }
@@ -163,15 +167,16 @@ def trading_status(call: Call) -> object:
 
 def insurance_balance(call: Call) -> object:
     symbols = [market.symbol.name for market in call.markets()]
-    assets = [{"asset": "USDT", "marginBalance": "1000000000.00000000", "updateTime": call.now}]
+    margins = sorted({market.symbol.margin for market in call.markets()}, reverse=True)
+    assets = [{"asset": name, "marginBalance": "1000000000.00000000", "updateTime": call.now} for name in margins]
     row = {"symbols": symbols, "assets": assets}
     return row if call.params.has("symbol") else [row]
 
 
 def asset_index(call: Call) -> object:
-    """Prices of margin assets in multi-assets mode, and by how much less they count: USDT is worth one dollar."""
+    """Prices of margin assets in multi-assets mode, and by how much less they count: a stablecoin is one dollar."""
     markets, wanted = call.exchange.state.markets, call.params.text("symbol")
-    rows = [_asset_row(f"{asset}USD", index_price(markets, asset), buffer, call.now) for asset, buffer in _BUFFERS]
+    rows = [_asset_row(f"{asset}USD", index_price(markets, asset), buffer(asset), call.now) for asset in ASSETS]
     if wanted is None:
         return rows
     found = next((row for row in rows if row["symbol"] == wanted), None)
@@ -180,13 +185,24 @@ def asset_index(call: Call) -> object:
     return found
 
 
-def _asset_row(symbol: str, index: Decimal, buffer: Decimal, now: int) -> Json:
-    bid, ask = cash(index * (1 - buffer)), cash(index * (1 + buffer))
+def _asset_row(symbol: str, index: Decimal, share: Decimal, now: int) -> Json:
+    bid, ask = cash(index * (1 - share)), cash(index * (1 + share))
     row: Json = {"symbol": symbol, "time": now, "index": cash(index)}
     row |= dict.fromkeys(("bidRate", "autoExchangeBidRate"), bid)
     row |= dict.fromkeys(("askRate", "autoExchangeAskRate"), ask)
     names = ("bidBuffer", "askBuffer", "autoExchangeBidBuffer", "autoExchangeAskBuffer")
-    return row | dict.fromkeys(names, cash(buffer))
+    return row | dict.fromkeys(names, cash(share))
+
+
+def _interval_row(symbol: Symbol, now: int) -> Json:
+    return {
+        "symbol": symbol.name,
+        "adjustedFundingRateCap": "0.02000000",
+        "adjustedFundingRateFloor": "-0.02000000",
+        "fundingIntervalHours": symbol.funding_hours,
+        "disclaimer": False,
+        "updateTime": now,
+    }
 
 
 def _funding_row(row: FundingRate) -> Json:

@@ -2,12 +2,15 @@
 
 from typing import Final
 
+from paper_exchange.core.coins import ASSETS
 from paper_exchange.core.money import plain
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.http.calls import Call
 from paper_exchange.http.limits import ORDERS_1M, ORDERS_10S, WEIGHT_LIMIT
 from paper_exchange.http.render import Json
 
+# What may be owed of an asset before others are sold for it, in multi-assets mode.
+_AUTO_EXCHANGE: Final = {"USDT": "-10000", "USDC": "-10000"}
 # Published when limits are counted and not enforced, so that clients that keep to what is published are not slowed.
 NO_LIMIT: Final = 1_000_000
 
@@ -36,8 +39,8 @@ def exchange_info(call: Call) -> object:
         ],
         "exchangeFilters": [],
         "assets": [
-            {"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"},
-            {"asset": "BNB", "marginAvailable": True, "autoAssetExchange": "0"},
+            {"asset": asset, "marginAvailable": True, "autoAssetExchange": _AUTO_EXCHANGE.get(asset, "0")}
+            for asset in ASSETS
         ],
         "symbols": [listing(symbol) for symbol in call.exchange.state.symbols.values()],
     }
@@ -48,22 +51,22 @@ def listing(symbol: Symbol) -> Json:
     last = symbol.brackets[0]
     return {
         "symbol": symbol.name,
-        "pair": symbol.name,
-        "contractType": "PERPETUAL",
+        "pair": symbol.pair,
+        "contractType": symbol.contract_type,
         "deliveryDate": symbol.delivery_ms,
         "onboardDate": symbol.onboard_ms,
         "status": symbol.status,
         "maintMarginPercent": format(last.maint_ratio * 100, ".4f"),
         "requiredMarginPercent": "5.0000",
         "baseAsset": symbol.base,
-        "quoteAsset": "USDT",
-        "marginAsset": "USDT",
+        "quoteAsset": symbol.quote,
+        "marginAsset": symbol.margin,
         "pricePrecision": symbol.price_precision,
         "quantityPrecision": symbol.quantity_precision,
         "baseAssetPrecision": 8,
         "quotePrecision": 8,
-        "underlyingType": "COIN",
-        "underlyingSubType": [],
+        "underlyingType": symbol.underlying,
+        "underlyingSubType": list(symbol.sub_types),
         "settlePlan": 0,
         "triggerProtect": str(symbol.trigger_protect),
         "liquidationFee": str(symbol.liquidation_fee),

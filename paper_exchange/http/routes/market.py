@@ -55,14 +55,14 @@ def book_view(market: Market, _: int) -> Json:
 
 
 def premium_view(market: Market, now: int) -> Json:
-    mark = format(market.mark, ".8f")
+    mark, is_funded = format(market.mark, ".8f"), bool(market.symbol.funding_ms)
     return {
         "symbol": market.symbol.name,
         "markPrice": mark,
         "indexPrice": mark,
         "estimatedSettlePrice": mark,
-        "lastFundingRate": format(market.funding_rate, ".8f"),
-        "interestRate": "0.00010000",
+        "lastFundingRate": format(market.funding_rate, ".8f") if is_funded else "",
+        "interestRate": "0.00010000" if is_funded else "",
         "nextFundingTime": market.next_funding(now),
         "time": now,
     }

@@ -55,7 +55,7 @@ def list_open(call: Call) -> object:
 
 def list_all(call: Call) -> object:
     """All orders of a symbol, or of all symbols, oldest first."""
-    chosen = call.chosen_market()
+    chosen = call.chosen_past_market()
     books = call.account.orders
     rows = books[chosen.symbol.name] if chosen else sorted((o for b in books.values() for o in b), key=_order_id)
     limit, first_id = call.params.limit(500, 1000), call.params.integer("orderId")
@@ -67,7 +67,7 @@ def list_all(call: Call) -> object:
 
 
 def list_trades(call: Call) -> object:
-    symbol, params = call.market().symbol.name, call.params
+    symbol, params = call.past_market().symbol.name, call.params
     rows, limit = call.account.fills[symbol], params.limit(500, 1000)
     first_id, order_id = params.integer("fromId"), params.integer("orderId")
     if order_id is not None:
@@ -82,7 +82,7 @@ def list_trades(call: Call) -> object:
 
 def named(call: Call) -> tuple[str, int | None, str | None]:
     """Return symbol, order id and client id of a call that names one order."""
-    symbol = call.market().symbol.name
+    symbol = call.past_market().symbol.name
     order_id, client_id = call.params.integer("orderId"), call.params.text("origClientOrderId")
     if order_id is None and client_id is None:
         text = "Param 'origClientOrderId' or 'orderId' must be sent, but both were empty/null!"
