@@ -91,10 +91,12 @@ def events_are_numbered_without_gaps(cursor: Any) -> None:
 
 
 def profit_equals_the_exchange(cursor: Any, ledger: Ledger) -> None:
-    """I9: closed trades sum up to what the exchange realised, to the last digit, once nothing is open."""
+    """I9: closed trades in USDT sum up to what the exchange realised of it, to the last digit, once nothing is open."""
     if ledger.positions:
         return
-    [(net,)] = rows(cursor, "SELECT coalesce(sum(net_pnl), 0) FROM execution_trade WHERE state = 'CLOSED'")
+    [(net,)] = rows(
+        cursor, "SELECT coalesce(sum(net_pnl), 0) FROM execution_trade WHERE state = 'CLOSED' AND quote_asset = 'USDT'"
+    )
     assert net == ledger.net_pnl, f"I9: our books {net}, the exchange {ledger.net_pnl}"
 
 
