@@ -1,7 +1,8 @@
 """Scenarios of quote assets other than USDT, and of LIMIT entries that the book meets.
 
-The account has 10,000 USDT, 5,000 USDC and 0.1 BTC. One BTC is 50,000 USD by the asset index (the mark price of BTCUSDT),
-one USDC and one USDT are one. The best prices lie one tick beside the middle: ETHBTC 0.05001 and 0.04999 around 0.05.
+The account has 10,000 USDT, 5,000 USDC and 0.1 BTC. One BTC is 50,000 USD by the asset index (the mark price of
+BTCUSDT), one USDC and one USDT are one. The best prices lie one tick beside the
+middle: ETHBTC 0.05001 and 0.04999 around 0.05.
 """
 
 from decimal import Decimal
@@ -102,7 +103,7 @@ def short_in_btc(desk: Desk) -> Figures:
     return told(desk, request_id, "BTC")
 
 
-# As the first, but bitcoin has risen to 60000 until the close: 0.00075231 x 60000 = 45.1386. The margin stays as it was.
+# As the first, but bitcoin has risen to 60000 until the close: 0.00075231 x 60000 = 45.1386. The margin stays.
 @scenario(
     "ETHBTC while bitcoin itself rises",
     net="0.00075231",
@@ -114,7 +115,7 @@ def short_in_btc(desk: Desk) -> Figures:
     event_index="60000",
 )
 def index_of_the_close(desk: Desk) -> Figures:
-    wanted = {"entry_price": 0.05, "stop_loss": 0.049, "take_profit": 0.052}
+    wanted: dict[str, Any] = {"entry_price": 0.05, "stop_loss": 0.049, "take_profit": 0.052}
     request_id = desk.trade_opened("ETHBTC", position_size_usd=1000.0, leverage=5, **wanted)
     desk.paper.set_price("BTCUSDT", "60000")
     desk.paper.set_price("ETHBTC", "0.052")
@@ -132,8 +133,8 @@ def index_of_the_close(desk: Desk) -> Figures:
     }
 
 
-# 1000 USDC at 50000.1 are 0.01999 BTC, so 0.019: 950.0019. Sold at 50999.9: 999.8 x 0.019 = 18.9962. Fees 0.47500095 and
-# 968.9981 x 0.0005 = 0.48449905, both 0.9595.
+# 1000 USDC at 50000.1 are 0.01999 BTC, so 0.019: 950.0019. Sold at 50999.9: 999.8 x 0.019 = 18.9962. Fees 0.47500095
+# and 968.9981 x 0.0005 = 0.48449905, both 0.9595.
 @scenario(
     "1000 USD on BTCUSDC, long to its target",
     ended="TP",
@@ -156,8 +157,8 @@ def long_in_usdc(desk: Desk) -> Figures:
     return told(desk, played(desk, "BTCUSDC", "buy", 1000.0, "51000", **prices), "USDC")
 
 
-# At 49999.9 exactly 0.020: 999.998. Bought back at 49000.1: 999.8 x 0.020 = 19.996. Fees 0.499999 and 980.002 x 0.0005 =
-# 0.490001, both 0.99.
+# At 49999.9 exactly 0.020: 999.998. Bought back at 49000.1: 999.8 x 0.020 = 19.996. Fees 0.499999 and 980.002 x 0.0005
+# = 0.490001, both 0.99.
 @scenario(
     "1000 USD on BTCUSDC, short to its target",
     ended="TP",
@@ -248,7 +249,8 @@ def marketable_long(desk: Desk) -> Figures:
     return marketable(desk, side="buy", price="52000")
 
 
-# The bid is 49999.9. Default stop 2.5 % above: 51249.8975, outwards 51249.9; target 6 % below: 46999.906, inwards 47000.
+# The bid is 49999.9. Default stop 2.5 % above: 51249.8975, outwards 51249.9; target 6 % below: 46999.906, inwards
+# 47000.
 @scenario(
     "LIMIT to sell below the bid",
     state="RECORDED",

@@ -94,9 +94,8 @@ def profit_equals_the_exchange(cursor: Any, ledger: Ledger) -> None:
     """I9: closed trades in USDT sum up to what the exchange realised of it, to the last digit, once nothing is open."""
     if ledger.positions:
         return
-    [(net,)] = rows(
-        cursor, "SELECT coalesce(sum(net_pnl), 0) FROM execution_trade WHERE state = 'CLOSED' AND quote_asset = 'USDT'"
-    )
+    closed = "SELECT coalesce(sum(net_pnl), 0) FROM execution_trade WHERE state = 'CLOSED' AND quote_asset = 'USDT'"
+    [(net,)] = rows(cursor, closed)
     assert net == ledger.net_pnl, f"I9: our books {net}, the exchange {ledger.net_pnl}"
 
 
