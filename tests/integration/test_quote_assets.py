@@ -11,7 +11,6 @@ import pytest
 from execution.api.serializers.positions import PositionsOut
 from execution.domain import policy as keys
 from execution.domain.external import ExternalPositions
-from execution.domain.money import plain
 from execution.domain.sizing import SizingMode
 from execution.domain.states import RequestState
 from execution.models import ExecutionRequest, Position, Trade, Transition
@@ -51,7 +50,7 @@ def at(symbol: str, share: float) -> str:
     return f"{CONTRACTS[symbol][2] * share:.{digits}f}"
 
 
-def approval(desk: Desk, request_id: Any) -> dict[str, Any]:
+def approval(request_id: Any) -> dict[str, Any]:
     details: dict[str, Any] = Transition.objects.get(entity_id=str(request_id), trigger="guard_approved").details
     return details
 
@@ -66,7 +65,7 @@ def in_index_outage(desk: Desk) -> None:
 def test_the_books_are_what_the_wallet_got_and_usd_is_that_at_the_index(
     desk: Desk, symbol: str, ends: str, side: str, sign: int
 ) -> None:
-    asset, index, price = CONTRACTS[symbol]
+    asset, index, _ = CONTRACTS[symbol]
     before = balances(desk)
 
     request_id = desk.trade_opened(symbol, side, **wish(symbol, sign))
@@ -101,7 +100,6 @@ def test_the_books_are_what_the_wallet_got_and_usd_is_that_at_the_index(
     assert trade.r_multiple == pytest.approx(
         trade.net_pnl / (abs(trade.entry_price - trade.stop_price) * trade.quantity)
     )
-    assert price > 0
 
 
 @pytest.mark.parametrize(("side", "sign"), SIDES)
@@ -113,7 +111,7 @@ def test_limits_add_usd_over_all_quote_assets(desk: Desk, side: str, sign: int) 
     seen = desk.decide("ETHUSDC", side, **wish("ETHUSDC", sign))
     desk.run(seen, until="guard_safety")
 
-    usage = approval(desk, seen)["usage"]
+    usage = approval(seen)["usage"]
     prices = {"BTC": D(50_000), "USDC": D(1), "USDT": D(1)}
     exposure = sum(trade.quantity * trade.entry_price * prices[trade.quote_asset] for trade in trades)
     risk = sum(
@@ -158,32 +156,28 @@ def test_positions_are_totalled_in_usd(desk: Desk) -> None:
     assert shown["unpriced"] == []
 
 
-@pytest.mark.parametrize(("multi", "usd"), [(False, D(250)), (True, D(965))])
-def test_equity_is_what_stands_behind_the_contract(desk: Desk, multi: bool, usd: Decimal) -> None:
+@pytest.mark.parametrize("multi", [False, True])
+def test_equity_is_what_stands_behind_the_contract(desk: Desk, *, multi: bool) -> None:
     """0.1 BTC are 5000 USD in single-asset mode; together with 10000 USDT, 5000 USDC and BNB they are more."""
-    desk.paper.control("POST", "settings", {"multi_assets": multi})
+    if multi:
+        desk.paper.control("POST", "settings", {"multi_assets": True})
     for key, value in ((keys.SIZING_MODE, D(SizingMode.EQUITY_FRACTION)), (keys.EQUITY_FRACTION, D("0.05"))):
         set_policy_value(key, value, source="test", now=desk.clock())
 
     request_id = desk.trade_opened("ETHBTC", **wish("ETHBTC", 1))
 
-    equity = D(approval(desk, request_id)["inputs"]["equity"])
+    equity = D(approval(request_id)["inputs"]["equity"])
     total = D(desk.person.account()["totalMarginBalance"])
     assert equity == (D(5000) if not multi else pytest.approx(total, abs=20))
     size = desk.trade(request_id).quantity * D("0.05001") * 50_000
     assert equity * D("0.05") - 26 < size <= equity * D("0.05")
-    assert usd > 0
 
 
 def test_a_verdict_in_btc_is_judged_the_same_from_the_journal_alone(desk: Desk) -> None:
     request_id = desk.trade_opened("ETHBTC", **wish("ETHBTC", 1))
 
-    kept = approval(desk, request_id)
-    assert (
-        kept["inputs"]["quote_index"]
-        == {"asset": "BTC", "price": plain(D(kept["inputs"]["quote_index"]["price"])), "assumed": False}
-        or True
-    )
+    kept = approval(request_id)
+    assert D(kept["inputs"]["quote_index"]["price"]) == D(50_000)
     assert [as_json(rule) for rule in judged_again(proposal_of(desk.request(request_id)), kept)] == kept["rules"]
     # It should renew the approval by the same index when the policy has changed meanwhile
     set_policy_value(keys.MAX_LEVERAGE, D(19), source="test", now=desk.clock())

@@ -184,10 +184,10 @@ def test_a_part_that_rests_brings_liquidation_nearer(direction: Direction, price
 
 @pytest.mark.parametrize(("direction", "price", "stop"), [(LONG, "52000", "49001"), (SHORT, "48000", "50999")])
 def test_a_size_by_risk_enters_at_the_book(direction: Direction, price: str, stop: str) -> None:
-    free = {"TAKER_FEE": "0", "STOP_SLIPPAGE": "0"}
     mode = str(SizingMode.RISK_PER_TRADE.value)
+    asked = limit(direction, price, stop_price=D(stop))
 
-    verdict = judged(limit(direction, price, stop_price=D(stop)), SIZING_MODE=mode, RISK_PER_TRADE="100", **free)
+    verdict = judged(asked, SIZING_MODE=mode, RISK_PER_TRADE="100", TAKER_FEE="0", STOP_SLIPPAGE="0")
 
     # 1000 a unit from the book, 3000 a unit from the limit
     assert verdict.quantity == D("0.1")
