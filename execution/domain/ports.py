@@ -20,6 +20,7 @@ from execution.domain.outcomes import (
     PlaceOutcome,
     PositionReport,
 )
+from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
 from execution.domain.stream import StreamNews
 from execution.domain.streams import StreamPlace, Survey
@@ -87,8 +88,8 @@ class Exchange(Protocol):
     def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
         """Return what maintenance needs by notional; empty when the exchange names nothing for the symbol."""
 
-    def equity(self) -> Decimal:
-        """Return what the account is worth, open results included, in USD; at most a few seconds old."""
+    def equity(self) -> AccountMargin:
+        """Return what stands behind the account's positions, open results included; at most a few seconds old."""
 
     def asset_index(self) -> Mapping[str, Decimal]:
         """Return what one unit of an asset is worth in USD by the exchange's asset index; a few seconds old at most."""

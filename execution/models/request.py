@@ -38,6 +38,9 @@ class ExecutionRequest(models.Model):
     metadata = models.JSONField(default=dict, blank=True)
     trace_id = models.CharField(max_length=200, blank=True)
 
+    # As the guard found it: the asset of all prices, and what one unit of it was worth in USD at the approval.
+    quote_asset = code(blank=True)
+    quote_index = optional_money()
     reference_price = optional_money()
     limit_price = optional_money()
     quantity = optional_money()

@@ -7,19 +7,35 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from execution.domain.outcomes import PositionReport
+from execution.domain.quote_index import QuoteIndex
 from execution.domain.states import ORDER_LIVE
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.write import Event, emit_each
 
+# By symbol: its quote asset, and what that is worth where somebody can tell.
+Prices = Mapping[str, tuple[str, QuoteIndex | None]]
 # One statement for all trades; greatest() and least() pass over what is not known yet.
 WIDEN = """
     UPDATE execution_trade SET highest_price = greatest(highest_price, mark), lowest_price = least(lowest_price, mark)
     FROM unnest(%s::uuid[], %s::numeric[]) AS seen (trade_id, mark)
     WHERE id = trade_id AND (mark BETWEEN lowest_price AND highest_price) IS NOT TRUE
 """
+# Of a trade that began while nobody could price its quote asset; its margin in USD follows.
+PRICE_LATE = """
+    WITH priced AS (
+        UPDATE execution_trade SET quote_index = seen.price, margin_usd = margin * seen.price
+        FROM unnest(%s::uuid[], %s::numeric[]) AS seen (trade_id, price)
+        WHERE id = trade_id AND quote_index IS NULL
+    )
+    UPDATE execution_executionrequest SET quote_index = seen.price
+    FROM unnest(%s::uuid[], %s::numeric[]) AS seen (request_id, price)
+    WHERE id = request_id AND quote_index IS NULL
+"""
 SHOWN = [
+    "quote_asset",
+    "quote_index",
     "direction",
     "trade",
     "quantity",
@@ -32,17 +48,26 @@ SHOWN = [
 ]
 
 
-def update_positions(reports: Sequence[PositionReport], open_trades: Iterable[Trade], *, now: datetime) -> None:
-    """Store the positions seen, emit `position.updated` where figures moved, drop those of closed trades."""
+def update_positions(
+    reports: Sequence[PositionReport], open_trades: Iterable[Trade], prices: Prices, *, now: datetime
+) -> None:
+    """Store the positions seen, emit `position.updated` where figures moved, drop those of closed trades.
+
+    `prices` has quote asset and index of each symbol that could be priced; any other keeps what was read before.
+    """
     trades = {(trade.symbol, trade.position_side): trade for trade in open_trades}
     known = {(row.symbol, row.position_side): row for row in Position.objects.all()}
     rows = [_row(report, trades.get((report.symbol, report.position_side)), now) for report in reports]
+    _price(rows, prices, known)
     protected = _protected([trade.pk for trade in trades.values()])
     with transaction.atomic():
         Position.objects.bulk_create(
             rows, update_conflicts=True, update_fields=SHOWN, unique_fields=["symbol", "position_side"]
         )
         _note_prices(rows)
+        _price_late(
+            [row for row in rows if row.trade and row.trade.quote_index is None and row.quote_index is not None]
+        )
         moved = [row for row in rows if _changed(known.get((row.symbol, row.position_side)), row)]
         emit_each(dict(_told(row, trades, protected, now) for row in moved), now=now)
         # A position that is not seen stays while its trade is open: one empty answer is not flat.
@@ -56,6 +81,24 @@ def _note_prices(rows: Sequence[Position]) -> None:
     seen = [(row.trade_id, row.mark_price) for row in rows if row.trade_id]
     with connection.cursor() as cursor:
         cursor.execute(WIDEN, [[pk for pk, _ in seen], [price for _, price in seen]])
+
+
+def _price(rows: Iterable[Position], prices: Prices, known: Mapping[tuple[str, str], Position]) -> None:
+    """Let each row know its quote asset and what that is worth: as read now, or else as read before."""
+    for row in rows:
+        before = known.get((row.symbol, row.position_side)) or row.trade
+        asset, index = prices.get(row.symbol, ("", None))
+        row.quote_asset = asset or (before.quote_asset if before else "")
+        row.quote_index = index.price if index else before.quote_index if before else None
+
+
+def _price_late(rows: Sequence[Position]) -> None:
+    """Price the trades that nobody could price before: their positions have a price now."""
+    if not rows:
+        return
+    columns = [[row.trade_id for row in rows], [row.quote_index for row in rows]]
+    with connection.cursor() as cursor:
+        cursor.execute(PRICE_LATE, [*columns, *columns])
 
 
 def _row(report: PositionReport, trade: Trade | None, now: datetime) -> Position:

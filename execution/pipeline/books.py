@@ -10,6 +10,7 @@ from execution.domain import pnl
 from execution.domain.money import ZERO
 from execution.domain.outcomes import IncomeKind, IncomeReport
 from execution.domain.ports import Exchange
+from execution.domain.quote_index import QuoteIndex, in_usd
 from execution.domain.reasons import CloseReason
 from execution.models import Income, Trade
 from execution.pipeline.booking import amounts_of, unvalued_fees
@@ -41,14 +42,15 @@ def read_income(trade: Trade, exchange: Exchange, *, forced: bool) -> list[Value
         # A shortfall of the whole account is booked without a symbol.
         cleared = exchange.income_since(IncomeKind.CLEARING, trade.entry_at)
         lines += [line for line in cleared if line.symbol in {"", trade.symbol}]
-    values = Values(exchange=exchange)
-    return [
-        ValuedIncome(line=line, value=values.worth(line.amount, line.asset, trade.symbol, line.at)) for line in lines
-    ]
+    values = Values(exchange=exchange, quote_asset=trade.quote_asset)
+    return [ValuedIncome(line=line, value=values.worth(line.amount, line.asset, line.at)) for line in lines]
 
 
-def books_of(trade: Trade, income: Sequence[ValuedIncome]) -> dict[str, Any]:
-    """Store the income of the trade's time and return the columns of its closed books; call it in a transaction."""
+def books_of(trade: Trade, income: Sequence[ValuedIncome], index: QuoteIndex | None = None) -> dict[str, Any]:
+    """Store the income of the trade's time and return the columns of its closed books; call it in a transaction.
+
+    What is in USD is converted at `index`, without one at the price that the trade has already.
+    """
     entries, exits = list(trade.fills.filter(entry=True)), list(trade.fills.filter(entry=False))
     exit_at = max(fill.filled_at for fill in exits)
     paid = _store_income(trade, income, exit_at)
@@ -58,11 +60,14 @@ def books_of(trade: Trade, income: Sequence[ValuedIncome]) -> dict[str, Any]:
         exits=amounts_of(exits),
         funding=funding,
         other=other,
-        margin=trade.margin_usd or None,
+        margin=trade.margin or None,
         risk=_risk(trade),
     )
     prices = [fill.price for fill in (*entries, *exits)]
+    price = index.price if index else trade.quote_index
     return {
+        "quote_index": price,
+        "net_pnl_usd": in_usd(result.net_pnl, price),
         "exit_price": result.exit_price,
         "exit_at": exit_at,
         "exit_fees": result.fees - trade.entry_fees,

@@ -14,6 +14,7 @@ from execution.domain.client_ids import SETTLED_WITH_ITS_CONTRACT, closed_by
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport, held_in
 from execution.domain.ports import Exchange
+from execution.domain.quote_index import QuoteIndex
 from execution.domain.reasons import CloseReason
 from execution.domain.states import TRADE_OPEN, TradeTrigger
 from execution.domain.trading import Direction, OrderPurpose
@@ -23,6 +24,7 @@ from execution.pipeline.booking import booked_quantities, fill_rows, store
 from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income
 from execution.pipeline.measure_cover import measure_cover
 from execution.pipeline.move_legs import follow_first_target
+from execution.pipeline.pricing import priced
 from execution.pipeline.transitions import apply_to, trade_move
 from execution.pipeline.valuing import valued
 from execution.pipeline.write import Event, Write, emit
@@ -43,6 +45,7 @@ class _Evidence:
     client_ids: dict[str, str]
     held: Decimal
     income: Sequence[ValuedIncome]
+    index: QuoteIndex | None
 
 
 def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
@@ -79,10 +82,11 @@ def _read(trade: Trade, exchange: Exchange) -> _Evidence:
         fills = [fill for fill in _new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
     forced = bool({closed_by(name) for name in client_ids.values()} & FORCED)
     return _Evidence(
-        fills=valued(fills, exchange),
+        fills=valued(fills, exchange, trade.quote_asset),
         client_ids=client_ids,
         held=held,
         income=read_income(trade, exchange, forced=forced) if fills else [],
+        index=priced(exchange, trade.quote_asset) if fills else None,
     )
 
 
@@ -130,7 +134,7 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             events += [(events_out.ORDER_FILLED, body), (events_out.ORDER_EXECUTED, body)]
         closed = cumulative == trade.quantity
         if closed:
-            _close(trade, _reason(fills[-1], orders, evidence.client_ids), evidence.income, now)
+            _close(trade, _reason(fills[-1], orders, evidence.client_ids), evidence, now)
             entry = request.orders.get(purpose=OrderPurpose.ENTRY)
             events.append((events_out.TRADE_CLOSED, events_out.trade_closed(trade, request, entry, now)))
         else:
@@ -175,13 +179,18 @@ def _reason(last: FillReport, orders: dict[str, Order], client_ids: dict[str, st
     return CloseReason(order.close_reason) if order.close_reason else LEG_REASONS.get(purpose, CloseReason.MANUAL)
 
 
-def _close(trade: Trade, reason: CloseReason, income: Sequence[ValuedIncome], now: datetime) -> None:
-    books = books_of(trade, income)
+def _close(trade: Trade, reason: CloseReason, evidence: _Evidence, now: datetime) -> None:
+    books = books_of(trade, evidence.income, evidence.index)
     move = trade_move(
         trade,
         TradeTrigger.ALL_EXITED,
         now=now,
-        details={"reason": reason, "net_pnl": str(books["net_pnl"]), "exit_fees": str(books["exit_fees"])},
+        details={
+            "reason": reason,
+            "net_pnl": str(books["net_pnl"]),
+            "exit_fees": str(books["exit_fees"]),
+            "quote_index": str(evidence.index or f"{trade.quote_asset}USD {books['quote_index']} (of the entry)"),
+        },
         exited_quantity=trade.quantity,
         close_reason=reason,
         **books,

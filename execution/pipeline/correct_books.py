@@ -29,7 +29,7 @@ Clock = Callable[[], datetime]
 LOOKED_OVER_AFTER = timedelta(minutes=1)
 # What a late line of income may change, and what is a quotient of it: the database rounds quotients.
 AMOUNTS = ("exit_fees", "funding", "other_income", "gross_pnl", "net_pnl")
-FIGURES = (*AMOUNTS, "pnl_percent", "r_multiple")
+FIGURES = (*AMOUNTS, "net_pnl_usd", "quote_index", "pnl_percent", "r_multiple")
 
 
 def correct_books(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:

@@ -26,6 +26,7 @@ from execution.pipeline.entry_expiry import expiry_of
 from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_of_loss, obstacle_to_entry
 from execution.pipeline.guard_inputs import noted, plain_fields, stake_of
 from execution.pipeline.policy import policy_age_seconds, policy_in_force
+from execution.pipeline.pricing import priced
 from execution.pipeline.transitions import move_request
 from execution.pipeline.usage import lock_usage, take_claim, usage_for
 
@@ -70,15 +71,25 @@ def guard_safety(
     policy = policy_in_force()
     quote = exchange.quote(request.symbol)
     proposal = proposal_of(request)
+    index = priced(exchange, rules.quote_asset)
     by_equity = sizing_mode(proposal, policy) is SizingMode.EQUITY_FRACTION
-    equity = exchange.equity() if by_equity else None
+    equity = _equity(exchange, rules) if by_equity else None
     brackets = exchange.margin_brackets(request.symbol)
-    verdict = judge(proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets)
+    verdict = judge(
+        proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets, index=index
+    )
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
     details: dict[str, Any] = {"rules": [as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
     details["policy_age_seconds"] = policy_age_seconds(clock())
     details["inputs"] = noted(
-        quote, proposal.direction, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets
+        quote,
+        proposal.direction,
+        rules=rules,
+        policy=policy,
+        lists=lists,
+        equity=equity,
+        brackets=brackets,
+        index=index,
     )
     reached(CrashPoint.ENTRY_JUDGED)
     if verdict.refusal:
@@ -87,6 +98,12 @@ def guard_safety(
     approved = _approve(request, verdict, policy, rules, side, details, clock())
     reached(CrashPoint.ENTRY_APPROVED)
     return approved
+
+
+def _equity(exchange: Exchange, rules: SymbolRules) -> Decimal | None:
+    """Return what stands behind contracts of this margin asset, in USD; None when no index prices the asset."""
+    index = priced(exchange, rules.margin_asset)
+    return exchange.equity().behind(rules.margin_asset, index) if index else None
 
 
 def stop_at(obstacle: Obstacle, request: ExecutionRequest, *, now: datetime) -> None:
@@ -148,6 +165,8 @@ def _approve(
             RequestTrigger.GUARD_APPROVED,
             now=now,
             details=details,
+            quote_asset=rules.quote_asset,
+            quote_index=verdict.index.price if verdict.index else None,
             reference_price=verdict.reference_price,
             limit_price=verdict.limit_price,
             quantity=verdict.quantity,

@@ -9,7 +9,7 @@ from execution.domain.attribution import FEE_GRID
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
 from execution.domain.ports import Exchange
-from execution.domain.valuation import market_between, quote_asset
+from execution.domain.valuation import market_between
 
 
 @dataclass(kw_only=True)
@@ -17,10 +17,12 @@ class Values:
     """Prices as they are needed, each asked for once."""
 
     exchange: Exchange
+    # The asset of the contract's prices and results, as it was listed when the decision was approved.
+    quote_asset: str
     _known: dict[tuple[str, datetime], Decimal | None] = field(default_factory=dict)
 
-    def worth(self, amount: Decimal, asset: str, symbol: str, at: datetime) -> Decimal | None:
-        """Return an amount in the symbol's quote asset; None when no market of that minute says it.
+    def worth(self, amount: Decimal, asset: str, at: datetime) -> Decimal | None:
+        """Return an amount in the quote asset; None when no market of that minute says it.
 
         Raises:
             ExchangeUnavailableError: the exchange did not answer.
@@ -28,9 +30,9 @@ class Values:
         """
         if not amount:
             return ZERO
-        if asset == quote_asset(symbol):
+        if asset == self.quote_asset:
             return amount
-        market = market_between(asset, symbol)
+        market = market_between(asset, self.quote_asset)
         price = self._price(market, at.replace(second=0, microsecond=0)) if market else None
         return None if price is None else (amount * price).quantize(FEE_GRID)
 
@@ -41,10 +43,7 @@ class Values:
         return self._known[key]
 
 
-def valued(fills: Sequence[FillReport], exchange: Exchange) -> list[FillReport]:
+def valued(fills: Sequence[FillReport], exchange: Exchange, quote_asset: str) -> list[FillReport]:
     """Return the fills with what their fees are worth; fees in the quote asset cost no call."""
-    values = Values(exchange=exchange)
-    return [
-        replace(fill, fee_value=values.worth(fill.commission, fill.commission_asset, fill.symbol, fill.at))
-        for fill in fills
-    ]
+    values = Values(exchange=exchange, quote_asset=quote_asset)
+    return [replace(fill, fee_value=values.worth(fill.commission, fill.commission_asset, fill.at)) for fill in fills]

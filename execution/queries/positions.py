@@ -37,6 +37,14 @@ class HeldPosition:
         return round(self.position.quantity * self.position.mark_price / margin) if margin else 1
 
     @property
+    def unrealized_pnl_usd(self) -> Decimal | None:
+        return self.position.usd(self.position.unrealized_pnl)
+
+    @property
+    def margin_usd(self) -> Decimal | None:
+        return self.position.usd(self.position.initial_margin)
+
+    @property
     def unrealized_pnl_pct(self) -> Decimal:
         """Of the margin."""
         margin = self.position.initial_margin

@@ -39,6 +39,7 @@ from execution.domain.outcomes import (
     Waits,
 )
 from execution.domain.ports import ExchangeUnavailableError, Lane, LastWord, OrderTicket
+from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
 from execution.domain.terms import Terms
 from execution.domain.trading import OrderBook, PositionSide, Quote, SymbolRules
@@ -105,7 +106,7 @@ class BinanceExchange:
     def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
         return self._market.margin_brackets(symbol)
 
-    def equity(self) -> Decimal:
+    def equity(self) -> AccountMargin:
         return self._market.equity()
 
     def asset_index(self) -> Mapping[str, Decimal]:

@@ -10,6 +10,7 @@ from execution.adapters.binance.connector import Connector
 from execution.adapters.rate_limit import RateLimiter
 from execution.domain.liquidation import MarginBracket
 from execution.domain.ports import ExchangeUnavailableError, Lane
+from execution.domain.quote_index import AccountMargin
 from execution.domain.trading import Quote, SymbolRules
 
 # How long the listing of symbols and limits is believed.
@@ -22,6 +23,8 @@ MARK_AGE_SECONDS = 3.0
 BRACKETS_AGE_SECONDS = 3600.0
 # An entry's size follows the equity; what others gain or lose in this time is no matter.
 EQUITY_AGE_SECONDS = 5.0
+# The account's mode is a setting that people change on a flat account.
+MODE_AGE_SECONDS = 60.0
 # What sizes and limits are converted by; one call for all assets.
 ASSET_INDEX_AGE_SECONDS = 5.0
 # Levels of the book on each side: as many as cost no more than its best prices alone.
@@ -66,10 +69,13 @@ class Market:
         self._calls = calls
         self._limiter = limiter
         self._window = window
+        self._monotonic = monotonic
+        self._index_rests_until = float("-inf")
         self._listing = Believed(self._read_listing, seconds=LISTING_AGE_SECONDS, monotonic=monotonic)
         self._marks = Believed(self._read_marks, seconds=MARK_AGE_SECONDS, monotonic=monotonic)
         self._brackets = Believed(self._read_brackets, seconds=BRACKETS_AGE_SECONDS, monotonic=monotonic)
         self._equity = Believed(self._read_equity, seconds=EQUITY_AGE_SECONDS, monotonic=monotonic)
+        self._multi_assets = Believed(self._read_multi_assets, seconds=MODE_AGE_SECONDS, monotonic=monotonic)
         self._asset_index = Believed(self._read_asset_index, seconds=ASSET_INDEX_AGE_SECONDS, monotonic=monotonic)
 
     def rules(self, symbol: str) -> SymbolRules | None:
@@ -95,11 +101,18 @@ class Market:
     def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
         return self._brackets.value().get(symbol, ())
 
-    def equity(self) -> Decimal:
+    def equity(self) -> AccountMargin:
         return self._equity.value()
 
     def asset_index(self) -> Mapping[str, Decimal]:
-        return self._asset_index.value()
+        """Return it, or raise at once for a while after it could not be read: entries do not queue behind an outage."""
+        if self._monotonic() < self._index_rests_until:
+            raise ExchangeUnavailableError("the asset index could not be read a moment ago")
+        try:
+            return self._asset_index.value()
+        except ExchangeUnavailableError:
+            self._index_rests_until = self._monotonic() + ASSET_INDEX_AGE_SECONDS
+            raise
 
     def _read_listing(self) -> dict[str, SymbolRules]:
         rules, limits = self._calls.read(lambda: parse.listing(self._client.exchange_info()))
@@ -114,9 +127,15 @@ class Market:
             lambda: parse.margin_brackets(self._client.leverage_brackets(**self._window)), lane=Lane.ENTRY
         )
 
-    def _read_equity(self) -> Decimal:
+    def _read_equity(self) -> AccountMargin:
+        multi = self._multi_assets.value()
         return self._calls.read(
-            lambda: Decimal(self._client.account(**self._window)["totalMarginBalance"]), lane=Lane.ENTRY
+            lambda: parse.account_margin(self._client.account(**self._window), multi_assets=multi), lane=Lane.ENTRY
+        )
+
+    def _read_multi_assets(self) -> bool:
+        return self._calls.read(
+            lambda: parse.multi_assets(self._client.get_multi_asset_mode(**self._window)), lane=Lane.ENTRY
         )
 
     def _read_asset_index(self) -> dict[str, Decimal]:

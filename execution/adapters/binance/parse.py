@@ -15,6 +15,7 @@ from execution.domain.flow import Limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO
 from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
+from execution.domain.quote_index import AccountMargin
 from execution.domain.trading import Quote, SymbolRules
 
 log = structlog.get_logger(__name__)
@@ -137,6 +138,7 @@ def symbol_rules(row: Row) -> SymbolRules:
     """Read one symbol of `exchangeInfo`. Precision fields are not steps and are not used as such."""
     filters = {entry["filterType"]: entry for entry in row["filters"]}
     price, lot = filters["PRICE_FILTER"], filters["LOT_SIZE"]
+    percent = filters.get("PERCENT_PRICE", {})
     market = filters.get("MARKET_LOT_SIZE", lot)
     return SymbolRules(
         symbol=str(row["symbol"]),
@@ -153,6 +155,8 @@ def symbol_rules(row: Row) -> SymbolRules:
         market_min_quantity=Decimal(market["minQty"]),
         market_max_quantity=Decimal(market["maxQty"]),
         min_notional=Decimal(filters.get("MIN_NOTIONAL", {"notional": "0"})["notional"]),
+        percent_price_up=Decimal(percent.get("multiplierUp", ZERO)),
+        percent_price_down=Decimal(percent.get("multiplierDown", ZERO)),
     )
 
 
@@ -174,6 +178,19 @@ def margin_brackets(rows: Iterable[Row]) -> dict[str, tuple[MarginBracket, ...]]
 def mark_prices(rows: Sequence[Row]) -> dict[str, Decimal]:
     """Read `premiumIndex` of all symbols, by symbol."""
     return {row["symbol"]: Decimal(row["markPrice"]) for row in rows}
+
+
+def multi_assets(row: Row) -> bool:
+    """Read `multiAssetsMargin`."""
+    return str(row["multiAssetsMargin"]).lower() == "true"
+
+
+def account_margin(row: Row, *, multi_assets: bool) -> AccountMargin:
+    """Read `account`, whose totals are in USD in multi-assets mode and of one asset alone without it."""
+    return AccountMargin(
+        total_usd=Decimal(row["totalMarginBalance"]) if multi_assets else None,
+        by_asset={str(asset["asset"]): Decimal(asset["marginBalance"]) for asset in row["assets"]},
+    )
 
 
 def asset_index(rows: Sequence[Row]) -> dict[str, Decimal]:
