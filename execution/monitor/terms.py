@@ -12,6 +12,7 @@ from execution.domain.terms import ANY, Assumed, Terms, Trouble, troubles
 from execution.models import ExecutionRequest, Heartbeat, Impediment, Trade
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.regrid import follow_all
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,8 @@ def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_
         # The mode that is expected must outlive a silence.
         beat(TERMS, now=now, healthy=False, details={**_told_since_start(stack), "error": str(error)})
         return
+    # Before anything else is compared: what is placed from now on has to fit.
+    follow_all(terms.rules, now=now)
     ours = assumed(terms, stack, held=frozenset(held), began_at=began_at, now=now)
     found = troubles(terms, ours)
     _note(found, now)
