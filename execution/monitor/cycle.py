@@ -61,7 +61,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     actions, failed = _compare_and_repair(seen, tools, patience)
     release_symbols()
     trades = list(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
-    update_positions(seen.positions, trades, now=tools.clock())
+    update_positions(seen.positions, trades, seen_at=seen.begun_at, now=tools.clock())
     # Every open trade again: a Redis that was flushed is whole after one cycle.
     mirror.write([mirror_fields(trade) for trade in trades], keep_seconds=None)
     counts = Counter(type(action).__name__ for action in actions)

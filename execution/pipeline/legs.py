@@ -210,7 +210,7 @@ class Work:
         return orders if left <= 0 else [*orders, *self._closing_by_limit(left, market)]
 
     def _closing_by_limit(self, quantity: Decimal, market: Intention) -> list[Intention]:
-        """Return LIMIT orders that trade at once, for what only their finer step can close; none without such a step."""
+        """Return LIMIT orders that trade at once, for what only their finer step can close."""
         rules = self.exchange.known_rules(self.request.symbol)
         parts = parts_of(quantity, lot_rule(rules, OrderType.LIMIT)) if rules else []
         if rules is None or not parts:

@@ -170,7 +170,7 @@ class _Sending:
     refused: Refused | None = None
 
     def __call__(self) -> PlaceOutcome:
-        if self.refused and not take_attempt(self.order, self.ticket, now=self.clock()):
+        if self.refused and not take_attempt(self.order, now=self.clock()):
             return replace(self.refused, retry_safe=False)
         # Counted from the row: whoever finds the row later knows until when this process may still send.
         latest = self.order.sent_at + LONGEST_WAIT_BEFORE_SENDING
@@ -202,13 +202,15 @@ class _Sending:
         request = self.order.request_id
         log_step("request", request, to_state="REGRIDDED", trigger="filters_changed", now=self.clock(), details=details)
         self.ticket = rounded
+        # Written with the next attempt.
+        self.order.quantity, self.order.price = rounded.quantity, rounded.price
         return True
 
     def _last_word(self) -> Veto | None:
         return last_word(self.order.request, now=self.clock())
 
 
-def take_attempt(order: Order, ticket: OrderTicket, *, now: datetime) -> bool:
+def take_attempt(order: Order, *, now: datetime) -> bool:
     """Write the next attempt before it is sent; False when this process may not send the order again.
 
     The number of the last attempt is the fence: whoever slept while others settled the order, or sent it again, is
@@ -221,10 +223,10 @@ def take_attempt(order: Order, ticket: OrderTicket, *, now: datetime) -> bool:
         # from before the wait for the row's lock: of two who wait, both would win.
         young = ExecutionRequest.objects.filter(pk=order.request_id, expires_at__gte=now)
         mine = mine.filter(Exists(young)).exclude(stopped)
-    if not mine.update(attempts=order.attempts + 1, sent_at=now, quantity=ticket.quantity, price=ticket.price):
+    if not mine.update(attempts=order.attempts + 1, sent_at=now, quantity=order.quantity, price=order.price):
         return False
     # The row as read goes on into the outcome and its event.
-    order.attempts, order.sent_at, order.quantity, order.price = order.attempts + 1, now, ticket.quantity, ticket.price
+    order.attempts, order.sent_at = order.attempts + 1, now
     log.warning("order_sent_again", client_order_id=order.client_order_id, attempt=order.attempts)
     reached(CrashPoint.ATTEMPT_WRITTEN)
     return True

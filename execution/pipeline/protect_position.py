@@ -83,7 +83,12 @@ def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) ->
 
 
 def _ensure_stop(work: Work) -> CloseReason | None:
-    """Place the stop, in as many orders as it takes; a reason to have closed the position instead, when it cannot be had within the bound."""
+    """Place the stop, in as many orders as it takes.
+
+    Returns:
+        A reason to have closed the position instead, when the stop cannot be had within the bound.
+
+    """
     # From here on by steady time: a clock that is set back must not make the position naked for longer.
     begun = time.monotonic()
     patience = min(_deadline(work) - work.clock(), work.rules.max_unprotected).total_seconds()
@@ -144,10 +149,8 @@ def _judge(work: Work, outcome: PlaceOutcome | None, *, late: bool) -> _Next:
         return _Next.REPEAT
     if not work.is_naked:
         return _Next.LEAVE
-    if isinstance(outcome, Refused) and outcome.by_filters:
-        # That says how it must not be asked for, and nothing against a stop: read the filters anew, round, ask again.
-        return _Next.CLOSE_NOT_CONFIRMED if late else _Next.REPEAT
-    if isinstance(outcome, Refused) and not outcome.retry_safe:
+    # A refusal by filters says nothing against a stop: they are read anew, and it is rounded and asked for again.
+    if isinstance(outcome, Refused) and not (outcome.retry_safe or outcome.by_filters):
         room = outcome.code == TOO_MANY_CONDITIONAL_ORDERS and work.make_room()
         return _Next.REPEAT if room else _Next.CLOSE_NOT_CONFIRMED
     # An unknown stop may be followed by another: two reducing stops do no harm, none does.

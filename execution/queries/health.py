@@ -1,9 +1,10 @@
-"""What the rows know about the service's health: ten small reads, none of which grows with the books."""
+"""What the rows know about the service's health: some fifteen small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from execution.domain.coverage import Coverage
 from execution.domain.states import ORDER_FINAL
 from execution.models import (
     AccountLease,
@@ -17,6 +18,7 @@ from execution.models import (
     Position,
     StreamLoss,
 )
+from execution.pipeline.coverage import uncovered_positions
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
 PROTECTOR = "protector"
@@ -55,6 +57,8 @@ class HealthRows:
     # Entries of incoming streams that were lately found to be gone unread.
     losses: tuple[StreamLoss, ...] = ()
     unsettled: Unsettled = Unsettled()
+    # Positions that we answer for, of which a part has no live stop.
+    uncovered: tuple[Coverage, ...] = ()
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -72,6 +76,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         alarms=tuple(Impediment.objects.filter(alarming=True).order_by("scope", "reason_code")),
         losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
         unsettled=unsettled_orders(),
+        uncovered=tuple(uncovered_positions()),
     )
 
 
