@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from execution.domain import policy as keys
 from execution.domain.depth import Walk, quantity_on, walk
+from execution.domain.exit_orders import check_exit_orders
 from execution.domain.exits import ExitPlan, check_liquidation, judge_exits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO, basis_points, ceil_to, floor_to, plain
@@ -73,6 +74,7 @@ def judge(
     _check_leverage(review)
     exits = judge_exits(review, reference)
     quantity = judge_size(review, reference, exits.stop_price or ZERO)
+    check_exit_orders(review, quantity, exits)
     if exits.stop_price:
         check_liquidation(review, reference, exits.stop_price, quantity)
     # A limit order cannot fill worse than its limit, however thin the book is.

@@ -91,6 +91,7 @@ def _ensure_stop(work: Work) -> CloseReason | None:
     """
     # From here on by steady time: a clock that is set back must not make the position naked for longer.
     begun = time.monotonic()
+    pause = PAUSE_SECONDS
     patience = min(_deadline(work) - work.clock(), work.rules.max_unprotected).total_seconds()
     while want := work.missing(OrderPurpose.STOP):
         # The old stop still covers everything: a better one can wait until the exchange takes it.
@@ -109,7 +110,9 @@ def _ensure_stop(work: Work) -> CloseReason | None:
             reason, why = CLOSING[following]
             passed = following is _Next.CLOSE_LEVEL_PASSED and work.meaning(want.leg)
             return _give_up(work, CloseReason(passed or reason), why)
-        time.sleep(PAUSE_SECONDS)
+        # Where the filters are as they were, it is asked ever more seldom.
+        time.sleep(pause)
+        pause = pause * 2 if _by_filters(outcome) else PAUSE_SECONDS
         work.read()
     work.cancel_surplus(OrderPurpose.STOP)
     return None
@@ -134,6 +137,10 @@ def _place_beyond(work: Work, beyond: Leg) -> PlaceOutcome | None:
     return outcome
 
 
+def _by_filters(outcome: PlaceOutcome | None) -> bool:
+    return isinstance(outcome, Refused) and outcome.by_filters
+
+
 def _level_has_passed(outcome: PlaceOutcome | None) -> bool:
     return isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY
 
@@ -150,7 +157,7 @@ def _judge(work: Work, outcome: PlaceOutcome | None, *, late: bool) -> _Next:
     if not work.is_naked:
         return _Next.LEAVE
     # A refusal by filters says nothing against a stop: they are read anew, and it is rounded and asked for again.
-    if isinstance(outcome, Refused) and not (outcome.retry_safe or outcome.by_filters):
+    if isinstance(outcome, Refused) and not (outcome.retry_safe or _by_filters(outcome)):
         room = outcome.code == TOO_MANY_CONDITIONAL_ORDERS and work.make_room()
         return _Next.REPEAT if room else _Next.CLOSE_NOT_CONFIRMED
     # An unknown stop may be followed by another: two reducing stops do no harm, none does.
@@ -195,7 +202,7 @@ def _place_others(work: Work) -> tuple[CloseReason | None, bool]:
         if want.leg.purpose is OrderPurpose.STOP or want.leg.id in passed or work.refused_lately(want.leg):
             continue
         outcome = work.place(want)
-        refused |= isinstance(outcome, Refused) and outcome.by_filters
+        refused |= _by_filters(outcome)
         if _level_has_passed(outcome):
             passed.add(want.leg.id)
             flattened = _level_reached(work, want)
