@@ -173,8 +173,7 @@ def compare(plan: Plan, exposure: Exposure, resting: Iterable[Resting]) -> Compa
     right ones stand, so that cover never drops.
     """
     orders = sorted(resting, key=lambda order: order.order_id)
-    wanted = [*wanted_legs(plan, exposure)]
-    wanted += _too_small_now(plan, exposure, wanted)
+    wanted = wanted_legs(plan, exposure)
     held = {want.leg.id: _held_against(want, plan, exposure, orders) for want in wanted}
     settled = {leg_id for leg_id, each in held.items() if not each.lacking}
     settled |= {leg.id for leg in plan.legs if leg.id not in held and _may_go(leg, exposure)}
@@ -185,15 +184,6 @@ def compare(plan: Plan, exposure: Exposure, resting: Iterable[Resting]) -> Compa
     )
 
 
-def _too_small_now(plan: Plan, exposure: Exposure, wanted: Sequence[Wanted]) -> list[Wanted]:
-    """Return the targets whose part is below the present step: an order of an older lot may still serve one."""
-    if exposure.open <= 0:
-        return []
-    known = {want.leg.id for want in wanted}
-    waiting = [leg for leg in plan.of(OrderPurpose.TARGET) if not leg.done and leg.id not in known]
-    return [Wanted(leg=leg, quantity=ZERO) for leg in waiting]
-
-
 def _held_against(want: Wanted, plan: Plan, exposure: Exposure, orders: Sequence[Resting]) -> _Held:
     """Match a leg's orders with the parts that the present lot asks for; the newest of equal ones is kept."""
     trims = not exposure.hedged
@@ -201,11 +191,9 @@ def _held_against(want: Wanted, plan: Plan, exposure: Exposure, orders: Sequence
     fitting = [order for order in orders if order.leg_id == want.leg.id and _fits(want.leg, order, plan)]
     if want.leg.purpose is OrderPurpose.TRAILING and trims:
         return _follows(want, plan, fitting)
-    if want.leg.purpose is OrderPurpose.TARGET and _of_an_older_lot(want, plan, fitting):
-        return _Held(right=frozenset(order.order_id for order in fitting), lacking=())
     exact = _adding_up_to(want.quantity, fitting)
-    # Odd quantities are those of an older lot, or of orders that execute just now: split anew they would be no better.
-    if exact and (len(exact) <= len(parts) or want.quantity % plan.step or any(order.begun for order in exact)):
+    # Orders that execute just now have odd quantities; replaced, they would be in each other's way.
+    if exact and (len(exact) <= len(parts) or any(order.begun for order in exact)):
         return _Held(right=frozenset(order.order_id for order in exact), lacking=())
     left, right = list(parts), set()
     for order in reversed(fitting):
@@ -213,13 +201,6 @@ def _held_against(want: Wanted, plan: Plan, exposure: Exposure, orders: Sequence
             left.remove(order.quantity)
             right.add(order.order_id)
     return _Held(right=frozenset(right), lacking=tuple(left))
-
-
-def _of_an_older_lot(want: Wanted, plan: Plan, fitting: Sequence[Resting]) -> bool:
-    """Whether a target's orders are right but for the present step; the exchange keeps what it has taken."""
-    closes = sum((order.quantity for order in fitting), ZERO)
-    odd = any(order.quantity % plan.step for order in fitting)
-    return odd and abs(closes - want.quantity) < plan.step
 
 
 def _follows(want: Wanted, plan: Plan, fitting: Sequence[Resting]) -> _Held:
@@ -260,7 +241,11 @@ def target_quantities(targets: Sequence[Leg], exposure: Exposure, plan: Plan) ->
     small = [place for place in waiting if parts[place] < plan.minimum and place != waiting[-1]]
     _hand_on(parts, small, waiting[-1])
     # The exchange refuses less than its minimum; then the stop alone is in charge.
-    return [part if part >= plan.minimum else ZERO for part in parts]
+    parts = [part if part >= plan.minimum else ZERO for part in parts]
+    if not exposure.hedged and sum((leg.share for leg in targets), ZERO) == ONE:
+        # Together they are meant to close everything: the last takes what lies below a step too.
+        parts[waiting[-1]] += exposure.open - sum(parts, ZERO)
+    return parts
 
 
 def split(quantity: Decimal, shares: Sequence[Decimal], step: Decimal) -> list[Decimal]:
@@ -287,8 +272,13 @@ def _hand_on(parts: list[Decimal], givers: Iterable[int], taker: int) -> None:
 
 
 def _fits(leg: Leg, order: Resting, plan: Plan) -> bool:
-    """Whether an order of a leg has its price within a tick, and a quantity that the exchange would still execute."""
-    if not order.seen or order.quantity > plan.maximum:
+    """Whether an order of a leg has its price within a tick, and a quantity that the exchange would still execute.
+
+    The exchange keeps orders whose price lies off a new tick, and they trigger as before. One whose quantity does not
+    fit the present lot would be refused when it triggers.
+    """
+    off_lot = order.quantity % plan.step or not plan.minimum <= order.quantity <= plan.maximum
+    if not order.seen or (off_lot and not order.begun):
         return False
     if leg.purpose is OrderPurpose.TRAILING:
         return order.callback_percent == leg.callback_percent

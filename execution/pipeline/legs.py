@@ -11,7 +11,7 @@ import structlog
 from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_at
 from execution.domain.lots import closing_parts, lot_rule, parts_of
 from execution.domain.money import ZERO
-from execution.domain.outcomes import Accepted, PlaceOutcome
+from execution.domain.outcomes import Accepted, PlaceOutcome, Refused
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
@@ -112,15 +112,14 @@ class Work:
 
     @property
     def is_dust(self) -> bool:
-        """Whether exits have left less than the smallest order, and no order of an older lot serves it.
+        """Whether exits have left less than the smallest order.
 
         What an opening order has to be worth is no measure here: the exchange exempts what reduces.
         """
         now, lot = self.exposure, self.plan.lot
         if self.trade is None or now.growing or now.open == now.filled:
             return False
-        served = any(order.purpose in OTHERS and order.state in ORDER_LIVE for order in self.exits)
-        return not served and now.open < max(lot.step, lot.minimum)
+        return now.open < max(lot.step, lot.minimum)
 
     def of(self, leg: Leg) -> list[Order]:
         return [order for order in self.exits if order.leg_id == leg.id]
@@ -188,12 +187,22 @@ class Work:
         The orders of one decision follow one another whatever became of those before, as far as they were accepted: a
         process that dies in between leaves less to close.
         """
+        outcome, left = self._send_closing(quantity, reason, leg)
+        if isinstance(outcome, Refused) and outcome.by_filters and self.refresh():
+            outcome, _ = self._send_closing(left, reason, leg)
+        return outcome
+
+    def _send_closing(
+        self, quantity: Decimal, reason: CloseReason, leg: Leg | None
+    ) -> tuple[PlaceOutcome | None, Decimal]:
+        """Send the parts one after another; return the last outcome, and what was not accepted of the quantity."""
         outcome: PlaceOutcome | None = None
         for intention in self._closing_orders(quantity, reason, leg):
             outcome = self._send(replace(intention, sequence=self._next_sequence(OrderPurpose.CLOSE)))
             if not isinstance(outcome, Accepted):
                 break
-        return outcome
+            quantity -= intention.quantity
+        return outcome, quantity
 
     def _closing_orders(self, quantity: Decimal, reason: CloseReason, leg: Leg | None) -> list[Intention]:
         market = Intention(
