@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from execution.domain.coverage import Coverage
 from execution.domain.flow import Circuit, CircuitState, LimiterState
 from execution.domain.outcomes import Waits
 from execution.domain.trading import PositionSide
@@ -297,11 +298,19 @@ def _terms(vitals: Vitals) -> Component:
 
 
 def _positions(vitals: Vitals) -> Component:
-    """Judge whether positions are as large as our trades: what others have added to one has no stop of ours."""
+    """Judge whether live stops cover every position that we answer for, and whether it is as large as our trade."""
     beat = heartbeat(vitals, MONITOR)
     larger: Mapping[str, str] = beat.details.get("larger", {}) if beat else {}
     said = [f"{symbol} {sentence}" for symbol, sentence in sorted(larger.items())]
-    return Component(error="; ".join(said) or None, details={"larger": dict(larger)}, weight=Status.DEGRADED)
+    uncovered = vitals.rows.uncovered if vitals.rows else ()
+    said += [_of_uncovered(vitals, each) for each in uncovered if each.symbol not in larger]
+    details = {"larger": dict(larger), "uncovered": {each.symbol: each.sentence for each in uncovered}}
+    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def _of_uncovered(vitals: Vitals, found: Coverage) -> str:
+    age = age_seconds(vitals, found.since)
+    return found.sentence if age is None else f"{found.sentence} for={age:.0f}s"
 
 
 def _words(obstacle: Obstacle) -> str:

@@ -199,11 +199,11 @@ def _limiter(state: LimiterState | None) -> Iterator[Metric]:
 
 def _books(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
     uncovered = {symbol: age_seconds(found, since) or 0.0 for symbol, since in counts.uncovered_since.items()}
-    yield labelled("uncovered_seconds", "How long an open trade has had no live stop", "symbol", uncovered)
+    yield labelled("uncovered_seconds", "How long a position has had no live stop for all of it", "symbol", uncovered)
     yield labelled("requests", "Decisions by state", "state", counts.requests)
     yield labelled("orders", "Orders by purpose and state", "purpose state", counts.orders)
     yield labelled("trades", "Trades by state", "state", counts.trades)
-    yield gauge("unprotected_positions", "Open trades without a live stop at the exchange", counts.unprotected)
+    yield gauge("unprotected_positions", "Positions without live stops for all of it", counts.unprotected)
 
 
 def _measured(figures: MeasuredFigures) -> Iterator[Metric]:

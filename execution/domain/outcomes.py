@@ -67,7 +67,8 @@ class Waits(StrEnum):
 class Refused:
     """Proof that the order is not at the exchange. `retry_safe`: the same order may be sent again.
 
-    `reason`: the exchange refused it, or it never left and this says why.
+    `reason`: the exchange refused it, or it never left and this says why. `by_filters`: its price or quantity does not
+    fit the symbol's filters, which are others than we knew.
     """
 
     code: int | None
@@ -76,6 +77,7 @@ class Refused:
     retry_after_seconds: float = 0.0
     waits: Waits = Waits.NOBODY
     reason: Reason = Reason.EXCHANGE_REFUSED
+    by_filters: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

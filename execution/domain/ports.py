@@ -82,6 +82,13 @@ class Exchange(Protocol):
 
     def rules(self, symbol: str) -> SymbolRules | None: ...
 
+    def known_rules(self, symbol: str) -> SymbolRules | None:
+        """Return the rules as last read by this process, unless another has read that they are others since.
+
+        For what must not wait: the exchange is asked only when what is known is known to be old, and None says that
+        nothing is known.
+        """
+
     def quote(self, symbol: str) -> Quote:
         """Return the book as deep as one cheap call tells it, and the mark price."""
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from execution.domain import policy as keys
 from execution.domain.depth import Walk, quantity_on, walk
+from execution.domain.exit_orders import check_exit_orders
 from execution.domain.exits import ExitPlan, check_liquidation, judge_exits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO, basis_points, ceil_to, floor_to, plain
@@ -82,6 +83,7 @@ def judge(
     _check_leverage(review)
     exits = judge_exits(review, reference)
     quantity = judge_size(review, reference, exits.stop_price or ZERO, limit_price)
+    check_exit_orders(review, quantity, exits)
     # What the whole of it is expected to cost: of a LIMIT, the book's part at the book, the rest at the limit.
     expected = walk(sizing_levels(review, reference, limit_price), quantity).average_price
     if exits.stop_price:

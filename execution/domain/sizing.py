@@ -8,11 +8,12 @@ from typing import assert_never
 
 from execution.domain import policy as keys
 from execution.domain.depth import Level, levels_within, quantity_worth, walk
+from execution.domain.lots import LotRule, entry_lot
 from execution.domain.money import ONE, ZERO, floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import Proposal, Review
-from execution.domain.trading import Direction, OrderType, SymbolRules
+from execution.domain.trading import Direction, OrderType
 
 # An average has as many digits as there are; nobody reads them all.
 SHOWN_DIGITS = 8
@@ -24,15 +25,6 @@ class SizingMode(IntEnum):
     NOTIONAL = 0
     EQUITY_FRACTION = 1
     RISK_PER_TRADE = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class LotRule:
-    """Step and bounds of one order type's quantity."""
-
-    step: Decimal
-    minimum: Decimal
-    maximum: Decimal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +45,6 @@ class Loss:
         """Return the loss of one unit that was entered at this price, in USD."""
         lost = (entry - self.exit_price) * self.direction.sign + self.fee * (entry + self.exit_price)
         return lost * self.usd_per_quote
-
-
-def lot_rule(rules: SymbolRules, order_type: OrderType) -> LotRule:
-    """Return the lot rule that the exchange applies to this order type."""
-    if order_type is OrderType.LIMIT:
-        return LotRule(step=rules.limit_step, minimum=rules.limit_min_quantity, maximum=rules.limit_max_quantity)
-    # A market quantity must fit both filters; the exchange checks the market one for its step as well.
-    return LotRule(
-        step=max(rules.market_step, rules.limit_step),
-        minimum=max(rules.market_min_quantity, rules.limit_min_quantity),
-        maximum=min(rules.market_max_quantity, rules.limit_max_quantity),
-    )
 
 
 def quantity_for(notional: Decimal, levels: Sequence[Level], lot: LotRule) -> Decimal:
@@ -108,7 +88,7 @@ def sizing_mode(proposal: Proposal, policy: Policy) -> SizingMode:
 
 def judge_size(review: Review, reference: Decimal, stop: Decimal, limit: Decimal | None = None) -> Decimal:
     """Return the quantity, held against the filters; a too small order is never enlarged. `stop`: 0 without one."""
-    lot = lot_rule(review.rules, review.proposal.order_type)
+    lot = entry_lot(review.rules, review.proposal.order_type)
     levels = sizing_levels(review, reference, limit)
     mode = sizing_mode(review.proposal, review.policy)
     match mode:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from execution.domain.reasons import Reason
+from execution.domain.trading import SymbolRules
 
 TRADING = "TRADING"
 UNLISTED = "unlisted"
@@ -50,6 +51,8 @@ class Terms:
     may_trade: bool
     demanded_mode: str = ANY
     demanded_margin: str = ANY
+    # The present filters of every contract.
+    rules: Mapping[str, SymbolRules] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

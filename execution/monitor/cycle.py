@@ -63,7 +63,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     release_symbols()
     trades = list(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
     prices = priced_symbols(tools.exchange, (row.symbol for row in seen.positions))
-    update_positions(seen.positions, trades, prices, now=tools.clock())
+    update_positions(seen.positions, trades, prices, seen_at=seen.begun_at, now=tools.clock())
     # Every open trade again: a Redis that was flushed is whole after one cycle.
     mirror.write([mirror_fields(trade) for trade in trades], keep_seconds=None)
     counts = Counter(type(action).__name__ for action in actions)

@@ -14,6 +14,7 @@ from execution.models import ExecutionRequest, Heartbeat, Impediment, Trade
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.policy import policy_in_force
+from execution.pipeline.regrid import follow_all
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,8 @@ def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_
         # The mode that is expected must outlive a silence.
         beat(TERMS, now=now, healthy=False, details={**_told_since_start(stack), "error": str(error)})
         return
+    # Before anything else is compared: what is placed from now on has to fit.
+    follow_all(terms.rules, now=now)
     ours = assumed(terms, stack, held=frozenset(held), began_at=began_at, now=now)
     found = troubles(terms, ours)
     _note(found, now)

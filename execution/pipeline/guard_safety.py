@@ -10,7 +10,9 @@ import structlog
 from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
+from execution.domain.exit_orders import exit_orders_for, judge_room
 from execution.domain.limits import judge_limits
+from execution.domain.lots import lot_rule
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange, Memory
 from execution.domain.reasons import Reason
@@ -28,7 +30,7 @@ from execution.pipeline.guard_inputs import noted, plain_fields, stake_of
 from execution.pipeline.policy import policy_age_seconds, policy_in_force
 from execution.pipeline.pricing import priced
 from execution.pipeline.transitions import move_request
-from execution.pipeline.usage import lock_usage, take_claim, usage_for
+from execution.pipeline.usage import conditional_orders, lock_usage, take_claim, usage_for
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
@@ -152,7 +154,7 @@ def _approve(
     with transaction.atomic():
         lock_usage()
         usage = usage_for(request, side, policy, now=now)
-        limits = judge_limits(stake_of(proposal_of(request), verdict), usage, policy)
+        limits = (*judge_limits(stake_of(proposal_of(request), verdict), usage, policy), _room(verdict, rules, policy))
         rules_told = [*details["rules"], *(as_json(rule) for rule in limits)]
         details = details | {"rules": rules_told, "usage": plain_fields(usage)}
         obstacle = next((rule for rule in limits if rule.refusal), None)
@@ -182,6 +184,13 @@ def _approve(
         # Somebody else moved the request: the claim taken above must not outlive this transaction.
         transaction.set_rollback(not moved)
         return moved
+
+
+def _room(verdict: Verdict, rules: SymbolRules, policy: Policy) -> RuleVerdict:
+    """Judge whether the account takes the exits too; what others have resting there, nobody here knows."""
+    lot = lot_rule(rules, OrderType.MARKET)
+    needed = exit_orders_for(verdict.quantity, verdict.exits, lot) if verdict.exits else 0
+    return judge_room(conditional_orders(), needed, policy)
 
 
 def _refuse(request: ExecutionRequest, rule: RuleVerdict, details: dict[str, Any], now: datetime) -> None:

@@ -3,12 +3,14 @@
 from datetime import datetime, timedelta
 
 from django.db import connection
+from django.db.models import Exists, OuterRef
 
 from execution.domain import policy as keys
 from execution.domain.limits import Usage
 from execution.domain.policy import Policy
-from execution.domain.trading import PositionSide
-from execution.models import ExecutionRequest
+from execution.domain.states import ORDER_FINAL
+from execution.domain.trading import OrderBook, PositionSide
+from execution.models import BracketLeg, ExecutionRequest, Order
 
 # One lock for all processes while usage is counted and a claim is taken, so that two cannot both be the last that fits.
 CLAIM_LOCK = 0x65786563
@@ -127,3 +129,11 @@ def take_claim(request: ExecutionRequest, side: PositionSide, *, now: datetime) 
     with connection.cursor() as cursor:
         cursor.execute(TAKE_CLAIM, [request.symbol, side, request.pk, now])
         return bool(cursor.rowcount)
+
+
+def conditional_orders() -> int:
+    """Return how many conditional orders of ours rest or are on their way, with the legs of entries that have none."""
+    resting = Order.objects.filter(book=OrderBook.ALGO).exclude(state__in=sorted(ORDER_FINAL))
+    begun = Order.objects.filter(request_id=OuterRef("bracket_id"), book=OrderBook.ALGO)
+    coming = BracketLeg.objects.filter(~Exists(begun), bracket__request__claim__isnull=False)
+    return resting.count() + coming.count()

@@ -1,9 +1,10 @@
-"""What the rows know about the service's health: a dozen small reads, none of which grows with the books."""
+"""What the rows know about the service's health: some fifteen small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from execution.domain.coverage import Coverage
 from execution.domain.states import ORDER_FINAL
 from execution.models import (
     AccountLease,
@@ -17,6 +18,7 @@ from execution.models import (
     Position,
     StreamLoss,
 )
+from execution.pipeline.coverage import uncovered_positions
 from execution.queries.refused_exits import RefusedExit, refused_exits
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
@@ -58,6 +60,8 @@ class HealthRows:
     unsettled: Unsettled = Unsettled()
     # Exits that the exchange keeps refusing, closes first.
     refused: tuple[RefusedExit, ...] = ()
+    # Positions that we answer for, of which a part has no live stop.
+    uncovered: tuple[Coverage, ...] = ()
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -76,6 +80,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
         unsettled=unsettled_orders(),
         refused=refused_exits(),
+        uncovered=tuple(uncovered_positions()),
     )
 
 

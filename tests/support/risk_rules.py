@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from execution.domain import policy as keys
+from execution.domain.exit_orders import judge_room
 from execution.domain.limits import Stake, Usage, judge_limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
@@ -139,6 +140,16 @@ def _least_notional(value: str) -> tuple[RuleVerdict, ...]:
     return judge(proposal, quote=quote(), rules=rules, policy=policy()).rules
 
 
+def _split(value: str) -> tuple[RuleVerdict, ...]:
+    rules = replace(BTCUSDT, market_max_quantity=D("0.01"))
+    asked = {"base_quantity": D(value), "order_type": OrderType.LIMIT, "limit_price": D(50000)}
+    return judge(replace(LONG_AT_50000, **asked), quote=quote(), rules=rules, policy=policy()).rules
+
+
+def _resting(value: str) -> tuple[RuleVerdict, ...]:
+    return (judge_room(int(value), 2, policy()),)
+
+
 def _equity(value: str) -> tuple[RuleVerdict, ...]:
     worth = None if value == "unknown" else D(value)
     proposal = replace(LONG_AT_50000, notional_usd=D(100), base_quantity=None)
@@ -210,6 +221,8 @@ BOUNDARIES = (
     _row("min_quantity", "quantity asked for", "0.001", "0.0009", _asked("base_quantity")),
     _row("min_quantity", "USD to lose at the stop at 48750, by which it is sized", "1.348101", "1.348100", _risked),
     _row("max_quantity", "quantity asked for at market", "120", "120.001", _asked("base_quantity")),
+    _row("exit_orders", "LIMIT quantity, where an exit is 0.01 at most and 40 may be needed", "0.2", "0.201", _split),
+    _row("exit_orders_room", "our conditional orders at the account, two more needed", "198", "199", _resting),
     _row("min_notional", "quantity, where at least 100 USD are asked for", "0.002", "0.001", _least_notional),
     _row("max_notional", "quantity at 50000", "0.2", "0.201", _asked("base_quantity")),
     _row("stop_side", "stop of a long at 50000", "50050", "50050.1", _asked("stop_price")),

@@ -81,6 +81,7 @@ def test_a_sane_decision_is_approved_as_it_is() -> None:
         "max_quantity",
         "min_notional",
         "max_notional",
+        "exit_orders",
         "stop_before_liquidation",
         "book_depth",
         "slippage",

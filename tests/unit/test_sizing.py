@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from execution.domain import policy as keys
 from execution.domain.depth import Level, walk
+from execution.domain.lots import LotRule, lot_rule
 from execution.domain.money import floor_to
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
-from execution.domain.sizing import Loss, LotRule, SizingMode, lot_rule, quantity_at_risk, quantity_for, sizing_mode
+from execution.domain.sizing import Loss, SizingMode, quantity_at_risk, quantity_for, sizing_mode
 from execution.domain.trading import Direction, OrderType
 from tests.unit.examples import BTCUSDT, levels, quote
 

@@ -53,6 +53,8 @@ NO_SUCH_SYMBOL = frozenset({-1121, -1122})
 TERMS_REFUSED = frozenset(
     {-1013, -1111, -1121, -1122, *range(-4007, -4000), -4013, -4014, -4016, -4023, -4024, -4140, -4141, -4164}
 )
+# Of these, refusals by price, quantity or their steps: rounded anew, the order may be taken.
+FILTERS_REFUSED = frozenset({-1013, -1111, *range(-4007, -4000), -4013, -4014, -4023})
 # The order has a position side in one-way mode, or none in hedge mode: somebody has changed the mode.
 WRONG_POSITION_MODE = -4061
 # The stop and the target that follow an entry: their room is kept when the entry gets its own.
@@ -91,7 +93,9 @@ class BinanceExchange:
         self._window: Mapping[str, Any] = {"recvWindow": recv_window_ms}
         self._limiter = line.limiter
         self._calls = Calls(self._client, line.limiter)
-        self._market = Market(self._client, self._calls, line.limiter, window=self._window, monotonic=monotonic)
+        self._market = Market(
+            self._client, self._calls, line.limiter, window=self._window, monotonic=monotonic, cache=rules.cache
+        )
         self._setup = EntrySetup(self._client, self._calls, rules=rules)
         self._demands = rules
 
@@ -99,6 +103,9 @@ class BinanceExchange:
 
     def rules(self, symbol: str) -> SymbolRules | None:
         return self._market.rules(symbol)
+
+    def known_rules(self, symbol: str) -> SymbolRules | None:
+        return self._market.known_rules(symbol)
 
     def quote(self, symbol: str) -> Quote:
         return self._market.quote(symbol)
@@ -116,7 +123,7 @@ class BinanceExchange:
         return self._setup.hedge_mode()
 
     def terms(self) -> Terms:
-        return read_terms(self._client, self._calls, self._limiter, self._demands)
+        return read_terms(self._client, self._calls, self._market, self._demands)
 
     # What shows that a position is naked does not queue behind what can wait; orders do not compete with it for weight.
 
@@ -343,6 +350,7 @@ class BinanceExchange:
                     retry_safe=failure.meaning is not Meaning.REFUSED,
                     retry_after_seconds=failure.back_off_seconds,
                     waits=failure.waits,
+                    by_filters=failure.code in FILTERS_REFUSED,
                 )
             # The others are in no table of placements; whatever they would mean, they would prove no refusal.
             case Meaning.UNKNOWN | Meaning.ACCEPTED | Meaning.BENIGN | Meaning.MISSING:
