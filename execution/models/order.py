@@ -48,9 +48,13 @@ class Order(models.Model):
     last_evidence_at = models.DateTimeField(null=True, blank=True)
     # Successive look-ups that found nothing; counted anew whenever other evidence arrives.
     missing_readings = models.PositiveSmallIntegerField(default=0)
+    # When the first of these was.
+    missing_since = models.DateTimeField(null=True, blank=True)
     # Since when nobody can tell what became of the order, although it should be known; empty when it is known again.
     alarmed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
+    # When the exchange made it, by its own clock; empty until it has told.
+    accepted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [

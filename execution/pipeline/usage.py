@@ -38,7 +38,8 @@ USAGE = """
         )
     ),
     day AS (
-        SELECT net_pnl, sum(net_pnl) OVER (ORDER BY exit_at, id) AS running
+        -- What could not be valued counts at its worst.
+        SELECT net_pnl - assumed_cost AS result, sum(net_pnl - assumed_cost) OVER (ORDER BY exit_at, id) AS running
         FROM execution_trade WHERE state = 'CLOSED' AND exit_at >= %(midnight)s
     )
     SELECT
@@ -49,7 +50,7 @@ USAGE = """
         (SELECT count(*) FROM execution_executionrequest
          WHERE approved_at > %(minute_ago)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
            AND (%(approved)s::timestamptz IS NULL OR approved_at < %(approved)s)),
-        (SELECT COALESCE(sum(net_pnl), 0) FROM day),
+        (SELECT COALESCE(sum(result), 0) FROM day),
         (SELECT GREATEST(max(running), 0) FROM day),
         (SELECT COALESCE(sum(LEAST(unrealized_pnl, 0)), 0) FROM execution_position),
         (SELECT request_id FROM held WHERE symbol = %(symbol)s AND position_side = %(side)s),

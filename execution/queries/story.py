@@ -157,6 +157,14 @@ def _books(trade: Trade) -> Iterator[str]:
     fees = f"fees={plain(trade.entry_fees + trade.exit_fees)} funding={plain(trade.funding)}"
     ratios = _known(pnl_percent=_rounded(trade.pnl_percent), r_multiple=_rounded(trade.r_multiple))
     yield _line("PnL", f"{_known(gross_pnl=trade.gross_pnl)} {fees} {_known(net_pnl=trade.net_pnl)} {ratios}")
+    if not trade.net_is_complete:
+        parts = " ".join(f"{asset}={amount}" for asset, amount in _unvalued(trade))
+        yield _line("", f"net is incomplete, nobody can value {parts}: limits count {plain(trade.assumed_cost)} for it")
+
+
+def _unvalued(trade: Trade) -> Iterator[tuple[str, str]]:
+    yield from ((f"fees {asset}", amount) for asset, amount in trade.unvalued_fees.items())
+    yield from ((f"income {asset}", amount) for asset, amount in trade.unvalued_income.items())
 
 
 def _rounded(ratio: Decimal | None) -> Decimal | None:
