@@ -20,6 +20,7 @@ from execution.queries.health import (
     TERMS,
     USER_STREAM,
     HealthRows,
+    Incomplete,
     Unsettled,
     covering,
 )
@@ -118,6 +119,7 @@ def judge(vitals: Vitals) -> Condition:
         "user_stream": _user_stream(vitals),
         "protector": _protector(vitals),
         "orders": _orders(vitals),
+        "books": _books(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -322,6 +324,15 @@ def _orders(vitals: Vitals) -> Component:
     error = f"unsettled={unsettled.count} oldest={unsettled.oldest} age={age:.0f}s" if age is not None else None
     details = {"unsettled": unsettled.count, "oldest_seconds": age}
     return Component(error=error, details=details, weight=Status.DEGRADED)
+
+
+def _books(vitals: Vitals) -> Component:
+    """Judge whether the results of the last day are whole: limits assume the worse for what nobody can value."""
+    found = vitals.rows.incomplete if vitals.rows else Incomplete()
+    trades = "trade" if found.count == 1 else "trades"
+    error = f"net of {found.count} {trades} of the last day is incomplete: nobody can value {', '.join(found.assets)}"
+    details = {"incomplete": found.count, "assets": list(found.assets)}
+    return Component(error=error if found.count else None, details=details, weight=Status.DEGRADED)
 
 
 def _outbox(vitals: Vitals) -> Component:

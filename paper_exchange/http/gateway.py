@@ -82,13 +82,13 @@ class Gateway:
         try:
             body = await http.read() if http.method in _METHODS_WITH_BODY and http.can_read_body else b""
         except web.HTTPRequestEntityTooLarge:
-            return _response(error_reply(refuse(-1010, limit=MAX_BODY)), entry, self.exchange.clock.shown_ms())
+            return _response(error_reply(refuse(-1010, limit=MAX_BODY)), entry, self.exchange.clock.now_ms())
         entry.body = body
         request = Request(http.method, path, query, body, key, http.remote or "", entry)
         reply = await self._answer(request)
         if reply is None:
             return _hang_up(http)
-        return _response(reply, entry, self.exchange.clock.shown_ms())
+        return _response(reply, entry, self.exchange.clock.now_ms())
 
     async def _answer(self, request: Request) -> Reply | None:
         """Return the reply, or None when the connection shall be closed without one."""
@@ -201,7 +201,7 @@ class Gateway:
 
 
 def _response(reply: Reply, entry: Entry, now_ms: int) -> web.Response:
-    """Send an answer with the exchange's own time in its head, as a server does."""
+    """Send an answer with the exchange's own time in its head, whatever time clients are told elsewhere."""
     entry.status, entry.code = reply.status, reply.code
     headers = {"Date": formatdate(now_ms / 1000, usegmt=True), **reply.headers}
     return web.Response(body=reply.body, status=reply.status, headers=headers, content_type=_JSON)

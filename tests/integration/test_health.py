@@ -103,6 +103,7 @@ def test_a_healthy_service(client: Client) -> None:
         "user_stream",
         "protector",
         "orders",
+        "books",
     ]
     assert list(components) == parts
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}

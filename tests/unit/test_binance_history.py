@@ -100,6 +100,8 @@ class Venue:
         self.past = past
         self.rows = sorted(rows, key=lambda row: (row[past.time], row[past.identity]))
         self.calls: list[dict[str, str]] = []
+        # Whatever is asked for.
+        self.everything = False
 
     def __call__(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         asked = dict(parse_qsl(urlsplit(str(request.url)).query))
@@ -108,6 +110,8 @@ class Venue:
 
     def answer(self, asked: dict[str, str]) -> list[Row]:
         past = self.past
+        if self.everything:
+            return self.rows
         if past.from_id and past.from_id in asked:
             assert not {"startTime", "endTime"} & set(asked)
             return [row for row in self.rows if row[past.identity] >= int(asked[past.from_id])]
@@ -239,7 +243,8 @@ def test_a_row_without_id_or_time_makes_the_answer_unusable(
     past = PASTS[name]
     now = datetime.now(UTC)
     found = venue(server, past, [ms(now) - 1000])
-    found.answer = lambda _: [{k: v for k, v in found.rows[0].items() if k != getattr(past, broken)}]  # type: ignore[method-assign]
+    del found.rows[0][getattr(past, broken)]
+    found.everything = True
 
     with pytest.raises(ExchangeUnavailableError):
         past.ask(exchange, now - timedelta(hours=1))
