@@ -60,7 +60,8 @@ def is_free(desk: Desk) -> None:
     assert report_of(measure())["components"]["orders"]["error"] is None
     desk.check()
     desk.clock.let_pass(3600)
-    opened(desk, quantity="0.012", stop_loss="45000", take_profit="55000")
+    following = desk.signal(quantity="0.012")
+    assert desk.run(following) == "RECORDED", desk.request(following).reason
 
 
 # Every list of the past, at every age
@@ -378,8 +379,8 @@ def test_a_position_that_is_not_explained_keeps_an_entry_from_ending(
 @pytest.mark.parametrize("rate", ["0.001", "-0.001"])
 def test_funding_of_both_sides_goes_to_each_by_side_and_size(desk: Desk, first: str, rate: str) -> None:
     set_mode(desk, HEDGE)
-    ids = {"long": opened(desk, stop_loss="40000", take_profit="60000"),
-           "short": opened(desk, "sell", quantity="0.004", stop_loss="60000", take_profit="40000")}  # fmt: skip
+    ids = {"long": opened(desk, stop_loss="46000", take_profit="54000"),
+           "short": opened(desk, "sell", quantity="0.004", stop_loss="54000", take_profit="46000")}  # fmt: skip
     for _ in range(3):
         desk.paper.control("POST", "funding", {"symbol": "BTCUSDT", "rate": rate})
     for name in (first, *(ids.keys() - {first})):
