@@ -12,10 +12,10 @@ from django.db.models import Sum
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import held_in
 from execution.domain.ports import Exchange
-from execution.domain.states import ORDER_LIVE, TRADE_OPEN, OrderState, TradeState
+from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, TRADE_OPEN, OrderState, TradeState
 from execution.domain.traces import Weight
 from execution.domain.trading import Direction, OrderBook, OrderPurpose
-from execution.models import Order, Trade, Transition
+from execution.models import ExternalPosition, Order, Trade, Transition
 
 # Binance: Query Order, Query Algo Order, All Orders; "won't be found".
 UNFILLED_KEPT, FILLED_KEPT = timedelta(days=3), timedelta(days=90)
@@ -57,7 +57,7 @@ def contradiction(order: Order, weight: Weight, exchange: Exchange) -> str:
 
 def is_silent_long_enough(order: Order, now: datetime) -> bool:
     """Whether an absence has lasted: a leg of an open position is not given up while its service may be blind."""
-    if order.book == OrderBook.ORDINARY or _open_trade(order) is None:
+    if order.book == OrderBook.ORDINARY or _is_over(order):
         return True
     return order.missing_since is not None and now - order.missing_since >= ALGO_BLINDNESS
 
@@ -83,6 +83,13 @@ def _booked(order: Order) -> Decimal:
         quantity = Trade.objects.filter(pk=order.request_id).values_list("quantity", flat=True).first()
         return quantity or ZERO
     return order.fills.aggregate(booked=Sum("quantity"))["booked"] or ZERO
+
+
+def _is_over(order: Order) -> bool:
+    """Whether there is nothing that a leg may close: its trade is closed, or came to nothing, or was given up."""
+    if order.request.state not in REQUEST_FINAL or _open_trade(order):
+        return False
+    return not ExternalPosition.objects.filter(request_id=order.request_id).exists()
 
 
 def _open_trade(order: Order) -> Trade | None:

@@ -163,8 +163,8 @@ def limit_entry_cancelled_unseen(desk: Desk) -> Figures:
 
 
 # Hedge mode, 3 fundings at 0.001: the long side pays 0.010 x 50000 x 0.001 = 0.5 each time, the short side of 0.004
-# gets 0.2. The short one is closed first, at 50000.1: -0.2 x 0.004 = -0.0008, fees 0.0999998 + 0.1000002 = 0.2; net 0.6 -
-# 0.2008. The long one at 49999.9: -0.002, fees 0.5; net -1.5 - 0.502.
+# gets 0.2. The short one is closed first, at 50000.1: -0.2 x 0.004 = -0.0008, fees 0.0999998 + 0.1000002 = 0.2; net
+# 0.6 - 0.2008. The long one at 49999.9: -0.002, fees 0.5; net -1.5 - 0.502.
 @scenario(
     "hedge mode, funding of both sides",
     short_funding="0.6",
@@ -193,8 +193,8 @@ def funding_of_both_sides(desk: Desk) -> Figures:
 
 
 # Fees in BNB, ten percent cheaper, at an index price of 600: 0.2500005 x 0.9 / 600 = 0.00037500 BNB, and as much for
-# the exit, 0.2499995 x 0.9 / 600. No market of that minute is told; the asset index says 600 USD a BNB and 1 a USDT: 0.225
-# and 0.225. Net -0.002 - 0.45.
+# the exit, 0.2499995 x 0.9 / 600. No market of that minute is told; the asset index says 600 USD a BNB and 1 a USDT:
+# 0.225 and 0.225. Net -0.002 - 0.45.
 @scenario(
     "fees in BNB without a market",
     entry_fees="0.225",
