@@ -100,13 +100,15 @@ class Venue:
         self.past = past
         self.rows = sorted(rows, key=lambda row: (row[past.time], row[past.identity]))
         self.calls: list[dict[str, str]] = []
+        self.keeps_newest = False
         # Whatever is asked for.
         self.everything = False
 
     def __call__(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         asked = dict(parse_qsl(urlsplit(str(request.url)).query))
         self.calls.append(asked)
-        return 200, {}, json.dumps(self.answer(asked)[: int(asked["limit"])])
+        rows, limit = self.answer(asked), int(asked["limit"])
+        return 200, {}, json.dumps(rows[-limit:] if self.keeps_newest else rows[:limit])
 
     def answer(self, asked: dict[str, str]) -> list[Row]:
         past = self.past
@@ -166,19 +168,25 @@ def test_the_past_is_read_to_now_in_windows_of_less_than_a_week(
 
 
 @pytest.mark.parametrize("name", PASTS)
+@pytest.mark.parametrize("keeps_newest", [False, True])
 def test_every_window_is_read_to_its_last_page(
-    server: responses.RequestsMock, exchange: BinanceExchange, name: str
+    server: responses.RequestsMock,
+    exchange: BinanceExchange,
+    name: str,
+    keeps_newest: bool,  # noqa: FBT001 -- a case
 ) -> None:
     since = datetime.now(UTC) - timedelta(days=8)
     first, second = ms(since) + 1000, ms(since) + 7 * DAY_MS + 1000
     times = [*(first + number for number in range(2500)), *(second + number for number in range(1200))]
     found = venue(server, PASTS[name], times)
+    found.keeps_newest = keeps_newest
 
     seen = PASTS[name].ask(exchange, since)
 
-    # It should begin each page where the one before ended, and give each row once
-    assert seen in ([], [str(number) for number in range(1001, 1001 + 3700)])
-    assert len(found.calls) == 3 + 2
+    # It should give each row once, whichever a full page keeps, and ask once for what is before the first one
+    assert sorted(seen) in ([], [str(number) for number in range(1001, 1001 + 3700)])
+    assert len(seen) == len(set(seen))
+    assert len(found.calls) == (5 + 3 if keeps_newest else 4 + 3)
 
 
 @pytest.mark.parametrize("name", [name for name, past in PASTS.items() if past.from_id])

@@ -85,18 +85,24 @@ class History:
         return max(wanted, now - RETENTION_MS + MARGIN_MS)
 
     def _window(self, source: Source, start: int, end: int) -> Iterator[Entry]:
-        """Yield a window's rows, page by page; a page begins in the millisecond in which the one before ends."""
+        """Yield a window's rows, page by page, whichever rows a full page keeps: which is documented nowhere.
+
+        The next page begins in the millisecond in which this one ends; what may lie before a first page is asked for.
+        """
         while start <= end:
             page = self._page(source, startTime=start, endTime=end)
             yield from page
             if len(page) < PAGE:
                 return
-            last = max(entry.at_ms for entry in page)
-            if last > start:
-                start = last
+            first, last = min(entry.at_ms for entry in page), max(entry.at_ms for entry in page)
+            if first == last:
+                yield from self._rest_of_moment(source, page, first)
+                yield from self._window(source, start, first - 1)
+                start = last + 1
                 continue
-            yield from self._rest_of_moment(source, page, start)
-            start += 1
+            if start < first:
+                yield from self._window(source, start, first)
+            start = last
 
     def _rest_of_moment(self, source: Source, page: list[Entry], moment: int) -> Iterator[Entry]:
         """Yield what lies in a millisecond behind a page that it has filled alone."""
