@@ -22,6 +22,7 @@ from execution.queries.health import (
     TERMS,
     USER_STREAM,
     HealthRows,
+    Incomplete,
     Unsettled,
     covering,
 )
@@ -122,6 +123,7 @@ def judge(vitals: Vitals) -> Condition:
         "protector": _protector(vitals),
         "orders": _orders(vitals),
         "exits": _exits(vitals),
+        "books": _books(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -357,6 +359,15 @@ def _refusal(each: RefusedExit, now: datetime) -> str:
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
+
+
+def _books(vitals: Vitals) -> Component:
+    """Judge whether the results of the last day are whole: limits assume the worse for what nobody can value."""
+    found = vitals.rows.incomplete if vitals.rows else Incomplete()
+    trades = "trade" if found.count == 1 else "trades"
+    error = f"net of {found.count} {trades} of the last day is incomplete: nobody can value {', '.join(found.assets)}"
+    details = {"incomplete": found.count, "assets": list(found.assets)}
+    return Component(error=error if found.count else None, details=details, weight=Status.DEGRADED)
 
 
 def _outbox(vitals: Vitals) -> Component:

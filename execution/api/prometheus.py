@@ -99,8 +99,9 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield opened
     if found.rows:
         yield gauge("active_positions", "Positions at the exchange", found.rows.active_positions)
-        unsettled = found.rows.unsettled
+        unsettled, incomplete = found.rows.unsettled, found.rows.incomplete.count
         yield gauge("unsettled_orders", "Orders of which nobody can tell what became", unsettled.count)
+        yield gauge("trades_incomplete", "Trades of the last day of whose net nobody can value a part", incomplete)
         yield gauge("unsettled_oldest_seconds", "Age of the oldest of them", age_seconds(found, unsettled.since) or 0)
         alarms = Counter(row.reason_code for row in found.rows.alarms)
         yield labelled("terms_alarms", "Alarms about contracts and the account's settings", "code", alarms)

@@ -36,8 +36,9 @@ class Usage:
     """What is used already when an entry asks for its share; amounts in USD.
 
     `exposure` and `open_risk` are of all positions that are open or opening, by their claims. The day is UTC's:
-    `day_result` is the net PnL of its closed trades, `day_peak` the best that this sum has been (0 at midnight),
-    `open_loss` the losing positions' unrealised PnL (0 or less) as the monitor last read it.
+    `day_result` is the net PnL of its closed trades, less what is assumed of what nobody can value, `day_peak` the best
+    that this sum has been (0 at midnight), `open_loss` the losing positions' unrealised PnL (0 or less) as the monitor
+    last read it.
     """
 
     positions: int

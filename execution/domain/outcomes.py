@@ -45,6 +45,8 @@ class OrderReport:
     executed_quantity: Decimal
     order_id: str = ""
     algo_id: str = ""
+    # When the exchange made it, by its own clock; None where it does not tell.
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ LookUp = OrderReport | Missing | Unreadable
 
 @dataclass(frozen=True, kw_only=True)
 class FillReport:
-    """One fill as the exchange booked it; `realized_pnl` is before fees."""
+    """One fill as the exchange booked it; `realized_pnl` is before fees, in `pnl_asset` (empty: the quote asset)."""
 
     trade_id: int
     order_id: str
@@ -146,8 +148,11 @@ class FillReport:
     commission_asset: str
     maker: bool
     at: datetime
+    pnl_asset: str = ""
     # What the fee is worth in the symbol's quote asset; None where nobody can tell.
     fee_value: Decimal | None = None
+    # What `realized_pnl` is worth there; None where nobody can tell, and before it was valued.
+    pnl_value: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +194,18 @@ class IncomeReport:
     asset: str
     at: datetime
     transaction_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FundingRate:
+    """One funding of a symbol: a position of `q` (negative when short) gets `-q * mark * rate`, in the quote asset.
+
+    `mark` is zero where the exchange does not tell it.
+    """
+
+    rate: Decimal
+    mark: Decimal
+    at: datetime
 
 
 def held_in(row: PositionReport | None, direction: Direction) -> Decimal:

@@ -12,6 +12,7 @@ from execution.domain.liquidation import MarginBracket
 from execution.domain.outcomes import (
     AccountCheck,
     FillReport,
+    FundingRate,
     IncomeKind,
     IncomeReport,
     LookUp,
@@ -147,17 +148,27 @@ class Exchange(Protocol):
 
     def positions(self) -> Sequence[PositionReport]: ...
 
-    def fills_of_order(self, symbol: str, order_id: str) -> Sequence[FillReport]: ...
+    def now(self) -> datetime:
+        """Return the exchange's present, by its own clock."""
 
-    def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]: ...
+    # The past is read whole, however long it is, as far back as the exchange keeps it (90 days).
+
+    def fills_of_order(self, symbol: str, order_id: str, *, since: datetime) -> Sequence[FillReport]:
+        """Return an order's fills, oldest first; `since`: the order's creation."""
+
+    def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]:
+        """Return the fills from a time on, oldest first."""
 
     def client_id_of(self, symbol: str, order_id: str) -> str:
         """Return the client order id of an order; names the origin of a fill that is not ours.
 
-        Empty when the exchange does not list the contract any more and tells nothing of its orders.
+        Empty when the exchange does not know the order (any more), or does not list its contract any more.
         """
 
     def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]: ...
+
+    def funding_rates(self, symbol: str, since: datetime) -> Sequence[FundingRate]:
+        """Return the rates at which funding was paid from a time on, oldest first."""
 
     def price_at(self, symbol: str, at: datetime) -> Decimal | None:
         """Return the price at which the minute of `at` opened: the same whenever it is asked; None without one."""

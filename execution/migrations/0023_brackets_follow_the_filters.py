@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("execution", "0021_impediments_know_the_end"),
+        ("execution", "0022_the_past_is_read_whole"),
     ]
 
     operations = [

@@ -18,7 +18,7 @@ def asset_and_price(model: str) -> list[migrations.AddField]:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("execution", "0021_impediments_know_the_end"),
+        ("execution", "0023_brackets_follow_the_filters"),
     ]
 
     operations = [

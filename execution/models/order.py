@@ -48,6 +48,8 @@ class Order(models.Model):
     last_evidence_at = models.DateTimeField(null=True, blank=True)
     # Successive look-ups that found nothing; counted anew whenever other evidence arrives.
     missing_readings = models.PositiveIntegerField(default=0)
+    # When the first of these was.
+    missing_since = models.DateTimeField(null=True, blank=True)
     # Successive cancels after which it still rested, and when the last was sent: the pause before the next grows.
     cancel_tries = models.PositiveIntegerField(default=0)
     cancel_tried_at = models.DateTimeField(null=True, blank=True)
@@ -56,6 +58,8 @@ class Order(models.Model):
     # Since when nobody can tell what became of the order, although it should be known; empty when it is known again.
     alarmed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
+    # When the exchange made it, by its own clock; empty until it has told.
+    accepted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [

@@ -51,6 +51,10 @@ class Trade(models.Model):
     other_income = money(default=0)
     # Fees that nobody can value in the quote asset, by asset: not in the figures above and below.
     unvalued_fees = models.JSONField(default=dict, blank=True)
+    # The same of funding, other income and realised PnL.
+    unvalued_income = models.JSONField(default=dict, blank=True)
+    # What limits take the unvalued to have cost, in the quote asset: the worse, in no figure above and below.
+    assumed_cost = money(default=0)
     # Prices seen while it was open: mark prices at each monitor cycle, and fills.
     lowest_price = optional_money()
     highest_price = optional_money()
@@ -110,6 +114,11 @@ class Trade(models.Model):
     def usd(self, amount: Decimal | None) -> Decimal | None:
         """Return an amount of the quote asset in USD at the trade's index price; None where either is not known."""
         return in_usd(amount, self.quote_index)
+
+    @property
+    def net_is_complete(self) -> bool:
+        """Whether everything that belongs into the net result could be valued."""
+        return not (self.unvalued_fees or self.unvalued_income)
 
     @property
     def excursion(self) -> Excursion | None:

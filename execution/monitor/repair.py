@@ -42,13 +42,14 @@ from execution.monitor.actions import (
 )
 from execution.monitor.crew import SpareExchange
 from execution.monitor.external import adopt_external, guard_external, leave_external
+from execution.monitor.forgotten import outlives_its_trade
 from execution.monitor.missing import Sources, is_due, seek
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_position import close_position
 from execution.pipeline.correct_books import correct_books
 from execution.pipeline.ending import expire_request
 from execution.pipeline.entry_gate import Stack
-from execution.pipeline.evidence import settle_accepted
+from execution.pipeline.evidence import raise_alarm, settle_accepted
 from execution.pipeline.figures import count
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.measure_cover import measure_cover_of
@@ -61,6 +62,7 @@ log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 # For so long after its end a trade's books wait for an exchange that does not answer about it.
 LOOKED_OVER_WITHIN = timedelta(days=1)
+LEFTOVER_SAID_AFTER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +101,23 @@ def settle(action: Settling, tools: Tools) -> UUID | None:
         case LookUpOrder(order_id=order_id):
             filled = _look_up(order_id, tools)
         case CancelLeftover(order_id=order_id):
-            cancel_order(_order(order_id), exchange=tools.exchange, clock=tools.clock)
+            _cancel_leftover(_order(order_id), tools)
         case ExpireEntry(order_id=order_id):
             filled = _expire_entry(order_id, tools)
         case _:
             assert_never(action)
     count(REPAIRS, {type(action).__name__: 1})
     return filled
+
+
+def _cancel_leftover(order: Order, tools: Tools) -> None:
+    """Cancel it; one that the exchange goes on showing and does not cancel keeps its symbol, which is said."""
+    cancel_order(order, exchange=tools.exchange, clock=tools.clock)
+    if order.state in ORDER_FINAL or not outlives_its_trade(order):
+        return
+    closed = Trade.objects.filter(pk=order.request_id).values_list("exit_at", flat=True).first()
+    if closed and tools.clock() - closed >= LEFTOVER_SAID_AFTER:
+        raise_alarm(order, "shown as open, but its cancel does not end it; its trade is over", now=tools.clock())
 
 
 def complete(request_id: UUID, tools: Tools) -> None:

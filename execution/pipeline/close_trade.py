@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from execution.domain.attribution import exits_of_trade, unbooked
 from execution.domain.client_ids import SETTLED_WITH_ITS_CONTRACT, closed_by
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport, held_in
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.quote_index import QuoteIndex
 from execution.domain.reasons import CloseReason
 from execution.domain.states import TRADE_OPEN, TradeTrigger
@@ -30,6 +30,8 @@ from execution.pipeline.valuing import valued
 from execution.pipeline.write import Event, Write, emit
 
 Clock = Callable[[], datetime]
+# An order that is unknown for longer after its fill is not shown late: the exchange keeps orders for 90 days.
+SHOWN_WITHIN = timedelta(minutes=10)
 LEG_REASONS = {
     OrderPurpose.STOP: CloseReason.SL,
     OrderPurpose.TARGET: CloseReason.TP,
@@ -60,7 +62,7 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     trade = Trade.objects.select_related("request").get(pk=trade_id)
     if trade.state not in TRADE_OPEN:
         return True
-    evidence = _read(trade, exchange)
+    evidence = _read(trade, exchange, clock())
     if not evidence.fills:
         return False
     reached(CrashPoint.EXIT_FILLS_READ)
@@ -69,12 +71,11 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     return closed
 
 
-def _read(trade: Trade, exchange: Exchange) -> _Evidence:
+def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
     fills = _new_exits(trade, exchange)
     orders = list(trade.request.orders.all())
     ours = {order.exchange_order_id for order in orders if order.exchange_order_id}
-    strange = sorted({fill.order_id for fill in fills} - ours)
-    client_ids = {order_id: _origin(trade.symbol, order_id, exchange) for order_id in strange}
+    client_ids = _origins([fill for fill in fills if fill.order_id not in ours], exchange, now)
     held = ZERO
     if set(client_ids.values()) - {order.client_order_id for order in orders}:
         # Somebody else trades here. The position is read before the fills that are held against it.
@@ -88,6 +89,21 @@ def _read(trade: Trade, exchange: Exchange) -> _Evidence:
         income=read_income(trade, exchange, forced=forced) if fills else [],
         index=priced(exchange, trade.quote_asset) if fills else None,
     )
+
+
+def _origins(fills: Sequence[FillReport], exchange: Exchange, now: datetime) -> dict[str, str]:
+    """Return the client ids behind orders that are not known as ours; empty for one that the exchange has forgotten.
+
+    Raises:
+        ExchangeUnavailableError: it did not answer, or does not show the order behind a fresh fill yet.
+
+    """
+    newest = {fill.order_id: fill.at for fill in sorted(fills, key=lambda fill: fill.at)}
+    origins = {order_id: _origin(fills[0].symbol, order_id, exchange) for order_id in sorted(newest)}
+    late = [order_id for order_id, name in origins.items() if not name and now - newest[order_id] < SHOWN_WITHIN]
+    if late:
+        raise ExchangeUnavailableError(f"orders behind fills are not shown yet: {', '.join(late)}")
+    return origins
 
 
 def _origin(symbol: str, order_id: str, exchange: Exchange) -> str:

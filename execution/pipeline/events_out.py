@@ -144,6 +144,8 @@ def trade_closed(trade: Trade, request: ExecutionRequest, entry: Order, now: dat
         "funding_usd": number(trade.usd(trade.funding)),
         "other_income_usd": number(trade.usd(trade.other_income)),
         "unvalued_fees": trade.unvalued_fees,
+        "unvalued_income": trade.unvalued_income,
+        "net_is_complete": trade.net_is_complete,
         "max_adverse_excursion_usd": number(trade.usd(moved.adverse)) if moved else None,
         "max_favourable_excursion_usd": number(trade.usd(moved.favourable)) if moved else None,
         "max_adverse_excursion_pct": number(moved.adverse_percent) if moved else None,

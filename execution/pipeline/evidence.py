@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
 
 from execution.domain.outcomes import STATUS_TRIGGERS, ExchangeStatus, OrderReport, Refused, Unknown
 from execution.domain.reasons import Reason
@@ -32,14 +33,8 @@ log = structlog.get_logger(__name__)
 
 # What other processes may have changed since an order was read.
 VOLATILE = (
-    "state",
-    "executed_quantity",
-    "exchange_order_id",
-    "algo_id",
-    "attempts",
-    "missing_readings",
-    "alarmed_at",
-    "expired_at",
+    *("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts", "missing_readings", "missing_since"),
+    *("alarmed_at", "accepted_at", "expired_at"),
 )
 
 
@@ -120,10 +115,37 @@ def settle_absent(order: Order, *, now: datetime, evidence: str) -> None:
     _end(order, move, RequestTrigger.ABSENCE_PROVEN, reason, failed)
 
 
+def settle_ended_unseen(order: Order, *, now: datetime, evidence: str) -> None:
+    """Write that an order the exchange once had is over, with what proves it although nobody has seen its end.
+
+    What it has executed stays; an entry's request goes on with that, or ends without a position.
+    """
+    reason = (Reason.ENDED_UNSEEN, f"{Reason.ENDED_UNSEEN}: {evidence}")
+    known = {"executed_quantity": order.executed_quantity, "alarmed_at": None}
+    move = order_move(
+        order,
+        OrderTrigger.ENDED_UNSEEN,
+        now=now,
+        reason=reason,
+        last_evidence=reason[1],
+        last_evidence_at=now,
+        **known,
+    )
+    write = Write().move(move)
+    request_state = _carry_to_request(write, order, move, OrderState(order.state), now)
+    if write.run():
+        log.warning("order_ended_unseen", client_order_id=order.client_order_id, evidence=evidence)
+        apply_to(order, move)
+        order.request.state = request_state or order.request.state
+
+
 def note_reading(order: Order, sentence: str, *, now: datetime) -> None:
     """Count one more reading that knows nothing of an order, and keep what it said."""
     Order.objects.filter(pk=order.pk, state=order.state).update(
-        missing_readings=F("missing_readings") + 1, last_evidence=sentence, last_evidence_at=now
+        missing_readings=F("missing_readings") + 1,
+        missing_since=Coalesce("missing_since", Value(now)),
+        last_evidence=sentence,
+        last_evidence_at=now,
     )
     order.refresh_from_db(fields=[*VOLATILE, "sent_at", "last_evidence", "last_evidence_at"])
 
@@ -174,7 +196,9 @@ def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> d
         "exchange_order_id": report.order_id or order.exchange_order_id,
         "algo_id": report.algo_id or order.algo_id,
         "executed_quantity": max(order.executed_quantity, report.executed_quantity),
+        "accepted_at": order.accepted_at or report.created_at,
         "missing_readings": 0,
+        "missing_since": None,
         "alarmed_at": None,
         "last_evidence": f"{source}: {report.status} executed={report.executed_quantity}",
         "last_evidence_at": now,

@@ -67,7 +67,8 @@ def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     if entry.request.source == Source.EXTERNAL:
         # Filled by an order that we did not send: the trade's books begin with the position.
         return Trade.objects.filter(pk=request_id).exists()
-    fills = valued(exchange.fills_of_order(entry.symbol, entry.exchange_order_id), exchange, entry.request.quote_asset)
+    filled = exchange.fills_of_order(entry.symbol, entry.exchange_order_id, since=entry.created_at)
+    fills = valued(filled, exchange, entry.request.quote_asset)
     reached(CrashPoint.ENTRY_FILLS_READ)
     if sum((fill.quantity for fill in fills), ZERO) < entry.executed_quantity:
         log.warning("fills_incomplete", request_id=str(request_id), executed=str(entry.executed_quantity))

@@ -43,7 +43,9 @@ USAGE = """
         )
     ),
     day AS (
-        SELECT symbol, net_pnl_usd, sum(net_pnl_usd) OVER (ORDER BY exit_at, id) AS running
+        -- What could not be valued counts at its worst.
+        SELECT symbol, net_pnl_usd, net_pnl_usd - assumed_cost * quote_index AS result,
+               sum(net_pnl_usd - assumed_cost * quote_index) OVER (ORDER BY exit_at, id) AS running
         FROM execution_trade WHERE state = 'CLOSED' AND exit_at >= %(midnight)s
     )
     SELECT
@@ -54,7 +56,7 @@ USAGE = """
         (SELECT count(*) FROM execution_executionrequest
          WHERE approved_at > %(minute_ago)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
            AND (%(approved)s::timestamptz IS NULL OR approved_at < %(approved)s)),
-        (SELECT COALESCE(sum(net_pnl_usd), 0) FROM day),
+        (SELECT COALESCE(sum(result), 0) FROM day),
         (SELECT GREATEST(max(running), 0) FROM day),
         (SELECT COALESCE(sum(LEAST(unrealized_pnl, 0) * quote_index), 0) FROM execution_position),
         (SELECT request_id FROM held WHERE symbol = %(symbol)s AND position_side = %(side)s),

@@ -163,6 +163,14 @@ def _books(trade: Trade) -> Iterator[str]:
     if trade.quote_index is not None:
         usd = _known(pnl_usd=trade.net_pnl_usd)
         yield _line("", f"{usd} at quote_index={asset}USD {plain(trade.quote_index)}")
+    if not trade.net_is_complete:
+        parts = " ".join(f"{asset}={amount}" for asset, amount in _unvalued(trade))
+        yield _line("", f"net is incomplete, nobody can value {parts}: limits count {plain(trade.assumed_cost)} for it")
+
+
+def _unvalued(trade: Trade) -> Iterator[tuple[str, str]]:
+    yield from ((f"fees {asset}", amount) for asset, amount in trade.unvalued_fees.items())
+    yield from ((f"income {asset}", amount) for asset, amount in trade.unvalued_income.items())
 
 
 def _rounded(ratio: Decimal | None) -> Decimal | None:

@@ -177,6 +177,8 @@ def test_a_closed_trade_shows_the_neighbours_numbers_and_our_exact_ones(client: 
         "funding_usd": "-0.01",
         "other_income_usd": "0",
         "unvalued_fees": {},
+        "unvalued_income": {},
+        "net_is_complete": True,
         "max_adverse_excursion_usd": 4.0,
         "max_favourable_excursion_usd": 1.0,
         "max_adverse_excursion_pct": 4.0,

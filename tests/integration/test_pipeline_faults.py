@@ -400,7 +400,7 @@ def test_entry_off_the_step_is_rounded_anew_and_not_dumped(desk: Desk) -> None:
     assert desk.order(request_id, "ENTRY").quantity == desk.trade(request_id).quantity == Decimal("0.008")
     assert [(row["quantity"], Decimal(row["triggerPrice"]) % Decimal("0.5")) for row in desk.ledger.live_stops][-1] == (
         "0.008",
-        0,
+        Decimal(0),
     )
     # It should tell it, with the old numbers and the new ones.
     told = [line.details for line in desk.story(request_id) if line.trigger == "filters_changed"]

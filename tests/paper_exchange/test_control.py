@@ -1,6 +1,7 @@
 """The control API: prices, faults, ledger, accounts; what a test of a client needs to arrange and to judge."""
 
 import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -206,3 +207,13 @@ def test_child_dies_by_sigterm_quickly_and_cleanly() -> None:
     paper.stop()
     assert process.returncode == 0
     assert time.monotonic() - started < 2
+
+
+def test_answers_tell_the_exchanges_time_in_their_head(paper: PaperExchange) -> None:
+    paper.control("POST", "clock", {"advance_ms": 8 * 86_400_000})
+
+    head = requests.get(f"{paper.url}/fapi/v1/ping", timeout=5, proxies={"http": ""}).headers["Date"]
+
+    # It should go with the exchange's clock, to the second
+    ahead = parsedate_to_datetime(head).timestamp() - time.time()
+    assert abs(ahead - 8 * 86_400) < 5

@@ -14,7 +14,15 @@ from execution.domain.external import ForeignOrder
 from execution.domain.flow import Limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO
-from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
+from execution.domain.outcomes import (
+    ExchangeStatus,
+    FillReport,
+    FundingRate,
+    IncomeKind,
+    IncomeReport,
+    OrderReport,
+    PositionReport,
+)
 from execution.domain.quote_index import AccountMargin
 from execution.domain.trading import Quote, SymbolRules
 
@@ -55,6 +63,26 @@ def order_report(row: Row) -> OrderReport:
         quantity=Decimal(row["origQty"]),
         executed_quantity=Decimal(row["executedQty"]),
         order_id=str(row["orderId"]),
+        created_at=_created(row, "time"),
+    )
+
+
+def cancelled_algo(row: Row, symbol: str) -> OrderReport:
+    """Read the answer to a conditional order's cancel: one that could be cancelled has not triggered.
+
+    Raises:
+        ValueError: it does not say that it was.
+
+    """
+    if str(row.get("code")) != "200":
+        raise ValueError(f"not cancelled: code={row.get('code')}")
+    return OrderReport(
+        client_order_id=str(row["clientAlgoId"]),
+        symbol=symbol,
+        status=ExchangeStatus.CANCELED,
+        quantity=ZERO,
+        executed_quantity=ZERO,
+        algo_id=str(row["algoId"]),
     )
 
 
@@ -73,7 +101,14 @@ def algo_report(row: Row) -> OrderReport:
         executed_quantity=executed,
         order_id=str(row.get("actualOrderId") or ""),
         algo_id=str(row["algoId"]),
+        created_at=_created(row, "createTime"),
     )
+
+
+def _created(row: Row, name: str) -> datetime | None:
+    """Return when the exchange made an order; the answer to its placement tells only its last change, the same then."""
+    made = row.get(name) or (row.get("updateTime") if row.get("status", row.get("algoStatus")) == "NEW" else None)
+    return moment(int(made)) if made else None
 
 
 def as_triggered(report: OrderReport) -> OrderReport:
@@ -220,6 +255,7 @@ def fill_report(row: Row) -> FillReport:
         realized_pnl=Decimal(row["realizedPnl"]),
         commission=Decimal(row["commission"]),
         commission_asset=str(row["commissionAsset"]),
+        pnl_asset=str(row.get("marginAsset") or ""),
         maker=bool(row["maker"]),
         at=moment(row["time"]),
     )
@@ -250,6 +286,15 @@ def income_report(row: Row) -> IncomeReport:
         asset=str(row["asset"]),
         at=moment(row["time"]),
         transaction_id=str(row["tranId"]),
+    )
+
+
+def funding_rate(row: Row) -> FundingRate:
+    """Read one row of `fundingRate`; the mark price is not told for the oldest ones."""
+    return FundingRate(
+        rate=Decimal(row["fundingRate"]),
+        mark=Decimal(row.get("markPrice") or ZERO),
+        at=moment(int(row["fundingTime"])),
     )
 
 

@@ -50,6 +50,8 @@ class TradeOut(AnySerializer):
     funding_usd = serializers.SerializerMethodField()
     other_income_usd = serializers.SerializerMethodField()
     unvalued_fees = serializers.DictField(help_text="Asset -> fees that are in no figure: nobody can tell their value.")
+    unvalued_income = serializers.DictField(help_text="The same of funding, other income and realised PnL.")
+    net_is_complete = serializers.BooleanField(help_text="False: something that belongs into the net has no value.")
     max_adverse_excursion_usd = serializers.SerializerMethodField(
         help_text="How far it was in the red at the worst price seen: at fills, and by the mark at each monitor cycle."
     )

@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
     A small integer is full after days of readings, and every write of its row fails from then on.
     """
 
-    dependencies = [("execution", "0021_impediments_know_the_end")]
+    dependencies = [("execution", "0025_quote_assets_of_before")]
 
     operations = [
         migrations.AlterField(model_name="order", name="sequence", field=models.PositiveIntegerField()),
