@@ -86,7 +86,7 @@ def _can_cover(trade: Any) -> bool:
     """Whether orders can cover more than stops do now: less than a step in hedge mode is out of reach."""
     trims = trade.position_side == PositionSide.BOTH
     parts = closing_parts(trade.left, lot_of(trade.request.bracket), trims=trims)
-    return sum(parts, ZERO) > trade.cover
+    return bool(sum(parts, ZERO) > trade.cover)
 
 
 def _stops(key: str) -> "QuerySet[Order]":
