@@ -7,7 +7,7 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from execution.models import OutboxEvent, Trade
+from execution.models import Order, OutboxEvent, Trade
 from execution.pipeline.coverage import coverage, uncovered_positions
 from execution.queries.health import health_rows
 from execution.queries.metrics import book_counts
@@ -56,7 +56,7 @@ def test_position_without_stop_and_without_trade_row_is_told_everywhere(
     [position] = held_positions()
     assert (position.position.quantity, position.has_tp_sl) == (D("0.150"), False)
     cache.clear()
-    health = client.get("/api/execution/health").json()
+    health = client.get("/health").json()
     assert health["status"] != "OK"
     assert any(reason.startswith("positions: BTCUSDT") for reason in health["reasons"])
     updated = OutboxEvent.objects.filter(event_type="position.updated").latest("id")
@@ -74,18 +74,16 @@ def test_position_without_stop_and_without_trade_row_is_told_everywhere(
 
 
 def test_a_part_of_several_stops_that_is_lost_is_told_with_its_size(desk: Desk) -> None:
+    desk.trade_opened(position_size_usd=500.0, stop_loss=49000.0, take_profit=52000.0)
     desk.paper.control("POST", "symbols", {"symbol": SYMBOL, "market_max_quantity": "0.004"})
-    desk.trade_opened(position_size_usd=450.0, stop_loss=49000.0, take_profit=52000.0)
+    for _ in range(3):
+        desk.clock.let_pass(3)
+        desk.cycle()
+    assert [D(row["quantity"]) for row in desk.ledger.live_stops] == [D("0.004"), D("0.004"), D("0.001")]
     assert [each.uncovered for each in coverage()] == [0]
     lost = desk.ledger.live_stops[0]
-    desk.paper.add_fault(path=ALGO_ORDER, method="POST", count=None, action="refuse", code=-1001)
 
-    desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": lost["clientAlgoId"]})
-    desk.clock.let_pass(3)
-    desk.max_unprotected = timedelta(seconds=30)
-    # The stream tells it: nothing has been repaired yet.
-    from execution.models import Order  # noqa: PLC0415
-
+    # As the user-data stream tells it, before anybody has repaired it.
     Order.objects.filter(client_order_id=lost["clientAlgoId"]).update(state="CANCELED")
 
     assert [each.uncovered for each in uncovered_positions()] == [D(lost["quantity"])]
