@@ -21,7 +21,7 @@ STEPS = 7
 # What stands between two acts: seconds, minutes, nearly a funding interval, or longer than the venue remembers.
 PAUSES = (5, 30, 600, 3600, 25_000, 4 * 86_400, 9 * 86_400)
 # Repairs come with the monitor's cycles: within these a position must be covered and everything else in its place.
-CYCLE_SECONDS, SETTLE_CYCLES, END_CYCLES = 10, 4, 12
+CYCLE_SECONDS, SETTLE_CYCLES, END_CYCLES = 10, 5, 12
 # A fault of the exchange ends by itself after a few requests; back-off between tries may take this long.
 LONGEST_BACK_OFF_SECONDS = 120
 WALLET = {"USDT": "1000000", "USDC": "1000000", "BTC": "20"}
@@ -97,19 +97,28 @@ class Batch:
 
     def _settle(self) -> None:
         """Run cycles until nothing is out of place; what still is after the last of them is broken."""
+        found: dict[int, str] = {}
         for cycle in range(SETTLE_CYCLES):
             self._watch()
-            ledger = self.desk.ledger
-            naked = [story for story in self.stories if unprotected(story, ledger)]
-            if naked:
-                self.longest_unprotected_cycles = max(self.longest_unprotected_cycles, cycle + 1)
-            elif not any(leftovers(story, ledger) for story in self.stories):
+            before, found = found, self._out_of_place(cycle)
+            if not found:
                 break
             if cycle == SETTLE_CYCLES // 2:
                 self._let_pass(LONGEST_BACK_OFF_SECONDS)
         for story in self.stories:
-            self._judge(story, unprotected(story, ledger) or leftovers(story, ledger))
+            # Seen twice: what the last cycle has just begun to put right is not broken.
+            if before.get(story.number) == found.get(story.number):
+                self._judge(story, found.get(story.number, ""))
         self.desk.paper.clear_ledger()
+
+    def _out_of_place(self, cycle: int) -> dict[int, str]:
+        """Return what may not stay as it is, by the sequence's number."""
+        ledger = self.desk.ledger
+        naked = {story.number: unprotected(story, ledger) for story in self.stories}
+        if any(naked.values()):
+            self.longest_unprotected_cycles = max(self.longest_unprotected_cycles, cycle + 1)
+        found = {story.number: naked[story.number] or leftovers(story, ledger) for story in self.stories}
+        return {number: what for number, what in found.items() if what}
 
     def _end(self) -> None:
         self.desk.paper.clear_faults()

@@ -183,12 +183,16 @@ class Story:
         return lambda: self._bring_to(side, amount, rest)
 
     def _bring_to(self, side: str, amount: Decimal, rest: Decimal) -> None:
-        """Let somebody else reduce the position, in as many orders as the venue's maximum asks for."""
+        """Let somebody else reduce the position, in as many orders as the venue's maximum and step ask for."""
         most = floor_to(self.contract.terms["market_max_quantity"], self.contract.step)
-        while amount != rest:
-            part = min(abs(amount - rest), most)
-            amount -= part if amount > 0 else -part
-            self._control("position", amount=text(amount), position_side=side)
+        left = floor_to(abs(amount - rest), self.contract.step)
+        order = {"side": "SELL" if amount > 0 else "BUY", "position_side": side}
+        # In hedge mode the side alone makes an order reducing, and the flag is refused.
+        order |= {"reduce_only": True} if side == "BOTH" else {}
+        while left:
+            part = min(left, most)
+            self._control("orders", quantity=text(part), **order)
+            left -= part
 
     def _change_terms(self) -> None:
         changed = self.contract.change_at_random()
