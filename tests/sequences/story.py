@@ -186,7 +186,7 @@ class Story:
         """Let somebody else reduce the position, in as many orders as the venue's maximum and step ask for."""
         most = floor_to(self.contract.terms["market_max_quantity"], self.contract.step)
         left = floor_to(abs(amount - rest), self.contract.step)
-        order = {"side": "SELL" if amount > 0 else "BUY", "position_side": side}
+        order: dict[str, Any] = {"side": "SELL" if amount > 0 else "BUY", "position_side": side}
         # In hedge mode the side alone makes an order reducing, and the flag is refused.
         order |= {"reduce_only": True} if side == "BOTH" else {}
         while left:
