@@ -9,8 +9,10 @@ from random import Random
 from typing import Any
 
 Row = dict[str, Any]
-# Standard deviation of a day, drawn by contract; a leap comes about once in a hundred moves.
-DAY_DEVIATION, LEAP_DEVIATION, LEAP_CHANCE = (0.015, 0.05), 0.06, 0.01
+# Standard deviation of a day, drawn by contract; those that are held for weeks are the calm ones. A leap comes about
+# once in a hundred moves, of some days' deviations at once.
+DAY_DEVIATION, CALM_DEVIATION = (0.015, 0.05), (0.008, 0.02)
+LEAP_DAYS, LEAP_CHANCE = 2.0, 0.01
 DAY_SECONDS = 86_400
 # How far a walk may go from where it began before it is turned back.
 FARTHEST = math.log(2.5)
@@ -118,8 +120,8 @@ class Board:
         self.by_symbol = {contract.symbol: contract for contract in self.contracts}
         for place, contract in enumerate(self.contracts):
             contract.centre = float(contract.price)
-            contract.deviation = self.random.uniform(*DAY_DEVIATION)
             contract.keeps = place % 4 == 1
+            contract.deviation = self.random.uniform(*(CALM_DEVIATION if contract.keeps else DAY_DEVIATION))
 
     @property
     def ours(self) -> list[Contract]:
@@ -150,7 +152,7 @@ class Board:
         contract.moved_at = at
         change = self.random.gauss(0, contract.deviation * share)
         if self.random.random() < LEAP_CHANCE:
-            change += self.random.gauss(0, LEAP_DEVIATION)
+            change += self.random.gauss(0, contract.deviation * LEAP_DAYS)
         away = math.log(float(contract.price) / contract.centre) + change
         away = max(-FARTHEST, min(FARTHEST, away))
         contract.price = contract.on_tick(Decimal(str(contract.centre * math.exp(away))))

@@ -67,6 +67,8 @@ class Evidence:
     desk: Desk
     hedge: bool = False
     foreign: frozenset[str] = frozenset()
+    # What was in the wallet before the first line, by asset.
+    began: Mapping[str, Decimal] = field(default_factory=dict)
     lines: dict[tuple[str, str, str], Line] = field(default_factory=dict)
     _read_until_ms: int = 0
 
@@ -130,7 +132,8 @@ class Evidence:
         self._read_until_ms = end
 
     def begin(self) -> None:
-        """Count lines from now on."""
+        """Count from now on."""
+        self.began = self.wallet()
         self._read_until_ms = self.now_ms()
 
     def _signed(self, path: str, **parameters: Any) -> list[Row]:

@@ -14,6 +14,8 @@ from tests.soak.judge import OURS, Held
 from tests.soak.wishes import text
 from tests.soak.world import World
 
+TOUCH_KEPT = 0.02
+
 
 @dataclass(kw_only=True)
 class Hands:
@@ -27,7 +29,7 @@ class Hands:
 
     def act(self) -> None:
         """Close, reduce or force out a position of ours, end one of our orders, or trade beside us."""
-        held = [row for row in self.evidence.held() if row.symbol not in self.evidence.foreign]
+        held = [row for row in self.evidence.held() if self._may_touch(row)]
         acts: list[tuple[str, Callable[[], object]]] = [("traded beside us", self._trade_beside)]
         if held:
             row = self.random.choice(sorted(held, key=lambda one: one.key))
@@ -40,6 +42,11 @@ class Hands:
             ]
         name, act = self.random.choice(acts)
         self.attempt(name, act)
+
+    def _may_touch(self, row: Held) -> bool:
+        """Spare most of what is to be held for weeks."""
+        contract = self.board.by_symbol[row.symbol]
+        return not contract.foreign and (not contract.keeps or self.random.random() < TOUCH_KEPT)
 
     def attempt(self, name: str, act: Callable[[], object]) -> bool:
         """Do what the venue may refuse, and count it."""
@@ -72,9 +79,11 @@ class Hands:
         self.world.paper.control("POST", "close", {"symbol": row.symbol, "kind": kind})
 
     def _end_order(self) -> None:
-        ours = sorted(row.client_id for row in self.evidence.resting() if row.client_id.startswith(OURS))
-        if ours:
-            self.end(self.random.choice(ours))
+        # Client ids are drawn by no seed.
+        ours = sorted(self.evidence.resting(), key=lambda row: (row.symbol, row.side, row.kind, row.quantity))
+        names = [row.client_id for row in ours if row.client_id.startswith(OURS)]
+        if names:
+            self.end(self.random.choice(names))
 
     def end(self, client_id: str) -> None:
         """End an order, as its owner does on the web page."""

@@ -35,9 +35,7 @@ class Kind(StrEnum):
     WRONG_NET = "net not the sum of its parts"
     WALLET_DIFFERS = "books differ from wallet"
     UNSENT_EVENT = "event not sent"
-    TURNED = "fill that turned a position"
     RAISED = "service raised"
-    NOTHING_HAPPENED = "too little happened"
 
 
 @dataclass(frozen=True, kw_only=True)

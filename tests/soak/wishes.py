@@ -101,7 +101,8 @@ class Wishes:
         if self._chance(0.3):
             fields["break_even"] = True
         if temper is KEEP or self._chance(0.4):
-            fields["time_exit_seconds"] = max(60, int(min(uniform(*temper.seconds), self.longest_seconds)))
+            wanted = self.longest_seconds if temper is KEEP and self._chance(0.5) else uniform(*temper.seconds)
+            fields["time_exit_seconds"] = max(60, int(min(wanted, self.longest_seconds)))
         return fields
 
     def _usd(self, *, kept: bool = False) -> float:

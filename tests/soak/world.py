@@ -36,6 +36,14 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
 end
 return touched
 """
+# The database's own clock stands where the computer's is: what asks it for the time has to see the market's.
+MARKET_NOW = """
+CREATE SCHEMA IF NOT EXISTS market;
+CREATE OR REPLACE FUNCTION market.now() RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT pg_catalog.now() + coalesce(current_setting('market.ahead', true), '0')::interval
+$$;
+SET search_path TO market, public, pg_catalog;
+"""
 Raised = Callable[[Exception], None]
 
 
@@ -122,9 +130,15 @@ class World:
 
     def tidy_up(self) -> None:
         """Run what beat starts seldom: old rows go, old entries of the bus go, policies are asked for."""
+        self._let_the_database_follow()
         self.desk.bus.tidy()
         apply_retention(KEPT, clock=self.desk.clock, length=TIDYING)
         refresh_policy(risk_safety=self.desk.risk_safety, now=self.desk.clock())
+
+    def _let_the_database_follow(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(MARKET_NOW)
+            cursor.execute("SELECT set_config('market.ahead', %s, false)", [f"{self.clock.ahead.total_seconds()} s"])
 
     def restart(self) -> None:
         """End our processes and start new ones: no memory but PostgreSQL and Redis."""
