@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from random import Random
@@ -16,7 +16,8 @@ LEAP_DAYS, LEAP_CHANCE = 2.0, 0.01
 DAY_SECONDS = 86_400
 # How far a walk may go from where it began before it is turned back.
 FARTHEST = math.log(2.5)
-PERPETUAL = "PERPETUAL"
+# In these the venue takes no order at all, not even one that reduces.
+CLOSED = frozenset({"PENDING_TRADING", "BREAK", "SETTLING", "DELIVERING", "DELIVERED", "CLOSE"})
 DOLLARS = frozenset({"USDT", "USDC", "FDUSD", "USD", "BFUSD", "USD1"})
 
 
@@ -44,8 +45,12 @@ class Contract:
         return bool(self.row["status"] == "TRADING")
 
     @property
+    def halted(self) -> bool:
+        return self.row["status"] in CLOSED
+
+    @property
     def perpetual(self) -> bool:
-        return bool(self.row["contractType"] == PERPETUAL)
+        return is_perpetual(self.row)
 
     @property
     def margin_asset(self) -> str:
@@ -96,6 +101,10 @@ def chosen(listing: Mapping[str, Row], number: int, random: Random) -> list[str]
     return found[:number]
 
 
+def is_perpetual(row: Row) -> bool:
+    return "PERPETUAL" in str(row["contractType"])
+
+
 def shape_of(row: Row) -> tuple[Any, ...]:
     """Return what makes a contract another kind than the next one."""
     filters = {kind["filterType"]: kind for kind in row["filters"]}
@@ -113,15 +122,21 @@ class Board:
     """All contracts of a run and their prices."""
 
     random: Random
-    contracts: Sequence[Contract]
-    by_symbol: dict[str, Contract] = field(init=False)
+    contracts: list[Contract]
+    by_symbol: dict[str, Contract] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.by_symbol = {contract.symbol: contract for contract in self.contracts}
-        for place, contract in enumerate(self.contracts):
-            contract.centre = float(contract.price)
+        contracts, self.contracts = self.contracts, []
+        for place, contract in enumerate(contracts):
             contract.keeps = place % 4 == 1
-            contract.deviation = self.random.uniform(*(CALM_DEVIATION if contract.keeps else DAY_DEVIATION))
+            self.add(contract)
+
+    def add(self, contract: Contract) -> None:
+        """Let a contract walk from its price on."""
+        contract.centre = float(contract.price)
+        contract.deviation = self.random.uniform(*(CALM_DEVIATION if contract.keeps else DAY_DEVIATION))
+        self.contracts.append(contract)
+        self.by_symbol[contract.symbol] = contract
 
     @property
     def ours(self) -> list[Contract]:
@@ -142,7 +157,7 @@ class Board:
 
     def moves(self, number: int, at: float) -> list[Contract]:
         """Move some contracts by what the time since their last move makes of it; return them."""
-        moved = self.random.sample(list(self.contracts), min(number, len(self.contracts)))
+        moved = self.random.sample(self.contracts, min(number, len(self.contracts)))
         for contract in moved:
             self._move(contract, at)
         return moved

@@ -21,6 +21,7 @@ HOURS_BEFORE_END = 2
 FILTERS_A_DAY, LEVERAGES_A_DAY, FUNDINGS_A_DAY, SILENCES_A_DAY, RESTARTS_A_DAY = 2.0, 0.6, 1.0, 0.6, 1.2
 SILENCE_SECONDS, DOWN_SECONDS = (HOUR, 40 * HOUR), (0, 0, 0, 60, 600, 2400)
 TYPICAL_USD = Decimal(300)
+NEWCOMER = "NEWCOMERUSDT"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +74,15 @@ class Changes:
         ours = self.board.ours
         dated = next((row for row in ours if not row.perpetual), ours[-1])
         delisted = next(row for row in reversed(ours) if row.perpetual and row is not dated and row.keeps)
-        listed = next(row for row in ours if row.perpetual and not row.keeps and row is not dated)
         at = self.whole_seconds
         return [
-            Change(at=0.02 * at, name="listing announced", act=lambda: self._status(listed, "PENDING_TRADING")),
-            Change(at=0.15 * at, name="listed", act=lambda: self._status(listed, "TRADING")),
+            Change(at=0.05 * at, name="listing announced", act=lambda: self._list(begins_at=0.15 * at)),
+            Change(at=0.15 * at + 60, name="listed", act=self.refresh),
             Change(at=0.25 * at, name="delivery announced", act=lambda: self._announce(dated, 0.40 * at, "sell")),
-            Change(at=0.40 * at + 60, name="delivered", act=lambda: self._end(dated, "DELIVERING")),
+            Change(at=0.40 * at + 60, name="delivered", act=self.refresh),
             Change(at=0.50 * at, name="positions end before their contract", act=self._close_before_end),
             Change(at=0.60 * at, name="delisting announced", act=lambda: self._announce(delisted, 0.75 * at, "buy")),
-            Change(at=0.75 * at + 60, name="delisted", act=lambda: self._end(delisted, "SETTLING")),
+            Change(at=0.75 * at + 60, name="delisted", act=self.refresh),
         ]
 
     # Terms
@@ -113,8 +113,11 @@ class Changes:
 
     def _change_brackets(self) -> None:
         contract = self.random.choice(self.board.open)
-        most = self.random.choice((10, 20, 50, 75))
-        rows = [[most, "20000", "0.01"], [5, "200000", "0.05"], [1, "5000000", "0.5"]]
+        rows = [
+            {"leverage": self.random.choice((10, 20, 50, 75)), "cap": "20000", "maint_ratio": "0.01"},
+            {"leverage": 5, "cap": "200000", "maint_ratio": "0.05"},
+            {"leverage": 1, "cap": "5000000", "maint_ratio": "0.5"},
+        ]
         self.relist(contract, brackets=rows)
 
     def _change_leverage(self) -> None:
@@ -144,20 +147,19 @@ class Changes:
 
     # Beginnings and ends
 
-    def _status(self, contract: Contract, status: str) -> None:
-        self.relist(contract, status=status)
+    def _list(self, begins_at: float) -> None:
+        """Announce a new contract on the terms of another one; the venue lets it trade at its time."""
+        like = self.random.choice([row for row in self.board.open if row.perpetual])
+        onboard = self.evidence.now_ms() + round((begins_at - self.world.passed_seconds) * 1000)
+        terms = {"like": like.symbol, "price": text(like.price), "status": "PENDING_TRADING", "onboard_ms": onboard}
+        row = self.world.paper.control("POST", "listing", {"symbol": NEWCOMER, **terms})
+        self.board.add(Contract(row=row, price=like.price))
 
     def _announce(self, contract: Contract, ends_at: float, side: str) -> None:
         """Tell when a contract ends, and hold a position in it until then."""
         left = ends_at - self.world.passed_seconds
         self.wishes.open_now(contract, side)
         self.relist(contract, delivery_ms=self.evidence.now_ms() + round(left * 1000))
-
-    def _end(self, contract: Contract, status: str) -> None:
-        """Let the contract end, if the venue has not done it by itself at the announced time."""
-        self.refresh()
-        if contract.trades:
-            self._status(contract, status)
 
     def _close_before_end(self) -> None:
         self.set_policy(CLOSE_BEFORE_END, str(HOURS_BEFORE_END))

@@ -16,7 +16,7 @@ from typing import Any
 
 from execution.domain.money import plain
 from tests.soak.accounts import ZERO, audit, sorted_out
-from tests.soak.board import PERPETUAL, Board, Contract, chosen
+from tests.soak.board import Board, Contract, chosen, is_perpetual
 from tests.soak.changes import MAX_STOP, Change, Changes
 from tests.soak.evidence import Evidence
 from tests.soak.hands import Hands
@@ -145,7 +145,7 @@ class DaysSoak:
 
     def _move_prices(self) -> None:
         for contract in self.board.moves(MOVES, self.world.passed_seconds):
-            if contract.trades:
+            if not contract.halted:
                 price = format(contract.price, "f")
                 self.hands.attempt("prices", lambda s=contract.symbol, p=price: self.world.paper.set_price(s, p))  # type: ignore[misc]
 
@@ -172,7 +172,7 @@ class DaysSoak:
     # The judge
 
     def _look(self) -> None:
-        halted = frozenset(row.symbol for row in self.board.contracts if not row.trades)
+        halted = frozenset(row.symbol for row in self.board.contracts if row.halted)
         sample = self.evidence.sample(cycle=self.world.cycles, halted=halted)
         self._tell(self.watch.look(sample))
 
@@ -240,7 +240,7 @@ class DaysSoak:
     def _board(self) -> Board:
         listing = self.evidence.listing()
         names = chosen(listing, CONTRACTS + FOREIGN, self._chance("listing"))
-        strangers = [name for name in names if listing[name]["contractType"] == PERPETUAL][-FOREIGN:]
+        strangers = [name for name in names if is_perpetual(listing[name])][-FOREIGN:]
         contracts = [
             Contract(row=listing[name], price=self.evidence.price(name), foreign=name in strangers) for name in names
         ]

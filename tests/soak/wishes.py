@@ -44,7 +44,8 @@ class Wishes:
 
     def decide(self) -> UUID:
         """Send one decision through the chain; now and then the chain breaks off and the monitor has to resume it."""
-        contract = self.random.choice(self.board.open or self.board.ours)
+        # Now and then in one that does not trade: that has to be refused, with its rule.
+        contract = self.random.choice(self.board.ours if self._chance(0.05) else self.board.open)
         request_id = self._sent(contract, self.random.choice(("buy", "sell")))
         until = self.random.choice(("check_ess", "place_order", "protect_position")) if self._chance(0.03) else ""
         self.world.run(request_id, until=until)
