@@ -47,7 +47,7 @@ def by_days(here: House, options: argparse.Namespace) -> tuple[Sequence[Figure],
     hedge = options.seed % 2 == 0 if options.hedge is None else options.hedge
     say(f"{options.days:g} market days, seed {options.seed}, {'hedge' if hedge else 'one-way'} mode")
     soak = DaysSoak(house=here, days=options.days, seed=options.seed, hedge=hedge, say=say)
-    return soak.run(), soak.report()
+    return soak.run(until=options.until), soak.report()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--minutes", type=float, default=float(os.environ.get("SOAK_MINUTES") or MINUTES))
     found.add_argument("--days", type=float, default=float(os.environ.get("SOAK_DAYS") or 0), help="the long form")
     found.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or SEED))
+    found.add_argument("--until", type=float, default=None, help="stop the long form after that market day")
     mode = found.add_mutually_exclusive_group()
     mode.add_argument("--hedge", dest="hedge", action="store_true", default=None, help="hedge mode, whatever the seed")
     mode.add_argument("--one-way", dest="hedge", action="store_false", help="one-way mode, whatever the seed")

@@ -87,8 +87,8 @@ class DaysSoak:
     def seconds(self) -> float:
         return self.days * DAY
 
-    def run(self) -> list[Figure]:
-        """Trade for as long as asked, end everything, and tell the figures."""
+    def run(self, *, until: float | None = None) -> list[Figure]:
+        """Trade for as long as asked, or until a market day is over, end everything, and tell the figures."""
         self._arrange()
         changes, day = self.changes.drawn(), 1
         for at in self._moments():
@@ -98,6 +98,8 @@ class DaysSoak:
             if at >= day * DAY:
                 self._checkpoint(f"day {day} of {self.days:g}")
                 day += 1
+            if until is not None and at >= until * DAY:
+                break
         self._end_everything()
         self._checkpoint("end")
         figures = self._figures()
