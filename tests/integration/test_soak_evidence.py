@@ -45,7 +45,7 @@ def request_id(request: pytest.FixtureRequest, desk: Desk, evidence: Evidence) -
 
 
 def seen(evidence: Evidence) -> set[Kind]:
-    sample = evidence.sample(cycle=0, halted=frozenset())
+    sample = evidence.sample(at_ms=0, cycle=0, halted=frozenset())
     return {finding.kind for finding in findings(sample)}
 
 
@@ -58,7 +58,7 @@ def close_by_hand(desk: Desk, evidence: Evidence, symbol: str = "BTCUSDT") -> No
 def test_open_trade_and_resting_entry_are_right(evidence: Evidence, request_id: UUID) -> None:
     assert seen(evidence) == set()
     # It should have looked at all of it.
-    sample = evidence.sample(cycle=0, halted=frozenset())
+    sample = evidence.sample(at_ms=0, cycle=0, halted=frozenset())
     assert (len(sample.held), len(sample.trades), len(sample.claims), len(sample.undecided)) == (1, 1, 2, 1)
     assert sorted(row.kind for row in sample.resting) == ["LIMIT", "STOP_MARKET", "TAKE_PROFIT_MARKET"]
     assert {row.id for row in sample.trades} == {str(request_id)}
@@ -111,7 +111,7 @@ def test_position_of_nobody(desk: Desk, evidence: Evidence, hedge: bool) -> None
         desk.paper.control("POST", "position", {"symbol": symbol, "amount": amount, "position_side": side})
 
     # It should leave a stranger's contract alone.
-    sample = evidence.sample(cycle=0, halted=frozenset())
+    sample = evidence.sample(at_ms=0, cycle=0, halted=frozenset())
     assert {(row.kind, row.symbol) for row in findings(sample)} == {
         (Kind.UNPROTECTED, "BTCUSDT"),
         (Kind.NO_TRADE, "BTCUSDT"),

@@ -87,6 +87,11 @@ class DaysSoak:
     def seconds(self) -> float:
         return self.days * DAY
 
+    @property
+    def market_ms(self) -> int:
+        """Time by what was leapt: how fast this computer is must not make a bound break."""
+        return self.start_ms + round(self.world.passed_seconds * 1000)
+
     def run(self, *, until: float | None = None) -> list[Figure]:
         """Trade for as long as asked, or until a market day is over, end everything, and tell the figures."""
         self._arrange()
@@ -175,7 +180,7 @@ class DaysSoak:
 
     def _look(self) -> None:
         halted = frozenset(row.symbol for row in self.board.contracts if row.halted)
-        sample = self.evidence.sample(cycle=self.world.cycles, halted=halted)
+        sample = self.evidence.sample(at_ms=self.market_ms, cycle=self.world.cycles, halted=halted)
         self._tell(self.watch.look(sample))
 
     def _checkpoint(self, name: str) -> None:
@@ -190,7 +195,7 @@ class DaysSoak:
         )
 
     def _audited(self) -> list[Violation]:
-        now_ms = self.evidence.now_ms()
+        now_ms = self.market_ms
         self.evidence.read_lines()
         books = self.evidence.books(self._margin_assets())
         money = audit(
@@ -228,7 +233,7 @@ class DaysSoak:
         return f"day {int(passed // DAY) + 1} {moment(violation.at_ms)}"
 
     def _violation(self, kind: Kind, subject: str, sentence: str) -> Violation:
-        return Violation(at_ms=self.evidence.now_ms(), kind=kind, symbol="", subject=subject, sentence=sentence)
+        return Violation(at_ms=self.market_ms, kind=kind, symbol="", subject=subject, sentence=sentence)
 
     def _raised(self, error: Exception) -> None:
         """Keep an exception of the service: nothing that the venue answers may raise one."""
@@ -287,7 +292,7 @@ class DaysSoak:
     # Figures
 
     def _figures(self) -> list[Figure]:
-        trades, last = self.evidence.closed_trades(), self.evidence.sample(cycle=self.world.cycles, halted=frozenset())
+        trades, last = self.evidence.closed_trades(), self.evidence.sample(at_ms=0, cycle=0, halted=frozenset())
         least = int(self.days * TRADES_A_DAY)
         held, long = max((row.days for row in trades), default=0.0), self.days * LONGEST_SHARE * NEARLY
         kinds = Counter(violation.kind for violation in self.violations)

@@ -78,11 +78,11 @@ class Evidence:
         """Return the rows of exchangeInfo by symbol."""
         return {row["symbol"]: row for row in self.desk.person.exchange_info()["symbols"]}
 
-    def sample(self, *, cycle: int, halted: frozenset[str]) -> Sample:
-        """Return this moment."""
+    def sample(self, *, at_ms: int, cycle: int, halted: frozenset[str]) -> Sample:
+        """Return this moment. `at_ms`: what it is called; bounds are counted by it."""
         with connection.cursor() as cursor:
             return Sample(
-                at_ms=self.now_ms(),
+                at_ms=at_ms,
                 cycle=cycle,
                 held=self.held(),
                 resting=self.resting(),
