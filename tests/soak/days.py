@@ -54,6 +54,8 @@ class DaysSoak:
     watch: Watch = field(default_factory=lambda: Watch(bounds=BOUNDS))
     violations: list[Violation] = field(default_factory=list)
     known: set[tuple[str, str, str]] = field(default_factory=set)
+    # To each violation, what our log said of its symbol then.
+    stories: list[list[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.began = time.monotonic()
@@ -225,6 +227,7 @@ class DaysSoak:
                 continue
             self.known.add(key)
             self.violations.append(violation)
+            self.stories.append(self.evidence.story(violation.symbol))
             what = f"{violation.kind}: {violation.symbol} {violation.subject}: {violation.sentence}"
             self.say(f"  RED {self._when(violation)} {what}")
 
@@ -338,7 +341,8 @@ class DaysSoak:
 
     def report(self) -> dict[str, Any]:
         """Return every violation for the JSON report, with its market day."""
-        rows = [{**asdict(found), "day": self._when(found)} for found in self.violations]
+        found = zip(self.violations, self.stories, strict=True)
+        rows = [{**asdict(violation), "day": self._when(violation), "story": story} for violation, story in found]
         return {
             "days": self.days,
             "hedge": self.hedge,

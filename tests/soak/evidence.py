@@ -49,6 +49,13 @@ CLOSED = (
     " coalesce((SELECT sum(value) FROM execution_income i WHERE i.trade_id = t.id), 0)"
     " FROM execution_trade t WHERE t.state = 'CLOSED'"
 )
+# What has happened last to the requests, orders and trades of a symbol.
+STORY = (
+    "SELECT l.at, l.entity, l.entity_id, l.from_state, l.to_state, l.trigger, l.reason FROM execution_transition l"
+    " WHERE l.entity_id IN (SELECT id::text FROM execution_executionrequest WHERE symbol = %s"
+    "  UNION SELECT client_order_id FROM execution_order WHERE symbol = %s) OR (l.entity = 'terms' AND l.entity_id = %s)"
+    " ORDER BY l.id DESC LIMIT 25"
+)
 OUTCOMES = "SELECT id::text, symbol, state, reason_code, reason FROM execution_executionrequest"
 
 
@@ -170,6 +177,14 @@ class Evidence:
         )
         with connection.cursor() as cursor:
             return [Ended(reason=reason, days=float(held) / 86_400) for reason, held in rows(cursor, query)]
+
+    def story(self, symbol: str) -> list[str]:
+        """Return the last lines of our log about a symbol, oldest first, for whoever looks for a cause."""
+        with connection.cursor() as cursor:
+            lines = rows(cursor, STORY, [symbol, symbol, symbol])
+        return [
+            f"{at:%m-%d %H:%M:%S} {' '.join(str(word) for word in words if word)}" for at, *words in reversed(lines)
+        ]
 
     def unsent_events(self) -> int:
         with connection.cursor() as cursor:
