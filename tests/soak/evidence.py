@@ -53,7 +53,8 @@ CLOSED = (
 STORY = (
     "SELECT l.at, l.entity, l.entity_id, l.from_state, l.to_state, l.trigger, l.reason FROM execution_transition l"
     " WHERE l.entity_id IN (SELECT id::text FROM execution_executionrequest WHERE symbol = %s"
-    "  UNION SELECT client_order_id FROM execution_order WHERE symbol = %s) OR (l.entity = 'terms' AND l.entity_id = %s)"
+    "  UNION SELECT client_order_id FROM execution_order WHERE symbol = %s)"
+    " OR (l.entity = 'terms' AND l.entity_id = %s)"
     " ORDER BY l.id DESC LIMIT 25"
 )
 OUTCOMES = "SELECT id::text, symbol, state, reason_code, reason FROM execution_executionrequest"
