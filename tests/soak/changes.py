@@ -111,6 +111,13 @@ class Changes:
         some = contract.lots(TYPICAL_USD / self.board.usd(contract) / contract.price)
         return min(some, contract.market_most), contract.market_most
 
+    def as_before(self) -> None:
+        """Take back every filter that is coarser than it was: by hand nobody can trade odd lots."""
+        for symbol, terms in self.coarse.items():
+            contract = self.board.by_symbol[symbol]
+            if terms and not contract.halted:
+                self.hands.attempt("filters as before", lambda row=contract, was=terms: self.relist(row, **was))  # type: ignore[misc]
+
     def _change_brackets(self) -> None:
         contract = self.random.choice(self.board.open)
         rows = [

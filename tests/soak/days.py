@@ -10,7 +10,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -280,12 +279,14 @@ class DaysSoak:
 
     def _end_everything(self) -> None:
         """End the entries that rest and close every position, as a person would, and let the service find out."""
+        self.changes.refresh()
+        self.changes.as_before()
         self.hands.leave()
         for order in self.evidence.resting():
             if not order.reduces:
                 self.hands.attempt("entries ended", lambda n=order.client_id: self.hands.end(n))  # type: ignore[misc]
         for held in self.evidence.held():
-            self.hands.attempt("closed at the end", lambda row=held: self.hands.bring(row, Decimal(0)))  # type: ignore[misc]
+            self.hands.attempt("closed at the end", lambda row=held: self.hands.flatten(row))  # type: ignore[misc]
         for _ in range(QUIET_CYCLES):
             self.world.let_pass(CYCLE_SECONDS)
             self.world.hear()
@@ -296,8 +297,9 @@ class DaysSoak:
 
     def _figures(self) -> list[Figure]:
         trades, last = self.evidence.closed_trades(), self.evidence.sample(at_ms=0, cycle=0, halted=frozenset())
-        least = int(self.days * TRADES_A_DAY)
-        held, long = max((row.days for row in trades), default=0.0), self.days * LONGEST_SHARE * NEARLY
+        days = self.world.passed_seconds / DAY
+        least = int(days * TRADES_A_DAY)
+        held, long = max((row.days for row in trades), default=0.0), min(days, self.days * LONGEST_SHARE) * NEARLY
         kinds = Counter(violation.kind for violation in self.violations)
         left = [*last.held, *last.resting, *last.trades, *last.claims]
         return [

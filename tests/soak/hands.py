@@ -65,6 +65,16 @@ class Hands:
             if row.symbol in self.evidence.foreign:
                 self.attempt("strangers leave", lambda row=row: self.bring(row, Decimal(0)))  # type: ignore[misc]
 
+    def flatten(self, row: Held) -> None:
+        """Close a position in as many reducing orders as the venue's largest market lot makes of it."""
+        contract, left = self.board.by_symbol[row.symbol], abs(row.amount)
+        while left:
+            part = min(left, contract.market_most)
+            side = "SELL" if row.amount > 0 else "BUY"
+            order = {"symbol": row.symbol, "side": side, "quantity": text(part), "position_side": row.side}
+            self.world.paper.control("POST", "orders", {**order, "reduce_only": row.side == "BOTH"})
+            left -= part
+
     def bring(self, row: Held, amount: Decimal) -> None:
         """Bring a position to an amount by somebody's MARKET order."""
         body = {"symbol": row.symbol, "amount": text(amount), "position_side": row.side}
