@@ -181,7 +181,8 @@ class DaysSoak:
 
     def _look(self) -> None:
         halted = frozenset(row.symbol for row in self.board.contracts if row.halted)
-        sample = self.evidence.sample(at_ms=self.market_ms, cycle=self.world.cycles, halted=halted)
+        steps = {row.symbol: row.step for row in self.board.contracts}
+        sample = self.evidence.sample(at_ms=self.market_ms, cycle=self.world.cycles, halted=halted, steps=steps)
         self._tell(self.watch.look(sample))
 
     def _checkpoint(self, name: str) -> None:

@@ -86,7 +86,9 @@ class Evidence:
         """Return the rows of exchangeInfo by symbol."""
         return {row["symbol"]: row for row in self.desk.person.exchange_info()["symbols"]}
 
-    def sample(self, *, at_ms: int, cycle: int, halted: frozenset[str]) -> Sample:
+    def sample(
+        self, *, at_ms: int, cycle: int, halted: frozenset[str], steps: Mapping[str, Decimal] | None = None
+    ) -> Sample:
         """Return this moment. `at_ms`: what it is called; bounds are counted by it."""
         with connection.cursor() as cursor:
             return Sample(
@@ -100,6 +102,7 @@ class Evidence:
                 undecided=[_undecided(*row) for row in rows(cursor, UNDECIDED, [FINAL_REQUESTS])],
                 foreign=self.foreign,
                 halted=halted,
+                steps=steps or {},
             )
 
     def now_ms(self) -> int:

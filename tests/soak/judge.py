@@ -3,12 +3,12 @@
 It believes the venue: positions and resting orders are the exchange's, and our rows are held against them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
-OURS = "es1-"
+OURS, BOTH = "es1-", "BOTH"
 ZERO = Decimal(0)
 STOPS = frozenset({"STOP_MARKET", "STOP"})
 # Symbol and position side: one position at the venue, one trade and one claim of ours.
@@ -118,7 +118,8 @@ class Undecided:
 class Sample:
     """One moment: the venue's positions and orders, and our rows.
 
-    `foreign`: symbols that only others trade. `halted`: symbols in which the venue takes no order at all.
+    `foreign`: symbols that only others trade. `halted`: symbols in which the venue takes no order at all. `steps`: the
+    least step of quantities by symbol.
     """
 
     at_ms: int
@@ -131,6 +132,7 @@ class Sample:
     undecided: Sequence[Undecided] = ()
     foreign: frozenset[str] = frozenset()
     halted: frozenset[str] = frozenset()
+    steps: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,9 +168,14 @@ def _unprotected(sample: Sample) -> Iterator[Finding]:
             continue
         stops = [row for row in sample.resting if _protects(row, held)]
         covered = abs(held.amount) if any(row.whole for row in stops) else sum((row.quantity for row in stops), ZERO)
-        if covered < abs(held.amount):
+        if covered < abs(held.amount) and not _is_odd_lot(abs(held.amount) - covered, held, sample):
             sentence = f"held={held.amount} covered={covered} by {len(stops)} stops"
             yield Finding(kind=Kind.UNPROTECTED, symbol=held.symbol, subject=held.side, sentence=sentence)
+
+
+def _is_odd_lot(uncovered: Decimal, held: Held, sample: Sample) -> bool:
+    """Whether no order can cover that: below the present step, and in hedge mode, where no order may be larger."""
+    return held.side != BOTH and uncovered < sample.steps.get(held.symbol, ZERO)
 
 
 def _protects(order: Resting, held: Held) -> bool:

@@ -102,6 +102,19 @@ def test_nobody_asks_for_cover_where_it_is_not_ours_to_give(excuse: str) -> None
     assert kinds(naked) == []
 
 
+@pytest.mark.parametrize(("side", "sign"), [("LONG", 1), ("SHORT", -1), ("BOTH", 1), ("BOTH", -1)])
+def test_less_than_a_step_is_excused_in_hedge_mode_only(side: str, sign: int) -> None:
+    """In one-way mode a larger order that only reduces covers it."""
+    stop, *others = right(side, sign).resting
+    most = right(side, sign, resting=[replace(stop, quantity=D("0.4")), *others])
+
+    less, as_much = (kinds(replace(most, steps={BTC: D(step)})) for step in ("0.11", "0.1"))
+
+    assert as_much == [Kind.UNPROTECTED]
+    assert less == ([Kind.UNPROTECTED] if side == "BOTH" else [])
+    assert kinds(replace(most, steps={ETH: D(1)})) == [Kind.UNPROTECTED]
+
+
 # Trades and claims against positions
 
 
