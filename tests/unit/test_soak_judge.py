@@ -97,9 +97,9 @@ def test_stop_that_closes_whatever_is_there_covers_it() -> None:
 
 @pytest.mark.parametrize("excuse", ["foreign", "halted"])
 def test_nobody_asks_for_cover_where_it_is_not_ours_to_give(excuse: str) -> None:
-    naked = right(resting=right().resting[2:], orders=right().orders[2:], **{excuse: frozenset({BTC})})
+    fields: dict[str, Any] = {excuse: frozenset({BTC})}
 
-    assert kinds(naked) == []
+    assert kinds(right(resting=right().resting[2:], orders=right().orders[2:], **fields)) == []
 
 
 @pytest.mark.parametrize(("side", "sign"), [("LONG", 1), ("SHORT", -1), ("BOTH", 1), ("BOTH", -1)])
