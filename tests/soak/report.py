@@ -24,7 +24,9 @@ class Figure:
 
 
 def table(figures: Sequence[Figure]) -> str:
-    rows = [COLUMNS, *(figure.cells() for figure in figures)]
+    """Return the figures of which something is demanded as a table, and the others below it, a line each."""
+    rows = [COLUMNS, *(figure.cells() for figure in figures if figure.aim)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    others = [f"{figure.name}: {figure.got}" for figure in figures if not figure.aim]
+    return "\n".join([*(line.rstrip() for line in lines), "", *others])
