@@ -253,7 +253,7 @@ def test_every_reducing_order_obeys_every_filter(
         assert sends_nothing_more(place)
 
 
-def refused_by_filters() -> list[tuple[str, str, int]]:
+def refused_by_filters() -> list[tuple[str, str, int | None]]:
     orders = Order.objects.filter(error_code__in=FILTER_CODES)
     return list(orders.values_list("purpose", "order_type", "error_code"))
 

@@ -127,8 +127,8 @@ def _least_notional(value: str) -> tuple[RuleVerdict, ...]:
 
 def _split(value: str) -> tuple[RuleVerdict, ...]:
     rules = replace(BTCUSDT, market_max_quantity=D("0.01"))
-    asked = {"base_quantity": D(value), "order_type": OrderType.LIMIT, "limit_price": D(50000)}
-    return judge(replace(LONG_AT_50000, **asked), quote=quote(), rules=rules, policy=policy()).rules
+    asked = replace(LONG_AT_50000, base_quantity=D(value), order_type=OrderType.LIMIT, limit_price=D(50000))
+    return judge(asked, quote=quote(), rules=rules, policy=policy()).rules
 
 
 def _resting(value: str) -> tuple[RuleVerdict, ...]:
