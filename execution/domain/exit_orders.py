@@ -41,7 +41,7 @@ def exit_orders_for(quantity: Decimal, exits: ExitPlan, lot: LotRule) -> int:
     return sum(len(parts_of(part, lot)) for part in (*(quantity for wanted in whole if wanted), *shares))
 
 
-def judge_room(resting: int, needed: int, policy: Policy) -> RuleVerdict:
+def judge_room(*, resting: int, needed: int, policy: Policy) -> RuleVerdict:
     """Return whether the account has room for an entry's exits beside the conditional orders that it has already.
 
     An exchange that takes a stop and a target of more positions than Binance says so by `risk.max_positions`.

@@ -7,6 +7,7 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from execution.domain.depth import Level
+from execution.domain.exit_orders import judge_room
 from execution.domain.limits import Stake, Usage, judge_limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ONE
@@ -68,8 +69,9 @@ def judged_again(proposal: Proposal, details: Mapping[str, Any]) -> tuple[RuleVe
     verdict = verdict_again(proposal, details)
     if "usage" not in details:
         return verdict.rules
-    usage = _restored(Usage, details["usage"])
-    return (*verdict.rules, *judge_limits(stake_of(proposal, verdict), usage, _policy_of(details)))
+    usage, policy = _restored(Usage, details["usage"]), _policy_of(details)
+    room = [judge_room(**details["exit_orders"], policy=policy)] if "exit_orders" in details else []
+    return (*verdict.rules, *judge_limits(stake_of(proposal, verdict), usage, policy), *room)
 
 
 def verdict_again(proposal: Proposal, details: Mapping[str, Any], *, policy: Policy | None = None) -> Verdict:

@@ -154,9 +154,13 @@ def _approve(
     with transaction.atomic():
         lock_usage()
         usage = usage_for(request, side, policy, now=now)
-        limits = (*judge_limits(stake_of(proposal_of(request), verdict), usage, policy), _room(verdict, rules, policy))
+        orders = {"resting": conditional_orders(), "needed": _exit_orders(verdict, rules)}
+        limits = (
+            *judge_limits(stake_of(proposal_of(request), verdict), usage, policy),
+            judge_room(**orders, policy=policy),
+        )
         rules_told = [*details["rules"], *(as_json(rule) for rule in limits)]
-        details = details | {"rules": rules_told, "usage": plain_fields(usage)}
+        details = details | {"rules": rules_told, "usage": plain_fields(usage), "exit_orders": orders}
         obstacle = next((rule for rule in limits if rule.refusal), None)
         if obstacle:
             _refuse(request, obstacle, details, now)
@@ -186,11 +190,9 @@ def _approve(
         return moved
 
 
-def _room(verdict: Verdict, rules: SymbolRules, policy: Policy) -> RuleVerdict:
-    """Judge whether the account takes the exits too; what others have resting there, nobody here knows."""
-    lot = lot_rule(rules, OrderType.MARKET)
-    needed = exit_orders_for(verdict.quantity, verdict.exits, lot) if verdict.exits else 0
-    return judge_room(conditional_orders(), needed, policy)
+def _exit_orders(verdict: Verdict, rules: SymbolRules) -> int:
+    """Return how many orders the exits take; what others have resting at the account, nobody here knows."""
+    return exit_orders_for(verdict.quantity, verdict.exits, lot_rule(rules, OrderType.MARKET)) if verdict.exits else 0
 
 
 def _refuse(request: ExecutionRequest, rule: RuleVerdict, details: dict[str, Any], now: datetime) -> None:

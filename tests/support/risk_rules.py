@@ -147,7 +147,7 @@ def _split(value: str) -> tuple[RuleVerdict, ...]:
 
 
 def _resting(value: str) -> tuple[RuleVerdict, ...]:
-    return (judge_room(int(value), 2, policy()),)
+    return (judge_room(resting=int(value), needed=2, policy=policy()),)
 
 
 def _equity(value: str) -> tuple[RuleVerdict, ...]:
