@@ -21,7 +21,7 @@ HOURS_BEFORE_END = 2
 FILTERS_A_DAY, LEVERAGES_A_DAY, FUNDINGS_A_DAY, SILENCES_A_DAY, RESTARTS_A_DAY = 2.0, 0.6, 1.0, 0.6, 1.2
 SILENCE_SECONDS, DOWN_SECONDS = (HOUR, 40 * HOUR), (0, 0, 0, 60, 600, 2400)
 TYPICAL_USD = Decimal(300)
-NEWCOMER = "NEWCOMERUSDT"
+NEWCOMER = "NEWCOMER"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,8 @@ class Changes:
         like = self.random.choice([row for row in self.board.open if row.perpetual])
         onboard = self.evidence.now_ms() + round((begins_at - self.world.passed_seconds) * 1000)
         terms = {"like": like.symbol, "price": text(like.price), "status": "PENDING_TRADING", "onboard_ms": onboard}
-        row = self.world.paper.control("POST", "listing", {"symbol": NEWCOMER, **terms})
+        name = f"{NEWCOMER}{like.row['quoteAsset']}"
+        row = self.world.paper.control("POST", "listing", {"symbol": name, **terms})
         self.board.add(Contract(row=row, price=like.price))
 
     def _announce(self, contract: Contract, ends_at: float, side: str) -> None:
