@@ -89,13 +89,16 @@ def _ensure_stop(work: Work) -> CloseReason | None:
         A reason to have closed the position instead, when the stop cannot be had within the bound.
 
     """
-    if _must_wait(work):
+    if work.is_naked and not _may_try(work):
         return None
     # From here on by steady time: a clock that is set back must not make the position naked for longer.
     begun = time.monotonic()
     pause = PAUSE_SECONDS
     patience = min(_deadline(work) - work.clock(), work.rules.max_unprotected).total_seconds()
     while want := work.missing(OrderPurpose.STOP):
+        # The old stop still covers everything: a better one can wait until the exchange takes it.
+        if not work.is_naked and work.refused_lately(want.leg):
+            return None
         outcome = _place_stop(work, want)
         waited = time.monotonic() - begun
         if outcome is None and waited >= PEER_PATIENCE.total_seconds():
@@ -117,16 +120,10 @@ def _ensure_stop(work: Work) -> CloseReason | None:
     return None
 
 
-def _must_wait(work: Work) -> bool:
-    """Whether the stop that is missing was refused a moment ago.
-
-    A better stop waits for its own pause, while the old one covers everything; one that nothing covers for waits until
-    the position may be closed in its stead again.
-    """
+def _may_try(work: Work) -> bool:
+    """Whether a stop that nothing covers for may be tried: it waits until the position may be closed in its stead."""
     want = work.missing(OrderPurpose.STOP)
-    if want is None:
-        return False
-    return not work.may_try_naked(want.leg) if work.is_naked else work.refused_lately(want.leg)
+    return want is None or work.may_try_naked(want.leg)
 
 
 def _place_stop(work: Work, want: Wanted) -> PlaceOutcome | None:

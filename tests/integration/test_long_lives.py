@@ -163,7 +163,9 @@ def side_of(side: str, mode: str) -> dict[str, str]:
 
 
 def test_an_entry_that_fills_over_two_weeks_grows_its_trade(desk: Desk) -> None:
-    request_id = desk.signal(price="49500", stop_loss="49000", take_profit="51000")
+    request_id = desk.signal(
+        price="49500", stop_loss="49000", take_profit="51000", expires_in_seconds=30 * int(DAY.total_seconds())
+    )
     desk.run(request_id)
     entry = desk.order(request_id, "ENTRY")
     for age, total in ((4 * DAY, "0.004"), (10 * DAY, "0.007"), (2 * DAY, "0.010")):
@@ -312,7 +314,8 @@ def test_a_leftover_that_no_cancel_ends_is_said(desk: Desk, caplog: pytest.LogCa
     assert desk.order(request_id, "STOP").alarmed_at is not None
     assert [r for r in caplog.records if r.levelno == logging.ERROR and "order_unsettled" in str(r.msg)]
     desk.paper.clear_faults()
-    cycles(desk, 2)
+    # The pause after cancels without effect has grown meanwhile.
+    cycles(desk, 2, every=timedelta(minutes=2))
     is_free(desk)
 
 

@@ -146,7 +146,9 @@ def four_days_with_a_lost_answer(desk: Desk) -> Figures:
     left="nothing",
 )
 def limit_entry_cancelled_unseen(desk: Desk) -> Figures:
-    request_id = desk.signal(price="49900", stop_loss="49000", take_profit="51000")
+    request_id = desk.signal(
+        price="49900", stop_loss="49000", take_profit="51000", expires_in_seconds=30 * int(DAY.total_seconds())
+    )
     before = desk.run(request_id)
     entry = desk.order(request_id, "ENTRY")
     let_pass(desk, 4 * DAY)
