@@ -108,7 +108,7 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         """Return the exchange's present; its clock is asked for first where that is due."""
         if self._measured and self._measured.is_due:
             self._measure(self._measured)
-        return self.at_ms(datetime.now(UTC))
+        return self._clock.now_ms() if self._clock else self.at_ms(datetime.now(UTC))
 
     @property
     def clock_offset_ms(self) -> float:
