@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from paper_exchange.config import AccountConfig, Config, ReplayConfig
+from paper_exchange.core.assumptions import AssumptionError, Assumptions, assume
 from paper_exchange.core.replay import ReplayError
 from paper_exchange.http.keys import check_key
 from paper_exchange.server import PaperServer
@@ -81,6 +82,14 @@ def parser() -> argparse.ArgumentParser:
     add("--stream-life-s", type=int, default=defaults.stream_life_s, help="age at which a stream connection is cut")
     add("--legacy-streams", action="store_true", help="serve all streams on paths without /public, /market, /private")
     add("--state-file", default="", metavar="PATH", help="keep the state here, through restarts and crashes")
+    add(
+        "--assume",
+        action="append",
+        type=_assumption,
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a switch where the public documentation is silent; a saved state keeps its own",
+    )
     add("--no-limits", action="store_true", help="count requests and orders but never refuse them for it")
     return found
 
@@ -109,6 +118,7 @@ def config_of(options: argparse.Namespace) -> Config:
         legacy_streams=options.legacy_streams,
         state_file=options.state_file,
         volatility=options.volatility,
+        assumptions=assume(Assumptions(), dict(options.assume)),
         accounts=(paper, *options.account, *options.account_key),
     )
 
@@ -157,6 +167,15 @@ def _amount(text: str) -> Decimal:
     if not value.is_finite() or value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not an amount")
     return value
+
+
+def _assumption(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    try:
+        assume(Assumptions(), {name: value})
+    except AssumptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name, value
 
 
 def _replay(text: str) -> ReplayConfig:

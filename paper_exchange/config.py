@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from paper_exchange.core.assumptions import Assumptions
+
 
 @dataclass(frozen=True, kw_only=True)
 class AccountConfig:
@@ -50,6 +52,7 @@ class Config:
     taker_rate: Decimal = Decimal("0.0005")
     rpi_rate: Decimal = Decimal("0.00005")
     leverage: int = 20
+    assumptions: Assumptions = field(default_factory=Assumptions)
     accounts: tuple[AccountConfig, ...] = field(
         default=(AccountConfig(key="paper", secret="paper-secret", balance=Decimal(10_000)),)  # noqa: S106 - the published paper key
     )

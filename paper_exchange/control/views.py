@@ -1,7 +1,5 @@
 """Rows of the ledger and the summary of an account: every amount an exact text."""
 
-from decimal import Decimal
-
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO, cash, plain
@@ -41,11 +39,7 @@ def balance(row: BalanceChange) -> Json:
 
 def summary(account: Account, markets: dict[str, Market]) -> Json:
     """Wallet and the sums it is made of: wallet = deposits + realized - commissions + funding + other."""
-    sums: dict[str, Decimal] = {}
-    for row in account.income:
-        if row.asset != "USDT":
-            continue
-        sums[row.type] = sums.get(row.type, ZERO) + row.amount
+    sums = {kind: amount for (asset, kind), amount in account.booked.items() if asset == "USDT"}
     realized, commission = sums.pop("REALIZED_PNL", ZERO), -sums.pop("COMMISSION", ZERO)
     funding = sums.pop("FUNDING_FEE", ZERO)
     return {

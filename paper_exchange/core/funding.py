@@ -26,6 +26,11 @@ class Funding:
         self._due = next_due(state.clock.now_ms())
         self._past: deque[FundingRate] = deque(maxlen=10_000)
 
+    @property
+    def due(self) -> int:
+        """Time of the next payment (ms)."""
+        return self._due
+
     def step(self, now: int) -> None:
         """Pay for every due time that has passed, also when time was stepped over several."""
         while self._due <= now:
