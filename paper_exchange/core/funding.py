@@ -3,11 +3,15 @@
 from collections import deque
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.market import FUNDING_INTERVAL_MS, FUNDING_RATE, Market
 from paper_exchange.core.money import to_cash
 from paper_exchange.core.state import State
+
+# Payments that are remembered: of a hundred contracts, three months of one each hour.
+_KEPT: Final = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Funding:
     def __init__(self, state: State) -> None:
         self._state = state
         self._due = next_due(state.clock.now_ms())
-        self._past: deque[FundingRate] = deque(maxlen=10_000)
+        self._past: deque[FundingRate] = deque(maxlen=_KEPT)
 
     @property
     def due(self) -> int:
@@ -45,7 +49,7 @@ class Funding:
 
     def rates(self, symbol: str | None, start: int, end: int) -> list[FundingRate]:
         """Past rates in order of time: those paid here, before them the default at its usual hours."""
-        since = min((row.time for row in self._past), default=self._due)
+        since = self._past[0].time if self._past else self._due
         invented = [
             FundingRate(market.symbol.name, FUNDING_RATE, market.history.price_at(time), time)
             for time in range(next_due(start - 1), min(since, end + 1), FUNDING_INTERVAL_MS)

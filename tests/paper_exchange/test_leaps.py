@@ -111,6 +111,16 @@ def test_each_funding_pays_what_is_held_at_its_mark_price() -> None:
     trader.check_identity()
 
 
+def test_funding_history_of_months_is_the_one_that_was_paid() -> None:
+    trader = Trader(Config(static_prices=True, extra_symbols=60), SteppedClock(START))
+    trader.market.funding_rate = D("0.0003")
+    trader.exchange.advance(60 * DAY)
+    rates = trader.exchange.funding.rates(BTC, START, trader.clock.now_ms())
+    assert [(rate.time, rate.rate) for rate in rates] == [
+        (next_due(START) + n * 8 * HOUR, D("0.0003")) for n in range(180)
+    ]
+
+
 @pytest.mark.parametrize("side", ["BUY", "SELL"])
 @pytest.mark.parametrize("working_type", ["CONTRACT_PRICE", "MARK_PRICE"])
 def test_stop_triggers_on_the_way_and_not_at_the_end(side: str, working_type: str) -> None:

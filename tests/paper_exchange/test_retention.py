@@ -370,6 +370,30 @@ def test_what_is_forgotten_stays_forgotten_through_restarts(tmp_path: Path, *, b
         assert [row["clientOrderId"] for row in paper.ledger()["orders"]] == ["r:1", "r:2"]
 
 
+def test_leap_under_moving_prices_is_repeated_digit_by_digit(tmp_path: Path) -> None:
+    options = ("--state-file", str(tmp_path / "state"))
+
+    def books(paper: PaperExchange) -> Any:
+        ledger = paper.ledger()
+        prices = connect(paper).ticker_price()
+        return {name: ledger[name] for name in ("orders", "algo_orders", "fills", "balances")}, prices, paper.summary()
+
+    with PaperExchange(*options, static_prices=False) as paper:
+        client = connect(paper)
+        place_and_cancel(client)
+        stop = {"algoType": "CONDITIONAL", "symbol": BTC, "side": "SELL", "type": "STOP_MARKET"}
+        client.sign_request("POST", "/fapi/v1/algoOrder", stop | {"triggerPrice": "49750", "closePosition": "true"})
+        leap(paper, 20 * DAY)
+        leap(paper, 5 * HOUR)
+        paper.freeze()
+        before = books(paper)
+        os.kill(paper.pid, signal.SIGKILL)
+    # It should have triggered on the way, or the repetition would have had little to repeat.
+    assert [row["algoStatus"] for row in before[0]["algo_orders"]] == ["FINISHED"]
+    with PaperExchange(*options, static_prices=False) as paper:
+        assert books(paper) == before
+
+
 def test_switches_are_set_at_the_start_and_refused_when_unknown() -> None:
     with PaperExchange("--assume", "unknown_income_type=empty", "--assume", "limit_above_most=cap") as paper:
         client = connect(paper)
