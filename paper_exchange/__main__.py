@@ -14,8 +14,6 @@ from typing import Final
 import uvloop
 
 from paper_exchange.config import (
-    DELIVERY_IDS,
-    DELIVERY_INCOMES,
     LISTINGS,
     UNIFORM,
     VENUE,
@@ -23,6 +21,7 @@ from paper_exchange.config import (
     Config,
     ReplayConfig,
 )
+from paper_exchange.core.assumptions import AssumptionError, Assumptions, assume
 from paper_exchange.core.coins import ASSETS
 from paper_exchange.core.replay import ReplayError
 from paper_exchange.http.keys import check_key
@@ -77,18 +76,6 @@ def parser() -> argparse.ArgumentParser:
         help="smallest order notional in USDT, of the uniform listing only (5 when not given)",
     )
     add("--extra-symbols", type=int, default=defaults.extra_symbols, help="further contracts: X0001USDT and so on")
-    add(
-        "--delivery-id",
-        choices=DELIVERY_IDS,
-        default=defaults.delivery_id,
-        help="prefix of the client id of orders that settle a dated contract",
-    )
-    add(
-        "--delivery-income",
-        choices=DELIVERY_INCOMES,
-        default=defaults.delivery_income,
-        help="type of income under which the profit of a delivery is booked",
-    )
     add("--delivery-fee", type=_amount, default=None, help="fee rate of a delivery; the taker's when not given")
     add("--latency-ms", type=int, default=defaults.latency_ms, help="delay of every answer")
     add("--latency-jitter-ms", type=int, default=defaults.latency_jitter_ms, help="mean of a random part of the delay")
@@ -128,6 +115,14 @@ def parser() -> argparse.ArgumentParser:
     add("--stream-life-s", type=int, default=defaults.stream_life_s, help="age at which a stream connection is cut")
     add("--legacy-streams", action="store_true", help="serve all streams on paths without /public, /market, /private")
     add("--state-file", default="", metavar="PATH", help="keep the state here, through restarts and crashes")
+    add(
+        "--assume",
+        action="append",
+        type=_assumption,
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a switch where the public documentation is silent; a saved state keeps its own",
+    )
     add("--no-limits", action="store_true", help="count requests and orders but never refuse them for it")
     return found
 
@@ -143,8 +138,6 @@ def config_of(options: argparse.Namespace) -> Config:
         limits=not options.no_limits,
         listing=options.listing,
         min_notional=Config.min_notional if options.min_notional is None else options.min_notional,
-        delivery_id=options.delivery_id,
-        delivery_income=options.delivery_income,
         delivery_rate=options.delivery_fee,
         extra_symbols=options.extra_symbols,
         latency_ms=options.latency_ms,
@@ -162,6 +155,7 @@ def config_of(options: argparse.Namespace) -> Config:
         legacy_streams=options.legacy_streams,
         state_file=options.state_file,
         volatility=options.volatility,
+        assumptions=assume(Assumptions(), dict(options.assume)),
         accounts=(paper, *options.account, *options.account_key),
     )
 
@@ -221,6 +215,15 @@ def _coin(text: str) -> tuple[str, Decimal]:
     if asset not in ASSETS[1:] or not amount:
         raise argparse.ArgumentTypeError(f"a coin is ASSET=AMOUNT with one of {', '.join(ASSETS[1:])}")
     return asset, _amount(amount)
+
+
+def _assumption(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    try:
+        assume(Assumptions(), {name: value})
+    except AssumptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name, value
 
 
 def _replay(text: str) -> ReplayConfig:

@@ -29,6 +29,7 @@ TEXTS: Final[dict[int, str]] = {
     -1121: "Invalid symbol.",
     -1122: "Invalid symbol status.",
     -1125: "This listenKey does not exist.",
+    -1127: "More than {hours} hours between startTime and endTime.",
     -1128: "Combination of optional parameters invalid.",
     -1130: "Data sent for parameter '{name}' is not valid.",
     -1131: "recvWindow must be less than 60000.",

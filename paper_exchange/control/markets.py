@@ -1,10 +1,12 @@
 """Control calls on markets: prices, time, funding, liquidity, and the terms of a contract."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from paper_exchange.control.wish import Action, Actions, ControlError, Levers, Wish
 from paper_exchange.core import settings
+from paper_exchange.core.assumptions import AssumptionError, assume
 from paper_exchange.core.book import LEVELS
+from paper_exchange.core.exchange import MOST_STRIDES, stride_of
 from paper_exchange.core.listing import ListingError
 from paper_exchange.core.relisting import Relisting, RelistingError, relist
 from paper_exchange.core.rules import MAX_LEVERAGE
@@ -40,17 +42,25 @@ def freeze(levers: Levers, wish: Wish) -> object:
 
 
 def set_clock(levers: Levers, wish: Wish) -> object:
-    """Move the exchange's time forward, with funding and expiries on the way; or show clients a wrong time."""
+    """Move the exchange's time forward, with all that falls due on the way; or show clients a wrong time."""
     clock, skew = levers.exchange.clock, wish.optional_integer("skew_ms")
     milliseconds = wish.integer("advance_ms") if "advance_ms" in wish.body or skew is None else 0
-    if milliseconds < 0:
-        raise ControlError("advance_ms must not be negative")
+    stride = wish.optional_integer("stride_ms")
+    _check_leap(milliseconds, stride)
     if skew is not None:
         clock.skew_ms = skew
     if milliseconds:
-        clock.advance(milliseconds)
-        levers.exchange.step()
+        levers.exchange.advance(milliseconds, stride)
     return {"now_ms": clock.now_ms(), "skew_ms": clock.skew_ms}
+
+
+def _check_leap(milliseconds: int, stride: int | None) -> None:
+    if milliseconds < 0:
+        raise ControlError("advance_ms must not be negative")
+    if stride is not None and stride <= 0:
+        raise ControlError("stride_ms must be positive")
+    if milliseconds > MOST_STRIDES * (stride or stride_of(milliseconds)):
+        raise ControlError(f"a leap takes at most {MOST_STRIDES} strides: advance less, or by a longer stride_ms")
 
 
 def settle_funding(levers: Levers, wish: Wish) -> object:
@@ -181,7 +191,23 @@ def _terms(wish: Wish) -> Relisting:
     )
 
 
+def set_assumptions(levers: Levers, wish: Wish) -> object:
+    """Set switches where the public documentation is silent; answers all of them."""
+    state = levers.exchange.state
+    try:
+        state.assumptions = assume(state.assumptions, {name: wish.text(name) for name in wish.body})
+    except AssumptionError as error:
+        raise ControlError(str(error)) from error
+    return asdict(state.assumptions)
+
+
+def list_assumptions(levers: Levers, _: Wish) -> object:
+    return asdict(levers.exchange.state.assumptions)
+
+
 ACTIONS: Actions = {
+    ("POST", "/paper/assumptions"): Action(run=set_assumptions),
+    ("GET", "/paper/assumptions"): Action(run=list_assumptions, changes=False),
     ("POST", "/paper/price"): Action(run=set_price),
     ("POST", "/paper/prices/freeze"): Action(run=freeze),
     ("POST", "/paper/clock"): Action(run=set_clock),

@@ -1,7 +1,5 @@
 """Rows of the ledger and the summary of an account: every amount an exact text."""
 
-from decimal import Decimal
-
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import USDT, ZERO, cash, plain
@@ -67,10 +65,7 @@ def summary(account: Account, markets: dict[str, Market]) -> Json:
 
 def sums(account: Account, asset: str) -> Json:
     """Return what an asset's balance is made of."""
-    booked: dict[str, Decimal] = {}
-    for row in account.income:
-        if row.asset == asset:
-            booked[row.type] = booked.get(row.type, ZERO) + row.amount
+    booked = {kind: amount for (name, kind), amount in account.booked.items() if name == asset}
     wallet = account.balance(asset)
     deposits = wallet - sum(booked.values(), ZERO)
     realized, commission = booked.pop("REALIZED_PNL", ZERO), -booked.pop("COMMISSION", ZERO)

@@ -3,10 +3,14 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from paper_exchange.core.money import USDT, ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order, PositionSide, Side
 from paper_exchange.core.symbols import Symbol
+
+if TYPE_CHECKING:
+    from paper_exchange.core.amending import Amendment
 
 
 @dataclass(slots=True, eq=False)
@@ -121,12 +125,16 @@ class Account:
     algo_by_client: dict[str, AlgoOrder] = field(default_factory=dict)
     open_algos: dict[int, AlgoOrder] = field(default_factory=dict)
     fills: dict[str, list[Fill]] = field(default_factory=lambda: defaultdict(list))
+    # Rows of the last months; `booked` sums up all there ever were, by asset and kind.
     income: list[Income] = field(default_factory=list)
+    booked: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     # Orders of liquidation and ADL with their kind.
     force_orders: list[tuple[str, Order]] = field(default_factory=list)
     margin_changes: list[MarginChange] = field(default_factory=list)
     # Assets (or USD, in multi-assets mode) whose owner was warned and that have not recovered yet.
     margin_calls: set[str] = field(default_factory=set)
+    # Changes of each amended order, oldest first.
+    amendments: dict[int, list["Amendment"]] = field(default_factory=lambda: defaultdict(list))
 
     def position(self, symbol: Symbol, side: PositionSide) -> Position:
         """Return the holding, creating an empty one at first use."""
@@ -189,6 +197,12 @@ class Account:
         self.orders[symbol].append(order)
         self.order_by_id[symbol, order.order_id] = order
         self.order_by_client[symbol, order.client_id] = order
+
+    def add_algo(self, algo: AlgoOrder) -> None:
+        self.algos[algo.symbol.name].append(algo)
+        self.algo_by_id[algo.algo_id] = algo
+        self.algo_by_client[algo.client_id] = algo
+        self.open_algos[algo.algo_id] = algo
 
     def open_order(self, order: Order) -> None:
         self.open_orders[order.symbol.name][order.order_id] = order

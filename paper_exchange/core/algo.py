@@ -12,6 +12,7 @@ from paper_exchange.core.matching import reducible
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import ALGO_OPEN, LIMIT_CONDITIONAL, AlgoOrder, AlgoTicket, Order, Ticket
 from paper_exchange.core.relisting import check_status
+from paper_exchange.core.retention import GOOD_TILL_CANCEL_MS
 from paper_exchange.core.state import State
 from paper_exchange.errors import ExchangeError, refuse
 
@@ -38,14 +39,10 @@ class AlgoDesk:
         """Accept a conditional order; it binds no margin before its trigger."""
         market = self._state.market(ticket.symbol)
         algo = self._checked(account, market, ticket)
-        account.algos[ticket.symbol].append(algo)
-        account.algo_by_id[algo.algo_id] = algo
-        account.algo_by_client[algo.client_id] = algo
-        account.open_algos[algo.algo_id] = algo
-        self._state.algos.append(algo)
+        self._state.add_algo(algo)
         self._watch(market, algo)
-        if ticket.good_till:
-            heappush(self._state.expiring, (ticket.good_till, algo.algo_id, algo))
+        end = ticket.good_till or algo.created + GOOD_TILL_CANCEL_MS
+        heappush(self._state.expiring, (end, algo.algo_id, algo))
         self._state.listener.algo_changed(algo)
         return algo
 
@@ -239,4 +236,6 @@ class AlgoDesk:
         algo.status = status
         algo.reject_reason = reason
         algo.updated = self._state.clock.now_ms()
+        if status not in ALGO_OPEN:
+            self._state.retention.ended(algo)
         self._state.listener.algo_changed(algo)

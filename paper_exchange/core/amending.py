@@ -54,7 +54,6 @@ class AmendDesk:
         self._desk = desk
         self._matching = matching
         self._ids = Ids(1)
-        self._records: dict[tuple[str, int], list[Amendment]] = {}
 
     def amend(self, account: Account, ticket: AmendTicket) -> Order:
         """Change an order or refuse; an order that can no longer rest as wanted is cancelled."""
@@ -76,9 +75,10 @@ class AmendDesk:
         self._matching.replace(order, price, ticket.quantity)
         return order
 
-    def history(self, account: Account, order_id: int) -> list[Amendment]:
-        """Return an order's amendments, newest first."""
-        return self._records.get((account.key, order_id), [])[::-1]
+    @staticmethod
+    def history(account: Account, order_id: int) -> list[Amendment]:
+        """Return an order's amendments, oldest first."""
+        return account.amendments.get(order_id, [])
 
     def _check(self, order: Order, ticket: AmendTicket, price: Decimal) -> None:
         if order.symbol.status != TRADING:
@@ -122,4 +122,4 @@ class AmendDesk:
             count=order.amendments,
             modify_id=ticket.modify_id,
         )
-        self._records.setdefault((order.account.key, order.order_id), []).append(row)
+        order.account.amendments[order.order_id].append(row)

@@ -11,6 +11,7 @@ from paper_exchange.core.matching import Matching, reducible
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Ticket, opposite
 from paper_exchange.core.relisting import check_status
+from paper_exchange.core.retention import GOOD_TILL_CANCEL_MS
 from paper_exchange.core.state import State
 from paper_exchange.errors import refuse
 
@@ -30,15 +31,15 @@ class OrderDesk:
         order = self.check(account, ticket, algo)
         self._matching.check_immediate(order)
         self._matching.note_arrival(order)
-        account.add_order(order)
+        self._state.add_order(order)
         account.open_order(order)
-        self._state.orders.append(order)
         if algo is not None:
             algo.order = order
         self._state.listener.order_changed(order, "NEW", None)
         self._matching.execute(order)
-        if order.good_till and order.is_open:
-            heappush(self._state.expiring, (order.good_till, order.order_id, order))
+        if order.is_open:
+            end = order.good_till or order.created + GOOD_TILL_CANCEL_MS
+            heappush(self._state.expiring, (end, order.order_id, order))
         return order
 
     def check(self, account: Account, ticket: Ticket, algo: AlgoOrder | None = None) -> Order:

@@ -10,6 +10,7 @@ from paper_exchange.core.market import Market
 from paper_exchange.core.matching import BY_LIQUIDATION, Matching
 from paper_exchange.core.money import USDT, ZERO, to_cash
 from paper_exchange.core.orders import Order
+from paper_exchange.core.relisting import is_halted
 from paper_exchange.core.settlement import settle
 from paper_exchange.core.state import State
 
@@ -30,6 +31,21 @@ class Liquidation:
             margin = market.symbol.margin
             if account.balance(margin) < 0 or (account.setting(market.symbol).isolated and account.cross(margin) < 0):
                 self._pay_debt(account, margin)
+
+    def check_all(self) -> None:
+        """Look once at all accounts, after the prices of all markets have moved."""
+        for account in self._state.accounts.values():
+            for position in account.held():
+                market = self._state.markets[position.symbol.name]
+                if account.setting(position.symbol).isolated and not is_halted(market.symbol) and position.amount:
+                    self._check_isolated(account, market, position)
+            crossed_in = sorted({position.symbol.margin for position in crossed(account)})
+            # In multi-assets mode one look is a look at all.
+            for asset in crossed_in[:1] if account.multi_assets else crossed_in:
+                self._check_cross(account, asset)
+            for asset in account.assets():
+                if account.balance(asset) < 0 or account.cross(asset) < 0:
+                    self._pay_debt(account, asset)
 
     def _check_positions(self, account: Account, market: Market) -> None:
         held = [
@@ -56,9 +72,8 @@ class Liquidation:
         market = self._state.markets[position.symbol.name]
         isolated_wallet = position.isolated_wallet if account.setting(position.symbol).isolated else None
         order = self._order(account, market, position, kind)
-        account.add_order(order)
+        self._state.add_order(order)
         account.force_orders.append((kind, order))
-        self._state.orders.append(order)
         trade = market.print_trade(order.price, order.quantity, order.created, buyer_is_maker=order.side == "SELL")
         fill = settle(
             self._state, order, order.price, order.quantity, maker=False, trade_id=trade.trade_id, fee_rate=ZERO

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from paper_exchange.config import AccountConfig, Config
 from paper_exchange.core.accounts import Account, Income, Position
+from paper_exchange.core.assumptions import Assumptions
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.ids import Ids, Texts
 from paper_exchange.core.listing import build_listing
@@ -14,6 +15,7 @@ from paper_exchange.core.money import USDT, ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.portions import Portions
 from paper_exchange.core.replay import ReplayError, ReplayPath
+from paper_exchange.core.retention import Retention
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import refuse
 
@@ -50,6 +52,7 @@ class Listener(Protocol):
     def forced_order(self, order: Order) -> None: ...
 
     def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None: ...
+    def expire_keys(self, now: int) -> None: ...
 
 
 class Deaf:
@@ -80,6 +83,7 @@ class Deaf:
     def forced_order(self, order: Order) -> None: ...
 
     def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None: ...
+    def expire_keys(self, now: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +120,8 @@ class State:
     frozen: bool = False
     portions: Portions = field(default_factory=Portions)
     texts: Texts = field(default_factory=Texts)
+    assumptions: Assumptions = field(default_factory=Assumptions)
+    retention: Retention = field(default_factory=Retention)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the listener out: it belongs to the running process."""
@@ -136,6 +142,17 @@ class State:
         """Return when the last order came or the last balance changed; zero before the first."""
         order = max(self.orders[-1].created, self.orders[-1].updated) if self.orders else 0
         return max(order, self.balances[-1].time if self.balances else 0)
+
+    def add_order(self, order: Order) -> None:
+        """Write a new order into its account's books and into the arbiter's ledger."""
+        order.account.add_order(order)
+        self.orders.append(order)
+        self.retention.placed(order)
+
+    def add_algo(self, algo: AlgoOrder) -> None:
+        algo.account.add_algo(algo)
+        self.algos.append(algo)
+        self.retention.placed(algo)
 
     def add_account(self, wanted: AccountConfig) -> Account:
         account = Account(
@@ -177,6 +194,7 @@ class State:
         else:
             balance = account.coins[asset] = account.coins.get(asset, ZERO) + amount
         account.updated = now
+        account.booked[asset, kind] = account.booked.get((asset, kind), ZERO) + amount
         account.income.append(
             Income(
                 type=kind,
@@ -212,6 +230,7 @@ def build_state(config: Config, clock: Clock, previous: State | None = None) -> 
         tran_ids=previous.tran_ids if previous else Ids(base + 1),
         listener=previous.listener if previous else Deaf(),
         texts=previous.texts if previous else Texts(),
+        assumptions=config.assumptions,
     )
     for account in config.accounts:
         state.add_account(account)

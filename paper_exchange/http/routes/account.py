@@ -17,13 +17,43 @@ from paper_exchange.core.margin import (
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO, cash, plain, price_text
 from paper_exchange.core.orders import PositionSide
+from paper_exchange.errors import refuse
 from paper_exchange.http import render
 from paper_exchange.http.calls import Call, Route, RouteTable
 from paper_exchange.http.render import Json
 from paper_exchange.http.routes.listing import order_limits as limits_of_orders
-from paper_exchange.http.routes.pages import by_time, time_span
+from paper_exchange.http.routes.pages import Window, cut, read_span, within
 
-THREE_MONTHS_MS: Final = 92 * 86_400_000
+# With both times no longest period is documented.
+INCOME: Final = Window(page=100, most=1000, most_ms=None)
+INCOME_TYPES: Final = frozenset(
+    {
+        "TRANSFER",
+        "WELCOME_BONUS",
+        "REALIZED_PNL",
+        "FUNDING_FEE",
+        "SPECIAL_FUNDING_FEE",
+        "COMMISSION",
+        "INSURANCE_CLEAR",
+        "REFERRAL_KICKBACK",
+        "COMMISSION_REBATE",
+        "API_REBATE",
+        "CONTEST_REWARD",
+        "CROSS_COLLATERAL_TRANSFER",
+        "OPTIONS_PREMIUM_FEE",
+        "OPTIONS_SETTLE_PROFIT",
+        "INTERNAL_TRANSFER",
+        "AUTO_EXCHANGE",
+        # So spelled by the exchange.
+        "DELIVERED_SETTELMENT",
+        "COIN_SWAP_DEPOSIT",
+        "COIN_SWAP_WITHDRAW",
+        "POSITION_LIMIT_INCREASE_FEE",
+        "STRATEGY_UMFUTURES_TRANSFER",
+        "FEE_RETURN",
+        "BFUSD_REWARD",
+    }
+)
 
 
 class CrossBalances:
@@ -153,13 +183,17 @@ def commission_rate(call: Call) -> object:
 
 
 def income(call: Call) -> object:
-    params = call.params
-    symbol, kind, limit = params.text("symbol"), params.text("incomeType"), params.limit(100, 1000)
-    wanted: list[Income] = [
-        row for row in call.account.income if symbol in {None, row.symbol} and kind in {None, row.type}
-    ]
-    page = by_time(wanted, time_span(call, THREE_MONTHS_MS), call.now, limit, lambda row: row.time)
-    return [render.income(row) for row in page]
+    """List changes of the wallet, oldest first; `page` is no parameter any more and is not looked at."""
+    symbol, kind = call.params.text("symbol"), call.params.text("incomeType")
+    if kind not in {None, *INCOME_TYPES} and call.exchange.state.assumptions.unknown_income_type == "refuse":
+        raise refuse(-1130, name="incomeType")
+
+    def wanted(row: Income) -> bool:
+        return symbol in {None, row.symbol} and kind in {None, row.type}
+
+    span = read_span(call, INCOME)
+    rows = within(call.account.income, span, lambda row: row.time)
+    return [render.income(row) for row in cut(rows, span, call.limit(INCOME.page, INCOME.most), wanted)]
 
 
 def order_limits(call: Call) -> object:

@@ -4,12 +4,14 @@ from decimal import Decimal
 from typing import Final, cast
 
 from paper_exchange.core import settings
+from paper_exchange.core.accounts import MarginChange
 from paper_exchange.core.coins import ASSETS, buffer, index_price
 from paper_exchange.core.funding import FundingRate
 from paper_exchange.core.history import INTERVALS, Candle
 from paper_exchange.core.market import FUNDING_INTERVAL_MS, Market
 from paper_exchange.core.money import ZERO, cash, plain
-from paper_exchange.core.orders import PositionSide
+from paper_exchange.core.orders import Order, PositionSide
+from paper_exchange.core.retention import KEPT_MS, MARGIN_HISTORY_KEPT_MS
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import missing, refuse
 from paper_exchange.http import render, tickets
@@ -17,19 +19,27 @@ from paper_exchange.http.calls import PUBLIC, SUCCESS, Call, Route, RouteTable, 
 from paper_exchange.http.params import Params
 from paper_exchange.http.render import Json
 from paper_exchange.http.routes.market import candle_row, each, kline_weight, klines
-from paper_exchange.http.routes.pages import by_time, time_span
+from paper_exchange.http.routes.pages import Window, cut, has_times, read_span, within
 
 _DAY: Final = 86_400_000
+FORCED: Final = Window(page=50, most=100, most_ms=None, kept_ms=KEPT_MS)
+# The most is not documented: the default is taken for it.
+MARGIN_CHANGES: Final = Window(
+    page=500, most=500, reach_ms=MARGIN_HISTORY_KEPT_MS, most_ms=MARGIN_HISTORY_KEPT_MS, kept_ms=MARGIN_HISTORY_KEPT_MS
+)
+# Rows of the funding history when neither times nor a limit are sent.
+_RECENT_RATES: Final = 200
 
 
 def funding_rates(call: Call) -> object:
-    chosen = call.chosen_market()
-    span = time_span(call, 366 * _DAY) or (call.now - 30 * _DAY, call.now)
-    rows = call.exchange.funding.rates(chosen.symbol.name if chosen else None, *span)
-    limit = call.params.limit(100, 1000)
-    # A start asks for the oldest rows from there on, otherwise the newest count.
-    page = rows[:limit] if call.params.has("startTime") else rows[-limit:]
-    return [_funding_row(row) for row in page]
+    """Rates in the order of time: from a start on the oldest, otherwise the most recent."""
+    market, limit = call.chosen_market(), call.limit(100 if has_times(call) else _RECENT_RATES, 1000)
+    start, end = call.params.integer("startTime"), call.params.integer("endTime")
+    if None not in {start, end} and cast("int", start) > cast("int", end):
+        raise refuse(-1023)
+    last = call.now if end is None else min(end, call.now)
+    rows = call.exchange.funding.rates(market, start or 0, last, limit, newest=start is None)
+    return [_funding_row(row) for row in rows]
 
 
 def funding_info(call: Call) -> object:
@@ -67,7 +77,7 @@ def premium_klines(call: Call) -> object:
     if interval not in INTERVALS:
         raise refuse(-1120)
     start = params.integer("startTime")
-    count = params.limit(500, 1500)
+    count = call.limit(500, 1500)
     first = start if start is not None else call.now - count * INTERVALS[interval]
     found = market.history.candles(interval, max(first, 0), count, min(params.integer("endTime") or call.now, call.now))
     return [_nil_row(market, candle) for candle in found]
@@ -84,15 +94,15 @@ def continuous_klines(call: Call) -> object:
 
 
 def force_orders(call: Call) -> object:
-    params, chosen = call.params, call.chosen_market()
+    params, chosen = call.params, call.chosen_past_market()
     kind = params.choice("autoCloseType", {"LIQUIDATION", "ADL"}, -1130)
-    rows = [
-        order
-        for forced, order in call.account.force_orders
-        if kind in {None, forced} and (chosen is None or order.symbol is chosen.symbol)
-    ]
-    page = by_time(rows, time_span(call), call.now, params.limit(50, 100), lambda order: order.created)
-    return [render.listed_order(order) for order in page]
+
+    def wanted(row: tuple[str, Order]) -> bool:
+        return kind in {None, row[0]} and (chosen is None or row[1].symbol.name == chosen.symbol.name)
+
+    span = read_span(call, FORCED)
+    rows = within(call.account.force_orders, span, lambda row: row[1].created)
+    return [render.listed_order(order) for _, order in cut(rows, span, call.limit(FORCED.page, FORCED.most), wanted)]
 
 
 def set_position_margin(call: Call) -> object:
@@ -114,13 +124,14 @@ def set_position_margin(call: Call) -> object:
 
 
 def position_margin_history(call: Call) -> object:
-    market, direction = call.market(), call.params.integer("type")
-    rows = [
-        row
-        for row in call.account.margin_changes
-        if row.symbol == market.symbol.name and direction in {None, 1 if row.amount > 0 else 2}
-    ]
-    page = by_time(rows, time_span(call, 30 * _DAY), call.now, call.params.limit(100, 500), lambda row: row.time)
+    market, direction = call.past_market(), call.params.integer("type")
+
+    def wanted(row: MarginChange) -> bool:
+        return row.symbol == market.symbol.name and direction in {None, 1 if row.amount > 0 else 2}
+
+    span = read_span(call, MARGIN_CHANGES)
+    rows = within(call.account.margin_changes, span, lambda row: row.time)
+    page = cut(rows, span, call.limit(MARGIN_CHANGES.page, MARGIN_CHANGES.most), wanted)
     return [
         {
             "symbol": row.symbol,
