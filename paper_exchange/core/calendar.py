@@ -96,6 +96,7 @@ class Calendar:
         check(symbol)
         now, known = self._state.clock.now_ms(), self._state.delisted.pop(symbol.name, None)
         first = known.history.next_trade_id() if known else first_id(now)
+        self._forget_positions(symbol.name)
         self._state.symbols[symbol.name] = symbol
         market = self._state.markets[symbol.name] = open_market(self._state.config, symbol, first, now)
         self._paid[symbol.name] = now
@@ -104,6 +105,12 @@ class Calendar:
         self.change()
         self._state.listener.contract_changed(symbol, with_brackets=True)
         return market
+
+    def _forget_positions(self, name: str) -> None:
+        """Let a name that comes again begin flat: its old positions are settled, and belong to the old contract."""
+        for account in self._state.accounts.values():
+            for key in [key for key in account.positions if key[0] == name]:
+                del account.positions[key]
 
     def delist(self, market: Market) -> None:
         """Settle a contract now, unless it is, and take it off the listing."""

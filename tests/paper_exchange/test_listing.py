@@ -315,3 +315,15 @@ def test_listing_survives_a_crash(tmp_path: Path) -> None:
     assert not any(name.startswith("XMRUSDT ") for name in before)
     with PaperExchange(*options) as paper:
         assert names(paper) == before
+
+
+def test_contract_that_comes_again_begins_flat_and_can_end_again(paper: PaperExchange, client: UMFutures) -> None:
+    for price in ("12", "15"):
+        paper.control("POST", "listing", {"symbol": "NEWUSDT", "like": "SOLUSDT", "price": price})
+        client.new_order(symbol="NEWUSDT", side="BUY", type="MARKET", quantity="2")
+        [row] = client.sign_request("GET", "/fapi/v3/positionRisk", {"symbol": "NEWUSDT"})
+        assert (row["positionAmt"], D(row["entryPrice"])) == ("2.00", D(price) + D("0.01"))
+        paper.control("POST", "listing", {"symbol": "NEWUSDT", "delist": True})
+        assert paper.summary()["positions"] == []
+    # It should tell of both lives.
+    assert [row["side"] for row in client.get_account_trades("NEWUSDT")] == ["BUY", "SELL"] * 2
