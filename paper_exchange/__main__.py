@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from paper_exchange.config import AccountConfig, Config, ReplayConfig
+from paper_exchange.config import AccountConfig, Config, ReplayConfig, SwitchError, Switches
 from paper_exchange.core.replay import ReplayError
 from paper_exchange.http.keys import check_key
 from paper_exchange.server import PaperServer
@@ -81,12 +81,29 @@ def parser() -> argparse.ArgumentParser:
     add("--stream-life-s", type=int, default=defaults.stream_life_s, help="age at which a stream connection is cut")
     add("--legacy-streams", action="store_true", help="serve all streams on paths without /public, /market, /private")
     add("--state-file", default="", metavar="PATH", help="keep the state here, through restarts and crashes")
+    add("--credits", action="store_true", help="the account 'paper' has its balance in credits (BNFCR), not in USDT")
+    add(
+        "--switch",
+        action="append",
+        type=_switch,
+        default=[],
+        metavar="NAME=VALUE",
+        help="choose another way where the exchange's documents are silent; docs/paper-exchange.md lists the switches",
+    )
     add("--no-limits", action="store_true", help="count requests and orders but never refuse them for it")
     return found
 
 
 def config_of(options: argparse.Namespace) -> Config:
-    paper = AccountConfig(key="paper", secret="paper-secret", balance=options.balance)  # noqa: S106 - published
+    paper = AccountConfig(
+        key="paper",
+        secret="paper-secret",  # noqa: S106 - published
+        balance=options.balance,
+        credits=options.credits,
+    )
+    switches = Switches()
+    for name, value in options.switch:
+        switches = switches.changed(name, value)
     return Config(
         host=options.host,
         port=options.port,
@@ -109,6 +126,7 @@ def config_of(options: argparse.Namespace) -> Config:
         legacy_streams=options.legacy_streams,
         state_file=options.state_file,
         volatility=options.volatility,
+        switches=switches,
         accounts=(paper, *options.account, *options.account_key),
     )
 
@@ -164,6 +182,15 @@ def _replay(text: str) -> ReplayConfig:
     if not (symbol and file):
         raise argparse.ArgumentTypeError("a replay is SYMBOL=FILE")
     return ReplayConfig(symbol=symbol.upper(), file=Path(file))
+
+
+def _switch(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    try:
+        Switches().changed(name, value)
+    except SwitchError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name, value
 
 
 def _stream_root(text: str) -> str:

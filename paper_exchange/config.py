@@ -1,8 +1,9 @@
 """What can be chosen when the exchange starts; the command line fills it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, Final, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +14,8 @@ class AccountConfig:
     secret: str
     balance: Decimal
     public_key: str = ""
+    # The wallet is in credits (BNFCR) instead of USDT.
+    credits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,50 @@ class ReplayConfig:
 
     symbol: str
     file: Path
+
+
+class SwitchError(ValueError):
+    """A switch, or a value of one, that does not exist."""
+
+
+_BOOLEANS: Final = {"true": True, "false": False}
+REDUCING: Final = ("refuse_2022", "refuse_4118", "trim")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switches:
+    """What Binance's public pages leave open: each assumption and its other ways, as docs/paper-exchange.md tells.
+
+    A switch is a boolean, or a text out of a closed list.
+    """
+
+    # What happens to a reduce-only order when resting ones already cover the position.
+    reducing: str = "refuse_2022"
+    # Whether orders that come from triggers are held to that as well; those of closePosition never are.
+    reducing_at_trigger: bool = False
+    # Whether openAlgoOrders lists a conditional order that hangs in TRIGGERING.
+    stuck_listed: bool = True
+    # Whether what closePosition closes is held against the largest MARKET quantity.
+    close_position_limited: bool = True
+    # Whether position risk control refuses conditional orders when they are placed, not only when they trigger.
+    control_conditional: bool = True
+    # Whether timeInForce of a contract that takes RPI orders names RPI.
+    rpi_in_times: bool = True
+    # Whether assetIndex has a row for credits (BNFCR).
+    credits_listed: bool = True
+
+    def changed(self, name: str, value: object) -> Self:
+        """Return the switches with one of them set; a text for a boolean is read as on the command line."""
+        before: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        if name not in before:
+            raise SwitchError(f"there is no switch {name}; there are {', '.join(sorted(before))}")
+        wanted = _BOOLEANS.get(str(value).lower()) if isinstance(before[name], bool) else value
+        if wanted is None:
+            raise SwitchError(f"{name} must be true or false")
+        if isinstance(before[name], str) and wanted not in REDUCING:
+            raise SwitchError(f"{name} must be one of {', '.join(REDUCING)}")
+        changes: dict[str, Any] = {name: wanted}
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +97,7 @@ class Config:
     taker_rate: Decimal = Decimal("0.0005")
     rpi_rate: Decimal = Decimal("0.00005")
     leverage: int = 20
+    switches: Switches = field(default_factory=Switches)
     accounts: tuple[AccountConfig, ...] = field(
         default=(AccountConfig(key="paper", secret="paper-secret", balance=Decimal(10_000)),)  # noqa: S106 - the published paper key
     )

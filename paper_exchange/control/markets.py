@@ -89,12 +89,15 @@ def relist_symbol(levers: Levers, wish: Wish) -> object:
         multiplier_down=wish.optional_decimal("multiplier_down"),
         max_open_orders=wish.optional_integer("max_open_orders"),
         delivery_ms=wish.optional_integer("delivery_ms"),
+        position_control=wish.optional_text("position_control"),
+        position_limit=wish.optional_decimal("position_limit"),
+        position_limit_code=wish.optional_integer("position_limit_code"),
     )
     try:
         relist(market, wanted)
     except RelistingError as error:
         raise ControlError(str(error)) from error
-    return listing(market.symbol)
+    return listing(market.symbol, with_rpi=levers.exchange.state.switches.rpi_in_times)
 
 
 ACTIONS: Actions = {

@@ -43,13 +43,14 @@ def summary(account: Account, markets: dict[str, Market]) -> Json:
     """Wallet and the sums it is made of: wallet = deposits + realized - commissions + funding + other."""
     sums: dict[str, Decimal] = {}
     for row in account.income:
-        if row.asset != "USDT":
+        if row.asset != account.asset:
             continue
         sums[row.type] = sums.get(row.type, ZERO) + row.amount
     realized, commission = sums.pop("REALIZED_PNL", ZERO), -sums.pop("COMMISSION", ZERO)
     funding = sums.pop("FUNDING_FEE", ZERO)
     return {
         "key": account.key,
+        "asset": account.asset,
         "deposits": cash(account.deposits),
         "wallet": cash(account.wallet),
         "realized_pnl": cash(realized),

@@ -3,10 +3,14 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Final
 
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order, PositionSide, Side
 from paper_exchange.core.symbols import Symbol
+
+# Binance Futures Credits, worth one dollar each; no contract and no market is quoted in them.
+CREDITS: Final = "BNFCR"
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +102,9 @@ class Account:
     deposits: Decimal
     wallet: Decimal
     default_leverage: int
-    # Balances in other assets than USDT.
+    # In credits mode the wallet, fees, funding and realised PnL are in BNFCR; contracts stay quoted in USDT.
+    credits: bool = False
+    # Balances in other assets than the wallet's own.
     coins: dict[str, Decimal] = field(default_factory=dict)
     dual_side: bool = False
     multi_assets: bool = False
@@ -126,6 +132,11 @@ class Account:
     force_orders: list[tuple[str, Order]] = field(default_factory=list)
     margin_changes: list[MarginChange] = field(default_factory=list)
     margin_called: bool = False
+
+    @property
+    def asset(self) -> str:
+        """Asset of the wallet: what margin, fees, funding and realised PnL are in."""
+        return CREDITS if self.credits else "USDT"
 
     def position(self, symbol: Symbol, side: PositionSide) -> Position:
         """Return the holding, creating an empty one at first use."""

@@ -96,8 +96,11 @@ class AmendDesk:
         rules.check_quantity(order.symbol, ticket.quantity, market=False)
         rules.check_price(order.symbol, price)
         rules.check_percent_price(self._state.markets[order.symbol.name], order.side, price)
-        if not (ticket.reduce_only or reduces_only(order)):
+        if not reduces_only(order):
             rules.check_notional(order.symbol, price * ticket.quantity, -5029)
+        elif ticket.quantity > order.quantity:
+            market, rest = self._state.markets[order.symbol.name], ticket.quantity - order.executed
+            self._desk.check_reducible(order.account, market, order.side, order.position_side, rest, but=order)
 
     def _check_margin(self, order: Order, quantity: Decimal, price: Decimal) -> None:
         if reduces_only(order):

@@ -6,7 +6,7 @@ from heapq import heappop
 from itertools import islice
 from typing import TypeVar
 
-from paper_exchange.config import Config
+from paper_exchange.config import Config, Switches
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.algo import AlgoDesk
 from paper_exchange.core.amending import AmendDesk
@@ -46,6 +46,8 @@ class Exchange:
     def adopt(self, config: Config) -> None:
         """Go on from a saved state under new settings; accounts that are new there are opened."""
         self.config = self.state.config = config
+        if config.switches != Switches():
+            self.state.switches = config.switches
         for account in config.accounts:
             if account.key not in self.state.accounts:
                 self.state.add_account(account)
@@ -154,7 +156,8 @@ class Exchange:
     def is_due(self) -> bool:
         """Tell whether anything has run out."""
         now, expiring = self.clock.now_ms(), self.state.expiring
-        if (expiring and expiring[0][0] <= now) or self.state.portions.is_due(now):
+        waiting = (self.state.portions, self.state.triggers)
+        if (expiring and expiring[0][0] <= now) or any(plans.is_due(now) for plans in waiting):
             return True
         return any(end <= now for end in self._countdowns.values())
 
@@ -173,6 +176,8 @@ class Exchange:
             # An order that rests was amended meanwhile.
             if plan.order.is_open and plan.order.queue_key is None:
                 self.matching.carry_on(plan)
+        for hold in self.state.triggers.due(now):
+            self.algos.let_go(hold)
         for key, symbol in [watched for watched, end in self._countdowns.items() if end <= now]:
             del self._countdowns[key, symbol]
             self.orders.cancel_all(self.state.accounts[key], symbol)

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.market import Market
+from paper_exchange.core.orders import Side
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import refuse
 
@@ -21,6 +22,12 @@ STATUSES: Final[dict[str, tuple[int | None, int | None]]] = {
     "DELIVERED": (-4141, -4141),
     "CLOSE": (-4141, -4141),
 }
+
+
+# Sides of the market on which orders may only reduce.
+CONTROLS: Final = frozenset({"NONE", "LONG", "SHORT", "BOTH"})
+# Codes with which a symbol's own limit of positions may refuse.
+LIMIT_CODES: Final = frozenset({-2027, -4189, -4401})
 
 
 class RelistingError(ValueError):
@@ -43,6 +50,19 @@ class Relisting:
     multiplier_down: Decimal | None = None
     max_open_orders: int | None = None
     delivery_ms: int | None = None
+    position_control: str | None = None
+    position_limit: Decimal | None = None
+    position_limit_code: int | None = None
+
+
+def check_control(symbol: Symbol, side: Side) -> None:
+    """Refuse an order that opens on a side under position risk control."""
+    if symbol.position_control == "BOTH":
+        raise refuse(-4105)
+    if (symbol.position_control, side) == ("LONG", "BUY"):
+        raise refuse(-4106)
+    if (symbol.position_control, side) == ("SHORT", "SELL"):
+        raise refuse(-4107)
 
 
 def check_status(symbol: Symbol, *, reducing: bool) -> None:
@@ -64,9 +84,13 @@ def relist(market: Market, wanted: Relisting) -> None:
     symbol = market.symbol
     if wanted.status is not None and wanted.status not in STATUSES:
         raise RelistingError(f"status must be one of {', '.join(sorted(STATUSES))}")
+    if wanted.position_control is not None and wanted.position_control not in CONTROLS:
+        raise RelistingError(f"position_control must be one of {', '.join(sorted(CONTROLS))}")
+    if wanted.position_limit_code is not None and wanted.position_limit_code not in LIMIT_CODES:
+        raise RelistingError(f"position_limit_code must be one of {', '.join(map(str, sorted(LIMIT_CODES)))}")
     for name in Relisting.__slots__:
         value = getattr(wanted, name)
-        if isinstance(value, Decimal | int) and value <= 0:
+        if isinstance(value, Decimal | int) and value <= 0 and name != "position_limit_code":
             raise RelistingError(f"{name} must be positive")
         if value is not None:
             setattr(symbol, name, value)

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Account, MarginChange, Position
+from paper_exchange.core.coins import collateral
 from paper_exchange.core.margin import account_figures
 from paper_exchange.core.market import Market
 from paper_exchange.core.orders import PositionSide
@@ -63,7 +64,12 @@ def change_assets_mode(state: State, account: Account, *, multi: bool) -> None:
         raise refuse(-4167)
     if account.has_open_orders():
         raise refuse(-4170)
+    if any(balance < 0 for balance in (account.wallet, *account.coins.values())):
+        raise refuse(-4172)
     account.multi_assets = multi
+    if not _is_covered(state, account):
+        account.multi_assets = not multi
+        raise refuse(-4169)
     state.listener.assets_mode_changed(account)
 
 
@@ -99,4 +105,4 @@ def _held_notional(account: Account, market: Market) -> Decimal:
 
 def _is_covered(state: State, account: Account) -> bool:
     figures = account_figures(account, state.markets)
-    return figures.initial <= figures.margin_balance
+    return figures.initial <= figures.margin_balance + collateral(account, state.markets)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Position
-from paper_exchange.core.coins import DISCOUNT, USDT, fee
+from paper_exchange.core.coins import DISCOUNT, fee
 from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import Fill, Order
 from paper_exchange.core.state import State
@@ -35,7 +35,7 @@ def settle(
         position.isolated_wallet = isolated_margin(
             position, before, signed, price, account.setting(order.symbol).leverage
         )
-    paid = commission if asset == USDT else to_cash(fee_usdt * DISCOUNT)
+    paid = commission if asset == account.asset else to_cash(fee_usdt * DISCOUNT)
     position.open_fees = carried_fees(position, before, signed, paid)
     position.realized += realized
     position.updated = now

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
-from paper_exchange.config import AccountConfig, Config
+from paper_exchange.config import AccountConfig, Config, Switches
 from paper_exchange.core.accounts import Account, Income, Position
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.ids import Ids, Texts
@@ -14,6 +14,7 @@ from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.portions import Portions
 from paper_exchange.core.replay import ReplayError, ReplayPath
 from paper_exchange.core.symbols import Symbol, build_symbols
+from paper_exchange.core.triggers import Triggers
 from paper_exchange.errors import refuse
 
 # Ids grow with the time of the start, so that a restarted exchange does not give the same id twice.
@@ -108,6 +109,8 @@ class State:
     expiring: list[tuple[int, int, Order | AlgoOrder]] = field(default_factory=list)
     frozen: bool = False
     portions: Portions = field(default_factory=Portions)
+    triggers: Triggers = field(default_factory=Triggers)
+    switches: Switches = field(default_factory=Switches)
     texts: Texts = field(default_factory=Texts)
 
     def __getstate__(self) -> dict[str, object]:
@@ -130,12 +133,18 @@ class State:
             deposits=wanted.balance,
             wallet=wanted.balance,
             default_leverage=self.config.leverage,
+            credits=wanted.credits,
             updated=self.clock.now_ms(),
         )
         self.accounts[wanted.key] = account
         self.balances.append(
             BalanceChange(
-                key=account.key, type="DEPOSIT", amount=wanted.balance, balance=wanted.balance, time=account.updated
+                key=account.key,
+                type="DEPOSIT",
+                amount=wanted.balance,
+                balance=wanted.balance,
+                time=account.updated,
+                asset=account.asset,
             )
         )
         return account
@@ -149,11 +158,14 @@ class State:
         symbol: str = "",
         info: str = "",
         trade_id: str = "",
-        asset: str = "USDT",
+        asset: str = "",
     ) -> None:
-        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it."""
-        now = self.clock.now_ms()
-        if asset == "USDT":
+        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it.
+
+        Without an asset it is the one of the account's wallet.
+        """
+        now, asset = self.clock.now_ms(), asset or account.asset
+        if asset == account.asset:
             account.wallet += amount
             balance = account.wallet
         else:
@@ -194,6 +206,7 @@ def build_state(config: Config, clock: Clock, previous: State | None = None) -> 
         tran_ids=previous.tran_ids if previous else Ids(base + 1),
         listener=previous.listener if previous else Deaf(),
         texts=previous.texts if previous else Texts(),
+        switches=config.switches,
     )
     for account in config.accounts:
         state.add_account(account)

@@ -176,7 +176,7 @@ def trade(fill: Fill) -> Json:
         "realizedPnl": cash(fill.realized) if fill.realized else _ZEROS,
         "commission": cash(fill.commission),
         "commissionAsset": fill.commission_asset,
-        "marginAsset": "USDT",
+        "marginAsset": order.account.asset,
         "maker": fill.maker,
         "buyer": order.side == "BUY",
         "time": fill.time,
@@ -200,7 +200,7 @@ def balance(account: Account, figures: Figures) -> Json:
     """Row of GET balance."""
     return {
         "accountAlias": account.alias,
-        "asset": "USDT",
+        "asset": account.asset,
         "balance": cash(figures.wallet),
         "crossWalletBalance": cash(figures.cross_wallet),
         "crossUnPnl": cash(figures.cross_unrealized),
@@ -212,7 +212,7 @@ def balance(account: Account, figures: Figures) -> Json:
 
 
 def coin_balance(account: Account, name: str) -> Json:
-    """Row of GET balance for another asset than USDT: nothing of it is bound."""
+    """Row of GET balance for another asset than the wallet's: nothing of it is bound."""
     amount = cash(account.coins[name])
     return {
         "accountAlias": account.alias,
@@ -228,7 +228,7 @@ def coin_balance(account: Account, name: str) -> Json:
 
 
 def coin_asset(account: Account, name: str) -> Json:
-    """Row of `assets` in GET account for another asset than USDT."""
+    """Row of `assets` in GET account for another asset than the wallet's."""
     amount, nothing = cash(account.coins[name]), cash(ZERO)
     return {
         "asset": name,
@@ -250,7 +250,7 @@ def coin_asset(account: Account, name: str) -> Json:
 def asset(account: Account, figures: Figures) -> Json:
     """Row of `assets` in GET account."""
     return {
-        "asset": "USDT",
+        "asset": account.asset,
         "walletBalance": cash(figures.wallet),
         "unrealizedProfit": cash(figures.unrealized),
         "marginBalance": cash(figures.margin_balance),
@@ -284,7 +284,7 @@ def totals(figures: Figures) -> Json:
 
 
 def withdrawable(figures: Figures) -> Decimal:
-    """Free balance without unrealised profit, and no more USDT than there are."""
+    """Free balance without unrealised profit, and no more than the wallet holds."""
     free = max(figures.available - max(figures.cross_unrealized, ZERO), ZERO)
     return min(free, max(figures.cross_wallet, ZERO)) if figures.coins_worth else free
 

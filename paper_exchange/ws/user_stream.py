@@ -159,7 +159,7 @@ class UserStream:
         self, account: Account, reason: str, positions: list[Position], transferred: tuple[str, Decimal] | None
     ) -> dict[str, Any]:
         moved, amount = transferred or ("", ZERO)
-        balances = [("USDT", account.wallet, account.cross_wallet)]
+        balances = [(account.asset, account.wallet, account.cross_wallet)]
         balances += [(asset, balance, balance) for asset, balance in account.coins.items()]
         body = {
             "m": reason,

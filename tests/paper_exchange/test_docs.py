@@ -1,11 +1,14 @@
 """The page about the paper exchange names every control call, fault and preset that there is, and no other."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from paper_exchange.config import REDUCING, Switches
 from paper_exchange.control.api import ACTIONS
 from paper_exchange.core.relisting import STATUSES
+from paper_exchange.core.triggers import ACTIONS as TRIGGER_ACTIONS
 from paper_exchange.http import faults
 from paper_exchange.http.presets import PRESETS
 from paper_exchange.ws import faults as stream_faults
@@ -39,6 +42,22 @@ def test_every_fault_is_described() -> None:
     named = re.search(r"Presets: (.*?)\n429", section("Faults of requests"), re.DOTALL)
     assert named is not None
     assert set(re.findall(r"`(\w+_\d+)`", named[1])) == set(PRESETS)
+
+
+def test_every_switch_is_described_with_its_values() -> None:
+    for name, default in asdict(Switches()).items():
+        [line] = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+        _, _, told, others, *_ = line.split("|")
+        values = {"true", "false"} if isinstance(default, bool) else set(REDUCING)
+        assert told.strip() == f"`{str(default).lower()}`"
+        assert set(re.findall(r"`(\w+)`", others)) == values - {str(default).lower()}
+    switches = PAGE.split("## Assumptions\n")[1].split("| rule |")[0]
+    assert rows(switches) == set(asdict(Switches()))
+
+
+def test_every_trigger_action_is_described() -> None:
+    described = PAGE.split("### Triggers by prescription\n", 1)[1].split("\n### ")[0]
+    assert rows(described) == TRIGGER_ACTIONS
 
 
 def test_every_status_is_described() -> None:

@@ -52,7 +52,7 @@ def position_v3(call: Call, market: Market, side: PositionSide, cross: Decimal) 
         "unRealizedProfit": cash(row.unrealized),
         "isolatedMargin": _isolated_margin(position, row),
         "notional": cash(row.notional) if row.notional else "0",
-        "marginAsset": "USDT",
+        "marginAsset": call.account.asset,
         "isolatedWallet": _isolated_wallet(position),
         "initialMargin": cash(row.position_initial + row.order_initial),
         "maintMargin": cash(row.maintenance),

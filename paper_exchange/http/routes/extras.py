@@ -1,25 +1,26 @@
 """The rest of the account and market endpoints: funding, forced orders, isolated margin, quantiles, statistics."""
 
 from decimal import Decimal
-from typing import Final, cast
+from typing import Final
 
 from paper_exchange.core import settings
-from paper_exchange.core.coins import BNB, BUFFER, USDT, index_price
+from paper_exchange.core.accounts import CREDITS
+from paper_exchange.core.coins import BUFFERS, index_price
 from paper_exchange.core.funding import FundingRate
-from paper_exchange.core.history import INTERVALS, Candle
+from paper_exchange.core.history import Candle
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import ZERO, cash, plain
+from paper_exchange.core.money import cash, plain
 from paper_exchange.core.orders import PositionSide
+from paper_exchange.core.premium import Span
 from paper_exchange.errors import missing, refuse
 from paper_exchange.http import render, tickets
 from paper_exchange.http.calls import PUBLIC, SUCCESS, Call, Route, RouteTable, per_symbol
 from paper_exchange.http.params import Params
 from paper_exchange.http.render import Json
-from paper_exchange.http.routes.market import candle_row, each, kline_weight, klines
+from paper_exchange.http.routes.market import candle_row, candles, each, kline_weight, klines
 from paper_exchange.http.routes.pages import by_time, time_span
 
 _DAY: Final = 86_400_000
-_BUFFERS: Final = ((USDT, ZERO), (BNB, BUFFER))
 
 
 def funding_rates(call: Call) -> object:
@@ -38,45 +39,49 @@ def funding_info(_: Call) -> object:
 
 
 def open_interest(call: Call) -> object:
+    """Contracts that the whole market holds; what the accounts here hold is no part of it."""
     market = call.market()
-    own = sum(
-        (abs(p.amount) for a in call.exchange.state.accounts.values() for p in a.held() if p.symbol is market.symbol),
-        ZERO,
-    )
-    return {"symbol": market.symbol.name, "openInterest": market.symbol.quantity_text(own), "time": call.now}
+    held = market.symbol.quantity_text(market.basis.open_interest(call.now))
+    return {"symbol": market.symbol.name, "openInterest": held, "time": call.now}
 
 
 def adl_risk_view(market: Market, now: int) -> Json:
     return {"symbol": market.symbol.name, "adlRisk": "low", "updateTime": now}
 
 
-def price_klines(call: Call) -> object:
-    """Candles of mark or index price: as klines, with volumes of zero."""
-    params = call.params
-    if not params.has("symbol"):
-        params = Params({**params.values, "symbol": params.required("pair")})
-    rows = cast("list[list[object]]", klines(Call(call.exchange, params, call.now, call.caller)))
+def mark_klines(call: Call) -> object:
+    """Candles of the mark price: as klines, with volumes of zero."""
+    market, found = candles(call)
+    rows = [candle_row(market.symbol, candle) for candle in found]
     return [[*row[:5], "0", row[6], "0", row[8], "0", "0", "0"] for row in rows]
 
 
+def index_klines(call: Call) -> object:
+    """Candles of the index price, of which the mark price is above or below by the premium."""
+    market, found = candles(_by_pair(call))
+    return [_span_row(candle, market.basis.index_span(candle, call.now)) for candle in found]
+
+
 def premium_klines(call: Call) -> object:
-    """Candles of the premium, which is nil here: mark and index price are the same."""
-    market, params = call.market(), call.params
-    interval = params.required("interval")
-    if interval not in INTERVALS:
-        raise refuse(-1120)
-    start = params.integer("startTime")
-    count = params.limit(500, 1500)
-    first = start if start is not None else call.now - count * INTERVALS[interval]
-    found = market.history.candles(interval, max(first, 0), count, min(params.integer("endTime") or call.now, call.now))
-    return [_nil_row(market, candle) for candle in found]
+    """Candles of the premium: the fraction by which the mark price is above the index."""
+    market, found = candles(call)
+    return [
+        _span_row(candle, market.basis.premium_span(candle.open_time, min(candle.close_time, call.now)))
+        for candle in found
+    ]
 
 
 def continuous_klines(call: Call) -> object:
-    pair = call.params.required("pair")
+    call.params.required("pair")
     if call.params.required("contractType") != "PERPETUAL":
         raise refuse(-1130, name="contractType")
-    return klines(Call(call.exchange, Params({**call.params.values, "symbol": pair}), call.now, call.caller))
+    return klines(_by_pair(call))
+
+
+def _by_pair(call: Call) -> Call:
+    """Return the call with its pair as its symbol."""
+    params = Params({**call.params.values, "symbol": call.params.required("pair")})
+    return Call(call.exchange, params, call.now, call.caller)
 
 
 def force_orders(call: Call) -> object:
@@ -123,7 +128,7 @@ def position_margin_history(call: Call) -> object:
             "type": 1 if row.amount > 0 else 2,
             "deltaType": "USER_ADJUST",
             "amount": plain(abs(row.amount)),
-            "asset": "USDT",
+            "asset": call.account.asset,
             "time": row.time,
             "positionSide": row.side,
         }
@@ -170,8 +175,12 @@ def insurance_balance(call: Call) -> object:
 
 def asset_index(call: Call) -> object:
     """Prices of margin assets in multi-assets mode, and by how much less they count: USDT is worth one dollar."""
-    markets, wanted = call.exchange.state.markets, call.params.text("symbol")
-    rows = [_asset_row(f"{asset}USD", index_price(markets, asset), buffer, call.now) for asset, buffer in _BUFFERS]
+    state, wanted = call.exchange.state, call.params.text("symbol")
+    rows = [
+        _asset_row(f"{asset}USD", index_price(state.markets, asset), buffer, call.now)
+        for asset, buffer in BUFFERS.items()
+        if asset != CREDITS or state.switches.credits_listed
+    ]
     if wanted is None:
         return rows
     found = next((row for row in rows if row["symbol"] == wanted), None)
@@ -199,10 +208,9 @@ def _funding_row(row: FundingRate) -> Json:
     }
 
 
-def _nil_row(market: Market, candle: Candle) -> list[object]:
-    row = candle_row(market.symbol, candle)
-    nil = "0.00000000"
-    return [row[0], nil, nil, nil, nil, "0", row[6], "0", row[8], "0", "0", "0"]
+def _span_row(candle: Candle, span: Span) -> list[object]:
+    prices = [cash(price) for price in (span.first, span.high, span.low, span.last)]
+    return [candle.open_time, *prices, "0", candle.close_time, "0", candle.count, "0", "0", "0"]
 
 
 _SIDES: Final[tuple[PositionSide, ...]] = ("LONG", "SHORT", "BOTH")
@@ -214,8 +222,8 @@ ROUTES: RouteTable = {
     ("GET", "/fapi/v1/symbolAdlRisk"): Route(handler=each(adl_risk_view), security=PUBLIC),
     ("GET", "/fapi/v1/insuranceBalance"): Route(handler=insurance_balance, security=PUBLIC),
     ("GET", "/fapi/v1/assetIndex"): Route(handler=asset_index, security=PUBLIC, weight=per_symbol(1, 10)),
-    ("GET", "/fapi/v1/markPriceKlines"): Route(handler=price_klines, security=PUBLIC, weight=kline_weight),
-    ("GET", "/fapi/v1/indexPriceKlines"): Route(handler=price_klines, security=PUBLIC, weight=kline_weight),
+    ("GET", "/fapi/v1/markPriceKlines"): Route(handler=mark_klines, security=PUBLIC, weight=kline_weight),
+    ("GET", "/fapi/v1/indexPriceKlines"): Route(handler=index_klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/premiumIndexKlines"): Route(handler=premium_klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/continuousKlines"): Route(handler=continuous_klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/forceOrders"): Route(handler=force_orders, weight=per_symbol(20, 50)),

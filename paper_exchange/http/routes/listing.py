@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from paper_exchange.core.accounts import CREDITS
+from paper_exchange.core.coins import BUFFERS, USDT
 from paper_exchange.core.money import plain
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.http.calls import Call
@@ -26,6 +28,7 @@ def _limit(kind: str, interval: str, number: int, limit: int) -> Json:
 
 
 def exchange_info(call: Call) -> object:
+    with_rpi = call.exchange.state.switches.rpi_in_times
     return {
         "timezone": "UTC",
         "serverTime": call.exchange.clock.shown_ms(),
@@ -36,15 +39,16 @@ def exchange_info(call: Call) -> object:
         ],
         "exchangeFilters": [],
         "assets": [
-            {"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"},
-            {"asset": "BNB", "marginAvailable": True, "autoAssetExchange": "0"},
+            {"asset": asset, "marginAvailable": True, "autoAssetExchange": "-10000" if asset == USDT else "0"}
+            for asset in BUFFERS
+            if asset != CREDITS or call.exchange.state.switches.credits_listed
         ],
-        "symbols": [listing(symbol) for symbol in call.exchange.state.symbols.values()],
+        "symbols": [listing(symbol, with_rpi=with_rpi) for symbol in call.exchange.state.symbols.values()],
     }
 
 
-def listing(symbol: Symbol) -> Json:
-    """Row of exchangeInfo."""
+def listing(symbol: Symbol, *, with_rpi: bool = True) -> Json:
+    """Row of exchangeInfo; `with_rpi` names RPI among the times in force of a contract that takes it."""
     last = symbol.brackets[0]
     return {
         "symbol": symbol.name,
@@ -79,7 +83,7 @@ def listing(symbol: Symbol) -> Json:
             "TAKE_PROFIT_MARKET",
             "TRAILING_STOP_MARKET",
         ],
-        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD", *(["RPI"] if symbol.rpi and with_rpi else [])],
         "permissionSets": ["GRID", "COPY", *(["RPI"] if symbol.rpi else []), "DCA"],
     }
 
@@ -108,5 +112,5 @@ def filters(symbol: Symbol) -> list[Json]:
             "multiplierDown": str(symbol.multiplier_down),
             "multiplierDecimal": "4",
         },
-        {"filterType": "POSITION_RISK_CONTROL", "positionControlSide": "NONE"},
+        {"filterType": "POSITION_RISK_CONTROL", "positionControlSide": symbol.position_control},
     ]
