@@ -31,7 +31,11 @@ class SwitchError(ValueError):
 
 
 _BOOLEANS: Final = {"true": True, "false": False}
-REDUCING: Final = ("refuse_2022", "refuse_4118", "trim")
+# What the switches that are texts can say.
+CHOICES: Final = {
+    "reducing": ("refuse_2022", "refuse_4118", "trim"),
+    "close_without_position": ("expire", "reject"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,16 @@ class Switches:
     reducing: str = "refuse_2022"
     # Whether orders that come from triggers are held to that as well; those of closePosition never are.
     reducing_at_trigger: bool = False
+    # Whether the minimum notional spares the closing side of hedge mode, which carries no reduceOnly.
+    hedge_close_spared: bool = True
+    # How a closePosition order ends that finds no position at its trigger.
+    close_without_position: str = "expire"
+    # Whether countdownCancelAll cancels conditional orders too.
+    countdown_conditional: bool = False
+    # Whether leverageBracket of one symbol is a bare object instead of a list.
+    bracket_bare: bool = False
+    # Whether a user stream whose key stands in the path, so without `events`, connects and says nothing.
+    user_path_silent: bool = False
     # Whether openAlgoOrders lists a conditional order that hangs in TRIGGERING.
     stuck_listed: bool = True
     # Whether what closePosition closes is held against the largest MARKET quantity.
@@ -64,8 +78,8 @@ class Switches:
         wanted = _BOOLEANS.get(str(value).lower()) if isinstance(before[name], bool) else value
         if wanted is None:
             raise SwitchError(f"{name} must be true or false")
-        if isinstance(before[name], str) and wanted not in REDUCING:
-            raise SwitchError(f"{name} must be one of {', '.join(REDUCING)}")
+        if name in CHOICES and wanted not in CHOICES[name]:
+            raise SwitchError(f"{name} must be one of {', '.join(CHOICES[name])}")
         changes: dict[str, Any] = {name: wanted}
         return replace(self, **changes)
 

@@ -130,7 +130,7 @@ class AlgoDesk:
         """Hand a triggered order to the matching engine, which may still refuse it; `rule` lets it rest unfilled."""
         ticket = self._triggered_ticket(market, algo)
         if ticket is None:
-            self._move(algo, "EXPIRED")
+            self._end_without_position(algo)
             return
         try:
             order = self._desk.place(algo.account, ticket, algo, at_rest=rule is not None)
@@ -154,6 +154,10 @@ class AlgoDesk:
             same = algo.symbol is filled.symbol and algo.position_side == filled.position_side
             if same and algo.is_open and algo.ticket.time_in_force == "GTE_GTC":
                 self.close(algo, "EXPIRED")
+
+    def _end_without_position(self, algo: AlgoOrder) -> None:
+        rejects = algo.ticket.close_position and self._state.switches.close_without_position == "reject"
+        self._end_at_trigger(algo, "REJECT" if rejects else "EXPIRE", _REASONS[-2022])
 
     def _cancel_code(self, algo: AlgoOrder | None) -> int:
         """Code for a conditional order that cannot be cancelled: unknown, ended, or hanging in its trigger."""
@@ -197,7 +201,8 @@ class AlgoDesk:
         if not (reducing or ticket.close_position) and self._state.switches.control_conditional:
             check_control(market.symbol, ticket.side)
         self._check_single(account, market, ticket, position_side)
-        self._check_filters(market, ticket, reducing=reducing)
+        flagged = reduce_only or self._state.switches.hedge_close_spared
+        self._check_filters(market, ticket, spared=ticket.close_position or (reducing and flagged))
         self._check_id(account, ticket)
         # Each contract that exists nowhere brings room for a stop and a target of its own.
         if len(account.open_algos) >= MAX_OPEN + 2 * self._state.config.extra_symbols:
@@ -217,7 +222,7 @@ class AlgoDesk:
         self._check_trigger(market, algo)
         return algo
 
-    def _check_filters(self, market: Market, ticket: AlgoTicket, *, reducing: bool) -> None:
+    def _check_filters(self, market: Market, ticket: AlgoTicket, *, spared: bool) -> None:
         symbol = market.symbol
         is_limit = ticket.type in LIMIT_CONDITIONAL
         if not ticket.close_position:
@@ -228,7 +233,7 @@ class AlgoDesk:
             rules.check_trigger(symbol, ticket.trigger_price)
         if ticket.time_in_force == "GTD":
             self._desk.check_good_till(ticket.good_till)
-        if not (reducing or ticket.close_position):
+        if not spared:
             price = ticket.price or ticket.trigger_price or market.mark
             rules.check_notional(symbol, price * ticket.quantity)
 

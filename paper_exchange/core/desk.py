@@ -60,6 +60,8 @@ class OrderDesk:
         if ticket.time_in_force == "RPI" and not market.symbol.rpi:
             raise refuse(-1115)
         if reducing:
+            if algo is None and not (reduce_only or self._state.switches.hedge_close_spared):
+                rules.check_notional(market.symbol, (price or market.mark) * ticket.quantity)
             self._check_reducing(account, market, ticket, position_side, algo)
         else:
             self._check_opening(account, market, ticket, position_side, price)

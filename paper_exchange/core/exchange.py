@@ -181,3 +181,5 @@ class Exchange:
         for key, symbol in [watched for watched, end in self._countdowns.items() if end <= now]:
             del self._countdowns[key, symbol]
             self.orders.cancel_all(self.state.accounts[key], symbol)
+            if self.state.switches.countdown_conditional:
+                self.algos.cancel_all(self.state.accounts[key], symbol)

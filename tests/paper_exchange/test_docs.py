@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from paper_exchange.config import REDUCING, Switches
+from paper_exchange.config import CHOICES, Switches
 from paper_exchange.control.api import ACTIONS
 from paper_exchange.core.relisting import STATUSES
 from paper_exchange.core.triggers import ACTIONS as TRIGGER_ACTIONS
@@ -48,7 +48,7 @@ def test_every_switch_is_described_with_its_values() -> None:
     for name, default in asdict(Switches()).items():
         [line] = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
         _, _, told, others, *_ = line.split("|")
-        values = {"true", "false"} if isinstance(default, bool) else set(REDUCING)
+        values = {"true", "false"} if isinstance(default, bool) else set(CHOICES[name])
         assert told.strip() == f"`{str(default).lower()}`"
         assert set(re.findall(r"`(\w+)`", others)) == values - {str(default).lower()}
     switches = PAGE.split("## Assumptions\n")[1].split("| rule |")[0]

@@ -123,6 +123,9 @@ def symbol_config(call: Call) -> object:
 
 
 def leverage_brackets(call: Call) -> object:
+    chosen = call.chosen_market()
+    if chosen is not None and call.exchange.state.switches.bracket_bare:
+        return _brackets(chosen)
     return [_brackets(market) for market in call.markets()]
 
 

@@ -12,6 +12,7 @@ from paper_exchange.core.market import Market
 from paper_exchange.core.money import cash, plain
 from paper_exchange.core.orders import PositionSide
 from paper_exchange.core.premium import Span
+from paper_exchange.core.state import State
 from paper_exchange.errors import missing, refuse
 from paper_exchange.http import render, tickets
 from paper_exchange.http.calls import PUBLIC, SUCCESS, Call, Route, RouteTable, per_symbol
@@ -175,18 +176,21 @@ def insurance_balance(call: Call) -> object:
 
 def asset_index(call: Call) -> object:
     """Prices of margin assets in multi-assets mode, and by how much less they count: USDT is worth one dollar."""
-    state, wanted = call.exchange.state, call.params.text("symbol")
-    rows = [
-        _asset_row(f"{asset}USD", index_price(state.markets, asset), buffer, call.now)
-        for asset, buffer in BUFFERS.items()
-        if asset != CREDITS or state.switches.credits_listed
-    ]
+    rows, wanted = asset_rows(call.exchange.state, call.now), call.params.text("symbol")
     if wanted is None:
         return rows
     found = next((row for row in rows if row["symbol"] == wanted), None)
     if found is None:
         raise refuse(-1121)
     return found
+
+
+def asset_rows(state: State, now: int) -> list[Json]:
+    return [
+        _asset_row(f"{asset}USD", index_price(state.markets, asset), buffer, now)
+        for asset, buffer in BUFFERS.items()
+        if asset != CREDITS or state.switches.credits_listed
+    ]
 
 
 def _asset_row(symbol: str, index: Decimal, buffer: Decimal, now: int) -> Json:
@@ -216,8 +220,8 @@ def _span_row(candle: Candle, span: Span) -> list[object]:
 _SIDES: Final[tuple[PositionSide, ...]] = ("LONG", "SHORT", "BOTH")
 
 ROUTES: RouteTable = {
-    ("GET", "/fapi/v1/fundingRate"): Route(handler=funding_rates, security=PUBLIC, weight=0),
-    ("GET", "/fapi/v1/fundingInfo"): Route(handler=funding_info, security=PUBLIC, weight=0),
+    ("GET", "/fapi/v1/fundingRate"): Route(handler=funding_rates, security=PUBLIC, weight=0, is_funding=True),
+    ("GET", "/fapi/v1/fundingInfo"): Route(handler=funding_info, security=PUBLIC, weight=0, is_funding=True),
     ("GET", "/fapi/v1/openInterest"): Route(handler=open_interest, security=PUBLIC),
     ("GET", "/fapi/v1/symbolAdlRisk"): Route(handler=each(adl_risk_view), security=PUBLIC),
     ("GET", "/fapi/v1/insuranceBalance"): Route(handler=insurance_balance, security=PUBLIC),
