@@ -36,7 +36,7 @@ class RoundTrip(Strategy):  # type: ignore[misc]
 
     def on_start(self) -> None:
         instrument = self.cache.instrument(INSTRUMENT)
-        self._journal.append(f"loaded {len(self.cache.instruments())} instruments, tick {instrument.price_increment}")
+        self._journal.append(f"loaded {instrument.raw_symbol}, tick {instrument.price_increment}")
         self.subscribe_quote_ticks(INSTRUMENT)
 
     def on_quote_tick(self, tick: Any) -> None:

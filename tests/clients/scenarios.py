@@ -552,7 +552,7 @@ def engine(client: Client, exchange: Control) -> None:
     with telling_the_price(exchange):
         journal = list(client.trade_by_engine())
     wanted = [
-        f"loaded {MARKETS} instruments, tick 0.10",
+        f"loaded {SYMBOL}, tick 0.10",
         "quote 49999.90 50000.10",
         "accepted 0.010 at 49000.00",
         "amended to 0.020 at 48900.00",
