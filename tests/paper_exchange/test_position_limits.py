@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from paper_exchange.core.amending import AmendTicket
 from paper_exchange.core.relisting import Relisting, RelistingError, relist
 from paper_exchange.errors import ExchangeError
 from paper_exchange.http.routes.listing import filters
@@ -43,6 +44,21 @@ def test_limit_of_a_symbol(trader: Trader, mode: Mode, code: int, kind: str) -> 
     assert outcome(send, mode.opening, kind, "0.049", price, **terms) == 0
     # It should let pass what reduces, also by more than the limit leaves room for.
     assert outcome(send, mode.closing, "MARKET", "0.100", **mode.terms) == 0
+
+
+@pytest.mark.parametrize("mode", MODES, ids=name_of)
+def test_amendment_is_held_to_the_limit(trader: Trader, mode: Mode) -> None:
+    mode.prepare(trader, "0.050")
+    relist(trader.market, Relisting(position_limit=D(7500)))
+    order = trader.send(mode.opening, "LIMIT", "0.040", mode.against(1), **mode.side_terms)
+
+    def grown(quantity: str) -> int:
+        terms: dict[str, Any] = {"side": order.side, "quantity": D(quantity), "price": order.price}
+        ticket = AmendTicket(symbol="BTCUSDT", order_id=order.order_id, **terms)
+        return outcome(trader.exchange.amendments.amend, trader.account, ticket)
+
+    assert (grown("0.120"), order.quantity) == (-2027, D("0.040"))
+    assert (grown("0.045"), order.quantity) == (0, D("0.045"))
 
 
 @pytest.mark.parametrize("mode", MODES, ids=name_of)

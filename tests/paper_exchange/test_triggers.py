@@ -1,9 +1,12 @@
 """Triggers by prescription: orders that hang in TRIGGERING, expire, are refused, or rest unfilled."""
 
+import json
+from contextlib import closing
 from typing import Any
 
 import pytest
 import requests
+import websocket
 from binance.error import ClientError
 from binance.um_futures import UMFutures
 
@@ -171,6 +174,31 @@ def test_triggered_order_that_rests_may_expire(venue: Venue) -> None:
     venue.paper.control("POST", "clock", {"advance_ms": 31_000})
     wait_until(lambda: venue.algo(algo_id)["algoStatus"] == "FINISHED", what="end of the order")
     assert venue.client.query_order(BTC, origClientOrderId="s-1")["status"] == "EXPIRED"
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        ("STICK", ["TRIGGERING"]),
+        ("EXPIRE", ["TRIGGERING", "EXPIRED"]),
+        ("REJECT", ["TRIGGERING", "REJECTED"]),
+        ("REST", ["TRIGGERING", "order NEW", "TRIGGERED"]),
+    ],
+)
+def test_user_stream_tells_of_it(venue: Venue, action: str, told: list[str]) -> None:
+    venue.rule(action=action, reason="no luck")
+    venue.protect()
+    url = f"{venue.paper.stream_url}/private/ws/{venue.client.new_listen_key()['listenKey']}"
+    with closing(websocket.create_connection(url, timeout=5, http_no_proxy=["*"])) as stream:
+        venue.reach()
+        # The answer to this comes after whatever the trigger has caused.
+        stream.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": 1}))
+        heard = []
+        while "result" not in (event := json.loads(stream.recv())):
+            heard.append(event)
+    words = {"ALGO_UPDATE": "", "ORDER_TRADE_UPDATE": "order "}
+    assert [words[event["e"]] + event["o"]["X"] for event in heard] == told
+    assert heard[-1]["o"].get("rm") == ("no luck" if action == "REJECT" else None)
 
 
 def test_rule_chooses_its_orders(paper: PaperExchange, client: UMFutures) -> None:
