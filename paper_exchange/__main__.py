@@ -22,7 +22,7 @@ from paper_exchange.config import (
     ReplayConfig,
 )
 from paper_exchange.core.assumptions import AssumptionError, Assumptions, assume
-from paper_exchange.core.coins import ASSETS
+from paper_exchange.core.coins import COINS
 from paper_exchange.core.replay import ReplayError
 from paper_exchange.http.keys import check_key
 from paper_exchange.server import PaperServer
@@ -121,8 +121,10 @@ def parser() -> argparse.ArgumentParser:
         type=_assumption,
         default=[],
         metavar="NAME=VALUE",
-        help="set a switch where the public documentation is silent; a saved state keeps its own",
+        help="set a switch where the public documentation is silent; a saved state keeps its own unless one is given; "
+        "docs/paper-exchange.md lists them",
     )
+    add("--credits", action="store_true", help="the account 'paper' has its balance in credits (BNFCR), not in USDT")
     add("--no-limits", action="store_true", help="count requests and orders but never refuse them for it")
     return found
 
@@ -130,7 +132,13 @@ def parser() -> argparse.ArgumentParser:
 def config_of(options: argparse.Namespace) -> Config:
     usual = DEFAULT_COINS if options.listing == VENUE else ()
     coins = usual if options.coin is None else tuple(options.coin)
-    paper = AccountConfig(key="paper", secret="paper-secret", balance=options.balance, coins=coins)  # noqa: S106 - published
+    paper = AccountConfig(
+        key="paper",
+        secret="paper-secret",  # noqa: S106 - published
+        balance=options.balance,
+        coins=coins,
+        credits=options.credits,
+    )
     return Config(
         host=options.host,
         port=options.port,
@@ -212,8 +220,8 @@ def _amount(text: str) -> Decimal:
 
 def _coin(text: str) -> tuple[str, Decimal]:
     asset, _, amount = text.partition("=")
-    if asset not in ASSETS[1:] or not amount:
-        raise argparse.ArgumentTypeError(f"a coin is ASSET=AMOUNT with one of {', '.join(ASSETS[1:])}")
+    if asset not in COINS or not amount:
+        raise argparse.ArgumentTypeError(f"a coin is ASSET=AMOUNT with one of {', '.join(COINS)}")
     return asset, _amount(amount)
 
 

@@ -23,6 +23,8 @@ class AccountConfig:
     public_key: str = ""
     # Balances in other assets than USDT.
     coins: tuple[tuple[str, Decimal], ...] = ()
+    # The wallet is in credits (BNFCR) instead of USDT.
+    credits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,17 @@
 """Control calls on markets: prices, time, funding, liquidity, and the terms of a contract."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from paper_exchange.control.wish import Action, Actions, ControlError, Levers, Wish
 from paper_exchange.core import settings
-from paper_exchange.core.assumptions import AssumptionError, assume
 from paper_exchange.core.book import LEVELS
 from paper_exchange.core.exchange import MOST_STRIDES, stride_of
 from paper_exchange.core.listing import ListingError
+from paper_exchange.core.market import Market
 from paper_exchange.core.relisting import Relisting, RelistingError, relist
 from paper_exchange.core.rules import MAX_LEVERAGE
 from paper_exchange.core.symbols import NO_DELIVERY_MS, Bracket, Symbol, make_brackets
+from paper_exchange.http.render import Json
 from paper_exchange.http.routes.listing import listing
 
 
@@ -105,7 +106,7 @@ def relist_symbol(levers: Levers, wish: Wish) -> object:
     if wanted.brackets is not None or (market.symbol.status, market.symbol.delivery_ms) != before:
         with_brackets = wanted.brackets is not None
         levers.exchange.state.listener.contract_changed(market.symbol, with_brackets=with_brackets)
-    return listing(market.symbol)
+    return _row(levers, market)
 
 
 def change_listing(levers: Levers, wish: Wish) -> object:
@@ -114,7 +115,7 @@ def change_listing(levers: Levers, wish: Wish) -> object:
     if wish.flag("delist"):
         market = levers.market(wish)
         calendar.delist(market)
-        return listing(market.symbol)
+        return _row(levers, market)
     name = wish.text("symbol")
     if name in state.markets:
         raise ControlError(f"{name} is listed")
@@ -126,7 +127,11 @@ def change_listing(levers: Levers, wish: Wish) -> object:
             calendar.delist(state.markets[name])
         raise ControlError(str(error)) from error
     calendar.change()
-    return listing(market.symbol)
+    return _row(levers, market)
+
+
+def _row(levers: Levers, market: Market) -> Json:
+    return listing(market.symbol, with_rpi=levers.exchange.state.assumptions.rpi_in_times)
 
 
 def _new_contract(levers: Levers, wish: Wish, name: str) -> Symbol:
@@ -188,26 +193,13 @@ def _terms(wish: Wish) -> Relisting:
         delivery_ms=wish.optional_integer("delivery_ms"),
         funding_hours=wish.optional_integer("funding_interval_hours"),
         brackets=_brackets(wish),
+        position_control=wish.optional_text("position_control"),
+        position_limit=wish.optional_decimal("position_limit"),
+        position_limit_code=wish.optional_integer("position_limit_code"),
     )
 
 
-def set_assumptions(levers: Levers, wish: Wish) -> object:
-    """Set switches where the public documentation is silent; answers all of them."""
-    state = levers.exchange.state
-    try:
-        state.assumptions = assume(state.assumptions, {name: wish.text(name) for name in wish.body})
-    except AssumptionError as error:
-        raise ControlError(str(error)) from error
-    return asdict(state.assumptions)
-
-
-def list_assumptions(levers: Levers, _: Wish) -> object:
-    return asdict(levers.exchange.state.assumptions)
-
-
 ACTIONS: Actions = {
-    ("POST", "/paper/assumptions"): Action(run=set_assumptions),
-    ("GET", "/paper/assumptions"): Action(run=list_assumptions, changes=False),
     ("POST", "/paper/price"): Action(run=set_price),
     ("POST", "/paper/prices/freeze"): Action(run=freeze),
     ("POST", "/paper/clock"): Action(run=set_clock),

@@ -96,8 +96,12 @@ class AmendDesk:
         rules.check_quantity(order.symbol, ticket.quantity, market=False)
         rules.check_price(order.symbol, price)
         rules.check_percent_price(self._state.markets[order.symbol.name], order.side, price)
-        if not (ticket.reduce_only or reduces_only(order)):
+        spared = order.position_side == "BOTH" or self._state.assumptions.hedge_close_spared
+        if not (reduces_only(order) and spared):
             rules.check_notional(order.symbol, price * ticket.quantity, -5029)
+        if reduces_only(order) and ticket.quantity > order.quantity:
+            market, rest = self._state.markets[order.symbol.name], ticket.quantity - order.executed
+            self._desk.check_reducible(order.account, market, order.side, order.position_side, rest, but=order)
 
     def _check_margin(self, order: Order, quantity: Decimal, price: Decimal) -> None:
         if reduces_only(order):

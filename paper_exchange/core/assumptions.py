@@ -4,8 +4,9 @@ A switch is set at the start (`--assume NAME=VALUE`) or while the exchange runs 
 `docs/paper-exchange.md` says of each where its default comes from.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Final
+from typing import Any, Final
 
 
 class AssumptionError(ValueError):
@@ -15,6 +16,13 @@ class AssumptionError(ValueError):
 def _switch(*values: str) -> str:
     """Return the field of a switch; its first value is the default."""
     found: str = field(default=values[0], metadata={"values": values})
+    return found
+
+
+def _flag(*, default: bool) -> bool:
+    """Return the field of a switch that is on or off."""
+    words = ("true", "false") if default else ("false", "true")
+    found: bool = field(default=default, metadata={"values": words})
     return found
 
 
@@ -42,16 +50,47 @@ class Assumptions:
     # Prefix of the client id of the orders that settle a dated contract, and the type of income of their profit.
     delivery_id: str = _switch("delivery_autoclose", "settlement_autoclose")
     delivery_income: str = _switch("REALIZED_PNL", "DELIVERED_SETTELMENT")
+    # What happens to a reduce-only order when resting ones already cover the position.
+    reducing: str = _switch("refuse_2022", "refuse_4118", "trim")
+    # Whether orders that come from triggers are held to that as well; those of closePosition never are.
+    reducing_at_trigger: bool = _flag(default=False)
+    # Whether the minimum notional spares the closing side of hedge mode, which carries no reduceOnly.
+    hedge_close_spared: bool = _flag(default=True)
+    # How a closePosition order ends that finds no position at its trigger.
+    close_without_position: str = _switch("expire", "reject")
+    # Whether countdownCancelAll cancels conditional orders too.
+    countdown_conditional: bool = _flag(default=False)
+    # Whether leverageBracket of one symbol is a bare object instead of a list.
+    bracket_bare: bool = _flag(default=False)
+    # Whether a user stream whose key stands in the path, so without `events`, connects and says nothing.
+    user_path_silent: bool = _flag(default=False)
+    # Whether openAlgoOrders lists a conditional order that hangs in TRIGGERING.
+    stuck_listed: bool = _flag(default=True)
+    # Whether what closePosition closes is held against the largest MARKET quantity.
+    close_position_limited: bool = _flag(default=True)
+    # Whether position risk control refuses conditional orders when they are placed, not only when they trigger.
+    control_conditional: bool = _flag(default=True)
+    # Whether timeInForce of a contract that takes RPI orders names RPI.
+    rpi_in_times: bool = _flag(default=True)
+    # Whether assetIndex has a row for credits (BNFCR).
+    credits_listed: bool = _flag(default=True)
 
 
 SWITCHES: Final[dict[str, tuple[str, ...]]] = {row.name: row.metadata["values"] for row in fields(Assumptions)}
 
 
-def assume(known: Assumptions, wanted: dict[str, str]) -> Assumptions:
+def assume(known: Assumptions, wanted: Mapping[str, object]) -> Assumptions:
     """Return assumptions with some switches set; AssumptionError names what does not exist."""
-    for name, value in wanted.items():
-        if name not in SWITCHES:
-            raise AssumptionError(f"no switch {name}: there are {', '.join(SWITCHES)}")
-        if value not in SWITCHES[name]:
-            raise AssumptionError(f"{name} must be one of {', '.join(SWITCHES[name])}")
-    return replace(known, **wanted)
+    changes: dict[str, Any] = {name: _read(name, value) for name, value in wanted.items()}
+    return replace(known, **changes)
+
+
+def _read(name: str, value: object) -> object:
+    """Read a switch's value; one that is on or off is a boolean or, from a command line, a word."""
+    if name not in SWITCHES:
+        raise AssumptionError(f"no switch {name}: there are {', '.join(SWITCHES)}")
+    is_flag = set(SWITCHES[name]) == {"true", "false"}
+    word = str(value).lower() if is_flag and isinstance(value, bool | str) else value
+    if word not in SWITCHES[name]:
+        raise AssumptionError(f"{name} must be one of {', '.join(SWITCHES[name])}")
+    return word == "true" if is_flag else word

@@ -10,6 +10,7 @@ from paper_exchange.config import Config
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.algo import AlgoDesk
 from paper_exchange.core.amending import AmendDesk
+from paper_exchange.core.assumptions import Assumptions
 from paper_exchange.core.calendar import Calendar
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.desk import OrderDesk
@@ -59,6 +60,8 @@ class Exchange:
     def adopt(self, config: Config) -> None:
         """Go on from a saved state under new settings; accounts that are new there are opened."""
         self.config = self.state.config = config
+        if config.assumptions != Assumptions():
+            self.state.assumptions = config.assumptions
         for account in config.accounts:
             if account.key not in self.state.accounts:
                 self.state.add_account(account)
@@ -133,8 +136,8 @@ class Exchange:
     def _due_after(self, now: int) -> list[int]:
         """Return the moments at which something falls due: the next of each kind."""
         expiring = self.state.expiring
-        found = [self.calendar.due, self.state.portions.next_due, self.listen_keys.next_end(now)]
-        found += [expiring[0][0] if expiring else None, *self._countdowns.values()]
+        found = [self.calendar.due, self.state.portions.next_due, self.state.triggers.next_due]
+        found += [self.listen_keys.next_end(now), expiring[0][0] if expiring else None, *self._countdowns.values()]
         return [max(moment, now + 1) for moment in found if moment is not None]
 
     def _settle_time(self, now: int) -> None:
@@ -215,7 +218,8 @@ class Exchange:
     def is_due(self) -> bool:
         """Tell whether anything has run out."""
         now, expiring = self.clock.now_ms(), self.state.expiring
-        if (expiring and expiring[0][0] <= now) or self.state.portions.is_due(now):
+        waiting = (self.state.portions, self.state.triggers)
+        if (expiring and expiring[0][0] <= now) or any(plans.is_due(now) for plans in waiting):
             return True
         return any(end <= now for end in self._countdowns.values())
 
@@ -234,6 +238,10 @@ class Exchange:
             # An order that rests was amended meanwhile.
             if plan.order.is_open and plan.order.queue_key is None:
                 self.matching.carry_on(plan)
+        for hold in self.state.triggers.due(now):
+            self.algos.let_go(hold)
         for key, symbol in [watched for watched, end in self._countdowns.items() if end <= now]:
             del self._countdowns[key, symbol]
             self.orders.cancel_all(self.state.accounts[key], symbol)
+            if self.state.assumptions.countdown_conditional:
+                self.algos.cancel_all(self.state.accounts[key], symbol)

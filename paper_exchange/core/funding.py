@@ -77,8 +77,9 @@ class Funding:
             if position is None or not position.amount:
                 continue
             payment = to_cash(-position.amount * market.mark * market.funding_rate)
+            asset = account.margin_of(symbol)
             self._state.book_income(
-                account, "FUNDING_FEE", payment, symbol=symbol.name, info="FUNDING_FEE", asset=symbol.margin
+                account, "FUNDING_FEE", payment, symbol=symbol.name, info="FUNDING_FEE", asset=asset
             )
             isolated = account.setting(symbol).isolated
             if isolated:

@@ -8,7 +8,7 @@ from paper_exchange.core.coins import exchange_for_debt
 from paper_exchange.core.margin import cross_margin, crossed, maintenance_margin
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import BY_LIQUIDATION, Matching
-from paper_exchange.core.money import USDT, ZERO, to_cash
+from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import Order
 from paper_exchange.core.relisting import is_halted
 from paper_exchange.core.settlement import settle
@@ -28,7 +28,7 @@ class Liquidation:
         for account in self._state.accounts.values():
             self._check_positions(account, market)
             # A stop may have closed beyond bankruptcy what the price jumped over, before this look at it.
-            margin = market.symbol.margin
+            margin = account.margin_of(market.symbol)
             if account.balance(margin) < 0 or (account.setting(market.symbol).isolated and account.cross(margin) < 0):
                 self._pay_debt(account, margin)
 
@@ -39,7 +39,7 @@ class Liquidation:
                 market = self._state.markets[position.symbol.name]
                 if account.setting(position.symbol).isolated and not is_halted(market.symbol) and position.amount:
                     self._check_isolated(account, market, position)
-            crossed_in = sorted({position.symbol.margin for position in crossed(account)})
+            crossed_in = sorted({account.margin_of(position.symbol) for position in crossed(account)})
             # In multi-assets mode one look is a look at all.
             for asset in crossed_in[:1] if account.multi_assets else crossed_in:
                 self._check_cross(account, asset)
@@ -59,7 +59,7 @@ class Liquidation:
             for position in held:
                 self._check_isolated(account, market, position)
         else:
-            self._check_cross(account, market.symbol.margin)
+            self._check_cross(account, account.margin_of(market.symbol))
 
     def force(self, position: Position, account: Account, kind: str) -> Order:
         """Close a position because somebody says so; a liquidation first ends the symbol's orders."""
@@ -102,7 +102,7 @@ class Liquidation:
                 self._cancel_orders(account, symbol)
             for position in positions:
                 self.close(position, account)
-            for margin in sorted({asset, *(position.symbol.margin for position in positions)}):
+            for margin in sorted({asset, *(account.margin_of(position.symbol) for position in positions)}):
                 self._fill_up(account, margin)
         self._call(account, positions, "USD" if account.multi_assets else asset, needed >= balance * CALL_SHARE)
 
@@ -119,7 +119,7 @@ class Liquidation:
     def _clear(self, account: Account, order: Order, left: Decimal | None) -> None:
         """Charge the liquidation fee, at most what is left; a shortfall of isolated margin is made up for."""
         fee = to_cash(order.quote * order.symbol.liquidation_fee)
-        asset = order.symbol.margin
+        asset = account.margin_of(order.symbol)
         available = account.cross(asset) if left is None else left
         amount = -min(fee, available) if available > 0 else (-available if left is not None else ZERO)
         if amount:
@@ -128,7 +128,7 @@ class Liquidation:
 
     def _fill_up(self, account: Account, asset: str) -> None:
         """Let other assets, then the insurance fund pay what the cross wallet of an asset owes."""
-        if asset == USDT:
+        if asset == account.asset:
             exchange_for_debt(self._state, account)
         if account.cross(asset) < 0:
             self._state.book_income(account, "INSURANCE_CLEAR", -account.cross(asset), asset=asset)

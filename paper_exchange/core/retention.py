@@ -60,7 +60,9 @@ class Retention:
     def step(self, accounts: dict[str, Account], now: int) -> None:
         """Forget what is over at a moment; an order that is still open stays until it ends."""
         while self._ended and self._ended[0][0] < now:
-            _forget(heappop(self._ended)[2])
+            order = heappop(self._ended)[2]
+            if not _is_live(order):
+                _forget(order)
         while self._aging and self._aging[0].created + KEPT_MS < now:
             order = self._aging.popleft()
             if not _is_live(order):

@@ -101,10 +101,15 @@ def check_margin(
     buys, sells = (cost, ZERO) if side == "BUY" else (ZERO, cost)
     wanted = Exposure(known.bids + buys, known.asks + sells)
     leverage = account.setting(market.symbol).leverage
-    if max(worst_notional(held, known), market.symbol.max_notional(leverage)) < worst_notional(held, wanted):
+    # What is too large already may not grow; everything that does not enlarge it passes.
+    before, after = worst_notional(held, known), worst_notional(held, wanted)
+    if max(before, market.symbol.max_notional(leverage)) < after:
         raise refuse(-2027)
+    limit = market.symbol.position_limit
+    if limit is not None and max(before, limit) < after:
+        raise refuse(market.symbol.position_limit_code)
     extra = order_margin(held, wanted, leverage) - order_margin(held, known, leverage)
-    if extra > 0 and extra > account_figures(account, markets, market.symbol.margin).available:
+    if extra > 0 and extra > account_figures(account, markets, account.margin_of(market.symbol)).available:
         raise refuse(-2019)
 
 

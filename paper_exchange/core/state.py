@@ -11,12 +11,13 @@ from paper_exchange.core.clock import Clock
 from paper_exchange.core.ids import Ids, Texts
 from paper_exchange.core.listing import build_listing
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import USDT, ZERO
+from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.portions import Portions
 from paper_exchange.core.replay import ReplayError, ReplayPath
 from paper_exchange.core.retention import Retention
 from paper_exchange.core.symbols import Symbol
+from paper_exchange.core.triggers import Triggers
 from paper_exchange.errors import refuse
 
 # Ids grow with the time of the start, so that a restarted exchange does not give the same id twice.
@@ -119,6 +120,7 @@ class State:
     expiring: list[tuple[int, int, Order | AlgoOrder]] = field(default_factory=list)
     frozen: bool = False
     portions: Portions = field(default_factory=Portions)
+    triggers: Triggers = field(default_factory=Triggers)
     texts: Texts = field(default_factory=Texts)
     assumptions: Assumptions = field(default_factory=Assumptions)
     retention: Retention = field(default_factory=Retention)
@@ -164,10 +166,11 @@ class State:
             wallet=wanted.balance,
             coins=dict(wanted.coins),
             default_leverage=self.config.leverage,
+            credits=wanted.credits,
             updated=self.clock.now_ms(),
         )
         self.accounts[wanted.key] = account
-        for asset, amount in ((USDT, wanted.balance), *wanted.coins):
+        for asset, amount in ((account.asset, wanted.balance), *wanted.coins):
             self.balances.append(
                 BalanceChange(
                     key=account.key, type="DEPOSIT", amount=amount, balance=amount, time=account.updated, asset=asset
@@ -184,11 +187,14 @@ class State:
         symbol: str = "",
         info: str = "",
         trade_id: str = "",
-        asset: str = USDT,
+        asset: str = "",
     ) -> None:
-        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it."""
-        now = self.clock.now_ms()
-        if asset == USDT:
+        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it.
+
+        Without an asset it is the one of the account's wallet.
+        """
+        now, asset = self.clock.now_ms(), asset or account.asset
+        if asset == account.asset:
             account.wallet += amount
             balance = account.wallet
         else:

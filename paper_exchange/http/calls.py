@@ -72,6 +72,8 @@ class Route:
     weight: Weight = 1
     # What a call adds to the order counters of 10 s and 1 min.
     orders: tuple[int, int] | None = None
+    # Counted in the pool of funding rates instead of by weight.
+    is_funding: bool = False
 
     def weigh(self, params: Params) -> int:
         return self.weight if isinstance(self.weight, int) else self.weight(params)

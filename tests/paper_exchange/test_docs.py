@@ -6,7 +6,6 @@ from typing import Final
 
 from paper_exchange.control.api import ACTIONS
 from paper_exchange.core.assumptions import SWITCHES
-from paper_exchange.core.relisting import STATUSES
 from paper_exchange.http import faults
 from paper_exchange.http.presets import PRESETS
 from paper_exchange.http.routes import ROUTES
@@ -45,10 +44,6 @@ def test_every_fault_is_described() -> None:
     named = re.search(r"Presets: (.*?)\n429", section("Faults of requests"), re.DOTALL)
     assert named is not None
     assert set(re.findall(r"`(\w+_\d+)`", named[1])) == set(PRESETS)
-
-
-def test_every_status_is_described() -> None:
-    assert rows(section("Status of a contract")) == set(STATUSES)
 
 
 def test_every_switch_is_described_with_its_values() -> None:

@@ -58,14 +58,14 @@ class Trader:
         """Wallet = deposits + published income, and the fills say the same as the income rows."""
         account = self.account
         assert account.wallet == account.deposits + sum(
-            (row.amount for row in account.income if row.asset == "USDT"), ZERO
+            (row.amount for row in account.income if row.asset == account.asset), ZERO
         )
         fills = [fill for rows in account.fills.values() for fill in rows]
-        in_usdt = [row for row in account.income if row.asset == "USDT"]
-        booked = {kind: sum((r.amount for r in in_usdt if r.type == kind), ZERO) for kind in _FILL_INCOME}
+        own = [row for row in account.income if row.asset == account.asset]
+        booked = {kind: sum((r.amount for r in own if r.type == kind), ZERO) for kind in _FILL_INCOME}
         assert booked["REALIZED_PNL"] == sum((fill.realized for fill in fills), ZERO)
         assert booked["COMMISSION"] == -sum(
-            (fill.commission for fill in fills if fill.commission_asset == "USDT"), ZERO
+            (fill.commission for fill in fills if fill.commission_asset == account.asset), ZERO
         )
 
 

@@ -104,7 +104,7 @@ def position_v3(call: Call, market: Market, side: PositionSide, cross: CrossBala
         "unRealizedProfit": cash(row.unrealized),
         "isolatedMargin": _isolated_margin(position, row),
         "notional": cash(row.notional) if row.notional else "0",
-        "marginAsset": market.symbol.margin,
+        "marginAsset": call.account.margin_of(market.symbol),
         "isolatedWallet": _isolated_wallet(position),
         "initialMargin": cash(row.position_initial + row.order_initial),
         "maintMargin": cash(row.maintenance),
@@ -169,6 +169,9 @@ def symbol_config(call: Call) -> object:
 
 
 def leverage_brackets(call: Call) -> object:
+    chosen = call.chosen_market()
+    if chosen is not None and call.exchange.state.assumptions.bracket_bare:
+        return _brackets(chosen)
     return [_brackets(market) for market in call.markets()]
 
 
@@ -211,7 +214,7 @@ def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, Side
 
 
 def _prices(call: Call, market: Market, position: Position, cross: CrossBalances) -> Json:
-    balance = cross.of(market.symbol.margin) if position.amount else ZERO
+    balance = cross.of(call.account.margin_of(market.symbol)) if position.amount else ZERO
     liquidation = liquidation_price(call.account, call.exchange.state.markets, position, balance)
     return {
         "entryPrice": entry_text(position.entry),

@@ -41,7 +41,9 @@ def list_open(call: Call) -> object:
     return [
         render.queried_algo(algo)
         for algo in call.account.open_algos.values()
-        if (chosen is None or algo.symbol is chosen.symbol) and algo_id in {None, algo.algo_id}
+        if (chosen is None or algo.symbol is chosen.symbol)
+        and algo_id in {None, algo.algo_id}
+        and (algo.is_open or call.exchange.state.assumptions.stuck_listed)
     ]
 
 

@@ -57,12 +57,12 @@ def book_view(market: Market, _: int) -> Json:
 
 
 def premium_view(market: Market, now: int) -> Json:
-    mark, is_funded = format(market.mark, ".8f"), bool(market.symbol.funding_ms)
+    index, is_funded = format(market.basis.index(market.mark, now), ".8f"), bool(market.symbol.funding_ms)
     return {
         "symbol": market.symbol.name,
-        "markPrice": mark,
-        "indexPrice": mark,
-        "estimatedSettlePrice": mark,
+        "markPrice": format(market.mark, ".8f"),
+        "indexPrice": index,
+        "estimatedSettlePrice": index,
         "lastFundingRate": format(market.funding_rate, ".8f") if is_funded else "",
         "interestRate": "0.00010000" if is_funded else "",
         "nextFundingTime": market.next_funding(now),
@@ -122,6 +122,12 @@ def depth_limit(params: Params) -> int:
 
 
 def klines(call: Call) -> object:
+    market, found = candles(call)
+    return [candle_row(market.symbol, candle) for candle in found]
+
+
+def candles(call: Call) -> tuple[Market, list[Candle]]:
+    """Return the market and the candles that a call of the klines family asks for."""
     market, params = call.market(), call.params
     interval = params.required("interval")
     if interval not in INTERVALS:
@@ -133,8 +139,7 @@ def klines(call: Call) -> object:
         start = until - count * INTERVALS[interval]
     elif end is not None and start > end:
         raise refuse(-1023)
-    found = market.history.candles(interval, max(start, market.symbol.onboard_ms), count, until)
-    return [candle_row(market.symbol, candle) for candle in found]
+    return market, market.history.candles(interval, max(start, market.symbol.onboard_ms), count, until)
 
 
 def candle_row(symbol: Symbol, candle: Candle) -> list[object]:
