@@ -21,7 +21,7 @@ CLIENTS: Final = ("connector", "ccxt", "python-binance", "official-sdk", "nautil
 # Real BTCUSDT asks for 100 USDT; the filter scenarios need that.
 OPTIONS: Final = ("--min-notional", "100")
 # For a client older than the routed streams and RPI orders.
-EXTRA_OPTIONS: Final = {"nautilus": ("--legacy-streams", "--switch", "rpi_in_times=false")}
+EXTRA_OPTIONS: Final = {"nautilus": ("--legacy-streams", "--assume", "rpi_in_times=false")}
 JSON: Final = ROOT / ".local" / "test-clients.json"
 PAGE: Final = ROOT / "docs" / "client-compatibility.md"
 RUN_TIMEOUT_S: Final = 240

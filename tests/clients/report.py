@@ -17,7 +17,7 @@ address in `tests/clients/*_client.py`.
 
 Three clients need more than another address. binance-futures-connector and NautilusTrader 1.221 are older than the Algo
 Service, so conditional orders go through their general signed calls. NautilusTrader is also older than routed streams
-and RPI orders, so its exchange runs with `--legacy-streams --switch rpi_in_times=false`. Its own call that sets the
+and RPI orders, so its exchange runs with `--legacy-streams --assume rpi_in_times=false`. Its own call that sets the
 position mode asks by GET, so the script uses the signed call there too. Its sockets are opened by compiled code, where
 connections that leave the machine cannot be refused. ccxt uses its table of futures errors for `https://fapi.` only, so
 the script copies that table to where it counts for every address.

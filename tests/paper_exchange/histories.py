@@ -9,9 +9,6 @@ from paper_exchange.core import settings
 from paper_exchange.core.amending import AmendTicket
 from paper_exchange.core.assumptions import assume
 from paper_exchange.core.clock import SteppedClock
-from paper_exchange.errors import ExchangeError
-from paper_exchange.http.params import Params
-from paper_exchange.http.running import run
 from tests.paper_exchange.trader import BTC, D, Trader
 
 DAY: Final = 86_400_000
@@ -30,19 +27,6 @@ class Historian(Trader):
     def go_to(self, age_ms: int) -> None:
         """Let the clock stand that long before `NOW`; only forward."""
         self.clock.advance(NOW - age_ms - self.clock.now_ms())
-
-    def get(self, path: str, **params: object) -> Any:
-        """Return what a GET answers."""
-        values = Params({name: str(value) for name, value in params.items()})
-        return run(self.exchange, "GET", f"/fapi/v1/{path}", values, self.account)
-
-    def code(self, path: str, **params: object) -> int:
-        """Return the code with which a GET is refused; 0 when it is not."""
-        try:
-            self.get(path, **params)
-        except ExchangeError as error:
-            return error.code
-        return 0
 
     def assume(self, **switches: str) -> None:
         self.exchange.state.assumptions = assume(self.exchange.state.assumptions, switches)

@@ -15,9 +15,6 @@ from paper_exchange.core.clock import SteppedClock
 from paper_exchange.core.orders import AlgoOrder, AlgoTicket, Order, Ticket
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.core.triggers import TriggerRule
-from paper_exchange.errors import ExchangeError
-from paper_exchange.http.params import Params
-from paper_exchange.http.running import run
 from paper_exchange.store import StateUnpickler
 from tests.paper_exchange.trader import D, Trader
 from tests.support.paper import PaperExchange
@@ -57,17 +54,6 @@ class Market(Trader):
         data = io.BytesIO(pickle.dumps((self.exchange, self.clock)))
         self.exchange, self.clock = StateUnpickler(data).load()
         assert self.exchange.clock is self.clock
-
-    def get(self, path: str, **params: object) -> Any:
-        values = Params({name: str(value) for name, value in params.items()})
-        return run(self.exchange, "GET", f"/fapi/v1/{path}", values, self.account)
-
-    def code(self, path: str, **params: object) -> int:
-        try:
-            self.get(path, **params)
-        except ExchangeError as error:
-            return error.code
-        return 0
 
 
 def booked(account: Account) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from paper_exchange.core.exchange import Exchange
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, AlgoTicket, Order, PositionSide, Ticket
+from paper_exchange.errors import ExchangeError
+from paper_exchange.http.params import Params
+from paper_exchange.http.running import run
 
 D = Decimal
 BTC = "BTCUSDT"
@@ -53,6 +56,19 @@ class Trader:
     def condition(self, side: Any, kind: str, quantity: str = "0", trigger: str = "0", **terms: Any) -> AlgoOrder:
         ticket = AlgoTicket(symbol=BTC, side=side, type=kind, quantity=D(quantity), trigger_price=D(trigger), **terms)
         return self.exchange.algos.place(self.account, ticket)
+
+    def get(self, path: str, **params: object) -> Any:
+        """Return what a GET answers."""
+        values = Params({name: str(value) for name, value in params.items()})
+        return run(self.exchange, "GET", f"/fapi/v1/{path}", values, self.account)
+
+    def code(self, path: str, **params: object) -> int:
+        """Return the code with which a GET is refused; 0 when it is not."""
+        try:
+            self.get(path, **params)
+        except ExchangeError as error:
+            return error.code
+        return 0
 
     def check_identity(self) -> None:
         """Wallet = deposits + published income, and the fills say the same as the income rows."""
