@@ -14,8 +14,6 @@ from typing import Final
 import uvloop
 
 from paper_exchange.config import (
-    DELIVERY_IDS,
-    DELIVERY_INCOMES,
     LISTINGS,
     UNIFORM,
     VENUE,
@@ -23,7 +21,8 @@ from paper_exchange.config import (
     Config,
     ReplayConfig,
 )
-from paper_exchange.core.coins import ASSETS
+from paper_exchange.core.assumptions import AssumptionError, Assumptions, assume
+from paper_exchange.core.coins import COINS
 from paper_exchange.core.replay import ReplayError
 from paper_exchange.http.keys import check_key
 from paper_exchange.server import PaperServer
@@ -77,18 +76,6 @@ def parser() -> argparse.ArgumentParser:
         help="smallest order notional in USDT, of the uniform listing only (5 when not given)",
     )
     add("--extra-symbols", type=int, default=defaults.extra_symbols, help="further contracts: X0001USDT and so on")
-    add(
-        "--delivery-id",
-        choices=DELIVERY_IDS,
-        default=defaults.delivery_id,
-        help="prefix of the client id of orders that settle a dated contract",
-    )
-    add(
-        "--delivery-income",
-        choices=DELIVERY_INCOMES,
-        default=defaults.delivery_income,
-        help="type of income under which the profit of a delivery is booked",
-    )
     add("--delivery-fee", type=_amount, default=None, help="fee rate of a delivery; the taker's when not given")
     add("--latency-ms", type=int, default=defaults.latency_ms, help="delay of every answer")
     add("--latency-jitter-ms", type=int, default=defaults.latency_jitter_ms, help="mean of a random part of the delay")
@@ -128,6 +115,16 @@ def parser() -> argparse.ArgumentParser:
     add("--stream-life-s", type=int, default=defaults.stream_life_s, help="age at which a stream connection is cut")
     add("--legacy-streams", action="store_true", help="serve all streams on paths without /public, /market, /private")
     add("--state-file", default="", metavar="PATH", help="keep the state here, through restarts and crashes")
+    add(
+        "--assume",
+        action="append",
+        type=_assumption,
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a switch where the public documentation is silent; a saved state keeps its own unless one is given; "
+        "docs/paper-exchange.md lists them",
+    )
+    add("--credits", action="store_true", help="the account 'paper' has its balance in credits (BNFCR), not in USDT")
     add("--no-limits", action="store_true", help="count requests and orders but never refuse them for it")
     return found
 
@@ -135,7 +132,13 @@ def parser() -> argparse.ArgumentParser:
 def config_of(options: argparse.Namespace) -> Config:
     usual = DEFAULT_COINS if options.listing == VENUE else ()
     coins = usual if options.coin is None else tuple(options.coin)
-    paper = AccountConfig(key="paper", secret="paper-secret", balance=options.balance, coins=coins)  # noqa: S106 - published
+    paper = AccountConfig(
+        key="paper",
+        secret="paper-secret",  # noqa: S106 - published
+        balance=options.balance,
+        coins=coins,
+        credits=options.credits,
+    )
     return Config(
         host=options.host,
         port=options.port,
@@ -143,8 +146,6 @@ def config_of(options: argparse.Namespace) -> Config:
         limits=not options.no_limits,
         listing=options.listing,
         min_notional=Config.min_notional if options.min_notional is None else options.min_notional,
-        delivery_id=options.delivery_id,
-        delivery_income=options.delivery_income,
         delivery_rate=options.delivery_fee,
         extra_symbols=options.extra_symbols,
         latency_ms=options.latency_ms,
@@ -162,6 +163,7 @@ def config_of(options: argparse.Namespace) -> Config:
         legacy_streams=options.legacy_streams,
         state_file=options.state_file,
         volatility=options.volatility,
+        assumptions=assume(Assumptions(), dict(options.assume)),
         accounts=(paper, *options.account, *options.account_key),
     )
 
@@ -218,9 +220,18 @@ def _amount(text: str) -> Decimal:
 
 def _coin(text: str) -> tuple[str, Decimal]:
     asset, _, amount = text.partition("=")
-    if asset not in ASSETS[1:] or not amount:
-        raise argparse.ArgumentTypeError(f"a coin is ASSET=AMOUNT with one of {', '.join(ASSETS[1:])}")
+    if asset not in COINS or not amount:
+        raise argparse.ArgumentTypeError(f"a coin is ASSET=AMOUNT with one of {', '.join(COINS)}")
     return asset, _amount(amount)
+
+
+def _assumption(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    try:
+        assume(Assumptions(), {name: value})
+    except AssumptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name, value
 
 
 def _replay(text: str) -> ReplayConfig:

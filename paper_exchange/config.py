@@ -5,13 +5,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
+from paper_exchange.core.assumptions import Assumptions
+
 # Listings: contracts as the venue has them, or contracts in USDT that are nearly alike.
 VENUE: Final = "venue"
 UNIFORM: Final = "uniform"
 LISTINGS: Final = (VENUE, UNIFORM)
-# How the order is named that closes a position at the delivery of a dated contract, and how its profit is booked.
-DELIVERY_IDS: Final = ("delivery_autoclose", "settlement_autoclose")
-DELIVERY_INCOMES: Final = ("REALIZED_PNL", "DELIVERED_SETTELMENT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +23,8 @@ class AccountConfig:
     public_key: str = ""
     # Balances in other assets than USDT.
     coins: tuple[tuple[str, Decimal], ...] = ()
+    # The wallet is in credits (BNFCR) instead of USDT.
+    credits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +64,9 @@ class Config:
     taker_rate: Decimal = Decimal("0.0005")
     rpi_rate: Decimal = Decimal("0.00005")
     leverage: int = 20
-    delivery_id: str = DELIVERY_IDS[0]
-    delivery_income: str = DELIVERY_INCOMES[0]
     # Rate of the fee on what is delivered; None is the taker rate.
     delivery_rate: Decimal | None = None
+    assumptions: Assumptions = field(default_factory=Assumptions)
     accounts: tuple[AccountConfig, ...] = field(
         default=(AccountConfig(key="paper", secret="paper-secret", balance=Decimal(10_000)),)  # noqa: S106 - the published paper key
     )

@@ -70,7 +70,11 @@ class PaperServer:
         )
         self._control = Control(levers)
         self._streams = StreamServer(
-            self._hub, self.exchange.clock, enforce_limits=config.limits, life_ms=config.stream_life_s * 1000
+            self._hub,
+            self.exchange.clock,
+            enforce_limits=config.limits,
+            life_ms=config.stream_life_s * 1000,
+            is_path_silent=lambda: self.exchange.state.assumptions.user_path_silent,
         )
         self._runner = web.ServerRunner(
             web.Server(self._dispatch, access_log=None, keepalive_timeout=_KEEPALIVE_S, max_line_size=_MAX_LINE),

@@ -5,10 +5,13 @@ from dataclasses import replace
 from paper_exchange.control.wish import Action, Actions, ControlError, Levers, Wish
 from paper_exchange.core import settings
 from paper_exchange.core.book import LEVELS
+from paper_exchange.core.exchange import MOST_STRIDES, stride_of
 from paper_exchange.core.listing import ListingError
+from paper_exchange.core.market import Market
 from paper_exchange.core.relisting import Relisting, RelistingError, relist
 from paper_exchange.core.rules import MAX_LEVERAGE
 from paper_exchange.core.symbols import NO_DELIVERY_MS, Bracket, Symbol, make_brackets
+from paper_exchange.http.render import Json
 from paper_exchange.http.routes.listing import listing
 
 
@@ -40,17 +43,25 @@ def freeze(levers: Levers, wish: Wish) -> object:
 
 
 def set_clock(levers: Levers, wish: Wish) -> object:
-    """Move the exchange's time forward, with funding and expiries on the way; or show clients a wrong time."""
+    """Move the exchange's time forward, with all that falls due on the way; or show clients a wrong time."""
     clock, skew = levers.exchange.clock, wish.optional_integer("skew_ms")
     milliseconds = wish.integer("advance_ms") if "advance_ms" in wish.body or skew is None else 0
-    if milliseconds < 0:
-        raise ControlError("advance_ms must not be negative")
+    stride = wish.optional_integer("stride_ms")
+    _check_leap(milliseconds, stride)
     if skew is not None:
         clock.skew_ms = skew
     if milliseconds:
-        clock.advance(milliseconds)
-        levers.exchange.step()
+        levers.exchange.advance(milliseconds, stride)
     return {"now_ms": clock.now_ms(), "skew_ms": clock.skew_ms}
+
+
+def _check_leap(milliseconds: int, stride: int | None) -> None:
+    if milliseconds < 0:
+        raise ControlError("advance_ms must not be negative")
+    if stride is not None and stride <= 0:
+        raise ControlError("stride_ms must be positive")
+    if milliseconds > MOST_STRIDES * (stride or stride_of(milliseconds)):
+        raise ControlError(f"a leap takes at most {MOST_STRIDES} strides: advance less, or by a longer stride_ms")
 
 
 def settle_funding(levers: Levers, wish: Wish) -> object:
@@ -95,7 +106,7 @@ def relist_symbol(levers: Levers, wish: Wish) -> object:
     if wanted.brackets is not None or (market.symbol.status, market.symbol.delivery_ms) != before:
         with_brackets = wanted.brackets is not None
         levers.exchange.state.listener.contract_changed(market.symbol, with_brackets=with_brackets)
-    return listing(market.symbol)
+    return _row(levers, market)
 
 
 def change_listing(levers: Levers, wish: Wish) -> object:
@@ -104,7 +115,7 @@ def change_listing(levers: Levers, wish: Wish) -> object:
     if wish.flag("delist"):
         market = levers.market(wish)
         calendar.delist(market)
-        return listing(market.symbol)
+        return _row(levers, market)
     name = wish.text("symbol")
     if name in state.markets:
         raise ControlError(f"{name} is listed")
@@ -116,7 +127,11 @@ def change_listing(levers: Levers, wish: Wish) -> object:
             calendar.delist(state.markets[name])
         raise ControlError(str(error)) from error
     calendar.change()
-    return listing(market.symbol)
+    return _row(levers, market)
+
+
+def _row(levers: Levers, market: Market) -> Json:
+    return listing(market.symbol, with_rpi=levers.exchange.state.assumptions.rpi_in_times)
 
 
 def _new_contract(levers: Levers, wish: Wish, name: str) -> Symbol:
@@ -178,6 +193,9 @@ def _terms(wish: Wish) -> Relisting:
         delivery_ms=wish.optional_integer("delivery_ms"),
         funding_hours=wish.optional_integer("funding_interval_hours"),
         brackets=_brackets(wish),
+        position_control=wish.optional_text("position_control"),
+        position_limit=wish.optional_decimal("position_limit"),
+        position_limit_code=wish.optional_integer("position_limit_code"),
     )
 
 

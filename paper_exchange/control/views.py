@@ -1,10 +1,8 @@
 """Rows of the ledger and the summary of an account: every amount an exact text."""
 
-from decimal import Decimal
-
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import USDT, ZERO, cash, plain
+from paper_exchange.core.money import ZERO, cash, plain
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.state import BalanceChange
 from paper_exchange.http import render
@@ -40,13 +38,14 @@ def balance(row: BalanceChange) -> Json:
 
 
 def summary(account: Account, markets: dict[str, Market]) -> Json:
-    """Wallet and the sums it is made of, in USDT, and the same of each asset.
+    """Wallet and the sums it is made of, in USDT or in credits, and the same of each asset.
 
     wallet = deposits + realized_pnl - commission + funding + other
     """
     return {
         "key": account.key,
-        **sums(account, USDT),
+        "asset": account.asset,
+        **sums(account, account.asset),
         "coins": {asset: cash(amount) for asset, amount in account.coins.items()},
         "assets": {asset: sums(account, asset) for asset in account.assets()},
         "open_orders": sum(len(book) for book in account.open_orders.values()),
@@ -55,7 +54,7 @@ def summary(account: Account, markets: dict[str, Market]) -> Json:
             {
                 "symbol": position.symbol.name,
                 "positionSide": position.side,
-                "marginAsset": position.symbol.margin,
+                "marginAsset": account.margin_of(position.symbol),
                 "positionAmt": plain(position.amount),
                 "entryPrice": plain(position.entry),
                 "markPrice": plain(markets[position.symbol.name].mark),
@@ -67,10 +66,7 @@ def summary(account: Account, markets: dict[str, Market]) -> Json:
 
 def sums(account: Account, asset: str) -> Json:
     """Return what an asset's balance is made of."""
-    booked: dict[str, Decimal] = {}
-    for row in account.income:
-        if row.asset == asset:
-            booked[row.type] = booked.get(row.type, ZERO) + row.amount
+    booked = {kind: amount for (name, kind), amount in account.booked.items() if name == asset}
     wallet = account.balance(asset)
     deposits = wallet - sum(booked.values(), ZERO)
     realized, commission = booked.pop("REALIZED_PNL", ZERO), -booked.pop("COMMISSION", ZERO)

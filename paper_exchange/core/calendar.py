@@ -61,14 +61,25 @@ class Calendar:
         self._ended: set[str] = set()
         self._next = 0
 
+    @property
+    def due(self) -> int:
+        """Time of the next event (ms), the funding of any contract among them."""
+        if not self._next:
+            self._next = min((event.time for event in self._events()), default=_NEVER)
+        return self._next
+
+    def concerned(self, now: int) -> list[Market]:
+        """Return the contracts for which something is due."""
+        if self.due > now:
+            return []
+        names = {event.symbol: None for event in self._events() if event.time <= now}
+        return [self._state.markets[name] for name in names]
+
     def step(self, now: int) -> None:
         """Do all that is due; nearly always a single comparison."""
-        while self._next <= now:
-            events = list(self._events())
-            self._next = min((event.time for event in events), default=_NEVER)
-            if self._next > now:
-                return
-            self._do(sorted(event for event in events if event.time == self._next))
+        while (due := self.due) <= now:
+            self.change()
+            self._do(sorted(event for event in self._events() if event.time == due))
 
     def _do(self, events: Sequence[Event]) -> None:
         # What was booked after a moment of which we are late comes before what that moment brings.
@@ -178,8 +189,7 @@ class Calendar:
     def _settle(self, account: Account, market: Market, position: Position) -> None:
         state, config = self._state, self._state.config
         order = self._order(account, market, position)
-        account.add_order(order)
-        state.orders.append(order)
+        state.add_order(order)
         price = settlement_price(market)
         trade = market.print_trade(price, order.quantity, order.created, buyer_is_maker=order.side == "SELL")
         fill = settle(
@@ -190,14 +200,14 @@ class Calendar:
             maker=False,
             trade_id=trade.trade_id,
             fee_rate=config.taker_rate if config.delivery_rate is None else config.delivery_rate,
-            profit=config.delivery_income,
+            profit=state.assumptions.delivery_income,
         )
         state.listener.order_changed(order, "TRADE", fill)
         state.listener.account_changed(account, "ORDER", [position])
 
     def _order(self, account: Account, market: Market, position: Position) -> Order:
         now = self._state.clock.now_ms()
-        kind = self._state.config.delivery_id if market.symbol.is_dated else "settlement_autoclose"
+        kind = self._state.assumptions.delivery_id if market.symbol.is_dated else "settlement_autoclose"
         return Order(
             order_id=next(self._state.order_ids),
             account=account,

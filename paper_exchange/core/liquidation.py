@@ -8,8 +8,9 @@ from paper_exchange.core.coins import exchange_for_debt
 from paper_exchange.core.margin import cross_margin, crossed, maintenance_margin
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import BY_LIQUIDATION, Matching
-from paper_exchange.core.money import USDT, ZERO, to_cash
+from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import Order
+from paper_exchange.core.relisting import is_halted
 from paper_exchange.core.settlement import settle
 from paper_exchange.core.state import State
 
@@ -27,9 +28,24 @@ class Liquidation:
         for account in self._state.accounts.values():
             self._check_positions(account, market)
             # A stop may have closed beyond bankruptcy what the price jumped over, before this look at it.
-            margin = market.symbol.margin
+            margin = account.margin_of(market.symbol)
             if account.balance(margin) < 0 or (account.setting(market.symbol).isolated and account.cross(margin) < 0):
                 self._pay_debt(account, margin)
+
+    def check_all(self) -> None:
+        """Look once at all accounts, after the prices of all markets have moved."""
+        for account in self._state.accounts.values():
+            for position in account.held():
+                market = self._state.markets[position.symbol.name]
+                if account.setting(position.symbol).isolated and not is_halted(market.symbol) and position.amount:
+                    self._check_isolated(account, market, position)
+            crossed_in = sorted({account.margin_of(position.symbol) for position in crossed(account)})
+            # In multi-assets mode one look is a look at all.
+            for asset in crossed_in[:1] if account.multi_assets else crossed_in:
+                self._check_cross(account, asset)
+            for asset in account.assets():
+                if account.balance(asset) < 0 or account.cross(asset) < 0:
+                    self._pay_debt(account, asset)
 
     def _check_positions(self, account: Account, market: Market) -> None:
         held = [
@@ -43,7 +59,7 @@ class Liquidation:
             for position in held:
                 self._check_isolated(account, market, position)
         else:
-            self._check_cross(account, market.symbol.margin)
+            self._check_cross(account, account.margin_of(market.symbol))
 
     def force(self, position: Position, account: Account, kind: str) -> Order:
         """Close a position because somebody says so; a liquidation first ends the symbol's orders."""
@@ -56,9 +72,8 @@ class Liquidation:
         market = self._state.markets[position.symbol.name]
         isolated_wallet = position.isolated_wallet if account.setting(position.symbol).isolated else None
         order = self._order(account, market, position, kind)
-        account.add_order(order)
+        self._state.add_order(order)
         account.force_orders.append((kind, order))
-        self._state.orders.append(order)
         trade = market.print_trade(order.price, order.quantity, order.created, buyer_is_maker=order.side == "SELL")
         fill = settle(
             self._state, order, order.price, order.quantity, maker=False, trade_id=trade.trade_id, fee_rate=ZERO
@@ -87,7 +102,7 @@ class Liquidation:
                 self._cancel_orders(account, symbol)
             for position in positions:
                 self.close(position, account)
-            for margin in sorted({asset, *(position.symbol.margin for position in positions)}):
+            for margin in sorted({asset, *(account.margin_of(position.symbol) for position in positions)}):
                 self._fill_up(account, margin)
         self._call(account, positions, "USD" if account.multi_assets else asset, needed >= balance * CALL_SHARE)
 
@@ -104,7 +119,7 @@ class Liquidation:
     def _clear(self, account: Account, order: Order, left: Decimal | None) -> None:
         """Charge the liquidation fee, at most what is left; a shortfall of isolated margin is made up for."""
         fee = to_cash(order.quote * order.symbol.liquidation_fee)
-        asset = order.symbol.margin
+        asset = account.margin_of(order.symbol)
         available = account.cross(asset) if left is None else left
         amount = -min(fee, available) if available > 0 else (-available if left is not None else ZERO)
         if amount:
@@ -113,7 +128,7 @@ class Liquidation:
 
     def _fill_up(self, account: Account, asset: str) -> None:
         """Let other assets, then the insurance fund pay what the cross wallet of an asset owes."""
-        if asset == USDT:
+        if asset == account.asset:
             exchange_for_debt(self._state, account)
         if account.cross(asset) < 0:
             self._state.book_income(account, "INSURANCE_CLEAR", -account.cross(asset), asset=asset)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Account, Exposure, Position
-from paper_exchange.core.coins import buffer, index_price
+from paper_exchange.core.coins import counted, index_price
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import USDT, ZERO, to_cash
+from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import PositionSide
 from paper_exchange.core.symbols import Symbol
 
@@ -81,8 +81,12 @@ def side_margin(account: Account, market: Market, side: PositionSide) -> SideMar
     )
 
 
-def account_figures(account: Account, markets: dict[str, Market], asset: str = USDT) -> Figures:
-    """Return the figures of the contracts that are margined in an asset, and what of the asset is free."""
+def account_figures(account: Account, markets: dict[str, Market], asset: str = "") -> Figures:
+    """Return the figures of the contracts that are margined in an asset, and what of the asset is free.
+
+    Without an asset it is the wallet's own.
+    """
+    asset = asset or account.asset
     figures = _own_figures(account, markets, asset)
     if not account.multi_assets:
         return figures
@@ -92,7 +96,7 @@ def account_figures(account: Account, markets: dict[str, Market], asset: str = U
 
 
 def total_figures(account: Account, markets: dict[str, Market]) -> Figures:
-    """Return the totals of an account: USDT alone in single-asset mode, in multi-assets mode all assets in USD."""
+    """Return the totals of an account: of the wallet's own asset, or in multi-assets mode of all assets in USD."""
     if not account.multi_assets:
         return account_figures(account, markets)
     totals = dict.fromkeys((field.name for field in fields(Figures)), ZERO)
@@ -109,20 +113,15 @@ def free_dollars(account: Account, markets: dict[str, Market]) -> Decimal:
     free = ZERO
     for asset in account.assets():
         own, price = _own_figures(account, markets, asset), index_price(markets, asset)
-        free += _counted(own.cross_wallet + own.cross_unrealized, asset, price) - own.bound * price
+        free += counted(markets, asset, own.cross_wallet + own.cross_unrealized) - own.bound * price
     return free
-
-
-def _counted(amount: Decimal, asset: str, price: Decimal) -> Decimal:
-    """Dollars that an amount counts as margin; what is owed counts in full."""
-    return amount * price * (1 - buffer(asset) if amount > 0 else 1)
 
 
 def _own_figures(account: Account, markets: dict[str, Market], asset: str) -> Figures:
     unrealized = cross_unrealized = position_initial = order_initial = maintenance = bound = ZERO
     for symbol, side in live_rows(account):
         market = markets[symbol]
-        if market.symbol.margin != asset:
+        if account.margin_of(market.symbol) != asset:
             continue
         row = side_margin(account, market, side)
         unrealized += row.unrealized
@@ -163,7 +162,7 @@ def cross_margin(account: Account, markets: dict[str, Market], asset: str) -> tu
     for name in account.assets():
         price = index_price(markets, name)
         own, own_needed = _cross_of(account, markets, name)
-        balance += _counted(own, name, price)
+        balance += counted(markets, name, own)
         needed += own_needed * price
     price = index_price(markets, asset)
     return balance / price, needed / price
@@ -183,11 +182,11 @@ def crossed(account: Account, asset: str | None = None) -> list[Position]:
     return [
         position
         for position in account.held()
-        if asset in {None, position.symbol.margin} and not account.setting(position.symbol).isolated
+        if asset in {None, account.margin_of(position.symbol)} and not account.setting(position.symbol).isolated
     ]
 
 
-def cross_balance(account: Account, markets: dict[str, Market], asset: str = USDT) -> Decimal:
+def cross_balance(account: Account, markets: dict[str, Market], asset: str) -> Decimal:
     """Return what stands behind the cross positions once all of them have their maintenance margin."""
     balance, needed = cross_margin(account, markets, asset)
     return balance - needed
@@ -211,7 +210,7 @@ def liquidation_price(
     if account.setting(position.symbol).isolated:
         wallet = position.isolated_wallet
     else:
-        balance = cross_balance(account, markets, position.symbol.margin) if cross is None else cross
+        balance = cross_balance(account, markets, account.margin_of(position.symbol)) if cross is None else cross
         wallet = balance - _surplus(position, markets)
     quantity, sign = abs(position.amount), 1 if position.amount > 0 else -1
     bracket = position.symbol.bracket_of(quantity * markets[position.symbol.name].mark)

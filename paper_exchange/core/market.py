@@ -9,6 +9,7 @@ from paper_exchange.core.book import Book
 from paper_exchange.core.history import History, PublicTrade
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder
+from paper_exchange.core.premium import Basis
 from paper_exchange.core.prices import PricePath, PriceSource
 from paper_exchange.core.symbols import HOUR_MS, Symbol
 
@@ -67,6 +68,7 @@ class Market:
         self.book = Book(symbol, seed)
         self.history = History(symbol, seed, first_trade_id)
         self.history.begin(now, self.last)
+        self.basis = Basis(symbol, seed)
         self.watches = {"CONTRACT_PRICE": Watch(), "MARK_PRICE": Watch()}
         self.trailing: dict[int, AlgoOrder] = {}
         self._random = Random(f"trades/{seed}/{symbol.name}")  # noqa: S311 - prints, not secrets

@@ -27,7 +27,7 @@ def settle(
     quote = price * quantity
     if fee_rate is None:
         fee_rate = _fee_rate(state, order, maker=maker)
-    margin, due = order.symbol.margin, quote * fee_rate
+    margin, due = account.margin_of(order.symbol), quote * fee_rate
     commission, asset = fee(state, account, due, margin)
     before = position.amount
     realized = to_cash(position.apply(signed, price))
@@ -105,7 +105,7 @@ def _book_income(state: State, fill: Fill, profit: str) -> None:
             symbol=symbol,
             info=trade_id,
             trade_id=trade_id,
-            asset=fill.order.symbol.margin,
+            asset=account.margin_of(fill.order.symbol),
         )
     if not fill.commission:
         return

@@ -6,15 +6,18 @@ from typing import Protocol
 
 from paper_exchange.config import AccountConfig, Config
 from paper_exchange.core.accounts import Account, Income, Position
+from paper_exchange.core.assumptions import Assumptions
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.ids import Ids, Texts
 from paper_exchange.core.listing import build_listing
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import USDT, ZERO
+from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.portions import Portions
 from paper_exchange.core.replay import ReplayError, ReplayPath
+from paper_exchange.core.retention import Retention
 from paper_exchange.core.symbols import Symbol
+from paper_exchange.core.triggers import Triggers
 from paper_exchange.errors import refuse
 
 # Ids grow with the time of the start, so that a restarted exchange does not give the same id twice.
@@ -50,6 +53,7 @@ class Listener(Protocol):
     def forced_order(self, order: Order) -> None: ...
 
     def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None: ...
+    def expire_keys(self, now: int) -> None: ...
 
 
 class Deaf:
@@ -80,6 +84,7 @@ class Deaf:
     def forced_order(self, order: Order) -> None: ...
 
     def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None: ...
+    def expire_keys(self, now: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +120,10 @@ class State:
     expiring: list[tuple[int, int, Order | AlgoOrder]] = field(default_factory=list)
     frozen: bool = False
     portions: Portions = field(default_factory=Portions)
+    triggers: Triggers = field(default_factory=Triggers)
     texts: Texts = field(default_factory=Texts)
+    assumptions: Assumptions = field(default_factory=Assumptions)
+    retention: Retention = field(default_factory=Retention)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the listener out: it belongs to the running process."""
@@ -137,6 +145,17 @@ class State:
         order = max(self.orders[-1].created, self.orders[-1].updated) if self.orders else 0
         return max(order, self.balances[-1].time if self.balances else 0)
 
+    def add_order(self, order: Order) -> None:
+        """Write a new order into its account's books and into the arbiter's ledger."""
+        order.account.add_order(order)
+        self.orders.append(order)
+        self.retention.placed(order)
+
+    def add_algo(self, algo: AlgoOrder) -> None:
+        algo.account.add_algo(algo)
+        self.algos.append(algo)
+        self.retention.placed(algo)
+
     def add_account(self, wanted: AccountConfig) -> Account:
         account = Account(
             key=wanted.key,
@@ -147,10 +166,11 @@ class State:
             wallet=wanted.balance,
             coins=dict(wanted.coins),
             default_leverage=self.config.leverage,
+            credits=wanted.credits,
             updated=self.clock.now_ms(),
         )
         self.accounts[wanted.key] = account
-        for asset, amount in ((USDT, wanted.balance), *wanted.coins):
+        for asset, amount in ((account.asset, wanted.balance), *wanted.coins):
             self.balances.append(
                 BalanceChange(
                     key=account.key, type="DEPOSIT", amount=amount, balance=amount, time=account.updated, asset=asset
@@ -167,16 +187,20 @@ class State:
         symbol: str = "",
         info: str = "",
         trade_id: str = "",
-        asset: str = USDT,
+        asset: str = "",
     ) -> None:
-        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it."""
-        now = self.clock.now_ms()
-        if asset == USDT:
+        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it.
+
+        Without an asset it is the one of the account's wallet.
+        """
+        now, asset = self.clock.now_ms(), asset or account.asset
+        if asset == account.asset:
             account.wallet += amount
             balance = account.wallet
         else:
             balance = account.coins[asset] = account.coins.get(asset, ZERO) + amount
         account.updated = now
+        account.booked[asset, kind] = account.booked.get((asset, kind), ZERO) + amount
         account.income.append(
             Income(
                 type=kind,
@@ -212,6 +236,7 @@ def build_state(config: Config, clock: Clock, previous: State | None = None) -> 
         tran_ids=previous.tran_ids if previous else Ids(base + 1),
         listener=previous.listener if previous else Deaf(),
         texts=previous.texts if previous else Texts(),
+        assumptions=config.assumptions,
     )
     for account in config.accounts:
         state.add_account(account)

@@ -75,6 +75,11 @@ class Symbol:
     status: str = "TRADING"
     # Whether retail price improvement orders are taken.
     rpi: bool = True
+    # Side on which orders may only reduce: NONE, LONG (buys), SHORT (sells) or BOTH.
+    position_control: str = "NONE"
+    # Largest notional of a position at any leverage, in the quote asset, and the code beyond it.
+    position_limit: Decimal | None = None
+    position_limit_code: int = -2027
 
     def __post_init__(self) -> None:
         self.pair = self.pair or self.name

@@ -173,6 +173,8 @@ class Gateway:
         try:
             used = self.limits.use_weight(request.address, route.weigh(request.params), now)
             headers["X-MBX-USED-WEIGHT-1M"] = str(used)
+            if route.is_funding:
+                self.limits.use_funding(request.address, now)
             account = self._admit(route, request)
             if route.orders is not None and account is not None:
                 self._count_orders(account, route.orders, now, headers)

@@ -176,7 +176,7 @@ def trade(fill: Fill) -> Json:
         "realizedPnl": cash(fill.realized) if fill.realized else _ZEROS,
         "commission": cash(fill.commission),
         "commissionAsset": fill.commission_asset,
-        "marginAsset": symbol.margin,
+        "marginAsset": order.account.margin_of(symbol),
         "maker": fill.maker,
         "buyer": order.side == "BUY",
         "time": fill.time,

@@ -29,7 +29,7 @@ def order_event(order: Order, execution: str, fill: Fill | None) -> Json:
         "z": symbol.quantity_text(order.executed) if order.executed else "0",
         "L": plain(fill.price) if fill else "0",
         "n": plain(fill.commission) if fill else "0",
-        "N": fill.commission_asset if fill else symbol.margin,
+        "N": fill.commission_asset if fill else order.account.margin_of(symbol),
         "T": order.updated,
         "t": fill.trade_id if fill else 0,
         "b": plain(exposure.bids) if exposure else "0",

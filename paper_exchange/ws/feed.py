@@ -11,6 +11,7 @@ from paper_exchange.core.history import INTERVALS, candle_start
 from paper_exchange.core.market import Market
 from paper_exchange.core.orders import Side
 from paper_exchange.http.render import Json
+from paper_exchange.http.routes.extras import asset_rows
 from paper_exchange.http.routes.market import levels
 from paper_exchange.ws.views import View, book_ticker, kline, mark_price, mini_ticker, partial_depth, ticker
 
@@ -184,6 +185,37 @@ class DiffDepth:
         return dict(self._market().book.depth(side, DIFF_LEVELS, with_rpi=self._with_rpi))
 
 
+class AssetIndexes:
+    """Prices of the margin assets, once a second."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._timer = Timer(1000)
+
+    def poll(self, now: int) -> list[object]:
+        if not self._timer.is_due(now):
+            return []
+        return [[_asset_row(row, now) for row in asset_rows(self._exchange.state, now)]]
+
+
+_ASSET_FIELDS: Final = {
+    "s": "symbol",
+    "i": "index",
+    "b": "bidBuffer",
+    "a": "askBuffer",
+    "B": "bidRate",
+    "A": "askRate",
+    "q": "autoExchangeBidBuffer",
+    "g": "autoExchangeAskBuffer",
+    "Q": "autoExchangeBidRate",
+    "G": "autoExchangeAskRate",
+}
+
+
+def _asset_row(row: Json, now: int) -> Json:
+    return {"e": "assetIndexUpdate", "E": now, **{short: row[name] for short, name in _ASSET_FIELDS.items()}}
+
+
 _ARRAYS: Final[dict[str, tuple[View, int]]] = {
     "!markPrice@arr": (mark_price, 3000),
     "!markPrice@arr@1s": (mark_price, 1000),
@@ -204,6 +236,8 @@ def make_publisher(exchange: Exchange, stream: str) -> Publisher | None:
     if stream in _ARRAYS:
         view, period = _ARRAYS[stream]
         return AllMarkets(exchange, view, period)
+    if stream == "!assetIndex@arr":
+        return AssetIndexes(exchange)
     if stream == "!bookTicker":
         return EachMarket(exchange, book_ticker, 5000)
     found = _ONE_SYMBOL.fullmatch(stream)

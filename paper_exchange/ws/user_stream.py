@@ -7,7 +7,7 @@ from typing import Any
 
 from paper_exchange.core.accounts import Account, Position
 from paper_exchange.core.exchange import Exchange
-from paper_exchange.core.money import USDT, ZERO, cash, plain, price_text
+from paper_exchange.core.money import ZERO, cash, plain, price_text
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.ws.events import (
@@ -75,7 +75,7 @@ class UserStream:
             return
         markets = self._exchange.state.markets
         rows = [margin_row(account, position, markets[position.symbol.name]) for position in positions]
-        margin = positions[0].symbol.margin if positions else USDT
+        margin = account.margin_of(positions[0].symbol) if positions else account.asset
         event: Json = {"e": "MARGIN_CALL", "cw": cash(account.cross(margin)), "p": rows}
         self._send(account, stream, event)
 
@@ -176,7 +176,7 @@ class UserStream:
     ) -> dict[str, Any]:
         moved, amount = transferred or ("", ZERO)
         # Only the assets that moved, and those that stand behind the positions.
-        concerned = {moved, *(position.symbol.margin for position in positions)} | _moved(account)
+        concerned = {moved, *(account.margin_of(position.symbol) for position in positions)} | _moved(account)
         balances = [
             (asset, account.balance(asset), account.cross(asset)) for asset in account.assets() if asset in concerned
         ]

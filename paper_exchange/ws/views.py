@@ -28,15 +28,15 @@ def book_ticker(market: Market, now: int) -> Json:
 
 
 def mark_price(market: Market, now: int) -> Json:
-    mark = format(market.mark, ".8f")
+    mark, index = format(market.mark, ".8f"), format(market.basis.index(market.mark, now), ".8f")
     return {
         "e": "markPriceUpdate",
         "E": now,
         "s": market.symbol.name,
         "p": mark,
         "ap": mark,
-        "i": mark,
-        "P": mark,
+        "i": index,
+        "P": index,
         "r": format(market.funding_rate, ".8f") if market.symbol.funding_ms else "",
         "T": market.next_funding(now),
         "st": 1,

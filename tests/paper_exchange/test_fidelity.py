@@ -7,7 +7,7 @@ from binance.um_futures import UMFutures
 
 from paper_exchange.config import Config
 from paper_exchange.core.clock import SteppedClock
-from paper_exchange.core.rules import is_kept
+from paper_exchange.core.retention import is_kept
 from paper_exchange.ws.feed import make_publisher
 from tests.paper_exchange.trader import D, Trader
 from tests.support.paper import PaperExchange
@@ -47,7 +47,9 @@ def test_settings_of_the_command_line() -> None:
         assert time.monotonic() - started >= 0.05
 
 
-@pytest.mark.parametrize(("days", "cancelled", "filled"), [(2.9, True, True), (3, False, True), (90, False, False)])
+@pytest.mark.parametrize(
+    ("days", "cancelled", "filled"), [(3, True, True), (3.01, False, True), (90, False, True), (90.01, False, False)]
+)
 def test_ended_orders_are_forgotten_after_a_while(
     trader: Trader, days: float, *, cancelled: bool, filled: bool
 ) -> None:

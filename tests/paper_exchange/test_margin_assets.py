@@ -137,9 +137,9 @@ def test_forced_closing_takes_one_asset_only(
 def test_all_assets_stand_together_in_multi_assets_mode(rich: Trader) -> None:
     state, account = rich.exchange.state, rich.account
     change_assets_mode(state, account, multi=True)
-    # 10,000 USDT, 5,000 USDC, and 5,000 dollars in BTC of which 95 % count.
-    assert account_figures(account, state.markets).available == D(19_750)
-    assert account_figures(account, state.markets, "BTC").available == D("0.395")
+    # 10,000 USDT, 5,000 USDC of which 99.95 % count, and 5,000 dollars in BTC of which 95 % do.
+    assert account_figures(account, state.markets).available == D("19747.5")
+    assert account_figures(account, state.markets, "BTC").available == D("0.39495")
     # More than the USDC alone would carry.
     send(rich, "ETHUSDC", "BUY", "60.000")
     limit = liquidation_price(account, state.markets, held(rich, "ETHUSDC"))

@@ -17,13 +17,43 @@ from paper_exchange.core.margin import (
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO, cash, plain, price_text
 from paper_exchange.core.orders import PositionSide
+from paper_exchange.errors import refuse
 from paper_exchange.http import render
 from paper_exchange.http.calls import Call, Route, RouteTable
 from paper_exchange.http.render import Json
 from paper_exchange.http.routes.listing import order_limits as limits_of_orders
-from paper_exchange.http.routes.pages import by_time, time_span
+from paper_exchange.http.routes.pages import Window, cut, read_span, within
 
-THREE_MONTHS_MS: Final = 92 * 86_400_000
+# With both times no longest period is documented.
+INCOME: Final = Window(page=100, most=1000, most_ms=None)
+INCOME_TYPES: Final = frozenset(
+    {
+        "TRANSFER",
+        "WELCOME_BONUS",
+        "REALIZED_PNL",
+        "FUNDING_FEE",
+        "SPECIAL_FUNDING_FEE",
+        "COMMISSION",
+        "INSURANCE_CLEAR",
+        "REFERRAL_KICKBACK",
+        "COMMISSION_REBATE",
+        "API_REBATE",
+        "CONTEST_REWARD",
+        "CROSS_COLLATERAL_TRANSFER",
+        "OPTIONS_PREMIUM_FEE",
+        "OPTIONS_SETTLE_PROFIT",
+        "INTERNAL_TRANSFER",
+        "AUTO_EXCHANGE",
+        # So spelled by the exchange.
+        "DELIVERED_SETTELMENT",
+        "COIN_SWAP_DEPOSIT",
+        "COIN_SWAP_WITHDRAW",
+        "POSITION_LIMIT_INCREASE_FEE",
+        "STRATEGY_UMFUTURES_TRANSFER",
+        "FEE_RETURN",
+        "BFUSD_REWARD",
+    }
+)
 
 
 class CrossBalances:
@@ -74,7 +104,7 @@ def position_v3(call: Call, market: Market, side: PositionSide, cross: CrossBala
         "unRealizedProfit": cash(row.unrealized),
         "isolatedMargin": _isolated_margin(position, row),
         "notional": cash(row.notional) if row.notional else "0",
-        "marginAsset": market.symbol.margin,
+        "marginAsset": call.account.margin_of(market.symbol),
         "isolatedWallet": _isolated_wallet(position),
         "initialMargin": cash(row.position_initial + row.order_initial),
         "maintMargin": cash(row.maintenance),
@@ -139,6 +169,9 @@ def symbol_config(call: Call) -> object:
 
 
 def leverage_brackets(call: Call) -> object:
+    chosen = call.chosen_market()
+    if chosen is not None and call.exchange.state.assumptions.bracket_bare:
+        return _brackets(chosen)
     return [_brackets(market) for market in call.markets()]
 
 
@@ -153,13 +186,17 @@ def commission_rate(call: Call) -> object:
 
 
 def income(call: Call) -> object:
-    params = call.params
-    symbol, kind, limit = params.text("symbol"), params.text("incomeType"), params.limit(100, 1000)
-    wanted: list[Income] = [
-        row for row in call.account.income if symbol in {None, row.symbol} and kind in {None, row.type}
-    ]
-    page = by_time(wanted, time_span(call, THREE_MONTHS_MS), call.now, limit, lambda row: row.time)
-    return [render.income(row) for row in page]
+    """List changes of the wallet, oldest first; `page` is no parameter any more and is not looked at."""
+    symbol, kind = call.params.text("symbol"), call.params.text("incomeType")
+    if kind not in {None, *INCOME_TYPES} and call.exchange.state.assumptions.unknown_income_type == "refuse":
+        raise refuse(-1130, name="incomeType")
+
+    def wanted(row: Income) -> bool:
+        return symbol in {None, row.symbol} and kind in {None, row.type}
+
+    span = read_span(call, INCOME)
+    rows = within(call.account.income, span, lambda row: row.time)
+    return [render.income(row) for row in cut(rows, span, call.limit(INCOME.page, INCOME.most), wanted)]
 
 
 def order_limits(call: Call) -> object:
@@ -177,7 +214,7 @@ def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, Side
 
 
 def _prices(call: Call, market: Market, position: Position, cross: CrossBalances) -> Json:
-    balance = cross.of(market.symbol.margin) if position.amount else ZERO
+    balance = cross.of(call.account.margin_of(market.symbol)) if position.amount else ZERO
     liquidation = liquidation_price(call.account, call.exchange.state.markets, position, balance)
     return {
         "entryPrice": entry_text(position.entry),
