@@ -28,6 +28,8 @@ class Contract:
     quote_usd: Decimal
     terms: dict[str, Decimal]
     price: Decimal
+    # False from the last minutes of a dated contract on.
+    trades: bool = True
     first: Mapping[str, Decimal] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -89,11 +89,19 @@ class Batch:
         """Let one thing happen to each sequence, then time pass, and hold it against what must hold."""
         if self.random.random() < 0.15:
             self._restart()
+        self._note_ends()
         ledger = self.desk.ledger
         for story in self.stories:
             story.act(ledger)
         self._let_pass(self.random.choice(PAUSES))
         self._settle()
+
+    def _note_ends(self) -> None:
+        """Tell each sequence whether its contract trades: a dated one may have been delivered in the last pause."""
+        rows = self.desk.person.exchange_info()["symbols"]
+        trading = {row["symbol"] for row in rows if row["status"] == "TRADING"}
+        for story in self.stories:
+            story.contract.trades = story.symbol in trading
 
     def _settle(self) -> None:
         """Run cycles until nothing is out of place; what still is after the last of them is broken."""
@@ -123,6 +131,7 @@ class Batch:
     def _end(self) -> None:
         self.desk.paper.clear_faults()
         self.desk.paper.control("DELETE", "portions")
+        self._note_ends()
         ledger = self.desk.ledger
         for story in self.stories:
             story.end(ledger)
@@ -132,6 +141,7 @@ class Batch:
             if not any(not_over(story, ledger) for story in self.stories):
                 return
             if cycle == END_CYCLES // 2:
+                self._note_ends()
                 self._close_by_hand(ledger)
             self._let_pass(LONGEST_BACK_OFF_SECONDS)
             self._watch()

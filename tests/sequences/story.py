@@ -58,6 +58,9 @@ class Story:
 
     def act(self, ledger: Ledger) -> None:
         """Let one thing happen: to the price, the terms, the orders, or by somebody else's hand."""
+        if not self.contract.trades:
+            # Delivered, or about to be: nobody but a decision can do anything about it.
+            return self.decide()
         held = self.held(ledger)
         resting = [row for row in ledger.entries if row["symbol"] == self.symbol and row["status"] in OPEN]
         acts: list[Callable[[], None]] = [self._drift, self._drift, self._change_terms, self._change_terms]
@@ -68,10 +71,12 @@ class Story:
         if held:
             acts += [self._reach(ledger, "STOP_MARKET"), *[self._reach(ledger, "TAKE_PROFIT_MARKET")] * 3, self._leap]
             acts += [self._reduce_by_hand(side, amount) for side, amount in held.items()]
-        self.random.choice(acts)()
+        return self.random.choice(acts)()
 
     def end(self, ledger: Ledger) -> None:
         """End what is open: the terms of the beginning, no fault, entries cancelled, the price through the stop."""
+        if not self.contract.trades:
+            return
         self.contract.restore()
         for row in ledger.entries:
             if row["symbol"] == self.symbol and row["status"] in OPEN:
@@ -81,6 +86,8 @@ class Story:
 
     def close_by_hand(self, ledger: Ledger) -> None:
         """Close what is left, as a person would; for positions that the end of the story has not closed."""
+        if not self.contract.trades:
+            return
         for side, amount in self.held(ledger).items():
             self._bring_to(side, amount, D(0))
 
