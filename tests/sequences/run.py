@@ -132,9 +132,8 @@ class Batch:
         self.desk.paper.clear_faults()
         self.desk.paper.control("DELETE", "portions")
         self._note_ends()
-        ledger = self.desk.ledger
         for story in self.stories:
-            story.end(ledger)
+            story.end()
         self._settle()
         for cycle in range(END_CYCLES):
             ledger = self.desk.ledger

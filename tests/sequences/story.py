@@ -73,11 +73,13 @@ class Story:
             acts += [self._reduce_by_hand(side, amount) for side, amount in held.items()]
         return self.random.choice(acts)()
 
-    def end(self, ledger: Ledger) -> None:
+    def end(self) -> None:
         """End what is open: the terms of the beginning, no fault, entries cancelled, the price through the stop."""
         if not self.contract.trades:
             return
         self.contract.restore()
+        # A coarser tick has moved the price, and that may have filled what rested.
+        ledger = Ledger.of(self.contract.desk.paper)
         for row in ledger.entries:
             if row["symbol"] == self.symbol and row["status"] in OPEN:
                 self._note("entry cancelled", self._post, "orders/end", _named(row))
