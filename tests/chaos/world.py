@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
@@ -90,6 +91,7 @@ class World:
         self._safeguard = ""
         # Whether the cell has moved a price: the next one begins at the old ones.
         self.prices_moved = False
+        self._wiped_at = datetime.now(UTC)
         self._session = requests.Session()
         self._session.trust_env = False
 
@@ -134,6 +136,7 @@ class World:
         """Have empty books and this many workers, as every cell finds them."""
         self._run(workers)
         self.wipe()
+        self._wiped_at = datetime.now(UTC)
         if self.prices_moved:
             # A mark price that a process has read is believed for so long: the guard would hold ours against it.
             time.sleep(MARK_AGE_SECONDS)
@@ -158,10 +161,12 @@ class World:
         self.stack.start_workers()
 
     def _is_compared(self) -> bool:
-        """Whether a whole cycle has run since the wipe: it writes the lease, and then its mark in Redis."""
-        return bool(
-            self.stack.redis.exists("execution:memory") and self.stack.rows("SELECT FROM execution_accountlease")
-        )
+        """Whether a cycle that began after the wipe has run: it writes the lease, and then its mark in Redis.
+
+        One that was under way has read the orders of the cell before, and holds entries for them.
+        """
+        fresh = "SELECT FROM execution_accountlease WHERE reconciled_at >= %s"
+        return bool(self.stack.redis.exists("execution:memory") and self.stack.rows(fresh, self._wiped_at))
 
     def _await_ready(self) -> None:
         eventually(self.is_ready, within=READY_SECONDS, what="the service is ready", every=0.1)
