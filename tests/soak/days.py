@@ -30,7 +30,7 @@ from tests.support.oracle import FINAL
 CONTRACTS, FOREIGN = 26, 2
 CYCLE_SECONDS, FAR_SECONDS, NEAR_SECONDS = 10, 1200, 30
 # A cycle and what the stop's own placement may take; for the rest two minutes of cycles.
-BOUNDS = Bounds(naked_seconds=12.0, cycles=12)
+BOUNDS = Bounds(naked_seconds=12.0, cycles=12, ghost_seconds=3.0 * HOUR)
 QUIET_CYCLES = BOUNDS.cycles + 2
 # Two thirds of the run, so 40 days of 60.
 LONGEST_SHARE, NEARLY = 2 / 3, 0.75
