@@ -34,7 +34,7 @@ BOUNDS = Bounds(naked_seconds=12.0, cycles=12, ghost_seconds=3.0 * HOUR)
 QUIET_CYCLES = BOUNDS.cycles + 2
 # Two thirds of the run, so 40 days of 60.
 LONGEST_SHARE, NEARLY = 2 / 3, 0.75
-MOVES, DECISION_CHANCE, HAND_CHANCE = 9, 0.5, 0.04
+MOVES, DECISION_CHANCE, HAND_CHANCE = 9, 0.4, 0.04
 DEPOSITS = {"BNB": "5", "USDC": "200000", "BTC": "3", "FDUSD": "100000"}
 # Below this a run has not looked at much.
 TRADES_A_DAY = 8
