@@ -16,7 +16,7 @@ from typing import Any
 from execution.domain.money import plain
 from tests.soak.accounts import ZERO, audit, sorted_out
 from tests.soak.board import Board, Contract, chosen, is_perpetual
-from tests.soak.changes import MAX_STOP, Change, Changes
+from tests.soak.changes import MAX_POSITIONS, MAX_STOP, Change, Changes
 from tests.soak.evidence import Evidence
 from tests.soak.hands import Hands
 from tests.soak.judge import Bounds, Kind, Violation, Watch
@@ -269,6 +269,7 @@ class DaysSoak:
         if self.hedge:
             self.world.paper.control("POST", "settings", {"dual_side": True})
         self.changes.set_policy(MAX_STOP, "0.5")
+        self.changes.set_policy(MAX_POSITIONS, "40")
         for _ in range(2):
             self.world.let_pass(CYCLE_SECONDS)
             self.world.watch()
