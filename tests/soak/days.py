@@ -1,8 +1,8 @@
 """The long soak: weeks of market time in minutes, with everything that changes in weeks, and the judge beside it.
 
-A market day is a hundred moments: seventy, twenty minutes apart, and a quarter of an hour of half minutes. At each some prices move, the
-stream tells, decisions and other people come, and the monitor's cycles run ten seconds apart until all is quiet. Only
-quiet time is skipped. The venue's clock, ours and the age of what Redis keeps go together.
+A market day is a hundred moments: seventy, twenty minutes apart, and a quarter of an hour of half minutes. At each some
+prices move, the stream tells, decisions and other people come, and the monitor's cycles run ten seconds apart until all
+is quiet. Only quiet time is skipped. The venue's clock, ours and the age of what Redis keeps go together.
 """
 
 import time
@@ -121,7 +121,7 @@ class DaysSoak:
     # Time
 
     def _moments(self) -> Iterator[float]:
-        """Yield the market seconds at which prices move: every twenty minutes, and one busy quarter of an hour a day."""
+        """Yield the market seconds at which prices move: every twenty minutes, and a busy quarter of an hour a day."""
         at, busy = 0.0, self.random.uniform(0, DAY - BUSY_SECONDS)
         while at < self.seconds:
             in_day = at % DAY
