@@ -62,3 +62,7 @@ scenarios: install  ## trading scenarios on the paper exchange with figures comp
 .PHONY: soak
 soak: install  ## two hours of market time in minutes, or SOAK_DAYS=60 of them, books against the wallet; SOAK_MINUTES=10, SEED=n
 	@$(PY) -m tests.soak $(if $(SOAK_DAYS),--days $(SOAK_DAYS)) $(if $(SOAK_MINUTES),--minutes $(SOAK_MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: sequences
+sequences: install  ## random contract terms, decisions, fills and changes, 2,000 times; SEQUENCES=200 for less, SEED=n
+	@$(PY) -m tests.sequences $(if $(SEQUENCES),--sequences $(SEQUENCES)) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -8,7 +8,7 @@ import redis.asyncio as redis
 from local_stack.bus import STREAM_LENGTH, stream_key, utc_now, wrapped
 
 # Not BTCUSDT: one trade a symbol, and the first order that a newcomer types is for it.
-SAMPLE_SYMBOLS = ("ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "ADAUSDT")
+SAMPLE_SYMBOLS = ("ETHUSDT", "1000PEPEUSDT", "SOLUSDT", "币安人生USDT", "XRPUSDT")
 STOP_DISTANCE = Decimal("0.02")
 TARGET_DISTANCE = Decimal("0.03")
 EVENT_TYPE = "ai.decision.made"

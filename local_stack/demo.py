@@ -89,7 +89,7 @@ async def trade_once(run: Demo) -> None:
     target = await wait_for_protection(run)
     await move_price(run, target)
     closed = await wait_for_event(run, "trade.closed", trace_id)
-    run.say(f"trade.closed: by {closed['reason']} at {closed['exit_price']}, PnL {closed['pnl_usd']} USDT")
+    run.say(f"trade.closed: by {closed['reason']} at {closed['exit_price']}, PnL {closed['pnl_usd']} USD")
     await print_journal(run, str(opened["trade_id"]))
     await check_books(run, str(opened["trade_id"]))
 

@@ -9,14 +9,27 @@ import sys
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
-from paper_exchange.config import AccountConfig, Config, ReplayConfig
+from paper_exchange.config import (
+    LISTINGS,
+    UNIFORM,
+    VENUE,
+    AccountConfig,
+    Config,
+    ReplayConfig,
+)
+from paper_exchange.core.assumptions import AssumptionError, Assumptions, assume
+from paper_exchange.core.coins import COINS
 from paper_exchange.core.replay import ReplayError
 from paper_exchange.http.keys import check_key
 from paper_exchange.server import PaperServer
 from paper_exchange.store import StoreError
+
+# What the account 'paper' has beside USDT when it trades the venue's listing.
+DEFAULT_COINS: Final = (("USDC", Decimal(5_000)), ("BTC", Decimal("0.1")))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,8 +54,29 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY:FILE:USDT",
         help="a further account whose requests are signed by the private key to this public one (PEM, RSA or Ed25519)",
     )
-    add("--min-notional", type=_amount, default=defaults.min_notional, help="smallest order notional in USDT")
+    add(
+        "--coin",
+        action="append",
+        type=_coin,
+        default=None,
+        metavar="ASSET=AMOUNT",
+        help="what the account 'paper' has in another asset than USDT, instead of 5000 USDC and 0.1 BTC; "
+        "with --listing uniform it starts without",
+    )
+    add(
+        "--listing",
+        choices=LISTINGS,
+        default=defaults.listing,
+        help="contracts as they stand on the venue, or contracts in USDT that are nearly alike",
+    )
+    add(
+        "--min-notional",
+        type=_amount,
+        default=None,
+        help="smallest order notional in USDT, of the uniform listing only (5 when not given)",
+    )
     add("--extra-symbols", type=int, default=defaults.extra_symbols, help="further contracts: X0001USDT and so on")
+    add("--delivery-fee", type=_amount, default=None, help="fee rate of a delivery; the taker's when not given")
     add("--latency-ms", type=int, default=defaults.latency_ms, help="delay of every answer")
     add("--latency-jitter-ms", type=int, default=defaults.latency_jitter_ms, help="mean of a random part of the delay")
     add("--maker-fee", type=_amount, default=defaults.maker_rate, help="fee rate of resting orders")
@@ -81,18 +115,38 @@ def parser() -> argparse.ArgumentParser:
     add("--stream-life-s", type=int, default=defaults.stream_life_s, help="age at which a stream connection is cut")
     add("--legacy-streams", action="store_true", help="serve all streams on paths without /public, /market, /private")
     add("--state-file", default="", metavar="PATH", help="keep the state here, through restarts and crashes")
+    add(
+        "--assume",
+        action="append",
+        type=_assumption,
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a switch where the public documentation is silent; a saved state keeps its own unless one is given; "
+        "docs/paper-exchange.md lists them",
+    )
+    add("--credits", action="store_true", help="the account 'paper' has its balance in credits (BNFCR), not in USDT")
     add("--no-limits", action="store_true", help="count requests and orders but never refuse them for it")
     return found
 
 
 def config_of(options: argparse.Namespace) -> Config:
-    paper = AccountConfig(key="paper", secret="paper-secret", balance=options.balance)  # noqa: S106 - published
+    usual = DEFAULT_COINS if options.listing == VENUE else ()
+    coins = usual if options.coin is None else tuple(options.coin)
+    paper = AccountConfig(
+        key="paper",
+        secret="paper-secret",  # noqa: S106 - published
+        balance=options.balance,
+        coins=coins,
+        credits=options.credits,
+    )
     return Config(
         host=options.host,
         port=options.port,
         seed=options.seed,
         limits=not options.no_limits,
-        min_notional=options.min_notional,
+        listing=options.listing,
+        min_notional=Config.min_notional if options.min_notional is None else options.min_notional,
+        delivery_rate=options.delivery_fee,
         extra_symbols=options.extra_symbols,
         latency_ms=options.latency_ms,
         latency_jitter_ms=options.latency_jitter_ms,
@@ -109,6 +163,7 @@ def config_of(options: argparse.Namespace) -> Config:
         legacy_streams=options.legacy_streams,
         state_file=options.state_file,
         volatility=options.volatility,
+        assumptions=assume(Assumptions(), dict(options.assume)),
         accounts=(paper, *options.account, *options.account_key),
     )
 
@@ -137,7 +192,11 @@ async def serve(config: Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    config = config_of(parser().parse_args(arguments))
+    options = parser().parse_args(arguments)
+    if options.min_notional is not None and options.listing != UNIFORM:
+        print("--min-notional belongs to --listing uniform: the venue's contracts have their own", file=sys.stderr)  # noqa: T201
+        return 2
+    config = config_of(options)
     try:
         uvloop.run(serve(config))
     except (StoreError, ReplayError) as error:
@@ -157,6 +216,22 @@ def _amount(text: str) -> Decimal:
     if not value.is_finite() or value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not an amount")
     return value
+
+
+def _coin(text: str) -> tuple[str, Decimal]:
+    asset, _, amount = text.partition("=")
+    if asset not in COINS or not amount:
+        raise argparse.ArgumentTypeError(f"a coin is ASSET=AMOUNT with one of {', '.join(COINS)}")
+    return asset, _amount(amount)
+
+
+def _assumption(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    try:
+        assume(Assumptions(), {name: value})
+    except AssumptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name, value
 
 
 def _replay(text: str) -> ReplayConfig:

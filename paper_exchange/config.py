@@ -3,6 +3,14 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
+
+from paper_exchange.core.assumptions import Assumptions
+
+# Listings: contracts as the venue has them, or contracts in USDT that are nearly alike.
+VENUE: Final = "venue"
+UNIFORM: Final = "uniform"
+LISTINGS: Final = (VENUE, UNIFORM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +21,10 @@ class AccountConfig:
     secret: str
     balance: Decimal
     public_key: str = ""
+    # Balances in other assets than USDT.
+    coins: tuple[tuple[str, Decimal], ...] = ()
+    # The wallet is in credits (BNFCR) instead of USDT.
+    credits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +43,8 @@ class Config:
     port: int = 8700
     seed: int = 7
     limits: bool = True
+    listing: str = VENUE
+    # Of the uniform listing.
     min_notional: Decimal = Decimal(5)
     extra_symbols: int = 0
     latency_ms: int = 0
@@ -50,6 +64,9 @@ class Config:
     taker_rate: Decimal = Decimal("0.0005")
     rpi_rate: Decimal = Decimal("0.00005")
     leverage: int = 20
+    # Rate of the fee on what is delivered; None is the taker rate.
+    delivery_rate: Decimal | None = None
+    assumptions: Assumptions = field(default_factory=Assumptions)
     accounts: tuple[AccountConfig, ...] = field(
         default=(AccountConfig(key="paper", secret="paper-secret", balance=Decimal(10_000)),)  # noqa: S106 - the published paper key
     )

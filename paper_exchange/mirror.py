@@ -11,6 +11,7 @@ import time
 from collections import deque
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -75,7 +76,7 @@ class Mirror:
 
     async def _read(self, http: aiohttp.ClientSession, route: str) -> None:
         kinds, symbols = _ROUTES[route], self._exchange.state.symbols
-        streams = "/".join(f"{name.lower()}@{kind}" for name in symbols for kind in kinds)
+        streams = "/".join(f"{quote(name.lower())}@{kind}" for name in symbols for kind in kinds)
         async with http.ws_connect(f"{self._url}/{route}/stream?streams={streams}", heartbeat=10) as socket:
             self._connected.add(route)
             async for message in socket:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from decimal import Decimal
-from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -71,7 +70,11 @@ class PaperServer:
         )
         self._control = Control(levers)
         self._streams = StreamServer(
-            self._hub, self.exchange.clock, enforce_limits=config.limits, life_ms=config.stream_life_s * 1000
+            self._hub,
+            self.exchange.clock,
+            enforce_limits=config.limits,
+            life_ms=config.stream_life_s * 1000,
+            is_path_silent=lambda: self.exchange.state.assumptions.user_path_silent,
         )
         self._runner = web.ServerRunner(
             web.Server(self._dispatch, access_log=None, keepalive_timeout=_KEEPALIVE_S, max_line_size=_MAX_LINE),
@@ -147,10 +150,12 @@ class PaperServer:
 
     async def _beat(self) -> None:
         """Step the markets a few at a time, evenly over the period, so that no order waits for all of them."""
-        markets, period = len(self.exchange.state.markets), self.config.step_ms
-        parts = max(1, min(markets // _STEPPED_AT_ONCE, period // _SHORTEST_PAUSE_MS))
-        size = -(-markets // parts)
-        for part in cycle(range(parts)):
+        period, part = self.config.step_ms, 0
+        while True:
+            # The listing changes while it trades.
+            markets = len(self.exchange.state.markets)
+            parts = max(1, min(markets // _STEPPED_AT_ONCE, period // _SHORTEST_PAUSE_MS))
+            size, part = -(-markets // parts), (part + 1) % parts
             await asyncio.sleep(period / parts / 1000)
             try:
                 self._step(part * size, size)

@@ -181,6 +181,8 @@ class TradeAdmin(ReadOnlyAdmin):
         "exit_at",
         "close_reason",
         "net_pnl",
+        "quote_asset",
+        "net_pnl_usd",
         "r_multiple",
         "origin",
     )
@@ -215,6 +217,7 @@ class PositionAdmin(ReadOnlyAdmin):
         "entry_price",
         "mark_price",
         "unrealized_pnl",
+        "quote_asset",
         "liquidation_price",
         "trade",
         "observed_at",

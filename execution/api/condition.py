@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from execution.domain.coverage import Coverage
 from execution.domain.flow import Circuit, CircuitState, LimiterState
 from execution.domain.outcomes import Waits
+from execution.domain.trading import PositionSide
 from execution.models import Heartbeat, StreamLoss
 from execution.pipeline.entry_gate import Obstacle
 from execution.queries.health import (
@@ -20,9 +22,11 @@ from execution.queries.health import (
     TERMS,
     USER_STREAM,
     HealthRows,
+    Incomplete,
     Unsettled,
     covering,
 )
+from execution.queries.refused_exits import MOST_NAMED, RefusedExit
 
 MONITOR_INTERVALS = 2
 # The clocks of several hosts may differ by so much.
@@ -118,6 +122,8 @@ def judge(vitals: Vitals) -> Condition:
         "user_stream": _user_stream(vitals),
         "protector": _protector(vitals),
         "orders": _orders(vitals),
+        "exits": _exits(vitals),
+        "books": _books(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -294,11 +300,19 @@ def _terms(vitals: Vitals) -> Component:
 
 
 def _positions(vitals: Vitals) -> Component:
-    """Judge whether positions are as large as our trades: what others have added to one has no stop of ours."""
+    """Judge whether live stops cover every position that we answer for, and whether it is as large as our trade."""
     beat = heartbeat(vitals, MONITOR)
     larger: Mapping[str, str] = beat.details.get("larger", {}) if beat else {}
     said = [f"{symbol} {sentence}" for symbol, sentence in sorted(larger.items())]
-    return Component(error="; ".join(said) or None, details={"larger": dict(larger)}, weight=Status.DEGRADED)
+    uncovered = vitals.rows.uncovered if vitals.rows else ()
+    said += [_of_uncovered(vitals, each) for each in uncovered if each.symbol not in larger]
+    details = {"larger": dict(larger), "uncovered": {each.symbol: each.sentence for each in uncovered}}
+    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def _of_uncovered(vitals: Vitals, found: Coverage) -> str:
+    age = age_seconds(vitals, found.since)
+    return found.sentence if age is None else f"{found.sentence} for={age:.0f}s"
 
 
 def _words(obstacle: Obstacle) -> str:
@@ -322,6 +336,38 @@ def _orders(vitals: Vitals) -> Component:
     error = f"unsettled={unsettled.count} oldest={unsettled.oldest} age={age:.0f}s" if age is not None else None
     details = {"unsettled": unsettled.count, "oldest_seconds": age}
     return Component(error=error, details=details, weight=Status.DEGRADED)
+
+
+def _exits(vitals: Vitals) -> Component:
+    """Judge whether the exchange takes what protects and closes positions; each that it refuses is named."""
+    refused = vitals.rows.refused if vitals.rows else ()
+    said = [_refusal(each, vitals.now) for each in refused[:MOST_NAMED]]
+    if len(refused) > len(said):
+        said.append(f"and {len(refused) - len(said)} more")
+    shown = [asdict(each) | {"request_id": str(each.request_id)} for each in refused[:MOST_NAMED]]
+    details = {"count": len(refused), "refused": [_plain(each) for each in shown]}
+    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def _refusal(each: RefusedExit, now: datetime) -> str:
+    wait = max(0.0, (each.next_at - now).total_seconds())
+    code = "none" if each.code is None else each.code
+    side = "" if each.position_side == PositionSide.BOTH else f" {each.position_side}"
+    numbers = f"code={code} tries={each.tries} since={each.since.isoformat()} next_try_in={wait:.0f}s"
+    return f"{each.symbol}{side} {each.what} refused: {numbers}"
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
+
+
+def _books(vitals: Vitals) -> Component:
+    """Judge whether the results of the last day are whole: limits assume the worse for what nobody can value."""
+    found = vitals.rows.incomplete if vitals.rows else Incomplete()
+    trades = "trade" if found.count == 1 else "trades"
+    error = f"net of {found.count} {trades} of the last day is incomplete: nobody can value {', '.join(found.assets)}"
+    details = {"incomplete": found.count, "assets": list(found.assets)}
+    return Component(error=error if found.count else None, details=details, weight=Status.DEGRADED)
 
 
 def _outbox(vitals: Vitals) -> Component:

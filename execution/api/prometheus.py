@@ -23,6 +23,7 @@ from execution.domain.flow import CircuitState, LimiterState
 from execution.queries.figures import MeasuredFigures, measured_figures
 from execution.queries.health import MONITOR, POLICY, PROTECTOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
+from execution.queries.refused_exits import RefusedExit
 
 PREFIX = "execution_"
 # One word, or one for each label.
@@ -98,11 +99,13 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield opened
     if found.rows:
         yield gauge("active_positions", "Positions at the exchange", found.rows.active_positions)
-        unsettled = found.rows.unsettled
+        unsettled, incomplete = found.rows.unsettled, found.rows.incomplete.count
         yield gauge("unsettled_orders", "Orders of which nobody can tell what became", unsettled.count)
+        yield gauge("trades_incomplete", "Trades of the last day of whose net nobody can value a part", incomplete)
         yield gauge("unsettled_oldest_seconds", "Age of the oldest of them", age_seconds(found, unsettled.since) or 0)
         alarms = Counter(row.reason_code for row in found.rows.alarms)
         yield labelled("terms_alarms", "Alarms about contracts and the account's settings", "code", alarms)
+        yield from _refused(found.rows.refused, found)
     if monitor := heartbeat(found, MONITOR):
         yield gauge("monitor_age_seconds", "Since the last monitor cycle", age_seconds(found, monitor.at))
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))
@@ -124,6 +127,18 @@ def _health(found: Vitals) -> Iterator[Metric]:
         for kind, count in ess.failures.items():
             failures.add_metric([kind], count)
         yield failures
+
+
+def _refused(refused: Iterable[RefusedExit], found: Vitals) -> Iterator[Metric]:
+    """Return the exits that the exchange keeps refusing; of several of a kind in one symbol the longest."""
+    tries: dict[tuple[str, str], float] = {}
+    ages: dict[tuple[str, str], float] = {}
+    for each in refused:
+        key = (each.symbol, each.what)
+        tries[key] = max(tries.get(key, 0), each.tries)
+        ages[key] = max(ages.get(key, 0.0), age_seconds(found, each.since) or 0.0)
+    yield labelled("refused_exit_tries", "Successive refusals of a position's exit", "symbol what", tries)
+    yield labelled("refused_exit_seconds", "Since the first of them", "symbol what", ages)
 
 
 def _user_stream(found: Vitals) -> Iterator[Metric]:
@@ -185,11 +200,11 @@ def _limiter(state: LimiterState | None) -> Iterator[Metric]:
 
 def _books(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
     uncovered = {symbol: age_seconds(found, since) or 0.0 for symbol, since in counts.uncovered_since.items()}
-    yield labelled("uncovered_seconds", "How long an open trade has had no live stop", "symbol", uncovered)
+    yield labelled("uncovered_seconds", "How long a position has had no live stop for all of it", "symbol", uncovered)
     yield labelled("requests", "Decisions by state", "state", counts.requests)
     yield labelled("orders", "Orders by purpose and state", "purpose state", counts.orders)
     yield labelled("trades", "Trades by state", "state", counts.trades)
-    yield gauge("unprotected_positions", "Open trades without a live stop at the exchange", counts.unprotected)
+    yield gauge("unprotected_positions", "Positions without live stops for all of it", counts.unprotected)
 
 
 def _measured(figures: MeasuredFigures) -> Iterator[Metric]:

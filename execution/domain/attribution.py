@@ -55,7 +55,7 @@ def unbooked(fills: Sequence[FillReport], booked: Mapping[int, Decimal]) -> list
     """
     left = [(fill, fill.quantity - booked.get(fill.trade_id, ZERO)) for fill in fills]
     return [
-        replace(part_of(fill, rest), realized_pnl=ZERO) if fill.trade_id in booked else fill
+        replace(part_of(fill, rest), realized_pnl=ZERO, pnl_value=ZERO) if fill.trade_id in booked else fill
         for fill, rest in left
         if rest > 0
     ]

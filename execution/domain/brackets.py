@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
+from execution.domain.lots import LotRule, closing_parts
 from execution.domain.money import ONE, ZERO, ceil_to, floor_to
 from execution.domain.trading import Direction, OrderPurpose
+
+# Where the exchange names no maximum.
+UNBOUNDED = Decimal(10**12)
 
 
 def stop_distance(direction: Direction, reference: Decimal, stop: Decimal) -> Decimal:
@@ -78,6 +82,11 @@ class Plan:
     tick: Decimal
     step: Decimal
     minimum: Decimal
+    maximum: Decimal = UNBOUNDED
+
+    @property
+    def lot(self) -> LotRule:
+        return LotRule(step=self.step, minimum=self.minimum, maximum=self.maximum)
 
     def of(self, purpose: OrderPurpose) -> list[Leg]:
         return [leg for leg in self.legs if leg.purpose is purpose]
@@ -96,10 +105,14 @@ class Exposure:
     growing: bool = False
     hedged: bool = False
 
+    def closing_parts(self, lot: LotRule) -> list[Decimal]:
+        """Return the orders that would close all of it; in hedge mode they may leave less than a step."""
+        return closing_parts(self.open, lot, trims=not self.hedged)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A leg with the quantity that it should close now."""
+    """A leg with the quantity that it should close now; of a missing order, with that order's quantity."""
 
     leg: Leg
     quantity: Decimal
@@ -109,7 +122,8 @@ class Wanted:
 class Resting:
     """An order of a leg that lives at the exchange; `quantity` is what it has still to execute.
 
-    `seen`: the exchange's own lists know it. One that they have forgotten protects nothing.
+    `seen`: the exchange's own lists know it. One that they have forgotten protects nothing. `begun`: it has executed
+    a part.
     """
 
     order_id: int
@@ -118,18 +132,27 @@ class Resting:
     price: Decimal | None
     callback_percent: Decimal | None = None
     seen: bool = True
+    begun: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What to place and, once the legs that replace them stand, what to cancel (order ids)."""
+    """What to place, an entry for each order, and what to cancel once all orders stand that replace it (order ids)."""
 
     missing: tuple[Wanted, ...]
     surplus: tuple[int, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """One leg held against its orders: those that are right, and the quantities of those that it lacks."""
+
+    right: frozenset[int]
+    lacking: tuple[Decimal, ...]
+
+
 def wanted_legs(plan: Plan, exposure: Exposure) -> list[Wanted]:
-    """Return the orders that should rest now, the stop first."""
+    """Return the legs that should rest now, the stop first, each with all that it should close."""
     if exposure.open <= 0:
         return []
     targets = plan.of(OrderPurpose.TARGET)
@@ -146,24 +169,58 @@ def wanted_legs(plan: Plan, exposure: Exposure) -> list[Wanted]:
 def compare(plan: Plan, exposure: Exposure, resting: Iterable[Resting]) -> Comparison:
     """Hold the orders that rest against those that should; one that is right within a tick is left alone.
 
-    The older orders of a leg stay until a right one stands, so that cover never drops.
+    A leg may want several orders, because the exchange bounds each. The older orders of a leg stay until all of the
+    right ones stand, so that cover never drops.
     """
-    wanted = {want.leg.id: want for want in wanted_legs(plan, exposure)}
-    right: dict[int, int] = {}
     orders = sorted(resting, key=lambda order: order.order_id)
-    for order in orders:
-        want = wanted.get(order.leg_id) if order.leg_id is not None else None
-        if want and _is_right(want, order, plan.tick, exposure):
-            right[want.leg.id] = order.order_id
-    settled = {*right} | {leg.id for leg in plan.legs if leg.id not in wanted and _may_go(leg, exposure)}
+    wanted = wanted_legs(plan, exposure)
+    held = {want.leg.id: _held_against(want, plan, exposure, orders) for want in wanted}
+    settled = {leg_id for leg_id, each in held.items() if not each.lacking}
+    settled |= {leg.id for leg in plan.legs if leg.id not in held and _may_go(leg, exposure)}
+    right = frozenset[int]().union(*(each.right for each in held.values()))
     return Comparison(
-        missing=tuple(want for want in wanted.values() if want.leg.id not in right),
-        surplus=tuple(
-            order.order_id
-            for order in orders
-            if order.leg_id in settled and order.order_id != right.get(order.leg_id or 0)
-        ),
+        missing=tuple(Wanted(leg=want.leg, quantity=part) for want in wanted for part in held[want.leg.id].lacking),
+        surplus=tuple(order.order_id for order in orders if order.leg_id in settled and order.order_id not in right),
     )
+
+
+def _held_against(want: Wanted, plan: Plan, exposure: Exposure, orders: Sequence[Resting]) -> _Held:
+    """Match a leg's orders with the parts that the present lot asks for; the newest of equal ones is kept."""
+    trims = not exposure.hedged
+    parts = closing_parts(want.quantity, plan.lot, trims=trims)
+    fitting = [order for order in orders if order.leg_id == want.leg.id and _fits(want.leg, order, plan)]
+    if want.leg.purpose is OrderPurpose.TRAILING and trims:
+        return _follows(want, plan, fitting)
+    exact = _adding_up_to(want.quantity, fitting)
+    # Orders that execute just now have odd quantities; replaced, they would be in each other's way.
+    if exact and (len(exact) <= len(parts) or any(order.begun for order in exact)):
+        return _Held(right=frozenset(order.order_id for order in exact), lacking=())
+    left, right = list(parts), set()
+    for order in reversed(fitting):
+        if order.quantity in left:
+            left.remove(order.quantity)
+            right.add(order.order_id)
+    return _Held(right=frozenset(right), lacking=tuple(left))
+
+
+def _follows(want: Wanted, plan: Plan, fitting: Sequence[Resting]) -> _Held:
+    """Keep every trailing order: reduce-only trims what is too large, a new one forgets the best price it has seen."""
+    right, short = set(), want.quantity
+    for order in fitting:
+        if short > 0:
+            right.add(order.order_id)
+            short -= order.quantity
+    return _Held(right=frozenset(right), lacking=tuple(closing_parts(short, plan.lot, trims=True)))
+
+
+def _adding_up_to(quantity: Decimal, fitting: Sequence[Resting]) -> list[Resting]:
+    """Return orders that close exactly this quantity, the larger and newer ones first; none when they do not."""
+    taken, left = [], quantity
+    for order in sorted(fitting, key=lambda order: (order.quantity, order.order_id), reverse=True):
+        if order.quantity <= left:
+            taken.append(order)
+            left -= order.quantity
+    return [] if left else taken
 
 
 def target_quantities(targets: Sequence[Leg], exposure: Exposure, plan: Plan) -> list[Decimal]:
@@ -184,7 +241,11 @@ def target_quantities(targets: Sequence[Leg], exposure: Exposure, plan: Plan) ->
     small = [place for place in waiting if parts[place] < plan.minimum and place != waiting[-1]]
     _hand_on(parts, small, waiting[-1])
     # The exchange refuses less than its minimum; then the stop alone is in charge.
-    return [part if part >= plan.minimum else ZERO for part in parts]
+    parts = [part if part >= plan.minimum else ZERO for part in parts]
+    if not exposure.hedged and sum((leg.share for leg in targets), ZERO) == ONE:
+        # Together they are meant to close everything: the last takes what lies below a step too.
+        parts[waiting[-1]] += exposure.open - sum(parts, ZERO)
+    return parts
 
 
 def split(quantity: Decimal, shares: Sequence[Decimal], step: Decimal) -> list[Decimal]:
@@ -210,16 +271,20 @@ def _hand_on(parts: list[Decimal], givers: Iterable[int], taker: int) -> None:
         parts[place] = ZERO
 
 
-def _is_right(want: Wanted, order: Resting, tick: Decimal, exposure: Exposure) -> bool:
-    if not order.seen:
+def _fits(leg: Leg, order: Resting, plan: Plan) -> bool:
+    """Whether an order of a leg has its price within a tick, and a quantity that the exchange would still execute.
+
+    The exchange keeps orders whose price lies off a new tick, and they trigger as before. One whose quantity does not
+    fit the present lot would be refused when it triggers.
+    """
+    off_lot = order.quantity % plan.step or not plan.minimum <= order.quantity <= plan.maximum
+    if not order.seen or (off_lot and not order.begun):
         return False
-    if want.leg.purpose is OrderPurpose.TRAILING:
-        # Reduce-only trims what is too large; placed anew, it would forget the best price that it has seen.
-        enough = order.quantity == want.quantity if exposure.hedged else order.quantity >= want.quantity
-        return enough and order.callback_percent == want.leg.callback_percent
-    if order.price is None or want.leg.price is None:
+    if leg.purpose is OrderPurpose.TRAILING:
+        return order.callback_percent == leg.callback_percent
+    if order.price is None or leg.price is None:
         return False
-    return order.quantity == want.quantity and abs(order.price - want.leg.price) <= tick
+    return abs(order.price - leg.price) <= plan.tick
 
 
 def _may_go(leg: Leg, exposure: Exposure) -> bool:

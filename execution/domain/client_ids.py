@@ -4,6 +4,7 @@ The exchange keeps them unique among open orders only. They are a handle for loo
 """
 
 import base64
+import string
 from uuid import UUID
 
 from execution.domain.reasons import CloseReason
@@ -19,10 +20,39 @@ LETTERS = {
 }
 
 
+# The exchange takes 36 characters. Up to here the number stands as it is written; orders that rest are known by it.
+LAST_PLAIN_SEQUENCE = 9_999
+DIGITS = string.digits + string.ascii_lowercase
+REQUEST_WIDTH, SEQUENCE_WIDTH = 25, 6
+LAST_SEQUENCE = len(DIGITS) ** SEQUENCE_WIDTH - 1
+
+
 def client_order_id(request_id: UUID, purpose: OrderPurpose, sequence: int) -> str:
-    """Return `es1-<purpose letter><26 letters of the request id>-<sequence>`, at most 36 characters."""
+    """Return an order's id, 36 characters at most, whatever its number: an exit is never too late for an id.
+
+    `es1-<purpose letter><26 letters of the request id>-<sequence>`; from 10,000 on, without the dash that tells the two
+    forms apart, `es1-<purpose letter><25 digits of base 36><6 digits of base 36>`.
+
+    Raises:
+        ValueError: the number is not within 1..2,176,782,335, more than the database's column holds.
+
+    """
+    if not 1 <= sequence <= LAST_SEQUENCE:
+        raise ValueError(f"sequence: expected=1..{LAST_SEQUENCE} actual={sequence}")
+    if sequence > LAST_PLAIN_SEQUENCE:
+        body = _base36(request_id.int, REQUEST_WIDTH) + _base36(sequence, SEQUENCE_WIDTH)
+        return f"{PREFIX}{LETTERS[purpose]}{body}"
     body = base64.b32encode(request_id.bytes).decode().rstrip("=").lower()
     return f"{PREFIX}{LETTERS[purpose]}{body}-{sequence}"
+
+
+def _base36(number: int, width: int) -> str:
+    """Write a number in digits and lower-case letters, with zeros in front up to the width."""
+    written = ""
+    while number:
+        number, digit = divmod(number, len(DIGITS))
+        written = DIGITS[digit] + written
+    return written.rjust(width, "0")
 
 
 def is_ours(client_order_id: str) -> bool:
@@ -37,6 +67,10 @@ CLOSED_BY_EXCHANGE = {
     "adl_autoclose": CloseReason.ADL,
     "autoclose-": CloseReason.LIQUIDATION,
 }
+
+
+# What closed a position in a contract of which the exchange tells nothing any more: it has settled all that was open.
+SETTLED_WITH_ITS_CONTRACT = "settlement_autoclose-"
 
 
 def closed_by(client_order_id: str) -> CloseReason:

@@ -27,7 +27,7 @@ class StopLife:
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """A time in which no stop covered all of the position; it lasts while `until` is None.
+    """A time in which the stops did not cover all of the position; it lasts while `until` is None.
 
     `by_stop`: a stop ended it, and not the position's own end.
     """
@@ -56,6 +56,6 @@ def gaps(fills: Iterable[Growth], stops: Sequence[StopLife]) -> list[Gap]:
 
 
 def _covered(stops: Iterable[StopLife], moment: datetime) -> Decimal:
-    """Return the most that one stop would have closed."""
+    """Return what the stops that stood would have closed together: one position may need several."""
     standing = [stop for stop in stops if stop.since <= moment and (stop.until is None or moment < stop.until)]
-    return max((stop.quantity for stop in standing), default=ZERO)
+    return sum((stop.quantity for stop in standing), ZERO)

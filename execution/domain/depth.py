@@ -38,6 +38,26 @@ def walk(levels: Sequence[Level], quantity: Decimal) -> Walk:
     return Walk(levels=used, covered=covered, average_price=cost / covered)
 
 
+def levels_within(levels: Sequence[Level], limit: Decimal, sign: int) -> tuple[Level, ...]:
+    """Return what a LIMIT order takes from: the levels that are no worse than its limit, and then the limit itself.
+
+    What the book does not hold at once rests at the limit and is taken there: `sign` is 1 for a buyer, -1 for a seller.
+    The last level stands for any size.
+    """
+    taken = tuple(level for level in levels if level.price * sign <= limit * sign)
+    return (*taken, Level(price=limit, quantity=Decimal("Infinity")))
+
+
+def quantity_worth(levels: Sequence[Level], cost: Decimal) -> Decimal:
+    """Return the base quantity that costs this much, taken level by level; all that there is when that costs less."""
+    quantity, left = ZERO, cost
+    for level in levels:
+        if level.price * level.quantity >= left:
+            return quantity + left / level.price
+        quantity, left = quantity + level.quantity, left - level.price * level.quantity
+    return quantity
+
+
 def quantity_on(levels: Sequence[Level]) -> Decimal:
     """Return the base quantity that waits on all of these levels."""
     return sum((level.quantity for level in levels), ZERO)

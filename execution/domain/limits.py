@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from execution.domain import policy as keys
-from execution.domain.money import ZERO, plain
+from execution.domain.money import ONE, ZERO, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import RuleVerdict
@@ -23,9 +23,12 @@ class Stake:
     risk: Decimal
 
     @staticmethod
-    def of(symbol: str, *, quantity: Decimal, price: Decimal, stop_price: Decimal) -> "Stake":
+    def of(
+        symbol: str, *, quantity: Decimal, price: Decimal, stop_price: Decimal, usd_per_quote: Decimal = ONE
+    ) -> "Stake":
+        """Return the stake of prices in a quote asset that is worth `usd_per_quote`."""
         distance = abs(price - stop_price) if stop_price else price
-        return Stake(symbol=symbol, notional=quantity * price, risk=quantity * distance)
+        return Stake(symbol=symbol, notional=quantity * price * usd_per_quote, risk=quantity * distance * usd_per_quote)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +36,9 @@ class Usage:
     """What is used already when an entry asks for its share; amounts in USD.
 
     `exposure` and `open_risk` are of all positions that are open or opening, by their claims. The day is UTC's:
-    `day_result` is the net PnL of its closed trades, `day_peak` the best that this sum has been (0 at midnight),
-    `open_loss` the losing positions' unrealised PnL (0 or less) as the monitor last read it.
+    `day_result` is the net PnL of its closed trades, less what is assumed of what nobody can value, `day_peak` the best
+    that this sum has been (0 at midnight), `open_loss` the losing positions' unrealised PnL (0 or less) as the monitor
+    last read it.
     """
 
     positions: int
@@ -48,6 +52,8 @@ class Usage:
     # Who has the symbol and side; whose outcome in the symbol is unknown.
     held_by: str = ""
     unsettled: str = ""
+    # Symbols of positions and closed trades of the day whose amounts no index has ever priced: not in the sums above.
+    unpriced: str = ""
     # Seconds since the last of its kind; None: not within the window.
     look_alike_age: Decimal | None = None
     stopped_out_age: Decimal | None = None
@@ -55,7 +61,7 @@ class Usage:
 
 def judge_limits(stake: Stake, usage: Usage, policy: Policy) -> tuple[RuleVerdict, ...]:
     """Hold one entry against every limit; each is inclusive, and each verdict shows the use with this entry."""
-    return (*_alone(stake, usage, policy), *_within(stake, usage, policy))
+    return (*_alone(stake, usage, policy), *_priced(usage), *_within(stake, usage, policy))
 
 
 def _alone(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:
@@ -67,6 +73,12 @@ def _alone(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:
     yield _verdict("one_open_trade", held, Reason.OPEN_TRADE_EXISTS, passed=not usage.held_by)
     pause = policy[keys.STOP_OUT_PAUSE]
     yield _pause("stop_out_pause", usage.stopped_out_age, pause, Reason.SYMBOL_PAUSED_AFTER_STOP)
+
+
+def _priced(usage: Usage) -> Iterator[RuleVerdict]:
+    """Refuse to add to sums in USD that are not whole."""
+    numbers = f"unpriced={usage.unpriced or 'none'}"
+    yield _verdict("usage_in_usd", numbers, Reason.QUOTE_ASSET_UNPRICED, passed=not usage.unpriced)
 
 
 def _within(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:

@@ -10,7 +10,10 @@ from execution.domain.trading import Direction
 
 @dataclass(frozen=True, kw_only=True)
 class MarginBracket:
-    """What must stay behind a position of up to `notional_cap` USD: `rate` of its notional, less `deduction` USD."""
+    """What must stay behind a position of up to `notional_cap`: `rate` of its notional, less `deduction`.
+
+    Amounts are in the contract's quote asset, as its notional is.
+    """
 
     notional_cap: Decimal
     rate: Decimal

@@ -45,6 +45,8 @@ class OrderReport:
     executed_quantity: Decimal
     order_id: str = ""
     algo_id: str = ""
+    # When the exchange made it, by its own clock; None where it does not tell.
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,8 @@ class Waits(StrEnum):
 class Refused:
     """Proof that the order is not at the exchange. `retry_safe`: the same order may be sent again.
 
-    `reason`: the exchange refused it, or it never left and this says why.
+    `reason`: the exchange refused it, or it never left and this says why. `by_filters`: its price or quantity does not
+    fit the symbol's filters, which are others than we knew.
     """
 
     code: int | None
@@ -76,6 +79,7 @@ class Refused:
     retry_after_seconds: float = 0.0
     waits: Waits = Waits.NOBODY
     reason: Reason = Reason.EXCHANGE_REFUSED
+    by_filters: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +134,7 @@ LookUp = OrderReport | Missing | Unreadable
 
 @dataclass(frozen=True, kw_only=True)
 class FillReport:
-    """One fill as the exchange booked it; `realized_pnl` is before fees."""
+    """One fill as the exchange booked it; `realized_pnl` is before fees, in `pnl_asset` (empty: the quote asset)."""
 
     trade_id: int
     order_id: str
@@ -144,8 +148,11 @@ class FillReport:
     commission_asset: str
     maker: bool
     at: datetime
+    pnl_asset: str = ""
     # What the fee is worth in the symbol's quote asset; None where nobody can tell.
     fee_value: Decimal | None = None
+    # What `realized_pnl` is worth there; None where nobody can tell, and before it was valued.
+    pnl_value: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +194,18 @@ class IncomeReport:
     asset: str
     at: datetime
     transaction_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FundingRate:
+    """One funding of a symbol: a position of `q` (negative when short) gets `-q * mark * rate`, in the quote asset.
+
+    `mark` is zero where the exchange does not tell it.
+    """
+
+    rate: Decimal
+    mark: Decimal
+    at: datetime
 
 
 def held_in(row: PositionReport | None, direction: Direction) -> Decimal:

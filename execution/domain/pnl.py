@@ -6,6 +6,8 @@ from decimal import Decimal
 
 from execution.domain.money import ZERO
 
+FEE_AT_WORST = Decimal("0.001")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FillAmounts:
@@ -68,6 +70,16 @@ def settle(
         pnl_percent=net / margin * 100 if margin else None,
         r_multiple=net / risk if risk else None,
     )
+
+
+def assumed_cost(*, turnover: Decimal, margin: Decimal, fees_unvalued: bool, income_unvalued: bool) -> Decimal:
+    """Return what limits take the unvalued part of a trade to have cost, in the quote asset: the worse.
+
+    Fees that nobody can value count as a tenth of a percent of all that was bought and sold, twice the highest taker
+    fee. Funding, other income and PnL that nobody can value count as the whole margin lost.
+    """
+    fees = turnover * FEE_AT_WORST if fees_unvalued else ZERO
+    return fees + (margin if income_unvalued else ZERO)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,8 @@ DEFAULT_STOP = "execution.default_sl_pct"
 DEFAULT_TARGET = "execution.default_tp_pct"
 DEFAULT_TRAIL = "execution.default_trailing_pct"
 DEFAULT_TIME_EXIT = "execution.default_time_exit_sec"
+LIMIT_ENTRY_MAX_AGE = "execution.limit_entry_max_age_sec"
+NO_ENTRY_BEFORE_END = "execution.no_entry_before_end_hours"
 CLOSE_BEFORE_END = "execution.close_before_end_hours"
 BREAK_EVEN = "execution.break_even"
 BREAK_EVEN_BUFFER = "execution.break_even_buffer_pct"
@@ -132,11 +134,25 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "a position is closed at market this long after its first fill; 0: never",
             ),
             _key(
+                LIMIT_ENTRY_MAX_AGE,
+                "seconds",
+                "3600",
+                ("0", "31536000"),
+                "a LIMIT entry without a time of its own is cancelled this long after its decision; 0: never",
+            ),
+            _key(
+                NO_ENTRY_BEFORE_END,
+                "hours",
+                "24",
+                ("0", "2160"),
+                "a dated contract takes no entry this long before its delivery, nor when it would have to be closed",
+            ),
+            _key(
                 CLOSE_BEFORE_END,
                 "hours",
                 "0",
                 ("0", "720"),
-                "a position is closed at market this long before the announced end of its contract; 0: never",
+                "a position is closed at market this long before the end of its contract, dated or announced; 0: never",
             ),
             _key(MAX_ORDER_RETRIES, "attempts", "3", ("1", "5"), "sends of one order while refusal is proven"),
             _key(RETRY_BASE, "seconds", "0.2", ("0", "5"), "first wait between those attempts"),

@@ -12,6 +12,7 @@ from execution.domain.liquidation import MarginBracket
 from execution.domain.outcomes import (
     AccountCheck,
     FillReport,
+    FundingRate,
     IncomeKind,
     IncomeReport,
     LookUp,
@@ -20,6 +21,7 @@ from execution.domain.outcomes import (
     PlaceOutcome,
     PositionReport,
 )
+from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
 from execution.domain.stream import StreamNews
 from execution.domain.streams import StreamPlace, Survey
@@ -40,6 +42,7 @@ class Lane(IntEnum):
 class OrderTicket:
     """An order to send. `price` is for LIMIT orders only, `trigger_price` for conditional ones.
 
+    `good_till`: when a LIMIT order is to end by itself, by our clock; the exchange may end it later, never earlier.
     A trailing stop has a `callback_percent`; its `trigger_price` is where it begins to follow, at once without one.
     """
 
@@ -53,6 +56,7 @@ class OrderTicket:
     trigger_price: Decimal | None = None
     callback_percent: Decimal | None = None
     reduce_only: bool = False
+    good_till: datetime | None = None
 
     @property
     def book(self) -> OrderBook:
@@ -79,14 +83,21 @@ class Exchange(Protocol):
 
     def rules(self, symbol: str) -> SymbolRules | None: ...
 
+    def known_rules(self, symbol: str) -> SymbolRules | None:
+        """Return the rules as last read by this process, unless another has read that they are others since.
+
+        For what must not wait: the exchange is asked only when what is known is known to be old, and None says that
+        nothing is known.
+        """
+
     def quote(self, symbol: str) -> Quote:
         """Return the book as deep as one cheap call tells it, and the mark price."""
 
     def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
         """Return what maintenance needs by notional; empty when the exchange names nothing for the symbol."""
 
-    def equity(self) -> Decimal:
-        """Return what the account is worth, open results included, in USD; at most a few seconds old."""
+    def equity(self) -> AccountMargin:
+        """Return what stands behind the account's positions, open results included; at most a few seconds old."""
 
     def asset_index(self) -> Mapping[str, Decimal]:
         """Return what one unit of an asset is worth in USD by the exchange's asset index; a few seconds old at most."""
@@ -137,14 +148,27 @@ class Exchange(Protocol):
 
     def positions(self) -> Sequence[PositionReport]: ...
 
-    def fills_of_order(self, symbol: str, order_id: str) -> Sequence[FillReport]: ...
+    def now(self) -> datetime:
+        """Return the exchange's present, by its own clock."""
 
-    def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]: ...
+    # The past is read whole, however long it is, as far back as the exchange keeps it (90 days).
+
+    def fills_of_order(self, symbol: str, order_id: str, *, since: datetime) -> Sequence[FillReport]:
+        """Return an order's fills, oldest first; `since`: the order's creation."""
+
+    def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]:
+        """Return the fills from a time on, oldest first."""
 
     def client_id_of(self, symbol: str, order_id: str) -> str:
-        """Return the client order id of an order; names the origin of a fill that is not ours."""
+        """Return the client order id of an order; names the origin of a fill that is not ours.
+
+        Empty when the exchange does not know the order (any more), or does not list its contract any more.
+        """
 
     def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]: ...
+
+    def funding_rates(self, symbol: str, since: datetime) -> Sequence[FundingRate]:
+        """Return the rates at which funding was paid from a time on, oldest first."""
 
     def price_at(self, symbol: str, at: datetime) -> Decimal | None:
         """Return the price at which the minute of `at` opened: the same whenever it is asked; None without one."""

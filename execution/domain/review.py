@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from execution.domain.liquidation import MarginBracket
+from execution.domain.money import ZERO
 from execution.domain.policy import Policy
+from execution.domain.quote_index import QuoteIndex
 from execution.domain.reasons import Reason
 from execution.domain.trading import Direction, OrderType, Quote, SymbolLists, SymbolRules
 
@@ -68,7 +70,13 @@ class Review:
     equity: Decimal | None = None
     # The symbol's maintenance margin by notional; empty when the exchange names none.
     brackets: Sequence[MarginBracket] = ()
+    # What one unit of the contract's quote asset is worth; None when no index prices it, and then nothing is sized.
+    index: QuoteIndex | None = None
     verdicts: list[RuleVerdict] = field(default_factory=list)
+
+    def usd(self, amount: Decimal) -> Decimal:
+        """Return an amount of the quote asset in USD."""
+        return amount * self.index.price if self.index else ZERO
 
     def note(self, rule: str, numbers: str) -> None:
         self.verdicts.append(RuleVerdict(rule=rule, numbers=numbers))

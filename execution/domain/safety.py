@@ -6,13 +6,15 @@ from decimal import Decimal
 
 from execution.domain import policy as keys
 from execution.domain.depth import Walk, quantity_on, walk
+from execution.domain.exit_orders import check_exit_orders
 from execution.domain.exits import ExitPlan, check_liquidation, judge_exits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO, basis_points, ceil_to, floor_to, plain
 from execution.domain.policy import Policy
+from execution.domain.quote_index import QuoteIndex, quote_index
 from execution.domain.reasons import Reason
 from execution.domain.review import Proposal, Review, RuleVerdict
-from execution.domain.sizing import SHOWN_DIGITS, judge_size
+from execution.domain.sizing import SHOWN_DIGITS, judge_size, sizing_levels
 from execution.domain.trading import Direction, Quote, SymbolLists, SymbolRules
 
 HIGH_LEVERAGE = 10
@@ -28,6 +30,8 @@ class Verdict:
     limit_price: Decimal | None = None
     quantity: Decimal = ZERO
     exits: ExitPlan | None = None
+    # What the contract's quote asset was worth; None when nobody knows, which is a refusal.
+    index: QuoteIndex | None = None
 
     @property
     def stop_price(self) -> Decimal:
@@ -53,8 +57,12 @@ def judge(
     lists: SymbolLists = ANY_SYMBOL,
     equity: Decimal | None = None,
     brackets: Sequence[MarginBracket] = (),
+    index: QuoteIndex | None = None,
 ) -> Verdict:
-    """Apply every rule and return the verdict with all numbers; limits that need the books are the step's."""
+    """Apply every rule and return the verdict with all numbers; limits that need the books are the step's.
+
+    Without an `index` only the asset that may be assumed to be a dollar is sized.
+    """
     review = Review(
         proposal=proposal,
         quote=quote,
@@ -63,31 +71,47 @@ def judge(
         lists=lists,
         equity=equity,
         brackets=brackets,
+        index=index or quote_index(rules.quote_asset, None),
     )
+    _check_index(review)
     reference, limit_price = _reference(review)
-    # An empty book, or a limit below one tick: without a price there is nothing to size or to measure against.
-    if reference <= 0:
+    # An empty book, a limit below one tick, a quote asset without an index: nothing to size or to measure against.
+    if reference <= 0 or review.index is None:
         return Verdict(rules=tuple(review.verdicts))
     _check_symbol(review)
     _check_confidence(review)
     _check_leverage(review)
     exits = judge_exits(review, reference)
-    quantity = judge_size(review, reference, exits.stop_price or ZERO)
+    quantity = judge_size(review, reference, exits.stop_price or ZERO, limit_price)
+    check_exit_orders(review, quantity, exits)
+    # What the whole of it is expected to cost: of a LIMIT, the book's part at the book, the rest at the limit.
+    expected = walk(sizing_levels(review, reference, limit_price), quantity).average_price
     if exits.stop_price:
-        check_liquidation(review, reference, exits.stop_price, quantity)
+        check_liquidation(review, expected, exits.stop_price, quantity)
     # A limit order cannot fill worse than its limit, however thin the book is.
-    _check_collar(review, reference if limit_price else _check_book(review, quantity))
+    _check_collar(review, expected if limit_price else _check_book(review, quantity))
     return Verdict(
         rules=tuple(review.verdicts),
         reference_price=reference,
         limit_price=limit_price,
         quantity=quantity,
         exits=exits,
+        index=review.index,
     )
 
 
+def _check_index(review: Review) -> None:
+    """Name the price by which USD and the quote asset are converted; what cannot be converted is not entered."""
+    asset = review.rules.quote_asset
+    numbers = f"quote_index={review.index}" if review.index else f"quote_index=none quote_asset={asset}"
+    review.check("quote_index", numbers, Reason.QUOTE_ASSET_UNPRICED, passed=review.index is not None)
+
+
 def _reference(review: Review) -> tuple[Decimal, Decimal | None]:
-    """Return the price that sizes and distances refer to, and the limit price on the symbol's tick."""
+    """Return the price that sizes and distances refer to, and the limit price on the symbol's tick.
+
+    A LIMIT that the book meets is filled by the book: it refers to the better of the two.
+    """
     proposal, tick = review.proposal, review.rules.tick_size
     if proposal.limit_price is None:
         taking = review.quote.taking_price(proposal.direction)
@@ -101,7 +125,32 @@ def _reference(review: Review) -> tuple[Decimal, Decimal | None]:
     least, most = review.rules.min_price, review.rules.max_price
     numbers = f"expected={plain(least)}..{plain(most)} actual={plain(limit)}"
     review.check("limit_price", numbers, Reason.PRICE_OUT_OF_BOUNDS, passed=limit > 0 and least <= limit <= most)
-    return limit, limit
+    if limit <= 0:
+        return ZERO, limit
+    _check_percent_price(review, limit)
+    return _better(review, limit), limit
+
+
+def _better(review: Review, limit: Decimal) -> Decimal:
+    """Return the better of a limit and the book's best price; the limit where the book does not meet it."""
+    direction, best = review.proposal.direction, review.quote.taking_price(review.proposal.direction)
+    if best <= 0 or best * direction.sign >= limit * direction.sign:
+        return limit
+    review.note("limit_meets_book", f"limit={plain(limit)} reference={plain(best)}")
+    return best
+
+
+def _check_percent_price(review: Review, limit: Decimal) -> None:
+    """Hold a limit against the exchange's band around the mark price, which is one-sided: the worse side."""
+    rules, direction = review.rules, review.proposal.direction
+    share = rules.percent_price_up if direction is Direction.LONG else rules.percent_price_down
+    if not share or review.quote.mark <= 0:
+        return
+    bound = review.quote.mark * share
+    sign = "<" if direction is Direction.LONG else ">"
+    numbers = f"expected{sign}={plain(bound)} actual={plain(limit)} mark={plain(review.quote.mark)}"
+    passed = limit * direction.sign <= bound * direction.sign
+    review.check("percent_price", numbers, Reason.PRICE_OUT_OF_BOUNDS, passed=passed)
 
 
 def _check_symbol(review: Review) -> None:

@@ -7,12 +7,13 @@ from enum import IntEnum
 from typing import assert_never
 
 from execution.domain import policy as keys
-from execution.domain.depth import Level, walk
+from execution.domain.depth import Level, levels_within, quantity_worth, walk
+from execution.domain.lots import LotRule, entry_lot
 from execution.domain.money import ONE, ZERO, floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import Proposal, Review
-from execution.domain.trading import Direction, OrderType, SymbolRules
+from execution.domain.trading import Direction, OrderType
 
 # An average has as many digits as there are; nobody reads them all.
 SHOWN_DIGITS = 8
@@ -27,47 +28,40 @@ class SizingMode(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LotRule:
-    """Step and bounds of one order type's quantity."""
-
-    step: Decimal
-    minimum: Decimal
-    maximum: Decimal
-
-
-@dataclass(frozen=True, kw_only=True)
 class Loss:
     """What one unit loses at its stop: fees of both sides and a fill worse than the stop's price included."""
 
     direction: Direction
     exit_price: Decimal
     fee: Decimal
+    usd_per_quote: Decimal = ONE
 
     @staticmethod
-    def at(direction: Direction, stop: Decimal, policy: Policy) -> "Loss":
+    def at(direction: Direction, stop: Decimal, policy: Policy, usd_per_quote: Decimal = ONE) -> "Loss":
         worse = stop * (ONE - policy[keys.STOP_SLIPPAGE] * direction.sign)
-        return Loss(direction=direction, exit_price=worse, fee=policy[keys.TAKER_FEE])
+        return Loss(direction=direction, exit_price=worse, fee=policy[keys.TAKER_FEE], usd_per_quote=usd_per_quote)
 
     def of_unit(self, entry: Decimal) -> Decimal:
         """Return the loss of one unit that was entered at this price, in USD."""
-        return (entry - self.exit_price) * self.direction.sign + self.fee * (entry + self.exit_price)
+        lost = (entry - self.exit_price) * self.direction.sign + self.fee * (entry + self.exit_price)
+        return lost * self.usd_per_quote
 
 
-def lot_rule(rules: SymbolRules, order_type: OrderType) -> LotRule:
-    """Return the lot rule that the exchange applies to this order type."""
-    if order_type is OrderType.LIMIT:
-        return LotRule(step=rules.limit_step, minimum=rules.limit_min_quantity, maximum=rules.limit_max_quantity)
-    # A market quantity must fit both filters; the exchange checks the market one for its step as well.
-    return LotRule(
-        step=max(rules.market_step, rules.limit_step),
-        minimum=max(rules.market_min_quantity, rules.limit_min_quantity),
-        maximum=min(rules.market_max_quantity, rules.limit_max_quantity),
-    )
+def quantity_for(notional: Decimal, levels: Sequence[Level], lot: LotRule) -> Decimal:
+    """Return the base quantity that costs no more than `notional`, taken level by level; all in one asset."""
+    return floor_to(quantity_worth(levels, notional), lot.step)
 
 
-def quantity_for(notional_usd: Decimal, price: Decimal, lot: LotRule) -> Decimal:
-    """Return the base quantity whose notional at `price` does not exceed `notional_usd`."""
-    return floor_to(notional_usd / price, lot.step)
+def sizing_levels(review: Review, reference: Decimal, limit: Decimal | None) -> tuple[Level, ...]:
+    """Return the prices that an entry's notional is counted at, the last without end.
+
+    A market order is counted at the best price of the book. A LIMIT that the book meets takes from it, and what is not
+    there rests at the limit.
+    """
+    direction = review.proposal.direction
+    if limit is None or limit == reference:
+        return (Level(price=reference, quantity=Decimal("Infinity")),)
+    return levels_within(review.quote.taken_levels(direction), limit, direction.sign)
 
 
 def quantity_at_risk(risk_usd: Decimal, levels: Sequence[Level], loss: Loss) -> Decimal:
@@ -92,29 +86,37 @@ def sizing_mode(proposal: Proposal, policy: Policy) -> SizingMode:
     return SizingMode.NOTIONAL if proposal.notional_usd is None else SizingMode(int(policy[keys.SIZING_MODE]))
 
 
-def judge_size(review: Review, reference: Decimal, stop: Decimal) -> Decimal:
+def judge_size(review: Review, reference: Decimal, stop: Decimal, limit: Decimal | None = None) -> Decimal:
     """Return the quantity, held against the filters; a too small order is never enlarged. `stop`: 0 without one."""
-    lot = lot_rule(review.rules, review.proposal.order_type)
+    lot = entry_lot(review.rules, review.proposal.order_type)
+    levels = sizing_levels(review, reference, limit)
     mode = sizing_mode(review.proposal, review.policy)
     match mode:
         case SizingMode.NOTIONAL:
-            quantity = _as_asked(review, reference, lot)
+            quantity = _as_asked(review, levels, lot)
         case SizingMode.EQUITY_FRACTION:
-            quantity = _of_equity(review, reference, lot)
+            quantity = _of_equity(review, levels, lot)
         case SizingMode.RISK_PER_TRADE:
-            quantity = _of_risk(review, reference, stop, lot)
+            quantity = _of_risk(review, levels, stop, lot)
         case _:
             assert_never(mode)
     _check_quantity(review, quantity, lot)
-    _check_notional(review, quantity, reference)
+    _check_notional(review, quantity, walk(levels, quantity).average_price, limit)
     return quantity
 
 
-def _as_asked(review: Review, reference: Decimal, lot: LotRule) -> Decimal:
+def _sized(review: Review, usd: Decimal, levels: Sequence[Level], lot: LotRule) -> tuple[Decimal, Decimal]:
+    """Return the quantity for an amount of USD, and the price that each unit of it is expected to cost."""
+    in_dollars = [Level(price=review.usd(level.price), quantity=level.quantity) for level in levels]
+    quantity = quantity_for(usd, in_dollars, lot)
+    return quantity, walk(levels, quantity).average_price
+
+
+def _as_asked(review: Review, levels: Sequence[Level], lot: LotRule) -> Decimal:
     proposal = review.proposal
     if proposal.notional_usd is not None:
-        quantity = quantity_for(proposal.notional_usd, reference, lot)
-        numbers = f"notional={plain(proposal.notional_usd)} price={plain(reference)} quantity={plain(quantity)}"
+        quantity, price = _sized(review, proposal.notional_usd, levels, lot)
+        numbers = f"notional={plain(proposal.notional_usd)} price={_shown(price)} quantity={plain(quantity)}"
         review.note("size", numbers)
         return quantity
     asked = proposal.base_quantity or ZERO
@@ -124,24 +126,24 @@ def _as_asked(review: Review, reference: Decimal, lot: LotRule) -> Decimal:
     return quantity
 
 
-def _of_equity(review: Review, reference: Decimal, lot: LotRule) -> Decimal:
+def _of_equity(review: Review, levels: Sequence[Level], lot: LotRule) -> Decimal:
     fraction, equity = review.policy[keys.EQUITY_FRACTION], review.equity
     known = "unknown" if equity is None else plain(equity)
     numbers, passed = f"expected>0 actual={known}", equity is not None and equity > 0
     review.check("equity", numbers, Reason.EQUITY_UNKNOWN, passed=passed)
-    quantity = quantity_for(max(equity or ZERO, ZERO) * fraction, reference, lot)
-    _resized(review, f"mode=equity_fraction equity={known} fraction={plain(fraction)}", quantity, reference)
+    quantity, price = _sized(review, max(equity or ZERO, ZERO) * fraction, levels, lot)
+    _resized(review, f"mode=equity_fraction equity={known} fraction={plain(fraction)}", quantity, price)
     return quantity
 
 
-def _of_risk(review: Review, reference: Decimal, stop: Decimal, lot: LotRule) -> Decimal:
+def _of_risk(review: Review, counted: Sequence[Level], stop: Decimal, lot: LotRule) -> Decimal:
     risk, direction = review.policy[keys.RISK_PER_TRADE], review.proposal.direction
     review.check("stop_to_size_by", f"stop={plain(stop)} risk={plain(risk)}", Reason.STOP_REQUIRED, passed=stop > 0)
     if stop <= 0:
         return ZERO
     market = review.proposal.order_type is OrderType.MARKET
-    levels = review.quote.taken_levels(direction) if market else (Level(price=reference, quantity=ZERO),)
-    loss = Loss.at(direction, stop, review.policy)
+    levels = review.quote.taken_levels(direction) if market else counted
+    loss = Loss.at(direction, stop, review.policy, review.usd(ONE))
     quantity = floor_to(quantity_at_risk(risk, levels, loss), lot.step)
     entry = walk(levels, quantity).average_price
     numbers = (
@@ -149,14 +151,18 @@ def _of_risk(review: Review, reference: Decimal, stop: Decimal, lot: LotRule) ->
         f"unit_loss={plain(round(loss.of_unit(entry), SHOWN_DIGITS))} "
         f"at_stop={plain(round(quantity * loss.of_unit(entry), SHOWN_DIGITS))}"
     )
-    _resized(review, numbers, quantity, reference)
+    _resized(review, numbers, quantity, walk(counted, quantity).average_price)
     return quantity
 
 
-def _resized(review: Review, numbers: str, quantity: Decimal, reference: Decimal) -> None:
-    """Record the notional before and after: what the decision asked for, and what the policy made of it."""
-    numbers = f"{numbers} price={plain(reference)} quantity={plain(quantity)}"
-    review.adjust("size", numbers, review.proposal.notional_usd, quantity * reference)
+def _resized(review: Review, numbers: str, quantity: Decimal, price: Decimal) -> None:
+    """Record the notional before and after, in USD: what the decision asked for, and what the policy made of it."""
+    numbers = f"{numbers} price={_shown(price)} quantity={plain(quantity)}"
+    review.adjust("size", numbers, review.proposal.notional_usd, review.usd(quantity * price))
+
+
+def _shown(price: Decimal) -> str:
+    return plain(round(price, SHOWN_DIGITS))
 
 
 def _check_quantity(review: Review, quantity: Decimal, lot: LotRule) -> None:
@@ -166,12 +172,13 @@ def _check_quantity(review: Review, quantity: Decimal, lot: LotRule) -> None:
     review.check("max_quantity", large, Reason.QUANTITY_ABOVE_MAXIMUM, passed=quantity <= lot.maximum)
 
 
-def _check_notional(review: Review, quantity: Decimal, reference: Decimal) -> None:
-    # The exchange measures a market order's notional at the mark price.
-    market = review.proposal.order_type is OrderType.MARKET
-    at_exchange = quantity * (review.quote.mark if market else reference)
+def _check_notional(review: Review, quantity: Decimal, price: Decimal, limit: Decimal | None) -> None:
+    """Hold the notional against the exchange's least, in the quote asset, and the policy's most, in USD."""
+    # The exchange measures a market order's notional at the mark price, and a LIMIT's at its limit.
+    at_exchange = quantity * (review.quote.mark if limit is None else limit)
     least, most = review.rules.min_notional, review.policy[keys.MAX_ORDER_NOTIONAL]
+    notional = review.usd(quantity * price)
     small = f"expected>={plain(least)} actual={plain(at_exchange)}"
-    large = f"expected<={plain(most)} actual={plain(quantity * reference)}"
+    large = f"expected<={plain(most)} actual={plain(notional)}"
     review.check("min_notional", small, Reason.NOTIONAL_BELOW_MINIMUM, passed=at_exchange >= least)
-    review.check("max_notional", large, Reason.NOTIONAL_EXCEEDS_LIMIT, passed=quantity * reference <= most)
+    review.check("max_notional", large, Reason.NOTIONAL_EXCEEDS_LIMIT, passed=notional <= most)

@@ -73,6 +73,7 @@ class OrderTrigger(StrEnum):
     ALL_FILLED = "all_filled"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    ENDED_UNSEEN = "ended_unseen"
 
 
 class TradeState(StrEnum):
@@ -137,15 +138,19 @@ ORDER_STATES: Mapping[tuple[OrderState, OrderTrigger], OrderState] = MappingProx
         (D.ACCEPTED, DT.CONDITION_MET): D.TRIGGERED,
         # The exchange may still refuse a conditional order when it triggers (reduce-only without a position).
         (D.ACCEPTED, DT.REFUSED): D.REJECTED,
+        # The exchange has forgotten it, as it does with what ended without a fill, and nothing speaks against its end.
+        (D.ACCEPTED, DT.ENDED_UNSEEN): D.CANCELED,
         (D.PARTIALLY_FILLED, DT.PART_FILLED): D.PARTIALLY_FILLED,
         (D.PARTIALLY_FILLED, DT.ALL_FILLED): D.FILLED,
         (D.PARTIALLY_FILLED, DT.CANCELLED): D.CANCELED,
         (D.PARTIALLY_FILLED, DT.EXPIRED): D.EXPIRED,
+        (D.PARTIALLY_FILLED, DT.ENDED_UNSEEN): D.CANCELED,
         (D.TRIGGERED, DT.PART_FILLED): D.TRIGGERED,
         (D.TRIGGERED, DT.ALL_FILLED): D.FILLED,
         (D.TRIGGERED, DT.CANCELLED): D.CANCELED,
         (D.TRIGGERED, DT.EXPIRED): D.EXPIRED,
         (D.TRIGGERED, DT.REFUSED): D.REJECTED,
+        (D.TRIGGERED, DT.ENDED_UNSEEN): D.CANCELED,
     }
 )
 

@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from execution.domain.reasons import Reason
+from execution.domain.trading import SymbolRules
 
 TRADING = "TRADING"
 UNLISTED = "unlisted"
+# Orders that only reduce are still taken.
+CLOSABLE = frozenset({TRADING, "PRE_DELIVERING", "PRE_SETTLE"})
+# Health tells of a position in a contract that ends this soon, whatever the policy says of entries.
+TOLD_BEFORE_END = timedelta(days=1)
 ONE_WAY, HEDGE = "one-way", "hedge"
 # A demand that takes a mode as it is.
 ANY = "any"
@@ -17,10 +22,15 @@ WHOLE_ACCOUNT = "ACCOUNT"
 
 @dataclass(frozen=True, kw_only=True)
 class ContractTerms:
-    """Whether a contract trades; `delivers_at` is set once the end of one that had none was announced."""
+    """Whether a contract trades, and when it ends, if that is known.
+
+    `dated`: it has had its end from the beginning, which is news only when it comes near. The end of any other is
+    announced, and news at once.
+    """
 
     status: str
     delivers_at: datetime | None = None
+    dated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +51,8 @@ class Terms:
     may_trade: bool
     demanded_mode: str = ANY
     demanded_margin: str = ANY
+    # The present filters of every contract.
+    rules: Mapping[str, SymbolRules] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +60,23 @@ class Assumed:
     """What our books rest on.
 
     `leverages`: by symbol, what open trades and entries under way have asked for, where a trade was open before the
-    exchange was read. `traded`: symbols with a trade that is open, or was lately.
+    exchange was read. `traded`: symbols with a trade that is open, or was lately. `no_entry_before_end`: how long
+    before its end a dated contract takes no entry, counted from `now`.
     """
 
     position_mode: str
     held: frozenset[str] = frozenset()
     traded: frozenset[str] = frozenset()
     leverages: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    now: datetime
+    no_entry_before_end: timedelta = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
     """Why no entry may be sent in a scope, a symbol or the account; `alarming` when it concerns more than entries.
 
-    `ends_at`: when a contract that still trades is announced to end.
+    `ends_at`: when a contract ends that can still be closed.
     """
 
     scope: str
@@ -90,11 +105,14 @@ def _of_account(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
 
 
 def _of_contracts(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
-    """Name every contract that does not trade or is about to end; an open position in it is worth an alarm."""
+    """Name every contract that does not trade or is about to end; an open position in it is worth an alarm.
+
+    A dated one is about to end for as long before as no entry is taken, and with a position in it for a day at least.
+    """
     unlisted = {symbol: ContractTerms(status=UNLISTED) for symbol in sorted(ours.held - terms.contracts.keys())}
     for symbol, contract in {**terms.contracts, **unlisted}.items():
         halted = contract.status != TRADING
-        if not halted and contract.delivers_at is None:
+        if not halted and not _is_about_to_end(contract, ours, held=symbol in ours.held):
             continue
         ends = f" delivers_at={contract.delivers_at.isoformat()}" if contract.delivers_at else ""
         yield Trouble(
@@ -102,8 +120,15 @@ def _of_contracts(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
             code=Reason.SYMBOL_NOT_TRADING if halted else Reason.SYMBOL_ENDS,
             sentence=f"symbol={symbol} status={contract.status}{ends}",
             alarming=symbol in ours.held,
-            ends_at=None if halted else contract.delivers_at,
+            ends_at=contract.delivers_at if contract.status in CLOSABLE else None,
         )
+
+
+def _is_about_to_end(contract: ContractTerms, ours: Assumed, *, held: bool) -> bool:
+    if contract.delivers_at is None or not contract.dated:
+        return contract.delivers_at is not None
+    before = max(ours.no_entry_before_end, TOLD_BEFORE_END) if held else ours.no_entry_before_end
+    return ours.now >= contract.delivers_at - before
 
 
 def _of_leverage(terms: Terms, ours: Assumed) -> Iterator[Trouble]:

@@ -99,7 +99,11 @@ class SymbolRules:
     market_step: Decimal
     market_min_quantity: Decimal
     market_max_quantity: Decimal
+    # In the quote asset.
     min_notional: Decimal
+    # Up to which multiple of the mark price a BUY LIMIT may lie, and down to which a SELL LIMIT; 0: no bound.
+    percent_price_up: Decimal = ZERO
+    percent_price_down: Decimal = ZERO
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,8 @@ class LegOrigin(StrEnum):
 class Bracket(models.Model):
     """How one life of a position is protected: its request's id names that life, and no other reads these rows.
 
-    The grid is the symbol's when the entry was approved: a stop must not wait for an answer about filters.
+    The grid is the symbol's as far as we know: written with the approval, and again, with the legs on it, whenever the
+    exchange is seen with another one. It is kept here so that a stop need not wait for an answer about filters.
     """
 
     request = models.OneToOneField(
@@ -33,7 +34,12 @@ class Bracket(models.Model):
     tick_size = money()
     quantity_step = money()
     minimum_quantity = money()
+    # Of one order; empty where it was never read.
+    maximum_quantity = optional_money()
+    # What the entry had to be worth at least; orders that reduce are exempt.
     minimum_notional = money()
+    # Since when the grid is another one than that of the approval.
+    regridded_at = models.DateTimeField(null=True, blank=True)
     # Whether the first target that fills moves the stop to the entry, and how far beyond it for the fees.
     break_even = models.BooleanField(default=False)
     break_even_buffer = money(default=0)

@@ -25,7 +25,7 @@ class ExternalPosition(models.Model):
     seen_at = models.DateTimeField()
     # Successive full cycles that saw it, and that did not see it any more.
     readings = models.PositiveIntegerField(default=1)
-    flat_readings = models.PositiveSmallIntegerField(default=0)
+    flat_readings = models.PositiveIntegerField(default=0)
 
     class Meta:
         constraints = [

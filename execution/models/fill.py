@@ -21,6 +21,9 @@ class Fill(models.Model):
     price = money()
     quantity = money()
     realized_pnl = money()
+    # What it is in, where that is not the symbol's quote asset, and its value there; empty where nobody can tell.
+    pnl_asset = code(16, blank=True)
+    pnl_value = optional_money()
     commission = money()
     commission_asset = code(16)
     # The fee in the symbol's quote asset; empty where no market of its minute says what it was worth.

@@ -1,6 +1,7 @@
 """What moved the wallet for a trade beside its fills: funding, and the insurance fund at a liquidation."""
 
 from django.db import models
+from django.db.models import Q
 
 from execution.domain.outcomes import IncomeKind
 from execution.models.fields import code, money, one_of, optional_money
@@ -8,7 +9,10 @@ from execution.models.trade import Trade
 
 
 class Income(models.Model):
-    """One line of the exchange's income; each belongs to one trade at most, however often it is read."""
+    """A trade's part of one line of the exchange's income, booked once, however often the line is read.
+
+    A line of funding is shared by those who held the position; any other belongs to one trade at most.
+    """
 
     trade = models.ForeignKey(Trade, on_delete=models.PROTECT, related_name="income")
     kind = code()
@@ -22,7 +26,12 @@ class Income(models.Model):
     class Meta:
         constraints = [
             one_of("income_kind_known", "kind", IncomeKind),
-            models.UniqueConstraint(fields=["kind", "transaction_id"], name="income_booked_once"),
+            models.UniqueConstraint(fields=["trade", "kind", "transaction_id"], name="income_booked_once"),
+            models.UniqueConstraint(
+                fields=["kind", "transaction_id"],
+                condition=~Q(kind=IncomeKind.FUNDING),
+                name="income_of_one_trade",
+            ),
         ]
 
     def __str__(self) -> str:

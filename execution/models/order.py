@@ -17,7 +17,7 @@ class Order(models.Model):
     # The leg of the plan that it serves; empty for entries and for what closes the whole position.
     leg = models.ForeignKey(BracketLeg, on_delete=models.PROTECT, null=True, blank=True, related_name="orders")
     purpose = code(8)
-    sequence = models.PositiveSmallIntegerField()
+    sequence = models.PositiveIntegerField()
     client_order_id = models.CharField(max_length=36, unique=True)
     book = code(8)
     # The exchange's ids; a conditional order gets its order id when it triggers.
@@ -47,10 +47,19 @@ class Order(models.Model):
     last_evidence = models.TextField(blank=True)
     last_evidence_at = models.DateTimeField(null=True, blank=True)
     # Successive look-ups that found nothing; counted anew whenever other evidence arrives.
-    missing_readings = models.PositiveSmallIntegerField(default=0)
+    missing_readings = models.PositiveIntegerField(default=0)
+    # When the first of these was.
+    missing_since = models.DateTimeField(null=True, blank=True)
+    # Successive cancels after which it still rested, and when the last was sent: the pause before the next grows.
+    cancel_tries = models.PositiveIntegerField(default=0)
+    cancel_tried_at = models.DateTimeField(null=True, blank=True)
+    # When an entry that has rested for too long was first to be cancelled for that.
+    expired_at = models.DateTimeField(null=True, blank=True)
     # Since when nobody can tell what became of the order, although it should be known; empty when it is known again.
     alarmed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
+    # When the exchange made it, by its own clock; empty until it has told.
+    accepted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [

@@ -38,6 +38,9 @@ class ExecutionRequest(models.Model):
     metadata = models.JSONField(default=dict, blank=True)
     trace_id = models.CharField(max_length=200, blank=True)
 
+    # As the guard found it: the asset of all prices, and what one unit of it was worth in USD at the approval.
+    quote_asset = code(blank=True)
+    quote_index = optional_money()
     reference_price = optional_money()
     limit_price = optional_money()
     quantity = optional_money()
@@ -54,6 +57,8 @@ class ExecutionRequest(models.Model):
     decided_at = models.DateTimeField()
     received_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+    # When a LIMIT entry that rests is cancelled; empty: the policy in force says how long after the decision.
+    entry_expires_at = models.DateTimeField(null=True, blank=True)
     # When the request last moved: the monitor resumes those that have stood still for too long.
     moved_at = models.DateTimeField()
 

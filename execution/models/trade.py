@@ -1,9 +1,12 @@
 """A position's story from its first entry fill to its last exit fill, with the books of both."""
 
+from decimal import Decimal
+
 from django.db import models
 from django.db.models import Q
 
 from execution.domain.pnl import Excursion, excursion
+from execution.domain.quote_index import in_usd
 from execution.domain.states import TRADE_OPEN, TradeState
 from execution.domain.trading import Direction
 from execution.models.fields import code, money, one_of, optional_money
@@ -11,7 +14,10 @@ from execution.models.request import ExecutionRequest
 
 
 class Trade(models.Model):
-    """One trade; prices, fees and PnL come from booked fills only. Amounts are in the quote asset."""
+    """One trade; prices, fees and PnL come from booked fills only.
+
+    Amounts are in the quote asset, exact to its last digit; those named `_usd` are in USD at `quote_index`.
+    """
 
     id = models.UUIDField(primary_key=True, editable=False)
     request = models.OneToOneField(ExecutionRequest, on_delete=models.PROTECT, related_name="trade")
@@ -19,6 +25,9 @@ class Trade(models.Model):
     direction = code(5)
     position_side = code(5)
     state = code(default=TradeState.OPEN)
+    quote_asset = code(blank=True)
+    # USD per unit of the quote asset: at the entry while the trade is open, at the close from then on.
+    quote_index = optional_money()
     quantity = money()
     exited_quantity = money(default=0)
     leverage = models.PositiveSmallIntegerField()
@@ -32,7 +41,9 @@ class Trade(models.Model):
     slippage_fraction = money()
     stop_price = money()
     target_price = money()
-    margin_usd = money()
+    margin = money()
+    # At the index of the entry.
+    margin_usd = optional_money()
     entry_fees = money()
     exit_fees = money(default=0)
     funding = money(default=0)
@@ -40,11 +51,17 @@ class Trade(models.Model):
     other_income = money(default=0)
     # Fees that nobody can value in the quote asset, by asset: not in the figures above and below.
     unvalued_fees = models.JSONField(default=dict, blank=True)
+    # The same of funding, other income and realised PnL.
+    unvalued_income = models.JSONField(default=dict, blank=True)
+    # What limits take the unvalued to have cost, in the quote asset: the worse, in no figure above and below.
+    assumed_cost = money(default=0)
     # Prices seen while it was open: mark prices at each monitor cycle, and fills.
     lowest_price = optional_money()
     highest_price = optional_money()
     gross_pnl = optional_money()
     net_pnl = optional_money()
+    # What the sums over trades of different quote assets are made of.
+    net_pnl_usd = optional_money()
     # Of the margin, as the neighbours' TradeStore defines it.
     pnl_percent = optional_money()
     r_multiple = optional_money()
@@ -54,7 +71,7 @@ class Trade(models.Model):
     # Until when times without full cover have been measured.
     cover_measured_until = models.DateTimeField(null=True, blank=True)
     # Successive readings of the exchange without this position.
-    flat_readings = models.PositiveSmallIntegerField(default=0)
+    flat_readings = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
 
@@ -93,6 +110,15 @@ class Trade(models.Model):
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.direction} {self.state} {self.id}"
+
+    def usd(self, amount: Decimal | None) -> Decimal | None:
+        """Return an amount of the quote asset in USD at the trade's index price; None where either is not known."""
+        return in_usd(amount, self.quote_index)
+
+    @property
+    def net_is_complete(self) -> bool:
+        """Whether everything that belongs into the net result could be valued."""
+        return not (self.unvalued_fees or self.unvalued_income)
 
     @property
     def excursion(self) -> Excursion | None:

@@ -77,6 +77,13 @@ class CancelLeftover:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExpireEntry:
+    """An entry that has rested for as long as it may: what has not filled is cancelled."""
+
+    order_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckStray:
     """An open order with our prefix that is not among our unfinished ones."""
 
@@ -127,8 +134,8 @@ class Surplus:
 
 
 # These settle what our orders are; what the rest of the comparison says rests on it.
-SETTLING = (Apply, LookUpOrder, CancelLeftover)
-Settling = Apply | LookUpOrder | CancelLeftover
+SETTLING = (Apply, LookUpOrder, CancelLeftover, ExpireEntry)
+Settling = Apply | LookUpOrder | CancelLeftover | ExpireEntry
 # These are about positions of others: only the stack that has the account does them.
 EXTERNAL = (Guard, Adopt, Leave)
 External = Guard | Adopt | Leave

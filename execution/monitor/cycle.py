@@ -28,6 +28,7 @@ from execution.pipeline.entry_gate import renew_lease
 from execution.pipeline.figures import observe
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.mirroring import mirror_fields
+from execution.pipeline.pricing import priced_symbols
 from execution.pipeline.settle_exits import release_symbols
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,8 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     actions, failed = _compare_and_repair(seen, tools, patience)
     release_symbols()
     trades = list(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
-    update_positions(seen.positions, trades, now=tools.clock())
+    prices = priced_symbols(tools.exchange, (row.symbol for row in seen.positions))
+    update_positions(seen.positions, trades, prices, seen_at=seen.begun_at, now=tools.clock())
     # Every open trade again: a Redis that was flushed is whole after one cycle.
     mirror.write([mirror_fields(trade) for trade in trades], keep_seconds=None)
     counts = Counter(type(action).__name__ for action in actions)
@@ -122,7 +124,7 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
 
 
 def _compared(seen: Observation, tools: Tools, patience: Patience) -> tuple[Books, list[Action]]:
-    books = read_books(since=seen.begun_at)
+    books = read_books(since=seen.begun_at, open_names=seen.open_orders)
     return books, reconcile(books, seen, patience=patience, now=tools.clock(), wish=tools.external)
 
 

@@ -17,6 +17,7 @@ from execution.monitor.unexplained import unjudged
 from execution.pipeline.adopt_external import adopt
 from execution.pipeline.guard_external import guard, has_executed, leave, uncovered
 from execution.pipeline.policy import policy_in_force
+from execution.pipeline.pricing import priced
 from execution.pipeline.protect_position import protect_position
 from execution.pipeline.take_external import Terms, take, trade_beside
 from execution.pipeline.usage import take_claim
@@ -152,4 +153,4 @@ def _terms(row: PositionReport, sources: Sources, *, target: bool) -> Terms | No
     if rules is None or not policy[keys.DEFAULT_STOP]:
         log.error("external_position_without_terms", symbol=row.symbol, listed=rules is not None)
         return None
-    return Terms(policy=policy, rules=rules, target=target)
+    return Terms(policy=policy, rules=rules, index=priced(sources.exchange, rules.quote_asset), target=target)

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from execution.domain.clocks import age_of
-from execution.domain.outcomes import Missing, OrderReport, Unknown, Unreadable
+from execution.domain.outcomes import ExchangeStatus, Missing, OrderReport, Unknown, Unreadable
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, TRADE_OPEN, OrderState
 from execution.domain.traces import Weight, weigh
 from execution.domain.trading import OrderBook
 from execution.models import Order, Trade
+from execution.monitor.forgotten import contradiction, is_past_retention, is_silent_long_enough, outlives_its_trade
 from execution.monitor.tracing import read_traces, report_of_fills, suspect_of, with_position
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
 from execution.pipeline.cover_unknown import cover_unknown
-from execution.pipeline.evidence import note_reading, raise_alarm, settle_absent, settle_unknown
+from execution.pipeline.evidence import note_reading, raise_alarm, settle_absent, settle_ended_unseen, settle_unknown
 from execution.pipeline.legs import ProtectionRules
 
 Clock = Callable[[], datetime]
@@ -41,7 +42,9 @@ class Sources:
 def is_due(order: Order, now: datetime) -> bool:
     """Whether an order that was in doubt before is to be asked for again."""
     in_doubt = order.missing_readings or order.alarmed_at
-    age = age_of(order.sent_at, now)
+    # Of an order that was there, doubt begins with its absence.
+    since = order.missing_since or order.sent_at if order.state in ORDER_LIVE else order.sent_at
+    age = age_of(since, now)
     if not in_doubt or order.last_evidence_at is None or age < EAGER_FOR:
         return True
     return age_of(order.last_evidence_at, now) >= min(age / PART_OF_AGE, LONGEST_PAUSE)
@@ -59,12 +62,47 @@ def seek(order: Order, looked_up: Missing | Unreadable, sources: Sources) -> tup
     """
     if order.state == OrderState.SUBMITTING:
         settle_unknown(order, Unknown(message="no outcome was written"), now=sources.clock())
+    if isinstance(looked_up, Unreadable) and _is_contract_gone(order, sources):
+        return _end_with_contract(order, looked_up.message, sources)
     try:
         return _ask_further(order, looked_up, sources)
     except ExchangeUnavailableError as error:
         _alarm_when_late(order, f"unanswered: {error}", sources)
         _cover(order, weigh(suspect_of(order), with_position(order, (), {}, sources.exchange)), sources)
         raise
+
+
+def _is_contract_gone(order: Order, sources: Sources) -> bool:
+    """Whether the exchange lists the contract no more and holds no position in it: no order of it can be alive.
+
+    Raises:
+        ExchangeUnavailableError: listing or positions could not be read.
+
+    """
+    if sources.exchange.rules(order.symbol) is not None:
+        return False
+    return all(row.symbol != order.symbol for row in sources.exchange.positions())
+
+
+def _end_with_contract(order: Order, answer: str, sources: Sources) -> tuple[OrderReport, str] | None:
+    """End an order with its contract, on the second reading in a row that shows neither."""
+    sentence = f"{answer}; the exchange lists {order.symbol} no more and holds no position in it"
+    note_reading(order, sentence, now=sources.clock())
+    if order.missing_readings < MISSING_READINGS:
+        return None
+    if order.state == OrderState.UNKNOWN and not order.executed_quantity:
+        settle_absent(order, now=sources.clock(), evidence=sentence)
+        return None
+    report = OrderReport(
+        client_order_id=order.client_order_id,
+        symbol=order.symbol,
+        status=ExchangeStatus.EXPIRED,
+        quantity=order.quantity,
+        executed_quantity=order.executed_quantity,
+        order_id=order.exchange_order_id,
+        algo_id=order.algo_id,
+    )
+    return report, "its contract is gone"
 
 
 def latest_arrival(order: Order) -> datetime:
@@ -80,16 +118,40 @@ def _ask_further(order: Order, looked_up: Missing | Unreadable, sources: Sources
     traces = read_traces(order, sources.exchange)
     weight = weigh(suspect_of(order), traces)
     if weight.order_id:
-        return report_of_fills(order, weight.order_id, traces, sources.exchange), "fills"
+        report = report_of_fills(order, weight.order_id, traces, sources.exchange)
+        if not _knows_no_more(order, report):
+            return report, "fills"
     sentence = f"{looked_up.message}; not in the order history; {weight.sentence}"
     if isinstance(looked_up, Unreadable):
         _stays_unknown(order, f"unanswered: {sentence}", weight, sources)
+    elif is_past_retention(order, sources.exchange):
+        note_reading(order, sentence, now=sources.clock())
+        _end_or_say(order, sentence, weight, sources)
     elif _is_one_of_two_forgotten(order):
         raise_alarm(order, f"{sentence}; the Algo Service forgets its orders", now=sources.clock())
     else:
         note_reading(order, sentence, now=sources.clock())
         _conclude(order, sentence, weight, sources)
     return None
+
+
+def _knows_no_more(order: Order, report: OrderReport) -> bool:
+    """Whether the fills tell what the books have, of an order that the exchange has forgotten and that may be over."""
+    open_still = report.status in {ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED}
+    return order.state in ORDER_LIVE and open_still and report.executed_quantity <= order.executed_quantity
+
+
+def _end_or_say(order: Order, sentence: str, weight: Weight, sources: Sources) -> None:
+    """End an order that the exchange has forgotten by its retention, unless position or fills speak against that."""
+    now, against = sources.clock(), contradiction(order, weight, sources.exchange)
+    if against:
+        raise_alarm(order, f"{sentence}; past the exchange's retention, but {against}", now=now)
+    elif order.missing_readings >= MISSING_READINGS and is_silent_long_enough(order, now):
+        made = (order.accepted_at or order.created_at).isoformat()
+        looked = f"{order.missing_readings} look-ups, no open order, created {made}"
+        settle_ended_unseen(order, now=now, evidence=f"{sentence}; {looked}; position and fills agree without it")
+    elif _is_one_of_two_forgotten(order):
+        raise_alarm(order, f"{sentence}; the Algo Service forgets its orders", now=now)
 
 
 def _conclude(order: Order, sentence: str, weight: Weight, sources: Sources) -> None:
@@ -118,8 +180,13 @@ def _stays_unknown(order: Order, sentence: str, weight: Weight, sources: Sources
         covered = "covered" if _cover(order, weight, sources) else "NOT covered"
         raise_alarm(order, f"{sentence}; {covered} by the planned stop", now=sources.clock())
     # A leg in doubt is replaced by another; whether a position has its stop is a figure of its own.
-    elif order.book == OrderBook.ORDINARY:
+    # What keeps a symbol although its trade is over is said too: the exchange may go on knowing nothing for days.
+    elif order.book == OrderBook.ORDINARY or _keeps_a_symbol(order):
         _alarm_when_late(order, sentence, sources)
+
+
+def _keeps_a_symbol(order: Order) -> bool:
+    return order.missing_readings >= MISSING_READINGS and outlives_its_trade(order)
 
 
 def _alarm_when_late(order: Order, sentence: str, sources: Sources) -> None:

@@ -1,6 +1,6 @@
 """Reads both sides of the comparison in bulk: the number of calls and queries does not grow with the positions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from uuid import UUID
@@ -9,8 +9,9 @@ from django.db.models import Exists, OuterRef, Q
 
 from execution.domain import policy as keys
 from execution.domain.money import ZERO
+from execution.domain.policy import Policy
 from execution.domain.ports import Exchange
-from execution.domain.reasons import CloseReason
+from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import (
     ORDER_FINAL,
     REQUEST_FINAL,
@@ -19,11 +20,12 @@ from execution.domain.states import (
     RequestState,
     TradeState,
 )
-from execution.domain.trading import Direction, OrderPurpose
+from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import ExecutionRequest, ExternalPosition, Impediment, Order, Trade
 from execution.monitor.sides import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, resting_of
 from execution.pipeline.correct_books import LOOKED_OVER_AFTER
+from execution.pipeline.entry_expiry import expiry_of
 from execution.pipeline.policy import policy_in_force
 
 # Their entry rests, or may have filled further than is booked.
@@ -50,25 +52,30 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
     )
 
 
-def read_books(*, since: datetime) -> Books:
-    """Read everything that is not over, and what has ended since the exchange was read: ten queries at most.
+def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> Books:
+    """Read everything that is not over, and what has ended since the exchange was read: eleven queries at most.
+
+    `open_names`: the client ids that the exchange shows open; of these, what ended meanwhile is no surprise.
 
     An entry moves from orders over requests to trades. They are read in that order, so that one which moves on in
     between is seen in two of them, never in none: its position would pass for a stranger's.
     """
-    orders = [_our_order(order) for order in _unfinished_orders()]
+    policy = policy_in_force()
+    ending = set(Impediment.objects.filter(reason_code=Reason.SYMBOL_ENDS).values_list("scope", flat=True))
+    orders = [_our_order(order, policy, ending) for order in _unfinished_orders()]
     requests = [_our_request(row) for row in ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))]
     open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
     trades = list(open_trades.prefetch_related("request__bracket__legs"))
     closed = list(Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since))
     exits = exit_orders(trade.pk for trade in [*trades, *closed])
-    closing = _closing_before_end()
+    unknown = set(open_names) - {order.client_order_id for order in orders}
+    closing = _closing_before_end(policy)
     return Books(
         requests=requests,
         orders=orders,
         trades=[_our_trade(trade, exits.get(trade.pk, []), closing) for trade in trades],
         just_closed=frozenset((trade.symbol, trade.position_side) for trade in closed),
-        just_ended=_ended_since(since, chain.from_iterable(exits.values())),
+        just_ended=_ended_since(since, chain(_named(unknown), *exits.values())),
         to_look_over=_due(since),
         external=[_our_external(row) for row in ExternalPosition.objects.all()],
     )
@@ -98,6 +105,12 @@ def _our_external(row: ExternalPosition) -> OurExternal:
     )
 
 
+def _named(names: Collection[str]) -> Iterable[Order]:
+    """Return the finished orders of these names, such as an entry that was cancelled a moment ago."""
+    finished = Order.objects.filter(state__in=sorted(ORDER_FINAL))
+    return finished.filter(client_order_id__in=names) if names else ()
+
+
 def _ended_since(since: datetime, orders: Iterable[Order]) -> frozenset[str]:
     ended = [order for order in orders if order.state in ORDER_FINAL]
     return frozenset(o.client_order_id for o in ended if o.last_evidence_at and o.last_evidence_at >= since)
@@ -113,7 +126,7 @@ def _our_request(row: ExecutionRequest) -> OurRequest:
     )
 
 
-def _our_order(order: Order) -> OurOrder:
+def _our_order(order: Order, policy: Policy, ending: Collection[str]) -> OurOrder:
     request = order.request
     trade: Trade | None = getattr(request, "trade", None)
     over = trade.state == TradeState.CLOSED if trade else request.state in ENDED_WITHOUT_TRADE
@@ -129,7 +142,15 @@ def _our_order(order: Order) -> OurOrder:
         sent_at=order.sent_at,
         closed=over,
         booked_quantity=trade.quantity if trade else ZERO,
+        expires_at=_expires_at(order, policy, ending),
     )
+
+
+def _expires_at(order: Order, policy: Policy, ending: Collection[str]) -> datetime | None:
+    """Return until when an entry may rest: at once no longer when its contract takes no entries, for it is to end."""
+    if order.purpose != OrderPurpose.ENTRY or order.order_type != OrderType.LIMIT:
+        return None
+    return order.sent_at if order.symbol in ending else expiry_of(order.request, policy)
 
 
 def _our_trade(trade: Trade, exits: Sequence[Order], closing: Mapping[str, datetime]) -> OurTrade:
@@ -159,9 +180,9 @@ def _deadline(trade: Trade, closing: Mapping[str, datetime]) -> Deadline | None:
     return min(found, key=lambda deadline: deadline.at, default=None)
 
 
-def _closing_before_end() -> dict[str, datetime]:
+def _closing_before_end(policy: Policy) -> dict[str, datetime]:
     """Return from when on positions are closed, by symbol, because their contract's end is announced."""
-    hours = policy_in_force()[keys.CLOSE_BEFORE_END]
+    hours = policy[keys.CLOSE_BEFORE_END]
     if not hours:
         return {}
     before = timedelta(hours=float(hours))

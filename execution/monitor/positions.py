@@ -2,24 +2,40 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from uuid import UUID
 
 from django.db import connection, transaction
 
 from execution.domain.outcomes import PositionReport
-from execution.domain.states import ORDER_LIVE
-from execution.domain.trading import Direction, OrderPurpose
+from execution.domain.quote_index import QuoteIndex
+from execution.domain.trading import Direction
 from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
+from execution.pipeline.coverage import has_tp_sl, live_exits
 from execution.pipeline.write import Event, emit_each
 
+Side = tuple[str, str]
+# By symbol: its quote asset, and what that is worth where somebody can tell.
+Prices = Mapping[str, tuple[str, QuoteIndex | None]]
 # One statement for all trades; greatest() and least() pass over what is not known yet.
 WIDEN = """
     UPDATE execution_trade SET highest_price = greatest(highest_price, mark), lowest_price = least(lowest_price, mark)
     FROM unnest(%s::uuid[], %s::numeric[]) AS seen (trade_id, mark)
     WHERE id = trade_id AND (mark BETWEEN lowest_price AND highest_price) IS NOT TRUE
 """
+# Of a trade that began while nobody could price its quote asset; its margin in USD follows.
+PRICE_LATE = """
+    WITH priced AS (
+        UPDATE execution_trade SET quote_index = seen.price, margin_usd = margin * seen.price
+        FROM unnest(%s::uuid[], %s::numeric[]) AS seen (trade_id, price)
+        WHERE id = trade_id AND quote_index IS NULL
+    )
+    UPDATE execution_executionrequest SET quote_index = seen.price
+    FROM unnest(%s::uuid[], %s::numeric[]) AS seen (request_id, price)
+    WHERE id = request_id AND quote_index IS NULL
+"""
 SHOWN = [
+    "quote_asset",
+    "quote_index",
     "direction",
     "trade",
     "quantity",
@@ -32,19 +48,34 @@ SHOWN = [
 ]
 
 
-def update_positions(reports: Sequence[PositionReport], open_trades: Iterable[Trade], *, now: datetime) -> None:
-    """Store the positions seen, emit `position.updated` where figures moved, drop those of closed trades."""
+def update_positions(
+    reports: Sequence[PositionReport],
+    open_trades: Iterable[Trade],
+    prices: Prices,
+    *,
+    seen_at: datetime,
+    now: datetime,
+) -> None:
+    """Store the positions seen, emit `position.updated` where figures moved, drop those of closed trades.
+
+    `prices` has quote asset and index of each symbol that could be priced; any other keeps what was read before.
+    `seen_at`: when the exchange began to be read; what the books have changed since then is newer.
+    """
     trades = {(trade.symbol, trade.position_side): trade for trade in open_trades}
     known = {(row.symbol, row.position_side): row for row in Position.objects.all()}
-    rows = [_row(report, trades.get((report.symbol, report.position_side)), now) for report in reports]
-    protected = _protected([trade.pk for trade in trades.values()])
+    rows = [_row(report, trades.get((report.symbol, report.position_side)), seen_at) for report in reports]
+    _price(rows, prices, known)
+    exits = live_exits()
     with transaction.atomic():
         Position.objects.bulk_create(
             rows, update_conflicts=True, update_fields=SHOWN, unique_fields=["symbol", "position_side"]
         )
         _note_prices(rows)
+        _price_late(
+            [row for row in rows if row.trade and row.trade.quote_index is None and row.quote_index is not None]
+        )
         moved = [row for row in rows if _changed(known.get((row.symbol, row.position_side)), row)]
-        emit_each(dict(_told(row, trades, protected, now) for row in moved), now=now)
+        emit_each(dict(_told(row, trades, exits, now) for row in moved), now=now)
         # A position that is not seen stays while its trade is open: one empty answer is not flat.
         seen = {(row.symbol, row.position_side) for row in rows}
         gone = [row.pk for key, row in known.items() if key not in seen and key not in trades]
@@ -58,7 +89,25 @@ def _note_prices(rows: Sequence[Position]) -> None:
         cursor.execute(WIDEN, [[pk for pk, _ in seen], [price for _, price in seen]])
 
 
-def _row(report: PositionReport, trade: Trade | None, now: datetime) -> Position:
+def _price(rows: Iterable[Position], prices: Prices, known: Mapping[tuple[str, str], Position]) -> None:
+    """Let each row know its quote asset and what that is worth: as read now, or else as read before."""
+    for row in rows:
+        before = known.get((row.symbol, row.position_side)) or row.trade
+        asset, index = prices.get(row.symbol, ("", None))
+        row.quote_asset = asset or (before.quote_asset if before else "")
+        row.quote_index = index.price if index else before.quote_index if before else None
+
+
+def _price_late(rows: Sequence[Position]) -> None:
+    """Price the trades that nobody could price before: their positions have a price now."""
+    if not rows:
+        return
+    columns = [[row.trade_id for row in rows], [row.quote_index for row in rows]]
+    with connection.cursor() as cursor:
+        cursor.execute(PRICE_LATE, [*columns, *columns])
+
+
+def _row(report: PositionReport, trade: Trade | None, seen_at: datetime) -> Position:
     short = report.quantity < 0 or report.position_side == Direction.SHORT
     return Position(
         symbol=report.symbol,
@@ -71,16 +120,8 @@ def _row(report: PositionReport, trade: Trade | None, now: datetime) -> Position
         unrealized_pnl=report.unrealized_pnl,
         initial_margin=report.initial_margin,
         liquidation_price=report.liquidation_price,
-        observed_at=now,
+        observed_at=seen_at,
     )
-
-
-def _protected(trade_ids: list[UUID]) -> dict[UUID, set[str]]:
-    legs: dict[UUID, set[str]] = {}
-    rows = Order.objects.filter(request_id__in=trade_ids, state__in=ORDER_LIVE).values_list("request_id", "purpose")
-    for request_id, purpose in rows:
-        legs.setdefault(request_id, set()).add(purpose)
-    return legs
 
 
 def _changed(known: Position | None, row: Position) -> bool:
@@ -90,12 +131,11 @@ def _changed(known: Position | None, row: Position) -> bool:
 
 
 def _told(
-    row: Position, trades: Mapping[tuple[str, str], Trade], protected: dict[UUID, set[str]], now: datetime
+    row: Position, trades: Mapping[Side, Trade], exits: Mapping[Side, Sequence[Order]], now: datetime
 ) -> tuple[object, Event]:
     """Return what is said about a position, and whose event it is: its trade's, or its own without one."""
-    trade = trades.get((row.symbol, row.position_side))
-    legs = protected.get(trade.pk, set()) if trade else set()
-    both = {OrderPurpose.STOP, OrderPurpose.TARGET} <= legs
+    side = (row.symbol, row.position_side)
+    trade, both = trades.get(side), has_tp_sl(row.quantity, exits.get(side, ()))
     event = events_out.position_updated(row, leverage=trade.leverage if trade else None, has_tp_sl=both, now=now)
     aggregate = trade.pk if trade else f"position:{row.symbol}:{row.position_side}"
     return aggregate, (events_out.POSITION_UPDATED, event)

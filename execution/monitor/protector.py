@@ -10,19 +10,23 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import DecimalField, Exists, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
+from execution.domain.lots import closing_parts
+from execution.domain.money import ZERO
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
-from execution.domain.trading import OrderPurpose
+from execution.domain.trading import OrderPurpose, PositionSide
 from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Trade
-from execution.monitor.actions import Apply, Cover, LookUpOrder
+from execution.monitor.actions import Apply, Cover, ExpireEntry, LookUpOrder
 from execution.monitor.cycle import swept_lately
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.repair import Tools
 from execution.monitor.work_off import repair_all, settle_all
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
+from execution.pipeline.coverage import lot_of
 from execution.pipeline.heartbeats import beat
 
 log = structlog.get_logger(__name__)
@@ -30,7 +34,7 @@ PROTECTOR = "protector"
 # The chain places the stop within a fraction of this; it is not to be overtaken while it does.
 GRACE = timedelta(seconds=1)
 # What settles whether there is a position, and whether its stop stands. The rest is the monitor's.
-SETTLES = (Apply, LookUpOrder)
+SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
 READING, BETWEEN_READINGS = "protector_reading", timedelta(seconds=5)
 
@@ -64,12 +68,25 @@ def without_cover(*, before: datetime) -> list[UUID]:
     partly = ExecutionRequest.objects.filter(state=RequestState.ACCEPTED, trade=None)
     entries = Order.objects.filter(request=OuterRef("pk"), purpose=OrderPurpose.ENTRY, executed_quantity__gt=0)
     partly = partly.filter(Exists(entries.filter(last_evidence_at__lte=before)), ~Exists(_stops("pk")))
-    large_enough = _stops("pk").filter(quantity__gte=OuterRef("quantity") - OuterRef("exited_quantity"))
     planned = BracketLeg.objects.filter(bracket_id=OuterRef("pk"), purpose=OrderPurpose.STOP)
-    trades = Trade.objects.filter(Exists(planned), ~Exists(large_enough), state__in=sorted(TRADE_OPEN))
-    trades = trades.filter(updated_at__lte=before, quantity__gt=F("exited_quantity"))
-    found = [*_ids(filled), *_ids(partly), *_ids(trades)]
+    trades = Trade.objects.filter(Exists(planned), state__in=sorted(TRADE_OPEN), updated_at__lte=before)
+    naked = trades.annotate(left=F("quantity") - F("exited_quantity"), cover=_cover()).filter(left__gt=F("cover"))
+    reachable = [trade.pk for trade in naked.select_related("request__bracket") if _can_cover(trade)]
+    found = [*_ids(filled), *_ids(partly), *reachable]
     return list(dict.fromkeys(found))
+
+
+def _cover() -> Coalesce:
+    """Return what a trade's stops would close together."""
+    remaining = _stops("pk").order_by().values("request_id").annotate(all=Sum(F("quantity") - F("executed_quantity")))
+    return Coalesce(Subquery(remaining.values("all")), ZERO, output_field=DecimalField())
+
+
+def _can_cover(trade: Any) -> bool:
+    """Whether orders can cover more than stops do now: less than a step in hedge mode is out of reach."""
+    trims = trade.position_side == PositionSide.BOTH
+    parts = closing_parts(trade.left, lot_of(trade.request.bracket), trims=trims)
+    return bool(sum(parts, ZERO) > trade.cover)
 
 
 def _stops(key: str) -> "QuerySet[Order]":

@@ -23,6 +23,7 @@ from execution.monitor.actions import (
     CloseInTime,
     Cover,
     Expire,
+    ExpireEntry,
     LookOver,
     LookUpOrder,
     Resume,
@@ -64,12 +65,13 @@ def reconcile(
 
 def _order_actions(books: Books, seen: Observation, patience: Patience, now: datetime) -> list[Action]:
     actions = [
-        _order_action(order, seen, age_of(order.sent_at, now) >= patience.stalled_after) for order in books.orders
+        _order_action(order, seen, now, stalled=age_of(order.sent_at, now) >= patience.stalled_after)
+        for order in books.orders
     ]
     return [action for action in actions if action is not None]
 
 
-def _order_action(order: OurOrder, seen: Observation, stalled: bool) -> Action | None:  # noqa: FBT001 -- private
+def _order_action(order: OurOrder, seen: Observation, now: datetime, *, stalled: bool) -> Action | None:
     report = seen.open_orders.get(order.client_order_id)
     live = order.state in ORDER_LIVE
     if report is None:
@@ -78,6 +80,9 @@ def _order_action(order: OurOrder, seen: Observation, stalled: bool) -> Action |
     # Legs have outlived the position; so has the rest of an entry whose filled part was closed.
     if order.closed and (order.purpose in PROTECTIVE or (order.purpose is OrderPurpose.ENTRY and live)):
         return CancelLeftover(order_id=order.id)
+    # Its cancel tells what it has filled, too.
+    if live and order.expires_at and now >= order.expires_at:
+        return ExpireEntry(order_id=order.id)
     # Also an order that we had given up: the exchange is right about what it has.
     known = order.executed_quantity
     if order.purpose is OrderPurpose.ENTRY:

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
 import structlog
+from django.db import transaction
 from django.db.models import F
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.external import ExternalPositions
 from execution.domain.figures import REPAIRS
+from execution.domain.money import plain
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
-from execution.domain.ports import Exchange, Memory
+from execution.domain.ports import Exchange, ExchangeUnavailableError, Memory
 from execution.domain.reasons import CloseReason
-from execution.domain.states import ORDER_FINAL, REQUEST_BEFORE_WIRE, RequestState
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, REQUEST_BEFORE_WIRE, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.actions import (
@@ -27,6 +29,7 @@ from execution.monitor.actions import (
     CloseInTime,
     Cover,
     Expire,
+    ExpireEntry,
     Guard,
     Leave,
     LookOver,
@@ -39,13 +42,14 @@ from execution.monitor.actions import (
 )
 from execution.monitor.crew import SpareExchange
 from execution.monitor.external import adopt_external, guard_external, leave_external
+from execution.monitor.forgotten import outlives_its_trade
 from execution.monitor.missing import Sources, is_due, seek
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_position import close_position
 from execution.pipeline.correct_books import correct_books
 from execution.pipeline.ending import expire_request
 from execution.pipeline.entry_gate import Stack
-from execution.pipeline.evidence import settle_accepted
+from execution.pipeline.evidence import raise_alarm, settle_accepted
 from execution.pipeline.figures import count
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.measure_cover import measure_cover_of
@@ -56,6 +60,9 @@ from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
+# For so long after its end a trade's books wait for an exchange that does not answer about it.
+LOOKED_OVER_WITHIN = timedelta(days=1)
+LEFTOVER_SAID_AFTER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +101,23 @@ def settle(action: Settling, tools: Tools) -> UUID | None:
         case LookUpOrder(order_id=order_id):
             filled = _look_up(order_id, tools)
         case CancelLeftover(order_id=order_id):
-            cancel_order(_order(order_id), exchange=tools.exchange, clock=tools.clock)
+            _cancel_leftover(_order(order_id), tools)
+        case ExpireEntry(order_id=order_id):
+            filled = _expire_entry(order_id, tools)
         case _:
             assert_never(action)
     count(REPAIRS, {type(action).__name__: 1})
     return filled
+
+
+def _cancel_leftover(order: Order, tools: Tools) -> None:
+    """Cancel it; one that the exchange goes on showing and does not cancel keeps its symbol, which is said."""
+    cancel_order(order, exchange=tools.exchange, clock=tools.clock)
+    if order.state in ORDER_FINAL or not outlives_its_trade(order):
+        return
+    closed = Trade.objects.filter(pk=order.request_id).values_list("exit_at", flat=True).first()
+    if closed and tools.clock() - closed >= LEFTOVER_SAID_AFTER:
+        raise_alarm(order, "shown as open, but its cancel does not end it; its trade is over", now=tools.clock())
 
 
 def complete(request_id: UUID, tools: Tools) -> None:
@@ -128,7 +147,7 @@ def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an a
         case BookExits(trade_id=trade_id):
             _book_exits(trade_id, tools)
         case LookOver(trade_id=trade_id):
-            correct_books(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+            _look_over(trade_id, tools)
         case CloseInTime(trade_id=trade_id, reason=reason):
             _close_in_time(trade_id, reason, tools)
         case Cover(request_id=request_id):
@@ -155,6 +174,28 @@ def _expire(request_id: UUID, now: datetime) -> None:
     request = ExecutionRequest.objects.get(pk=request_id)
     if request.state in REQUEST_BEFORE_WIRE:
         expire_request(request, now=now)
+
+
+def _expire_entry(order_id: int, tools: Tools) -> UUID | None:
+    """Cancel an entry that has rested for too long; what it has filled, also in the last moment, is covered.
+
+    Why is written before the cancel is sent: its answer may be lost, and whoever finds the order ended tells it.
+    """
+    order = _order(order_id)
+    if order.expired_at is None:
+        _note_expiry(order, tools.clock())
+    cancel_order(order, exchange=tools.exchange, clock=tools.clock)
+    return _cover_entry(order, tools) if order.executed_quantity > 0 else None
+
+
+@transaction.atomic
+def _note_expiry(order: Order, now: datetime) -> None:
+    if not Order.objects.filter(pk=order.pk, state__in=sorted(ORDER_LIVE), expired_at=None).update(expired_at=now):
+        return
+    order.expired_at = now
+    details = {"decided_at": order.request.decided_at.isoformat(), "executed": plain(order.executed_quantity)}
+    name, state = order.client_order_id, order.state
+    log_step("order", name, from_state=state, to_state=state, trigger="entry_expired", now=now, details=details)
 
 
 def _check_stray(client_order_id: str, tools: Tools) -> None:
@@ -204,6 +245,10 @@ def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> UUID
     if order.purpose != OrderPurpose.ENTRY:
         _book_exits(order.request_id, tools)
         return None
+    return _cover_entry(order, tools)
+
+
+def _cover_entry(order: Order, tools: Tools) -> UUID:
     place_stop(order.request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     return order.request_id
 
@@ -213,6 +258,25 @@ def _book_exits(trade_id: UUID, tools: Tools) -> None:
     settled = settle_exits(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     if settled is Settled.NOTHING_NEW:
         _count_flat_reading(trade_id, tools.clock())
+
+
+def _look_over(trade_id: UUID, tools: Tools) -> None:
+    """Look over closed books; what the exchange has not told within a day, it tells no more: then that is said, once.
+
+    Raises:
+        ExchangeUnavailableError: it did not answer, and may yet.
+
+    """
+    try:
+        correct_books(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    except ExchangeUnavailableError as error:
+        now = tools.clock()
+        late = Trade.objects.filter(pk=trade_id, checked_at=None, exit_at__lte=now - LOOKED_OVER_WITHIN)
+        if not late.update(checked_at=now):
+            raise
+        log.exception("books_not_looked_over", trade_id=str(trade_id))
+        why = ("", f"the exchange did not tell: {error}")
+        log_step("trade", trade_id, to_state="NOT_LOOKED_OVER", trigger="exchange_silent", now=now, reason=why)
 
 
 def _close_in_time(trade_id: UUID, reason: CloseReason, tools: Tools) -> None:

@@ -42,6 +42,8 @@ class OurOrder:
     closed: bool
     # Of an entry: how much of what it has executed is in the books of its trade.
     booked_quantity: Decimal = ZERO
+    # Of an entry: until when it may rest.
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

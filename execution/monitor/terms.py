@@ -6,12 +6,15 @@ from datetime import datetime, timedelta
 import structlog
 from django.db import transaction
 
+from execution.domain import policy as keys
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.states import REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
 from execution.domain.terms import ANY, Assumed, Terms, Trouble, troubles
 from execution.models import ExecutionRequest, Heartbeat, Impediment, Trade
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.policy import policy_in_force
+from execution.pipeline.regrid import follow_all
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -37,6 +40,8 @@ def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_
         # The mode that is expected must outlive a silence.
         beat(TERMS, now=now, healthy=False, details={**_told_since_start(stack), "error": str(error)})
         return
+    # Before anything else is compared: what is placed from now on has to fit.
+    follow_all(terms.rules, now=now)
     ours = assumed(terms, stack, held=frozenset(held), began_at=began_at, now=now)
     found = troubles(terms, ours)
     _note(found, now)
@@ -61,7 +66,16 @@ def assumed(terms: Terms, stack: Stack, *, held: frozenset[str], began_at: datet
         held=held | open_in,
         traded=open_in if terms.demanded_margin == ANY else open_in | _traded_lately(now),
         leverages={symbol: frozenset(wanted[symbol]) for symbol in settled},
+        now=now,
+        no_entry_before_end=_no_entry_before_end(),
     )
+
+
+def _no_entry_before_end() -> timedelta:
+    """Return the longer of two: what would have to be closed at once must not be opened either."""
+    policy = policy_in_force()
+    hours = max(policy[keys.NO_ENTRY_BEFORE_END], policy[keys.CLOSE_BEFORE_END])
+    return timedelta(hours=float(hours))
 
 
 def _traded_lately(now: datetime) -> frozenset[str]:

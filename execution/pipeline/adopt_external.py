@@ -13,6 +13,7 @@ from django.db import transaction
 from execution.domain.external import direction_of
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import PositionReport
+from execution.domain.quote_index import in_usd
 from execution.domain.states import TradeState
 from execution.domain.trading import OrderPurpose, PositionSide
 from execution.models import EntryClaim, ExecutionRequest, ExternalPosition, Order, Trade
@@ -53,10 +54,13 @@ def adopt(request: ExecutionRequest, row: PositionReport, *, now: datetime) -> b
 
 
 def _trade(request: ExecutionRequest, row: PositionReport, now: datetime) -> Trade:
+    margin = row.initial_margin or row.entry_price * abs(row.quantity) / Decimal(request.leverage)
     return Trade(
         id=request.pk,
         request=request,
         symbol=row.symbol,
+        quote_asset=request.quote_asset,
+        quote_index=request.quote_index,
         direction=request.direction,
         position_side=row.position_side,
         state=TradeState.OPEN,
@@ -68,7 +72,8 @@ def _trade(request: ExecutionRequest, row: PositionReport, now: datetime) -> Tra
         slippage_fraction=ZERO,
         stop_price=request.stop_price or ZERO,
         target_price=request.target_price or ZERO,
-        margin_usd=row.initial_margin or row.entry_price * abs(row.quantity) / Decimal(request.leverage),
+        margin=margin,
+        margin_usd=in_usd(margin, request.quote_index),
         entry_fees=ZERO,
         lowest_price=row.mark_price,
         highest_price=row.mark_price,

@@ -32,6 +32,8 @@ def fill_rows(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Or
             price=fill.price,
             quantity=fill.quantity,
             realized_pnl=fill.realized_pnl,
+            pnl_asset=fill.pnl_asset,
+            pnl_value=fill.pnl_value,
             commission=fill.commission,
             commission_asset=fill.commission_asset,
             fee_value=fill.fee_value,
@@ -64,7 +66,10 @@ def amounts_of(fills: Iterable[Fill | FillReport]) -> list[FillAmounts]:
     """Return the amounts of fills, stored or reported."""
     return [
         FillAmounts(
-            price=fill.price, quantity=fill.quantity, realized_pnl=fill.realized_pnl, commission=fill.fee_value or ZERO
+            price=fill.price,
+            quantity=fill.quantity,
+            realized_pnl=(fill.pnl_value or ZERO) if fill.pnl_asset else fill.realized_pnl,
+            commission=fill.fee_value or ZERO,
         )
         for fill in fills
     ]
@@ -72,8 +77,18 @@ def amounts_of(fills: Iterable[Fill | FillReport]) -> list[FillAmounts]:
 
 def unvalued_fees(fills: Iterable[Fill]) -> dict[str, str]:
     """Return the fees that nobody can value in the quote asset, by the asset that they were paid in."""
+    return by_asset((fill.commission_asset, fill.commission) for fill in fills if fill.fee_value is None)
+
+
+def unvalued_pnl(fills: Iterable[Fill]) -> list[tuple[str, Decimal]]:
+    """Return the realised PnL that nobody can value in the quote asset, with the assets that it is in."""
+    strange = (fill for fill in fills if fill.pnl_asset and fill.pnl_value is None and fill.realized_pnl)
+    return [(fill.pnl_asset, fill.realized_pnl) for fill in strange]
+
+
+def by_asset(amounts: Iterable[tuple[str, Decimal]]) -> dict[str, str]:
+    """Sum amounts by their asset, as JSON keeps them."""
     sums: dict[str, Decimal] = {}
-    for fill in fills:
-        if fill.fee_value is None:
-            sums[fill.commission_asset] = sums.get(fill.commission_asset, ZERO) + fill.commission
+    for asset, amount in amounts:
+        sums[asset] = sums.get(asset, ZERO) + amount
     return {asset: plain(amount) for asset, amount in sorted(sums.items())}

@@ -7,14 +7,14 @@ from uuid import UUID
 from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce
 
-from execution.domain.brackets import Exposure, Leg, Plan, Resting
+from execution.domain.brackets import UNBOUNDED, Exposure, Leg, Plan, Resting
 from execution.domain.exits import ExitPlan
 from execution.domain.money import ZERO
-from execution.domain.sizing import lot_rule
 from execution.domain.states import ORDER_LIVE, OrderState
-from execution.domain.trading import OrderPurpose, OrderType, PositionSide, SymbolRules
+from execution.domain.trading import OrderPurpose, PositionSide, SymbolRules
 from execution.models import Bracket, BracketLeg, ExecutionRequest, Order
 from execution.models.bracket import LegOrigin
+from execution.pipeline.regrid import grid_of
 
 # Successive readings without a trace after which an order is not relied upon.
 FORGOTTEN_AFTER_READINGS = 2
@@ -22,12 +22,9 @@ FORGOTTEN_AFTER_READINGS = 2
 
 def write_bracket(request: ExecutionRequest, exits: ExitPlan, rules: SymbolRules) -> Bracket:
     """Write the plan of a request that is being approved; call it in the approval's transaction."""
-    lot = lot_rule(rules, OrderType.MARKET)
     bracket = Bracket.objects.create(
         request=request,
-        tick_size=rules.tick_size,
-        quantity_step=lot.step,
-        minimum_quantity=lot.minimum,
+        **grid_of(rules),
         minimum_notional=rules.min_notional,
         break_even=exits.break_even,
         break_even_buffer=exits.break_even_buffer,
@@ -122,6 +119,7 @@ def plan_of(bracket: Bracket, exits: Sequence[Order]) -> Plan:
         tick=bracket.tick_size,
         step=bracket.quantity_step,
         minimum=bracket.minimum_quantity,
+        maximum=bracket.maximum_quantity or UNBOUNDED,
     )
 
 
@@ -133,8 +131,14 @@ def _leg(leg: BracketLeg, orders: Sequence[Order]) -> Leg:
         share=leg.share,
         callback_percent=leg.callback_percent,
         executed=sum((executed_of(order) for order in orders), ZERO),
-        done=any(order.state == OrderState.FILLED or executed_of(order) >= order.quantity for order in orders),
+        done=_is_done(orders),
     )
+
+
+def _is_done(orders: Sequence[Order]) -> bool:
+    """Whether an order of a leg was filled to the end, and none of the orders beside it has still to execute."""
+    filled = any(order.state == OrderState.FILLED or executed_of(order) >= order.quantity for order in orders)
+    return filled and not any(order.state in ORDER_LIVE and executed_of(order) < order.quantity for order in orders)
 
 
 def resting_of(exits: Iterable[Order]) -> list[Resting]:
@@ -151,6 +155,7 @@ def resting_of(exits: Iterable[Order]) -> list[Resting]:
             price=order.trigger_price,
             callback_percent=order.callback_percent,
             seen=order.missing_readings < FORGOTTEN_AFTER_READINGS,
+            begun=executed_of(order) > 0,
         )
         for order in exits
         if order.state in ORDER_LIVE and order.purpose != OrderPurpose.CLOSE and executed_of(order) < order.quantity
@@ -158,6 +163,6 @@ def resting_of(exits: Iterable[Order]) -> list[Resting]:
 
 
 def stop_cover(exits: Iterable[Order]) -> Decimal:
-    """Return the most that one confirmed stop would close."""
+    """Return what the confirmed stops would close together: each closes a part, and reducing only, never too much."""
     stops = [order for order in exits if order.purpose == OrderPurpose.STOP]
-    return max((order.quantity for order in resting_of(stops) if order.seen), default=ZERO)
+    return sum((order.quantity for order in resting_of(stops) if order.seen), ZERO)

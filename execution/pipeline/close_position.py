@@ -2,24 +2,22 @@
 
 from uuid import UUID
 
-import structlog
-
-from execution.domain.outcomes import Accepted
+from execution.domain.outcomes import Accepted, PlaceOutcome, Refused
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL
 from execution.models import ExecutionRequest, Order
 from execution.pipeline.cancelling import cancel_order
-from execution.pipeline.legs import Clock, ProtectionRules, Work
+from execution.pipeline.legs import NOTHING_TO_REDUCE, Clock, ProtectionRules, Work
 from execution.pipeline.record_trade import record_trade
-
-log = structlog.get_logger(__name__)
 
 
 def close_position(
     trade_id: UUID, reason: CloseReason, *, exchange: Exchange, rules: ProtectionRules, clock: Clock
 ) -> bool:
-    """Close what is open; True when the exchange has taken the order. Safe to repeat: one closing order at a time.
+    """Close what is open; True when there are exits to book: the exchange has taken the order, or finds no position.
+
+    Safe to repeat: one closing order at a time, and after a refusal a pause that grows.
 
     What rests of the entry is cancelled and its fills are booked first: nothing may enter behind the exit. The stop
     stays until the position is out.
@@ -35,6 +33,10 @@ def close_position(
             return False
         record_trade(trade_id, exchange=exchange, clock=clock)
         work.read()
-    quantity = work.exposure.open
-    log.info("position_closed_at_market", request_id=str(trade_id), reason=reason, quantity=str(quantity))
-    return isinstance(work.close(quantity, reason), Accepted)
+    return leaves_exits(work.close(work.exposure.open, reason))
+
+
+def leaves_exits(outcome: PlaceOutcome | None) -> bool:
+    """Whether a closing order leaves exits to book: its own, or those of whoever was faster."""
+    gone = isinstance(outcome, Refused) and outcome.code in NOTHING_TO_REDUCE
+    return gone or isinstance(outcome, Accepted)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -10,10 +10,11 @@ from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.attribution import exits_of_trade, unbooked
-from execution.domain.client_ids import closed_by
+from execution.domain.client_ids import SETTLED_WITH_ITS_CONTRACT, closed_by
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport, held_in
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.quote_index import QuoteIndex
 from execution.domain.reasons import CloseReason
 from execution.domain.states import TRADE_OPEN, TradeTrigger
 from execution.domain.trading import Direction, OrderPurpose
@@ -23,11 +24,14 @@ from execution.pipeline.booking import booked_quantities, fill_rows, store
 from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income
 from execution.pipeline.measure_cover import measure_cover
 from execution.pipeline.move_legs import follow_first_target
+from execution.pipeline.pricing import priced
 from execution.pipeline.transitions import apply_to, trade_move
 from execution.pipeline.valuing import valued
 from execution.pipeline.write import Event, Write, emit
 
 Clock = Callable[[], datetime]
+# An order that is unknown for longer after its fill is not shown late: the exchange keeps orders for 90 days.
+SHOWN_WITHIN = timedelta(minutes=10)
 LEG_REASONS = {
     OrderPurpose.STOP: CloseReason.SL,
     OrderPurpose.TARGET: CloseReason.TP,
@@ -43,6 +47,7 @@ class _Evidence:
     client_ids: dict[str, str]
     held: Decimal
     income: Sequence[ValuedIncome]
+    index: QuoteIndex | None
 
 
 def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
@@ -57,7 +62,7 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     trade = Trade.objects.select_related("request").get(pk=trade_id)
     if trade.state not in TRADE_OPEN:
         return True
-    evidence = _read(trade, exchange)
+    evidence = _read(trade, exchange, clock())
     if not evidence.fills:
         return False
     reached(CrashPoint.EXIT_FILLS_READ)
@@ -66,12 +71,11 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     return closed
 
 
-def _read(trade: Trade, exchange: Exchange) -> _Evidence:
+def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
     fills = _new_exits(trade, exchange)
     orders = list(trade.request.orders.all())
     ours = {order.exchange_order_id for order in orders if order.exchange_order_id}
-    strange = sorted({fill.order_id for fill in fills} - ours)
-    client_ids = {order_id: exchange.client_id_of(trade.symbol, order_id) for order_id in strange}
+    client_ids = _origins([fill for fill in fills if fill.order_id not in ours], exchange, now)
     held = ZERO
     if set(client_ids.values()) - {order.client_order_id for order in orders}:
         # Somebody else trades here. The position is read before the fills that are held against it.
@@ -79,11 +83,33 @@ def _read(trade: Trade, exchange: Exchange) -> _Evidence:
         fills = [fill for fill in _new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
     forced = bool({closed_by(name) for name in client_ids.values()} & FORCED)
     return _Evidence(
-        fills=valued(fills, exchange),
+        fills=valued(fills, exchange, trade.quote_asset),
         client_ids=client_ids,
         held=held,
         income=read_income(trade, exchange, forced=forced) if fills else [],
+        index=priced(exchange, trade.quote_asset) if fills else None,
     )
+
+
+def _origins(fills: Sequence[FillReport], exchange: Exchange, now: datetime) -> dict[str, str]:
+    """Return the client ids behind orders that are not known as ours; empty for one that the exchange has forgotten.
+
+    Raises:
+        ExchangeUnavailableError: it did not answer, or does not show the order behind a fresh fill yet.
+
+    """
+    newest = {fill.order_id: fill.at for fill in sorted(fills, key=lambda fill: fill.at)}
+    origins = {order_id: _origin(fills[0].symbol, order_id, exchange) for order_id in sorted(newest)}
+    late = [order_id for order_id, name in origins.items() if not name and now - newest[order_id] < SHOWN_WITHIN]
+    if late:
+        raise ExchangeUnavailableError(f"orders behind fills are not shown yet: {', '.join(late)}")
+    return origins
+
+
+def _origin(symbol: str, order_id: str, exchange: Exchange) -> str:
+    """Return the client id of an order that is not ours; of a contract that is gone, the exchange's own."""
+    name = exchange.client_id_of(symbol, order_id)
+    return SETTLED_WITH_ITS_CONTRACT if not name and exchange.rules(symbol) is None else name
 
 
 def _new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
@@ -124,7 +150,7 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             events += [(events_out.ORDER_FILLED, body), (events_out.ORDER_EXECUTED, body)]
         closed = cumulative == trade.quantity
         if closed:
-            _close(trade, _reason(fills[-1], orders, evidence.client_ids), evidence.income, now)
+            _close(trade, _reason(fills[-1], orders, evidence.client_ids), evidence, now)
             entry = request.orders.get(purpose=OrderPurpose.ENTRY)
             events.append((events_out.TRADE_CLOSED, events_out.trade_closed(trade, request, entry, now)))
         else:
@@ -169,13 +195,18 @@ def _reason(last: FillReport, orders: dict[str, Order], client_ids: dict[str, st
     return CloseReason(order.close_reason) if order.close_reason else LEG_REASONS.get(purpose, CloseReason.MANUAL)
 
 
-def _close(trade: Trade, reason: CloseReason, income: Sequence[ValuedIncome], now: datetime) -> None:
-    books = books_of(trade, income)
+def _close(trade: Trade, reason: CloseReason, evidence: _Evidence, now: datetime) -> None:
+    books = books_of(trade, evidence.income, evidence.index)
     move = trade_move(
         trade,
         TradeTrigger.ALL_EXITED,
         now=now,
-        details={"reason": reason, "net_pnl": str(books["net_pnl"]), "exit_fees": str(books["exit_fees"])},
+        details={
+            "reason": reason,
+            "net_pnl": str(books["net_pnl"]),
+            "exit_fees": str(books["exit_fees"]),
+            "quote_index": str(evidence.index or f"{trade.quote_asset}USD {books['quote_index']} (of the entry)"),
+        },
         exited_quantity=trade.quantity,
         close_reason=reason,
         **books,

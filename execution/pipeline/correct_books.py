@@ -16,7 +16,7 @@ from execution.domain.states import TRADE_OPEN
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, Trade
 from execution.pipeline import events_out
-from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income
+from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income, revalue
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.record_trade import record_trade
 from execution.pipeline.settle_exits import settle_exits
@@ -28,8 +28,8 @@ Clock = Callable[[], datetime]
 # Funding and the insurance fund's share are booked seconds after the fill.
 LOOKED_OVER_AFTER = timedelta(minutes=1)
 # What a late line of income may change, and what is a quotient of it: the database rounds quotients.
-AMOUNTS = ("exit_fees", "funding", "other_income", "gross_pnl", "net_pnl")
-FIGURES = (*AMOUNTS, "pnl_percent", "r_multiple")
+AMOUNTS = ("entry_fees", "exit_fees", "funding", "other_income", "gross_pnl", "net_pnl", "unvalued_income")
+FIGURES = (*AMOUNTS, "net_pnl_usd", "quote_index", "unvalued_fees", "assumed_cost", "pnl_percent", "r_multiple")
 
 
 def correct_books(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
@@ -47,6 +47,7 @@ def correct_books(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules,
     if trade.state in TRADE_OPEN:
         settle_exits(trade_id, exchange=exchange, rules=rules, clock=clock)
         return True
+    revalue(trade, exchange)
     income = read_income(trade, exchange, forced=CloseReason(trade.close_reason) in FORCED)
     return _correct(trade, income, clock())
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 import structlog
 
 from execution.domain.brackets import Wanted
+from execution.domain.lots import closing_parts
 from execution.domain.money import ZERO
 from execution.domain.outcomes import Accepted
 from execution.domain.ports import Exchange
@@ -18,7 +19,7 @@ from execution.models import ExecutionRequest
 from execution.pipeline.legs import Clock, ProtectionRules, Work
 
 log = structlog.get_logger(__name__)
-# While answers get lost, no more than these are on their way for one position.
+# While answers get lost, no more than these are on their way for one position, or for each part of it.
 MOST_STOPS = 2
 
 
@@ -35,9 +36,20 @@ def cover_unknown(
     if leg is None:
         return False
     unfinished = [order for order in work.of(leg) if order.state not in ORDER_FINAL]
-    if max((order.quantity for order in unfinished if order.state in ORDER_LIVE), default=ZERO) >= quantity:
+    parts = closing_parts(quantity, work.plan.lot, trims=not work.exposure.hedged)
+    standing = [order.quantity for order in unfinished if order.state in ORDER_LIVE]
+    if sum(standing, ZERO) >= sum(parts, ZERO):
         return True
-    if len(unfinished) >= MOST_STOPS or work.refused_lately(leg):
+    if len(unfinished) >= MOST_STOPS * len(parts) or work.refused_lately(leg):
         return False
     log.error("position_of_unknown_entry_wants_cover", request_id=str(request.pk), quantity=str(quantity))
-    return isinstance(work.place(Wanted(leg=leg, quantity=quantity)), Accepted)
+    return all(isinstance(work.place(Wanted(leg=leg, quantity=part)), Accepted) for part in _lacking(parts, standing))
+
+
+def _lacking(parts: list[Decimal], standing: list[Decimal]) -> list[Decimal]:
+    """Return the parts of which no order stands."""
+    left = list(parts)
+    for quantity in standing:
+        if quantity in left:
+            left.remove(quantity)
+    return left

@@ -1,9 +1,14 @@
-"""The payloads that we publish: supersets that every known reader understands, numbers as JSON numbers."""
+"""The payloads that we publish: supersets that every known reader understands, numbers as JSON numbers.
+
+Readers add up what they get and know one unit: an amount is in USD, converted at the payload's `quote_index`, unless
+its name says `_quote`; then it is in `quote_asset`, exact. Prices are in the quote asset.
+"""
 
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypedDict
 
+from execution.domain.quote_index import in_usd
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 
@@ -62,7 +67,10 @@ def order_filled(
         "cumulative_quantity": number(cumulative),
         "fees": number(fill.commission),
         "fee_asset": fill.commission_asset,
-        "fees_usd": number(fill.fee_value),
+        "fees_usd": number(in_usd(fill.fee_value, request.quote_index)),
+        "fees_quote": number(fill.fee_value),
+        "quote_asset": request.quote_asset,
+        "quote_index": number(request.quote_index),
         "slippage_pct": number(slippage(request, fill.price) * PERCENT) if entry else None,
         "timestamp": now.isoformat(),
     }
@@ -118,7 +126,7 @@ def trade_opened(trade: Trade, request: ExecutionRequest, entry: Order, now: dat
 
 def trade_closed(trade: Trade, request: ExecutionRequest, entry: Order, now: datetime) -> dict[str, Any]:
     """Every name that readers use for the same number; the percentages are of the margin."""
-    net, percent = number(trade.net_pnl), number(trade.pnl_percent)
+    net, percent = number(trade.net_pnl_usd), number(trade.pnl_percent)
     moved = trade.excursion
     duration = (trade.exit_at - trade.entry_at).total_seconds() if trade.exit_at else None
     return {
@@ -129,14 +137,17 @@ def trade_closed(trade: Trade, request: ExecutionRequest, entry: Order, now: dat
         "pnl_percent": percent,
         "pnl_pct": percent,
         "realized_pnl_pct": percent,
-        "gross_pnl_usd": number(trade.gross_pnl),
+        "net_pnl_quote": number(trade.net_pnl),
+        "gross_pnl_usd": number(trade.usd(trade.gross_pnl)),
         "r_multiple": number(trade.r_multiple),
-        "fees_usd": number(trade.entry_fees + trade.exit_fees),
-        "funding_usd": number(trade.funding),
-        "other_income_usd": number(trade.other_income),
+        "fees_usd": number(trade.usd(trade.entry_fees + trade.exit_fees)),
+        "funding_usd": number(trade.usd(trade.funding)),
+        "other_income_usd": number(trade.usd(trade.other_income)),
         "unvalued_fees": trade.unvalued_fees,
-        "max_adverse_excursion_usd": number(moved.adverse) if moved else None,
-        "max_favourable_excursion_usd": number(moved.favourable) if moved else None,
+        "unvalued_income": trade.unvalued_income,
+        "net_is_complete": trade.net_is_complete,
+        "max_adverse_excursion_usd": number(trade.usd(moved.adverse)) if moved else None,
+        "max_favourable_excursion_usd": number(trade.usd(moved.favourable)) if moved else None,
         "max_adverse_excursion_pct": number(moved.adverse_percent) if moved else None,
         "max_favourable_excursion_pct": number(moved.favourable_percent) if moved else None,
         "duration_sec": duration,
@@ -158,11 +169,14 @@ def position_updated(position: Position, *, leverage: int | None, has_tp_sl: boo
         "entry_price": number(position.entry_price),
         "current_price": number(position.mark_price),
         "mark_price": number(position.mark_price),
-        "unrealized_pnl": number(position.unrealized_pnl),
+        "quote_asset": position.quote_asset,
+        "quote_index": number(position.quote_index),
+        "unrealized_pnl": number(position.usd(position.unrealized_pnl)),
+        "unrealized_pnl_quote": number(position.unrealized_pnl),
         "unrealized_pnl_pct": number(position.unrealized_pnl / margin * PERCENT) if margin else None,
         "leverage": leverage,
-        "margin_usd": number(margin),
-        "value": number(position.quantity * position.mark_price),
+        "margin_usd": number(position.usd(margin)),
+        "value": number(position.usd(position.quantity * position.mark_price)),
         "liquidation_price": number(position.liquidation_price),
         "has_tp_sl": has_tp_sl,
         "trade_id": str(position.trade_id) if position.trade_id else None,
@@ -181,6 +195,8 @@ def _trade_identity(trade: Trade, request: ExecutionRequest, entry: Order) -> di
         "trade_id": str(trade.pk),
         "order_id": entry.exchange_order_id,
         "symbol": trade.symbol,
+        "quote_asset": trade.quote_asset,
+        "quote_index": number(trade.quote_index),
         "side": trade.direction.lower(),
         "entry_price": number(trade.entry_price),
         "quantity": number(trade.quantity),

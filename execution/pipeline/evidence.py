@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
 
 from execution.domain.outcomes import STATUS_TRIGGERS, ExchangeStatus, OrderReport, Refused, Unknown
 from execution.domain.reasons import Reason
@@ -21,16 +22,20 @@ from execution.domain.states import (
     RequestTrigger,
 )
 from execution.domain.trading import OrderPurpose
-from execution.models import Order
+from execution.models import Impediment, Order
 from execution.pipeline import events_out
 from execution.pipeline.ending import ending
+from execution.pipeline.entry_expiry import ended_by_age
 from execution.pipeline.transitions import apply_to, log_step, order_move, request_move
 from execution.pipeline.write import Move, Write
 
 log = structlog.get_logger(__name__)
 
 # What other processes may have changed since an order was read.
-VOLATILE = ("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts", "missing_readings", "alarmed_at")
+VOLATILE = (
+    *("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts", "missing_readings", "missing_since"),
+    *("alarmed_at", "accepted_at", "expired_at"),
+)
 
 
 def settle_accepted(order: Order, report: OrderReport, *, now: datetime, source: str) -> None:
@@ -110,10 +115,37 @@ def settle_absent(order: Order, *, now: datetime, evidence: str) -> None:
     _end(order, move, RequestTrigger.ABSENCE_PROVEN, reason, failed)
 
 
+def settle_ended_unseen(order: Order, *, now: datetime, evidence: str) -> None:
+    """Write that an order the exchange once had is over, with what proves it although nobody has seen its end.
+
+    What it has executed stays; an entry's request goes on with that, or ends without a position.
+    """
+    reason = (Reason.ENDED_UNSEEN, f"{Reason.ENDED_UNSEEN}: {evidence}")
+    known = {"executed_quantity": order.executed_quantity, "alarmed_at": None}
+    move = order_move(
+        order,
+        OrderTrigger.ENDED_UNSEEN,
+        now=now,
+        reason=reason,
+        last_evidence=reason[1],
+        last_evidence_at=now,
+        **known,
+    )
+    write = Write().move(move)
+    request_state = _carry_to_request(write, order, move, OrderState(order.state), now)
+    if write.run():
+        log.warning("order_ended_unseen", client_order_id=order.client_order_id, evidence=evidence)
+        apply_to(order, move)
+        order.request.state = request_state or order.request.state
+
+
 def note_reading(order: Order, sentence: str, *, now: datetime) -> None:
     """Count one more reading that knows nothing of an order, and keep what it said."""
     Order.objects.filter(pk=order.pk, state=order.state).update(
-        missing_readings=F("missing_readings") + 1, last_evidence=sentence, last_evidence_at=now
+        missing_readings=F("missing_readings") + 1,
+        missing_since=Coalesce("missing_since", Value(now)),
+        last_evidence=sentence,
+        last_evidence_at=now,
     )
     order.refresh_from_db(fields=[*VOLATILE, "sent_at", "last_evidence", "last_evidence_at"])
 
@@ -164,7 +196,9 @@ def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> d
         "exchange_order_id": report.order_id or order.exchange_order_id,
         "algo_id": report.algo_id or order.algo_id,
         "executed_quantity": max(order.executed_quantity, report.executed_quantity),
+        "accepted_at": order.accepted_at or report.created_at,
         "missing_readings": 0,
+        "missing_since": None,
         "alarmed_at": None,
         "last_evidence": f"{source}: {report.status} executed={report.executed_quantity}",
         "last_evidence_at": now,
@@ -202,11 +236,23 @@ def _carry_to_request(write: Write, order: Order, move: Move, before: OrderState
         triggers.append(RequestTrigger.ENTRY_FILLED)
         write.move(request_move(order.request_id, state, *triggers, now=now, details=details))
         return RequestState.FILLED
-    reason = (Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}")
+    reason = _ended_without_fill(order, following, now)
     failed = events_out.FailureFields(client_order_id=order.client_order_id, attempts=order.attempts)
     triggers.append(RequestTrigger.ENTRY_ENDED_EMPTY)
     ending(write, order.request, state, *triggers, reason=reason, now=now, failed=failed)
     return RequestState.CANCELLED
+
+
+def _ended_without_fill(order: Order, following: OrderState, now: datetime) -> tuple[Reason, str]:
+    if not ended_by_age(order, following, now=now):
+        return Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}"
+    asked, began = order.request.entry_expires_at, order.expired_at
+    ends = Impediment.objects.filter(scope=order.symbol, reason_code=Reason.SYMBOL_ENDS).first()
+    if ends and began and (asked is None or began < asked):
+        # It was cancelled before its time, because what it would have opened could not stay open.
+        return Reason.SYMBOL_ENDS, f"SYMBOL_ENDS: {ends.sentence} order_state={following}"
+    numbers = f"good_till={(asked or began or now).isoformat()} decided_at={order.request.decided_at.isoformat()}"
+    return Reason.ENTRY_EXPIRED, f"ENTRY_EXPIRED: {numbers} order_state={following}"
 
 
 def _end(

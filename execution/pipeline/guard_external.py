@@ -11,7 +11,7 @@ from django.db import transaction
 
 from execution.domain.external import STOPS, ForeignOrder, covered_by_others
 from execution.domain.money import ZERO
-from execution.domain.outcomes import PositionReport
+from execution.domain.outcomes import PositionReport, Refused
 from execution.domain.ports import Exchange
 from execution.domain.states import ORDER_FINAL
 from execution.domain.trading import OrderPurpose
@@ -39,11 +39,18 @@ def guard(
     """
     work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
     _follow(work, quantity)
-    for want in work.comparison.missing:
-        if not work.refused_lately(want.leg):
-            work.place(want)
+    if _place_missing(work) and work.refresh():
+        # Rounded to the filters as they are now.
+        _place_missing(work)
     work.cancel_surplus(*LEGS)
     return not work.is_naked
+
+
+def _place_missing(work: Work) -> bool:
+    """Place what is missing; True when filters have refused an order of it."""
+    missing = [want for want in work.comparison.missing if not work.refused_lately(want.leg)]
+    outcomes = [work.place(want) for want in missing]
+    return any(isinstance(outcome, Refused) and outcome.by_filters for outcome in outcomes)
 
 
 def has_executed(request: ExecutionRequest) -> bool:

@@ -7,14 +7,19 @@ from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from execution.domain.depth import Level
+from execution.domain.exit_orders import judge_room
 from execution.domain.limits import Stake, Usage, judge_limits
 from execution.domain.liquidation import MarginBracket
+from execution.domain.money import ONE
 from execution.domain.policy import KEYS, Policy
+from execution.domain.quote_index import ASSUMED_DOLLAR, QuoteIndex
 from execution.domain.review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
 from execution.domain.trading import Direction, Quote, SymbolLists, SymbolRules
 
-T = TypeVar("T", SymbolRules, Usage, MarginBracket)
+T = TypeVar("T", SymbolRules, Usage, MarginBracket, QuoteIndex)
+# Journal lines of before quote assets were read: every contract was taken for one in this asset.
+ASSETS_OF_BEFORE = {"quote_asset": ASSUMED_DOLLAR, "margin_asset": ASSUMED_DOLLAR}
 
 
 def noted(
@@ -26,6 +31,7 @@ def noted(
     lists: SymbolLists,
     equity: Decimal | None,
     brackets: Sequence[MarginBracket],
+    index: QuoteIndex | None,
 ) -> dict[str, Any]:
     """Return the inputs of one verdict; amounts are strings with all their digits."""
     return {
@@ -35,10 +41,11 @@ def noted(
         "lists": {name: sorted(symbols) for name, symbols in asdict(lists).items()},
         "equity": _plain(equity),
         "brackets": [plain_fields(bracket) for bracket in brackets],
+        "quote_index": plain_fields(index) if index else None,
     }
 
 
-def plain_fields(values: SymbolRules | Usage | MarginBracket) -> dict[str, Any]:
+def plain_fields(values: SymbolRules | Usage | MarginBracket | QuoteIndex) -> dict[str, Any]:
     return {name: _plain(value) for name, value in asdict(values).items()}
 
 
@@ -49,7 +56,11 @@ def plain_policy(policy: Policy) -> dict[str, Any]:
 def stake_of(proposal: Proposal, verdict: Verdict) -> Stake:
     """Return what an entry with this verdict adds to what is used."""
     return Stake.of(
-        proposal.symbol, quantity=verdict.quantity, price=verdict.reference_price, stop_price=verdict.stop_price
+        proposal.symbol,
+        quantity=verdict.quantity,
+        price=verdict.reference_price,
+        stop_price=verdict.stop_price,
+        usd_per_quote=verdict.index.price if verdict.index else ONE,
     )
 
 
@@ -58,8 +69,9 @@ def judged_again(proposal: Proposal, details: Mapping[str, Any]) -> tuple[RuleVe
     verdict = verdict_again(proposal, details)
     if "usage" not in details:
         return verdict.rules
-    usage = _restored(Usage, details["usage"])
-    return (*verdict.rules, *judge_limits(stake_of(proposal, verdict), usage, _policy_of(details)))
+    usage, policy = _restored(Usage, details["usage"]), _policy_of(details)
+    room = [judge_room(**details["exit_orders"], policy=policy)] if "exit_orders" in details else []
+    return (*verdict.rules, *judge_limits(stake_of(proposal, verdict), usage, policy), *room)
 
 
 def verdict_again(proposal: Proposal, details: Mapping[str, Any], *, policy: Policy | None = None) -> Verdict:
@@ -68,11 +80,12 @@ def verdict_again(proposal: Proposal, details: Mapping[str, Any], *, policy: Pol
     return judge(
         proposal,
         quote=_restored_quote(inputs["quote"]),
-        rules=_restored(SymbolRules, inputs["symbol"]),
+        rules=_restored(SymbolRules, ASSETS_OF_BEFORE | inputs["symbol"]),
         policy=policy or _policy_of(details),
         lists=SymbolLists(**{name: frozenset(symbols) for name, symbols in inputs["lists"].items()}),
         equity=None if inputs["equity"] is None else Decimal(inputs["equity"]),
         brackets=[_restored(MarginBracket, bracket) for bracket in inputs["brackets"]],
+        index=_restored(QuoteIndex, known) if (known := inputs.get("quote_index")) else None,
     )
 
 

@@ -10,7 +10,9 @@ import structlog
 from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
+from execution.domain.exit_orders import exit_orders_for, judge_room
 from execution.domain.limits import judge_limits
+from execution.domain.lots import lot_rule
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange, Memory
 from execution.domain.reasons import Reason
@@ -22,11 +24,13 @@ from execution.domain.trading import Direction, OrderType, PositionSide, SymbolL
 from execution.models import ExecutionRequest
 from execution.pipeline.bracket_rows import write_bracket
 from execution.pipeline.ending import end_request, expire_request
+from execution.pipeline.entry_expiry import expiry_of
 from execution.pipeline.entry_gate import Obstacle, Stack, obstacle_of_loss, obstacle_to_entry
 from execution.pipeline.guard_inputs import noted, plain_fields, stake_of
 from execution.pipeline.policy import policy_age_seconds, policy_in_force
+from execution.pipeline.pricing import priced
 from execution.pipeline.transitions import move_request
-from execution.pipeline.usage import lock_usage, take_claim, usage_for
+from execution.pipeline.usage import conditional_orders, lock_usage, take_claim, usage_for
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
@@ -69,15 +73,25 @@ def guard_safety(
     policy = policy_in_force()
     quote = exchange.quote(request.symbol)
     proposal = proposal_of(request)
+    index = priced(exchange, rules.quote_asset)
     by_equity = sizing_mode(proposal, policy) is SizingMode.EQUITY_FRACTION
-    equity = exchange.equity() if by_equity else None
+    equity = _equity(exchange, rules) if by_equity else None
     brackets = exchange.margin_brackets(request.symbol)
-    verdict = judge(proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets)
+    verdict = judge(
+        proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets, index=index
+    )
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
     details: dict[str, Any] = {"rules": [as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
     details["policy_age_seconds"] = policy_age_seconds(clock())
     details["inputs"] = noted(
-        quote, proposal.direction, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets
+        quote,
+        proposal.direction,
+        rules=rules,
+        policy=policy,
+        lists=lists,
+        equity=equity,
+        brackets=brackets,
+        index=index,
     )
     reached(CrashPoint.ENTRY_JUDGED)
     if verdict.refusal:
@@ -86,6 +100,12 @@ def guard_safety(
     approved = _approve(request, verdict, policy, rules, side, details, clock())
     reached(CrashPoint.ENTRY_APPROVED)
     return approved
+
+
+def _equity(exchange: Exchange, rules: SymbolRules) -> Decimal | None:
+    """Return what stands behind contracts of this margin asset, in USD; None when no index prices the asset."""
+    index = priced(exchange, rules.margin_asset)
+    return exchange.equity().behind(rules.margin_asset, index) if index else None
 
 
 def stop_at(obstacle: Obstacle, request: ExecutionRequest, *, now: datetime) -> None:
@@ -134,9 +154,13 @@ def _approve(
     with transaction.atomic():
         lock_usage()
         usage = usage_for(request, side, policy, now=now)
-        limits = judge_limits(stake_of(proposal_of(request), verdict), usage, policy)
+        orders = {"resting": conditional_orders(), "needed": _exit_orders(verdict, rules)}
+        limits = (
+            *judge_limits(stake_of(proposal_of(request), verdict), usage, policy),
+            judge_room(**orders, policy=policy),
+        )
         rules_told = [*details["rules"], *(as_json(rule) for rule in limits)]
-        details = details | {"rules": rules_told, "usage": plain_fields(usage)}
+        details = details | {"rules": rules_told, "usage": plain_fields(usage), "exit_orders": orders}
         obstacle = next((rule for rule in limits if rule.refusal), None)
         if obstacle:
             _refuse(request, obstacle, details, now)
@@ -147,6 +171,8 @@ def _approve(
             RequestTrigger.GUARD_APPROVED,
             now=now,
             details=details,
+            quote_asset=rules.quote_asset,
+            quote_index=verdict.index.price if verdict.index else None,
             reference_price=verdict.reference_price,
             limit_price=verdict.limit_price,
             quantity=verdict.quantity,
@@ -155,12 +181,18 @@ def _approve(
             position_side=side,
             policy_version=policy.version,
             approved_at=now,
+            entry_expires_at=expiry_of(request, policy),
         )
         if moved and verdict.exits:
             write_bracket(request, verdict.exits, rules)
         # Somebody else moved the request: the claim taken above must not outlive this transaction.
         transaction.set_rollback(not moved)
         return moved
+
+
+def _exit_orders(verdict: Verdict, rules: SymbolRules) -> int:
+    """Return how many orders the exits take; what others have resting at the account, nobody here knows."""
+    return exit_orders_for(verdict.quantity, verdict.exits, lot_rule(rules, OrderType.MARKET)) if verdict.exits else 0
 
 
 def _refuse(request: ExecutionRequest, rule: RuleVerdict, details: dict[str, Any], now: datetime) -> None:

@@ -117,6 +117,11 @@ def _manual_request(
     order: ManualOrder, source: Source, rules: IntakeRules, now: datetime, published_at: datetime
 ) -> ExecutionRequest:
     decided_at = min(order.timestamp or published_at, published_at)
+    times = _times(decided_at, rules, now)
+    if order.expires_in_seconds is not None:
+        times["entry_expires_at"] = times["decided_at"] + timedelta(seconds=order.expires_in_seconds)
+        # What would have to be cancelled at once is not sent either.
+        times["expires_at"] = min(times["expires_at"], times["entry_expires_at"])
     return ExecutionRequest(
         id=uuid4(),
         source=source,
@@ -131,7 +136,7 @@ def _manual_request(
         exits_asked=_exits_asked(order),
         leverage=order.leverage or 1,
         metadata=order.metadata,
-        **_times(decided_at, rules, now),
+        **times,
     )
 
 

@@ -4,12 +4,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import takewhile
 
+import structlog
+
+from execution.domain.backoff import (
+    LONGEST_PAUSE_COVERED,
+    LONGEST_PAUSE_OPEN,
+    Refusals,
+    refusals_of,
+)
 from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_at
+from execution.domain.clocks import age_of
+from execution.domain.lots import closing_parts, lot_rule, parts_of
 from execution.domain.money import ZERO
-from execution.domain.outcomes import PlaceOutcome
-from execution.domain.ports import Exchange
+from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, held_in
+from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
@@ -18,9 +27,18 @@ from execution.models.bracket import LegOrigin
 from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, resting_of, stop_cover
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.placing import Intention, intend, send
+from execution.pipeline.regrid import follow_filters
 
+log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(hours=1)
+# The exchange finds nothing that the order would reduce. A position that is out is booked, not closed once more.
+NOTHING_TO_REDUCE = frozenset({-2022})
+# Stops of unknown outcome after which the next waits for the longest pause: each of them may rest unseen.
+MOST_UNKNOWN_STOPS = 10
+# What makes way for a stop.
+OTHERS = (OrderPurpose.TARGET, OrderPurpose.TRAILING)
+# How far behind the mark price a LIMIT order lies that is to trade at once; the exchange refuses five percent and more.
+WITHIN_COLLAR = Decimal("0.02")
 TYPES = {
     OrderPurpose.STOP: OrderType.STOP_MARKET,
     OrderPurpose.TARGET: OrderType.TAKE_PROFIT_MARKET,
@@ -61,6 +79,24 @@ class Work:
         self.exits = exit_orders([pk]).get(pk, [])
         for order in self.exits:
             order.request = self.request
+        if self.follow_filters():
+            self.bracket = Bracket.objects.prefetch_related("legs").get(pk=pk)
+
+    def refresh(self) -> bool:
+        """Read the rows anew; True when the plan has taken in other filters since it was read."""
+        before = self.bracket.regridded_at
+        self.read()
+        return bool(self.bracket.regridded_at != before)
+
+    def follow_filters(self) -> bool:
+        """Take in filters that have changed; True when the plan is another one now."""
+        try:
+            rules = self.exchange.known_rules(self.request.symbol)
+        except ExchangeUnavailableError as error:
+            # A stop does not wait for an answer about filters: the last ones known may well be right.
+            log.warning("filters_not_read", symbol=self.request.symbol, error=str(error))
+            return False
+        return follow_filters(self.bracket, rules, now=self.clock())
 
     @property
     def plan(self) -> Plan:
@@ -78,16 +114,21 @@ class Work:
 
     @property
     def is_naked(self) -> bool:
-        """Whether a part of the position has no confirmed stop, although the plan has one."""
-        return bool(self.plan.of(OrderPurpose.STOP)) and stop_cover(self.exits) < self.exposure.open
+        """Whether a part of the position that orders can reach has no confirmed stop, although the plan has one."""
+        now, plan = self.exposure, self.plan
+        reachable = min(now.open, sum(now.closing_parts(plan.lot), ZERO))
+        return bool(plan.of(OrderPurpose.STOP)) and stop_cover(self.exits) < reachable
 
     @property
     def is_dust(self) -> bool:
-        """Whether exits have left less than an order's minimum notional: not worth the fees of its own protection."""
-        now = self.exposure
+        """Whether exits have left less than the smallest order.
+
+        What an opening order has to be worth is no measure here: the exchange exempts what reduces.
+        """
+        now, lot = self.exposure, self.plan.lot
         if self.trade is None or now.growing or now.open == now.filled:
             return False
-        return bool(now.open * self.trade.entry_price < self.bracket.minimum_notional)
+        return now.open < max(lot.step, lot.minimum)
 
     def of(self, leg: Leg) -> list[Order]:
         return [order for order in self.exits if order.leg_id == leg.id]
@@ -101,17 +142,60 @@ class Work:
         return any(order.state == OrderState.SUBMITTING and order.sent_at > since for order in self.of(leg))
 
     def refused_lately(self, leg: Leg) -> bool:
-        """Whether the exchange keeps refusing a leg; each refusal in a row doubles the pause, up to an hour.
+        """Whether the exchange keeps refusing a leg; each refusal in a row doubles the pause before the next try.
 
-        A stop that had to rest a little beyond its level does not count: it is the level that is tried again.
+        A stop that had to rest a little beyond its level does not count: it is the level that is tried again. Nor does
+        what was refused under filters that have changed since.
         """
-        at_level = [order for order in reversed(self.of(leg)) if order.trigger_price == leg.price]
-        refused = list(takewhile(lambda order: order.state == OrderState.REJECTED, at_level))
-        pause = min(FIRST_PAUSE * 2 ** min(len(refused), 16), LONGEST_PAUSE)
-        return bool(refused) and self.clock() - refused[0].created_at < pause
+        at_level = [order for order in self._under_present_filters(self.of(leg)) if order.trigger_price == leg.price]
+        covered = ZERO < self.exposure.open <= stop_cover(self.exits)
+        refused = refusals_of(at_level, LONGEST_PAUSE_COVERED if covered else LONGEST_PAUSE_OPEN)
+        return refused is not None and refused.holds_at(self.clock())
 
-    def beyond(self, want: Wanted, fraction: Decimal) -> Wanted | None:
-        """Return a stop by this fraction of its level beyond it; None when one was sent there before.
+    def _under_present_filters(self, orders: Iterable[Order]) -> list[Order]:
+        since = self.bracket.regridded_at
+        return [order for order in orders if since is None or order.created_at > since]
+
+    def closes_refused(self, leg: Leg | None = None) -> Refusals | None:
+        """Return the refusals with which the closing orders of a leg end, or without one those of all that is open."""
+        leg_id = leg.id if leg else None
+        closes = [o for o in self.exits if o.purpose == OrderPurpose.CLOSE and o.leg_id == leg_id]
+        return refusals_of(self._under_present_filters(closes), LONGEST_PAUSE_OPEN)
+
+    def may_close(self, leg: Leg | None = None) -> bool:
+        """Whether a closing order may be sent now.
+
+        It may not while an earlier one is unsettled, nor before the pause after a refusal is over. When the exchange
+        has found nothing to reduce, it must show a position first: what is out is for booking.
+
+        Raises:
+            ExchangeUnavailableError: the positions could not be read.
+
+        """
+        if any(o.purpose == OrderPurpose.CLOSE and o.state not in ORDER_FINAL for o in self.exits):
+            return False
+        refused = self.closes_refused(leg)
+        if refused is None:
+            return True
+        if refused.holds_at(self.clock()):
+            return False
+        return refused.code not in NOTHING_TO_REDUCE or self._is_held()
+
+    def may_try_naked(self, leg: Leg) -> bool:
+        """Whether a stop may be tried that nothing else covers for: it and the close that follows it are one try."""
+        unknown = [order for order in self.of(leg) if order.state == OrderState.UNKNOWN]
+        if len(unknown) >= MOST_UNKNOWN_STOPS and age_of(unknown[-1].created_at, self.clock()) < LONGEST_PAUSE_OPEN:
+            return False
+        return self.closes_refused() is None or self.may_close()
+
+    def _is_held(self) -> bool:
+        """Whether the exchange shows a position of this symbol and side just now."""
+        key = (self.request.symbol, self.request.position_side)
+        rows = {(row.symbol, row.position_side): row for row in self.exchange.positions()}
+        return held_in(rows.get(key), Direction(self.request.direction)) > 0
+
+    def beyond(self, want: Wanted, fraction: Decimal) -> Leg | None:
+        """Return the stop by this fraction of its level beyond it; None when one was sent there before.
 
         The plan stays as it is: the stop moves back to its level as soon as the exchange takes it there.
         """
@@ -119,7 +203,7 @@ class Work:
         price = round_stop(direction, stop_at(direction, level, fraction), self.bracket.tick_size)
         if any(order.trigger_price == price for order in self.of(want.leg)):
             return None
-        return replace(want, leg=replace(want.leg, price=price))
+        return replace(want.leg, price=price)
 
     def place(self, want: Wanted, *, at_once: bool = False) -> PlaceOutcome | None:
         """Place an order of a leg; None when another run does. `at_once`: a trailing leg without its activation."""
@@ -140,20 +224,81 @@ class Work:
         )
 
     def close(self, quantity: Decimal, reason: CloseReason, leg: Leg | None = None) -> PlaceOutcome | None:
-        """Close at market, reducing only; None while an earlier closing order of ours is unsettled."""
-        closing = any(o.purpose == OrderPurpose.CLOSE and o.state not in ORDER_FINAL for o in self.exits)
-        if quantity <= 0 or closing:
+        """Close at market, reducing only; None when it may not be tried now, as `may_close` says."""
+        if quantity <= 0 or not self.may_close(leg):
             return None
-        return self._send(
-            Intention(
-                purpose=OrderPurpose.CLOSE,
-                sequence=self._next_sequence(OrderPurpose.CLOSE),
-                order_type=OrderType.MARKET,
-                quantity=quantity,
-                close_reason=reason,
-                leg_id=leg.id if leg else None,
-            )
+        log.warning(
+            "position_closes_at_market",
+            request_id=str(self.request.pk),
+            symbol=self.request.symbol,
+            reason=reason,
+            quantity=str(quantity),
         )
+        outcome = self._close_in_parts(quantity, reason, leg)
+        if isinstance(outcome, Refused):
+            self._tell_refused_close(leg)
+        return outcome
+
+    def _tell_refused_close(self, leg: Leg | None) -> None:
+        if refused := self.closes_refused(leg):
+            log.error(
+                "close_refused",
+                request_id=str(self.request.pk),
+                symbol=self.request.symbol,
+                code=refused.code,
+                tries=refused.tries,
+                since=refused.since.isoformat(),
+                next_try_at=refused.next_at.isoformat(),
+            )
+
+    def _close_in_parts(self, quantity: Decimal, reason: CloseReason, leg: Leg | None) -> PlaceOutcome | None:
+        """Send as many closing orders as the present lot asks for; the outcome is the first that is not Accepted.
+
+        The orders of one decision follow one another whatever became of those before, as far as they were accepted: a
+        process that dies in between leaves less to close.
+        """
+        outcome, left = self._send_closing(quantity, reason, leg)
+        if isinstance(outcome, Refused) and outcome.by_filters and self.refresh():
+            outcome, _ = self._send_closing(left, reason, leg)
+        return outcome
+
+    def _send_closing(
+        self, quantity: Decimal, reason: CloseReason, leg: Leg | None
+    ) -> tuple[PlaceOutcome | None, Decimal]:
+        """Send the parts one after another; return the last outcome, and what was not accepted of the quantity."""
+        outcome: PlaceOutcome | None = None
+        for intention in self._closing_orders(quantity, reason, leg):
+            outcome = self._send(replace(intention, sequence=self._next_sequence(OrderPurpose.CLOSE)))
+            if not isinstance(outcome, Accepted):
+                break
+            quantity -= intention.quantity
+        return outcome, quantity
+
+    def _closing_orders(self, quantity: Decimal, reason: CloseReason, leg: Leg | None) -> list[Intention]:
+        market = Intention(
+            purpose=OrderPurpose.CLOSE,
+            sequence=0,
+            order_type=OrderType.MARKET,
+            quantity=quantity,
+            close_reason=reason,
+            leg_id=leg.id if leg else None,
+        )
+        parts = closing_parts(quantity, self.plan.lot, trims=not self.exposure.hedged)
+        left = quantity - sum(parts, ZERO)
+        orders = [replace(market, quantity=part) for part in parts]
+        return orders if left <= 0 else [*orders, *self._closing_by_limit(left, market)]
+
+    def _closing_by_limit(self, quantity: Decimal, market: Intention) -> list[Intention]:
+        """Return LIMIT orders that trade at once, for what only their finer step can close."""
+        rules = self.exchange.known_rules(self.request.symbol)
+        parts = parts_of(quantity, lot_rule(rules, OrderType.LIMIT)) if rules else []
+        if rules is None or not parts:
+            log.warning("remainder_out_of_reach", request_id=str(self.request.pk), quantity=str(quantity))
+            return []
+        direction = Direction(self.request.direction)
+        mark = self.exchange.quote(self.request.symbol).mark
+        price = round_stop(direction, stop_at(direction, mark, WITHIN_COLLAR), rules.tick_size)
+        return [replace(market, order_type=OrderType.LIMIT, quantity=part, price=price) for part in parts]
 
     def cancel_surplus(self, *purposes: OrderPurpose) -> None:
         """Cancel what newer orders have replaced: new first, then old, so that cover never drops."""
@@ -162,11 +307,14 @@ class Work:
 
     def make_room(self) -> bool:
         """Let targets and trailing stop make way for the stop when the exchange takes no more orders."""
-        others = (OrderPurpose.TARGET, OrderPurpose.TRAILING)
-        return self._cancel([o for o in self.exits if o.purpose in others and o.state in ORDER_LIVE]) > 0
+        resting = [o for o in self.exits if o.purpose in OTHERS and o.state in ORDER_LIVE]
+        self._cancel(resting)
+        # An order that rests in spite of its cancel has made no room.
+        return any(order.state in ORDER_FINAL for order in resting)
 
-    def _cancel(self, orders: Iterable[Order]) -> int:
-        return sum([cancel_order(order, exchange=self.exchange, clock=self.clock) for order in orders])
+    def _cancel(self, orders: Iterable[Order]) -> None:
+        for order in orders:
+            cancel_order(order, exchange=self.exchange, clock=self.clock)
 
     def _send(self, intention: Intention) -> PlaceOutcome | None:
         written = intend(self.request, intention, recv_window_ms=self.rules.recv_window_ms, now=self.clock())

@@ -1,8 +1,10 @@
 """Measures how long a position had less cover than it was large, once for each such time, when it has ended."""
 
+from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Max
 
 from execution.domain.cover import Gap, Growth, StopLife, gaps
 from execution.domain.figures import FILL_TO_STOP, UNCOVERED, Histogram
@@ -52,11 +54,17 @@ def cover_gaps(trades: list[UUID]) -> dict[UUID, list[Gap]]:
     for fill in Fill.objects.filter(trade__in=trades):
         growth = Growth(at=fill.filled_at, quantity=fill.quantity if fill.entry else -fill.quantity)
         fills.setdefault(fill.trade_id, []).append(growth)
-    stops = _stop_lives(trades)
+    stops = _stop_lives(trades, _last_fills(trades))
     return {key: gaps(fills.get(key, []), stops.get(key, [])) for key in trades}
 
 
-def _stop_lives(requests: list[UUID]) -> dict[UUID, list[StopLife]]:
+def _last_fills(trades: list[UUID]) -> dict[int, datetime]:
+    """Return when each exit has executed last."""
+    exits = Fill.objects.filter(trade__in=trades, entry=False, order__isnull=False)
+    return dict(exits.values_list("order").annotate(Max("filled_at")))
+
+
+def _stop_lives(requests: list[UUID], executed: dict[int, datetime]) -> dict[UUID, list[StopLife]]:
     """Return when each request's stops were known to stand, from the log of their states."""
     rows = Order.objects.filter(request_id__in=requests, purpose=OrderPurpose.STOP).order_by("id")
     stops = {order.client_order_id: order for order in rows}
@@ -66,12 +74,13 @@ def _stop_lives(requests: list[UUID]) -> dict[UUID, list[StopLife]]:
     for step in steps:
         if step.to_state == OrderState.ACCEPTED and step.from_state in ORDER_UNSETTLED:
             begun[step.entity_id] = step
-        # One that has filled covered the position to the end.
-        elif step.to_state in ORDER_FINAL and step.to_state != OrderState.FILLED:
+        elif step.to_state in ORDER_FINAL:
             over[step.entity_id] = step
     lives: dict[UUID, list[StopLife]] = {}
     for name, step in begun.items():
         order, end = stops[name], over.get(name)
-        life = StopLife(quantity=order.quantity, since=step.at, until=end.at if end else None)
+        # One that has filled covered its part until then, by whichever clock is later.
+        until = max(end.at, executed.get(order.pk, end.at)) if end else None
+        life = StopLife(quantity=order.quantity, since=step.at, until=until)
         lives.setdefault(order.request_id, []).append(life)
     return lives

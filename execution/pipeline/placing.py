@@ -17,15 +17,18 @@ from tenacity.wait import wait_exponential_jitter
 from execution.crash_points import CrashPoint, reached
 from execution.domain import policy as keys
 from execution.domain.client_ids import client_order_id
+from execution.domain.lots import entry_lot
+from execution.domain.money import ceil_to, floor_to, plain
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
-from execution.domain.ports import Exchange, Lane, OrderTicket, Veto
+from execution.domain.ports import Exchange, ExchangeUnavailableError, Lane, OrderTicket, Veto
 from execution.domain.states import OrderState, TradeState
-from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide
+from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide, Side, SymbolRules
 from execution.models import ExecutionRequest, Order
 from execution.pipeline.entry_gate import STANDING, standing_with
 from execution.pipeline.evidence import settle_accepted, settle_refused, settle_unknown
 from execution.pipeline.last_word import last_word
 from execution.pipeline.policy import policy_in_force
+from execution.pipeline.transitions import log_step
 from execution.pipeline.write import Move, Write
 
 log = structlog.get_logger(__name__)
@@ -78,6 +81,7 @@ def ticket_for(request: ExecutionRequest, intention: Intention) -> OrderTicket:
         callback_percent=intention.callback_percent,
         # In hedge mode the position side itself makes an order reducing, and the exchange refuses the flag.
         reduce_only=not entry and side is PositionSide.BOTH,
+        good_till=request.entry_expires_at if entry else None,
     )
 
 
@@ -145,6 +149,17 @@ def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock)
     return None if order.state == OrderState.SUBMITTING else outcome
 
 
+def on_filters(ticket: OrderTicket, rules: SymbolRules) -> OrderTicket | None:
+    """Return an entry's order on the present step and tick, never larger or dearer; None when it is out of bounds."""
+    lot = entry_lot(rules, ticket.order_type)
+    quantity = floor_to(ticket.quantity, lot.step)
+    if not (lot.minimum <= quantity <= lot.maximum and quantity > 0):
+        return None
+    rounder = floor_to if ticket.side is Side.BUY else ceil_to
+    price = None if ticket.price is None else rounder(ticket.price, rules.tick_size)
+    return replace(ticket, quantity=quantity, price=price)
+
+
 @dataclass(kw_only=True)
 class _Sending:
     """One order's attempts; called once for each."""
@@ -167,8 +182,30 @@ class _Sending:
             send_before=latest,
             last_word=self._last_word if purpose is OrderPurpose.ENTRY else None,
         )
+        if purpose is OrderPurpose.ENTRY and isinstance(outcome, Refused) and outcome.by_filters:
+            outcome = replace(outcome, retry_safe=self._round_anew())
         self.refused = outcome if isinstance(outcome, Refused) else None
         return outcome
+
+    def _round_anew(self) -> bool:
+        """Round an entry to the filters as they are now; False when that changes nothing, or cannot be done."""
+        try:
+            rules = self.exchange.rules(self.ticket.symbol)
+        except ExchangeUnavailableError:
+            return False
+        rounded = rules and on_filters(self.ticket, rules)
+        if not rounded or rounded == self.ticket:
+            return False
+        details = {"quantity": [plain(self.ticket.quantity), plain(rounded.quantity)]}
+        if self.ticket.price is not None and rounded.price is not None:
+            details["price"] = [plain(self.ticket.price), plain(rounded.price)]
+        log.warning("entry_rounded_anew", client_order_id=self.ticket.client_order_id, **details)
+        request = self.order.request_id
+        log_step("request", request, to_state="REGRIDDED", trigger="filters_changed", now=self.clock(), details=details)
+        self.ticket = rounded
+        # Written with the next attempt.
+        self.order.quantity, self.order.price = rounded.quantity, rounded.price
+        return True
 
     def _last_word(self) -> Veto | None:
         return last_word(self.order.request, now=self.clock())
@@ -187,7 +224,7 @@ def take_attempt(order: Order, *, now: datetime) -> bool:
         # from before the wait for the row's lock: of two who wait, both would win.
         young = ExecutionRequest.objects.filter(pk=order.request_id, expires_at__gte=now)
         mine = mine.filter(Exists(young)).exclude(stopped)
-    if not mine.update(attempts=order.attempts + 1, sent_at=now):
+    if not mine.update(attempts=order.attempts + 1, sent_at=now, quantity=order.quantity, price=order.price):
         return False
     # The row as read goes on into the outcome and its event.
     order.attempts, order.sent_at = order.attempts + 1, now

@@ -5,6 +5,7 @@ A position that cannot get its stop is closed at market: naked is not a state th
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID
@@ -13,11 +14,12 @@ import structlog
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain import policy as keys
-from execution.domain.brackets import Wanted
+from execution.domain.brackets import Leg, Wanted
+from execution.domain.money import ZERO
 from execution.domain.outcomes import Accepted, OrderReport, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason, Reason
-from execution.domain.states import OrderState, RequestState, RequestTrigger
+from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest
 from execution.pipeline.evidence import settle_accepted
@@ -38,6 +40,7 @@ class _Next(Enum):
     """What follows an attempt to place the stop."""
 
     LEAVE = auto()
+    GO_ON = auto()
     REPEAT = auto()
     CLOSE_LEVEL_PASSED = auto()
     CLOSE_NOT_CONFIRMED = auto()
@@ -80,9 +83,17 @@ def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) ->
 
 
 def _ensure_stop(work: Work) -> CloseReason | None:
-    """Place the stop; a reason to have closed the position instead, when it cannot be had within the bound."""
+    """Place the stop, in as many orders as it takes.
+
+    Returns:
+        A reason to have closed the position instead, when the stop cannot be had within the bound.
+
+    """
+    if work.is_naked and not _may_try(work):
+        return None
     # From here on by steady time: a clock that is set back must not make the position naked for longer.
     begun = time.monotonic()
+    pause = PAUSE_SECONDS
     patience = min(_deadline(work) - work.clock(), work.rules.max_unprotected).total_seconds()
     while want := work.missing(OrderPurpose.STOP):
         # The old stop still covers everything: a better one can wait until the exchange takes it.
@@ -93,16 +104,26 @@ def _ensure_stop(work: Work) -> CloseReason | None:
         if outcome is None and waited >= PEER_PATIENCE.total_seconds():
             return None
         following = _judge(work, outcome, late=waited >= patience)
+        if following is _Next.GO_ON:
+            continue
         if following is _Next.LEAVE:
             break
         if following in CLOSING:
             reason, why = CLOSING[following]
             passed = following is _Next.CLOSE_LEVEL_PASSED and work.meaning(want.leg)
             return _give_up(work, CloseReason(passed or reason), why)
-        time.sleep(PAUSE_SECONDS)
+        # Where the filters are as they were, it is asked ever more seldom.
+        time.sleep(pause)
+        pause = pause * 2 if _by_filters(outcome) else PAUSE_SECONDS
         work.read()
     work.cancel_surplus(OrderPurpose.STOP)
     return None
+
+
+def _may_try(work: Work) -> bool:
+    """Whether a stop that nothing covers for may be tried: it waits until the position may be closed in its stead."""
+    want = work.missing(OrderPurpose.STOP)
+    return want is None or work.may_try_naked(want.leg)
 
 
 def _place_stop(work: Work, want: Wanted) -> PlaceOutcome | None:
@@ -111,7 +132,21 @@ def _place_stop(work: Work, want: Wanted) -> PlaceOutcome | None:
     if not (_level_has_passed(outcome) and work.is_naked):
         return outcome
     beyond = work.beyond(want, policy_in_force()[keys.STOP_BUFFER])
-    return work.place(beyond) if beyond else outcome
+    return _place_beyond(work, beyond) if beyond else outcome
+
+
+def _place_beyond(work: Work, beyond: Leg) -> PlaceOutcome | None:
+    """Place every part of the stop there; the outcome is the first that is not Accepted."""
+    outcome: PlaceOutcome | None = None
+    for part in [each for each in work.comparison.missing if each.leg.purpose is OrderPurpose.STOP]:
+        outcome = work.place(replace(part, leg=beyond))
+        if not isinstance(outcome, Accepted):
+            break
+    return outcome
+
+
+def _by_filters(outcome: PlaceOutcome | None) -> bool:
+    return isinstance(outcome, Refused) and outcome.by_filters
 
 
 def _level_has_passed(outcome: PlaceOutcome | None) -> bool:
@@ -121,14 +156,16 @@ def _level_has_passed(outcome: PlaceOutcome | None) -> bool:
 def _judge(work: Work, outcome: PlaceOutcome | None, *, late: bool) -> _Next:
     """Tell what follows from the outcome of a stop; None: another run is sending one just now."""
     if isinstance(outcome, Accepted) or (isinstance(outcome, Unknown) and _has_arrived(work)):
-        return _Next.LEAVE
+        # Another part may be missing; an order that is taken and gone at once is not followed for ever.
+        return _Next.LEAVE if late else _Next.GO_ON
     if _level_has_passed(outcome):
         return _Next.CLOSE_LEVEL_PASSED
     if outcome is None:
         return _Next.REPEAT
     if not work.is_naked:
         return _Next.LEAVE
-    if isinstance(outcome, Refused) and not outcome.retry_safe:
+    # A refusal by filters says nothing against a stop: they are read anew, and it is rounded and asked for again.
+    if isinstance(outcome, Refused) and not (outcome.retry_safe or _by_filters(outcome)):
         room = outcome.code == TOO_MANY_CONDITIONAL_ORDERS and work.make_room()
         return _Next.REPEAT if room else _Next.CLOSE_NOT_CONFIRMED
     # An unknown stop may be followed by another: two reducing stops do no harm, none does.
@@ -150,39 +187,58 @@ def _has_arrived(work: Work) -> bool:
     found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderBook(stop.book))
     if isinstance(found, OrderReport):
         settle_accepted(stop, found, now=work.clock(), source="look-up")
-    return work.missing(OrderPurpose.STOP) is None
+    return stop.state in ORDER_LIVE
 
 
 def _ensure_others(work: Work) -> CloseReason | None:
     """Place targets and trailing stop; any failure leaves the stop in charge, and the monitor tries again."""
-    for want in work.comparison.missing:
-        if want.leg.purpose is OrderPurpose.STOP or work.refused_lately(want.leg):
-            continue
-        outcome = work.place(want)
-        if _level_has_passed(outcome):
-            flattened = _level_reached(work, want)
-            if flattened:
-                return flattened
+    flattened, refused = _place_others(work)
+    if refused and work.refresh():
+        # Rounded to the filters as they are now.
+        flattened, _ = _place_others(work)
+    if flattened:
+        return flattened
     work.cancel_surplus(OrderPurpose.TARGET, OrderPurpose.TRAILING)
     return None
 
 
+def _place_others(work: Work) -> tuple[CloseReason | None, bool]:
+    """Place them once: what has closed the position instead, and whether filters have refused one."""
+    refused = False
+    passed: set[int] = set()
+    for want in work.comparison.missing:
+        if want.leg.purpose is OrderPurpose.STOP or want.leg.id in passed or work.refused_lately(want.leg):
+            continue
+        outcome = work.place(want)
+        refused |= _by_filters(outcome)
+        if _level_has_passed(outcome):
+            passed.add(want.leg.id)
+            flattened = _level_reached(work, want)
+            if flattened:
+                return flattened, refused
+    return None, refused
+
+
 def _level_reached(work: Work, want: Wanted) -> CloseReason | None:
     """Do what the level was meant for: take a target's gain at market, let a trailing stop follow from here."""
+    parts = [each for each in work.comparison.missing if each.leg.id == want.leg.id]
     if want.leg.purpose is OrderPurpose.TRAILING:
-        work.place(want, at_once=True)
+        for part in parts:
+            work.place(part, at_once=True)
         return None
-    everything = want.quantity == work.exposure.open
-    log.warning("target_taken_at_market", request_id=str(work.request.pk), quantity=str(want.quantity))
-    taken = work.close(want.quantity, CloseReason.TP, want.leg)
+    quantity = sum((part.quantity for part in parts), ZERO)
+    everything = quantity == work.exposure.open
+    taken = work.close(quantity, CloseReason.TP, want.leg)
     return CloseReason.TP if everything and isinstance(taken, Accepted) else None
 
 
 def _give_up(work: Work, reason: CloseReason, why: Reason) -> CloseReason | None:
     """Close at market; None when even that is not confirmed, and then the monitor begins anew."""
     quantity = work.exposure.open
-    log.error("position_closed_without_cover", request_id=str(work.request.pk), reason=why, quantity=str(quantity))
-    return reason if isinstance(work.close(quantity, reason), Accepted) else None
+    outcome = work.close(quantity, reason)
+    if outcome is not None:
+        log.error("position_closed_without_cover", request_id=str(work.request.pk), reason=why, quantity=str(quantity))
+    return reason if isinstance(outcome, Accepted) else None
 
 
 def _confirm(work: Work) -> bool:

@@ -14,6 +14,7 @@ from execution.domain.attribution import unbooked
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
 from execution.domain.ports import Exchange
+from execution.domain.quote_index import in_usd
 from execution.domain.states import (
     REQUEST_BEFORE_WIRE,
     TRADE_OPEN,
@@ -40,6 +41,7 @@ ENTRY_COLUMNS = [
     "entry_price",
     "entry_fees",
     "slippage_fraction",
+    "margin",
     "margin_usd",
     "stop_price",
     "target_price",
@@ -65,7 +67,8 @@ def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     if entry.request.source == Source.EXTERNAL:
         # Filled by an order that we did not send: the trade's books begin with the position.
         return Trade.objects.filter(pk=request_id).exists()
-    fills = valued(exchange.fills_of_order(entry.symbol, entry.exchange_order_id), exchange)
+    filled = exchange.fills_of_order(entry.symbol, entry.exchange_order_id, since=entry.created_at)
+    fills = valued(filled, exchange, entry.request.quote_asset)
     reached(CrashPoint.ENTRY_FILLS_READ)
     if sum((fill.quantity for fill in fills), ZERO) < entry.executed_quantity:
         log.warning("fills_incomplete", request_id=str(request_id), executed=str(entry.executed_quantity))
@@ -142,6 +145,8 @@ def _trade_from(request: ExecutionRequest, fills: Sequence[FillReport], trade: T
             id=request.pk,
             request=request,
             symbol=request.symbol,
+            quote_asset=request.quote_asset,
+            quote_index=request.quote_index,
             direction=request.direction,
             position_side=request.position_side,
             leverage=request.leverage,
@@ -158,7 +163,8 @@ def _trade_from(request: ExecutionRequest, fills: Sequence[FillReport], trade: T
     trade.lowest_price = min([*prices, *([trade.lowest_price] if trade.lowest_price else [])])
     trade.highest_price = max([*prices, *([trade.highest_price] if trade.highest_price else [])])
     trade.slippage_fraction = events_out.slippage(request, price)
-    trade.margin_usd = price * quantity / Decimal(request.leverage)
+    trade.margin = price * quantity / Decimal(request.leverage)
+    trade.margin_usd = in_usd(trade.margin, request.quote_index)
     trade.updated_at = now
     return trade
 

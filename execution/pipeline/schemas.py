@@ -27,7 +27,7 @@ MILLISECONDS_FROM = 100_000_000_000
 MAX_LEVERAGE = 125
 REASON_LENGTH = 2000
 MAX_TARGETS = 10
-LONGEST_TIME_EXIT_SECONDS = 366 * 24 * 3600
+LONGEST_SECONDS = 366 * 24 * 3600
 # The flat wire form sends every number as text, zero with as many digits as its producer likes.
 ZERO_TEXT = re.compile(r"[+-]?0+(\.0*)?")
 
@@ -58,6 +58,14 @@ def _leverage(value: object) -> object:
     # Pydantic would write out every digit of 1e99999999 to make it an integer, so the bounds come first.
     if isinstance(number, Decimal) and not (number.is_finite() and 1 <= number <= MAX_LEVERAGE):
         raise ValueError(f"must be a whole number from 1 to {MAX_LEVERAGE}")
+    return number
+
+
+def _seconds(value: object) -> object:
+    number = _optional_number(value)
+    # As for leverage: bounds before the digits are written out.
+    if isinstance(number, Decimal) and not (number.is_finite() and 1 <= number <= LONGEST_SECONDS):
+        raise ValueError(f"must be a whole number from 1 to {LONGEST_SECONDS}")
     return number
 
 
@@ -99,6 +107,7 @@ Fraction = Annotated[
     Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)] | None, BeforeValidator(_optional_number)
 ]
 Leverage = Annotated[Annotated[int, Field(ge=1, le=MAX_LEVERAGE)] | None, BeforeValidator(_leverage)]
+Seconds = Annotated[Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] | None, BeforeValidator(_seconds)]
 Share = Annotated[Annotated[Decimal, Field(ge=Decimal("0.001"), le=1, decimal_places=12)], BeforeValidator(_number)]
 Percent = Annotated[Annotated[Decimal, Field(ge=Decimal("0.001"), le=100)], BeforeValidator(_number)]
 ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=100)]
@@ -173,7 +182,8 @@ class ManualOrder(Incoming):
     trail_percent: OptionalPositive = None
     trailing: TrailingIn | None = None
     break_even: bool | None = None
-    time_exit_seconds: Annotated[int, Field(ge=1, le=LONGEST_TIME_EXIT_SECONDS)] | None = None
+    expires_in_seconds: Seconds = None
+    time_exit_seconds: Seconds = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     request_id: ShortText = ""
     requested_by: ShortText = ""
@@ -194,10 +204,16 @@ class ManualOrder(Incoming):
     def read_targets(cls, value: object) -> object:
         return [] if value is None or value == "" else value
 
-    @field_validator("trailing", "break_even", "time_exit_seconds", mode="before")
+    @field_validator("trailing", "break_even", mode="before")
     @classmethod
     def read_absent(cls, value: object) -> object:
         return None if value == "" else value
+
+    @model_validator(mode="after")
+    def only_a_limit_order_expires(self) -> "ManualOrder":
+        if self.expires_in_seconds is not None and self.price is None:
+            raise ValueError("expires_in_seconds: must be sent together with price, for a LIMIT order")
+        return self
 
     @model_validator(mode="after")
     def exits_agree(self) -> "ManualOrder":

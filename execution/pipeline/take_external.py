@@ -20,6 +20,7 @@ from execution.domain.external import direction_of, exits_for
 from execution.domain.money import ONE, ZERO, plain
 from execution.domain.outcomes import PositionReport
 from execution.domain.policy import Policy
+from execution.domain.quote_index import QuoteIndex
 from execution.domain.review import AskedTarget
 from execution.domain.states import TRADE_OPEN, OrderState, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose, OrderType, PositionSide, Source, SymbolRules
@@ -42,6 +43,8 @@ class Terms:
 
     policy: Policy
     rules: SymbolRules
+    # What the quote asset is worth; None when no index prices it: the position is protected all the same.
+    index: QuoteIndex | None
     target: bool = True
 
 
@@ -97,6 +100,8 @@ def _request(external: ExternalPosition, row: PositionReport, terms: Terms, now:
         inbox=inbox,
         source=Source.EXTERNAL,
         symbol=row.symbol,
+        quote_asset=terms.rules.quote_asset,
+        quote_index=terms.index.price if terms.index else None,
         direction=direction_of(row),
         order_type=OrderType.MARKET,
         base_quantity_asked=size,

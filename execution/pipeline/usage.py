@@ -3,22 +3,27 @@
 from datetime import datetime, timedelta
 
 from django.db import connection
+from django.db.models import Exists, OuterRef
 
 from execution.domain import policy as keys
 from execution.domain.limits import Usage
 from execution.domain.policy import Policy
-from execution.domain.trading import PositionSide
-from execution.models import ExecutionRequest
+from execution.domain.states import ORDER_FINAL
+from execution.domain.trading import OrderBook, PositionSide
+from execution.models import BracketLeg, ExecutionRequest, Order
 
 # One lock for all processes while usage is counted and a claim is taken, so that two cannot both be the last that fits.
 CLAIM_LOCK = 0x65786563
+# Every amount is in USD, at the index price of its quote asset: a claim's at the approval, a position's at the
+# monitor's last reading, a closed trade's at its close. What has never been priced is in no sum, and is named instead.
 # A claim holds what was approved until the entry is finished, and from then on what its trade still has open: the
 # reservation ends with the outcome. The same rows carry count, notional, and what the planned stops may lose.
 USAGE = """
     WITH held AS (
         SELECT claim.symbol, claim.position_side, claim.request_id, request.state,
-               open.quantity * open.price AS notional,
-               open.quantity * COALESCE(abs(open.price - NULLIF(request.stop_price, 0)), open.price) AS risk
+               open.quantity * open.price * request.quote_index AS notional,
+               open.quantity * COALESCE(abs(open.price - NULLIF(request.stop_price, 0)), open.price)
+                   * request.quote_index AS risk
         FROM execution_entryclaim AS claim
         JOIN execution_executionrequest AS request ON request.id = claim.request_id
         LEFT JOIN execution_trade AS trade ON trade.id = claim.request_id
@@ -38,7 +43,9 @@ USAGE = """
         )
     ),
     day AS (
-        SELECT net_pnl, sum(net_pnl) OVER (ORDER BY exit_at, id) AS running
+        -- What could not be valued counts at its worst.
+        SELECT symbol, net_pnl_usd, net_pnl_usd - assumed_cost * quote_index AS result,
+               sum(net_pnl_usd - assumed_cost * quote_index) OVER (ORDER BY exit_at, id) AS running
         FROM execution_trade WHERE state = 'CLOSED' AND exit_at >= %(midnight)s
     )
     SELECT
@@ -49,9 +56,9 @@ USAGE = """
         (SELECT count(*) FROM execution_executionrequest
          WHERE approved_at > %(minute_ago)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
            AND (%(approved)s::timestamptz IS NULL OR approved_at < %(approved)s)),
-        (SELECT COALESCE(sum(net_pnl), 0) FROM day),
+        (SELECT COALESCE(sum(result), 0) FROM day),
         (SELECT GREATEST(max(running), 0) FROM day),
-        (SELECT COALESCE(sum(LEAST(unrealized_pnl, 0)), 0) FROM execution_position),
+        (SELECT COALESCE(sum(LEAST(unrealized_pnl, 0) * quote_index), 0) FROM execution_position),
         (SELECT request_id FROM held WHERE symbol = %(symbol)s AND position_side = %(side)s),
         (SELECT request_id FROM held WHERE symbol = %(symbol)s AND state = 'UNKNOWN' LIMIT 1),
         (SELECT extract(epoch FROM %(now)s - max(approved_at)) FROM execution_executionrequest
@@ -61,7 +68,12 @@ USAGE = """
            AND base_quantity_asked IS NOT DISTINCT FROM %(quantity)s),
         (SELECT extract(epoch FROM %(now)s - max(exit_at)) FROM execution_trade
          WHERE state = 'CLOSED' AND exit_at > %(stops_since)s AND symbol = %(symbol)s
-           AND close_reason IN ('SL', 'LIQUIDATION'))
+           AND close_reason IN ('SL', 'LIQUIDATION')),
+        (SELECT string_agg(symbol, ',' ORDER BY symbol) FROM (
+            SELECT symbol FROM held WHERE notional IS NULL
+            UNION SELECT symbol FROM day WHERE net_pnl_usd IS NULL
+            UNION SELECT symbol FROM execution_position WHERE quote_index IS NULL
+         ) AS unpriced)
 """
 TAKE_CLAIM = """
     INSERT INTO execution_entryclaim (symbol, position_side, request_id, claimed_at) VALUES (%s, %s, %s, %s)
@@ -110,6 +122,7 @@ def usage_for(request: ExecutionRequest, side: PositionSide, policy: Policy, *, 
         unsettled=str(row[9] or ""),
         look_alike_age=row[10],
         stopped_out_age=row[11],
+        unpriced=str(row[12] or ""),
     )
 
 
@@ -118,3 +131,11 @@ def take_claim(request: ExecutionRequest, side: PositionSide, *, now: datetime) 
     with connection.cursor() as cursor:
         cursor.execute(TAKE_CLAIM, [request.symbol, side, request.pk, now])
         return bool(cursor.rowcount)
+
+
+def conditional_orders() -> int:
+    """Return how many conditional orders of ours rest or are on their way, with the legs of entries that have none."""
+    resting = Order.objects.filter(book=OrderBook.ALGO).exclude(state__in=sorted(ORDER_FINAL))
+    begun = Order.objects.filter(request_id=OuterRef("bracket_id"), book=OrderBook.ALGO)
+    coming = BracketLeg.objects.filter(~Exists(begun), bracket__request__claim__isnull=False)
+    return resting.count() + coming.count()

@@ -1,6 +1,10 @@
-"""Values what was paid in another asset (fees in BNB) in the quote asset of the symbol, at the price of that time."""
+"""Values what was paid in another asset (fees in BNB, all of it in BNFCR) in the quote asset of the symbol.
 
-from collections.abc import Sequence
+By the market's price of that minute; where no market joins the two assets, by the exchange's asset index, which is of
+now; else nobody can tell, and the books say so.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -9,7 +13,7 @@ from execution.domain.attribution import FEE_GRID
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
 from execution.domain.ports import Exchange
-from execution.domain.valuation import market_between, quote_asset
+from execution.domain.valuation import market_between
 
 
 @dataclass(kw_only=True)
@@ -17,10 +21,13 @@ class Values:
     """Prices as they are needed, each asked for once."""
 
     exchange: Exchange
+    # The asset of the contract's prices and results, as it was listed when the decision was approved.
+    quote_asset: str
     _known: dict[tuple[str, datetime], Decimal | None] = field(default_factory=dict)
+    _index: Mapping[str, Decimal] | None = None
 
-    def worth(self, amount: Decimal, asset: str, symbol: str, at: datetime) -> Decimal | None:
-        """Return an amount in the symbol's quote asset; None when no market of that minute says it.
+    def worth(self, amount: Decimal, asset: str, at: datetime) -> Decimal | None:
+        """Return an amount in the quote asset; None when neither a market nor the asset index says it.
 
         Raises:
             ExchangeUnavailableError: the exchange did not answer.
@@ -28,11 +35,12 @@ class Values:
         """
         if not amount:
             return ZERO
-        if asset == quote_asset(symbol):
+        if asset == self.quote_asset:
             return amount
-        market = market_between(asset, symbol)
+        market = market_between(asset, self.quote_asset)
         price = self._price(market, at.replace(second=0, microsecond=0)) if market else None
-        return None if price is None else (amount * price).quantize(FEE_GRID)
+        price = price or self._indexed(asset)
+        return (amount * price).quantize(FEE_GRID) if price else None
 
     def _price(self, market: str, minute: datetime) -> Decimal | None:
         key = (market, minute)
@@ -40,11 +48,22 @@ class Values:
             self._known[key] = self.exchange.price_at(market, minute)
         return self._known[key]
 
+    def _indexed(self, asset: str) -> Decimal | None:
+        """Return the price of an asset in another by what both are worth in USD."""
+        if self._index is None:
+            self._index = self.exchange.asset_index()
+        worth, unit = self._index.get(asset), self._index.get(self.quote_asset)
+        return worth / unit if worth and unit else None
 
-def valued(fills: Sequence[FillReport], exchange: Exchange) -> list[FillReport]:
-    """Return the fills with what their fees are worth; fees in the quote asset cost no call."""
-    values = Values(exchange=exchange)
-    return [
-        replace(fill, fee_value=values.worth(fill.commission, fill.commission_asset, fill.symbol, fill.at))
-        for fill in fills
-    ]
+
+def valued(fills: Sequence[FillReport], exchange: Exchange, quote_asset: str) -> list[FillReport]:
+    """Return the fills with what fees and PnL are worth; what is in the quote asset costs no call."""
+    values = Values(exchange=exchange, quote_asset=quote_asset)
+    return [_valued(fill, values) for fill in fills]
+
+
+def _valued(fill: FillReport, values: Values) -> FillReport:
+    fee = values.worth(fill.commission, fill.commission_asset, fill.at)
+    if fill.pnl_asset in {"", values.quote_asset}:
+        return replace(fill, fee_value=fee, pnl_asset="")
+    return replace(fill, fee_value=fee, pnl_value=values.worth(fill.realized_pnl, fill.pnl_asset, fill.at))

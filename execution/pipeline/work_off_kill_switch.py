@@ -6,20 +6,21 @@ Safe to run twice at once and after any crash: it looks at what still rests and 
 from collections.abc import Callable
 from datetime import datetime
 
-import structlog
 from django.db.models import QuerySet
 
 from execution.domain.kill_switch import KillLevel
+from execution.domain.outcomes import Refused
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, ORDER_UNSETTLED
 from execution.domain.trading import OrderPurpose
 from execution.models import EntryClaim, ExecutionRequest, KillSwitch, Order
 from execution.pipeline.cancelling import cancel_order
+from execution.pipeline.close_position import leaves_exits
 from execution.pipeline.entry_gate import engaged_switch
 from execution.pipeline.legs import ProtectionRules, Work
+from execution.pipeline.settle_exits import settle_exits
 
-log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 Line = dict[str, str]
 
@@ -56,12 +57,10 @@ def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, re
     ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
     for request in ours.filter(orders__purpose=OrderPurpose.ENTRY):
         work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
-        quantity = work.exposure.open
-        if quantity > 0:
-            log.warning(
-                "position_closed_by_order", close_reason=reason, request_id=str(request.pk), quantity=str(quantity)
-            )
-            work.close(quantity, reason)
+        outcome = work.close(work.exposure.open, reason)
+        if isinstance(outcome, Refused) and leaves_exits(outcome):
+            # The exchange finds nothing to reduce: whatever was faster is booked at once.
+            settle_exits(request.pk, exchange=exchange, rules=rules, clock=clock)
 
 
 def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datetime) -> bool:

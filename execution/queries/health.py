@@ -1,10 +1,13 @@
-"""What the rows know about the service's health: ten small reads, none of which grows with the books."""
+"""What the rows know about the service's health: some fifteen small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from execution.domain.states import ORDER_FINAL
+from django.db.models import Q
+
+from execution.domain.coverage import Coverage
+from execution.domain.states import ORDER_FINAL, TradeState
 from execution.models import (
     AccountLease,
     EntryHold,
@@ -16,7 +19,10 @@ from execution.models import (
     OutboxEvent,
     Position,
     StreamLoss,
+    Trade,
 )
+from execution.pipeline.coverage import uncovered_positions
+from execution.queries.refused_exits import RefusedExit, refused_exits
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
 PROTECTOR = "protector"
@@ -28,6 +34,7 @@ SLICE_MAX_AGE = timedelta(seconds=15)
 
 # Long enough to be seen; the rows, the log and the figures remember it for longer.
 LOSS_SHOWN = timedelta(hours=1)
+INCOMPLETE_SHOWN = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,14 @@ class Unsettled:
     count: int = 0
     oldest: str = ""
     since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incomplete:
+    """Closed trades whose net lacks what nobody can value, and the assets that it is in."""
+
+    count: int = 0
+    assets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +70,11 @@ class HealthRows:
     # Entries of incoming streams that were lately found to be gone unread.
     losses: tuple[StreamLoss, ...] = ()
     unsettled: Unsettled = Unsettled()
+    # Exits that the exchange keeps refusing, closes first.
+    refused: tuple[RefusedExit, ...] = ()
+    # Positions that we answer for, of which a part has no live stop.
+    uncovered: tuple[Coverage, ...] = ()
+    incomplete: Incomplete = Incomplete()
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -72,6 +92,9 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         alarms=tuple(Impediment.objects.filter(alarming=True).order_by("scope", "reason_code")),
         losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
         unsettled=unsettled_orders(),
+        refused=refused_exits(),
+        uncovered=tuple(uncovered_positions()),
+        incomplete=incomplete_books(now - INCOMPLETE_SHOWN),
     )
 
 
@@ -90,3 +113,12 @@ def unsettled_orders() -> Unsettled:
     alarmed = Order.objects.exclude(state__in=sorted(ORDER_FINAL)).filter(alarmed_at__isnull=False)
     rows = list(alarmed.order_by("sent_at").values_list("client_order_id", "sent_at"))
     return Unsettled(count=len(rows), oldest=rows[0][0], since=rows[0][1]) if rows else Unsettled()
+
+
+def incomplete_books(since: datetime) -> Incomplete:
+    """Count the trades closed since then with something in their books that nobody can value."""
+    whole = Q(unvalued_fees={}, unvalued_income={})
+    rows = Trade.objects.filter(~whole, state=TradeState.CLOSED, exit_at__gte=since)
+    found = list(rows.values_list("unvalued_fees", "unvalued_income"))
+    assets = {asset for fees, income in found for asset in (*fees, *income)}
+    return Incomplete(count=len(found), assets=tuple(sorted(assets)))

@@ -10,8 +10,9 @@ from django.db.models.functions import Cast
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose, Source
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade, Transition
+from execution.pipeline.coverage import uncovered_positions
 from execution.queries.kept import kept
-from execution.queries.uncovered import uncovered_since, unprotected_trades
+from execution.queries.uncovered import uncovered_since
 
 PERCENT = 100
 # Averages look at the newest rows only: they tell how it goes now, and their cost does not grow with the books.
@@ -59,7 +60,7 @@ class BookCounts(TableCounts):
     outbox_unsent: int
     outbox_oldest: datetime | None
     unprotected: int
-    # By symbol: since when an open trade has had no live stop, by the last evidence about its stop or its entry.
+    # By symbol: since when a position has had no live stop for all of it.
     uncovered_since: Mapping[str, datetime]
 
 
@@ -88,6 +89,7 @@ def book_counts() -> BookCounts:
     """Return the counts. Those over whole tables are kept for as long as they are dear; what alarms is always fresh."""
     unsent = OutboxEvent.objects.filter(sent_at__isnull=True).aggregate(count=Count("pk"), oldest=Min("created_at"))
     tables = kept("table_counts", _table_counts)
+    uncovered = uncovered_positions()
     losses = list(StreamLoss.objects.values_list("event_type").annotate(Count("pk"), Sum("entries")))
     return BookCounts(
         requests=tables.requests,
@@ -100,8 +102,8 @@ def book_counts() -> BookCounts:
         losses={name: number for name, number, _ in losses},
         outbox_unsent=unsent["count"],
         outbox_oldest=unsent["oldest"],
-        unprotected=unprotected_trades(),
-        uncovered_since=uncovered_since(),
+        unprotected=len(uncovered),
+        uncovered_since=uncovered_since(uncovered),
     )
 
 

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db.models import Q, QuerySet
-
 from execution.domain.money import ZERO
-from execution.domain.states import ORDER_LIVE, TRADE_OPEN
 from execution.domain.trading import OrderPurpose
 from execution.models import Order, Position
+from execution.pipeline.coverage import has_tp_sl, live_exits
 
 PERCENT = 100
 
@@ -25,8 +23,7 @@ class HeldPosition:
     @property
     def has_tp_sl(self) -> bool:
         """Whether live stops cover the whole position and a target rests beside them."""
-        covered = sum((stop.quantity - stop.executed_quantity for stop in self.stops), ZERO)
-        return covered >= self.position.quantity and bool(self.targets)
+        return has_tp_sl(self.position.quantity, [*self.stops, *self.targets])
 
     @property
     def leverage(self) -> int:
@@ -37,6 +34,14 @@ class HeldPosition:
         return round(self.position.quantity * self.position.mark_price / margin) if margin else 1
 
     @property
+    def unrealized_pnl_usd(self) -> Decimal | None:
+        return self.position.usd(self.position.unrealized_pnl)
+
+    @property
+    def margin_usd(self) -> Decimal | None:
+        return self.position.usd(self.position.initial_margin)
+
+    @property
     def unrealized_pnl_pct(self) -> Decimal:
         """Of the margin."""
         margin = self.position.initial_margin
@@ -45,20 +50,11 @@ class HeldPosition:
 
 def held_positions() -> list[HeldPosition]:
     """Return every position: two statements, however many there are."""
-    exits: dict[tuple[str, str], list[Order]] = {}
-    for order in _live_exits():
-        exits.setdefault((order.symbol, order.position_side), []).append(order)
+    exits = live_exits()
     return [
         _held(row, exits.get((row.symbol, row.position_side), []))
         for row in Position.objects.select_related("trade__request").order_by("symbol", "position_side")
     ]
-
-
-def _live_exits() -> QuerySet[Order]:
-    """Return the resting exits of open trades, and of positions of others that have exits of ours."""
-    orders = Order.objects.filter(purpose__in=[OrderPurpose.STOP, OrderPurpose.TARGET], state__in=sorted(ORDER_LIVE))
-    concerned = Q(request__trade__state__in=sorted(TRADE_OPEN)) | Q(request__external_position__isnull=False)
-    return orders.filter(concerned).order_by("id")
 
 
 def _held(position: Position, exits: Sequence[Order]) -> HeldPosition:

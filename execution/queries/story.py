@@ -149,14 +149,28 @@ def _fill(fill: Fill) -> str:
 
 
 def _books(trade: Trade) -> Iterator[str]:
-    slippage = f"slippage={plain(basis_points(trade.slippage_fraction))}bps margin={plain(trade.margin_usd)}"
+    slippage = (
+        f"slippage={plain(basis_points(trade.slippage_fraction))}bps margin={plain(trade.margin)} {trade.quote_asset}"
+    )
     yield _line("Opened", f"{plain(trade.quantity)} at {plain(trade.entry_price)} {slippage} {_time(trade.entry_at)}")
     if trade.exit_at is None or trade.exit_price is None:
         return
     yield _line("Closed", f"{trade.close_reason} at {plain(trade.exit_price)} {_time(trade.exit_at)}")
     fees = f"fees={plain(trade.entry_fees + trade.exit_fees)} funding={plain(trade.funding)}"
     ratios = _known(pnl_percent=_rounded(trade.pnl_percent), r_multiple=_rounded(trade.r_multiple))
-    yield _line("PnL", f"{_known(gross_pnl=trade.gross_pnl)} {fees} {_known(net_pnl=trade.net_pnl)} {ratios}")
+    asset = trade.quote_asset
+    yield _line("PnL", f"{_known(gross_pnl=trade.gross_pnl)} {fees} {_known(net_pnl=trade.net_pnl)} {asset} {ratios}")
+    if trade.quote_index is not None:
+        usd = _known(pnl_usd=trade.net_pnl_usd)
+        yield _line("", f"{usd} at quote_index={asset}USD {plain(trade.quote_index)}")
+    if not trade.net_is_complete:
+        parts = " ".join(f"{asset}={amount}" for asset, amount in _unvalued(trade))
+        yield _line("", f"net is incomplete, nobody can value {parts}: limits count {plain(trade.assumed_cost)} for it")
+
+
+def _unvalued(trade: Trade) -> Iterator[tuple[str, str]]:
+    yield from ((f"fees {asset}", amount) for asset, amount in trade.unvalued_fees.items())
+    yield from ((f"income {asset}", amount) for asset, amount in trade.unvalued_income.items())
 
 
 def _rounded(ratio: Decimal | None) -> Decimal | None:

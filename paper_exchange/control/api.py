@@ -8,14 +8,14 @@ from urllib.parse import parse_qs
 import orjson
 from aiohttp import web
 
-from paper_exchange.control import faulting, markets, people, reading
+from paper_exchange.control import faulting, markets, people, reading, ways
 from paper_exchange.control.wish import Actions, Body, ControlError, Levers, Wish
 from paper_exchange.errors import ExchangeError
 from paper_exchange.http.faults import FaultError
 from paper_exchange.http.keys import KeyTextError
 
 PREFIX: Final = "/paper/"
-ACTIONS: Final[Actions] = {**markets.ACTIONS, **people.ACTIONS, **faulting.ACTIONS, **reading.ACTIONS}
+ACTIONS: Final[Actions] = {**markets.ACTIONS, **people.ACTIONS, **faulting.ACTIONS, **reading.ACTIONS, **ways.ACTIONS}
 
 
 class Control:

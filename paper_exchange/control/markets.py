@@ -1,8 +1,17 @@
 """Control calls on markets: prices, time, funding, liquidity, and the terms of a contract."""
 
+from dataclasses import replace
+
 from paper_exchange.control.wish import Action, Actions, ControlError, Levers, Wish
+from paper_exchange.core import settings
 from paper_exchange.core.book import LEVELS
+from paper_exchange.core.exchange import MOST_STRIDES, stride_of
+from paper_exchange.core.listing import ListingError
+from paper_exchange.core.market import Market
 from paper_exchange.core.relisting import Relisting, RelistingError, relist
+from paper_exchange.core.rules import MAX_LEVERAGE
+from paper_exchange.core.symbols import NO_DELIVERY_MS, Bracket, Symbol, make_brackets
+from paper_exchange.http.render import Json
 from paper_exchange.http.routes.listing import listing
 
 
@@ -34,17 +43,25 @@ def freeze(levers: Levers, wish: Wish) -> object:
 
 
 def set_clock(levers: Levers, wish: Wish) -> object:
-    """Move the exchange's time forward, with funding and expiries on the way; or show clients a wrong time."""
+    """Move the exchange's time forward, with all that falls due on the way; or show clients a wrong time."""
     clock, skew = levers.exchange.clock, wish.optional_integer("skew_ms")
     milliseconds = wish.integer("advance_ms") if "advance_ms" in wish.body or skew is None else 0
-    if milliseconds < 0:
-        raise ControlError("advance_ms must not be negative")
+    stride = wish.optional_integer("stride_ms")
+    _check_leap(milliseconds, stride)
     if skew is not None:
         clock.skew_ms = skew
     if milliseconds:
-        clock.advance(milliseconds)
-        levers.exchange.step()
+        levers.exchange.advance(milliseconds, stride)
     return {"now_ms": clock.now_ms(), "skew_ms": clock.skew_ms}
+
+
+def _check_leap(milliseconds: int, stride: int | None) -> None:
+    if milliseconds < 0:
+        raise ControlError("advance_ms must not be negative")
+    if stride is not None and stride <= 0:
+        raise ControlError("stride_ms must be positive")
+    if milliseconds > MOST_STRIDES * (stride or stride_of(milliseconds)):
+        raise ControlError(f"a leap takes at most {MOST_STRIDES} strides: advance less, or by a longer stride_ms")
 
 
 def settle_funding(levers: Levers, wish: Wish) -> object:
@@ -74,9 +91,94 @@ def set_liquidity(levers: Levers, wish: Wish) -> object:
 
 
 def relist_symbol(levers: Levers, wish: Wish) -> object:
-    """Change a contract's status or filters; answers its row of exchangeInfo."""
-    market = levers.market(wish)
-    wanted = Relisting(
+    """Change a contract's terms; answers its row of exchangeInfo."""
+    market, wanted = levers.market(wish), _terms(wish)
+    if wanted.brackets is None:
+        wanted = replace(wanted, brackets=_capped(market.symbol, wish))
+    before = market.symbol.status, market.symbol.delivery_ms
+    try:
+        relist(market, wanted)
+    except RelistingError as error:
+        raise ControlError(str(error)) from error
+    if wanted.brackets is not None:
+        settings.fit_leverage(levers.exchange.state, market.symbol)
+    levers.exchange.calendar.change()
+    if wanted.brackets is not None or (market.symbol.status, market.symbol.delivery_ms) != before:
+        with_brackets = wanted.brackets is not None
+        levers.exchange.state.listener.contract_changed(market.symbol, with_brackets=with_brackets)
+    return _row(levers, market)
+
+
+def change_listing(levers: Levers, wish: Wish) -> object:
+    """List a new contract on the terms of another one, or settle one and take it off the listing."""
+    calendar, state = levers.exchange.calendar, levers.exchange.state
+    if wish.flag("delist"):
+        market = levers.market(wish)
+        calendar.delist(market)
+        return _row(levers, market)
+    name = wish.text("symbol")
+    if name in state.markets:
+        raise ControlError(f"{name} is listed")
+    try:
+        market = calendar.list(_new_contract(levers, wish, name))
+        relist(market, _terms(wish))
+    except (ListingError, RelistingError) as error:
+        if name in state.markets:
+            calendar.delist(state.markets[name])
+        raise ControlError(str(error)) from error
+    calendar.change()
+    return _row(levers, market)
+
+
+def _row(levers: Levers, market: Market) -> Json:
+    return listing(market.symbol, with_rpi=levers.exchange.state.assumptions.rpi_in_times)
+
+
+def _new_contract(levers: Levers, wish: Wish, name: str) -> Symbol:
+    like = levers.exchange.state.market(str(wish.body.get("like", "BTCUSDT"))).symbol
+    delivery = wish.optional_integer("delivery_ms")
+    return replace(
+        like,
+        name=name,
+        pair=wish.optional_text("pair") or (like.pair if delivery and like.is_dated else name),
+        base=wish.optional_text("base") or name.removesuffix(like.quote),
+        price=wish.decimal("price") if "price" in wish.body else like.price,
+        status=wish.optional_text("status") or "TRADING",
+        onboard_ms=wish.optional_integer("onboard_ms") or levers.exchange.clock.now_ms(),
+        delivery_ms=delivery or NO_DELIVERY_MS,
+    )
+
+
+def _brackets(wish: Wish) -> tuple[Bracket, ...] | None:
+    """Read brackets: rows of {leverage, cap, maint_ratio}, the largest leverage first."""
+    rows = wish.body.get("brackets")
+    if rows is None:
+        return None
+    if not isinstance(rows, list) or not rows:
+        raise ControlError("brackets must be a list of {leverage, cap, maint_ratio}")
+    read = [Wish(row, {}) for row in rows if isinstance(row, dict)]
+    terms = [(row.integer("leverage"), row.decimal("cap"), row.decimal("maint_ratio")) for row in read]
+    falling = [leverage for leverage, _, _ in terms]
+    rising = [(cap, ratio) for _, cap, ratio in terms]
+    if len(read) != len(rows) or falling != sorted(falling, reverse=True) or rising != sorted(rising):
+        raise ControlError("brackets go from the largest leverage to the smallest, with caps and rates that rise")
+    if min(falling) < 1 or max(falling) > MAX_LEVERAGE or min(min(pair) for pair in rising) <= 0:
+        raise ControlError(f"leverage is 1 to {MAX_LEVERAGE}, caps and rates are positive")
+    return make_brackets(terms)
+
+
+def _capped(symbol: Symbol, wish: Wish) -> tuple[Bracket, ...] | None:
+    """Return a contract's brackets with no more leverage than the wish allows."""
+    most = wish.optional_integer("max_leverage")
+    if most is None:
+        return None
+    if not 1 <= most <= MAX_LEVERAGE:
+        raise ControlError(f"max_leverage is 1 to {MAX_LEVERAGE}")
+    return make_brackets((min(row.leverage, most), row.cap, row.maint_ratio) for row in symbol.brackets)
+
+
+def _terms(wish: Wish) -> Relisting:
+    return Relisting(
         status=wish.optional_text("status"),
         tick=wish.optional_decimal("tick"),
         step=wish.optional_decimal("step"),
@@ -89,12 +191,12 @@ def relist_symbol(levers: Levers, wish: Wish) -> object:
         multiplier_down=wish.optional_decimal("multiplier_down"),
         max_open_orders=wish.optional_integer("max_open_orders"),
         delivery_ms=wish.optional_integer("delivery_ms"),
+        funding_hours=wish.optional_integer("funding_interval_hours"),
+        brackets=_brackets(wish),
+        position_control=wish.optional_text("position_control"),
+        position_limit=wish.optional_decimal("position_limit"),
+        position_limit_code=wish.optional_integer("position_limit_code"),
     )
-    try:
-        relist(market, wanted)
-    except RelistingError as error:
-        raise ControlError(str(error)) from error
-    return listing(market.symbol)
 
 
 ACTIONS: Actions = {
@@ -104,4 +206,5 @@ ACTIONS: Actions = {
     ("POST", "/paper/funding"): Action(run=settle_funding),
     ("POST", "/paper/liquidity"): Action(run=set_liquidity),
     ("POST", "/paper/symbols"): Action(run=relist_symbol),
+    ("POST", "/paper/listing"): Action(run=change_listing),
 }

@@ -8,7 +8,6 @@ from paper_exchange.control import views
 from paper_exchange.control.wish import Action, Actions, Body, ControlError, Levers, Wish
 from paper_exchange.core import coins, settings
 from paper_exchange.core.accounts import Account
-from paper_exchange.core.coins import BNB, USDT
 from paper_exchange.core.margin import account_figures
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import to_cash
@@ -33,8 +32,27 @@ def add_account(levers: Levers, wish: Wish) -> object:
     if public_key:
         check_key(public_key)
     secret = "" if public_key else wish.text("secret")
-    levers.exchange.state.add_account(AccountConfig(key=key, secret=secret, balance=balance, public_key=public_key))
+    account = AccountConfig(
+        key=key,
+        secret=secret,
+        balance=balance,
+        public_key=public_key,
+        coins=_coins(wish),
+        credits=wish.flag("credits"),
+    )
+    levers.exchange.state.add_account(account)
     return {"key": key, "balance": str(balance)}
+
+
+def _coins(wish: Wish) -> tuple[tuple[str, Decimal], ...]:
+    """Read balances in other assets than USDT: {"USDC": "5000"}."""
+    given = wish.body.get("coins", {})
+    if not isinstance(given, dict) or not set(given) <= set(coins.COINS):
+        raise ControlError(f"coins must be amounts of {', '.join(coins.COINS)}")
+    amounts = [(asset, to_cash(Wish(given, {}).decimal(asset))) for asset in given]
+    if any(amount < 0 for _, amount in amounts):
+        raise ControlError("coins must not be negative")
+    return tuple(amounts)
 
 
 def revoke_key(levers: Levers, wish: Wish) -> object:
@@ -49,22 +67,39 @@ def change_settings(levers: Levers, wish: Wish) -> object:
     account, state = levers.owner(wish), levers.exchange.state
     if "dual_side" in wish.body:
         settings.change_position_mode(account, dual=wish.flag("dual_side"))
+    if "credits" in wish.body:
+        _change_credits(account, is_on=wish.flag("credits"))
     if "multi_assets" in wish.body:
         settings.change_assets_mode(state, account, multi=wish.flag("multi_assets"))
     if "isolated" in wish.body:
         settings.change_margin_type(state, account, levers.market(wish), isolated=wish.flag("isolated"))
     if "leverage" in wish.body:
         settings.change_leverage(state, account, levers.market(wish), wish.integer("leverage"))
-    return {"key": account.key, "dual_side": account.dual_side, "multi_assets": account.multi_assets}
+    return {
+        "key": account.key,
+        "dual_side": account.dual_side,
+        "multi_assets": account.multi_assets,
+        "credits": account.credits,
+    }
+
+
+def _change_credits(account: Account, *, is_on: bool) -> None:
+    """Let the wallet be in credits, or in USDT again; what was booked in one asset does not become another."""
+    if account.credits != is_on and (account.income or account.has_open_orders()):
+        raise ControlError(
+            "credits mode can change only before an account's first booking and order; reset begins anew"
+        )
+    account.credits = is_on
 
 
 def transfer(levers: Levers, wish: Wish) -> object:
-    """Bring USDT or BNB into an account's futures wallet, or take some out (negative)."""
-    account, asset, amount = levers.owner(wish), str(wish.body.get("asset", USDT)), to_cash(wish.decimal("amount"))
-    if asset not in {USDT, BNB} or not amount:
-        raise ControlError("asset must be USDT or BNB, amount not zero")
-    figures = account_figures(account, levers.exchange.state.markets)
-    if -amount > (withdrawable(figures) if asset == USDT else account.coins.get(asset, Decimal(0))):
+    """Bring an asset into an account's futures wallet, or take some out (negative)."""
+    account, amount = levers.owner(wish), to_cash(wish.decimal("amount"))
+    asset = str(wish.body.get("asset", account.asset))
+    if asset not in coins.ASSETS or not amount:
+        raise ControlError(f"asset must be one of {', '.join(coins.ASSETS)}, amount not zero")
+    figures = account_figures(account, levers.exchange.state.markets, asset)
+    if -amount > withdrawable(figures):
         raise ControlError("the account cannot spare as much")
     coins.transfer(levers.exchange.state, account, asset, amount)
     return views.summary(account, levers.exchange.state.markets)

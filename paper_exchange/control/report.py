@@ -24,7 +24,9 @@ def fills_report(fills: Sequence[Fill]) -> dict[str, Any]:
         "totals": {
             "fills": len(fills),
             "quote": cash(sum((fill.quote for fill in fills), ZERO)),
-            "commission": cash(sum((fill.commission for fill in fills if fill.commission_asset == "USDT"), ZERO)),
+            "commission": cash(
+                sum((fill.commission for fill in fills if fill.commission_asset == fill.order.account.asset), ZERO)
+            ),
             "slippage": cash(paid),
             "slippageBps": _bps(paid, expected) if expected else None,
         },

@@ -1,7 +1,5 @@
 """Rows of the ledger and the summary of an account: every amount an exact text."""
 
-from decimal import Decimal
-
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO, cash, plain
@@ -40,33 +38,44 @@ def balance(row: BalanceChange) -> Json:
 
 
 def summary(account: Account, markets: dict[str, Market]) -> Json:
-    """Wallet and the sums it is made of: wallet = deposits + realized - commissions + funding + other."""
-    sums: dict[str, Decimal] = {}
-    for row in account.income:
-        if row.asset != "USDT":
-            continue
-        sums[row.type] = sums.get(row.type, ZERO) + row.amount
-    realized, commission = sums.pop("REALIZED_PNL", ZERO), -sums.pop("COMMISSION", ZERO)
-    funding = sums.pop("FUNDING_FEE", ZERO)
+    """Wallet and the sums it is made of, in USDT or in credits, and the same of each asset.
+
+    wallet = deposits + realized_pnl - commission + funding + other
+    """
     return {
         "key": account.key,
-        "deposits": cash(account.deposits),
-        "wallet": cash(account.wallet),
-        "realized_pnl": cash(realized),
-        "commission": cash(commission),
-        "funding": cash(funding),
+        "asset": account.asset,
+        **sums(account, account.asset),
         "coins": {asset: cash(amount) for asset, amount in account.coins.items()},
-        "other": cash(sum(sums.values(), ZERO)),
+        "assets": {asset: sums(account, asset) for asset in account.assets()},
         "open_orders": sum(len(book) for book in account.open_orders.values()),
         "open_algo_orders": len(account.open_algos),
         "positions": [
             {
                 "symbol": position.symbol.name,
                 "positionSide": position.side,
+                "marginAsset": account.margin_of(position.symbol),
                 "positionAmt": plain(position.amount),
                 "entryPrice": plain(position.entry),
                 "markPrice": plain(markets[position.symbol.name].mark),
             }
             for position in account.held()
         ],
+    }
+
+
+def sums(account: Account, asset: str) -> Json:
+    """Return what an asset's balance is made of."""
+    booked = {kind: amount for (name, kind), amount in account.booked.items() if name == asset}
+    wallet = account.balance(asset)
+    deposits = wallet - sum(booked.values(), ZERO)
+    realized, commission = booked.pop("REALIZED_PNL", ZERO), -booked.pop("COMMISSION", ZERO)
+    funding = booked.pop("FUNDING_FEE", ZERO)
+    return {
+        "deposits": cash(deposits),
+        "wallet": cash(wallet),
+        "realized_pnl": cash(realized),
+        "commission": cash(commission),
+        "funding": cash(funding),
+        "other": cash(sum(booked.values(), ZERO)),
     }

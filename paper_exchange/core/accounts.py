@@ -3,10 +3,14 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from paper_exchange.core.money import ZERO
+from paper_exchange.core.money import CREDITS, DOLLARS, USDT, ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order, PositionSide, Side
 from paper_exchange.core.symbols import Symbol
+
+if TYPE_CHECKING:
+    from paper_exchange.core.amending import Amendment
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +102,9 @@ class Account:
     deposits: Decimal
     wallet: Decimal
     default_leverage: int
-    # Balances in other assets than USDT.
+    # In credits mode the wallet, fees, funding and realised PnL are in BNFCR; contracts stay quoted in USDT.
+    credits: bool = False
+    # Balances in other assets than the wallet's own.
     coins: dict[str, Decimal] = field(default_factory=dict)
     dual_side: bool = False
     multi_assets: bool = False
@@ -121,11 +127,28 @@ class Account:
     algo_by_client: dict[str, AlgoOrder] = field(default_factory=dict)
     open_algos: dict[int, AlgoOrder] = field(default_factory=dict)
     fills: dict[str, list[Fill]] = field(default_factory=lambda: defaultdict(list))
+    # Rows of the last months; `booked` sums up all there ever were, by asset and kind.
     income: list[Income] = field(default_factory=list)
+    booked: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     # Orders of liquidation and ADL with their kind.
     force_orders: list[tuple[str, Order]] = field(default_factory=list)
     margin_changes: list[MarginChange] = field(default_factory=list)
-    margin_called: bool = False
+    # Assets (or USD, in multi-assets mode) whose owner was warned and that have not recovered yet.
+    margin_calls: set[str] = field(default_factory=set)
+    # Changes of each amended order, oldest first.
+    amendments: dict[int, list["Amendment"]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def asset(self) -> str:
+        """Asset of the wallet itself; the others are coins."""
+        return CREDITS if self.credits else USDT
+
+    def margin_of(self, symbol: Symbol) -> str:
+        """Asset that margin, fees, funding and realised PnL of a contract are in.
+
+        In credits mode that is credits for every contract in dollars, and the contract's own asset for the others.
+        """
+        return self.asset if symbol.margin in DOLLARS and self.credits else symbol.margin
 
     def position(self, symbol: Symbol, side: PositionSide) -> Position:
         """Return the holding, creating an empty one at first use."""
@@ -142,13 +165,31 @@ class Account:
     def setting(self, symbol: Symbol) -> SymbolSettings:
         found = self.settings.get(symbol.name)
         if found is None:
-            found = self.settings[symbol.name] = SymbolSettings(self.default_leverage)
+            leverage = min(self.default_leverage, symbol.max_leverage)
+            found = self.settings[symbol.name] = SymbolSettings(leverage)
         return found
 
     @property
     def cross_wallet(self) -> Decimal:
         """Wallet without the margin that was set aside for isolated positions."""
-        return self.wallet - sum((position.isolated_wallet for position in self.open_positions.values()), ZERO)
+        return self.cross(self.asset)
+
+    def balance(self, asset: str) -> Decimal:
+        return self.wallet if asset == self.asset else self.coins.get(asset, ZERO)
+
+    def cross(self, asset: str) -> Decimal:
+        """Balance of an asset without the margin that was set aside for isolated positions."""
+        return self.balance(asset) - self.isolated(asset)
+
+    def isolated(self, asset: str) -> Decimal:
+        held = self.open_positions.values()
+        return sum((position.isolated_wallet for position in held if self.margin_of(position.symbol) == asset), ZERO)
+
+    def assets(self) -> list[str]:
+        """Return the assets in the wallet and those that positions or open orders are margined in, its own first."""
+        needed = {self.margin_of(position.symbol) for position in self.open_positions.values()}
+        needed |= {self.margin_of(order.symbol) for book in self.open_orders.values() for order in book.values()}
+        return [self.asset, *self.coins, *sorted(needed - {self.asset, *self.coins})]
 
     def held(self) -> list[Position]:
         """Return the positions that are not flat."""
@@ -170,6 +211,12 @@ class Account:
         self.orders[symbol].append(order)
         self.order_by_id[symbol, order.order_id] = order
         self.order_by_client[symbol, order.client_id] = order
+
+    def add_algo(self, algo: AlgoOrder) -> None:
+        self.algos[algo.symbol.name].append(algo)
+        self.algo_by_id[algo.algo_id] = algo
+        self.algo_by_client[algo.client_id] = algo
+        self.open_algos[algo.algo_id] = algo
 
     def open_order(self, order: Order) -> None:
         self.open_orders[order.symbol.name][order.order_id] = order

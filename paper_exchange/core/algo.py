@@ -10,9 +10,11 @@ from paper_exchange.core.desk import GIVEN_ID_LENGTH, OrderDesk
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import reducible
 from paper_exchange.core.money import ZERO
-from paper_exchange.core.orders import ALGO_OPEN, LIMIT_CONDITIONAL, AlgoOrder, AlgoTicket, Order, Ticket
-from paper_exchange.core.relisting import check_status
+from paper_exchange.core.orders import ALGO_OPEN, LIMIT_CONDITIONAL, AlgoOrder, AlgoTicket, Order, PositionSide, Ticket
+from paper_exchange.core.relisting import check_control, check_status
+from paper_exchange.core.retention import GOOD_TILL_CANCEL_MS
 from paper_exchange.core.state import State
+from paper_exchange.core.triggers import Hold, TriggerRule
 from paper_exchange.errors import ExchangeError, refuse
 
 MAX_OPEN: Final = 200
@@ -38,14 +40,10 @@ class AlgoDesk:
         """Accept a conditional order; it binds no margin before its trigger."""
         market = self._state.market(ticket.symbol)
         algo = self._checked(account, market, ticket)
-        account.algos[ticket.symbol].append(algo)
-        account.algo_by_id[algo.algo_id] = algo
-        account.algo_by_client[algo.client_id] = algo
-        account.open_algos[algo.algo_id] = algo
-        self._state.algos.append(algo)
+        self._state.add_algo(algo)
         self._watch(market, algo)
-        if ticket.good_till:
-            heappush(self._state.expiring, (ticket.good_till, algo.algo_id, algo))
+        end = ticket.good_till or algo.created + GOOD_TILL_CANCEL_MS
+        heappush(self._state.expiring, (end, algo.algo_id, algo))
         self._state.listener.algo_changed(algo)
         return algo
 
@@ -57,13 +55,13 @@ class AlgoDesk:
     def cancel(self, account: Account, algo_id: int | None, client_id: str | None) -> AlgoOrder:
         algo = self.find(account, algo_id, client_id)
         if algo is None or not algo.is_open:
-            raise refuse(-2011)
+            raise refuse(self._cancel_code(algo))
         self.close(algo, "CANCELED")
         return algo
 
     def cancel_all(self, account: Account, symbol: str) -> int:
         """Cancel the waiting conditional orders of a symbol and return how many there were."""
-        algos = [algo for algo in account.open_algos.values() if algo.symbol.name == symbol]
+        algos = [algo for algo in account.open_algos.values() if algo.symbol.name == symbol and algo.is_open]
         for algo in algos:
             self.close(algo, "CANCELED")
         return len(algos)
@@ -71,6 +69,7 @@ class AlgoDesk:
     def close(self, algo: AlgoOrder, status: str, reason: str = "") -> None:
         """End a conditional order that became no ordinary one."""
         self._unwatch(algo)
+        self._state.triggers.forget(algo)
         self._move(algo, status, reason)
 
     def check_price(self, market: Market) -> None:
@@ -84,22 +83,66 @@ class AlgoDesk:
                 self.trigger(market, algo)
 
     def trigger(self, market: Market, algo: AlgoOrder) -> None:
-        """Turn a conditional order into an ordinary one; the matching engine may still refuse it."""
+        """Turn a conditional order into an ordinary one, unless a rule of the control API holds or ends it."""
+        triggers = self._state.triggers
+        rule = triggers.pick(algo) if triggers.rules else None
         self._unwatch(algo)
         algo.triggered_at = self._state.clock.now_ms()
         self._move(algo, "TRIGGERING")
+        if rule is None or rule.action == "REST":
+            self._send(market, algo, rule)
+        elif rule.action == "STICK":
+            algo.account.open_algos[algo.algo_id] = algo
+            triggers.hold(algo, rule, algo.triggered_at)
+        else:
+            self._end_at_trigger(algo, rule.action, rule.reason)
+
+    def let_go(self, hold: Hold) -> None:
+        """Go on with an order that a rule has held, in the way that the rule says."""
+        algo, rule = hold.algo, hold.rule
+        algo.account.open_algos.pop(algo.algo_id, None)
+        if algo.order is not None:
+            self._let_order_go(algo.order, rule)
+        elif algo.status != "TRIGGERING":
+            # It ended with its contract meanwhile.
+            return
+        elif rule.release == "TRIGGER":
+            self._send(self._state.markets[algo.symbol.name], algo)
+        else:
+            self._end_at_trigger(algo, rule.release, rule.reason)
+
+    def _let_order_go(self, order: Order, rule: TriggerRule) -> None:
+        """Match an order that has rested unfilled, or end it; one that was cancelled or amended is left alone."""
+        if not order.is_open or order.queue_key is not None:
+            return
+        if rule.release == "TRIGGER":
+            self._desk.match(order)
+        else:
+            self._desk.end(order, "EXPIRED")
+
+    def _end_at_trigger(self, algo: AlgoOrder, action: str, reason: str) -> None:
+        """End a conditional order whose price was reached without an ordinary order."""
+        if action == "EXPIRE":
+            self._move(algo, "EXPIRED")
+        else:
+            self._move(algo, "REJECTED", reason)
+
+    def _send(self, market: Market, algo: AlgoOrder, rule: TriggerRule | None = None) -> None:
+        """Hand a triggered order to the matching engine, which may still refuse it; `rule` lets it rest unfilled."""
         ticket = self._triggered_ticket(market, algo)
         if ticket is None:
-            self._move(algo, "EXPIRED")
+            self._end_without_position(algo)
             return
         try:
-            order = self._desk.place(algo.account, ticket, algo)
+            order = self._desk.place(algo.account, ticket, algo, at_rest=rule is not None)
         except ExchangeError as refusal:
             self._move(algo, "REJECTED", _REASONS.get(refusal.code, refusal.msg))
             return
         self._move(algo, "TRIGGERED")
         if not order.is_open:
             self._move(algo, "FINISHED")
+        elif rule is not None:
+            self._state.triggers.hold(algo, rule, algo.triggered_at)
 
     def order_ended(self, order: Order) -> None:
         """Finish the conditional order whose ordinary order was filled or cancelled."""
@@ -110,8 +153,17 @@ class AlgoDesk:
         """End the conditional orders that live only as long as their position."""
         for algo in list(filled.account.open_algos.values()):
             same = algo.symbol is filled.symbol and algo.position_side == filled.position_side
-            if same and algo.ticket.time_in_force == "GTE_GTC":
+            if same and algo.is_open and algo.ticket.time_in_force == "GTE_GTC":
                 self.close(algo, "EXPIRED")
+
+    def _end_without_position(self, algo: AlgoOrder) -> None:
+        rejects = algo.ticket.close_position and self._state.assumptions.close_without_position == "reject"
+        self._end_at_trigger(algo, "REJECT" if rejects else "EXPIRE", _REASONS[-2022])
+
+    def _cancel_code(self, algo: AlgoOrder | None) -> int:
+        """Code for a conditional order that cannot be cancelled: unknown, ended, or hanging in its trigger."""
+        rule = None if algo is None else self._state.triggers.rule_of(algo)
+        return -2011 if rule is None else rule.cancel_code
 
     def _triggered_ticket(self, market: Market, algo: AlgoOrder) -> Ticket | None:
         """Ordinary order for a trigger; None when there is no position left to close."""
@@ -147,7 +199,11 @@ class AlgoDesk:
             raise refuse(-4136, type=ticket.type, close="true")
         reducing = reduce_only or closes(ticket.side, position_side)
         check_status(market.symbol, reducing=reducing or ticket.close_position)
-        self._check_filters(market, ticket, reducing=reducing)
+        if not (reducing or ticket.close_position) and self._state.assumptions.control_conditional:
+            check_control(market.symbol, ticket.side)
+        self._check_single(account, market, ticket, position_side)
+        flagged = reduce_only or self._state.assumptions.hedge_close_spared
+        self._check_filters(market, ticket, spared=ticket.close_position or (reducing and flagged))
         self._check_id(account, ticket)
         # Each contract that exists nowhere brings room for a stop and a target of its own.
         if len(account.open_algos) >= MAX_OPEN + 2 * self._state.config.extra_symbols:
@@ -167,7 +223,7 @@ class AlgoDesk:
         self._check_trigger(market, algo)
         return algo
 
-    def _check_filters(self, market: Market, ticket: AlgoTicket, *, reducing: bool) -> None:
+    def _check_filters(self, market: Market, ticket: AlgoTicket, *, spared: bool) -> None:
         symbol = market.symbol
         is_limit = ticket.type in LIMIT_CONDITIONAL
         if not ticket.close_position:
@@ -178,9 +234,19 @@ class AlgoDesk:
             rules.check_trigger(symbol, ticket.trigger_price)
         if ticket.time_in_force == "GTD":
             self._desk.check_good_till(ticket.good_till)
-        if not (reducing or ticket.close_position):
+        if not spared:
             price = ticket.price or ticket.trigger_price or market.mark
             rules.check_notional(symbol, price * ticket.quantity)
+
+    @staticmethod
+    def _check_single(account: Account, market: Market, ticket: AlgoTicket, position_side: PositionSide) -> None:
+        """Refuse a second stop, or a second target, that closes the whole position on one side."""
+        if not ticket.close_position:
+            return
+        for algo in account.open_algos.values():
+            known = (algo.symbol, algo.ticket.side, algo.position_side, algo.ticket.type)
+            if algo.ticket.close_position and known == (market.symbol, ticket.side, position_side, ticket.type):
+                raise refuse(-4130)
 
     def _check_id(self, account: Account, ticket: AlgoTicket) -> None:
         if ticket.client_id is None:
@@ -239,4 +305,6 @@ class AlgoDesk:
         algo.status = status
         algo.reject_reason = reason
         algo.updated = self._state.clock.now_ms()
+        if status not in ALGO_OPEN:
+            self._state.retention.ended(algo)
         self._state.listener.algo_changed(algo)

@@ -54,7 +54,6 @@ class AmendDesk:
         self._desk = desk
         self._matching = matching
         self._ids = Ids(1)
-        self._records: dict[tuple[str, int], list[Amendment]] = {}
 
     def amend(self, account: Account, ticket: AmendTicket) -> Order:
         """Change an order or refuse; an order that can no longer rest as wanted is cancelled."""
@@ -76,9 +75,10 @@ class AmendDesk:
         self._matching.replace(order, price, ticket.quantity)
         return order
 
-    def history(self, account: Account, order_id: int) -> list[Amendment]:
-        """Return an order's amendments, newest first."""
-        return self._records.get((account.key, order_id), [])[::-1]
+    @staticmethod
+    def history(account: Account, order_id: int) -> list[Amendment]:
+        """Return an order's amendments, oldest first."""
+        return account.amendments.get(order_id, [])
 
     def _check(self, order: Order, ticket: AmendTicket, price: Decimal) -> None:
         if order.symbol.status != TRADING:
@@ -96,8 +96,12 @@ class AmendDesk:
         rules.check_quantity(order.symbol, ticket.quantity, market=False)
         rules.check_price(order.symbol, price)
         rules.check_percent_price(self._state.markets[order.symbol.name], order.side, price)
-        if not (ticket.reduce_only or reduces_only(order)):
+        spared = order.position_side == "BOTH" or self._state.assumptions.hedge_close_spared
+        if not (reduces_only(order) and spared):
             rules.check_notional(order.symbol, price * ticket.quantity, -5029)
+        if reduces_only(order) and ticket.quantity > order.quantity:
+            market, rest = self._state.markets[order.symbol.name], ticket.quantity - order.executed
+            self._desk.check_reducible(order.account, market, order.side, order.position_side, rest, but=order)
 
     def _check_margin(self, order: Order, quantity: Decimal, price: Decimal) -> None:
         if reduces_only(order):
@@ -122,4 +126,4 @@ class AmendDesk:
             count=order.amendments,
             modify_id=ticket.modify_id,
         )
-        self._records.setdefault((order.account.key, order.order_id), []).append(row)
+        order.account.amendments[order.order_id].append(row)

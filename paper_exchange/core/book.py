@@ -10,7 +10,7 @@ from paper_exchange.core.orders import Order, Side
 from paper_exchange.core.symbols import Symbol
 
 LEVELS: Final = 200
-# Distance of synthetic levels as a fraction of the price, and what rests on one of them, in USDT.
+# Distance of synthetic levels as a fraction of the price, and what rests on one of them, in dollars.
 LEVEL_GAP: Final = Decimal("0.00002")
 LEVEL_NOTIONAL: Final = 100_000
 
@@ -81,7 +81,7 @@ class Book:
         """Lay the synthetic levels on the symbol's present tick and step."""
         symbol = self.symbol
         self._gap = max(symbol.tick, floor_to(symbol.price * LEVEL_GAP, symbol.tick))
-        self._level_steps = max(1, int(LEVEL_NOTIONAL / (symbol.price * symbol.step)))
+        self._level_steps = max(1, int(LEVEL_NOTIONAL / (symbol.price * symbol.step * symbol.quote_worth)))
         self.change()
 
     def queue(self, side: Side) -> Queue:

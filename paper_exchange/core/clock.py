@@ -1,6 +1,9 @@
 """The exchange's time: the computer's clock, or one that only moves when a test steps it."""
 
+import contextlib
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 
@@ -26,6 +29,10 @@ class Clock(Protocol):
 
     def pin(self, now_ms: int | None) -> None:
         """Stand still at a moment; None lets the clock go again."""
+        ...
+
+    def at(self, now_ms: int) -> AbstractContextManager[None]:
+        """Let it be another moment inside: one that has passed, whose due is done late."""
         ...
 
     def reset(self) -> None:
@@ -54,6 +61,14 @@ class SystemClock:
 
     def pin(self, now_ms: int | None) -> None:
         self._pinned = now_ms
+
+    @contextlib.contextmanager
+    def at(self, now_ms: int) -> Iterator[None]:
+        before, self._pinned = self._pinned, now_ms
+        try:
+            yield
+        finally:
+            self._pinned = before
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
@@ -90,6 +105,14 @@ class SteppedClock:
 
     def pin(self, now_ms: int | None) -> None:
         del now_ms  # It stands still anyway.
+
+    @contextlib.contextmanager
+    def at(self, now_ms: int) -> Iterator[None]:
+        before, self._now_ms = self._now_ms, now_ms
+        try:
+            yield
+        finally:
+            self._now_ms = before
 
     def advance(self, milliseconds: int) -> None:
         self._now_ms += milliseconds

@@ -1,55 +1,65 @@
-"""Other assets than USDT in a futures wallet: BNB, which pays fees and, in multi-assets mode, stands as margin."""
+"""The assets of a futures wallet: each is margin of its own contracts, and in multi-assets mode of all of them.
+
+BNB moreover pays fees.
+"""
 
 from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import CENT8, ZERO, to_cash
+from paper_exchange.core.money import CENT8, CREDITS, DOLLARS, USDT, ZERO, to_cash
 from paper_exchange.core.state import State
 
-USDT: Final = "USDT"
 BNB: Final = "BNB"
 # What a fee paid in BNB costs of the same fee in USDT.
 DISCOUNT: Final = Decimal("0.9")
-# Share by which BNB counts less as margin than it is worth, and by which it is sold below that when debts are paid.
-BUFFER: Final = Decimal("0.05")
+# Share by which an asset counts less as margin than it is worth, and is sold below that when debts are paid.
+BUFFERS: Final = {
+    USDT: ZERO,
+    "USDC": Decimal("0.0005"),
+    "BTC": Decimal("0.05"),
+    "ETH": Decimal("0.05"),
+    BNB: Decimal("0.05"),
+    CREDITS: ZERO,
+}
+# Assets that a futures wallet can hold, and those of them that can lie beside the wallet's own.
+ASSETS: Final = tuple(BUFFERS)
+COINS: Final = tuple(asset for asset in ASSETS if asset not in {USDT, CREDITS})
 
 
 def index_price(markets: dict[str, Market], asset: str) -> Decimal:
-    """Price of an asset in USD; one USDT is one dollar."""
-    return Decimal(1) if asset == USDT else markets[f"{asset}USDT"].mark
+    """Price of an asset in USD; USDT, USDC and credits are one dollar each."""
+    return Decimal(1) if asset in DOLLARS else markets[f"{asset}USDT"].mark
 
 
-def fee(state: State, account: Account, fee_usdt: Decimal) -> tuple[Decimal, str]:
-    """Return amount and asset of a fee: BNB at a discount when the account wants that and has enough of it."""
-    if fee_usdt and account.fee_burn and account.coins.get(BNB):
-        amount = to_cash(fee_usdt * DISCOUNT / index_price(state.markets, BNB))
-        if amount <= account.coins[BNB]:
-            return amount, BNB
-    return to_cash(fee_usdt), USDT
+def counted(markets: dict[str, Market], asset: str, amount: Decimal) -> Decimal:
+    """Dollars that an amount counts as margin: its worth less the buffer, a debt in full."""
+    worth = amount * index_price(markets, asset)
+    return worth * (1 - BUFFERS[asset]) if amount > 0 else worth
 
 
-def worth(account: Account, markets: dict[str, Market]) -> Decimal:
-    """Value of the other assets in USD, in multi-assets mode; elsewhere they do not count."""
-    if not account.multi_assets:
-        return ZERO
-    return to_cash(sum((amount * index_price(markets, asset) for asset, amount in account.coins.items()), ZERO))
+def fee(state: State, account: Account, amount: Decimal, asset: str) -> tuple[Decimal, str]:
+    """Return amount and asset of a fee that is due in a margin asset.
 
-
-def collateral(account: Account, markets: dict[str, Market]) -> Decimal:
-    """Return what the other assets are good for as margin."""
-    return to_cash(worth(account, markets) * (1 - BUFFER))
+    It is BNB at a discount when the account wants that and has enough of it, in credits mode never.
+    """
+    if amount and account.fee_burn and account.coins.get(BNB) and not account.credits:
+        dollars = amount * index_price(state.markets, asset)
+        in_bnb = to_cash(dollars * DISCOUNT / index_price(state.markets, BNB))
+        if in_bnb <= account.coins[BNB]:
+            return in_bnb, BNB
+    return to_cash(amount), asset
 
 
 def exchange_for_debt(state: State, account: Account) -> None:
     """Sell as much of the other assets as a negative cross wallet needs, in multi-assets mode."""
     for asset in list(account.coins) if account.multi_assets else ():
-        debt, price = -account.cross_wallet, index_price(state.markets, asset) * (1 - BUFFER)
+        debt, price = -account.cross_wallet, index_price(state.markets, asset) * (1 - BUFFERS[asset])
         if debt <= 0:
             return
         # Up to the next unit, so that nothing of the debt stays.
-        sold = min(account.coins[asset], (debt / price).quantize(CENT8) + CENT8)
+        sold = min(max(account.cross(asset), ZERO), (debt / price).quantize(CENT8) + CENT8)
         if sold:
             state.book_income(account, "AUTO_EXCHANGE", -sold, asset=asset)
             state.book_income(account, "AUTO_EXCHANGE", to_cash(sold * price))

@@ -8,9 +8,10 @@ from paper_exchange.core import rules
 from paper_exchange.core.accounts import Account, closes
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import Matching, reducible
-from paper_exchange.core.money import ZERO
-from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Ticket, opposite
-from paper_exchange.core.relisting import check_status
+from paper_exchange.core.money import CENT8, ZERO
+from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Side, Ticket, opposite
+from paper_exchange.core.relisting import check_control, check_status
+from paper_exchange.core.retention import GOOD_TILL_CANCEL_MS
 from paper_exchange.core.state import State
 from paper_exchange.errors import refuse
 
@@ -25,20 +26,24 @@ class OrderDesk:
         self._state = state
         self._matching = matching
 
-    def place(self, account: Account, ticket: Ticket, algo: AlgoOrder | None = None) -> Order:
-        """Grant an order and match it; `algo` is the conditional order that it comes from."""
+    def place(self, account: Account, ticket: Ticket, algo: AlgoOrder | None = None, *, at_rest: bool = False) -> Order:
+        """Grant an order and match it; `algo` is the conditional order that it comes from.
+
+        `at_rest` leaves it unfilled and outside the book until `match`.
+        """
         order = self.check(account, ticket, algo)
         self._matching.check_immediate(order)
         self._matching.note_arrival(order)
-        account.add_order(order)
+        self._state.add_order(order)
         account.open_order(order)
-        self._state.orders.append(order)
         if algo is not None:
             algo.order = order
         self._state.listener.order_changed(order, "NEW", None)
-        self._matching.execute(order)
-        if order.good_till and order.is_open:
-            heappush(self._state.expiring, (order.good_till, order.order_id, order))
+        if not at_rest:
+            self._matching.execute(order)
+        if order.is_open:
+            end = order.good_till or order.created + GOOD_TILL_CANCEL_MS
+            heappush(self._state.expiring, (end, order.order_id, order))
         return order
 
     def check(self, account: Account, ticket: Ticket, algo: AlgoOrder | None = None) -> Order:
@@ -47,19 +52,32 @@ class OrderDesk:
         position_side = rules.resolve_position_side(account, ticket.position_side)
         reduce_only = rules.resolve_reduce_only(account, ticket.reduce_only)
         price = self._price(market, ticket)
-        self._check_filters(market, ticket, price)
+        self._check_filters(market, ticket, price, algo)
         self._check_id(account, ticket, algo)
         reducing = reduce_only or closes(ticket.side, position_side)
         check_status(market.symbol, reducing=reducing)
+        if not reducing:
+            check_control(market.symbol, ticket.side)
         if ticket.time_in_force == "RPI" and not market.symbol.rpi:
             raise refuse(-1115)
         if reducing:
-            self._check_reducing(account, market, ticket, position_side)
+            if algo is None and not (reduce_only or self._state.assumptions.hedge_close_spared):
+                rules.check_notional(market.symbol, (price or market.mark) * ticket.quantity)
+            self._check_reducing(account, market, ticket, position_side, algo)
         else:
             self._check_opening(account, market, ticket, position_side, price)
         if len(account.open_orders[ticket.symbol]) >= market.symbol.max_open_orders:
             raise refuse(-2025)
         return self._order(account, market, ticket, position_side, price, algo)
+
+    def match(self, order: Order) -> None:
+        """Match an order that was granted at rest."""
+        self._matching.execute(order)
+        if not order.is_open:
+            self._matching.on_end(order)
+
+    def end(self, order: Order, status: str) -> None:
+        self._matching.close(order, status)
 
     def find(self, account: Account, symbol: str, order_id: int | None, client_id: str | None) -> Order | None:
         """Look an order up; the order id wins over the client's id, of which the newest counts."""
@@ -99,9 +117,11 @@ class OrderDesk:
             return self.matched_price(market, ticket.side, ticket.price_match)
         return ticket.price
 
-    def _check_filters(self, market: Market, ticket: Ticket, price: Decimal) -> None:
+    def _check_filters(self, market: Market, ticket: Ticket, price: Decimal, algo: AlgoOrder | None) -> None:
         is_market = ticket.type == "MARKET"
-        rules.check_quantity(market.symbol, ticket.quantity, market=is_market)
+        closes_all = algo is not None and algo.ticket.close_position
+        if not closes_all or self._state.assumptions.close_position_limited:
+            rules.check_quantity(market.symbol, ticket.quantity, market=is_market)
         if is_market:
             return
         rules.check_price(market.symbol, price)
@@ -126,23 +146,50 @@ class OrderDesk:
             rules.check_notional(market.symbol, price * ticket.quantity)
         rules.check_margin(account, self._state.markets, market, ticket.side, position_side, price * ticket.quantity)
 
-    def _check_reducing(self, account: Account, market: Market, ticket: Ticket, position_side: PositionSide) -> None:
+    def _check_reducing(
+        self, account: Account, market: Market, ticket: Ticket, position_side: PositionSide, algo: AlgoOrder | None
+    ) -> None:
         """Refuse when there is nothing to reduce, or when resting orders already reduce it all."""
-        available = reducible(account, market.symbol, ticket.side, position_side)
-        if ticket.type != "MARKET":
-            available -= self._resting_reducers(account, ticket, position_side)
-        too_much = closes(ticket.side, position_side) and ticket.quantity > available
-        if available <= 0 or too_much:
+        rests_count = algo is None or (self._state.assumptions.reducing_at_trigger and not algo.ticket.close_position)
+        self.check_reducible(account, market, ticket.side, position_side, ticket.quantity, rests_count=rests_count)
+
+    def check_reducible(
+        self,
+        account: Account,
+        market: Market,
+        side: Side,
+        position_side: PositionSide,
+        quantity: Decimal,
+        *,
+        rests_count: bool = True,
+        but: Order | None = None,
+    ) -> None:
+        """Hold a reducing order against the position (-2022) and, unless told not to, against what rests but `but`.
+
+        A reduce-only order may be larger than the position, a closing one of hedge mode may not.
+        """
+        position = reducible(account, market.symbol, side, position_side)
+        # Whatever is left of a position can be reduced, also less than a step.
+        least = quantity if closes(side, position_side) else CENT8
+        if position < least:
             raise refuse(-2022)
+        way = self._state.assumptions.reducing
+        if way == "trim" or not rests_count:
+            return
+        resting = self._resting_reducers(account, market, side, position_side, but)
+        if position - resting < least:
+            raise refuse(-4118 if way == "refuse_4118" else -2022)
 
     @staticmethod
-    def _resting_reducers(account: Account, ticket: Ticket, position_side: PositionSide) -> Decimal:
+    def _resting_reducers(
+        account: Account, market: Market, side: Side, position_side: PositionSide, but: Order | None
+    ) -> Decimal:
         return sum(
             (
                 order.remaining
-                for order in account.open_orders[ticket.symbol].values()
-                if order.side == ticket.side
-                and order.position_side == position_side
+                for order in account.open_orders[market.symbol.name].values()
+                if order is not but
+                and (order.side, order.position_side) == (side, position_side)
                 and (order.reduce_only or position_side != "BOTH")
             ),
             ZERO,

@@ -1,15 +1,17 @@
 """The exchange as a whole: one object with the desks, the price steps and the hooks between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from heapq import heappop
 from itertools import islice
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from paper_exchange.config import Config
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.algo import AlgoDesk
 from paper_exchange.core.amending import AmendDesk
+from paper_exchange.core.assumptions import Assumptions
+from paper_exchange.core.calendar import Calendar
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.desk import OrderDesk
 from paper_exchange.core.funding import Funding
@@ -22,6 +24,18 @@ from paper_exchange.core.relisting import is_halted
 from paper_exchange.core.state import State, build_state, follow_recording
 
 Result = TypeVar("Result")
+_MINUTE_MS: Final = 60_000
+_DAY_MS: Final = 86_400_000
+# How far apart the prices of a leap in time are: up to a day, and beyond.
+SHORT_STRIDE_MS: Final = 15 * _MINUTE_MS
+LONG_STRIDE_MS: Final = 60 * _MINUTE_MS
+# A leap of a year in long strides.
+MOST_STRIDES: Final = 366 * 24
+
+
+def stride_of(milliseconds: int) -> int:
+    """Return the time between two prices of a leap of that length."""
+    return SHORT_STRIDE_MS if milliseconds <= _DAY_MS else LONG_STRIDE_MS
 
 
 class Exchange:
@@ -46,6 +60,8 @@ class Exchange:
     def adopt(self, config: Config) -> None:
         """Go on from a saved state under new settings; accounts that are new there are opened."""
         self.config = self.state.config = config
+        if config.assumptions != Assumptions():
+            self.state.assumptions = config.assumptions
         for account in config.accounts:
             if account.key not in self.state.accounts:
                 self.state.add_account(account)
@@ -75,6 +91,7 @@ class Exchange:
         self.algos = AlgoDesk(state, self.orders)
         self.amendments = AmendDesk(state, self.orders, self.matching)
         self.funding = Funding(state)
+        self.calendar = Calendar(state, self.matching, self.algos, self.funding)
         self.liquidation = Liquidation(state, self.matching)
         self._connect()
         self._countdowns: dict[tuple[str, str], int] = {}
@@ -91,24 +108,71 @@ class Exchange:
     def step(self, first: int = 0, count: int | None = None) -> None:
         """Bring prices and books of all markets, or of `count` from the `first` on, and what expires to this moment."""
         now = self.clock.now_ms()
+        stepped = islice(self.state.markets.values(), first, None if count is None else first + count)
+        self._move_markets(now, stepped, check_margin=True)
+        self._settle_time(now)
+
+    def advance(self, milliseconds: int, stride_ms: int | None = None) -> None:
+        """Move time forward with all that falls due on the way, each at its own moment.
+
+        Prices move once a stride, and of a contract that is paid, settled or listed at that moment; resting orders,
+        triggers and margin meet these prices.
+        """
+        now = self.clock.now_ms()
+        end, stride = now + milliseconds, stride_ms or stride_of(milliseconds)
+        priced = now + stride
+        while now < end:
+            moment = min(end, priced, *self._due_after(now))
+            self.clock.advance(moment - now)
+            now = moment
+            moving = list(self.state.markets.values()) if now in {end, priced} else self.calendar.concerned(now)
+            if moving:
+                self._move_markets(now, moving, check_margin=False)
+                self.liquidation.check_all()
+            if priced <= now:
+                priced = now + stride
+            self._settle_time(now)
+
+    def _due_after(self, now: int) -> list[int]:
+        """Return the moments at which something falls due: the next of each kind."""
+        expiring = self.state.expiring
+        found = [self.calendar.due, self.state.portions.next_due, self.state.triggers.next_due]
+        found += [self.listen_keys.next_end(now), expiring[0][0] if expiring else None, *self._countdowns.values()]
+        return [max(moment, now + 1) for moment in found if moment is not None]
+
+    def _settle_time(self, now: int) -> None:
+        """Bring what does not hang on prices to this moment: calendar, ends of orders and keys, what is forgotten."""
+        self.calendar.step(now)
+        self.expire()
+        self.state.listener.expire_keys(now)
+        self.state.retention.step(self.state.accounts, now)
+
+    def _move_markets(self, now: int, markets: Iterable[Market], *, check_margin: bool) -> None:
         moving = not (self.config.static_prices or self.state.frozen or self.config.mirror)
-        for market in islice(self.state.markets.values(), first, None if count is None else first + count):
+        for market in markets:
             seconds, market.stepped = max(0, now - market.stepped) / 1000, now
             market.book.refill()
             if moving and not (market.held or is_halted(market.symbol)):
                 for last, mark in market.path.steps(seconds):
-                    self.move(market, last, mark)
-        self.funding.step(now)
-        self.expire()
+                    self.move(market, last, mark, check_margin=check_margin)
 
-    def move(self, market: Market, last: Decimal, mark: Decimal, volume: Decimal | None = None) -> None:
+    def move(
+        self,
+        market: Market,
+        last: Decimal,
+        mark: Decimal,
+        volume: Decimal | None = None,
+        *,
+        check_margin: bool = True,
+    ) -> None:
         """Give a market a new price and settle everything that it reaches."""
         market.set_price(last, mark, self.clock.now_ms(), volume)
         if is_halted(market.symbol):
             return
         self.matching.sweep(market)
         self.algos.check_price(market)
-        self.liquidation.check(market)
+        if check_margin:
+            self.liquidation.check(market)
 
     def mirror(self, kind: str, symbol: str, first: Decimal, second: Decimal) -> None:
         """Take over what a source tells: a trade (price, volume), a mark price (twice), or a quote (bid, ask)."""
@@ -154,7 +218,8 @@ class Exchange:
     def is_due(self) -> bool:
         """Tell whether anything has run out."""
         now, expiring = self.clock.now_ms(), self.state.expiring
-        if (expiring and expiring[0][0] <= now) or self.state.portions.is_due(now):
+        waiting = (self.state.portions, self.state.triggers)
+        if (expiring and expiring[0][0] <= now) or any(plans.is_due(now) for plans in waiting):
             return True
         return any(end <= now for end in self._countdowns.values())
 
@@ -173,6 +238,10 @@ class Exchange:
             # An order that rests was amended meanwhile.
             if plan.order.is_open and plan.order.queue_key is None:
                 self.matching.carry_on(plan)
+        for hold in self.state.triggers.due(now):
+            self.algos.let_go(hold)
         for key, symbol in [watched for watched, end in self._countdowns.items() if end <= now]:
             del self._countdowns[key, symbol]
             self.orders.cancel_all(self.state.accounts[key], symbol)
+            if self.state.assumptions.countdown_conditional:
+                self.algos.cancel_all(self.state.accounts[key], symbol)

@@ -1,10 +1,12 @@
 """Candles and public trades of a symbol: recorded since the start, invented but repeatable before it."""
 
 import math
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Final
 
 from paper_exchange.core.money import ZERO
@@ -12,7 +14,11 @@ from paper_exchange.core.prices import DEVIATION
 from paper_exchange.core.symbols import Symbol
 
 MINUTE: Final = 60_000
+HOUR: Final = 60 * MINUTE
 DAY: Final = 86_400_000
+# How many recorded minutes and hours are kept; minutes that are older live on in their hours.
+_MINUTES_KEPT: Final = 3 * 1440
+_HOURS_KEPT: Final = 100 * 24
 INTERVALS: Final[dict[str, int]] = {
     "1m": MINUTE,
     "3m": 3 * MINUTE,
@@ -76,18 +82,21 @@ def candle_end(start: int, interval: str) -> int:
 
 
 class History:
-    """One symbol's past; live candles of one minute are the base of all longer ones."""
+    """One symbol's past; recorded candles of minutes, and of hours where those are old, are the base of all others."""
 
     def __init__(self, symbol: Symbol, seed: int, first_trade_id: int) -> None:
         self.symbol = symbol
         self.trades: deque[PublicTrade] = deque(maxlen=1000)
-        self._minutes: deque[Candle] = deque(maxlen=3 * 1440)
+        self._minutes: deque[Candle] = deque()
+        self._hours: deque[Candle] = deque(maxlen=_HOURS_KEPT)
         self._phase = (seed % 997) + sum(symbol.name.encode())
         self._trade_id = first_trade_id
+        # Opening of the first recorded minute; before it the past is invented.
+        self._began = 0
 
     def begin(self, time: int, price: Decimal) -> None:
         """Let the running minute close at the price with which trading starts, before anything has traded."""
-        self._running(time, price)
+        self._began = self._running(time, price).open_time
 
     @property
     def last_id(self) -> int:
@@ -118,11 +127,13 @@ class History:
         start = candle_start(first, interval)
         if start < first:
             start = candle_end(start, interval)
-        live = self._live(interval)
+        live, recorded = self._live(interval), [*self._hours, *self._minutes]
+        opened = [row.open_time for row in recorded]
         found: list[Candle] = []
         while start <= until and len(found) < count:
             end = candle_end(start, interval)
-            found.append(live.get(start) or self._quiet(start, end))
+            before = bisect_left(opened, start) - 1
+            found.append(live.get(start) or self._quiet(start, end, recorded[before] if before >= 0 else None))
             start = end
         return found
 
@@ -142,19 +153,28 @@ class History:
         opening = last.close if last else self.price_at(start)
         candle = Candle(start, start + MINUTE - 1, opening, max(opening, price), min(opening, price), price)
         self._minutes.append(candle)
+        if len(self._minutes) > _MINUTES_KEPT:
+            self._roll(self._minutes.popleft())
         return candle
 
-    def _quiet(self, start: int, end: int) -> Candle:
+    def _roll(self, minute: Candle) -> None:
+        """Let an old minute live on in its hour."""
+        start = candle_start(minute.open_time, "1h")
+        if self._hours and self._hours[-1].open_time == start:
+            _add(self._hours[-1], minute)
+        else:
+            self._hours.append(replace(minute, open_time=start, close_time=start + HOUR - 1))
+
+    def _quiet(self, start: int, end: int, before: Candle | None) -> Candle:
         """Return a candle without recorded trades: invented before the start, afterwards flat at the last close."""
-        before = next((minute for minute in reversed(self._minutes) if minute.open_time < start), None)
-        if before is None:
+        if before is None or start <= self._began:
             return self._invented(start, end)
         price = before.close
         return Candle(start, end - 1, price, price, price, price)
 
     def _live(self, interval: str) -> dict[int, Candle]:
         merged: dict[int, Candle] = {}
-        for minute in self._minutes:
+        for minute in self._minutes if INTERVALS[interval] < HOUR else chain(self._hours, self._minutes):
             start = candle_start(minute.open_time, interval)
             known = merged.get(start)
             if known is None:
@@ -164,9 +184,9 @@ class History:
         return merged
 
     def _opening(self, minute: Candle, start: int, end: int) -> Candle:
-        if start >= self._minutes[0].open_time:
-            return replace(minute, close_time=end - 1)
-        head = self._invented(start, minute.open_time)
+        if start >= self._began:
+            return replace(minute, open_time=start, close_time=end - 1)
+        head = self._invented(start, self._began)
         head.close_time = end - 1
         _add(head, minute)
         return head

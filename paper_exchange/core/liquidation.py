@@ -4,12 +4,13 @@ from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.accounts import Account, Position
-from paper_exchange.core.coins import collateral, exchange_for_debt
-from paper_exchange.core.margin import maintenance_margin
+from paper_exchange.core.coins import exchange_for_debt
+from paper_exchange.core.margin import cross_margin, crossed, maintenance_margin
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import BY_LIQUIDATION, Matching
 from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import Order
+from paper_exchange.core.relisting import is_halted
 from paper_exchange.core.settlement import settle
 from paper_exchange.core.state import State
 
@@ -27,8 +28,24 @@ class Liquidation:
         for account in self._state.accounts.values():
             self._check_positions(account, market)
             # A stop may have closed beyond bankruptcy what the price jumped over, before this look at it.
-            if account.wallet < 0 or (account.setting(market.symbol).isolated and account.cross_wallet < 0):
-                self._pay_debt(account)
+            margin = account.margin_of(market.symbol)
+            if account.balance(margin) < 0 or (account.setting(market.symbol).isolated and account.cross(margin) < 0):
+                self._pay_debt(account, margin)
+
+    def check_all(self) -> None:
+        """Look once at all accounts, after the prices of all markets have moved."""
+        for account in self._state.accounts.values():
+            for position in account.held():
+                market = self._state.markets[position.symbol.name]
+                if account.setting(position.symbol).isolated and not is_halted(market.symbol) and position.amount:
+                    self._check_isolated(account, market, position)
+            crossed_in = sorted({account.margin_of(position.symbol) for position in crossed(account)})
+            # In multi-assets mode one look is a look at all.
+            for asset in crossed_in[:1] if account.multi_assets else crossed_in:
+                self._check_cross(account, asset)
+            for asset in account.assets():
+                if account.balance(asset) < 0 or account.cross(asset) < 0:
+                    self._pay_debt(account, asset)
 
     def _check_positions(self, account: Account, market: Market) -> None:
         held = [
@@ -42,7 +59,7 @@ class Liquidation:
             for position in held:
                 self._check_isolated(account, market, position)
         else:
-            self._check_cross(account)
+            self._check_cross(account, account.margin_of(market.symbol))
 
     def force(self, position: Position, account: Account, kind: str) -> Order:
         """Close a position because somebody says so; a liquidation first ends the symbol's orders."""
@@ -55,9 +72,8 @@ class Liquidation:
         market = self._state.markets[position.symbol.name]
         isolated_wallet = position.isolated_wallet if account.setting(position.symbol).isolated else None
         order = self._order(account, market, position, kind)
-        account.add_order(order)
+        self._state.add_order(order)
         account.force_orders.append((kind, order))
-        self._state.orders.append(order)
         trade = market.print_trade(order.price, order.quantity, order.created, buyer_is_maker=order.side == "SELL")
         fill = settle(
             self._state, order, order.price, order.quantity, maker=False, trade_id=trade.trade_id, fee_rate=ZERO
@@ -77,26 +93,24 @@ class Liquidation:
         self._cancel_orders(account, market.symbol.name)
         self.close(position, account)
 
-    def _check_cross(self, account: Account) -> None:
-        positions = [p for p in account.held() if not account.setting(p.symbol).isolated]
-        needed, balance = ZERO, account.cross_wallet + collateral(account, self._state.markets)
-        for position in positions:
-            mark = self._state.markets[position.symbol.name].mark
-            needed += maintenance_margin(position.symbol, abs(position.amount * mark))
-            balance += position.unrealized(mark)
+    def _check_cross(self, account: Account, asset: str) -> None:
+        """Close the cross positions that one balance no longer bears: those of an asset, in multi-assets mode all."""
+        positions = crossed(account, None if account.multi_assets else asset)
+        balance, needed = cross_margin(account, self._state.markets, asset)
         if needed >= balance:
             for symbol in sorted({p.symbol.name for p in positions}):
                 self._cancel_orders(account, symbol)
             for position in positions:
                 self.close(position, account)
-            self._fill_up(account)
-        self._call(account, positions, needed >= balance * CALL_SHARE)
+            for margin in sorted({asset, *(account.margin_of(position.symbol) for position in positions)}):
+                self._fill_up(account, margin)
+        self._call(account, positions, "USD" if account.multi_assets else asset, needed >= balance * CALL_SHARE)
 
-    def _call(self, account: Account, positions: list[Position], is_close: bool) -> None:  # noqa: FBT001
+    def _call(self, account: Account, positions: list[Position], balance: str, is_close: bool) -> None:  # noqa: FBT001
         """Warn the owner once, until the balance has recovered."""
-        if is_close and not account.margin_called:
+        if is_close and balance not in account.margin_calls:
             self._state.listener.margin_called(account, [p for p in positions if p.amount])
-        account.margin_called = is_close
+        (account.margin_calls.add if is_close else account.margin_calls.discard)(balance)
 
     def _cancel_orders(self, account: Account, symbol: str) -> None:
         for order in list(account.open_orders[symbol].values()):
@@ -105,21 +119,24 @@ class Liquidation:
     def _clear(self, account: Account, order: Order, left: Decimal | None) -> None:
         """Charge the liquidation fee, at most what is left; a shortfall of isolated margin is made up for."""
         fee = to_cash(order.quote * order.symbol.liquidation_fee)
-        available = account.cross_wallet if left is None else left
+        asset = account.margin_of(order.symbol)
+        available = account.cross(asset) if left is None else left
         amount = -min(fee, available) if available > 0 else (-available if left is not None else ZERO)
         if amount:
-            self._state.book_income(account, "INSURANCE_CLEAR", to_cash(amount), symbol=order.symbol.name)
+            symbol = order.symbol.name
+            self._state.book_income(account, "INSURANCE_CLEAR", to_cash(amount), symbol=symbol, asset=asset)
 
-    def _fill_up(self, account: Account) -> None:
-        """Let other assets, then the insurance fund pay what the cross wallet owes."""
-        exchange_for_debt(self._state, account)
-        if account.cross_wallet < 0:
-            self._state.book_income(account, "INSURANCE_CLEAR", -account.cross_wallet)
+    def _fill_up(self, account: Account, asset: str) -> None:
+        """Let other assets, then the insurance fund pay what the cross wallet of an asset owes."""
+        if asset == account.asset:
+            exchange_for_debt(self._state, account)
+        if account.cross(asset) < 0:
+            self._state.book_income(account, "INSURANCE_CLEAR", -account.cross(asset), asset=asset)
 
-    def _pay_debt(self, account: Account) -> None:
+    def _pay_debt(self, account: Account, asset: str) -> None:
         """Fill up, unless an open cross position may still earn what is missing."""
-        if all(account.setting(position.symbol).isolated for position in account.held()):
-            self._fill_up(account)
+        if not crossed(account, None if account.multi_assets else asset):
+            self._fill_up(account, asset)
 
     def _order(self, account: Account, market: Market, position: Position, kind: str) -> Order:
         now = self._state.clock.now_ms()

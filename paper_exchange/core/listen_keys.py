@@ -51,6 +51,10 @@ class ListenKeys:
         if account in self._by_account:
             self._by_account[account].expires = 0
 
+    def next_end(self, now: int) -> int | None:
+        """Return when the next living key runs out (ms)."""
+        return min((key.expires for key in self._by_account.values() if key.expires > now), default=None)
+
     def expired(self, now: int) -> list[ListenKey]:
         """Remove the keys whose time is over and return them."""
         over = [key for key in self._by_account.values() if key.expires <= now]

@@ -1,10 +1,14 @@
-"""Margin arithmetic of an account in single-asset mode: what is bound, what is free, what maintenance needs."""
+"""Margin arithmetic of an account: what is bound, what is free, what maintenance needs.
 
-from dataclasses import dataclass
+In single-asset mode each asset stands alone behind the contracts that are margined in it. In multi-assets mode all of
+them together stand behind all contracts, at their index price less a buffer.
+"""
+
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Account, Exposure, Position
-from paper_exchange.core.coins import collateral, worth
+from paper_exchange.core.coins import counted, index_price
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import PositionSide
@@ -24,7 +28,7 @@ class SideMargin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """The account's totals, each rounded to cash."""
+    """The account's figures in one asset, each rounded to cash."""
 
     wallet: Decimal
     cross_wallet: Decimal
@@ -34,8 +38,8 @@ class Figures:
     order_initial: Decimal
     maintenance: Decimal
     available: Decimal
-    # Value of the other assets in USD, in multi-assets mode.
-    coins_worth: Decimal
+    # What cross positions and open orders bind.
+    bound: Decimal
 
     @property
     def margin_balance(self) -> Decimal:
@@ -77,33 +81,68 @@ def side_margin(account: Account, market: Market, side: PositionSide) -> SideMar
     )
 
 
-def account_figures(account: Account, markets: dict[str, Market]) -> Figures:
-    unrealized = cross_unrealized = position_initial = order_initial = maintenance = ZERO
-    isolated = bound = ZERO
+def account_figures(account: Account, markets: dict[str, Market], asset: str = "") -> Figures:
+    """Return the figures of the contracts that are margined in an asset, and what of the asset is free.
+
+    Without an asset it is the wallet's own.
+    """
+    asset = asset or account.asset
+    figures = _own_figures(account, markets, asset)
+    if not account.multi_assets:
+        return figures
+    free = max(free_dollars(account, markets), ZERO)
+    available = to_cash(free / index_price(markets, asset))
+    return replace(figures, available=available)
+
+
+def total_figures(account: Account, markets: dict[str, Market]) -> Figures:
+    """Return the totals of an account: of the wallet's own asset, or in multi-assets mode of all assets in USD."""
+    if not account.multi_assets:
+        return account_figures(account, markets)
+    totals = dict.fromkeys((field.name for field in fields(Figures)), ZERO)
+    for asset in account.assets():
+        own, price = _own_figures(account, markets, asset), index_price(markets, asset)
+        for name in totals:
+            totals[name] += getattr(own, name) * price
+    totals["available"] = max(free_dollars(account, markets), ZERO)
+    return Figures(**{name: to_cash(total) for name, total in totals.items()})
+
+
+def free_dollars(account: Account, markets: dict[str, Market]) -> Decimal:
+    """Dollars that are free in multi-assets mode: what all assets are good for, less what is bound."""
+    free = ZERO
+    for asset in account.assets():
+        own, price = _own_figures(account, markets, asset), index_price(markets, asset)
+        free += counted(markets, asset, own.cross_wallet + own.cross_unrealized) - own.bound * price
+    return free
+
+
+def _own_figures(account: Account, markets: dict[str, Market], asset: str) -> Figures:
+    unrealized = cross_unrealized = position_initial = order_initial = maintenance = bound = ZERO
     for symbol, side in live_rows(account):
         market = markets[symbol]
+        if account.margin_of(market.symbol) != asset:
+            continue
         row = side_margin(account, market, side)
         unrealized += row.unrealized
         position_initial += row.position_initial
         order_initial += row.order_initial
         maintenance += row.maintenance
         bound += row.order_initial
-        if account.setting(market.symbol).isolated:
-            isolated += account.position(market.symbol, side).isolated_wallet
-        else:
+        if not account.setting(market.symbol).isolated:
             cross_unrealized += row.unrealized
             bound += row.position_initial
-    cross_wallet = account.wallet - isolated
+    cross_wallet = account.cross(asset)
     return Figures(
-        wallet=account.wallet,
+        wallet=account.balance(asset),
         cross_wallet=cross_wallet,
         unrealized=unrealized,
         cross_unrealized=cross_unrealized,
         position_initial=position_initial,
         order_initial=order_initial,
         maintenance=maintenance,
-        available=max(cross_wallet + collateral(account, markets) + cross_unrealized - bound, ZERO),
-        coins_worth=worth(account, markets),
+        available=max(cross_wallet + cross_unrealized - bound, ZERO),
+        bound=bound,
     )
 
 
@@ -112,11 +151,45 @@ def live_rows(account: Account) -> list[tuple[str, PositionSide]]:
     return sorted({*account.open_positions, *account.exposures})
 
 
-def cross_balance(account: Account, markets: dict[str, Market]) -> Decimal:
+def cross_margin(account: Account, markets: dict[str, Market], asset: str) -> tuple[Decimal, Decimal]:
+    """Return what stands behind the cross positions of an asset, and their maintenance margin.
+
+    In multi-assets mode that is all assets and all cross positions, told in the asset.
+    """
+    if not account.multi_assets:
+        return _cross_of(account, markets, asset)
+    balance = needed = ZERO
+    for name in account.assets():
+        price = index_price(markets, name)
+        own, own_needed = _cross_of(account, markets, name)
+        balance += counted(markets, name, own)
+        needed += own_needed * price
+    price = index_price(markets, asset)
+    return balance / price, needed / price
+
+
+def _cross_of(account: Account, markets: dict[str, Market], asset: str) -> tuple[Decimal, Decimal]:
+    balance, needed = account.cross(asset), ZERO
+    for position in crossed(account, asset):
+        mark = markets[position.symbol.name].mark
+        balance += position.unrealized(mark)
+        needed += maintenance_margin(position.symbol, abs(position.amount * mark))
+    return balance, needed
+
+
+def crossed(account: Account, asset: str | None = None) -> list[Position]:
+    """Return the cross positions that are margined in an asset, or all of them."""
+    return [
+        position
+        for position in account.held()
+        if asset in {None, account.margin_of(position.symbol)} and not account.setting(position.symbol).isolated
+    ]
+
+
+def cross_balance(account: Account, markets: dict[str, Market], asset: str) -> Decimal:
     """Return what stands behind the cross positions once all of them have their maintenance margin."""
-    balance = account_figures(account, markets).cross_wallet + collateral(account, markets)
-    crossed = (position for position in account.held() if not account.setting(position.symbol).isolated)
-    return sum((_surplus(position, markets) for position in crossed), balance)
+    balance, needed = cross_margin(account, markets, asset)
+    return balance - needed
 
 
 def _surplus(position: Position, markets: dict[str, Market]) -> Decimal:
@@ -130,14 +203,15 @@ def liquidation_price(
 ) -> Decimal:
     """Mark price at which this position would be closed by force; zero when there is none.
 
-    `cross`: the account's cross balance, for a caller that asks for many positions.
+    `cross`: the account's cross balance in the contract's margin asset, for a caller that asks for many positions.
     """
     if not position.amount:
         return ZERO
     if account.setting(position.symbol).isolated:
         wallet = position.isolated_wallet
     else:
-        wallet = (cross_balance(account, markets) if cross is None else cross) - _surplus(position, markets)
+        balance = cross_balance(account, markets, account.margin_of(position.symbol)) if cross is None else cross
+        wallet = balance - _surplus(position, markets)
     quantity, sign = abs(position.amount), 1 if position.amount > 0 else -1
     bracket = position.symbol.bracket_of(quantity * markets[position.symbol.name].mark)
     divisor = quantity * bracket.maint_ratio - sign * quantity

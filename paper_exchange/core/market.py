@@ -9,10 +9,11 @@ from paper_exchange.core.book import Book
 from paper_exchange.core.history import History, PublicTrade
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder
+from paper_exchange.core.premium import Basis
 from paper_exchange.core.prices import PricePath, PriceSource
-from paper_exchange.core.symbols import Symbol
+from paper_exchange.core.symbols import HOUR_MS, Symbol
 
-FUNDING_INTERVAL_MS: Final = 8 * 3_600_000
+FUNDING_INTERVAL_MS: Final = 8 * HOUR_MS
 FUNDING_RATE: Final = Decimal("0.00010000")
 
 
@@ -67,6 +68,7 @@ class Market:
         self.book = Book(symbol, seed)
         self.history = History(symbol, seed, first_trade_id)
         self.history.begin(now, self.last)
+        self.basis = Basis(symbol, seed)
         self.watches = {"CONTRACT_PRICE": Watch(), "MARK_PRICE": Watch()}
         self.trailing: dict[int, AlgoOrder] = {}
         self._random = Random(f"trades/{seed}/{symbol.name}")  # noqa: S311 - prints, not secrets
@@ -94,4 +96,6 @@ class Market:
         return self.mark if working_type == "MARK_PRICE" else self.last
 
     def next_funding(self, now: int) -> int:
-        return (now // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+        """Return the first funding time after a moment; zero for a contract without funding, as the venue tells it."""
+        interval = self.symbol.funding_ms
+        return (now // interval + 1) * interval if interval else 0

@@ -131,6 +131,7 @@ class Matching:
         order.status = status
         order.expiry_reason = reason
         order.updated = self._state.clock.now_ms()
+        self._state.retention.ended(order)
         execution = "CANCELED" if status == "CANCELED" else "EXPIRED"
         self._state.listener.order_changed(order, execution, None)
         self.on_end(order)
@@ -157,6 +158,7 @@ class Matching:
         order.account.expose(order, -quantity)
         if not order.is_open:
             self._remove(order)
+            self._state.retention.ended(order)
         return fill
 
     def _remove(self, order: Order) -> None:

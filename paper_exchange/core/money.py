@@ -4,6 +4,11 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
 ZERO: Final = Decimal(0)
+USDT: Final = "USDT"
+# Binance Futures Credits, worth one dollar each; no contract and no market is quoted in them.
+CREDITS: Final = "BNFCR"
+# What counts as one dollar.
+DOLLARS: Final = frozenset({USDT, "USDC", CREDITS})
 CENT8: Final = Decimal("0.00000001")
 
 

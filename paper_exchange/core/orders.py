@@ -148,7 +148,7 @@ class AlgoOrder:
 
     @property
     def is_open(self) -> bool:
-        """Still waiting for its trigger."""
+        """Still waiting for its trigger; one that hangs in TRIGGERING is neither open nor ended."""
         return self.status == "NEW"
 
 

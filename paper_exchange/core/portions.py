@@ -82,6 +82,11 @@ class Portions:
     def has_waiting(self) -> bool:
         return bool(self._waiting)
 
+    @property
+    def next_due(self) -> int | None:
+        """Time of the next part (ms); None when nothing waits."""
+        return self._waiting[0][0] if self._waiting else None
+
     def is_due(self, now: int) -> bool:
         return bool(self._waiting) and self._waiting[0][0] <= now
 

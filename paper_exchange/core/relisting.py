@@ -1,14 +1,18 @@
-"""Changes of a contract while it trades: its status, its filters, and what they do to its market."""
+"""Changes of a contract while it trades: its terms, its end, and what they do to its market."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.market import Market
-from paper_exchange.core.symbols import Symbol
+from paper_exchange.core.orders import Side
+from paper_exchange.core.symbols import Bracket, Symbol
 from paper_exchange.errors import refuse
 
 TRADING: Final = "TRADING"
+# Hours between two funding payments that the venue uses.
+FUNDING_HOURS: Final = (1, 2, 4, 8)
 # status -> the codes that refuse an order which opens, and one which only reduces; None lets it pass.
 STATUSES: Final[dict[str, tuple[int | None, int | None]]] = {
     TRADING: (None, None),
@@ -21,6 +25,22 @@ STATUSES: Final[dict[str, tuple[int | None, int | None]]] = {
     "DELIVERED": (-4141, -4141),
     "CLOSE": (-4141, -4141),
 }
+
+
+# Sides of the market on which orders may only reduce.
+CONTROLS: Final = frozenset({"NONE", "LONG", "SHORT", "BOTH"})
+# Codes with which a symbol's own limit of positions may refuse.
+LIMIT_CODES: Final = frozenset({-2027, -4189, -4401})
+
+
+# Terms with a closed list of values, and how the control API calls them where it calls them otherwise.
+_KNOWN: Final[dict[str, Collection[object]]] = {
+    "status": STATUSES,
+    "position_control": CONTROLS,
+    "position_limit_code": LIMIT_CODES,
+    "funding_hours": FUNDING_HOURS,
+}
+_SPOKEN: Final = {"funding_hours": "funding_interval_hours"}
 
 
 class RelistingError(ValueError):
@@ -43,6 +63,21 @@ class Relisting:
     multiplier_down: Decimal | None = None
     max_open_orders: int | None = None
     delivery_ms: int | None = None
+    funding_hours: int | None = None
+    brackets: tuple[Bracket, ...] | None = None
+    position_control: str | None = None
+    position_limit: Decimal | None = None
+    position_limit_code: int | None = None
+
+
+def check_control(symbol: Symbol, side: Side) -> None:
+    """Refuse an order that opens on a side under position risk control."""
+    if symbol.position_control == "BOTH":
+        raise refuse(-4105)
+    if (symbol.position_control, side) == ("LONG", "BUY"):
+        raise refuse(-4106)
+    if (symbol.position_control, side) == ("SHORT", "SELL"):
+        raise refuse(-4107)
 
 
 def check_status(symbol: Symbol, *, reducing: bool) -> None:
@@ -62,12 +97,9 @@ def is_halted(symbol: Symbol) -> bool:
 def relist(market: Market, wanted: Relisting) -> None:
     """Give a contract other terms; orders that rest keep their prices and quantities."""
     symbol = market.symbol
-    if wanted.status is not None and wanted.status not in STATUSES:
-        raise RelistingError(f"status must be one of {', '.join(sorted(STATUSES))}")
+    _check(wanted)
     for name in Relisting.__slots__:
         value = getattr(wanted, name)
-        if isinstance(value, Decimal | int) and value <= 0:
-            raise RelistingError(f"{name} must be positive")
         if value is not None:
             setattr(symbol, name, value)
     if wanted.tick is not None:
@@ -76,6 +108,18 @@ def relist(market: Market, wanted: Relisting) -> None:
         symbol.quantity_precision = max(symbol.quantity_precision, _decimals(symbol.step))
         symbol.quantity_unit = Decimal(1).scaleb(-symbol.quantity_precision)
     market.book.fit()
+
+
+def _check(wanted: Relisting) -> None:
+    """Refuse words that are not known and numbers that make no sense."""
+    for name, known in _KNOWN.items():
+        value = getattr(wanted, name)
+        if value is not None and value not in known:
+            raise RelistingError(f"{_SPOKEN.get(name, name)} must be one of {', '.join(sorted(map(str, known)))}")
+    for name in Relisting.__slots__:
+        value = getattr(wanted, name)
+        if isinstance(value, Decimal | int) and value <= 0 and name not in _KNOWN:
+            raise RelistingError(f"{name} must be positive")
 
 
 def _regrid(market: Market, min_price: Decimal | None) -> None:

@@ -8,14 +8,12 @@ from paper_exchange.core.accounts import Account, Exposure, closes
 from paper_exchange.core.margin import account_figures, order_margin, worst_notional
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO, plain
-from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Side
+from paper_exchange.core.orders import PositionSide, Side
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import refuse, unwanted
 
 CLIENT_ID_RANGE: Final = r"^[\.A-Z\:/a-z0-9_-]{1,36}$"
 _CLIENT_ID: Final = re.compile(r"[\.A-Z\:/a-z0-9_-]{1,36}")
-UNFILLED_KEPT_MS: Final = 3 * 86_400_000
-KEPT_MS: Final = 90 * 86_400_000
 MAX_LEVERAGE: Final = 125
 
 
@@ -24,13 +22,6 @@ def check_client_id(client_id: str, name: str) -> None:
         raise refuse(-4015)
     if not _CLIENT_ID.fullmatch(client_id):
         raise refuse(-1100, name=name, legal=CLIENT_ID_RANGE)
-
-
-def is_kept(order: Order | AlgoOrder, now: int) -> bool:
-    """Tell whether an ended order can still be looked up: three days without a fill, ninety with one."""
-    filled = order.executed if isinstance(order, Order) else order.order is not None
-    ended = order.status in {"CANCELED", "EXPIRED", "EXPIRED_IN_MATCH", "REJECTED"}
-    return now - order.created < (UNFILLED_KEPT_MS if ended and not filled else KEPT_MS)
 
 
 def check_price(symbol: Symbol, price: Decimal) -> None:
@@ -110,10 +101,15 @@ def check_margin(
     buys, sells = (cost, ZERO) if side == "BUY" else (ZERO, cost)
     wanted = Exposure(known.bids + buys, known.asks + sells)
     leverage = account.setting(market.symbol).leverage
-    if max(worst_notional(held, known), market.symbol.max_notional(leverage)) < worst_notional(held, wanted):
+    # What is too large already may not grow; everything that does not enlarge it passes.
+    before, after = worst_notional(held, known), worst_notional(held, wanted)
+    if max(before, market.symbol.max_notional(leverage)) < after:
         raise refuse(-2027)
+    limit = market.symbol.position_limit
+    if limit is not None and max(before, limit) < after:
+        raise refuse(market.symbol.position_limit_code)
     extra = order_margin(held, wanted, leverage) - order_margin(held, known, leverage)
-    if extra > 0 and extra > account_figures(account, markets).available:
+    if extra > 0 and extra > account_figures(account, markets, account.margin_of(market.symbol)).available:
         raise refuse(-2019)
 
 

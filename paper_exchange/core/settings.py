@@ -3,11 +3,12 @@
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Account, MarginChange, Position
-from paper_exchange.core.margin import account_figures
+from paper_exchange.core.margin import account_figures, free_dollars
 from paper_exchange.core.market import Market
 from paper_exchange.core.orders import PositionSide
 from paper_exchange.core.rules import MAX_LEVERAGE
 from paper_exchange.core.state import State
+from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import refuse
 
 
@@ -23,12 +24,21 @@ def change_leverage(state: State, account: Account, market: Market, leverage: in
         raise refuse(-2027)
     before = setting.leverage
     setting.leverage = leverage
-    if leverage < before and not _is_covered(state, account):
+    if leverage < before and not _is_covered(state, account, account.margin_of(symbol)):
         setting.leverage = before
         raise refuse(-2028)
     if leverage != before:
         state.listener.leverage_changed(account, symbol.name, leverage)
     return symbol.max_notional(leverage)
+
+
+def fit_leverage(state: State, symbol: Symbol) -> None:
+    """Bring settings above a contract's new largest leverage down to it; open positions then bind more margin."""
+    for account in state.accounts.values():
+        setting = account.setting(symbol)
+        if setting.leverage > symbol.max_leverage:
+            setting.leverage = symbol.max_leverage
+            state.listener.leverage_changed(account, symbol.name, symbol.max_leverage)
 
 
 def change_margin_type(state: State, account: Account, market: Market, *, isolated: bool) -> None:
@@ -63,7 +73,12 @@ def change_assets_mode(state: State, account: Account, *, multi: bool) -> None:
         raise refuse(-4167)
     if account.has_open_orders():
         raise refuse(-4170)
+    if any(account.balance(asset) < 0 for asset in account.assets()):
+        raise refuse(-4172)
     account.multi_assets = multi
+    if not all(_is_covered(state, account, asset) for asset in account.assets()):
+        account.multi_assets = not multi
+        raise refuse(-4169)
     state.listener.assets_mode_changed(account)
 
 
@@ -74,7 +89,7 @@ def change_position_margin(state: State, account: Account, market: Market, side:
         raise refuse(-4049)
     if position is None or not position.amount:
         raise refuse(-4054)
-    if amount > account_figures(account, state.markets).available:
+    if amount > account_figures(account, state.markets, account.margin_of(market.symbol)).available:
         raise refuse(-4050)
     if amount < 0 and -amount > _removable(account, market, position):
         raise refuse(-4051)
@@ -97,6 +112,9 @@ def _held_notional(account: Account, market: Market) -> Decimal:
     )
 
 
-def _is_covered(state: State, account: Account) -> bool:
-    figures = account_figures(account, state.markets)
+def _is_covered(state: State, account: Account, asset: str) -> bool:
+    """Tell whether what is bound of an asset is there; in multi-assets mode, whether all that is bound is."""
+    if account.multi_assets:
+        return free_dollars(account, state.markets) >= 0
+    figures = account_figures(account, state.markets, asset)
     return figures.initial <= figures.margin_balance

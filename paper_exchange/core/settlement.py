@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Position
-from paper_exchange.core.coins import DISCOUNT, USDT, fee
+from paper_exchange.core.coins import DISCOUNT, fee
 from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import Fill, Order
 from paper_exchange.core.state import State
@@ -18,16 +18,17 @@ def settle(
     maker: bool,
     trade_id: int,
     fee_rate: Decimal | None = None,
+    profit: str = "REALIZED_PNL",
 ) -> Fill:
-    """Execute `quantity` of an order at `price` and return the fill as booked."""
+    """Execute `quantity` of an order at `price` and return the fill as booked; `profit` is its type of income."""
     account, now = order.account, state.clock.now_ms()
     position = account.position(order.symbol, order.position_side)
     signed = quantity if order.side == "BUY" else -quantity
     quote = price * quantity
     if fee_rate is None:
         fee_rate = _fee_rate(state, order, maker=maker)
-    fee_usdt = quote * fee_rate
-    commission, asset = fee(state, account, fee_usdt)
+    margin, due = account.margin_of(order.symbol), quote * fee_rate
+    commission, asset = fee(state, account, due, margin)
     before = position.amount
     realized = to_cash(position.apply(signed, price))
     account.note_position(position)
@@ -35,7 +36,7 @@ def settle(
         position.isolated_wallet = isolated_margin(
             position, before, signed, price, account.setting(order.symbol).leverage
         )
-    paid = commission if asset == USDT else to_cash(fee_usdt * DISCOUNT)
+    paid = commission if asset == margin else to_cash(due * DISCOUNT)
     position.open_fees = carried_fees(position, before, signed, paid)
     position.realized += realized
     position.updated = now
@@ -52,7 +53,7 @@ def settle(
         time=now,
     )
     _book_order(state, order, fill)
-    _book_income(state, fill)
+    _book_income(state, fill, profit)
     return fill
 
 
@@ -94,10 +95,18 @@ def _book_order(state: State, order: Order, fill: Fill) -> None:
     state.fills.append(fill)
 
 
-def _book_income(state: State, fill: Fill) -> None:
+def _book_income(state: State, fill: Fill, profit: str) -> None:
     account, symbol, trade_id = fill.order.account, fill.order.symbol.name, str(fill.trade_id)
     if fill.realized:
-        state.book_income(account, "REALIZED_PNL", fill.realized, symbol=symbol, info=trade_id, trade_id=trade_id)
+        state.book_income(
+            account,
+            profit,
+            fill.realized,
+            symbol=symbol,
+            info=trade_id,
+            trade_id=trade_id,
+            asset=account.margin_of(fill.order.symbol),
+        )
     if not fill.commission:
         return
     state.book_income(

@@ -6,14 +6,18 @@ from typing import Protocol
 
 from paper_exchange.config import AccountConfig, Config
 from paper_exchange.core.accounts import Account, Income, Position
+from paper_exchange.core.assumptions import Assumptions
 from paper_exchange.core.clock import Clock
 from paper_exchange.core.ids import Ids, Texts
+from paper_exchange.core.listing import build_listing
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
 from paper_exchange.core.portions import Portions
 from paper_exchange.core.replay import ReplayError, ReplayPath
-from paper_exchange.core.symbols import Symbol, build_symbols
+from paper_exchange.core.retention import Retention
+from paper_exchange.core.symbols import Symbol
+from paper_exchange.core.triggers import Triggers
 from paper_exchange.errors import refuse
 
 # Ids grow with the time of the start, so that a restarted exchange does not give the same id twice.
@@ -48,6 +52,9 @@ class Listener(Protocol):
 
     def forced_order(self, order: Order) -> None: ...
 
+    def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None: ...
+    def expire_keys(self, now: int) -> None: ...
+
 
 class Deaf:
     """The listener of an exchange that nobody listens to."""
@@ -76,6 +83,9 @@ class Deaf:
 
     def forced_order(self, order: Order) -> None: ...
 
+    def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None: ...
+    def expire_keys(self, now: int) -> None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceChange:
@@ -95,6 +105,8 @@ class State:
     clock: Clock
     symbols: dict[str, Symbol]
     markets: dict[str, Market]
+    # Contracts that have left the listing: their past can still be asked for.
+    delisted: dict[str, Market] = field(default_factory=dict)
     order_ids: Ids
     algo_ids: Ids
     tran_ids: Ids
@@ -108,7 +120,10 @@ class State:
     expiring: list[tuple[int, int, Order | AlgoOrder]] = field(default_factory=list)
     frozen: bool = False
     portions: Portions = field(default_factory=Portions)
+    triggers: Triggers = field(default_factory=Triggers)
     texts: Texts = field(default_factory=Texts)
+    assumptions: Assumptions = field(default_factory=Assumptions)
+    retention: Retention = field(default_factory=Retention)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the listener out: it belongs to the running process."""
@@ -121,6 +136,26 @@ class State:
             raise refuse(-1121)
         return found
 
+    def past_market(self, symbol: str) -> Market:
+        """Return the market of a contract that is listed or was; -1121 for one that never was."""
+        return self.delisted[symbol] if symbol in self.delisted else self.market(symbol)
+
+    def last_booked(self) -> int:
+        """Return when the last order came or the last balance changed; zero before the first."""
+        order = max(self.orders[-1].created, self.orders[-1].updated) if self.orders else 0
+        return max(order, self.balances[-1].time if self.balances else 0)
+
+    def add_order(self, order: Order) -> None:
+        """Write a new order into its account's books and into the arbiter's ledger."""
+        order.account.add_order(order)
+        self.orders.append(order)
+        self.retention.placed(order)
+
+    def add_algo(self, algo: AlgoOrder) -> None:
+        algo.account.add_algo(algo)
+        self.algos.append(algo)
+        self.retention.placed(algo)
+
     def add_account(self, wanted: AccountConfig) -> Account:
         account = Account(
             key=wanted.key,
@@ -129,15 +164,18 @@ class State:
             alias=f"Paper{len(self.accounts)}",
             deposits=wanted.balance,
             wallet=wanted.balance,
+            coins=dict(wanted.coins),
             default_leverage=self.config.leverage,
+            credits=wanted.credits,
             updated=self.clock.now_ms(),
         )
         self.accounts[wanted.key] = account
-        self.balances.append(
-            BalanceChange(
-                key=account.key, type="DEPOSIT", amount=wanted.balance, balance=wanted.balance, time=account.updated
+        for asset, amount in ((account.asset, wanted.balance), *wanted.coins):
+            self.balances.append(
+                BalanceChange(
+                    key=account.key, type="DEPOSIT", amount=amount, balance=amount, time=account.updated, asset=asset
+                )
             )
-        )
         return account
 
     def book_income(
@@ -149,16 +187,20 @@ class State:
         symbol: str = "",
         info: str = "",
         trade_id: str = "",
-        asset: str = "USDT",
+        asset: str = "",
     ) -> None:
-        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it."""
-        now = self.clock.now_ms()
-        if asset == "USDT":
+        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it.
+
+        Without an asset it is the one of the account's wallet.
+        """
+        now, asset = self.clock.now_ms(), asset or account.asset
+        if asset == account.asset:
             account.wallet += amount
             balance = account.wallet
         else:
             balance = account.coins[asset] = account.coins.get(asset, ZERO) + amount
         account.updated = now
+        account.booked[asset, kind] = account.booked.get((asset, kind), ZERO) + amount
         account.income.append(
             Income(
                 type=kind,
@@ -179,8 +221,8 @@ class State:
 def build_state(config: Config, clock: Clock, previous: State | None = None) -> State:
     """Return a fresh exchange: listed symbols, markets, configured accounts; ids go on from a previous state."""
     now = clock.now_ms()
-    base = max(1, now // 1000 - _ID_EPOCH_S) * _IDS_PER_SECOND
-    symbols = build_symbols(config.min_notional, extra=config.extra_symbols)
+    base = first_id(now)
+    symbols = build_listing(config, now)
     for replay in config.replays:
         if replay.symbol not in symbols:
             raise ReplayError(f"{replay.symbol} is not listed: it cannot follow {replay.file}")
@@ -194,15 +236,26 @@ def build_state(config: Config, clock: Clock, previous: State | None = None) -> 
         tran_ids=previous.tran_ids if previous else Ids(base + 1),
         listener=previous.listener if previous else Deaf(),
         texts=previous.texts if previous else Texts(),
+        assumptions=config.assumptions,
     )
     for account in config.accounts:
         state.add_account(account)
     return state
 
 
+def first_id(now: int) -> int:
+    """Return the first of the ids that are given from a moment on."""
+    return max(1, now // 1000 - _ID_EPOCH_S) * _IDS_PER_SECOND
+
+
 def _market(config: Config, symbol: Symbol, base: int, now: int, previous: State | None) -> Market:
-    first = previous.markets[symbol.name].history.next_trade_id() if previous else base
-    market = Market(symbol, seed=config.seed, volatility=config.volatility, first_trade_id=first, now=now)
+    known = previous and (previous.markets.get(symbol.name) or previous.delisted.get(symbol.name))
+    first = known.history.next_trade_id() if known else base
+    return open_market(config, symbol, first, now)
+
+
+def open_market(config: Config, symbol: Symbol, first_trade_id: int, now: int) -> Market:
+    market = Market(symbol, seed=config.seed, volatility=config.volatility, first_trade_id=first_trade_id, now=now)
     follow_recording(config, market)
     return market
 

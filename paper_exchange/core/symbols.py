@@ -1,10 +1,23 @@
-"""The contracts that are traded: their ticks, steps, limits, margin brackets and typical price."""
+"""The contracts that are traded: their ticks, steps, limits, margin brackets and typical price.
 
+`build_symbols` makes the uniform listing: contracts in USDT that differ in little. The venue's own, which differ in
+all, are in `listing`.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.money import ZERO
+
+HOUR_MS: Final = 3_600_000
+PERPETUAL: Final = "PERPETUAL"
+CURRENT_QUARTER: Final = "CURRENT_QUARTER"
+NEXT_QUARTER: Final = "NEXT_QUARTER"
+DATED: Final = frozenset({CURRENT_QUARTER, NEXT_QUARTER})
+# The end of the year 2100: no delivery is announced.
+NO_DELIVERY_MS: Final = 4_133_404_800_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +34,10 @@ class Bracket:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Symbol:
-    """One perpetual contract; `price` is where its synthetic price starts and returns to. Only relisting changes it."""
+    """One contract; `price` is where its synthetic price starts and returns to. Only relisting changes it.
+
+    Prices and notionals are in the quote asset; profit, fees, funding and margin are in the margin asset.
+    """
 
     name: str
     base: str
@@ -38,6 +54,16 @@ class Symbol:
     brackets: tuple[Bracket, ...]
     price_unit: Decimal
     quantity_unit: Decimal
+    pair: str = ""
+    quote: str = "USDT"
+    margin: str = "USDT"
+    contract_type: str = PERPETUAL
+    underlying: str = "COIN"
+    sub_types: tuple[str, ...] = ()
+    # Hours between two funding payments; zero for dated contracts, which know none.
+    funding_hours: int = 8
+    # Dollars that one unit of the quote asset is typically worth, by which the synthetic book is made as deep.
+    quote_worth: Decimal = Decimal(1)
     multiplier_up: Decimal = Decimal("1.0500")
     multiplier_down: Decimal = Decimal("0.9500")
     market_take_bound: Decimal = Decimal("0.05")
@@ -45,11 +71,31 @@ class Symbol:
     liquidation_fee: Decimal = Decimal("0.012500")
     max_open_orders: int = 200
     onboard_ms: int = 1_569_398_400_000
-    # The end of the year 2100: none is announced.
-    delivery_ms: int = 4_133_404_800_000
+    delivery_ms: int = NO_DELIVERY_MS
     status: str = "TRADING"
     # Whether retail price improvement orders are taken.
     rpi: bool = True
+    # Side on which orders may only reduce: NONE, LONG (buys), SHORT (sells) or BOTH.
+    position_control: str = "NONE"
+    # Largest notional of a position at any leverage, in the quote asset, and the code beyond it.
+    position_limit: Decimal | None = None
+    position_limit_code: int = -2027
+
+    def __post_init__(self) -> None:
+        self.pair = self.pair or self.name
+
+    @property
+    def is_dated(self) -> bool:
+        return self.contract_type in DATED
+
+    @property
+    def max_leverage(self) -> int:
+        return self.brackets[0].leverage
+
+    @property
+    def funding_ms(self) -> int:
+        """Milliseconds between two funding payments; zero when there are none."""
+        return 0 if self.is_dated else self.funding_hours * HOUR_MS
 
     @property
     def min_quantity(self) -> Decimal:
@@ -127,12 +173,15 @@ _ROWS: Final = (
     ("AAVE", "150", "0.010", "0.1", 3, 1, "100000", "2000"),
 )
 
+_BASES: Final = frozenset(row[0] for row in _ROWS)
 
-def _brackets(rows: tuple[tuple[int, str, str], ...]) -> tuple[Bracket, ...]:
+
+def make_brackets(rows: Iterable[tuple[int, str | Decimal, str | Decimal]]) -> tuple[Bracket, ...]:
+    """Return brackets from rows of largest leverage, cap and maintenance margin rate, the smallest cap first."""
     brackets: list[Bracket] = []
     floor, cum, previous = ZERO, ZERO, ZERO
-    for number, (leverage, cap_text, ratio_text) in enumerate(rows, start=1):
-        cap, ratio = Decimal(cap_text), Decimal(ratio_text)
+    for number, (leverage, cap_given, ratio_given) in enumerate(rows, start=1):
+        cap, ratio = Decimal(cap_given), Decimal(ratio_given)
         # cum_1 = 0; afterwards it keeps the maintenance margin continuous at the border.
         cum = cum + floor * (ratio - previous) if brackets else ZERO
         brackets.append(Bracket(number=number, leverage=leverage, cap=cap, floor=floor, maint_ratio=ratio, cum=cum))
@@ -146,10 +195,25 @@ def _invented(count: int) -> list[tuple[str, str, str, str, int, int, str, str]]
 
 
 def build_symbols(min_notional: Decimal, *, extra: int = 0) -> dict[str, Symbol]:
-    """Return the contracts by name, all with the same minimum notional in USDT."""
-    major, minor = _brackets(_MAJOR), _brackets(_MINOR)
+    """Return the uniform listing by name: contracts in USDT, all with the same minimum notional."""
+    major, minor = make_brackets(_MAJOR), make_brackets(_MINOR)
+    return _uniform((*_ROWS, *_invented(extra)), min_notional, major, minor)
+
+
+def invented_symbols(count: int) -> dict[str, Symbol]:
+    """Return contracts that exist nowhere, to be listed beside the venue's."""
+    minor = make_brackets(_MINOR)
+    return _uniform(_invented(count), Decimal(5), minor, minor)
+
+
+def _uniform(
+    rows: Iterable[tuple[str, str, str, str, int, int, str, str]],
+    min_notional: Decimal,
+    major: tuple[Bracket, ...],
+    minor: tuple[Bracket, ...],
+) -> dict[str, Symbol]:
     symbols: dict[str, Symbol] = {}
-    for base, price, tick, step, price_precision, quantity_precision, most, market_most in (*_ROWS, *_invented(extra)):
+    for base, price, tick, step, price_precision, quantity_precision, most, market_most in rows:
         name = f"{base}USDT"
         symbols[name] = Symbol(
             name=name,
@@ -167,6 +231,6 @@ def build_symbols(min_notional: Decimal, *, extra: int = 0) -> dict[str, Symbol]
             brackets=major if base in {"BTC", "ETH"} else minor,
             price_unit=Decimal(1).scaleb(-price_precision),
             quantity_unit=Decimal(1).scaleb(-quantity_precision),
-            rpi=len(symbols) < len(_ROWS),
+            rpi=base in _BASES,
         )
     return symbols

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from random import Random
 from typing import Final
 
@@ -81,13 +82,13 @@ class Gateway:
         try:
             body = await http.read() if http.method in _METHODS_WITH_BODY and http.can_read_body else b""
         except web.HTTPRequestEntityTooLarge:
-            return _response(error_reply(refuse(-1010, limit=MAX_BODY)), entry)
+            return _response(error_reply(refuse(-1010, limit=MAX_BODY)), entry, self.exchange.clock.now_ms())
         entry.body = body
         request = Request(http.method, path, query, body, key, http.remote or "", entry)
         reply = await self._answer(request)
         if reply is None:
             return _hang_up(http)
-        return _response(reply, entry)
+        return _response(reply, entry, self.exchange.clock.now_ms())
 
     async def _answer(self, request: Request) -> Reply | None:
         """Return the reply, or None when the connection shall be closed without one."""
@@ -172,6 +173,8 @@ class Gateway:
         try:
             used = self.limits.use_weight(request.address, route.weigh(request.params), now)
             headers["X-MBX-USED-WEIGHT-1M"] = str(used)
+            if route.is_funding:
+                self.limits.use_funding(request.address, now)
             account = self._admit(route, request)
             if route.orders is not None and account is not None:
                 self._count_orders(account, route.orders, now, headers)
@@ -199,9 +202,11 @@ class Gateway:
         headers["X-MBX-ORDER-COUNT-1M"] = str(long)
 
 
-def _response(reply: Reply, entry: Entry) -> web.Response:
+def _response(reply: Reply, entry: Entry, now_ms: int) -> web.Response:
+    """Send an answer with the exchange's own time in its head, whatever time clients are told elsewhere."""
     entry.status, entry.code = reply.status, reply.code
-    return web.Response(body=reply.body, status=reply.status, headers=reply.headers, content_type=_JSON)
+    headers = {"Date": formatdate(now_ms / 1000, usegmt=True), **reply.headers}
+    return web.Response(body=reply.body, status=reply.status, headers=headers, content_type=_JSON)
 
 
 def _scripted(fault: Fault, now_ms: int) -> Reply:

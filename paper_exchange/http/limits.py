@@ -10,6 +10,9 @@ MINUTE_MS: Final = 60_000
 TEN_SECONDS_MS: Final = 10_000
 WEIGHT_LIMIT: Final = 2400
 ORDERS_10S: Final = 300
+# Calls of fundingRate and fundingInfo together, which cost no weight.
+FUNDING_LIMIT: Final = 500
+FIVE_MINUTES_MS: Final = 300_000
 ORDERS_1M: Final = 1200
 # How many refused calls in one minute lead to a ban, and how long the first one lasts.
 ABUSE_LIMIT: Final = 100
@@ -48,6 +51,7 @@ class Caller:
     """What one address has used."""
 
     weight: Window = field(default_factory=lambda: Window(MINUTE_MS))
+    funding: Window = field(default_factory=lambda: Window(FIVE_MINUTES_MS))
     refused: Window = field(default_factory=lambda: Window(MINUTE_MS))
     banned_until: int = 0
     bans: int = 0
@@ -83,6 +87,13 @@ class Limits:
         if self.enforced and used > WEIGHT_LIMIT:
             raise self._weight_error(caller, now)
         return used
+
+    def use_funding(self, address: str, now: int) -> None:
+        """Count a call for funding rates in its own pool; raise when there were too many."""
+        window = self._callers.setdefault(address, Caller()).funding
+        if window.add(1, now) > FUNDING_LIMIT and self.enforced:
+            text = refuse(-1003, limit=FUNDING_LIMIT).msg.replace("per minute", "per 5 minutes")
+            raise LimitError(ExchangeError(-1003, text), window.seconds_left(now), 429)
 
     def use_orders(self, account: Account, ten_seconds: int, minute: int, now: int) -> tuple[int, int]:
         """Count orders and return both counters; raise when one is above its limit."""

@@ -64,14 +64,14 @@ class Params:
             raise missing(name)
         return value
 
-    def limit(self, default: int, most: int, name: str = "limit") -> int:
-        """Return the page size: the default when not sent, never more than the most allowed."""
+    def limit(self, default: int, name: str = "limit") -> int:
+        """Return the page size as it was sent, or the default."""
         value = self.integer(name)
         if value is None:
             return default
         if value <= 0:
             raise refuse(-1130, name=name)
-        return min(value, most)
+        return value
 
     def flag(self, name: str) -> bool | None:
         value = self.values.get(name)

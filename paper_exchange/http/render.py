@@ -52,12 +52,12 @@ def queried_order(order: Order) -> Json:
 
 def listed_order(order: Order) -> Json:
     """Row of allOrders and forceOrders."""
-    return {**queried_order(order), "pair": order.symbol.name, "cumBase": "0"}
+    return {**queried_order(order), "pair": order.symbol.pair, "cumBase": "0"}
 
 
 def amended_order(order: Order) -> Json:
     """Answer of PUT /order."""
-    row = placed_order(order) | {"pair": order.symbol.name}
+    row = placed_order(order) | {"pair": order.symbol.pair}
     return row if order.modify_id is None else row | {"modifyId": order.modify_id}
 
 
@@ -76,7 +76,7 @@ def amendment(row: Amendment) -> Json:
     return {
         "amendmentId": row.amendment_id,
         "symbol": symbol.name,
-        "pair": symbol.name,
+        "pair": symbol.pair,
         "orderId": row.order.order_id,
         "clientOrderId": row.order.client_id,
         "time": row.time,
@@ -166,7 +166,7 @@ def trade(fill: Fill) -> Json:
         "id": fill.trade_id,
         "orderId": order.order_id,
         "symbol": symbol.name,
-        "pair": symbol.name,
+        "pair": symbol.pair,
         "side": order.side,
         "positionSide": order.position_side,
         "price": symbol.price_text(fill.price),
@@ -176,7 +176,7 @@ def trade(fill: Fill) -> Json:
         "realizedPnl": cash(fill.realized) if fill.realized else _ZEROS,
         "commission": cash(fill.commission),
         "commissionAsset": fill.commission_asset,
-        "marginAsset": "USDT",
+        "marginAsset": order.account.margin_of(symbol),
         "maker": fill.maker,
         "buyer": order.side == "BUY",
         "time": fill.time,
@@ -196,11 +196,11 @@ def income(row: Income) -> Json:
     }
 
 
-def balance(account: Account, figures: Figures) -> Json:
-    """Row of GET balance."""
+def balance(account: Account, name: str, figures: Figures) -> Json:
+    """Row of GET balance for an asset."""
     return {
         "accountAlias": account.alias,
-        "asset": "USDT",
+        "asset": name,
         "balance": cash(figures.wallet),
         "crossWalletBalance": cash(figures.cross_wallet),
         "crossUnPnl": cash(figures.cross_unrealized),
@@ -211,46 +211,10 @@ def balance(account: Account, figures: Figures) -> Json:
     }
 
 
-def coin_balance(account: Account, name: str) -> Json:
-    """Row of GET balance for another asset than USDT: nothing of it is bound."""
-    amount = cash(account.coins[name])
-    return {
-        "accountAlias": account.alias,
-        "asset": name,
-        "balance": amount,
-        "crossWalletBalance": amount,
-        "crossUnPnl": cash(ZERO),
-        "availableBalance": amount,
-        "maxWithdrawAmount": amount,
-        "marginAvailable": True,
-        "updateTime": account.updated,
-    }
-
-
-def coin_asset(account: Account, name: str) -> Json:
-    """Row of `assets` in GET account for another asset than USDT."""
-    amount, nothing = cash(account.coins[name]), cash(ZERO)
-    return {
-        "asset": name,
-        "walletBalance": amount,
-        "unrealizedProfit": nothing,
-        "marginBalance": amount,
-        "maintMargin": nothing,
-        "initialMargin": nothing,
-        "positionInitialMargin": nothing,
-        "openOrderInitialMargin": nothing,
-        "crossWalletBalance": amount,
-        "crossUnPnl": nothing,
-        "availableBalance": amount,
-        "maxWithdrawAmount": amount,
-        "updateTime": account.updated,
-    }
-
-
-def asset(account: Account, figures: Figures) -> Json:
+def asset(account: Account, name: str, figures: Figures) -> Json:
     """Row of `assets` in GET account."""
     return {
-        "asset": "USDT",
+        "asset": name,
         "walletBalance": cash(figures.wallet),
         "unrealizedProfit": cash(figures.unrealized),
         "marginBalance": cash(figures.margin_balance),
@@ -271,12 +235,12 @@ def totals(figures: Figures) -> Json:
     return {
         "totalInitialMargin": cash(figures.initial),
         "totalMaintMargin": cash(figures.maintenance),
-        "totalWalletBalance": cash(figures.wallet + figures.coins_worth),
+        "totalWalletBalance": cash(figures.wallet),
         "totalUnrealizedProfit": cash(figures.unrealized),
-        "totalMarginBalance": cash(figures.margin_balance + figures.coins_worth),
+        "totalMarginBalance": cash(figures.margin_balance),
         "totalPositionInitialMargin": cash(figures.position_initial),
         "totalOpenOrderInitialMargin": cash(figures.order_initial),
-        "totalCrossWalletBalance": cash(figures.cross_wallet + figures.coins_worth),
+        "totalCrossWalletBalance": cash(figures.cross_wallet),
         "totalCrossUnPnl": cash(figures.cross_unrealized),
         "availableBalance": cash(figures.available),
         "maxWithdrawAmount": cash(withdrawable(figures)),
@@ -284,9 +248,9 @@ def totals(figures: Figures) -> Json:
 
 
 def withdrawable(figures: Figures) -> Decimal:
-    """Free balance without unrealised profit, and no more USDT than there are."""
+    """Free balance without unrealised profit, and no more of the asset than there is."""
     free = max(figures.available - max(figures.cross_unrealized, ZERO), ZERO)
-    return min(free, max(figures.cross_wallet, ZERO)) if figures.coins_worth else free
+    return min(free, max(figures.cross_wallet, ZERO))
 
 
 def margins(row: SideMargin) -> Json:

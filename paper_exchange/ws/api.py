@@ -28,6 +28,8 @@ SESSION_METHODS: Final = frozenset({"session.logon", "session.status", "session.
 Json = dict[str, object]
 
 METHODS: Final[dict[str, tuple[str, str]]] = {
+    "ping": ("GET", "/fapi/v1/ping"),
+    "time": ("GET", "/fapi/v1/time"),
     "order.place": ("POST", "/fapi/v1/order"),
     "order.modify": ("PUT", "/fapi/v1/order"),
     "order.cancel": ("DELETE", "/fapi/v1/order"),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote
@@ -13,7 +14,7 @@ from aiohttp import WSMsgType, web
 from paper_exchange.core.clock import Clock
 from paper_exchange.ws.connection import Connection
 from paper_exchange.ws.hub import MAX_STREAMS, Hub
-from paper_exchange.ws.names import Path
+from paper_exchange.ws.names import Path, path_of
 
 PING_EVERY_MS: Final = 180_000
 PONG_WITHIN_MS: Final = 600_000
@@ -29,6 +30,8 @@ class Address:
     combined: bool
     streams: list[str]
     events: dict[str, list[str]]
+    # Those of the streams that stand in the path.
+    by_path: frozenset[str] = frozenset()
 
 
 class BadMessageError(ValueError):
@@ -51,6 +54,7 @@ def read_address(raw_path: str) -> Address | None:
     combined = parts[0] == "stream"
     # A lone number is ccxt's way to tell its connections apart.
     streams = [part for part in parts[1:] if not part.isdigit()]
+    in_path = frozenset(streams)
     events: dict[str, list[str]] = {}
     for name, value in parse_qsl(query):
         if name == "streams":
@@ -59,12 +63,22 @@ def read_address(raw_path: str) -> Address | None:
             streams.append(value)
         elif name == "events" and streams:
             events[streams[-1]] = value.split("/")
-    return Address(path, combined, streams, events)
+    return Address(path, combined, streams, events, in_path)
 
 
 class StreamServer:
-    def __init__(self, hub: Hub, clock: Clock, *, enforce_limits: bool, life_ms: int) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        clock: Clock,
+        *,
+        enforce_limits: bool,
+        life_ms: int,
+        is_path_silent: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Serve the hub's streams; `is_path_silent` tells whether user streams by path say nothing."""
         self._hub = hub
+        self._is_path_silent = is_path_silent
         self._clock = clock
         self._enforce_limits = enforce_limits
         self._life_ms = life_ms
@@ -77,6 +91,8 @@ class StreamServer:
             socket, http.transport, address.path, combined=address.combined, now=self._clock.now_ms()
         )
         connection.events.update(address.events)
+        if self._is_path_silent():
+            connection.events.update({name: [] for name in address.by_path if path_of(name) is Path.PRIVATE})
         self._hub.connections.add(connection)
         for stream in address.streams[:MAX_STREAMS]:
             self._hub.subscribe(connection, stream)

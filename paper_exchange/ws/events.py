@@ -5,6 +5,7 @@ from paper_exchange.core.margin import maintenance_margin
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import cash, plain, price_text
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
+from paper_exchange.core.symbols import Bracket, Symbol
 from paper_exchange.http.render import Json
 
 
@@ -28,7 +29,7 @@ def order_event(order: Order, execution: str, fill: Fill | None) -> Json:
         "z": symbol.quantity_text(order.executed) if order.executed else "0",
         "L": plain(fill.price) if fill else "0",
         "n": plain(fill.commission) if fill else "0",
-        "N": fill.commission_asset if fill else "USDT",
+        "N": fill.commission_asset if fill else order.account.margin_of(symbol),
         "T": order.updated,
         "t": fill.trade_id if fill else 0,
         "b": plain(exposure.bids) if exposure else "0",
@@ -68,11 +69,33 @@ def margin_row(account: Account, position: Position, market: Market) -> Json:
     }
 
 
+def contract_event(symbol: Symbol, now: int, *, with_brackets: bool) -> Json:
+    """News of a contract: its type, times and status, and its brackets when they are new."""
+    event: Json = {"e": "contractInfo", "E": now, "s": symbol.name, "ps": symbol.pair, "ct": symbol.contract_type}
+    event |= {"dt": symbol.delivery_ms, "ot": symbol.onboard_ms, "cs": symbol.status}
+    if with_brackets:
+        event["bks"] = [_bracket(symbol, bracket) for bracket in symbol.brackets]
+    return event | {"st": 1}
+
+
+def _bracket(symbol: Symbol, bracket: Bracket) -> Json:
+    above = [other.leverage for other in symbol.brackets if other.leverage < bracket.leverage]
+    return {
+        "bs": bracket.number,
+        "bnf": int(bracket.floor),
+        "bnc": int(bracket.cap),
+        "mmr": float(bracket.maint_ratio),
+        "cf": float(bracket.cum),
+        "mi": max(above, default=0) + 1,
+        "ma": bracket.leverage,
+    }
+
+
 def forced_event(order: Order, now: int) -> Json:
     quantity = order.symbol.quantity_text(order.quantity)
     body: Json = {"s": order.symbol.name, "S": order.side, "o": "LIMIT", "f": "IOC", "q": quantity}
     body |= {"p": plain(order.price), "ap": price_text(order.average_price), "X": order.status}
-    body |= {"l": quantity, "z": quantity, "T": order.updated, "st": 1, "ps": order.symbol.name}
+    body |= {"l": quantity, "z": quantity, "T": order.updated, "st": 1, "ps": order.symbol.pair}
     return {"e": "forceOrder", "E": now, "o": body}
 
 

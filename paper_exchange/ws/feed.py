@@ -11,9 +11,11 @@ from paper_exchange.core.history import INTERVALS, candle_start
 from paper_exchange.core.market import Market
 from paper_exchange.core.orders import Side
 from paper_exchange.http.render import Json
+from paper_exchange.http.routes.extras import asset_rows
 from paper_exchange.http.routes.market import levels
 from paper_exchange.ws.views import View, book_ticker, kline, mark_price, mini_ticker, partial_depth, ticker
 
+_CONTINUOUS: Final = frozenset({"PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER", "TRADIFI_PERPETUAL"})
 DIFF_LEVELS: Final = 1000
 _DEPTH: Final = re.compile(r"depth(5|10|20)?(?:@(100|250|500)ms)?|(rpiDepth)@500ms")
 _ONE_SYMBOL: Final = re.compile(r"([^@!]+)@(.+)")
@@ -163,7 +165,7 @@ class DiffDepth:
                 "E": now,
                 "T": market.updated,
                 "s": market.symbol.name,
-                "ps": market.symbol.name,
+                "ps": market.symbol.pair,
                 "U": before + 1,
                 "u": self._update_id,
                 "pu": before,
@@ -181,6 +183,37 @@ class DiffDepth:
 
     def _levels(self, side: Side) -> dict[Decimal, Decimal]:
         return dict(self._market().book.depth(side, DIFF_LEVELS, with_rpi=self._with_rpi))
+
+
+class AssetIndexes:
+    """Prices of the margin assets, once a second."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._timer = Timer(1000)
+
+    def poll(self, now: int) -> list[object]:
+        if not self._timer.is_due(now):
+            return []
+        return [[_asset_row(row, now) for row in asset_rows(self._exchange.state, now)]]
+
+
+_ASSET_FIELDS: Final = {
+    "s": "symbol",
+    "i": "index",
+    "b": "bidBuffer",
+    "a": "askBuffer",
+    "B": "bidRate",
+    "A": "askRate",
+    "q": "autoExchangeBidBuffer",
+    "g": "autoExchangeAskBuffer",
+    "Q": "autoExchangeBidRate",
+    "G": "autoExchangeAskRate",
+}
+
+
+def _asset_row(row: Json, now: int) -> Json:
+    return {"e": "assetIndexUpdate", "E": now, **{short: row[name] for short, name in _ASSET_FIELDS.items()}}
 
 
 _ARRAYS: Final[dict[str, tuple[View, int]]] = {
@@ -203,6 +236,8 @@ def make_publisher(exchange: Exchange, stream: str) -> Publisher | None:
     if stream in _ARRAYS:
         view, period = _ARRAYS[stream]
         return AllMarkets(exchange, view, period)
+    if stream == "!assetIndex@arr":
+        return AssetIndexes(exchange)
     if stream == "!bookTicker":
         return EachMarket(exchange, book_ticker, 5000)
     found = _ONE_SYMBOL.fullmatch(stream)
@@ -210,14 +245,25 @@ def make_publisher(exchange: Exchange, stream: str) -> Publisher | None:
 
 
 def _symbol_publisher(exchange: Exchange, name: str, kind: str) -> Publisher | None:
-    continuous = name.endswith("_perpetual")
-    symbol = name.removesuffix("_perpetual").upper()
-    if symbol not in exchange.state.markets:
+    pair, _, contract_type = name.upper().partition("_")
+    continuous = contract_type in _CONTINUOUS
+    symbol = name.upper()
+
+    def find() -> Market | None:
+        if not continuous:
+            return exchange.state.markets.get(symbol)
+        return _contract_of(exchange, pair, contract_type)
+
+    known = find()
+    if known is None:
         return None
+    latest = known
 
     def market() -> Market:
-        # Asked anew each time: a reset of the exchange replaces its markets.
-        return exchange.state.markets[symbol]
+        # Asked anew each time: a reset of the exchange replaces its markets. One that is no longer listed stands still.
+        nonlocal latest
+        latest = find() or latest
+        return latest
 
     if kind in _VIEWS:
         view, period, always = _VIEWS[kind]
@@ -229,6 +275,14 @@ def _symbol_publisher(exchange: Exchange, name: str, kind: str) -> Publisher | N
     prefix, _, interval = kind.partition("_")
     if interval in INTERVALS and prefix == ("continuousKline" if continuous else "kline"):
         return Candles(market, interval, continuous=continuous)
+    return None
+
+
+def _contract_of(exchange: Exchange, pair: str, contract_type: str) -> Market | None:
+    """Return the market of the contract of a pair that has a type now."""
+    for market in exchange.state.markets.values():
+        if (market.symbol.pair, market.symbol.contract_type) == (pair, contract_type):
+            return market
     return None
 
 

@@ -46,6 +46,13 @@ class Hub:
             del self._subscribers[stream]
             self._publishers.pop(stream, None)
 
+    def awaken(self) -> None:
+        """Begin to publish streams that were subscribed to before their contract was listed."""
+        for stream in self._subscribers.keys() - self._publishers.keys():
+            publisher = self._make_publisher(stream) if path_of(stream) is not Path.PRIVATE else None
+            if publisher is not None:
+                self._publishers[stream] = publisher
+
     def leave(self, connection: Connection) -> None:
         """Forget a connection that ended."""
         self.connections.discard(connection)

@@ -2,13 +2,22 @@
 
 import asyncio
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any
 
 from paper_exchange.core.accounts import Account, Position
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.core.money import ZERO, cash, plain, price_text
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
-from paper_exchange.ws.events import algo_event, forced_event, margin_row, order_event, trade_lite
+from paper_exchange.core.symbols import Symbol
+from paper_exchange.ws.events import (
+    algo_event,
+    contract_event,
+    forced_event,
+    margin_row,
+    order_event,
+    trade_lite,
+)
 from paper_exchange.ws.faults import StreamFault, StreamFaults
 from paper_exchange.ws.hub import Hub, Json
 
@@ -66,7 +75,8 @@ class UserStream:
             return
         markets = self._exchange.state.markets
         rows = [margin_row(account, position, markets[position.symbol.name]) for position in positions]
-        event: Json = {"e": "MARGIN_CALL", "cw": cash(account.cross_wallet), "p": rows}
+        margin = account.margin_of(positions[0].symbol) if positions else account.asset
+        event: Json = {"e": "MARGIN_CALL", "cw": cash(account.cross(margin)), "p": rows}
         self._send(account, stream, event)
 
     def forced_order(self, order: Order) -> None:
@@ -74,6 +84,12 @@ class UserStream:
         event = forced_event(order, self._exchange.clock.now_ms())
         self._hub.publish(f"{order.symbol.name.lower()}@forceOrder", event)
         self._hub.publish("!forceOrder@arr", event)
+
+    def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None:
+        """Tell the public that a contract was listed, that it ended, or that its terms have changed."""
+        self._hub.awaken()
+        event = contract_event(symbol, self._exchange.clock.now_ms(), with_brackets=with_brackets)
+        self._hub.publish("!contractInfo", event)
 
     def listen_key_closed(self, text: str) -> None:
         """Close the streams of a deleted key."""
@@ -159,8 +175,11 @@ class UserStream:
         self, account: Account, reason: str, positions: list[Position], transferred: tuple[str, Decimal] | None
     ) -> dict[str, Any]:
         moved, amount = transferred or ("", ZERO)
-        balances = [("USDT", account.wallet, account.cross_wallet)]
-        balances += [(asset, balance, balance) for asset, balance in account.coins.items()]
+        # Only the assets that moved, and those that stand behind the positions.
+        concerned = {moved, *(account.margin_of(position.symbol) for position in positions)} | _moved(account)
+        balances = [
+            (asset, account.balance(asset), account.cross(asset)) for asset in account.assets() if asset in concerned
+        ]
         body = {
             "m": reason,
             "B": [
@@ -184,3 +203,9 @@ class UserStream:
             "iw": plain(position.isolated_wallet),
             "ps": position.side,
         }
+
+
+def _moved(account: Account) -> set[str]:
+    """Return the assets whose balance changed at the moment of the account's last change."""
+    latest = takewhile(lambda row: row.time == account.updated, reversed(account.income))
+    return {row.asset for row in latest}

@@ -18,7 +18,7 @@ def book_ticker(market: Market, now: int) -> Json:
         "E": now,
         "T": market.updated,
         "s": symbol.name,
-        "ps": symbol.name,
+        "ps": symbol.pair,
         "b": symbol.price_text(bid),
         "B": symbol.quantity_text(bid_quantity),
         "a": symbol.price_text(ask),
@@ -28,16 +28,16 @@ def book_ticker(market: Market, now: int) -> Json:
 
 
 def mark_price(market: Market, now: int) -> Json:
-    mark = format(market.mark, ".8f")
+    mark, index = format(market.mark, ".8f"), format(market.basis.index(market.mark, now), ".8f")
     return {
         "e": "markPriceUpdate",
         "E": now,
         "s": market.symbol.name,
         "p": mark,
         "ap": mark,
-        "i": mark,
-        "P": mark,
-        "r": format(market.funding_rate, ".8f"),
+        "i": index,
+        "P": index,
+        "r": format(market.funding_rate, ".8f") if market.symbol.funding_ms else "",
         "T": market.next_funding(now),
         "st": 1,
     }
@@ -56,7 +56,7 @@ def mini_ticker(market: Market, now: int) -> Json:
         "v": day["volume"],
         "q": day["quoteVolume"],
         "st": 1,
-        "ps": day["symbol"],
+        "ps": market.symbol.pair,
     }
 
 
@@ -85,7 +85,7 @@ def partial_depth(limit: int) -> View:
             "E": now,
             "T": market.updated,
             "s": market.symbol.name,
-            "ps": market.symbol.name,
+            "ps": market.symbol.pair,
             "U": book.update_id,
             "u": book.update_id,
             "pu": book.update_id - 1,
@@ -119,5 +119,5 @@ def kline(market: Market, candle: Candle, interval: str, now: int, *, closed: bo
         "B": "0",
     }
     if continuous:
-        return {"e": "continuous_kline", "E": now, "ps": symbol.name, "ct": "PERPETUAL", "k": body}
+        return {"e": "continuous_kline", "E": now, "ps": symbol.pair, "ct": symbol.contract_type, "k": body}
     return {"e": "kline", "E": now, "s": symbol.name, "k": body}

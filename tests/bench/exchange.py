@@ -23,7 +23,7 @@ from tests.support.paper import PaperExchange
 SYMBOLS, LANES = 200, 8
 EXTRA_SYMBOLS = 176
 # Prices move as they do by default: the steps of all markets and their messages are part of the load.
-OPTIONS = ("--extra-symbols", str(EXTRA_SYMBOLS), "--balance", "10000000")
+OPTIONS = ("--listing", "uniform", "--extra-symbols", str(EXTRA_SYMBOLS), "--balance", "10000000")
 WARM_UP, FULL_SPEED, ROUNDS, PACED, PACE = 1_000, 12_000, 3, 1_200, 300.0
 SENT = WARM_UP + ROUNDS * PACED + FULL_SPEED
 QUANTITY = "1"

@@ -1,7 +1,8 @@
 """Command line of the fault matrix: `python -m tests.chaos [--rows 1,5] [--workers 1,2]`; `make chaos ARGS=...`.
 
 It prints the table, writes it as JSON (`.local/chaos.json`, `chaos-soak.json`, `chaos-broken.json`) and, after a whole
-run of the matrix, as `docs/chaos-results.md`, and exits 1 when a cell is red; with `--broken`, when one is not.
+run of the matrix, as `docs/chaos-results.md`, and exits 1 when a cell is red or none is left to run; with
+`--broken`, when one is not red. Rows and cells that are asked for and that the matrix does not have are named first.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from tests.chaos.cell import Bounds
 from tests.chaos.matrix import EACH, Row
 from tests.chaos.nemesis import strike
 from tests.chaos.report import Report, Result, Verdict, page_of, text_of
-from tests.chaos.runner import break_one_by_one, chosen, not_there_yet, run
+from tests.chaos.runner import absent, break_one_by_one, chosen, not_there_yet, run
 from tests.chaos.sabotage import MUST_CATCH
 from tests.chaos.world import World
 
@@ -44,11 +45,17 @@ def main() -> int:
 
 
 def matrix(options: argparse.Namespace) -> int:
-    """Run the rows that are asked for; a whole run writes its page."""
+    """Run the rows that are asked for; a whole run writes its page. What is not in the matrix is named, not dropped."""
     started = time.monotonic()
+    rows = chosen(options.rows, short=options.short)
+    workers = options.workers or ((2,) if options.short else EACH)
+    # Where no number of workers is chosen, every row runs with those that it is made for.
+    for line in absent(rows, options.rows, workers if options.workers or options.short else ()):
+        say(line)
+    if not any(number in row.workers for row in rows for number in workers):
+        say("Nothing to run: the matrix has no such cell.")
+        return 1
     with folder() as state, World(state) as world:
-        rows = chosen(options.rows, short=options.short)
-        workers = options.workers or ((2,) if options.short else EACH)
         verdicts = list(run(world, rows, workers, seed=options.seed, say=say))
     verdicts += [] if options.short else not_there_yet(options.rows)
     report = told("chaos", verdicts, started, options.seed)

@@ -27,6 +27,25 @@ def chosen(numbers: Sequence[int], *, short: bool) -> list[Row]:
     ]
 
 
+def absent(rows: Sequence[Row], numbers: Sequence[int], workers: Sequence[int]) -> list[str]:
+    """Return a line for each row, or cell of a row, that is asked for by its number and that the matrix does not have.
+
+    `rows` are the ones chosen, `numbers` those asked for (none: all rows), `workers` the numbers of workers.
+    """
+    known = {row.number: row for row in rows}
+    lines = [f"Row {number} does not exist." for number in numbers if number not in {*known, *NOT_THERE_YET}]
+    for row in rows:
+        missing = [count for count in workers if count not in row.workers]
+        if missing and (numbers or len(missing) == len(workers)):
+            wanted, there = _listed(missing), _listed(row.workers)
+            lines.append(f"Row {row.number} has no cell for {wanted} workers, only for {there}: {row.fault}")
+    return lines
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return " and ".join(str(number) for number in numbers)
+
+
 def not_there_yet(numbers: Sequence[int]) -> list[Verdict]:
     return [
         Verdict(

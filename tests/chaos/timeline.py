@@ -103,11 +103,12 @@ def most_orders_within(ledger: Ledger, seconds: float) -> int:
 
 def flips(ledger: Ledger) -> list[str]:
     """Return fills that turned a position round, and exits of ours that enlarged or opened one."""
-    amounts: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    amounts: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
     broken = []
     for fill in sorted(ledger.fills, key=lambda row: int(row["id"])):
-        before = amounts[fill["symbol"]]
-        after = amounts[fill["symbol"]] = before + signed(fill)
+        row = (fill["symbol"], fill["positionSide"])
+        before = amounts[row]
+        after = amounts[row] = before + signed(fill)
         client_id = str(fill["clientOrderId"])
         enlarged = abs(after) > abs(before)
         is_exit = client_id.startswith("es1-") and not client_id.startswith("es1-e")

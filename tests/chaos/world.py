@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -57,6 +58,7 @@ TOLD_WITHIN_SECONDS = 2 * MONITOR_INTERVAL_SECONDS + 1
 LEVERAGE = 5
 # One open trade a symbol: a soak needs more of them than have names.
 EXTRA_SYMBOLS = "40"
+LEAST_NOTIONAL = 20
 BOOKS, BACKUP = "execution", "backup"
 READY_SECONDS = 60.0
 WIPE_ATTEMPTS = 5
@@ -112,13 +114,19 @@ class World:
             # Read once: cells ask for it while the exchange's answers are faulty.
             rows = self.stack.person.exchange_info()["symbols"]
             self.terms = {row["symbol"]: {term["filterType"]: term for term in row["filters"]} for row in rows}
-            self.symbols = list(self.terms)
+            self.symbols = [row["symbol"] for row in rows if self._is_used(row)]
             self.reader = self._undo.enter_context(BusReader(self.valkey.url))
             self._undo = self._undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
+
+    def _is_used(self, row: dict[str, Any]) -> bool:
+        """Tell whether cells may trade a contract: they decide in USDT, about a hundred, and divide that among legs."""
+        least = Decimal(self.terms[row["symbol"]]["MIN_NOTIONAL"]["notional"])
+        is_alive = row["status"] == "TRADING" and row["contractType"] == "PERPETUAL"
+        return is_alive and row["quoteAsset"] == "USDT" and least <= LEAST_NOTIONAL
 
     # Processes
 

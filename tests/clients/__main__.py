@@ -17,7 +17,11 @@ from tests.clients.environments import ROOT, Environment, InstallError
 from tests.clients.report import Cell, Column, Report
 from tests.support.paper import PaperExchange, _die_with_parent
 
-CLIENTS: Final = ("connector", "ccxt", "python-binance", "official-sdk")
+CLIENTS: Final = ("connector", "ccxt", "python-binance", "official-sdk", "nautilus")
+# Real BTCUSDT asks for 100 USDT; the filter scenarios need that.
+OPTIONS: Final = ("--min-notional", "100")
+# For a client older than the routed streams and RPI orders.
+EXTRA_OPTIONS: Final = {"nautilus": ("--legacy-streams", "--assume", "rpi_in_times=false")}
 JSON: Final = ROOT / ".local" / "test-clients.json"
 PAGE: Final = ROOT / "docs" / "client-compatibility.md"
 RUN_TIMEOUT_S: Final = 240
@@ -27,9 +31,7 @@ def main() -> int:
     options = parser().parse_args()
     chosen = [name for name in CLIENTS if name in (options.client or CLIENTS)]
     started = time.monotonic()
-    # Real BTCUSDT asks for 100 USDT; the filter scenarios need that.
-    with PaperExchange("--min-notional", "100") as exchange:
-        columns = [examine(Environment(name=name), exchange) for name in chosen]
+    columns = [examine(Environment(name=name)) for name in chosen]
     report = Report(columns=columns, seconds=time.monotonic() - started)
     verdict = "All is well." if report.ok else "There are red cells."
     say(f"\n{report.as_text()}\n\n{report.seconds:.0f} s in all. {verdict}")
@@ -46,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def examine(environment: Environment, exchange: PaperExchange) -> Column:
-    """Install one client and put it through all capabilities."""
+def examine(environment: Environment) -> Column:
+    """Install one client and put it through all capabilities, on an exchange of its own."""
     started = time.monotonic()
     try:
         was_installed = environment.install()
@@ -58,9 +60,8 @@ def examine(environment: Environment, exchange: PaperExchange) -> Column:
     installed = time.monotonic()
     if was_installed:
         say(f"{environment.client}: installed in {installed - started:.0f} s")
-    exchange.reset()
-    exchange.clear_ledger()
-    cells = run(environment, exchange)
+    with PaperExchange(*OPTIONS, *EXTRA_OPTIONS.get(environment.name, ())) as exchange:
+        cells = run(environment, exchange)
     column = Column(
         client=environment.client, cells=cells, install_s=installed - started, run_s=time.monotonic() - installed
     )

@@ -44,5 +44,6 @@ CAPABILITIES = {
     "error_filters": "Error: filters (-1111, -4014, -4164)",
     "error_trigger": "Error: would trigger at once (-2021)",
     "error_rate_limit": "Error: rate limits (429 with -1003 and -1015)",
+    "engine": "Its own trading engine: connect, load, subscribe, place, amend, cancel, fill, close",
     "models": "Response models: nothing unknown, nothing missing",
 }

@@ -42,7 +42,7 @@ Answer = Mapping[str, Any]
 
 
 class Ccxt:
-    missing = {"models": "answers are dictionaries"}
+    missing = {"engine": "a library without a trading engine", "models": "answers are dictionaries"}
     exceptions: Mapping[int, type[Exception]] = {
         -1003: ccxt.DDoSProtection,
         -1015: ccxt.DDoSProtection,
@@ -277,6 +277,9 @@ class Ccxt:
         return placed, found, cancelled
 
     def model_faults(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def trade_by_engine(self) -> Sequence[str]:
         raise NotImplementedError
 
     @contextmanager

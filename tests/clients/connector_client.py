@@ -39,6 +39,7 @@ ORDER = {"symbol": SYMBOL}
 class Connector:
     missing = {
         "websocket_api": "the package has no WebSocket API",
+        "engine": "a library without a trading engine",
         "models": "answers are plain JSON",
     }
     exceptions: Mapping[int, type[Exception]] = dict.fromkeys(raw.CODES, ClientError)
@@ -176,6 +177,9 @@ class Connector:
         raise NotImplementedError
 
     def model_faults(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def trade_by_engine(self) -> Sequence[str]:
         raise NotImplementedError
 
     @contextmanager

@@ -56,7 +56,7 @@ from tests.clients.script import Target, main
 
 
 class OfficialSdk:
-    missing: Mapping[str, str] = {}
+    missing: Mapping[str, str] = {"engine": "a library without a trading engine"}
     exceptions: Mapping[int, type[Exception]] = {
         **dict.fromkeys(raw.CODES, BadRequestError),
         -1003: TooManyRequestsError,
@@ -239,6 +239,9 @@ class OfficialSdk:
     def model_faults(self) -> Sequence[str]:
         self._ask_everything()
         return self._audit.faults()
+
+    def trade_by_engine(self) -> Sequence[str]:
+        raise NotImplementedError
 
     def _make(self) -> DerivativesTradingUsdsFutures:
         return DerivativesTradingUsdsFutures(

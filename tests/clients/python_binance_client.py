@@ -33,7 +33,7 @@ from tests.clients.script import Target, main
 
 
 class PythonBinance:
-    missing = {"models": "answers are plain JSON"}
+    missing = {"engine": "a library without a trading engine", "models": "answers are plain JSON"}
     exceptions: Mapping[int, type[Exception]] = dict.fromkeys(raw.CODES, BinanceAPIException)
 
     def __init__(self, target: Target) -> None:
@@ -180,6 +180,9 @@ class PythonBinance:
         return Order.from_answer(placed), Order.from_answer(found), Order.from_answer(cancelled)
 
     def model_faults(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def trade_by_engine(self) -> Sequence[str]:
         raise NotImplementedError
 
     def _read(

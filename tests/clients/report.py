@@ -15,11 +15,17 @@ them at a paper exchange by their own settings, and asks each for everything in 
 cell fail. The scenarios are in `tests/clients/scenarios.py`, the way each client is called and pointed at another
 address in `tests/clients/*_client.py`.
 
-Two clients need more than another address. binance-futures-connector is older than the Algo Service, so conditional
-orders go through its general signed call. ccxt uses its table of futures errors for `https://fapi.` only; the script
-copies that table to where it counts for every address.
+Three clients need more than another address. binance-futures-connector and NautilusTrader 1.221 are older than the Algo
+Service, so conditional orders go through their general signed calls. NautilusTrader is also older than routed streams
+and RPI orders, so its exchange runs with `--legacy-streams --assume rpi_in_times=false`. Its own call that sets the
+position mode asks by GET, so the script uses the signed call there too. Its sockets are opened by compiled code, where
+connections that leave the machine cannot be refused. ccxt uses its table of futures errors for `https://fapi.` only, so
+the script copies that table to where it counts for every address.
 """
 MODELS = """\
+In the row before the last the client's own live engine connects, loads all contracts, reconciles, hears quotes, rests,
+amends and cancels a LIMIT order, buys at market and closes what it holds. What its strategy sees is compared exactly.
+
 The last row holds every answer and event against the official SDK's response models, all the way down: no field may be
 unknown to a model, none of a model's fields may be missing. What the live exchange itself leaves out, or sends although
 the models do not know it, is excused by name in `tests/clients/model_audit.py`.

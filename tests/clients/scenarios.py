@@ -4,6 +4,7 @@ Each starts on a fresh exchange: BTCUSDT stands at 50 000 with 0.10 to either si
 10 000 USDT, leverage 20, one-way mode; an order must be worth 100 USDT; the taker's fee is 0.05 %.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,9 @@ Scenario = Callable[[Client, Control], None]
 ASK, BID = Decimal("50000.10"), Decimal("49999.90")
 LOT = Decimal("0.010")
 FEE = Decimal("0.25000050")
-MARKETS = 24
+# All contracts of the default listing, and among them some of each kind.
+MARKETS = 67
+KINDS = {"BTCUSDT", "BTCUSDC", "ETHBTC", "1000PEPEUSDT", "币安人生USDT", "XAUUSDT"}
 DEADLINE_S = 10.0
 KNOCK_S = 0.3
 _numbers = count(1)
@@ -105,7 +108,8 @@ def connect(client: Client, _: Control) -> None:
 def markets(client: Client, _: Control) -> None:
     found = client.markets()
     expect("number of markets", len(found), MARKETS)
-    expect("BTCUSDT", found[SYMBOL], Market(tick=Decimal("0.1"), step=Decimal("0.001"), smallest_notional=Decimal(100)))
+    expect("kinds that are missing", KINDS - found.keys(), set())
+    expect("BTCUSDT", found[SYMBOL], Market(tick=Decimal("0.1"), step=Decimal("0.001"), smallest_notional=Decimal(50)))
 
 
 def market_order(client: Client, _: Control) -> None:
@@ -523,7 +527,7 @@ def error_duplicate_id(client: Client, _: Control) -> None:
 
 
 def error_filters(client: Client, _: Control) -> None:
-    wrong = {-1111: ("0.0101", "49000.00"), -4014: ("0.010", "49000.05"), -4164: ("0.002", "49000.00")}
+    wrong = {-1111: ("0.0101", "49000.00"), -4014: ("0.010", "49000.05"), -4164: ("0.001", "49000.00")}
     for code, (quantity, price) in wrong.items():
         with refused(client, code):
             client.place_unrounded(Limit(side="BUY", quantity=quantity, price=price, client_id=new_id("filter")))
@@ -544,6 +548,43 @@ def error_rate_limit(client: Client, exchange: Control) -> None:
     with refused(client, -1015):
         client.place_market("BUY", str(LOT), new_id("limit"))
     expect("open orders afterwards", list(client.open_orders()), [])
+
+
+def engine(client: Client, exchange: Control) -> None:
+    """Let the client's own engine trade; the price stands still and is told again and again, so that it hears of it."""
+    with telling_the_price(exchange):
+        journal = list(client.trade_by_engine())
+    wanted = [
+        f"loaded {SYMBOL}, tick 0.10",
+        "quote 49999.90 50000.10",
+        "accepted 0.010 at 49000.00",
+        "amended to 0.020 at 48900.00",
+        "cancelled after 0.000 filled",
+        "filled BUY 0.010 at 50000.10, 0.25000050 USDT",
+        "opened LONG 0.010 at 50000.1",
+        "filled SELL 0.010 at 49999.90, 0.24999950 USDT",
+        "closed at 49999.9",
+    ]
+    expect("journal", journal, wanted)
+    expect("positions", list(client.positions()), [])
+    expect("open orders", list(client.open_orders()), [])
+
+
+@contextmanager
+def telling_the_price(exchange: Control) -> Iterator[None]:
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(KNOCK_S):
+            exchange.set_price("50000.00")
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def models(client: Client, _: Control) -> None:

@@ -7,6 +7,7 @@ import pytest
 from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import PositionReport
+from execution.domain.quote_index import quote_index
 from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, OutboxEvent, Trade
 from execution.monitor.actions import Adopt, Surplus
 from execution.pipeline.adopt_external import adopt
@@ -43,7 +44,7 @@ def taken(desk: Desk) -> tuple[ExecutionRequest, PositionReport]:
     [row] = desk.exchange.positions()
     rules = desk.exchange.rules(SYMBOL)
     assert rules is not None
-    terms = Terms(policy=policy_in_force(), rules=rules)
+    terms = Terms(policy=policy_in_force(), rules=rules, index=quote_index(rules.quote_asset, None))
     request = take(ExternalPosition.objects.get().pk, row, terms, now=desk.clock())
     assert request
     return request, row
@@ -224,7 +225,15 @@ def test_a_trade_of_ours_that_was_just_closed_is_not_adopted_from_an_old_reading
 
     rules = adopting.exchange.rules(SYMBOL)
     assert rules is not None
-    assert take(ghost.pk, old, Terms(policy=policy_in_force(), rules=rules), now=now) is None
+    assert (
+        take(
+            ghost.pk,
+            old,
+            Terms(policy=policy_in_force(), rules=rules, index=quote_index(rules.quote_asset, None)),
+            now=now,
+        )
+        is None
+    )
     assert ExecutionRequest.objects.get().pk == request_id
 
 

@@ -33,6 +33,7 @@ def test_nothing_held(client: Client) -> None:
         "total_positions": 0,
         "total_margin_usd": 0.0,
         "total_unrealized_pnl": 0.0,
+        "unpriced": [],
     }
 
 
@@ -56,7 +57,10 @@ def test_a_position_shows_the_orders_that_protect_it(client: Client) -> None:
                 "quantity": 0.002,
                 "entry_price": 50000.0,
                 "current_price": 50100.0,
+                "quote_asset": "USDT",
+                "quote_index": 1.0,
                 "unrealized_pnl": 0.1,
+                "unrealized_pnl_quote": 0.1,
                 "unrealized_pnl_pct": 2.0,
                 "leverage": 10,
                 "margin_usd": 5.0,
@@ -87,6 +91,7 @@ def test_a_position_shows_the_orders_that_protect_it(client: Client) -> None:
         "total_positions": 1,
         "total_margin_usd": 5.0,
         "total_unrealized_pnl": 0.1,
+        "unpriced": [],
     }
 
 

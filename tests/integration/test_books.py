@@ -1,10 +1,17 @@
 """A trade's books against the exchange's wallet: fees in BNB, liquidations, excursions, and what is shown late."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from execution.api.health import measure, report_of
+from execution.domain.limits import Usage
+from execution.domain.trading import PositionSide
 from execution.models import Fill, Income, OutboxEvent, Trade, Transition
+from execution.pipeline.policy import policy_in_force
+from execution.pipeline.usage import usage_for
+from tests.support import builders
 from tests.support.desk import BTC_ASK, Desk
 
 pytestmark = pytest.mark.django_db
@@ -41,6 +48,13 @@ def test_fees_in_bnb_are_valued_at_the_price_of_their_minute(desk: Desk) -> None
     assert sum((fill.commission for fill in fills), D(0)) == 1 - D(ledger.summary["coins"]["BNB"])
 
 
+def hide_prices(desk: Desk, *, index: bool = True) -> None:
+    """Let no market price BNB, and the asset index neither."""
+    desk.paper.add_fault(path="/fapi/v1/klines", action="reply", body=[], status=200, count=None)
+    if index:
+        desk.paper.add_fault(path="/fapi/v1/assetIndex", action="reply", body=[], status=200, count=None)
+
+
 def candle(desk: Desk, at: object) -> str:
     minute = int(at.timestamp()) // 60 * 60_000  # type: ignore[attr-defined]
     [[_, opened, *_]] = desk.person.klines("BNBUSDT", "1m", startTime=minute, endTime=minute + 59_999, limit=1)
@@ -49,7 +63,7 @@ def candle(desk: Desk, at: object) -> str:
 
 def test_fees_that_nobody_can_value_are_kept_apart_and_said(desk: Desk) -> None:
     pay_in_bnb(desk)
-    desk.paper.add_fault(path="/fapi/v1/klines", action="reply", body=[], status=200, count=9)
+    hide_prices(desk)
     request_id = desk.trade_opened()
     close_by_hand(desk)
     desk.cycle()
@@ -59,7 +73,115 @@ def test_fees_that_nobody_can_value_are_kept_apart_and_said(desk: Desk) -> None:
     assert {asset: D(fee) for asset, fee in trade.unvalued_fees.items()} == {
         "BNB": 1 - D(ledger.summary["coins"]["BNB"])
     }
-    assert desk.event(request_id, "trade.closed")["unvalued_fees"] == trade.unvalued_fees
+    closed = desk.event(request_id, "trade.closed")
+    assert (closed["unvalued_fees"], closed["net_is_complete"]) == (trade.unvalued_fees, False)
+    # It should count as worse than it can be: a tenth of a percent of 0.009 bought at 50000.1 and sold at 49999.9.
+    assert trade.assumed_cost == D("0.9")
+    assert usage(desk).day_result == trade.net_pnl - D("0.9")
+    [reason] = [text for text in report_of(measure())["reasons"] if text.startswith("books: ")]
+    assert reason == "books: net of 1 trade of the last day is incomplete: nobody can value BNB"
+
+
+def usage(desk: Desk) -> Usage:
+    """What the limits would hold against another entry now."""
+    request = builders.request(symbol="ETHUSDT", received_at=desk.clock())
+    return usage_for(request, PositionSide.BOTH, policy_in_force(), now=desk.clock())
+
+
+def test_fees_without_a_market_are_valued_by_the_asset_index(desk: Desk) -> None:
+    pay_in_bnb(desk)
+    hide_prices(desk, index=False)
+    request_id = desk.trade_opened()
+    close_by_hand(desk)
+    desk.cycle()
+
+    trade = desk.trade(request_id)
+    index = {row["symbol"]: D(row["index"]) for row in desk.person.query("/fapi/v1/assetIndex")}
+    expected = sum((fill.commission for fill in Fill.objects.filter(trade=trade)), D(0)) * index["BNBUSD"]
+    assert abs(trade.entry_fees + trade.exit_fees - expected / index["USDTUSD"]) < D("1e-11")
+    assert trade.entry_fees + trade.exit_fees > 0
+    assert (trade.unvalued_fees, trade.assumed_cost, trade.net_is_complete) == ({}, 0, True)
+
+
+def test_what_can_be_valued_only_later_corrects_the_books(desk: Desk) -> None:
+    pay_in_bnb(desk)
+    hide_prices(desk)
+    request_id = desk.trade_opened()
+    close_by_hand(desk)
+    desk.cycle()
+    assert not desk.trade(request_id).net_is_complete
+
+    desk.paper.clear_faults()
+    desk.clock.let_pass(61)
+    desk.cycle()
+
+    trade = desk.trade(request_id)
+    assert (trade.net_is_complete, trade.assumed_cost, trade.corrections) == (True, 0, 1)
+    fills = list(Fill.objects.filter(trade=trade))
+    expected = sum((fill.commission * D(candle(desk, fill.filled_at)) for fill in fills), D(0))
+    assert abs(trade.entry_fees + trade.exit_fees - expected) < D("1e-11")
+    assert trade.net_pnl == trade.gross_pnl - trade.entry_fees - trade.exit_fees
+    assert [text for text in report_of(measure())["reasons"] if text.startswith("books: ")] == []
+
+
+def test_all_of_an_account_in_another_asset_is_valued_by_the_index(desk: Desk) -> None:
+    """As in credits mode: PnL, fees and funding are in an asset that no market joins to the quote."""
+    request_id = desk.trade_opened()
+    desk.paper.control("POST", "funding", {"symbol": "BTCUSDT", "rate": "0.001"})
+    close_by_hand(desk)
+    ours = real_rows(desk)
+    in_credits(desk, ours)
+    desk.paper.add_fault(path="/fapi/v1/assetIndex", action="reply", body=INDEX, status=200, count=None)
+    # Another process: ours goes on believing the index that it has just read.
+    desk.another().cycle()
+
+    trade = desk.trade(request_id)
+    exit_fill = ours["userTrades"][-1]
+    # It should be worth half: 1 BNFCR = 0.5 USD, 1 USDT = 1 USD. The entry's fee was paid in USDT before.
+    assert trade.gross_pnl == D(exit_fill["realizedPnl"]) / 2
+    assert trade.exit_fees == D(exit_fill["commission"]) / 2
+    assert trade.funding == D(ours["income"][0]["income"]) / 2
+    assert trade.net_is_complete
+
+
+def test_income_and_pnl_that_nobody_can_value_are_said_and_count_as_the_margin_lost(desk: Desk) -> None:
+    request_id = desk.trade_opened()
+    desk.paper.control("POST", "funding", {"symbol": "BTCUSDT", "rate": "0.001"})
+    close_by_hand(desk)
+    ours = real_rows(desk)
+    in_credits(desk, ours)
+    hide_prices(desk)
+    desk.cycle()
+
+    trade = desk.trade(request_id)
+    exit_fill = ours["userTrades"][-1]
+    lost = D(exit_fill["realizedPnl"]) + D(ours["income"][0]["income"])
+    assert (trade.gross_pnl, trade.funding) == (0, 0)
+    assert {asset: D(amount) for asset, amount in trade.unvalued_income.items()} == {"BNFCR": lost}
+    assert {asset: D(fee) for asset, fee in trade.unvalued_fees.items()} == {"BNFCR": D(exit_fill["commission"])}
+    assert trade.assumed_cost == D("0.9") + trade.margin_usd
+    closed = desk.event(request_id, "trade.closed")
+    assert (closed["unvalued_income"], closed["net_is_complete"]) == (trade.unvalued_income, False)
+    assert usage(desk).day_result == trade.net_pnl - trade.assumed_cost
+
+
+INDEX = [{"symbol": "BNFCRUSD", "index": "0.5"}, {"symbol": "USDTUSD", "index": "1"}]
+
+
+def real_rows(desk: Desk) -> dict[str, list[dict[str, Any]]]:
+    """What the exchange has booked, as it tells it."""
+    return {
+        "userTrades": desk.person.get_account_trades("BTCUSDT"),
+        "income": desk.person.get_income_history(symbol="BTCUSDT", incomeType="FUNDING_FEE"),
+    }
+
+
+def in_credits(desk: Desk, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Let the exchange tell the exit and the funding as booked in credits."""
+    trades = [*rows["userTrades"][:-1], rows["userTrades"][-1] | {"commissionAsset": "BNFCR", "marginAsset": "BNFCR"}]
+    for path, body in (("userTrades", trades), ("income", [row | {"asset": "BNFCR"} for row in rows["income"]])):
+        desk.paper.add_fault(path=f"/fapi/v1/{path}", action="reply", body=body, status=200, count=None)
+    desk.paper.add_fault(path="/fapi/v1/klines", action="reply", body=[], status=200, count=None)
 
 
 def test_silence_about_a_price_postpones_the_books(desk: Desk) -> None:

@@ -127,9 +127,10 @@ def test_a_closed_trade_tells_its_whole_story(trade: Trade) -> None:
             "Fill      target: 0.002 at 52000 fee=0.04 USDT realized_pnl=3.9754 order_id=8389790 "
             "2026-03-02T10:30:00.000+00:00"
         ),
-        "Opened    0.002 at 50012.3 slippage=2.46bps margin=10 2026-03-02T09:30:00.000+00:00",
+        "Opened    0.002 at 50012.3 slippage=2.46bps margin=10 USDT 2026-03-02T09:30:00.000+00:00",
         "Closed    TP at 52000 2026-03-02T10:30:00.000+00:00",
-        "PnL       gross_pnl=3.9754 fees=0.08 funding=0 net_pnl=3.8954 pnl_percent=38.954 r_multiple=0.3333",
+        "PnL       gross_pnl=3.9754 fees=0.08 funding=0 net_pnl=3.8954 USDT pnl_percent=38.954 r_multiple=0.3333",
+        "          pnl_usd=3.8954 at quote_index=USDTUSD 1",
         "Steps     2026-03-02T09:30:00.000+00:00 request: RECEIVED (ai.decision.made)",
         "          2026-03-02T09:30:00.001+00:00 request: RECEIVED -> CLEARED (ess_cleared)",
         "          2026-03-02T09:30:00.002+00:00 request: CLEARED -> APPROVED (guard_approved)",

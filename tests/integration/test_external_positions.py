@@ -8,6 +8,7 @@ import pytest
 
 from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
+from execution.domain.quote_index import quote_index
 from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, KillSwitch, Order, Trade
 from execution.monitor.actions import Guard, Leave
 from execution.pipeline import retention
@@ -323,7 +324,7 @@ def test_two_processes_that_take_it_at_once_take_it_once(protecting: Desk) -> No
     [row] = protecting.exchange.positions()
     rules = protecting.exchange.rules(SYMBOL)
     assert rules is not None
-    terms = Terms(policy=policy_in_force(), rules=rules)
+    terms = Terms(policy=policy_in_force(), rules=rules, index=quote_index(rules.quote_asset, None))
 
     taken = at_once([lambda: take(external.pk, row, terms, now=protecting.clock())] * 4)
 

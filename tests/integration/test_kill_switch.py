@@ -172,6 +172,9 @@ def test_halt_says_what_it_could_not_cancel_and_comes_back_to_it(desk: Desk) -> 
     switch = KillSwitch.objects.get()
     assert (switch.report["entries_resting"], switch.completed_at) == ([name], None)
 
+    # It should wait a little after a cancel that nobody has answered.
+    assert not work_off(desk)
+    desk.clock.let_pass(5)
     assert work_off(desk)
     assert desk.order(request_id, "ENTRY").state == "CANCELED"
 
@@ -214,6 +217,9 @@ def test_flatten_reports_what_the_exchange_does_not_close_and_tries_again(desk: 
     [left] = KillSwitch.objects.get().report["positions_open"]
     assert (left["symbol"], Decimal(left["quantity"])) == ("BTCUSDT", desk.ledger.positions["BTCUSDT"])
 
+    # It should wait a little after the refusal.
+    assert not work_off(desk)
+    desk.clock.let_pass(5)
     assert work_off(desk)
     assert desk.ledger.positions == {}
     desk.cycle()

@@ -236,10 +236,11 @@ def test_limit_price_far_worse_than_the_mark_is_refused(desk: Desk) -> None:
     desk.run(fat_finger)
     desk.run(patient, until="guard_safety")
 
-    assert verdict(desk, fat_finger) == ("REFUSED", "PRICE_BEYOND_COLLAR")
-    assert "expected<=500bps actual=1000bps" in desk.request(fat_finger).reason.replace(".00bps", "bps")
+    assert verdict(desk, fat_finger) == ("REFUSED", "PRICE_OUT_OF_BOUNDS")
+    # It should name the exchange's own band around the mark price
+    assert "expected<=52500 actual=55000 mark=50000" in desk.request(fat_finger).reason
     # It should never refuse a price that is better than the market's.
-    assert verdict(desk, patient)[1] != "PRICE_BEYOND_COLLAR"
+    assert verdict(desk, patient)[1] not in {"PRICE_BEYOND_COLLAR", "PRICE_OUT_OF_BOUNDS"}
 
 
 def test_every_limit_is_told_with_its_numbers_also_where_it_passed(desk: Desk) -> None:

@@ -20,7 +20,7 @@ from execution.pipeline.record_trade import record_trade
 from execution.queries import kept as kept_counts
 from execution.queries.figures import measured_figures
 from execution.queries.kept import kept
-from execution.queries.uncovered import uncovered_since, unprotected_trades
+from execution.queries.uncovered import uncovered_since, unprotected_positions
 from execution.stream.tally import Phase, Tally
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
@@ -178,12 +178,12 @@ def test_the_gauge_tells_of_a_position_before_its_trade_is_booked(desk: Desk) ->
 
 def test_the_gauge_tells_of_a_stop_that_is_too_small(desk: Desk) -> None:
     trade_id = desk.trade_opened()
-    assert (uncovered_since(), unprotected_trades()) == ({}, 0)
+    assert (uncovered_since(), unprotected_positions()) == ({}, 0)
 
     Order.objects.filter(request_id=trade_id, purpose="STOP").update(quantity=Decimal("0.001"))
 
     assert uncovered_since() == {"BTCUSDT": desk.order(trade_id, "ENTRY").last_evidence_at}
-    assert unprotected_trades() == 1
+    assert unprotected_positions() == 1
 
 
 def test_counts_of_whole_tables_are_kept_as_long_as_they_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -298,7 +298,7 @@ def test_target_level_that_has_passed_takes_the_gain(desk: Desk) -> None:
     desk.check()
 
 
-@pytest.mark.parametrize("code", [-4045, -4120, -1111])
+@pytest.mark.parametrize("code", [-4045, -4120])
 def test_stop_that_is_refused_for_good_closes_the_position(desk: Desk, code: int) -> None:
     desk.paper.add_fault(
         path=ALGO_ORDER, method="POST", action="reply", status=400, body={"code": code, "msg": "no"}, count=None
@@ -388,13 +388,34 @@ def test_fills_that_are_not_listed_yet_are_booked_later(desk: Desk) -> None:
     desk.check()
 
 
-@pytest.mark.parametrize("first_size_usd", [500.0, 150.0], ids=["off the step", "below the smallest"])
-def test_filters_that_have_changed_cost_one_order_and_are_read_again(desk: Desk, first_size_usd: float) -> None:
+def test_entry_off_the_step_is_rounded_anew_and_not_dumped(desk: Desk) -> None:
+    desk.trade_opened("ETHUSDT")
+    # Our process knows the old ones by now: 0.009 is no multiple of 0.004, and the default stop lies off the tick.
+    desk.paper.control("POST", "symbols", {"symbol": "BTCUSDT", "step": "0.004", "tick": "0.5"})
+
+    request_id = desk.trade_opened(position_size_usd=500.0)
+
+    entries = [params for params in desk.ledger.entries_sent if params["symbol"] == "BTCUSDT"]
+    assert [Decimal(params["quantity"]) for params in entries] == [Decimal("0.009"), Decimal("0.008")]
+    assert desk.order(request_id, "ENTRY").quantity == desk.trade(request_id).quantity == Decimal("0.008")
+    assert [(row["quantity"], Decimal(row["triggerPrice"]) % Decimal("0.5")) for row in desk.ledger.live_stops][-1] == (
+        "0.008",
+        Decimal(0),
+    )
+    # It should tell it, with the old numbers and the new ones.
+    told = [line.details for line in desk.story(request_id) if line.trigger == "filters_changed"]
+    assert told[0] == {"quantity": ["0.009", "0.008"]}
+    assert told[1]["quantity_step"] == ["0.001", "0.004"]
+    assert told[1]["tick_size"] == ["0.1", "0.5"]
+    desk.check()
+
+
+def test_entry_below_the_new_minimum_is_refused_once_and_filters_are_read_again(desk: Desk) -> None:
     desk.trade_opened("ETHUSDT")
     # Our process knows the old ones by now.
     desk.paper.control("POST", "symbols", {"symbol": "BTCUSDT", "step": "0.004", "tick": "0.5"})
 
-    refused = desk.decide(position_size_usd=first_size_usd)
+    refused = desk.decide(position_size_usd=150.0)
     assert desk.run(refused) == "REJECTED"
 
     # It should not try the same again, and judge the next one by the new step.

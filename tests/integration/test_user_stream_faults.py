@@ -43,7 +43,7 @@ def key_calls(desk: Desk) -> list[str]:
 
 def resting(desk: Desk) -> Any:
     """Place an entry that rests at 49000."""
-    request_id = desk.signal(price="49000", stop_loss="48000", take_profit="52000")
+    request_id = desk.signal(price="49000", stop_loss="48000", take_profit="52000", expires_in_seconds=172_800)
     assert desk.run(request_id) == "ACCEPTED"
     return request_id
 

@@ -1,7 +1,6 @@
 """Fixtures: the core on a stepped clock without sockets, and the server as a process with the real connector."""
 
 from collections.abc import Iterator
-from decimal import Decimal
 
 import pytest
 from binance.um_futures import UMFutures
@@ -17,7 +16,7 @@ NOON = 1_790_000_000_000
 @pytest.fixture
 def trader() -> Trader:
     """An account on a core whose prices and clock stand still."""
-    return Trader(Config(static_prices=True, min_notional=Decimal(5), queue_position=False), SteppedClock(NOON))
+    return Trader(Config(static_prices=True, queue_position=False), SteppedClock(NOON))
 
 
 @pytest.fixture(scope="session")

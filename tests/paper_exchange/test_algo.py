@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from paper_exchange.errors import ExchangeError
+from tests.paper_exchange.modes import MODES, Mode, name_of
 from tests.paper_exchange.trader import D, Trader
 
 
@@ -100,6 +101,38 @@ def test_close_position_closes_all_of_it(trader: Trader) -> None:
     assert trader.position().amount == 0
     assert algo.order is not None
     assert (algo.status, algo.order.quantity, algo.order.close_position) == ("FINISHED", D("0.015"), True)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=name_of)
+@pytest.mark.parametrize("kind", ["STOP_MARKET", "TAKE_PROFIT_MARKET"])
+def test_second_order_that_closes_all_on_the_same_side_is_refused(trader: Trader, mode: Mode, kind: str) -> None:
+    mode.prepare(trader, "0.010")
+    sign = 1 if kind == "STOP_MARKET" else -1
+    other = {"STOP_MARKET": "TAKE_PROFIT_MARKET", "TAKE_PROFIT_MARKET": "STOP_MARKET"}[kind]
+    first = mode.stop(trader, kind=kind, steps=sign)
+    # It should take a stop beside a target, and beside one with a quantity.
+    assert mode.stop(trader, kind=other, steps=-sign).status == "NEW"
+    assert mode.stop(trader, "0.010", kind=kind, steps=2 * sign).status == "NEW"
+    with pytest.raises(ExchangeError) as caught:
+        mode.stop(trader, kind=kind, steps=2 * sign)
+    assert (caught.value.code, caught.value.msg) == (
+        -4130,
+        "An open stop or take profit order with GTE and closePosition in the direction is existing.",
+    )
+    # It should take another one when the first is gone.
+    trader.exchange.algos.cancel(trader.account, first.algo_id, None)
+    assert mode.stop(trader, kind=kind, steps=2 * sign).status == "NEW"
+
+
+def test_both_sides_may_be_closed_by_an_order_each(trader: Trader) -> None:
+    for mode in MODES[:2]:
+        assert mode.stop(trader).status == "NEW"
+
+
+def test_both_positions_of_hedge_mode_may_be_closed_by_an_order_each(trader: Trader) -> None:
+    MODES[2].prepare(trader, "0.010")
+    for mode in MODES[2:]:
+        assert mode.stop(trader).status == "NEW"
 
 
 def test_close_position_without_a_position_expires(trader: Trader) -> None:

@@ -83,11 +83,11 @@ def test_refusals_leave_the_order_as_it_was(
 
 
 def test_notional_below_the_minimum(trader: Trader) -> None:
-    trader.price("3000")
-    order = trader.bid("0.002", "2900")
+    trader.price("30000")
+    order = trader.bid("0.002", "29000")
     with pytest.raises(ExchangeError) as caught:
-        amend(trader, order, "0.001", "2900")
-    assert (caught.value.code, caught.value.msg) == (-5029, "Order's notional must be no smaller than 5.")
+        amend(trader, order, "0.001", "29000")
+    assert (caught.value.code, caught.value.msg) == (-5029, "Order's notional must be no smaller than 50.")
 
 
 def test_order_that_has_ended(trader: Trader) -> None:

@@ -12,6 +12,7 @@ from binance.um_futures import UMFutures
 
 from paper_exchange.core import coins
 from paper_exchange.core.accounts import Account
+from paper_exchange.core.margin import account_figures, total_figures
 from paper_exchange.core.settings import change_assets_mode
 from tests.paper_exchange.trader import D, Trader
 from tests.support.paper import PaperExchange
@@ -52,10 +53,11 @@ def test_fee_stays_in_usdt_without_the_wish_or_enough_bnb(trader: Trader, amount
 
 def test_bnb_is_margin_in_multi_assets_mode_only(trader: Trader) -> None:
     account, markets = give(trader, "10"), trader.exchange.state.markets
-    assert (coins.worth(account, markets), coins.collateral(account, markets)) == (D(0), D(0))
+    assert account_figures(account, markets).available == total_figures(account, markets).wallet == account.wallet
     change_assets_mode(trader.exchange.state, account, multi=True)
     # 6,000 dollars, of which 95 % count.
-    assert (coins.worth(account, markets), coins.collateral(account, markets)) == (D(6000), D(5700))
+    assert total_figures(account, markets).wallet - account.wallet == D(6000)
+    assert account_figures(account, markets).available - account.wallet == D(5700)
 
 
 def test_debt_is_paid_by_selling_bnb(trader: Trader) -> None:
@@ -89,16 +91,19 @@ def test_balances_name_bnb_when_there_is_some(paper: PaperExchange, client: UMFu
     paper.control("POST", "transfer", {"asset": "BNB", "amount": "2.5"})
     assert [(row["asset"], row["balance"]) for row in client.balance()] == [
         ("USDT", "10000.00000000"),
+        ("USDC", "5000.00000000"),
+        ("BTC", "0.10000000"),
         ("BNB", "2.50000000"),
     ]
     account = client.account()
-    assert [row["asset"] for row in account["assets"]] == ["USDT", "BNB"]
+    assert [row["asset"] for row in account["assets"]] == ["USDT", "USDC", "BTC", "BNB"]
     # In single-asset mode totals are USDT alone.
     assert account["totalWalletBalance"] == "10000.00000000"
 
     client.sign_request("POST", "/fapi/v1/multiAssetsMargin", {"multiAssetsMargin": "true"})
     account = client.account()
-    assert (account["totalWalletBalance"], account["availableBalance"]) == ("11500.00000000", "11425.00000000")
+    # 10,000 USDT, 5,000 USDC, 5,000 and 1,500 dollars in BTC and BNB; of USDC 99.95 % count, of coins 95 %.
+    assert (account["totalWalletBalance"], account["availableBalance"]) == ("21500.00000000", "21172.50000000")
     [bnb] = [row for row in asset_index(paper) if row["symbol"] == "BNBUSD"]
     assert (bnb["index"], bnb["bidRate"]) == ("600.00000000", "570.00000000")
 

@@ -1,6 +1,7 @@
 """The control API: prices, faults, ledger, accounts; what a test of a client needs to arrange and to judge."""
 
 import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -149,9 +150,11 @@ def test_ledger_rows_join_by_ids(paper: PaperExchange, client: UMFutures) -> Non
     ledger = paper.ledger()
     [order], [fill] = ledger["orders"], ledger["fills"]
     assert (fill["orderId"], fill["clientOrderId"], fill["key"]) == (order["orderId"], "joined", "paper")
-    assert [(row["type"], row["amount"], row["balance"]) for row in ledger["balances"]] == [
-        ("DEPOSIT", "10000.00000000", "10000.00000000"),
-        ("COMMISSION", "-0.02500005", "9999.97499995"),
+    assert [(row["type"], row["asset"], row["amount"], row["balance"]) for row in ledger["balances"]] == [
+        ("DEPOSIT", "USDT", "10000.00000000", "10000.00000000"),
+        ("DEPOSIT", "USDC", "5000.00000000", "5000.00000000"),
+        ("DEPOSIT", "BTC", "0.10000000", "0.10000000"),
+        ("COMMISSION", "USDT", "-0.02500005", "9999.97499995"),
     ]
 
 
@@ -204,3 +207,13 @@ def test_child_dies_by_sigterm_quickly_and_cleanly() -> None:
     paper.stop()
     assert process.returncode == 0
     assert time.monotonic() - started < 2
+
+
+def test_answers_tell_the_exchanges_time_in_their_head(paper: PaperExchange) -> None:
+    paper.control("POST", "clock", {"advance_ms": 8 * 86_400_000})
+
+    head = requests.get(f"{paper.url}/fapi/v1/ping", timeout=5, proxies={"http": ""}).headers["Date"]
+
+    # It should go with the exchange's clock, to the second
+    ahead = parsedate_to_datetime(head).timestamp() - time.time()
+    assert abs(ahead - 8 * 86_400) < 5

@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Final
 
 from paper_exchange.control.api import ACTIONS
-from paper_exchange.core.relisting import STATUSES
+from paper_exchange.core.assumptions import SWITCHES
 from paper_exchange.http import faults
 from paper_exchange.http.presets import PRESETS
+from paper_exchange.http.routes import ROUTES
 from paper_exchange.ws import faults as stream_faults
 
+# Lists that take times or a page size.
+_HISTORY: Final = re.compile(
+    r"[tT]rades$|/all|income$|[aA]mendment|forceOrders|/history$|fundingRate|[kK]lines$|depth$"
+)
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "paper-exchange.md").read_text()
 
 
@@ -41,5 +46,18 @@ def test_every_fault_is_described() -> None:
     assert set(re.findall(r"`(\w+_\d+)`", named[1])) == set(PRESETS)
 
 
-def test_every_status_is_described() -> None:
-    assert rows(section("Status of a contract")) == set(STATUSES)
+def test_every_switch_is_described_with_its_values() -> None:
+    table = PAGE.split("### Switches\n", 1)[1].split("\n### ")[0]
+    described = {
+        name: tuple(re.findall(r"`(\w+)`", values))
+        for name, values in re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE)
+    }
+    assert described == SWITCHES
+
+
+def test_every_history_is_in_the_table_of_windows() -> None:
+    listed = {f"/fapi/v1/{name}" for name in rows(section("Windows, pages and retention")) - {"symbol"}}
+    histories = {path for method, path in ROUTES if method == "GET" and _HISTORY.search(path)}
+    assert listed == histories
+    # It should name them all as they are routed, and the shortest list of them is known.
+    assert {"/fapi/v1/userTrades", "/fapi/v1/income", "/fapi/v1/allAlgoOrders", "/fapi/v1/klines"} < listed

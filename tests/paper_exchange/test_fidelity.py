@@ -7,7 +7,7 @@ from binance.um_futures import UMFutures
 
 from paper_exchange.config import Config
 from paper_exchange.core.clock import SteppedClock
-from paper_exchange.core.rules import is_kept
+from paper_exchange.core.retention import is_kept
 from paper_exchange.ws.feed import make_publisher
 from tests.paper_exchange.trader import D, Trader
 from tests.support.paper import PaperExchange
@@ -19,7 +19,7 @@ def test_touch_fills_by_chance_and_passing_through_always() -> None:
     trader = Trader(
         Config(static_prices=True, fill_probability=0.5, queue_position=False), SteppedClock(1_790_000_000_000)
     )
-    touched = [trader.bid("0.001", "49900") for _ in range(100)]
+    touched = [trader.bid("0.002", "49900") for _ in range(100)]
     trader.price("49900")
     filled = sum(order.status == "FILLED" for order in touched)
     assert 30 < filled < 70
@@ -47,7 +47,9 @@ def test_settings_of_the_command_line() -> None:
         assert time.monotonic() - started >= 0.05
 
 
-@pytest.mark.parametrize(("days", "cancelled", "filled"), [(2.9, True, True), (3, False, True), (90, False, False)])
+@pytest.mark.parametrize(
+    ("days", "cancelled", "filled"), [(3, True, True), (3.01, False, True), (90, False, True), (90.01, False, False)]
+)
 def test_ended_orders_are_forgotten_after_a_while(
     trader: Trader, days: float, *, cancelled: bool, filled: bool
 ) -> None:

@@ -45,13 +45,13 @@ def test_buy_price_too_far_above_the_mark(trader: Trader) -> None:
 
 
 def test_trailing_zeros_are_not_precision(trader: Trader) -> None:
-    assert trader.bid("0.001000", "49000.0000").status == "NEW"
+    assert trader.bid("0.002000", "49000.0000").status == "NEW"
 
 
 def test_notional_message_names_the_minimum(trader: Trader) -> None:
     trader.price("4000")
     error = refusal(trader, "BUY", "MARKET", "0.001")
-    assert error.msg == "Order's notional must be no smaller than 5 (unless you choose reduce only)."
+    assert error.msg == "Order's notional must be no smaller than 50 (unless you choose reduce only)."
 
 
 def test_notional_is_waived_for_reduce_only(trader: Trader) -> None:
@@ -72,7 +72,7 @@ def test_client_id(trader: Trader, client_id: str, code: int) -> None:
 
 
 def test_client_id_is_unique_among_open_orders_only(trader: Trader) -> None:
-    first = trader.bid("0.001", "49000", client_id="mine")
+    first = trader.bid("0.002", "49000", client_id="mine")
     with pytest.raises(ExchangeError) as caught:
         trader.buy("0.001", client_id="mine")
     assert (caught.value.code, caught.value.msg) == (-4116, "ClientOrderId is duplicated.")
@@ -84,9 +84,9 @@ def test_client_id_is_unique_among_open_orders_only(trader: Trader) -> None:
 
 def test_open_order_limit_per_symbol(trader: Trader) -> None:
     for _ in range(200):
-        trader.bid("0.001", "49000")
+        trader.bid("0.002", "49000")
     with pytest.raises(ExchangeError) as caught:
-        trader.bid("0.001", "49000")
+        trader.bid("0.002", "49000")
     assert caught.value.code == -2025
 
 

@@ -23,9 +23,9 @@ def market_order(client: UMFutures, client_id: str) -> Any:
     return client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.001", newClientOrderId=client_id)
 
 
-def stop(client: UMFutures, client_id: str) -> Any:
-    terms = {"algoType": "CONDITIONAL", "symbol": "BTCUSDT", "side": "SELL", "type": "STOP_MARKET"}
-    terms |= {"triggerPrice": "49000", "closePosition": "true", "clientAlgoId": client_id}
+def stop(client: UMFutures, client_id: str, trigger: str = "49000", kind: str = "STOP_MARKET") -> Any:
+    terms = {"algoType": "CONDITIONAL", "symbol": "BTCUSDT", "side": "SELL", "type": kind}
+    terms |= {"triggerPrice": trigger, "closePosition": "true", "clientAlgoId": client_id}
     return client.sign_request("POST", ALGO, terms)
 
 
@@ -168,7 +168,7 @@ def test_order_that_only_lists_forget(paper: PaperExchange, client: UMFutures) -
 
 def test_conditional_order_that_is_forgotten(paper: PaperExchange, client: UMFutures) -> None:
     hidden = stop(client, "hidden")
-    stop(client, "seen")
+    stop(client, "seen", "51000", "TAKE_PROFIT_MARKET")
     paper.add_fault(path="/fapi/v1/openAlgoOrders", action="hide", order=hidden["algoId"], for_ms=60_000)
     paper.add_fault(path=ALGO, method="GET", action="hide", order="hidden", for_ms=60_000)
 

@@ -43,7 +43,7 @@ def test_market_order_stops_at_the_take_bound_and_the_rest_expires(trader: Trade
 def test_market_order_is_refused_when_even_the_best_price_is_out_of_bounds(trader: Trader) -> None:
     trader.market.mark = D("40000")
     with pytest.raises(ExchangeError) as caught:
-        trader.buy("0.001")
+        trader.buy("0.002")
     assert caught.value.code == -4131
 
 

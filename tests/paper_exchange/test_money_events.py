@@ -5,7 +5,7 @@ import pytest
 from paper_exchange.core.market import FUNDING_INTERVAL_MS
 from paper_exchange.core.settings import change_margin_type, change_position_margin
 from paper_exchange.errors import ExchangeError
-from tests.paper_exchange.trader import BTC, D, Trader
+from tests.paper_exchange.trader import D, Trader
 
 
 def isolate(trader: Trader) -> None:
@@ -39,8 +39,8 @@ def test_stepping_over_several_funding_hours_pays_each(trader: Trader) -> None:
     trader.clock.advance(3 * FUNDING_INTERVAL_MS)
     trader.exchange.step()
     assert len(income(trader, "FUNDING_FEE")) == 3
-    rates = trader.exchange.funding.rates(BTC, 0, trader.clock.now_ms())
-    assert [row.time % FUNDING_INTERVAL_MS for row in rates[-3:]] == [0, 0, 0]
+    rates = trader.exchange.funding.rates(trader.market, 0, trader.clock.now_ms(), 3, newest=True)
+    assert [row.time % FUNDING_INTERVAL_MS for row in rates] == [0, 0, 0]
 
 
 def test_isolated_position_sets_its_margin_aside_and_releases_it(trader: Trader) -> None:

@@ -19,7 +19,7 @@ from paper_exchange.core.accounts import Account, closes
 from paper_exchange.core.amending import AmendTicket
 from paper_exchange.core.clock import SteppedClock
 from paper_exchange.core.margin import account_figures
-from paper_exchange.core.money import CENT8, ZERO
+from paper_exchange.core.money import CENT8, USDT, ZERO
 from paper_exchange.core.orders import AlgoTicket, Order, PositionSide, Ticket
 from paper_exchange.core.portions import RESTS, PortionRule
 from paper_exchange.core.settings import change_assets_mode, change_margin_type
@@ -199,13 +199,13 @@ class RandomTrading(RuleBasedStateMachine):
     @invariant()
     def wallet_is_what_was_published(self) -> None:
         for account in self.exchange.state.accounts.values():
-            in_usdt = [row for row in account.income if row.asset == coins.USDT]
+            in_usdt = [row for row in account.income if row.asset == USDT]
             assert account.wallet == account.deposits + sum((row.amount for row in in_usdt), ZERO)
             assert account.wallet == account.wallet.quantize(CENT8)
             fills = [fill for rows in account.fills.values() for fill in rows]
             for kind, amount in (
                 ("REALIZED_PNL", sum((fill.realized for fill in fills), ZERO)),
-                ("COMMISSION", -sum((f.commission for f in fills if f.commission_asset == coins.USDT), ZERO)),
+                ("COMMISSION", -sum((f.commission for f in fills if f.commission_asset == USDT), ZERO)),
             ):
                 assert sum((row.amount for row in in_usdt if row.type == kind), ZERO) == amount
 

@@ -261,3 +261,16 @@ def test_limits_over_http_answer_429_with_retry_after() -> None:
     for answer in refused:
         assert (answer.status_code, answer.json()["code"]) == (429, -1003)
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
+
+
+def test_funding_rates_have_a_pool_of_their_own() -> None:
+    limits = Limits(enforced=True)
+    for _ in range(500):
+        limits.use_funding("a", 300_000)
+    with pytest.raises(LimitError) as caught:
+        limits.use_funding("a", 301_000)
+    assert (caught.value.status, caught.value.code, caught.value.retry_after_s) == (429, -1003, 299)
+    # It should cost no weight, concern nobody else, and end with its five minutes.
+    assert limits.use_weight("a", 1, 301_000) == 1
+    limits.use_funding("b", 301_000)
+    limits.use_funding("a", 600_000)

@@ -150,16 +150,19 @@ def test_small_account_endpoints(client: UMFutures) -> None:
     assert client.get_bnb_burn() == {"feeBurn": True}
     # Not enforced here, and published so.
     assert client.query_user_rate_limit()[0]["limit"] == 1_000_000
-    assert client.open_interest("BTCUSDT")["openInterest"] == "0.000"
     assert client.adl_quantile() == []
     client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.010")
     assert client.adl_quantile() == [{"symbol": "BTCUSDT", "adlQuantile": {"LONG": 0, "SHORT": 0, "BOTH": 1}}]
-    assert client.open_interest("BTCUSDT")["openInterest"] == "0.010"
     assert client.api_trading_status()["indicators"] == {}
 
 
 def test_margin_assets_and_what_they_are_worth(client: UMFutures) -> None:
-    row, bnb = client.query("/fapi/v1/assetIndex")
+    rows = {row["symbol"]: row for row in client.query("/fapi/v1/assetIndex")}
+    assert list(rows) == ["USDTUSD", "USDCUSD", "BTCUSD", "ETHUSD", "BNBUSD", "BNFCRUSD"]
+    # It should know every asset that contracts are margined in.
+    assert {row["marginAsset"] for row in client.exchange_info()["symbols"]} <= {name[:-3] for name in rows}
+    row, bnb, bitcoin = rows["USDTUSD"], rows["BNBUSD"], rows["BTCUSD"]
+    assert (bitcoin["index"], rows["USDCUSD"]["index"]) == ("50000.00000000", "1.00000000")
     assert (bnb["symbol"], bnb["index"], bnb["bidBuffer"]) == ("BNBUSD", "600.00000000", "0.05000000")
     assert (row["symbol"], row["index"], row["bidBuffer"]) == ("USDTUSD", "1.00000000", "0.00000000")
     alone = client.query("/fapi/v1/assetIndex", {"symbol": "USDTUSD"})

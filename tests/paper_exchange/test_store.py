@@ -69,7 +69,7 @@ def test_killed_exchange_comes_back_where_it_was(tmp_path: Path, *, moving: bool
         assert books(paper) == before
         client = connect(paper)
         # It should go on: ids continue, the stop still fires, settings are kept.
-        order = client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.001")
+        order = client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.002")
         assert order["orderId"] > max(row["orderId"] for row in before[0]["orders"])
         assert client.symbol_configuration(symbol="BTCUSDT")[0]["leverage"] == 50
         assert client.query_order("ETHUSDT", origClientOrderId="m")["price"] == "2560.00"

@@ -260,7 +260,7 @@ def test_several_streams_and_arrays_on_one_connection(connect: Connect, paper: P
         return len(seen) == 2
 
     wait_until(both, 5, what="both streams")
-    assert len(seen["!markPrice@arr@1s"]) == 24
+    assert {row["s"] for row in seen["!markPrice@arr@1s"]} >= {"BTCUSDT", "ETHBTC", "币安人生USDT"}
     assert seen["ethusdt@aggTrade"]["s"] == "ETHUSDT"
 
 

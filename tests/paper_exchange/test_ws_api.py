@@ -107,6 +107,8 @@ def test_limits_are_counted_and_can_be_left_out(call: Caller) -> None:
 @pytest.mark.parametrize(
     ("method", "kind"),
     [
+        ("ping", dict),
+        ("time", dict),
         ("account.balance", list),
         ("v2/account.balance", list),
         ("account.status", dict),
@@ -121,6 +123,14 @@ def test_reads(call: Caller, method: str, kind: type) -> None:
     answer = call(method)
     assert answer["status"] == 200
     assert isinstance(answer["result"], kind)
+
+
+def test_ping_and_time_need_no_key(call: Caller) -> None:
+    now = time.time() * 1000
+    assert call.raw('{"id":7,"method":"ping"}')["result"] == {}
+    answer = call.raw('{"id":8,"method":"time","params":{}}')
+    assert (answer["id"], answer["status"], list(answer["result"])) == (8, 200, ["serverTime"])
+    assert abs(answer["result"]["serverTime"] - now) < 5000
 
 
 def test_listen_key_needs_no_signature(call: Caller, client: UMFutures) -> None:

@@ -10,6 +10,9 @@ from paper_exchange.core.exchange import Exchange
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, AlgoTicket, Order, PositionSide, Ticket
+from paper_exchange.errors import ExchangeError
+from paper_exchange.http.params import Params
+from paper_exchange.http.running import run
 
 D = Decimal
 BTC = "BTCUSDT"
@@ -54,18 +57,31 @@ class Trader:
         ticket = AlgoTicket(symbol=BTC, side=side, type=kind, quantity=D(quantity), trigger_price=D(trigger), **terms)
         return self.exchange.algos.place(self.account, ticket)
 
+    def get(self, path: str, **params: object) -> Any:
+        """Return what a GET answers."""
+        values = Params({name: str(value) for name, value in params.items()})
+        return run(self.exchange, "GET", f"/fapi/v1/{path}", values, self.account)
+
+    def code(self, path: str, **params: object) -> int:
+        """Return the code with which a GET is refused; 0 when it is not."""
+        try:
+            self.get(path, **params)
+        except ExchangeError as error:
+            return error.code
+        return 0
+
     def check_identity(self) -> None:
         """Wallet = deposits + published income, and the fills say the same as the income rows."""
         account = self.account
         assert account.wallet == account.deposits + sum(
-            (row.amount for row in account.income if row.asset == "USDT"), ZERO
+            (row.amount for row in account.income if row.asset == account.asset), ZERO
         )
         fills = [fill for rows in account.fills.values() for fill in rows]
-        in_usdt = [row for row in account.income if row.asset == "USDT"]
-        booked = {kind: sum((r.amount for r in in_usdt if r.type == kind), ZERO) for kind in _FILL_INCOME}
+        own = [row for row in account.income if row.asset == account.asset]
+        booked = {kind: sum((r.amount for r in own if r.type == kind), ZERO) for kind in _FILL_INCOME}
         assert booked["REALIZED_PNL"] == sum((fill.realized for fill in fills), ZERO)
         assert booked["COMMISSION"] == -sum(
-            (fill.commission for fill in fills if fill.commission_asset == "USDT"), ZERO
+            (fill.commission for fill in fills if fill.commission_asset == account.asset), ZERO
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from execution.domain.client_ids import client_order_id
+from execution.domain.quote_index import in_usd
 from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderBook, OrderPurpose, OrderType, PositionSide, Source
 from execution.models import (
@@ -72,6 +73,8 @@ def approved(**columns: Any) -> ExecutionRequest:
     """A request with the guard's numbers; RECORDED unless another state is given."""
     defaults = {
         "state": RequestState.RECORDED,
+        "quote_asset": "USDT",
+        "quote_index": Decimal(1),
         "reference_price": Decimal(50000),
         "quantity": Decimal("0.002"),
         "stop_price": Decimal(49000),
@@ -156,7 +159,10 @@ def trade(owner: ExecutionRequest | None = None, **columns: Any) -> Trade:
         "slippage_fraction": Decimal(0),
         "stop_price": owner.stop_price or Decimal(49000),
         "target_price": owner.target_price or Decimal(52000),
-        "margin_usd": Decimal(10),
+        "quote_asset": owner.quote_asset,
+        "quote_index": owner.quote_index,
+        "margin": Decimal(10),
+        "margin_usd": in_usd(Decimal(10), owner.quote_index),
         "entry_fees": Decimal("0.04"),
         "created_at": entry_at,
         "updated_at": entry_at,
@@ -180,7 +186,10 @@ def closed_trade(owner: ExecutionRequest | None = None, **columns: Any) -> Trade
         "pnl_percent": Decimal("39.2"),
         "r_multiple": Decimal("1.96"),
     }
-    return trade(owner, **(defaults | columns))
+    closed = defaults | columns
+    # At the owner's index, as at the close.
+    price = closed.get("quote_index", owner.quote_index if owner else Decimal(1))
+    return trade(owner, **({"net_pnl_usd": in_usd(closed["net_pnl"], price)} | closed))
 
 
 def fill(owner: Trade, **columns: Any) -> Fill:
@@ -213,6 +222,8 @@ def position(owner: Trade | None = None, **columns: Any) -> Position:
         "direction": owner.direction if owner else Direction.LONG,
         "quantity": owner.quantity if owner else Decimal("0.002"),
         "entry_price": owner.entry_price if owner else Decimal(50000),
+        "quote_asset": owner.quote_asset if owner else "USDT",
+        "quote_index": owner.quote_index if owner else Decimal(1),
         "mark_price": Decimal(50100),
         "unrealized_pnl": Decimal("0.2"),
         "initial_margin": Decimal("10.02"),

@@ -68,6 +68,20 @@ class Ledger:
 
     @property
     def net_pnl(self) -> Decimal:
-        """Realised PnL minus commissions plus funding and what liquidations cost, of the whole account."""
-        figures = {name: Decimal(self.summary[name]) for name in ("realized_pnl", "commission", "funding", "other")}
-        return figures["realized_pnl"] - figures["commission"] + figures["funding"] + figures["other"]
+        """Realised PnL minus commissions plus funding and what liquidations cost, of the whole account, in USDT."""
+        return net_of(self.summary)
+
+    @property
+    def net_by_asset(self) -> dict[str, Decimal]:
+        """Return the same of each asset in which contracts are margined or fees are paid."""
+        return {asset: net_of(sums) for asset, sums in self.summary["assets"].items()}
+
+    @property
+    def margin_assets(self) -> dict[str, str]:
+        """Margin assets of the contracts that were traded, by symbol."""
+        return {fill["symbol"]: fill["marginAsset"] for fill in self.fills}
+
+
+def net_of(sums: Row) -> Decimal:
+    figures = {name: Decimal(sums[name]) for name in ("realized_pnl", "commission", "funding", "other")}
+    return figures["realized_pnl"] - figures["commission"] + figures["funding"] + figures["other"]

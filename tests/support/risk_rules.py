@@ -10,9 +10,11 @@ from decimal import Decimal
 from typing import Any
 
 from execution.domain import policy as keys
+from execution.domain.exit_orders import judge_room
 from execution.domain.limits import Stake, Usage, judge_limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
+from execution.domain.quote_index import quote_index
 from execution.domain.review import Proposal, RuleVerdict
 from execution.domain.safety import judge
 from execution.domain.trading import Direction, OrderType, SymbolLists
@@ -49,6 +51,7 @@ KINDS: Mapping[str, Callable[[str], Any]] = {
     "entries_last_minute": int,
     "held_by": str,
     "unsettled": str,
+    "unpriced": str,
 }
 # 100 USD of notional, 2.50 USD to the stop.
 STAKE = Stake.of("BTCUSDT", quantity=D("0.002"), price=D(50000), stop_price=D(48750))
@@ -119,9 +122,32 @@ def _allowed(value: str) -> tuple[RuleVerdict, ...]:
     return judge(LONG_AT_50000, quote=quote(), rules=BTCUSDT, policy=policy(), lists=lists).rules
 
 
+def _index(value: str) -> tuple[RuleVerdict, ...]:
+    """Vary the index price of a quote asset that nobody may take for a dollar."""
+    rules = replace(BTCUSDT, quote_asset="USDC", margin_asset="USDC")
+    index = quote_index("USDC", {"USDC": D(value)})
+    return judge(LONG_AT_50000, quote=quote(), rules=rules, policy=policy(), index=index).rules
+
+
+def _banded(value: str) -> tuple[RuleVerdict, ...]:
+    rules = replace(BTCUSDT, percent_price_up=D("1.05"), percent_price_down=D("0.95"))
+    proposal = replace(LONG_AT_50000, order_type=OrderType.LIMIT, limit_price=D(value))
+    return judge(proposal, quote=quote(), rules=rules, policy=policy()).rules
+
+
 def _least_notional(value: str) -> tuple[RuleVerdict, ...]:
     rules, proposal = replace(BTCUSDT, min_notional=D(100)), replace(LONG_AT_50000, base_quantity=D(value))
     return judge(proposal, quote=quote(), rules=rules, policy=policy()).rules
+
+
+def _split(value: str) -> tuple[RuleVerdict, ...]:
+    rules = replace(BTCUSDT, market_max_quantity=D("0.01"))
+    asked = replace(LONG_AT_50000, base_quantity=D(value), order_type=OrderType.LIMIT, limit_price=D(50000))
+    return judge(asked, quote=quote(), rules=rules, policy=policy()).rules
+
+
+def _resting(value: str) -> tuple[RuleVerdict, ...]:
+    return (judge_room(resting=int(value), needed=2, policy=policy()),)
 
 
 def _equity(value: str) -> tuple[RuleVerdict, ...]:
@@ -168,6 +194,7 @@ def _row(rule: str, varies: str, passes: str, refuses: str, run: Run) -> Boundar
 
 FALLING_OFF = ("50000x0.1", "50400x1")
 BOUNDARIES = (
+    _row("quote_index", "index price of the quote asset, where that is USDC", "0.9998", "0", _index),
     _row("book", "best ask", "50000", "0", _book()),
     _row("limit_price", "limit price, where the symbol's least is 556.80", "556.8", "556.7", _limit()),
     _row("symbol_trading", "status at the exchange", "TRADING", "BREAK", _status),
@@ -186,13 +213,16 @@ BOUNDARIES = (
     _row("slippage", "quantity, where 0.1 is at 50000, the rest at 50400", "0.268", "0.269", _deep(*FALLING_OFF)),
     _row("slippage", "the same without a planned price", "0.268", "0.269", _deep(*FALLING_OFF, planned=None)),
     _row("mark", "mark price", "50000", "0", _book(mark=True)),
-    _row("mark_collar", "limit price, where the mark price is 50000", "52500", "52500.1", _limit()),
+    _row("mark_collar", "best ask, where the mark price is 50000", "52500", "52500.1", _book()),
+    _row("percent_price", "limit price, where the exchange takes up to 1.05 of the mark", "52500", "52500.1", _banded),
     _row("equity", "the account's worth in USD, where it decides the size", "0.01", "0", _equity),
     _row("equity", "the same", "0.01", "unknown", _equity),
     _row("stop_to_size_by", "default stop distance, where the stop decides the size", "0.025", "0", _size_by_stop),
     _row("min_quantity", "quantity asked for", "0.001", "0.0009", _asked("base_quantity")),
     _row("min_quantity", "USD to lose at the stop at 48750, by which it is sized", "1.348101", "1.348100", _risked),
     _row("max_quantity", "quantity asked for at market", "120", "120.001", _asked("base_quantity")),
+    _row("exit_orders", "LIMIT quantity, where an exit is 0.01 at most and 40 may be needed", "0.2", "0.201", _split),
+    _row("exit_orders_room", "our conditional orders at the account, two more needed", "198", "199", _resting),
     _row("min_notional", "quantity, where at least 100 USD are asked for", "0.002", "0.001", _least_notional),
     _row("max_notional", "quantity at 50000", "0.2", "0.201", _asked("base_quantity")),
     _row("stop_side", "stop of a long at 50000", "50050", "50050.1", _asked("stop_price")),
@@ -218,6 +248,7 @@ BOUNDARIES = (
         "299.999",
         _used("stopped_out_age", {keys.STOP_OUT_PAUSE: "300"}),
     ),
+    _row("usage_in_usd", "symbols whose quote asset nothing has priced", "nobody", "ETHBTC", _used("unpriced")),
     _row("max_positions", "other positions", "29", "30", _used("positions")),
     _row("symbol_exposure", "USD open in the symbol, 100 more asked", "999900", "999900.01", _used("symbol_exposure")),
     _row("total_exposure", "USD open in all, 100 more asked", "9999900", "9999900.01", _used("exposure")),

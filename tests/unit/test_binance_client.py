@@ -637,13 +637,63 @@ def test_a_triggered_order_is_found_in_the_history_of_ordinary_orders(
     server: responses.RequestsMock, exchange: BinanceExchange
 ) -> None:
     since = datetime(2026, 1, 1, tzinfo=UTC)
+    row = ORDER_ROW | {"clientOrderId": "es1-s-1", "status": "FILLED", "time": 1767225600000}
     server.get(BASE + "/fapi/v1/allAlgoOrders", json=[])
-    server.get(BASE + "/fapi/v1/allOrders", json=[ORDER_ROW | {"clientOrderId": "es1-s-1", "status": "FILLED"}])
+    server.get(BASE + "/fapi/v1/allOrders", json=[row])
 
     found = exchange.find_in_history("BTCUSDT", "es1-s-1", OrderBook.ALGO, since=since)
 
     assert found
     assert found.status is ExchangeStatus.FILLED
+
+
+CANCELLED_ROW = ORDER_ROW | {"status": "CANCELED", "executedQty": "0.001"}
+CANCELLED_ALGO = {"algoId": 9, "clientAlgoId": "es1-s-1", "code": "200", "msg": "success"}
+
+
+@pytest.mark.parametrize(
+    ("book", "path", "answer", "executed"),
+    [(OrderBook.ORDINARY, ORDER, CANCELLED_ROW, "0.001"), (OrderBook.ALGO, ALGO, CANCELLED_ALGO, "0")],
+)
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, error(-2013, "Order does not exist.")),
+        (503, error(-1000)),
+        (200, {}),
+        (200, {**ORDER_ROW, **ALGO_ROW}),
+    ],
+)
+def test_the_answer_to_a_cancel_is_evidence_where_the_look_up_tells_nothing(
+    server: responses.RequestsMock,
+    exchange: BinanceExchange,
+    book: OrderBook,
+    path: str,
+    answer: dict[str, object],
+    executed: str,
+    status: int,
+    body: dict[str, object],
+) -> None:
+    server.delete(BASE + path, json=answer)
+    for each in (ORDER, ALGO):
+        server.get(BASE + each, status=status, json=body)
+
+    found = exchange.cancel("BTCUSDT", str(answer.get("clientOrderId") or "es1-s-1"), book)
+
+    # It should be cancelled with what it had filled: forgotten, silent, unreadable, or shown as it was before
+    assert isinstance(found, OrderReport)
+    assert (found.status, found.executed_quantity) == (ExchangeStatus.CANCELED, Decimal(executed))
+
+
+@pytest.mark.parametrize("answer", [{"algoId": 9, "clientAlgoId": "es1-s-1", "code": "400"}, {}])
+def test_an_answer_that_does_not_say_so_is_no_evidence_of_a_cancel(
+    server: responses.RequestsMock, exchange: BinanceExchange, answer: dict[str, object]
+) -> None:
+    server.delete(BASE + ALGO, json=answer)
+    for each in (ORDER, ALGO):
+        server.get(BASE + each, status=400, json=error(-2013))
+
+    assert isinstance(exchange.cancel("BTCUSDT", "es1-s-1", OrderBook.ALGO), Missing)
 
 
 def test_a_cancel_asks_nothing_more_while_everybody_has_to_wait(
@@ -1163,28 +1213,6 @@ def test_a_ban_met_by_a_read_holds_everybody_back(
     assert limiter.holds == [(Waits.EVERYBODY, 120.0)]
 
 
-def test_fills_are_read_over_pages_and_each_counts_once(
-    server: responses.RequestsMock, exchange: BinanceExchange
-) -> None:
-    def fill(number: int) -> dict[str, Any]:
-        amounts = dict.fromkeys(["price", "qty", "realizedPnl", "commission"], "1")
-        words = {"symbol": "BTCUSDT", "side": "BUY", "positionSide": "BOTH", "commissionAsset": "USDT"}
-        return {**amounts, **words, "id": number, "orderId": 1, "maker": False, "time": 1765855800000 + number}
-
-    trades = f"{BASE}/fapi/v1/userTrades"
-    server.get(trades, json=[fill(number) for number in range(1000)])
-    server.get(trades, json=[fill(999), fill(1001), fill(1000)])
-
-    fills = exchange.fills_since("BTCUSDT", datetime(2025, 12, 16, 3, 30, tzinfo=UTC))
-
-    # It should give each once, oldest first
-    assert [fill.trade_id for fill in fills] == list(range(1002))
-    assert [parameters for _, _, parameters in sent(server)] == [
-        {"symbol": "BTCUSDT", "startTime": "1765855800000", "limit": "1000"},
-        {"symbol": "BTCUSDT", "fromId": "1000", "limit": "1000"},
-    ]
-
-
 def test_funding_payments(server: responses.RequestsMock, exchange: BinanceExchange) -> None:
     row = {"symbol": "BTCUSDT", "income": "-0.01", "asset": "USDT", "time": 1765855800000, "tranId": 7}
     row["incomeType"] = "FUNDING_FEE"
@@ -1227,6 +1255,18 @@ def test_who_placed_an_order(server: responses.RequestsMock, exchange: BinanceEx
 
     assert exchange.client_id_of("BTCUSDT", "7") == "web_x1"
     assert sent(server)[0][2] == {"symbol": "BTCUSDT", "orderId": "7"}
+
+
+def test_who_placed_an_order_that_the_exchange_has_forgotten(
+    server: responses.RequestsMock, exchange: BinanceExchange
+) -> None:
+    server.get(BASE + ORDER, status=400, json=error(-2013, "Order does not exist."))
+    server.get(BASE + ORDER, status=503, json=error(-1000))
+
+    assert exchange.client_id_of("BTCUSDT", "7") == ""
+    # It should not take silence for that
+    with pytest.raises(ExchangeUnavailableError):
+        exchange.client_id_of("BTCUSDT", "7")
 
 
 def test_a_quote_joins_book_and_mark_price(server: responses.RequestsMock, exchange: BinanceExchange) -> None:

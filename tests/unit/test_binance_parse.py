@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -117,8 +118,9 @@ def test_a_status_that_nobody_knows_is_not_guessed(word: object) -> None:
 
 
 def test_the_rules_of_a_symbol_come_from_its_filters() -> None:
-    assert parse.symbol_rules(exchange_info()) == BTCUSDT
-    assert parse.all_rules({"symbols": [exchange_info()]}) == {"BTCUSDT": BTCUSDT}
+    banded = replace(BTCUSDT, percent_price_up=Decimal("1.0500"))
+    assert parse.symbol_rules(exchange_info()) == banded
+    assert parse.all_rules({"symbols": [exchange_info()]}) == {"BTCUSDT": banded}
 
 
 def test_a_symbol_without_the_optional_filters() -> None:

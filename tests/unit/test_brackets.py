@@ -194,10 +194,13 @@ def test_targets_never_close_more_than_is_open(
     least = minimum * STEP
     plan = planned(*shares, minimum=least)
 
-    parts = target_quantities(plan.of(OrderPurpose.TARGET), Exposure(filled=filled, open=still_open), plan)
+    hedged = data.draw(st.booleans())
+    exposure = Exposure(filled=filled, open=still_open, hedged=hedged)
+    parts = target_quantities(plan.of(OrderPurpose.TARGET), exposure, plan)
 
     assert sum(parts) <= still_open
-    assert all(part == 0 or part >= least for part in parts)
+    # In one-way mode the last may take less: its order is as large as the least, and reduce-only trims it.
+    assert all(part == 0 or part >= least for part in (parts if hedged else parts[:-1]))
 
 
 @given(quantities, shares_lists)
@@ -273,3 +276,104 @@ def test_break_even_lies_beyond_the_entry_by_its_buffer(direction: Direction, en
     assert target_distance(direction, entry, price) >= Decimal("0.001")
     assert abs(price - target_at(direction, entry, Decimal("0.001"))) < tick
     assert is_tighter(direction, price, entry)
+
+
+# Several orders of one leg
+
+WIDE = Plan(legs=(STOP,), tick=TICK, step=STEP, minimum=MINIMUM, maximum=Decimal("0.120"))
+ALL = Exposure(filled=Decimal("0.150"), open=Decimal("0.150"))
+
+
+def stops_of(*quantities: str, begun: bool = False) -> list[Resting]:
+    return [
+        Resting(order_id=10 + number, leg_id=1, quantity=Decimal(quantity), price=Decimal(49000), begun=begun)
+        for number, quantity in enumerate(quantities)
+    ]
+
+
+@pytest.mark.parametrize("hedged", [False, True])
+@pytest.mark.parametrize(
+    ("open_quantity", "rest", "missing", "surplus"),
+    [
+        pytest.param("0.150", [], ["0.120", "0.030"], [], id="nothing rests"),
+        pytest.param("0.150", ["0.120"], ["0.030"], [], id="a part is missing"),
+        pytest.param("0.150", ["0.120", "0.030"], [], [], id="all is right"),
+        pytest.param("0.150", ["0.150"], ["0.120", "0.030"], [], id="one order above the maximum stays until then"),
+        pytest.param("0.150", ["0.150", "0.120", "0.030"], [], [10], id="and goes when both stand"),
+        pytest.param("0.150", ["0.150", "0.120"], ["0.030"], [], id="not before"),
+        pytest.param("0.130", ["0.120", "0.030"], ["0.010"], [], id="the rest follows the position"),
+        pytest.param("0.130", ["0.120", "0.030", "0.010"], [], [11], id="new before old"),
+        pytest.param("0.100", ["0.120", "0.030", "0.100"], [], [10, 11], id="fewer parts than before"),
+        pytest.param("0.240", ["0.120", "0.120", "0.120"], [], [10], id="equal parts are counted"),
+    ],
+)
+def test_the_orders_of_a_leg_are_held_against_the_parts_it_wants(
+    open_quantity: str,
+    rest: list[str],
+    missing: list[str],
+    surplus: list[int],
+    hedged: bool,  # noqa: FBT001
+) -> None:
+    exposure = replace(ALL, open=Decimal(open_quantity), filled=Decimal("0.240"), hedged=hedged)
+
+    compared = compare(WIDE, exposure, stops_of(*rest))
+
+    assert [want.quantity for want in compared.missing] == [Decimal(part) for part in missing]
+    assert list(compared.surplus) == surplus
+
+
+def test_orders_that_execute_just_now_are_left_alone() -> None:
+    compared = compare(WIDE, replace(ALL, open=Decimal("0.100")), stops_of("0.070", "0.030", begun=True))
+
+    assert (compared.missing, compared.surplus) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("hedged", "missing"), [pytest.param(False, ["0.02"], id="one-way"), pytest.param(True, ["0.01"], id="hedge")]
+)
+def test_an_order_off_the_present_step_is_replaced(hedged: bool, missing: list[str]) -> None:  # noqa: FBT001
+    coarse = replace(WIDE, step=Decimal("0.01"), minimum=Decimal("0.01"))
+    exposure = Exposure(filled=Decimal("0.015"), open=Decimal("0.015"), hedged=hedged)
+
+    compared = compare(coarse, exposure, stops_of("0.015"))
+
+    # It would be refused when it triggers: in one-way mode a larger order is trimmed, in hedge mode the rest is lost.
+    assert [want.quantity for want in compared.missing] == [Decimal(part) for part in missing]
+    assert compared.surplus == ()
+
+
+def test_an_order_off_the_present_tick_is_left_alone() -> None:
+    coarse = replace(WIDE, tick=Decimal(5), legs=(replace(STOP, price=Decimal(48995)),))
+
+    compared = compare(coarse, replace(ALL, open=Decimal("0.030")), stops_of("0.030"))
+
+    assert (compared.missing, compared.surplus) == ((), ())
+
+
+def test_trailing_parts_keep_the_best_price_that_they_have_seen() -> None:
+    trail = Leg(id=1, purpose=OrderPurpose.TRAILING, price=None, callback_percent=Decimal(1))
+    plan = replace(WIDE, legs=(trail,))
+    rest = [replace(order, callback_percent=Decimal(1)) for order in stops_of("0.120", "0.030")]
+
+    shrunk = compare(plan, replace(ALL, open=Decimal("0.125")), rest)
+    grown = compare(plan, replace(ALL, filled=Decimal("0.160"), open=Decimal("0.160")), rest)
+    small = compare(plan, replace(ALL, open=Decimal("0.100")), rest)
+
+    # Reduce-only trims what is too large; what is lacking is added; what is not needed at all goes.
+    assert (shrunk.missing, shrunk.surplus) == ((), ())
+    assert ([want.quantity for want in grown.missing], grown.surplus) == ([Decimal("0.010")], ())
+    assert (small.missing, small.surplus) == ((), (11,))
+
+
+@given(quantities, st.integers(1, 200).map(lambda steps: steps * STEP), st.booleans())
+def test_what_is_missing_covers_everything_once_it_rests(filled: Decimal, maximum: Decimal, hedged: bool) -> None:  # noqa: FBT001
+    plan = replace(WIDE, maximum=maximum)
+    exposure = Exposure(filled=filled, open=filled, hedged=hedged)
+    wanted = compare(plan, exposure, []).missing
+    placed = stops_of(*(str(want.quantity) for want in wanted))
+
+    assert sum(want.quantity for want in wanted) == filled
+    assert all(want.quantity <= maximum for want in wanted)
+    # It should then want nothing more, and nothing less.
+    settled = compare(plan, exposure, placed)
+    assert (settled.missing, settled.surplus) == ((), ())

@@ -13,6 +13,7 @@ ENTRY, STOP = "es1-eabc-1", "es1-sabc-1"
 def fill(number: int, at_ms: int, quantity: str, *, buyer: bool = True, client_id: str = ENTRY) -> dict[str, Any]:
     return {
         "symbol": "BTCUSDT",
+        "positionSide": "BOTH",
         "id": number,
         "time": at_ms,
         "qty": quantity,

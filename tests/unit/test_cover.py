@@ -33,9 +33,7 @@ def gap(since: float, until: float | None, *, by_stop: bool = True) -> Gap:
         pytest.param([fill(0, "2")], [], [gap(0, None)], id="still naked"),
         pytest.param([fill(0, "2"), fill(3, "-2")], [], [gap(0, 3, by_stop=False)], id="closed without a stop"),
         pytest.param([fill(0, "2")], [stop("1", 1)], [gap(0, None)], id="a part is not all"),
-        pytest.param(
-            [fill(0, "2")], [stop("1", 1), stop("1", 1)], [gap(0, None)], id="two halves may both trigger late"
-        ),
+        pytest.param([fill(0, "2")], [stop("1", 1), stop("1", 3)], [gap(0, 3)], id="two halves cover it together"),
         pytest.param([fill(0, "2")], [stop("2", 1, 5), stop("2", 4)], [gap(0, 1)], id="replaced, new before old"),
         pytest.param([fill(0, "2")], [stop("2", 1, 5), stop("2", 7)], [gap(0, 1), gap(5, 7)], id="lost and replaced"),
         pytest.param(

@@ -20,6 +20,8 @@ TABLE = """
     execution.default_tp_pct          0.06   0.001  0.9
     execution.default_trailing_pct    0      0      0.2
     execution.default_time_exit_sec   0      0      31536000
+    execution.limit_entry_max_age_sec 3600  0     31536000
+    execution.no_entry_before_end_hours 24 0     2160
     execution.close_before_end_hours  0      0      720
     execution.break_even              0      0      1
     execution.break_even_buffer_pct   0.001  0      0.02

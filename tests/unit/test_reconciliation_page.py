@@ -123,6 +123,13 @@ CASES = (
         open_orders=resting(ENTRY),
     ),
     order("any", "has executed more than we know", "Apply", orders=[ENTRY], open_orders=[PART]),
+    order(
+        "entry, rested for as long as it may",
+        "open",
+        "ExpireEntry",
+        orders=[replace(PARTLY, expires_at=NOW)],
+        open_orders=[PART],
+    ),
     order("entry, executed more than its trade has booked", "open", "Apply", orders=[PARTLY], open_orders=[PART]),
     order(
         "leg of a closed trade",

@@ -67,6 +67,7 @@ def test_a_sane_decision_is_approved_as_it_is() -> None:
     assert [verdict.stop_price, verdict.target_price] == [48750, 53000]
     # It should have asked every rule once, and adjusted nothing
     assert [entry.rule for entry in verdict.rules] == [
+        "quote_index",
         "book",
         "symbol_trading",
         "symbol_allowed",
@@ -80,6 +81,7 @@ def test_a_sane_decision_is_approved_as_it_is() -> None:
         "max_quantity",
         "min_notional",
         "max_notional",
+        "exit_orders",
         "stop_before_liquidation",
         "book_depth",
         "slippage",
@@ -360,7 +362,11 @@ def test_a_limit_is_rounded_in_the_users_favour(direction: Direction, asked: str
 
     verdict = judged(proposal)
 
-    assert (verdict.limit_price, verdict.reference_price) == (Decimal(limit), Decimal(limit))
+    # It should refer to the book at 50000 where that is better than the limit
+    assert (verdict.limit_price, verdict.reference_price) == (
+        Decimal(limit),
+        max(Decimal(limit), Decimal(50000)) if direction is SHORT else Decimal(50000),
+    )
     assert ("limit_on_tick" in adjusted(verdict)) is (asked != limit)
 
 

@@ -378,3 +378,24 @@ def test_a_decision_that_is_read_can_be_traded(fields: dict[str, Any]) -> None:
     assert Decimal("1e-12") <= actual.position_size_usd <= Decimal("1e12")
     assert actual.stop_loss is None or actual.stop_loss > 0
     assert actual.leverage is None or 1 <= actual.leverage <= 125
+
+
+def test_a_limit_order_may_say_when_it_expires() -> None:
+    assert order(price="49000", expires_in_seconds=90).expires_in_seconds == 90
+    # The flat wire form sends text, and an empty one for what is not there.
+    assert order(price="49000", expires_in_seconds="90").expires_in_seconds == 90
+    assert order(expires_in_seconds="").expires_in_seconds is None
+
+
+@pytest.mark.parametrize(
+    "seconds", [0, -1, 366 * 24 * 3600 + 1, "soon", True, 1.5, Decimal("1.5"), Decimal("1e99999999")]
+)
+@pytest.mark.parametrize("field", ["expires_in_seconds", "time_exit_seconds"])
+def test_seconds_have_bounds(field: str, seconds: object) -> None:
+    assert field in problems(ManualOrder, SMALLEST_ORDER | {"price": "49000", field: seconds})
+
+
+def test_a_market_order_does_not_expire() -> None:
+    found = problems(ManualOrder, SMALLEST_ORDER | {"expires_in_seconds": 90})
+
+    assert found == {"": "Value error, expires_in_seconds: must be sent together with price, for a LIMIT order"}

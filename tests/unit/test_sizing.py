@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from execution.domain import policy as keys
 from execution.domain.depth import Level, walk
+from execution.domain.lots import LotRule, lot_rule
 from execution.domain.money import floor_to
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
-from execution.domain.sizing import Loss, LotRule, SizingMode, lot_rule, quantity_at_risk, quantity_for, sizing_mode
+from execution.domain.sizing import Loss, SizingMode, quantity_at_risk, quantity_for, sizing_mode
 from execution.domain.trading import Direction, OrderType
 from tests.unit.examples import BTCUSDT, levels, quote
 
@@ -35,11 +36,15 @@ prices = st.decimals(min_value="0.00001", max_value="200000", places=5)
 steps = st.sampled_from(["0.00001", "0.001", "0.1", "1", "10", "1000"]).map(Decimal)
 
 
+def one_price(price: Decimal) -> list[Level]:
+    return [Level(price=price, quantity=Decimal("Infinity"))]
+
+
 @given(notionals, prices, steps)
 def test_a_quantity_is_a_multiple_of_the_step_and_never_worth_more_than_asked(
     notional: Decimal, price: Decimal, step: Decimal
 ) -> None:
-    quantity = quantity_for(notional, price, LotRule(step=step, minimum=step, maximum=Decimal(10**9)))
+    quantity = quantity_for(notional, one_price(price), LotRule(step=step, minimum=step, maximum=Decimal(10**9)))
 
     assert quantity % step == 0
     assert quantity * price <= notional
@@ -51,8 +56,8 @@ def test_too_little_money_for_one_step_buys_nothing() -> None:
     lot = LotRule(step=Decimal("0.001"), minimum=Decimal("0.001"), maximum=Decimal(1000))
 
     # It should not be enlarged to the step, nor to the minimum
-    assert quantity_for(Decimal("49.99"), Decimal(50000), lot) == 0
-    assert quantity_for(Decimal(50), Decimal(50000), lot) == Decimal("0.001")
+    assert quantity_for(Decimal("49.99"), one_price(Decimal(50000)), lot) == 0
+    assert quantity_for(Decimal(50), one_price(Decimal(50000)), lot) == Decimal("0.001")
 
 
 def test_a_limit_order_is_held_against_the_limit_filter_only() -> None:

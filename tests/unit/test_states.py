@@ -61,15 +61,18 @@ ORDERS = """
     ACCEPTED          expired          EXPIRED
     ACCEPTED          condition_met    TRIGGERED
     ACCEPTED          refused          REJECTED
+    ACCEPTED          ended_unseen     CANCELED
     PARTIALLY_FILLED  part_filled      PARTIALLY_FILLED
     PARTIALLY_FILLED  all_filled       FILLED
     PARTIALLY_FILLED  cancelled        CANCELED
     PARTIALLY_FILLED  expired          EXPIRED
+    PARTIALLY_FILLED  ended_unseen     CANCELED
     TRIGGERED         part_filled      TRIGGERED
     TRIGGERED         all_filled       FILLED
     TRIGGERED         cancelled        CANCELED
     TRIGGERED         expired          EXPIRED
     TRIGGERED         refused          REJECTED
+    TRIGGERED         ended_unseen     CANCELED
 """
 TRADES = """
     OPEN     part_exited  REDUCED
@@ -114,7 +117,7 @@ def test_an_order_moves_only_as_written() -> None:
     possible, impossible = walk(ORDER_STATES, OrderState, OrderTrigger)
 
     assert possible == rows(ORDERS)
-    assert impossible == 10 * 9 - 20
+    assert impossible == 10 * 10 - 23
 
 
 def test_a_trade_moves_only_as_written() -> None:

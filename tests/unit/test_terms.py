@@ -1,7 +1,7 @@
 """What entries cannot go by, from one reading of contracts and account; and what of the listing it is read from."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ OURS = Assumed(
     held=frozenset({"BTCUSDT"}),
     traded=frozenset({"BTCUSDT"}),
     leverages={"BTCUSDT": frozenset({5})},
+    now=ENDS - timedelta(days=80),
 )
 
 
@@ -135,8 +136,56 @@ def test_the_end_of_a_perpetual_contract_is_announced_by_its_delivery_date() -> 
     assert listed(deliveryDate=at, contractType="PERPETUAL_DELIVERING", status="SETTLING").delivers_at == ENDS
 
 
-def test_the_delivery_of_a_dated_contract_is_no_news() -> None:
-    assert listed(deliveryDate=int(ENDS.timestamp() * 1000), contractType="CURRENT_QUARTER") == TRADING
+@pytest.mark.parametrize("kind", ["CURRENT_QUARTER", "NEXT_QUARTER", "CURRENT_MONTH", "SOMETHING_NEW", ""])
+def test_every_dated_contract_has_its_end_from_the_beginning(kind: str) -> None:
+    found = listed(deliveryDate=int(ENDS.timestamp() * 1000), contractType=kind)
+
+    assert found == ContractTerms(status="TRADING", delivers_at=ENDS, dated=True)
+
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("window", "ahead", "held", "named"),
+    [
+        # A day before by default, for longer when the policy says so.
+        (DAY, 80 * DAY, True, False),
+        (DAY, DAY + SECOND, False, False),
+        (DAY, DAY, False, True),
+        (DAY, DAY / 24, False, True),
+        (2 * DAY, 2 * DAY + SECOND, False, False),
+        (2 * DAY, 2 * DAY, False, True),
+        # With a position in it a day at least.
+        (DAY / 24, DAY, False, False),
+        (DAY / 24, DAY, True, True),
+        (DAY * 0, DAY, True, True),
+        (DAY * 0, SECOND, False, False),
+        (DAY * 0, DAY * 0, False, True),
+    ],
+)
+def test_a_dated_contract_is_about_to_end_when_its_delivery_comes_near(
+    window: timedelta, ahead: timedelta, *, held: bool, named: bool
+) -> None:
+    symbol = "BTCUSDT" if held else "ETHUSDT"
+    terms = with_contract(symbol, status="TRADING", delivers_at=ENDS, dated=True)
+
+    found = told(terms, replace(OURS, now=ENDS - ahead, no_entry_before_end=window))
+
+    sentence = f"symbol={symbol} status=TRADING delivers_at={ENDS.isoformat()}"
+    assert found == ([(symbol, Reason.SYMBOL_ENDS, sentence, held)] if named else [])
+
+
+@pytest.mark.parametrize(
+    ("status", "ends_at"), [("PRE_DELIVERING", ENDS), ("PRE_SETTLE", ENDS), ("BREAK", None), ("DELIVERED", None)]
+)
+def test_what_takes_only_closing_orders_can_still_be_closed_before_its_end(
+    status: str, ends_at: datetime | None
+) -> None:
+    [found] = troubles(with_contract("BTCUSDT", status=status, delivers_at=ENDS, dated=True), OURS)
+
+    assert (found.code, found.alarming, found.ends_at) == (Reason.SYMBOL_NOT_TRADING, True, ends_at)
 
 
 def test_a_listing_of_nothing_says_nothing() -> None:

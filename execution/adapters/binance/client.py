@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from execution.adapters.binance import parse
 from execution.adapters.binance.calls import CALL_ERRORS, READ_WAIT_SECONDS, Calls, unavailable
 from execution.adapters.binance.connector import Connector, Line, NotSentError, Turn
 from execution.adapters.binance.errors import Failure
+from execution.adapters.binance.history import History, Source
 from execution.adapters.binance.key_check import KEY_HOST, KeyCheck
 from execution.adapters.binance.market import Market
 from execution.adapters.binance.order_parameters import algo_parameters, order_parameters
@@ -24,7 +25,9 @@ from execution.domain.liquidation import MarginBracket
 from execution.domain.outcomes import (
     Accepted,
     AccountCheck,
+    ExchangeStatus,
     FillReport,
+    FundingRate,
     IncomeKind,
     IncomeReport,
     LookUp,
@@ -39,10 +42,13 @@ from execution.domain.outcomes import (
     Waits,
 )
 from execution.domain.ports import ExchangeUnavailableError, Lane, LastWord, OrderTicket
+from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
 from execution.domain.terms import Terms
 from execution.domain.trading import OrderBook, PositionSide, Quote, SymbolRules
 
+# What still waits at the exchange, whatever its cancel was answered with.
+OPEN = frozenset({ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED})
 ALGO_ORDER = "/fapi/v1/algoOrder"
 OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
 ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
@@ -52,6 +58,8 @@ NO_SUCH_SYMBOL = frozenset({-1121, -1122})
 TERMS_REFUSED = frozenset(
     {-1013, -1111, -1121, -1122, *range(-4007, -4000), -4013, -4014, -4016, -4023, -4024, -4140, -4141, -4164}
 )
+# Of these, refusals by price, quantity or their steps: rounded anew, the order may be taken.
+FILTERS_REFUSED = frozenset({-1013, -1111, *range(-4007, -4000), -4013, -4014, -4023})
 # The order has a position side in one-way mode, or none in hedge mode: somebody has changed the mode.
 WRONG_POSITION_MODE = -4061
 # The stop and the target that follow an entry: their room is kept when the entry gets its own.
@@ -59,10 +67,12 @@ COVER_ORDERS = 2
 ENTRY = replace(ORDER, cover_orders=COVER_ORDERS)
 # An entry that would wait longer gives its worker free and is tried again, until it is too old: a stop may need it.
 PATIENCE_SECONDS = 2.0
-FILLS_PAGE = 1000
-HISTORY_PAGE = 1000
-# Our clock and the exchange's may differ by this much, for all that we rely on when asking for a stretch of time.
-CLOCK_MARGIN = timedelta(minutes=1)
+# How long before its row an order, or a fill of an order whose id is given, is looked for: clocks that were set by
+# hours lose nothing, and a young order still costs one call.
+ORDER_LOOK_BACK, FILLS_LOOK_BACK = timedelta(hours=2), timedelta(days=1)
+
+
+T = TypeVar("T")
 
 
 class BinanceExchange:
@@ -90,7 +100,10 @@ class BinanceExchange:
         self._window: Mapping[str, Any] = {"recvWindow": recv_window_ms}
         self._limiter = line.limiter
         self._calls = Calls(self._client, line.limiter)
-        self._market = Market(self._client, self._calls, line.limiter, window=self._window, monotonic=monotonic)
+        self._history = History(self._client, self._calls)
+        self._market = Market(
+            self._client, self._calls, line.limiter, window=self._window, monotonic=monotonic, cache=rules.cache
+        )
         self._setup = EntrySetup(self._client, self._calls, rules=rules)
         self._demands = rules
 
@@ -99,13 +112,16 @@ class BinanceExchange:
     def rules(self, symbol: str) -> SymbolRules | None:
         return self._market.rules(symbol)
 
+    def known_rules(self, symbol: str) -> SymbolRules | None:
+        return self._market.known_rules(symbol)
+
     def quote(self, symbol: str) -> Quote:
         return self._market.quote(symbol)
 
     def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
         return self._market.margin_brackets(symbol)
 
-    def equity(self) -> Decimal:
+    def equity(self) -> AccountMargin:
         return self._market.equity()
 
     def asset_index(self) -> Mapping[str, Decimal]:
@@ -115,7 +131,7 @@ class BinanceExchange:
         return self._setup.hedge_mode()
 
     def terms(self) -> Terms:
-        return read_terms(self._client, self._calls, self._limiter, self._demands)
+        return read_terms(self._client, self._calls, self._market, self._demands)
 
     # What shows that a position is naked does not queue behind what can wait; orders do not compete with it for weight.
 
@@ -141,35 +157,43 @@ class BinanceExchange:
         )
         return [row for row in rows if row.quantity]
 
-    def fills_of_order(self, symbol: str, order_id: str) -> Sequence[FillReport]:
-        return self._fills(symbol, Lane.ENTRY, orderId=order_id)
+    def now(self) -> datetime:
+        return parse.moment(self._calls.read(self._client.exchange_ms))
+
+    def fills_of_order(self, symbol: str, order_id: str, *, since: datetime) -> Sequence[FillReport]:
+        return self._fills(symbol, since - FILLS_LOOK_BACK, Lane.ENTRY, orderId=order_id)
 
     def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]:
-        """Return the fills from a time on, oldest first, over as many pages as there are."""
-        start = self._client.since_ms(since)
-        fills: dict[int, FillReport] = {}
-        page = self._fills(symbol, Lane.READ, startTime=start)
-        while page:
-            fills |= {fill.trade_id: fill for fill in page}
-            if len(page) < FILLS_PAGE:
-                break
-            page = self._fills(symbol, Lane.READ, fromId=max(fills) + 1)
-        return [fills[trade_id] for trade_id in sorted(fills)]
+        return self._fills(symbol, since, Lane.READ)
 
     def client_id_of(self, symbol: str, order_id: str) -> str:
-        return self._calls.read(lambda: str(self._client.query_order(symbol, orderId=order_id)["clientOrderId"]))
+        """Return the client order id of an order; empty when the exchange knows the order or its contract no more."""
+        answer = self._calls.attempt(
+            Operation.QUERY, lambda: str(self._client.query_order(symbol, orderId=order_id)["clientOrderId"]), Lane.READ
+        )
+        if not isinstance(answer, Failure):
+            return answer
+        if answer.meaning is Meaning.MISSING or answer.code in NO_SUCH_SYMBOL:
+            return ""
+        raise unavailable(answer)
 
     def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]:
         which = {"symbol": symbol} if symbol else {}
-        start = self._client.since_ms(since)
-        return self._calls.read(
-            lambda: [
-                parse.income_report(row)
-                for row in self._client.get_income_history(
-                    incomeType=kind.value, startTime=start, limit=FILLS_PAGE, **which
-                )
-            ]
+        source = Source(
+            fetch=partial(self._client.get_income_history, incomeType=kind.value, **which),
+            # Unique among the lines of its kind.
+            identity=lambda row: str(row["tranId"]),
+            time="time",
         )
+        return [self._readable(parse.income_report, row) for row in self._history.walk(source, since)]
+
+    def funding_rates(self, symbol: str, since: datetime) -> Sequence[FundingRate]:
+        source = Source(
+            fetch=partial(self._client.funding_rate, symbol),
+            identity=lambda row: int(row["fundingTime"]),
+            time="fundingTime",
+        )
+        return [self._readable(parse.funding_rate, row) for row in self._history.walk(source, since)]
 
     def price_at(self, symbol: str, at: datetime) -> Decimal | None:
         minute = int(at.timestamp()) // 60 * 60_000
@@ -212,20 +236,33 @@ class BinanceExchange:
     def find_in_history(
         self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
     ) -> OrderReport | None:
-        start = self._client.at_ms(since - CLOCK_MARGIN)
-        limits = {"startTime": start, "limit": HISTORY_PAGE}
-        reports: list[OrderReport] = []
+        begin = since - ORDER_LOOK_BACK
         if book is OrderBook.ALGO:
-            parameters = {"symbol": symbol, **limits, **self._window}
-            reports = self._calls.read(
-                lambda: parse.our_algo_orders(self._client.sign_request("GET", ALL_ALGO_ORDERS, parameters))
-            )
-        own = next((report for report in reports if report.client_order_id == client_order_id), None)
-        if own:
-            return own
-        reports = self._calls.read(lambda: parse.our_orders(self._client.get_all_orders(symbol, **limits)))
-        found = next((report for report in reports if report.client_order_id == client_order_id), None)
-        return parse.as_triggered(found) if found and book is OrderBook.ALGO else found
+            for row in self._history.walk(self._all_algo_orders(symbol), begin):
+                if row.get("clientAlgoId") == client_order_id:
+                    return self._readable(parse.algo_report, row)
+        for row in self._history.walk(self._all_orders(symbol), begin):
+            if row.get("clientOrderId") == client_order_id:
+                found = self._readable(parse.order_report, row)
+                return parse.as_triggered(found) if book is OrderBook.ALGO else found
+        return None
+
+    def _all_orders(self, symbol: str) -> Source:
+        return Source(
+            fetch=partial(self._client.get_all_orders, symbol),
+            identity=lambda row: int(row["orderId"]),
+            time="time",
+            from_id="orderId",
+        )
+
+    def _all_algo_orders(self, symbol: str) -> Source:
+        fixed = {"symbol": symbol, **self._window}
+        return Source(
+            fetch=lambda **which: self._client.sign_request("GET", ALL_ALGO_ORDERS, {**fixed, **which}),
+            identity=lambda row: int(row["algoId"]),
+            time="createTime",
+            from_id="algoId",
+        )
 
     def _look_up_ordinary(self, symbol: str, client_order_id: str) -> LookUp:
         return self._calls.find(
@@ -296,9 +333,10 @@ class BinanceExchange:
             return self._outcome(failure)
 
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
+        cancelled: OrderReport | None = None
         try:
             with self._client.turn(Turn(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS)):
-                self._send_cancel(symbol, client_order_id, book)
+                cancelled = self._send_cancel(symbol, client_order_id, book)
         except NotSentError as error:
             return Unreadable(message=f"{error.reason}: {error}")
         except CALL_ERRORS as error:
@@ -306,20 +344,27 @@ class BinanceExchange:
             if failure.waits is Waits.EVERYBODY:
                 return Unreadable(message=str(failure))
         # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
-        return self.look_up(symbol, client_order_id, book)
+        found = self.look_up(symbol, client_order_id, book)
+        ended = isinstance(found, OrderReport) and found.status not in OPEN
+        # A look-up forgets what ended without a fill, may lag behind, and may fail: the answer itself has told the end.
+        return found if ended or cancelled is None else cancelled
 
-    def _send_cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> None:
-        if book is OrderBook.ALGO:
-            self._client.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window})
-        else:
-            self._client.cancel_order(symbol, origClientOrderId=client_order_id, **self._window)
+    def _send_cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> OrderReport:
+        if book is OrderBook.ORDINARY:
+            return parse.order_report(
+                self._client.cancel_order(symbol, origClientOrderId=client_order_id, **self._window)
+            )
+        answer = self._client.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window})
+        return parse.cancelled_algo(answer, symbol)
 
     def _send(self, ticket: OrderTicket) -> OrderReport:
         if ticket.book is OrderBook.ALGO:
             return parse.algo_report(
                 self._client.sign_request("POST", ALGO_ORDER, {**algo_parameters(ticket), **self._window})
             )
-        return parse.order_report(self._client.new_order(**order_parameters(ticket), **self._window))
+        return parse.order_report(
+            self._client.new_order(**order_parameters(ticket, self._client.at_ms), **self._window)
+        )
 
     def _outcome(self, failure: Failure) -> Refused | Unknown:
         match failure.meaning:
@@ -330,6 +375,7 @@ class BinanceExchange:
                     retry_safe=failure.meaning is not Meaning.REFUSED,
                     retry_after_seconds=failure.back_off_seconds,
                     waits=failure.waits,
+                    by_filters=failure.code in FILTERS_REFUSED,
                 )
             # The others are in no table of placements; whatever they would mean, they would prove no refusal.
             case Meaning.UNKNOWN | Meaning.ACCEPTED | Meaning.BENIGN | Meaning.MISSING:
@@ -337,10 +383,17 @@ class BinanceExchange:
             case _:
                 assert_never(failure.meaning)
 
-    def _fills(self, symbol: str, lane: Lane, **which: Any) -> list[FillReport]:
-        return self._calls.read(
-            lambda: [
-                parse.fill_report(row) for row in self._client.get_account_trades(symbol, limit=FILLS_PAGE, **which)
-            ],
+    def _fills(self, symbol: str, since: datetime, lane: Lane, **which: Any) -> list[FillReport]:
+        source = Source(
+            fetch=partial(self._client.get_account_trades, symbol, **which),
+            identity=lambda row: int(row["id"]),
+            time="time",
+            from_id="fromId",
             lane=lane,
         )
+        fills = [self._readable(parse.fill_report, row) for row in self._history.walk(source, since)]
+        return sorted(fills, key=lambda fill: fill.trade_id)
+
+    def _readable(self, read: Callable[[parse.Row], T], row: parse.Row) -> T:
+        """Read a row of the past; one that cannot be read makes the whole answer unusable."""
+        return self._calls.read(lambda: read(row))

@@ -15,6 +15,8 @@ LONGEST_ROUND_TRIP = 2.0
 # more seldom, since a line that is that long does not get shorter.
 QUICK_ROUND_TRIP = 0.1
 WORTH_A_LINE_MS = 500.0
+# Answers tell the time in their heads, to the second: a difference as large as this is a clock that was set.
+JUMP_MS = 60_000.0
 
 
 class ServerClock:
@@ -28,6 +30,8 @@ class ServerClock:
         self._due_at = 0.0
         self._measured = False
         self._pause = AGAIN_SECONDS
+        # By how much the heads of answers are off, although the clock was asked for since.
+        self._head_off_ms = 0.0
         self.offset_ms = 0.0
         self.uncertainty_ms = 0.0
 
@@ -46,6 +50,16 @@ class ServerClock:
         """Let nobody else ask just now, nor soon after a failure: the old offset is better than failing again."""
         self._due_at = self._monotonic() + AGAIN_SECONDS
 
+    def hear(self, told_ms: float) -> None:
+        """Take in the time that an answer's head tells; when a clock was set since, it is asked for at once.
+
+        Heads that stay off after that are another machine's concern, and not asked about again.
+        """
+        off = told_ms - self.now_ms()
+        if abs(off - self._head_off_ms) > JUMP_MS:
+            self._head_off_ms = off
+            self._due_at = self._monotonic()
+
     def ask(self, question: Callable[[], int]) -> bool:
         """Measure by one question; False when the answer took so long that it tells too little."""
         began = self._monotonic()
@@ -58,6 +72,7 @@ class ServerClock:
         # The exchange looked at its clock somewhere between: in the middle, give or take the half.
         self.offset_ms = server_ms - (self._wall() - round_trip / 2) * 1000
         self.uncertainty_ms = round_trip * 500
+        self._head_off_ms -= self.offset_ms - before
         self._measured = True
         self._pause = MEASURED_SECONDS if round_trip <= QUICK_ROUND_TRIP else min(MEASURED_SECONDS, self._pause * 2)
         self._due_at = ended + self._pause

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
@@ -76,7 +77,7 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         super().__init__(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
         # A proxy of the environment would see our signed orders.
         self.session.trust_env = False
-        self.session.hooks["response"].append(self._note_usage)
+        self.session.hooks["response"] += [self._note_usage, self._note_time]
         self._limiter, self._breaker, self._clock = line.limiter, line.breaker, line.clock
         self._measured = line.clock if line.tells_time else None
         self._turn: Turn | None = None
@@ -102,6 +103,12 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         future. The earlier reading misses nothing; who asks leaves out what is older.
         """
         return min(self.at_ms(moment), int(moment.timestamp() * 1000))
+
+    def exchange_ms(self) -> int:
+        """Return the exchange's present; its clock is asked for first where that is due."""
+        if self._measured and self._measured.is_due:
+            self._measure(self._measured)
+        return self._clock.now_ms() if self._clock else self.at_ms(datetime.now(UTC))
 
     @property
     def clock_offset_ms(self) -> float:
@@ -212,6 +219,16 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         figures = (_figure(response, name) for name in (USED_WEIGHT, ORDERS_10S, ORDERS_1M))
         weight, orders_10s, orders_1m = figures
         self._usage = Usage(weight=weight, orders_10s=orders_10s, orders_1m=orders_1m)
+
+    def _note_time(self, response: requests.Response, **_: Any) -> None:
+        """Hear from an answer's head whether the exchange's clock is where we believe it to be."""
+        if self._measured is None:
+            return
+        try:
+            told = parsedate_to_datetime(response.headers.get("Date", ""))
+        except ValueError:
+            return
+        self._measured.hear(told.timestamp() * 1000)
 
 
 def _figure(response: requests.Response, name: str) -> int | None:

@@ -1,15 +1,20 @@
 """Reads what an entry is judged by: filters, book, mark price, brackets, equity; most of it is believed for a while."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from math import inf
 from typing import Any, Generic, TypeVar
 
 from execution.adapters.binance import parse
 from execution.adapters.binance.calls import Calls
 from execution.adapters.binance.connector import Connector
+from execution.adapters.binance.settings_cache import SettingsCache
 from execution.adapters.rate_limit import RateLimiter
+from execution.domain.flow import Limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.ports import ExchangeUnavailableError, Lane
+from execution.domain.quote_index import AccountMargin
 from execution.domain.trading import Quote, SymbolRules
 
 # How long the listing of symbols and limits is believed.
@@ -22,11 +27,18 @@ MARK_AGE_SECONDS = 3.0
 BRACKETS_AGE_SECONDS = 3600.0
 # An entry's size follows the equity; what others gain or lose in this time is no matter.
 EQUITY_AGE_SECONDS = 5.0
+# The account's mode is a setting that people change on a flat account.
+MODE_AGE_SECONDS = 60.0
 # What sizes and limits are converted by; one call for all assets.
 ASSET_INDEX_AGE_SECONDS = 5.0
 # Levels of the book on each side: as many as cost no more than its best prices alone.
 BOOK_LEVELS = 50
 Monotonic = Callable[[], float]
+# An entry or a stop does not wait for a Redis that hangs, more than once in a while.
+SLOW_SECONDS, LEFT_ALONE_SECONDS = 0.2, 5.0
+# Stands for a listing that nobody has read, when an order was refused by its filters.
+REFUSED_BY = "refused"
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -46,8 +58,40 @@ class Believed(Generic[T]):
             self._known = self._read(), self._monotonic()
         return self._known[0]
 
+    def learn(self, value: T) -> None:
+        """Take in an answer that was got elsewhere."""
+        self._known = value, self._monotonic()
+
     def forget(self) -> None:
         self._known = None
+
+
+class _Told:
+    """What the processes tell each other of the listing. A Redis that is slow or silent is left alone for a while."""
+
+    def __init__(self, cache: SettingsCache, monotonic: Monotonic) -> None:
+        self._cache = cache
+        self._monotonic = monotonic
+        self._not_before = -inf
+
+    def listing(self) -> str | None:
+        return self._in_time(self._cache.listing)
+
+    def tell(self, digest: str) -> None:
+        self._in_time(lambda: self._cache.remember_listing(digest))
+
+    def _in_time(self, question: Callable[[], R]) -> R | None:
+        begun = self._monotonic()
+        if begun < self._not_before:
+            return None
+        answer = question()
+        if self._monotonic() - begun > SLOW_SECONDS:
+            self._not_before = self._monotonic() + LEFT_ALONE_SECONDS
+        return answer
+
+
+def _digest_of(rules: Mapping[str, SymbolRules]) -> str:
+    return hashlib.sha256(repr(sorted(rules.items(), key=lambda item: item[0])).encode()).hexdigest()
 
 
 class Market:
@@ -61,25 +105,54 @@ class Market:
         *,
         window: Mapping[str, Any],
         monotonic: Monotonic,
+        cache: SettingsCache,
     ) -> None:
         self._client = client
         self._calls = calls
         self._limiter = limiter
         self._window = window
+        self._monotonic = monotonic
+        self._index_rests_until = float("-inf")
+        self._told = _Told(cache, monotonic)
+        # The listing that this process knows, or has been told of, in short; empty while it had no reason to ask.
+        self._digest = ""
         self._listing = Believed(self._read_listing, seconds=LISTING_AGE_SECONDS, monotonic=monotonic)
         self._marks = Believed(self._read_marks, seconds=MARK_AGE_SECONDS, monotonic=monotonic)
         self._brackets = Believed(self._read_brackets, seconds=BRACKETS_AGE_SECONDS, monotonic=monotonic)
         self._equity = Believed(self._read_equity, seconds=EQUITY_AGE_SECONDS, monotonic=monotonic)
+        self._multi_assets = Believed(self._read_multi_assets, seconds=MODE_AGE_SECONDS, monotonic=monotonic)
         self._asset_index = Believed(self._read_asset_index, seconds=ASSET_INDEX_AGE_SECONDS, monotonic=monotonic)
 
     def rules(self, symbol: str) -> SymbolRules | None:
+        self._follow_others()
         rules = self._listing.value().get(symbol)
         if rules is None or rules.trading:
             return rules
         return self._listing.value(at_most_seconds=HALTED_AGE_SECONDS).get(symbol)
 
+    def known_rules(self, symbol: str) -> SymbolRules | None:
+        """Return the rules as last read, however long ago, unless others were read since; None when none ever was."""
+        self._follow_others()
+        return self._listing.value(at_most_seconds=inf).get(symbol) if self._digest else None
+
+    def learn(self, rules: dict[str, SymbolRules], limits: Limits) -> None:
+        """Take in a listing that was just read, and tell the other processes where it differs from what they know."""
+        self._limiter.learn_limits(limits)
+        self._listing.learn(rules)
+        self._tell(rules)
+
+    def _follow_others(self) -> None:
+        """Forget the listing, once, when another process has read one that differs."""
+        if not self._digest:
+            return
+        told = self._told.listing()
+        if told and told != self._digest:
+            self._digest = told
+            self._listing.forget()
+
     def forget_rules(self) -> None:
         """Read the listing anew before the next entry: the exchange refuses by other terms than we know."""
+        self._digest = self._digest or REFUSED_BY
         self._listing.forget()
 
     def quote(self, symbol: str) -> Quote:
@@ -95,16 +168,29 @@ class Market:
     def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
         return self._brackets.value().get(symbol, ())
 
-    def equity(self) -> Decimal:
+    def equity(self) -> AccountMargin:
         return self._equity.value()
 
     def asset_index(self) -> Mapping[str, Decimal]:
-        return self._asset_index.value()
+        """Return it, or raise at once for a while after it could not be read: entries do not queue behind an outage."""
+        if self._monotonic() < self._index_rests_until:
+            raise ExchangeUnavailableError("the asset index could not be read a moment ago")
+        try:
+            return self._asset_index.value()
+        except ExchangeUnavailableError:
+            self._index_rests_until = self._monotonic() + ASSET_INDEX_AGE_SECONDS
+            raise
 
     def _read_listing(self) -> dict[str, SymbolRules]:
-        rules, limits = self._calls.read(lambda: parse.listing(self._client.exchange_info()))
+        # A stop may wait for it.
+        rules, limits = self._calls.read(lambda: parse.listing(self._client.exchange_info()), lane=Lane.CLOSE)
         self._limiter.learn_limits(limits)
+        self._tell(rules)
         return rules
+
+    def _tell(self, rules: Mapping[str, SymbolRules]) -> None:
+        self._digest = _digest_of(rules)
+        self._told.tell(self._digest)
 
     def _read_marks(self) -> dict[str, Decimal]:
         return self._calls.read(lambda: parse.mark_prices(self._client.mark_price()), lane=Lane.ENTRY)
@@ -114,9 +200,15 @@ class Market:
             lambda: parse.margin_brackets(self._client.leverage_brackets(**self._window)), lane=Lane.ENTRY
         )
 
-    def _read_equity(self) -> Decimal:
+    def _read_equity(self) -> AccountMargin:
+        multi = self._multi_assets.value()
         return self._calls.read(
-            lambda: Decimal(self._client.account(**self._window)["totalMarginBalance"]), lane=Lane.ENTRY
+            lambda: parse.account_margin(self._client.account(**self._window), multi_assets=multi), lane=Lane.ENTRY
+        )
+
+    def _read_multi_assets(self) -> bool:
+        return self._calls.read(
+            lambda: parse.multi_assets(self._client.get_multi_asset_mode(**self._window)), lane=Lane.ENTRY
         )
 
     def _read_asset_index(self) -> dict[str, Decimal]:

@@ -14,7 +14,16 @@ from execution.domain.external import ForeignOrder
 from execution.domain.flow import Limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO
-from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
+from execution.domain.outcomes import (
+    ExchangeStatus,
+    FillReport,
+    FundingRate,
+    IncomeKind,
+    IncomeReport,
+    OrderReport,
+    PositionReport,
+)
+from execution.domain.quote_index import AccountMargin
 from execution.domain.trading import Quote, SymbolRules
 
 log = structlog.get_logger(__name__)
@@ -54,6 +63,26 @@ def order_report(row: Row) -> OrderReport:
         quantity=Decimal(row["origQty"]),
         executed_quantity=Decimal(row["executedQty"]),
         order_id=str(row["orderId"]),
+        created_at=_created(row, "time"),
+    )
+
+
+def cancelled_algo(row: Row, symbol: str) -> OrderReport:
+    """Read the answer to a conditional order's cancel: one that could be cancelled has not triggered.
+
+    Raises:
+        ValueError: it does not say that it was.
+
+    """
+    if str(row.get("code")) != "200":
+        raise ValueError(f"not cancelled: code={row.get('code')}")
+    return OrderReport(
+        client_order_id=str(row["clientAlgoId"]),
+        symbol=symbol,
+        status=ExchangeStatus.CANCELED,
+        quantity=ZERO,
+        executed_quantity=ZERO,
+        algo_id=str(row["algoId"]),
     )
 
 
@@ -72,7 +101,14 @@ def algo_report(row: Row) -> OrderReport:
         executed_quantity=executed,
         order_id=str(row.get("actualOrderId") or ""),
         algo_id=str(row["algoId"]),
+        created_at=_created(row, "createTime"),
     )
+
+
+def _created(row: Row, name: str) -> datetime | None:
+    """Return when the exchange made an order; the answer to its placement tells only its last change, the same then."""
+    made = row.get(name) or (row.get("updateTime") if row.get("status", row.get("algoStatus")) == "NEW" else None)
+    return moment(int(made)) if made else None
 
 
 def as_triggered(report: OrderReport) -> OrderReport:
@@ -137,6 +173,7 @@ def symbol_rules(row: Row) -> SymbolRules:
     """Read one symbol of `exchangeInfo`. Precision fields are not steps and are not used as such."""
     filters = {entry["filterType"]: entry for entry in row["filters"]}
     price, lot = filters["PRICE_FILTER"], filters["LOT_SIZE"]
+    percent = filters.get("PERCENT_PRICE", {})
     market = filters.get("MARKET_LOT_SIZE", lot)
     return SymbolRules(
         symbol=str(row["symbol"]),
@@ -153,6 +190,8 @@ def symbol_rules(row: Row) -> SymbolRules:
         market_min_quantity=Decimal(market["minQty"]),
         market_max_quantity=Decimal(market["maxQty"]),
         min_notional=Decimal(filters.get("MIN_NOTIONAL", {"notional": "0"})["notional"]),
+        percent_price_up=Decimal(percent.get("multiplierUp", ZERO)),
+        percent_price_down=Decimal(percent.get("multiplierDown", ZERO)),
     )
 
 
@@ -174,6 +213,19 @@ def margin_brackets(rows: Iterable[Row]) -> dict[str, tuple[MarginBracket, ...]]
 def mark_prices(rows: Sequence[Row]) -> dict[str, Decimal]:
     """Read `premiumIndex` of all symbols, by symbol."""
     return {row["symbol"]: Decimal(row["markPrice"]) for row in rows}
+
+
+def multi_assets(row: Row) -> bool:
+    """Read `multiAssetsMargin`."""
+    return str(row["multiAssetsMargin"]).lower() == "true"
+
+
+def account_margin(row: Row, *, multi_assets: bool) -> AccountMargin:
+    """Read `account`, whose totals are in USD in multi-assets mode and of one asset alone without it."""
+    return AccountMargin(
+        total_usd=Decimal(row["totalMarginBalance"]) if multi_assets else None,
+        by_asset={str(asset["asset"]): Decimal(asset["marginBalance"]) for asset in row["assets"]},
+    )
 
 
 def asset_index(rows: Sequence[Row]) -> dict[str, Decimal]:
@@ -203,6 +255,7 @@ def fill_report(row: Row) -> FillReport:
         realized_pnl=Decimal(row["realizedPnl"]),
         commission=Decimal(row["commission"]),
         commission_asset=str(row["commissionAsset"]),
+        pnl_asset=str(row.get("marginAsset") or ""),
         maker=bool(row["maker"]),
         at=moment(row["time"]),
     )
@@ -233,6 +286,15 @@ def income_report(row: Row) -> IncomeReport:
         asset=str(row["asset"]),
         at=moment(row["time"]),
         transaction_id=str(row["tranId"]),
+    )
+
+
+def funding_rate(row: Row) -> FundingRate:
+    """Read one row of `fundingRate`; the mark price is not told for the oldest ones."""
+    return FundingRate(
+        rate=Decimal(row["fundingRate"]),
+        mark=Decimal(row.get("markPrice") or ZERO),
+        at=moment(int(row["fundingTime"])),
     )
 
 

@@ -10,6 +10,8 @@ from execution.domain.terms import HEDGE, ONE_WAY, SymbolSettings
 # How long an answer is believed: a change from outside that nobody told of is found after this time at the latest.
 SYMBOL_SECONDS = 300
 MODE_SECONDS = 60
+# Every cycle of a monitor tells it anew.
+LISTING_SECONDS = 300
 
 
 def mode_name(*, hedge: bool) -> str:
@@ -36,6 +38,13 @@ class SettingsCache:
 
     def remember_hedge_mode(self, *, hedge: bool) -> None:
         self._set("position-mode", mode_name(hedge=hedge), MODE_SECONDS)
+
+    def listing(self) -> str | None:
+        """Return the digest of the filters that a process has read last."""
+        return self._get("listing")
+
+    def remember_listing(self, digest: str) -> None:
+        self._set("listing", digest, LISTING_SECONDS)
 
     def forget_symbol(self, symbol: str) -> None:
         self._forget(symbol)

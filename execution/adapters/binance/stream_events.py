@@ -80,6 +80,7 @@ def _order_report(order: Row, status: ExchangeStatus, algo_id: str) -> OrderRepo
         executed_quantity=_quantity(order["z"]),
         order_id=str(order["i"]),
         algo_id=algo_id,
+        created_at=moment(order["T"]) if status is ExchangeStatus.NEW and order.get("T") else None,
     )
 
 
@@ -99,6 +100,7 @@ def _algo(kind: str, row: Row) -> AlgoNews:
         executed_quantity=executed,
         order_id=str(order.get("ai") or ""),
         algo_id=str(order["aid"]),
+        created_at=moment(row["T"]) if order["X"] == "NEW" and row.get("T") else None,
     )
     return AlgoNews(kind=kind, sent_at=moment(row["E"]), report=report, reason=str(order.get("rm") or ""))
 

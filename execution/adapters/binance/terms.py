@@ -6,25 +6,26 @@ from typing import Any
 
 from execution.adapters.binance.calls import Calls
 from execution.adapters.binance.connector import Connector
-from execution.adapters.binance.parse import limits, moment
+from execution.adapters.binance.market import Market
+from execution.adapters.binance.parse import listing, moment
 from execution.adapters.binance.setup import ACCOUNT_CONFIG, MODES, SYMBOL_CONFIG, SetupRules, settings_of
-from execution.adapters.rate_limit import RateLimiter
 from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.terms import ContractTerms, Terms
+from execution.domain.trading import SymbolRules
 
 # A perpetual contract's delivery is set to the end of the year 2100 until its real one is announced.
 FAR_AWAY_MS = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000
 PERPETUAL = "PERPETUAL"
 
 
-def read_terms(client: Connector, calls: Calls, limiter: RateLimiter, rules: SetupRules) -> Terms:
-    """Read them, and let all processes know what holds now: the exchange's limits, which a Redis may have lost, too.
+def read_terms(client: Connector, calls: Calls, market: Market, rules: SetupRules) -> Terms:
+    """Read them, and let all processes know what holds now: filters, and limits, which a Redis may have lost.
 
     `accountConfig` tells the position mode for a sixth of the weight of the call that is made for it.
     """
-    contracts, published = calls.read(lambda: _listing(client.exchange_info()))
-    limiter.learn_limits(published)
+    contracts, filters, published = calls.read(lambda: _listing(client.exchange_info()))
+    market.learn(filters, published)
     account = calls.read(lambda: dict(client.sign_request("GET", ACCOUNT_CONFIG)))
     settings = calls.read(
         lambda: {row["symbol"]: settings_of(row) for row in client.sign_request("GET", SYMBOL_CONFIG)}
@@ -38,11 +39,12 @@ def read_terms(client: Connector, calls: Calls, limiter: RateLimiter, rules: Set
         may_trade=bool(account["canTrade"]),
         demanded_mode=rules.position_mode,
         demanded_margin=rules.margin_type,
+        rules=filters,
     )
 
 
-def _listing(information: Mapping[str, Any]) -> tuple[dict[str, ContractTerms], Limits]:
-    return contracts_of(information), limits(information.get("rateLimits", ()))
+def _listing(information: Mapping[str, Any]) -> tuple[dict[str, ContractTerms], dict[str, SymbolRules], Limits]:
+    return contracts_of(information), *listing(information)
 
 
 def contracts_of(information: Mapping[str, Any]) -> dict[str, ContractTerms]:
@@ -55,7 +57,8 @@ def contracts_of(information: Mapping[str, Any]) -> dict[str, ContractTerms]:
 
 def _contract(row: Mapping[str, Any]) -> ContractTerms:
     delivery = int(row.get("deliveryDate") or 0)
-    # The delivery of a dated contract is no news.
-    perpetual = PERPETUAL in str(row.get("contractType", PERPETUAL))
-    announced = perpetual and 0 < delivery < FAR_AWAY_MS
-    return ContractTerms(status=str(row["status"]), delivers_at=moment(delivery) if announced else None)
+    return ContractTerms(
+        status=str(row["status"]),
+        delivers_at=moment(delivery) if 0 < delivery < FAR_AWAY_MS else None,
+        dated=PERPETUAL not in str(row.get("contractType", PERPETUAL)),
+    )

@@ -24,6 +24,8 @@ FIXED: Mapping[tuple[str, str], Cost] = MappingProxyType(
         **{
             (method, f"/fapi/{path}"): Cost(weight=weight)
             for weight, method, paths in (
+                # A limit of their own, 500 in five minutes.
+                (0, "GET", "v1/fundingRate v1/fundingInfo"),
                 (1, "GET", "v1/ping v1/time v1/exchangeInfo v1/order v1/openOrder v1/algoOrder v1/orderAmendment"),
                 (1, "GET", "v1/openInterest v1/leverageBracket v1/rateLimit/order v1/positionMargin/history"),
                 (1, "DELETE", "v1/order v1/algoOrder v1/allOpenOrders v1/algoOpenOrders v1/batchOrders v1/listenKey"),

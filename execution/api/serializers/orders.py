@@ -91,6 +91,11 @@ class RequestOut(AnySerializer):
     reason = serializers.CharField(source="request.reason")
     received_at = Moment(source="request.received_at")
     moved_at = Moment(source="request.moved_at")
+    entry_expires_at = Moment(
+        source="request.entry_expires_at",
+        allow_null=True,
+        help_text="When a LIMIT entry that rests is cancelled.",
+    )
     trade_id = serializers.UUIDField(source="trade.id", allow_null=True, default=None)
     orders = OrderEvidenceOut(many=True)
     transitions = TransitionOut(many=True)

@@ -17,17 +17,24 @@ class ExitOrderOut(AnySerializer):
 
 
 class PositionOut(AnySerializer):
-    """One position; `unrealized_pnl_pct` is of the margin."""
+    """One position; `unrealized_pnl` is in USD at `quote_index`, `unrealized_pnl_pct` of the margin."""
 
     symbol = serializers.CharField(source="position.symbol")
     side = DirectionWord(source="position.direction")
     quantity = serializers.FloatField(source="position.quantity")
     entry_price = serializers.FloatField(source="position.entry_price")
     current_price = serializers.FloatField(source="position.mark_price")
-    unrealized_pnl = serializers.FloatField(source="position.unrealized_pnl")
+    quote_asset = serializers.CharField(source="position.quote_asset")
+    quote_index = serializers.FloatField(
+        source="position.quote_index", allow_null=True, help_text="USD per unit of the quote asset, as last read."
+    )
+    unrealized_pnl = serializers.FloatField(
+        source="unrealized_pnl_usd", allow_null=True, help_text="USD; null where no index has priced the quote asset."
+    )
+    unrealized_pnl_quote = serializers.FloatField(source="position.unrealized_pnl", help_text="In the quote asset.")
     unrealized_pnl_pct = serializers.FloatField()
     leverage = serializers.IntegerField()
-    margin_usd = serializers.FloatField(source="position.initial_margin")
+    margin_usd = serializers.FloatField(allow_null=True)
     liquidation_price = serializers.FloatField(source="position.liquidation_price")
     has_tp_sl = serializers.BooleanField(help_text="Live stops cover the whole position and a target rests.")
     tp_orders = ExitOrderOut(many=True, source="targets")
@@ -39,12 +46,15 @@ class PositionOut(AnySerializer):
 
 
 class PositionsOut(AnySerializer):
-    """All positions, as the exchange last showed them."""
+    """All positions, as the exchange last showed them; the totals are in USD."""
 
     positions = PositionOut(many=True)
     total_positions = serializers.IntegerField()
     total_margin_usd = serializers.FloatField()
     total_unrealized_pnl = serializers.FloatField()
+    unpriced = serializers.ListField(
+        child=serializers.CharField(), help_text="Symbols that are in no total: no index prices their quote asset."
+    )
 
     @classmethod
     def of(cls, held: list[HeldPosition]) -> "PositionsOut":
@@ -52,7 +62,8 @@ class PositionsOut(AnySerializer):
             {
                 "positions": held,
                 "total_positions": len(held),
-                "total_margin_usd": sum(each.position.initial_margin for each in held),
-                "total_unrealized_pnl": sum(each.position.unrealized_pnl for each in held),
+                "total_margin_usd": sum(each.margin_usd or 0 for each in held),
+                "total_unrealized_pnl": sum(each.unrealized_pnl_usd or 0 for each in held),
+                "unpriced": [each.position.symbol for each in held if each.position.quote_index is None],
             }
         )

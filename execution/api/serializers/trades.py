@@ -1,5 +1,7 @@
 """The shape of a trade: the neighbours' numbers as JSON numbers, our own exact amounts as strings."""
 
+from decimal import Decimal
+
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -11,12 +13,20 @@ from execution.queries.trades import TradeStatus
 
 
 class TradeOut(AnySerializer):
-    """One trade. `pnl_usd` is net of fees and funding, `pnl_percent` of the margin; null until it is closed."""
+    """One trade. `pnl_usd` is net of fees and funding, `pnl_percent` of the margin; null until it is closed.
+
+    What is named `_usd` is in USD at `quote_index`; prices, `net_pnl`, `gross_pnl`, `fees`, `funding` and
+    `other_income` are in `quote_asset`, exact.
+    """
 
     trade_id = serializers.UUIDField(source="id")
     symbol = serializers.CharField()
     side = DirectionWord(source="direction")
     status = serializers.ChoiceField(choices=list(TradeStatus))
+    quote_asset = serializers.CharField()
+    quote_index = Exact(
+        allow_null=True, help_text="USD per unit of the quote asset: at the entry while it is open, then at the close."
+    )
     quantity = serializers.FloatField()
     leverage = serializers.IntegerField()
     entry_price = serializers.FloatField()
@@ -25,7 +35,7 @@ class TradeOut(AnySerializer):
     exit_time = Moment(source="exit_at", allow_null=True)
     stop_loss = serializers.FloatField(source="stop_price")
     take_profit = serializers.FloatField(source="target_price")
-    pnl_usd = serializers.FloatField(source="net_pnl", allow_null=True)
+    pnl_usd = serializers.FloatField(source="net_pnl_usd", allow_null=True)
     pnl_percent = serializers.FloatField(allow_null=True)
     model = serializers.SerializerMethodField()
     confidence = serializers.SerializerMethodField()
@@ -33,10 +43,15 @@ class TradeOut(AnySerializer):
 
     net_pnl = Exact(allow_null=True)
     gross_pnl = Exact(allow_null=True)
+    fees = serializers.SerializerMethodField()
+    funding = Exact()
+    other_income = Exact(help_text="What a liquidation settles with the insurance fund.")
     fees_usd = serializers.SerializerMethodField()
-    funding_usd = Exact(source="funding")
-    other_income_usd = Exact(source="other_income", help_text="What a liquidation settles with the insurance fund.")
+    funding_usd = serializers.SerializerMethodField()
+    other_income_usd = serializers.SerializerMethodField()
     unvalued_fees = serializers.DictField(help_text="Asset -> fees that are in no figure: nobody can tell their value.")
+    unvalued_income = serializers.DictField(help_text="The same of funding, other income and realised PnL.")
+    net_is_complete = serializers.BooleanField(help_text="False: something that belongs into the net has no value.")
     max_adverse_excursion_usd = serializers.SerializerMethodField(
         help_text="How far it was in the red at the worst price seen: at fills, and by the mark at each monitor cycle."
     )
@@ -60,16 +75,28 @@ class TradeOut(AnySerializer):
         return float(trade.request.confidence or 0)
 
     @extend_schema_field(Exact)
-    def get_fees_usd(self, trade: Trade) -> str:
+    def get_fees(self, trade: Trade) -> str:
         return plain(trade.entry_fees + trade.exit_fees)
+
+    @extend_schema_field(Exact(allow_null=True))
+    def get_fees_usd(self, trade: Trade) -> str | None:
+        return _usd(trade, trade.entry_fees + trade.exit_fees)
+
+    @extend_schema_field(Exact(allow_null=True))
+    def get_funding_usd(self, trade: Trade) -> str | None:
+        return _usd(trade, trade.funding)
+
+    @extend_schema_field(Exact(allow_null=True))
+    def get_other_income_usd(self, trade: Trade) -> str | None:
+        return _usd(trade, trade.other_income)
 
     @extend_schema_field({"type": "number", "nullable": True})
     def get_max_adverse_excursion_usd(self, trade: Trade) -> float | None:
-        return _excursion(trade, "adverse")
+        return _excursion_usd(trade, "adverse")
 
     @extend_schema_field({"type": "number", "nullable": True})
     def get_max_favourable_excursion_usd(self, trade: Trade) -> float | None:
-        return _excursion(trade, "favourable")
+        return _excursion_usd(trade, "favourable")
 
     @extend_schema_field({"type": "number", "nullable": True})
     def get_max_adverse_excursion_pct(self, trade: Trade) -> float | None:
@@ -90,3 +117,14 @@ class TradeOut(AnySerializer):
 def _excursion(trade: Trade, figure: str) -> float | None:
     moved = trade.excursion
     return None if moved is None else float(getattr(moved, figure))
+
+
+def _excursion_usd(trade: Trade, figure: str) -> float | None:
+    moved = trade.excursion
+    worth = trade.usd(getattr(moved, figure)) if moved else None
+    return None if worth is None else float(worth)
+
+
+def _usd(trade: Trade, amount: Decimal) -> str | None:
+    worth = trade.usd(amount)
+    return None if worth is None else plain(worth)

@@ -5,23 +5,75 @@ from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.accounts import Account, Income, Position
-from paper_exchange.core.margin import SideMargin, account_figures, cross_balance, liquidation_price, side_margin
+from paper_exchange.core.margin import (
+    Figures,
+    SideMargin,
+    account_figures,
+    cross_balance,
+    liquidation_price,
+    side_margin,
+    total_figures,
+)
 from paper_exchange.core.market import Market
-from paper_exchange.core.money import cash, plain, price_text
+from paper_exchange.core.money import ZERO, cash, plain, price_text
 from paper_exchange.core.orders import PositionSide
+from paper_exchange.errors import refuse
 from paper_exchange.http import render
 from paper_exchange.http.calls import Call, Route, RouteTable
 from paper_exchange.http.render import Json
 from paper_exchange.http.routes.listing import order_limits as limits_of_orders
-from paper_exchange.http.routes.pages import by_time, time_span
+from paper_exchange.http.routes.pages import Window, cut, read_span, within
 
-THREE_MONTHS_MS: Final = 92 * 86_400_000
+# With both times no longest period is documented.
+INCOME: Final = Window(page=100, most=1000, most_ms=None)
+INCOME_TYPES: Final = frozenset(
+    {
+        "TRANSFER",
+        "WELCOME_BONUS",
+        "REALIZED_PNL",
+        "FUNDING_FEE",
+        "SPECIAL_FUNDING_FEE",
+        "COMMISSION",
+        "INSURANCE_CLEAR",
+        "REFERRAL_KICKBACK",
+        "COMMISSION_REBATE",
+        "API_REBATE",
+        "CONTEST_REWARD",
+        "CROSS_COLLATERAL_TRANSFER",
+        "OPTIONS_PREMIUM_FEE",
+        "OPTIONS_SETTLE_PROFIT",
+        "INTERNAL_TRANSFER",
+        "AUTO_EXCHANGE",
+        # So spelled by the exchange.
+        "DELIVERED_SETTELMENT",
+        "COIN_SWAP_DEPOSIT",
+        "COIN_SWAP_WITHDRAW",
+        "POSITION_LIMIT_INCREASE_FEE",
+        "STRATEGY_UMFUTURES_TRANSFER",
+        "FEE_RETURN",
+        "BFUSD_REWARD",
+    }
+)
+
+
+class CrossBalances:
+    """An account's cross balances by margin asset, each worked out once."""
+
+    def __init__(self, account: Account, markets: dict[str, Market]) -> None:
+        self._account = account
+        self._markets = markets
+        self._known: dict[str, Decimal] = {}
+
+    def of(self, asset: str) -> Decimal:
+        if asset not in self._known:
+            self._known[asset] = cross_balance(self._account, self._markets, asset)
+        return self._known[asset]
 
 
 def positions_v3(call: Call) -> object:
     """Positions and sides with open orders only."""
     account = call.account
-    cross = cross_balance(account, call.exchange.state.markets)
+    cross = CrossBalances(account, call.exchange.state.markets)
     return [
         position_v3(call, market, side, cross)
         for market, side in rows(call)
@@ -31,7 +83,7 @@ def positions_v3(call: Call) -> object:
 
 def positions_v2(call: Call) -> object:
     """Every symbol, held or not."""
-    cross = cross_balance(call.account, call.exchange.state.markets)
+    cross = CrossBalances(call.account, call.exchange.state.markets)
     return [position_v2(call, market, side, cross) for market, side in rows(call)]
 
 
@@ -41,7 +93,7 @@ def rows(call: Call) -> Iterator[tuple[Market, PositionSide]]:
             yield market, side
 
 
-def position_v3(call: Call, market: Market, side: PositionSide, cross: Decimal) -> Json:
+def position_v3(call: Call, market: Market, side: PositionSide, cross: CrossBalances) -> Json:
     position, row = _row(call, market, side)
     exposure = call.account.exposures.get((market.symbol.name, side))
     return {
@@ -52,7 +104,7 @@ def position_v3(call: Call, market: Market, side: PositionSide, cross: Decimal) 
         "unRealizedProfit": cash(row.unrealized),
         "isolatedMargin": _isolated_margin(position, row),
         "notional": cash(row.notional) if row.notional else "0",
-        "marginAsset": "USDT",
+        "marginAsset": call.account.margin_of(market.symbol),
         "isolatedWallet": _isolated_wallet(position),
         "initialMargin": cash(row.position_initial + row.order_initial),
         "maintMargin": cash(row.maintenance),
@@ -65,7 +117,7 @@ def position_v3(call: Call, market: Market, side: PositionSide, cross: Decimal) 
     }
 
 
-def position_v2(call: Call, market: Market, side: PositionSide, cross: Decimal) -> Json:
+def position_v2(call: Call, market: Market, side: PositionSide, cross: CrossBalances) -> Json:
     position, row = _row(call, market, side)
     setting = call.account.setting(market.symbol)
     return {
@@ -86,32 +138,26 @@ def position_v2(call: Call, market: Market, side: PositionSide, cross: Decimal) 
 
 
 def account_v3(call: Call) -> object:
-    figures = account_figures(call.account, call.exchange.state.markets)
     return {
-        **render.totals(figures),
-        "assets": [render.asset(call.account, figures), *_coins(call.account, render.coin_asset)],
+        **render.totals(total_figures(call.account, call.exchange.state.markets)),
+        "assets": _each_asset(call, render.asset),
         "positions": [_held(call, position) for position in call.account.held()],
     }
 
 
 def account_v2(call: Call) -> object:
     account = call.account
-    figures = account_figures(account, call.exchange.state.markets)
     return {
         **_permissions(account),
         "feeBurn": account.fee_burn,
-        **render.totals(figures),
-        "assets": [
-            row | {"marginAvailable": True}
-            for row in (render.asset(account, figures), *_coins(account, render.coin_asset))
-        ],
+        **render.totals(total_figures(account, call.exchange.state.markets)),
+        "assets": [row | {"marginAvailable": True} for row in _each_asset(call, render.asset)],
         "positions": [_account_row_v2(call, market, side) for market, side in rows(call)],
     }
 
 
 def balance(call: Call) -> object:
-    account, figures = call.account, account_figures(call.account, call.exchange.state.markets)
-    return [render.balance(account, figures), *_coins(account, render.coin_balance)]
+    return _each_asset(call, render.balance)
 
 
 def account_config(call: Call) -> object:
@@ -123,6 +169,9 @@ def symbol_config(call: Call) -> object:
 
 
 def leverage_brackets(call: Call) -> object:
+    chosen = call.chosen_market()
+    if chosen is not None and call.exchange.state.assumptions.bracket_bare:
+        return _brackets(chosen)
     return [_brackets(market) for market in call.markets()]
 
 
@@ -137,21 +186,26 @@ def commission_rate(call: Call) -> object:
 
 
 def income(call: Call) -> object:
-    params = call.params
-    symbol, kind, limit = params.text("symbol"), params.text("incomeType"), params.limit(100, 1000)
-    wanted: list[Income] = [
-        row for row in call.account.income if symbol in {None, row.symbol} and kind in {None, row.type}
-    ]
-    page = by_time(wanted, time_span(call, THREE_MONTHS_MS), call.now, limit, lambda row: row.time)
-    return [render.income(row) for row in page]
+    """List changes of the wallet, oldest first; `page` is no parameter any more and is not looked at."""
+    symbol, kind = call.params.text("symbol"), call.params.text("incomeType")
+    if kind not in {None, *INCOME_TYPES} and call.exchange.state.assumptions.unknown_income_type == "refuse":
+        raise refuse(-1130, name="incomeType")
+
+    def wanted(row: Income) -> bool:
+        return symbol in {None, row.symbol} and kind in {None, row.type}
+
+    span = read_span(call, INCOME)
+    rows = within(call.account.income, span, lambda row: row.time)
+    return [render.income(row) for row in cut(rows, span, call.limit(INCOME.page, INCOME.most), wanted)]
 
 
 def order_limits(call: Call) -> object:
     return list(reversed(limits_of_orders(call)))
 
 
-def _coins(account: Account, view: Callable[[Account, str], Json]) -> list[Json]:
-    return [view(account, name) for name in account.coins]
+def _each_asset(call: Call, view: Callable[[Account, str, Figures], Json]) -> list[Json]:
+    account, markets = call.account, call.exchange.state.markets
+    return [view(account, name, account_figures(account, markets, name)) for name in account.assets()]
 
 
 def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, SideMargin]:
@@ -159,8 +213,9 @@ def _row(call: Call, market: Market, side: PositionSide) -> tuple[Position, Side
     return position, side_margin(call.account, market, side)
 
 
-def _prices(call: Call, market: Market, position: Position, cross: Decimal) -> Json:
-    liquidation = liquidation_price(call.account, call.exchange.state.markets, position, cross)
+def _prices(call: Call, market: Market, position: Position, cross: CrossBalances) -> Json:
+    balance = cross.of(call.account.margin_of(market.symbol)) if position.amount else ZERO
+    liquidation = liquidation_price(call.account, call.exchange.state.markets, position, balance)
     return {
         "entryPrice": entry_text(position.entry),
         "breakEvenPrice": entry_text(position.break_even),

@@ -1,12 +1,17 @@
 """Conditional orders of the Algo Service: place, look up, list, cancel."""
 
-from paper_exchange.core import rules
+from collections.abc import Sequence
+from typing import Final
+
 from paper_exchange.core.orders import AlgoOrder
+from paper_exchange.core.retention import KEPT_MS, is_kept
 from paper_exchange.errors import missing, refuse
 from paper_exchange.http import render, tickets
 from paper_exchange.http.calls import Call, Route, RouteTable, per_symbol
 from paper_exchange.http.routes.orders import CANCELLED_ALL
-from paper_exchange.http.routes.pages import by_time, from_id, time_span
+from paper_exchange.http.routes.pages import Window, after_id, cut, has_times, read_from_id, read_span, within
+
+ALGOS: Final = Window(page=500, most=1000, less_than=True, kept_ms=KEPT_MS)
 
 
 def place(call: Call) -> object:
@@ -15,7 +20,7 @@ def place(call: Call) -> object:
 
 def query(call: Call) -> object:
     algo = call.exchange.algos.find(call.account, *named(call))
-    if algo is None or not rules.is_kept(algo, call.now):
+    if algo is None or not is_kept(algo, call.now):
         raise refuse(-2013)
     return render.queried_algo(algo)
 
@@ -36,18 +41,22 @@ def list_open(call: Call) -> object:
     return [
         render.queried_algo(algo)
         for algo in call.account.open_algos.values()
-        if (chosen is None or algo.symbol is chosen.symbol) and algo_id in {None, algo.algo_id}
+        if (chosen is None or algo.symbol is chosen.symbol)
+        and algo_id in {None, algo.algo_id}
+        and (algo.is_open or call.exchange.state.assumptions.stuck_listed)
     ]
 
 
 def list_all(call: Call) -> object:
-    rows, limit = call.account.algos[call.market().symbol.name], call.params.limit(500, 1000)
-    first_id = call.params.integer("algoId")
-    if first_id is not None:
-        page = from_id(rows, first_id, limit, _algo_id)
-    else:
-        page = by_time(rows, time_span(call), call.now, limit, lambda algo: algo.created)
-    return [render.queried_algo(algo) for algo in page if rules.is_kept(algo, call.now)]
+    """Conditional orders of a symbol in any state, oldest first."""
+    rows: Sequence[AlgoOrder] = call.account.algos[call.past_market().symbol.name]
+    limit, first = call.limit(ALGOS.page, ALGOS.most), call.params.integer("algoId")
+    lone_id = first is not None and not has_times(call)
+    span = read_from_id(call, ALGOS) if lone_id else read_span(call, ALGOS)
+    if first is not None:
+        rows = after_id(rows, first, _algo_id)
+    rows = within(rows, span, lambda algo: algo.created)
+    return [render.queried_algo(algo) for algo in cut(rows, span, limit, lambda algo: is_kept(algo, call.now))]
 
 
 def named(call: Call) -> tuple[int | None, str | None]:

@@ -10,9 +10,10 @@ from paper_exchange.http import render, tickets
 from paper_exchange.http.calls import Call, Route, RouteTable
 from paper_exchange.http.params import Params
 from paper_exchange.http.routes.orders import found
-from paper_exchange.http.routes.pages import by_time, time_span
+from paper_exchange.http.routes.pages import Window, cut, read_span, within
 
 Wanted = TypeVar("Wanted")
+AMENDMENTS: Final = Window(page=50, most=100, most_ms=None)
 MAX_PLACED: Final = 5
 MAX_CANCELLED: Final = 10
 
@@ -22,10 +23,11 @@ def amend(call: Call) -> object:
 
 
 def list_amendments(call: Call) -> object:
-    """Newest first."""
-    rows = call.exchange.amendments.history(call.account, found(call).order_id)[::-1]
-    page = by_time(rows, time_span(call), call.now, call.params.limit(50, 100), lambda row: row.time)
-    return [render.amendment(row) for row in page][::-1]
+    """List the changes of one order, newest first; without times all that are kept."""
+    rows = call.exchange.amendments.history(call.account, found(call).order_id)
+    span = read_span(call, AMENDMENTS, everything=True)
+    page = cut(within(rows, span, lambda row: row.time), span, call.limit(AMENDMENTS.page, AMENDMENTS.most))
+    return [render.amendment(row) for row in reversed(page)]
 
 
 def place_batch(call: Call) -> object:

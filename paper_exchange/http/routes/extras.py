@@ -4,91 +4,109 @@ from decimal import Decimal
 from typing import Final, cast
 
 from paper_exchange.core import settings
-from paper_exchange.core.coins import BNB, BUFFER, USDT, index_price
+from paper_exchange.core.accounts import MarginChange
+from paper_exchange.core.coins import ASSETS, BUFFERS, index_price
 from paper_exchange.core.funding import FundingRate
-from paper_exchange.core.history import INTERVALS, Candle
-from paper_exchange.core.market import Market
-from paper_exchange.core.money import ZERO, cash, plain
-from paper_exchange.core.orders import PositionSide
+from paper_exchange.core.history import Candle
+from paper_exchange.core.market import FUNDING_INTERVAL_MS, Market
+from paper_exchange.core.money import CREDITS, cash, plain
+from paper_exchange.core.orders import Order, PositionSide
+from paper_exchange.core.premium import Span
+from paper_exchange.core.retention import KEPT_MS, MARGIN_HISTORY_KEPT_MS
+from paper_exchange.core.state import State
+from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import missing, refuse
 from paper_exchange.http import render, tickets
 from paper_exchange.http.calls import PUBLIC, SUCCESS, Call, Route, RouteTable, per_symbol
 from paper_exchange.http.params import Params
 from paper_exchange.http.render import Json
-from paper_exchange.http.routes.market import candle_row, each, kline_weight, klines
-from paper_exchange.http.routes.pages import by_time, time_span
+from paper_exchange.http.routes.market import candle_row, candles, each, kline_weight, klines
+from paper_exchange.http.routes.pages import Window, cut, has_times, read_span, within
 
-_DAY: Final = 86_400_000
-_BUFFERS: Final = ((USDT, ZERO), (BNB, BUFFER))
+FORCED: Final = Window(page=50, most=100, most_ms=None, kept_ms=KEPT_MS)
+# The most is not documented: the default is taken for it.
+MARGIN_CHANGES: Final = Window(
+    page=500, most=500, reach_ms=MARGIN_HISTORY_KEPT_MS, most_ms=MARGIN_HISTORY_KEPT_MS, kept_ms=MARGIN_HISTORY_KEPT_MS
+)
+# Rows of the funding history when neither times nor a limit are sent.
+_RECENT_RATES: Final = 200
 
 
 def funding_rates(call: Call) -> object:
-    chosen = call.chosen_market()
-    span = time_span(call, 366 * _DAY) or (call.now - 30 * _DAY, call.now)
-    rows = call.exchange.funding.rates(chosen.symbol.name if chosen else None, *span)
-    limit = call.params.limit(100, 1000)
-    # A start asks for the oldest rows from there on, otherwise the newest count.
-    page = rows[:limit] if call.params.has("startTime") else rows[-limit:]
-    return [_funding_row(row) for row in page]
+    """Rates in the order of time: from a start on the oldest, otherwise the most recent."""
+    market, limit = call.chosen_market(), call.limit(100 if has_times(call) else _RECENT_RATES, 1000)
+    start, end = call.params.integer("startTime"), call.params.integer("endTime")
+    if None not in {start, end} and cast("int", start) > cast("int", end):
+        raise refuse(-1023)
+    last = call.now if end is None else min(end, call.now)
+    rows = call.exchange.funding.rates(market, start or 0, last, limit, newest=start is None)
+    return [_funding_row(row) for row in rows]
 
 
-def funding_info(_: Call) -> object:
-    """Only symbols with other than the default settings are listed; here there are none."""
-    return []
+def funding_info(call: Call) -> object:
+    """Only symbols with other than the default settings are listed: those that are paid more often."""
+    symbols = call.exchange.state.symbols.values()
+    return [_interval_row(symbol, call.now) for symbol in symbols if symbol.funding_ms not in {0, FUNDING_INTERVAL_MS}]
 
 
 def open_interest(call: Call) -> object:
+    """Contracts that the whole market holds; what the accounts here hold is no part of it."""
     market = call.market()
-    own = sum(
-        (abs(p.amount) for a in call.exchange.state.accounts.values() for p in a.held() if p.symbol is market.symbol),
-        ZERO,
-    )
-    return {"symbol": market.symbol.name, "openInterest": market.symbol.quantity_text(own), "time": call.now}
+    held = market.symbol.quantity_text(market.basis.open_interest(call.now))
+    return {"symbol": market.symbol.name, "openInterest": held, "time": call.now}
 
 
 def adl_risk_view(market: Market, now: int) -> Json:
     return {"symbol": market.symbol.name, "adlRisk": "low", "updateTime": now}
 
 
-def price_klines(call: Call) -> object:
-    """Candles of mark or index price: as klines, with volumes of zero."""
-    params = call.params
-    if not params.has("symbol"):
-        params = Params({**params.values, "symbol": params.required("pair")})
-    rows = cast("list[list[object]]", klines(Call(call.exchange, params, call.now, call.caller)))
+def mark_klines(call: Call) -> object:
+    """Candles of the mark price: as klines, with volumes of zero."""
+    market, found = candles(call)
+    rows = [candle_row(market.symbol, candle) for candle in found]
     return [[*row[:5], "0", row[6], "0", row[8], "0", "0", "0"] for row in rows]
 
 
+def index_klines(call: Call) -> object:
+    """Candles of the index price, of which the mark price is above or below by the premium."""
+    market, found = candles(_of(call, call.params.required("pair")))
+    return [_span_row(candle, market.basis.index_span(candle, call.now)) for candle in found]
+
+
 def premium_klines(call: Call) -> object:
-    """Candles of the premium, which is nil here: mark and index price are the same."""
-    market, params = call.market(), call.params
-    interval = params.required("interval")
-    if interval not in INTERVALS:
-        raise refuse(-1120)
-    start = params.integer("startTime")
-    count = params.limit(500, 1500)
-    first = start if start is not None else call.now - count * INTERVALS[interval]
-    found = market.history.candles(interval, max(first, 0), count, min(params.integer("endTime") or call.now, call.now))
-    return [_nil_row(market, candle) for candle in found]
+    """Candles of the premium: the fraction by which the mark price is above the index."""
+    market, found = candles(call)
+    return [
+        _span_row(candle, market.basis.premium_span(candle.open_time, min(candle.close_time, call.now)))
+        for candle in found
+    ]
 
 
 def continuous_klines(call: Call) -> object:
-    pair = call.params.required("pair")
-    if call.params.required("contractType") != "PERPETUAL":
-        raise refuse(-1130, name="contractType")
-    return klines(Call(call.exchange, Params({**call.params.values, "symbol": pair}), call.now, call.caller))
+    """Candles of whatever contract of a pair has that type now."""
+    pair, wanted = call.params.required("pair"), call.params.required("contractType")
+    listed = call.exchange.state.symbols.values()
+    found = next((s.name for s in listed if (s.pair, s.contract_type) == (pair, wanted)), None)
+    if found is None:
+        raise refuse(-1121) if all(s.pair != pair for s in listed) else refuse(-1130, name="contractType")
+    return klines(_of(call, found))
+
+
+def _of(call: Call, symbol: str) -> Call:
+    """Return the call with a symbol."""
+    return Call(call.exchange, Params({**call.params.values, "symbol": symbol}), call.now, call.caller)
 
 
 def force_orders(call: Call) -> object:
-    params, chosen = call.params, call.chosen_market()
+    params, chosen = call.params, call.chosen_past_market()
     kind = params.choice("autoCloseType", {"LIQUIDATION", "ADL"}, -1130)
-    rows = [
-        order
-        for forced, order in call.account.force_orders
-        if kind in {None, forced} and (chosen is None or order.symbol is chosen.symbol)
-    ]
-    page = by_time(rows, time_span(call), call.now, params.limit(50, 100), lambda order: order.created)
-    return [render.listed_order(order) for order in page]
+
+    def wanted(row: tuple[str, Order]) -> bool:
+        return kind in {None, row[0]} and (chosen is None or row[1].symbol.name == chosen.symbol.name)
+
+    span = read_span(call, FORCED)
+    rows = within(call.account.force_orders, span, lambda row: row[1].created)
+    return [render.listed_order(order) for _, order in cut(rows, span, call.limit(FORCED.page, FORCED.most), wanted)]
 
 
 def set_position_margin(call: Call) -> object:
@@ -110,20 +128,21 @@ def set_position_margin(call: Call) -> object:
 
 
 def position_margin_history(call: Call) -> object:
-    market, direction = call.market(), call.params.integer("type")
-    rows = [
-        row
-        for row in call.account.margin_changes
-        if row.symbol == market.symbol.name and direction in {None, 1 if row.amount > 0 else 2}
-    ]
-    page = by_time(rows, time_span(call, 30 * _DAY), call.now, call.params.limit(100, 500), lambda row: row.time)
+    market, direction = call.past_market(), call.params.integer("type")
+
+    def wanted(row: MarginChange) -> bool:
+        return row.symbol == market.symbol.name and direction in {None, 1 if row.amount > 0 else 2}
+
+    span = read_span(call, MARGIN_CHANGES)
+    rows = within(call.account.margin_changes, span, lambda row: row.time)
+    page = cut(rows, span, call.limit(MARGIN_CHANGES.page, MARGIN_CHANGES.most), wanted)
     return [
         {
             "symbol": row.symbol,
             "type": 1 if row.amount > 0 else 2,
             "deltaType": "USER_ADJUST",
             "amount": plain(abs(row.amount)),
-            "asset": "USDT",
+            "asset": call.account.margin_of(market.symbol),
             "time": row.time,
             "positionSide": row.side,
         }
@@ -163,15 +182,15 @@ def trading_status(call: Call) -> object:
 
 def insurance_balance(call: Call) -> object:
     symbols = [market.symbol.name for market in call.markets()]
-    assets = [{"asset": "USDT", "marginBalance": "1000000000.00000000", "updateTime": call.now}]
+    margins = sorted({market.symbol.margin for market in call.markets()}, reverse=True)
+    assets = [{"asset": name, "marginBalance": "1000000000.00000000", "updateTime": call.now} for name in margins]
     row = {"symbols": symbols, "assets": assets}
     return row if call.params.has("symbol") else [row]
 
 
 def asset_index(call: Call) -> object:
-    """Prices of margin assets in multi-assets mode, and by how much less they count: USDT is worth one dollar."""
-    markets, wanted = call.exchange.state.markets, call.params.text("symbol")
-    rows = [_asset_row(f"{asset}USD", index_price(markets, asset), buffer, call.now) for asset, buffer in _BUFFERS]
+    """Prices of margin assets in multi-assets mode, and by how much less they count: a stablecoin is one dollar."""
+    rows, wanted = asset_rows(call.exchange.state, call.now), call.params.text("symbol")
     if wanted is None:
         return rows
     found = next((row for row in rows if row["symbol"] == wanted), None)
@@ -180,13 +199,32 @@ def asset_index(call: Call) -> object:
     return found
 
 
-def _asset_row(symbol: str, index: Decimal, buffer: Decimal, now: int) -> Json:
-    bid, ask = cash(index * (1 - buffer)), cash(index * (1 + buffer))
+def asset_rows(state: State, now: int) -> list[Json]:
+    return [
+        _asset_row(f"{asset}USD", index_price(state.markets, asset), BUFFERS[asset], now)
+        for asset in ASSETS
+        if asset != CREDITS or state.assumptions.credits_listed
+    ]
+
+
+def _asset_row(symbol: str, index: Decimal, share: Decimal, now: int) -> Json:
+    bid, ask = cash(index * (1 - share)), cash(index * (1 + share))
     row: Json = {"symbol": symbol, "time": now, "index": cash(index)}
     row |= dict.fromkeys(("bidRate", "autoExchangeBidRate"), bid)
     row |= dict.fromkeys(("askRate", "autoExchangeAskRate"), ask)
     names = ("bidBuffer", "askBuffer", "autoExchangeBidBuffer", "autoExchangeAskBuffer")
-    return row | dict.fromkeys(names, cash(buffer))
+    return row | dict.fromkeys(names, cash(share))
+
+
+def _interval_row(symbol: Symbol, now: int) -> Json:
+    return {
+        "symbol": symbol.name,
+        "adjustedFundingRateCap": "0.02000000",
+        "adjustedFundingRateFloor": "-0.02000000",
+        "fundingIntervalHours": symbol.funding_hours,
+        "disclaimer": False,
+        "updateTime": now,
+    }
 
 
 def _funding_row(row: FundingRate) -> Json:
@@ -199,23 +237,22 @@ def _funding_row(row: FundingRate) -> Json:
     }
 
 
-def _nil_row(market: Market, candle: Candle) -> list[object]:
-    row = candle_row(market.symbol, candle)
-    nil = "0.00000000"
-    return [row[0], nil, nil, nil, nil, "0", row[6], "0", row[8], "0", "0", "0"]
+def _span_row(candle: Candle, span: Span) -> list[object]:
+    prices = [cash(price) for price in (span.first, span.high, span.low, span.last)]
+    return [candle.open_time, *prices, "0", candle.close_time, "0", candle.count, "0", "0", "0"]
 
 
 _SIDES: Final[tuple[PositionSide, ...]] = ("LONG", "SHORT", "BOTH")
 
 ROUTES: RouteTable = {
-    ("GET", "/fapi/v1/fundingRate"): Route(handler=funding_rates, security=PUBLIC, weight=0),
-    ("GET", "/fapi/v1/fundingInfo"): Route(handler=funding_info, security=PUBLIC, weight=0),
+    ("GET", "/fapi/v1/fundingRate"): Route(handler=funding_rates, security=PUBLIC, weight=0, is_funding=True),
+    ("GET", "/fapi/v1/fundingInfo"): Route(handler=funding_info, security=PUBLIC, weight=0, is_funding=True),
     ("GET", "/fapi/v1/openInterest"): Route(handler=open_interest, security=PUBLIC),
     ("GET", "/fapi/v1/symbolAdlRisk"): Route(handler=each(adl_risk_view), security=PUBLIC),
     ("GET", "/fapi/v1/insuranceBalance"): Route(handler=insurance_balance, security=PUBLIC),
     ("GET", "/fapi/v1/assetIndex"): Route(handler=asset_index, security=PUBLIC, weight=per_symbol(1, 10)),
-    ("GET", "/fapi/v1/markPriceKlines"): Route(handler=price_klines, security=PUBLIC, weight=kline_weight),
-    ("GET", "/fapi/v1/indexPriceKlines"): Route(handler=price_klines, security=PUBLIC, weight=kline_weight),
+    ("GET", "/fapi/v1/markPriceKlines"): Route(handler=mark_klines, security=PUBLIC, weight=kline_weight),
+    ("GET", "/fapi/v1/indexPriceKlines"): Route(handler=index_klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/premiumIndexKlines"): Route(handler=premium_klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/continuousKlines"): Route(handler=continuous_klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/forceOrders"): Route(handler=force_orders, weight=per_symbol(20, 50)),

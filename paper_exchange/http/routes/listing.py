@@ -2,12 +2,15 @@
 
 from typing import Final
 
-from paper_exchange.core.money import plain
+from paper_exchange.core.coins import ASSETS
+from paper_exchange.core.money import CREDITS, plain
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.http.calls import Call
 from paper_exchange.http.limits import ORDERS_1M, ORDERS_10S, WEIGHT_LIMIT
 from paper_exchange.http.render import Json
 
+# What may be owed of an asset before others are sold for it, in multi-assets mode.
+_AUTO_EXCHANGE: Final = {"USDT": "-10000", "USDC": "-10000"}
 # Published when limits are counted and not enforced, so that clients that keep to what is published are not slowed.
 NO_LIMIT: Final = 1_000_000
 
@@ -26,6 +29,7 @@ def _limit(kind: str, interval: str, number: int, limit: int) -> Json:
 
 
 def exchange_info(call: Call) -> object:
+    with_rpi = call.exchange.state.assumptions.rpi_in_times
     return {
         "timezone": "UTC",
         "serverTime": call.exchange.clock.shown_ms(),
@@ -36,34 +40,35 @@ def exchange_info(call: Call) -> object:
         ],
         "exchangeFilters": [],
         "assets": [
-            {"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"},
-            {"asset": "BNB", "marginAvailable": True, "autoAssetExchange": "0"},
+            {"asset": asset, "marginAvailable": True, "autoAssetExchange": _AUTO_EXCHANGE.get(asset, "0")}
+            for asset in ASSETS
+            if asset != CREDITS or call.exchange.state.assumptions.credits_listed
         ],
-        "symbols": [listing(symbol) for symbol in call.exchange.state.symbols.values()],
+        "symbols": [listing(symbol, with_rpi=with_rpi) for symbol in call.exchange.state.symbols.values()],
     }
 
 
-def listing(symbol: Symbol) -> Json:
-    """Row of exchangeInfo."""
+def listing(symbol: Symbol, *, with_rpi: bool = True) -> Json:
+    """Row of exchangeInfo; `with_rpi` names RPI among the times in force of a contract that takes it."""
     last = symbol.brackets[0]
     return {
         "symbol": symbol.name,
-        "pair": symbol.name,
-        "contractType": "PERPETUAL",
+        "pair": symbol.pair,
+        "contractType": symbol.contract_type,
         "deliveryDate": symbol.delivery_ms,
         "onboardDate": symbol.onboard_ms,
         "status": symbol.status,
         "maintMarginPercent": format(last.maint_ratio * 100, ".4f"),
         "requiredMarginPercent": "5.0000",
         "baseAsset": symbol.base,
-        "quoteAsset": "USDT",
-        "marginAsset": "USDT",
+        "quoteAsset": symbol.quote,
+        "marginAsset": symbol.margin,
         "pricePrecision": symbol.price_precision,
         "quantityPrecision": symbol.quantity_precision,
         "baseAssetPrecision": 8,
         "quotePrecision": 8,
-        "underlyingType": "COIN",
-        "underlyingSubType": [],
+        "underlyingType": symbol.underlying,
+        "underlyingSubType": list(symbol.sub_types),
         "settlePlan": 0,
         "triggerProtect": str(symbol.trigger_protect),
         "liquidationFee": str(symbol.liquidation_fee),
@@ -79,7 +84,7 @@ def listing(symbol: Symbol) -> Json:
             "TAKE_PROFIT_MARKET",
             "TRAILING_STOP_MARKET",
         ],
-        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD", *(["RPI"] if symbol.rpi and with_rpi else [])],
         "permissionSets": ["GRID", "COPY", *(["RPI"] if symbol.rpi else []), "DCA"],
     }
 
@@ -108,5 +113,5 @@ def filters(symbol: Symbol) -> list[Json]:
             "multiplierDown": str(symbol.multiplier_down),
             "multiplierDecimal": "4",
         },
-        {"filterType": "POSITION_RISK_CONTROL", "positionControlSide": "NONE"},
+        {"filterType": "POSITION_RISK_CONTROL", "positionControlSide": symbol.position_control},
     ]

@@ -1,6 +1,6 @@
 """Public market data: time, listing, prices, book, candles and trades."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Final
@@ -13,7 +13,9 @@ from paper_exchange.http.calls import KEYED, PUBLIC, Call, Route, RouteTable, pe
 from paper_exchange.http.params import Params
 from paper_exchange.http.render import Json
 from paper_exchange.http.routes.listing import exchange_info
+from paper_exchange.http.routes.pages import Span, after_id, cut, has_times, within
 
+_HOUR_MS: Final = 3_600_000
 _DEPTH_WEIGHTS: Final = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
 
 
@@ -55,14 +57,14 @@ def book_view(market: Market, _: int) -> Json:
 
 
 def premium_view(market: Market, now: int) -> Json:
-    mark = format(market.mark, ".8f")
+    index, is_funded = format(market.basis.index(market.mark, now), ".8f"), bool(market.symbol.funding_ms)
     return {
         "symbol": market.symbol.name,
-        "markPrice": mark,
-        "indexPrice": mark,
-        "estimatedSettlePrice": mark,
-        "lastFundingRate": format(market.funding_rate, ".8f"),
-        "interestRate": "0.00010000",
+        "markPrice": format(market.mark, ".8f"),
+        "indexPrice": index,
+        "estimatedSettlePrice": index,
+        "lastFundingRate": format(market.funding_rate, ".8f") if is_funded else "",
+        "interestRate": "0.00010000" if is_funded else "",
         "nextFundingTime": market.next_funding(now),
         "time": now,
     }
@@ -120,19 +122,24 @@ def depth_limit(params: Params) -> int:
 
 
 def klines(call: Call) -> object:
+    market, found = candles(call)
+    return [candle_row(market.symbol, candle) for candle in found]
+
+
+def candles(call: Call) -> tuple[Market, list[Candle]]:
+    """Return the market and the candles that a call of the klines family asks for."""
     market, params = call.market(), call.params
     interval = params.required("interval")
     if interval not in INTERVALS:
         raise refuse(-1120)
-    count = params.limit(500, 1500)
+    count = call.limit(500, 1500)
     start, end = params.integer("startTime"), params.integer("endTime")
     until = min(end if end is not None else call.now, call.now)
     if start is None:
         start = until - count * INTERVALS[interval]
     elif end is not None and start > end:
         raise refuse(-1023)
-    found = market.history.candles(interval, max(start, market.symbol.onboard_ms), count, until)
-    return [candle_row(market.symbol, candle) for candle in found]
+    return market, market.history.candles(interval, max(start, market.symbol.onboard_ms), count, until)
 
 
 def candle_row(symbol: Symbol, candle: Candle) -> list[object]:
@@ -153,8 +160,17 @@ def candle_row(symbol: Symbol, candle: Candle) -> list[object]:
 
 
 def trades(call: Call) -> object:
-    market, limit = call.market(), call.params.limit(500, 1000)
+    market, limit = call.market(), call.limit(500, 1000)
     return [trade_row(market.symbol, trade) for trade in _last(market, limit)]
+
+
+def old_trades(call: Call) -> object:
+    """Public trades from an id on, or the most recent ones."""
+    market, limit, first = call.market(), call.limit(100, 500), call.params.integer("fromId")
+    if first is None:
+        return [trade_row(market.symbol, trade) for trade in _last(market, limit)]
+    rows = after_id(list(market.history.trades), first, _trade_id)
+    return [trade_row(market.symbol, trade) for trade in rows[:limit]]
 
 
 def trade_row(symbol: Symbol, trade: PublicTrade) -> Json:
@@ -172,14 +188,27 @@ def trade_row(symbol: Symbol, trade: PublicTrade) -> Json:
 def agg_trades(call: Call) -> object:
     """Every print is its own aggregate."""
     market, params = call.market(), call.params
-    limit, first_id = params.limit(500, 1000), params.integer("fromId")
-    start, end = params.integer("startTime"), params.integer("endTime")
-    rows: list[PublicTrade] = list(market.history.trades)
-    if first_id is not None:
-        rows = [row for row in rows if row.trade_id >= first_id][:limit]
-    elif start is not None or end is not None:
-        rows = [row for row in rows if (start or 0) <= row.time <= (end if end is not None else call.now)][:limit]
-    return [agg_row(market.symbol, trade) for trade in rows[-limit:]]
+    limit, first = call.limit(500, 1000), params.integer("fromId")
+    rows: Sequence[PublicTrade] = list(market.history.trades)
+    if first is None:
+        page = _timed(call, rows, limit)
+    elif has_times(call) and call.exchange.state.assumptions.first_id_with_times == "refuse":
+        raise refuse(-1128)
+    else:
+        page = list(after_id(rows, first, _trade_id)[:limit])
+    return [agg_row(market.symbol, trade) for trade in page]
+
+
+def _timed(call: Call, rows: Sequence[PublicTrade], limit: int) -> list[PublicTrade]:
+    """Rows between the times of a call, an hour apart at most; without times the most recent."""
+    start, end = call.params.integer("startTime"), call.params.integer("endTime")
+    if start is not None and end is not None:
+        if start > end:
+            raise refuse(-1023)
+        if end - start > _HOUR_MS:
+            raise refuse(-1127, hours=1)
+    span = Span(0 if start is None else start, call.now if end is None else end, keeps_newest=start is None)
+    return cut(within(rows, span, lambda row: row.time), span, limit)
 
 
 def agg_row(symbol: Symbol, trade: PublicTrade) -> Json:
@@ -193,6 +222,10 @@ def agg_row(symbol: Symbol, trade: PublicTrade) -> Json:
         "T": trade.time,
         "m": trade.buyer_is_maker,
     }
+
+
+def _trade_id(trade: PublicTrade) -> int:
+    return trade.trade_id
 
 
 def _last(market: Market, limit: int) -> list[PublicTrade]:
@@ -224,5 +257,5 @@ ROUTES: RouteTable = {
     ("GET", "/fapi/v1/klines"): Route(handler=klines, security=PUBLIC, weight=kline_weight),
     ("GET", "/fapi/v1/trades"): Route(handler=trades, security=PUBLIC, weight=5),
     ("GET", "/fapi/v1/aggTrades"): Route(handler=agg_trades, security=PUBLIC, weight=20),
-    ("GET", "/fapi/v1/historicalTrades"): Route(handler=trades, security=KEYED, weight=200),
+    ("GET", "/fapi/v1/historicalTrades"): Route(handler=old_trades, security=KEYED, weight=200),
 }

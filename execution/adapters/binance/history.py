@@ -1,0 +1,126 @@
+"""Reads the exchange's past whole: in windows of less than a week, every window over all of its pages.
+
+The exchange answers one week from the start at most, and `limit` rows a page; a short answer to a long question says
+nothing about the rest. Every list of the past is read through here: fills, orders of both services, income, rates.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from execution.adapters.binance.calls import Calls
+from execution.adapters.binance.connector import Connector
+from execution.domain.ports import Lane
+
+log = structlog.get_logger(__name__)
+Row = Mapping[str, Any]
+PAGE = 1000
+# Every list documents "less than 7 days" between start and end; both ends belong to the window.
+WINDOW_MS = 7 * 86_400_000
+# Trades and income are kept for three months, orders for 90 days: nothing is asked of what is older.
+RETENTION_MS = 90 * 86_400_000
+# Our clock and the exchange's may differ by this much between two measurements.
+CLOCK_MARGIN = timedelta(minutes=1)
+MARGIN_MS = int(CLOCK_MARGIN / timedelta(milliseconds=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One list of the past.
+
+    `fetch` asks for a page with the parameters that it is given. `from_id` names the parameter by which the rows from
+    an id on are asked for, where there is one: it alone leads through a millisecond with more rows than a page.
+    """
+
+    fetch: Callable[..., Iterable[Row]]
+    identity: Callable[[Row], Hashable]
+    time: str
+    from_id: str = ""
+    lane: Lane = Lane.READ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A row with what tells it from others."""
+
+    identity: Hashable
+    at_ms: int
+    row: Row
+
+
+class History:
+    """One instance a client."""
+
+    def __init__(self, client: Connector, calls: Calls) -> None:
+        self._client = client
+        self._calls = calls
+
+    def walk(self, source: Source, since: datetime) -> Iterator[Row]:
+        """Yield every row since a time, each once, oldest window first; who has found what it wants may stop.
+
+        Raises:
+            ExchangeUnavailableError: a page was not answered; what was yielded before is not all.
+
+        """
+        seen: set[Hashable] = set()
+        start = self._first_ms(since)
+        while True:
+            end = start + WINDOW_MS - 1
+            for entry in self._window(source, start, end):
+                if entry.identity not in seen:
+                    seen.add(entry.identity)
+                    yield entry.row
+            # Asked after the page: its answer may have shown that the exchange's clock is further than we thought.
+            if end >= self._client.exchange_ms() + MARGIN_MS:
+                return
+            start = end + 1
+
+    def _first_ms(self, since: datetime) -> int:
+        now = self._client.exchange_ms()
+        # A time of ours may be ahead of the exchange's present; its past does not begin there.
+        wanted = min(self._client.since_ms(since), now - MARGIN_MS)
+        return max(wanted, now - RETENTION_MS + MARGIN_MS)
+
+    def _window(self, source: Source, start: int, end: int) -> Iterator[Entry]:
+        """Yield a window's rows, page by page, whichever rows a full page keeps: which is documented nowhere.
+
+        The next page begins in the millisecond in which this one ends; what may lie before a first page is asked for.
+        """
+        while start <= end:
+            page = self._page(source, startTime=start, endTime=end)
+            yield from page
+            if len(page) < PAGE:
+                return
+            first, last = min(entry.at_ms for entry in page), max(entry.at_ms for entry in page)
+            if first == last:
+                yield from self._rest_of_moment(source, page, first)
+                yield from self._window(source, start, first - 1)
+                start = last + 1
+                continue
+            if start < first:
+                yield from self._window(source, start, first)
+            start = last
+
+    def _rest_of_moment(self, source: Source, page: list[Entry], moment: int) -> Iterator[Entry]:
+        """Yield what lies in a millisecond behind a page that it has filled alone."""
+        if not source.from_id:
+            # No parameter leads any further.
+            log.error("history_moment_cut_off", moment_ms=moment, rows=len(page))
+            return
+        while len(page) == PAGE and page[-1].at_ms <= moment:
+            following = max(int(str(entry.identity)) for entry in page) + 1
+            page = self._page(source, **{source.from_id: following})
+            yield from (entry for entry in page if entry.at_ms <= moment)
+
+    def _page(self, source: Source, **which: int) -> list[Entry]:
+        """Read one page; a row without its id or its time makes the answer unusable."""
+        return self._calls.read(
+            lambda: [
+                Entry(identity=source.identity(row), at_ms=int(row[source.time]), row=row)
+                for row in source.fetch(limit=PAGE, **which)
+            ],
+            lane=source.lane,
+        )

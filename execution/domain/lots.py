@@ -1,0 +1,75 @@
+"""The lots of a symbol: which quantities an order may have, and the parts in which a larger one is closed. Pure.
+
+Every order that reduces a position takes its quantities from here: stops, targets, trailing stops and closes.
+"""
+
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
+
+from execution.domain.money import ZERO, ceil_to, floor_to
+from execution.domain.trading import OrderType, SymbolRules
+
+
+@dataclass(frozen=True, kw_only=True)
+class LotRule:
+    """Step and bounds of one order type's quantity."""
+
+    step: Decimal
+    minimum: Decimal
+    maximum: Decimal
+
+
+def lot_rule(rules: SymbolRules, order_type: OrderType) -> LotRule:
+    """Return the lot rule that the exchange applies to this order type."""
+    if order_type is OrderType.LIMIT:
+        return LotRule(step=rules.limit_step, minimum=rules.limit_min_quantity, maximum=rules.limit_max_quantity)
+    # A market quantity must fit both filters; the exchange checks the market one for its step as well.
+    return LotRule(
+        step=max(rules.market_step, rules.limit_step),
+        minimum=max(rules.market_min_quantity, rules.limit_min_quantity),
+        maximum=min(rules.market_max_quantity, rules.limit_max_quantity),
+    )
+
+
+def entry_lot(rules: SymbolRules, order_type: OrderType) -> LotRule:
+    """Return the lot rule of an entry: its quantity must lie on the step of its exits too, which are market orders."""
+    lot = lot_rule(rules, order_type)
+    return replace(lot, step=max(lot.step, rules.market_step))
+
+
+def parts_of(quantity: Decimal, lot: LotRule) -> list[Decimal]:
+    """Split a quantity into as few orders as the lot allows, the largest first.
+
+    The parts lie on the step, between minimum and maximum, and add up to the quantity floored to the step. Where no
+    split does that, because minimum and maximum lie close together, they add up to the most that can be sent.
+    """
+    least, most = ceil_to(lot.minimum, lot.step), floor_to(lot.maximum, lot.step)
+    left = floor_to(quantity, lot.step)
+    if left < least or most < least or left <= 0:
+        return []
+    number = int((left / most).to_integral_value(rounding=ROUND_CEILING))
+    if number * least > left:
+        return [most] * (number - 1)
+    parts = []
+    for behind in reversed(range(number)):
+        # Each part leaves enough behind for the others' minimum.
+        parts.append(min(most, left - behind * least))
+        left -= parts[-1]
+    return parts
+
+
+def closing_parts(quantity: Decimal, lot: LotRule, *, trims: bool) -> list[Decimal]:
+    """Return the orders that close a quantity which may lie off the lot: a step may have become coarser since.
+
+    `trims`: the exchange executes no more of a reduce-only order than the position has (one-way mode), so that a
+    remainder below step or minimum is closed by an order that is larger. In hedge mode such an order is refused, and
+    the remainder stays out of reach: what the parts lack of the quantity.
+    """
+    if quantity <= 0:
+        return []
+    return parts_of(max(ceil_to(quantity, lot.step), ceil_to(lot.minimum, lot.step)) if trims else quantity, lot)
+
+
+def out_of_reach(quantity: Decimal, lot: LotRule, *, trims: bool) -> Decimal:
+    """Return what of a quantity no order on this lot can close."""
+    return max(ZERO, quantity - sum(closing_parts(quantity, lot, trims=trims), ZERO))

@@ -1,0 +1,33 @@
+"""When a LIMIT entry that rests comes to its end: by its decision, else by the policy. Exits never expire."""
+
+from datetime import datetime, timedelta
+
+from execution.domain import policy as keys
+from execution.domain.policy import Policy
+from execution.domain.states import OrderState
+from execution.domain.trading import OrderPurpose, OrderType
+from execution.models import ExecutionRequest, Order
+
+# The exchange ends an order by its own clock, which may be this far ahead of ours.
+CLOCKS_DIFFER = timedelta(minutes=1)
+
+
+def expiry_of(request: ExecutionRequest, policy: Policy) -> datetime | None:
+    """Return when this request's entry expires; None: it rests until it fills or is cancelled.
+
+    An entry that was approved before there was a time for it has the policy's of today.
+    """
+    if request.order_type != OrderType.LIMIT or request.entry_expires_at:
+        return request.entry_expires_at
+    seconds = policy[keys.LIMIT_ENTRY_MAX_AGE]
+    return request.decided_at + timedelta(seconds=float(seconds)) if seconds else None
+
+
+def ended_by_age(order: Order, following: OrderState, *, now: datetime) -> bool:
+    """Whether an entry has ended because its time was up: cancelled by us for that, or ended by the exchange then."""
+    if order.purpose != OrderPurpose.ENTRY:
+        return False
+    if order.expired_at:
+        return True
+    until = order.request.entry_expires_at
+    return following is OrderState.EXPIRED and until is not None and now >= until - CLOCKS_DIFFER

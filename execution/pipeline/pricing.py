@@ -1,0 +1,39 @@
+"""Reads by which index price a contract's quote asset is worth US dollars; an outage is an answer, not an error."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+import structlog
+
+from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.quote_index import QuoteIndex, quote_index
+
+log = structlog.get_logger(__name__)
+
+
+def index_prices(exchange: Exchange) -> Mapping[str, Decimal] | None:
+    """Return USD per unit by asset; None while the exchange does not say."""
+    try:
+        return exchange.asset_index()
+    except ExchangeUnavailableError as error:
+        log.warning("asset_index_unread", error=str(error))
+        return None
+
+
+def priced(exchange: Exchange, asset: str) -> QuoteIndex | None:
+    """Return what one unit of a quote asset is worth now; None when nobody can tell."""
+    return quote_index(asset, index_prices(exchange)) if asset else None
+
+
+def priced_symbols(exchange: Exchange, symbols: Iterable[str]) -> dict[str, tuple[str, QuoteIndex | None]]:
+    """Return quote asset and index of each contract; those that are not listed now, or not readable, are left out."""
+    wanted = sorted(set(symbols))
+    if not wanted:
+        return {}
+    try:
+        listed = {symbol: rules for symbol in wanted if (rules := exchange.rules(symbol))}
+    except ExchangeUnavailableError as error:
+        log.warning("listing_unread", error=str(error))
+        return {}
+    index = index_prices(exchange)
+    return {symbol: (rules.quote_asset, quote_index(rules.quote_asset, index)) for symbol, rules in listed.items()}

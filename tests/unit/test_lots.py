@@ -1,0 +1,95 @@
+"""Splitting what reduces by the exchange's lots: sums, steps and bounds, for any lot and any quantity."""
+
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from execution.domain.lots import LotRule, closing_parts, out_of_reach, parts_of
+
+D = Decimal
+steps = st.sampled_from(["0.001", "0.01", "0.5", "1", "3"]).map(D)
+
+
+@st.composite
+def lots(draw: st.DrawFn) -> LotRule:
+    """A lot whose minimum and maximum may lie off its step, and close together."""
+    step = draw(steps)
+    least = draw(st.integers(1, 50)) * step
+    most = least + draw(st.integers(0, 400)) * step / draw(st.sampled_from([1, 3]))
+    return LotRule(step=step, minimum=least, maximum=most)
+
+
+amounts = st.integers(1, 100_000).map(lambda thousandths: D(thousandths) / 1000)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "minimum", "maximum", "parts"),
+    [
+        ("0.150", "0.001", "0.12", ["0.12", "0.030"]),
+        ("0.120", "0.001", "0.12", ["0.120"]),
+        ("0.245", "0.001", "0.12", ["0.12", "0.12", "0.005"]),
+        # The last part would be below the minimum: the one before it leaves enough.
+        ("0.125", "0.010", "0.12", ["0.115", "0.010"]),
+        ("0.0009", "0.001", "0.12", []),
+        # No two orders between 3 and 4 add up to 5.
+        ("5", "3", "4", ["4"]),
+        ("0.1505", "0.001", "0.1205", ["0.120", "0.030"]),
+    ],
+)
+def test_parts_by_hand(quantity: str, minimum: str, maximum: str, parts: list[str]) -> None:
+    lot = LotRule(step=D("0.001"), minimum=D(minimum), maximum=D(maximum))
+    assert parts_of(D(quantity), lot) == [D(part) for part in parts]
+
+
+@given(lots(), amounts)
+def test_every_part_is_an_order_that_the_exchange_takes(lot: LotRule, quantity: Decimal) -> None:
+    parts = parts_of(quantity, lot)
+
+    assert all(part % lot.step == 0 and lot.minimum <= part <= lot.maximum for part in parts)
+    assert sum(parts, D(0)) <= quantity
+    assert parts == sorted(parts, reverse=True)
+
+
+@given(lots(), amounts)
+def test_parts_add_up_to_the_quantity_on_its_step_in_as_few_orders_as_can_be(lot: LotRule, quantity: Decimal) -> None:
+    parts = parts_of(quantity, lot)
+    on_step = quantity // lot.step * lot.step
+    most = lot.maximum // lot.step * lot.step
+
+    if lot.minimum <= on_step and most >= 2 * lot.minimum:
+        assert sum(parts, D(0)) == on_step
+        assert len(parts) == ceil(Fraction(on_step) / Fraction(most))
+    # Else nothing larger could be sent either.
+    assert quantity - sum(parts, D(0)) < max(lot.step, lot.minimum) or most < 2 * lot.minimum
+
+
+@given(lots(), amounts, amounts)
+def test_a_larger_quantity_is_never_closed_by_less(lot: LotRule, one: Decimal, other: Decimal) -> None:
+    small, large = sorted([one, other])
+
+    assert sum(parts_of(small, lot), D(0)) <= sum(parts_of(large, lot), D(0))
+    assert len(parts_of(small, lot)) <= len(parts_of(large, lot))
+
+
+@given(lots(), amounts)
+def test_where_the_exchange_trims_everything_is_closed(lot: LotRule, quantity: Decimal) -> None:
+    parts = closing_parts(quantity, lot, trims=True)
+    most = lot.maximum // lot.step * lot.step
+
+    if most >= 2 * lot.minimum:
+        assert sum(parts, D(0)) >= quantity
+        # It should ask for no more than what the exchange's grid adds.
+        assert sum(parts, D(0)) < max(quantity + lot.step, lot.minimum + lot.step)
+        assert out_of_reach(quantity, lot, trims=True) == 0
+
+
+@given(lots(), amounts)
+def test_where_it_does_not_nothing_is_closed_twice(lot: LotRule, quantity: Decimal) -> None:
+    left = out_of_reach(quantity, lot, trims=False)
+
+    assert sum(closing_parts(quantity, lot, trims=False), D(0)) + left == quantity
+    assert left >= 0
