@@ -16,7 +16,7 @@ from tests.support.ledger import Ledger
 D = Decimal
 ALGO, ORDER = "/fapi/v1/algoOrder", "/fapi/v1/order"
 # Sizes in USD, from what every contract refuses to what most split.
-SIZES = (3, 12, 40, 90, 160, 400, 900, 1800)
+SIZES = (3, 12, 60, 120, 160, 400, 900, 1800)
 # Refusals that the venue is known to give for a while: they must be outlived, whatever they say.
 REFUSALS = (-1008, -1001, -4014, -1111, -4005, -2022, -2019, -4164)
 FAULTS = ("drop_after", "drop_before")
