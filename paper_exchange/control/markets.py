@@ -96,6 +96,8 @@ def relist_symbol(levers: Levers, wish: Wish) -> object:
     if wanted.brackets is None:
         wanted = replace(wanted, brackets=_capped(market.symbol, wish))
     before = market.symbol.status, market.symbol.delivery_ms
+    if wanted.funding_hours is not None:
+        levers.exchange.calendar.begin_interval(market)
     try:
         relist(market, wanted)
     except RelistingError as error:

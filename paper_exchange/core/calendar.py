@@ -91,6 +91,12 @@ class Calendar:
         """Look anew at what is due next, after the terms of a contract have changed."""
         self._next = 0
 
+    def begin_interval(self, market: Market) -> None:
+        """Pay what is due by the present funding interval, and count the next one from now: no hour is owed later."""
+        now = self._state.clock.now_ms()
+        self.step(now)
+        self._paid[market.symbol.name] = now
+
     def list(self, symbol: Symbol) -> Market:
         """Take a new contract into the listing, at the price it names; ListingError when nobody could trade it."""
         check(symbol)

@@ -65,7 +65,7 @@ def test_stops_that_are_not_at_the_venue_are_red(soak: DaysSoak, monkeypatch: py
 
     figures = soak.run()
 
-    assert {"unprotected position", "order only in our rows"} <= red(figures)
+    assert {"unprotected position", "longest without cover, s"} <= red(figures)
 
 
 def test_exception_of_a_step_is_red_and_does_not_end_the_run(soak: DaysSoak, monkeypatch: pytest.MonkeyPatch) -> None:

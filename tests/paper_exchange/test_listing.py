@@ -201,6 +201,24 @@ def test_funding_info_lists_other_intervals_only(paper: PaperExchange, client: U
     assert {due[name] for name in due if "_" in name} == {0}
 
 
+@pytest.mark.parametrize("hours", [1, 2, 4])
+def test_shorter_interval_owes_nothing_for_the_hours_before_it(
+    paper: PaperExchange, client: UMFutures, hours: int
+) -> None:
+    """Funding was due every eight hours; five and a half of them have passed when the interval becomes shorter."""
+    hour, now = 3_600_000, paper.control("GET", "status")["now_ms"]
+    paper.control("POST", "clock", {"advance_ms": (now // (8 * hour) + 1) * 8 * hour + 11 * hour // 2 - now})
+    send(paper, client, VENUE["BTCUSDT"], "BUY")
+
+    paper.control("POST", "symbols", {"symbol": "BTCUSDT", "funding_interval_hours": hours})
+    paper.control("POST", "clock", {"advance_ms": 1000})
+    assert client.get_income_history(incomeType="FUNDING_FEE") == []
+    # It should pay at the new interval's next hour, once.
+    paper.control("POST", "clock", {"advance_ms": hour // 2 + 2 * hour})
+    times = [row["time"] // hour % 24 % hours for row in client.get_income_history(incomeType="FUNDING_FEE")]
+    assert times == [0] * len({1: (6, 7, 8), 2: (6, 8), 4: (8,)}[hours])
+
+
 def contract_events(socket: websocket.WebSocket, count: int) -> list[Any]:
     return [json.loads(socket.recv()) for _ in range(count)]
 

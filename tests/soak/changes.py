@@ -16,6 +16,7 @@ from tests.soak.wishes import DAY, HOUR, Wishes, text
 from tests.soak.world import World
 
 CLOSE_BEFORE_END, MAX_STOP = "execution.close_before_end_hours", "execution.max_sl_distance_pct"
+MAX_POSITIONS = "risk.max_positions"
 HOURS_BEFORE_END = 2
 # Each about so often a day.
 FILTERS_A_DAY, LEVERAGES_A_DAY, FUNDINGS_A_DAY, SILENCES_A_DAY, RESTARTS_A_DAY = 2.0, 0.6, 1.0, 0.6, 1.2

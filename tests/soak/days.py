@@ -1,8 +1,8 @@
 """The long soak: weeks of market time in minutes, with everything that changes in weeks, and the judge beside it.
 
-A market day is some eighty moments, twenty minutes apart, and one hour of half minutes. At each some prices move, the
-stream tells, decisions and other people come, and the monitor's cycles run ten seconds apart until all is quiet. Only
-quiet time is skipped. The venue's clock, ours and the age of what Redis keeps go together.
+A market day is a hundred moments: seventy, twenty minutes apart, and a quarter of an hour of half minutes. At each some
+prices move, the stream tells, decisions and other people come, and the monitor's cycles run ten seconds apart until all
+is quiet. Only quiet time is skipped. The venue's clock, ours and the age of what Redis keeps go together.
 """
 
 import time
@@ -16,7 +16,7 @@ from typing import Any
 from execution.domain.money import plain
 from tests.soak.accounts import ZERO, audit, sorted_out
 from tests.soak.board import Board, Contract, chosen, is_perpetual
-from tests.soak.changes import MAX_STOP, Change, Changes
+from tests.soak.changes import MAX_POSITIONS, MAX_STOP, Change, Changes
 from tests.soak.evidence import Evidence
 from tests.soak.hands import Hands
 from tests.soak.judge import Bounds, Kind, Violation, Watch
@@ -28,13 +28,13 @@ from tests.support.house import House
 from tests.support.oracle import FINAL
 
 CONTRACTS, FOREIGN = 26, 2
-CYCLE_SECONDS, FAR_SECONDS, NEAR_SECONDS = 10, 1200, 30
+CYCLE_SECONDS, FAR_SECONDS, NEAR_SECONDS, BUSY_SECONDS = 10, 1200, 30, 900
 # A cycle and what the stop's own placement may take; for the rest two minutes of cycles.
-BOUNDS = Bounds(naked_seconds=12.0, cycles=12)
+BOUNDS = Bounds(naked_seconds=12.0, cycles=12, ghost_seconds=3.0 * HOUR)
 QUIET_CYCLES = BOUNDS.cycles + 2
 # Two thirds of the run, so 40 days of 60.
 LONGEST_SHARE, NEARLY = 2 / 3, 0.75
-MOVES, DECISION_CHANCE, HAND_CHANCE = 9, 0.5, 0.04
+MOVES, DECISION_CHANCE, HAND_CHANCE = 9, 0.4, 0.04
 DEPOSITS = {"BNB": "5", "USDC": "200000", "BTC": "3", "FDUSD": "100000"}
 # Below this a run has not looked at much.
 TRADES_A_DAY = 8
@@ -121,14 +121,14 @@ class DaysSoak:
     # Time
 
     def _moments(self) -> Iterator[float]:
-        """Yield the market seconds at which prices move: every twenty minutes, and one busy hour a day."""
-        at, busy = 0.0, self.random.uniform(0, DAY - HOUR)
+        """Yield the market seconds at which prices move: every twenty minutes, and a busy quarter of an hour a day."""
+        at, busy = 0.0, self.random.uniform(0, DAY - BUSY_SECONDS)
         while at < self.seconds:
             in_day = at % DAY
-            near = busy <= in_day < busy + HOUR / 2
+            near = busy <= in_day < busy + BUSY_SECONDS
             at += NEAR_SECONDS if near else FAR_SECONDS
             if at % DAY < in_day:
-                busy = self.random.uniform(0, DAY - HOUR)
+                busy = self.random.uniform(0, DAY - BUSY_SECONDS)
             yield at
 
     def _moment(self, at: float) -> None:
@@ -269,6 +269,7 @@ class DaysSoak:
         if self.hedge:
             self.world.paper.control("POST", "settings", {"dual_side": True})
         self.changes.set_policy(MAX_STOP, "0.5")
+        self.changes.set_policy(MAX_POSITIONS, "40")
         for _ in range(2):
             self.world.let_pass(CYCLE_SECONDS)
             self.world.watch()

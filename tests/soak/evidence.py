@@ -34,6 +34,12 @@ UNDECIDED = (
     " FROM execution_executionrequest r LEFT JOIN execution_order o ON o.request_id = r.id AND o.purpose = 'ENTRY'"
     " WHERE NOT r.state = ANY(%s)"
 )
+# What is open and what is about to be: a position whose trade is not recorded yet has fees and funding already.
+SPANS = (
+    "SELECT symbol, entry_at FROM execution_trade WHERE state = ANY(%s) UNION ALL"
+    " SELECT symbol, coalesce(approved_at, received_at) FROM execution_executionrequest"
+    " WHERE state IN ('FILLED', 'PROTECTED', 'FLATTENED')"
+)
 FILLS = (
     "SELECT symbol, exchange_trade_id::text, trade_id::text, realized_pnl, commission, commission_asset"
     " FROM execution_fill"
@@ -156,7 +162,7 @@ class Evidence:
     def books(self, margin_assets: Mapping[str, str]) -> Books:
         """Return all that our rows say of money. `margin_assets`: by symbol, what its contract is settled in."""
         with connection.cursor() as cursor:
-            spans = rows(cursor, "SELECT symbol, entry_at FROM execution_trade WHERE state = ANY(%s)", [OPEN])
+            spans = rows(cursor, SPANS, [OPEN])
             return Books(
                 fills={(row[0], row[1]): _booked_fill(row, margin_assets) for row in rows(cursor, FILLS)},
                 income={(row[0], row[1]): _booked_income(*row) for row in rows(cursor, INCOME)},

@@ -256,10 +256,14 @@ class Violation:
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """For how long something may be wrong: a position without cover in seconds, all else in cycles of the monitor."""
+    """For how long something may be wrong: what harms in seconds or cycles, a row's doubt about an order in hours.
+
+    The venue forgets old orders, so that a leg's absence is believed late; its position has its cover meanwhile.
+    """
 
     naked_seconds: float
     cycles: int
+    ghost_seconds: float
 
 
 @dataclass(kw_only=True)
@@ -299,7 +303,7 @@ class Watch:
     @property
     def waits(self) -> bool:
         """Whether anything is wrong that may still come right within its bound."""
-        return any(not stretch.told for stretch in self._open.values())
+        return any(not stretch.told for stretch in self._open.values() if stretch.finding.kind is not Kind.GHOST_ORDER)
 
     def _goes_on(self, stretch: Stretch, sample: Sample, found: Iterable[tuple[str, str, str]]) -> bool:
         if stretch.finding.kind is Kind.UNPROTECTED:
@@ -312,6 +316,8 @@ class Watch:
             return False
         if stretch.finding.kind is Kind.UNPROTECTED:
             return _seconds(stretch, sample) > self.bounds.naked_seconds
+        if stretch.finding.kind is Kind.GHOST_ORDER:
+            return _seconds(stretch, sample) > self.bounds.ghost_seconds
         return sample.cycle - stretch.since_cycle > self.bounds.cycles
 
     def _tell(self, stretch: Stretch, sample: Sample) -> Violation:

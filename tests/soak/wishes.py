@@ -6,10 +6,14 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+from execution.domain.states import TRADE_OPEN
+from execution.domain.trading import Direction, PositionSide
+from execution.models import Trade
 from tests.soak.board import Board, Contract
 from tests.soak.world import World
 
 HOUR, DAY = 3600, 86_400
+CANDIDATES = 3
 SIZE_USD = (60.0, 900.0)
 # Sizes that the venue or our limits refuse, or take in several orders.
 TINY_USD, HUGE_USD = (1.0, 25.0), (4_000.0, 9_000.0)
@@ -45,11 +49,19 @@ class Wishes:
     def decide(self) -> UUID:
         """Send one decision through the chain; now and then the chain breaks off and the monitor has to resume it."""
         # Now and then in one that does not trade: that has to be refused, with its rule.
-        contract = self.random.choice(self.board.ours if self._chance(0.05) else self.board.open)
-        request_id = self._sent(contract, self.random.choice(("buy", "sell")))
+        contracts = self.board.ours if self._chance(0.05) else self.board.open
+        side = self.random.choice(("buy", "sell"))
+        # Mostly where nothing is open yet; the draws are the same whatever is.
+        some = [self.random.choice(contracts) for _ in range(CANDIDATES)]
+        request_id = self._sent(next((row for row in some if self._is_free(row, side)), some[0]), side)
         until = self.random.choice(("check_ess", "place_order", "protect_position")) if self._chance(0.03) else ""
         self.world.run(request_id, until=until)
         return request_id
+
+    def _is_free(self, contract: Contract, side: str) -> bool:
+        trades = Trade.objects.filter(symbol=contract.symbol, state__in=sorted(TRADE_OPEN))
+        direction = Direction.LONG if side == "buy" else Direction.SHORT
+        return not (trades.filter(direction=direction) | trades.filter(position_side=PositionSide.BOTH)).exists()
 
     def open_now(self, contract: Contract, side: str) -> None:
         """Send a decision that is to be held."""

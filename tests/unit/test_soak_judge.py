@@ -181,8 +181,11 @@ def test_decision_that_waits_for_nothing_has_no_outcome(state: str) -> None:
 # Bounds
 
 
+BOUNDS = Bounds(naked_seconds=12, cycles=3, ghost_seconds=600)
+
+
 def watched(*samples: Sample) -> list[Violation]:
-    watch = Watch(bounds=Bounds(naked_seconds=12, cycles=3))
+    watch = Watch(bounds=BOUNDS)
     return [violation for sample in samples for violation in watch.look(sample)]
 
 
@@ -204,14 +207,22 @@ def test_cover_in_between_begins_the_count_anew() -> None:
 def test_cycles_are_counted_for_everything_else() -> None:
     stuck = [right(at_ms=cycle * 10_000, cycle=cycle, held=[], resting=right().resting[2:]) for cycle in range(6)]
 
-    found = {(violation.at_ms, violation.kind) for violation in watched(*stuck)}
+    # It should tell it once, at the fourth cycle after the first that saw it.
+    assert [(violation.at_ms, violation.kind) for violation in watched(*stuck)] == [(40_000, Kind.STUCK_TRADE)]
 
-    # It should tell each once, at the fourth cycle after the first that saw it.
-    assert found == {(40_000, Kind.STUCK_TRADE), (40_000, Kind.GHOST_ORDER)}
+
+def test_doubt_about_an_order_may_last_longer_and_is_not_waited_for() -> None:
+    ghost = OurOrder(client_id="es1-tgone-1", symbol=BTC, side="BOTH", state="ACCEPTED")
+    watch = Watch(bounds=BOUNDS)
+
+    told = [watch.look(right(at_ms=at * 1000, cycle=at, orders=[*right().orders, ghost])) for at in (0, 600, 601, 5000)]
+
+    assert [[violation.kind for violation in found] for found in told] == [[], [], [Kind.GHOST_ORDER], []]
+    assert not watch.waits
 
 
 def test_longest_time_without_cover_is_known_though_it_ends_in_time() -> None:
-    watch = Watch(bounds=Bounds(naked_seconds=12, cycles=3))
+    watch = Watch(bounds=BOUNDS)
 
     for sample in (naked(0, 0), naked(5, 1), right(at_ms=10_000, cycle=2)):
         watch.look(sample)
@@ -220,7 +231,7 @@ def test_longest_time_without_cover_is_known_though_it_ends_in_time() -> None:
 
 
 def test_time_in_which_none_of_our_processes_ran_is_forgiven() -> None:
-    watch = Watch(bounds=Bounds(naked_seconds=12, cycles=3))
+    watch = Watch(bounds=BOUNDS)
     watch.look(naked(0, 0))
 
     watch.forgive()
