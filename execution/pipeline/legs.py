@@ -15,7 +15,7 @@ from execution.domain.backoff import (
 )
 from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_at
 from execution.domain.clocks import age_of
-from execution.domain.lots import closing_parts, lot_rule, parts_of
+from execution.domain.lots import closing_parts
 from execution.domain.money import ZERO
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, held_in
 from execution.domain.ports import Exchange, ExchangeUnavailableError
@@ -37,8 +37,6 @@ NOTHING_TO_REDUCE = frozenset({-2022})
 MOST_UNKNOWN_STOPS = 10
 # What makes way for a stop.
 OTHERS = (OrderPurpose.TARGET, OrderPurpose.TRAILING)
-# How far behind the mark price a LIMIT order lies that is to trade at once; the exchange refuses five percent and more.
-WITHIN_COLLAR = Decimal("0.02")
 TYPES = {
     OrderPurpose.STOP: OrderType.STOP_MARKET,
     OrderPurpose.TARGET: OrderType.TAKE_PROFIT_MARKET,
@@ -285,20 +283,10 @@ class Work:
         )
         parts = closing_parts(quantity, self.plan.lot, trims=not self.exposure.hedged)
         left = quantity - sum(parts, ZERO)
-        orders = [replace(market, quantity=part) for part in parts]
-        return orders if left <= 0 else [*orders, *self._closing_by_limit(left, market)]
-
-    def _closing_by_limit(self, quantity: Decimal, market: Intention) -> list[Intention]:
-        """Return LIMIT orders that trade at once, for what only their finer step can close."""
-        rules = self.exchange.known_rules(self.request.symbol)
-        parts = parts_of(quantity, lot_rule(rules, OrderType.LIMIT)) if rules else []
-        if rules is None or not parts:
-            log.warning("remainder_out_of_reach", request_id=str(self.request.pk), quantity=str(quantity))
-            return []
-        direction = Direction(self.request.direction)
-        mark = self.exchange.quote(self.request.symbol).mark
-        price = round_stop(direction, stop_at(direction, mark, WITHIN_COLLAR), rules.tick_size)
-        return [replace(market, order_type=OrderType.LIMIT, quantity=part, price=price) for part in parts]
+        if left > 0:
+            # Health names it as REMAINDER_UNTRADABLE.
+            log.warning("remainder_out_of_reach", request_id=str(self.request.pk), quantity=str(left))
+        return [replace(market, quantity=part) for part in parts]
 
     def cancel_surplus(self, *purposes: OrderPurpose) -> None:
         """Cancel what newer orders have replaced: new first, then old, so that cover never drops."""
