@@ -105,7 +105,8 @@ def _note(found: Sequence[Trouble], now: datetime) -> None:
     if not (new or changed or gone):
         return
     with transaction.atomic():
-        Impediment.objects.bulk_create([_row(trouble, now) for trouble in new])
+        # Two cycles side by side find the same: whoever writes second has nothing to add.
+        Impediment.objects.bulk_create([_row(trouble, now) for trouble in new], ignore_conflicts=True)
         for row, trouble in changed:
             Impediment.objects.filter(pk=row.pk).update(
                 sentence=trouble.sentence, alarming=trouble.alarming, ends_at=trouble.ends_at

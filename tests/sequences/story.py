@@ -118,7 +118,7 @@ class Story:
     def _by_quantity(self, side: str, usd: Decimal) -> UUID:
         sign = 1 if side == "buy" else -1
         quantity = self.contract.quantity_for(usd)
-        if self.random.random() < 0.25:
+        if self.contract.trades and self.random.random() < 0.25:
             # Its exits need several orders; a MARKET entry is too large itself.
             self.contract.limit_market_orders(quantity * D(self.random.choice(("0.3", "0.45", "0.7"))))
         fields: dict[str, Any] = {"quantity": text(quantity), **self._exits(sign)}
