@@ -18,10 +18,8 @@ from tests.clients.report import Cell, Column, Report
 from tests.support.paper import PaperExchange, _die_with_parent
 
 CLIENTS: Final = ("connector", "ccxt", "python-binance", "official-sdk", "nautilus")
-# Real BTCUSDT asks for 100 USDT; the filter scenarios need that.
-OPTIONS: Final = ("--min-notional", "100")
 # For a client older than the routed streams and RPI orders.
-EXTRA_OPTIONS: Final = {"nautilus": ("--legacy-streams", "--assume", "rpi_in_times=false")}
+OPTIONS: Final = {"nautilus": ("--legacy-streams", "--assume", "rpi_in_times=false")}
 JSON: Final = ROOT / ".local" / "test-clients.json"
 PAGE: Final = ROOT / "docs" / "client-compatibility.md"
 RUN_TIMEOUT_S: Final = 240
@@ -60,7 +58,7 @@ def examine(environment: Environment) -> Column:
     installed = time.monotonic()
     if was_installed:
         say(f"{environment.client}: installed in {installed - started:.0f} s")
-    with PaperExchange(*OPTIONS, *EXTRA_OPTIONS.get(environment.name, ())) as exchange:
+    with PaperExchange(*OPTIONS.get(environment.name, ())) as exchange:
         cells = run(environment, exchange)
     column = Column(
         client=environment.client, cells=cells, install_s=installed - started, run_s=time.monotonic() - installed

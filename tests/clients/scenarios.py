@@ -1,7 +1,7 @@
 """What is asked of every client, with the exact answers; one function per capability, standard library only.
 
 Each starts on a fresh exchange: BTCUSDT stands at 50 000 with 0.10 to either side of the book, the account has
-10 000 USDT, leverage 20, one-way mode; an order must be worth 100 USDT; the taker's fee is 0.05 %.
+10 000 USDT, leverage 20, one-way mode; an order must be worth 50 USDT; the taker's fee is 0.05 %.
 """
 
 import threading

@@ -46,7 +46,7 @@ def funding_rates(call: Call) -> object:
 def funding_info(call: Call) -> object:
     """Only symbols with other than the default settings are listed: those that are paid more often."""
     symbols = call.exchange.state.symbols.values()
-    return [_interval_row(symbol, call.now) for symbol in symbols if symbol.funding_ms not in {0, FUNDING_INTERVAL_MS}]
+    return [_interval_row(symbol) for symbol in symbols if symbol.funding_ms not in {0, FUNDING_INTERVAL_MS}]
 
 
 def open_interest(call: Call) -> object:
@@ -216,14 +216,13 @@ def _asset_row(symbol: str, index: Decimal, share: Decimal, now: int) -> Json:
     return row | dict.fromkeys(names, cash(share))
 
 
-def _interval_row(symbol: Symbol, now: int) -> Json:
+def _interval_row(symbol: Symbol) -> Json:
     return {
         "symbol": symbol.name,
         "adjustedFundingRateCap": "0.02000000",
         "adjustedFundingRateFloor": "-0.02000000",
         "fundingIntervalHours": symbol.funding_hours,
         "disclaimer": False,
-        "updateTime": now,
     }
 
 
