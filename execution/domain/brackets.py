@@ -191,6 +191,9 @@ def _held_against(want: Wanted, plan: Plan, exposure: Exposure, orders: Sequence
     fitting = [order for order in orders if order.leg_id == want.leg.id and _fits(want.leg, order, plan)]
     if want.leg.purpose is OrderPurpose.TRAILING and trims:
         return _follows(want, plan, fitting)
+    if want.quantity > 0 and not parts:
+        # The present filters take no order at all for it, as a maximum below the step: what rests is all there is.
+        return _Held(right=frozenset(order.order_id for order in orders if order.leg_id == want.leg.id), lacking=())
     exact = _adding_up_to(want.quantity, fitting)
     # Orders that execute just now have odd quantities; replaced, they would be in each other's way.
     if exact and (len(exact) <= len(parts) or any(order.begun for order in exact)):

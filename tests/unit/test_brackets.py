@@ -342,6 +342,20 @@ def test_an_order_off_the_present_step_is_replaced(hedged: bool, missing: list[s
     assert compared.surplus == ()
 
 
+@pytest.mark.parametrize("hedged", [False, True])
+@pytest.mark.parametrize("quantities", [("0.006", "0.004"), ("0.010",), ("0.004",)])
+def test_what_rests_stays_where_the_present_filters_take_no_order_at_all(
+    quantities: tuple[str, ...], *, hedged: bool
+) -> None:
+    """The step has become coarser than the market maximum: a stop that is cancelled could not be placed again."""
+    plan = replace(planned(), step=Decimal("0.02"), minimum=Decimal("0.02"), maximum=Decimal("0.006"))
+    exposure = Exposure(filled=Decimal("0.010"), open=Decimal("0.010"), hedged=hedged)
+
+    found = compare(plan, exposure, stops_of(*quantities))
+
+    assert (found.missing, found.surplus) == ((), ())
+
+
 def test_an_order_off_the_present_tick_is_left_alone() -> None:
     coarse = replace(WIDE, tick=Decimal(5), legs=(replace(STOP, price=Decimal(48995)),))
 
