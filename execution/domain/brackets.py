@@ -192,8 +192,12 @@ def _held_against(want: Wanted, plan: Plan, exposure: Exposure, orders: Sequence
     if want.leg.purpose is OrderPurpose.TRAILING and trims:
         return _follows(want, plan, fitting)
     if want.quantity > 0 and not parts:
-        # The present filters take no order at all for it, as a maximum below the step: what rests is all there is.
-        return _Held(right=frozenset(order.order_id for order in orders if order.leg_id == want.leg.id), lacking=())
+        # The present filters take no order at all for it, as a maximum below the step: what rests is all there is. In
+        # hedge mode one that is larger than the position would be refused.
+        rests = [
+            order for order in orders if order.leg_id == want.leg.id and (trims or order.quantity <= want.quantity)
+        ]
+        return _Held(right=frozenset(order.order_id for order in rests), lacking=())
     exact = _adding_up_to(want.quantity, fitting)
     # Orders that execute just now have odd quantities; replaced, they would be in each other's way.
     if exact and (len(exact) <= len(parts) or any(order.begun for order in exact)):
