@@ -97,6 +97,9 @@ class Changes:
             self.relist(contract, **{name: before.pop(name)})
             return
         wanted, now = self._coarser(contract, name)
+        if name == "step" and contract.market_most < wanted:
+            # No venue lists a maximum below its step: nothing could be traded at market at all.
+            self.relist(contract, market_max_quantity=before.pop("market_max_quantity", text(wanted)))
         self.relist(contract, **{name: text(wanted)})
         before[name] = text(now)
 
