@@ -73,7 +73,7 @@ def soak(options: argparse.Namespace) -> int:
         fault=f"soak of {options.soak:g} minutes",
         story=lambda cell: strike(cell, seconds=options.soak * 60, thorough=False),
         workers=tuple(workers),
-        bounds=Bounds(settle_seconds=120, naked_seconds=45),
+        bounds=Bounds(settle_seconds=120),
         short=False,
     )
     with folder() as state, World(state) as world:

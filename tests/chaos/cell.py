@@ -3,12 +3,13 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from random import Random
 from typing import Any, TypeVar
 
 from tests.chaos import invariants, timeline
+from tests.chaos.bounds import USUAL_SECONDS
 from tests.chaos.world import World
 from tests.support import oracle
 from tests.support.decisions import decision
@@ -16,29 +17,38 @@ from tests.support.ledger import ORDER, Ledger
 from tests.support.paper import PaperExchange
 from tests.support.risk import RiskSafetyStandIn
 from tests.support.stack import CeleryStack, children_of, state_of
+from tests.support.stop_plans import booked_stops
 from tests.support.waiting import eventually
 
 Value = TypeVar("Value")
 EVERY_SECONDS = 0.1
 HEALTHY_WITHIN_SECONDS = 8.0
+LONG, SHORT = "long", "short"
+# As a decision names the sides of its entry.
+ENTRY_SIDES = {LONG: "buy", SHORT: "sell"}
+SIGNS = {"buy": 1, "sell": -1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What a row allows: time until every decision has its outcome, time without a stop, orders that stay UNKNOWN."""
+    """What a row allows: time until every decision has its outcome, and orders that stay UNKNOWN.
+
+    For how long a position may be without its stop is in `tests.chaos.bounds`.
+    """
 
     settle_seconds: float = 25.0
-    naked_seconds: float = 5.0
     may_stay_unknown: bool = False
 
 
 @dataclass
 class Cell:
-    """What a story works with."""
+    """What a story works with; `side` is that of its trades, long or short, unless the story names another."""
 
     world: World
     bounds: Bounds
     random: Random
+    side: str = LONG
+    unprotected_seconds: float = USUAL_SECONDS
     decisions: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     # Symbols that a person trades by hand in this story: their positions are not ours to protect.
@@ -47,6 +57,20 @@ class Cell:
     told_by_health: list[str] = field(default_factory=list)
     # Events that were on the bus when a cell made Redis lose it.
     lost_events: set[str] = field(default_factory=set)
+    # The stops that decisions were published with, None without one, by the identity of the decision in the books.
+    asked_stops: dict[str, Decimal | None] = field(default_factory=dict)
+    # 1 for symbols in which this story goes long, -1 for those in which it goes short.
+    signs: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def sign(self) -> int:
+        """Return 1 when this cell trades long, -1 when it trades short."""
+        return SIGNS[ENTRY_SIDES[self.side]]
+
+    @property
+    def entry_side(self) -> str:
+        """Return the side of this cell's entries, as a decision names it."""
+        return ENTRY_SIDES[self.side]
 
     @property
     def stack(self) -> CeleryStack:
@@ -74,21 +98,34 @@ class Cell:
 
     # Decisions
 
+    def decision(self, symbol: str, **fields: Any) -> dict[str, Any]:
+        """Return a decision of 100 USD on this cell's side."""
+        return decision(symbol, **({"side": self.entry_side, "position_size_usd": 100.0} | fields))
+
     def decide(self, count: int, *, first: int = 0, **fields: Any) -> list[str]:
-        """Publish decisions of 100 USD, each for a symbol of its own; return the symbols."""
+        """Publish decisions of 100 USD on this cell's side, each for a symbol of its own; return the symbols."""
         chosen = list(self.symbols)[first : first + count]
-        self.publish([decision(symbol, **({"position_size_usd": 100.0} | fields)) for symbol in chosen])
+        self.publish([self.decision(symbol, **fields) for symbol in chosen])
         return chosen
 
     def publish(self, payloads: Sequence[dict[str, Any]]) -> None:
         """Put decisions on the bus, and remember that each needs an outcome."""
         self.decisions += [payload["event_id"] for payload in payloads]
+        for payload in payloads:
+            self._remember(payload)
         self.stack.publish(payloads)
 
     def publish_one(self, payload: dict[str, Any]) -> None:
         """Publish one decision; it counts only when the bus has taken it."""
+        self._remember(payload)
         self.stack.publish([payload])
         self.decisions.append(payload["event_id"])
+
+    def _remember(self, payload: dict[str, Any]) -> None:
+        """Keep what the judge asks for later: the books may have it wrong."""
+        stop = payload["stop_loss"]
+        self.asked_stops[f"event:{payload['event_id']}"] = None if stop is None else Decimal(str(stop))
+        self.signs[payload["symbol"]] = SIGNS.get(payload["side"], self.sign)
 
     def opened(self, count: int = 1, *, first: int = 0, **fields: Any) -> list[str]:
         """Publish decisions and wait until their trades are open and covered; the arrangement of many stories."""
@@ -143,14 +180,30 @@ class Cell:
         return Decimal(self.world.mark_price(symbol))
 
     def move_price(self, symbol: str, *, fraction: float) -> Decimal:
-        """Move last and mark price at once, and keep it there."""
-        terms = self._filters(symbol)["PRICE_FILTER"]
-        tick = Decimal(terms["tickSize"])
-        wanted = self.price(symbol) * (1 + Decimal(str(fraction)))
-        price = (wanted / tick).to_integral_value() * tick
+        """Move last and mark price by a fraction in favour of what this story trades in the symbol, and keep it there.
+
+        A negative fraction moves the price against it: down for a long position, up for a short one.
+        """
+        return self.shift_price(symbol, fraction=fraction * self.signs.get(symbol, self.sign))
+
+    def shift_price(self, symbol: str, *, fraction: float) -> Decimal:
+        """Move last and mark price at once, up by a positive fraction whatever is held, and keep it there."""
+        price = self._on_tick(symbol, fraction)
         self.paper.set_price(symbol, format(price, "f"))
         self.world.prices_moved = True
         return price
+
+    def price_away(self, symbol: str, *, fraction: float) -> Decimal:
+        """Return the price that lies a fraction away in favour of this cell's side; a negative one is a better entry.
+
+        It is on the symbol's tick.
+        """
+        return self._on_tick(symbol, fraction * self.sign)
+
+    def _on_tick(self, symbol: str, fraction: float) -> Decimal:
+        tick = Decimal(self._filters(symbol)["PRICE_FILTER"]["tickSize"])
+        wanted = self.price(symbol) * (1 + Decimal(str(fraction)))
+        return (wanted / tick).to_integral_value() * tick
 
     def base_quantity(self, symbol: str, *, usd: int = 100) -> str:
         """Return a quantity of the base asset, on the symbol's step, as REST wants it."""
@@ -193,10 +246,17 @@ class Cell:
         self.settle()
         self.wait(self._holds, "the invariants hold", within=self.bounds.settle_seconds)
         self.wait(self.is_healthy, "I12: health says OK", within=HEALTHY_WITHIN_SECONDS)
-        ledger = self.ledger
-        naked = timeline.longest_naked_seconds(ledger, now_ms=self._exchange_ms(), ignored=frozenset(self.foreign))
-        assert naked <= self.bounds.naked_seconds, f"I4: {naked:.1f} s without a stop > {self.bounds.naked_seconds:g} s"
-        self._tell(ledger, naked)
+        ledger, worst = self.ledger, self._longest_unprotected()
+        limit = self.unprotected_seconds
+        assert worst.seconds <= limit, f"I4: {worst.seconds:.1f} s without its stop > {limit:g} s: {worst.why}"
+        self._report(ledger, worst.seconds)
+
+    def _longest_unprotected(self) -> timeline.Unprotected:
+        with self.stack.cursor() as cursor:
+            stops, ticks = booked_stops(cursor), self._ticks()
+        plans = {stop.entry: replace(stop.plan(past=True), tick=ticks[stop.symbol]) for stop in stops}
+        ignored = frozenset(self.foreign)
+        return timeline.longest_unprotected(self.ledger, plans, now_ms=self._exchange_ms(), ignored=ignored)
 
     def _is_settled(self) -> bool:
         with self.stack.cursor() as cursor:
@@ -209,6 +269,7 @@ class Cell:
         with self.stack.cursor() as cursor:
             oracle.assert_invariants(cursor, ledger, foreign=self.foreign)
             self._have_outcomes(cursor)
+            invariants.plans_are_the_decisions(cursor, ledger, published=self.asked_stops, ticks=self._ticks())
             invariants.one_executed_entry_a_decision(ledger)
             invariants.positions_never_flip(ledger)
             invariants.stories_are_walks(cursor)
@@ -235,10 +296,25 @@ class Cell:
         """Whether health calls one of its components healthy."""
         return bool(self.world.health()["components"][name]["healthy"])
 
+    def _ticks(self) -> dict[str, Decimal]:
+        """Return the venue's present tick sizes by symbol: a story may have changed one."""
+        rows = self.stack.person.exchange_info()["symbols"]
+        terms = {row["symbol"]: {term["filterType"]: term for term in row["filters"]} for row in rows}
+        return {symbol: Decimal(found["PRICE_FILTER"]["tickSize"]) for symbol, found in terms.items()}
+
+    def sides_traded(self) -> str:
+        """Return the sides of the entries that have executed, or where none has, of the decisions: for the table."""
+        filled = {order["side"] for order in self.ledger.entries if Decimal(order["executedQty"]) > 0}
+        found = {LONG if side == "BUY" else SHORT for side in filled}
+        if not found:
+            asked = self.rows("SELECT DISTINCT direction FROM execution_executionrequest")
+            found = {str(row[0]).lower() for row in asked}
+        return "both" if len(found) > 1 else "".join(found)
+
     def _exchange_ms(self) -> int:
         return int(self.paper.control("GET", "status")["now_ms"])
 
-    def _tell(self, ledger: Ledger, naked: float) -> None:
+    def _report(self, ledger: Ledger, unprotected: float) -> None:
         outcomes = ", ".join(f"{number} {state}" for state, number in sorted(self.outcomes().items()))
         sent = len([row for row in ledger.requests if (row["method"], row["path"]) == ("POST", ORDER)])
         repeats = sum(number - 1 for number in self.world.reader.snapshot()[1].values())
@@ -246,7 +322,7 @@ class Cell:
         if repeats:
             self.saw(f"{repeats} events twice")
         if ledger.fills:
-            self.saw(f"naked <= {naked:.2f} s")
+            self.saw(f"unprotected <= {unprotected:.2f} s")
 
 
 def pause(seconds: float) -> None:

@@ -1,7 +1,7 @@
 """The invariants I1 to I12 after a cell, judged by the exchange's ledger; every sentence names what it found."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ from tests.chaos.reader import BusReader
 from tests.support import oracle
 from tests.support.ledger import Ledger
 from tests.support.paper import PaperExchange
+from tests.support.stop_plans import booked_stops, wrong_plans
 
 # The exchange's own limits, which hold for any client.
 ORDERS_IN_10_S, ORDERS_IN_60_S = 300, 1200
@@ -43,6 +44,14 @@ def one_executed_entry_a_decision(ledger: Ledger) -> None:
     )
     doubled = {name: number for name, number in executed.items() if number > 1}
     assert not doubled, f"I1: executed more than once: {doubled}"
+
+
+def plans_are_the_decisions(
+    cursor: Any, ledger: Ledger, *, published: Mapping[str, Decimal | None], ticks: Mapping[str, Decimal]
+) -> None:
+    """I4: each planned stop is what its decision asked for, so that a plan cannot make a wrong stop right."""
+    wrong = wrong_plans(booked_stops(cursor), ledger, published=published, ticks=ticks)
+    assert not wrong, f"I4: {len(wrong)} plans are not what was decided: {wrong[0]}"
 
 
 def stories_are_walks(cursor: Any) -> None:

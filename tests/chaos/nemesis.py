@@ -104,7 +104,7 @@ class Nemesis:
             row = self._random.choice(held)
             away = self._random.choice([STOP_DISTANCE, TARGET_DISTANCE])
             long = Decimal(row["positionAmt"]) > 0
-            self.cell.move_price(row["symbol"], fraction=away if long else -away)
+            self.cell.shift_price(row["symbol"], fraction=away if long else -away)
 
     def _make_the_exchange_faulty(self) -> None:
         kinds: Sequence[tuple[str, str, dict[str, Any]]] = (
@@ -173,7 +173,7 @@ class Nemesis:
         self.cell.paper.control("POST", "streams/drop", {})
 
     def _leap(self) -> None:
-        self.cell.move_price(self._random.choice(self._symbols), fraction=self._random.choice([-0.3, 0.3]))
+        self.cell.shift_price(self._random.choice(self._symbols), fraction=self._random.choice([-0.3, 0.3]))
 
     # Coming back
 
@@ -221,7 +221,7 @@ def push_to_stops(cell: Cell) -> None:
     """Move the price against each position by its stop's distance; one that is in profit takes more than one push."""
     for row in cell.paper.summary()["positions"]:
         long = Decimal(row["positionAmt"]) > 0
-        cell.move_price(row["symbol"], fraction=STOP_DISTANCE if long else -STOP_DISTANCE)
+        cell.shift_price(row["symbol"], fraction=STOP_DISTANCE if long else -STOP_DISTANCE)
 
 
 def is_flat(cell: Cell) -> bool:

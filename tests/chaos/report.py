@@ -5,24 +5,26 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Result = Literal["green", "RED", "not there yet"]
-COLUMNS = ("row", "fault", "workers", "result", "s", "seen")
+COLUMNS = ("row", "fault", "workers", "side", "result", "s", "seen")
 SEEN_WIDTH = 110
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of one row at one number of workers."""
+    """What became of one row at one number of workers; `side` is long, short or both, as its entries were."""
 
     row: int
     fault: str
     workers: int
+    side: str
     result: Result
     seconds: float
     seen: str
 
     def cells(self) -> tuple[str, ...]:
         workers = str(self.workers or "")
-        return (str(self.row), self.fault, workers, self.result, f"{self.seconds:.0f}" if workers else "", self.seen)
+        seconds = f"{self.seconds:.0f}" if workers else ""
+        return (str(self.row), self.fault, workers, self.side, self.result, seconds, self.seen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +52,18 @@ class Report:
         counts = f"{self.count('green')} green, {self.count('RED')} red, {self.count('not there yet')} not there yet"
         return f"{counts}; seed {self.seed}, commit {self.commit}, {self.seconds / 60:.0f} min"
 
+    @property
+    def by_side(self) -> str:
+        """Return how many cells traded long, short and both, and how many of these were green."""
+        cells = [verdict for verdict in self.verdicts if verdict.result != "not there yet"]
+        lines = []
+        for side in ("long", "short", "both"):
+            results = [verdict.result for verdict in cells if verdict.side == side]
+            lines.append(f"{side}: {results.count('green')} green, {results.count('RED')} red")
+        return "; ".join(lines)
+
     def as_json(self) -> dict[str, Any]:
-        return {"ok": self.ok, **asdict(self), "summary": self.summary}
+        return {"ok": self.ok, **asdict(self), "summary": self.summary, "by_side": self.by_side}
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
@@ -78,5 +90,6 @@ def page_of(report: Report) -> str:
         "# Chaos results\n\n"
         "Written by `make chaos`; how to read it: [chaos.md](chaos.md).\n\n"
         f"{report.summary}. {report.at}, {report.machine}.\n\n"
+        f"By the side of the entries: {report.by_side}.\n\n"
         f"{markdown([COLUMNS, *(verdict.cells() for verdict in report.verdicts)])}\n"
     )

@@ -9,8 +9,9 @@ from random import Random
 
 import psycopg
 
-from tests.chaos.cell import Cell
-from tests.chaos.matrix import NOT_THERE_YET, ROWS, Row
+from tests.chaos.bounds import unprotected_seconds
+from tests.chaos.cell import LONG, SHORT, Cell
+from tests.chaos.matrix import EACH, NOT_THERE_YET, ROWS, Row
 from tests.chaos.report import Verdict
 from tests.chaos.sabotage import MUST_CATCH
 from tests.chaos.world import World
@@ -52,6 +53,7 @@ def not_there_yet(numbers: Sequence[int]) -> list[Verdict]:
             row=number,
             fault=missing.fault,
             workers=0,
+            side="",
             result="not there yet",
             seconds=0,
             seen=f"not there yet (issue {missing.issue})",
@@ -59,6 +61,12 @@ def not_there_yet(numbers: Sequence[int]) -> list[Verdict]:
         for number, missing in sorted(NOT_THERE_YET.items())
         if not numbers or number in numbers
     ]
+
+
+def side_of(row: int, workers: int, *, seed: int) -> str:
+    """Return on which side a cell trades: rows and numbers of workers alternate, and the next seed turns all round."""
+    place = EACH.index(workers) if workers in EACH else 0
+    return LONG if (row + place + seed) % 2 == 0 else SHORT
 
 
 def run(world: World, rows: Sequence[Row], workers: Sequence[int], *, seed: int, say: Say) -> Iterator[Verdict]:
@@ -75,7 +83,13 @@ def run(world: World, rows: Sequence[Row], workers: Sequence[int], *, seed: int,
 def examine(world: World, row: Row, workers: int, *, seed: int) -> Verdict:
     """Run one cell: wipe, story, judgement."""
     started = time.monotonic()
-    cell = Cell(world=world, bounds=row.bounds, random=Random(f"{seed}/{row.number}/{workers}"))  # noqa: S311 -- repeatable
+    cell = Cell(
+        world=world,
+        bounds=row.bounds,
+        random=Random(f"{seed}/{row.number}/{workers}"),  # noqa: S311 -- repeatable
+        side=side_of(row.number, workers, seed=seed),
+        unprotected_seconds=unprotected_seconds(row.number, workers),
+    )
     try:
         world.begin(workers)
         # What a cycle that was under way has still written about the cell before.
@@ -88,8 +102,9 @@ def examine(world: World, row: Row, workers: int, *, seed: int) -> Verdict:
     except Exception as error:  # noqa: BLE001 -- whatever went wrong, this cell is red and the next one is run
         _keep_evidence(world.folder / f"row-{row.number}-{workers}.txt", cell)
         world.end_processes()
-        return _verdict(row, workers, started, "; ".join([_first_line(error), *cell.notes]), ok=False)
-    return _verdict(row, workers, started, "; ".join(cell.notes), ok=True)
+        # Where the books cannot be read, what was to be traded.
+        return _verdict(row, workers, started, cell.side, "; ".join([_first_line(error), *cell.notes]), ok=False)
+    return _verdict(row, workers, started, cell.sides_traded() or cell.side, "; ".join(cell.notes), ok=True)
 
 
 def _keep_evidence(path: Path, cell: Cell) -> None:
@@ -105,11 +120,12 @@ def _keep_evidence(path: Path, cell: Cell) -> None:
         file.writelines(f"{'  '.join(str(value) for value in line)}\n" for line in story)
 
 
-def _verdict(row: Row, workers: int, started: float, seen: str, *, ok: bool) -> Verdict:
+def _verdict(row: Row, workers: int, started: float, side: str, seen: str, *, ok: bool) -> Verdict:
     return Verdict(
         row=row.number,
         fault=row.fault,
         workers=workers,
+        side=side,
         result="green" if ok else "RED",
         seconds=round(time.monotonic() - started, 1),
         seen=seen,

@@ -1,12 +1,14 @@
-"""What happened at the exchange, second by second, told from its ledger: positions, cover, bursts of orders."""
+"""What happened at the exchange, second by second, read from its ledger: positions, stops, bursts of orders."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from tests.support.ledger import ALGO_ORDER, ORDER, Ledger
+from tests.support.stops import STOP, StopPlan, closes, mismatch
 
 Row = dict[str, Any]
 ZERO = Decimal(0)
@@ -15,26 +17,49 @@ PLACEMENTS = frozenset({("POST", ORDER), ("POST", ALGO_ORDER)})
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A position between two fills; `end` is None when it is held still."""
+    """A position between two fills; `end` is None when it is held still.
+
+    `entry`: client id of the order that opened it, or of the entry of ours that has enlarged it since.
+    """
 
     symbol: str
+    position_side: str
     amount: Decimal
+    entry: str
     start: int
     end: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Unprotected:
+    """The longest time without a right stop over all of a position, and what was wrong with those that stood."""
+
+    seconds: float = 0.0
+    why: str = ""
+
+
 def positions(ledger: Ledger) -> Iterator[Held]:
     """Yield every position held, each amount for itself, in milliseconds of the exchange."""
-    fills: dict[str, list[Row]] = defaultdict(list)
+    fills: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for fill in sorted(ledger.fills, key=lambda row: int(row["id"])):
-        fills[fill["symbol"]].append(fill)
-    for symbol, rows in fills.items():
-        amount = ZERO
+        fills[fill["symbol"], fill["positionSide"]].append(fill)
+    for (symbol, side), rows in fills.items():
+        amount, entry = ZERO, ""
         for fill, following in zip(rows, [*rows[1:], None], strict=True):
-            amount += signed(fill)
+            before, amount = amount, amount + signed(fill)
+            client_id = str(fill["clientOrderId"])
+            # What others add to a position of ours leaves it ours.
+            if before * amount <= 0 or (abs(amount) > abs(before) and client_id.startswith("es1-e")):
+                entry = client_id
             if amount:
-                end = int(following["time"]) if following else None
-                yield Held(symbol=symbol, amount=amount, start=int(fill["time"]), end=end)
+                yield Held(
+                    symbol=symbol,
+                    position_side=side,
+                    amount=amount,
+                    entry=entry,
+                    start=int(fill["time"]),
+                    end=int(following["time"]) if following else None,
+                )
 
 
 def signed(fill: Row) -> Decimal:
@@ -42,50 +67,83 @@ def signed(fill: Row) -> Decimal:
     return quantity if fill["buyer"] else -quantity
 
 
-def longest_naked_seconds(ledger: Ledger, *, now_ms: int, ignored: frozenset[str] = frozenset()) -> float:
-    """Return the longest time that any position was without a stop over its full size."""
+def longest_unprotected(
+    ledger: Ledger, plans: Mapping[str, StopPlan], *, now_ms: int, ignored: frozenset[str] = frozenset()
+) -> Unprotected:
+    """Return the longest time that any position had no right stop over its full size.
+
+    Args:
+        ledger: the venue's.
+        plans: where the stop of each position belongs, by the client id of the order that opened it; a position
+            without a plan counts as unprotected.
+        now_ms: the venue's time.
+        ignored: symbols whose positions are not ours to protect.
+
+    """
     stops: dict[str, list[Row]] = defaultdict(list)
     for algo in ledger.algo_orders:
-        if algo["orderType"] in {"STOP_MARKET", "TRAILING_STOP_MARKET"}:
-            stops[algo["symbol"]].append(algo)
-    naked: dict[str, int] = defaultdict(int)
-    worst = 0
+        stops[algo["symbol"]].append(algo)
+    lasting: dict[tuple[str, str], int] = defaultdict(int)
+    worst = Unprotected()
     for held in positions(ledger):
         if held.symbol in ignored:
             continue
-        for start, end in gaps(held, stops[held.symbol], now_ms):
+        key, wrong = (held.symbol, held.position_side), _wrong(held, stops[held.symbol], plans.get(held.entry))
+        right = [stop for stop in stops[held.symbol] if not wrong[stop["algoId"]]]
+        unprotected = gaps(held, right, now_ms)
+        for start, end in unprotected:
             # A gap that goes on over a fill is one gap.
-            joined = naked[held.symbol] + (end - start) if start == held.start else end - start
-            worst = max(worst, joined)
-            naked[held.symbol] = joined if end == held.end else 0
-    return worst / 1000
+            lasted = end - start + (lasting[key] if start == held.start else 0)
+            if lasted / 1000 > worst.seconds:
+                worst = Unprotected(seconds=lasted / 1000, why=_why(held, stops[held.symbol], wrong))
+        lasting[key] = _still_lasting(held, unprotected, lasting[key])
+    return worst
+
+
+def _still_lasting(held: Held, unprotected: Sequence[tuple[int, int]], before: int) -> int:
+    """Return for how long a position has been unprotected at the end of this stretch."""
+    if held.start == held.end:
+        return before
+    if not unprotected or unprotected[-1][1] != held.end:
+        return 0
+    start, end = unprotected[-1]
+    return end - start + (before if start == held.start else 0)
+
+
+def _wrong(held: Held, stops: Sequence[Row], plan: StopPlan | None) -> dict[Any, str]:
+    """Return what is wrong with each conditional order as a stop of this position; empty where nothing is."""
+    return {
+        stop["algoId"]: mismatch(stop, amount=held.amount, position_side=held.position_side, plan=plan)
+        for stop in stops
+    }
+
+
+def _why(held: Held, stops: Sequence[Row], wrong: Mapping[Any, str]) -> str:
+    """Describe the position and the stops of which something was wrong, for the table's last column."""
+    told = [f"{stop['clientAlgoId']}: {wrong[stop['algoId']]}" for stop in stops if stop["orderType"] == STOP]
+    named = "; ".join(text for text in told if not text.endswith(": "))
+    return f"{held.symbol} {held.position_side} {held.amount}" + (f" ({named})" if named else "")
 
 
 def gaps(held: Held, stops: Sequence[Row], now_ms: int) -> list[tuple[int, int]]:
-    """Return the stretches of a held position in which no stop covered all of it."""
+    """Return the stretches of a held position in which these stops together did not close all of it."""
     end_of_hold = now_ms if held.end is None else held.end
-    found, at = [], held.start
-    for begin, end in sorted((_cover(stop) for stop in stops if _covers(stop, held)), key=lambda cover: cover[0]):
-        if begin > at:
-            found.append((at, min(begin, end_of_hold)))
-        at = max(at, end_of_hold if end is None else end)
-        if at >= end_of_hold:
-            break
-    if at < end_of_hold:
-        found.append((at, end_of_hold))
-    return [(start, end) for start, end in found if end > start]
+    lives = [(int(stop["createTime"]), _ended(stop), closes(stop)) for stop in stops]
+    ends = [end for _, end, _ in lives if end is not None]
+    inside = {moment for moment in (*(begin for begin, _, _ in lives), *ends) if held.start < moment < end_of_hold}
+    found: list[tuple[int, int]] = []
+    for start, end in pairwise(sorted({held.start, end_of_hold, *inside})):
+        closed = sum((each for begin, over, each in lives if begin <= start and (over is None or over > start)), ZERO)
+        if closed >= abs(held.amount):
+            continue
+        joins = bool(found) and found[-1][1] == start
+        found[-1:] = [(found[-1][0], end)] if joins else [*found[-1:], (start, end)]
+    return found
 
 
-def _covers(stop: Row, held: Held) -> bool:
-    side = "SELL" if held.amount > 0 else "BUY"
-    whole = stop["closePosition"] or Decimal(stop["quantity"]) >= abs(held.amount)
-    return bool(stop["side"] == side and whole and (held.end is None or int(stop["createTime"]) < held.end))
-
-
-def _cover(stop: Row) -> tuple[int, int | None]:
-    # A stop that has triggered is an order on its way: it covers until the fill that it makes.
-    ended = None if stop["algoStatus"] == "NEW" else int(stop["updateTime"])
-    return int(stop["createTime"]), ended
+def _ended(stop: Row) -> int | None:
+    # A stop that has triggered is an order on its way: it closes until the fill that it makes.
+    return None if stop["algoStatus"] == "NEW" else int(stop["updateTime"])
 
 
 def most_orders_within(ledger: Ledger, seconds: float) -> int:

@@ -67,6 +67,16 @@ class Ledger:
         return {row["symbol"]: Decimal(row["positionAmt"]) for row in self.summary["positions"]}
 
     @property
+    def held(self) -> dict[tuple[str, str], Decimal]:
+        """Signed quantities by symbol and position side: in hedge mode a symbol may have two."""
+        return {(row["symbol"], row["positionSide"]): Decimal(row["positionAmt"]) for row in self.summary["positions"]}
+
+    @property
+    def mark_prices(self) -> dict[str, Decimal]:
+        """Mark prices of the contracts in which there is a position."""
+        return {row["symbol"]: Decimal(row["markPrice"]) for row in self.summary["positions"]}
+
+    @property
     def net_pnl(self) -> Decimal:
         """Realised PnL minus commissions plus funding and what liquidations cost, of the whole account, in USDT."""
         return net_of(self.summary)

@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from tests.support.ledger import Ledger
+from tests.support.stop_plans import BookedStop, booked_stops
+from tests.support.stops import STOP, mismatch
 
 FINAL = ("RECORDED", "REFUSED", "REJECTED", "EXPIRED", "CANCELLED", "ABANDONED")
 ZERO = Decimal(0)
@@ -23,7 +25,7 @@ def assert_invariants(cursor: Any, ledger: Ledger, *, foreign: Collection[str] =
     """
     one_entry_a_request(cursor, ledger, foreign)
     books_equal_positions(cursor, ledger, foreign)
-    every_position_is_covered_once(ledger, foreign)
+    every_position_is_covered_once(cursor, ledger, foreign)
     no_order_without_a_position(cursor, ledger, foreign)
     events_are_numbered_without_gaps(cursor)
     if not foreign:
@@ -49,43 +51,65 @@ def one_entry_a_request(cursor: Any, ledger: Ledger, foreign: Collection[str] = 
 
 
 def books_equal_positions(cursor: Any, ledger: Ledger, foreign: Collection[str] = ()) -> None:
-    """I3: the open quantities of our trades are the exchange's positions."""
-    ours: dict[str, Decimal] = defaultdict(lambda: ZERO)
-    query = "SELECT symbol, direction, quantity - exited_quantity FROM execution_trade WHERE state <> 'CLOSED'"
-    for symbol, direction, quantity in rows(cursor, query):
-        ours[symbol] += quantity if direction == "LONG" else -quantity
-    theirs = {name: amount for name, amount in ledger.positions.items() if name not in foreign}
+    """I3: the open quantities of our trades are the exchange's positions, each side for itself in hedge mode."""
+    ours: dict[tuple[str, str], Decimal] = defaultdict(lambda: ZERO)
+    query = (
+        "SELECT symbol, position_side, direction, quantity - exited_quantity FROM execution_trade"
+        " WHERE state <> 'CLOSED'"
+    )
+    for symbol, side, direction, quantity in rows(cursor, query):
+        ours[symbol, side] += quantity if direction == "LONG" else -quantity
+    theirs = {key: amount for key, amount in ledger.held.items() if key[0] not in foreign}
     assert dict(ours) == theirs, f"I3: open trades and positions differ: {ours.items() ^ theirs.items()}"
 
 
-def every_position_is_covered_once(ledger: Ledger, foreign: Collection[str] = ()) -> None:
-    """I4: live stops close each open position once, and targets no more than that; each may be several orders.
+def every_position_is_covered_once(cursor: Any, ledger: Ledger, foreign: Collection[str] = ()) -> None:
+    """I4: live stops close each open position once, as its plan asks for, and targets no more than that.
 
-    Where the position lies off the symbol's step, reduce-only trims the order that is larger.
+    A stop is asked for its price, side, position side, size, trigger type, and whether it only reduces. Where the
+    position lies off the symbol's step, reduce-only trims the order that is larger.
     """
-    for symbol, amount in ledger.positions.items():
+    booked = {(stop.symbol, stop.position_side): stop for stop in booked_stops(cursor) if stop.is_open}
+    for (symbol, side), amount in ledger.held.items():
         if symbol in foreign:
             continue
         exit_side = "SELL" if amount > 0 else "BUY"
-        stops, targets = ledger.live("STOP_MARKET", symbol), ledger.live("TAKE_PROFIT_MARKET", symbol)
+        _stops_are_right(ledger, symbol, side, amount, booked.get((symbol, side)))
+        stops = _ours(ledger, STOP, symbol, side)
         found = [(row["side"], Decimal(row["quantity"]), row["clientAlgoId"]) for row in stops]
-        assert {row[0] for row in found} == {exit_side}, f"I4: {symbol} {amount}: {found}"
+        assert found, f"I4: {symbol} {side} {amount} without a stop"
         above = sum((row[1] for row in found), ZERO) - abs(amount)
         assert 0 <= above < min(row[1] for row in found), f"I4: {symbol} {amount}: {found}"
+        targets = _ours(ledger, "TAKE_PROFIT_MARKET", symbol, side)
         assert {row["side"] for row in targets} <= {exit_side}, f"I4: targets of {symbol}"
         assert sum((Decimal(row["quantity"]) for row in targets), ZERO) <= abs(amount) + above, (
             f"I4: targets of {symbol}"
         )
         # A trailing stop is left as large as it was while the position shrinks, and never doubled.
-        trailing = [Decimal(row["quantity"]) for row in ledger.live("TRAILING_STOP_MARKET", symbol)]
+        trailing = [Decimal(row["quantity"]) for row in _ours(ledger, "TRAILING_STOP_MARKET", symbol, side)]
         surplus = sum(trailing, ZERO) - abs(amount)
         assert len(trailing) <= 1 or surplus < min(trailing), f"I4: trailing stops of {symbol}: {trailing}"
+
+
+def _stops_are_right(ledger: Ledger, symbol: str, side: str, amount: Decimal, booked: BookedStop | None) -> None:
+    """Hold each of our stops against the plan; beside its level it may lie only while the price is past that."""
+    sign = 1 if amount > 0 else -1
+    passed = booked is not None and (ledger.mark_prices[symbol] - booked.level) * sign <= 0
+    plan = booked and booked.plan(past=False)
+    for stop in _ours(ledger, STOP, symbol, side):
+        wrong = mismatch(stop, amount=amount, position_side=side, plan=plan, second_chance=passed)
+        assert not wrong, f"I4: {symbol} {side} {amount}: {stop['clientAlgoId']}: {wrong}"
+
+
+def _ours(ledger: Ledger, kind: str, symbol: str, side: str) -> list[dict[str, Any]]:
+    live = ledger.live(kind, symbol)
+    return [row for row in live if row["positionSide"] == side and row["clientAlgoId"].startswith("es1-")]
 
 
 def no_order_without_a_position(cursor: Any, ledger: Ledger, foreign: Collection[str] = ()) -> None:
     """I5: no conditional order waits beside a flat symbol, and every one of ours is known."""
     live = [row for row in ledger.live() if row["symbol"] not in foreign]
-    left = {row["symbol"] for row in live} - set(ledger.positions)
+    left = {(row["symbol"], row["positionSide"]) for row in live} - set(ledger.held)
     assert not left, f"I5: legs beside a flat symbol: {left}"
     known = {row[0] for row in rows(cursor, "SELECT client_order_id FROM execution_order")}
     strange = {row["clientAlgoId"] for row in live if row["clientAlgoId"].startswith("es1-")} - known

@@ -85,7 +85,7 @@ def late_arrival(cell: Cell) -> None:
 
 
 # As long as every look-up is blind, nobody knows of the position.
-@row(12, "look-ups forget the order for 20 s", bounds=Bounds(settle_seconds=60, naked_seconds=30))
+@row(12, "look-ups forget the order for 20 s", bounds=ABSENCE)
 def look_ups_forget(cell: Cell) -> None:
     cell.fault(ORDER, "drop_after", method="POST", count=2)
     for path in (ORDER, "/fapi/v1/allOrders", "/fapi/v1/userTrades", "/fapi/v1/openOrders"):

@@ -1,7 +1,6 @@
 """What beat drives: two of them, none, and sweeps that take longer than their period."""
 
 from dataclasses import replace
-from decimal import Decimal
 
 from tests.chaos.cell import Cell, pause
 from tests.chaos.matrix import ONCE, row
@@ -32,7 +31,7 @@ def beat_runs_twice(cell: Cell) -> None:
 @row(20, "beat stops", workers=ONCE)
 def beat_stops(cell: Cell) -> None:
     symbol = cell.symbols[0]
-    answer = place(cell, symbol, price=float((cell.price(symbol) * Decimal("0.999")).quantize(Decimal("0.1"))))
+    answer = place(cell, symbol, price=float(cell.price_away(symbol, fraction=-0.001)))
     assert answer["status"] == "placed", answer
     cell.stack.kill("beat")
     # It should be told, and the stream should still cover what fills.

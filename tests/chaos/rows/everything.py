@@ -8,6 +8,6 @@ from tests.chaos.nemesis import strike
 SECONDS = 90
 
 
-@row(65, "all of it: random strikes for 90 s", bounds=Bounds(settle_seconds=90, naked_seconds=45))
+@row(65, "all of it: random strikes for 90 s", bounds=Bounds(settle_seconds=90))
 def all_of_it(cell: Cell) -> None:
     strike(cell, seconds=SECONDS, thorough=True)

@@ -17,13 +17,13 @@ AMOUNTS = ("quantity", "price", "triggerPrice")
 @row(52, "floats in events: 0.1 + 0.2, 1e-05", workers=ONCE)
 def floats_in_events(cell: Cell) -> None:
     odd: dict[str, Any] = {"position_size_usd": 1000 * (0.1 + 0.2), "confidence": 0.1 + 0.7}
-    stop = float(cell.price(cell.symbols[1])) * (1 - 0.1 / 3)
+    stop = float(cell.price(cell.symbols[1])) * (1 - cell.sign * 0.1 / 3)
     cell.publish(
         [
-            decision(cell.symbols[0], **odd),
-            decision(cell.symbols[1], position_size_usd=33.333333333333336, stop_loss=stop),
-            decision(cell.symbols[2], position_size_usd=1e-05),
-            decision(cell.symbols[3], position_size_usd=100.0, stop_loss=1e-05),
+            cell.decision(cell.symbols[0], **odd),
+            cell.decision(cell.symbols[1], position_size_usd=33.333333333333336, stop_loss=stop),
+            cell.decision(cell.symbols[2], position_size_usd=1e-05),
+            cell.decision(cell.symbols[3], stop_loss=1e-05),
         ]
     )
     cell.settle()
@@ -80,7 +80,7 @@ def stale_decisions(cell: Cell) -> None:
     held = cell.opened(1, first=10)
     cell.stack.kill(*bridges)
     old = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()
-    cell.publish([decision(symbol, position_size_usd=100.0, timestamp=old) for symbol in cell.symbols[:8]])
+    cell.publish([cell.decision(symbol, timestamp=old) for symbol in cell.symbols[:8]])
     cell.decide(2, first=8)
     cell.move_price(held[0], fraction=0.08)
     cell.stack.start_workers()
@@ -99,7 +99,7 @@ def times_and_zones(cell: Cell) -> None:
         stamps = [(now + offset).replace(tzinfo=None).isoformat() + sign(offset) for offset in offsets]
         stamps += ["2026-12-31T23:59:60+00:00", "2026-03-29T02:30:00+01:00"]
         chosen = zip(cell.symbols, stamps, strict=False)
-        cell.publish([decision(symbol, position_size_usd=100.0, timestamp=stamp) for symbol, stamp in chosen])
+        cell.publish([cell.decision(symbol, timestamp=stamp) for symbol, stamp in chosen])
         cell.decisions.pop(3)
         cell.settle()
     # It should trade the three of now, bury the second that our calendar does not know, and let the old one expire.

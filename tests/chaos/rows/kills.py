@@ -14,8 +14,8 @@ from tests.chaos.matrix import ONCE, row
 from tests.support.ledger import ORDER
 from tests.support.stack import ROOT, children_of, is_running
 
-# A dead worker's message comes back after the visibility time-out; until then nobody covers what it has filled.
-KILLED = Bounds(settle_seconds=60, naked_seconds=30)
+# A dead worker's message comes back after the visibility time-out.
+KILLED = Bounds(settle_seconds=60)
 STEPS = ("check_ess", "guard_safety", "place_order", "protect_position", "record_trade")
 ENTRY_STATES = {"RECORDED", "ABANDONED", "EXPIRED"}
 

@@ -11,7 +11,7 @@ from tests.support.ledger import ORDER
 
 # Stops under our prefix that the books do not know: entries are held until a person has looked.
 FOREIGN_ORDERS = "entries: ACCOUNT held: FOREIGN_ORDERS"
-LOST = Bounds(settle_seconds=60, naked_seconds=30)
+LOST = Bounds(settle_seconds=60)
 AWAY_SECONDS = 60.0
 DISK_FULL = """
 CREATE OR REPLACE FUNCTION chaos_disk_full() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -3,14 +3,12 @@
 from decimal import Decimal
 from typing import Any
 
-from tests.chaos.cell import Bounds, Cell
+from tests.chaos.cell import Cell
 from tests.chaos.matrix import ONCE, row
 from tests.chaos.world import TOLD_WITHIN_SECONDS
 from tests.support.ledger import ALGO_ORDER
 
 STOP_REFUSALS = (-4120, -2022, -4045, -1111)
-# The position is closed instead: MAX_UNPROTECTED_SECONDS is 2.
-FLATTENED = Bounds(naked_seconds=4)
 
 
 @row(31, "entry filled in part, the rest cancelled or expired", short=True)
@@ -28,8 +26,7 @@ def entry_filled_in_part(cell: Cell) -> None:
 @row(32, "resting entry fills in parts after its stop was placed", workers=ONCE)
 def entry_fills_in_parts(cell: Cell) -> None:
     symbol = cell.symbols[0]
-    price = cell.price(symbol) * Decimal("0.999")
-    answer = place(cell, symbol, price=float(price.quantize(Decimal("0.1"))), usd=400)
+    answer = place(cell, symbol, price=float(cell.price_away(symbol, fraction=-0.001)), usd=400)
     for part, fraction in enumerate((0.25, 0.35, 1.0), start=1):
         body = {"order": answer["client_order_id"], "fraction": fraction}
         cell.paper.control("POST", "orders/fill", body)
@@ -39,7 +36,13 @@ def entry_fills_in_parts(cell: Cell) -> None:
 
 def place(cell: Cell, symbol: str, *, usd: int = 100, **fields: Any) -> dict[str, Any]:
     """Place a person's order over our REST API."""
-    order = {"symbol": symbol, "side": "long", "quantity": cell.base_quantity(symbol, usd=usd), "leverage": 5, **fields}
+    order = {
+        "symbol": symbol,
+        "side": cell.side,
+        "quantity": cell.base_quantity(symbol, usd=usd),
+        "leverage": 5,
+        **fields,
+    }
     found: dict[str, Any] = cell.world.call("POST", "/api/execution/order", json=order).json()
     return found
 
@@ -50,7 +53,7 @@ def stop_covers(cell: Cell, symbol: str) -> bool:
     return held > 0 and [Decimal(stop["quantity"]) for stop in ledger.live("STOP_MARKET", symbol)] == [held]
 
 
-@row(33, "price past the stop before it is placed (-2021)", bounds=FLATTENED)
+@row(33, "price past the stop before it is placed (-2021)")
 def price_past_the_stop(cell: Cell) -> None:
     symbol = cell.symbols[0]
     cell.fault(ALGO_ORDER, "delay", method="POST", match={"symbol": symbol}, ms=700)
@@ -62,7 +65,7 @@ def price_past_the_stop(cell: Cell) -> None:
     cell.wait(lambda: cell.closed() == {symbol: "SL"}, "the trade is closed as stopped")
 
 
-@row(34, "stop refused: -4120, -2022, -4045, -1111", bounds=FLATTENED, short=True)
+@row(34, "stop refused: -4120, -2022, -4045, -1111", short=True)
 def stop_refused(cell: Cell) -> None:
     symbols = cell.symbols[: len(STOP_REFUSALS)]
     for symbol, code in zip(symbols, STOP_REFUSALS, strict=True):
@@ -70,7 +73,7 @@ def stop_refused(cell: Cell) -> None:
         cell.fault(ALGO_ORDER, "refuse", method="POST", code=code, match=match, count=None)
     cell.decide(len(symbols))
     cell.settle()
-    cell.wait(lambda: not cell.ledger.positions, "nothing is left naked", within=6)
+    cell.wait(lambda: not cell.ledger.positions, "nothing is left unprotected", within=6)
     cell.wait(lambda: cell.closed() == dict.fromkeys(symbols, "PROTECTION_FAILED"), "the trades are closed")
 
 
@@ -96,11 +99,11 @@ def closed_by_hand(cell: Cell) -> None:
 def resized_by_hand(cell: Cell) -> None:
     [symbol] = cell.opened(1, position_size_usd=400.0)
     held = cell.ledger.positions[symbol]
-    part = Decimal(cell.base_quantity(symbol, usd=100))
+    part = cell.sign * Decimal(cell.base_quantity(symbol, usd=100))
     resize(cell, symbol, held + part)
     cell.wait(lambda: not cell.part_is_healthy("positions"), "health tells what was added", within=TOLD_WITHIN_SECONDS)
     # It should leave alone what is not ours, and go on covering what is.
-    assert [Decimal(stop["quantity"]) for stop in cell.ledger.live("STOP_MARKET", symbol)] == [held]
+    assert [Decimal(stop["quantity"]) for stop in cell.ledger.live("STOP_MARKET", symbol)] == [abs(held)]
     resize(cell, symbol, held)
     cell.wait(lambda: cell.part_is_healthy("positions"), "health tells that it is gone", within=TOLD_WITHIN_SECONDS)
     resize(cell, symbol, held - part)
@@ -124,12 +127,10 @@ def liquidation(cell: Cell) -> None:
 
 @row(40, "price leaps by 30 % between two sweeps")
 def price_leaps(cell: Cell) -> None:
-    longs = cell.opened(2)
+    longs = cell.opened(2, side="buy")
     shorts = cell.opened(2, first=2, side="sell")
-    for symbol in longs:
+    for symbol in (*longs, *shorts):
         cell.move_price(symbol, fraction=-0.3)
-    for symbol in shorts:
-        cell.move_price(symbol, fraction=0.3)
     cell.wait(lambda: cell.closed() == dict.fromkeys([*longs, *shorts], "SL"), "the stops have closed all")
     # A decision that was made at the old price is not traded at the new one.
     before = float(cell.price(cell.symbols[4]))

@@ -4,9 +4,8 @@ import shutil
 
 from tests.chaos.cell import Bounds, Cell, pause
 from tests.chaos.matrix import row
-from tests.support.decisions import decision
 
-LOST = Bounds(settle_seconds=60, naked_seconds=30)
+LOST = Bounds(settle_seconds=60)
 
 
 @row(23, "Redis restarts in the middle of it, with its data", bounds=LOST, short=True)
@@ -74,7 +73,7 @@ def await_word_of_loss(cell: Cell) -> None:
 def post(cell: Cell, symbol: str) -> dict[str, str]:
     quantity = cell.base_quantity(symbol)
     answer = cell.world.call(
-        "POST", "/api/execution/order", json={"symbol": symbol, "side": "long", "quantity": quantity}
+        "POST", "/api/execution/order", json={"symbol": symbol, "side": cell.side, "quantity": quantity}
     )
     found: dict[str, str] = answer.json()
     return found
@@ -127,7 +126,7 @@ def nobody_relays(cell: Cell) -> None:
 def stream_trimmed(cell: Cell) -> None:
     bridges = [name for name in cell.stack.workers if "bridge" in name]
     cell.stack.kill(*bridges)
-    payloads = [decision(symbol, position_size_usd=100.0) for symbol in cell.symbols[:10]]
+    payloads = [cell.decision(symbol) for symbol in cell.symbols[:10]]
     cell.stack.publish(payloads)
     cell.stack.redis.xtrim("quantum:stream:ai.decision.made", maxlen=4, approximate=False)
     cell.decisions += [payload["event_id"] for payload in payloads[-4:]]

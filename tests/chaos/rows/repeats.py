@@ -11,8 +11,8 @@ REPEATS = 100
 
 @row(13, "same decision 100 times at once, on the bus and over REST", short=True)
 def same_decision_a_hundred_times(cell: Cell) -> None:
-    same = decision(cell.symbols[0], position_size_usd=100.0)
-    order = {"symbol": cell.symbols[1], "side": "long", "quantity": cell.base_quantity(cell.symbols[1])}
+    same = cell.decision(cell.symbols[0])
+    order = {"symbol": cell.symbols[1], "side": cell.side, "quantity": cell.base_quantity(cell.symbols[1])}
     headers = {"Idempotency-Key": f"chaos-{cell.random.randrange(10**9)}"}
     cell.publish([same])
     with ThreadPoolExecutor(8) as pool:

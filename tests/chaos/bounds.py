@@ -1,0 +1,46 @@
+"""For how long a position may be without its stop, by row and number of workers: one place for all bounds.
+
+Every cell has `USUAL_SECONDS`, but where the fault kills what places stops: nobody can place one before it is back.
+There the bound is `MARGIN` times the worst that a published run of the matrix has shown for the row. Which position a
+kill meets is chance, so the run with the worst counts, not the last one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+USUAL_SECONDS = 5.0
+MARGIN = 1.5
+# Rows in which the position is closed instead: MAX_UNPROTECTED_SECONDS is 2.
+CLOSED_INSTEAD: Mapping[int, float] = {33: 4.0, 34: 4.0}
+# `--soak` as docs/chaos.md has it: who places stops is killed every 5 to 20 s for half an hour.
+SOAK = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The longest time without a stop that `docs/chaos-results.md` has shown, and the commit that it was run on."""
+
+    seconds: float
+    commit: str
+
+
+# 0 workers: each number of workers that has no line of its own.
+WORST: Mapping[tuple[int, int], Published] = {
+    # All workers are killed with entries that have filled and were never answered.
+    (1, 1): Published(seconds=6.40, commit="155953f"),
+    (1, 2): Published(seconds=12.38, commit="d845e34"),
+    (1, 8): Published(seconds=17.39, commit="d845e34"),
+    # All processes are killed in a burst; how many of its entries have just filled, differs from run to run.
+    (47, 0): Published(seconds=10.89, commit="155953f"),
+    # Workers are killed at random all the time.
+    (65, 0): Published(seconds=16.32, commit="4d8e61d"),
+    (SOAK, 0): Published(seconds=21.0, commit="d845e34"),
+}
+
+
+def unprotected_seconds(row: int, workers: int) -> float:
+    """Return for how long a position may be without its stop in a cell."""
+    worst = WORST.get((row, workers)) or WORST.get((row, 0))
+    if worst is None:
+        return CLOSED_INSTEAD.get(row, USUAL_SECONDS)
+    return max(USUAL_SECONDS, round(MARGIN * worst.seconds, 1))
