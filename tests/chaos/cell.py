@@ -304,7 +304,8 @@ class Cell:
 
     def sides_traded(self) -> str:
         """Return the sides of the entries that have executed, or where none has, of the decisions: for the table."""
-        filled = {order["side"] for order in self.ledger.entries if Decimal(order["executedQty"]) > 0}
+        ours = (order for order in self.ledger.entries if order["clientOrderId"].startswith("es1-e"))
+        filled = {order["side"] for order in ours if Decimal(order["executedQty"]) > 0}
         found = {LONG if side == "BUY" else SHORT for side in filled}
         if not found:
             asked = self.rows("SELECT DISTINCT direction FROM execution_executionrequest")

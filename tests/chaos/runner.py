@@ -1,5 +1,6 @@
 """Runs cells one after another: all rows at one number of workers, then at the next, on the same stores."""
 
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -143,13 +144,14 @@ def _last_line(error: Exception) -> str:
     return f"{frame.line} ({Path(frame.filename).name}:{frame.lineno})"
 
 
-def break_one_by_one(world: World, safeguards: Sequence[str], *, seed: int, say: Say) -> Iterator[Verdict]:
-    """Yield a verdict for each row that must catch a broken safeguard; it is right when the row is red."""
+def break_one_by_one(world: World, safeguards: Sequence[str], *, seed: int, say: Say) -> Iterator[tuple[Verdict, bool]]:
+    """Yield a verdict for each cell that must notice a broken safeguard, and whether it is red for that reason."""
     for safeguard in safeguards:
         world.break_safeguard(safeguard)
-        for number, workers in MUST_CATCH[safeguard]:
-            verdict = examine(world, ROWS[number], workers, seed=seed)
+        for catch in MUST_CATCH[safeguard]:
+            verdict = examine(world, ROWS[catch.row], catch.workers, seed=seed)
+            noticed = verdict.result == "RED" and re.search(catch.says, verdict.seen) is not None
             caught = replace(verdict, fault=f"broken: {safeguard}")
-            say("  ".join(caught.cells()))
-            yield caught
+            say("  ".join((*caught.cells(), "" if noticed else f"(expected: {catch.says})")))
+            yield caught, noticed
     world.break_safeguard("")

@@ -35,11 +35,11 @@ def booked(direction: str, level: str, **changed: Any) -> BookedStop:
     return BookedStop(**(fields | changed))
 
 
-def wrong(stop: BookedStop, published: str | None = None, **options: Any) -> list[str]:
+def wrong(stop: BookedStop, asked: str | None = None, **options: Any) -> list[str]:
     fill = {"clientOrderId": ENTRY, "price": f"{FILLED}"}
     found = Ledger(requests=[], orders=[], algo_orders=[], fills=[fill], summary={})
-    asked = {EVENT: None if published is None else Decimal(published)}
-    return wrong_plans([stop], found, **({"published": asked, "ticks": TICKS} | options))
+    published = {EVENT: None if asked is None else Decimal(asked)}
+    return wrong_plans([stop], found, **({"published": published, "ticks": TICKS} | options))
 
 
 @pytest.mark.parametrize("direction", SIDES)

@@ -72,6 +72,7 @@ def right_stop(direction: str, position_side: str, **changed: Any) -> dict[str, 
         "side": "SELL" if direction == "LONG" else "BUY",
         "positionSide": position_side,
         "triggerPrice": f"{LEVELS[direction]}",
+        "algoId": f"{direction} {position_side}",
     }
     return stop(1300, "2") | fields | changed
 
