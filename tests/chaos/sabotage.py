@@ -287,7 +287,7 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "trigger type": (Catch(row=14, workers=2, says=rf"{NOT_THE_PLAN}.*: trigger type"),),
     "stop in time": (Catch(row=14, workers=2, says=r"I4: 1\d\.\d s without its stop"),),
     "a short's risk": tuple(Catch(row=67, workers=count, says=r"loses more than a day may") for count in (1, 2)),
-    "fees": (Catch(row=35, workers=2, says=r"I9: trade"),),
+    "fees": (Catch(row=35, workers=2, says=r"I9: (?:trade|our books)"),),
     "every trade of a cycle": (Catch(row=66, workers=2, says=r"the readable trade is closed"),),
 }
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.support.ledger import Ledger
-from tests.support.stops import StopPlan
+from tests.support.stops import StopPlan, plain
 
 # `execution.default_sl_pct` and `execution.max_slippage_pct` as documented: read from the service, a wrong default
 # would judge itself.
@@ -131,12 +131,14 @@ def wrong_plans(
 def _wrong_levels(stop: BookedStop, fills: list[Decimal], asked: Decimal | None, tick: Decimal) -> list[str]:
     plan = StopPlan(levels=(_meant(stop, fills, asked),), tick=tick, entry_price=fills[0])
     found = [
-        f"stop planned at {level:f}, meant {plan.levels[0][0]:f}..{plan.levels[0][1]:f}, entry at {fills[0]:f}"
+        f"stop planned at {plain(level)}, meant {'..'.join(map(plain, plan.levels[0]))}, entry at {plain(fills[0])}"
         for level in (stop.level, *stop.earlier)
         if not plan.allows(level, sign=stop.sign, second_chance=False)
     ]
     slipped = abs(stop.reference_price / fills[0] - 1)
-    return found if slipped <= MOST_SLIPPAGE else [*found, f"expected {stop.reference_price:f}, filled at {fills[0]:f}"]
+    if slipped > MOST_SLIPPAGE:
+        found.append(f"expected {plain(stop.reference_price)}, filled at {plain(fills[0])}")
+    return found
 
 
 def _meant(stop: BookedStop, fills: list[Decimal], asked: Decimal | None) -> tuple[Decimal, Decimal]:

@@ -64,9 +64,14 @@ def mismatch(
     if plan is None:
         wrong.append("no plan")
     elif not plan.allows(price, sign=sign, second_chance=second_chance):
-        levels = ", ".join(f"{low:f}..{high:f}" for low, high in plan.levels)
-        wrong.append(f"price {price:f} off the plan {levels} for an entry at {plan.entry_price:f}")
+        levels = ", ".join(dict.fromkeys(plain(level) for range_ in plan.levels for level in range_))
+        wrong.append(f"price {plain(price)} off the plan {levels} for an entry at {plain(plan.entry_price)}")
     return "; ".join(wrong)
+
+
+def plain(price: Decimal) -> str:
+    """Return a price without the zeros that its column adds."""
+    return format(price.normalize(), "f")
 
 
 def closes(stop: Row) -> Decimal:
