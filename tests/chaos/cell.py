@@ -100,7 +100,8 @@ class Cell:
 
     def decision(self, symbol: str, **fields: Any) -> dict[str, Any]:
         """Return a decision of 100 USD on this cell's side."""
-        return decision(symbol, **({"side": self.entry_side, "position_size_usd": 100.0} | fields))
+        usual: dict[str, Any] = {"side": self.entry_side, "position_size_usd": 100.0}
+        return decision(symbol, **(usual | fields))
 
     def decide(self, count: int, *, first: int = 0, **fields: Any) -> list[str]:
         """Publish decisions of 100 USD on this cell's side, each for a symbol of its own; return the symbols."""

@@ -274,7 +274,8 @@ class Catch:
 # A stop that does not protect: found while the invariants are waited for.
 NOT_THE_PLAN = r"I4: \w+ BOTH -?[\d.]+: es1-s"
 MUST_CATCH: Mapping[str, Sequence[Catch]] = {
-    "intent row": (Catch(row=1, workers=8, says=r"I[123]:"),),
+    # Positions that are in no row are found, or later entries of the story are refused for them.
+    "intent row": (Catch(row=1, workers=8, says=r"I[123]:|'REFUSED'"),),
     "conditional update": (Catch(row=15, workers=8, says=r"I[1238]:"),),
     "look-up before resend": (Catch(row=5, workers=2, says=r"I[123]:"), Catch(row=7, workers=2, says=r"I[123]:")),
     "acknowledgement after commit": (Catch(row=4, workers=1, says=r"I2:"),),

@@ -95,7 +95,7 @@ def _stops_are_right(ledger: Ledger, symbol: str, side: str, amount: Decimal, bo
     """Hold each of our stops against the plan; beside its level it may lie only while the price is past that."""
     sign = 1 if amount > 0 else -1
     passed = booked is not None and (ledger.mark_prices[symbol] - booked.level) * sign <= 0
-    plan = booked and booked.plan(past=False)
+    plan = booked.plan(past=False) if booked else None
     for stop in _ours(ledger, STOP, symbol, side):
         wrong = mismatch(stop, amount=amount, position_side=side, plan=plan, second_chance=passed)
         assert not wrong, f"I4: {symbol} {side} {amount}: {stop['clientAlgoId']}: {wrong}"

@@ -38,8 +38,8 @@ def booked(direction: str, level: str, **changed: Any) -> BookedStop:
 def wrong(stop: BookedStop, asked: str | None = None, **options: Any) -> list[str]:
     fill = {"clientOrderId": ENTRY, "price": f"{FILLED}"}
     found = Ledger(requests=[], orders=[], algo_orders=[], fills=[fill], summary={})
-    published = {EVENT: None if asked is None else Decimal(asked)}
-    return wrong_plans([stop], found, **({"published": published, "ticks": TICKS} | options))
+    given: dict[str, Any] = {"published": {EVENT: None if asked is None else Decimal(asked)}, "ticks": TICKS}
+    return wrong_plans([stop], found, **(given | options))
 
 
 @pytest.mark.parametrize("direction", SIDES)

@@ -59,8 +59,8 @@ def ledger(fills: list[Any], stops: list[Any] = [], requests: list[Any] = []) ->
 
 def plan(direction: str = "LONG", **changed: Any) -> StopPlan:
     level = LEVELS[direction]
-    fields = {"levels": ((level, level),), "tick": TICK, "entry_price": Decimal(50000)} | changed
-    return StopPlan(**fields)
+    fields: dict[str, Any] = {"levels": ((level, level),), "tick": TICK, "entry_price": Decimal(50000)}
+    return StopPlan(**(fields | changed))
 
 
 def opened(direction: str, position_side: str) -> dict[str, Any]:
