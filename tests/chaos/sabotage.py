@@ -185,7 +185,7 @@ def plan_the_stop_twice_as_far() -> None:
 
 
 def place_the_stop_late() -> None:
-    """Stop in time: whoever places stops leaves a position alone until ten seconds after its entry."""
+    """Stop in time: no process places a stop within ten seconds of the entry."""
     from execution.domain.trading import OrderPurpose  # noqa: PLC0415 -- Django must be set up first
     from execution.pipeline.legs import Work  # noqa: PLC0415
 

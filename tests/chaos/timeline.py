@@ -120,8 +120,8 @@ def _wrong(held: Held, stops: Sequence[Row], plan: StopPlan | None) -> dict[Any,
 
 def _why(held: Held, stops: Sequence[Row], wrong: Mapping[Any, str]) -> str:
     """Describe the position and the stops of which something was wrong, for the table's last column."""
-    told = [f"{stop['clientAlgoId']}: {wrong[stop['algoId']]}" for stop in stops if stop["orderType"] == STOP]
-    named = "; ".join(text for text in told if not text.endswith(": "))
+    faults = [(stop["clientAlgoId"], wrong[stop["algoId"]]) for stop in stops if stop["orderType"] == STOP]
+    named = "; ".join(f"{client_id}: {fault}" for client_id, fault in faults if fault)
     return f"{held.symbol} {held.position_side} {held.amount}" + (f" ({named})" if named else "")
 
 
