@@ -9,6 +9,13 @@ ABSENCE = Bounds(settle_seconds=60)
 TIMEOUT_SECONDS = 3
 TIMESTAMP_REFUSED = -1021
 BLIND_SECONDS = 20
+HANG_SECONDS = 12
+# How long the worker that sent the order to a symbol waited for an answer.
+GIVEN_UP_AFTER = """
+    SELECT extract(epoch FROM min(t.at) - o.created_at)::float8 FROM execution_order o
+    JOIN execution_transition t ON t.entity = 'order' AND t.entity_id = o.client_order_id AND t.to_state = 'UNKNOWN'
+    WHERE o.symbol = %s GROUP BY o.created_at
+"""
 
 
 @row(5, "answer lost after execution", short=True)
@@ -56,11 +63,13 @@ def status_unknown(cell: Cell) -> None:
 @row(9, "exchange hangs", bounds=ABSENCE)
 def exchange_hangs(cell: Cell) -> None:
     hung, *others = cell.symbols[:5]
-    fault = cell.fault(ORDER, "hang", method="POST", match={"symbol": hung}, ms=8000)
+    fault = cell.fault(ORDER, "hang", method="POST", match={"symbol": hung}, ms=1000 * HANG_SECONDS)
     cell.decide(5)
-    # It should hold up nobody else for longer than the time-out and a second.
-    cell.wait(lambda: cell.entries().keys() >= set(others), "the other symbols flow", within=TIMEOUT_SECONDS + 1 + 2)
+    # It should hold up nobody else until the exchange lets go.
+    cell.wait(lambda: cell.entries().keys() >= set(others), "the other symbols flow", within=HANG_SECONDS - 1)
     cell.struck("call hung", cell.hits(fault), exactly=1)
+    [waited] = cell.rows(GIVEN_UP_AFTER, hung)
+    assert waited[0] <= TIMEOUT_SECONDS + 1, f"the worker was held for {waited[0]:.1f} s"
     cell.settle()
     assert cell.outcomes() == {"RECORDED": 4, "ABANDONED": 1}, cell.outcomes()
 
