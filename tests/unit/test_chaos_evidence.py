@@ -40,7 +40,7 @@ def test_story_without_a_strike_fails() -> None:
 
 
 @pytest.mark.parametrize("bounds", [{"exactly": 3}, {"between": (1, 3)}])
-def test_number_within_its_bounds_is_told(bounds: dict[str, Any]) -> None:
+def test_number_within_its_bounds_is_recorded(bounds: dict[str, Any]) -> None:
     story = Story()
     story.struck("answers lost", 3, **bounds)
     story.has_struck()
@@ -124,8 +124,8 @@ def test_every_story_proves_its_fault(number: int) -> None:
 def test_no_story_injects_a_fault_past_the_count(number: int) -> None:
     past = ("add_fault", "'streams/faults', {", "'portions'")
     for source in sources(ROWS[number].story):
-        found = [words for words in past if words in ast.unparse(source)]
-        assert not found, f"row {number} injects by {found}, where nobody has to count"
+        found = [way for way in past if way in ast.unparse(source)]
+        assert not found, f"row {number} injects by {found}, where no one has to count"
 
 
 def strikes_in(source: ast.AST) -> Iterator[ast.Call]:
@@ -146,5 +146,7 @@ def sources(story: Callable[..., Any], seen: set[int] | None = None) -> Iterator
     scope = vars(inspect.getmodule(function))
     for name in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}:
         helper = scope.get(name)
-        if callable(helper) and str(getattr(helper, "__module__", "")).startswith((f"{PACKAGE}.rows", f"{PACKAGE}.nem")):
+        if callable(helper) and str(getattr(helper, "__module__", "")).startswith(
+            (f"{PACKAGE}.rows", f"{PACKAGE}.nem")
+        ):
             yield from sources(helper, known)

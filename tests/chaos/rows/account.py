@@ -29,7 +29,7 @@ def foreign_position(cell: Cell) -> None:
     assert {row["symbol"]: bool(row["trade_id"]) for row in shown} == {foreign: False, own: True}
     ledger = cell.ledger
     theirs = [order["symbol"] for order in ledger.orders if not order["clientOrderId"].startswith("es1-")]
-    cell.struck("orders of somebody else", theirs.count(foreign), exactly=2)
+    cell.struck("foreign orders", theirs.count(foreign), exactly=2)
     assert ledger.positions[foreign] == Decimal(quantity)
     assert [order["status"] for order in ledger.orders if order["clientOrderId"] == "somebody"] == ["NEW"]
     assert not ledger.live(symbol=foreign)
@@ -68,8 +68,8 @@ def contract_halted(cell: Cell) -> None:
     cell.saw(f"decision: {cell.state_of(halted)}")
     # It should raise an alarm about the position, and end it with the halt.
     cell.wait(lambda: not cell.part_is_healthy("terms"), "health tells", within=TOLD_WITHIN_SECONDS)
-    cell.wait(lambda: {*halted_contracts(cell)} == {halted, held}, "both are noted", within=TOLD_WITHIN_SECONDS)
-    cell.struck("contracts halted", len(halted_contracts(cell)), exactly=2)
+    cell.wait(lambda: noted_as_halted(cell, halted, held) == 2, "both are noted", within=TOLD_WITHIN_SECONDS)
+    cell.struck("contracts halted", noted_as_halted(cell, halted, held), exactly=2)
     for symbol in (halted, held):
         cell.paper.control("POST", "symbols", {"symbol": symbol, "status": "TRADING"})
     cell.wait(lambda: cell.part_is_healthy("terms"), "health tells that it trades again", within=TOLD_WITHIN_SECONDS)
@@ -85,9 +85,11 @@ def contract_halted(cell: Cell) -> None:
     cell.risk.change_policy("execution.close_before_end_hours", "0")
 
 
-def halted_contracts(cell: Cell) -> list[str]:
-    """Return the contracts of which the service has noted that they do not trade."""
-    return [row[0] for row in cell.rows("SELECT scope, reason_code, reason FROM execution_impediment")]
+def noted_as_halted(cell: Cell, *symbols: str) -> int:
+    """Return for how many of these contracts the service has noted that they do not trade."""
+    query = "SELECT count(*) FROM execution_impediment WHERE reason_code = 'SYMBOL_NOT_TRADING' AND scope = ANY(%s)"
+    [(found,)] = cell.rows(query, list(symbols))
+    return int(found)
 
 
 def answers_of(cell: Cell, code: int) -> int:
@@ -110,7 +112,7 @@ def position_mode_changed(cell: Cell) -> None:
     # Sent and refused by the exchange, or held back once the mode was known; none is tried twice.
     assert (outcomes["RECORDED"], outcomes["REJECTED"], outcomes["REFUSED"]) == (1, refused, 2 - refused), outcomes
     stopped = cell.rows("SELECT reason_code, reason FROM execution_executionrequest WHERE reason_code <> ''")
-    print(stopped)
+    assert all(code == "POSITION_MODE_MISMATCH" or "-4061" in reason for code, reason in stopped), stopped
     cell.struck("decisions in the wrong mode", len(stopped), exactly=2)
     # It should hold entries and say so from the monitor's next cycle on, until the mode is set right.
     cell.wait(lambda: not cell.part_is_healthy("terms"), "health tells", within=TOLD_WITHIN_SECONDS)

@@ -65,7 +65,7 @@ def exchange_hangs(cell: Cell) -> None:
     hung, *others = cell.symbols[:5]
     fault = cell.fault(ORDER, "hang", method="POST", match={"symbol": hung}, ms=1000 * HANG_SECONDS)
     cell.decide(5)
-    # It should hold up nobody else until the exchange lets go.
+    # It should not hold up any other symbol until the exchange lets go.
     cell.wait(lambda: cell.entries().keys() >= set(others), "the other symbols flow", within=HANG_SECONDS - 1)
     cell.struck("call hung", cell.hits(fault), exactly=1)
     [waited] = cell.rows(GIVEN_UP_AFTER, hung)
@@ -114,7 +114,7 @@ def look_ups_forget(cell: Cell) -> None:
     symbols = cell.decide(4)
     cell.settle()
     cell.struck("answers lost", cell.hits(lost), exactly=2)
-    # Each lost order is looked up at least once, and nobody asks in a storm.
+    # Each lost order is looked up at least once, and there is no storm of them.
     cell.struck("blind look-ups", sum(map(cell.hits, blind)), between=(2, 10 * BLIND_SECONDS))
     assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()
     assert cell.entries() == dict.fromkeys(symbols, 1)

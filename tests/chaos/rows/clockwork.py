@@ -41,7 +41,7 @@ def beat_runs_twice(cell: Cell) -> None:
 
 
 def cycles_asked_for(cell: Cell, *, seconds: float) -> int:
-    """Return how many cycles the workers were asked for by the clock in the meantime, as they tell Flower."""
+    """Return how many cycles the workers were asked for by the clock in the meantime, by their own events."""
     found: Counter[bool] = Counter()
 
     def count(event: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ def beat_stops(cell: Cell) -> None:
 
 
 def of_the_monitor(cell: Cell) -> list[str]:
-    """Return what health says of the monitor."""
+    """Return the reasons of health that concern the monitor."""
     return [reason for reason in cell.world.health().get("reasons") or [] if reason.startswith("monitor")]
 
 

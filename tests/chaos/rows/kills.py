@@ -26,7 +26,7 @@ KILLED = Bounds(settle_seconds=60, naked_seconds=30)
 DECISIONS = 20
 HANG_SECONDS = 2.5
 STEPS = ("check_ess", "guard_safety", "place_order", "protect_position", "record_trade")
-# What a worker's log says of a task that its pool process took into death.
+# Log line of a worker for a task that was lost with its pool process.
 LOST_WITH_ITS_PROCESS = "Task handler raised error: WorkerLostError"
 
 
@@ -49,7 +49,7 @@ def killed_between_placement_and_persistence(cell: Cell) -> None:
     cell.paper.clear_faults()
     cell.stack.start_workers()
     cell.settle()
-    # Whoever dies between row and call has sent nothing.
+    # A process that dies between row and call has sent nothing.
     cell.came_to(10, but_for={"ABANDONED": cell.world.workers - 1})
     assert cell.outcomes()["RECORDED"] >= executed, cell.outcomes()
 
@@ -164,7 +164,7 @@ def pool_child_killed(cell: Cell) -> None:
     fault = cell.fault("/fapi/v1/depth", "delay", method="GET", ms=500, count=None)
     before = lost_tasks(cell)
     cell.decide(16)
-    cell.wait(lambda: cell.hits(fault) >= cell.world.workers, "each pool process has a request in its hands")
+    cell.wait(lambda: cell.hits(fault) >= cell.world.workers, "each pool process works on a request")
     killed = cell.stack.kill_pool_process()
     cell.wait(lambda: ended([killed]), "the process has ended")
     cell.struck("pool process killed", ended([killed]), exactly=1)
@@ -175,7 +175,7 @@ def pool_child_killed(cell: Cell) -> None:
 
 
 def lost_tasks(cell: Cell) -> int:
-    """Return how many tasks the first worker of the chain says to have lost with a process of its pool."""
+    """Return how many tasks the first worker of the chain has logged as lost with a process of its pool."""
     log = (cell.world.folder / "worker-orders.log").read_text(errors="replace")
     return log.count(LOST_WITH_ITS_PROCESS)
 

@@ -30,9 +30,11 @@ def emergency_stop_fails(cell: Cell) -> None:
                 cell.risk.answer("{" if trouble == "garbage" else {}, status=500 if trouble == "500" else 200)
             chosen = cell.decide(2, first=2 * place)
             cell.settle()
-            said = cell.rows("SELECT reason FROM execution_executionrequest WHERE symbol = ANY(%s)", chosen)
-            print(said)
-            cell.struck(f"stopped by {trouble}", sum(TROUBLES[trouble] in sentence for (sentence,) in said), exactly=2)
+            reasons = cell.rows("SELECT reason FROM execution_executionrequest WHERE symbol = ANY(%s)", chosen)
+            print(reasons)
+            cell.struck(
+                f"stopped by {trouble}", sum(TROUBLES[trouble] in sentence for (sentence,) in reasons), exactly=2
+            )
         cell.risk.answer_normally()
         assert cell.entries_sent() == 0, "an entry was sent without an answer"
         assert cell.reasons() == {"ESS_BLOCKED": 6}, cell.reasons()
@@ -71,7 +73,7 @@ def trip_and_service_disagree(cell: Cell) -> None:
 
 
 def trips_read(cell: Cell) -> int:
-    """Return how many trips the journal tells of."""
+    """Return how many trips the journal records."""
     query = "SELECT count(*) FROM execution_transition WHERE entity = 'ess' AND trigger = %s"
     [(trips,)] = cell.rows(query, TRIPPED)
     return int(trips)

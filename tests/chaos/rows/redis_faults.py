@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from tests.chaos.cell import Bounds, Cell, pause
 from tests.chaos.evidence import ended
 from tests.chaos.matrix import row
+from tests.chaos.rows.limits import concurrent_callers
 from tests.chaos.world import SIZES
 from tests.support.decisions import decision
 
@@ -17,7 +18,7 @@ from tests.support.decisions import decision
 MARK = "chaos:mark"
 SLOW = "slow"
 SILENCE_MS = 2000
-CEILING, LOSSES = 120, 10
+CEILING, LOSSES, MINUTE_NS = 120, 10, 60_000_000_000
 LOST = Bounds(settle_seconds=60, naked_seconds=30)
 
 
@@ -157,7 +158,7 @@ def refused_for_memory(cell: Cell) -> int:
 
 
 def silence_of_redis(cell: Cell, *, ms: int) -> int:
-    """Let Redis answer nobody for so long; return how long it took to answer us, in milliseconds."""
+    """Pause all clients of Redis for so long; return how long this one had to wait, in milliseconds."""
     started = time.monotonic()
     cell.stack.redis.client_pause(ms)
     cell.stack.redis.ping()
@@ -168,17 +169,22 @@ def silence_of_redis(cell: Cell, *, ms: int) -> int:
 def limiter_state_lost(cell: Cell) -> None:
     # A ceiling that the burst reaches: what was used before a loss has to be known after it.
     settings = {"BINANCE_RATE_LIMIT_RPM": str(CEILING), "POSITION_MONITOR_INTERVAL_SEC": "10"}
-    with cell.world.with_settings(**settings):
+    with cell.world.with_settings(**settings, SIGNAL_MAX_AGE_SEC="25"):
         cell.decide(16)
         cell.wait(lambda: len(cell.stack.states()) == 16, "the burst is on its way")
-        losses = [lose_limiter(cell) for _ in range(LOSSES)]
-        under_way = cell.unfinished()
-        cell.struck("states of the limiter lost", sum(losses), exactly=LOSSES)
-        print("under way", under_way, len(cell.ledger.requests))
+        lost, under_way = 0, []
+        for _ in range(LOSSES):
+            lost += lose_limiter(cell)
+            under_way.append(cell.unfinished())
+        cell.struck("states of the limiter lost", lost, exactly=LOSSES)
+        cell.struck("of them with decisions under way", sum(number > 0 for number in under_way), exactly=LOSSES)
         cell.settle()
-        minutes = Counter(row["t_ns"] // 60_000_000_000 for row in cell.ledger.requests)
-        print(minutes, cell.outcomes(), cell.reasons())
-        print(Counter((row["method"], row["path"]) for row in cell.ledger.requests))
+        minutes = Counter(row["t_ns"] // MINUTE_NS for row in cell.ledger.requests)
+    # Without a memory the burst would need half as much again. What leaves as a minute ends arrives in the next one.
+    most = CEILING + concurrent_callers(cell)
+    cell.struck("requests in the fullest minute", max(minutes.values()), between=(CEILING * 3 // 4, most))
+    cell.came_to(16, but_for={"EXPIRED": 12})
+    assert cell.reasons().keys() <= {"SIGNAL_TOO_OLD"}, cell.reasons()
 
 
 def lose_limiter(cell: Cell) -> int:

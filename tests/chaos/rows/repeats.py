@@ -33,7 +33,7 @@ def same_decision_a_hundred_times(cell: Cell) -> None:
 
 
 def repeats_counted(cell: Cell) -> int:
-    """Return how often the service says that it was given what it knew."""
+    """Return how many repeats the service has counted."""
     [(repeats,)] = cell.rows("SELECT sum(duplicates) FROM execution_inboxevent")
     return int(repeats)
 

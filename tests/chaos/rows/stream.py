@@ -35,7 +35,7 @@ def listen_key_expires(cell: Cell) -> None:
     cell.wait(lambda: cell.sent("POST", LISTEN_KEY) == 1, "a new key is asked for", within=20)
     cell.struck("key replaced when it ended", cell.sent("POST", LISTEN_KEY), exactly=1)
     cell.wait(lambda: streams(cell), "the stream is there again", within=20)
-    # The next renewal, after 5 s, is told that there is no such key.
+    # The next renewal, after 5 s, is refused: there is no such key.
     fault = cell.fault(LISTEN_KEY, "refuse", method="PUT", code=-1125)
     cell.wait(lambda: cell.hits(fault) == 1, "the renewal is refused", within=20)
     cell.struck("renewal refused", cell.hits(fault), exactly=1)
@@ -49,15 +49,15 @@ def listen_key_expires(cell: Cell) -> None:
 def stream_silent(cell: Cell) -> None:
     cell.wait(lambda: streams(cell), "the stream is there")
     symbols = cell.opened(3)
-    known = told(cell, "silences")
+    known = figure_of(cell, "silences")
     fault = cell.stream_fault("silent", count=None)
     stopped_out(cell, symbols)
     cell.decide(2, first=3)
     cell.settle()
     # Three stops and two trades: an order's events, its fills', its legs' and the account's.
     cell.struck("events lost", cell.hits(fault), between=(3 + 2 * 4, 200))
-    cell.wait(lambda: told(cell, "silences") > known, "the silence is noticed")
-    cell.struck("silences noticed", told(cell, "silences") - known, between=(1, 5))
+    cell.wait(lambda: figure_of(cell, "silences") > known, "the silence is noticed")
+    cell.struck("silences noticed", figure_of(cell, "silences") - known, between=(1, 5))
     cell.paper.control("DELETE", "streams/faults")
     # A stream that was silent is believed when it tells something, and what it kept to itself may yet be missed.
     for number in (5, 6, 7):
@@ -97,7 +97,7 @@ def user_events_shuffled(cell: Cell) -> None:
     symbols = cell.opened(4)
     cell.struck("entries in three parts", cell.hits(parts), exactly=4)
     late = cell.stream_fault("delay", ms=500, count=LATE)
-    # Nobody but the stream is to find out what fills now.
+    # Only the stream is to learn of the fills now.
     monitors = cell.stack.kill(*(name for name in cell.stack.workers if "monitor" in name or "protect" in name))
     cell.struck("processes that poll, ended", ended(monitors), exactly=2 * SIZES[cell.world.workers].others)
     stopped_out(cell, symbols)
@@ -105,14 +105,14 @@ def user_events_shuffled(cell: Cell) -> None:
     cell.struck("doubled", cell.hits(doubled), exactly=DOUBLED)
     cell.struck("late", cell.hits(late), between=(1, LATE))
     cell.struck("stops settled by the stream", stops_settled_by(cell, "stream"), exactly=4)
-    cell.wait(lambda: events_of_orders(cell) > before, "the stream has told how much it has read", within=5)
+    cell.wait(lambda: events_of_orders(cell) > before, "the heartbeat counts what was read", within=5)
     read = events_of_orders(cell) - before
     # Each entry has four events at least, each stop two.
     cell.struck("events of orders applied", read, between=(4 * 6, 500))
     assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()
 
 
-def told(cell: Cell, figure: str) -> int:
+def figure_of(cell: Cell, figure: str) -> int:
     """Return a figure of the stream's heartbeat."""
     rows = cell.rows("SELECT details->%s FROM execution_heartbeat WHERE part = 'user_stream'", figure)
     return int(rows[0][0] or 0) if rows else 0
