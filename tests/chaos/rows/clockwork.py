@@ -1,5 +1,6 @@
 """What beat drives: two of them, none, and sweeps that take longer than their period."""
 
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -23,8 +24,10 @@ CYCLE = "execution.tasks.run_monitor_cycle"
 def beat_runs_twice(cell: Cell) -> None:
     cell.opened(3)
     beat = cell.stack.programs["beat"]
-    schedule = cell.world.folder / "second-beat-schedule"
+    schedule = cell.world.folder / f"beat-schedule-of-{cell.world.workers}"
     cell.stack.launch(replace(beat, name="beat-2", command=(*beat.command[:-1], str(schedule))))
+    # It writes its schedule when it begins, and sends from then on.
+    cell.wait(lambda: list(schedule.parent.glob(f"{schedule.name}*")), "the second beat has begun", within=30)
     pause(MONITOR_INTERVAL_SECONDS)
     cell.paper.clear_ledger()
     asked = cycles_asked_for(cell, seconds=WATCHED_SECONDS)
@@ -47,10 +50,13 @@ def cycles_asked_for(cell: Cell, *, seconds: float) -> int:
     def count(event: dict[str, Any]) -> None:
         found[event.get("name") == CYCLE and "by_beat" in event.get("kwargs", "")] += 1
 
-    with Celery(broker=cell.world.valkey.url) as app, app.connection_for_read() as connection:
+    until = time.monotonic() + seconds
+    with Celery(broker=cell.world.valkey.url) as app, app.connection_for_read() as connection, suppress(TimeoutError):
         receiver = app.events.Receiver(connection, handlers={"task-received": count})
-        with suppress(TimeoutError):
-            receiver.capture(limit=None, timeout=seconds, wakeup=False)
+        # It yields after each event, and ends when none comes for so long.
+        for _ in receiver.itercapture(limit=None, timeout=seconds, wakeup=False):
+            if time.monotonic() >= until:
+                break
     return found[True]
 
 
@@ -63,15 +69,15 @@ def beat_stops(cell: Cell) -> None:
     killed = cell.stack.kill("beat")
     cell.struck("beat ended", ended(killed), exactly=1)
     # It should be told, and the stream should still cover what fills.
-    late = cell.wait(lambda: of_the_monitor(cell), "health tells", within=3 * MONITOR_INTERVAL_SECONDS + 3)
+    late = cell.wait(lambda: silence_of_monitor(cell), "health tells", within=3 * MONITOR_INTERVAL_SECONDS + 3)
     cell.saw(late[0])
     cell.paper.control("POST", "orders/fill", {"order": answer["client_order_id"], "fraction": 1})
     cell.wait(lambda: stop_covers(cell, symbol), "the stop is placed without the monitor", within=5)
 
 
-def of_the_monitor(cell: Cell) -> list[str]:
-    """Return the reasons of health that concern the monitor."""
-    return [reason for reason in cell.world.health().get("reasons") or [] if reason.startswith("monitor")]
+def silence_of_monitor(cell: Cell) -> list[str]:
+    """Return the reasons of health that say since when the monitor has not run."""
+    return [reason for reason in cell.world.health().get("reasons") or [] if "monitor last run" in reason]
 
 
 @row(21, "sweep longer than its period", workers=ONCE)

@@ -16,7 +16,7 @@ from tests.chaos.rows.redis_faults import await_known_place, await_word_of_loss
 TRIPPED = "ess.tripped"
 HOLD_SECONDS = 3
 # What the neighbour does, and how the refused decisions name it.
-TROUBLES = {"500": "500", "garbage": "JSON", "slow": "timeout"}
+TROUBLES = {"500": "HTTP 500", "garbage": "without a JSON object", "slow": "ReadTimeout"}
 
 
 @row(45, "emergency stop down, slow, broken, tripped between check and sending", short=True)
@@ -31,7 +31,6 @@ def emergency_stop_fails(cell: Cell) -> None:
             chosen = cell.decide(2, first=2 * place)
             cell.settle()
             reasons = cell.rows("SELECT reason FROM execution_executionrequest WHERE symbol = ANY(%s)", chosen)
-            print(reasons)
             cell.struck(
                 f"stopped by {trouble}", sum(TROUBLES[trouble] in sentence for (sentence,) in reasons), exactly=2
             )
