@@ -113,9 +113,8 @@ def kill_switch_under_load(cell: Cell) -> None:
     cell.settle()
     assert cell.entries_sent() == acknowledged, f"{cell.entries_sent() - acknowledged} entries after the kill switch"
     stopped = cell.reasons()["KILL_SWITCH_ENGAGED"]
-    cell.struck("decisions stopped by the switch", stopped, between=(4, 4 + 20 - 3))
+    cell.struck("decisions stopped by the switch", stopped, between=(4, 4 + 20 - 2))
     outcomes = cell.outcomes()
-    print(outcomes, cell.reasons())
     # The two that were held, the one that rested, the burst and the four after the restart.
     assert sum(outcomes.values()) == 2 + 1 + 20 + 4, outcomes
     assert (outcomes["CANCELLED"], outcomes["RECORDED"]) == (1, 26 - stopped - outcomes["ABANDONED"]), outcomes

@@ -183,8 +183,12 @@ def limiter_state_lost(cell: Cell) -> None:
     # Without a memory the burst would need half as much again. What leaves as a minute ends arrives in the next one.
     most = CEILING + concurrent_callers(cell)
     cell.struck("requests in the fullest minute", max(minutes.values()), between=(CEILING * 3 // 4, most))
-    cell.came_to(16, but_for={"EXPIRED": 12})
-    assert cell.reasons().keys() <= {"SIGNAL_TOO_OLD"}, cell.reasons()
+    # What finds no room in this minute is refused, or too old in the next one.
+    cell.came_to(16, but_for={"EXPIRED": 12, "REJECTED": 12})
+    outcomes, reasons = cell.outcomes(), cell.reasons()
+    assert outcomes["RECORDED"] >= 4, outcomes
+    others = {"SIGNAL_TOO_OLD": outcomes["EXPIRED"], "RATE_LIMIT_WAIT_EXCEEDED": outcomes["REJECTED"]}
+    assert reasons == Counter(others), reasons
 
 
 def lose_limiter(cell: Cell) -> int:

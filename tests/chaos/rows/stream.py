@@ -6,7 +6,7 @@ from tests.chaos.matrix import ONCE, row
 from tests.chaos.world import SIZES
 
 LISTEN_KEY = "/fapi/v1/listenKey"
-KICKS, KICK_SECONDS = 20, 0.2
+CUTS = 4
 SHUFFLED, DOUBLED, LATE = 30, 10, 10
 ORDER_EVENTS = frozenset({"ORDER_TRADE_UPDATE", "ALGO_UPDATE"})
 PATIENCE_SECONDS = 2.5
@@ -72,12 +72,9 @@ def stream_silent(cell: Cell) -> None:
 def stream_closed_again_and_again(cell: Cell) -> None:
     cell.wait(lambda: streams(cell), "the stream is there")
     symbols = cell.opened(2)
-    cuts = 0
-    for _ in range(KICKS):
-        cuts += int(cell.paper.control("POST", "streams/drop", {})["dropped"])
-        pause(KICK_SECONDS)
-    # While it waits before it connects again there is nothing to cut.
-    cell.struck("connections cut", cuts, between=(2, KICKS))
+    # It connects again after a pause that grows: each cut waits for something to cut.
+    cuts = sum(cell.wait(lambda: cut(cell), "there is a connection to cut", within=30) for _ in range(CUTS))
+    cell.struck("connections cut", cuts, exactly=CUTS)
     cell.decide(2, first=2)
     stopped_out(cell, symbols)
     cell.settle()
@@ -85,6 +82,11 @@ def stream_closed_again_and_again(cell: Cell) -> None:
     assert asked <= 3, f"{asked} listen keys for {cuts} cuts"
     cell.wait(lambda: streams(cell), "the stream is there again", within=30)
     assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()
+
+
+def cut(cell: Cell) -> int:
+    """Cut the user stream's connections; return how many there were."""
+    return int(cell.paper.control("POST", "streams/drop", {})["dropped"])
 
 
 @row(51, "user events out of order, doubled, late", short=True)
