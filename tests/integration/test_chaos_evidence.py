@@ -1,4 +1,4 @@
-"""The evidence of the fault matrix counts what the paper exchange has counted, and misses no fault that was injected."""
+"""The evidence of the fault matrix: what the paper exchange has counted, and no injected fault left out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
