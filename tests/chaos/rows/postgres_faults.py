@@ -44,8 +44,8 @@ def postgres_restarts(cell: Cell) -> None:
     # A worker of each kind has one at least.
     cell.struck("sessions lost", ended(sessions), between=(4, 200))
     cell.struck("requests under way", unfinished, between=(1, 16))
-    cell.struck("slow calls under it", cell.hits(fault), between=(1, 16))
     cell.settle()
+    cell.struck("slow calls", cell.hits(fault), between=(1, 2 * 16))
     # A process that loses its session between row and call sends nothing.
     cell.came_to(16, but_for={"ABANDONED": cell.world.workers})
 

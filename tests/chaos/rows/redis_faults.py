@@ -34,9 +34,9 @@ def redis_restarts(cell: Cell) -> None:
     cell.world.valkey.start_again()
     it_has_struck(cell, before)
     assert cell.stack.redis.exists(MARK), "Redis has not kept its data"
-    cell.struck("slow calls under it", cell.hits(SLOW), between=(1, 12))
     cell.decide(6, first=12)
     cell.settle()
+    cell.struck("slow calls", cell.hits(SLOW), between=(1, 2 * 18))
     assert_traded(cell, 18)
 
 
@@ -84,13 +84,13 @@ def redis_loses_everything(cell: Cell) -> None:
     cell.world.valkey.start_again()
     it_has_struck(cell, before)
     assert not cell.stack.redis.exists(MARK), "Redis has kept its data"
-    cell.struck("slow calls under it", cell.hits(SLOW), between=(1, 9))
     # It should say so, for as long as somebody may not have read it, and go on.
     cell.wait(lambda: cell.world.health()["healthy"], "health says that it trades again", within=30)
     await_word_of_loss(cell)
     # It should read and trade what comes now, and keep what REST had accepted.
     cell.decide(4, first=12)
     cell.settle()
+    cell.struck("slow calls", cell.hits(SLOW), between=(1, 2 * 13))
     assert_traded(cell, 17)
 
 
