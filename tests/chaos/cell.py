@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from tests.chaos import invariants, timeline
 from tests.chaos.bounds import USUAL_SECONDS
+from tests.chaos.evidence import Evidence
 from tests.chaos.world import World
 from tests.support import oracle
 from tests.support.decisions import decision
@@ -41,7 +42,7 @@ class Bounds:
 
 
 @dataclass
-class Cell:
+class Cell(Evidence):
     """What a story works with; `side` is that of its trades, long or short, unless the story names another."""
 
     world: World
@@ -50,7 +51,6 @@ class Cell:
     side: str = LONG
     unprotected_seconds: float = USUAL_SECONDS
     decisions: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     # Symbols that a person trades by hand in this story: their positions are not ours to protect.
     foreign: set[str] = field(default_factory=set)
     # Reasons with which health rightly goes on after this story.
@@ -91,10 +91,6 @@ class Cell:
     @property
     def ledger(self) -> Ledger:
         return Ledger.of(self.paper)
-
-    def saw(self, note: str) -> None:
-        """Say something for the table's last column."""
-        self.notes.append(note)
 
     # Decisions
 
@@ -214,15 +210,6 @@ class Cell:
     def _filters(self, symbol: str) -> dict[str, dict[str, Any]]:
         return self.world.terms[symbol]
 
-    def fault(self, path: str, action: str, **fields: Any) -> str:
-        """Inject a fault and return its id."""
-        return str(self.paper.add_fault(path=path, action=action, **fields)["id"])
-
-    def hits(self, fault_id: str) -> int:
-        """Return how often a fault has struck."""
-        faults = self.paper.control("GET", "faults")["faults"]
-        return next((int(row["hits"]) for row in faults if row["id"] == fault_id), 0)
-
     def repeats(self) -> int:
         """Return how many events came to the reader more than once."""
         return sum(number > 1 for number in self.world.reader.snapshot()[1].values())
@@ -244,7 +231,9 @@ class Cell:
 
     def judge(self) -> None:
         """Check every invariant; cover and books may need the monitor's next cycles."""
+        self.has_struck()
         self.settle()
+        self.has_traded()
         self.wait(self._holds, "the invariants hold", within=self.bounds.settle_seconds)
         self.wait(self.is_healthy, "I12: health says OK", within=HEALTHY_WITHIN_SECONDS)
         ledger, worst = self.ledger, self._longest_unprotected()

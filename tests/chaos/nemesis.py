@@ -17,9 +17,12 @@ import psycopg
 from redis import RedisError
 
 from tests.chaos.cell import Cell, pause
+from tests.chaos.evidence import ended
+from tests.chaos.stores import Store
 from tests.support.decisions import decision
 from tests.support.ledger import ALGO_ORDER, ORDER
-from tests.support.stack import children_of
+from tests.support.stack import children_of, state_of
+from tests.support.waiting import eventually
 
 LOOP_SECONDS = 0.05
 RESTART_SECONDS = 1.0
@@ -49,14 +52,15 @@ class Nemesis:
         self._wake_at: list[tuple[float, list[int]]] = []
         self._symbols = list(self.cell.symbols)
         self._died_at: dict[str, float] = {}
-        everywhere: Mapping[str, Callable[[], None]] = {
+        # Each returns how much it has hit: processes gone or stopped, connections cut, events lost.
+        everywhere: Mapping[str, Callable[[], int]] = {
             "worker": self._kill_worker,
             "pool process": self._kill_pool_process,
             "beat": lambda: self._kill("beat"),
             "user stream": lambda: self._kill("user-stream"),
             "database sessions": self._cut_database,
         }
-        thorough: Mapping[str, Callable[[], None]] = {
+        thorough: Mapping[str, Callable[[], int]] = {
             "freeze": self._freeze,
             "redis": self._restart_redis,
             "postgres": self._restart_postgres,
@@ -65,6 +69,9 @@ class Nemesis:
             "price leap": self._leap,
         }
         self._strikes = {**everywhere, **thorough} if self.thorough else dict(everywhere)
+        self._next: list[str] = []
+        self._faults: list[str] = []
+        self._muted: list[str] = []
 
     def run(self, seconds: float) -> None:
         """Strike for so long, then let everything come back."""
@@ -86,7 +93,7 @@ class Nemesis:
             self._restart_the_dead(now)
             time.sleep(LOOP_SECONDS)
             now = time.monotonic()
-        self._come_back()
+        self._come_back(seconds)
 
     # Load
 
@@ -117,63 +124,84 @@ class Nemesis:
         # A request meets the rules of its path one after another.
         for path, action, fields in kinds:
             share = FAULTY_SHARE / sum(kind[0] == path for kind in kinds)
-            self.cell.fault(path, action, method="POST", probability=share, count=None, **fields)
+            self._faults.append(self.cell.fault(path, action, method="POST", probability=share, count=None, **fields))
         # Not the price index, which this runner itself asks.
         for path in ("/fapi/v3/*", "/fapi/v1/openOrders", "/fapi/v1/userTrades", ORDER, "/fapi/v1/depth"):
-            self.cell.fault(path, "reply", method="GET", preset="internal_503", probability=FAULTY_SHARE, count=None)
+            rule = {"method": "GET", "preset": "internal_503", "probability": FAULTY_SHARE, "count": None}
+            self._faults.append(self.cell.fault(path, "reply", **rule))
 
     # Strikes
 
     def _strike(self) -> None:
-        name = self._random.choice(sorted(self._strikes))
-        self.struck[name] += 1
-        self._strikes[name]()
+        """Strike with one kind after another, in an order of chance: a short run too meets many kinds."""
+        if not self._next:
+            self._next = sorted(self._strikes)
+            self._random.shuffle(self._next)
+        name = self._next.pop()
+        if self._strikes[name]() > 0:
+            self.struck[name] += 1
 
-    def _kill_worker(self) -> None:
-        self._kill(self._random.choice(sorted(self.cell.stack.workers) or ["beat"]))
+    def _kill_worker(self) -> int:
+        return self._kill(self._random.choice(sorted(self.cell.stack.workers) or ["beat"]))
 
-    def _kill(self, name: str) -> None:
-        if name in self.cell.stack.processes:
-            self.cell.stack.kill(name)
-            self._died_at[name] = time.monotonic()
+    def _kill(self, name: str) -> int:
+        if name not in self.cell.stack.processes:
+            return 0
+        killed = self.cell.stack.kill(name)
+        self._died_at[name] = time.monotonic()
+        return ended(killed)
 
-    def _kill_pool_process(self) -> None:
+    def _kill_pool_process(self) -> int:
         name = self._random.choice(sorted(name for name in self.cell.stack.programs if "orders" in name))
         process = self.cell.stack.processes.get(name)
         children = children_of(process.pid) if process else []
-        if children:
-            with suppress(ProcessLookupError):
-                os.kill(self._random.choice(children), signal.SIGKILL)
+        if not children:
+            return 0
+        pid = self._random.choice(children)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return eventually(lambda: ended([pid]), what="the process has ended")
 
-    def _freeze(self) -> None:
+    def _freeze(self) -> int:
         name = self._random.choice(sorted(self.cell.stack.workers) or ["beat"])
         process = self.cell.stack.processes.get(name)
-        if process is None:
-            return
+        if process is None or process.poll() is not None:
+            return 0
         everybody = [process.pid, *children_of(process.pid)]
         signal_all(everybody, signal.SIGSTOP)
         self._wake_at.append((time.monotonic() + self._random.uniform(*FREEZE_SECONDS), everybody))
+        return eventually(lambda: sum(state_of(pid) == "T" for pid in everybody), what="the process is stopped")
 
-    def _cut_database(self) -> None:
+    def _cut_database(self) -> int:
         with suppress(psycopg.OperationalError):
-            self.cell.stack.cut_database_connections()
+            return self.cell.stack.cut_database_connections()
+        return 0
 
-    def _restart_redis(self) -> None:
-        self.cell.world.valkey.kill()
-        self.cell.world.valkey.start_again()
+    def _restart_redis(self) -> int:
+        return self._restart(self.cell.world.valkey, signal.SIGKILL)
 
-    def _restart_postgres(self) -> None:
-        self.cell.world.postgres.kill(signal.SIGQUIT)
-        self.cell.world.postgres.start_again()
+    def _restart_postgres(self) -> int:
+        return self._restart(self.cell.world.postgres, signal.SIGQUIT)
 
-    def _mute_stream(self) -> None:
-        self.cell.paper.control("POST", "streams/faults", {"action": "silent", "for_ms": 5000})
+    @staticmethod
+    def _restart(store: Store, number: signal.Signals) -> int:
+        before = store.pid
+        store.kill(number)
+        store.start_again()
+        return ended([before])
 
-    def _cut_stream(self) -> None:
-        self.cell.paper.control("POST", "streams/drop", {})
+    def _mute_stream(self) -> int:
+        self._muted.append(self.cell.stream_fault("silent", for_ms=5000))
+        return len(self._muted)
 
-    def _leap(self) -> None:
-        self.cell.shift_price(self._random.choice(self._symbols), fraction=self._random.choice([-0.3, 0.3]))
+    def _cut_stream(self) -> int:
+        return int(self.cell.paper.control("POST", "streams/drop", {})["dropped"])
+
+    def _leap(self) -> int:
+        symbol = self._random.choice(self._symbols)
+        before = self.cell.price(symbol)
+        self.cell.shift_price(symbol, fraction=self._random.choice([-0.3, 0.3]))
+        return int(self.cell.price(symbol) != before)
 
     # Coming back
 
@@ -192,12 +220,27 @@ class Nemesis:
                 del self._died_at[name]
                 self.cell.stack.launch(self.cell.stack.programs[name])
 
-    def _come_back(self) -> None:
+    def _come_back(self, seconds: float) -> None:
         self._wake(float("inf"))
+        faulty, mute = (sum(map(self.cell.hits, rules)) for rules in (self._faults, self._muted))
         self.cell.paper.clear_faults()
         self.cell.paper.control("DELETE", "streams/faults")
         self.cell.world.use(self.cell.world.workers)
-        self.cell.saw(", ".join(f"{number} {name}" for name, number in sorted(self.struck.items())))
+        self._prove(seconds, faulty)
+        self.cell.saw(f"{mute} events lost in {len(self._muted)} silences")
+
+    def _prove(self, seconds: float, faulty: int) -> None:
+        """Hold what has struck against how much time there was for it."""
+        strikes, kinds = sum(self.struck.values()), sorted(self.struck)
+        # A strike itself takes time, a restart of PostgreSQL some seconds under load.
+        least, most = int(seconds / (3 * STRIKE_SECONDS[1])), int(seconds / STRIKE_SECONDS[0]) + 1
+        self.cell.struck("strikes", strikes, between=(max(1, least), most))
+        self.cell.struck(
+            "of different kinds", len(kinds), between=(min(len(self._strikes), max(1, least)), len(self._strikes))
+        )
+        asked = len(self.cell.ledger.requests)
+        self.cell.struck("faulty answers", faulty, between=(1, max(1, round(2 * FAULTY_SHARE * asked))))
+        self.cell.saw(", ".join(f"{self.struck[name]} {name}" for name in kinds))
 
 
 def signal_all(pids: Sequence[int], number: signal.Signals) -> None:

@@ -46,6 +46,11 @@ class Store:
     def url(self) -> str:
         return self.server.url
 
+    @property
+    def pid(self) -> int:
+        """The process that serves now; another one after a restart."""
+        return int(self.server.process.pid)
+
     def stop(self) -> None:
         """Stop it in its orderly way."""
         self.server.stop()

@@ -3,10 +3,13 @@
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from tests.chaos.cell import Cell
+from tests.chaos.evidence import ended
 from tests.chaos.matrix import ONCE, row
+from tests.chaos.world import SIZES
 from tests.support.decisions import decision
 from tests.support.ledger import ALGO_ORDER, ORDER
 
@@ -26,6 +29,7 @@ def floats_in_events(cell: Cell) -> None:
             cell.decision(cell.symbols[3], stop_loss=1e-05),
         ]
     )
+    cell.struck("odd floats on the bus", floats_on_the_bus(cell), exactly=4)
     cell.settle()
     # It should put plain decimals on the wire, and refuse what makes no order.
     sent = [*cell.ledger.sent("POST", ORDER), *cell.ledger.sent("POST", ALGO_ORDER)]
@@ -33,6 +37,9 @@ def floats_in_events(cell: Cell) -> None:
     assert amounts
     assert all("e" not in amount.lower() and len(amount) <= 20 for amount in amounts), amounts
     assert cell.outcomes() == {"RECORDED": 2, "REFUSED": 2}, cell.outcomes()
+    assert cell.reasons() == {"QUANTITY_BELOW_MINIMUM": 1, "STOP_TOO_FAR": 1}, cell.reasons()
+    quantities = {Decimal(order["origQty"]) % step_of(cell, order["symbol"]) for order in cell.ledger.entries}
+    assert quantities == {Decimal(0)}, quantities
 
 
 @row(58, "poison: bad JSON, huge, wrong types, unknown fields")
@@ -42,12 +49,24 @@ def poison(cell: Cell) -> None:
         cell.stack.redis.xadd(STREAM, fields)
     cell.decide(4)
     cell.settle()
-    assert cell.outcomes()["RECORDED"] == 4, cell.outcomes()
+    cell.wait(lambda: cell.world.health()["consumer_lag"] == 0, "nothing is left unread")
+    assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()
     [(buried,)] = cell.rows("SELECT count(*) FROM execution_deadletter")
     [(known,)] = cell.rows("SELECT count(*) FROM execution_inboxevent")
-    assert buried + known == len(entries) + 4, f"{buried} buried and {known} known of {len(entries) + 4}"
-    cell.wait(lambda: cell.world.health()["consumer_lag"] == 0, "nothing is left unread")
-    cell.saw(f"{buried} dead letters")
+    cell.struck("dead letters", buried, exactly=len(entries))
+    assert known == 4, f"{known} known of 4"
+
+
+def floats_on_the_bus(cell: Cell) -> int:
+    """Return how many numbers of the last four decisions are written as no decimal of a few digits."""
+    entries: Any = cell.stack.redis.xrevrange(STREAM, count=4)
+    texts = [fields[b"payload"].decode() for _, fields in entries]
+    numbers = ("300.00000000000006", "33.333333333333336", "1e-05")
+    return sum(text.count(number) for text in texts for number in numbers)
+
+
+def step_of(cell: Cell, symbol: str) -> Decimal:
+    return Decimal(cell.world.terms[symbol]["MARKET_LOT_SIZE"]["stepSize"])
 
 
 def poisoned(cell: Cell, number: int) -> Any:
@@ -78,13 +97,15 @@ def poisoned(cell: Cell, number: int) -> Any:
 def stale_decisions(cell: Cell) -> None:
     bridges = [name for name in cell.stack.workers if "bridge" in name]
     held = cell.opened(1, first=10)
-    cell.stack.kill(*bridges)
+    killed = cell.stack.kill(*bridges)
+    cell.struck("bridges killed", ended(killed), exactly=SIZES[cell.world.workers].others)
     old = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()
     cell.publish([cell.decision(symbol, timestamp=old) for symbol in cell.symbols[:8]])
     cell.decide(2, first=8)
     cell.move_price(held[0], fraction=0.08)
     cell.stack.start_workers()
     cell.settle()
+    cell.struck("stale decisions", cell.outcomes()["EXPIRED"], exactly=8)
     assert cell.outcomes() == {"RECORDED": 3, "EXPIRED": 8}, cell.outcomes()
     # Exits never expire.
     cell.wait(lambda: cell.closed() == {held[0]: "TP"}, "the exit is booked")
@@ -101,15 +122,26 @@ def times_and_zones(cell: Cell) -> None:
         chosen = zip(cell.symbols, stamps, strict=False)
         cell.publish([cell.decision(symbol, timestamp=stamp) for symbol, stamp in chosen])
         cell.decisions.pop(3)
+        cell.struck("processes in another zone", len(zoned(cell, "Pacific/Apia")), exactly=len(cell.stack.processes))
         cell.settle()
     # It should trade the three of now, bury the second that our calendar does not know, and let the old one expire.
     assert cell.outcomes() == {"RECORDED": 3, "EXPIRED": 1}, cell.outcomes()
     decided = cell.rows("SELECT decided_at FROM execution_executionrequest WHERE state = 'RECORDED'")
     assert all(abs((moment - now).total_seconds()) < 60 for (moment,) in decided), decided
-    assert cell.rows("SELECT count(*) FROM execution_deadletter") == [(1,)]
+    [(buried,)] = cell.rows("SELECT count(*) FROM execution_deadletter")
+    cell.struck("leap second buried", buried, exactly=1)
     moments = cell.rows("SELECT min(entry_at), max(entry_at) FROM execution_trade")[0]
     assert all(abs((moment - now).total_seconds()) < 60 for moment in moments), moments
     cell.saw(f"fees {sum(Decimal(fill['commission']) for fill in cell.ledger.fills)}")
+
+
+def zoned(cell: Cell, zone: str) -> list[str]:
+    """Return the names of our processes that run in a time zone."""
+    wanted = f"TZ={zone}".encode()
+    environments = {
+        name: Path(f"/proc/{process.pid}/environ").read_bytes() for name, process in cell.stack.processes.items()
+    }
+    return [name for name, found in environments.items() if wanted in found.split(b"\0")]
 
 
 def sign(offset: timedelta) -> str:

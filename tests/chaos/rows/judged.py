@@ -28,7 +28,9 @@ def fills_cannot_be_read(cell: Cell) -> None:
         cell.paper.control("POST", "position", {"symbol": symbol, "amount": "0"})
     # It should book what can be read, whatever trades come before it.
     cell.wait(lambda: cell.closed() == {readable: "MANUAL"}, "the readable trade is closed", within=15)
-    assert all(cell.hits(fault) for fault in faults), "the fills of a trade were never asked for"
+    blind = [cell.hits(fault) for fault in faults]
+    assert all(blind), f"the fills of a trade were never asked for: {blind}"
+    cell.struck("blind readings of fills", sum(blind), between=(len(hidden), 100))
     cell.paper.clear_faults()
     everything = dict.fromkeys((*hidden, readable), "MANUAL")
     cell.wait(lambda: cell.closed() == everything, "the others are closed")
@@ -55,6 +57,7 @@ def refuse_what_may_lose_more(cell: Cell) -> None:
         cell.settle()
         assert cell.outcomes()["RECORDED"] == 2, f"a {side} loses more than a day may: {cell.outcomes()}"
     assert cell.reasons() == {"DAILY_LOSS_EXCEEDS_LIMIT": 2}, cell.reasons()
+    cell.struck("decisions above the limit", cell.reasons()["DAILY_LOSS_EXCEEDS_LIMIT"], exactly=2)
     assert cell.entries_sent() == 2
 
 
@@ -89,7 +92,7 @@ def stops_of_their_own(cell: Cell) -> None:
     assert answer.status_code in {200, 202}, answer.text
     cell.settle()
     assert cell.outcomes() == {"RECORDED": 5}, cell.outcomes()
-    assert cell.hits(fault) == 3
+    cell.struck("answers about stops lost", cell.hits(fault), exactly=3)
     # It should have each stop where its decision wants it.
     wanted = dict(zip(cell.symbols, [*asked, float(by_hand)], strict=False))
     cell.wait(lambda: stops_lie_at(cell, wanted), "each stop lies where it was asked for", within=5)
@@ -113,6 +116,7 @@ def both_sides_in_hedge_mode(cell: Cell) -> None:
         ledger = cell.ledger
         assert ledger.held.keys() == {(name, side.upper()) for name in cell.symbols[:2] for side in (LONG, SHORT)}
         assert not [params for params in ledger.sent("POST", ALGO_ORDER) if "reduceOnly" in params]
+        cell.struck("positions in hedge mode", len(ledger.held), exactly=4)
         cell.judge()
         # What it says of the cell, it says once more at the end.
         cell.notes.clear()
@@ -122,6 +126,7 @@ def both_sides_in_hedge_mode(cell: Cell) -> None:
                 cell.shift_price(symbol, fraction=fraction)
             cell.wait(lambda left=left: sides_held(cell) == ({left.upper()} if left else set()), f"left: {left or 0}")  # type: ignore[misc]
         cell.wait(lambda: closed_by_stop(cell) == 4, "the stops are booked")
+        cell.struck("stops filled", closed_by_stop(cell), exactly=4)
         cell.wait(lambda: not cell.ledger.live(), "the other legs are cancelled")
         assert cell.sent("POST", ORDER) == 4
         cell.settle()

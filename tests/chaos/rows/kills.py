@@ -5,40 +5,64 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import requests
 from celery import Celery
 
 from execution.crash_points import CrashPoint
 from tests.chaos.cell import Bounds, Cell, pause
+from tests.chaos.evidence import ended
 from tests.chaos.matrix import ONCE, row
+from tests.chaos.world import SIZES
 from tests.support.ledger import ORDER
-from tests.support.stack import ROOT, children_of, is_running
+from tests.support.stack import ROOT, children_of
 
 # A dead worker's message comes back after the visibility time-out.
 KILLED = Bounds(settle_seconds=60)
+DECISIONS = 20
+HANG_SECONDS = 2.5
 STEPS = ("check_ess", "guard_safety", "place_order", "protect_position", "record_trade")
-ENTRY_STATES = {"RECORDED", "ABANDONED", "EXPIRED"}
+# Log line of a worker for a task that was lost with its pool process.
+LOST_WITH_ITS_PROCESS = "Task handler raised error: WorkerLostError"
 
 
 @row(1, "kill -9 between placement and persistence", bounds=KILLED, short=True)
 def killed_between_placement_and_persistence(cell: Cell) -> None:
     # Executed at once and never answered: whoever is killed meanwhile has an order that it does not know of.
-    cell.fault(ORDER, "hang", method="POST", execute=True, ms=2000, count=None)
+    fault = cell.fault(ORDER, "hang", method="POST", execute=True, ms=int(1000 * HANG_SECONDS), count=None)
     cell.decide(10)
     cell.wait(lambda: sum(cell.entries().values()) >= 1, "an entry has executed")
     pause(cell.random.uniform(0, 1.5))
+    cell.wait(lambda: unanswered(cell, time.time_ns()), "an entry waits for its answer")
+    killed_at = time.time_ns()
     killed = cell.stack.kill_workers()
-    cell.wait(lambda: not any(map(is_running, killed)), "the workers are dead")
+    cell.wait(lambda: ended(killed) == len(killed), "the workers are dead")
+    size = SIZES[cell.world.workers]
+    cell.struck("processes killed", ended(killed), exactly=size.orders * (1 + size.children) + 3 * size.others)
+    # A pool process sends one entry at a time.
+    cell.struck("entries executed and not answered", unanswered(cell, killed_at), between=(1, cell.world.workers))
+    executed = cell.hits(fault)
     cell.paper.clear_faults()
-    cell.saw(f"{sum(cell.entries().values())} entries before the kill")
     cell.stack.start_workers()
     cell.settle()
-    assert cell.outcomes().keys() <= ENTRY_STATES, cell.outcomes()
+    # A process that dies between row and call has sent nothing.
+    cell.came_to(10, but_for={"ABANDONED": cell.world.workers - 1})
+    assert cell.outcomes()["RECORDED"] >= executed, cell.outcomes()
+
+
+def unanswered(cell: Cell, at_ns: int) -> int:
+    """Return how many entries the exchange had executed at that moment while their senders waited for the answer."""
+    since = at_ns - int(HANG_SECONDS * 1e9)
+    orders = [row for row in cell.ledger.requests if (row["method"], row["path"]) == ("POST", ORDER)]
+    return sum(since < row["t_ns"] <= at_ns and row["done_status"] == requests.codes.ok for row in orders)
 
 
 @row(2, "kill -9 between intent and placement", bounds=KILLED)
 def killed_between_intent_and_placement(cell: Cell) -> None:
-    with cell.world.crashing_at(CrashPoint.ENTRY_WRITTEN) as mark:
+    with cell.world.crashing_at(CrashPoint.ENTRY_WRITTEN) as mark, one_death(cell, "process died with its row"):
         cell.decide(4)
         cell.wait(mark.exists, "a process died between row and call")
         cell.settle()
@@ -48,8 +72,9 @@ def killed_between_intent_and_placement(cell: Cell) -> None:
 @row(3, "kill -9 after the outcome's commit, before it is published", bounds=KILLED)
 def killed_before_publishing(cell: Cell) -> None:
     with cell.world.crashing_at(CrashPoint.OUTBOX_READ) as mark:
-        cell.decide(6)
-        cell.wait(mark.exists, "the relay died with events in its hands")
+        with one_death(cell, "relay died with events read"):
+            cell.decide(6)
+            cell.wait(mark.exists, "the relay died with events in its hands")
         restart(cell)
         cell.settle()
     assert cell.outcomes() == {"RECORDED": 6}, cell.outcomes()
@@ -59,57 +84,102 @@ def killed_before_publishing(cell: Cell) -> None:
 @row(4, "kill -9 after publishing or reading, before that is acknowledged", bounds=KILLED, short=True)
 def killed_before_acknowledging(cell: Cell) -> None:
     with cell.world.crashing_at(CrashPoint.OUTBOX_PUBLISHED) as mark:
-        cell.decide(6)
-        cell.wait(mark.exists, "the relay died after publishing")
+        with one_death(cell, "relay died after publishing"):
+            cell.decide(6)
+            cell.wait(mark.exists, "the relay died after publishing")
         restart(cell)
         cell.settle()
     # It should send them again under the same ids, so that a reader can tell.
-    assert cell.repeats() >= 1
+    [(events,)] = cell.rows("SELECT count(*) FROM execution_outboxevent")
+    cell.struck("events delivered again", cell.repeats(), between=(1, events))
     with cell.world.crashing_at(CrashPoint.EVENT_READ, passes=2) as mark:
-        cell.decide(6, first=6)
-        cell.wait(mark.exists, "the reader of decisions died with some in its hands")
+        with one_death(cell, "reader died with decisions read"):
+            cell.decide(6, first=6)
+            cell.wait(mark.exists, "the reader of decisions died with some in its hands")
         restart(cell)
         cell.settle()
     assert cell.outcomes() == {"RECORDED": 12}, cell.outcomes()
 
 
+def processes_of(cell: Cell) -> list[int]:
+    """Return all our processes, those of the pools too."""
+    mains = [process.pid for process in cell.stack.processes.values()]
+    return [*mains, *(child for main in mains for child in children_of(main))]
+
+
+@contextmanager
+def one_death(cell: Cell, what: str) -> Iterator[None]:
+    """Prove that exactly one of our processes has ended in the meantime."""
+    before = processes_of(cell)
+    yield
+    cell.wait(lambda: ended(before), "the process has ended")
+    cell.struck(what, ended(before), exactly=1)
+
+
 @row(15, "every step delivered again while the first is under way")
 def every_step_delivered_again(cell: Cell) -> None:
-    for method, path in (("POST", ORDER), ("GET", "/fapi/v1/depth")):
+    slow = [
         cell.fault(path, "delay", method=method, ms=500, count=None)
+        for method, path in (("POST", ORDER), ("GET", "/fapi/v1/depth"))
+    ]
     cell.decide(4)
     cell.wait(lambda: len(cell.stack.states()) == 4, "the requests are here")
-    requests = [str(row[0]) for row in cell.rows("SELECT id FROM execution_executionrequest")]
+    ids = [str(row[0]) for row in cell.rows("SELECT id FROM execution_executionrequest")]
     with Celery(broker=cell.world.valkey.url) as app:
         app.conf.broker_transport_options = {"priority_steps": [0, 2, 4, 5, 6], "queue_order_strategy": "priority"}
+        cell.struck("requests under way", cell.unfinished(), between=(1, 4))
+        sent = []
         for step in STEPS * 3:
-            for request_id in requests:
-                app.send_task(f"execution.tasks.{step}", kwargs={"request_id": request_id}, queue="orders", priority=4)
+            for request_id in ids:
+                name, fields = f"execution.tasks.{step}", {"request_id": request_id}
+                sent.append(app.send_task(name, kwargs=fields, queue="orders", priority=4).id)
             pause(0.1)
     cell.settle()
+    cell.wait(lambda: not left_at_the_broker(cell, sent), "all of them were run")
+    cell.struck("steps run again", len(sent) - len(left_at_the_broker(cell, sent)), exactly=len(STEPS) * 3 * 4)
+    cell.struck("slow calls", sum(map(cell.hits, slow)), between=(8, 8 + len(sent)))
     assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()
     assert cell.entries_sent() == 4
 
 
+def left_at_the_broker(cell: Cell, task_ids: list[str]) -> list[str]:
+    """Return those tasks that the broker still has, waiting or handed out and not acknowledged."""
+    redis: Any = cell.stack.redis
+    waiting = [message for key in redis.scan_iter("orders*") for message in redis.lrange(key, 0, -1)]
+    held = b" ".join([*waiting, *redis.hvals("unacked")])
+    return [task_id for task_id in task_ids if task_id.encode() in held]
+
+
 @row(16, "pool child killed", bounds=KILLED)
 def pool_child_killed(cell: Cell) -> None:
-    cell.fault("/fapi/v1/depth", "delay", method="GET", ms=150, count=None)
-    cell.decide(8)
-    cell.wait(lambda: len(cell.stack.states()) > 0, "the burst is on its way")
+    fault = cell.fault("/fapi/v1/depth", "delay", method="GET", ms=500, count=None)
+    before = lost_tasks(cell)
+    cell.decide(16)
+    cell.wait(lambda: cell.hits(fault) >= cell.world.workers, "each pool process works on a request")
     killed = cell.stack.kill_pool_process()
-    cell.wait(lambda: not is_running(killed), "the process has ended")
+    cell.wait(lambda: ended([killed]), "the process has ended")
+    cell.struck("pool process killed", ended([killed]), exactly=1)
+    cell.wait(lambda: lost_tasks(cell) > before, "its worker has noticed")
+    cell.struck("task taken with it", lost_tasks(cell) - before, exactly=1)
     cell.settle()
-    assert cell.outcomes() == {"RECORDED": 8}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 16}, cell.outcomes()
+
+
+def lost_tasks(cell: Cell) -> int:
+    """Return how many tasks the first worker of the chain has logged as lost with a process of its pool."""
+    log = (cell.world.folder / "worker-orders.log").read_text(errors="replace")
+    return log.count(LOST_WITH_ITS_PROCESS)
 
 
 @row(17, "worker configured to acknowledge early", workers=ONCE)
 def early_acknowledgement_is_refused(cell: Cell) -> None:
     command = [sys.executable, "-m", "celery", "-q", "-A", "tests.chaos.early_acks", "worker", "--pool=solo", "-Q", "x"]
     env = cell.stack.environment()
-    told = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert told.returncode != 0, "a worker that loses tasks has started"
-    assert "execution.E001" in told.stderr + told.stdout, told.stderr[-300:]
-    cell.saw("refused with execution.E001")
+    start = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    refused = [process for process in (start,) if "(execution.E001)" in process.stderr + process.stdout]
+    cell.struck("start refused with execution.E001", sum(process.returncode != 0 for process in refused), exactly=1)
+    # Beside it the others go on.
+    cell.opened(1)
 
 
 @row(18, "process frozen between intent and placement, woken when others have given up", bounds=KILLED)
@@ -118,7 +188,9 @@ def frozen_and_woken(cell: Cell) -> None:
         cell.decide(3)
         cell.wait(mark.exists, "a process froze between row and call")
         # Its worker too, which would kill it for taking too long.
-        frozen = freeze_owners(cell)
+        children = cell.stopped_processes()
+        cell.struck("process frozen", len(children), exactly=1)
+        frozen = freeze_owners(cell, children)
         cell.wait(lambda: is_given_up(cell), "others have settled the order", within=60)
         [(given_up,)] = cell.rows("SELECT client_order_id FROM execution_order WHERE state = 'ABANDONED'")
         for pid in frozen:
@@ -128,12 +200,11 @@ def frozen_and_woken(cell: Cell) -> None:
         sent = [params for params in cell.ledger.entries_sent if params["newClientOrderId"] == given_up]
         assert not sent, "a woken process has sent an order that was given up"
         cell.settle()
+    assert cell.outcomes() == {"RECORDED": 2, "ABANDONED": 1}, cell.outcomes()
 
 
-def freeze_owners(cell: Cell) -> list[int]:
-    """Stop the workers that own a stopped process; return all that is stopped, children first."""
-    children = cell.stopped_processes()
-    assert children, "nobody is frozen"
+def freeze_owners(cell: Cell, children: list[int]) -> list[int]:
+    """Stop the workers that own these stopped processes; return all that is stopped, children first."""
     owners = [process.pid for process in cell.stack.processes.values() if {*children_of(process.pid)} & {*children}]
     for pid in owners:
         os.kill(pid, signal.SIGSTOP)
@@ -146,13 +217,18 @@ def is_given_up(cell: Cell) -> bool:
 
 @row(22, "rolling restart under load", bounds=KILLED)
 def rolling_restart(cell: Cell) -> None:
-    names = cell.stack.workers
+    names, pids, under_way = cell.stack.workers, [], []
     for place, name in enumerate(names):
-        cell.decide(20 // len(names), first=place * (20 // len(names)))
+        first, last = DECISIONS * place // len(names), DECISIONS * (place + 1) // len(names)
+        cell.decide(last - first, first=first)
+        under_way.append(len(cell.decisions) - cell.outcomes()["RECORDED"])
+        pids.append(cell.stack.processes[name].pid)
         slowest = stop_and_start(cell, name)
         assert slowest <= 10, f"{name} drained for {slowest:.1f} s"
+    cell.struck("workers restarted", ended(pids), exactly=len(names))
+    cell.struck("of them with decisions under way", sum(number > 0 for number in under_way), exactly=len(names))
     cell.settle()
-    assert cell.outcomes().keys() == {"RECORDED"}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": DECISIONS}, cell.outcomes()
 
 
 def stop_and_start(cell: Cell, name: str) -> float:

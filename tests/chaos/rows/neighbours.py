@@ -7,37 +7,49 @@ import requests
 
 from local_stack.bus import wrapped
 from tests.chaos.cell import Bounds, Cell, pause
+from tests.chaos.evidence import ended
 from tests.chaos.matrix import row
 from tests.chaos.rows.protection import place
 from tests.chaos.rows.redis_faults import await_known_place, await_word_of_loss
 
 TRIPPED = "ess.tripped"
 HOLD_SECONDS = 3
+# What the neighbour does, and how the refused decisions name it.
+TROUBLES = {"500": "HTTP 500", "garbage": "without a JSON object", "slow": "ReadTimeout"}
 
 
 @row(45, "emergency stop down, slow, broken, tripped between check and sending", short=True)
 def emergency_stop_fails(cell: Cell) -> None:
     with cell.world.with_settings(ESS_FAIL_MODE="closed"):
-        for place, trouble in enumerate(("500", "garbage", "slow")):
+        for place, trouble in enumerate(TROUBLES):
             if trouble == "slow":
                 cell.risk.answer_normally()
                 cell.risk.delay(2)
             else:
                 cell.risk.answer("{" if trouble == "garbage" else {}, status=500 if trouble == "500" else 200)
-            cell.decide(2, first=2 * place)
+            chosen = cell.decide(2, first=2 * place)
             cell.settle()
+            reasons = cell.rows("SELECT reason FROM execution_executionrequest WHERE symbol = ANY(%s)", chosen)
+            cell.struck(
+                f"stopped by {trouble}", sum(TROUBLES[trouble] in sentence for (sentence,) in reasons), exactly=2
+            )
         cell.risk.answer_normally()
         assert cell.entries_sent() == 0, "an entry was sent without an answer"
         assert cell.reasons() == {"ESS_BLOCKED": 6}, cell.reasons()
         # It should stop what was cleared and not yet sent.
-        cell.fault("/fapi/v1/depth", "delay", method="GET", ms=2500, count=None)
+        fault = cell.fault("/fapi/v1/depth", "delay", method="GET", ms=2500, count=None)
         cell.decide(2, first=6)
-        cell.wait(lambda: cell.outcomes()["CLEARED"] + cell.outcomes()["RECEIVED"] == 2, "they are under way")
-        cell.wait(lambda: cell.outcomes()["CLEARED"] >= 1, "one is cleared")
+        cell.wait(lambda: cell.hits(fault) >= 1, "one is between the check and its sending")
+        cell.struck("requests under way at the trip", cell.unfinished(), between=(1, 2))
         cell.risk.trip("chaos")
         cell.settle()
         assert cell.entries_sent() == 0, "an entry was sent after the trip"
+        assert cell.reasons() == {"ESS_BLOCKED": 8}, cell.reasons()
+        # It should trade again when the neighbour allows it and the trip has run out.
+        cell.paper.clear_faults()
         cell.risk.restore()
+        pause(HOLD_SECONDS)
+        cell.opened(1, first=8)
 
 
 @row(46, "trip by event against a service that says ARMED; old trip replayed")
@@ -46,14 +58,23 @@ def trip_and_service_disagree(cell: Cell) -> None:
     cell.wait(lambda: cell.rows("SELECT permitted FROM execution_essstatus") == [(False,)], "the trip is known")
     cell.decide(2)
     cell.settle()
-    assert (cell.reasons()["ESS_BLOCKED"], cell.entries_sent()) == (2, 0)
+    cell.struck("decisions stopped by a trip", cell.reasons()["ESS_BLOCKED"], exactly=2)
+    assert cell.entries_sent() == 0
     pause(HOLD_SECONDS)
     # It should take a replayed trip for history once its hold has run out.
     publish_trip(cell, datetime.now(UTC) - timedelta(hours=1))
-    pause(1)
+    cell.wait(lambda: trips_read(cell) == 2, "the old trip is read")
+    cell.struck("trips read", trips_read(cell), exactly=2)
     cell.decide(2, first=2)
     cell.settle()
     assert cell.outcomes() == {"REFUSED": 2, "RECORDED": 2}, cell.outcomes()
+
+
+def trips_read(cell: Cell) -> int:
+    """Return how many trips the journal records."""
+    query = "SELECT count(*) FROM execution_transition WHERE entity = 'ess' AND trigger = %s"
+    [(trips,)] = cell.rows(query, TRIPPED)
+    return int(trips)
 
 
 def publish_trip(cell: Cell, at: datetime) -> None:
@@ -76,8 +97,11 @@ def kill_switch_under_load(cell: Cell) -> None:
     acknowledged = cell.entries_sent()
     # It should cancel the entry that rests, and let nothing new out, also not after a restart without Redis.
     cell.wait(lambda: not rests(cell, resting["client_order_id"]), "the resting entry is cancelled", within=5)
-    cell.stack.kill(*cell.stack.processes)
+    killed = cell.stack.kill(*cell.stack.processes)
+    cell.struck("processes killed", ended(killed), between=(8, 40))
+    keys = cell.stack.redis.dbsize()
     cell.stack.redis.flushall()
+    cell.struck("keys lost", keys - cell.stack.redis.dbsize(), between=(10, 100_000))
     cell.lost_events |= {row[0] for row in cell.rows("SELECT event_id::text FROM execution_outboxevent")}
     cell.world.use(cell.world.workers)
     cell.decide(4, first=30)
@@ -86,7 +110,13 @@ def kill_switch_under_load(cell: Cell) -> None:
     cell.wait(lambda: cell.closed().get(held[0]) == "SL", "the stop is booked")
     cell.settle()
     assert cell.entries_sent() == acknowledged, f"{cell.entries_sent() - acknowledged} entries after the kill switch"
-    assert cell.reasons()["KILL_SWITCH_ENGAGED"] >= 4, cell.reasons()
+    stopped = cell.reasons()["KILL_SWITCH_ENGAGED"]
+    cell.struck("decisions stopped by the switch", stopped, between=(4, 4 + 20 - 2))
+    outcomes = cell.outcomes()
+    # The two that were held, the one that rested, the burst and the four after the restart.
+    assert sum(outcomes.values()) == 2 + 1 + 20 + 4, outcomes
+    assert (outcomes["CANCELLED"], outcomes["RECORDED"]) == (1, 26 - stopped - outcomes["ABANDONED"]), outcomes
+    assert outcomes["ABANDONED"] <= cell.world.workers, outcomes
     move_kill_switch(cell, "released")
     await_word_of_loss(cell)
 
