@@ -94,7 +94,9 @@ class Soak:
             if order["status"] in {"NEW", "PARTIALLY_FILLED"}:
                 self.desk.paper.control("POST", "orders/end", {"order": order["clientOrderId"]})
         for symbol in ledger.positions:
-            self.desk.paper.control("POST", "position", {"symbol": symbol, "amount": "0"})
+            # Reduce-only, as a person's close is: what is left may be below the least notional of an opening order.
+            body = {"symbol": symbol, "amount": "0", "reduce_only": True}
+            self.desk.paper.control("POST", "position", body)
         self._settle(self._is_over)
         self._check()
 
