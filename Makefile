@@ -66,3 +66,7 @@ soak: install  ## two hours of market time in minutes, or SOAK_DAYS=60 of them, 
 .PHONY: sequences
 sequences: install  ## random contract terms, decisions, fills and changes, 2,000 times; SEQUENCES=200 for less, SEED=n
 	@$(PY) -m tests.sequences $(if $(SEQUENCES),--sequences $(SEQUENCES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: coverage
+coverage: install  ## lines and branches that the suite runs, child processes too; at least 98 % a room; ARGS=--report for the last run
+	@$(PY) -m tests.coverage -n $(or $(JOBS),2) --dist loadfile $(ARGS)
