@@ -18,7 +18,7 @@ paper-exchange: runtime  ## the paper exchange alone
 	@$(PY) -m paper_exchange --port $(or $(PAPER_EXCHANGE_PORT),8700)
 
 test: install  ## all tests, on real PostgreSQL and Valkey that they start themselves
-	$(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile $(ARGS)
+	$(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install  ## ruff, the arrows between packages, and whether a migration is missing
 	.venv/bin/ruff check .
@@ -69,4 +69,4 @@ sequences: install  ## random contract terms, decisions, fills and changes, 2,00
 
 .PHONY: coverage
 coverage: install  ## lines and branches that the suite runs, child processes too; at least 98 % a room; ARGS=--report for the last run
-	@$(PY) -m tests.coverage -n $(or $(JOBS),2) --dist loadfile $(ARGS)
+	@$(PY) -m tests.coverage -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.coverage.measure import ROOMS, ROOT, Region, Report, Score
 from tests.coverage.reasons import reason_for
 
+MODULE = "(module)"
 PAGE = ROOT / "docs" / "coverage.md"
 HEAD = """# Coverage
 
@@ -47,8 +48,10 @@ def all_left(report: Report) -> Iterator[tuple[str, str, Region, str]]:
     """Return file, function, what is missing, and why, of everything that is left in the rooms."""
     for room in ROOMS:
         for path, file in report.of(room).items():
-            for name, region in file.left():
-                yield path.removeprefix("execution/"), name or "(module)", region, reason_for(path, name)
+            short = path.removeprefix("execution/")
+            for function, region in file.left():
+                name = function or MODULE
+                yield short, name, region, reason_for(short, name)
 
 
 def counted(region: Region) -> str:
