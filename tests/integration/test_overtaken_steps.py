@@ -8,7 +8,7 @@ import pytest
 
 from execution.crash_points import CrashPoint
 from execution.domain.outcomes import ExchangeStatus, OrderReport, Refused, Unknown
-from execution.models import Bracket, EntryClaim, ExecutionRequest, Order, OutboxEvent, Transition
+from execution.models import Bracket, EntryClaim, ExecutionRequest, Order, OutboxEvent, Trade, Transition
 from execution.pipeline.ending import expire_request
 from execution.pipeline.evidence import (
     raise_alarm,
@@ -18,6 +18,8 @@ from execution.pipeline.evidence import (
     settle_refused,
     settle_unknown,
 )
+from execution.pipeline.protect_position import place_stop, protect_position
+from execution.pipeline.record_trade import record_trade
 from tests.integration.test_refused_exits import SteppedClock
 from tests.support.desk import Desk
 from tests.support.interference import at_point
@@ -25,6 +27,7 @@ from tests.support.ledger import ALGO_ORDER, ORDER
 
 pytestmark = pytest.mark.django_db
 SIDES = ("buy", "sell")
+RESTING = {"buy": "49000", "sell": "51000"}
 BEFORE = {"check_ess": "", "guard_safety": "check_ess", "place_order": "guard_safety"}
 LEVERAGE = "/fapi/v1/leverage"
 
@@ -84,6 +87,39 @@ def test_a_decision_is_not_too_old_a_moment_before(desk: Desk, step: str, side: 
             "place_order": "FILLED",
         }[step]
     )
+
+
+# Done already, or not begun
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("step", BEFORE)
+def test_a_step_that_is_done_already_asks_for_nothing(desk: Desk, step: str, side: str) -> None:
+    request_id = decided(desk, side, before=step)
+    assert desk.step(step, request_id) is True
+    asked, story = len(desk.ledger.requests), triggers(desk, request_id)
+
+    assert desk.step(step, request_id) is False
+
+    assert (len(desk.ledger.requests), triggers(desk, request_id)) == (asked, story)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("step", [*BEFORE, "sent"])
+def test_nothing_is_covered_or_booked_before_an_entry_has_filled(desk: Desk, step: str, side: str) -> None:
+    if step == "sent":
+        request_id = desk.signal(side=side, price=RESTING[side])
+        assert desk.run(request_id) == "ACCEPTED"
+    else:
+        request_id = decided(desk, side, before=step)
+    asked, exits = len(desk.ledger.requests), {"exchange": desk.exchange, "clock": desk.clock}
+
+    place_stop(request_id, rules=desk._protection(), **exits)
+    assert protect_position(request_id, rules=desk._protection(), **exits) is (step == "sent")
+    assert record_trade(request_id, **exits) is False
+
+    assert len(desk.ledger.requests) == asked
+    assert (desk.ledger.live(), Trade.objects.count()) == ([], 0)
 
 
 # Another process was faster

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -113,7 +114,7 @@ def test_stops_that_the_algo_service_forgets_are_alarmed_and_no_third_is_placed(
     cycles(desk, 12, every=timedelta(minutes=1))
 
     stops = list(Order.objects.filter(request_id=request_id, purpose="STOP").order_by("sequence"))
-    assert [(order.state, order.missing_readings >= 2) for order in stops] == [("ACCEPTED", True)] * 2
+    assert [(order.state, order.missing_readings >= 2) for order in stops] == [("ACCEPTED", True), ("ACCEPTED", False)]
     assert len(desk.ledger.live_stops) == 2
     # It should say of each leg once that the service forgets, and go on saying it in the row.
     forgetful = [order for order in stops if "the Algo Service forgets its orders" in order.last_evidence]
@@ -129,6 +130,34 @@ def test_stops_that_the_algo_service_forgets_are_alarmed_and_no_third_is_placed(
     # It should keep exactly one when they are seen again, and end the alarm.
     assert len(desk.ledger.live_stops) == 1
     assert not Order.objects.filter(request_id=request_id, purpose="STOP").exclude(alarmed_at=None).exists()
+    desk.check()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("side", SIDES)
+def test_parts_of_an_old_stop_that_are_forgotten_together_are_alarmed_and_not_ended(desk: Desk, side: str) -> None:
+    """Each is old enough to be over by its retention; that both are gone at once says that the service is blind."""
+    desk.paper.control("POST", "symbols", {"symbol": "BTCUSDT", "market_max_quantity": "0.006"})
+    price, stop = {"buy": ("49990", "49000"), "sell": ("50010", "51000")}[side]
+    request_id = desk.signal(side=side, price=price, stop_loss=stop)
+    desk.run(request_id)
+    entry = desk.order(request_id, "ENTRY").client_order_id
+    desk.paper.control("POST", "orders/fill", {"order": entry, "quantity": "0.010"})
+    cycles(desk, 2)
+    parts = list(Order.objects.filter(request_id=request_id, purpose="STOP").order_by("sequence"))
+    assert [order.quantity for order in parts] == [Decimal("0.006"), Decimal("0.004")]
+    let_pass(desk, 4 * DAY)
+    hide(desk)
+
+    cycles(desk, 6, every=timedelta(minutes=1))
+
+    for order in parts:
+        order.refresh_from_db()
+    assert [order.state for order in parts] == ["ACCEPTED", "ACCEPTED"]
+    assert any("the Algo Service forgets its orders" in order.last_evidence for order in parts if order.alarmed_at)
+    desk.paper.clear_faults()
+    cycles(desk, 8, every=timedelta(minutes=1))
+    assert sum(Decimal(row["quantity"]) for row in desk.ledger.live_stops) == Decimal("0.010")
     desk.check()
 
 
