@@ -37,9 +37,35 @@ def test_ten_unknown_stops_make_the_next_one_wait(desk: Desk, side: str) -> None
     assert len(protect(5)) == MOST_UNKNOWN_STOPS
     desk.clock.let_pass(LONGEST_PAUSE_OPEN.total_seconds())
     assert len(protect(1)) == MOST_UNKNOWN_STOPS + 1
-    assert len(desk.ledger.sent("POST", ALGO_ORDER)) == MOST_UNKNOWN_STOPS + 1
+    # Its target is not as urgent: each try doubles the pause before the next.
+    kinds = [row["type"] for row in desk.ledger.sent("POST", ALGO_ORDER)]
+    assert (kinds.count("STOP_MARKET"), kinds.count("TAKE_PROFIT_MARKET")) == (MOST_UNKNOWN_STOPS + 1, 3)
 
     desk.paper.clear_faults()
     desk.clock.let_pass(LONGEST_PAUSE_OPEN.total_seconds())
     assert protect(1)[-1] == "ACCEPTED"
     assert len(desk.ledger.live_stops) == 1
+
+
+@pytest.mark.parametrize("purpose", ["TARGET", "TRAILING"])
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_a_leg_without_an_answer_is_tried_again_after_a_pause_that_grows(desk: Desk, side: str, purpose: str) -> None:
+    """Each of them may rest unseen: sent with every run, they would use up what the exchange takes of a symbol."""
+    desk.clock = SteppedClock()
+    kind = {"TARGET": "TAKE_PROFIT_MARKET", "TRAILING": "TRAILING_STOP_MARKET"}[purpose]
+    desk.paper.add_fault(path=ALGO_ORDER, match={"type": kind}, **NO_ANSWER)
+    request_id = desk.trade_opened(side=side, trail_percent=5)
+
+    def protect() -> int:
+        protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+        return Order.objects.filter(request_id=request_id, purpose=purpose).count()
+
+    for tries, pause in enumerate((5, 10, 20, 40, 80), start=1):
+        assert [protect() for _ in range(3)] == [tries] * 3
+        desk.clock.let_pass(pause - 1)
+        assert protect() == tries
+        desk.clock.let_pass(1)
+    assert protect() == 6
+    assert set(desk.order_states(request_id, purpose)) == {"UNKNOWN"}
+    # The stop stands all the while, once.
+    assert desk.order_states(request_id, "STOP") == ["ACCEPTED"]
