@@ -17,6 +17,7 @@ demo: runtime  ## one decision from the bus to its closed trade, checked against
 paper-exchange: runtime  ## the paper exchange alone
 	@$(PY) -m paper_exchange --port $(or $(PAPER_EXCHANGE_PORT),8700)
 
+# Files in the order of their folders: e2e first and the quick unit tests last, so that all workers end together.
 test: install  ## all tests, on real PostgreSQL and Valkey that they start themselves
 	$(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -112,7 +112,7 @@ def test_nothing_is_covered_or_booked_before_an_entry_has_filled(desk: Desk, ste
         assert desk.run(request_id) == "ACCEPTED"
     else:
         request_id = decided(desk, side, before=step)
-    asked, exits = len(desk.ledger.requests), {"exchange": desk.exchange, "clock": desk.clock}
+    asked, exits = len(desk.ledger.requests), dict[str, Any](exchange=desk.exchange, clock=desk.clock)
 
     place_stop(request_id, rules=desk._protection(), **exits)
     assert protect_position(request_id, rules=desk._protection(), **exits) is (step == "sent")

@@ -33,7 +33,9 @@ ROWS = (InboxEvent, ExecutionRequest, EssStatus, ModelPromotion, DeadLetter, Out
 
 def rows() -> dict[str, list[Any]]:
     """Return every row that an event may write; how often it was repeated is counted apart."""
-    found = {model.__name__: list(model._default_manager.order_by("pk").values()) for model in ROWS}
+    found: dict[str, list[Any]] = {
+        model.__name__: list(model._default_manager.order_by("pk").values()) for model in ROWS
+    }
     for row in found["InboxEvent"]:
         row.pop("duplicates", None)
     return found
