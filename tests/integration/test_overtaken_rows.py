@@ -81,7 +81,7 @@ def test_closed_books_that_are_opened_again_meanwhile_are_left_to_the_next_look(
             ExecutionRequest.objects.select_for_update().get(pk=request_id)
             waiting = pool.submit(in_own_connection, look_over)
             eventually(somebody_waits_for_a_lock, within=30, what="the look-over waits for the row")
-            type(before).objects.filter(pk=request_id).update(state="PARTIALLY_CLOSED", exited_quantity=0)
+            type(before).objects.filter(pk=request_id).update(state="OPEN", exited_quantity=0)
         changed = waiting.result(30)
 
     # It should neither correct figures nor count as a look-over of closed books.
