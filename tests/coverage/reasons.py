@@ -1,6 +1,9 @@
 """Why a line or branch of these functions is not run by any measured process, by file and function."""
 
 REASONS: dict[tuple[str, str], str] = {
+    ("pipeline/correct_books.py", "_correct"): (
+        "Another process opens the trade again between the reading of its income and the lock, which no test can time."
+    ),
     ("pipeline/place_order.py", "_entry"): "No approved request is without a quantity: the database refuses one.",
     (
         "pipeline/legs.py",

@@ -1,27 +1,22 @@
 """Rows that another process has changed between a reading and the lock: what was read is not acted on twice."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from django.db import transaction
 
 from execution.crash_points import CrashPoint
 from execution.domain.trading import OrderPurpose
-from execution.models import Bracket, ExecutionRequest, Order, Transition
+from execution.models import Bracket, Order, Transition
 from execution.monitor.actions import CheckStray, Expire, ExpireEntry
 from execution.monitor.repair import repair, settle
 from execution.pipeline.close_trade import book_exits
-from execution.pipeline.correct_books import correct_books
 from execution.pipeline.legs import Work
 from execution.pipeline.policy import policy_in_force, set_policy_value
 from execution.pipeline.regrid import follow_filters
-from tests.integration.test_zombies import in_own_connection, somebody_waits_for_a_lock
 from tests.support.desk import Desk
 from tests.support.interference import at_point
 from tests.support.ledger import ALGO_ORDER, ORDER
-from tests.support.waiting import eventually
 
 SIDES = ("buy", "sell")
 RESTING = {"buy": "49000", "sell": "51000"}
@@ -62,31 +57,6 @@ def test_an_exit_that_another_process_books_meanwhile_is_booked_once(desk: Desk,
     assert [name for name in desk.events(request_id) if name == "order.filled"] == ["order.filled"] * 2
     desk.cycle()
     desk.check()
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("side", SIDES)
-def test_closed_books_that_are_opened_again_meanwhile_are_left_to_the_next_look(desk: Desk, side: str) -> None:
-    request_id = desk.trade_opened(side=side)
-    close_by_hand(desk, side, str(desk.trade(request_id).quantity))
-    desk.cycle()
-    before = desk.trade(request_id)
-    assert before.state == "CLOSED"
-
-    def look_over() -> bool:
-        return correct_books(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
-
-    with ThreadPoolExecutor(1) as pool:
-        with transaction.atomic():
-            ExecutionRequest.objects.select_for_update().get(pk=request_id)
-            waiting = pool.submit(in_own_connection, look_over)
-            eventually(somebody_waits_for_a_lock, within=30, what="the look-over waits for the row")
-            type(before).objects.filter(pk=request_id).update(state="OPEN", exited_quantity=0)
-        changed = waiting.result(30)
-
-    # It should neither correct figures nor count as a look-over of closed books.
-    after = desk.trade(request_id)
-    assert (changed, after.corrections, after.checked_at, after.net_pnl) == (False, 0, None, before.net_pnl)
 
 
 # Orders and plans
