@@ -17,8 +17,9 @@ demo: runtime  ## one decision from the bus to its closed trade, checked against
 paper-exchange: runtime  ## the paper exchange alone
 	@$(PY) -m paper_exchange --port $(or $(PAPER_EXCHANGE_PORT),8700)
 
+# Files in the order of their folders: e2e first and the quick unit tests last, so that all workers end together.
 test: install  ## all tests, on real PostgreSQL and Valkey that they start themselves
-	$(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile $(ARGS)
+	$(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install  ## ruff, the arrows between packages, and whether a migration is missing
 	.venv/bin/ruff check .
@@ -66,3 +67,7 @@ soak: install  ## two hours of market time in minutes, or SOAK_DAYS=60 of them, 
 .PHONY: sequences
 sequences: install  ## random contract terms, decisions, fills and changes, 2,000 times; SEQUENCES=200 for less, SEED=n
 	@$(PY) -m tests.sequences $(if $(SEQUENCES),--sequences $(SEQUENCES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: coverage
+coverage: install  ## lines and branches that the suite runs, child processes too; at least 98 % a room; ARGS=--report for the last run
+	@$(PY) -m tests.coverage -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -146,7 +146,8 @@ class Exchange(Protocol):
     def orders_of_others(self, symbol: str) -> Sequence[ForeignOrder]:
         """Return the open orders of both kinds in a symbol that do not carry our prefix."""
 
-    def positions(self) -> Sequence[PositionReport]: ...
+    def positions(self) -> Sequence[PositionReport]:
+        """Return the positions that are open: none of quantity zero."""
 
     def now(self) -> datetime:
         """Return the exchange's present, by its own clock."""

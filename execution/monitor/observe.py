@@ -143,6 +143,7 @@ def _our_order(order: Order, policy: Policy, ending: Collection[str]) -> OurOrde
         closed=over,
         booked_quantity=trade.quantity if trade else ZERO,
         expires_at=_expires_at(order, policy, ending),
+        doubted=bool(order.missing_readings or order.alarmed_at),
     )
 
 

@@ -88,7 +88,7 @@ def _order_action(order: OurOrder, seen: Observation, now: datetime, *, stalled:
     if order.purpose is OrderPurpose.ENTRY:
         # A process may have died between the evidence of a fill and its cover and booking.
         known = min(known, order.booked_quantity)
-    if order.state in ORDER_UNSETTLED or report.executed_quantity > known:
+    if order.state in ORDER_UNSETTLED or report.executed_quantity > known or (live and order.doubted):
         return Apply(order_id=order.id, report=report)
     return None
 

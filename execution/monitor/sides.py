@@ -44,6 +44,8 @@ class OurOrder:
     booked_quantity: Decimal = ZERO
     # Of an entry: until when it may rest.
     expires_at: datetime | None = None
+    # Missed by readings, or alarmed: that it is seen again is worth a note.
+    doubted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

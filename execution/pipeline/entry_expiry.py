@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from execution.domain import policy as keys
 from execution.domain.policy import Policy
 from execution.domain.states import OrderState
-from execution.domain.trading import OrderPurpose, OrderType
+from execution.domain.trading import OrderType
 from execution.models import ExecutionRequest, Order
 
 # The exchange ends an order by its own clock, which may be this far ahead of ours.
@@ -25,8 +25,6 @@ def expiry_of(request: ExecutionRequest, policy: Policy) -> datetime | None:
 
 def ended_by_age(order: Order, following: OrderState, *, now: datetime) -> bool:
     """Whether an entry has ended because its time was up: cancelled by us for that, or ended by the exchange then."""
-    if order.purpose != OrderPurpose.ENTRY:
-        return False
     if order.expired_at:
         return True
     until = order.request.entry_expires_at

@@ -1,6 +1,6 @@
 """One run over a position's legs: what there is to protect, and how a leg is placed, replaced, cancelled or closed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,6 +11,7 @@ from execution.domain.backoff import (
     LONGEST_PAUSE_COVERED,
     LONGEST_PAUSE_OPEN,
     Refusals,
+    pause_after,
     refusals_of,
 )
 from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_at
@@ -140,15 +141,21 @@ class Work:
         return any(order.state == OrderState.SUBMITTING and order.sent_at > since for order in self.of(leg))
 
     def refused_lately(self, leg: Leg) -> bool:
-        """Whether the exchange keeps refusing a leg; each refusal in a row doubles the pause before the next try.
+        """Whether the exchange keeps refusing a leg, or leaves it without an answer; each try doubles the next pause.
 
         A stop that had to rest a little beyond its level does not count: it is the level that is tried again. Nor does
         what was refused under filters that have changed since.
         """
         at_level = [order for order in self._under_present_filters(self.of(leg)) if order.trigger_price == leg.price]
         covered = ZERO < self.exposure.open <= stop_cover(self.exits)
-        refused = refusals_of(at_level, LONGEST_PAUSE_COVERED if covered else LONGEST_PAUSE_OPEN)
-        return refused is not None and refused.holds_at(self.clock())
+        longest = LONGEST_PAUSE_COVERED if covered else LONGEST_PAUSE_OPEN
+        refused = refusals_of(at_level, longest)
+        return (refused is not None and refused.holds_at(self.clock())) or self._unanswered_lately(at_level, longest)
+
+    def _unanswered_lately(self, orders: Sequence[Order], longest: timedelta) -> bool:
+        """Whether the next order has to wait because each one of unknown outcome may rest unseen."""
+        unknown = [order for order in orders if order.state == OrderState.UNKNOWN]
+        return bool(unknown) and age_of(unknown[-1].created_at, self.clock()) < pause_after(len(unknown), longest)
 
     def _under_present_filters(self, orders: Iterable[Order]) -> list[Order]:
         since = self.bracket.regridded_at

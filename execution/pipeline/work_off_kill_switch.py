@@ -94,7 +94,6 @@ def _positions(exchange: Exchange) -> tuple[list[Line], list[Line]]:
     ours: list[Line] = []
     others: list[Line] = []
     for row in exchange.positions():
-        if row.quantity:
-            line = {"symbol": row.symbol, "position_side": row.position_side, "quantity": format(row.quantity, "f")}
-            (ours if (row.symbol, row.position_side) in claimed else others).append(line)
+        line = {"symbol": row.symbol, "position_side": row.position_side, "quantity": format(row.quantity, "f")}
+        (ours if (row.symbol, row.position_side) in claimed else others).append(line)
     return ours, others

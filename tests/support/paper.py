@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import os
 import select
 import signal
 import subprocess
@@ -14,6 +13,8 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import requests
+
+from tests.support.unmeasured import unmeasured_environment
 
 Value = TypeVar("Value")
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -86,7 +87,7 @@ class PaperExchange:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "paper_exchange", *port, *self._options],
             cwd=_ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**unmeasured_environment(), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             text=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, nothing that could take a lock

@@ -11,6 +11,7 @@ from typing import Any, Self
 import requests
 
 from local_stack.server import tethered
+from tests.support.unmeasured import unmeasured_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
@@ -29,7 +30,9 @@ class RiskSafetyStandIn:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "local_stack.risk_safety", "--port", "0", "--redis-url", self._redis_url]
-        self._process = subprocess.Popen(tethered(command), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            tethered(command), cwd=ROOT, env=unmeasured_environment(), stdout=subprocess.PIPE, text=True
+        )
         self.url = self._read_url(self._process)
         return self
 

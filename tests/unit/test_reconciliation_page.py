@@ -124,6 +124,13 @@ CASES = (
     ),
     order("any", "has executed more than we know", "Apply", orders=[ENTRY], open_orders=[PART]),
     order(
+        "missed by a reading before, or alarmed",
+        "open",
+        "Apply",
+        orders=[replace(STOP, doubted=True)],
+        open_orders=resting(STOP),
+    ),
+    order(
         "entry, rested for as long as it may",
         "open",
         "ExpireEntry",
