@@ -27,5 +27,5 @@ ENV PATH=/venv/bin:$PATH \
     HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8002
-CMD ["gunicorn", "execution_project.wsgi:application", "--bind", "0.0.0.0:8002", "--worker-class", "gthread", \
-     "--workers", "1", "--threads", "16", "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]
+CMD ["gunicorn", "execution_project.wsgi:application", "--config", "python:execution_project.web", \
+     "--bind", "0.0.0.0:8002", "--worker-tmp-dir", "/dev/shm"]
