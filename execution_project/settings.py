@@ -15,7 +15,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # A random key is enough where nobody is asked to sign in across restarts; other modes must bring their own (checks.py).
 SECRET_KEY = ENV.secret_key.get_secret_value() or token_urlsafe(50)
 DEBUG = False
-ALLOWED_HOSTS = [host.strip() for host in ENV.allowed_hosts.split(",") if host.strip()]
+ALLOWED_HOSTS = ENV.hosts
+# Forms of the admin are accepted from the page that people see, whatever stands in front of this process.
+CSRF_TRUSTED_ORIGINS = [ENV.public_url.rstrip("/")] if ENV.public_url else []
+# The header counts from TRUSTED_PROXIES only: the middleware removes everybody else's.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 INSTALLED_APPS = [
     "unfold",
@@ -32,6 +36,7 @@ INSTALLED_APPS = [
     "execution",
 ]
 MIDDLEWARE = [
+    "execution_project.proxies.TrustedProxies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -21,6 +21,9 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from execution_project.env import environment
+from execution_project.networks import is_within, networks
+
 # From the first look at a connection, or from the first byte of a further request on it, until the request is whole.
 REQUEST_SECONDS = 10.0
 # How long a thread may wait for a caller who does not take the answer.
@@ -116,6 +119,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]
         self.arriving: dict[Connection, None] = {}
         self.by_address: Counter[str] = Counter()
         self.pools: dict[Lane, ThreadPoolExecutor] = {}
+        # A proxy's connections are many callers'; limiting those is its own duty.
+        self.proxies = networks(environment().trusted_proxies)
 
     def init_process(self) -> None:
         # After the fork: threads do not survive it.
@@ -130,7 +135,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]
         except (BlockingIOError, ConnectionAbortedError):
             return
         host = str(address[0]) if address else ""
-        if self.by_address[host] >= CONNECTIONS_PER_ADDRESS:
+        if self.by_address[host] >= CONNECTIONS_PER_ADDRESS and not is_within(host, self.proxies):
             client.close()
             return
         self.by_address[host] += 1
@@ -223,9 +228,12 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]
     def enqueue_req(self, conn: Connection) -> None:
         # Its bytes are here: gunicorn need not wait for them.
         conn.data_ready = True
-        pool = self.pools[conn.lane] if conn.lane in self.pools else self.tpool
-        job = pool.submit(self.handle, conn)
+        job = self._pool_of(conn.lane).submit(self.handle, conn)
         job.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
+
+    def _pool_of(self, lane: Lane) -> ThreadPoolExecutor:
+        found: ThreadPoolExecutor = self.tpool
+        return self.pools.get(lane, found)
 
     def murder_pending(self) -> None:
         """Drop requests that are late; a worker that stops waits for nobody who has not begun to send."""
