@@ -66,3 +66,14 @@ soak: install  ## two hours of market time in minutes, or SOAK_DAYS=60 of them, 
 .PHONY: sequences
 sequences: install  ## random contract terms, decisions, fills and changes, 2,000 times; SEQUENCES=200 for less, SEED=n
 	@$(PY) -m tests.sequences $(if $(SEQUENCES),--sequences $(SEQUENCES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: lock
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+lock: install  ## write the lock files anew: every package of the closure with its hashes
+	@$(LOCK) requirements-dev.txt -o requirements-dev.lock
+	@$(LOCK) -c requirements-dev.lock requirements.txt -o requirements.lock
+
+.PHONY: sbom
+sbom: install  ## list the packages of the service in CycloneDX form, in .local/sbom.json
+	@mkdir -p .local
+	@.venv/bin/cyclonedx-py requirements requirements.lock --of JSON -o .local/sbom.json
