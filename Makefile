@@ -71,3 +71,14 @@ sequences: install  ## random contract terms, decisions, fills and changes, 2,00
 .PHONY: coverage
 coverage: install  ## lines and branches that the suite runs, child processes too; at least 98 % a room; ARGS=--report for the last run
 	@$(PY) -m tests.coverage -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+.PHONY: lock
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+lock: install  ## write the lock files anew: every package of the closure with its hashes
+	@$(LOCK) requirements-dev.txt -o requirements-dev.lock
+	@$(LOCK) -c requirements-dev.lock requirements.txt -o requirements.lock
+
+.PHONY: sbom
+sbom: install  ## list the packages of the service in CycloneDX form, in .local/sbom.json
+	@mkdir -p .local
+	@.venv/bin/cyclonedx-py requirements requirements.lock --of JSON -o .local/sbom.json

@@ -9,6 +9,8 @@ from urllib.parse import quote, urlsplit
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from execution_project.networks import networks
+
 PAPER_KEY = "paper"
 PAPER_SECRET = "paper-secret"  # noqa: S105 -- the public key pair of the paper exchange, worthless elsewhere
 MINIMUM_API_KEY_LENGTH = 16
@@ -78,6 +80,8 @@ class Environment(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 8002
     allowed_hosts: str = "localhost,127.0.0.1,[::1]"
+    public_url: str = ""
+    trusted_proxies: str = ""
     secret_key: SecretStr = SecretStr("")
     execution_api_key: SecretStr = SecretStr("")
     order_answer_seconds: float = Field(5.0, ge=0, le=30)
@@ -116,6 +120,7 @@ class Environment(BaseSettings):
         self._check_keys()
         self._check_urls()
         self._check_api_key()
+        self._check_front()
         return self
 
     def _check_mode(self) -> None:
@@ -151,6 +156,27 @@ class Environment(BaseSettings):
             raise ValueError("EXECUTION_API_KEY is required unless EXECUTION_MODE=paper and HOST is a loopback address")
         if key and len(key) < MINIMUM_API_KEY_LENGTH:
             raise ValueError(f"EXECUTION_API_KEY must have at least {MINIMUM_API_KEY_LENGTH} characters")
+
+    def _check_front(self) -> None:
+        if self.public_url:
+            parts = urlsplit(self.public_url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
+                raise ValueError("PUBLIC_URL must be scheme and host alone, such as https://desk.example.org")
+            if parts.username is not None or "*" in parts.hostname:
+                raise ValueError("PUBLIC_URL must name one host, without a user")
+        try:
+            trusted = networks(self.trusted_proxies)
+        except ValueError as error:
+            raise ValueError(f"TRUSTED_PROXIES must be addresses or networks, separated by commas: {error}") from None
+        if any(network.prefixlen == 0 for network in trusted):
+            raise ValueError("TRUSTED_PROXIES must not be every address: anybody could then claim to be anybody")
+
+    @property
+    def hosts(self) -> list[str]:
+        """Host names under which the web process may be called: ALLOWED_HOSTS and the one of PUBLIC_URL."""
+        public = urlsplit(self.public_url).hostname
+        named = [host.strip() for host in self.allowed_hosts.split(",") if host.strip()]
+        return [*named, *([public] if public else [])]
 
     @property
     def mode(self) -> Mode:

@@ -7,6 +7,8 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from execution_project.printable import show_control_characters
+
 SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -29,11 +31,14 @@ def logging_settings(*, level: str, form: str) -> dict[str, Any]:
         cache_logger_on_first_use=True,
     )
     people = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
-    renderer: Processor = structlog.processors.JSONRenderer() if form == "json" else people
+    # JSON writes control characters as escapes by itself.
+    shown: list[Processor] = (
+        [structlog.processors.JSONRenderer()] if form == "json" else [show_control_characters, people]
+    )
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": SHARED,
-        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown],
     }
     floor = logging.getLevelName(level)
     quiet = {name: {"level": max(logging.INFO, floor)} for name in NEVER_BELOW_INFO}

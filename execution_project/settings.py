@@ -15,7 +15,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # A random key is enough where nobody is asked to sign in across restarts; other modes must bring their own (checks.py).
 SECRET_KEY = ENV.secret_key.get_secret_value() or token_urlsafe(50)
 DEBUG = False
-ALLOWED_HOSTS = [host.strip() for host in ENV.allowed_hosts.split(",") if host.strip()]
+ALLOWED_HOSTS = ENV.hosts
+# Forms of the admin are accepted from the page that people see, whatever stands in front of this process.
+CSRF_TRUSTED_ORIGINS = [ENV.public_url.rstrip("/")] if ENV.public_url else []
+# The header counts from TRUSTED_PROXIES only: the middleware removes everybody else's.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 INSTALLED_APPS = [
     "unfold",
@@ -32,12 +36,14 @@ INSTALLED_APPS = [
     "execution",
 ]
 MIDDLEWARE = [
+    "execution_project.proxies.TrustedProxies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "execution_project.sessions.EndSessions",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -88,6 +94,10 @@ STATIC_URL = "static/"
 # Static files are served from the packages themselves: no collect step between a clone and a running service.
 WHITENOISE_USE_FINDERS = True
 
+SESSION_ENGINE = "execution_project.sessions"
+# A working day from the sign-in, and half an hour without a request.
+SESSION_COOKIE_AGE = 8 * 60 * 60
+SESSION_IDLE_SECONDS = 30 * 60
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.mode is not Mode.PAPER
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
 SECURE_CONTENT_TYPE_NOSNIFF = True

@@ -160,11 +160,7 @@ def web(addresses: Addresses) -> Program:
         name="web",
         command=(
             *(PYTHON, "-m", "gunicorn", "execution_project.wsgi:application"),
-            *("--bind", f"{addresses.host}:{addresses.web_port}", "--worker-class", "gthread"),
-            # Threads, because an order's answer may wait seconds for its fill without using the processor.
-            *("--workers", "1", "--threads", "16", "--keep-alive", "75", "--graceful-timeout", "3"),
-            # gunicorn would put a control socket into the home folder.
-            "--no-control-socket",
+            *("--config", "python:execution_project.web", "--bind", f"{addresses.host}:{addresses.web_port}"),
         ),
         # Not after the migration: until that is done it reports that it is not healthy.
         after=NEIGHBOURS,

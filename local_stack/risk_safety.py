@@ -14,6 +14,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 from uuid import uuid4
 
@@ -116,6 +117,26 @@ async def misbehave(request: web.Request, handler: Handler) -> web.StreamRespons
     return web.Response(text=body, status=behaviour.status or 200, content_type="application/json")
 
 
+@web.middleware
+async def refuse_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let no web page change anything: a browser can be made to post, but not to claim that a form is JSON."""
+    host = request.headers.get("Host", "")
+    if request.headers.get("Origin", f"http://{host}") != f"http://{host}":
+        return refuse("no other web page is answered", status=403)
+    if not is_loopback(request.url.host):
+        return refuse("call it by a loopback address or localhost", status=403)
+    if request.method != "GET" and request.content_type != "application/json":
+        return refuse("the body must be JSON and say so: Content-Type: application/json", status=415)
+    return await handler(request)
+
+
+def is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
 async def ess_status(request: web.Request) -> web.Response:
     return web.json_response(request.app[SERVICE].status())
 
@@ -188,12 +209,12 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     return body
 
 
-def refuse(detail: str) -> web.Response:
-    return web.json_response({"detail": detail}, status=400)
+def refuse(detail: str, status: int = 400) -> web.Response:
+    return web.json_response({"detail": detail}, status=status)
 
 
 def application(redis_url: str) -> web.Application:
-    app = web.Application(middlewares=[misbehave])
+    app = web.Application(middlewares=[refuse_pages, misbehave])
     bus = connect(redis_url)
     app[SERVICE] = Service(bus=bus)
     app.router.add_get("/api/risk/ess/status", ess_status)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import Exists, Manager, OuterRef, Q, QuerySet
 
@@ -88,6 +89,8 @@ def _batches(rules: RetentionRules, now: datetime) -> Iterator[tuple[str, int]]:
         yield from _stories("requests", _ended_without_trade(now - rules.requests), now - rules.requests)
     if rules.trades is not None:
         yield from _stories("trades", _closed(now - rules.trades), now - rules.trades)
+    # Whatever the rules: sign-ins that have ended serve nobody.
+    yield from _simple("sessions", Session.objects.filter(expire_date__lt=now))
 
 
 def _events(before: datetime) -> Iterator[tuple[str, int]]:

@@ -1,7 +1,6 @@
-"""The control API under /paper: moves prices, injects faults, and reads the ledger; for loopback callers only."""
+"""The control API under /paper, for programs of this machine: moves prices, injects faults, and reads the ledger."""
 
 import contextlib
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -9,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from paper_exchange.control import faulting, markets, people, reading, ways
+from paper_exchange.control.callers import refusal
 from paper_exchange.control.wish import Actions, Body, ControlError, Levers, Wish
 from paper_exchange.errors import ExchangeError
 from paper_exchange.http.faults import FaultError
@@ -23,8 +23,9 @@ class Control:
         self._levers = levers
 
     async def handle(self, http: web.BaseRequest) -> web.Response:
-        if not _is_loopback(http.remote):
-            return _json({"error": "the control API answers loopback callers only"}, 403)
+        if refused := refusal(http.remote, http.headers, has_body=http.can_read_body):
+            status, sentence = refused
+            return _json({"error": sentence}, status)
         path, _, query = http.raw_path.partition("?")
         try:
             return self._answer(http.method, path, _wish(await http.read(), query))
@@ -60,10 +61,3 @@ def _wish(body: bytes, query: str) -> Wish:
 
 def _json(answer: object, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(answer), status=status, content_type="application/json")
-
-
-def _is_loopback(address: str | None) -> bool:
-    try:
-        return ip_address(address or "").is_loopback
-    except ValueError:
-        return False

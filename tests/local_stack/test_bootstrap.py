@@ -27,8 +27,8 @@ def project(tmp_path: Path) -> Path:
     """A project with the script, two lists of packages, and a PATH without any Python."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts/bootstrap", tmp_path / "scripts")
-    (tmp_path / "requirements.txt").write_text("celery==5\n")
-    (tmp_path / "requirements-dev.txt").write_text("-r requirements.txt\npytest==9\n")
+    (tmp_path / "requirements.lock").write_text("celery==5\n")
+    (tmp_path / "requirements-dev.lock").write_text("-r requirements.lock\npytest==9\n")
     (tmp_path / "bin").mkdir()
     for tool in TOOLS:
         found = shutil.which(tool)
@@ -122,15 +122,15 @@ def test_installs_only_what_changed(project: Path) -> None:
     add_python(project, "python3", "3.11")
 
     assert [bootstrap(project).returncode for _ in range(2)] == [0, 0]
-    assert installs(project) == ["requirements.txt"]
+    assert installs(project) == ["requirements.lock"]
     bootstrap(project, "dev")
     # The development packages contain the others.
     bootstrap(project, "runtime")
-    assert installs(project) == ["requirements.txt", "requirements-dev.txt"]
+    assert installs(project) == ["requirements.lock", "requirements-dev.lock"]
 
-    (project / "requirements.txt").write_text("celery==6\n")
+    (project / "requirements.lock").write_text("celery==6\n")
     bootstrap(project, "runtime")
-    assert installs(project)[2:] == ["requirements.txt"]
+    assert installs(project)[2:] == ["requirements.lock"]
 
 
 def test_a_failed_installation_says_so_and_is_tried_again(project: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_failed_installation_says_so_and_is_tried_again(project: Path) -> None
     assert answer.returncode == 1
     assert answer.stderr.splitlines() == [
         "Collecting celery==5",
-        "The packages of requirements.txt could not be installed; the whole log is .venv/bootstrap.log.",
+        "The packages of requirements.lock could not be installed; the whole log is .venv/bootstrap.log.",
     ]
     bootstrap(project)
     assert len(installs(project)) == 2

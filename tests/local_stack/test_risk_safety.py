@@ -138,3 +138,23 @@ def test_misbehaves_on_demand_and_recovers(stand_in: StandIn) -> None:
 
     stand_in.post("/stand-in/behaviour", {})
     assert stand_in.get("/api/risk/ess/status")["can_execute"] is True
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "application/json", "Origin": "https://evil.example"}, 403),
+        ({"Content-Type": "application/json", "Host": "evil.example"}, 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/risk/ess/override", "/api/risk/ess/reset", "/api/policy/update"])
+def test_a_web_page_changes_nothing(stand_in: StandIn, path: str, headers: dict[str, str], status: int) -> None:
+    body = b'{"new_state": "CRITICAL", "reason": "a page", "key": "execution.max_slippage_pct", "value": 0.05}'
+
+    answer = requests.post(f"{stand_in.url}{path}", data=body, headers=headers, timeout=5, proxies={"http": ""})
+
+    assert (answer.status_code, list(answer.json())) == (status, ["detail"])
+    assert stand_in.get("/api/risk/ess/status")["state"] == "ARMED"
+    assert stand_in.published("policy.updated") == []

@@ -233,7 +233,8 @@ def test_odd_paths(paper: PaperExchange, raw: str) -> None:
 )
 def test_odd_control_calls(paper: PaperExchange, method: str, path: str, body: bytes) -> None:
     with session() as http:
-        answer = http.request(method, f"{paper.url}/paper/{path}", data=body, timeout=5)
+        json = {"Content-Type": "application/json"}
+        answer = http.request(method, f"{paper.url}/paper/{path}", data=body, headers=json, timeout=5)
     assert answer.status_code == 400
     assert "error" in answer.json()
 

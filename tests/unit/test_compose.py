@@ -206,7 +206,7 @@ def test_the_image_holds_the_code_and_runs_as_nobody_special() -> None:
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", lines, flags=re.MULTILINE)
     sources = " ".join(copied).split()
 
-    assert "requirements.txt" in sources
+    assert "requirements.lock" in sources
     assert [source for source in sources if not (ROOT / source).exists()] == []
     assert "USER 10001:10001" in lines
     # It should say the address that its own command listens on, so that the rule about keys holds.

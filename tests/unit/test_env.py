@@ -270,3 +270,22 @@ def test_nothing_else_reads_the_environment() -> None:
     readers = {str(file.relative_to(ROOT)) for file in files if reading.search(file.read_text())}
 
     assert readers <= naming | {"execution_project/env.py"}
+
+
+@pytest.mark.parametrize(
+    "public",
+    ["desk.example.org", "ftp://desk", "https://", "https://a/b", "https://a?b", "https://me@a", "https://*.a"],
+)
+def test_the_public_url_is_scheme_and_host(setenv: pytest.MonkeyPatch, public: str) -> None:
+    assert "PUBLIC_URL must" in refused(setenv, {"PUBLIC_URL": public})
+
+
+def test_the_public_url_is_a_host_that_may_be_called(setenv: pytest.MonkeyPatch) -> None:
+    env = built(setenv, {"PUBLIC_URL": "https://desk.example.org:8443/", "ALLOWED_HOSTS": "a, b"})
+
+    assert env.hosts == ["a", "b", "desk.example.org"]
+
+
+@pytest.mark.parametrize("proxies", ["proxy.example.org", "10.0.0.1/8", "10.0.0.5;10.0.0.6", "0.0.0.0/0", "::/0"])
+def test_trusted_proxies_are_some_addresses(setenv: pytest.MonkeyPatch, proxies: str) -> None:
+    assert "TRUSTED_PROXIES must" in refused(setenv, {"TRUSTED_PROXIES": proxies})

@@ -3,15 +3,16 @@
 from typing import Any
 
 import structlog
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from execution import wiring
 from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.management.terminal import TerminalCommand
 
 log = structlog.get_logger(__name__)
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """`manage.py check_exchange`: exit 0 only when nothing stands in the way; it changes nothing."""
 
     help = __doc__ or ""

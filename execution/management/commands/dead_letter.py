@@ -6,16 +6,17 @@ from getpass import getuser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from execution import tasks, wiring
+from execution.management.terminal import TerminalCommand
 from execution.models import DeadLetter
 from execution.pipeline.redrive import AlreadyRedrivenError, Redrive, redrive
 from execution.pipeline.wire import MalformedEventError
 from execution.redrive_page import sentence
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """The admin's page as a command."""
 
     help = "Show a dead letter, or correct it and drive it again; that works once."

@@ -7,16 +7,17 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Model
 
 from execution.domain.money import plain
+from execution.management.terminal import TerminalCommand
 from execution.queries.requests import Story, story_of
 from execution.queries.story import lines
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """Prints what was decided, checked, sent, filled and booked."""
 
     help = "Tell the whole story of a trade or request."

@@ -5,15 +5,16 @@ from argparse import ArgumentParser
 from getpass import getuser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from execution import tasks, wiring
 from execution.domain.kill_switch import KillLevel
+from execution.management.terminal import TerminalCommand
 from execution.pipeline.kill_switch import KillSwitchError, Word
 from execution.queries.kill_switch import RELEASED, describe
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """The kill switch from the command line; without a level it changes nothing."""
 
     help = "Stop entries, cancel those that rest, or close everything; or let entries pass again."

@@ -3,15 +3,16 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from execution import wiring
+from execution.management.terminal import TerminalCommand
 from execution.models import EssStatus
 from execution.pipeline.transitions import log_step
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """`manage.py rearm_ess --reason "..."`: an operator's word, written to the log with its reason."""
 
     help = __doc__ or ""

@@ -3,16 +3,17 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from execution import wiring
+from execution.management.terminal import TerminalCommand
 from execution.models import EntryHold
 from execution.models.hold import ACCOUNT
 from execution.monitor.strangers import release
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """`manage.py release_entries --reason "..."`: written to the log. What is still there is held again next cycle."""
 
     help = __doc__ or ""

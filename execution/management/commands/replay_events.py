@@ -5,15 +5,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import Max, Min, Q
 
 from execution import wiring
+from execution.management.terminal import TerminalCommand
 from execution.models import OutboxEvent
 from execution.pipeline.replay_events import Selection, TooManyEventsError, count_events, log_replay, replay_events
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """For readers that lost events, and for a Redis that lost its data: same ids and numbers, marked `redelivered`."""
 
     help = "Publish recorded events to the bus again, with the same event_id and sequence, marked as redelivered."

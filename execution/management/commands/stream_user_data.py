@@ -8,12 +8,12 @@ from threading import Event, Thread
 from typing import Any
 
 import structlog
-from django.core.management.base import BaseCommand
 from django.db import DatabaseError, InterfaceError, connection
 
 from execution import wiring
 from execution.chain import stream_starters
 from execution.management.commands.check_exchange import log_obstacles
+from execution.management.terminal import TerminalCommand
 from execution.single_flight import Duty, single_flight
 from execution.stream.session import Session
 
@@ -23,7 +23,7 @@ DATABASE_SECONDS = 1.0
 ALIVE_SECONDS = 2.0
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """`manage.py stream_user_data`: what the supervisor runs beside the workers."""
 
     help = __doc__ or ""

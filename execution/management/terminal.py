@@ -1,0 +1,36 @@
+"""The base of our commands: what they print may come from anybody, and a terminal obeys escape sequences."""
+
+import sys
+from typing import Any, TextIO
+
+from django.core.management.base import BaseCommand, OutputWrapper
+
+from execution_project.printable import printable
+
+
+class Terminal(OutputWrapper):
+    """Django's output of a command, with control characters shown; lines and tabs stay."""
+
+    def write(self, msg: str = "", style_func: Any = None, ending: str | None = None) -> None:  # type: ignore[override]
+        super().write(printable(str(msg), keep="\n\t"), style_func, ending)
+
+
+class TerminalCommand(BaseCommand):
+    """A command whose whole output goes through `Terminal`, errors too."""
+
+    def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None, **options: Any) -> None:
+        super().__init__(stdout, stderr, **options)
+        self.stdout = Terminal(stdout or sys.stdout)
+        self._use_for_errors(stderr or sys.stderr)
+
+    def execute(self, *arguments: Any, **options: Any) -> str | None:
+        # Django would put a wrapper of its own around streams that come as options.
+        if out := options.pop("stdout", None):
+            self.stdout = Terminal(out)
+        if err := options.pop("stderr", None):
+            self._use_for_errors(err)
+        return super().execute(*arguments, **options)
+
+    def _use_for_errors(self, err: TextIO) -> None:
+        self.stderr = Terminal(err)
+        self.stderr.style_func = self.style.ERROR

@@ -1,0 +1,15 @@
+"""gunicorn's configuration (`gunicorn --config python:execution_project.web`): one place for stack, compose and image.
+
+Threads, because an order's answer may wait seconds for its fill without using the processor. Only requests that have
+arrived whole are given to them, and health and brakes have threads that nothing else takes: see `web_worker`.
+"""
+
+worker_class = "execution_project.web_worker.WholeRequestWorker"
+workers = 1
+threads = 16
+keepalive = 75
+graceful_timeout = 3
+# Which proxies are believed is one setting of ours (TRUSTED_PROXIES), not two.
+forwarded_allow_ips = ""
+# gunicorn would put a control socket into the home folder.
+control_socket_disable = True
