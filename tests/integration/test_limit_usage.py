@@ -338,9 +338,7 @@ def test_the_day_is_of_the_clock_that_is_asked() -> None:
 )
 def test_open_losses_are_of_the_losing_positions(results: list[tuple[str, str, str]], loss: str) -> None:
     for number, (direction, result, index) in enumerate(results):
-        builders.position(
-            symbol=f"{number}USDT", direction=direction, unrealized_pnl=D(result), quote_index=D(index)
-        )
+        builders.position(symbol=f"{number}USDT", direction=direction, unrealized_pnl=D(result), quote_index=D(index))
 
     assert usage().open_loss == D(loss)
 

@@ -1,4 +1,4 @@
-"""`manage.py rearm_ess`: an operator ends a known block of the emergency stop; the service's own answer decides then."""
+"""`manage.py rearm_ess`: an operator ends a known block of the emergency stop; the service's answer decides then."""
 
 from uuid import UUID
 
@@ -39,9 +39,7 @@ def rearmed_lines() -> list[tuple[str, str, str]]:
 
 
 @BOTH_SIDES
-def test_entries_pass_again_before_the_hold_is_over(
-    desk: Desk, side: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_entries_pass_again_before_the_hold_is_over(desk: Desk, side: str, capsys: pytest.CaptureFixture[str]) -> None:
     trip(desk)
     before = desk.decide(side=side)
     desk.run(before)
