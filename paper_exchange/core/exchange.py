@@ -205,7 +205,7 @@ class Exchange:
         anchor: bool = False,
         volume: Decimal | None = None,
     ) -> Market:
-        """Set last and mark price at once, apart if told; `hold` keeps them, `anchor` makes the price the new centre."""
+        """Set last and mark price at once, apart if told; `hold` keeps them, `anchor` makes a new centre."""
         market = self.state.market(symbol)
         market.held = hold
         if anchor:

@@ -495,6 +495,8 @@ def test_exits_are_measured_from_the_price_to_pay_and_the_collar_from_the_mark(d
     assert reason == f"PRICE_BEYOND_COLLAR: expected<=500.00bps actual=500.00bps mark={beyond}"
 
     desk.paper.set_price(BTC, "50000", mark=within)
+    # A process that has not read the mark a moment ago.
+    desk = desk.another()
     # On the wrong side of the price to pay, though on the right one of the mark.
     wrong = D(50000) + way.sign * 200
     reason = refused(desk, asked(desk, way, stop_loss=str(wrong), take_profit=str(wrong + way.sign * 2000)))
