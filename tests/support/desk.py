@@ -77,12 +77,16 @@ decision = decisions.decision
 
 @dataclass
 class ShiftedClock:
-    """The real clock, ahead by what the test has let pass."""
+    """The real clock, ahead by what the test has let pass; once stopped, only what the test lets pass goes by."""
 
     ahead: timedelta = timedelta(0)
+    stopped_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.stopped_at or datetime.now(UTC)) + self.ahead
+
+    def stop(self) -> None:
+        self.stopped_at = datetime.now(UTC)
 
     def let_pass(self, seconds: float) -> None:
         self.ahead += timedelta(seconds=seconds)
