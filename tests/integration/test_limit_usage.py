@@ -1,7 +1,7 @@
 """What the limits count, row by row and by hand: long and short, several trades, prices that differ, time that passes.
 
 The statement of `execution/pipeline/usage.py` is asked alone, so that each figure is exact and each edge of a window
-can be put to the microsecond. That the guard obeys these figures is shown in `test_limit_stories.py`.
+can be put to the microsecond. That the guard obeys these figures is shown in `test_money_rules.py`.
 """
 
 from collections.abc import Mapping
@@ -220,6 +220,16 @@ def test_each_entry_counts_those_that_claimed_before_it() -> None:
     assert [usage(each).exposure for each in (first, second, third)] == [0, 100, 200]
     # It should count all of them when it has no claim yet.
     assert (usage().positions, usage().exposure) == (3, 300)
+
+
+@BOTH_DIRECTIONS
+def test_a_side_is_claimed_once_and_by_one_request(direction: Direction) -> None:
+    first, second = (builders.approved(direction=direction) for _ in range(2))
+
+    assert [take_claim(each, PositionSide.BOTH, now=NOW) for each in (first, first, second)] == [True, False, False]
+    # Nor may one request hold two sides.
+    assert not take_claim(first, PositionSide.SHORT, now=NOW)
+    assert EntryClaim.objects.get().request_id == first.pk
 
 
 @pytest.mark.parametrize(
@@ -498,6 +508,8 @@ def test_the_legs_of_claimed_entries_without_orders_take_their_room() -> None:
     assert (BracketLeg.objects.count(), conditional_orders()) == (4, 0)
 
     claim(first)
+    # Its entry is no conditional order: the legs are still to come.
+    builders.order(first)
     assert conditional_orders() == 2
     claim(second)
     assert conditional_orders() == 4
