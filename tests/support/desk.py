@@ -208,6 +208,11 @@ class Desk:
                 break
         return RequestState(self.request(request_id).state)
 
+    def outcome(self, request_id: UUID, *, until: str = "") -> tuple[str, str]:
+        """Run the chain as `run` does; return the new state with its reason code, which is empty while all is well."""
+        state = self.run(request_id, until=until)
+        return str(state), str(self.request(request_id).reason_code)
+
     def trade_opened(self, symbol: str = "BTCUSDT", side: str = "buy", **fields: Any) -> UUID:
         """Carry a decision to its open, protected trade; the arrangement of most stories."""
         request_id = self.decide(symbol, side, **fields)
