@@ -367,7 +367,7 @@ def test_stop_that_cannot_be_confirmed_in_time_closes_the_position(desk: Desk) -
     assert desk.run(request_id) == "RECORDED"
 
     # It should have tried for as long as a position may be naked, at a measured pace, and then closed it.
-    assert desk.max_unprotected.total_seconds() <= monotonic() - started < 5
+    assert desk.max_unprotected.total_seconds() <= monotonic() - started < 60
     assert 2 <= len(desk.ledger.sent("POST", ALGO_ORDER)) <= 20
     assert desk.ledger.positions == {}
     desk.paper.clear_faults()
