@@ -1,7 +1,8 @@
-"""Tests of a kind that passes although something is wrong are found by reading them: each rule with what may break it."""
+"""Tests that pass although something is wrong are found by reading them: each rule with what may break it."""
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,6 @@ FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("tes
 REFUSED_STATES = frozenset({"REFUSED", "REJECTED"})
 # Any of these in a test's text says that it looks at why: a reason, a code, or a helper that returns both.
 NAMES_A_REASON = ("reason", "_code", "verdict(", "refused(", "outcome(", "error")
-# Words that states, lanes and outcomes are written in, and answers of HTTP.
-STATES_AND_STATUSES: Callable[[object], bool] = lambda value: (
-    (isinstance(value, str) and value.isupper()) or (isinstance(value, int) and 200 <= value < 600)
-)
 # A wall-clock bound below this is broken by a machine that is busy for a moment.
 LEAST_BOUND_SECONDS = 10
 Found = Iterator[tuple[int, str]]
@@ -31,6 +28,11 @@ def constants(node: ast.AST) -> list[object]:
     return [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
 
 
+def is_state_or_status(value: object) -> bool:
+    """Whether it is a word as states, lanes and outcomes are written, or an answer of HTTP."""
+    return (isinstance(value, str) and value.isupper()) or (isinstance(value, int) and 200 <= value < 600)
+
+
 def sleeps(tree: ast.Module) -> Found:
     """Find waits for a fixed time: they are too short on a busy machine, and lost time on any other."""
     for node in ast.walk(tree):
@@ -42,10 +44,9 @@ def refusals_without_reason(tree: ast.Module) -> Found:
     """Find tests that assert a refusal and would pass whatever it was refused for."""
     for test in ast.walk(tree):
         if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
-            text = ast.unparse(test)
             asserted = [value for node in ast.walk(test) if isinstance(node, ast.Assert) for value in constants(node)]
             refused = any(isinstance(value, str) and value in REFUSED_STATES for value in asserted)
-            if refused and not any(word in text for word in NAMES_A_REASON):
+            if refused and not any(word in ast.unparse(test) for word in NAMES_A_REASON):
                 yield test.lineno, test.name
 
 
@@ -57,7 +58,7 @@ def one_of_several_outcomes(tree: ast.Module) -> Found:
             choices = test.comparators[0]
             if isinstance(choices, ast.Set | ast.Tuple | ast.List) and len(choices.elts) > 1:
                 values = [each.value for each in choices.elts if isinstance(each, ast.Constant)]
-                if values and all(map(STATES_AND_STATUSES, values)):
+                if values and all(map(is_state_or_status, values)):
                     yield node.lineno, ast.unparse(test)
 
 
@@ -101,11 +102,17 @@ ALLOWED = {
 }
 
 
+@cache
+def trees() -> dict[Path, ast.Module]:
+    return {file: ast.parse(file.read_text()) for file in FILES}
+
+
+@cache
 def broken(rule: Callable[[ast.Module], Found]) -> dict[tuple[str, str, str], int]:
     """Return what breaks a rule, each with a line that does."""
     found = {}
-    for file in FILES:
-        for line, text in rule(ast.parse(file.read_text())):
+    for file, tree in trees().items():
+        for line, text in rule(tree):
             found[rule.__name__, file.relative_to(ROOT).as_posix(), text] = line
     return found
 
