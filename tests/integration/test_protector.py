@@ -153,11 +153,15 @@ def test_the_books_say_which_positions_lack_a_stop(lack: Lack, direction: Direct
     ("state", "filled", "evidence_ago", "stop", "naked"),
     [
         ("FILLED", "0.004", 5, False, True),
+        ("FILLED", "0.004", 1.0, False, True),
         ("FILLED", "0.004", 0.9, False, False),
         # The chain has got as far as its stop: the rest is the monitor's.
         ("PROTECTED", "0.004", 5, True, False),
         ("ACCEPTED", "0.001", 5, False, True),
+        ("ACCEPTED", "0.001", 1.0, False, True),
         ("ACCEPTED", "0.001", 0.9, False, False),
+        # What its end makes of the fill is the chain's and the monitor's.
+        ("CANCELLED", "0.001", 5, False, False),
         ("ACCEPTED", "0.001", 5, True, False),
         ("ACCEPTED", "0", 5, False, False),
     ],
