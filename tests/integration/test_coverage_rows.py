@@ -52,7 +52,12 @@ class Case:
         for number, columns in enumerate(self.stops, start=1):
             builders.order(owner, **({"purpose": OrderPurpose.STOP, "sequence": number} | columns))
         if self.position is not None:
-            row = {"symbol": symbol, "direction": direction, "quantity": D("0.006"), "observed_at": at(9)}
+            row: dict[str, Any] = {
+                "symbol": symbol,
+                "direction": direction,
+                "quantity": D("0.006"),
+                "observed_at": at(9),
+            }
             if self.position.get("direction") == "OPPOSITE":
                 other = Direction.SHORT if direction is Direction.LONG else Direction.LONG
                 builders.position(**(row | {"direction": other}))

@@ -200,8 +200,8 @@ def test_what_no_index_has_priced_is_named_and_in_no_sum(direction: Direction) -
     found = usage()
 
     assert found.unpriced == "ADABTC,ETHBTC,XRPBTC"
-    assert (found.positions, found.exposure, found.open_risk) == (2, 100, 2)
-    assert (found.day_result, found.day_peak, found.open_loss) == (0, 0, 0)
+    assert [found.positions, found.exposure, found.open_risk] == [2, 100, 2]
+    assert [found.day_result, found.day_peak, found.open_loss] == [0, 0, 0]
 
 
 def test_a_holding_without_claim_counts_for_nothing() -> None:
@@ -219,7 +219,7 @@ def test_each_entry_counts_those_that_claimed_before_it() -> None:
     assert [usage(each).positions for each in (first, second, third)] == [0, 1, 2]
     assert [usage(each).exposure for each in (first, second, third)] == [0, 100, 200]
     # It should count all of them when it has no claim yet.
-    assert (usage().positions, usage().exposure) == (3, 300)
+    assert [usage().positions, usage().exposure] == [3, 300]
 
 
 @BOTH_DIRECTIONS

@@ -197,7 +197,7 @@ def test_a_price_that_cannot_be_is_refused_and_changes_nothing(
     )
 
     assert (answer.status_code, answer.json()) == (400, {"error": message})
-    assert (last_of(client), mark_of(client)) == (50500, 50400)
+    assert [last_of(client), mark_of(client)] == [50500, 50400]
 
 
 def last_of(client: UMFutures) -> Decimal:
@@ -214,7 +214,7 @@ def test_last_and_mark_price_can_be_apart(paper: PaperExchange, client: UMFuture
 
     [position] = [row for row in client.get_position_risk() if Decimal(row["positionAmt"])]
     best = client.book_ticker("BTCUSDT")
-    assert (last_of(client), mark_of(client), Decimal(best["bidPrice"])) == (50500, 49900, Decimal("50499.9"))
+    assert [last_of(client), mark_of(client), Decimal(best["bidPrice"])] == [50500, 49900, Decimal("50499.9")]
     # Bought at 50000.1 and marked at 49900, whatever was traded last.
     assert Decimal(position["unRealizedProfit"]) == Decimal("-1.001")
     # Both are one again where nothing else is asked for.

@@ -33,6 +33,12 @@ def is_state_or_status(value: object) -> bool:
     return (isinstance(value, str) and value.isupper()) or (isinstance(value, int) and 200 <= value < 600)
 
 
+def asserted_comparisons(tree: ast.Module) -> Iterator[ast.Compare]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare):
+            yield node.test
+
+
 def sleeps(tree: ast.Module) -> Found:
     """Find waits for a fixed time: they are too short on a busy machine, and lost time on any other."""
     for node in ast.walk(tree):
@@ -52,25 +58,23 @@ def refusals_without_reason(tree: ast.Module) -> Found:
 
 def one_of_several_outcomes(tree: ast.Module) -> Found:
     """Find assertions that one value is any of several states or answers, where one is right."""
-    for node in ast.walk(tree):
-        test = node.test if isinstance(node, ast.Assert) else None
-        if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In):
-            choices = test.comparators[0]
-            if isinstance(choices, ast.Set | ast.Tuple | ast.List) and len(choices.elts) > 1:
-                values = [each.value for each in choices.elts if isinstance(each, ast.Constant)]
-                if values and all(map(is_state_or_status, values)):
-                    yield node.lineno, ast.unparse(test)
+    for test in asserted_comparisons(tree):
+        choices = test.comparators[0]
+        if isinstance(test.ops[0], ast.In) and isinstance(choices, ast.Set | ast.Tuple | ast.List):
+            values = [each.value for each in choices.elts if isinstance(each, ast.Constant)]
+            if len(choices.elts) > 1 and values and all(map(is_state_or_status, values)):
+                yield test.lineno, ast.unparse(test)
 
 
 def tight_wall_clock_bounds(tree: ast.Module) -> Found:
     """Find assertions that something took less than a few seconds of the computer's time."""
-    for node in ast.walk(tree):
-        test = node.test if isinstance(node, ast.Assert) else None
-        if isinstance(test, ast.Compare) and names(test) & {"monotonic", "perf_counter"}:
+    for test in asserted_comparisons(tree):
+        if names(test) & {"monotonic", "perf_counter"}:
             for op, bound in zip(test.ops, test.comparators, strict=True):
-                small = isinstance(bound, ast.Constant) and bound.value < LEAST_BOUND_SECONDS
+                value = bound.value if isinstance(bound, ast.Constant) else None
+                small = isinstance(value, int | float) and value < LEAST_BOUND_SECONDS
                 if isinstance(op, ast.Lt | ast.LtE) and small:
-                    yield node.lineno, ast.unparse(test)
+                    yield test.lineno, ast.unparse(test)
 
 
 RULES: tuple[Callable[[ast.Module], Found], ...] = (
