@@ -22,8 +22,8 @@ USAGE = """
     WITH held AS (
         SELECT claim.symbol, claim.position_side, claim.request_id, request.state,
                open.quantity * open.price * request.quote_index AS notional,
-               open.quantity * COALESCE(abs(open.price - NULLIF(request.stop_price, 0)), open.price)
-                   * request.quote_index AS risk
+               -- Without a stop, or with one at 0, all of the price may be lost.
+               open.quantity * abs(open.price - COALESCE(request.stop_price, 0)) * request.quote_index AS risk
         FROM execution_entryclaim AS claim
         JOIN execution_executionrequest AS request ON request.id = claim.request_id
         LEFT JOIN execution_trade AS trade ON trade.id = claim.request_id
@@ -37,8 +37,8 @@ USAGE = """
                         THEN COALESCE(request.quantity, 0) ELSE trade.quantity
                    END - COALESCE(trade.exited_quantity, 0) AS quantity
         ) AS open
-        -- Who has its claim already counts those before its own: they are numbered in the order of their commits.
-        WHERE claim.request_id <> %(request)s AND claim.id < COALESCE(
+        -- A request with a claim of its own counts those before it: they are numbered in the order of their commits.
+        WHERE claim.id < COALESCE(
             (SELECT own.id FROM execution_entryclaim AS own WHERE own.request_id = %(request)s), 9223372036854775807
         )
     ),
@@ -54,7 +54,7 @@ USAGE = """
         (SELECT COALESCE(sum(notional), 0) FROM held WHERE symbol = %(symbol)s),
         (SELECT COALESCE(sum(risk), 0) FROM held),
         (SELECT count(*) FROM execution_executionrequest
-         WHERE approved_at > %(minute_ago)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
+         WHERE approved_at > %(minute_ago)s AND state NOT IN ('REFUSED', 'EXPIRED')
            AND (%(approved)s::timestamptz IS NULL OR approved_at < %(approved)s)),
         (SELECT COALESCE(sum(result), 0) FROM day),
         (SELECT GREATEST(max(running), 0) FROM day),

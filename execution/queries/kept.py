@@ -13,14 +13,14 @@ DEAR_SECONDS = 0.05
 KEPT_TIMES = 20
 
 
-def kept(name: str, count: Callable[[], C]) -> C:
-    """Return what `count` finds, or what it has found a moment ago when finding it took long."""
+def kept(name: str, count: Callable[[], C], *, monotonic: Callable[[], float] = time.monotonic) -> C:
+    """Return what `count` finds, or what it has found a moment ago when finding it took long by `monotonic`."""
     known: C | None = cache.get(name)
     if known is not None:
         return known
-    begun = time.monotonic()
+    begun = monotonic()
     found = count()
-    took = time.monotonic() - begun
+    took = monotonic() - begun
     if took > DEAR_SECONDS:
         cache.set(name, found, took * KEPT_TIMES)
     return found

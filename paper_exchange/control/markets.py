@@ -22,9 +22,13 @@ def set_price(levers: Levers, wish: Wish) -> object:
     volume = wish.decimal("volume") if "volume" in wish.body else None
     if volume is not None and (volume <= 0 or volume % market.symbol.step):
         raise ControlError(f"volume must be a multiple of {market.symbol.step}")
+    mark = wish.optional_decimal("mark")
+    if mark is not None and mark <= 0:
+        raise ControlError("mark must be above 0")
     levers.exchange.set_price(
         market.symbol.name,
         price,
+        mark=mark,
         hold=wish.flag("hold", default=market.held),
         anchor=wish.flag("anchor"),
         volume=volume,

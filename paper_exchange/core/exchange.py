@@ -196,16 +196,23 @@ class Exchange:
             market.book.move(price)
 
     def set_price(
-        self, symbol: str, price: Decimal, *, hold: bool = False, anchor: bool = False, volume: Decimal | None = None
+        self,
+        symbol: str,
+        price: Decimal,
+        *,
+        mark: Decimal | None = None,
+        hold: bool = False,
+        anchor: bool = False,
+        volume: Decimal | None = None,
     ) -> Market:
-        """Set last and mark price at once; `hold` keeps it there, `anchor` makes it the new centre."""
+        """Set last and mark price at once, apart if told; `hold` keeps them, `anchor` makes a new centre."""
         market = self.state.market(symbol)
         market.held = hold
         if anchor:
             market.path.recentre(price)
         else:
             market.path.jump(price)
-        self.move(market, price, price, volume)
+        self.move(market, price, price if mark is None else mark, volume)
         return market
 
     def count_down(self, account: Account, symbol: str, milliseconds: int) -> None:

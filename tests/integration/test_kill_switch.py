@@ -78,7 +78,8 @@ def test_a_refused_attempt_is_not_sent_again(desk: Desk) -> None:
     desk.run(request_id)
 
     assert len(desk.ledger.sent("POST", ORDER)) == 1
-    assert desk.request(request_id).state == "REJECTED"
+    request = desk.request(request_id)
+    assert (request.state, request.reason_code) == ("REJECTED", "EXCHANGE_REFUSED")
 
 
 class EngagesWhilePlacing:

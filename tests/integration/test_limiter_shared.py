@@ -65,6 +65,19 @@ def drain(limiter: RateLimiter, lane: Lane, cost: Cost = ORDER, *, most: int = 1
     return taken
 
 
+def drain_at(
+    limiter: RateLimiter, lane: Lane, cost: Cost = ORDER, *, second: float, most: int = 10_000, uncertainty_ms: int = 0
+) -> int:
+    """Drain at one moment of the minute: the exchange's clock stands still, however slow the machine is."""
+    taken = 0
+    while taken < most:
+        limiter.learn_clock(MINUTE + second * 1000, measured_at=monotonic(), uncertainty_ms=uncertainty_ms)
+        if not isinstance(limiter.admit(lane, cost, max_wait_seconds=0), Ticket):
+            break
+        taken += 1
+    return taken
+
+
 def denied(limiter: RateLimiter, lane: Lane, cost: Cost = READ, *, within: float = 0) -> Denial:
     denial = limiter.admit(lane, cost, max_wait_seconds=within)
     assert isinstance(denial, Denial), denial
@@ -87,14 +100,26 @@ def test_no_window_admits_more_than_its_limit(limiter: RateLimiter) -> None:
     assert drain(limiter, Lane.PROTECT) == 300
 
 
-@pytest.mark.parametrize(("lane", "least"), [(Lane.PROTECT, 300), (Lane.CLOSE, 294), (Lane.ENTRY, 270)])
-def test_each_lane_leaves_free_what_goes_before_it(limiter: RateLimiter, lane: Lane, least: int) -> None:
-    started = monotonic()
-    taken = drain(limiter, lane)
-
-    # What is left free shrinks evenly while we take: a slow machine gets a little more.
-    released = (300 - least) * (monotonic() - started) / 10
-    assert least <= taken <= least + 3 + released
+@pytest.mark.parametrize(
+    ("lane", "second", "expected"),
+    [
+        (Lane.PROTECT, 1.1, 300),
+        # Kept free of 300: 2 % of what is left of the window, 1 % at least. 300 - 5.34, 300 - 3.06, 300 - 3.
+        (Lane.CLOSE, 1.1, 294),
+        (Lane.CLOSE, 4.9, 296),
+        (Lane.CLOSE, 9.5, 297),
+        # 10 %, and 3 % at least: 300 - 26.7, 300 - 15.3, 300 - 9.
+        (Lane.ENTRY, 1.1, 273),
+        (Lane.ENTRY, 4.9, 284),
+        (Lane.ENTRY, 9.5, 291),
+    ],
+)
+def test_each_lane_leaves_free_what_goes_before_it(
+    limiter: RateLimiter, lane: Lane, second: float, expected: int
+) -> None:
+    assert drain_at(limiter, lane, second=second) == expected
+    # The room that is left is there for who goes before.
+    assert drain_at(limiter, Lane.PROTECT, second=second) == 300 - expected
 
 
 def test_reserve_that_nobody_needed_is_released_as_the_window_ends(limiter: RateLimiter) -> None:
@@ -134,9 +159,9 @@ def test_others_count_up_to_the_last_moment_of_a_window(limiter: RateLimiter) ->
     # It should take no more than others have left.
     late = take(limiter, Lane.PROTECT, ORDER)
     assert drain(limiter, Lane.PROTECT) == 300 - 298 - 1
-    # A figure of the next window, in which such a request may already count, should leave this one as full as it is.
+    # A figure of the next window is of the late request alone: this window has room for the one that went over.
     limiter.answered(late, Usage(orders_10s=1, orders_1m=1))
-    assert drain(limiter, Lane.PROTECT) <= 1
+    assert drain_at(limiter, Lane.PROTECT, second=9.81, uncertainty_ms=100) == 1
 
 
 def test_our_own_ceiling_is_one_more_window(redis: "Redis") -> None:
@@ -151,7 +176,7 @@ def test_weight_counts_by_request(limiter: RateLimiter) -> None:
     assert drain(limiter, Lane.PROTECT, SWEEP) == 60
     assert denied(limiter, Lane.PROTECT).blocked_by == "weight"
     # It should let orders pass: they weigh nothing.
-    assert drain(limiter, Lane.ENTRY) >= 270
+    assert drain_at(limiter, Lane.ENTRY, second=1.1) == 273
 
 
 # Many
@@ -225,7 +250,7 @@ def test_those_who_wait_longer_are_not_overtaken(limiter: RateLimiter, others: l
 def until_waiting(limiter: RateLimiter, count: int) -> None:
     started = monotonic()
     while limiter.state().waiting < count:
-        assert monotonic() - started < 10
+        assert monotonic() - started < 30
 
 
 def test_waiter_that_died_is_forgotten(limiter: RateLimiter, redis: "Redis") -> None:
@@ -243,9 +268,9 @@ def test_wait_in_vain_is_denied_at_once_and_takes_nothing(limiter: RateLimiter) 
 
     denial = denied(limiter, Lane.ENTRY, ORDER, within=3)
 
-    assert monotonic() - started < 2
-    assert denial.blocked_by == "orders_10s"
-    assert denial.wait_seconds > 5
+    # The room that it would need comes seconds after it has stopped waiting.
+    assert (denial.blocked_by, denial.wait_seconds > 5) == ("orders_10s", True)
+    assert monotonic() - started < denial.wait_seconds
     assert limiter.state().counters[Counter.ORDERS_10S].used == 300
     assert limiter.state().refused[Lane.ENTRY] == 1
 
@@ -264,15 +289,14 @@ def test_exit_waits_for_as_long_as_it_may(limiter: RateLimiter) -> None:
 
 
 def test_entry_leaves_room_for_its_own_stop_and_target(limiter: RateLimiter) -> None:
-    entries = drain(limiter, Lane.ENTRY, ENTRY)
+    entries = drain_at(limiter, Lane.ENTRY, ENTRY, second=1.1)
 
-    # It should take a third of what is there, less the reserve: each entry brings two more orders.
-    assert 89 <= entries <= 93
-    assert drain(limiter, Lane.PROTECT, most=180) == 180
+    # It should take a third of what is there, less the reserve, 300 - 26.7: each entry brings two more orders.
+    assert entries == 91
+    assert drain_at(limiter, Lane.PROTECT, second=1.1, most=180) == 180
 
     # It should forget what never came: two windows later the room is there again.
-    stand(limiter, 31)
-    assert 89 <= drain(limiter, Lane.ENTRY, ENTRY) <= 93
+    assert drain_at(limiter, Lane.ENTRY, ENTRY, second=31.1) == 91
 
 
 def test_waiting_for_room_takes_nothing_and_does_not_queue(limiter: RateLimiter) -> None:
@@ -282,10 +306,9 @@ def test_waiting_for_room_takes_nothing_and_does_not_queue(limiter: RateLimiter)
     drain(limiter, Lane.PROTECT)
     started = monotonic()
     ahead = limiter.await_room(Lane.ENTRY, ENTRY, max_wait_seconds=3)
-    assert monotonic() - started < 2
     assert ahead is not None
-    assert ahead.blocked_by == "orders_10s"
-    assert ahead.wait_seconds > 5
+    assert (ahead.blocked_by, ahead.wait_seconds > 5) == ("orders_10s", True)
+    assert monotonic() - started < ahead.wait_seconds
     assert limiter.state().waiting == 0
 
     # It should wait for room that is near.
@@ -340,10 +363,11 @@ def test_others_are_expected_again_and_find_their_room(limiter: RateLimiter) -> 
     limiter.answered(take(limiter, Lane.PROTECT, ORDER), Usage(orders_10s=101, orders_1m=101))
     stand(limiter, 11)
 
-    # It should leave entries 300 less their reserve, less about a hundred that others will send.
-    assert 140 <= drain(limiter, Lane.ENTRY) <= 190
+    # 300 less the reserve of 26.7, and less what others will send: their 100 in nine tenths of the last window make
+    # 111.1 in a whole one.
+    assert drain_at(limiter, Lane.ENTRY, second=11.1) == 162
     # It should not keep exits from their room for the sake of others.
-    assert drain(limiter, Lane.PROTECT) >= 110
+    assert drain_at(limiter, Lane.PROTECT, second=11.1) == 138
 
 
 def test_others_are_not_overlooked_while_we_are_busy(limiter: RateLimiter) -> None:
@@ -435,7 +459,7 @@ def test_lost_state_counts_as_used_until_an_answer_tells(limiter: RateLimiter, r
 
     # It should let exits have the last tenth, and nobody else more than one question.
     probe = take(limiter, Lane.READ)
-    assert denied(limiter, Lane.READ).blocked_by in {"weight", "requests"}
+    assert denied(limiter, Lane.READ).blocked_by == "requests"
     assert drain(limiter, Lane.PROTECT) == 30
     assert not limiter.state().counters[Counter.ORDERS_10S].known
 
@@ -455,7 +479,8 @@ def test_lost_order_counters_are_asked_for_with_one_order(redis: "Redis") -> Non
     assert drain(limiter, Lane.ENTRY) == 0
     limiter.answered(order, Usage(weight=1, orders_10s=51, orders_1m=51))
 
-    assert 215 <= drain(limiter, Lane.ENTRY) <= 240
+    # 300 less the 51 that are used, which are taken for ours of before the loss, and less the reserve of 15.
+    assert drain_at(limiter, Lane.ENTRY, second=5) == 234
 
 
 def test_without_redis_exits_flow_in_a_small_share_and_entries_do_not() -> None:

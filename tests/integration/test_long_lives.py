@@ -292,7 +292,7 @@ def test_a_leg_of_a_closed_trade_that_nobody_shows_is_said_and_bounded(
     stop = desk.order(request_id, "STOP")
     assert (stop.state, stop.alarmed_at is not None) == ("ACCEPTED", True)
     assert "order_unsettled" in caplog.text
-    assert desk.run(desk.signal(quantity="0.011")) == "REFUSED"
+    assert desk.outcome(desk.signal(quantity="0.011")) == ("REFUSED", "OPEN_TRADE_EXISTS")
 
     let_pass(desk, 3 * DAY + HOUR)
     cycles(desk, 2)

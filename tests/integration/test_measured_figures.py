@@ -1,6 +1,5 @@
 """Figures of protection move with real fills, stops and repairs, once each, whoever measures and however often."""
 
-import time
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,7 +18,7 @@ from execution.pipeline.measure_cover import measure_cover_of
 from execution.pipeline.record_trade import record_trade
 from execution.queries import kept as kept_counts
 from execution.queries.figures import measured_figures
-from execution.queries.kept import kept
+from execution.queries.kept import DEAR_SECONDS, kept
 from execution.queries.uncovered import uncovered_since, unprotected_positions
 from execution.stream.tally import Phase, Tally
 from tests.support.desk import Desk
@@ -187,19 +186,24 @@ def test_the_gauge_tells_of_a_stop_that_is_too_small(desk: Desk) -> None:
 
 
 def test_counts_of_whole_tables_are_kept_as_long_as_they_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = iter([1, 2, 3])
+    found, seconds = iter([1, 2, 3]), [0.0]
 
     def slow() -> int:
-        time.sleep(0.02)
+        # By the clock that is asked: no test waits for it.
+        seconds[0] += DEAR_SECONDS * dear
         return next(found)
 
-    monkeypatch.setattr(kept_counts, "DEAR_SECONDS", 0.01)
+    def asked() -> int:
+        return kept("slow", slow, monotonic=lambda: seconds[0])
+
+    # Long enough that no pause of the machine lets it go.
     monkeypatch.setattr(kept_counts, "KEPT_TIMES", 10_000)
-    assert [kept("slow", slow), kept("slow", slow)] == [1, 1]
+    dear = 1.01
+    assert [asked(), asked()] == [1, 1]
     # It should count anew what costs little.
-    monkeypatch.setattr(kept_counts, "DEAR_SECONDS", 3600)
     cache.delete("slow")
-    assert [kept("slow", slow), kept("slow", slow)] == [2, 3]
+    dear = 0.99
+    assert [asked(), asked()] == [2, 3]
 
 
 def test_the_streams_lag_is_measured_from_the_exchanges_sending(desk: Desk) -> None:

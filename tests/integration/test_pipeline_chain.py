@@ -172,7 +172,7 @@ def test_position_closed_in_parts_by_hand_stays_covered_until_the_last(desk: Des
 
 def test_symbol_is_free_again_after_its_trade_has_closed(desk: Desk) -> None:
     first = desk.trade_opened(stop_loss=49000.0, take_profit=51000.0)
-    assert desk.run(desk.decide()) == "REFUSED"
+    assert desk.outcome(desk.decide()) == ("REFUSED", "OPEN_TRADE_EXISTS")
     desk.paper.set_price("BTCUSDT", "51000")
     desk.cycle()
 

@@ -202,11 +202,12 @@ def test_entry_that_is_throttled_every_time_is_given_up_after_three_attempts(des
     desk.paper.add_fault(path=ORDER, method="POST", action="reply", status=400, body=outside, count=None)
     request_id = desk.decide()
 
-    assert desk.run(request_id) == "REJECTED"
+    assert desk.outcome(request_id) == ("REJECTED", "EXCHANGE_REFUSED")
 
     sent = {params["newClientOrderId"] for params in desk.ledger.entries_sent}
     assert (len(desk.ledger.entries_sent), len(sent)) == (3, 1)
-    assert desk.event(request_id, "order.failed")["attempts"] == 3
+    failed = desk.event(request_id, "order.failed")
+    assert (failed["attempts"], failed["error_code"]) == (3, -1021)
 
 
 def test_limit_of_requests_silences_every_process(desk: Desk) -> None:
@@ -366,7 +367,7 @@ def test_stop_that_cannot_be_confirmed_in_time_closes_the_position(desk: Desk) -
     assert desk.run(request_id) == "RECORDED"
 
     # It should have tried for as long as a position may be naked, at a measured pace, and then closed it.
-    assert desk.max_unprotected.total_seconds() <= monotonic() - started < 5
+    assert desk.max_unprotected.total_seconds() <= monotonic() - started < 60
     assert 2 <= len(desk.ledger.sent("POST", ALGO_ORDER)) <= 20
     assert desk.ledger.positions == {}
     desk.paper.clear_faults()
@@ -416,7 +417,7 @@ def test_entry_below_the_new_minimum_is_refused_once_and_filters_are_read_again(
     desk.paper.control("POST", "symbols", {"symbol": "BTCUSDT", "step": "0.004", "tick": "0.5"})
 
     refused = desk.decide(position_size_usd=150.0)
-    assert desk.run(refused) == "REJECTED"
+    assert desk.outcome(refused) == ("REJECTED", "EXCHANGE_REFUSED")
 
     # It should not try the same again, and judge the next one by the new step.
     assert len([params for params in desk.ledger.entries_sent if params["symbol"] == "BTCUSDT"]) == 1

@@ -61,7 +61,7 @@ def test_refresh_by_age_counts_as_a_change_too(desk: Desk) -> None:
     refresh_policy(risk_safety=desk.risk_safety, now=desk.clock())
     desk.risk.answer_normally()
 
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.outcome(request_id) == ("REFUSED", "LEVERAGE_EXCEEDS_LIMIT")
     assert desk.ledger.sent("POST", ORDER) == []
 
 

@@ -71,7 +71,11 @@ def test_value_out_of_bounds_is_refused_told_and_never_applied(desk: Desk) -> No
     assert list(PolicyValue.objects.values_list("key", flat=True)) == ["risk.max_leverage"]
     beat = Heartbeat.objects.get(part="policy")
     assert (beat.healthy, set(beat.details["refused"])) == (False, {SLIPPAGE, RETRIES})
-    assert Transition.objects.filter(entity="policy", to_state="REFUSED").count() == 2
+    lines = Transition.objects.filter(entity="policy", to_state="REFUSED").order_by("entity_id")
+    assert [(line.entity_id, line.reason.partition(":")[0]) for line in lines] == [
+        (RETRIES, "POLICY_VALUE_NOT_A_NUMBER"),
+        (SLIPPAGE, "POLICY_VALUE_OUT_OF_BOUNDS"),
+    ]
 
 
 def test_change_that_names_no_key_renews_all(desk: Desk) -> None:

@@ -1,28 +1,39 @@
 """The protector: it covers what the books miss, leaves the rest alone, and stands in for a silent monitor."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from execution.domain.ports import Lane
+from execution.domain.states import OrderState, TradeState
+from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Heartbeat, Order
-from execution.monitor.protector import Guarded, ensure_cover
+from execution.monitor.protector import GRACE, Guarded, ensure_cover, without_cover
+from tests.support import builders
+from tests.support.builders import NOW
 from tests.support.desk import PATIENCE, Desk
 from tests.support.ledger import ALGO_ORDER
 from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db
 SILENT_AFTER = timedelta(seconds=22)
+D = Decimal
+BOTH_SIDES = pytest.mark.parametrize("side", ["buy", "sell"])
 
 
 def guard(desk: Desk) -> Guarded:
     return ensure_cover(desk.tools(), patience=PATIENCE, monitor_silent_after=SILENT_AFTER)
 
 
-def test_a_filled_entry_that_nobody_goes_on_with_gets_its_stop(desk: Desk) -> None:
+@BOTH_SIDES
+def test_a_filled_entry_that_nobody_goes_on_with_gets_its_stop(desk: Desk, side: str) -> None:
     desk.cycle()
-    request_id = desk.decide()
+    desk.trade_opened("ETHUSDT", side)
+    request_id = desk.decide(side=side)
     desk.run(request_id, until="place_order")
     desk.paper.clear_ledger()
 
@@ -33,14 +44,19 @@ def test_a_filled_entry_that_nobody_goes_on_with_gets_its_stop(desk: Desk) -> No
 
     # then place it from the books alone.
     assert (found.went_to, found.failed, found.read_exchange) == (1, 0, False)
-    assert len(desk.ledger.live_stops) == 1
+    # 2.5 % of 50000.1 below it, or of 49999.9 above, on the tick away from the entry.
+    [stop] = desk.ledger.live("STOP_MARKET", "BTCUSDT")
+    expected = ("SELL", "48750.00", "0.009") if side == "buy" else ("BUY", "51249.90", "0.010")
+    assert (stop["side"], stop["triggerPrice"], stop["quantity"]) == expected
     assert desk.request(request_id).state == "PROTECTED"
     assert {row["path"] for row in desk.ledger.requests} == {ALGO_ORDER}
     assert Heartbeat.objects.get(part="protector").healthy
 
 
-def test_covered_positions_cost_nothing(desk: Desk) -> None:
-    desk.trade_opened()
+@BOTH_SIDES
+def test_covered_positions_cost_nothing(desk: Desk, side: str) -> None:
+    desk.trade_opened(side=side)
+    desk.trade_opened("ETHUSDT", side)
     desk.cycle()
     desk.clock.let_pass(5)
     desk.paper.clear_ledger()
@@ -50,20 +66,123 @@ def test_covered_positions_cost_nothing(desk: Desk) -> None:
     desk.check()
 
 
-def test_it_finds_a_vanished_stop_itself_when_the_monitor_is_silent(desk: Desk) -> None:
-    request_id = desk.trade_opened()
+@BOTH_SIDES
+def test_it_finds_a_vanished_stop_itself_when_the_monitor_is_silent(desk: Desk, side: str) -> None:
+    request_id, other = desk.trade_opened(side=side), desk.trade_opened("ETHUSDT", side)
     desk.cycle()
     stop = desk.order(request_id, "STOP")
     desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": stop.client_order_id})
     desk.clock.let_pass(10)
 
     # The monitor would find it in its next cycle: not the protector's work.
-    assert (guard(desk).went_to, desk.ledger.live_stops) == (0, [])
+    assert (guard(desk).went_to, desk.ledger.live("STOP_MARKET", "BTCUSDT")) == (0, [])
 
     desk.clock.let_pass(15)
     assert guard(desk).read_exchange
     assert desk.order_states(request_id, "STOP") == ["CANCELED", "ACCEPTED"]
+    # The other position should have kept its only stop.
+    assert desk.order_states(other, "STOP") == ["ACCEPTED"]
     desk.check()
+
+
+# Who lacks a stop, by our books
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lack:
+    """A trade of 0.004 of which 0.001 is out, and its stops; `naked`: the protector has to go there."""
+
+    name: str
+    naked: bool
+    stops: tuple[dict[str, Any], ...] = ()
+    trade: dict[str, Any] = field(default_factory=dict)
+    updated_ago: float = 5.0
+
+
+def stop_of(quantity: str = "0.003", **columns: Any) -> dict[str, Any]:
+    return {"quantity": D(quantity), "state": OrderState.ACCEPTED} | columns
+
+
+LACKS = [
+    Lack(name="no stop", naked=True),
+    Lack(name="covered", naked=False, stops=(stop_of(),)),
+    Lack(name="covered by two", naked=False, stops=(stop_of("0.001"), stop_of("0.002"))),
+    Lack(name="a step too small", naked=True, stops=(stop_of("0.002"),)),
+    # What a stop has executed it covers no more.
+    Lack(name="partly executed", naked=True, stops=(stop_of("0.003", executed_quantity=D("0.001")),)),
+    Lack(name="executed and still enough", naked=False, stops=(stop_of("0.004", executed_quantity=D("0.001")),)),
+    Lack(name="triggered", naked=False, stops=(stop_of(state=OrderState.TRIGGERED),)),
+    Lack(name="cancelled", naked=True, stops=(stop_of(state=OrderState.CANCELED),)),
+    Lack(name="on its way", naked=True, stops=(stop_of(state=OrderState.SUBMITTING),)),
+    Lack(name="forgotten twice", naked=True, stops=(stop_of(missing_readings=2),)),
+    Lack(name="forgotten once", naked=False, stops=(stop_of(missing_readings=1),)),
+    # A target closes as much, and protects nothing.
+    Lack(name="target only", naked=True, stops=(stop_of(purpose=OrderPurpose.TARGET),)),
+    Lack(
+        name="closed",
+        naked=False,
+        trade={"state": TradeState.CLOSED, "exit_price": D(1), "exit_at": NOW} | {"net_pnl": 0},
+    ),
+    Lack(name="reduced", naked=True, trade={"state": TradeState.REDUCED}),
+    Lack(name="within its grace", naked=False, updated_ago=0.9),
+    Lack(name="at the end of its grace", naked=True, updated_ago=1.0),
+]
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize("lack", LACKS, ids=lambda each: each.name)
+def test_the_books_say_which_positions_lack_a_stop(lack: Lack, direction: Direction) -> None:
+    stop = D(49000) if direction is Direction.LONG else D(51000)
+    owner = builders.approved(direction=direction, quantity=D("0.004"), stop_price=stop, moved_at=NOW)
+    builders.bracket(owner)
+    updated = {"updated_at": NOW - timedelta(seconds=lack.updated_ago)}
+    trade = builders.trade(owner, exited_quantity=D("0.001"), **(updated | lack.trade))
+    for number, columns in enumerate(lack.stops, start=1):
+        builders.order(owner, **({"purpose": OrderPurpose.STOP, "sequence": number} | columns))
+    # Another position in full cover, whose stop is none of the first one's.
+    covered = builders.approved(symbol="ETHUSDT", direction=direction, moved_at=NOW)
+    builders.bracket(covered)
+    builders.trade(covered, updated_at=NOW - timedelta(seconds=60))
+    builders.order(covered, purpose=OrderPurpose.STOP, quantity=D("0.010"))
+
+    assert without_cover(before=NOW - GRACE) == ([trade.pk] if lack.naked else [])
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize(
+    ("state", "filled", "evidence_ago", "stop", "naked"),
+    [
+        ("FILLED", "0.004", 5, False, True),
+        ("FILLED", "0.004", 1.0, False, True),
+        ("FILLED", "0.004", 0.9, False, False),
+        # The chain has got as far as its stop: the rest is the monitor's.
+        ("PROTECTED", "0.004", 5, True, False),
+        ("ACCEPTED", "0.001", 5, False, True),
+        ("ACCEPTED", "0.001", 1.0, False, True),
+        ("ACCEPTED", "0.001", 0.9, False, False),
+        # What its end makes of the fill is the chain's and the monitor's.
+        ("CANCELLED", "0.001", 5, False, False),
+        ("ACCEPTED", "0.001", 5, True, False),
+        ("ACCEPTED", "0", 5, False, False),
+    ],
+)
+def test_the_books_say_which_entries_have_filled_without_a_stop(
+    direction: Direction, state: str, filled: str, evidence_ago: float, *, stop: bool, naked: bool
+) -> None:
+    at = NOW - timedelta(seconds=evidence_ago)
+    owner = builders.approved(direction=direction, quantity=D("0.004"), state=state, moved_at=at)
+    builders.bracket(owner)
+    builders.order(
+        owner, state=OrderState.PARTIALLY_FILLED, executed_quantity=D(filled), last_evidence_at=at, quantity=D("0.004")
+    )
+    if stop:
+        builders.order(owner, purpose=OrderPurpose.STOP)
+    # Another one's fill is no fill of this entry, and another one's stop no cover of it.
+    other = builders.approved(symbol="ETHUSDT", state="PROTECTED", moved_at=NOW)
+    builders.order(other, last_evidence_at=at)
+    builders.order(other, purpose=OrderPurpose.STOP)
+
+    assert without_cover(before=NOW - GRACE) == ([owner.pk] if naked else [])
 
 
 def test_it_finds_a_fill_that_nobody_noted_when_the_monitor_is_silent(desk: Desk) -> None:

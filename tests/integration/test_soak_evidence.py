@@ -91,7 +91,7 @@ def test_stop_that_our_rows_call_ended(desk: Desk, evidence: Evidence, request_i
 
 def test_claim_that_outlives_its_request(desk: Desk, evidence: Evidence) -> None:
     refused = desk.signal("BTCUSDT", quantity="1000000")
-    assert desk.run(refused) == "REFUSED"
+    assert desk.outcome(refused) == ("REFUSED", "QUANTITY_ABOVE_MAXIMUM")
     row = desk.request(refused)
     EntryClaim.objects.create(symbol="BTCUSDT", position_side="BOTH", request=row, claimed_at=desk.clock())
 

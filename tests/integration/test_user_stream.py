@@ -14,6 +14,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def listener(desk: Desk) -> Iterator[Listener]:
+    desk.clock.stop()
     with Listener(desk=desk) as made:
         yield made.connect()
 

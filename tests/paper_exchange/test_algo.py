@@ -162,7 +162,7 @@ def test_second_leg_of_a_bracket_does_not_open_a_new_position(trader: Trader) ->
     trader.price("51000")
     trader.price("48000")
 
-    assert (target.status, stop.status) == ("FINISHED", "REJECTED")
+    assert (target.status, stop.status, stop.reject_reason) == ("FINISHED", "REJECTED", "Reduce Only reject")
     assert trader.position().amount == 0
     trader.check_identity()
 

@@ -77,12 +77,16 @@ decision = decisions.decision
 
 @dataclass
 class ShiftedClock:
-    """The real clock, ahead by what the test has let pass."""
+    """The real clock, ahead by what the test has let pass; once stopped, only what the test lets pass goes by."""
 
     ahead: timedelta = timedelta(0)
+    stopped_at: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return (self.stopped_at or datetime.now(UTC)) + self.ahead
+
+    def stop(self) -> None:
+        self.stopped_at = datetime.now(UTC)
 
     def let_pass(self, seconds: float) -> None:
         self.ahead += timedelta(seconds=seconds)
@@ -203,6 +207,11 @@ class Desk:
             if not self.step(name, request_id) or name == until:
                 break
         return RequestState(self.request(request_id).state)
+
+    def outcome(self, request_id: UUID, *, until: str = "") -> tuple[str, str]:
+        """Run the chain as `run` does; return the new state with its reason code, which is empty while all is well."""
+        state = self.run(request_id, until=until)
+        return str(state), str(self.request(request_id).reason_code)
 
     def trade_opened(self, symbol: str = "BTCUSDT", side: str = "buy", **fields: Any) -> UUID:
         """Carry a decision to its open, protected trade; the arrangement of most stories."""

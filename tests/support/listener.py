@@ -19,13 +19,19 @@ from execution.stream.tally import PART, Phase
 from tests.support.desk import RECV_WINDOW_MS, Desk
 from tests.support.waiting import eventually
 
+PATIENCE = timedelta(seconds=30)
 RULES = StreamRules(
     keepalive=timedelta(minutes=25),
     renewal=timedelta(hours=23),
-    patience=timedelta(seconds=1),
+    patience=PATIENCE,
     first_pause_seconds=0.02,
     longest_pause_seconds=0.2,
 )
+# By the computer's clock: no test waits for it.
+PING_SECONDS = 60.0
+# How much a stopped clock goes on with each step. While the stream covers so little that a slow machine is no silence:
+# a step without news takes a tenth of a second. Otherwise the pauses between tries have to pass.
+STEP_SECONDS, STEP_SECONDS_WITHOUT_COVER = 0.01, 0.25
 
 
 @dataclass(kw_only=True)
@@ -48,7 +54,7 @@ class Listener:
             rules=self.desk.setup_rules,
         )
         stream = BinanceUserStream(
-            exchange=exchange, stream_url=self.desk.paper.stream_url, ping_seconds=0.5, clock=self.desk.clock
+            exchange=exchange, stream_url=self.desk.paper.stream_url, ping_seconds=PING_SECONDS, clock=self.desk.clock
         )
         starters = Starters(
             cover_and_record=self._counted("cover_and_record", self._cover_and_record),
@@ -68,10 +74,17 @@ class Listener:
         """Step on until it is so."""
 
         def stepped() -> Any:
-            self.session.step()
+            self.step()
             return probe()
 
         return eventually(stepped, within=within, what=what, every=0)
+
+    def step(self) -> None:
+        """Do what is due and read one event; a stopped clock goes on by a step."""
+        self.session.step()
+        if self.desk.clock.stopped_at:
+            live = self.session.phase is Phase.LIVE
+            self.desk.clock.let_pass(STEP_SECONDS if live else STEP_SECONDS_WITHOUT_COVER)
 
     def connect(self) -> Self:
         """Step on until the stream covers; from then on no cycle runs unless the test lets it."""

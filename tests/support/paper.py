@@ -119,9 +119,9 @@ class PaperExchange:
             self._process.kill()
             self._process.wait()
 
-    def set_price(self, symbol: str, price: str, *, hold: bool = True) -> None:
-        """Set last and mark price at once; it stays there unless `hold` is false."""
-        self.control("POST", "price", {"symbol": symbol, "price": price, "hold": hold})
+    def set_price(self, symbol: str, price: str, *, mark: str | None = None, hold: bool = True) -> None:
+        """Set last and mark price at once, the mark elsewhere if told; they stay there unless `hold` is false."""
+        self.control("POST", "price", {"symbol": symbol, "price": price, "mark": mark, "hold": hold})
 
     def freeze(self, *, frozen: bool = True) -> None:
         self.control("POST", "prices/freeze", {"frozen": frozen})

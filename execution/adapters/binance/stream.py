@@ -22,11 +22,20 @@ NO_PROXY = ["*"]
 class BinanceUserStream:
     """Opens connections on the route for private events; without it the exchange connects and stays silent."""
 
-    def __init__(self, *, exchange: BinanceExchange, stream_url: str, ping_seconds: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        exchange: BinanceExchange,
+        stream_url: str,
+        ping_seconds: float,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._exchange = exchange
         self._stream_url = stream_url.rstrip("/")
         self._ping_seconds = ping_seconds
         self._clock = clock
+        self._monotonic = monotonic
 
     def open_key(self) -> str:
         return self._exchange.open_listen_key()
@@ -43,7 +52,11 @@ class BinanceUserStream:
             # Only its kind: its text may hold the address, and with it the key.
             raise StreamClosedError(f"cannot connect: {type(error).__name__}") from None
         return BinanceStreamConnection(
-            socket, ping_seconds=self._ping_seconds, clock=self._clock, note_setting=self._exchange.note_setting
+            socket,
+            ping_seconds=self._ping_seconds,
+            clock=self._clock,
+            note_setting=self._exchange.note_setting,
+            monotonic=self._monotonic,
         )
 
 
@@ -57,12 +70,16 @@ class BinanceStreamConnection:
         ping_seconds: float,
         clock: Clock,
         note_setting: Callable[[str, int], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._socket = socket
         self._note_setting = note_setting
         self._ping_seconds = ping_seconds
         self._clock = clock
-        self._pinged_at = self._heard_at = time.monotonic()
+        self._monotonic = monotonic
+        self._pinged_at = self._heard_at = monotonic()
+        # Pings sent since the last sign of the other side.
+        self._unanswered = 0
         self.last_sign_at = clock()
 
     def receive(self, *, within_seconds: float) -> StreamNews | None:
@@ -72,10 +89,11 @@ class BinanceStreamConnection:
             # Also answers pings. What has arrived of a message when the time is over is kept for the next call.
             opcode, frame = self._socket.recv_data_frame(control_frame=True)
         except websocket.WebSocketTimeoutException:
+            self._give_up_when_dead()
             return None
         except (websocket.WebSocketException, OSError) as error:
             raise StreamClosedError(type(error).__name__) from None
-        self._heard_at, self.last_sign_at = time.monotonic(), self._clock()
+        self._heard_at, self.last_sign_at, self._unanswered = self._monotonic(), self._clock(), 0
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             raise StreamClosedError("closed by the exchange")
         return self._read(frame.data) if opcode == websocket.ABNF.OPCODE_TEXT else None
@@ -91,11 +109,20 @@ class BinanceStreamConnection:
         self._socket.shutdown()  # type: ignore[no-untyped-call]
 
     def _ping_when_due(self) -> None:
-        now = time.monotonic()
-        if now - self._heard_at > self._ping_seconds * PINGS_WITHOUT_ANSWER:
-            raise StreamClosedError(f"no sign for {now - self._heard_at:.0f}s")
-        if now - self._pinged_at >= self._ping_seconds:
-            self._pinged_at = now
+        now = self._monotonic()
+        if now - self._pinged_at >= self._ping_seconds and self._unanswered < PINGS_WITHOUT_ANSWER:
+            self._pinged_at, self._unanswered = now, self._unanswered + 1
             # A full buffer of a dead connection must not hold us for longer than reading would.
             self._socket.settimeout(self._ping_seconds)
             self._socket.ping()
+
+    def _give_up_when_dead(self) -> None:
+        """Close after pings without an answer; time in which nobody read here says nothing of the other side.
+
+        Raises:
+            StreamClosedError: as many pings in a row were not answered, the last one for as long as between two.
+
+        """
+        now = self._monotonic()
+        if self._unanswered >= PINGS_WITHOUT_ANSWER and now - self._pinged_at >= self._ping_seconds:
+            raise StreamClosedError(f"no sign for {now - self._heard_at:.0f}s")

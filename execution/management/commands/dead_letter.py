@@ -36,11 +36,12 @@ class Command(TerminalCommand):
         if not options["redrive"]:
             self._show(letter)
             return
-        if not options["reason"]:
+        reason = options["reason"].strip()
+        if not reason:
             raise CommandError("--redrive needs a --reason")
         word = Redrive(
             by=options["by"] or getuser(),
-            reason=options["reason"],
+            reason=reason,
             payload=_text(options["payload"]) if options["payload"] else None,
             decided_now=options["decided_now"],
         )

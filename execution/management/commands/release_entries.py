@@ -7,6 +7,7 @@ from django.core.management.base import CommandError
 from django.db import transaction
 
 from execution import wiring
+from execution.management.stated_reason import stated_reason
 from execution.management.terminal import TerminalCommand
 from execution.models import EntryHold
 from execution.models.hold import ACCOUNT
@@ -19,7 +20,7 @@ class Command(TerminalCommand):
     help = __doc__ or ""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--reason", required=True, help="why it is safe to trade again")
+        parser.add_argument("--reason", required=True, type=stated_reason, help="why it is safe to trade again")
         parser.add_argument("--scope", default=ACCOUNT, help="a symbol, or the whole account")
 
     def handle(self, *_: Any, reason: str, scope: str, **__: Any) -> None:
