@@ -31,7 +31,7 @@ def is_signed_in(client: Client) -> bool:
         (200, None),
         (302, "/admin/login/?next=/admin/"),
     }
-    return answer.status_code == 200
+    return bool(answer.status_code == 200)
 
 
 def test_what_stands_in_the_database_signs_nobody_in(signed_in: Client) -> None:
