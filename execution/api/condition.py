@@ -34,6 +34,9 @@ MONITOR_INTERVALS = 2
 CLOCKS_DIFFER = timedelta(seconds=5)
 # Streams hold about 10,000 entries: from here on decisions are in danger of being trimmed unread.
 LAG_THAT_DEGRADES = 1000
+# The exchange's windows are a minute long.
+ORDINARY_PAUSE = timedelta(seconds=75)
+CORRECTIONS_SHOWN = timedelta(hours=1)
 
 
 class Status(StrEnum):
@@ -215,17 +218,33 @@ def lost(loss: StreamLoss) -> str:
 
 
 def _rate_limiter(vitals: Vitals) -> Component:
-    """Judge whether requests may leave: full counters are its work, a ban is not."""
+    """Judge whether requests may leave: full counters are its work; a ban, or a state that others wrote, is not."""
     limiter, details = vitals.limiter, {"tokens_available": None, "rpm_limit": vitals.rpm_limit}
     if limiter is None:
         error = vitals.redis.error or "its state cannot be read"
         return Component(error=error, details=details, weight=Status.DEGRADED)
-    banned = limiter.holds[Waits.EVERYBODY]
+    said = [_of_hold(limiter, who, left) for who, left in limiter.holds.items() if left and alarms(who, left)]
+    ago = limiter.corrected_ago_seconds
+    if ago is not None and ago < CORRECTIONS_SHOWN.total_seconds():
+        said.append(f"{limiter.corrected} values in Redis were not ours and are corrected, the last {ago:.0f}s ago")
     return Component(
-        error=f"the exchange bids all of us wait, {banned:.1f}s more" if banned else None,
+        error="; ".join(said) or None,
         details=details | {"tokens_available": limiter.available} | limiter_details(limiter),
         weight=Status.DEGRADED,
     )
+
+
+def alarms(who: Waits, left: float) -> bool:
+    """Whether a hold is more than the exchange's ordinary pacing: it stops all of us, or for longer than a window."""
+    return who is Waits.EVERYBODY or left > ORDINARY_PAUSE.total_seconds()
+
+
+def _of_hold(limiter: LimiterState, who: Waits, left: float) -> str:
+    if who is Waits.ENTRIES:
+        return f"the exchange asks entries to wait, {left:.1f}s more"
+    whom = "all of us" if who is Waits.EVERYBODY else "orders"
+    probes = f"exits probe it (probes={limiter.probes}, next in {limiter.probe_due_seconds:.0f}s)"
+    return f"the exchange bids {whom} wait, {left:.1f}s more; {probes}"
 
 
 def _circuit_breaker(vitals: Vitals) -> Component:
@@ -242,6 +261,9 @@ def limiter_details(limiter: LimiterState) -> dict[str, Any]:
     """Return the limiter's state in plain words and numbers."""
     return {
         "counters": {counter.value: asdict(state) for counter, state in limiter.counters.items()},
+        "probes": limiter.probes,
+        "probe_due_seconds": limiter.probe_due_seconds,
+        "corrected": limiter.corrected,
         "held_seconds": {who.value: seconds for who, seconds in limiter.holds.items()},
         "waiting": limiter.waiting,
         "clock_offset_ms": limiter.clock_offset_ms,

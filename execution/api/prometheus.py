@@ -119,6 +119,9 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield gauge("policy_age_seconds", "Since the policy's source last answered", policy_age(found))
         yield gauge("policy_unanswered", "Successive questions to it without an answer", policy.details["unanswered"])
         yield gauge("policy_refused", "Its values that are out of bounds", len(policy.details["refused"]))
+    if found.rows:
+        alarms = len(found.rows.policy_alarms)
+        yield gauge("policy_alarms", "Policy values loosened or refused within the last hour, at most 5", alarms)
     if found.rows and (ess := found.rows.ess):
         yield gauge("ess_permitted", "Whether the emergency stop lets entries pass", ess.permitted)
         yield gauge("ess_unanswered", "Successive checks of it without an answer", ess.unanswered)
@@ -191,6 +194,7 @@ def _limiter(state: LimiterState | None) -> Iterator[Metric]:
     yield labelled("rate_limit", "Limit of each counter in its window", "counter", limits)
     yield labelled("rate_limit_used", "Used of it in this window", "counter", used)
     held = {who.value: seconds for who, seconds in holds}
+    yield gauge("rate_limit_values_corrected", "Values in Redis that were not ours, since ever", state.corrected)
     yield labelled("rate_limit_held_seconds", "How much longer the exchange bids them wait", "who", held)
     yield gauge("rate_limit_waiting", "Requests that wait for their turn", state.waiting)
     answers = {(lane.name, "granted"): float(count) for lane, count in state.granted.items()}
