@@ -120,8 +120,8 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield gauge("policy_unanswered", "Successive questions to it without an answer", policy.details["unanswered"])
         yield gauge("policy_refused", "Its values that are out of bounds", len(policy.details["refused"]))
     if found.rows:
-        alarms = len(found.rows.policy_alarms)
-        yield gauge("policy_alarms", "Policy values loosened or refused within the last hour, at most 5", alarms)
+        loosened = len(found.rows.policy_alarms)
+        yield gauge("policy_alarms", "Policy values loosened or refused within the last hour, at most 5", loosened)
     if found.rows and (ess := found.rows.ess):
         yield gauge("ess_permitted", "Whether the emergency stop lets entries pass", ess.permitted)
         yield gauge("ess_unanswered", "Successive checks of it without an answer", ess.unanswered)

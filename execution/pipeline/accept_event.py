@@ -27,7 +27,7 @@ from execution.pipeline.schemas import (
     ModelPromoted,
     PolicyUpdated,
 )
-from execution.pipeline.wire import MalformedEventError, WireEvent, decode
+from execution.pipeline.wire import MalformedEventError, WireEvent, decode, entry_time
 
 AI_DECISION = "ai.decision.made"
 MANUAL_SIGNAL = "signal.execute"
@@ -61,7 +61,11 @@ def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Ac
         # Whoever sent it meant to stop us: a spelling that we cannot read must not keep us trading.
         tripped = buried and entry.event_type == ESS_TRIPPED
         if tripped:
-            hold_trip(f"unreadable trip: {error}", tripped_at=now, hold=rules.ess_trip_hold, now=now)
+            reason = f"unreadable trip: {error}"
+            since = _since(entry_time(entry.entry_id), None, now)
+            hold_trip(reason, tripped_at=since, hold=rules.ess_trip_hold, now=now)
+                reason, tripped_at=_since(entry_time(entry.entry_id), None, now), hold=rules.ess_trip_hold, now=now
+            )
         return Accepted(tripped=tripped)
 
 
@@ -104,24 +108,42 @@ def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now
 def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
     trip = _validated(EssTripped, event)
     with transaction.atomic():
-        stored = store_event(_inbox(event, entry, now, InboxOutcome.APPLIED))
-        if stored:
-            tripped_at = min(trip.timestamp or event.published_at, now)
+        inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
+        stored = store_event(inbox)
+        stops = stored or _came_again(inbox)
+        if stops:
+            tripped_at = _since(event.published_at, trip.timestamp, now)
             hold_trip(trip.reason, tripped_at=tripped_at, hold=rules.ess_trip_hold, now=now)
-    return Accepted(tripped=stored, repeated=not stored)
+    return Accepted(tripped=stops, repeated=not stored)
 
 
 def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
     """Block at once by a state that blocks; one that permits is believed when the service itself says so."""
     change = _validated(EssStateChanged, event)
     with transaction.atomic():
-        stored = store_event(_inbox(event, entry, now, InboxOutcome.APPLIED))
-        blocks = stored and not permits(change.new_state, can_execute=True)
+        inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
+        stored = store_event(inbox)
+        blocks = (stored or _came_again(inbox)) and not permits(change.new_state, can_execute=True)
         if blocks:
-            changed_at = min(change.timestamp or event.published_at, now)
+            changed_at = _since(event.published_at, change.timestamp, now)
             reason = f"state changed to {change.new_state.upper()}: {change.reason}"
             hold_trip(reason, tripped_at=changed_at, hold=rules.ess_trip_hold, now=now)
     return Accepted(tripped=blocks, repeated=not stored)
+
+
+def _came_again(inbox: InboxEvent) -> bool:
+    """Whether a known stop came in another entry: whoever sends it again, or took its name first, means now."""
+    same = InboxEvent.objects.filter(event_type=inbox.event_type, identity=inbox.identity)
+    return same.exclude(entry_id=inbox.entry_id).exists()
+
+
+def _since(arrived: datetime, stamp: datetime | None, now: datetime) -> datetime:
+    """Return the moment from which a stop holds: the later of its stamp and its arrival on the stream, at most now.
+
+    A sender's clock that is behind, or its local time without a zone, must not make a stop that arrives now look old.
+    Only an entry that is itself old is history.
+    """
+    return min(max(stamp or arrived, arrived), now)
 
 
 def _accept_policy(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:  # noqa: ARG001

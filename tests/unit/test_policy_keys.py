@@ -89,7 +89,9 @@ def test_an_unknown_key_is_refused() -> None:
         parse_policy_value("rl.min_confidence", 0.5)
 
 
-@pytest.mark.parametrize("raw", ["1_000", "\u0665", "\uff15", "0.\u0665", pytest.param(10**5000, id="huge"), "1 000", "0x10"])
+@pytest.mark.parametrize(
+    "raw", ["1_000", "\u0665", "\uff15", "0.\u0665", pytest.param(10**5000, id="huge"), "1 000", "0x10"]
+)
 def test_only_ascii_digits_are_numbers(raw: object) -> None:
     with pytest.raises(PolicyValueError, match="POLICY_VALUE_NOT_A_NUMBER"):
         parse_policy_value("risk.max_order_notional_usd", raw)
