@@ -379,7 +379,10 @@ def _number(raw: object) -> Decimal | None:
 
 
 def _shown(raw: object) -> str:
-    return repr(raw)[:LONGEST_SHOWN]
+    try:
+        return repr(raw)[:LONGEST_SHOWN]
+    except ValueError:
+        return f"a {type(raw).__name__} of too many digits"
 
 
 def loosens(name: str, before: Decimal, after: Decimal) -> bool:

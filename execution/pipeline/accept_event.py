@@ -64,8 +64,6 @@ def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Ac
             reason = f"unreadable trip: {error}"
             since = _since(entry_time(entry.entry_id), None, now)
             hold_trip(reason, tripped_at=since, hold=rules.ess_trip_hold, now=now)
-                reason, tripped_at=_since(entry_time(entry.entry_id), None, now), hold=rules.ess_trip_hold, now=now
-            )
         return Accepted(tripped=tripped)
 
 

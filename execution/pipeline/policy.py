@@ -40,10 +40,7 @@ class PolicyLoosenedError(PolicyValueError):
 
 def policy_in_force() -> Policy:
     """Return the values that differ from the defaults, below their ceilings, with the version of the newest."""
-    stored = stored_policy()
-    ceilings: Mapping[str, Decimal] = settings.POLICY_CEILINGS
-    held = {key: capped(key, stored[key], ceilings) for key in ceilings}
-    return Policy(values={**stored.values, **held}, version=stored.version)
+    return _below_ceilings(stored_policy())
 
 
 def stored_policy() -> Policy:
@@ -54,8 +51,15 @@ def stored_policy() -> Policy:
 
 def capped_values() -> dict[str, tuple[Decimal, Decimal]]:
     """Return the values that were told beyond a hard ceiling, by key: what was told, and what is in force."""
-    stored, held = stored_policy(), policy_in_force()
+    stored = stored_policy()
+    held = _below_ceilings(stored)
     return {key: (value, held[key]) for key, value in stored.values.items() if value != held[key]}
+
+
+def _below_ceilings(stored: Policy) -> Policy:
+    ceilings: Mapping[str, Decimal] = settings.POLICY_CEILINGS
+    held = {key: capped(key, stored[key], ceilings) for key in ceilings}
+    return Policy(values={**stored.values, **held}, version=stored.version)
 
 
 def policy_age_seconds(now: datetime) -> float | None:
