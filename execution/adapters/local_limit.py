@@ -61,6 +61,7 @@ class LocalShare:
     def passed(self, cost: Cost) -> None:
         """Forget the holds that a probe has gone through."""
         with self._lock:
+            self._probes, self._probe_at = 0, 0.0
             self._until.pop(Waits.EVERYBODY, None)
             if cost.orders_10s:
                 self._until.pop(Waits.ORDERS, None)

@@ -386,6 +386,9 @@ function ACTIONS.passed()
     local through = who == 'everybody' or ARGV[6] == '1'
     if through and get('since:' .. who) <= get('probe:at') then end_hold(who) end
   end
+  -- The next hold is another one: whoever plants them one after the other gains no time.
+  set('probe:number', 0)
+  set('probe:next', 0)
   save()
   return {}
 end
