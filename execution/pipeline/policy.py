@@ -191,7 +191,8 @@ def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by
         looser = loosens(key, before, value)
         if looser:
             _demand_right_to_loosen(known, key, before, value, source)
-        if known and known.value == value and source != OPERATOR:
+        # An operator may hold what is in force already, so that nobody else loosens it.
+        if before == value and source != OPERATOR:
             return
         newest = PolicyValue.objects.aggregate(newest=Max("version"))["newest"] or 0
         # What an operator has set stays the operator's, also when others have tightened it further.

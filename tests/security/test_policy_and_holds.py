@@ -271,10 +271,7 @@ PLANTS: Mapping[str, Plant] = {
 def test_nothing_that_is_written_to_redis_keeps_a_stop_from_its_place(
     stack: CeleryStack, api: Api, held: HeldPosition
 ) -> None:
-    for name, plant in PLANTS.items():
-        if name.startswith("type of"):
-            stack.redis.delete(limiter_key(stack), limiter_key(stack, ":queue"), limiter_key(stack, ":leases"))
-            stack.redis.delete(breaker_key(stack))
+    for plant in PLANTS.values():
         plant(stack)
         held = stop_comes_back(stack, held)
 
