@@ -161,13 +161,10 @@ def test_no_text_bans_for_years(exchange: responses.RequestsMock, until: str) ->
 
 
 @pytest.mark.parametrize("after", ["\u0663\u0660", "\u00b2", "-5", "1e3", "nan", "1_0"])
-def test_what_is_no_row_of_ascii_digits_is_no_time(exchange: responses.RequestsMock, after: str) -> None:
-    assert judge_with_header(after) == 44.0
-
-
-def judge_with_header(after: str) -> float:
+def test_what_is_no_row_of_ascii_digits_is_no_time(after: str) -> None:
     error = ClientError(429, -1003, "Too many requests.", {"Retry-After": after})
-    return judge(Operation.PLACE, error, exchange_ms=NOW_MS).back_off_seconds
+
+    assert judge(Operation.PLACE, error, exchange_ms=NOW_MS).back_off_seconds == 44.0
 
 
 @pytest.mark.parametrize(

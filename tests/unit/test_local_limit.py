@@ -112,7 +112,6 @@ def test_exits_look_through_a_hold_ever_more_seldom(share: LocalShare, clock: Cl
         clock.now += 0.2
         assert denial(share, Lane.READ, SMALL_READ) == f"local:hold:{Waits.EVERYBODY}"
         assert probe(share, lane, ORDER)
-        clock.now -= 0.1
 
     # It should end with what the exchange serves, and by its cap at the latest.
     share.passed(ORDER)

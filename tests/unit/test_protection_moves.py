@@ -20,6 +20,7 @@ LEGS = (
     Leg(id=4, purpose=OrderPurpose.TRAILING, price=None, callback_percent=D(1)),
 )
 PLAN = Plan(legs=LEGS, tick=D("0.1"), step=D("0.001"), minimum=D("0.001"))
+WIDER = frozenset({MoveLimit.STOP_DISTANCE})
 DEFAULTS = Policy(values={}, version=0)
 # One unit that was entered at 50,000, beside nothing else.
 ROOM = LossRoom(policy=DEFAULTS, entry_price=D(50000), open_quantity=D(1), others_risk=D(0), lost_today=D(0))
@@ -74,10 +75,10 @@ SHORT = Surroundings(direction=Direction.SHORT, mark_price=D(50000), liquidation
             ("take_profits.3", "INVALID_FIELD: the plan has 2 targets"),
         ),
         (LONG, ProtectionMove(callback_percent=D("0.1")), None),
-        (LONG, ProtectionMove(callback_percent=D(20)), None),
+        (LONG, ProtectionMove(callback_percent=D(20), override=WIDER), None),
         (
             LONG,
-            ProtectionMove(callback_percent=D("20.1")),
+            ProtectionMove(callback_percent=D("20.1"), override=WIDER),
             (
                 "trailing.callback_percent",
                 "TRAILING_OUT_OF_BOUNDS: expected=0.1%..20% in steps of 0.1% actual=20.1%",
@@ -207,7 +208,7 @@ def test_a_trailing_stop_follows_no_farther_than_a_stop_may_lie(around: Surround
         "trailing.callback_percent",
         "STOP_TOO_FAR: expected<=0.1 actual=0.101 rule=stop_distance",
     )
-    widened = ProtectionMove(callback_percent=D("10.1"), override=frozenset({MoveLimit.STOP_DISTANCE}))
+    widened = ProtectionMove(callback_percent=D("10.1"), override=WIDER)
     assert broken_rules(widened, PLAN, around) == []
 
 
