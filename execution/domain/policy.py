@@ -363,7 +363,8 @@ def parse_policy_value(name: str, raw: object) -> Decimal:
         )
     if key.whole and value != value.to_integral_value():
         raise PolicyValueError(f"POLICY_VALUE_NOT_WHOLE: key={name} value={value} expected={key.unit}")
-    return round(value, DECIMALS)
+    rounded = round(value, DECIMALS)
+    return value if value == rounded else rounded
 
 
 def _number(raw: object) -> Decimal | None:
