@@ -159,6 +159,7 @@ def test_a_renewed_ban_does_not_begin_the_probes_anew(limiter: RateLimiter, redi
 @pytest.mark.parametrize(("side", "stop"), [("buy", 49000.0), ("sell", 51000.0)])
 def test_a_stop_reaches_an_exchange_that_serves_and_ends_the_hold(desk: Desk, side: str, stop: float) -> None:
     request_id = desk.trade_opened(side=side, stop_loss=stop, take_profit=None)
+    desk.clock.let_pass(3600)
     desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": desk.order(request_id, "STOP").client_order_id})
     for key in desk.redis.scan_iter("execution:limiter:*"):
         desk.redis.hset(key, mapping={"until:orders": "9e14", "until:everybody": "9e14"})
