@@ -72,7 +72,7 @@ def policy_age_seconds(now: datetime) -> float | None:
 def apply_policy(inbox_id: int, *, risk_safety: RiskSafety, now: datetime) -> None:
     """Apply a policy value that was announced, and note that it was; a second time changes nothing."""
     inbox = InboxEvent.objects.get(pk=inbox_id)
-    _apply(inbox, PolicyUpdated.model_validate(inbox.payload), risk_safety, now)
+    _apply(PolicyUpdated.model_validate(inbox.payload), risk_safety, now)
     InboxEvent.objects.filter(pk=inbox_id, outcome=InboxOutcome.PENDING).update(outcome=InboxOutcome.APPLIED)
 
 
@@ -82,14 +82,17 @@ def unapplied(*, before: datetime) -> list[int]:
     return list(lost.order_by("pk").values_list("pk", flat=True))
 
 
-def _apply(inbox: InboxEvent, event: PolicyUpdated, risk_safety: RiskSafety, now: datetime) -> None:
-    """Take `policy.updated` as a hint: ask the service for the value; without its word an event only tightens."""
+def _apply(event: PolicyUpdated, risk_safety: RiskSafety, now: datetime) -> None:
+    """Take `policy.updated` as a hint: ask the service for the value; without its word an event only tightens.
+
+    So it does not matter in which order announcements are worked off, or whether one comes late.
+    """
     # A change of the whole policy names no key.
     if not event.key:
         refresh_policy(risk_safety=risk_safety, now=now)
         return
     value, source = _current(event, risk_safety)
-    if value is None or (source == EVENT and _is_outdated(inbox, event)):
+    if value is None:
         return
     try:
         set_policy_value(event.key, parse_policy_value(event.key, value), source=source, now=now)
@@ -168,12 +171,6 @@ def _by_others(told: Mapping[str, object]) -> dict[str, list[str]]:
 def _refuse(key: str, error: PolicyValueError, trigger: str, now: datetime) -> None:
     log.error("policy_value_refused", key=key, error=str(error))
     log_step("policy", key, to_state=REFUSED, trigger=trigger, now=now, reason=("", str(error)))
-
-
-def _is_outdated(inbox: InboxEvent, event: PolicyUpdated) -> bool:
-    """Whether a later announcement of this key has been applied: a task that was lost may come after it."""
-    later = InboxEvent.objects.filter(event_type=inbox.event_type, pk__gt=inbox.pk, outcome=InboxOutcome.APPLIED)
-    return any(PolicyUpdated.model_validate(each.payload).key == event.key for each in later)
 
 
 def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by: str = "", reason: str = "") -> None:

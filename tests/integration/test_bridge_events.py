@@ -357,14 +357,15 @@ def test_announced_policy_whose_task_was_lost_is_found_again(desk: Desk) -> None
     assert InboxEvent.objects.get().outcome == "APPLIED"
 
 
-def test_announced_policy_that_comes_late_does_not_undo_a_later_one(desk: Desk) -> None:
+@pytest.mark.parametrize("late", [True, False])
+def test_announcements_tighten_in_whatever_order_they_are_worked_off(desk: Desk, *, late: bool) -> None:
     for value in (0.003, 0.004):
         desk.publish("policy.updated", {"key": KEY, "new_value": value})
     first, second = desk.read_bus().policies
     desk.risk.answer("down", status=503)
 
-    for inbox_id in (second, first):
+    for inbox_id in (second, first) if late else (first, second):
         apply_policy(inbox_id, risk_safety=desk.risk_safety, now=desk.clock())
 
-    assert PolicyValue.objects.get().value == Decimal("0.004")
+    assert PolicyValue.objects.get().value == Decimal("0.003")
     assert unapplied(before=desk.clock()) == []
