@@ -15,7 +15,7 @@ from decimal import Decimal
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Max
 
 from execution.domain.clocks import age_of
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 HTTP, EVENT, OPERATOR = "http", "event", "operator"
 # The snapshot's line among the heartbeats.
 SNAPSHOT = "policy"
+# One lock for all processes while a value changes.
+POLICY_LOCK = 0x706F6C69
 REFUSED, LOOSER, TIGHTER, UNORDERED = "REFUSED", "looser", "tighter", "unordered"
 
 
@@ -181,9 +183,8 @@ def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by
 
     """
     with transaction.atomic():
-        # The lock makes versions a sequence.
-        rows = {row.key: row for row in PolicyValue.objects.select_for_update()}
-        known = rows.get(key)
+        _lock()
+        known = PolicyValue.objects.filter(key=key).first()
         before = known.value if known else KEYS[key].default
         looser = loosens(key, before, value)
         if looser:
@@ -212,6 +213,12 @@ def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by
         say("policy_loosened", key=key, before=f"{before:f}", after=f"{value:f}", source=source, by=by)
 
 
+def _lock() -> None:
+    """Wait for whoever changes a value now: versions are a sequence, and nobody compares with what is being replaced."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [POLICY_LOCK])
+
+
 def _direction(key: str, *, loosens: bool) -> str:
     """Return the journal's word for a change; health raises the alarm for LOOSER."""
     if not loosens:
@@ -232,6 +239,7 @@ def _demand_right_to_loosen(known: PolicyValue | None, key: str, before: Decimal
 def release_policy_value(key: str, *, now: datetime, by: str, reason: str) -> None:
     """Let an operator's value be risk-safety's again: its next answer may loosen it."""
     with transaction.atomic():
+        _lock()
         PolicyValue.objects.filter(key=key, source=OPERATOR).update(source=HTTP, changed_at=now)
         log_step("policy", key, to_state="RELEASED", trigger=OPERATOR, now=now, reason=("", reason), details={"by": by})
 

@@ -292,7 +292,7 @@ def test_decision_that_ends_without_a_stop_is_refused_unless_policy_and_ceiling_
     assert desk.run(capped) == "REFUSED"
     assert desk.request(capped).reason == "STOP_REQUIRED: stop=none default=none"
 
-    # HARD_STOP_REQUIRED=false
+    # As with the setting HARD_STOP_REQUIRED switched off.
     settings.POLICY_CEILINGS = {}
     allowed = desk.trade_opened()
 

@@ -1,7 +1,9 @@
 """Who may loosen a policy value: risk-safety by its own answer for the key, or an operator. An announcement never."""
 
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from importlib import import_module
 from io import StringIO
 from typing import Any
@@ -13,9 +15,16 @@ from django.core.management import CommandError, call_command
 
 from execution.domain.policy import KEYS, Looser, loosens
 from execution.models import PolicyValue, Transition
-from execution.pipeline.policy import apply_policy, policy_in_force, refresh_policy, set_policy_value
+from execution.pipeline.policy import (
+    PolicyLoosenedError,
+    apply_policy,
+    policy_in_force,
+    refresh_policy,
+    set_policy_value,
+)
 from execution.queries.health import policy_alarms
 from tests.support.desk import Desk
+from tests.support.threads import at_once
 
 D = Decimal
 LEVERAGE, NOTIONAL = "risk.max_leverage", "risk.max_order_notional_usd"
@@ -69,6 +78,21 @@ def test_an_announcement_tightens_every_key_and_loosens_none(desk: Desk, name: s
         # It should not take back what it has tightened.
         announce(desk, name, str(KEYS[name].default))
         assert stored(name) == (stricter, "event")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_announcements_at_once_the_strictest_stands(desk: Desk) -> None:
+    values = [D(number) for number in (12, 3, 15, 7, 19, 5, 9, 11)]
+
+    def tighten(value: Decimal) -> None:
+        with suppress(PolicyLoosenedError):
+            set_policy_value(LEVERAGE, value, source="event", now=desk.clock())
+
+    at_once([partial(tighten, value) for value in values])
+
+    assert stored(LEVERAGE) == (D(3), "event")
+    versions = [line.details["version"] for line in Transition.objects.filter(entity="policy").order_by("id")]
+    assert versions == list(range(1, len(versions) + 1))
 
 
 def test_the_service_s_own_answer_for_the_key_loosens(desk: Desk) -> None:
