@@ -214,7 +214,7 @@ def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by
 
 
 def _lock() -> None:
-    """Wait for whoever changes a value now: versions are a sequence, and nobody compares with what is being replaced."""
+    """Wait for whoever changes a value now, so that versions are a sequence and each compares with what is in force."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [POLICY_LOCK])
 
