@@ -33,6 +33,8 @@ MONITOR_INTERVALS = 2
 CLOCKS_DIFFER = timedelta(seconds=5)
 # Streams hold about 10,000 entries: from here on decisions are in danger of being trimmed unread.
 LAG_THAT_DEGRADES = 1000
+# An entry is handled within moments, unless its stream is not read or it fails again and again.
+OLDEST_ENTRY = timedelta(seconds=30)
 
 
 class Status(StrEnum):
@@ -70,6 +72,8 @@ class Vitals:
     # What the account's lease says against entries of this stack.
     lease_says: Obstacle | None = None
     reconciled: bool = True
+    # When Redis took the oldest entry of each incoming stream that is not acknowledged yet.
+    oldest_entries: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +207,19 @@ def _event_bus(vitals: Vitals) -> Component:
         error, weight = f"lag={lag} expected<={LAG_THAT_DEGRADES}", Status.DEGRADED
     if error is None and vitals.rows and vitals.rows.losses:
         error, weight = "; ".join(map(lost, vitals.rows.losses)), Status.DEGRADED
-    return Component(error=error, latency_ms=vitals.redis.latency_ms, details={"lag": dict(vitals.lags)}, weight=weight)
+    ages = entry_ages(vitals)
+    stuck = [f"{name}={age:.0f}s" for name, age in ages.items() if age > OLDEST_ENTRY.total_seconds()]
+    if error is None and stuck:
+        error = f"oldest entry {' '.join(stuck)} expected<={OLDEST_ENTRY.total_seconds():.0f}s"
+        weight = Status.DEGRADED
+    details = {"lag": dict(vitals.lags), "oldest_seconds": ages}
+    return Component(error=error, latency_ms=vitals.redis.latency_ms, details=details, weight=weight)
+
+
+def entry_ages(vitals: Vitals) -> dict[str, float]:
+    """Return how long the oldest entry of each incoming stream has waited, in seconds; 0 where none waits."""
+    oldest = vitals.oldest_entries
+    return {name: max(0.0, age_seconds(vitals, oldest.get(name)) or 0.0) for name in vitals.lags}
 
 
 def lost(loss: StreamLoss) -> str:

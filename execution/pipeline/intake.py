@@ -19,15 +19,21 @@ from execution.pipeline.transitions import log_line
 from execution.pipeline.write import Write
 
 IDENTITY = ("event_type", "identity")
+# Where a payload says when it was written.
+TIMES = frozenset({"timestamp", "trip_time"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intake:
-    """What became of an order: its request, and whether it had come before."""
+    """What became of an order: its request, and whether it had come before.
+
+    `same_payload`: with the same content, to the letter; `same_meaning`: whenever it was written.
+    """
 
     request_id: UUID
     duplicate: bool
     same_payload: bool = True
+    same_meaning: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,12 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
     first = ExecutionRequest.objects.select_related("inbox").get(
         inbox__event_type=inbox.event_type, inbox__identity=inbox.identity
     )
-    return Intake(request_id=first.pk, duplicate=True, same_payload=_same(first.inbox.payload, inbox.payload))
+    return Intake(
+        request_id=first.pk,
+        duplicate=True,
+        same_payload=_same(first.inbox.payload, inbox.payload),
+        same_meaning=_same(_meaning(first.inbox.payload), _meaning(inbox.payload)),
+    )
 
 
 def store_event(inbox: InboxEvent) -> bool:
@@ -87,6 +98,12 @@ def store_request(inbox: InboxEvent, request: ExecutionRequest) -> bool:
     )
     stored = Write().insert(inbox, once_by=IDENTITY).insert(request, first_as="inbox_id").insert(line).run()
     return stored or _count_repeat(inbox)
+
+
+def means_the_same(inbox: InboxEvent) -> bool:
+    """Whether a repeat says what the event of its identity said, whenever it was written."""
+    first = InboxEvent.objects.get(event_type=inbox.event_type, identity=inbox.identity)
+    return _same(_meaning(first.payload), _meaning(inbox.payload))
 
 
 def request_of(decision: AiDecision, *, rules: IntakeRules, published_at: datetime, now: datetime) -> ExecutionRequest:
@@ -168,6 +185,11 @@ def _count_repeat(inbox: InboxEvent) -> bool:
     # The delivery of the very same entry again is not a second event.
     known.exclude(entry_id=inbox.entry_id, entry_id__gt="").update(duplicates=F("duplicates") + 1)
     return False
+
+
+def _meaning(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a payload without the times of its writing, which a producer that sends again may write anew."""
+    return {name: value for name, value in payload.items() if name not in TIMES}
 
 
 def _same(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
