@@ -128,6 +128,7 @@ def judge(vitals: Vitals) -> Condition:
         "orders": _orders(vitals),
         "exits": _exits(vitals),
         "books": _books(vitals),
+        "rows": _rows(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -352,6 +353,16 @@ def _orders(vitals: Vitals) -> Component:
     error = f"unsettled={unsettled.count} oldest={unsettled.oldest} age={age:.0f}s" if age is not None else None
     details = {"unsettled": unsettled.count, "oldest_seconds": age}
     return Component(error=error, details=details, weight=Status.DEGRADED)
+
+
+def _rows(vitals: Vitals) -> Component:
+    """Judge whether every stored row can be used: one that cannot is passed over, and nothing looks after it."""
+    aside = vitals.rows.set_aside if vitals.rows else ()
+    said = [row.sentence for row in aside[:MOST_NAMED]]
+    if len(aside) > len(said):
+        said.append(f"and {len(aside) - len(said)} more")
+    error = f"quarantined: {'; '.join(said)}" if said else None
+    return Component(error=error, details={"quarantined": len(aside)}, weight=Status.DEGRADED)
 
 
 def _exits(vitals: Vitals) -> Component:

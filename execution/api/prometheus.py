@@ -108,6 +108,8 @@ def _health(found: Vitals) -> Iterator[Metric]:
         alarms = Counter(row.reason_code for row in found.rows.alarms)
         yield labelled("terms_alarms", "Alarms about contracts and the account's settings", "code", alarms)
         yield from _refused(found.rows.refused, found)
+        aside = Counter(row.table for row in found.rows.set_aside)
+        yield labelled("quarantined_rows", "Stored rows that cannot be used as they are", "table", aside)
     if monitor := heartbeat(found, MONITOR):
         yield gauge("monitor_age_seconds", "Since the last monitor cycle", age_seconds(found, monitor.at))
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))

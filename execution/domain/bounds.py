@@ -24,11 +24,30 @@ LARGEST_JSON_NUMBER = Decimal(sys.float_info.max)
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 EPOCH = re.compile(r"[0-9]+(\.[0-9]*)?")
 UUID_TEXT = re.compile(r"[0-9A-Fa-f]{8}-?([0-9A-Fa-f]{4}-?){3}[0-9A-Fa-f]{12}")
+# Stored times beyond these are read as these: calculating with them cannot overflow.
+OLDEST_READ, NEWEST_READ = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 ASCII_SPACES = " \t\r\n"
 CAPITALS = {ord(letter): letter.upper() for letter in "abcdefghijklmnopqrstuvwxyz"}
 SMALL = {ord(letter.upper()): letter for letter in "abcdefghijklmnopqrstuvwxyz"}
 # Control characters, halves of surrogate pairs, line separators: they steer terminals and logs, or cannot be stored.
 UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+class UnreadableTime(datetime):
+    """Stands for a stored time that Python cannot hold or calculate with: the end of the bounds that it lies beyond."""
+
+    @classmethod
+    def of(cls, *, past: bool) -> "UnreadableTime":
+        """Return the end of the past or of the future."""
+        end = OLDEST_READ if past else NEWEST_READ
+        return cls(end.year, end.month, end.day, tzinfo=UTC)
+
+
+def readable(moment: datetime) -> datetime:
+    """Return a stored time as it is, or the mark of one that nothing can calculate with."""
+    if OLDEST_READ <= moment <= NEWEST_READ:
+        return moment
+    return UnreadableTime.of(past=moment < OLDEST_READ)
 
 
 def number_of(text: str) -> Decimal:

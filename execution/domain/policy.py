@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from types import MappingProxyType
+
+from execution.domain.bounds import number_of
+
+MOST_SHOWN = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,11 +278,11 @@ def parse_policy_value(name: str, raw: object) -> Decimal:
     if key is None:
         raise PolicyValueError(f"POLICY_KEY_UNKNOWN: key={name}")
     if isinstance(raw, bool) or not isinstance(raw, int | float | str | Decimal):
-        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={raw!r}")
+        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={_shown(raw)}")
     try:
-        value = Decimal(str(raw))
-    except InvalidOperation:
-        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={raw!r}") from None
+        value = raw if isinstance(raw, Decimal) else number_of(repr(raw) if isinstance(raw, float) else str(raw))
+    except ValueError:
+        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={_shown(raw)}") from None
     if not value.is_finite() or not key.minimum <= value <= key.maximum:
         raise PolicyValueError(
             f"POLICY_VALUE_OUT_OF_BOUNDS: key={name} value={value} bounds={key.minimum}..{key.maximum}"
@@ -288,12 +292,22 @@ def parse_policy_value(name: str, raw: object) -> Decimal:
     return value
 
 
+def _shown(raw: object) -> str:
+    """Write a value into a sentence: all of one that fits, the beginning of any other."""
+    text = repr(raw)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The values in force; `version` grows with every change and is written beside each verdict."""
+    """The values in force; `version` grows with every change and is written beside each verdict.
+
+    `unusable`: keys whose stored value means nothing. They have their defaults, and no entry passes meanwhile.
+    """
 
     values: Mapping[str, Decimal]
     version: int
+    unusable: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> Decimal:
         return self.values.get(name, KEYS[name].default)

@@ -74,8 +74,8 @@ def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Ac
         return _refuse(entry, error, rules=rules, now=now)
     if accepted.differs:
         sentence = f"identity={event.identity}: was used for an event with another content, which stands"
-        error = MalformedEventError(Reason.IDENTITY_REUSED, sentence, event.payload)
-        return _refuse(entry, error, rules=rules, now=now)
+        reused = MalformedEventError(Reason.IDENTITY_REUSED, sentence, event.payload)
+        return _refuse(entry, reused, rules=rules, now=now)
     return accepted
 
 

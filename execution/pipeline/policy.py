@@ -18,6 +18,7 @@ from execution.domain.ports import RiskSafety, RiskSafetyUnavailableError
 from execution.models import Heartbeat, InboxEvent, PolicyValue
 from execution.models.inbox import InboxOutcome
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.quarantine import pairs
 from execution.pipeline.schemas import PolicyUpdated
 from execution.pipeline.transitions import log_step
 
@@ -30,7 +31,14 @@ SNAPSHOT = "policy"
 def policy_in_force() -> Policy:
     """Return the values that differ from the defaults, with the version of the newest."""
     rows = list(PolicyValue.objects.all())
-    return Policy(values={row.key: row.value for row in rows}, version=max((row.version for row in rows), default=0))
+    # One nonsensical row must not take the others with it; entries wait until it is repaired.
+    usable = {row.key: value for row, value in pairs(rows, _value_of)}
+    unusable = frozenset(row.key for row in rows if row.key not in usable)
+    return Policy(values=usable, version=max((row.version for row in rows), default=0), unusable=unusable)
+
+
+def _value_of(row: PolicyValue) -> Decimal:
+    return parse_policy_value(row.key, row.value)
 
 
 def policy_age_seconds(now: datetime) -> float | None:

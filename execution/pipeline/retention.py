@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+import structlog
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, Manager, OuterRef, Q, QuerySet
 
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
@@ -38,7 +39,9 @@ from execution.models import (
 from execution.models.inbox import InboxOutcome
 from execution.pipeline.events_out import EVENT_TYPES, POSITION_UPDATED
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.quarantine import ROW_ERRORS
 
+log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 Rows = QuerySet[Any]
 # Rows, and whole decisions, a transaction: it holds its locks for milliseconds.
@@ -72,22 +75,31 @@ def apply_retention(rules: RetentionRules, *, clock: Clock, length: timedelta) -
     """Delete for at most about `length` and return how many rows of what; the next run goes on where this one ends."""
     end = time.monotonic() + length.total_seconds()
     deleted: Counter[str] = Counter()
-    for name, number in _batches(rules, clock()):
-        deleted[name] += number
-        if time.monotonic() >= end:
+    failed: list[str] = []
+    for batches in _batches(rules, clock()):
+        if time.monotonic() >= end and deleted:
             break
-    beat("retention", now=clock(), details=dict(deleted))
+        try:
+            for name, number in batches:
+                deleted[name] += number
+                if time.monotonic() >= end:
+                    break
+        except (*ROW_ERRORS, IntegrityError) as error:
+            # What cannot be deleted of one kind must not let all others grow.
+            log.exception("retention_failed")
+            failed.append(f"{type(error).__name__}: {error}".partition("\n")[0])
+    beat("retention", now=clock(), healthy=not failed, details={**deleted, **({"failed": failed} if failed else {})})
     return deleted
 
 
-def _batches(rules: RetentionRules, now: datetime) -> Iterator[tuple[str, int]]:
+def _batches(rules: RetentionRules, now: datetime) -> Iterator[Iterator[tuple[str, int]]]:
     if rules.events is not None:
-        yield from _events(now - rules.events)
+        yield _events(now - rules.events)
     if rules.requests is not None:
-        yield from _news(now - rules.requests)
-        yield from _stories("requests", _ended_without_trade(now - rules.requests), now - rules.requests)
+        yield _news(now - rules.requests)
+        yield _stories("requests", _ended_without_trade(now - rules.requests), now - rules.requests)
     if rules.trades is not None:
-        yield from _stories("trades", _closed(now - rules.trades), now - rules.trades)
+        yield _stories("trades", _closed(now - rules.trades), now - rules.trades)
 
 
 def _events(before: datetime) -> Iterator[tuple[str, int]]:

@@ -18,10 +18,12 @@ from execution.models import (
     Order,
     OutboxEvent,
     Position,
+    QuarantinedRow,
     StreamLoss,
     Trade,
 )
 from execution.pipeline.coverage import uncovered_positions
+from execution.pipeline.quarantine import quarantined
 from execution.queries.refused_exits import RefusedExit, refused_exits
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
@@ -75,6 +77,8 @@ class HealthRows:
     # Positions that we answer for, of which a part has no live stop.
     uncovered: tuple[Coverage, ...] = ()
     incomplete: Incomplete = Incomplete()
+    # Stored rows that cannot be used as they are.
+    set_aside: tuple[QuarantinedRow, ...] = ()
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -95,6 +99,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         refused=refused_exits(),
         uncovered=tuple(uncovered_positions()),
         incomplete=incomplete_books(now - INCOMPLETE_SHOWN),
+        set_aside=tuple(quarantined()),
     )
 
 
