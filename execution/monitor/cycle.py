@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from django.utils import timezone
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.figures import CYCLE
@@ -49,7 +50,7 @@ class CycleResult:
 
 def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat: bool = False) -> CycleResult | None:
     """Compare and repair once; None when the exchange could not be read, and then nothing was touched."""
-    started = time.monotonic()
+    started, begun_at = time.monotonic(), timezone.now()
     try:
         seen = observe_exchange(tools.exchange, now=tools.clock())
     except ExchangeUnavailableError as error:
@@ -67,7 +68,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     update_positions(seen.positions, trades, prices, seen_at=seen.begun_at, now=tools.clock())
     # Every open trade again: a Redis that was flushed is whole after one cycle.
     mirror.write(for_each(trades, mirror_fields), keep_seconds=None)
-    release_repaired(since=seen.begun_at, now=tools.clock())
+    release_repaired(since=begun_at, now=tools.clock())
     counts = Counter(type(action).__name__ for action in actions)
     _beat(
         tools.clock(),

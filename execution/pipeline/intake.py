@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -193,5 +194,15 @@ def _meaning(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Compare payloads as the database keeps them."""
-    return bool(stored == json.loads(json.dumps(dict(given), cls=DjangoJSONEncoder)))
+    """Compare payloads as the database keeps them: it writes 1e30 as an integer."""
+    return bool(_exact(stored) == _exact(json.loads(json.dumps(dict(given), cls=DjangoJSONEncoder))))
+
+
+def _exact(value: Any) -> Any:
+    """Return a JSON value with its numbers as they are written."""
+    if isinstance(value, dict):
+        return {name: _exact(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_exact(each) for each in value]
+    # A boolean is not the number that equals it.
+    return Decimal(repr(value)) if type(value) in {int, float} else value

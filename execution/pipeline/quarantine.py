@@ -3,6 +3,7 @@
 Every sweep reads through here. A row stays set aside while sweeps still stumble over it; a repair releases it.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ import structlog
 from django.apps import apps
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DatabaseError, DataError, transaction
-from django.db.models import DateTimeField, Model, Q, QuerySet
+from django.db.models import DateTimeField, Field, JSONField, Model, Q, QuerySet
 from django.utils import timezone
 
 from execution.domain.bounds import NEWEST_READ, OLDEST_READ, UnreadableTime, moment_of, without_unfit
@@ -46,8 +47,10 @@ def read_each(rows: "QuerySet[M, M]") -> list[M]:
     try:
         found = list(rows)
     except ROW_ERRORS:
-        # The query is built anew for each half: a queryset that has failed half-way keeps nothing.
-        found = _read_in_parts(rows, list(rows.values_list("pk", flat=True)))
+        keys = list(rows.values_list("pk", flat=True))
+        # A part of a query cannot be filtered further.
+        whole = QuerySet(rows.model).order_by(*rows.query.order_by) if rows.query.is_sliced else rows
+        found = _read_in_parts(whole, keys)
     for row in found:
         note_flaws(row)
     return found
@@ -141,7 +144,7 @@ def repair(quarantined_row: QuarantinedRow, column: str, value: str, word: Word,
     if field is None or field.primary_key:
         raise RepairError(f"{quarantined_row.table} has no column {column} to repair")
     try:
-        fitting = moment_of(value) if isinstance(field, DateTimeField) else field.clean(value, None)
+        fitting = _fitting(field, value)
         with transaction.atomic():
             # The row's own checks hold here too.
             if not QuerySet(model).filter(pk=quarantined_row.row_id).update(**{column: fitting}):
@@ -158,6 +161,13 @@ def release(quarantined_row: QuarantinedRow, word: Word, *, now: datetime) -> No
     with transaction.atomic():
         QuarantinedRow.objects.filter(pk=quarantined_row.pk, released_at__isnull=True).update(released_at=now)
         _log(quarantined_row, "RELEASED", word, now, {})
+
+
+def _fitting(field: "Field[Any, Any]", value: str) -> object:
+    """Return the value that a text means in a column."""
+    if isinstance(field, DateTimeField):
+        return moment_of(value)
+    return json.loads(value) if isinstance(field, JSONField) else field.clean(value, None)
 
 
 def _log(row: QuarantinedRow, state: str, word: Word, now: datetime, details: Mapping[str, str]) -> None:
@@ -213,6 +223,11 @@ def _set_aside(table: str, row_id: str, problem: str, *, symbol: str = "", posit
     known = QuarantinedRow.objects.filter(table=table, row_id=row_id, released_at__isnull=True)
     if known.update(last_seen_at=now, problem=words):
         return
+    log.error("row_quarantined", table=table, row_id=row_id, problem=words, symbol=symbol)
+    # The same again is no second story: a sweep may meet it after each release.
+    again = QuarantinedRow.objects.filter(table=table, row_id=row_id).order_by("-pk").values("pk")[:1]
+    if QuarantinedRow.objects.filter(pk__in=again).update(last_seen_at=now, problem=words, released_at=None):
+        return
     QuarantinedRow.objects.bulk_create(
         [
             QuarantinedRow(
@@ -227,7 +242,6 @@ def _set_aside(table: str, row_id: str, problem: str, *, symbol: str = "", posit
         ],
         ignore_conflicts=True,
     )
-    log.error("row_quarantined", table=table, row_id=row_id, problem=words, symbol=symbol)
 
 
 def _is_flawed(value: object) -> bool:

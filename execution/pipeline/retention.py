@@ -32,6 +32,7 @@ from execution.models import (
     OutboxEvent,
     OutboxSequence,
     Position,
+    QuarantinedRow,
     StreamLoss,
     Trade,
     Transition,
@@ -47,7 +48,7 @@ Rows = QuerySet[Any]
 # Rows, and whole decisions, a transaction: it holds its locks for milliseconds.
 BATCH, STORIES = 1000, 100
 # What the log tells besides requests, orders and trades, which take their lines with them.
-STANDALONE = ("ess", "policy", "outbox", "dead_letter", "lease", "hold", "terms")
+STANDALONE = ("ess", "policy", "outbox", "dead_letter", "quarantine", "lease", "hold", "terms")
 ENDED_WITHOUT_TRADE = sorted(REQUEST_FINAL - {RequestState.RECORDED})
 # What hangs on a request, each before what it refers to; the column that leads to the request's id.
 PARTS: tuple[tuple["Manager[Any]", str], ...] = (
@@ -120,6 +121,7 @@ def _news(before: datetime) -> Iterator[tuple[str, int]]:
     # The newest of each model is named on the trades that follow.
     yield from _simple("promotions", ModelPromotion.objects.filter(Exists(newer), received_at__lt=before))
     yield from _simple("log", Transition.objects.filter(entity__in=STANDALONE, at__lt=before), log_before=before)
+    yield from _simple("quarantine", QuarantinedRow.objects.filter(released_at__lt=before))
     yield from _simple("losses", StreamLoss.objects.filter(noticed_at__lt=before))
     entries = OutboxSequence.objects.filter(aggregate__startswith="entry:")
     events = OutboxEvent.objects.filter(aggregate=OuterRef("aggregate"))
