@@ -37,6 +37,8 @@ LAG_THAT_DEGRADES = 1000
 # The exchange's windows are a minute long.
 ORDINARY_PAUSE = timedelta(seconds=75)
 CORRECTIONS_SHOWN = timedelta(hours=1)
+# An entry is handled within moments, unless its stream is not read or it fails again and again.
+OLDEST_ENTRY = timedelta(seconds=30)
 
 
 class Status(StrEnum):
@@ -74,6 +76,8 @@ class Vitals:
     # What the account's lease says against entries of this stack.
     lease_says: Obstacle | None = None
     reconciled: bool = True
+    # When Redis took the oldest entry of each incoming stream that is not acknowledged yet.
+    oldest_entries: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +132,7 @@ def judge(vitals: Vitals) -> Condition:
         "orders": _orders(vitals),
         "exits": _exits(vitals),
         "books": _books(vitals),
+        "rows": _rows(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -207,7 +212,19 @@ def _event_bus(vitals: Vitals) -> Component:
         error, weight = f"lag={lag} expected<={LAG_THAT_DEGRADES}", Status.DEGRADED
     if error is None and vitals.rows and vitals.rows.losses:
         error, weight = "; ".join(map(lost, vitals.rows.losses)), Status.DEGRADED
-    return Component(error=error, latency_ms=vitals.redis.latency_ms, details={"lag": dict(vitals.lags)}, weight=weight)
+    ages = entry_ages(vitals)
+    stuck = [f"{name}={age:.0f}s" for name, age in ages.items() if age > OLDEST_ENTRY.total_seconds()]
+    if error is None and stuck:
+        error = f"oldest entry {' '.join(stuck)} expected<={OLDEST_ENTRY.total_seconds():.0f}s"
+        weight = Status.DEGRADED
+    details = {"lag": dict(vitals.lags), "oldest_seconds": ages}
+    return Component(error=error, latency_ms=vitals.redis.latency_ms, details=details, weight=weight)
+
+
+def entry_ages(vitals: Vitals) -> dict[str, float]:
+    """Return how long the oldest entry of each incoming stream has waited, in seconds; 0 where none waits."""
+    oldest = vitals.oldest_entries
+    return {name: max(0.0, age_seconds(vitals, oldest.get(name)) or 0.0) for name in vitals.lags}
 
 
 def lost(loss: StreamLoss) -> str:
@@ -376,6 +393,16 @@ def _orders(vitals: Vitals) -> Component:
     error = f"unsettled={unsettled.count} oldest={unsettled.oldest} age={age:.0f}s" if age is not None else None
     details = {"unsettled": unsettled.count, "oldest_seconds": age}
     return Component(error=error, details=details, weight=Status.DEGRADED)
+
+
+def _rows(vitals: Vitals) -> Component:
+    """Judge whether every stored row can be used: one that cannot is passed over, and nothing looks after it."""
+    aside = vitals.rows.set_aside if vitals.rows else ()
+    said = [row.sentence for row in aside[:MOST_NAMED]]
+    if len(aside) > len(said):
+        said.append(f"and {len(aside) - len(said)} more")
+    error = f"quarantined: {'; '.join(said)}" if said else None
+    return Component(error=error, details={"quarantined": len(aside)}, weight=Status.DEGRADED)
 
 
 def _exits(vitals: Vitals) -> Component:

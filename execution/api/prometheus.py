@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from rest_framework.request import Request
 
 from execution.api.base import JsonView
-from execution.api.condition import Vitals, age_seconds, heartbeat, judge, policy_age
+from execution.api.condition import Vitals, age_seconds, entry_ages, heartbeat, judge, policy_age
 from execution.api.health import vitals
 from execution.domain.figures import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
 from execution.domain.flow import CircuitState, LimiterState
@@ -90,6 +90,8 @@ def _health(found: Vitals) -> Iterator[Metric]:
     yield gauge("redis_up", "Whether Redis answers", found.redis.error is None)
     lags = {event_type: lag for event_type, lag in found.lags.items() if lag is not None}
     yield labelled("stream_lag", "Entries that wait in an incoming stream", "event_type", lags)
+    ages = entry_ages(found)
+    yield labelled("stream_oldest_entry_seconds", "How long the oldest of them has waited", "event_type", ages)
     yield from _limiter(found.limiter)
     if circuit := found.circuit:
         states = {state.value: float(state is circuit.state) for state in CircuitState}
@@ -106,6 +108,8 @@ def _health(found: Vitals) -> Iterator[Metric]:
         alarms = Counter(row.reason_code for row in found.rows.alarms)
         yield labelled("terms_alarms", "Alarms about contracts and the account's settings", "code", alarms)
         yield from _refused(found.rows.refused, found)
+        aside = Counter(row.table for row in found.rows.set_aside)
+        yield labelled("quarantined_rows", "Stored rows that cannot be used as they are", "table", aside)
     if monitor := heartbeat(found, MONITOR):
         yield gauge("monitor_age_seconds", "Since the last monitor cycle", age_seconds(found, monitor.at))
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))

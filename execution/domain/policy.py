@@ -5,13 +5,13 @@ What is out of bounds is never applied. What loosens needs more than an announce
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
-# The most decimals that the database keeps.
-DECIMALS = 18
-LONGEST_SHOWN = 80
+from execution.domain.bounds import number_of, rounded
+
+MOST_SHOWN = 100
 
 
 class Looser(StrEnum):
@@ -353,37 +353,20 @@ def parse_policy_value(name: str, raw: object) -> Decimal:
     """
     key = KEYS.get(name)
     if key is None:
-        raise PolicyValueError(f"POLICY_KEY_UNKNOWN: key={name[:LONGEST_SHOWN]}")
-    value = _number(raw)
-    if value is None:
+        raise PolicyValueError(f"POLICY_KEY_UNKNOWN: key={name[:MOST_SHOWN]}")
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str | Decimal):
         raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={_shown(raw)}")
+    try:
+        value = raw if isinstance(raw, Decimal) else number_of(repr(raw) if isinstance(raw, float) else str(raw))
+    except ValueError:
+        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={_shown(raw)}") from None
     if not value.is_finite() or not key.minimum <= value <= key.maximum:
         raise PolicyValueError(
             f"POLICY_VALUE_OUT_OF_BOUNDS: key={name} value={value} bounds={key.minimum}..{key.maximum}"
         )
     if key.whole and value != value.to_integral_value():
         raise PolicyValueError(f"POLICY_VALUE_NOT_WHOLE: key={name} value={value} expected={key.unit}")
-    rounded = round(value, DECIMALS)
-    return value if value == rounded else rounded
-
-
-def _number(raw: object) -> Decimal | None:
-    """Return the number that a value spells with ASCII digits; `1_000` and other scripts' digits are no numbers."""
-    if isinstance(raw, bool) or not isinstance(raw, int | float | str | Decimal):
-        return None
-    try:
-        text = str(raw)
-        return Decimal(text) if text.isascii() and "_" not in text else None
-    except (InvalidOperation, ValueError):
-        # ValueError: an integer of thousands of digits has no text.
-        return None
-
-
-def _shown(raw: object) -> str:
-    try:
-        return repr(raw)[:LONGEST_SHOWN]
-    except ValueError:
-        return f"a {type(raw).__name__} of too many digits"
+    return rounded(value)
 
 
 def loosens(name: str, before: Decimal, after: Decimal) -> bool:
@@ -404,12 +387,25 @@ def capped(name: str, value: Decimal, ceilings: Mapping[str, Decimal]) -> Decima
     return ceiling if ceiling is not None and loosens(name, ceiling, value) else value
 
 
+def _shown(raw: object) -> str:
+    """Write a value into a sentence: all of one that fits, the beginning of any other."""
+    try:
+        text = repr(raw)
+    except ValueError:
+        text = f"a {type(raw).__name__} of too many digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The values in force; `version` grows with every change and is written beside each verdict."""
+    """The values in force; `version` grows with every change and is written beside each verdict.
+
+    `unusable`: keys whose stored value means nothing. They have their defaults, and no entry passes meanwhile.
+    """
 
     values: Mapping[str, Decimal]
     version: int
+    unusable: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> Decimal:
         return self.values.get(name, KEYS[name].default)

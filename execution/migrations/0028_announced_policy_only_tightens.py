@@ -20,5 +20,5 @@ def take_back(apps: Any, schema_editor: Any) -> None:  # noqa: ARG001 -- Django'
 
 
 class Migration(migrations.Migration):
-    dependencies = [("execution", "0026_refusals_and_expiry")]
+    dependencies = [("execution", "0027_quarantine")]
     operations = [migrations.RunPython(take_back, migrations.RunPython.noop)]

@@ -10,6 +10,7 @@ one that loosens, or that was refused, is an alarm.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -24,6 +25,7 @@ from execution.domain.ports import RiskSafety, RiskSafetyUnavailableError
 from execution.models import Heartbeat, InboxEvent, PolicyValue
 from execution.models.inbox import InboxOutcome
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.quarantine import pairs
 from execution.pipeline.schemas import PolicyUpdated
 from execution.pipeline.transitions import log_step
 
@@ -48,7 +50,14 @@ def policy_in_force() -> Policy:
 def stored_policy() -> Policy:
     """Return the values as they were told, which the ceilings of the settings may cap."""
     rows = list(PolicyValue.objects.all())
-    return Policy(values={row.key: row.value for row in rows}, version=max((row.version for row in rows), default=0))
+    # One nonsensical row must not take the others with it; entries wait until it is repaired.
+    usable = {row.key: value for row, value in pairs(rows, _value_of)}
+    unusable = frozenset(row.key for row in rows if row.key not in usable)
+    return Policy(values=usable, version=max((row.version for row in rows), default=0), unusable=unusable)
+
+
+def _value_of(row: PolicyValue) -> Decimal:
+    return parse_policy_value(row.key, row.value)
 
 
 def capped_values() -> dict[str, tuple[Decimal, Decimal]]:
@@ -61,7 +70,7 @@ def capped_values() -> dict[str, tuple[Decimal, Decimal]]:
 def _below_ceilings(stored: Policy) -> Policy:
     ceilings: Mapping[str, Decimal] = settings.POLICY_CEILINGS
     held = {key: capped(key, stored[key], ceilings) for key in ceilings}
-    return Policy(values={**stored.values, **held}, version=stored.version)
+    return replace(stored, values={**stored.values, **held})
 
 
 def policy_age_seconds(now: datetime) -> float | None:
@@ -185,12 +194,13 @@ def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by
     with transaction.atomic():
         _lock()
         known = PolicyValue.objects.filter(key=key).first()
-        before = known.value if known else KEYS[key].default
+        # A stored value that means nothing counts as the default, as it does in force.
+        before = stored_policy()[key]
         looser = loosens(key, before, value)
         if looser:
             _demand_right_to_loosen(known, key, before, value, source)
         # An operator may hold what is in force already, so that nobody else loosens it.
-        if before == value and source != OPERATOR:
+        if before == value and source != OPERATOR and not (known and known.value != value):
             return
         newest = PolicyValue.objects.aggregate(newest=Max("version"))["newest"] or 0
         # What an operator has set stays the operator's, also when others have tightened it further.

@@ -19,12 +19,14 @@ from execution.models import (
     Order,
     OutboxEvent,
     Position,
+    QuarantinedRow,
     StreamLoss,
     Trade,
     Transition,
 )
 from execution.pipeline.coverage import uncovered_positions
 from execution.pipeline.policy import LOOSER, REFUSED, capped_values
+from execution.pipeline.quarantine import quarantined
 from execution.queries.refused_exits import RefusedExit, refused_exits
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
@@ -84,6 +86,8 @@ class HealthRows:
     policy_alarms: tuple[Transition, ...] = ()
     # Policy values beyond a hard ceiling: what was told, and what is in force.
     policy_capped: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
+    # Stored rows that cannot be used as they are.
+    set_aside: tuple[QuarantinedRow, ...] = ()
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -106,6 +110,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         incomplete=incomplete_books(now - INCOMPLETE_SHOWN),
         policy_alarms=policy_alarms(now - POLICY_SHOWN),
         policy_capped=capped_values(),
+        set_aside=tuple(quarantined()),
     )
 
 

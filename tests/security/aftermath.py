@@ -43,7 +43,7 @@ class Api:
 
         def answers() -> bool:
             try:
-                return self.call("GET", "/health/live").status_code == requests.codes.ok
+                return self.call("GET", "/health/live").status_code == 200
             except requests.ConnectionError:
                 return False
 
