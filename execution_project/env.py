@@ -115,7 +115,7 @@ class Environment(BaseSettings):
     hard_max_open_risk_usd: Decimal = Field(Decimal(100_000), ge=0, le=1_000_000_000)
     hard_max_daily_loss_usd: Decimal = Field(Decimal(100_000), ge=0, le=1_000_000_000)
     hard_max_daily_drawdown_usd: Decimal = Field(Decimal(100_000), ge=0, le=1_000_000_000)
-    hard_max_positions: int = Field(100, ge=0, le=100)
+    hard_max_positions: int = Field(100, ge=0, le=10_000)
     hard_max_entries_per_minute: int = Field(1200, ge=0, le=100_000)
     hard_max_stop_distance_pct: Decimal = Field(Decimal("0.25"), ge=Decimal("0.001"), le=Decimal("0.5"))
     hard_max_slippage_pct: Decimal = Field(Decimal("0.02"), ge=0, le=Decimal("0.05"))

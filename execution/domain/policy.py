@@ -231,7 +231,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 MAX_POSITIONS,
                 "positions",
                 "30",
-                ("0", "100"),
+                ("0", "10000"),
                 "open or opening positions; the exchange has room for 100 stops and targets",
             ),
             _key(MIN_CONFIDENCE, "fraction", "0", ("0", "1"), "an AI decision below this is refused", Looser.LOWER),

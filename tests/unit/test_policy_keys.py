@@ -38,7 +38,7 @@ TABLE = """
     execution.retry_backoff_base_sec  0.2    0      5
     execution.max_retry_backoff_sec   2      0      10
     risk.max_leverage                 20     1      125
-    risk.max_positions                30     0      100
+    risk.max_positions                30     0      10000
     risk.global_min_confidence        0      0      1
     risk.max_order_notional_usd       10000  0      10000000
     risk.max_symbol_exposure_usd      1000000    0  100000000
