@@ -107,7 +107,7 @@ class Environment(BaseSettings):
     symbols_allowed: str = ""
     symbols_denied: str = ""
 
-    # Hard ceilings: what no policy value passes, whoever says it
+    # Hard ceilings: what no policy value passes
     hard_max_leverage: int = Field(50, ge=1, le=125)
     hard_max_order_notional_usd: Decimal = Field(Decimal(100_000), ge=0, le=10_000_000)
     hard_max_symbol_exposure_usd: Decimal = Field(Decimal(1_000_000), ge=0, le=100_000_000)

@@ -23,7 +23,7 @@ PROBE_MS = 10_000
 BELIEVED_SECONDS = 0.25
 EXITS = frozenset({Lane.PROTECT, Lane.CLOSE})
 # What a script answers: state, milliseconds until a probe is due, faults in a row, times opened. Others may write to
-# this Redis: a wrong type, a word for a number or an end beyond the longest keeps nobody from looking.
+# this Redis: a wrong type, text for a number or an end beyond the longest keeps nobody from looking.
 STATE = f"""
 local LONGEST_MS, PROBE_MS, MOST_FAULTS = {LONGEST_OPEN_MS}, {PROBE_MS}, 1000000
 local time = redis.call('TIME')

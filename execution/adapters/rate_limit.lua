@@ -5,7 +5,7 @@
 -- Times are milliseconds. `now` is Redis's clock, `clock` the exchange's as far as we have measured it.
 -- HOLD_CAPS, FIRST_PROBE_MS and LONGEST_PROBE_PAUSE_MS stand before this text, from `domain/holds.py`.
 --
--- Others may write to this Redis. What no rule of ours could have written (a wrong type, a word for a number, a time
+-- Others may write to this Redis. What no rule of ours could have written (a wrong type, text for a number, a time
 -- years ahead, a waiter without a lease) is corrected first, and counted, so that it stops nobody.
 
 local STATE, QUEUE, LEASES = KEYS[1], KEYS[2], KEYS[3]
@@ -386,7 +386,7 @@ function ACTIONS.passed()
     local through = who == 'everybody' or ARGV[6] == '1'
     if through and get('since:' .. who) <= get('probe:at') then end_hold(who) end
   end
-  -- The next hold is another one: whoever plants them one after the other gains no time.
+  -- The next hold is another one: planting them one after the other gains no time.
   set('probe:number', 0)
   set('probe:next', 0)
   save()

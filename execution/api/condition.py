@@ -313,7 +313,7 @@ def _policy(vitals: Vitals) -> Component:
     details = {
         "age_seconds": policy_age(vitals),
         "refused": dict(refused),
-        "capped": {key: f"told={told:f} in_force={held:f}" for key, (told, held) in capped.items()},
+        "capped": {key: f"stored={stored:f} in_force={held:f}" for key, (stored, held) in capped.items()},
         "not_kept": beat.details.get("not_kept", []) if beat else [],
         "by_operator": beat.details.get("by_operator", []) if beat else [],
     }

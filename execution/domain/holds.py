@@ -1,4 +1,4 @@
-"""How long anybody outside may keep us from sending, and how stops and closes look whether it still holds. Pure.
+"""Longest time of each hold on sending, and the pauses at which stops and closes probe through it. Pure.
 
 A hold is what an exchange's answer asks of us, kept in Redis for all processes. Both can be wrong: an answer of a proxy
 in between, a number that a neighbour wrote. So every hold has a longest time by its kind, and no hold stops exits

@@ -165,7 +165,7 @@ def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now:
 
 
 def _came_again(inbox: InboxEvent) -> bool:
-    """Whether a known stop came in another entry: whoever sends it again, or took its name first, means now."""
+    """Whether a known stop came in another entry: a sender that repeats it means now."""
     same = InboxEvent.objects.filter(event_type=inbox.event_type, identity=inbox.identity)
     return same.exclude(entry_id=inbox.entry_id).exists()
 

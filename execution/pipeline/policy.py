@@ -48,7 +48,7 @@ def policy_in_force() -> Policy:
 
 
 def stored_policy() -> Policy:
-    """Return the values as they were told, which the ceilings of the settings may cap."""
+    """Return the values as they were reported, which the ceilings of the settings may cap."""
     rows = list(PolicyValue.objects.all())
     # One nonsensical row must not take the others with it; entries wait until it is repaired.
     usable = {row.key: value for row, value in pairs(rows, _value_of)}
@@ -61,7 +61,7 @@ def _value_of(row: PolicyValue) -> Decimal:
 
 
 def capped_values() -> dict[str, tuple[Decimal, Decimal]]:
-    """Return the values that were told beyond a hard ceiling, by key: what was told, and what is in force."""
+    """Return the stored values beyond a hard ceiling, by key: what is stored, and what is in force."""
     stored = stored_policy()
     held = _below_ceilings(stored)
     return {key: (value, held[key]) for key, value in stored.values.items() if value != held[key]}
@@ -167,14 +167,14 @@ def _confirm(key: str, before: Decimal, after: Decimal, risk_safety: RiskSafety)
     except (RiskSafetyUnavailableError, PolicyValueError):
         confirmed = False
     if not confirmed:
-        raise PolicyLoosenedError(f"POLICY_NOT_CONFIRMED: key={key} in_force={before:f} told={after:f}")
+        raise PolicyLoosenedError(f"POLICY_NOT_CONFIRMED: key={key} in_force={before:f} listed={after:f}")
 
 
-def _by_others(told: Mapping[str, object]) -> dict[str, list[str]]:
+def _by_others(listed: Mapping[str, object]) -> dict[str, list[str]]:
     """Name the values in force that risk-safety does not keep, and those that only an operator loosens."""
     rows = list(PolicyValue.objects.order_by("key"))
     return {
-        "not_kept": [row.key for row in rows if row.source != OPERATOR and row.key not in told],
+        "not_kept": [row.key for row in rows if row.source != OPERATOR and row.key not in listed],
         "by_operator": [row.key for row in rows if row.source == OPERATOR],
     }
 
@@ -224,7 +224,7 @@ def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by
 
 
 def _lock() -> None:
-    """Wait for whoever changes a value now, so that versions are a sequence and each compares with what is in force."""
+    """Wait for any change that is under way, so that versions are a sequence and each compares with what is in force."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [POLICY_LOCK])
 
@@ -256,7 +256,7 @@ def release_policy_value(key: str, *, now: datetime, by: str, reason: str) -> No
 
 def _current(event: PolicyUpdated, risk_safety: RiskSafety) -> tuple[object, str]:
     """Return the service's own value, or the event's where the service is silent or does not keep the key."""
-    # An unknown key is refused by what follows; it is no reason to ask anybody.
+    # An unknown key is refused by what follows; it is no reason to ask the service.
     if event.key not in KEYS:
         return event.new_value, EVENT
     try:

@@ -84,7 +84,7 @@ class HealthRows:
     incomplete: Incomplete = Incomplete()
     # Policy values that were lately loosened, or refused, newest first.
     policy_alarms: tuple[Transition, ...] = ()
-    # Policy values beyond a hard ceiling: what was told, and what is in force.
+    # Policy values beyond a hard ceiling: what is stored, and what is in force.
     policy_capped: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
     # Stored rows that cannot be used as they are.
     set_aside: tuple[QuarantinedRow, ...] = ()

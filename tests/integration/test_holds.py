@@ -226,11 +226,11 @@ def test_a_value_that_is_not_ours_stops_nobody(limiter: RateLimiter, redis: "Red
     for lane in EXITS:
         granted(limiter, lane)
     assert limiter.state().holds[Waits.EVERYBODY] == 0
-    # It should be corrected once, and be told.
-    told = limiter.state().corrected
-    assert told > 0 or name == "waiters"
+    # It should be corrected once, and be counted.
+    counted = limiter.state().corrected
+    assert counted > 0 or name == "waiters"
     granted(limiter, Lane.PROTECT)
-    assert limiter.state().corrected == told
+    assert limiter.state().corrected == counted
 
 
 @pytest.mark.parametrize("who", HOLD_CAPS)

@@ -232,7 +232,7 @@ def test_a_loosening_move_is_held_against_an_entry_s_limits(
     assert (line.reason, line.details["by"]) == ("earnings", "alice")
     assert line.details["scope"] == ["open_risk", "stop_distance"]
     assert [rule.split(":")[0] for rule in line.details["overridden"]] == ["STOP_TOO_FAR", "OPEN_RISK_EXCEEDS_LIMIT"]
-    # It should count what it may lose now against whoever comes next, and let the stop come back at any time.
+    # It should count what it may lose now against the next entry, and let the stop come back at any time.
     usage = usage_for(desk.request(other), PositionSide.BOTH, policy_in_force(), now=desk.clock(), later_too=True)
     assert 59 < usage.open_risk < 61
     status, _ = patch(trade_id, stop_loss=at("0.11"), **WHY)

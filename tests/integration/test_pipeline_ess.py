@@ -210,7 +210,7 @@ def test_stop_that_arrives_now_holds_whatever_its_senders_clock_says(
 
 @pytest.mark.parametrize("event_type", STOPS)
 def test_stop_that_comes_again_holds_again(desk: Desk, event_type: str) -> None:
-    """Whoever guesses a stop's name and uses it first, in an entry that is history, takes nothing from it."""
+    """A stop whose name was guessed and used first, in an entry that is history, still stops."""
     named = STOPS[event_type] | {"event_id": "stop-1"}
     old_entry(desk, event_type, named, age=timedelta(hours=1))
     desk.read_bus()

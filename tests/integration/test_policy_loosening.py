@@ -31,7 +31,7 @@ LEVERAGE, NOTIONAL = "risk.max_leverage", "risk.max_order_notional_usd"
 WORD = ("--by", "alice", "--reason", "drill")
 
 
-def told(desk: Desk, values: dict[str, object]) -> None:
+def list_policies(desk: Desk, values: dict[str, object]) -> None:
     """Let risk-safety answer every question with the list, which has no value for a single key."""
     desk.risk.answer({"policies": values, "count": len(values)})
 
@@ -127,7 +127,7 @@ def test_an_unknown_key_is_refused_without_a_question(desk: Desk, key: str) -> N
 
 def test_a_looser_value_of_the_list_needs_the_key_s_own_answer(desk: Desk) -> None:
     # Every question is answered with the list: the key alone has no answer.
-    told(desk, {LEVERAGE: 40, NOTIONAL: 500})
+    list_policies(desk, {LEVERAGE: 40, NOTIONAL: 500})
 
     refresh_policy(risk_safety=desk.risk_safety, now=desk.clock())
 
@@ -140,7 +140,7 @@ def test_a_looser_value_of_the_list_needs_the_key_s_own_answer(desk: Desk) -> No
 
 @pytest.mark.parametrize("answer", [{"policies": {}}, {"policies": {LEVERAGE: None}}, {"policies": {LEVERAGE: []}}])
 def test_a_key_that_is_missing_in_an_answer_changes_nothing(desk: Desk, answer: dict[str, Any]) -> None:
-    told(desk, {LEVERAGE: 5})
+    list_policies(desk, {LEVERAGE: 5})
     refresh_policy(risk_safety=desk.risk_safety, now=desk.clock())
     desk.risk.answer(answer)
 

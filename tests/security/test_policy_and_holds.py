@@ -34,7 +34,7 @@ Plant = Callable[[CeleryStack], None]
 
 
 def publish(stack: CeleryStack, event_type: str, payload: Mapping[str, Any]) -> None:
-    """Put an event on its stream, as anybody on the bus can."""
+    """Put an event on its stream, as every neighbour on the bus can."""
     stack.redis.xadd(stream_key(event_type), wrapped(event_type, payload, source="neighbour"))
 
 
@@ -180,11 +180,11 @@ def test_what_risk_safety_itself_loosens_stays_below_the_hard_ceiling(
     stack.risk.change_policy("execution.allow_no_stop", "1")
     capped = {"risk.max_leverage", NOTIONAL, "execution.allow_no_stop"}
 
-    def told() -> bool:
+    def reported() -> bool:
         rows = stack.rows("SELECT key FROM execution_policyvalue WHERE source = 'http'")
         return capped <= {key for (key,) in rows}
 
-    eventually(told, within=WITHIN, what="risk-safety's values", every=0.2)
+    eventually(reported, within=WITHIN, what="risk-safety's values", every=0.2)
     try:
         assert refusal_of(stack, SIGNAL, RECKLESS | {"leverage": 51}) == "LEVERAGE_EXCEEDS_LIMIT"
         assert refusal_of(stack, SIGNAL, RECKLESS | {"quantity": "100"}) == "NOTIONAL_EXCEEDS_LIMIT"
