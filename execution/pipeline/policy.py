@@ -224,7 +224,7 @@ def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by
 
 
 def _lock() -> None:
-    """Wait for any change that is under way, so that versions are a sequence and each compares with what is in force."""
+    """Wait for any change that is under way: versions are a sequence, and each compares with what is in force."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [POLICY_LOCK])
 
