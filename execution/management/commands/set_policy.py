@@ -1,4 +1,4 @@
-"""Sets one policy value by an operator's word, or gives it back to risk-safety; no other source loosens it meanwhile."""
+"""Sets one policy value by an operator's word, or returns it to risk-safety; no other source loosens it meanwhile."""
 
 from argparse import ArgumentParser
 from typing import Any
