@@ -371,7 +371,7 @@ def test_an_entry_that_fails_unforeseen_is_tried_with_pauses_and_then_kept(
             raise KeyError("a bug")
         return accept(event, *further)
 
-    monkeypatch.setitem(accept_event.ACCEPTORS, AI, fails_for_ether)  # type: ignore[arg-type]
+    monkeypatch.setitem(accept_event.ACCEPTORS, AI, fails_for_ether)
     poison = desk.publish(AI, decision("ETHUSDT"))
     desk.publish(AI, decision("BTCUSDT"))
 

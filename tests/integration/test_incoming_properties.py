@@ -5,11 +5,13 @@ Every incoming model, over the bus in all its wire forms and over REST: 5,000 ex
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from itertools import count
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 import pytest
 from django.conf import LazySettings
@@ -215,15 +217,12 @@ def test_what_queries_ask(db: None, client: Client, query: dict[str, str]) -> No
         assert json.loads(answer.content)
 
 
-class rolled_back(transaction.Atomic):  # noqa: N801 -- reads as what it does
-    """A transaction that leaves nothing behind."""
-
-    def __init__(self) -> None:
-        super().__init__(using=None, savepoint=True, durable=False)
-
-    def __exit__(self, *problem: object) -> None:
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """Leave nothing behind of what happens within."""
+    with transaction.atomic():
+        yield
         transaction.set_rollback(True)
-        super().__exit__(*problem)
 
 
 def take_in(desk: Desk, event_type: str, fields: Mapping[bytes, bytes]) -> None:
@@ -266,7 +265,7 @@ def post(client: Client, body: str) -> None:
     assert client.get(f"/api/execution/requests/{request_id}").status_code == 200
 
 
-def read_back(schema: type[Incoming], payload: Mapping[str, Any], request_id: object) -> None:
+def read_back(schema: type[Incoming], payload: Mapping[str, Any], request_id: UUID | str) -> None:
     """Compare the row, read anew, with what the schema has accepted."""
     asked: Any = schema.model_validate(dict(payload))
     row = ExecutionRequest.objects.get(pk=request_id)

@@ -20,6 +20,7 @@ from execution.models import (
     OutboxEvent,
     PolicyValue,
     QuarantinedRow,
+    Trade,
     Transition,
 )
 from execution.monitor.protector import ensure_cover
@@ -54,7 +55,7 @@ def plant(model: type[Model], column: str, value: str) -> int:
         # The journal refuses changes; a restored or foreign row may hold anything.
         cursor.execute("SET LOCAL session_replication_role = replica")
         cursor.execute(f'UPDATE {model._meta.db_table} SET "{column}" = %s::text::timestamptz', [value])  # noqa: S608
-        changed = cursor.rowcount
+        changed: int = cursor.rowcount
         cursor.execute("SET LOCAL session_replication_role = DEFAULT")
         return changed
 
@@ -244,7 +245,8 @@ def test_a_policy_row_that_means_nothing_blocks_entries_and_nothing_else(desk: D
 
     policy = policy_in_force()
 
-    assert (policy["risk.max_positions"], policy.unusable) == (5, {"risk.max_leverage"})
+    assert policy["risk.max_positions"] == 5
+    assert policy.unusable == {"risk.max_leverage"}
     refused = desk.decide("BTCUSDT")
     assert (desk.run(refused), desk.request(refused).reason_code) == ("REFUSED", "POLICY_UNUSABLE")
     desk.cycle()
