@@ -22,16 +22,24 @@ PROBE_MS = 10_000
 # A state read from Redis is believed for so long: a working line costs nothing, and a dead one is seen late by this.
 BELIEVED_SECONDS = 0.25
 EXITS = frozenset({Lane.PROTECT, Lane.CLOSE})
-# What a script answers: state, milliseconds until a probe is due, faults in a row, times opened.
-STATE = """
+# What a script answers: state, milliseconds until a probe is due, faults in a row, times opened. Others may write to
+# this Redis: a wrong type, text for a number or an end beyond the longest keeps nobody from looking.
+STATE = f"""
+local LONGEST_MS, PROBE_MS, MOST_FAULTS = {LONGEST_OPEN_MS}, {PROBE_MS}, 1000000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'none' and kind ~= 'hash' then redis.call('DEL', KEYS[1]) end
 local found = redis.call('HMGET', KEYS[1], 'faults', 'open_until', 'opened', 'times')
-local faults, open_until = tonumber(found[1]) or 0, tonumber(found[2]) or 0
-local opened, times = tonumber(found[3]) or 0, tonumber(found[4]) or 0
+local function bounded(text, most)
+  local number = tonumber(text) or 0
+  return number >= 0 and number <= most and math.floor(number) or 0
+end
+local faults, opened, times = bounded(found[1], MOST_FAULTS), bounded(found[3], MOST_FAULTS), bounded(found[4], 1e9)
+local open_until = bounded(found[2], now + LONGEST_MS)
 local function told(changed)
   local state = opened == 0 and 'closed' or (now < open_until and 'open' or 'half_open')
-  return { state, math.max(0, open_until - now), faults, times, changed }
+  return {{ state, math.max(0, open_until - now), faults, times, changed }}
 end
 """
 SHOW = STATE + "return told(0)"
@@ -61,6 +69,13 @@ redis.call('DEL', KEYS[2])
 return told(changed)
 """
 )
+# Takes the right to send the one probe; a mark that is not one of ours, or that outlives a probe, is nobody's.
+TAKE_PROBE = f"""
+local left = redis.call('PTTL', KEYS[2])
+if left == -1 or left > {PROBE_MS} then redis.call('DEL', KEYS[2]) end
+return redis.call('SET', KEYS[2], 1, 'NX', 'PX', {PROBE_MS}) and 1 or 0
+"""
+RELEASE = "return redis.call('DEL', KEYS[1], KEYS[2])"
 
 
 class CircuitBreaker:
@@ -68,7 +83,6 @@ class CircuitBreaker:
 
     def __init__(self, redis: Redis, *, host: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.host = host
-        self._redis = redis
         self._scripts = {name: redis.register_script(text) for name, text in SCRIPTS.items()}
         self._keys = [f"execution:breaker:{host}", f"execution:breaker:{host}:probe"]
         self._monotonic = monotonic
@@ -103,6 +117,16 @@ class CircuitBreaker:
         """
         return _circuit(self._scripts["show"](keys=self._keys))
 
+    def release(self) -> None:
+        """Close the circuit, by an operator's word; the next faults open it again.
+
+        Raises:
+            RedisError: Redis does not answer; nothing was changed.
+
+        """
+        self._scripts["release"](keys=self._keys)
+        self._known_until = 0.0
+
     def _current(self) -> Circuit:
         if self._monotonic() >= self._known_until:
             self._run("show")
@@ -110,7 +134,7 @@ class CircuitBreaker:
 
     def _may_probe(self) -> bool:
         try:
-            return bool(self._redis.set(self._keys[1], 1, nx=True, px=PROBE_MS))
+            return bool(self._scripts["take_probe"](keys=self._keys))
         except RedisError:
             return True
 
@@ -129,7 +153,7 @@ class CircuitBreaker:
         self._known, self._known_until = circuit, self._monotonic() + BELIEVED_SECONDS
 
 
-SCRIPTS = {"show": SHOW, "fault": FAULT, "answer": ANSWER}
+SCRIPTS = {"show": SHOW, "fault": FAULT, "answer": ANSWER, "take_probe": TAKE_PROBE, "release": RELEASE}
 CLOSED = Circuit(state=CircuitState.CLOSED, probe_due_seconds=0.0, faults=0, times_opened=0)
 
 

@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 
 from execution.domain.flow import Cost, Counter, Denial, Limits, Ticket
+from execution.domain.holds import FIRST_PROBE_SECONDS, hold_length, probe_pause
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
 
@@ -30,6 +31,8 @@ class LocalShare:
         self._monotonic = monotonic
         self._used: dict[Counter, deque[tuple[float, int]]] = defaultdict(deque)
         self._until: dict[Waits, float] = {}
+        # Of the present hold: exits that looked through it, and when the next one may.
+        self._probes, self._probe_at = 0, 0.0
         self._lock = threading.Lock()
 
     def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
@@ -39,36 +42,62 @@ class LocalShare:
         deadline = self._monotonic() + max_wait_seconds
         while True:
             with self._lock:
-                blocked_by = self._take(cost)
-            if blocked_by is None:
-                return Ticket(cost=cost, shared=False)
+                taken = self._take(lane, cost)
+            if isinstance(taken, Ticket):
+                return taken
             left = deadline - self._monotonic()
             if left <= 0:
-                return Denial(blocked_by=f"local:{blocked_by}", wait_seconds=0)
+                return Denial(blocked_by=f"local:{taken}", wait_seconds=0)
             time.sleep(min(PAUSE_SECONDS, left))
 
     def hold(self, who: Waits, seconds: float) -> None:
         """Remember a hold, so that it is honoured also when Redis went away after it."""
         with self._lock:
-            self._until[who] = max(self._until.get(who, 0.0), self._monotonic() + seconds)
+            now = self._monotonic()
+            if not any(now < until for until in self._until.values()):
+                self._probes, self._probe_at = 0, now + FIRST_PROBE_SECONDS
+            self._until[who] = max(self._until.get(who, 0.0), now + hold_length(who, seconds))
+
+    def passed(self, cost: Cost) -> None:
+        """Forget the holds that a probe has gone through."""
+        with self._lock:
+            self._probes, self._probe_at = 0, 0.0
+            self._until.pop(Waits.EVERYBODY, None)
+            if cost.orders_10s:
+                self._until.pop(Waits.ORDERS, None)
+
+    def release(self) -> None:
+        """Forget every hold."""
+        with self._lock:
+            self._until.clear()
 
     def learn_limits(self, limits: Limits) -> None:
         self._limits = limits
 
-    def _take(self, cost: Cost) -> str | None:
-        """Count a request and return None, or return what stands in its way."""
+    def _take(self, lane: Lane, cost: Cost) -> Ticket | str:
+        """Count a request and return its ticket, or return what stands in its way."""
         now = self._monotonic()
-        if now < self._until.get(Waits.EVERYBODY, 0.0):
-            return f"hold:{Waits.EVERYBODY}"
-        if cost.orders_10s and now < self._until.get(Waits.ORDERS, 0.0):
-            return f"hold:{Waits.ORDERS}"
+        held = self._held(cost, now)
+        probe = bool(held) and lane in EXITS and now >= self._probe_at
+        if held and not probe:
+            return held
         wanted = {counter: amount for counter, amount in _amounts(cost).items() if amount}
         for counter, amount in wanted.items():
             if self._lately_used(counter, now) + amount > max(1, int(self._limit(counter) * SHARE)):
                 return counter.value
         for counter, amount in wanted.items():
             self._used[counter].append((now, amount))
-        return None
+        if probe:
+            self._probes += 1
+            self._probe_at = now + probe_pause(self._probes)
+        return Ticket(cost=cost, shared=False, probe=probe)
+
+    def _held(self, cost: Cost, now: float) -> str:
+        if now < self._until.get(Waits.EVERYBODY, 0.0):
+            return f"hold:{Waits.EVERYBODY}"
+        if cost.orders_10s and now < self._until.get(Waits.ORDERS, 0.0):
+            return f"hold:{Waits.ORDERS}"
+        return ""
 
     def _lately_used(self, counter: Counter, now: float) -> int:
         """Return what a stretch as long as the counter's window has used up to now."""

@@ -8,9 +8,12 @@ from redis import Redis
 PREFIX = "trade:"
 # The monitor may have read a trade as open just before it was closed and mirrored: what it writes then is the past.
 # A close is always written, whatever the clocks say.
+# What stands there and is no hash is nobody's trade: it must not keep the relay or the monitor from going on.
 WRITE = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'none' and kind ~= 'hash' then redis.call('DEL', KEYS[1]) end
 local known = redis.call('HMGET', KEYS[1], 'status', 'updated_at')
-if known[1] == 'CLOSED' and ARGV[1] == 'OPEN' and known[2] > ARGV[2] then
+if known[1] == 'CLOSED' and ARGV[1] == 'OPEN' and known[2] and known[2] > ARGV[2] then
   return 0
 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))

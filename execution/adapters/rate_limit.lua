@@ -3,6 +3,10 @@
 -- KEYS: the state (a hash), the queue (members "id weight orders_10s orders_1m", best first), the leases of its members.
 -- ARGV: what to do, our ceiling of requests a minute, the exchange's three limits until it has told its own, the rest.
 -- Times are milliseconds. `now` is Redis's clock, `clock` the exchange's as far as we have measured it.
+-- HOLD_CAPS, FIRST_PROBE_MS and LONGEST_PROBE_PAUSE_MS stand before this text, from `domain/holds.py`.
+--
+-- Others may write to this Redis. What no rule of ours could have written (a wrong type, text for a number, a time
+-- years ahead, a waiter without a lease) is corrected first, and counted, so that it stops nobody.
 
 local STATE, QUEUE, LEASES = KEYS[1], KEYS[2], KEYS[3]
 local LEASE_MS = 1000      -- how much longer than announced a waiter may be silent before it counts as gone
@@ -13,17 +17,63 @@ local SETTLING = 1 / 6     -- the share of a window that others are watched for 
 local CLOCK_MS = 300000    -- how long a measurement of the clock outranks a less certain one
 local SOON_MS = 100        -- when to look again at room that is only kept for others
 
+local LARGEST = 1e15       -- beyond every time and counter of ours
+local LEAST_LIMIT = 10     -- a limit below this would refuse even what cancels
+local HELD = { 'everybody', 'orders', 'entries' }
+
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
-local state, changes = {}, {}
+local state, changes, corrected = {}, {}, 0
+
+for key, kind in pairs({ [STATE] = 'hash', [QUEUE] = 'zset', [LEASES] = 'zset' }) do
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= kind then
+    redis.call('DEL', key)
+    corrected = corrected + 1
+  end
+end
 local raw = redis.call('HGETALL', STATE)
-for i = 1, #raw, 2 do state[raw[i]] = tonumber(raw[i + 1]) end
+for i = 1, #raw, 2 do
+  local value = tonumber(raw[i + 1])
+  if value and value > -LARGEST and value < LARGEST then
+    state[raw[i]] = value
+  else
+    redis.call('HDEL', STATE, raw[i])
+    corrected = corrected + 1
+  end
+end
 
 local function get(name) return state[name] or 0 end
 local function set(name, value)
   state[name] = value
   changes[name] = value
 end
+local function at_most(name, most, instead)
+  if get(name) > most then
+    set(name, instead)
+    corrected = corrected + 1
+  end
+end
+
+for _, who in ipairs(HELD) do
+  -- A moment more: the caller's milliseconds were added to a clock that has gone on.
+  at_most('until:' .. who, now + HOLD_CAPS[who] + 1000, now + HOLD_CAPS[who])
+  at_most('since:' .. who, now + 1000, 0)
+end
+at_most('probe:next', now + LONGEST_PROBE_PAUSE_MS + 1000, now)
+for _, name in ipairs({ 'limit:weight', 'limit:orders_10s', 'limit:orders_1m' }) do
+  if state[name] and state[name] < LEAST_LIMIT then
+    redis.call('HDEL', STATE, name)
+    state[name] = nil
+    corrected = corrected + 1
+  end
+end
+if corrected > 0 then
+  set('corrected', get('corrected') + corrected)
+  set('corrected_at', now)
+  set('unlogged', get('unlogged') + corrected)
+end
+
 local function save()
   local fields = {}
   for name, value in pairs(changes) do
@@ -70,7 +120,7 @@ local function turn_over(c, slot)
   if slot == c.slot + 1 then
     local watched = math.max(SETTLING, (c.view - c.slot * c.length) / c.length)
     -- Who was there in the last window is expected again, and forgotten by halves.
-    c.carried = math.max(c.carried / 2, math.min(c.limit, c.others / watched))
+    c.carried = math.max(math.min(c.limit, c.carried) / 2, math.min(c.limit, c.others / watched))
     c.before, c.own = used(c), c.next
   else
     c.carried, c.before, c.own = 0, 0, 0
@@ -163,8 +213,19 @@ end
 local function window_of(c) return (near_start(c) or near_end(c) and c.cold == 1) and -1 or c.slot end
 
 local function costs_of(member)
-  local weight, ten, minute = string.match(member, ' (%S+) (%S+) (%S+)$')
-  return { 1, tonumber(weight), tonumber(ten), tonumber(minute) }
+  local weight, ten, minute = string.match(member, ' (%d+) (%d+) (%d+)$')
+  return weight and { 1, tonumber(weight), tonumber(ten), tonumber(minute) }
+end
+
+-- A waiter renews its lease with every question, for a moment only.
+local LONGEST_LEASE_MS = 60000
+local function waits(member, costs)
+  local lease = tonumber(redis.call('ZSCORE', LEASES, member) or '')
+  if not (costs and lease and lease > now and lease < now + LONGEST_LEASE_MS) then return false end
+  for i, c in ipairs(COUNTERS) do
+    if costs[i] > c.limit then return false end
+  end
+  return true
 end
 
 -- What those who were here before, or go first anyway, will take.
@@ -176,8 +237,12 @@ local function ahead_of(member, rank)
     redis.call('ZREM', QUEUE, gone)
   end
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', QUEUE, '-inf', '(' .. rank)) do
-    if other ~= member then
-      for i, cost in ipairs(costs_of(other)) do sums[i] = sums[i] + cost end
+    local costs = costs_of(other)
+    if other ~= member and waits(other, costs) then
+      for i, cost in ipairs(costs) do sums[i] = sums[i] + cost end
+    elseif other ~= member then
+      redis.call('ZREM', LEASES, other)
+      redis.call('ZREM', QUEUE, other)
     end
   end
   return sums
@@ -192,10 +257,26 @@ local function held_back(lane, is_order)
   return math.max(0, until_ms - now), why
 end
 
+-- How long until an exit may look whether a hold still stands.
+local function probe_wait() return math.max(0, get('probe:next') - now) end
+
+local function start_probe()
+  local probes = math.min(16, get('probe:number') + 1)
+  set('probe:number', probes)
+  set('probe:at', now)
+  set('probe:next', now + math.min(LONGEST_PROBE_PAUSE_MS, FIRST_PROBE_MS * 2 ^ probes))
+end
+
+local function end_hold(who)
+  set('until:' .. who, 0)
+  set('since:' .. who, 0)
+end
+
 local ACTIONS = {}
 
 -- ARGV: lane, exits, at_start, at_end, promise, member, milliseconds left, longest pause, 1 to only look.
--- Returns 1 to go, 0 to ask again, -1 refused; the pause; the two windows; what stands in the way.
+-- Returns 2 to go as a probe through a hold, 1 to go, 0 to ask again, -1 refused; the pause; the two windows; what
+-- stands in the way; how many values were corrected that no log has named.
 function ACTIONS.admit()
   local lane = {
     number = tonumber(ARGV[6]),
@@ -209,17 +290,23 @@ function ACTIONS.admit()
   local rank = tonumber(redis.call('ZSCORE', QUEUE, member)) or lane.number * 2e15 + math.floor(now * 1000)
   local rank_text = string.format('%.0f', rank)
   local ahead = ahead_of(member, rank_text)
-  local wait, why = held_back(lane, costs[3] > 0)
-  if wait > 0 then why = 'hold:' .. why end
+  local hold, why = held_back(lane, costs[3] > 0)
+  local wait, held = hold, hold > 0
+  if held then
+    why = 'hold:' .. why
+    -- A hold may be wrong, and a position may lie open: exits look for themselves, one at a time.
+    if lane.exits then wait = math.min(hold, probe_wait()) end
+  end
   for i, c in ipairs(COUNTERS) do
     if costs[i] > 0 then
       local own = wait_for(c, costs[i] + ahead[i], costs[i], lane)
       if own > wait then wait, why = own, c.name end
     end
   end
-  if ARGV[14] == '1' then return { 0, math.ceil(wait), 0, 0, why } end
+  if ARGV[14] == '1' then return { 0, math.ceil(wait), 0, 0, why, 0 } end
   local outcome = 0
   if wait == 0 then
+    if held then start_probe() end
     for i, c in ipairs(COUNTERS) do
       if costs[i] > 0 then charge(c, costs[i]) end
     end
@@ -230,10 +317,12 @@ function ACTIONS.admit()
       promise(math.max(0, last - costs[3]), math.max(0, this - math.max(0, costs[3] - last)))
     end
     set('granted:' .. lane.number, get('granted:' .. lane.number) + 1)
-    outcome, why = 1, ''
+    outcome, why = held and 2 or 1, ''
   elseif left <= 0 or (wait > left and not lane.exits) then
     set('refused:' .. lane.number, get('refused:' .. lane.number) + 1)
     outcome = -1
+    -- The hold itself, not the next look at it.
+    if string.sub(why, 1, 5) == 'hold:' then wait = math.max(wait, hold) end
   end
   if outcome == 0 then
     wait = math.min(wait, cap)
@@ -244,8 +333,10 @@ function ACTIONS.admit()
     redis.call('ZREM', LEASES, member)
   end
   for _, c in ipairs(COUNTERS) do store(c) end
+  local unlogged = get('unlogged')
+  if unlogged > 0 then set('unlogged', 0) end
   save()
-  return { outcome, math.ceil(wait), window_of(COUNTERS[3]), window_of(COUNTERS[4]), why }
+  return { outcome, math.ceil(wait), window_of(COUNTERS[3]), window_of(COUNTERS[4]), why, unlogged }
 end
 
 -- ARGV: the two windows of the request, its three costs, the exchange's three figures (-1: not told).
@@ -275,8 +366,38 @@ end
 
 -- ARGV: who (everybody, orders, entries), milliseconds. A shorter time does not shorten a longer one.
 function ACTIONS.hold()
-  local name = 'until:' .. ARGV[6]
-  set(name, math.max(get(name), now + tonumber(ARGV[7])))
+  local who = ARGV[6]
+  local name = 'until:' .. who
+  local longest = math.min(tonumber(ARGV[7]), HOLD_CAPS[who])
+  -- A hold that a probe has found again goes on doubling the pauses.
+  if math.max(get('until:everybody'), get('until:orders')) <= now then
+    set('probe:number', 0)
+    set('probe:next', now + FIRST_PROBE_MS)
+  end
+  set(name, math.max(get(name), now + longest))
+  set('since:' .. who, now)
+  save()
+  return {}
+end
+
+-- ARGV: 1 when the probe was an order. The exchange has served it: what was asked for before it no longer holds.
+function ACTIONS.passed()
+  for _, who in ipairs({ 'everybody', 'orders' }) do
+    local through = who == 'everybody' or ARGV[6] == '1'
+    if through and get('since:' .. who) <= get('probe:at') then end_hold(who) end
+  end
+  -- The next hold is another one: planting them one after the other gains no time.
+  set('probe:number', 0)
+  set('probe:next', 0)
+  save()
+  return {}
+end
+
+-- Ends every hold, by an operator's word.
+function ACTIONS.release()
+  for _, who in ipairs(HELD) do end_hold(who) end
+  set('probe:number', 0)
+  set('probe:next', 0)
   save()
   return {}
 end
@@ -318,7 +439,7 @@ function ACTIONS.show()
     tell(c.name .. ':foreign', foreign(c))
     tell(c.name .. ':known', 1 - c.cold)
   end
-  for _, who in ipairs({ 'everybody', 'orders', 'entries' }) do
+  for _, who in ipairs(HELD) do
     tell('hold:' .. who, math.max(0, get('until:' .. who) - now))
   end
   for lane = 0, 3 do
@@ -327,6 +448,11 @@ function ACTIONS.show()
   end
   tell('waiting', redis.call('ZCOUNT', LEASES, now, '+inf'))
   tell('offset', get('offset'))
+  tell('probes', get('probe:number'))
+  tell('probe_due', probe_wait())
+  tell('corrected', get('corrected'))
+  tell('corrected_ago', get('corrected_at') > 0 and math.max(0, now - get('corrected_at')) or -1)
+  save()
   return found
 end
 

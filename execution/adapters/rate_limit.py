@@ -27,11 +27,17 @@ from execution.domain.flow import (
     Ticket,
     Usage,
 )
+from execution.domain.holds import FIRST_PROBE_SECONDS, HOLD_CAPS, LONGEST_PROBE_PAUSE_SECONDS, hold_length
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
 
 log = structlog.get_logger(__name__)
-SCRIPT = Path(__file__).with_suffix(".lua").read_text()
+CAPS = ", ".join(f"{who} = {cap * 1000:.0f}" for who, cap in HOLD_CAPS.items())
+PRELUDE = f"""local HOLD_CAPS = {{ {CAPS} }}
+local FIRST_PROBE_MS = {FIRST_PROBE_SECONDS * 1000:.0f}
+local LONGEST_PROBE_PAUSE_MS = {LONGEST_PROBE_PAUSE_SECONDS * 1000:.0f}
+"""
+SCRIPT = PRELUDE + Path(__file__).with_suffix(".lua").read_text()
 # After Redis has failed, nobody waits for it again this soon.
 REDIS_PAUSE_SECONDS = 1.0
 # Longest pause between two questions of one that waits, in milliseconds: a header may have made room meanwhile.
@@ -40,6 +46,8 @@ SHORTEST_PAUSE = 0.001
 # What a network may delay one request more than another, beyond what the clock's measurement tells.
 GUARD_MS = 100
 UNTOLD = -1
+# What `admit` answers beyond 0, to ask again, and less, refused.
+GO_AS_PROBE = 2
 
 
 class RateLimiter:
@@ -77,9 +85,12 @@ class RateLimiter:
             answer = self._shared("admit", *_lane_arguments(lane, cost), member, left * 1000, PAUSES_MS[lane], 0)
             if answer is None:
                 return self._local.admit(lane, cost, max_wait_seconds=left)
-            outcome, pause_ms, window_10s, window_1m, blocked_by = answer
+            outcome, pause_ms, window_10s, window_1m, blocked_by, corrected = answer
+            if corrected:
+                log.error("limiter_state_corrected", values=corrected)
             if outcome > 0:
-                return Ticket(cost=cost, window_10s=window_10s, window_1m=window_1m)
+                probe = outcome == GO_AS_PROBE
+                return Ticket(cost=cost, window_10s=window_10s, window_1m=window_1m, probe=probe)
             if outcome < 0:
                 return self._denied(blocked_by.decode(), pause_ms / 1000)
             time.sleep(max(SHORTEST_PAUSE, min(pause_ms / 1000, left)))
@@ -97,7 +108,7 @@ class RateLimiter:
         answer = self._shared("admit", *_lane_arguments(lane, cost), self._member(cost), 0, 0, 1)
         if answer is None:
             return None
-        _, pause_ms, _, _, blocked_by = answer
+        _, pause_ms, _, _, blocked_by, _ = answer
         return Denial(blocked_by=blocked_by.decode(), wait_seconds=pause_ms / 1000) if pause_ms else None
 
     def answered(self, ticket: Ticket, usage: Usage) -> None:
@@ -110,9 +121,31 @@ class RateLimiter:
         self._shared("answered", *windows, cost.weight, cost.orders_10s, cost.orders_1m, *told)
 
     def hold(self, who: Waits, seconds: float) -> None:
-        """Keep these from sending, in every process; a shorter hold does not shorten a longer one."""
-        self._local.hold(who, seconds)
-        self._shared("hold", who.value, max(1.0, seconds * 1000))
+        """Keep these from sending, in every process; a shorter hold does not shorten a longer one.
+
+        No hold is longer than the cap of its kind, and exits look through it at intervals: `domain/holds.py`.
+        """
+        length = hold_length(who, seconds)
+        if length < seconds:
+            log.error("hold_capped", who=who.value, asked_seconds=seconds, held_seconds=length)
+        self._local.hold(who, length)
+        self._shared("hold", who.value, max(1.0, length * 1000))
+
+    def passed(self, ticket: Ticket) -> None:
+        """Note that the exchange has served a probe: the hold that it went through is over, for all processes."""
+        self._local.passed(ticket.cost)
+        self._shared("passed", int(ticket.cost.orders_10s > 0))
+        log.warning("hold_ended_by_probe")
+
+    def release(self) -> None:
+        """End every hold, by an operator's word.
+
+        Raises:
+            RedisError: Redis does not answer; nothing was released.
+
+        """
+        self._script(keys=self._keys, args=self._arguments("release"))
+        self._local.release()
 
     def learn_limits(self, limits: Limits) -> None:
         """Take over the limits that the exchange publishes, for all processes."""
@@ -141,6 +174,10 @@ class RateLimiter:
             granted={lane: told[f"granted:{lane.value}"] for lane in Lane},
             refused={lane: told[f"refused:{lane.value}"] for lane in Lane},
             clock_offset_ms=told["offset"],
+            probes=told["probes"],
+            probe_due_seconds=told["probe_due"] / 1000,
+            corrected=told["corrected"],
+            corrected_ago_seconds=told["corrected_ago"] / 1000 if told["corrected_ago"] >= 0 else None,
         )
 
     def _shared(self, action: str, *arguments: object) -> Any:

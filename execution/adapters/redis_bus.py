@@ -3,7 +3,7 @@
 import os
 import socket
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
-from execution.adapters.stream_facts import ask_facts, make_group
+from execution.adapters.stream_facts import ask_facts, make_group, rested
 from execution.adapters.stream_names import STREAM_PREFIX, group_of, stream_of
 from execution.adapters.stream_upkeep import forget_readers, shorten
 from execution.domain.ports import StreamEntry
@@ -87,24 +87,32 @@ class RedisEventBus:
             self._note(stream.decode().removeprefix(STREAM_PREFIX), batch)
         return self._new(count)
 
-    def reclaim(self, *, idle_ms: int, count: int) -> list[StreamEntry]:
-        """Take over entries that a reader was given and never acknowledged."""
+    def reclaim(self, *, pause_ms: Callable[[int], int], count: int) -> list[StreamEntry]:
+        """Take over entries that a reader was given and never acknowledged, each after its pause; `count` a stream."""
         self._ensure_groups()
         entries: list[StreamEntry] = []
         for event_type in self._event_types:
             try:
-                reply: Any = self._redis.xautoclaim(
-                    stream_of(event_type), group_of(event_type), self._consumer, idle_ms, "0-0", count=count
-                )
+                entries += self._take_over(event_type, pause_ms, count)
             except ResponseError as error:
                 self._regroup(error)
                 return entries
-            entries += _entries(event_type, reply[1])
-            # Trimmed after they were given to a reader; Redis has just forgotten them.
-            self._gaps += [
-                StreamGap(event_type=event_type, after=entry_id.decode(), before=entry_id.decode(), entries=1)
-                for entry_id in reply[2]
-            ]
+        return entries
+
+    def _take_over(self, event_type: str, pause_ms: Callable[[int], int], count: int) -> list[StreamEntry]:
+        stream, group = stream_of(event_type), group_of(event_type)
+        due = rested(self._redis, event_type, pause_ms, count)
+        if not due:
+            return []
+        # The pause is asked for again: another reader may have been faster.
+        reply: Any = self._redis.xclaim(stream, group, self._consumer, pause_ms(1), list(due))
+        entries = [replace(entry, deliveries=due[entry.entry_id] + 1) for entry in _entries(event_type, reply)]
+        # Trimmed after they were given to a reader; Redis has just forgotten them.
+        self._gaps += [
+            StreamGap(event_type=event_type, after=entry_id, before=entry_id, entries=1)
+            for entry_id in due.keys() - {entry.entry_id for entry in entries}
+            if not self._redis.xrange(stream, entry_id, entry_id)
+        ]
         return entries
 
     def acknowledge(self, entries: Sequence[StreamEntry]) -> None:

@@ -1,6 +1,6 @@
 """Asks Redis about the streams that we read and our groups on them, and makes a missing group in the right place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis import Redis
@@ -8,6 +8,8 @@ from redis.exceptions import ResponseError
 
 from execution.adapters.stream_names import group_of, stream_of
 from execution.domain.streams import BEGINNING, StreamFacts, StreamGap, StreamPlace, continues
+
+PENDING_PAGE = 100
 
 
 def ask_facts(redis: Redis, event_types: Sequence[str]) -> dict[str, StreamFacts]:
@@ -49,6 +51,26 @@ def make_group(redis: Redis, event_type: str, place: StreamPlace | None) -> Stre
     if place is None or same:
         return None
     return StreamGap(event_type=event_type, after=place.entry_id)
+
+
+def rested(redis: Redis, event_type: str, pause_ms: Callable[[int], int], count: int) -> dict[str, int]:
+    """Return unacknowledged entries whose pause is over, oldest first, with how often each was delivered.
+
+    All that is pending is looked through: entries that rest must not hide those behind them.
+    """
+    found: dict[str, int] = {}
+    start = "-"
+    while len(found) < count:
+        page: Any = redis.xpending_range(
+            stream_of(event_type), group_of(event_type), start, "+", PENDING_PAGE, idle=pause_ms(1)
+        )
+        for row in page:
+            if row["time_since_delivered"] >= pause_ms(row["times_delivered"]):
+                found[row["message_id"].decode()] = row["times_delivered"]
+        if len(page) < PENDING_PAGE:
+            break
+        start = f"({page[-1]['message_id'].decode()}"
+    return dict(list(found.items())[:count])
 
 
 def _is_the_same(redis: Redis, stream: str, place: StreamPlace, facts: StreamFacts) -> bool:

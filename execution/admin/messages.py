@@ -15,6 +15,7 @@ from execution.models import (
     ModelPromotion,
     OutboxEvent,
     OutboxSequence,
+    QuarantinedRow,
     StreamLoss,
     StreamPosition,
 )
@@ -100,3 +101,13 @@ class PromotionAdmin(ReadOnlyAdmin):
     list_filter = ("promoted_at",)
     search_fields = ("model", "new_version")
     ordering = ("-promoted_at",)
+
+
+@admin.register(QuarantinedRow)
+class QuarantineAdmin(ReadOnlyAdmin):
+    """Stored rows that cannot be used as they are; `manage.py quarantine` repairs them."""
+
+    list_display = ("first_seen_at", "table", "row_id", "symbol", "problem", "last_seen_at", "released_at")
+    list_filter = (("released_at", admin.EmptyFieldListFilter), "first_seen_at")
+    search_fields = ("table", "row_id", "symbol", "problem")
+    ordering = ("-first_seen_at",)

@@ -10,8 +10,9 @@ from execution.domain.coverage import Coverage
 from execution.domain.flow import Circuit, CircuitState, LimiterState
 from execution.domain.outcomes import Waits
 from execution.domain.trading import PositionSide
-from execution.models import Heartbeat, StreamLoss
+from execution.models import Heartbeat, StreamLoss, Transition
 from execution.pipeline.entry_gate import Obstacle
+from execution.pipeline.policy import REFUSED
 from execution.queries.health import (
     BRIDGE,
     MONITOR,
@@ -33,6 +34,11 @@ MONITOR_INTERVALS = 2
 CLOCKS_DIFFER = timedelta(seconds=5)
 # Streams hold about 10,000 entries: from here on decisions are in danger of being trimmed unread.
 LAG_THAT_DEGRADES = 1000
+# The exchange's windows are a minute long.
+ORDINARY_PAUSE = timedelta(seconds=75)
+CORRECTIONS_SHOWN = timedelta(hours=1)
+# An entry is handled within moments, unless its stream is not read or it fails again and again.
+OLDEST_ENTRY = timedelta(seconds=30)
 
 
 class Status(StrEnum):
@@ -70,6 +76,8 @@ class Vitals:
     # What the account's lease says against entries of this stack.
     lease_says: Obstacle | None = None
     reconciled: bool = True
+    # When Redis took the oldest entry of each incoming stream that is not acknowledged yet.
+    oldest_entries: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +132,7 @@ def judge(vitals: Vitals) -> Condition:
         "orders": _orders(vitals),
         "exits": _exits(vitals),
         "books": _books(vitals),
+        "rows": _rows(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -203,7 +212,19 @@ def _event_bus(vitals: Vitals) -> Component:
         error, weight = f"lag={lag} expected<={LAG_THAT_DEGRADES}", Status.DEGRADED
     if error is None and vitals.rows and vitals.rows.losses:
         error, weight = "; ".join(map(lost, vitals.rows.losses)), Status.DEGRADED
-    return Component(error=error, latency_ms=vitals.redis.latency_ms, details={"lag": dict(vitals.lags)}, weight=weight)
+    ages = entry_ages(vitals)
+    stuck = [f"{name}={age:.0f}s" for name, age in ages.items() if age > OLDEST_ENTRY.total_seconds()]
+    if error is None and stuck:
+        error = f"oldest entry {' '.join(stuck)} expected<={OLDEST_ENTRY.total_seconds():.0f}s"
+        weight = Status.DEGRADED
+    details = {"lag": dict(vitals.lags), "oldest_seconds": ages}
+    return Component(error=error, latency_ms=vitals.redis.latency_ms, details=details, weight=weight)
+
+
+def entry_ages(vitals: Vitals) -> dict[str, float]:
+    """Return how long the oldest entry of each incoming stream has waited, in seconds; 0 where none waits."""
+    oldest = vitals.oldest_entries
+    return {name: max(0.0, age_seconds(vitals, oldest.get(name)) or 0.0) for name in vitals.lags}
 
 
 def lost(loss: StreamLoss) -> str:
@@ -214,17 +235,33 @@ def lost(loss: StreamLoss) -> str:
 
 
 def _rate_limiter(vitals: Vitals) -> Component:
-    """Judge whether requests may leave: full counters are its work, a ban is not."""
+    """Judge whether requests may leave: full counters are its work; a ban, or a state that others wrote, is not."""
     limiter, details = vitals.limiter, {"tokens_available": None, "rpm_limit": vitals.rpm_limit}
     if limiter is None:
         error = vitals.redis.error or "its state cannot be read"
         return Component(error=error, details=details, weight=Status.DEGRADED)
-    banned = limiter.holds[Waits.EVERYBODY]
+    said = [_of_hold(limiter, who, left) for who, left in limiter.holds.items() if left and alarms(who, left)]
+    ago = limiter.corrected_ago_seconds
+    if ago is not None and ago < CORRECTIONS_SHOWN.total_seconds():
+        said.append(f"{limiter.corrected} values in Redis were not ours and are corrected, the last {ago:.0f}s ago")
     return Component(
-        error=f"the exchange bids all of us wait, {banned:.1f}s more" if banned else None,
+        error="; ".join(said) or None,
         details=details | {"tokens_available": limiter.available} | limiter_details(limiter),
         weight=Status.DEGRADED,
     )
+
+
+def alarms(who: Waits, left: float) -> bool:
+    """Whether a hold is more than the exchange's ordinary pacing: it stops all of us, or for longer than a window."""
+    return who is Waits.EVERYBODY or left > ORDINARY_PAUSE.total_seconds()
+
+
+def _of_hold(limiter: LimiterState, who: Waits, left: float) -> str:
+    if who is Waits.ENTRIES:
+        return f"the exchange asks entries to wait, {left:.1f}s more"
+    whom = "all of us" if who is Waits.EVERYBODY else "orders"
+    probes = f"exits probe it (probes={limiter.probes}, next in {limiter.probe_due_seconds:.0f}s)"
+    return f"the exchange bids {whom} wait, {left:.1f}s more; {probes}"
 
 
 def _circuit_breaker(vitals: Vitals) -> Component:
@@ -241,6 +278,9 @@ def limiter_details(limiter: LimiterState) -> dict[str, Any]:
     """Return the limiter's state in plain words and numbers."""
     return {
         "counters": {counter.value: asdict(state) for counter, state in limiter.counters.items()},
+        "probes": limiter.probes,
+        "probe_due_seconds": limiter.probe_due_seconds,
+        "corrected": limiter.corrected,
         "held_seconds": {who.value: seconds for who, seconds in limiter.holds.items()},
         "waiting": limiter.waiting,
         "clock_offset_ms": limiter.clock_offset_ms,
@@ -266,8 +306,25 @@ def _policy(vitals: Vitals) -> Component:
     said = list(refused.values())
     if beat and (unanswered := beat.details.get("unanswered")):
         said.append(f"unanswered={unanswered}: {beat.details.get('error')}")
-    details = {"age_seconds": policy_age(vitals), "refused": dict(refused)}
+    alarms = vitals.rows.policy_alarms if vitals.rows else ()
+    # What the snapshot still refuses is named above.
+    said += [_of_policy(line) for line in alarms if line.reason not in refused.values()]
+    capped = vitals.rows.policy_capped if vitals.rows else {}
+    details = {
+        "age_seconds": policy_age(vitals),
+        "refused": dict(refused),
+        "capped": {key: f"stored={stored:f} in_force={held:f}" for key, (stored, held) in capped.items()},
+        "not_kept": beat.details.get("not_kept", []) if beat else [],
+        "by_operator": beat.details.get("by_operator", []) if beat else [],
+    }
     return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def _of_policy(line: Transition) -> str:
+    """Say what was done to a policy value, or what was tried."""
+    if line.to_state == REFUSED:
+        return line.reason
+    return f"loosened: {line.entity_id} {line.from_state}->{line.to_state} by {line.details.get('by') or line.trigger}"
 
 
 def policy_age(vitals: Vitals) -> float | None:
@@ -336,6 +393,16 @@ def _orders(vitals: Vitals) -> Component:
     error = f"unsettled={unsettled.count} oldest={unsettled.oldest} age={age:.0f}s" if age is not None else None
     details = {"unsettled": unsettled.count, "oldest_seconds": age}
     return Component(error=error, details=details, weight=Status.DEGRADED)
+
+
+def _rows(vitals: Vitals) -> Component:
+    """Judge whether every stored row can be used: one that cannot is passed over, and nothing looks after it."""
+    aside = vitals.rows.set_aside if vitals.rows else ()
+    said = [row.sentence for row in aside[:MOST_NAMED]]
+    if len(aside) > len(said):
+        said.append(f"and {len(aside) - len(said)} more")
+    error = f"quarantined: {'; '.join(said)}" if said else None
+    return Component(error=error, details={"quarantined": len(aside)}, weight=Status.DEGRADED)
 
 
 def _exits(vitals: Vitals) -> Component:

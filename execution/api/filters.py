@@ -1,8 +1,10 @@
 """Filters and pages of the trade list; what cannot be understood is an error, never ignored."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from django import forms
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from rest_framework import serializers
@@ -11,6 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from execution.api.serializers.fields import UuidIn, WholeIn
+from execution.domain import bounds
 from execution.models import Trade
 from execution.pipeline.events_out import EVENT_TYPES
 from execution.queries.trades import TradeStatus, count_trades, page_of, with_status
@@ -19,13 +23,35 @@ DEFAULT_LIMIT, MOST = 100, 1000
 FARTHEST = 2**31 - 1
 
 
+class IsoField(forms.Field):
+    """A time in a question: what lies beyond the bounds means their end; an empty one is a mistake."""
+
+    def clean(self, value: str | None) -> datetime | None:
+        if value is None:
+            return None
+        try:
+            return bounds.clamped(bounds.iso_of(value))
+        except ValueError:
+            raise forms.ValidationError("Enter a date and time as in 2026-01-31T12:00:00Z.") from None
+
+
+class IsoFilter(filters.IsoDateTimeFilter):  # type: ignore[misc]  # the package brings no types
+    """Compares with a time."""
+
+    field_class = IsoField
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.extra.pop("input_formats", None)
+
+
 class TradeFilter(filters.FilterSet):  # type: ignore[misc]  # the package brings no types
     """`status`, `symbol`, and the time of entry between `from` and `to`."""
 
     status = filters.ChoiceFilter(choices=[(status, status) for status in TradeStatus], method="filter_status")
     symbol = filters.CharFilter(method="filter_symbol")
-    from_ = filters.IsoDateTimeFilter(field_name="entry_at", lookup_expr="gte", label="Entered at this time or later")
-    to = filters.IsoDateTimeFilter(field_name="entry_at", lookup_expr="lt", label="Entered before this time")
+    from_ = IsoFilter(field_name="entry_at", lookup_expr="gte", label="Entered at this time or later")
+    to = IsoFilter(field_name="entry_at", lookup_expr="lt", label="Entered before this time")
 
     @classmethod
     def get_filters(cls) -> dict[str, Any]:
@@ -37,25 +63,25 @@ class TradeFilter(filters.FilterSet):  # type: ignore[misc]  # the package bring
         return with_status(rows, TradeStatus(value))
 
     def filter_symbol(self, rows: QuerySet[Trade], name: str, value: str) -> QuerySet[Trade]:  # noqa: ARG002
-        return rows.filter(symbol=value.upper())
+        return rows.filter(symbol=bounds.capitals(value))
 
 
 class PageIn(serializers.Serializer[Any]):
     """Which part of the list."""
 
-    limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MOST)
-    offset = serializers.IntegerField(default=0, min_value=0, max_value=FARTHEST)
+    limit = WholeIn(default=DEFAULT_LIMIT, min_value=1, max_value=MOST)
+    offset = WholeIn(default=0, min_value=0, max_value=FARTHEST)
 
 
 class EventsIn(serializers.Serializer[Any]):
     """Which events: those behind a cursor, of a type, of a trade."""
 
-    after = serializers.IntegerField(
+    after = WholeIn(
         default=0, min_value=0, max_value=2**63 - 1, help_text="`next_after` of the page before; 0: from the oldest."
     )
-    limit = serializers.IntegerField(default=DEFAULT_LIMIT, min_value=1, max_value=MOST)
+    limit = WholeIn(default=DEFAULT_LIMIT, min_value=1, max_value=MOST)
     event_type = serializers.ChoiceField(choices=EVENT_TYPES, required=False)
-    trade_id = serializers.UUIDField(required=False)
+    trade_id = UuidIn(required=False)
 
     @property
     def selection(self) -> dict[str, Any]:
@@ -74,7 +100,7 @@ class TradePage(BasePagination):
         request: Request,
         view: APIView | None = None,  # noqa: ARG002 -- the framework's signature
     ) -> list[Any]:
-        page = PageIn(data=request.query_params)
+        page = PageIn(data=request.query_params.dict())
         page.is_valid(raise_exception=True)
         return page_of(queryset, **page.validated_data)
 

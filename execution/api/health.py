@@ -31,7 +31,7 @@ from execution.api.condition import (
 )
 from execution.api.condition import Status as Overall
 from execution.api.errors import logged
-from execution.api.streams import stream_lags
+from execution.api.streams import stream_queues
 from execution.pipeline.entry_gate import is_reconciled, obstacle_of
 from execution.queries.health import BRIDGE, MONITOR, SLICE_MAX_AGE, USER_STREAM, covering, health_rows
 
@@ -81,7 +81,7 @@ def vitals() -> Vitals:
 def measure() -> Vitals:
     now, env, stack = timezone.now(), settings.ENV, wiring.stack()
     database, rows = _probe(lambda: health_rows(now, account=stack.account))
-    redis, lags = _probe(lambda: stream_lags(wiring.health_redis_client()))
+    redis, queues = _probe(lambda: stream_queues(wiring.health_redis_client()))
     # One silence of Redis is enough to wait for.
     limiter = None if redis.error else _probe(wiring.limiter_state)[1]
     circuit = None if redis.error else _probe(wiring.circuit_state)[1]
@@ -90,7 +90,8 @@ def measure() -> Vitals:
         database=database,
         redis=redis,
         rows=rows,
-        lags=lags or {},
+        lags={name: queue.lag for name, queue in (queues or {}).items()},
+        oldest_entries={name: queue.oldest_at for name, queue in (queues or {}).items() if queue.oldest_at},
         limiter=limiter,
         circuit=circuit,
         rpm_limit=env.binance_rate_limit_rpm,

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
+from django.db import DataError
 from kombu.exceptions import OperationalError
 from pydantic import ValidationError as SchemaError
 from rest_framework.exceptions import ValidationError
@@ -60,9 +61,14 @@ def place_order(payload: Any, key: str | None, *, now: datetime, answer_seconds:
     """
     identity = identity_of(key)
     order = read_order(payload)
-    intake = accept_order(
-        order, source=Source.REST, identity=identity, payload=payload, rules=wiring.intake_rules(), now=now
-    )
+    try:
+        intake = accept_order(
+            order, source=Source.REST, identity=identity, payload=payload, rules=wiring.intake_rules(), now=now
+        )
+    except DataError:
+        # The bounds have let something pass that the database does not take: a fault of the order all the same.
+        log.exception("order_not_storable")
+        raise ValidationError({"request": ["contains a value that cannot be stored"]}) from None
     if not intake.same_payload:
         raise ConflictError(f"{KEY_HEADER} was used for a different order.", reason_code="IDEMPOTENCY_KEY_REUSED")
     if not intake.duplicate:

@@ -11,6 +11,7 @@ from rest_framework.exceptions import ParseError, ValidationError
 from rest_framework.parsers import BaseParser
 
 from execution.api.errors import TooLargeError
+from execution.domain import bounds
 
 DEEPEST = 16
 
@@ -62,7 +63,7 @@ def read_json(raw: bytes) -> Any:
     value = json.loads(
         raw.decode(), parse_float=WrittenFloat, parse_constant=_refuse_constant, object_pairs_hook=_once_each
     )
-    _check_storable(value, path="", depth=0)
+    _check_storable(value)
     return value
 
 
@@ -91,22 +92,13 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_storable(value: object, *, path: str, depth: int) -> None:
-    """Refuse nesting without end, and the characters that PostgreSQL has no place for."""
-    if depth > DEEPEST:
-        raise ValueError(f"nested deeper than {DEEPEST} levels")
-    if isinstance(value, str):
-        _check_text(value, path)
-    elif isinstance(value, Mapping):
+def _check_storable(value: object) -> None:
+    """Refuse nesting without end, and the characters and numbers that PostgreSQL or a reader has no place for."""
+    if isinstance(value, Mapping):
         for name, item in value.items():
-            _check_text(name, path)
-            _check_storable(item, path=f"{path}.{name}" if path else name, depth=depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_storable(item, path=path, depth=depth + 1)
-
-
-def _check_text(text: str, path: str) -> None:
-    # JSON can spell U+0000 and halves of surrogate pairs; PostgreSQL and UTF-8 cannot.
-    if any(character == "\x00" or "\ud800" <= character <= "\udfff" for character in text):
-        raise ValidationError({path or "request": ["must not contain U+0000 or half a surrogate pair"]})
+            if character := bounds.unstorable_character(name):
+                raise ValidationError({"request": [f"a name contains the character {character}"]})
+            if problem := bounds.json_problem(item, deepest=DEEPEST - 1):
+                raise ValidationError({name: [problem]})
+    elif problem := bounds.json_problem(value, deepest=DEEPEST):
+        raise ValueError(problem)

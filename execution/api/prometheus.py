@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from rest_framework.request import Request
 
 from execution.api.base import JsonView
-from execution.api.condition import Vitals, age_seconds, heartbeat, judge, policy_age
+from execution.api.condition import Vitals, age_seconds, entry_ages, heartbeat, judge, policy_age
 from execution.api.health import vitals
 from execution.domain.figures import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
 from execution.domain.flow import CircuitState, LimiterState
@@ -90,6 +90,8 @@ def _health(found: Vitals) -> Iterator[Metric]:
     yield gauge("redis_up", "Whether Redis answers", found.redis.error is None)
     lags = {event_type: lag for event_type, lag in found.lags.items() if lag is not None}
     yield labelled("stream_lag", "Entries that wait in an incoming stream", "event_type", lags)
+    ages = entry_ages(found)
+    yield labelled("stream_oldest_entry_seconds", "How long the oldest of them has waited", "event_type", ages)
     yield from _limiter(found.limiter)
     if circuit := found.circuit:
         states = {state.value: float(state is circuit.state) for state in CircuitState}
@@ -106,6 +108,8 @@ def _health(found: Vitals) -> Iterator[Metric]:
         alarms = Counter(row.reason_code for row in found.rows.alarms)
         yield labelled("terms_alarms", "Alarms about contracts and the account's settings", "code", alarms)
         yield from _refused(found.rows.refused, found)
+        aside = Counter(row.table for row in found.rows.set_aside)
+        yield labelled("quarantined_rows", "Stored rows that cannot be used as they are", "table", aside)
     if monitor := heartbeat(found, MONITOR):
         yield gauge("monitor_age_seconds", "Since the last monitor cycle", age_seconds(found, monitor.at))
         yield gauge("monitor_cycle_seconds", "The last cycle's length", monitor.details.get("duration_seconds"))
@@ -119,6 +123,9 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield gauge("policy_age_seconds", "Since the policy's source last answered", policy_age(found))
         yield gauge("policy_unanswered", "Successive questions to it without an answer", policy.details["unanswered"])
         yield gauge("policy_refused", "Its values that are out of bounds", len(policy.details["refused"]))
+    if found.rows:
+        loosened = len(found.rows.policy_alarms)
+        yield gauge("policy_alarms", "Policy values loosened or refused within the last hour, at most 5", loosened)
     if found.rows and (ess := found.rows.ess):
         yield gauge("ess_permitted", "Whether the emergency stop lets entries pass", ess.permitted)
         yield gauge("ess_unanswered", "Successive checks of it without an answer", ess.unanswered)
@@ -191,6 +198,7 @@ def _limiter(state: LimiterState | None) -> Iterator[Metric]:
     yield labelled("rate_limit", "Limit of each counter in its window", "counter", limits)
     yield labelled("rate_limit_used", "Used of it in this window", "counter", used)
     held = {who.value: seconds for who, seconds in holds}
+    yield gauge("rate_limit_values_corrected", "Values in Redis that were not ours, since ever", state.corrected)
     yield labelled("rate_limit_held_seconds", "How much longer the exchange bids them wait", "who", held)
     yield gauge("rate_limit_waiting", "Requests that wait for their turn", state.waiting)
     answers = {(lane.name, "granted"): float(count) for lane, count in state.granted.items()}

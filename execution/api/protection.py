@@ -12,7 +12,7 @@ from rest_framework.exceptions import APIException, ValidationError
 from execution import chain, wiring
 from execution.api.errors import ConflictError
 from execution.domain.ports import ExchangeUnavailableError
-from execution.domain.protection_moves import ProtectionMove
+from execution.domain.protection_moves import MoveLimit, ProtectionMove
 from execution.pipeline.kill_switch import Word
 from execution.pipeline.move_protection import MoveRefusedError, TradeNotOpenError, move_protection
 from execution.queries.protection import Protection, protection_of
@@ -38,8 +38,9 @@ def move(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, answer_seco
 
     """
     word = Word(by=asked["by"], reason=asked["reason"])
+    why = asked.get("override", {}).get("reason", "")
     try:
-        move_protection(trade_id, move_of(asked), word, exchange=wiring.exchange(), now=now)
+        move_protection(trade_id, move_of(asked), word, exchange=wiring.exchange(), now=now, override_reason=why)
     except MoveRefusedError as error:
         raise ValidationError(_by_field(error)) from None
     except TradeNotOpenError as error:
@@ -59,6 +60,7 @@ def move_of(asked: Mapping[str, Any]) -> ProtectionMove:
         stop_price=asked.get("stop_loss"),
         target_prices=targets,
         callback_percent=asked.get("trailing", {}).get("callback_percent"),
+        override=frozenset(map(MoveLimit, asked.get("override", {}).get("scope", ()))),
     )
 
 

@@ -7,7 +7,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.openapi import AutoSchema
 
-from execution.api.serializers.fields import AnySerializer
+from execution.api.serializers.fields import AMOUNT_PATTERN, NAME_PATTERN, AnySerializer
 from execution.api.serializers.service import ProblemOut
 from execution.pipeline.schemas import DIRECTIONS
 
@@ -15,8 +15,16 @@ BOUNDS = {"ge": "minimum", "le": "maximum"}
 # A default of null says no more than that the field may be left out.
 LEFT_OUT = frozenset({"anyOf", "default", "title"})
 NULL, TEXT = {"type": "null"}, {"type": "string"}
-# An amount may be written as text, so that a client's floats never touch it; bounds are for numbers.
-DECIMAL_TEXT = {"pattern": r"^(?!0+(\.0+)?$)\d{1,12}(\.\d{1,12})?$"}
+# The same of what has bounds of its own, by its maximum.
+PATTERNS = {
+    1.0: r"^(1(\.0{1,12})?|0\.(?!0{1,2}$|000)[0-9]{1,12})$",
+    100.0: r"^(100(\.0{1,12})?|[1-9][0-9]?(\.[0-9]{1,12})?|0\.(?!0{1,2}$|000)[0-9]{1,12})$",
+}
+# RFC 3339 within the years that are accepted; an empty text is no time.
+MOMENT_PATTERN = (
+    r"^$|^20[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
+    r"|02-(0[1-9]|1[0-9]|2[0-8]))T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
+)
 # A symbol may be written in small letters; the exchange has symbols in Chinese.
 SYMBOL_PATTERN = "^[A-Za-z0-9_\u4e00-\u9fff]+$"
 
@@ -50,6 +58,9 @@ class ManualOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
         written = {name: _in_openapi_words(each) for name, each in properties.items()}
         written["side"] = {"type": "string", "enum": list(DIRECTIONS)}
         written["symbol"]["pattern"] = SYMBOL_PATTERN
+        written["timestamp"] = {"type": "string", "pattern": MOMENT_PATTERN, "nullable": True}
+        for name in ("request_id", "requested_by"):
+            written[name]["pattern"] = NAME_PATTERN
         written["metadata"] = {"type": "object", "additionalProperties": {}}
         return {"type": "object", "properties": written, "required": schema["required"]}
 
@@ -73,7 +84,9 @@ def _in_openapi_words(schema: dict[str, Any]) -> dict[str, Any]:
         said["properties"] = {name: _in_openapi_words(each) for name, each in schema["properties"].items()}
     if "items" in schema:
         said["items"] = _in_openapi_words(schema["items"])
-    alternatives = [kind | (DECIMAL_TEXT if kind == TEXT else said) for kind in kinds if kind != NULL]
+    most = next((kind["maximum"] for kind in kinds if "maximum" in kind), 0.0)
+    text = {"pattern": PATTERNS.get(most, AMOUNT_PATTERN)}
+    alternatives = [kind | (text if kind == TEXT else said) for kind in kinds if kind != NULL]
     nullable = {"nullable": True} if NULL in kinds else {}
     if len(alternatives) > 1:
         return {"anyOf": alternatives} | nullable

@@ -1,11 +1,14 @@
 """How far the service is behind on the event bus: what its consumer groups have not read and not acknowledged yet."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from redis import Redis
 
 from execution.pipeline.accept_event import EVENT_TYPES
+from execution.pipeline.wire import entry_time
 
 STREAM = "quantum:stream:{}"
 GROUP = "quantum:group:execution:{}"
@@ -13,8 +16,21 @@ GROUP = "quantum:group:execution:{}"
 PROBE, PROBE_SECONDS = "execution:health", 60
 
 
-def stream_lags(redis: Redis) -> dict[str, int | None]:
-    """Return how many entries of each incoming stream wait; None when Redis cannot tell (no group, or entries trimmed).
+@dataclass(frozen=True, kw_only=True)
+class StreamQueue:
+    """What of an incoming stream waits; None where Redis cannot tell.
+
+    `lag`: entries undelivered or unacknowledged; `pending`: delivered and unacknowledged, such as those that fail;
+    `oldest_at`: when Redis took the oldest of them.
+    """
+
+    lag: int | None = None
+    pending: int | None = None
+    oldest_at: datetime | None = None
+
+
+def stream_queues(redis: Redis) -> dict[str, StreamQueue]:
+    """Return what waits in each incoming stream, in two round trips.
 
     Raises:
         redis.RedisError: Redis did not answer, or takes nothing (memory full, read-only): then no task runs either.
@@ -27,14 +43,41 @@ def stream_lags(redis: Redis) -> dict[str, int | None]:
         written, *replies = pipe.execute(raise_on_error=False)
     if isinstance(written, Exception):
         raise written
-    return {event_type: _lag(event_type, reply) for event_type, reply in zip(EVENT_TYPES, replies, strict=True)}
+    groups = {name: _group(name, reply) for name, reply in zip(EVENT_TYPES, replies, strict=True)}
+    return {
+        name: _queue(group, oldest)
+        for (name, group), oldest in zip(groups.items(), _oldest(redis, groups), strict=True)
+    }
 
 
-def _lag(event_type: str, reply: Any) -> int | None:
-    """Return undelivered plus unacknowledged; a stream that does not exist yet answers with an error."""
+def _group(event_type: str, reply: Any) -> Mapping[str, Any]:
+    """Return our group of a stream; a stream that does not exist yet answers with an error."""
     if isinstance(reply, Exception):
-        return None
+        return {}
     name = GROUP.format(event_type).encode()
-    group: Mapping[str, Any] = next((group for group in reply if group["name"] == name), {})
-    undelivered = group.get("lag")
-    return None if undelivered is None else int(undelivered) + int(group["pending"])
+    found: Mapping[str, Any] = next((group for group in reply if group["name"] == name), {})
+    return found
+
+
+def _oldest(redis: Redis, groups: Mapping[str, Mapping[str, Any]]) -> list[datetime | None]:
+    """Return when the oldest entry was taken that is unacknowledged, or else undelivered."""
+    with redis.pipeline(transaction=False) as pipe:
+        for event_type, group in groups.items():
+            delivered = group.get("last-delivered-id", b"0-0").decode()
+            pipe.xpending_range(STREAM.format(event_type), GROUP.format(event_type), "-", "+", 1)
+            pipe.xrange(STREAM.format(event_type), f"({delivered}", "+", 1)
+        replies: Any = pipe.execute(raise_on_error=False)
+    return [_first_of(pending, unread) for pending, unread in zip(replies[::2], replies[1::2], strict=True)]
+
+
+def _first_of(pending: Any, unread: Any) -> datetime | None:
+    if isinstance(pending, Exception) or isinstance(unread, Exception):
+        return None
+    ids = [row["message_id"] for row in pending] or [entry_id for entry_id, _ in unread]
+    return entry_time(ids[0].decode()) if ids else None
+
+
+def _queue(group: Mapping[str, Any], oldest_at: datetime | None) -> StreamQueue:
+    undelivered, pending = group.get("lag"), group.get("pending")
+    lag = None if undelivered is None or pending is None else int(undelivered) + int(pending)
+    return StreamQueue(lag=lag, pending=None if pending is None else int(pending), oldest_at=oldest_at)

@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
@@ -34,6 +33,7 @@ from execution.api.serializers.positions import PositionsOut
 from execution.api.serializers.protection import ProtectionIn, ProtectionOut
 from execution.api.serializers.service import KillSwitchIn, KillSwitchOut, MetricsOut
 from execution.api.serializers.trades import TradeOut
+from execution.domain.bounds import uuid_of
 from execution.domain.flow import LimiterState
 from execution.models import Trade
 from execution.pipeline.schemas import ManualOrder
@@ -86,7 +86,7 @@ class RequestViewSet(JsonView, ViewSet):
     @extend_schema(operation_id="request_story", responses={200: RequestOut, **problems(401, 404)})
     def retrieve(self, request: Request, pk: str) -> Response:  # noqa: ARG002 -- the framework's signature
         try:
-            return Response(RequestOut(story_of(UUID(pk))).data)
+            return Response(RequestOut(story_of(uuid_of(pk))).data)
         except (ValueError, ObjectDoesNotExist):
             raise NotFound(f"Request {pk[:LONGEST_ECHO]} not found") from None
 
@@ -122,7 +122,7 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
     @extend_schema(operation_id="trade", responses={200: TradeOut, **problems(401, 404)})
     def retrieve(self, request: Request, pk: str) -> Response:  # noqa: ARG002 -- the framework's signature
         try:
-            return Response(TradeOut(trades().get(pk=UUID(pk))).data)
+            return Response(TradeOut(trades().get(pk=uuid_of(pk))).data)
         except (ValueError, ObjectDoesNotExist):
             raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
 
@@ -131,7 +131,7 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
     def protection(self, request: Request, pk: str) -> Response:  # noqa: ARG002 -- the framework's signature
         """Show the plan that protects a trade, with the orders that live for it."""
         try:
-            return Response(ProtectionOut(protection_of(UUID(pk))).data)
+            return Response(ProtectionOut(protection_of(uuid_of(pk))).data)
         except (ValueError, ObjectDoesNotExist):
             raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
 
@@ -147,7 +147,7 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
         said.is_valid(raise_exception=True)
         seconds = settings.ENV.order_answer_seconds
         try:
-            moved = move(UUID(pk), said.validated_data, now=timezone.now(), answer_seconds=seconds)
+            moved = move(uuid_of(pk), said.validated_data, now=timezone.now(), answer_seconds=seconds)
         except (ValueError, ObjectDoesNotExist):
             raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
         code = status.HTTP_200_OK if moved.settled else status.HTTP_202_ACCEPTED
@@ -159,7 +159,7 @@ class EventViewSet(JsonView, ViewSet):
 
     @extend_schema(operation_id="events", parameters=[EventsIn], responses={200: one(EventsOut), **problems(400, 401)})
     def list(self, request: Request) -> Response:
-        asked = EventsIn(data=request.query_params)
+        asked = EventsIn(data=request.query_params.dict())
         asked.is_valid(raise_exception=True)
         return Response(EventsOut(events_after(**asked.selection)).data)
 

@@ -75,12 +75,16 @@ SHARES: Mapping[Lane, Share] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """Leave to send one request. The windows are those that its answer's figures will be of; -1: not certain."""
+    """Leave to send one request. The windows are those that its answer's figures will be of; -1: not certain.
+
+    `probe`: it goes through a hold, to see whether that still stands.
+    """
 
     cost: Cost
     window_10s: int = -1
     window_1m: int = -1
     shared: bool = True
+    probe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +119,12 @@ class LimiterState:
     granted: Mapping[Lane, int]
     refused: Mapping[Lane, int]
     clock_offset_ms: int
+    # Of the present hold: exits that looked through it, and when the next one may.
+    probes: int = 0
+    probe_due_seconds: float = 0.0
+    # Values in Redis that no rule of ours could have written, since ever, and how long ago the last one was found.
+    corrected: int = 0
+    corrected_ago_seconds: float | None = None
 
     @property
     def limit_per_minute(self) -> int:

@@ -233,12 +233,13 @@ class RiskSafetyUnavailableError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamEntry:
-    """One entry of an incoming stream, as read."""
+    """One entry of an incoming stream, as read; `deliveries` counts this one too."""
 
     stream: str
     event_type: str
     entry_id: str
     fields: Mapping[bytes, bytes]
+    deliveries: int = 1
 
 
 class EventBus(Protocol):
@@ -252,7 +253,11 @@ class EventBus(Protocol):
 
     def read(self, *, block_ms: int, count: int) -> Sequence[StreamEntry]: ...
 
-    def reclaim(self, *, idle_ms: int, count: int) -> Sequence[StreamEntry]: ...
+    def reclaim(self, *, pause_ms: Callable[[int], int], count: int) -> Sequence[StreamEntry]:
+        """Take over entries that were delivered and not acknowledged.
+
+        `pause_ms`: how long an entry rests after so many deliveries.
+        """
 
     def acknowledge(self, entries: Sequence[StreamEntry]) -> None: ...
 

@@ -1,16 +1,20 @@
 """Judges what a person asks of a position's exits: pure, so that every rule is tested at its edge without an exchange.
 
-A person may loosen a stop. Nobody may put an exit where the exchange would trigger it at once, or where the position
-would be liquidated first.
+A person may loosen a stop as far as the rules allow that judge an entry: distance, open risk, loss of the day. Beyond
+them it takes an override that names the rule, and the hard ceilings of the settings hold also then. Nobody may put an
+exit where the exchange would trigger it at once, or where the position would be liquidated first.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 
+from execution.domain import policy as keys
 from execution.domain.brackets import Plan, is_tighter, stop_distance
 from execution.domain.exits import CALLBACK_STEP, LEAST_CALLBACK, MOST_CALLBACK
-from execution.domain.money import plain
+from execution.domain.money import ONE, ZERO, plain
+from execution.domain.policy import KEYS, Policy
 from execution.domain.reasons import Reason
 from execution.domain.trading import Direction, OrderPurpose
 
@@ -18,13 +22,53 @@ from execution.domain.trading import Direction, OrderPurpose
 Broken = tuple[str, str]
 
 
+class MoveLimit(StrEnum):
+    """The rules of the policy that a move which loosens is held against; an override names them."""
+
+    STOP_DISTANCE = "stop_distance"
+    OPEN_RISK = "open_risk"
+    DAILY_LOSS = "daily_loss"
+
+
+LIMIT_KEYS: Mapping[MoveLimit, str] = {
+    MoveLimit.STOP_DISTANCE: keys.MAX_STOP_DISTANCE,
+    MoveLimit.OPEN_RISK: keys.MAX_OPEN_RISK,
+    MoveLimit.DAILY_LOSS: keys.MAX_DAILY_LOSS,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProtectionMove:
-    """New prices of legs that a plan has; targets by their number, nearest first. What is absent stays."""
+    """New prices of legs that a plan has; targets by their number, nearest first. What is absent stays.
+
+    `override`: rules of the policy that do not hold for this move.
+    """
 
     stop_price: Decimal | None = None
     target_prices: Mapping[int, Decimal] = field(default_factory=dict)
     callback_percent: Decimal | None = None
+    override: frozenset[MoveLimit] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossRoom:
+    """What stops may lose: the position's open quantity and entry price, and what all others use of the limits, in USD.
+
+    `ceilings`: what no policy and no override passes, by policy key.
+    """
+
+    policy: Policy
+    entry_price: Decimal
+    open_quantity: Decimal
+    others_risk: Decimal
+    lost_today: Decimal
+    usd_per_quote: Decimal = ONE
+    ceilings: Mapping[str, Decimal] = field(default_factory=dict)
+
+    def limit(self, rule: MoveLimit, override: frozenset[MoveLimit]) -> Decimal:
+        """Return what holds of a rule: the policy's value, or with an override the hard ceiling."""
+        key = LIMIT_KEYS[rule]
+        return self.ceilings.get(key, KEYS[key].maximum) if rule in override else self.policy[key]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +78,12 @@ class Surroundings:
     direction: Direction
     mark_price: Decimal
     liquidation_price: Decimal
+    room: LossRoom
 
 
 def broken_rules(move: ProtectionMove, plan: Plan, around: Surroundings) -> list[Broken]:
     """Return every rule that a move breaks, with its numbers."""
-    return [*_stop(move, plan, around), *_targets(move, plan, around), *_trailing(move, plan)]
+    return [*_stop(move, plan, around), *_targets(move, plan, around), *_trailing(move, plan, around)]
 
 
 def _stop(move: ProtectionMove, plan: Plan, around: Surroundings) -> Iterator[Broken]:
@@ -53,6 +98,31 @@ def _stop(move: ProtectionMove, plan: Plan, around: Surroundings) -> Iterator[Br
     limit = around.liquidation_price
     if limit > 0 and not is_tighter(around.direction, price, limit):
         yield name, f"{Reason.STOP_BEYOND_LIQUIDATION}: stop={plain(price)} liquidation={plain(limit)}"
+    if loosens_stop(plan, around.direction, price):
+        yield from ((name, sentence) for sentence in _losses(move, around, price))
+
+
+def loosens_stop(plan: Plan, direction: Direction, price: Decimal) -> bool:
+    """Whether a stop there would lose more than the plan's stop; a plan's stop without a price counts as nearer."""
+    return any(leg.price is None or is_tighter(direction, leg.price, price) for leg in plan.of(OrderPurpose.STOP))
+
+
+def _losses(move: ProtectionMove, around: Surroundings, price: Decimal) -> Iterator[str]:
+    """Hold what a stop there may lose against the limits, as an entry with such a stop is held."""
+    room = around.room
+    distance = stop_distance(around.direction, room.entry_price, price)
+    risk = max(ZERO, distance) * room.entry_price * room.open_quantity * room.usd_per_quote
+    open_risk = room.others_risk + risk
+    parts = f"lost={plain(room.lost_today)} open_risk={plain(room.others_risk)} this_risk={plain(risk)}"
+    table = (
+        (MoveLimit.STOP_DISTANCE, distance, Reason.STOP_TOO_FAR, f"entry={plain(room.entry_price)}"),
+        (MoveLimit.OPEN_RISK, open_risk, Reason.OPEN_RISK_EXCEEDS_LIMIT, f"this_risk={plain(risk)}"),
+        (MoveLimit.DAILY_LOSS, room.lost_today + open_risk, Reason.DAILY_LOSS_EXCEEDS_LIMIT, parts),
+    )
+    for rule, actual, reason, numbers in table:
+        limit = room.limit(rule, move.override)
+        if actual > limit:
+            yield f"{reason}: expected<={plain(limit)} actual={plain(actual)} {numbers} rule={rule}"
 
 
 def _targets(move: ProtectionMove, plan: Plan, around: Surroundings) -> Iterator[Broken]:
@@ -71,7 +141,7 @@ def _targets(move: ProtectionMove, plan: Plan, around: Surroundings) -> Iterator
             yield name, f"{Reason.TARGET_ON_WRONG_SIDE}: target={plain(price)} mark={plain(mark)}"
 
 
-def _trailing(move: ProtectionMove, plan: Plan) -> Iterator[Broken]:
+def _trailing(move: ProtectionMove, plan: Plan, around: Surroundings) -> Iterator[Broken]:
     name, percent = "trailing.callback_percent", move.callback_percent
     if percent is None:
         return
@@ -80,6 +150,11 @@ def _trailing(move: ProtectionMove, plan: Plan) -> Iterator[Broken]:
     if not LEAST_CALLBACK <= percent <= MOST_CALLBACK or percent % CALLBACK_STEP:
         bounds = f"expected={plain(LEAST_CALLBACK)}%..{plain(MOST_CALLBACK)}% in steps of {plain(CALLBACK_STEP)}%"
         yield name, f"{Reason.TRAILING_OUT_OF_BOUNDS}: {bounds} actual={plain(percent)}%"
+    looser = any((leg.callback_percent or ZERO) < percent for leg in plan.of(OrderPurpose.TRAILING))
+    limit = around.room.limit(MoveLimit.STOP_DISTANCE, move.override)
+    if looser and percent / 100 > limit:
+        numbers = f"expected<={plain(limit)} actual={plain(percent / 100)} rule={MoveLimit.STOP_DISTANCE}"
+        yield name, f"{Reason.STOP_TOO_FAR}: {numbers}"
 
 
 def _off_tick(name: str, price: Decimal, tick: Decimal) -> Iterator[Broken]:

@@ -19,6 +19,7 @@ from execution.models.outbox import OutboxEvent, OutboxSequence
 from execution.models.policy import PolicyValue
 from execution.models.position import Position
 from execution.models.promotion import ModelPromotion
+from execution.models.quarantine import QuarantinedRow
 from execution.models.request import ExecutionRequest
 from execution.models.stream import StreamLoss, StreamPosition
 from execution.models.trade import Trade
@@ -47,6 +48,7 @@ __all__ = [
     "OutboxSequence",
     "PolicyValue",
     "Position",
+    "QuarantinedRow",
     "StreamLoss",
     "StreamPosition",
     "Trade",

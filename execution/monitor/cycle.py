@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
+from django.utils import timezone
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.figures import CYCLE
@@ -29,6 +30,7 @@ from execution.pipeline.figures import observe
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.mirroring import mirror_fields
 from execution.pipeline.pricing import priced_symbols
+from execution.pipeline.quarantine import for_each, read_each, release_repaired
 from execution.pipeline.settle_exits import release_symbols
 
 log = structlog.get_logger(__name__)
@@ -48,7 +50,7 @@ class CycleResult:
 
 def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat: bool = False) -> CycleResult | None:
     """Compare and repair once; None when the exchange could not be read, and then nothing was touched."""
-    started = time.monotonic()
+    started, begun_at = time.monotonic(), timezone.now()
     try:
         seen = observe_exchange(tools.exchange, now=tools.clock())
     except ExchangeUnavailableError as error:
@@ -61,11 +63,12 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     exchange_ms = (time.monotonic() - started) * 1000
     actions, failed = _compare_and_repair(seen, tools, patience)
     release_symbols()
-    trades = list(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
+    trades = read_each(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
     prices = priced_symbols(tools.exchange, (row.symbol for row in seen.positions))
     update_positions(seen.positions, trades, prices, seen_at=seen.begun_at, now=tools.clock())
     # Every open trade again: a Redis that was flushed is whole after one cycle.
-    mirror.write([mirror_fields(trade) for trade in trades], keep_seconds=None)
+    mirror.write(for_each(trades, mirror_fields), keep_seconds=None)
+    release_repaired(since=begun_at, now=tools.clock())
     counts = Counter(type(action).__name__ for action in actions)
     _beat(
         tools.clock(),

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from execution.domain import policy as keys
 from execution.domain.money import ZERO
@@ -27,6 +27,7 @@ from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, r
 from execution.pipeline.correct_books import LOOKED_OVER_AFTER
 from execution.pipeline.entry_expiry import expiry_of
 from execution.pipeline.policy import policy_in_force
+from execution.pipeline.quarantine import for_each, note_flaws, pairs, quarantined_sides, read_each
 
 # Their entry rests, or may have filled further than is booked.
 GROWING = frozenset({RequestState.ACCEPTED, RequestState.UNKNOWN})
@@ -53,7 +54,7 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
 
 
 def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> Books:
-    """Read everything that is not over, and what has ended since the exchange was read: eleven queries at most.
+    """Read everything that is not over, and what has ended since the exchange was read: twelve queries at most.
 
     `open_names`: the client ids that the exchange shows open; of these, what ended meanwhile is no surprise.
 
@@ -62,26 +63,42 @@ def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> Books:
     """
     policy = policy_in_force()
     ending = set(Impediment.objects.filter(reason_code=Reason.SYMBOL_ENDS).values_list("scope", flat=True))
-    orders = [_our_order(order, policy, ending) for order in _unfinished_orders()]
-    requests = [_our_request(row) for row in ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))]
+    orders = for_each(read_each(_unfinished_orders()), lambda order: _our_order(order, policy, ending))
+    requests = for_each(read_each(ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))), _our_request)
     open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
-    trades = list(open_trades.prefetch_related("request__bracket__legs"))
-    closed = list(Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since))
+    trades = read_each(open_trades.prefetch_related("request__bracket__legs"))
+    for trade in trades:
+        note_flaws(trade.request)
+    closed = read_each(Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since))
     exits = exit_orders(trade.pk for trade in [*trades, *closed])
     unknown = set(open_names) - {order.client_order_id for order in orders}
     closing = _closing_before_end(policy)
+    ours = dict(pairs(trades, lambda trade: _our_trade(trade, exits.get(trade.pk, []), closing)))
     return Books(
         requests=requests,
         orders=orders,
-        trades=[_our_trade(trade, exits.get(trade.pk, []), closing) for trade in trades],
+        trades=list(ours.values()),
         just_closed=frozenset((trade.symbol, trade.position_side) for trade in closed),
+        set_aside=_sides_set_aside(trades, usable=ours),
         just_ended=_ended_since(since, chain(_named(unknown), *exits.values())),
         to_look_over=_due(since),
-        external=[_our_external(row) for row in ExternalPosition.objects.all()],
+        external=for_each(read_each(ExternalPosition.objects.all()), _our_external),
     )
 
 
-def _unfinished_orders() -> Iterable[Order]:
+def _sides_set_aside(trades: Iterable[Trade], *, usable: Collection[Trade]) -> frozenset[tuple[str, str]]:
+    """Return symbol and side of trades that the comparison has to do without: their positions are still ours.
+
+    One that could not be read at all is known by what was written down of it.
+    """
+    unusable = {(trade.symbol, trade.position_side) for trade in trades if trade not in usable}
+    noted = quarantined_sides("trade") - {(trade.symbol, trade.position_side) for trade in usable}
+    if noted:
+        noted &= set(Trade.objects.filter(state__in=TRADE_OPEN).values_list("symbol", "position_side"))
+    return frozenset(unusable | noted)
+
+
+def _unfinished_orders() -> "QuerySet[Order, Order]":
     return Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade")
 
 

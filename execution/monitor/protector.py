@@ -10,9 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db.models import DecimalField, Exists, F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import DecimalField, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
+from execution.domain.bounds import LATEST
 from execution.domain.lots import closing_parts
 from execution.domain.money import ZERO
 from execution.domain.ports import ExchangeUnavailableError
@@ -28,6 +29,7 @@ from execution.monitor.work_off import repair_all, settle_all
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
 from execution.pipeline.coverage import lot_of
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.quarantine import pairs, read_each
 
 log = structlog.get_logger(__name__)
 PROTECTOR = "protector"
@@ -64,14 +66,20 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
 
 def without_cover(*, before: datetime) -> list[UUID]:
     """Return the positions that have lacked a confirmed stop since then, by our books: three queries."""
-    filled = ExecutionRequest.objects.filter(state=RequestState.FILLED, moved_at__lte=before)
+    moved = Q(moved_at__lte=before) | Q(moved_at__gte=LATEST)
+    filled = ExecutionRequest.objects.filter(moved, state=RequestState.FILLED)
     partly = ExecutionRequest.objects.filter(state=RequestState.ACCEPTED, trade=None)
     entries = Order.objects.filter(request=OuterRef("pk"), purpose=OrderPurpose.ENTRY, executed_quantity__gt=0)
-    partly = partly.filter(Exists(entries.filter(last_evidence_at__lte=before)), ~Exists(_stops("pk")))
+    seen = Q(last_evidence_at__lte=before) | Q(last_evidence_at__gte=LATEST)
+    partly = partly.filter(Exists(entries.filter(seen)), ~Exists(_stops("pk")))
     planned = BracketLeg.objects.filter(bracket_id=OuterRef("pk"), purpose=OrderPurpose.STOP)
-    trades = Trade.objects.filter(Exists(planned), state__in=sorted(TRADE_OPEN), updated_at__lte=before)
+    # A time that cannot be is not waited for.
+    changed = Q(updated_at__lte=before) | Q(updated_at__gte=LATEST)
+    trades = Trade.objects.filter(Exists(planned), changed, state__in=sorted(TRADE_OPEN))
     naked = trades.annotate(left=F("quantity") - F("exited_quantity"), cover=_cover()).filter(left__gt=F("cover"))
-    reachable = [trade.pk for trade in naked.select_related("request__bracket") if _can_cover(trade)]
+    reachable = [
+        trade.pk for trade, can in pairs(read_each(naked.select_related("request__bracket")), _can_cover) if can
+    ]
     found = [*_ids(filled), *_ids(partly), *reachable]
     return list(dict.fromkeys(found))
 

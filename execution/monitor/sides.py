@@ -96,6 +96,8 @@ class Books:
     trades: Sequence[OurTrade]
     # Symbols and sides of trades that were closed while the exchange was read.
     just_closed: frozenset[tuple[str, str]] = frozenset()
+    # Symbols and sides of open trades whose rows cannot be used: their positions are ours, and are left as they stand.
+    set_aside: frozenset[tuple[str, str]] = frozenset()
     # Client ids of exits that ended meanwhile: the exchange was seen with them, and there is nothing to cancel.
     just_ended: frozenset[str] = frozenset()
     # Closed trades whose books are due to be looked over, a few at a time.

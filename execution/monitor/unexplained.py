@@ -32,12 +32,12 @@ def unjudged(books: Books, seen: Observation) -> set[Side]:
     The trade has changed while the exchange was read, or its entry still rests and may have filled further.
     """
     moving = {side_of(trade) for trade in books.trades if trade.exposure.growing or seen.is_older_than(trade)}
-    return moving | set(books.just_closed)
+    return moving | set(books.just_closed) | books.set_aside
 
 
 def _foreign_positions(books: Books, seen: Observation) -> list[PositionReport]:
     """Return the positions that no trade and no running entry of ours explains."""
-    ours = {side_of(trade) for trade in books.trades} | books.just_closed
+    ours = {side_of(trade) for trade in books.trades} | books.just_closed | books.set_aside
     entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}
     entering |= {request.symbol for request in books.requests if request.state in REQUEST_UNBOOKED}
     return [row for row in seen.positions if side_of(row) not in ours and row.symbol not in entering]

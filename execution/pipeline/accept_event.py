@@ -1,12 +1,12 @@
 """First step: an event becomes an inbox row, and a decision a request, once, however often it is delivered."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from pydantic import ValidationError
 
 from execution.domain.ess import permits
@@ -17,7 +17,14 @@ from execution.models import InboxEvent, ModelPromotion
 from execution.models.inbox import InboxOutcome
 from execution.pipeline.check_ess import hold_trip
 from execution.pipeline.dead_letters import bury
-from execution.pipeline.intake import IntakeRules, accept_order, request_of, store_event, store_request
+from execution.pipeline.intake import (
+    IntakeRules,
+    accept_order,
+    means_the_same,
+    request_of,
+    store_event,
+    store_request,
+)
 from execution.pipeline.schemas import (
     AiDecision,
     EssStateChanged,
@@ -27,7 +34,7 @@ from execution.pipeline.schemas import (
     ModelPromoted,
     PolicyUpdated,
 )
-from execution.pipeline.wire import MalformedEventError, WireEvent, decode
+from execution.pipeline.wire import MalformedEventError, WireEvent, decode, entry_time
 
 AI_DECISION = "ai.decision.made"
 MANUAL_SIGNAL = "signal.execute"
@@ -38,6 +45,10 @@ MODEL_PROMOTED = "model.promoted"
 # In the order in which they are read: what may forbid a decision comes before it.
 EVENT_TYPES = (ESS_TRIPPED, ESS_STATE_CHANGED, POLICY_UPDATED, AI_DECISION, MANUAL_SIGNAL, MODEL_PROMOTED)
 ORDER_EVENTS = frozenset({AI_DECISION, MANUAL_SIGNAL})
+# Whoever sends these may mean to stop us: what we cannot read of them must not keep us trading.
+STOPPING = frozenset({ESS_TRIPPED, ESS_STATE_CHANGED})
+# Values that the database does not take, or that cannot be calculated with: a fault of the event, not of ours.
+DATA_ERRORS = (DataError, IntegrityError, ValueError, ArithmeticError, RecursionError)
 
 M = TypeVar("M", bound=Incoming)
 
@@ -50,39 +61,63 @@ class Accepted:
     policy_inbox_id: int | None = None
     tripped: bool = False
     repeated: bool = False
+    # A repeat of a known identity that says something else.
+    differs: bool = False
 
 
 def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
     """Record one stream entry, as an event or as a dead letter. The entry may be acknowledged when this returns."""
     try:
-        return accept(decode(entry), entry, rules=rules, now=now)
+        event = decode(entry)
+        accepted = accept(event, entry, rules=rules, now=now)
     except MalformedEventError as error:
-        buried = bury(entry, error, was_an_order=entry.event_type in ORDER_EVENTS, now=now)
-        # Whoever sent it meant to stop us: a spelling that we cannot read must not keep us trading.
-        tripped = buried and entry.event_type == ESS_TRIPPED
-        if tripped:
-            hold_trip(f"unreadable trip: {error}", tripped_at=now, hold=rules.ess_trip_hold, now=now)
-        return Accepted(tripped=tripped)
+        return _refuse(entry, error, rules=rules, now=now)
+    if accepted.differs:
+        sentence = f"identity={event.identity}: was used for an event with another content, which stands"
+        reused = MalformedEventError(Reason.IDENTITY_REUSED, sentence, event.payload)
+        return _refuse(entry, reused, rules=rules, now=now)
+    return accepted
+
+
+def give_up(entry: StreamEntry, why: str, *, rules: IntakeRules, now: datetime) -> Accepted:
+    """Keep an entry that was tried for long enough as a dead letter."""
+    sentence = f"deliveries={entry.deliveries}: {why}"[:2000]
+    return _refuse(entry, MalformedEventError(Reason.DELIVERY_LIMIT, sentence), rules=rules, now=now)
 
 
 def accept(event: WireEvent, entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
     """Store an event that was understood as an envelope.
 
     Raises:
-        MalformedEventError: its payload breaks a rule; nothing was stored.
+        MalformedEventError: its payload breaks a rule or cannot be stored; nothing was stored.
 
     """
-    return ACCEPTORS[entry.event_type](event, entry, rules, now)
+    try:
+        # Everything or nothing, also where it is a part of something larger.
+        with transaction.atomic():
+            return ACCEPTORS[entry.event_type](event, entry, rules, now)
+    except DATA_ERRORS as error:
+        sentence = f"{type(error).__name__}: {error}".partition("\n")[0][:2000]
+        raise MalformedEventError(Reason.UNSTORABLE, sentence, event.payload) from None
+
+
+def _refuse(entry: StreamEntry, error: MalformedEventError, *, rules: IntakeRules, now: datetime) -> Accepted:
+    buried = bury(entry, error, was_an_order=entry.event_type in ORDER_EVENTS, now=now)
+    tripped = buried and entry.event_type in STOPPING
+    if tripped:
+        # What was tried for long enough has waited with us; else only an entry that is itself old is history.
+        since = now if error.code is Reason.DELIVERY_LIMIT else _since(entry_time(entry.entry_id), None, now)
+        hold_trip(f"unreadable {entry.event_type}: {error}", tripped_at=since, hold=rules.ess_trip_hold, now=now)
+    return Accepted(tripped=tripped)
 
 
 def _accept_ai(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
     decision = _validated(AiDecision, event)
     inbox = _inbox(event, entry, now, InboxOutcome.REQUESTED if decision.side else InboxOutcome.IGNORED)
     if decision.side is None:
-        return Accepted(repeated=not store_event(inbox))
+        return Accepted() if store_event(inbox) else _repeat(inbox)
     request = request_of(decision, rules=rules, published_at=event.published_at, now=now)
-    stored = store_request(inbox, request)
-    return Accepted(request_id=request.pk if stored else None, repeated=not stored)
+    return Accepted(request_id=request.pk) if store_request(inbox, request) else _repeat(inbox)
 
 
 def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
@@ -98,37 +133,56 @@ def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now
         entry_id=entry.entry_id,
         published_at=event.published_at,
     )
-    return Accepted(request_id=None if intake.duplicate else intake.request_id, repeated=intake.duplicate)
+    if not intake.duplicate:
+        return Accepted(request_id=intake.request_id)
+    return Accepted(repeated=True, differs=not intake.same_meaning)
 
 
 def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
     trip = _validated(EssTripped, event)
+    inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
     with transaction.atomic():
-        stored = store_event(_inbox(event, entry, now, InboxOutcome.APPLIED))
-        if stored:
-            tripped_at = min(trip.timestamp or event.published_at, now)
+        stored = store_event(inbox)
+        stops = stored or _came_again(inbox)
+        if stops:
+            tripped_at = _since(event.published_at, trip.timestamp, now)
             hold_trip(trip.reason, tripped_at=tripped_at, hold=rules.ess_trip_hold, now=now)
-    return Accepted(tripped=stored, repeated=not stored)
+    return replace(Accepted() if stored else _repeat(inbox), tripped=stops)
 
 
 def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
     """Block at once by a state that blocks; one that permits is believed when the service itself says so."""
     change = _validated(EssStateChanged, event)
+    inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
     with transaction.atomic():
-        stored = store_event(_inbox(event, entry, now, InboxOutcome.APPLIED))
-        blocks = stored and not permits(change.new_state, can_execute=True)
+        stored = store_event(inbox)
+        blocks = (stored or _came_again(inbox)) and not permits(change.new_state, can_execute=True)
         if blocks:
-            changed_at = min(change.timestamp or event.published_at, now)
+            changed_at = _since(event.published_at, change.timestamp, now)
             reason = f"state changed to {change.new_state.upper()}: {change.reason}"
             hold_trip(reason, tripped_at=changed_at, hold=rules.ess_trip_hold, now=now)
-    return Accepted(tripped=blocks, repeated=not stored)
+    return replace(Accepted() if stored else _repeat(inbox), tripped=blocks)
+
+
+def _came_again(inbox: InboxEvent) -> bool:
+    """Whether a known stop came in another entry: a sender that repeats it means now."""
+    same = InboxEvent.objects.filter(event_type=inbox.event_type, identity=inbox.identity)
+    return same.exclude(entry_id=inbox.entry_id).exists()
+
+
+def _since(arrived: datetime, stamp: datetime | None, now: datetime) -> datetime:
+    """Return the moment from which a stop holds: the later of its stamp and its arrival on the stream, at most now.
+
+    A sender's clock that is behind, or its local time without a zone, must not make a stop that arrives now look old.
+    Only an entry that is itself old is history.
+    """
+    return min(max(stamp or arrived, arrived), now)
 
 
 def _accept_policy(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:  # noqa: ARG001
     _validated(PolicyUpdated, event)
     inbox = _inbox(event, entry, now, InboxOutcome.PENDING)
-    stored = store_event(inbox)
-    return Accepted(policy_inbox_id=inbox.pk if stored else None, repeated=not stored)
+    return Accepted(policy_inbox_id=inbox.pk) if store_event(inbox) else _repeat(inbox)
 
 
 def _accept_promotion(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:  # noqa: ARG001
@@ -145,7 +199,7 @@ def _accept_promotion(event: WireEvent, entry: StreamEntry, rules: IntakeRules, 
                 promoted_at=promotion.promoted_at or event.published_at,
                 received_at=now,
             )
-    return Accepted(repeated=not stored)
+    return Accepted() if stored else _repeat(inbox)
 
 
 ACCEPTORS: Mapping[str, Callable[[WireEvent, StreamEntry, IntakeRules, datetime], Accepted]] = {
@@ -156,6 +210,11 @@ ACCEPTORS: Mapping[str, Callable[[WireEvent, StreamEntry, IntakeRules, datetime]
     POLICY_UPDATED: _accept_policy,
     MODEL_PROMOTED: _accept_promotion,
 }
+
+
+def _repeat(inbox: InboxEvent) -> Accepted:
+    """Return what to do about an identity that is known: nothing, and whether to say that it says something else."""
+    return Accepted(repeated=True, differs=not means_the_same(inbox))
 
 
 def _validated(schema: type[M], event: WireEvent) -> M:

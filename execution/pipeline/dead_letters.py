@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
+from execution.domain.bounds import without_unfit
 from execution.domain.ports import StreamEntry
 from execution.models import DeadLetter
 from execution.pipeline import events_out
@@ -25,7 +26,7 @@ def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, 
         entry_id=entry.entry_id,
         event_type=entry.event_type,
         reason_code=error.code,
-        reason=error.sentence,
+        reason=without_unfit(error.sentence),
         raw=raw[:RAW_LIMIT].decode(errors="replace").replace("\x00", "\ufffd"),
         payload=payload,
         envelope=ids,
@@ -42,7 +43,7 @@ def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, 
             failed = events_out.order_failed(
                 symbol=_known_text(error.payload, "symbol"),
                 side=_known_text(error.payload, "side").lower(),
-                reason=(error.code, error.sentence),
+                reason=(error.code, letter.reason),
                 now=now,
             )
             emit(f"entry:{entry.entry_id}", [(events_out.ORDER_FAILED, failed)], trace_id="", now=now)

@@ -62,15 +62,10 @@ def guard_safety(
         stop_at(obstacle, request, now=clock())
         return False
     rules = exchange.rules(request.symbol)
-    if rules is None:
-        _refuse(
-            request,
-            RuleVerdict(rule="symbol", numbers=f"symbol={request.symbol}", refusal=Reason.UNKNOWN_SYMBOL),
-            {},
-            clock(),
-        )
-        return False
     policy = policy_in_force()
+    if rules is None or policy.unusable:
+        _refuse(request, _unjudgeable(policy) if rules else _unknown(request), {}, clock())
+        return False
     quote = exchange.quote(request.symbol)
     proposal = proposal_of(request)
     index = priced(exchange, rules.quote_asset)
@@ -100,6 +95,17 @@ def guard_safety(
     approved = _approve(request, verdict, policy, rules, side, details, clock())
     reached(CrashPoint.ENTRY_APPROVED)
     return approved
+
+
+def _unknown(request: ExecutionRequest) -> RuleVerdict:
+    return RuleVerdict(rule="symbol", numbers=f"symbol={request.symbol}", refusal=Reason.UNKNOWN_SYMBOL)
+
+
+def _unjudgeable(policy: Policy) -> RuleVerdict:
+    """Refuse by limits that nobody can read: their defaults may be looser than what was meant."""
+    return RuleVerdict(
+        rule="policy", numbers=f"keys={','.join(sorted(policy.unusable))}", refusal=Reason.POLICY_UNUSABLE
+    )
 
 
 def _equity(exchange: Exchange, rules: SymbolRules) -> Decimal | None:

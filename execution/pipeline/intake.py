@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,15 +20,21 @@ from execution.pipeline.transitions import log_line
 from execution.pipeline.write import Write
 
 IDENTITY = ("event_type", "identity")
+# Where a payload says when it was written.
+TIMES = frozenset({"timestamp", "trip_time"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intake:
-    """What became of an order: its request, and whether it had come before."""
+    """What became of an order: its request, and whether it had come before.
+
+    `same_payload`: with the same content, to the letter; `same_meaning`: whenever it was written.
+    """
 
     request_id: UUID
     duplicate: bool
     same_payload: bool = True
+    same_meaning: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +73,12 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
     first = ExecutionRequest.objects.select_related("inbox").get(
         inbox__event_type=inbox.event_type, inbox__identity=inbox.identity
     )
-    return Intake(request_id=first.pk, duplicate=True, same_payload=_same(first.inbox.payload, inbox.payload))
+    return Intake(
+        request_id=first.pk,
+        duplicate=True,
+        same_payload=_same(first.inbox.payload, inbox.payload),
+        same_meaning=_same(_meaning(first.inbox.payload), _meaning(inbox.payload)),
+    )
 
 
 def store_event(inbox: InboxEvent) -> bool:
@@ -87,6 +99,12 @@ def store_request(inbox: InboxEvent, request: ExecutionRequest) -> bool:
     )
     stored = Write().insert(inbox, once_by=IDENTITY).insert(request, first_as="inbox_id").insert(line).run()
     return stored or _count_repeat(inbox)
+
+
+def means_the_same(inbox: InboxEvent) -> bool:
+    """Whether a repeat says what the event of its identity said, whenever it was written."""
+    first = InboxEvent.objects.get(event_type=inbox.event_type, identity=inbox.identity)
+    return _same(_meaning(first.payload), _meaning(inbox.payload))
 
 
 def request_of(decision: AiDecision, *, rules: IntakeRules, published_at: datetime, now: datetime) -> ExecutionRequest:
@@ -170,6 +188,21 @@ def _count_repeat(inbox: InboxEvent) -> bool:
     return False
 
 
+def _meaning(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a payload without the times of its writing, which a producer that sends again may write anew."""
+    return {name: value for name, value in payload.items() if name not in TIMES}
+
+
 def _same(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Compare payloads as the database keeps them."""
-    return bool(stored == json.loads(json.dumps(dict(given), cls=DjangoJSONEncoder)))
+    """Compare payloads as the database keeps them: it writes 1e30 as an integer."""
+    return bool(_exact(stored) == _exact(json.loads(json.dumps(dict(given), cls=DjangoJSONEncoder))))
+
+
+def _exact(value: Any) -> Any:
+    """Return a JSON value with its numbers as they are written."""
+    if isinstance(value, dict):
+        return {name: _exact(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_exact(each) for each in value]
+    # A boolean is not the number that equals it.
+    return Decimal(repr(value)) if type(value) in {int, float} else value

@@ -9,12 +9,9 @@ from execution.domain.ports import StreamEntry
 from execution.models import DeadLetter
 from execution.models.dead_letter import RedriveOutcome
 from execution.pipeline.accept_event import Accepted, accept
-from execution.pipeline.intake import IntakeRules
+from execution.pipeline.intake import TIMES, IntakeRules
 from execution.pipeline.transitions import log_step
 from execution.pipeline.wire import WireEvent, decode
-
-# Where a payload says when it was decided.
-TIMES = frozenset({"timestamp", "trip_time"})
 
 
 class AlreadyRedrivenError(Exception):

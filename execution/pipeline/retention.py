@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.contrib.sessions.models import Session
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, Manager, OuterRef, Q, QuerySet
 
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
@@ -32,6 +33,7 @@ from execution.models import (
     OutboxEvent,
     OutboxSequence,
     Position,
+    QuarantinedRow,
     StreamLoss,
     Trade,
     Transition,
@@ -39,13 +41,15 @@ from execution.models import (
 from execution.models.inbox import InboxOutcome
 from execution.pipeline.events_out import EVENT_TYPES, POSITION_UPDATED
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.quarantine import ROW_ERRORS
 
+log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 Rows = QuerySet[Any]
 # Rows, and whole decisions, a transaction: it holds its locks for milliseconds.
 BATCH, STORIES = 1000, 100
 # What the log tells besides requests, orders and trades, which take their lines with them.
-STANDALONE = ("ess", "policy", "outbox", "dead_letter", "lease", "hold", "terms")
+STANDALONE = ("ess", "policy", "outbox", "dead_letter", "quarantine", "lease", "hold", "terms")
 ENDED_WITHOUT_TRADE = sorted(REQUEST_FINAL - {RequestState.RECORDED})
 # What hangs on a request, each before what it refers to; the column that leads to the request's id.
 PARTS: tuple[tuple["Manager[Any]", str], ...] = (
@@ -73,24 +77,33 @@ def apply_retention(rules: RetentionRules, *, clock: Clock, length: timedelta) -
     """Delete for at most about `length` and return how many rows of what; the next run goes on where this one ends."""
     end = time.monotonic() + length.total_seconds()
     deleted: Counter[str] = Counter()
-    for name, number in _batches(rules, clock()):
-        deleted[name] += number
-        if time.monotonic() >= end:
+    failed: list[str] = []
+    for batches in _batches(rules, clock()):
+        if time.monotonic() >= end and deleted:
             break
-    beat("retention", now=clock(), details=dict(deleted))
+        try:
+            for name, number in batches:
+                deleted[name] += number
+                if time.monotonic() >= end:
+                    break
+        except (*ROW_ERRORS, IntegrityError) as error:
+            # What cannot be deleted of one kind must not let all others grow.
+            log.exception("retention_failed")
+            failed.append(f"{type(error).__name__}: {error}".partition("\n")[0])
+    beat("retention", now=clock(), healthy=not failed, details={**deleted, **({"failed": failed} if failed else {})})
     return deleted
 
 
-def _batches(rules: RetentionRules, now: datetime) -> Iterator[tuple[str, int]]:
+def _batches(rules: RetentionRules, now: datetime) -> Iterator[Iterator[tuple[str, int]]]:
     if rules.events is not None:
-        yield from _events(now - rules.events)
+        yield _events(now - rules.events)
     if rules.requests is not None:
-        yield from _news(now - rules.requests)
-        yield from _stories("requests", _ended_without_trade(now - rules.requests), now - rules.requests)
+        yield _news(now - rules.requests)
+        yield _stories("requests", _ended_without_trade(now - rules.requests), now - rules.requests)
     if rules.trades is not None:
-        yield from _stories("trades", _closed(now - rules.trades), now - rules.trades)
+        yield _stories("trades", _closed(now - rules.trades), now - rules.trades)
     # Whatever the rules: sign-ins that have ended serve nobody.
-    yield from _simple("sessions", Session.objects.filter(expire_date__lt=now))
+    yield _simple("sessions", Session.objects.filter(expire_date__lt=now))
 
 
 def _events(before: datetime) -> Iterator[tuple[str, int]]:
@@ -111,6 +124,7 @@ def _news(before: datetime) -> Iterator[tuple[str, int]]:
     # The newest of each model is named on the trades that follow.
     yield from _simple("promotions", ModelPromotion.objects.filter(Exists(newer), received_at__lt=before))
     yield from _simple("log", Transition.objects.filter(entity__in=STANDALONE, at__lt=before), log_before=before)
+    yield from _simple("quarantine", QuarantinedRow.objects.filter(released_at__lt=before))
     yield from _simple("losses", StreamLoss.objects.filter(noticed_at__lt=before))
     entries = OutboxSequence.objects.filter(aggregate__startswith="entry:")
     events = OutboxEvent.objects.filter(aggregate=OuterRef("aggregate"))

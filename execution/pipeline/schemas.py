@@ -1,11 +1,12 @@
 """What we accept from outside: tolerant of spellings, strict about meaning; errors name field and rule."""
 
-import re
-from datetime import UTC, datetime
+import json
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -16,47 +17,48 @@ from pydantic import (
     model_validator,
 )
 
+from execution.domain import bounds
 from execution.domain.trading import Direction
 
 # What the database can hold exactly, with room to spare on both ends.
 SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e12")
 DIRECTIONS = {"buy": Direction.LONG, "long": Direction.LONG, "sell": Direction.SHORT, "short": Direction.SHORT}
 HOLD = "hold"
-# Milliseconds since 1970 are above this number until long after seconds have reached it.
-MILLISECONDS_FROM = 100_000_000_000
 MAX_LEVERAGE = 125
 REASON_LENGTH = 2000
 MAX_TARGETS = 10
 LONGEST_SECONDS = 366 * 24 * 3600
-# The flat wire form sends every number as text, zero with as many digits as its producer likes.
-ZERO_TEXT = re.compile(r"[+-]?0+(\.0*)?")
+# Notes of a producer that come back with the trade: more is a document, and belongs elsewhere.
+METADATA_BYTES, METADATA_DEPTH = 16 * 1024, 12
+CONFIDENCE_DECIMALS = 8
 
 
-def _number(value: object) -> object:
+def _number(value: object) -> Decimal:
     """Read numbers through their text, so that 0.1 stays 0.1; a boolean is not a number."""
     if isinstance(value, bool):
         raise ValueError("must be a number, not a boolean")  # noqa: TRY004 -- pydantic reports ValueError as a broken rule
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    return value
+    if not isinstance(value, int | float | str | Decimal):
+        raise ValueError("must be a number")  # noqa: TRY004 -- as above
+    # A Decimal's exponent may be absurd, and an integer longer than Python writes out: bounds before the text.
+    if not isinstance(value, str) and not (Decimal(value).is_finite() and -LARGEST <= Decimal(value) <= LARGEST):
+        raise ValueError(f"must be a finite number of at most {LARGEST}")
+    return bounds.number_of(repr(value) if isinstance(value, float) else str(value))
 
 
-def _optional_number(value: object) -> object:
+def _optional_number(value: object) -> Decimal | None:
     """Read an empty string or null as absent: the flat wire form knows no null."""
     return None if value is None or value == "" else _number(value)
 
 
-def _absent_when_zero(value: object) -> object:
+def _absent_when_zero(value: object) -> Decimal | None:
     """Read 0 as absent, as producers send it for 'none'."""
-    number = _optional_number(value)
-    zero = bool(ZERO_TEXT.fullmatch(number.strip())) if isinstance(number, str) else number in (0, Decimal(0))
-    return None if zero else number
+    return _optional_number(value) or None
 
 
 def _leverage(value: object) -> object:
     number = _absent_when_zero(value)
     # Pydantic would write out every digit of 1e99999999 to make it an integer, so the bounds come first.
-    if isinstance(number, Decimal) and not (number.is_finite() and 1 <= number <= MAX_LEVERAGE):
+    if number is not None and not 1 <= number <= MAX_LEVERAGE:
         raise ValueError(f"must be a whole number from 1 to {MAX_LEVERAGE}")
     return number
 
@@ -64,54 +66,54 @@ def _leverage(value: object) -> object:
 def _seconds(value: object) -> object:
     number = _optional_number(value)
     # As for leverage: bounds before the digits are written out.
-    if isinstance(number, Decimal) and not (number.is_finite() and 1 <= number <= LONGEST_SECONDS):
+    if number is not None and not 1 <= number <= LONGEST_SECONDS:
         raise ValueError(f"must be a whole number from 1 to {LONGEST_SECONDS}")
     return number
 
 
 def _reason(value: object) -> str:
     """Read any reason: a trip takes effect however badly it is explained."""
-    return "" if value is None else str(value)[:REASON_LENGTH]
+    return "" if value is None else bounds.without_unfit(str(value)[:REASON_LENGTH])
 
 
 def _symbol(value: object) -> object:
-    return value.strip().upper() if isinstance(value, str) else value
+    return bounds.capitals(value.strip(bounds.ASCII_SPACES)) if isinstance(value, str) else value
 
 
 def _text(value: object) -> object:
     return "" if value is None else value
 
 
-def _moment(value: object) -> object:
-    """Read ISO text (without a zone: UTC) or an epoch in seconds or milliseconds."""
-    if isinstance(value, bool):
-        raise ValueError("must be a time, not a boolean")  # noqa: TRY004 -- as above
-    if isinstance(value, str) and value.replace(".", "", 1).isdigit():
-        value = float(value)
-    if isinstance(value, int | float):
-        try:
-            return datetime.fromtimestamp(value / 1000 if value >= MILLISECONDS_FROM else value, tz=UTC)
-        except (OverflowError, OSError):
-            raise ValueError("is not a time of this calendar") from None
-    if isinstance(value, str):
-        moment = datetime.fromisoformat(value)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _fit(value: str) -> str:
+    if character := bounds.unfit_character(value):
+        raise ValueError(f"must not contain the character {character}")
     return value
 
 
-Amount = Annotated[Decimal, Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False)]
+def _stored(decimals: int) -> AfterValidator:
+    """Round to what the column keeps, so that what was accepted is what is read back."""
+    return AfterValidator(lambda value: bounds.rounded(value, decimals))
+
+
+Amount = Annotated[Decimal, Field(ge=SMALLEST, le=LARGEST, allow_inf_nan=False), _stored(bounds.DECIMALS)]
 Positive = Annotated[Amount, BeforeValidator(_number)]
 OptionalPositive = Annotated[Amount | None, BeforeValidator(_optional_number)]
 PositiveOrAbsent = Annotated[Amount | None, BeforeValidator(_absent_when_zero)]
 Fraction = Annotated[
-    Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)] | None, BeforeValidator(_optional_number)
+    Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False), _stored(CONFIDENCE_DECIMALS)] | None,
+    BeforeValidator(_optional_number),
 ]
 Leverage = Annotated[Annotated[int, Field(ge=1, le=MAX_LEVERAGE)] | None, BeforeValidator(_leverage)]
 Seconds = Annotated[Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] | None, BeforeValidator(_seconds)]
 Share = Annotated[Annotated[Decimal, Field(ge=Decimal("0.001"), le=1, decimal_places=12)], BeforeValidator(_number)]
-Percent = Annotated[Annotated[Decimal, Field(ge=Decimal("0.001"), le=100)], BeforeValidator(_number)]
-ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=100)]
-Moment = Annotated[datetime | None, BeforeValidator(lambda value: None if value in (None, "") else _moment(value))]
+Percent = Annotated[
+    Annotated[Decimal, Field(ge=Decimal("0.001"), le=100), _stored(bounds.DECIMALS)], BeforeValidator(_number)
+]
+ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=100), AfterValidator(_fit)]
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_fit)]
+Moment = Annotated[
+    datetime | None, BeforeValidator(lambda value: None if value is None or value == "" else bounds.moment_of(value))
+]
 Symbol = Annotated[
     str, BeforeValidator(_symbol), Field(min_length=5, max_length=40, pattern=r"^[A-Z0-9_\u4e00-\u9fff]+$")
 ]
@@ -197,7 +199,7 @@ class ManualOrder(Incoming):
     @field_validator("metadata", mode="before")
     @classmethod
     def read_metadata(cls, value: object) -> object:
-        return {} if value is None or value == "" else _plain_json(value)
+        return {} if value is None or value == "" else _notes(value)
 
     @field_validator("take_profits", mode="before")
     @classmethod
@@ -236,23 +238,38 @@ class EssTripped(Incoming):
 class EssStateChanged(EssTripped):
     """`ess.state.changed`: the state that it has now."""
 
-    new_state: str = Field(min_length=1, max_length=32)
+    new_state: Annotated[str, Field(min_length=1, max_length=32), AfterValidator(_fit)]
 
 
 class PolicyUpdated(Incoming):
     """`policy.updated`: one key, or a change of the whole policy (then `key` is empty)."""
 
-    key: str = Field("", max_length=100)
+    key: ShortText = ""
     new_value: Any = None
 
 
 class ModelPromoted(Incoming):
     """`model.promoted`."""
 
-    model: str = Field(min_length=1, max_length=100, validation_alias=AliasChoices("model_name", "model_type"))
+    model: Name = Field(validation_alias=AliasChoices("model_name", "model_type"))
     old_version: ShortText = ""
-    new_version: str = Field(min_length=1, max_length=100)
+    new_version: Name
     promoted_at: Moment = None
+
+
+def _notes(value: object) -> object:
+    """Return notes as plain JSON that can be stored, read back and shown.
+
+    Raises:
+        ValueError: nested too deeply, too long, or with a number or character that has no place.
+
+    """
+    if problem := bounds.json_problem(value, deepest=METADATA_DEPTH):
+        raise ValueError(problem)
+    plain = _plain_json(value)
+    if len(json.dumps(plain)) > METADATA_BYTES:
+        raise ValueError(f"must be at most {METADATA_BYTES} bytes of JSON")
+    return plain
 
 
 def _plain_json(value: object) -> object:
@@ -265,7 +282,7 @@ def _plain_json(value: object) -> object:
 
 
 def _word(value: object) -> str:
-    return value.strip().lower() if isinstance(value, str) else ""
+    return bounds.small(value.strip(bounds.ASCII_SPACES)) if isinstance(value, str) else ""
 
 
 def _direction(value: object, *, allowed: tuple[str, ...]) -> Direction:

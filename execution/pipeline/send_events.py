@@ -7,13 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import BigIntegerField, QuerySet
+from django.db.models.functions import Cast
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import EventBus, TradeMirror
-from execution.models import OutboxEvent, Trade
+from execution.models import OutboxEvent, QuarantinedRow, Trade
 from execution.pipeline import events_out
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.mirroring import CLOSED_KEPT_SECONDS, mirror_fields
+from execution.pipeline.quarantine import ROW_ERRORS, for_each, pairs, read_each, table_of
 
 Clock = Callable[[], datetime]
 BATCH = 200
@@ -48,19 +51,43 @@ def send_batch(bus: EventBus, mirror: TradeMirror, *, clock: Clock) -> int:
     with transaction.atomic():
         if not _is_the_relay():
             return 0
-        events = list(
-            OutboxEvent.objects.select_for_update(skip_locked=True).filter(sent_at__isnull=True).order_by("id")[:BATCH]
-        )
-        if not events:
+        batch = _next_batch()
+        if not batch:
             return 0
         reached(CrashPoint.OUTBOX_READ)
-        bus.publish([wrapped(event) for event in events])
+        events = [event for event, _ in batch]
+        bus.publish([message for _, message in batch])
         reached(CrashPoint.OUTBOX_PUBLISHED)
         _mirror(mirror, events)
         OutboxEvent.objects.filter(pk__in=[event.pk for event in events]).update(sent_at=clock())
         reached(CrashPoint.OUTBOX_MARKED)
     reached(CrashPoint.OUTBOX_COMMITTED)
     return len(events)
+
+
+def _next_batch() -> list[tuple[OutboxEvent, Mapping[str, str]]]:
+    """Return the oldest unsent events with their messages; what cannot be sent holds back its own aggregate only."""
+    unsent = OutboxEvent.objects.filter(sent_at__isnull=True).exclude(aggregate__in=_held_back())
+    oldest = unsent.select_for_update(skip_locked=True, of=("self",)).order_by("id")[:BATCH]
+    try:
+        return [(event, wrapped(event)) for event in oldest]
+    except ROW_ERRORS:
+        return _without_unsendable(list(oldest.values_list("pk", flat=True)))
+
+
+def _without_unsendable(keys: Sequence[int]) -> list[tuple[OutboxEvent, Mapping[str, str]]]:
+    """Read one by one; of an aggregate with an event that is set aside nothing is sent, or readers would see a gap."""
+    found = list(pairs(read_each(OutboxEvent.objects.filter(pk__in=keys).order_by("id")), wrapped))
+    missing = set(keys) - {event.pk for event, _ in found}
+    held = set(OutboxEvent.objects.filter(pk__in=missing).values_list("aggregate", flat=True))
+    return [(event, message) for event, message in found if event.aggregate not in held]
+
+
+def _held_back() -> "QuerySet[OutboxEvent, Any]":
+    """Return the aggregates of events that are set aside; a query within the query that reads the batch."""
+    aside = QuarantinedRow.objects.filter(table=table_of(OutboxEvent), released_at__isnull=True)
+    keys = aside.annotate(key=Cast("row_id", BigIntegerField())).values("key")
+    return OutboxEvent.objects.filter(pk__in=keys, sent_at__isnull=True).values("aggregate")
 
 
 def wrapped(event: OutboxEvent) -> Mapping[str, str]:
@@ -96,8 +123,8 @@ def _mirror(mirror: TradeMirror, events: Sequence[OutboxEvent]) -> None:
     told = {event.aggregate for event in events if event.event_type in TRADE_EVENTS}
     if not told:
         return
-    trades = list(Trade.objects.filter(pk__in=told).select_related("request"))
-    still_open = [mirror_fields(trade) for trade in trades if trade.exit_at is None]
-    closed = [mirror_fields(trade) for trade in trades if trade.exit_at is not None]
+    trades = read_each(Trade.objects.filter(pk__in=told).select_related("request"))
+    still_open = for_each((trade for trade in trades if trade.exit_at is None), mirror_fields)
+    closed = for_each((trade for trade in trades if trade.exit_at is not None), mirror_fields)
     mirror.write(still_open, keep_seconds=None)
     mirror.write(closed, keep_seconds=CLOSED_KEPT_SECONDS)

@@ -22,11 +22,16 @@ USAGE = """
     WITH held AS (
         SELECT claim.symbol, claim.position_side, claim.request_id, request.state,
                open.quantity * open.price * request.quote_index AS notional,
-               -- Without a stop, or with one at 0, all of the price may be lost.
-               open.quantity * abs(open.price - COALESCE(request.stop_price, 0)) * request.quote_index AS risk
+               open.quantity * GREATEST(
+                   -- Without a stop, or with one at 0, all of the price may be lost.
+                   abs(open.price - COALESCE(request.stop_price, 0)),
+                   -- A stop that was loosened may lose more than was approved; one that was tightened frees nothing.
+                   COALESCE((open.price - stop.price) * CASE request.direction WHEN 'SHORT' THEN -1 ELSE 1 END, 0)
+               ) * request.quote_index AS risk
         FROM execution_entryclaim AS claim
         JOIN execution_executionrequest AS request ON request.id = claim.request_id
         LEFT JOIN execution_trade AS trade ON trade.id = claim.request_id
+        LEFT JOIN execution_bracketleg AS stop ON stop.bracket_id = claim.request_id AND stop.purpose = 'STOP'
         CROSS JOIN LATERAL (
             SELECT COALESCE(trade.entry_price, request.reference_price, 0) AS price,
                    CASE WHEN trade.id IS NULL OR EXISTS (
@@ -37,10 +42,10 @@ USAGE = """
                         THEN COALESCE(request.quantity, 0) ELSE trade.quantity
                    END - COALESCE(trade.exited_quantity, 0) AS quantity
         ) AS open
-        -- A request with a claim of its own counts those before it: they are numbered in the order of their commits.
-        WHERE claim.id < COALESCE(
+        -- Who has its claim already counts those before its own: they are numbered in the order of their commits.
+        WHERE claim.request_id <> %(request)s AND (%(later_too)s OR claim.id < COALESCE(
             (SELECT own.id FROM execution_entryclaim AS own WHERE own.request_id = %(request)s), 9223372036854775807
-        )
+        ))
     ),
     day AS (
         -- What could not be valued counts at its worst.
@@ -87,10 +92,13 @@ def lock_usage() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CLAIM_LOCK])
 
 
-def usage_for(request: ExecutionRequest, side: PositionSide, policy: Policy, *, now: datetime) -> Usage:
+def usage_for(
+    request: ExecutionRequest, side: PositionSide, policy: Policy, *, now: datetime, later_too: bool = False
+) -> Usage:
     """Count what others use, in one statement; call it under the lock.
 
     For a request that is approved already it is what was approved before, and needs no lock: that only grows less.
+    `later_too`: what was approved after it counts as well, which needs the lock.
     """
     parameters = {
         "request": request.pk,
@@ -101,6 +109,7 @@ def usage_for(request: ExecutionRequest, side: PositionSide, policy: Policy, *, 
         "quantity": request.base_quantity_asked,
         "approved": request.approved_at,
         "now": now,
+        "later_too": later_too,
         "minute_ago": now - timedelta(minutes=1),
         "midnight": now.replace(hour=0, minute=0, second=0, microsecond=0),
         "look_alikes_since": now - timedelta(seconds=float(policy[keys.LOOK_ALIKE_WINDOW])),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from execution.domain import bounds
 from execution.domain.ports import StreamEntry
 from execution.domain.reasons import Reason
 
@@ -15,7 +16,6 @@ MAX_EVENT_BYTES = 64 * 1024
 # Deeper than any event means; far below what would exhaust the stack of whoever reads or stores it later.
 MAX_NESTING = 32
 IDENTITY_LENGTH = 200
-BEYOND_TIME = datetime.max.replace(tzinfo=UTC)
 ENVELOPE_FIELDS = frozenset(
     {"event_type", "event_id", "trace_id", "correlation_id", "source", "schema_version", "sequence"}
 )
@@ -78,34 +78,27 @@ def legible(fields: Mapping[bytes, bytes]) -> tuple[str, dict[str, str]]:
 
 def entry_time(entry_id: str) -> datetime:
     """Return when Redis took the entry: the milliseconds before the dash of its id."""
-    try:
-        return datetime.fromtimestamp(int(entry_id.partition("-")[0]) / 1000, tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        # A producer may choose the id, and Redis counts on from the highest: such a stream must go on being read.
-        return BEYOND_TIME
+    # A producer may choose the id, and Redis counts on from the highest: such a stream must go on being read.
+    milliseconds = int(entry_id.partition("-")[0])
+    ends = (int(bounds.EARLIEST.timestamp()) * 1000, int(bounds.LATEST.timestamp()) * 1000)
+    return datetime.fromtimestamp(min(max(milliseconds, ends[0]), ends[1]) / 1000, tz=UTC)
 
 
 def parse_json(text: str) -> Any:
     """Parse JSON without losing a digit; NaN and Infinity are not JSON.
 
     Raises:
-        ValueError: not JSON, nested too deeply, or with text that the database cannot hold.
+        ValueError: not JSON, nested too deeply, or with a text or number that cannot be stored and read back.
 
     """
     try:
-        value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_float=_exact, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except InvalidOperation:
         raise ValueError("contains a number with an absurd exponent") from None
-    if not _nested_within(value, MAX_NESTING):
-        raise ValueError("nested too deeply")
-    if "\\u0000" in text or "\x00" in text:
-        raise ValueError("contains a NUL character")
-    try:
-        json.dumps(value, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise ValueError("contains half of a surrogate pair") from None
+    if problem := bounds.json_problem(value, deepest=MAX_NESTING):
+        raise ValueError(problem)
     return value
 
 
@@ -170,9 +163,8 @@ def _short(identity: str) -> str:
     return identity if len(identity) <= IDENTITY_LENGTH else f"digest:{hashlib.sha256(identity.encode()).hexdigest()}"
 
 
-def _nested_within(value: object, levels: int) -> bool:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels >= 0 and all(_nested_within(child, levels - 1) for child in children)
+def _exact(text: str) -> Decimal:
+    return bounds.number_of(text)
 
 
 def _refuse_constant(name: str) -> float:

@@ -8,6 +8,7 @@ from django.db import connection
 from django.db.models import Min
 
 from execution.models import OutboxEvent
+from execution.pipeline.quarantine import read_each
 
 # A writer holds this lock from its first insert to its commit, which is milliseconds later.
 WRITERS = """
@@ -46,7 +47,7 @@ def events_after(cursor: int, *, limit: int, event_type: str = "", aggregate: st
         wanted = wanted.filter(event_type=event_type)
     if aggregate:
         wanted = wanted.filter(aggregate=aggregate)
-    found = list(wanted[: limit + 1])
+    found = read_each(wanted[: limit + 1])
     page, more = found[:limit], len(found) > limit
     return EventPage(events=page, next_after=page[-1].pk if more else horizon, has_more=more, oldest_id=_oldest())
 

@@ -9,6 +9,7 @@ from django.db.models import Case, Exists, OuterRef, Prefetch, Q, QuerySet, Valu
 from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TradeState
 from execution.domain.trading import OrderPurpose
 from execution.models import Order, Trade
+from execution.pipeline.quarantine import read_each
 from execution.queries.kept import kept
 
 
@@ -59,7 +60,8 @@ def page_of(rows: QuerySet[Trade, Any], *, limit: int, offset: int) -> list[Trad
     Skipping a hundred thousand whole rows would work out the status of each of them.
     """
     ids = list(rows.values_list("pk", flat=True)[offset : offset + limit])
-    return list(trades().filter(pk__in=ids))
+    # A row that cannot be read is missing from its page; health names it.
+    return read_each(trades().filter(pk__in=ids))
 
 
 def count_trades() -> TradeCounts:

@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "EXECUTION_MODE": "paper",
     "USE_BINANCE_TESTNET": "false",
     "BINANCE_RATE_LIMIT_RPM": "100000000",
+    # The invented contracts have room for more positions than an account has.
+    "HARD_MAX_POSITIONS": "10000",
     "LOG_LEVEL": "WARNING",
     "NO_PROXY": HOST,
 }

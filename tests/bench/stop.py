@@ -69,7 +69,8 @@ class Run:
             session.post(f"{self.web_url}/api/execution/kill-switch", json=said, timeout=10).raise_for_status()
 
     def change_policy(self, value: int) -> None:
-        self.publish("policy.updated", {"key": LEVERAGE, "new_value": value, "timestamp": utc_now()})
+        """Let risk-safety change its value and announce it: an announcement alone would not loosen it again."""
+        self.stack.risk.change_policy(LEVERAGE, str(value))
 
     def forget_trip(self) -> None:
         self.stack.rows(FORGET_TRIP)

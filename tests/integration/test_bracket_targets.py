@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import LazySettings
 
 from execution.models import Bracket, PolicyValue
 from execution.models.bracket import LegOrigin
@@ -278,13 +279,21 @@ def set_policy(desk: Desk, **values: str) -> None:
         )
 
 
-def test_decision_that_ends_without_a_stop_is_refused_unless_the_policy_allows_it(desk: Desk) -> None:
+def test_decision_that_ends_without_a_stop_is_refused_unless_policy_and_ceiling_allow_it(
+    desk: Desk, settings: LazySettings
+) -> None:
     set_policy(desk, default_sl_pct="0")
     refused = desk.decide()
     assert desk.run(refused) == "REFUSED"
     assert desk.request(refused).reason == "STOP_REQUIRED: stop=none default=none"
 
     set_policy(desk, allow_no_stop="1")
+    capped = desk.decide()
+    assert desk.run(capped) == "REFUSED"
+    assert desk.request(capped).reason == "STOP_REQUIRED: stop=none default=none"
+
+    # As with the setting HARD_STOP_REQUIRED switched off.
+    settings.POLICY_CEILINGS = {}
     allowed = desk.trade_opened()
 
     # It should have its target, no stop, and say so.

@@ -1,12 +1,13 @@
 """The bridge on the real bus: five event types, every wire form, repeats, and messages that mean nothing."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.stream_names import group_of, stream_of
@@ -19,11 +20,13 @@ from execution.models import (
     OutboxEvent,
     PolicyValue,
 )
+from execution.pipeline import accept_event
 from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.policy import apply_policy, unapplied
 from tests.support.desk import Desk, decision
 
 AI, SIGNAL = "ai.decision.made", "signal.execute"
+KEY = "execution.max_slippage_pct"
 
 
 def add(desk: Desk, event_type: str, fields: Mapping[str, str | bytes], entry_id: str = "*") -> str:
@@ -127,9 +130,6 @@ def test_promoted_model_is_stored(desk: Desk) -> None:
     ]
 
 
-KEY = "execution.max_slippage_pct"
-
-
 def apply_announced(desk: Desk, payload: Mapping[str, Any]) -> None:
     desk.publish("policy.updated", payload)
     [inbox_id] = desk.read_bus().policies
@@ -226,7 +226,7 @@ ZOO: list[Any] = [
     pytest.param({"payload": json.dumps(decision(leverage=500))}, "INVALID_FIELD", id="absurd-leverage"),
     pytest.param({"payload": json.dumps(decision(confidence=1.5))}, "INVALID_FIELD", id="confidence-above-1"),
     pytest.param({"payload": json.dumps(decision(timestamp="yesterday"))}, "INVALID_FIELD", id="no-time"),
-    pytest.param({"payload": json.dumps(decision(timestamp=10**400))}, "INVALID_FIELD", id="time-beyond-floats"),
+    pytest.param({"payload": json.dumps(decision(timestamp=10**400))}, "MALFORMED_PAYLOAD", id="time-beyond-floats"),
     pytest.param({"payload": json.dumps(decision(timestamp=10**30))}, "INVALID_FIELD", id="time-beyond-calendars"),
     pytest.param({"payload": json.dumps(decision(timestamp="9" * 400))}, "INVALID_FIELD", id="time-text-beyond-floats"),
     pytest.param({"payload": json.dumps(decision("BTC" * 40))}, "INVALID_FIELD", id="long-symbol"),
@@ -234,6 +234,17 @@ ZOO: list[Any] = [
     pytest.param({"payload": json.dumps(decision(model="a\x00b"))}, "MALFORMED_PAYLOAD", id="nul"),
     pytest.param({"payload": json.dumps(decision(model="\ud800"))}, "MALFORMED_PAYLOAD", id="half-a-surrogate"),
     pytest.param({"payload": b"\xff\xfe"}, "MALFORMED_ENVELOPE", id="not-utf-8"),
+    pytest.param({"payload": '{"symbol":"BTCUSDT","metadata":{"x":1e400}}'}, "MALFORMED_PAYLOAD", id="infinite-note"),
+    pytest.param(
+        {"payload": json.dumps(decision(timestamp="0001-01-01T00:00:00+14:00"))}, "INVALID_FIELD", id="before-year-one"
+    ),
+    pytest.param(
+        {"payload": json.dumps(decision(timestamp="9999-12-31T23:59:59-14:00"))}, "INVALID_FIELD", id="beyond-years"
+    ),
+    pytest.param({"payload": json.dumps(decision(stop_loss="1_000"))}, "INVALID_FIELD", id="underscore"),
+    pytest.param({"payload": json.dumps(decision(leverage="\u0665"))}, "INVALID_FIELD", id="arabic-digit"),
+    pytest.param({"payload": json.dumps(decision("btcu\u017fdt"))}, "INVALID_FIELD", id="long-s"),
+    pytest.param({"payload": json.dumps(decision(model="a\x1b[2J"))}, "INVALID_FIELD", id="terminal-escape"),
     pytest.param({"payload": "x" * 1_000_000}, "PAYLOAD_TOO_LARGE", id="one-megabyte"),
     pytest.param({"payload": '{"a":' * 900 + "1" + "}" * 900}, None, id="deep"),
     pytest.param({"payload": '{"a":' * 9000 + "1" + "}" * 9000}, "MALFORMED_PAYLOAD", id="very-deep"),
@@ -299,7 +310,7 @@ def test_what_a_dead_reader_was_given_is_taken_over(desk: Desk) -> None:
     # A living reader may still be at it.
     assert desk.read_bus().chains == []
     # Let it have been silent for longer than a reader may be.
-    desk.redis.xclaim(stream_of(AI), group_of(AI), "execution_elsewhere_1", 0, [entry_id], idle=11_000)
+    desk.redis.xclaim(stream_of(AI), group_of(AI), "execution_elsewhere_1", 0, [entry_id], idle=11_000, retrycount=1)
 
     assert desk.read_bus().chains == [ExecutionRequest.objects.get().pk]
     assert pending(desk, AI) == 0
@@ -317,7 +328,7 @@ def test_batch_that_fails_is_not_acknowledged_and_comes_again(desk: Desk) -> Non
     assert (ExecutionRequest.objects.count(), pending(desk, AI)) == (1, 1)
 
     consumer = desk.bus._consumer
-    desk.redis.xclaim(stream_of(AI), group_of(AI), consumer, 0, [entry_id], idle=11_000)
+    desk.redis.xclaim(stream_of(AI), group_of(AI), consumer, 0, [entry_id], idle=11_000, retrycount=1)
     desk.read_bus()
 
     # The same delivery again is no second event; the monitor starts the request that was stored.
@@ -325,6 +336,127 @@ def test_batch_that_fails_is_not_acknowledged_and_comes_again(desk: Desk) -> Non
     desk.clock.let_pass(3)
     desk.cycle()
     assert ExecutionRequest.objects.get().state == "RECORDED"
+
+
+def tried_again(desk: Desk, entry_ids: Sequence[str], deliveries: int) -> None:
+    """Let the pause of entries be over, after so many deliveries."""
+    stream, group = stream_of(AI), group_of(AI)
+    desk.redis.xclaim(stream, group, "execution_gone_1", 0, list[Any](entry_ids), idle=400_000, retrycount=deliveries)
+
+
+def test_an_entry_that_the_database_does_not_take_fails_alone(desk: Desk) -> None:
+    """A data error is an outcome of its entry, whatever the edge has let pass."""
+    before, poison, after = (decision(symbol) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"))
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE execution_inboxevent ADD CONSTRAINT t CHECK (payload->>'symbol' <> 'ETHUSDT')")
+    for payload in (before, poison, after):
+        desk.publish(AI, payload)
+
+    started = desk.read_bus()
+
+    assert (len(started.chains), pending(desk, AI)) == (2, 0)
+    assert {row.symbol for row in ExecutionRequest.objects.all()} == {"BTCUSDT", "SOLUSDT"}
+    letter = DeadLetter.objects.get()
+    assert (letter.reason_code, "violates check constraint" in letter.reason) == ("UNSTORABLE", True)
+    assert desk.event(f"entry:{letter.entry_id}", "order.failed")["reason_code"] == "UNSTORABLE"
+
+
+def test_an_entry_that_fails_unforeseen_is_tried_with_pauses_and_then_kept(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = accept_event.ACCEPTORS[AI]
+
+    def fails_for_ether(event: Any, *further: Any) -> Any:
+        if event.payload["symbol"] == "ETHUSDT":
+            raise KeyError("a bug")
+        return accept(event, *further)
+
+    monkeypatch.setitem(accept_event.ACCEPTORS, AI, fails_for_ether)
+    poison = desk.publish(AI, decision("ETHUSDT"))
+    desk.publish(AI, decision("BTCUSDT"))
+
+    # It should execute the other, and leave this one for later
+    assert (len(desk.read_bus().chains), pending(desk, AI), DeadLetter.objects.count()) == (1, 1, 0)
+    # It should rest longer after each delivery
+    for deliveries, rest in ((1, 10_000), (2, 20_000), (3, 40_000), (4, 80_000)):
+        desk.redis.xclaim(
+            stream_of(AI), group_of(AI), "execution_gone_1", 0, [poison], idle=rest - 3_000, retrycount=deliveries
+        )
+        desk.read_bus()
+        [row] = desk.redis.xpending_range(stream_of(AI), group_of(AI), "-", "+", 10)
+        assert row["times_delivered"] == deliveries
+        tried_again(desk, [poison], deliveries)
+        desk.publish(AI, decision("SOLUSDT"))
+        assert len(desk.read_bus().chains) == 1
+    # It should have been kept at the limit, with its reason, and told of
+    letter = DeadLetter.objects.get()
+    assert (letter.entry_id, letter.reason_code) == (poison, "DELIVERY_LIMIT")
+    assert letter.reason == "deliveries=5: KeyError: 'a bug'"
+    assert (pending(desk, AI), desk.event(f"entry:{poison}", "order.failed")["reason_code"]) == (0, "DELIVERY_LIMIT")
+
+
+def test_an_entry_whose_readers_die_is_kept_at_last(desk: Desk) -> None:
+    poison = desk.publish(AI, decision("ETHUSDT"))
+    assert RedisEventBus(desk.redis, EVENT_TYPES).read(block_ms=10, count=10)
+    tried_again(desk, [poison], 20)
+
+    assert desk.read_bus().chains == []
+
+    assert (DeadLetter.objects.get().reason_code, pending(desk, AI)) == ("DELIVERY_LIMIT", 0)
+
+
+def test_entries_that_rest_do_not_hide_those_behind_them(desk: Desk) -> None:
+    dead = RedisEventBus(desk.redis, EVENT_TYPES)
+    ids = [desk.publish(AI, decision()) for _ in range(120)]
+    for _ in range(15):
+        dead.read(block_ms=10, count=8)
+    tried_again(desk, ids[-1:], 1)
+
+    assert len(desk.read_bus().chains) == 1
+
+
+@pytest.mark.parametrize(
+    ("event_type", "first", "second"),
+    [
+        (AI, decision("BTCUSDT"), decision("ETHUSDT", "sell")),
+        (AI, decision("BTCUSDT"), decision("BTCUSDT", position_size_usd=600.0)),
+        (AI, {"symbol": "BTCUSDT", "side": "hold"}, decision("BTCUSDT")),
+        (
+            "signal.execute",
+            {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.01", "request_id": "r-1"},
+            {"symbol": "BTCUSDT", "side": "sell", "quantity": "0.01", "request_id": "r-1"},
+        ),
+        ("policy.updated", {"key": KEY, "new_value": 0.003}, {"key": KEY, "new_value": 0.004}),
+        ("ess.tripped", {"reason": "a"}, {"reason": "b"}),
+        ("ess.state.changed", {"new_state": "ARMED"}, {"new_state": "CRITICAL"}),
+        ("model.promoted", {"model_name": "m", "new_version": "1"}, {"model_name": "m", "new_version": "2"}),
+    ],
+)
+def test_a_repeat_that_says_something_else_is_told(
+    desk: Desk, event_type: str, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    guessed = {"event_id": "guessed"}
+    desk.publish(event_type, first | guessed)
+    desk.read_bus()
+    entry_id = desk.publish(event_type, second | guessed)
+
+    started = desk.read_bus()
+
+    letter = DeadLetter.objects.get()
+    assert (letter.entry_id, letter.reason_code, started.chains) == (entry_id, "IDENTITY_REUSED", [])
+    is_order = event_type in {AI, "signal.execute"}
+    assert OutboxEvent.objects.filter(aggregate=f"entry:{entry_id}", event_type="order.failed").count() == is_order
+    # It should stop entries by what may have been meant to stop them
+    assert bool(started.trips) == (event_type.startswith("ess."))
+
+
+def test_a_repeat_that_only_its_writing_differs_is_counted(desk: Desk) -> None:
+    same = decision("BTCUSDT")
+    for _ in range(2):
+        desk.publish(AI, same | {"timestamp": desk.clock().isoformat()})
+    desk.read_bus()
+
+    assert (InboxEvent.objects.get().duplicates, DeadLetter.objects.count()) == (1, 0)
 
 
 @pytest.mark.parametrize("loss", ["group", "everything"])
@@ -357,14 +489,15 @@ def test_announced_policy_whose_task_was_lost_is_found_again(desk: Desk) -> None
     assert InboxEvent.objects.get().outcome == "APPLIED"
 
 
-def test_announced_policy_that_comes_late_does_not_undo_a_later_one(desk: Desk) -> None:
+@pytest.mark.parametrize("late", [True, False])
+def test_announcements_tighten_in_whatever_order_they_are_worked_off(desk: Desk, *, late: bool) -> None:
     for value in (0.003, 0.004):
         desk.publish("policy.updated", {"key": KEY, "new_value": value})
     first, second = desk.read_bus().policies
     desk.risk.answer("down", status=503)
 
-    for inbox_id in (second, first):
+    for inbox_id in (second, first) if late else (first, second):
         apply_policy(inbox_id, risk_safety=desk.risk_safety, now=desk.clock())
 
-    assert PolicyValue.objects.get().value == Decimal("0.004")
+    assert PolicyValue.objects.get().value == Decimal("0.003")
     assert unapplied(before=desk.clock()) == []

@@ -172,7 +172,7 @@ def test_bridge_killed_between_commit_and_acknowledgement(desk: Desk, victim: Ca
     summary: Any = desk.redis.xpending_range(stream_of(AI), group_of(AI), "-", "+", 10)
     assert [row["message_id"].decode() for row in summary] == [entry_id]
     request = ExecutionRequest.objects.get()
-    desk.redis.xclaim(stream_of(AI), group_of(AI), summary[0]["consumer"], 0, [entry_id], idle=11_000)
+    desk.redis.xclaim(stream_of(AI), group_of(AI), summary[0]["consumer"], 0, [entry_id], idle=11_000, retrycount=1)
 
     desk.read_bus()
     desk.clock.let_pass(3)

@@ -92,7 +92,9 @@ def settle(desk: Desk) -> None:
     desk.read_bus(start=run_from_its_state(desk))
     waiting: Any = desk.redis.xpending_range(stream_of(AI), group_of(AI), "-", "+", 10)
     for row in waiting:
-        desk.redis.xclaim(stream_of(AI), group_of(AI), row["consumer"], 0, [row["message_id"]], idle=11_000)
+        desk.redis.xclaim(
+            stream_of(AI), group_of(AI), row["consumer"], 0, [row["message_id"]], idle=11_000, retrycount=1
+        )
     desk.read_bus(start=run_from_its_state(desk))
     for _ in range(3):
         desk.clock.let_pass(12)

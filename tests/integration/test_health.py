@@ -105,6 +105,7 @@ def test_a_healthy_service(client: Client) -> None:
         "orders",
         "exits",
         "books",
+        "rows",
     ]
     assert list(components) == parts
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}
@@ -140,6 +141,21 @@ def test_lag_is_what_was_not_read_and_what_was_not_acknowledged(client: Client, 
         "signal.execute": 1,
     }
     assert health["consumer_lag"] == 4
+
+
+@pytest.mark.usefixtures("_running")
+@pytest.mark.parametrize("delivered", [True, False])
+def test_an_entry_that_waits_for_long_is_named(client: Client, bus: Redis, *, delivered: bool) -> None:
+    stream, group = stream_names.stream_of("ai.decision.made"), stream_names.group_of("ai.decision.made")
+    bus.xadd(stream, {"payload": "{}"}, id=f"{int((NOW - timedelta(seconds=75)).timestamp() * 1000)}-0")
+    if delivered:
+        bus.xreadgroup(group, "reader", {stream: ">"}, count=1)
+
+    code, health = get(client)
+
+    assert (code, health["status"]) == (200, "DEGRADED")
+    assert health["reasons"] == ["event_bus: oldest entry ai.decision.made=75s expected<=30s"]
+    assert health["components"]["event_bus"]["details"]["oldest_seconds"]["ai.decision.made"] == 75.0
 
 
 def test_the_streams_are_those_that_the_bridge_reads() -> None:
@@ -310,7 +326,7 @@ def test_health_is_measured_once_a_second(client: Client, django_assert_num_quer
         get(client)
         get(client, "/health/ready")
 
-    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(16):
+    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(19):
         assert get(client)[1]["monitor_last_run_age_sec"] == 1.1
 
 

@@ -13,9 +13,12 @@ from django.test import Client
 from execution import wiring
 from execution.domain.money import floor_to, plain
 from execution.domain.protection_moves import ProtectionMove
+from execution.domain.trading import PositionSide
 from execution.models import BracketLeg, PolicyValue, Transition
 from execution.pipeline.kill_switch import Word
 from execution.pipeline.move_protection import move_protection
+from execution.pipeline.policy import policy_in_force, set_policy_value
+from execution.pipeline.usage import usage_for
 from tests.integration.test_bracket_targets import opened, resting
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
@@ -195,8 +198,79 @@ def test_a_stop_beyond_the_liquidation_price_is_refused(desk: Desk, patch: Patch
 
     code, answer = patch(trade_id, stop_loss=plain(beyond), **WHY)
 
-    [rule] = answer["errors"]["stop_loss"]
+    # So far away it breaks the rule of distance too.
+    rule, _ = answer["errors"]["stop_loss"]
     assert (code, rule) == (400, f"STOP_BEYOND_LIQUIDATION: stop={plain(beyond)} liquidation={plain(liquidation)}")
+    assert moves(trade_id) == []
+
+
+OVERRIDE = {"scope": ["stop_distance", "open_risk"], "reason": "earnings"}
+
+
+@pytest.mark.parametrize(("side", "stop", "away"), [("buy", 49000.0, -1), ("sell", 51000.0, 1)])
+def test_a_loosening_move_is_held_against_an_entry_s_limits(
+    desk: Desk, patch: Patch, workers: list[UUID], side: str, stop: float, away: int
+) -> None:
+    trade_id = opened(desk, side=side, stop_loss=stop)
+    other = desk.trade_opened("ETHUSDT", side)
+    set_policy_value("risk.max_open_risk_usd", D(30), source="operator", now=desk.clock())
+    trade = desk.trade(trade_id)
+
+    def at(distance: str) -> str:
+        return plain(floor_to(trade.entry_price * (1 + away * D(distance)), D("0.1")))
+
+    # 0.010 may lose 25 USD at 5 percent beside the other's 12.50, and 60 at 12 percent.
+    for distance, code in (("0.05", "OPEN_RISK_EXCEEDS_LIMIT"), ("0.12", "STOP_TOO_FAR")):
+        status, answer = patch(trade_id, stop_loss=at(distance), **WHY)
+        assert (status, code in str(answer["errors"]["stop_loss"])) == (400, True)
+    assert (moves(trade_id), workers) == ([], [])
+
+    # It should pass what the override names, and say so in the journal with the rules that were set aside.
+    status, _ = patch(trade_id, stop_loss=at("0.12"), override=OVERRIDE, **WHY)
+    assert status == 200
+    [line] = Transition.objects.filter(entity_id=str(trade_id), to_state="LIMITS_OVERRIDDEN")
+    assert (line.reason, line.details["by"]) == ("earnings", "alice")
+    assert line.details["scope"] == ["open_risk", "stop_distance"]
+    assert [rule.split(":")[0] for rule in line.details["overridden"]] == ["STOP_TOO_FAR", "OPEN_RISK_EXCEEDS_LIMIT"]
+    # It should count what it may lose now against the next entry, and let the stop come back at any time.
+    usage = usage_for(desk.request(other), PositionSide.BOTH, policy_in_force(), now=desk.clock(), later_too=True)
+    assert 59 < usage.open_risk < 61
+    status, _ = patch(trade_id, stop_loss=at("0.11"), **WHY)
+    assert status == 200
+    desk.check()
+
+
+@pytest.mark.usefixtures("workers")
+def test_no_override_passes_the_hard_ceilings(desk: Desk, patch: Patch, settings: LazySettings) -> None:
+    trade_id = opened(desk)
+    everything = {"scope": ["stop_distance", "open_risk", "daily_loss"], "reason": "earnings"}
+
+    status, answer = patch(trade_id, stop_loss="0.1", override=everything, **WHY)
+    assert (status, "expected<=0.25" in str(answer["errors"])) == (400, True)
+    settings.POLICY_CEILINGS = {**settings.POLICY_CEILINGS, "risk.max_daily_loss_usd": D(11)}
+    status, answer = patch(trade_id, stop_loss="48000", override=everything, **WHY)
+    assert (status, "DAILY_LOSS_EXCEEDS_LIMIT: expected<=11" in str(answer["errors"])) == (400, True)
+    assert moves(trade_id) == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"scope": ["stop_distance"]},
+        {"scope": [], "reason": "x"},
+        {"scope": ["all"], "reason": "x"},
+        {"scope": "stop_distance", "reason": "x"},
+        {"scope": ["stop_distance"], "reason": ""},
+        True,
+    ],
+)
+def test_an_override_names_its_rules_and_its_reason(desk: Desk, patch: Patch, override: object) -> None:
+    trade_id = opened(desk)
+
+    status, answer = patch(trade_id, stop_loss="40000", override=override, **WHY)
+
+    assert status == 400
+    assert any(name.startswith("override") for name in answer["errors"])
     assert moves(trade_id) == []
 
 

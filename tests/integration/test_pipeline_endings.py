@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from django.conf import LazySettings
 
 from execution.models import EntryClaim, PolicyValue, Transition
 from tests.support.desk import Desk
@@ -47,8 +48,9 @@ def test_funding_is_part_of_the_result(desk: Desk, side: str) -> None:
     desk.check()
 
 
-def test_market_entry_in_a_thin_market_is_covered_for_what_it_got(desk: Desk) -> None:
+def test_market_entry_in_a_thin_market_is_covered_for_what_it_got(desk: Desk, settings: LazySettings) -> None:
     """The book thins out after the guard has read it: the exchange fills a part, the rest of a MARKET order expires."""
+    settings.POLICY_CEILINGS = {}
     PolicyValue.objects.create(
         key="risk.max_order_notional_usd", value=D(200_000), source="test", version=1, changed_at=desk.clock()
     )

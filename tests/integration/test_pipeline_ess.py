@@ -1,10 +1,14 @@
 """The emergency stop: what blocks an entry, what a silence means, and that a trip reaches what is on its way."""
 
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from execution.models import EntryClaim, EssStatus
+from execution.adapters.stream_names import stream_of
+from execution.models import EntryClaim, EssStatus, Transition
+from local_stack.bus import wrapped
 from tests.support.desk import Desk
 
 
@@ -143,11 +147,79 @@ def test_trip_never_blocks_what_covers_or_closes_a_position(desk: Desk) -> None:
     desk.check()
 
 
-def test_replayed_old_trip_does_not_block(desk: Desk) -> None:
-    desk.publish("ess.tripped", {"reason": "yesterday", "timestamp": "2020-01-01T00:00:00+00:00"})
+STOPS = {"ess.tripped": {"reason": "drawdown"}, "ess.state.changed": {"new_state": "TRIPPED", "reason": "drawdown"}}
+
+
+def old_entry(desk: Desk, event_type: str, payload: Mapping[str, object], *, age: timedelta) -> None:
+    """Put an event on its stream as it stood there that long ago."""
+    fields = wrapped(event_type, payload, source="test", trace_id="")
+    entry_id = f"{int((desk.clock() - age).timestamp() * 1000)}-1"
+    desk.redis.xadd(stream_of(event_type), fields, id=entry_id)
+
+
+@pytest.mark.parametrize("event_type", STOPS)
+@pytest.mark.parametrize("stamped", [None, timedelta(0), timedelta(minutes=-15), timedelta(days=-1)])
+def test_replayed_old_stop_does_not_block(desk: Desk, event_type: str, stamped: timedelta | None) -> None:
+    age = timedelta(seconds=901)
+    stamp = {} if stamped is None else {"timestamp": (desk.clock() - age + stamped).isoformat()}
+    old_entry(desk, event_type, STOPS[event_type] | stamp, age=age)
+    desk.read_bus()
+
+    # It should be in the journal, and be history.
+    assert Transition.objects.filter(entity="ess", trigger="ess.tripped").count() == 1
+    assert desk.run(desk.decide(), until="check_ess") == "CLEARED"
+
+
+def test_unreadable_old_trip_does_not_block(desk: Desk) -> None:
+    fields: dict[Any, Any] = {"payload": "{"}
+    old_entry_id = f"{int((desk.clock() - timedelta(hours=1)).timestamp() * 1000)}-1"
+    desk.redis.xadd(stream_of("ess.tripped"), fields, id=old_entry_id)
     desk.read_bus()
 
     assert desk.run(desk.decide(), until="check_ess") == "CLEARED"
+
+
+@pytest.mark.parametrize("event_type", STOPS)
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        lambda now: (now - timedelta(minutes=16)).isoformat(),
+        # Local time of a sender west of Greenwich, without its zone.
+        lambda now: (now - timedelta(hours=5)).replace(tzinfo=None).isoformat(),
+        lambda now: (now + timedelta(hours=9)).replace(tzinfo=None).isoformat(),
+        lambda now: (now - timedelta(days=400)).timestamp(),
+        lambda _now: "2020-01-01T00:00:00Z",
+    ],
+)
+def test_stop_that_arrives_now_holds_whatever_its_senders_clock_says(
+    desk: Desk, event_type: str, stamp: Callable[[datetime], object]
+) -> None:
+    desk.publish(event_type, STOPS[event_type] | {"timestamp": stamp(desk.clock())})
+    arrived = desk.clock()
+
+    assert desk.read_bus().trips == [True]
+
+    # It should hold for the whole time from its arrival, and no longer.
+    held_until = EssStatus.objects.get().held_until
+    assert held_until is not None
+    assert abs(held_until - arrived - timedelta(seconds=900)) < timedelta(seconds=5)
+    assert desk.run(desk.decide()) == "REFUSED"
+    desk.clock.let_pass(910)
+    assert desk.run(desk.decide(), until="check_ess") == "CLEARED"
+
+
+@pytest.mark.parametrize("event_type", STOPS)
+def test_stop_that_comes_again_holds_again(desk: Desk, event_type: str) -> None:
+    """A stop whose name was guessed and used first, in an entry that is history, still stops."""
+    named = STOPS[event_type] | {"event_id": "stop-1"}
+    old_entry(desk, event_type, named, age=timedelta(hours=1))
+    desk.read_bus()
+    assert desk.run(desk.decide(), until="check_ess") == "CLEARED"
+
+    desk.publish(event_type, named)
+    assert desk.read_bus().trips == [True]
+
+    assert desk.run(desk.decide()) == "REFUSED"
 
 
 @pytest.mark.parametrize(

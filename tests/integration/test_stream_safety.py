@@ -218,7 +218,7 @@ def test_an_entry_that_is_trimmed_in_the_hands_of_a_dead_reader_is_told(desk: De
     dead.read(block_ms=10, count=10)
     # One of the two it had stored, and died before it could acknowledge it.
     builders.inbox(entry_id=held[0])
-    desk.redis.xclaim(STREAM, GROUP, "execution_elsewhere_1", 0, list[Any](held), idle=11_000)
+    desk.redis.xclaim(STREAM, GROUP, "execution_elsewhere_1", 0, list[Any](held), idle=11_000, retrycount=1)
     desk.redis.xtrim(STREAM, maxlen=0, approximate=False)
 
     desk.read_bus()

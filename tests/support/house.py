@@ -59,6 +59,8 @@ def house(paper: PaperExchange) -> Iterator[House]:
         undo.callback(valkey.stop)
         undo.callback(_put_back, dict(os.environ))
         os.environ |= {**DEFAULTS, **PAPER, "DATABASE_URL": postgres.url, "REDIS_URL": valkey.url}
+        # Long stories have more positions, and stops farther away, than any account should.
+        os.environ |= {"HARD_MAX_POSITIONS": "10000", "HARD_MAX_STOP_DISTANCE_PCT": "0.5"}
         os.environ |= {"DJANGO_SETTINGS_MODULE": "execution_project.settings", "LOG_LEVEL": "CRITICAL"}
         django.setup()
         call_command("migrate", verbosity=0)

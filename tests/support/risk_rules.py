@@ -254,6 +254,13 @@ BOUNDARIES = (
     _row("total_exposure", "USD open in all, 100 more asked", "9999900", "9999900.01", _used("exposure")),
     _row("entry_rate", "entries of the last minute", "1199", "1200", _used("entries_last_minute")),
     _row(
+        "open_risk",
+        "the other stops' risk, where all may lose 100 and 2.50 are at stake",
+        "97.5",
+        "97.51",
+        _used("open_risk", {keys.MAX_OPEN_RISK: "100"}),
+    ),
+    _row(
         "daily_loss",
         "the day's result, where 100 may be lost and 2.50 are at stake",
         "-97.5",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 import responses
+from binance.error import ClientError
 from binance.um_futures import UMFutures
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -17,7 +18,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from execution.adapters.binance.errors import CLOCK_MARGIN_SECONDS, Failure, judge
+from execution.adapters.binance.errors import CLOCK_MARGIN_SECONDS, Failure, judge, was_served
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.domain.outcomes import Waits
 
@@ -144,6 +145,47 @@ def test_retry_after_is_honoured(exchange: responses.RequestsMock, status: int) 
     failure = answered(exchange, status, coded(-1003), **{"Retry-After": "37"})
 
     assert failure.back_off_seconds == 37.0
+
+
+@pytest.mark.parametrize(("status", "longest"), [(418, 259_200.0), (429, 300.0), (403, 300.0)])
+@pytest.mark.parametrize("after", ["99999999", "9" * 400])
+def test_no_answer_asks_for_years(exchange: responses.RequestsMock, status: int, longest: float, after: str) -> None:
+    assert answered(exchange, status, coded(-1003), **{"Retry-After": after}).back_off_seconds == longest
+
+
+@pytest.mark.parametrize("until", ["9" * 18, "9" * 180])
+def test_no_text_bans_for_years(exchange: responses.RequestsMock, until: str) -> None:
+    failure = answered(exchange, 418, coded(-1003, f"Way too many requests; IP banned until {until}."))
+
+    assert failure.back_off_seconds == 259_200.0
+
+
+@pytest.mark.parametrize("after", ["\u0663\u0660", "\u00b2", "-5", "1e3", "nan", "1_0"])
+def test_what_is_no_row_of_ascii_digits_is_no_time(after: str) -> None:
+    error = ClientError(429, -1003, "Too many requests.", {"Retry-After": after})
+
+    assert judge(Operation.PLACE, error, exchange_ms=NOW_MS).back_off_seconds == 44.0
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "served"),
+    [
+        (400, -2021, True),
+        (400, -2013, True),
+        (401, -2015, True),
+        (429, -1003, False),
+        (429, -1015, False),
+        (418, -1003, False),
+        (403, None, False),
+        (400, -1003, False),
+        (400, None, False),
+    ],
+)
+def test_a_probe_learns_from_what_the_exchange_itself_has_worked_on(
+    status: int, code: int | None, *, served: bool
+) -> None:
+    assert was_served(ClientError(status, code, "text", {})) is served
+    assert not was_served(requests.ConnectionError())
 
 
 def test_a_ban_lasts_until_the_time_in_its_text_and_a_moment_more(exchange: responses.RequestsMock) -> None:

@@ -17,7 +17,7 @@ from execution.api.serializers.orders import OrderAnswerOut
 from execution.api.serializers.positions import PositionOut
 from execution.api.serializers.service import MetricsOut
 from execution.api.serializers.trades import TradeOut
-from execution.domain.policy import KEYS
+from execution.domain.policy import KEYS, Looser, PolicyKey
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import ORDER_STATES, REQUEST_STATES, TRADE_STATES
 from execution.domain.trading import Direction, OrderPurpose, Source
@@ -106,9 +106,15 @@ def test_the_readme_shows_true_defaults() -> None:
         assert defaults[name] == default, name
 
 
+def direction(key: PolicyKey) -> str:
+    """Return the page's words for which way a key loosens."""
+    word = {Looser.HIGHER: "up", Looser.LOWER: "down", Looser.EITHER: "any"}[key.looser]
+    return f"{word} or 0" if key.zero_is_off else word
+
+
 def test_the_policy_keys_are_those_of_the_code() -> None:
     expected = [
-        [key.name, key.unit, f"{key.default:f}", f"{key.minimum:f} to {key.maximum:f}", key.meaning]
+        [key.name, key.unit, f"{key.default:f}", f"{key.minimum:f} to {key.maximum:f}", direction(key), key.meaning]
         for key in KEYS.values()
     ]
 

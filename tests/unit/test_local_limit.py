@@ -4,6 +4,7 @@ import pytest
 
 from execution.adapters.local_limit import SHARE, LocalShare
 from execution.domain.flow import Cost, Counter, Denial, Limits, Ticket
+from execution.domain.holds import HOLD_CAPS
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
 
@@ -94,3 +95,39 @@ def test_holds_of_before_are_kept(share: LocalShare, clock: Clock) -> None:
     assert denial(share, Lane.READ, SMALL_READ) == f"local:hold:{Waits.EVERYBODY}"
     clock.now += 60
     assert drain(share) == ORDERS
+
+
+def probe(share: LocalShare, lane: Lane, cost: Cost) -> bool:
+    answer = share.admit(lane, cost, max_wait_seconds=0)
+    assert isinstance(answer, Ticket)
+    return answer.probe
+
+
+@pytest.mark.parametrize("lane", [Lane.PROTECT, Lane.CLOSE])
+def test_exits_look_through_a_hold_ever_more_seldom(share: LocalShare, clock: Clock, lane: Lane) -> None:
+    share.hold(Waits.EVERYBODY, 1e12)
+    for pause in (15, 30, 60, 120, 240, 480, 900, 900):
+        clock.now += pause - 0.1
+        assert denial(share, lane, ORDER) == f"local:hold:{Waits.EVERYBODY}"
+        clock.now += 0.2
+        assert denial(share, Lane.READ, SMALL_READ) == f"local:hold:{Waits.EVERYBODY}"
+        assert probe(share, lane, ORDER)
+
+    # It should end with what the exchange serves, and by its cap at the latest.
+    share.passed(ORDER)
+    assert not probe(share, Lane.READ, SMALL_READ)
+
+
+def test_no_hold_of_before_is_without_an_end(share: LocalShare, clock: Clock) -> None:
+    share.hold(Waits.EVERYBODY, float("inf"))
+    share.hold(Waits.ORDERS, float("nan"))
+    clock.now += HOLD_CAPS[Waits.EVERYBODY] + 1
+
+    assert not probe(share, Lane.READ, SMALL_READ)
+
+
+def test_an_operator_ends_the_holds_of_before(share: LocalShare) -> None:
+    share.hold(Waits.EVERYBODY, 60)
+    share.release()
+
+    assert not probe(share, Lane.READ, SMALL_READ)

@@ -1,11 +1,15 @@
 """Each rule for a person's move of a position's exits, at its edge: what passes, what breaks it, and what is said."""
 
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from execution.domain import policy as keys
 from execution.domain.brackets import Leg, Plan
-from execution.domain.protection_moves import ProtectionMove, Surroundings, broken_rules
+from execution.domain.policy import Policy
+from execution.domain.protection_moves import LossRoom, MoveLimit, ProtectionMove, Surroundings, broken_rules
 from execution.domain.trading import Direction, OrderPurpose
 
 D = Decimal
@@ -16,8 +20,12 @@ LEGS = (
     Leg(id=4, purpose=OrderPurpose.TRAILING, price=None, callback_percent=D(1)),
 )
 PLAN = Plan(legs=LEGS, tick=D("0.1"), step=D("0.001"), minimum=D("0.001"))
-LONG = Surroundings(direction=Direction.LONG, mark_price=D(50000), liquidation_price=D(45000))
-SHORT = Surroundings(direction=Direction.SHORT, mark_price=D(50000), liquidation_price=D(55000))
+WIDER = frozenset({MoveLimit.STOP_DISTANCE})
+DEFAULTS = Policy(values={}, version=0)
+# One unit that was entered at 50,000, beside nothing else.
+ROOM = LossRoom(policy=DEFAULTS, entry_price=D(50000), open_quantity=D(1), others_risk=D(0), lost_today=D(0))
+LONG = Surroundings(direction=Direction.LONG, mark_price=D(50000), liquidation_price=D(45000), room=ROOM)
+SHORT = Surroundings(direction=Direction.SHORT, mark_price=D(50000), liquidation_price=D(55000), room=ROOM)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +75,10 @@ SHORT = Surroundings(direction=Direction.SHORT, mark_price=D(50000), liquidation
             ("take_profits.3", "INVALID_FIELD: the plan has 2 targets"),
         ),
         (LONG, ProtectionMove(callback_percent=D("0.1")), None),
-        (LONG, ProtectionMove(callback_percent=D(20)), None),
+        (LONG, ProtectionMove(callback_percent=D(20), override=WIDER), None),
         (
             LONG,
-            ProtectionMove(callback_percent=D("20.1")),
+            ProtectionMove(callback_percent=D("20.1"), override=WIDER),
             (
                 "trailing.callback_percent",
                 "TRAILING_OUT_OF_BOUNDS: expected=0.1%..20% in steps of 0.1% actual=20.1%",
@@ -98,6 +106,7 @@ def test_every_broken_rule_is_said() -> None:
         "stop_loss",
         "take_profits.2",
         "trailing.callback_percent",
+        "trailing.callback_percent",
     ]
 
 
@@ -111,7 +120,99 @@ def test_what_the_plan_does_not_have_cannot_move() -> None:
     ]
 
 
-def test_a_position_that_cannot_be_liquidated_has_no_such_bound() -> None:
-    around = Surroundings(direction=Direction.LONG, mark_price=D(50000), liquidation_price=D(0))
+FREE_LONG = replace(LONG, liquidation_price=D(0))
+FREE_SHORT = replace(SHORT, liquidation_price=D(0))
+# The plan's stop lies 1,000 from the entry, on the losing side of each direction.
+SHORT_PLAN = replace(PLAN, legs=(replace(LEGS[0], price=D(51000)), *LEGS[1:]))
+SIDES = [(FREE_LONG, PLAN, -1), (FREE_SHORT, SHORT_PLAN, 1)]
+ALL = frozenset(MoveLimit)
+CEILINGS = {keys.MAX_STOP_DISTANCE: D("0.25"), keys.MAX_OPEN_RISK: D(9000), keys.MAX_DAILY_LOSS: D(9000)}
 
-    assert broken_rules(ProtectionMove(stop_price=D("0.1")), PLAN, around) == []
+
+def limited(around: Surroundings, **room: Any) -> Surroundings:
+    return replace(around, room=replace(around.room, **room))
+
+
+def rules(around: Surroundings, plan: Plan, distance: int, sign: int, *override: MoveLimit) -> list[str]:
+    """Return the codes of the rules that a stop so far from the entry breaks."""
+    move = ProtectionMove(stop_price=D(50000) + sign * distance, override=frozenset(override))
+    return [sentence.split(":")[0] for _, sentence in broken_rules(move, plan, around)]
+
+
+@pytest.mark.parametrize(("around", "plan", "sign"), SIDES)
+def test_a_stop_is_loosened_as_far_as_an_entry_s_may_lie(around: Surroundings, plan: Plan, sign: int) -> None:
+    assert rules(around, plan, 5000, sign) == []
+    assert rules(around, plan, 5001, sign) == ["STOP_TOO_FAR"]
+    assert rules(around, plan, 49999, sign) == ["STOP_TOO_FAR"]
+
+
+@pytest.mark.parametrize(("around", "plan", "sign"), SIDES)
+def test_a_move_that_tightens_is_held_against_no_limit(around: Surroundings, plan: Plan, sign: int) -> None:
+    far = replace(plan, legs=(replace(plan.legs[0], price=D(50000) + sign * 20000), *plan.legs[1:]))
+    nothing = limited(around, policy=Policy(values={keys.MAX_OPEN_RISK: D(0), keys.MAX_DAILY_LOSS: D(0)}, version=1))
+
+    assert rules(nothing, far, 19999, sign) == []
+    assert rules(nothing, far, 20000, sign) == []
+    assert rules(nothing, far, 20001, sign) == ["STOP_TOO_FAR", "OPEN_RISK_EXCEEDS_LIMIT", "DAILY_LOSS_EXCEEDS_LIMIT"]
+
+
+@pytest.mark.parametrize(("around", "plan", "sign"), SIDES)
+@pytest.mark.parametrize(
+    ("key", "room", "reason"),
+    [
+        (keys.MAX_OPEN_RISK, {}, "OPEN_RISK_EXCEEDS_LIMIT"),
+        (keys.MAX_OPEN_RISK, {"others_risk": D(500)}, "OPEN_RISK_EXCEEDS_LIMIT"),
+        (keys.MAX_OPEN_RISK, {"open_quantity": D(2)}, "OPEN_RISK_EXCEEDS_LIMIT"),
+        (keys.MAX_OPEN_RISK, {"usd_per_quote": D(2)}, "OPEN_RISK_EXCEEDS_LIMIT"),
+        (keys.MAX_DAILY_LOSS, {}, "DAILY_LOSS_EXCEEDS_LIMIT"),
+        (keys.MAX_DAILY_LOSS, {"others_risk": D(500)}, "DAILY_LOSS_EXCEEDS_LIMIT"),
+        (keys.MAX_DAILY_LOSS, {"lost_today": D(500)}, "DAILY_LOSS_EXCEEDS_LIMIT"),
+    ],
+)
+def test_what_all_stops_may_lose_is_bounded(
+    around: Surroundings, plan: Plan, sign: int, key: str, room: dict[str, Decimal], reason: str
+) -> None:
+    used = room.get("others_risk", D(0)) + room.get("lost_today", D(0))
+    most = 2000 * room.get("open_quantity", D(1)) * room.get("usd_per_quote", D(1)) + used
+    bounded = limited(around, policy=Policy(values={key: most}, version=1), **room)
+
+    assert rules(bounded, plan, 2000, sign) == []
+    assert rules(bounded, plan, 2001, sign) == [reason]
+
+
+@pytest.mark.parametrize(("around", "plan", "sign"), SIDES)
+def test_an_override_names_its_rules_and_ends_at_the_ceilings(around: Surroundings, plan: Plan, sign: int) -> None:
+    nothing = Policy(values={keys.MAX_OPEN_RISK: D(0), keys.MAX_DAILY_LOSS: D(0)}, version=1)
+    bounded = limited(around, policy=nothing, ceilings=CEILINGS)
+
+    # It should set aside what it names and nothing else.
+    assert rules(bounded, plan, 6000, sign, *ALL) == []
+    assert rules(bounded, plan, 6000, sign, MoveLimit.STOP_DISTANCE, MoveLimit.OPEN_RISK) == [
+        "DAILY_LOSS_EXCEEDS_LIMIT"
+    ]
+    # It should end at the ceilings.
+    assert rules(bounded, plan, 9000, sign, *ALL) == []
+    assert rules(bounded, plan, 9001, sign, *ALL) == ["OPEN_RISK_EXCEEDS_LIMIT", "DAILY_LOSS_EXCEEDS_LIMIT"]
+    assert rules(limited(bounded, ceilings={keys.MAX_STOP_DISTANCE: D("0.25")}), plan, 12501, sign, *ALL) == [
+        "STOP_TOO_FAR"
+    ]
+    # Without a ceiling the policy's own bounds hold.
+    assert rules(around, plan, 25001, sign, *ALL) == ["STOP_TOO_FAR"]
+
+
+@pytest.mark.parametrize("around", [LONG, SHORT])
+def test_a_trailing_stop_follows_no_farther_than_a_stop_may_lie(around: Surroundings) -> None:
+    assert broken_rules(ProtectionMove(callback_percent=D(10)), PLAN, around) == []
+    [(field, rule)] = broken_rules(ProtectionMove(callback_percent=D("10.1")), PLAN, around)
+    assert (field, rule) == (
+        "trailing.callback_percent",
+        "STOP_TOO_FAR: expected<=0.1 actual=0.101 rule=stop_distance",
+    )
+    widened = ProtectionMove(callback_percent=D("10.1"), override=WIDER)
+    assert broken_rules(widened, PLAN, around) == []
+
+
+def test_a_position_that_cannot_be_liquidated_has_no_such_bound() -> None:
+    move = ProtectionMove(stop_price=D("45000"))
+
+    assert broken_rules(move, PLAN, FREE_LONG) == []

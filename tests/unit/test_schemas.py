@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from execution.domain.trading import Direction
-from execution.pipeline.schemas import AiDecision, EssTripped, Incoming, ManualOrder, ModelPromoted, PolicyUpdated
+from execution.pipeline.schemas import (
+    AiDecision,
+    EssStateChanged,
+    EssTripped,
+    Incoming,
+    ManualOrder,
+    ModelPromoted,
+    PolicyUpdated,
+)
 from execution.pipeline.wire import parse_json
 
 DECISION = """
@@ -221,11 +229,161 @@ def test_times_in_every_spelling(written: object, moment: datetime | None) -> No
     assert actual is None or actual.tzinfo is not None
 
 
-def test_a_zone_of_its_own_is_kept() -> None:
-    actual = decision(timestamp="2025-12-16T04:30:00+01:00").timestamp
+def test_a_time_is_kept_in_utc() -> None:
+    actual = decision(timestamp="2025-12-16T04:30:00+23:59").timestamp
 
+    # It should not leave an offset that the database does not know
     assert actual is not None
-    assert actual.utcoffset() == timezone(timedelta(hours=1)).utcoffset(None)
+    assert actual.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "0001-01-01T00:00:00+14:00",
+        "0001-01-01T00:00:00",
+        "9999-12-31T23:59:59-14:00",
+        "9999-12-31T23:59:59",
+        "1999-12-31T23:59:59Z",
+        "2100-01-01T00:00:01Z",
+        0,
+        1,
+        "0",
+        4102444801,
+        4102444801000,
+        Decimal("1e17"),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+        "٢٠٢٥-12-16T03:30:00",
+        "١٧٦٥٨٥٥٨٠٠",
+        "1_765_855_800",
+        "2025-12-16T03:30:00" + " " * 99,
+    ],
+)
+@pytest.mark.parametrize(
+    ("schema", "fields", "name"),
+    [
+        (AiDecision, SMALLEST_DECISION, "timestamp"),
+        (ManualOrder, SMALLEST_ORDER, "timestamp"),
+        (EssTripped, {"reason": "x"}, "timestamp"),
+        (EssStateChanged, {"new_state": "ARMED"}, "timestamp"),
+        (ModelPromoted, {"model_name": "x", "new_version": "v"}, "promoted_at"),
+    ],
+)
+def test_a_time_that_nobody_can_mean_is_refused(
+    schema: type[Incoming], fields: dict[str, Any], name: str, written: object
+) -> None:
+    assert list(problems(schema, fields | {name: written})) == [name]
+
+
+# Python reads all of these as numbers: underscores, Arabic, Devanagari and full-width digits, spaces of other scripts.
+FOREIGN_NUMBERS = [
+    "1_000",
+    "\u0665",
+    "\u096b",
+    "\uff15",
+    "1\u00b2",
+    "\u20035",
+    "5\u00a0",
+    "0x5",
+    "5d",
+    "1e1_0",
+    "1" * 65,
+]
+
+
+@pytest.mark.parametrize("written", FOREIGN_NUMBERS)
+@pytest.mark.parametrize(
+    ("schema", "fields", "path"),
+    [
+        *(
+            (AiDecision, SMALLEST_DECISION, (name,))
+            for name in (
+                *("position_size_usd", "confidence", "entry_price", "leverage"),
+                *("stop_loss", "take_profit", "trail_percent"),
+            )
+        ),
+        *(
+            (ManualOrder, SMALLEST_ORDER | {"price": "49000"}, (name,))
+            for name in (
+                *("quantity", "price", "leverage", "stop_loss", "take_profit", "trail_percent"),
+                *("expires_in_seconds", "time_exit_seconds"),
+            )
+        ),
+        (ManualOrder, SMALLEST_ORDER, ("take_profits", "price")),
+        (ManualOrder, SMALLEST_ORDER, ("take_profits", "share")),
+        (ManualOrder, SMALLEST_ORDER, ("trailing", "callback_percent")),
+        (ManualOrder, SMALLEST_ORDER, ("trailing", "activation_price")),
+    ],
+)
+def test_numbers_are_ascii_digits(
+    schema: type[Incoming], fields: dict[str, Any], path: tuple[str, ...], written: str
+) -> None:
+    value: object = written
+    if path[0] == "take_profits":
+        value = [{"price": 52000, "share": "0.5"} | {path[1]: written}]
+    elif path[0] == "trailing":
+        value = {"callback_percent": 1} | {path[1]: written}
+
+    assert list(problems(schema, fields | {path[0]: value})) == [path[0]]
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    ["\u017folusdt", "\u0131otausdt", "btcu\u017fdt", "\u212aavausdt", "straßeusdt", "ﬁlusdt", "BTCUSDT\u2003"],
+)
+@pytest.mark.parametrize("schema", [AiDecision, ManualOrder])
+def test_no_letter_of_a_symbol_is_folded_into_another(schema: type[Incoming], symbol: str) -> None:
+    smallest = SMALLEST_DECISION if schema is AiDecision else SMALLEST_ORDER
+
+    assert list(problems(schema, smallest | {"symbol": symbol})) == ["symbol"]
+
+
+@pytest.mark.parametrize("side", ["\u017fell", "\u017fhort", "\u2003buy", "buy\u00a0"])
+def test_no_letter_of_a_side_is_folded_into_another(side: str) -> None:
+    assert list(problems(AiDecision, SMALLEST_DECISION | {"side": side})) == ["side"]
+    assert list(problems(ManualOrder, SMALLEST_ORDER | {"side": side})) == ["side"]
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\x7f", "\x9b", "\ud800", "\u2028", "\n"])
+def test_what_steers_a_terminal_or_cannot_be_stored_has_no_place_in_a_name(character: str) -> None:
+    text = f"a{character}b"
+    for name in ("model", "strategy", "meta_strategy", "regime"):
+        assert list(problems(AiDecision, SMALLEST_DECISION | {name: text})) == [name]
+    for name in ("request_id", "requested_by"):
+        assert list(problems(ManualOrder, SMALLEST_ORDER | {name: text})) == [name]
+    assert list(problems(PolicyUpdated, {"key": text})) == ["key"]
+    assert list(problems(ModelPromoted, {"model_name": "m", "new_version": text})) == ["new_version"]
+    # It should take a trip's effect however its reason is spelled
+    assert EssTripped.model_validate({"reason": text}).reason == "a b"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"x": float("inf")},
+        {"x": float("nan")},
+        {"x": [Decimal("1e400")]},
+        {"x": 10**309},
+        {"x\x00": 1},
+        {"x": {"y": "\ud800"}},
+        {"x": "a" * 16_400},
+        {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}}}}}}},
+    ],
+)
+def test_metadata_that_cannot_be_stored_and_read_back_is_refused(metadata: dict[str, Any]) -> None:
+    assert list(problems(ManualOrder, SMALLEST_ORDER | {"metadata": metadata})) == ["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ("0.00033333333333333333333", "0.000333333333333333"),
+        ("123456789012.1234567890123456789", "123456789012.123456789012345679"),
+        ("1e-12", "1E-12"),
+    ],
+)
+def test_an_amount_keeps_as_many_digits_as_its_column(asked: str, kept: str) -> None:
+    assert order(quantity=asked).quantity == Decimal(kept)
 
 
 @pytest.mark.parametrize(

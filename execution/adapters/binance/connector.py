@@ -14,7 +14,7 @@ from binance.error import ClientError, ServerError
 from binance.um_futures import UMFutures
 
 from execution.adapters.binance.clock import ServerClock
-from execution.adapters.binance.errors import UNREADABLE, is_answer
+from execution.adapters.binance.errors import UNREADABLE, is_answer, was_served, whole_number
 from execution.adapters.binance.weights import cost_of
 from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.rate_limit import RateLimiter
@@ -154,9 +154,13 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
             answer = super().send_request(method, path, parameters)
         except (ClientError, ServerError, requests.RequestException) as error:
             self._note_line(works=is_answer(error))
+            if ticket.probe and was_served(error):
+                self._limiter.passed(ticket)
             raise
         else:
             self._note_line(works=True)
+            if ticket.probe:
+                self._limiter.passed(ticket)
             return answer
         finally:
             # Also when no answer came: the request is no longer under way.
@@ -233,4 +237,4 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
 
 def _figure(response: requests.Response, name: str) -> int | None:
     text = response.headers.get(name, "")
-    return int(text) if text.isdigit() else None
+    return whole_number(text)

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
+import structlog
 from binance.error import ClientError, ServerError
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from execution.adapters.binance.outcome_table import LIMITED, Answer, Fault, Meaning, Operation, row_for
+from execution.domain.holds import LONGEST_BAN_SECONDS, LONGEST_PAUSE_SECONDS
 from execution.domain.outcomes import Waits
 
+log = structlog.get_logger(__name__)
 # An answer that is not as documented. The exchange has said something, we cannot tell what.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 NOT_SENT = (NewConnectionError, NameResolutionError, ConnectTimeoutError)
-BANNED_UNTIL = re.compile(r"banned until (\d+)")
+BANNED_UNTIL = re.compile(r"banned until ([0-9]{1,18})")
+# No number of an answer's head has more digits.
+MOST_DIGITS = 12
 LONGEST_MESSAGE = 200
 DEFAULT_BACK_OFF_SECONDS = 2.0
 FIREWALL_BACK_OFF_SECONDS = 60.0
@@ -23,6 +28,9 @@ FIREWALL_BACK_OFF_SECONDS = 60.0
 CLOCK_MARGIN_SECONDS = 1.0
 # The exchange's windows begin with the minutes and tens of seconds of its clock.
 LIMIT_LENGTHS = {-1003: 60.0, -1015: 10.0}
+BANNED = 418
+# Statuses of who keeps requests from the exchange.
+NOT_SERVED = frozenset({requests.codes.forbidden, *LIMITED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +89,18 @@ def is_answer(error: Exception) -> bool:
     return isinstance(error, ClientError)
 
 
+def was_served(error: Exception) -> bool:
+    """Whether the exchange itself has worked on a request, refusing it too: then no ban and no full window stands."""
+    if not isinstance(error, ClientError) or error.status_code in NOT_SERVED:
+        return False
+    return isinstance(error.error_code, int) and error.error_code < 0 and error.error_code not in LIMIT_LENGTHS
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that a header spells; None when it is none, or too long to be one of the exchange's."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
+
+
 def _said(answer: Answer) -> str:
     """Return the exchange's own words, or the status of whoever else has answered."""
     by_others = answer.fault is None and answer.code is None
@@ -110,13 +130,26 @@ def _never_left(error: requests.RequestException) -> bool:
 
 
 def _back_off(error: Exception, answer: Answer, now: float) -> float:
-    """Return the seconds that the exchange asks for: Retry-After, else the end of the ban, else of the full window.
+    """Return the seconds that the exchange asks for, at most what a pause of that kind may be.
+
+    A ban (418) lasts up to three days; whatever else asks us to wait is over within a few of the exchange's windows.
+    """
+    asked = _asked_back_off(error, answer, now)
+    allowed = min(asked, LONGEST_BAN_SECONDS if answer.status == BANNED else LONGEST_PAUSE_SECONDS)
+    if allowed < asked:
+        log.error("back_off_capped", status=answer.status, code=answer.code, asked_seconds=asked, seconds=allowed)
+    return allowed
+
+
+def _asked_back_off(error: Exception, answer: Answer, now: float) -> float:
+    """Return Retry-After, else the time to the end of the ban, else of the full window.
 
     Retry-After is documented for the spot market only.
     """
     after = str((getattr(error, "header", None) or {}).get("Retry-After", ""))
-    if after.isdigit():
-        return float(after)
+    if after.isascii() and after.isdigit():
+        # An endless row of digits is a number too: the cap ends it.
+        return float(after[: MOST_DIGITS + 1])
     until = BANNED_UNTIL.search(answer.message)
     if until:
         return max(0.0, int(until.group(1)) / 1000 - now) + CLOCK_MARGIN_SECONDS

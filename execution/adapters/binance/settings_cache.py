@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import get_type_hints
 
 from redis import Redis, RedisError
 
@@ -26,8 +27,7 @@ class SettingsCache:
         self._prefix = f"execution:settings:{account}"
 
     def symbol(self, symbol: str) -> SymbolSettings | None:
-        text = self._get(symbol)
-        return SymbolSettings(**json.loads(text)) if text else None
+        return _settings(self._get(symbol))
 
     def remember_symbol(self, symbol: str, settings: SymbolSettings) -> None:
         self._set(symbol, json.dumps(vars(settings)), SYMBOL_SECONDS)
@@ -56,7 +56,7 @@ class SettingsCache:
         """Forget what a reading of everything contradicts; who has just changed it himself reads it once more."""
         known = self._get_all([*settings, "position-mode"])
         for symbol, found in settings.items():
-            if symbol in known and SymbolSettings(**json.loads(known[symbol])) != found:
+            if symbol in known and _settings(known[symbol]) != found:
                 self.forget_symbol(symbol)
         if known.get("position-mode", mode_name(hedge=hedge)) != mode_name(hedge=hedge):
             self.forget_hedge_mode()
@@ -67,14 +67,14 @@ class SettingsCache:
         except RedisError:
             return {}
         found = zip(names, values if isinstance(values, list) else [], strict=False)
-        return {name: value.decode() for name, value in found if isinstance(value, bytes)}
+        return {name: value.decode(errors="replace") for name, value in found if isinstance(value, bytes)}
 
     def _get(self, name: str) -> str | None:
         try:
             value = self._redis.get(f"{self._prefix}:{name}")
         except RedisError:
             return None
-        return value.decode() if isinstance(value, bytes) else None
+        return value.decode(errors="replace") if isinstance(value, bytes) else None
 
     def _set(self, name: str, text: str, seconds: int) -> None:
         try:
@@ -87,3 +87,16 @@ class SettingsCache:
             self._redis.delete(f"{self._prefix}:{name}")
         except RedisError:
             return
+
+
+def _settings(text: str | None) -> SymbolSettings | None:
+    """Read what a process of ours has remembered; anything else counts as forgotten, and the exchange is asked."""
+    try:
+        fields = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
+    kinds = get_type_hints(SymbolSettings)
+    if not isinstance(fields, dict) or fields.keys() != kinds.keys():
+        return None
+    whole = all(type(value) is kinds[name] for name, value in fields.items())
+    return SymbolSettings(**fields) if whole else None

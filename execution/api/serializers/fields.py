@@ -3,14 +3,25 @@
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from execution.domain import bounds
+from execution.domain.exits import LEAST_CALLBACK, MOST_CALLBACK
 from execution.domain.money import plain
 from execution.pipeline.schemas import LARGEST, SMALLEST
 
 AnySerializer = serializers.Serializer[Any]
+# An amount may be written as text, so that a client's floats never touch it; bounds are for numbers.
+AMOUNT_PATTERN = r"^(?!0+(\.0+)?$)[0-9]{1,12}(\.[0-9]{1,12})?$"
+CALLBACK_PATTERN = r"^(20(\.0{1,12})?|(1[0-9]|[1-9])(\.[0-9]{1,12})?|0\.[1-9][0-9]{0,11})$"
+# None of them steers a terminal; the second has a letter in it.
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*$"
+TEXT_PATTERN = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+$"
 
 
 @extend_schema_field({"type": "string", "format": "decimal", "example": "3.92"})
@@ -34,8 +45,93 @@ class DirectionWord(serializers.CharField):
     """Which way a position earns; a pattern, because the schema knows three sets of words for a `side`."""
 
 
-class PriceIn(serializers.DecimalField):
-    """A price in the quote asset, as a number or as text."""
+class WholeIn(serializers.IntegerField):
+    """A whole number in ASCII digits: Python's own reader takes underscores and the digits of any script."""
+
+    def to_internal_value(self, data: Any) -> int:
+        try:
+            return bounds.integer_of(data)
+        except ValueError:
+            self.fail("invalid")
+
+
+class ExactIn(serializers.DecimalField):
+    """A number in ASCII digits, as a number or as text, rounded to what its column keeps."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(max_digits=24, decimal_places=12, min_value=SMALLEST, max_value=LARGEST, **options)
+        super().__init__(max_digits=None, decimal_places=None, **options)
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if isinstance(data, bool) or not isinstance(data, int | float | str | Decimal):
+            self.fail("invalid")
+        try:
+            return bounds.rounded(bounds.number_of(repr(data) if isinstance(data, float) else str(data)))
+        except ValueError:
+            self.fail("invalid")
+
+
+@extend_schema_field(
+    {
+        "anyOf": [
+            {"type": "number", "minimum": float(SMALLEST), "maximum": float(LARGEST)},
+            {"type": "string", "pattern": AMOUNT_PATTERN},
+        ]
+    }
+)
+class PriceIn(ExactIn):
+    """A price in the quote asset."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=SMALLEST, max_value=LARGEST, **options)
+
+
+@extend_schema_field(
+    {
+        "anyOf": [
+            {"type": "number", "minimum": float(LEAST_CALLBACK), "maximum": float(MOST_CALLBACK)},
+            {"type": "string", "pattern": CALLBACK_PATTERN},
+        ]
+    }
+)
+class CallbackIn(ExactIn):
+    """How far a trailing stop lets the price come back, in percent."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(min_value=LEAST_CALLBACK, max_value=MOST_CALLBACK, **options)
+
+
+class TextIn(serializers.CharField):
+    """A sentence or a name in words: text only, on one line, with at least one letter in it."""
+
+    def __init__(self, **options: Any) -> None:
+        # Spaces count: what is too long with them is refused and not cut.
+        super().__init__(trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        if not data.strip():
+            self.fail("blank")
+        if character := bounds.unfit_character(data):
+            raise serializers.ValidationError(f"must not contain the character {character}")
+        return data
+
+
+class UuidIn(serializers.UUIDField):
+    """An id in ASCII: Python's own reader takes underscores and the digits of any script."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        try:
+            return bounds.uuid_of(data if isinstance(data, str) else "")
+        except ValueError:
+            self.fail("invalid", value=data)
+
+
+class TextInSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Says of a text what is refused of it."""
+
+    target_class = "execution.api.serializers.fields.TextIn"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        plain_schema: Any = auto_schema._map_serializer_field  # noqa: SLF001 -- the package's way to extend its own answer
+        return {**plain_schema(self.target, direction, bypass_extensions=True), "pattern": TEXT_PATTERN}

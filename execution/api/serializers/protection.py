@@ -5,32 +5,46 @@ from typing import Any
 
 from rest_framework import serializers
 
-from execution.api.serializers.fields import AnySerializer, DirectionWord, Exact, PriceIn
+from execution.api.serializers.fields import AnySerializer, CallbackIn, DirectionWord, Exact, PriceIn, TextIn, WholeIn
 from execution.api.serializers.orders import OrderOut
+from execution.domain.protection_moves import MoveLimit
 from execution.pipeline.schemas import MAX_TARGETS
 
 
 class TargetMoveIn(AnySerializer):
     """A target that moves: `number` 1 is the nearest of the plan."""
 
-    number = serializers.IntegerField(min_value=1, max_value=MAX_TARGETS, default=1)
+    number = WholeIn(min_value=1, max_value=MAX_TARGETS, default=1)
     price = PriceIn()
 
 
 class TrailingMoveIn(AnySerializer):
     """How far a trailing stop lets the price come back, in percent; the new order begins anew to follow it."""
 
-    callback_percent = serializers.DecimalField(max_digits=6, decimal_places=3)
+    callback_percent = CallbackIn()
+
+
+class OverrideIn(AnySerializer):
+    """Limits of the policy that do not hold for this move; the hard ceilings of the settings hold all the same."""
+
+    scope = serializers.MultipleChoiceField(
+        choices=[limit.value for limit in MoveLimit], allow_empty=False, help_text="The rules by name."
+    )
+    reason = TextIn(max_length=500, help_text="Why more may be lost; it is written to the journal.")
 
 
 class ProtectionIn(AnySerializer):
-    """What an operator moves; what is left out stays. A stop may be loosened here, and only here."""
+    """What an operator moves; what is left out stays. A stop may be loosened here, and only here.
+
+    A move that loosens is held against the limits of an entry: distance, open risk and loss of the day.
+    """
 
     stop_loss = PriceIn(required=False)
     take_profits = TargetMoveIn(many=True, required=False, allow_empty=False)
     trailing = TrailingMoveIn(required=False)
-    reason = serializers.CharField(max_length=500, help_text="Why; it is written to the journal.")
-    by = serializers.CharField(max_length=150, default="rest", help_text="Who; the service key has no name.")
+    override = OverrideIn(required=False)
+    reason = TextIn(max_length=500, help_text="Why; it is written to the journal.")
+    by = TextIn(max_length=150, default="rest", help_text="Who; the service key has no name.")
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """Refuse what is not known: a misspelt field must not leave the position as it was without a word."""

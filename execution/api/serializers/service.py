@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from execution.api.serializers.fields import AnySerializer, Moment
+from execution.api.serializers.fields import AnySerializer, Moment, TextIn
 from execution.domain.kill_switch import KillLevel
 from execution.queries.kill_switch import RELEASED
 
@@ -63,8 +63,8 @@ class KillSwitchIn(AnySerializer):
     """What is said to the kill switch."""
 
     level = serializers.ChoiceField(choices=[*KillLevel, RELEASED])
-    reason = serializers.CharField(max_length=500, help_text="Why; it is written to the log.")
-    by = serializers.CharField(max_length=150, default="rest", help_text="Who; the service key has no name.")
+    reason = TextIn(max_length=500, help_text="Why; it is written to the log.")
+    by = TextIn(max_length=150, default="rest", help_text="Who; the service key has no name.")
 
 
 class KillSwitchOut(AnySerializer):

@@ -145,6 +145,12 @@ def test_everything_works() -> None:
             "user_stream: catching up; polling covers",
         ),
         (fine(lags={"ai.decision.made": 1000}), Status.OK, ""),
+        (fine(oldest_entries={"ai.decision.made": NOW - timedelta(seconds=30)}), Status.OK, ""),
+        (
+            fine(oldest_entries={"ai.decision.made": NOW - timedelta(seconds=31)}),
+            Status.DEGRADED,
+            "event_bus: oldest entry ai.decision.made=31s expected<=30s",
+        ),
         (fine(lags={"ai.decision.made": 1001}), Status.DEGRADED, "event_bus: lag=1001 expected<=1000"),
         (
             fine(circuit=circuit(CircuitState.OPEN)),

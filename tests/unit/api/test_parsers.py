@@ -49,7 +49,7 @@ def test_a_name_that_is_given_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("text", [rb'"a\u0000b"', rb'"\ud800"', rb'{"deep": ["x", "\udfff"]}', rb'{"\u0000": 1}'])
 def test_text_that_postgresql_cannot_store_is_refused(text: bytes) -> None:
-    with pytest.raises(ValidationError, match=r"must not contain U\+0000"):
+    with pytest.raises(ValidationError, match=r"character U\+(0000|D800|DFFF)"):
         read_json(b'{"metadata": ' + text + b"}")
 
 
