@@ -62,12 +62,12 @@ class OutgoingSession(requests.Session):
         options |= {"allow_redirects": False, "stream": True, "proxies": None}
         response = super().request(*args, **options)
         try:
-            response._content = read_body(response, end=end, largest=self._largest_body)
+            response._content = read_body(response, end=end, largest=self._largest_body)  # noqa: SLF001 -- the package has no other door
         except BaseException:
             # What is left of the answer must not be taken for the next one.
             response.raw.close()
             raise
-        response._content_consumed = True  # type: ignore[attr-defined]  # not in the stubs
+        response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001 -- as above
         response.close()
         return response
 
