@@ -62,6 +62,7 @@ SHARED_SETTINGS = (
     "max_unprotected_seconds",
     "position_monitor_interval_sec",
     "external_positions",
+    "policy_ceilings",
 )
 # A cycle may take long; the account is not given away for that.
 LEASE_INTERVALS, SHORTEST_LEASE = 3, timedelta(seconds=15)

@@ -1,7 +1,8 @@
 """The one door to the environment: every setting, typed, checked and explained, read once at start."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from typing import Literal, Self
@@ -49,6 +50,21 @@ class ProcessRole(StrEnum):
 
 REST_URLS = {Mode.TESTNET: "https://demo-fapi.binance.com", Mode.LIVE: "https://fapi.binance.com"}
 STREAM_URLS = {Mode.TESTNET: "wss://fstream.binancefuture.com", Mode.LIVE: "wss://fstream.binance.com"}
+
+# Which setting is the hard ceiling of which policy key.
+CEILINGS = {
+    "risk.max_leverage": "hard_max_leverage",
+    "risk.max_order_notional_usd": "hard_max_order_notional_usd",
+    "risk.max_symbol_exposure_usd": "hard_max_symbol_exposure_usd",
+    "risk.max_total_exposure_usd": "hard_max_total_exposure_usd",
+    "risk.max_open_risk_usd": "hard_max_open_risk_usd",
+    "risk.max_daily_loss_usd": "hard_max_daily_loss_usd",
+    "risk.max_daily_drawdown_usd": "hard_max_daily_drawdown_usd",
+    "risk.max_positions": "hard_max_positions",
+    "risk.max_entries_per_minute": "hard_max_entries_per_minute",
+    "execution.max_sl_distance_pct": "hard_max_stop_distance_pct",
+    "execution.max_slippage_pct": "hard_max_slippage_pct",
+}
 
 
 class RefusedSettingsError(SystemExit):
@@ -122,6 +138,20 @@ class Environment(BaseSettings):
     external_positions: Literal["ignore", "protect", "adopt"] = "ignore"
     symbols_allowed: str = ""
     symbols_denied: str = ""
+
+    # Hard ceilings: what no policy value passes, whoever says it
+    hard_max_leverage: int = Field(50, ge=1, le=125)
+    hard_max_order_notional_usd: Decimal = Field(Decimal(100_000), ge=0, le=10_000_000)
+    hard_max_symbol_exposure_usd: Decimal = Field(Decimal(1_000_000), ge=0, le=100_000_000)
+    hard_max_total_exposure_usd: Decimal = Field(Decimal(10_000_000), ge=0, le=1_000_000_000)
+    hard_max_open_risk_usd: Decimal = Field(Decimal(100_000), ge=0, le=1_000_000_000)
+    hard_max_daily_loss_usd: Decimal = Field(Decimal(100_000), ge=0, le=1_000_000_000)
+    hard_max_daily_drawdown_usd: Decimal = Field(Decimal(100_000), ge=0, le=1_000_000_000)
+    hard_max_positions: int = Field(100, ge=0, le=100)
+    hard_max_entries_per_minute: int = Field(1200, ge=0, le=100_000)
+    hard_max_stop_distance_pct: Decimal = Field(Decimal("0.25"), ge=Decimal("0.001"), le=Decimal("0.5"))
+    hard_max_slippage_pct: Decimal = Field(Decimal("0.02"), ge=0, le=Decimal("0.05"))
+    hard_stop_required: bool = True
 
     # Retention; 0 keeps for ever
     retention_events_days: int = Field(30, ge=0)
@@ -291,6 +321,12 @@ class Environment(BaseSettings):
         if self.mode is Mode.LIVE and "ess_fail_mode" not in self.model_fields_set:
             return "closed"
         return self.ess_fail_mode
+
+    @property
+    def policy_ceilings(self) -> Mapping[str, Decimal]:
+        """The hard ceilings by the policy key that each of them caps."""
+        ceilings = {key: Decimal(getattr(self, name)) for key, name in CEILINGS.items()}
+        return ceilings | ({"execution.allow_no_stop": Decimal(0)} if self.hard_stop_required else {})
 
     @property
     def api_key_required(self) -> bool:

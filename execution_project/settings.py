@@ -10,6 +10,8 @@ from execution_project.env import Mode, environment
 from execution_project.logs import logging_settings
 
 ENV = environment()
+# What no policy value passes, by policy key; read where the policy in force is.
+POLICY_CEILINGS = ENV.policy_ceilings
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # A random key is enough where nobody is asked to sign in across restarts; other modes must bring their own (checks.py).

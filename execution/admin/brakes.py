@@ -1,12 +1,16 @@
 """What keeps entries back or watches over them: claims, holds, policy, kill switch, heartbeats, figures."""
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import path
 
 from execution.admin.shared import ReadOnlyAdmin, words
 from execution.domain.kill_switch import KillLevel
+from execution.domain.policy import capped
 from execution.kill_switch_page import MOVE, move_page
 from execution.models import (
     AccountLease,
@@ -60,11 +64,16 @@ class LeaseAdmin(ReadOnlyAdmin):
 
 @admin.register(PolicyValue)
 class PolicyAdmin(ReadOnlyAdmin):
-    """Policy values that differ from the defaults."""
+    """Policy values that differ from the defaults; `manage.py set_policy` sets one, with its reason."""
 
-    list_display = ("key", "value", "version", "source", "changed_at")
+    list_display = ("key", "value", "in_force", "version", "source", "changed_at")
     search_fields = ("key",)
     ordering = ("key",)
+
+    @admin.display(description="in force, below its hard ceiling")
+    def in_force(self, row: PolicyValue) -> str:
+        ceilings: Mapping[str, Decimal] = settings.POLICY_CEILINGS
+        return f"{capped(row.key, row.value, ceilings).normalize():f}"
 
 
 @admin.register(EssStatus)

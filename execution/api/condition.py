@@ -10,8 +10,9 @@ from execution.domain.coverage import Coverage
 from execution.domain.flow import Circuit, CircuitState, LimiterState
 from execution.domain.outcomes import Waits
 from execution.domain.trading import PositionSide
-from execution.models import Heartbeat, StreamLoss
+from execution.models import Heartbeat, StreamLoss, Transition
 from execution.pipeline.entry_gate import Obstacle
+from execution.pipeline.policy import REFUSED
 from execution.queries.health import (
     BRIDGE,
     MONITOR,
@@ -266,8 +267,25 @@ def _policy(vitals: Vitals) -> Component:
     said = list(refused.values())
     if beat and (unanswered := beat.details.get("unanswered")):
         said.append(f"unanswered={unanswered}: {beat.details.get('error')}")
-    details = {"age_seconds": policy_age(vitals), "refused": dict(refused)}
+    alarms = vitals.rows.policy_alarms if vitals.rows else ()
+    # What the snapshot still refuses is named above.
+    said += [_of_policy(line) for line in alarms if line.reason not in refused.values()]
+    capped = vitals.rows.policy_capped if vitals.rows else {}
+    details = {
+        "age_seconds": policy_age(vitals),
+        "refused": dict(refused),
+        "capped": {key: f"told={told:f} in_force={held:f}" for key, (told, held) in capped.items()},
+        "not_kept": beat.details.get("not_kept", []) if beat else [],
+        "by_operator": beat.details.get("by_operator", []) if beat else [],
+    }
     return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+
+
+def _of_policy(line: Transition) -> str:
+    """Say what was done to a policy value, or what was tried."""
+    if line.to_state == REFUSED:
+        return line.reason
+    return f"loosened: {line.entity_id} {line.from_state}->{line.to_state} by {line.details.get('by') or line.trigger}"
 
 
 def policy_age(vitals: Vitals) -> float | None:

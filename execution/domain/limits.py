@@ -99,6 +99,7 @@ def _within(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]
             Reason.TOTAL_EXPOSURE_EXCEEDS_LIMIT,
         ),
         ("entry_rate", keys.MAX_ENTRIES_PER_MINUTE, usage.entries_last_minute + 1, Reason.ENTRIES_EXCEED_RATE),
+        ("open_risk", keys.MAX_OPEN_RISK, usage.open_risk + stake.risk, Reason.OPEN_RISK_EXCEEDS_LIMIT),
         ("daily_loss", keys.MAX_DAILY_LOSS, lost + usage.open_risk + stake.risk, Reason.DAILY_LOSS_EXCEEDS_LIMIT),
         ("daily_drawdown", keys.MAX_DAILY_DRAWDOWN, fallen, Reason.DRAWDOWN_EXCEEDS_LIMIT),
     )

@@ -1,14 +1,33 @@
-"""Every policy key that the service knows: unit, default and bounds. What is out of bounds is never applied."""
+"""Every policy key that the service knows: unit, default, bounds and which way it loosens.
+
+What is out of bounds is never applied. What loosens needs more than an announcement: see `pipeline/policy.py`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from types import MappingProxyType
+
+# The most decimals that the database keeps.
+DECIMALS = 18
+LONGEST_SHOWN = 80
+
+
+class Looser(StrEnum):
+    """Which way a value takes on more risk. EITHER: every change counts, because it moves orders or has no order."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    EITHER = "either"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyKey:
-    """One tunable number. `unit` says what it counts; bounds are inclusive. A `whole` one chooses among meanings."""
+    """One tunable number. `unit` says what it counts; bounds are inclusive. A `whole` one chooses among meanings.
+
+    `looser`: which way it takes on more risk. `zero_is_off`: 0 stands for no limit at all, so it is the loosest.
+    """
 
     name: str
     unit: str
@@ -16,11 +35,21 @@ class PolicyKey:
     minimum: Decimal
     maximum: Decimal
     meaning: str
+    looser: Looser
     whole: bool = False
+    zero_is_off: bool = False
 
 
 def _key(
-    name: str, unit: str, default: str, bounds: tuple[str, str], meaning: str, *, whole: bool = False
+    name: str,
+    unit: str,
+    default: str,
+    bounds: tuple[str, str],
+    meaning: str,
+    looser: Looser = Looser.HIGHER,
+    *,
+    whole: bool = False,
+    zero_is_off: bool = False,
 ) -> PolicyKey:
     return PolicyKey(
         name=name,
@@ -29,7 +58,9 @@ def _key(
         minimum=Decimal(bounds[0]),
         maximum=Decimal(bounds[1]),
         meaning=meaning,
+        looser=looser,
         whole=whole,
+        zero_is_off=zero_is_off,
     )
 
 
@@ -60,6 +91,7 @@ MAX_ORDER_NOTIONAL = "risk.max_order_notional_usd"
 MAX_SYMBOL_EXPOSURE = "risk.max_symbol_exposure_usd"
 MAX_TOTAL_EXPOSURE = "risk.max_total_exposure_usd"
 MAX_ENTRIES_PER_MINUTE = "risk.max_entries_per_minute"
+MAX_OPEN_RISK = "risk.max_open_risk_usd"
 MAX_DAILY_LOSS = "risk.max_daily_loss_usd"
 MAX_DAILY_DRAWDOWN = "risk.max_daily_drawdown_usd"
 LOOK_ALIKE_WINDOW = "risk.look_alike_window_sec"
@@ -77,9 +109,23 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
         key.name: key
         for key in (
             _key(MAX_SLIPPAGE, "fraction", "0.005", ("0", "0.05"), "worse than planned by at most; halved above 10x"),
-            _key(MIN_STOP_DISTANCE, "fraction", "0.001", ("0", "0.05"), "a nearer stop is moved to this distance"),
+            _key(
+                MIN_STOP_DISTANCE,
+                "fraction",
+                "0.001",
+                ("0", "0.05"),
+                "a nearer stop is moved to this distance",
+                Looser.EITHER,
+            ),
             _key(MAX_STOP_DISTANCE, "fraction", "0.10", ("0.001", "0.5"), "a farther stop refuses the order"),
-            _key(MIN_TARGET_DISTANCE, "fraction", "0.001", ("0", "0.05"), "a nearer target is moved to this distance"),
+            _key(
+                MIN_TARGET_DISTANCE,
+                "fraction",
+                "0.001",
+                ("0", "0.05"),
+                "a nearer target is moved to this distance",
+                Looser.EITHER,
+            ),
             _key(MAX_TARGET_DISTANCE, "fraction", "0.50", ("0.001", "10"), "a farther target is noted, not refused"),
             _key(CROSSING_TOLERANCE, "fraction", "0.001", ("0", "0.01"), "a crossing up to this is adjusted"),
             _key(
@@ -95,6 +141,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0.025",
                 ("0", "0.5"),
                 "stop distance from the entry when a decision brings none; 0: no stop",
+                zero_is_off=True,
             ),
             _key(
                 ALLOW_NO_STOP,
@@ -110,6 +157,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0.06",
                 ("0.001", "0.9"),
                 "target distance from the entry when a decision brings none",
+                Looser.EITHER,
             ),
             _key(
                 DEFAULT_TRAIL,
@@ -117,14 +165,24 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0",
                 ("0", "0.2"),
                 "trailing stop's distance when a decision brings none; 0: no trailing",
+                zero_is_off=True,
             ),
-            _key(BREAK_EVEN, "0 or 1", "0", ("0", "1"), "1: the first target moves the stop to the entry", whole=True),
+            _key(
+                BREAK_EVEN,
+                "0 or 1",
+                "0",
+                ("0", "1"),
+                "1: the first target moves the stop to the entry",
+                Looser.LOWER,
+                whole=True,
+            ),
             _key(
                 BREAK_EVEN_BUFFER,
                 "fraction",
                 "0.001",
                 ("0", "0.02"),
                 "how far beyond the entry that stop lies, for the fees of both sides",
+                Looser.LOWER,
             ),
             _key(
                 DEFAULT_TIME_EXIT,
@@ -132,6 +190,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0",
                 ("0", "31536000"),
                 "a position is closed at market this long after its first fill; 0: never",
+                zero_is_off=True,
             ),
             _key(
                 LIMIT_ENTRY_MAX_AGE,
@@ -139,6 +198,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "3600",
                 ("0", "31536000"),
                 "a LIMIT entry without a time of its own is cancelled this long after its decision; 0: never",
+                zero_is_off=True,
             ),
             _key(
                 NO_ENTRY_BEFORE_END,
@@ -146,6 +206,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "24",
                 ("0", "2160"),
                 "a dated contract takes no entry this long before its delivery, nor when it would have to be closed",
+                Looser.LOWER,
             ),
             _key(
                 CLOSE_BEFORE_END,
@@ -153,10 +214,18 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0",
                 ("0", "720"),
                 "a position is closed at market this long before the end of its contract, dated or announced; 0: never",
+                Looser.EITHER,
             ),
-            _key(MAX_ORDER_RETRIES, "attempts", "3", ("1", "5"), "sends of one order while refusal is proven"),
-            _key(RETRY_BASE, "seconds", "0.2", ("0", "5"), "first wait between those attempts"),
-            _key(RETRY_MAX, "seconds", "2", ("0", "10"), "longest wait between those attempts"),
+            _key(
+                MAX_ORDER_RETRIES,
+                "attempts",
+                "3",
+                ("1", "5"),
+                "sends of one order while refusal is proven",
+                Looser.EITHER,
+            ),
+            _key(RETRY_BASE, "seconds", "0.2", ("0", "5"), "first wait between those attempts", Looser.EITHER),
+            _key(RETRY_MAX, "seconds", "2", ("0", "10"), "longest wait between those attempts", Looser.EITHER),
             _key(MAX_LEVERAGE, "times", "20", ("1", "125"), "a higher leverage refuses the order"),
             _key(
                 MAX_POSITIONS,
@@ -165,7 +234,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 ("0", "100"),
                 "open or opening positions; the exchange has room for 100 stops and targets",
             ),
-            _key(MIN_CONFIDENCE, "fraction", "0", ("0", "1"), "an AI decision below this is refused"),
+            _key(MIN_CONFIDENCE, "fraction", "0", ("0", "1"), "an AI decision below this is refused", Looser.LOWER),
             _key(MAX_ORDER_NOTIONAL, "USD", "10000", ("0", "10000000"), "a larger order is refused"),
             _key(
                 MAX_SYMBOL_EXPOSURE,
@@ -189,6 +258,13 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "entries approved within the last 60 seconds, but for those that were stopped before sending",
             ),
             _key(
+                MAX_OPEN_RISK,
+                "USD",
+                "1000000000",
+                ("0", "1000000000"),
+                "what the stops of all positions, open or opening, may lose together",
+            ),
+            _key(
                 MAX_DAILY_LOSS,
                 "USD",
                 "1000000000",
@@ -208,6 +284,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0",
                 ("0", "3600"),
                 "a decision of the same symbol, side and size is refused for this long after the last; 0: never",
+                Looser.LOWER,
             ),
             _key(
                 STOP_OUT_PAUSE,
@@ -215,6 +292,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0",
                 ("0", "86400"),
                 "a symbol is left alone for this long after a stop or a liquidation; 0: never",
+                Looser.LOWER,
             ),
             _key(
                 MAX_PRICE_DEVIATION,
@@ -229,6 +307,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0.005",
                 ("0", "0.1"),
                 "at least this is assumed behind a position when its stop is held against liquidation",
+                Looser.LOWER,
             ),
             _key(
                 SIZING_MODE,
@@ -236,6 +315,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0",
                 ("0", "2"),
                 "an entry's size is 0: the notional that was asked for; 1: by equity; 2: by what its stop may lose",
+                Looser.EITHER,
                 whole=True,
             ),
             _key(EQUITY_FRACTION, "fraction", "0.02", ("0", "10"), "sizing mode 1: notional by the account's equity"),
@@ -246,13 +326,14 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 ("0", "1000000"),
                 "sizing mode 2: loss at the stop, with costs",
             ),
-            _key(TAKER_FEE, "fraction", "0.0005", ("0", "0.01"), "sizing mode 2: the fee of each side"),
+            _key(TAKER_FEE, "fraction", "0.0005", ("0", "0.01"), "sizing mode 2: the fee of each side", Looser.LOWER),
             _key(
                 STOP_SLIPPAGE,
                 "fraction",
                 "0.001",
                 ("0", "0.05"),
                 "sizing mode 2: how much worse than its price a stop is expected to fill",
+                Looser.LOWER,
             ),
         )
     }
@@ -272,20 +353,51 @@ def parse_policy_value(name: str, raw: object) -> Decimal:
     """
     key = KEYS.get(name)
     if key is None:
-        raise PolicyValueError(f"POLICY_KEY_UNKNOWN: key={name}")
-    if isinstance(raw, bool) or not isinstance(raw, int | float | str | Decimal):
-        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={raw!r}")
-    try:
-        value = Decimal(str(raw))
-    except InvalidOperation:
-        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={raw!r}") from None
+        raise PolicyValueError(f"POLICY_KEY_UNKNOWN: key={name[:LONGEST_SHOWN]}")
+    value = _number(raw)
+    if value is None:
+        raise PolicyValueError(f"POLICY_VALUE_NOT_A_NUMBER: key={name} value={_shown(raw)}")
     if not value.is_finite() or not key.minimum <= value <= key.maximum:
         raise PolicyValueError(
             f"POLICY_VALUE_OUT_OF_BOUNDS: key={name} value={value} bounds={key.minimum}..{key.maximum}"
         )
     if key.whole and value != value.to_integral_value():
         raise PolicyValueError(f"POLICY_VALUE_NOT_WHOLE: key={name} value={value} expected={key.unit}")
-    return value
+    return round(value, DECIMALS)
+
+
+def _number(raw: object) -> Decimal | None:
+    """Return the number that a value spells with ASCII digits; `1_000` and other scripts' digits are no numbers."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str | Decimal):
+        return None
+    try:
+        text = str(raw)
+        return Decimal(text) if text.isascii() and "_" not in text else None
+    except (InvalidOperation, ValueError):
+        # ValueError: an integer of thousands of digits has no text.
+        return None
+
+
+def _shown(raw: object) -> str:
+    return repr(raw)[:LONGEST_SHOWN]
+
+
+def loosens(name: str, before: Decimal, after: Decimal) -> bool:
+    """Whether a change of a known key takes on more risk; where that has no order, every change does."""
+    key = KEYS[name]
+    if before == after:
+        return False
+    if key.looser is Looser.EITHER:
+        return True
+    if key.zero_is_off and not (before and after):
+        return after == 0
+    return after > before if key.looser is Looser.HIGHER else after < before
+
+
+def capped(name: str, value: Decimal, ceilings: Mapping[str, Decimal]) -> Decimal:
+    """Return the value, or the ceiling of its key where the value is looser than that."""
+    ceiling = ceilings.get(name)
+    return ceiling if ceiling is not None and loosens(name, ceiling, value) else value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """What the rows know about the service's health: some fifteen small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from django.db.models import Q
 
@@ -20,8 +21,10 @@ from execution.models import (
     Position,
     StreamLoss,
     Trade,
+    Transition,
 )
 from execution.pipeline.coverage import uncovered_positions
+from execution.pipeline.policy import LOOSER, REFUSED, capped_values
 from execution.queries.refused_exits import RefusedExit, refused_exits
 
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
@@ -35,6 +38,8 @@ SLICE_MAX_AGE = timedelta(seconds=15)
 # Long enough to be seen; the rows, the log and the figures remember it for longer.
 LOSS_SHOWN = timedelta(hours=1)
 INCOMPLETE_SHOWN = timedelta(days=1)
+POLICY_SHOWN = timedelta(hours=1)
+MOST_POLICY_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,10 @@ class HealthRows:
     # Positions that we answer for, of which a part has no live stop.
     uncovered: tuple[Coverage, ...] = ()
     incomplete: Incomplete = Incomplete()
+    # Policy values that were lately loosened, or refused, newest first.
+    policy_alarms: tuple[Transition, ...] = ()
+    # Policy values beyond a hard ceiling: what was told, and what is in force.
+    policy_capped: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -95,7 +104,16 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         refused=refused_exits(),
         uncovered=tuple(uncovered_positions()),
         incomplete=incomplete_books(now - INCOMPLETE_SHOWN),
+        policy_alarms=policy_alarms(now - POLICY_SHOWN),
+        policy_capped=capped_values(),
     )
+
+
+def policy_alarms(since: datetime) -> tuple[Transition, ...]:
+    """Return the journal's newest lines about policy values that were loosened or refused since then."""
+    alarming = Q(to_state=REFUSED) | Q(details__direction=LOOSER)
+    lines = Transition.objects.filter(alarming, entity="policy", at__gt=since)
+    return tuple(lines.order_by("-pk")[:MOST_POLICY_SHOWN])
 
 
 def covering(beat: Heartbeat | None, now: datetime) -> str:
