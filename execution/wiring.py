@@ -133,14 +133,19 @@ def stream_rules() -> StreamRules:
 def risk_safety() -> RiskSafety:
     client: RiskSafety | None = getattr(_local, "risk_safety", None)
     if client is None:
-        env = environment()
-        client = _local.risk_safety = HttpRiskSafety(
-            env.risk_safety_url,
-            timeout_seconds=env.ess_timeout_seconds,
-            peer_rule=peer_may_be_any_service,
-            takes_stand_in=env.mode is not Mode.LIVE,
-        )
+        client = _local.risk_safety = new_risk_safety()
     return client
+
+
+def new_risk_safety() -> RiskSafety:
+    """Return a client of its own, for who asks once."""
+    env = environment()
+    return HttpRiskSafety(
+        env.risk_safety_url,
+        timeout_seconds=env.ess_timeout_seconds,
+        peer_rule=peer_may_be_any_service,
+        takes_stand_in=env.mode is not Mode.LIVE,
+    )
 
 
 @cache
