@@ -129,6 +129,7 @@ class Environment(BaseSettings):
     allowed_hosts: str = "localhost,127.0.0.1,[::1]"
     secret_key: SecretStr = SecretStr("")
     execution_api_key: SecretStr = SecretStr("")
+    flower_basic_auth: SecretStr = SecretStr("")
     order_answer_seconds: float = Field(5.0, ge=0, le=30)
 
     # Trading

@@ -1,5 +1,6 @@
 """The stand-in for the risk-safety service as a child process, with its doors as methods."""
 
+import os
 import re
 import select
 import subprocess
@@ -28,8 +29,9 @@ class RiskSafetyStandIn:
         self.url = ""
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "local_stack.risk_safety", "--port", "0", "--redis-url", self._redis_url]
-        self._process = subprocess.Popen(tethered(command), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "local_stack.risk_safety", "--port", "0"]
+        env = {**os.environ, "REDIS_URL": self._redis_url}
+        self._process = subprocess.Popen(tethered(command), cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
         self.url = self._read_url(self._process)
         return self
 
