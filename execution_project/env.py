@@ -229,7 +229,7 @@ class Environment(BaseSettings):
     def _check_paper_key(self) -> None:
         real = {self.binance_api_key.get_secret_value(), self.binance_testnet_api_key.get_secret_value()}
         paper = self.paper_api_key.get_secret_value()
-        if paper != PAPER_KEY and paper in real:
+        if paper not in {"", PAPER_KEY} and paper in real:
             raise ValueError("PAPER_API_KEY equals a key of Binance: the paper exchange has keys of its own")
 
     def _check_base_url(self) -> None:
