@@ -81,9 +81,9 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
 
     def __init__(self, *, key: str, secret: str, base_url: str, timeout_seconds: float, line: Line) -> None:
         super().__init__(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
-        headers = self.session.headers
-        self.session = OutgoingSession(peer_rule=line.peer_rule, largest_body=LARGEST_ANSWER)
-        self.session.headers = headers
+        outgoing = OutgoingSession(peer_rule=line.peer_rule, largest_body=LARGEST_ANSWER)
+        outgoing.headers.update(self.session.headers)
+        self.session: OutgoingSession = outgoing
         self.session.hooks["response"] += [self._note_usage, self._note_time]
         self._limiter, self._breaker, self._clock = line.limiter, line.breaker, line.clock
         self._measured = line.clock if line.tells_time else None
