@@ -32,13 +32,14 @@ class SecretFiles(PydanticBaseSettingsSource):
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Return the secret of one field, the key under which it is handed on, and that it is not complex."""
         names = _names_of(field, field_name)
+        key = names[0] if field.validation_alias else field_name
         files = [name + SUFFIX for name in names if (name + SUFFIX).lower() in self._given]
         if not files:
-            return None, names[0], False
+            return None, key, False
         values = [name for name in names if name.lower() in self._given]
         if len(files) + len(values) > 1:
             raise SecretFileError(f"{' and '.join([*files, *values])} name the same secret: give one of them")
-        return read_secret(files[0], self._given[files[0].lower()]), names[0], False
+        return read_secret(files[0], self._given[files[0].lower()]), key, False
 
     def __call__(self) -> dict[str, Any]:
         secrets = [
