@@ -55,7 +55,8 @@ def masking(secrets: Iterable[str]) -> Callable[[str], str]:
 
 
 def _spellings(value: str) -> set[str]:
-    return {value, json.dumps(value)[1:-1], repr(value)[1:-1], quote(value, safe=""), quote_plus(value)}
+    plain = {value, repr(value)[1:-1], quote(value, safe=""), quote_plus(value)}
+    return plain | {json.dumps(spelling)[1:-1] for spelling in plain}
 
 
 def drop_connector_bodies(record: logging.LogRecord) -> bool:
