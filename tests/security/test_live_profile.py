@@ -219,14 +219,16 @@ GUNICORN = ("-m", "gunicorn", "execution_project.wsgi:application", "--bind=127.
     "command",
     [
         pytest.param(WORKER, id="worker"),
-        pytest.param((*CELERY[1:], "beat", "--schedule=/dev/null"), id="beat"),
+        # A file in the test's own folder: beat replaces whatever its schedule names.
+        pytest.param((*CELERY[1:], "beat", "--schedule=SCHEDULE"), id="beat"),
         pytest.param(GUNICORN, id="web"),
         pytest.param(("manage.py", "stream_user_data"), id="user-stream"),
         pytest.param(("manage.py", "migrate"), id="migrate"),
     ],
 )
-def test_no_process_starts_with_a_bad_value(command: tuple[str, ...]) -> None:
-    told = run(*command, DATABASE_URL="postgresql://execution@127.0.0.1:9/execution", REDIS_URL="redis://127.0.0.1:9/0")
+def test_no_process_starts_with_a_bad_value(command: tuple[str, ...], tmp_path: Path) -> None:
+    words = [word.replace("SCHEDULE", str(tmp_path / "beat")) for word in command]
+    told = run(*words, DATABASE_URL="postgresql://execution@127.0.0.1:9/execution", REDIS_URL="redis://127.0.0.1:9/0")
 
     assert told.returncode != 0
     assert "execution.E016" in told.stdout + told.stderr
