@@ -1,7 +1,7 @@
 """Celery's settings: no task is lost when a worker dies, and none waits for a message longer than a minute.
 
-Celery takes every name of this module for a setting and shows settings to whoever may ask, so nothing that is not one
-stays here (the last lines; `execution/checks.py` refuses to start otherwise).
+Celery takes every name of this module for a setting and shows settings to each client that asks, so nothing that is
+not one stays here (the last lines; `execution/checks.py` refuses to start otherwise).
 """
 
 from kombu.entity import Queue
@@ -57,7 +57,7 @@ task_routes = {
     "execution.tasks.work_off_trip": {"queue": "monitor", "priority": 0},
 }
 
-# Nobody steers a worker that trades, nor asks it for its settings, over the broker: whoever can write to Redis could.
+# No client steers a worker that trades, nor reads its settings, over the broker: each one that writes to Redis could.
 # Flower shows workers and tasks from these events; a worker's health is a file (execution_project/alive.py).
 worker_enable_remote_control = False
 worker_send_task_events = True

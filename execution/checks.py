@@ -101,7 +101,7 @@ def neighbours_are_real(
     databases: Sequence[str] | None = None,
     **_: Any,
 ) -> list[CheckMessage]:
-    """In live mode, ask PostgreSQL and risk-safety for what the settings cannot tell; only where a database is named.
+    """In live mode, ask PostgreSQL and risk-safety for what the settings do not show; only where a database is named.
 
     `manage.py check --database default`, and the start of every process. A neighbour that does not answer now may do
     so later, and entries wait for it anyway: that is a warning.
@@ -125,7 +125,9 @@ def _password_was_asked_for(env: Environment) -> Iterator[CheckMessage]:
         # A pool's processes are forked later and must not share it.
         connection.close()
     if not asked:
-        sentence = "PostgreSQL did not ask for the password (trust authentication): whoever reaches it owns the books"
+        sentence = (
+            "PostgreSQL did not ask for the password (trust authentication): each client that reaches it owns the books"
+        )
         yield Error(sentence, id="execution.E024")
 
 

@@ -1,6 +1,6 @@
 """Shows from outside that a worker consumes: it touches a file with every heartbeat that it sends over the broker.
 
-Remote control is off (celeryconfig.py), so nobody can ask a worker over the broker. A worker that hangs, or that has
+Remote control is off (celeryconfig.py), so a worker cannot be asked over the broker. A worker that hangs, or that has
 lost the broker, sends no heartbeat; its file grows old, and the health check of its container fails.
 """
 

@@ -40,7 +40,7 @@ class Mode(StrEnum):
 class ProcessRole(StrEnum):
     """Which secrets a process needs: none that it does not need reaches it (local stack and docker-compose.yml)."""
 
-    # The web process, commands of an operator, and whoever runs the service by hand.
+    # The web process, commands of an operator, and a service that is started by hand.
     ALL = "all"
     # Signs requests to the exchange: the workers of orders, monitor and protection, and the user-data stream.
     TRADE = "trade"

@@ -30,7 +30,7 @@ class SignedInReader(RequestHandler):
     credentials: tuple[bytes, ...] = ()
 
     def prepare(self) -> Any:
-        """Refuse who has not signed in, and whoever wants to change something."""
+        """Refuse a client that has not signed in, or that wants to change something."""
         if not self._is_signed_in():
             self.set_header(*CHALLENGE)
             self.set_status(401)
@@ -46,7 +46,7 @@ class SignedInReader(RequestHandler):
             given = b64decode(header.removeprefix(BASIC), validate=True) if header.startswith(BASIC) else b""
         except ValueError:
             return False
-        # Each is compared, so that the time tells nothing.
+        # Each is compared, so that the time shows nothing.
         return sum(compare_digest(given, known) for known in self.credentials) > 0
 
 

@@ -1,7 +1,7 @@
 """What live trading demands of the settings beyond what contradicts itself: no demo doubles, no weak values.
 
 Each rule has an id and one sentence. Django's system checks show them (`manage.py check`), every process refuses to
-start on an error, and `make run` asks before it starts anything. What only a neighbour's answer can tell, whether
+start on an error, and `make run` asks before it starts anything. What only a neighbour's answer can show, whether
 PostgreSQL asked for the password and whether risk-safety is the stand-in, is asked in `execution/checks.py`.
 """
 
@@ -67,7 +67,7 @@ def _live_secrets(env: Environment) -> Iterator[ProfileProblem]:
     elif len(key) < SHORTEST_SECRET_KEY or is_weak(key, KEY_BITS):
         yield _error("E010", f"SECRET_KEY is weak: it needs {SHORTEST_SECRET_KEY} random characters; {MAKE_ONE}")
     if is_weak(env.execution_api_key.get_secret_value(), KEY_BITS):
-        yield _error("E011", f"EXECUTION_API_KEY is weak: whoever guesses it trades; {MAKE_ONE}")
+        yield _error("E011", f"EXECUTION_API_KEY is weak: a client that guesses it trades; {MAKE_ONE}")
     if {host.strip() for host in env.allowed_hosts.split(",")} & {"*", ".", ""}:
         yield _error(
             "E012", "ALLOWED_HOSTS must name the hosts: a web page elsewhere could call us by a name of its own"
@@ -92,11 +92,11 @@ def _live_database(env: Environment) -> Iterator[ProfileProblem]:
     if not password:
         yield _error("E016", f"DATABASE_URL has no password, nor is DATABASE_PASSWORD set, for {_where(host)}")
     elif is_weak(password, PASSWORD_BITS):
-        yield _error("E017", "the password of DATABASE_URL is weak: who guesses it changes the books")
+        yield _error("E017", "the password of DATABASE_URL is weak: a client that guesses it changes the books")
 
 
 def needs_password(url: str) -> bool:
-    """Whether only a password can tell PostgreSQL who comes: not over a socket, where the kernel says it."""
+    """Whether PostgreSQL knows its client by a password only: over a socket the kernel names the client."""
     host = host_of_database_url(url)
     return bool(host) and not host.startswith("/") and not has_client_certificate(url)
 
@@ -104,11 +104,11 @@ def needs_password(url: str) -> bool:
 def _live_redis(env: Environment) -> Iterator[ProfileProblem]:
     host, password = host_of_redis_url(env.redis), password_of_redis_url(env.redis)
     if not password and host and not is_loopback(host):
-        yield _error("E018", f"REDIS_URL has no password for {_where(host)}: who writes to it trades")
+        yield _error("E018", f"REDIS_URL has no password for {_where(host)}: a client that writes to it trades")
     elif not password and host:
         yield _warning("W018", "REDIS_URL has no password: every process of this machine can trade")
     elif password and is_weak(password, PASSWORD_BITS):
-        yield _error("E019", "the password of REDIS_URL is weak: who guesses it trades")
+        yield _error("E019", "the password of REDIS_URL is weak: a client that guesses it trades")
 
 
 def _live_choices(env: Environment) -> Iterator[ProfileProblem]:
@@ -118,7 +118,7 @@ def _live_choices(env: Environment) -> Iterator[ProfileProblem]:
     if env.ess_silence == "open":
         yield _warning("W021", "ESS_FAIL_MODE=open: while risk-safety is silent, entries pass")
     if env.log_level == "DEBUG":
-        yield _warning("W022", "LOG_LEVEL=DEBUG: libraries write much that nobody should keep")
+        yield _warning("W022", "LOG_LEVEL=DEBUG: libraries write much that should not be kept")
 
 
 def _where(host: str) -> str:

@@ -1,6 +1,6 @@
 """Secrets by file: for every secret NAME, the setting NAME_FILE names a file that holds it and nothing else.
 
-An environment can be read by whoever may read the process's, is copied to every child and shows in inspections of
+An environment is copied to every child and shows in inspections of
 containers; a file has an owner and a mode. Docker and Kubernetes hand secrets over so.
 """
 

@@ -1,4 +1,4 @@
-"""Headers that tell browsers what a page of ours may do: load nothing from elsewhere, send nothing elsewhere.
+"""Headers that limit in a browser what a page of ours may do: load nothing from elsewhere, send nothing elsewhere.
 
 Answers of the API are data and get a policy that allows nothing. The page of the API brings its script as a file. The
 admin's theme has scripts in its pages and evaluates expressions in attributes (Alpine), so its policy must allow both;

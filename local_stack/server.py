@@ -94,7 +94,7 @@ def wheel_folders(*names: str) -> Iterator[Path]:
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder that only its owner can enter, or make an existing one so: logs and data tell of every trade."""
+    """Make a folder that only its owner can enter, or make an existing one so: logs and data show every trade."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.chmod(0o700)
 

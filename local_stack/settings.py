@@ -110,9 +110,9 @@ class Settings:
 
     def _doubles(self) -> Iterator[str]:
         if not self.given_database_url:
-            yield "execution.E030: DATABASE_URL is not set, and the local stack's PostgreSQL asks nobody for a password"
+            yield "execution.E030: DATABASE_URL is not set, and the local stack's PostgreSQL asks for no password"
         if not self.given_redis_url:
-            yield "execution.E031: REDIS_URL is not set, and the local stack's Valkey asks nobody for a password"
+            yield "execution.E031: REDIS_URL is not set, and the local stack's Valkey asks for no password"
         if self.starts_risk_safety:
             yield "execution.E032: RISK_SAFETY_SERVICE_URL is not set, and the stand-in's emergency stop judges nothing"
 

@@ -69,7 +69,7 @@ class Planted:
         return _session(auth=(FLOWER_USER, MARKERS["FLOWER_BASIC_AUTH"]))
 
     @property
-    def nobody(self) -> requests.Session:
+    def stranger(self) -> requests.Session:
         return _session()
 
     def manage(self, *arguments: str, **further: Any) -> "subprocess.CompletedProcess[str]":

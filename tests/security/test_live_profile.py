@@ -196,22 +196,22 @@ def test_random_secrets_are_strong_and_patterns_are_weak() -> None:
 
 
 def test_the_check_for_deployment_is_clean_in_live_mode() -> None:
-    told = run("manage.py", "check", "--deploy", "--fail-level=WARNING")
+    result = run("manage.py", "check", "--deploy", "--fail-level=WARNING")
 
-    assert told.returncode == 0, told.stderr
-    assert "System check identified no issues" in told.stdout
+    assert result.returncode == 0, result.stderr
+    assert "System check identified no issues" in result.stdout
 
 
 def test_the_check_names_every_bad_value_in_a_line_of_its_own() -> None:
-    told = run("manage.py", "check", SECRET_KEY="x", EXECUTION_API_KEY="a" * 16, ALLOWED_HOSTS="*")
+    result = run("manage.py", "check", SECRET_KEY="x", EXECUTION_API_KEY="a" * 16, ALLOWED_HOSTS="*")
 
-    assert told.returncode != 0
-    assert ids_in(told.stderr) == ["E010", "E011", "E012"]
-    assert "Traceback" not in told.stderr
-    assert len([line for line in told.stderr.splitlines() if "execution.E" in line]) == 3
+    assert result.returncode != 0
+    assert ids_in(result.stderr) == ["E010", "E011", "E012"]
+    assert "Traceback" not in result.stderr
+    assert len([line for line in result.stderr.splitlines() if "execution.E" in line]) == 3
 
 
-WORKER = (*CELERY[1:], "worker", "--pool=solo", "-Q", "nobody")
+WORKER = (*CELERY[1:], "worker", "--pool=solo", "-Q", "no-such-queue")
 GUNICORN = ("-m", "gunicorn", "execution_project.wsgi:application", "--bind=127.0.0.1:0", "--no-control-socket")
 
 
@@ -228,20 +228,22 @@ GUNICORN = ("-m", "gunicorn", "execution_project.wsgi:application", "--bind=127.
 )
 def test_no_process_starts_with_a_bad_value(command: tuple[str, ...], tmp_path: Path) -> None:
     words = [word.replace("SCHEDULE", str(tmp_path / "beat")) for word in command]
-    told = run(*words, DATABASE_URL="postgresql://execution@127.0.0.1:9/execution", REDIS_URL="redis://127.0.0.1:9/0")
+    result = run(*words, DATABASE_URL="postgresql://execution@127.0.0.1:9/execution", REDIS_URL="redis://127.0.0.1:9/0")
 
-    assert told.returncode != 0
-    assert "execution.E016" in told.stdout + told.stderr
-    assert "Traceback" not in told.stdout + told.stderr
+    assert result.returncode != 0
+    assert "execution.E016" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
 
 
 def test_flower_does_not_start_with_a_guessable_sign_in() -> None:
     for given in ({}, {"FLOWER_BASIC_AUTH": "admin"}, {"FLOWER_BASIC_AUTH": "admin:admin"}):
-        told = run("-m", "execution_project.flower", "--address=127.0.0.1", "--port=0", PROCESS_ROLE="support", **given)
+        result = run(
+            "-m", "execution_project.flower", "--address=127.0.0.1", "--port=0", PROCESS_ROLE="support", **given
+        )
 
-        assert told.returncode != 0
-        assert "FLOWER_BASIC_AUTH" in told.stderr
-        assert "Traceback" not in told.stderr
+        assert result.returncode != 0
+        assert "FLOWER_BASIC_AUTH" in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -257,26 +259,26 @@ def test_flower_does_not_start_with_a_guessable_sign_in() -> None:
     ],
 )
 def test_a_contradiction_is_one_line_without_what_was_given(given: dict[str, str]) -> None:
-    told = run("manage.py", "check", **given)
-    [line] = [line for line in told.stderr.splitlines() if "execution.E000" in line]
+    result = run("manage.py", "check", **given)
+    [line] = [line for line in result.stderr.splitlines() if "execution.E000" in line]
 
-    assert told.returncode != 0
+    assert result.returncode != 0
     assert next(iter(given)) in line
-    assert "Traceback" not in told.stderr
-    assert "hidden" not in told.stderr
+    assert "Traceback" not in result.stderr
+    assert "hidden" not in result.stderr
 
 
 @pytest.mark.parametrize("command", [WORKER, GUNICORN], ids=["worker", "web"])
 def test_no_process_starts_with_a_contradiction(command: tuple[str, ...]) -> None:
-    told = run(*command, LIVE_TRADING_CONFIRMED="false")
+    result = run(*command, LIVE_TRADING_CONFIRMED="false")
 
-    assert told.returncode != 0
-    assert "execution.E000: EXECUTION_MODE=live needs LIVE_TRADING_CONFIRMED=true" in told.stderr
-    assert "Traceback" not in told.stderr
+    assert result.returncode != 0
+    assert "execution.E000: EXECUTION_MODE=live needs LIVE_TRADING_CONFIRMED=true" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_local_stack_starts_no_double_beside_real_money() -> None:
-    told = run(
+    result = run(
         *("-m", "local_stack.run"),
         DATABASE_URL="",
         REDIS_URL="",
@@ -285,30 +287,30 @@ def test_the_local_stack_starts_no_double_beside_real_money() -> None:
         PORT="0",
     )
 
-    assert told.returncode != 0
-    assert {"E030", "E031", "E032", "E011"} <= set(ids_in(told.stderr))
-    assert "Traceback" not in told.stderr
+    assert result.returncode != 0
+    assert {"E030", "E031", "E032", "E011"} <= set(ids_in(result.stderr))
+    assert "Traceback" not in result.stderr
 
 
 def test_the_stand_in_does_not_run_in_live_mode() -> None:
-    told = run("-m", "local_stack.risk_safety", "--port", "0")
+    result = run("-m", "local_stack.risk_safety", "--port", "0")
 
-    assert told.returncode != 0
-    assert ids_in(told.stderr) == ["E032"]
+    assert result.returncode != 0
+    assert ids_in(result.stderr) == ["E032"]
 
 
 def test_the_stand_in_takes_no_password_from_a_command_line() -> None:
-    told = run(
+    result = run(
         *("-m", "local_stack.risk_safety", "--port", "0", "--redis-url", "redis://:hidden@127.0.0.1:9/0"),
         EXECUTION_MODE="paper",
         LIVE_TRADING_CONFIRMED="",
     )
 
-    assert told.returncode != 0
-    assert "hidden" not in told.stdout + told.stderr
+    assert result.returncode != 0
+    assert "hidden" not in result.stdout + result.stderr
 
 
-# What only an answer tells
+# What only an answer shows
 
 
 @pytest.fixture
@@ -319,27 +321,27 @@ def stand_in() -> Iterator[RiskSafetyStandIn]:
 
 @pytest.mark.django_db
 def test_trust_authentication_and_the_stand_in_are_found_out_by_asking(stand_in: RiskSafetyStandIn) -> None:
-    """The test's PostgreSQL asks nobody for a password, whatever one is given."""
+    """The test's PostgreSQL asks for no password, whatever one is given."""
     url = urlsplit(os.environ["DATABASE_URL"])
     trusting = url._replace(netloc=f"{url.username}:{PASSWORD}@{url.hostname}:{url.port}").geturl()
 
-    told = run(
+    result = run(
         *("manage.py", "check", "--database", "default"), DATABASE_URL=trusting, RISK_SAFETY_SERVICE_URL=stand_in.url
     )
 
-    assert told.returncode != 0
-    assert ids_in(told.stderr) == ["E024", "E025"]
+    assert result.returncode != 0
+    assert ids_in(result.stderr) == ["E024", "E025"]
 
 
 def test_neighbours_that_do_not_answer_yet_are_a_warning() -> None:
-    told = run(
+    result = run(
         *("manage.py", "check", "--database", "default"),
         DATABASE_URL=f"postgresql://execution:{PASSWORD}@127.0.0.1:9/execution",
         RISK_SAFETY_SERVICE_URL="http://127.0.0.1:9",
     )
 
-    assert told.returncode == 0
-    assert ids_in(told.stderr + told.stdout) == ["W024", "W025"]
+    assert result.returncode == 0
+    assert ids_in(result.stderr + result.stdout) == ["W024", "W025"]
 
 
 # Secrets by file
@@ -364,17 +366,17 @@ def test_a_file_that_holds_no_secret_refuses(content: bytes, tmp_path: Path) -> 
     file = tmp_path / "secret"
     file.write_bytes(content)
 
-    told = run("manage.py", "check", BINANCE_API_SECRET="", BINANCE_API_SECRET_FILE=str(file))
+    result = run("manage.py", "check", BINANCE_API_SECRET="", BINANCE_API_SECRET_FILE=str(file))
 
-    assert told.returncode != 0
-    assert "execution.E000: BINANCE_API_SECRET_FILE names a file" in told.stderr
+    assert result.returncode != 0
+    assert "execution.E000: BINANCE_API_SECRET_FILE names a file" in result.stderr
 
 
 def test_a_secret_that_is_given_twice_refuses(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(token_hex(40))
 
-    told = run("manage.py", "check", BINANCE_API_SECRET_FILE=str(file))
+    result = run("manage.py", "check", BINANCE_API_SECRET_FILE=str(file))
 
-    assert told.returncode != 0
-    assert "BINANCE_API_SECRET_FILE and BINANCE_API_SECRET name the same secret" in told.stderr
+    assert result.returncode != 0
+    assert "BINANCE_API_SECRET_FILE and BINANCE_API_SECRET name the same secret" in result.stderr

@@ -1,4 +1,4 @@
-"""What a browser is told, and who must hold a key: by the connection, whatever the settings say."""
+"""What a browser may do, and who must hold a key: by the connection, whatever the settings say."""
 
 import pytest
 from django.conf import LazySettings

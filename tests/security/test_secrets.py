@@ -1,4 +1,4 @@
-"""No secret leaves the settings: a marker is planted in each, and everything that anybody can read is searched."""
+"""No secret leaves the settings: a marker is planted in each, and everything that others can read is searched."""
 
 import re
 from collections.abc import Iterator
@@ -51,9 +51,9 @@ def _is_open(running: Planted) -> bool:
 
 
 def listen_key(service: Planted) -> str:
-    """Return the key under which anybody can hear the account's events."""
+    """Return the key under which others can hear the account's events."""
     headers = {"X-MBX-APIKEY": MARKERS["PAPER_API_KEY"]}
-    answer = service.nobody.post(f"{service.stack.paper.url}/fapi/v1/listenKey", headers=headers, timeout=5)
+    answer = service.stranger.post(f"{service.stack.paper.url}/fapi/v1/listenKey", headers=headers, timeout=5)
     key: str = answer.json()["listenKey"]
     return key
 
@@ -62,7 +62,7 @@ def listen_key(service: Planted) -> str:
 
 
 def celery_of_a_stranger(service: Planted) -> Celery:
-    """Return an application of somebody who can write to the broker."""
+    """Return an application of a client that can write to the broker."""
     return Celery("stranger", broker=service.redis_url)
 
 
@@ -92,9 +92,9 @@ def test_no_worker_obeys_orders_over_the_broker(service: Planted, order: str) ->
 
 @pytest.mark.parametrize("command", [("inspect", "conf"), ("report",), ("status",)])
 def test_celery_s_own_commands_show_no_secret(service: Planted, command: tuple[str, ...]) -> None:
-    told = service.manage("-m", "celery", "--app=execution_project", *command)
+    result = service.manage("-m", "celery", "--app=execution_project", *command)
 
-    assert found_in(told.stdout + told.stderr) == []
+    assert found_in(result.stdout + result.stderr) == []
 
 
 def test_settings_that_celery_could_show_hold_no_secret(service: Planted) -> None:
@@ -104,11 +104,11 @@ from execution_project.celery import app
 print(app.conf.humanize(with_defaults=True), app.conf.table(with_defaults=True))
 """
 
-    told = service.manage("-c", code)
+    result = service.manage("-c", code)
 
-    assert told.returncode == 0, told.stderr
-    assert "task_acks_late" in told.stdout
-    assert found_in(told.stdout + told.stderr) == []
+    assert result.returncode == 0, result.stderr
+    assert "task_acks_late" in result.stdout
+    assert found_in(result.stdout + result.stderr) == []
 
 
 def test_objects_that_hold_secrets_do_not_print_them(service: Planted) -> None:
@@ -124,10 +124,10 @@ for thing in (env, env.model_dump(), env.model_dump_json(), dict(env), vars(env)
     print(repr(thing), str(thing))
 """
 
-    told = service.manage("-c", code)
+    result = service.manage("-c", code)
 
-    assert told.returncode == 0, told.stderr
-    assert found_in(told.stdout + told.stderr) == []
+    assert result.returncode == 0, result.stderr
+    assert found_in(result.stdout + result.stderr) == []
 
 
 # Flower
@@ -141,7 +141,7 @@ def test_flower_asks_for_a_sign_in_and_shows_no_secret(service: Planted, page: s
         {"Authorization": "Basic d2F0Y2hlcjp4"},
         {"Authorization": "Bearer x"},
     ):
-        refused = service.nobody.get(service.flower_url + page, headers=headers, timeout=10)
+        refused = service.stranger.get(service.flower_url + page, headers=headers, timeout=10)
         assert refused.status_code == 401
         assert found_in(refused.text) == []
 
@@ -154,7 +154,7 @@ def test_flower_asks_for_a_sign_in_and_shows_no_secret(service: Planted, page: s
 @pytest.mark.parametrize("address", CHANGES)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_flower_changes_nothing(service: Planted, address: str, method: str) -> None:
-    for client, status in ((service.nobody, 401), (service.flower, 405)):
+    for client, status in ((service.stranger, 401), (service.flower, 405)):
         answer = client.request(method, service.flower_url + address, json={"args": []}, timeout=10)
 
         assert answer.status_code == status
@@ -177,7 +177,7 @@ def test_flower_shows_workers_and_tasks_from_their_events(service: Planted) -> N
 
 @pytest.mark.parametrize("page", API)
 def test_no_answer_of_the_api_holds_a_secret(service: Planted, page: str) -> None:
-    for client in (service.api, service.nobody):
+    for client in (service.api, service.stranger):
         for method in ("GET", "POST", "DELETE"):
             answer = client.request(method, service.web_url + page, data="{", timeout=20)
             assert found_in(answer.text + str(answer.headers)) == [], (method, page)
@@ -200,7 +200,7 @@ def test_no_page_of_the_admin_holds_a_secret(service: Planted) -> None:
 
 
 def signed_in(service: Planted) -> requests.Session:
-    browser = service.nobody
+    browser = service.stranger
     page = browser.get(f"{service.web_url}/admin/login/", timeout=20).text
     [token] = set(re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', page))
     form = {"csrfmiddlewaretoken": token, "username": ADMIN, "password": ADMIN_PASSWORD, "next": "/admin/"}
@@ -227,8 +227,8 @@ def test_a_broken_database_and_redis_give_no_secret_away(service: Planted) -> No
     finally:
         service.stack.settings = settings
 
-    for told in asked:
-        assert found_in(told.stdout + told.stderr) == []
+    for result in asked:
+        assert found_in(result.stdout + result.stderr) == []
 
 
 # Where it is stored

@@ -381,7 +381,7 @@ def test_an_order_that_was_answered_by_a_redirect_is_unknown(line: Line) -> None
     ):
         outcome = exchange_at(venue.url, line).place(ORDER, Lane.ENTRY, send_before=soon())
 
-    # Whoever answered may have passed it on: neither placed nor proven absent.
+    # The host that answered may have passed it on: neither placed nor proven absent.
     assert not isinstance(outcome, Accepted | Refused)
     assert other.connections == 0
 

@@ -81,7 +81,7 @@ def test_whole_answers_of_the_connector_are_not_written(log: io.StringIO) -> Non
         f"amqp://user:{HEX}@host",
     ],
 )
-def test_what_has_a_secret_s_form_is_masked_though_nobody_knows_it(line: str) -> None:
+def test_what_has_a_secret_s_form_is_masked_though_it_is_not_known(line: str) -> None:
     masked = masking([])(line)
 
     assert HEX not in masked

@@ -177,7 +177,7 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
             method, self.base_url + path, params=self._prepare_params({**parameters}), timeout=self.timeout
         )
         if response.status_code not in range(200, 300) and response.status_code < requests.codes.bad_request:
-            # Not the exchange: it never redirects. Whether it has heard of the request, nobody can say.
+            # Not the exchange: it never redirects. Whether the exchange has received the request is unknown.
             raise requests.TooManyRedirects(f"HTTP {response.status_code} is not followed")
         self._handle_exception(response)
         try:

@@ -22,7 +22,7 @@ WAIT_SECONDS = 10.0
 CALL_ERRORS = (NotSentError, ClientError, ServerError, requests.RequestException, *UNREADABLE)
 
 
-# (right, what it must be, the reason otherwise). Whoever steals the key must not be able to move money out of the
+# (right, what it must be, the reason otherwise). A thief of the key must not be able to move money out of the
 # account, to another account or to a wallet that such a key can empty, nor to use it from elsewhere.
 DEMANDS = (
     ("enableWithdrawals", False, Reason.KEY_MAY_WITHDRAW),
