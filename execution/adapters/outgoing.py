@@ -1,8 +1,8 @@
 """The one way out over HTTP: no redirect, no proxy, no endless answer, and no other end than the one allowed.
 
 A redirect would carry our key and a signed order to the host that the answer names. A proxy of the environment would
-see both. A name may resolve to another machine than the one that was meant, so the other end's IP address is checked when
-the connection stands and before a byte is sent. An answer is read up to a size and for a time.
+see both. A name may resolve to another machine than the one that was meant, so the other end's IP address is checked
+when the connection stands and before a byte is sent. An answer is read up to a size and for a time.
 """
 
 import socket

@@ -99,7 +99,7 @@ ALSO_GOOD = [
 
 def settings(further: Mapping[str, str]) -> dict[str, str]:
     """Return the good settings with these; an empty one is not set at all."""
-    return {name: value for name, value in (GOOD | further).items() if value}
+    return {name: value for name, value in {**GOOD, **further}.items() if value}
 
 
 def environment(further: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Environment:
