@@ -1,4 +1,8 @@
-"""Celery's settings: no task is lost when a worker dies, and none waits for a message longer than a minute."""
+"""Celery's settings: no task is lost when a worker dies, and none waits for a message longer than a minute.
+
+Celery takes every name of this module for a setting and shows settings to each client that asks, so nothing that is
+not one stays here (the last lines; `execution/checks.py` refuses to start otherwise).
+"""
 
 from kombu.entity import Queue
 
@@ -53,7 +57,9 @@ task_routes = {
     "execution.tasks.work_off_trip": {"queue": "monitor", "priority": 0},
 }
 
-# Flower shows the tasks from these events.
+# No client steers a worker that trades, nor reads its settings, over the broker: each one that writes to Redis could.
+# Flower shows workers and tasks from these events; a worker's health is a file (execution_project/alive.py).
+worker_enable_remote_control = False
 worker_send_task_events = True
 worker_consumer = "execution_project.consumer:BundlingConsumer"
 task_send_sent_event = False
@@ -79,3 +85,5 @@ beat_schedule = {
 }
 beat_max_loop_interval = 1
 beat_scheduler = "execution_project.scheduler:SteadyScheduler"
+
+del ENV, environment, Queue

@@ -1,16 +1,25 @@
 """Start-up checks: settings that could lose a task, run code from the broker or expose the service refuse to start."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from celery import current_app
+from celery.app.defaults import SETTING_KEYS
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, register
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 -- Django's name
+from django.db import OperationalError, connection
 
+from execution import wiring
+from execution.domain.ports import RiskSafetyUnavailableError
 from execution_project.env import Environment, Mode, environment
+from execution_project.live_profile import needs_password, profile_problems
 
 # Workers run these checks alone at their start.
 TAG = "execution"
+# Read by Celery's fixup for Django, which has no name for it among its settings.
+OWN_SETTINGS = frozenset({"CELERY_DB_REUSE_MAX"})
 # (setting, the value that it must have, what would happen otherwise)
 MUST_BE: tuple[tuple[str, Any, str], ...] = (
     ("task_acks_late", True, "a worker that dies loses the task that it has taken"),
@@ -59,13 +68,75 @@ def _delivery_outlives_task(conf: Any) -> list[CheckMessage]:
 
 
 @register(TAG)
-def secrets_are_set(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
-    """Outside of paper mode, sessions must not rest on a key made up at start."""
-    return missing_secrets(environment())
+def celery_shows_no_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+    """Hold the names of Celery's settings against those that Celery knows, and its control against off.
+
+    Celery takes every name of celeryconfig.py for a setting and shows it to who asks; an object of ours among them
+    would show every password that it holds.
+    """
+    strange = sorted(set(dir(import_module("celeryconfig"))) - set(SETTING_KEYS) - OWN_SETTINGS)
+    found: list[CheckMessage] = [
+        Error(f"celeryconfig.{name} is no setting of Celery", hint="Celery would show its value.", id="execution.E004")
+        for name in strange
+        if not name.startswith("__")
+    ]
+    if current_app.conf.worker_enable_remote_control:
+        sentence = "worker_enable_remote_control must be False: who can write to Redis would steer the workers"
+        found.append(Error(sentence, id="execution.E005"))
+    return found
 
 
-def missing_secrets(env: Environment) -> list[CheckMessage]:
-    """Return what is missing in an environment."""
-    if env.mode is Mode.PAPER or env.secret_key.get_secret_value():
+@register(TAG)
+def profile_is_safe(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+    """Hold the settings against what their mode demands (execution_project/live_profile.py)."""
+    return [
+        (Error if problem.is_error else Warning)(problem.sentence, id=problem.code)
+        for problem in profile_problems(environment(), debug=settings.DEBUG)
+    ]
+
+
+@register(TAG, Tags.database)
+def neighbours_are_real(
+    app_configs: Sequence[AppConfig] | None,  # noqa: ARG001 -- the framework's signature
+    databases: Sequence[str] | None = None,
+    **_: Any,
+) -> list[CheckMessage]:
+    """In live mode, ask PostgreSQL and risk-safety for what the settings do not show; only where a database is named.
+
+    `manage.py check --database default`, and the start of every process. A neighbour that does not answer now may do
+    so later, and entries wait for it anyway: that is a warning.
+    """
+    if environment().mode is not Mode.LIVE or not databases:
         return []
-    return [Error("SECRET_KEY is not set", hint="Sign-ins would end with every restart.", id="execution.E003")]
+    return [*_password_was_asked_for(environment()), *_risk_safety_is_no_double()]
+
+
+def _password_was_asked_for(env: Environment) -> Iterator[CheckMessage]:
+    url = env.database_url.get_secret_value()
+    if not needs_password(url):
+        return
+    try:
+        connection.ensure_connection()
+        asked = connection.connection.pgconn.used_password
+    except OperationalError as error:
+        yield Warning(f"PostgreSQL cannot be asked: {type(error).__name__}", id="execution.W024")
+        return
+    finally:
+        # A pool's processes are forked later and must not share it.
+        connection.close()
+    if not asked:
+        sentence = (
+            "PostgreSQL did not ask for the password (trust authentication): each client that reaches it owns the books"
+        )
+        yield Error(sentence, id="execution.E024")
+
+
+def _risk_safety_is_no_double() -> Iterator[CheckMessage]:
+    try:
+        wiring.new_risk_safety().ess()
+    except RiskSafetyUnavailableError as error:
+        if error.kind == "stand_in":
+            sentence = "RISK_SAFETY_SERVICE_URL leads to the stand-in, whose emergency stop judges nothing"
+            yield Error(sentence, id="execution.E025")
+        else:
+            yield Warning(f"risk-safety cannot be asked: {error}", id="execution.W025")

@@ -39,6 +39,7 @@ from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.retention import RetentionRules
 from execution.pipeline.work_off_trip import TripAction
 from execution.stream.session import StreamRules
+from execution_project.addresses import peer_may_be_any_service
 from execution_project.env import Mode, environment
 
 # HTTP sessions are not to be shared: one client a thread, made after the fork.
@@ -52,7 +53,7 @@ SHARED_SETTINGS = (
     "binance_recv_window_ms",
     "binance_rate_limit_rpm",
     "risk_safety_service_url",
-    "ess_fail_mode",
+    "ess_silence",
     "ess_trip_hold_seconds",
     "ess_trip_action",
     "signal_max_age_sec",
@@ -112,7 +113,11 @@ def user_stream() -> UserStream:
     """Return the user-data stream with a client of its own, which the stream's second thread uses alone."""
     env = environment()
     return BinanceUserStream(
-        exchange=_new_exchange(), stream_url=env.stream_url, ping_seconds=env.user_stream_ping_seconds, clock=clock
+        exchange=_new_exchange(),
+        stream_url=env.stream_url,
+        ping_seconds=env.user_stream_ping_seconds,
+        clock=clock,
+        peer_rule=env.exchange_peer_rule,
     )
 
 
@@ -128,11 +133,19 @@ def stream_rules() -> StreamRules:
 def risk_safety() -> RiskSafety:
     client: RiskSafety | None = getattr(_local, "risk_safety", None)
     if client is None:
-        env = environment()
-        client = _local.risk_safety = HttpRiskSafety(
-            env.risk_safety_service_url, timeout_seconds=env.ess_timeout_seconds
-        )
+        client = _local.risk_safety = new_risk_safety()
     return client
+
+
+def new_risk_safety() -> RiskSafety:
+    """Return a client of its own, for who asks once."""
+    env = environment()
+    return HttpRiskSafety(
+        env.risk_safety_url,
+        timeout_seconds=env.ess_timeout_seconds,
+        peer_rule=peer_may_be_any_service,
+        takes_stand_in=env.mode is not Mode.LIVE,
+    )
 
 
 @cache
@@ -173,7 +186,7 @@ def external_positions() -> ExternalPositions:
 
 
 def ess_rules() -> EssRules:
-    return EssRules(fail_mode=environment().ess_fail_mode)
+    return EssRules(fail_mode=environment().ess_silence)
 
 
 def symbol_lists() -> SymbolLists:
@@ -290,7 +303,7 @@ def _new_exchange() -> BinanceExchange:
         key=env.exchange_key,
         secret=env.exchange_secret,
         base_url=env.exchange_url,
-        line=Line(limiter=limiter(), breaker=breaker(), clock=server_clock()),
+        line=Line(limiter=limiter(), breaker=breaker(), clock=server_clock(), peer_rule=env.exchange_peer_rule),
         rules=setup_rules(),
         **settings,
     )

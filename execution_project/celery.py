@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, task_prerun, worker_init, worker_process_init
+from celery.signals import beat_init, heartbeat_sent, setup_logging, task_prerun, worker_init, worker_process_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execution_project.settings")
 
@@ -19,16 +19,22 @@ def keep_django_logging(**_: Any) -> None:
 
 
 @worker_init.connect
+@beat_init.connect
 def refuse_unsafe_settings(**_: Any) -> None:
-    """Stop a worker before its first task when a setting could lose one (`execution/checks.py`)."""
-    from django.core.management import call_command  # noqa: PLC0415 -- Django must be set up first
-    from django.core.management.base import SystemCheckError  # noqa: PLC0415 -- as above
+    """Stop a worker, or beat, before its first task when a setting is unsafe (`execution/checks.py`)."""
+    from execution_project.start_checks import refuse_unsafe_start  # noqa: PLC0415 -- Django must be set up first
 
-    try:
-        call_command("check", tags=["execution"], fail_level="ERROR")
-    except SystemCheckError as error:
-        # Celery logs what a signal's handler raises and goes on; only an exit stops the worker.
-        raise SystemExit(str(error)) from None
+    # Celery logs what a signal's handler raises and goes on; only an exit stops the worker.
+    refuse_unsafe_start()
+
+
+@worker_init.connect
+def show_life(**_: Any) -> None:
+    """Touch a file with every heartbeat, by which a container's health check sees that the worker consumes."""
+    from execution_project.alive import AliveFile  # noqa: PLC0415 -- only workers need it
+    from execution_project.env import environment  # noqa: PLC0415 -- as above
+
+    heartbeat_sent.connect(AliveFile(environment().worker_alive_file).touch, weak=False)
 
 
 @worker_process_init.connect

@@ -1,21 +1,39 @@
 """The one door to the environment: every setting, typed, checked and explained, read once at start."""
 
-import ipaddress
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from typing import Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from execution_project.addresses import (
+    ServiceAddress,
+    is_loopback,
+    parse_address,
+    peer_is_this_machine,
+    peer_may_be_any_service,
+)
 from execution_project.networks import networks
+from execution_project.secret_files import SecretFileError, SecretFiles
+from execution_project.store_urls import (
+    check_database_url,
+    check_redis_url,
+    password_of_database_url,
+    password_of_redis_url,
+)
 
 PAPER_KEY = "paper"
 PAPER_SECRET = "paper-secret"  # noqa: S105 -- the public key pair of the paper exchange, worthless elsewhere
 MINIMUM_API_KEY_LENGTH = 16
+DEFAULT_DATABASE_URL = "postgresql://execution@127.0.0.1:5432/execution"
+URLS_WITH_PASSWORDS = frozenset({"database_url", "redis_url"})
+# The id of a refusal, beside those of the system checks (execution/checks.py).
+SETTINGS_REFUSED = "execution.E000"
 
 
 class Mode(StrEnum):
@@ -24,6 +42,17 @@ class Mode(StrEnum):
     PAPER = "paper"
     TESTNET = "testnet"
     LIVE = "live"
+
+
+class ProcessRole(StrEnum):
+    """Which secrets a process needs: none that it does not need reaches it (local stack and docker-compose.yml)."""
+
+    # The web process, commands of an operator, and a service that is started by hand.
+    ALL = "all"
+    # Signs requests to the exchange: the workers of orders, monitor and protection, and the user-data stream.
+    TRADE = "trade"
+    # Neither signs requests nor answers callers: bridge, beat, Flower, migration.
+    SUPPORT = "support"
 
 
 REST_URLS = {Mode.TESTNET: "https://demo-fapi.binance.com", Mode.LIVE: "https://fapi.binance.com"}
@@ -45,6 +74,10 @@ CEILINGS = {
 }
 
 
+class RefusedSettingsError(SystemExit):
+    """The settings contradict each other. Python prints its lines and ends: a traceback would hide them."""
+
+
 class Environment(BaseSettings):
     """Settings of one process. Contradictions refuse to start, with the names of the settings and the rule."""
 
@@ -57,11 +90,14 @@ class Environment(BaseSettings):
     execution_mode: Mode = Mode.PAPER
     use_binance_testnet: bool | None = None
     live_trading_confirmed: bool = False
-    binance_api_key: str = ""
+    process_role: ProcessRole = ProcessRole.ALL
+    paper_api_key: SecretStr = SecretStr(PAPER_KEY)
+    paper_api_secret: SecretStr = SecretStr(PAPER_SECRET)
+    binance_api_key: SecretStr = SecretStr("")
     binance_api_secret: SecretStr = Field(
         SecretStr(""), validation_alias=AliasChoices("BINANCE_API_SECRET", "BINANCE_SECRET_KEY")
     )
-    binance_testnet_api_key: str = ""
+    binance_testnet_api_key: SecretStr = SecretStr("")
     binance_testnet_api_secret: SecretStr = Field(
         SecretStr(""), validation_alias=AliasChoices("BINANCE_TESTNET_API_SECRET", "BINANCE_TESTNET_SECRET_KEY")
     )
@@ -80,8 +116,9 @@ class Environment(BaseSettings):
     user_stream_ping_seconds: float = Field(15.0, ge=0.5, le=180)
 
     # Stores and neighbours
-    database_url: str = "postgresql://execution@127.0.0.1:5432/execution"
-    redis_url: str = ""
+    database_url: SecretStr = SecretStr(DEFAULT_DATABASE_URL)
+    database_password: SecretStr = SecretStr("")
+    redis_url: SecretStr = SecretStr("")
     redis_host: str = "localhost"
     redis_port: int = 6379
     redis_db: int = 0
@@ -101,6 +138,7 @@ class Environment(BaseSettings):
     trusted_proxies: str = ""
     secret_key: SecretStr = SecretStr("")
     execution_api_key: SecretStr = SecretStr("")
+    flower_basic_auth: SecretStr = SecretStr("")
     order_answer_seconds: float = Field(5.0, ge=0, le=30)
 
     # Trading
@@ -135,6 +173,7 @@ class Environment(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     celery_visibility_timeout_seconds: int = Field(60, ge=1)
     celery_task_time_limit_seconds: int = Field(45, ge=1)
+    worker_alive_file: str = ""
     celery_db_reuse_max: int = Field(10**9, ge=0)
     # For tests that prove what becomes of a decision when a process dies: execution/crash_points.py.
     crash_point: str = ""
@@ -145,13 +184,35 @@ class Environment(BaseSettings):
         """Read the mode in any case: the neighbours write it in capitals."""
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("log_level", mode="after")
+    @classmethod
+    def name_a_level(cls, value: str) -> str:
+        if value.upper() not in logging.getLevelNamesMapping():
+            raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        return value.upper()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- the framework's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read secrets from the files that `NAME_FILE` names, too."""
+        files = SecretFiles(settings_cls, env_settings, dotenv_settings)
+        return init_settings, files, env_settings, dotenv_settings
+
     @model_validator(mode="after")
     def refuse_contradictions(self) -> Self:
-        self._check_mode()
-        self._check_keys()
-        self._check_urls()
-        self._check_api_key()
-        self._check_front()
+        """Refuse with every broken rule at once, one a line."""
+        rules: tuple[Callable[[], None], ...] = (
+            *(self._check_mode, self._check_keys, self._check_paper_key, self._check_base_url, self._check_stream_url),
+            *(self._check_risk_safety_url, self._check_stores, self._check_api_key, self._check_front),
+        )
+        if broken := [sentence for rule in rules if (sentence := _broken(rule))]:
+            raise ValueError("\n".join(broken))
         return self
 
     def _check_mode(self) -> None:
@@ -165,36 +226,62 @@ class Environment(BaseSettings):
             raise ValueError(f"CRASH_POINT is for tests in EXECUTION_MODE=paper only, not for {self.mode}")
 
     def _check_keys(self) -> None:
-        if self.mode is Mode.PAPER:
+        if self.mode is Mode.PAPER or self.process_role is ProcessRole.SUPPORT:
             return
         if not self.exchange_key or not self.exchange_secret:
             raise ValueError(f"EXECUTION_MODE={self.mode} needs the API key and secret of that exchange")
         if self.exchange_key == PAPER_KEY:
             raise ValueError(f"EXECUTION_MODE={self.mode} cannot use the key of the paper exchange")
-        if self.mode is Mode.LIVE and self.exchange_key == self.binance_testnet_api_key:
+        if self.mode is Mode.LIVE and self.exchange_key == self.binance_testnet_api_key.get_secret_value():
             raise ValueError("BINANCE_API_KEY equals BINANCE_TESTNET_API_KEY: a testnet key cannot trade live")
 
-    def _check_urls(self) -> None:
-        for name, url in (("BINANCE_BASE_URL", self.binance_base_url), ("BINANCE_STREAM_URL", self.binance_stream_url)):
-            if url and self.mode is not Mode.PAPER:
-                raise ValueError(f"{name} is for EXECUTION_MODE=paper only; {self.mode} has its fixed address")
-            if url and not is_loopback(urlsplit(url).hostname or ""):
-                raise ValueError(f"{name} must be a loopback address, so that paper orders never leave the machine")
+    def _check_paper_key(self) -> None:
+        real = {self.binance_api_key.get_secret_value(), self.binance_testnet_api_key.get_secret_value()}
+        paper = self.paper_api_key.get_secret_value()
+        if paper not in {"", PAPER_KEY} and paper in real:
+            raise ValueError("PAPER_API_KEY equals a key of Binance: the paper exchange has keys of its own")
+
+    def _check_base_url(self) -> None:
+        self._check_paper_url("BINANCE_BASE_URL", self.binance_base_url, "http")
+
+    def _check_stream_url(self) -> None:
+        self._check_paper_url("BINANCE_STREAM_URL", self.binance_stream_url, "ws")
+
+    def _check_paper_url(self, name: str, url: str, scheme: str) -> None:
+        if url and self.mode is not Mode.PAPER:
+            raise ValueError(f"{name} is for EXECUTION_MODE=paper only; {self.mode} has its fixed address")
+        rule = f"{name} must be a loopback address, so that paper orders never leave the machine"
+        try:
+            host = parse_address(url, schemes=(scheme,)).host if url else "localhost"
+        except ValueError as error:
+            raise ValueError(f"{rule}; it {error}") from None
+        if not is_loopback(host):
+            raise ValueError(rule)
+
+    def _check_risk_safety_url(self) -> None:
+        try:
+            parse_address(self.risk_safety_service_url, schemes=("http", "https"))
+        except ValueError as error:
+            raise ValueError(f"RISK_SAFETY_SERVICE_URL {error}") from None
+
+    def _check_stores(self) -> None:
+        check_database_url(self.database_url.get_secret_value())
+        check_redis_url(self.redis_url.get_secret_value())
 
     def _check_api_key(self) -> None:
         key = self.execution_api_key.get_secret_value()
-        if self.api_key_required and not key:
+        if self.api_key_required and not key and self.process_role is ProcessRole.ALL:
             raise ValueError("EXECUTION_API_KEY is required unless EXECUTION_MODE=paper and HOST is a loopback address")
         if key and len(key) < MINIMUM_API_KEY_LENGTH:
             raise ValueError(f"EXECUTION_API_KEY must have at least {MINIMUM_API_KEY_LENGTH} characters")
 
     def _check_front(self) -> None:
-        if self.public_url:
-            parts = urlsplit(self.public_url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
-                raise ValueError("PUBLIC_URL must be scheme and host alone, such as https://desk.example.org")
-            if parts.username is not None or "*" in parts.hostname:
-                raise ValueError("PUBLIC_URL must name one host, without a user")
+        try:
+            public = self._public
+        except ValueError as error:
+            raise ValueError(f"PUBLIC_URL {error}") from None
+        if public and public.path:
+            raise ValueError("PUBLIC_URL must be scheme and host alone, such as https://desk.example.org")
         try:
             trusted = networks(self.trusted_proxies)
         except ValueError as error:
@@ -205,9 +292,17 @@ class Environment(BaseSettings):
     @property
     def hosts(self) -> list[str]:
         """Host names under which the web process may be called: ALLOWED_HOSTS and the one of PUBLIC_URL."""
-        public = urlsplit(self.public_url).hostname
         named = [host.strip() for host in self.allowed_hosts.split(",") if host.strip()]
-        return [*named, *([public] if public else [])]
+        return [*named, *([self._public.host] if self._public else [])]
+
+    @property
+    def origins(self) -> list[str]:
+        """Pages whose forms the admin accepts besides its own host's: PUBLIC_URL."""
+        return [self._public.url] if self._public else []
+
+    @property
+    def _public(self) -> ServiceAddress | None:
+        return parse_address(self.public_url, schemes=("http", "https")) if self.public_url else None
 
     @property
     def mode(self) -> Mode:
@@ -218,33 +313,53 @@ class Environment(BaseSettings):
 
     @property
     def exchange_key(self) -> str:
-        if self.mode is Mode.TESTNET:
-            return self.binance_testnet_api_key or self.binance_api_key
-        return self.binance_api_key or (PAPER_KEY if self.mode is Mode.PAPER else "")
+        """The key of the mode's own exchange; a real key never signs for the paper exchange."""
+        if self.mode is Mode.PAPER:
+            return self.paper_api_key.get_secret_value()
+        own = self.binance_api_key.get_secret_value()
+        testnet = self.binance_testnet_api_key.get_secret_value() if self.mode is Mode.TESTNET else ""
+        return testnet or own
 
     @property
     def exchange_secret(self) -> str:
+        if self.mode is Mode.PAPER:
+            return self.paper_api_secret.get_secret_value()
         own = self.binance_api_secret.get_secret_value()
-        if self.mode is Mode.TESTNET:
-            return self.binance_testnet_api_secret.get_secret_value() or own
-        return own or (PAPER_SECRET if self.mode is Mode.PAPER else "")
+        testnet = self.binance_testnet_api_secret.get_secret_value() if self.mode is Mode.TESTNET else ""
+        return testnet or own
 
     @property
     def exchange_url(self) -> str:
-        return REST_URLS.get(self.mode) or self.binance_base_url.rstrip("/") or "http://127.0.0.1:8700"
+        return REST_URLS.get(self.mode) or _paper_url(self.binance_base_url or "http://127.0.0.1:8700", "http")
 
     @property
     def stream_url(self) -> str:
-        return STREAM_URLS.get(self.mode) or self.binance_stream_url.rstrip("/") or "ws://127.0.0.1:8700"
+        return STREAM_URLS.get(self.mode) or _paper_url(self.binance_stream_url or "ws://127.0.0.1:8700", "ws")
+
+    @property
+    def risk_safety_url(self) -> str:
+        return parse_address(self.risk_safety_service_url, schemes=("http", "https")).url
+
+    @property
+    def exchange_peer_rule(self) -> Callable[[str], bool]:
+        """Which IP addresses the exchange's connections may end at, whatever a name resolves to."""
+        return peer_is_this_machine if self.mode is Mode.PAPER else peer_may_be_any_service
 
     @property
     def redis(self) -> str:
         """REDIS_URL, or one made of REDIS_HOST, REDIS_PORT, REDIS_DB and REDIS_PASSWORD."""
-        if self.redis_url:
-            return self.redis_url
+        if url := self.redis_url.get_secret_value():
+            return url
         password = self.redis_password.get_secret_value()
         login = f":{quote(password, safe='')}@" if password else ""
         return f"redis://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @property
+    def ess_silence(self) -> Literal["open", "closed"]:
+        """ESS_FAIL_MODE; in live mode silence refuses entries unless the setting was given."""
+        if self.mode is Mode.LIVE and "ess_fail_mode" not in self.model_fields_set:
+            return "closed"
+        return self.ess_fail_mode
 
     @property
     def policy_ceilings(self) -> Mapping[str, Decimal]:
@@ -256,15 +371,44 @@ class Environment(BaseSettings):
     def api_key_required(self) -> bool:
         return self.mode is not Mode.PAPER or not is_loopback(self.host)
 
+    def secret_values(self) -> frozenset[str]:
+        """Return every secret that this process holds, for what must never print one."""
+        names = set(secret_names(type(self))) - URLS_WITH_PASSWORDS
+        values = {getattr(self, name).get_secret_value() for name in names}
+        return frozenset({*values, *passwords_of(self)} - {"", PAPER_KEY, PAPER_SECRET})
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    if host == "localhost":
-        return True
+
+def secret_names(settings: type[BaseSettings]) -> tuple[str, ...]:
+    return tuple(name for name, field in settings.model_fields.items() if field.annotation is SecretStr)
+
+
+def passwords_of(env: Environment) -> set[str]:
+    """Return the passwords inside of the stores' addresses."""
+    return {password_of_database_url(env.database_url.get_secret_value()), password_of_redis_url(env.redis)}
+
+
+def _paper_url(url: str, scheme: str) -> str:
+    return parse_address(url, schemes=(scheme,)).url
+
+
+def _broken(rule: Callable[[], None]) -> str:
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+        rule()
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def describe_refusal(error: ValidationError | SecretFileError) -> list[str]:
+    """Return the reasons of a refusal, one line each, without the values that were refused."""
+    if isinstance(error, SecretFileError):
+        return [str(error)]
+    lines: list[str] = []
+    for item in error.errors(include_input=False, include_context=False, include_url=False):
+        name = ".".join(map(str, item["loc"])).upper()
+        reasons = item["msg"].removeprefix("Value error, ").splitlines()
+        lines += [f"{name} {reason}".strip() for reason in reasons]
+    return lines
 
 
 @cache
@@ -272,7 +416,11 @@ def environment() -> Environment:
     """Return the settings of this process.
 
     Raises:
-        pydantic.ValidationError: a setting is malformed or contradicts another one; the message names it.
+        RefusedSettingsError: a setting is malformed or contradicts another; it ends the process, one line a rule.
 
     """
-    return Environment()
+    try:
+        return Environment()
+    except (ValidationError, SecretFileError) as error:
+        lines = "\n".join(f"{SETTINGS_REFUSED}: {line}" for line in describe_refusal(error))
+        raise RefusedSettingsError(lines) from None

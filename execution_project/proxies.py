@@ -12,9 +12,13 @@ from django.http import HttpRequest, HttpResponse
 from execution_project.networks import is_within, networks
 
 FORWARDED_FOR, FORWARDED_PROTO = "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"
-HEADERS = (FORWARDED_FOR, FORWARDED_PROTO, "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_FORWARDED")
-# Set for a caller who claims to speak for others and may not: such a connection is never "from this machine".
-CLAIMED = "execution.claims_to_be_a_proxy"
+# A proxy adds one of these; a client of this machine that calls us itself has no reason to.
+HEADERS = (
+    *(FORWARDED_FOR, FORWARDED_PROTO, "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT"),
+    *("HTTP_X_REAL_IP", "HTTP_FORWARDED", "HTTP_VIA"),
+)
+# Whether a request came through a proxy, named or not: such a one is never of this machine.
+PASSED_ON = "execution.passed_on"
 
 
 class TrustedProxies:
@@ -25,10 +29,11 @@ class TrustedProxies:
         self.trusted = networks(settings.ENV.trusted_proxies)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if is_within(request.META.get("REMOTE_ADDR", ""), self.trusted):
+        is_trusted = is_within(request.META.get("REMOTE_ADDR", ""), self.trusted)
+        request.META[PASSED_ON] = is_trusted or any(name in request.META for name in HEADERS)
+        if is_trusted:
             request.META["REMOTE_ADDR"] = self._caller(request)
         else:
-            request.META[CLAIMED] = any(name in request.META for name in HEADERS)
             for name in HEADERS:
                 request.META.pop(name, None)
         return self.get_response(request)

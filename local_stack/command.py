@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from execution_project.env import describe_refusal
+from execution_project.secret_files import SecretFileError
 from local_stack.console import Console
 from local_stack.lease import InUseError
 from local_stack.server import StartError
@@ -31,9 +33,8 @@ def execute(command: Command, *, exit_code_when_stopped: int) -> int:
         return asyncio.run(_stoppable(command(Settings.read(), Console())))
     except asyncio.CancelledError:
         return exit_code_when_stopped
-    except ValidationError as error:
-        reasons = [f"{'.'.join(map(str, item['loc'])).upper()} {item['msg']}".strip() for item in error.errors()]
-        return _fail("The settings do not fit together:\n  " + "\n  ".join(reasons))
+    except (ValidationError, SecretFileError) as error:
+        return _fail("The settings do not fit together:\n  " + "\n  ".join(describe_refusal(error)))
     except InUseError:
         return _fail("The stack is running already. Stop it with Ctrl-C there, or start a second one with PORT=0.")
     except (StackError, StartError) as error:

@@ -32,7 +32,7 @@ class Lease:
     def take(cls, path: Path) -> Self:
         """Lock `path` and end what a dead owner left; raises InUseError when the owner lives."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -22,6 +22,7 @@ from local_stack.server import (
     Identity,
     Server,
     StartError,
+    private_file,
     spawn,
     start_on_port,
     tethered,
@@ -172,7 +173,7 @@ def _start(installation: Installation, port: int, lease: Lease) -> Server:
     settings = (*LOOPBACK_ONLY, *(() if installation.durable else FLEETING))
     options = [word for setting in settings for word in ("-c", setting)]
     command = [str(installation.binaries / "postgres"), "-D", str(installation.data_dir), "-p", str(port), *options]
-    with installation.log.open("wb") as output:
+    with private_file(installation.log) as output:
         process = spawn(
             command, output=output, death_signal=SIGINT, identity=installation.identity, cwd=installation.data_dir
         )

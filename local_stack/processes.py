@@ -10,7 +10,30 @@ from local_stack.credentials import ADMIN, Credentials
 PYTHON = sys.executable
 # Quiet: the banner says nothing that this file does not.
 CELERY = (PYTHON, "-m", "celery", "-q", "-A", "execution_project")
+BRIDGE = "bridge"
 NEIGHBOURS = ("paper-exchange", "risk-safety")
+# The secrets of the service by what they open. A process gets those that it needs and finds the others empty, which
+# also outranks what stands in `.env`.
+EXCHANGE_SECRETS = (
+    *("BINANCE_API_KEY", "BINANCE_API_SECRET", "BINANCE_SECRET_KEY", "PAPER_API_KEY", "PAPER_API_SECRET"),
+    *("BINANCE_TESTNET_API_KEY", "BINANCE_TESTNET_API_SECRET", "BINANCE_TESTNET_SECRET_KEY"),
+)
+WEB_SECRETS = ("SECRET_KEY", "EXECUTION_API_KEY")
+STORE_SECRETS = ("DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL", "REDIS_PASSWORD")
+FLOWER_SECRETS = ("FLOWER_BASIC_AUTH",)
+
+
+def without(*names: str) -> dict[str, str]:
+    """Return an environment in which these secrets are empty, also as files."""
+    return {spelling: "" for name in names for spelling in (name, f"{name}_FILE")}
+
+
+# Signs requests to the exchange.
+TRADES = {"PROCESS_ROLE": "trade", **without(*WEB_SECRETS, *FLOWER_SECRETS)}
+# Neither signs requests nor answers callers.
+SUPPORTS = {"PROCESS_ROLE": "support", **without(*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS)}
+# Not a part of the service.
+IS_A_NEIGHBOUR = without(*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *STORE_SECRETS)
 # The service is healthy with these; the others come later, so that they do not take the processor from them.
 SERVICE = ("migrate", "web", "worker-orders", "worker-monitor", "worker-protect", "worker-bridge")
 
@@ -26,6 +49,8 @@ class Program:
     command: tuple[str, ...]
     after: tuple[str, ...] = ()
     ready_url: str = ""
+    # What the ready URL answers then: 401 is as good a sign of life where we have no key.
+    ready_status: int = 200
     ready_file: Path | None = None
     runs_once: bool = False
     stop_grace_seconds: float = 5
@@ -92,14 +117,14 @@ def neighbours(addresses: Addresses) -> tuple[Program, ...]:
         name="paper-exchange",
         command=(PYTHON, "-m", "paper_exchange", "--host", host, "--port", str(paper)),
         ready_url=f"{addresses.paper_exchange_url}/fapi/v1/ping",
+        env=IS_A_NEIGHBOUR,
     )
     risk_safety = Program(
         name="risk-safety",
-        command=(
-            *(PYTHON, "-m", "local_stack.risk_safety", "--host", host, "--port", str(risk)),
-            *("--redis-url", addresses.redis_url),
-        ),
+        command=(PYTHON, "-m", "local_stack.risk_safety", "--host", host, "--port", str(risk)),
         ready_url=f"{addresses.risk_safety_url}/health",
+        # Not on the command line, which everybody can read: a given URL holds a password.
+        env={**IS_A_NEIGHBOUR, "REDIS_URL": addresses.redis_url},
     )
     return (*((paper_exchange,) if paper else ()), *((risk_safety,) if risk else ()))
 
@@ -111,7 +136,7 @@ def migrated_file(state: Path) -> Path:
 def prepare_database(credentials: Credentials, state: Path, *, reset_admin_password: bool) -> Program:
     flags = ("--reset-password",) if reset_admin_password else ()
     command = (PYTHON, "-m", "local_stack.prepare_database", *flags)
-    env = {"ADMIN_PASSWORD": credentials.admin_password, "MIGRATED_FILE": str(migrated_file(state))}
+    env = {**SUPPORTS, "ADMIN_PASSWORD": credentials.admin_password, "MIGRATED_FILE": str(migrated_file(state))}
     # Not after PostgreSQL: it loads Django meanwhile and waits for the server itself.
     return Program(name="migrate", command=command, runs_once=True, env=env)
 
@@ -131,6 +156,7 @@ def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) ->
         ready_file=ready_file,
         stop_grace_seconds=10,
         env={
+            **(SUPPORTS if queue == BRIDGE else TRADES),
             "WORKER_READY_FILE": str(ready_file),
             "MIGRATED_FILE": str(migrated_file(state)),
             "FIRST_TASKS": " ".join(f"execution.tasks.{task}" for task in first_tasks),
@@ -146,13 +172,14 @@ def user_stream(state: Path) -> Program:
         command=(PYTHON, "manage.py", "stream_user_data", "--alive-file", str(ready_file)),
         after=SERVICE,
         ready_file=ready_file,
+        env=TRADES,
     )
 
 
 def beat(state: Path) -> Program:
     schedule = state / "beat-schedule"
     command = (*CELERY, "beat", "--schedule", str(schedule))
-    return Program(name="beat", command=command, after=SERVICE)
+    return Program(name="beat", command=command, after=SERVICE, env=SUPPORTS)
 
 
 def web(addresses: Addresses) -> Program:
@@ -165,17 +192,20 @@ def web(addresses: Addresses) -> Program:
         # Not after the migration: until that is done it reports that it is not healthy.
         after=NEIGHBOURS,
         ready_url=f"{addresses.web_url}/health/live",
+        env=without(*FLOWER_SECRETS),
     )
 
 
 def flower(addresses: Addresses, credentials: Credentials) -> Program:
     return Program(
         name="flower",
-        command=(*CELERY, "flower", "--address=127.0.0.1"),
+        command=(PYTHON, "-m", "execution_project.flower", "--address=127.0.0.1"),
         after=SERVICE,
         ready_url=f"{addresses.flower_url}/healthcheck",
+        ready_status=401,
         # Through the environment, because everybody can read a command line.
         env={
+            **SUPPORTS,
             "FLOWER_PORT": str(addresses.flower_port),
             "FLOWER_BASIC_AUTH": f"{ADMIN}:{credentials.flower_password}",
         },

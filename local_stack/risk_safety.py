@@ -4,18 +4,20 @@ The local stack and the tests run it where the real neighbour is missing (`RISK_
 state is in memory and changes only by its own API: nothing here watches losses. `POST /stand-in/behaviour` is a door
 for tests and does not exist at the real neighbour.
 
-    python -m local_stack.risk_safety --port 8003 --redis-url redis://127.0.0.1:6379/0
+    REDIS_URL=redis://127.0.0.1:6379/0 python -m local_stack.risk_safety --port 8003
 """
 
 import argparse
 import asyncio
 import json
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import redis.asyncio as redis
@@ -230,20 +232,44 @@ def application(redis_url: str) -> web.Application:
         await bus.aclose()
 
     app.on_cleanup.append(close_bus)
+    app.on_response_prepare.append(name_the_stand_in)
     return app
+
+
+def redis_url(given: str) -> str:
+    """Return the bus's address: as given, or from REDIS_URL, or from REDIS_HOST and its like.
+
+    Raises:
+        SystemExit: a command line that everybody can read holds a password.
+
+    """
+    if urlsplit(given).password:
+        raise SystemExit("A command line can be read by everybody on the machine: give the URL as REDIS_URL.")
+    if address := given or os.environ.get("REDIS_URL", ""):
+        return address
+    host, password = os.environ.get("REDIS_HOST", "127.0.0.1"), os.environ.get("REDIS_PASSWORD", "")
+    login = f":{quote(password, safe='')}@" if password else ""
+    return f"redis://{login}{host}:{os.environ.get('REDIS_PORT', '6379')}/{os.environ.get('REDIS_DB', '0')}"
+
+
+async def name_the_stand_in(_request: web.Request, response: web.StreamResponse) -> None:
+    """Say in every answer what answers: live trading does not take it for the emergency stop."""
+    response.headers["X-Stand-In"] = "true"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Stand-in for the risk-safety service.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8003, help="0 takes a free port and prints it")
-    parser.add_argument("--redis-url", default="redis://127.0.0.1:6379/0")
+    parser.add_argument("--redis-url", default="", help="without a password; give one with a password as REDIS_URL")
     options = parser.parse_args()
+    if os.environ.get("EXECUTION_MODE", "").lower() == "live":
+        raise SystemExit("execution.E032: the stand-in's emergency stop judges nothing: it does not run in live mode")
     listener = socket.create_server((options.host, options.port))
     host, port = listener.getsockname()[:2]
     print(f"Stand-in risk-safety service on http://{host}:{port}", flush=True)  # noqa: T201 - tells the free port
     web.run_app(
-        application(options.redis_url),
+        application(redis_url(options.redis_url)),
         sock=listener,
         print=None,
         access_log=None,

@@ -93,6 +93,20 @@ def wheel_folders(*names: str) -> Iterator[Path]:
             yield Path(spec.origin).parent
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder that only its owner can enter, or make an existing one so: logs and data show every trade."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.chmod(0o700)
+
+
+def private_file(path: Path) -> IO[bytes]:
+    """Open a file for writing, anew, that only its owner can read from the first moment on."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # One that existed keeps its mode otherwise.
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "wb")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))

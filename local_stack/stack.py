@@ -16,7 +16,7 @@ from local_stack.credentials import Credentials
 from local_stack.lease import Lease
 from local_stack.postgres import postgres_url, remove_data, start_postgres
 from local_stack.processes import Addresses, Program, migrated_file, programs
-from local_stack.server import HOST, Server, StartError, free_port
+from local_stack.server import HOST, Server, StartError, free_port, private_folder
 from local_stack.settings import Settings
 from local_stack.supervisor import StackError, Supervisor, answers, watch_servers
 from local_stack.valkey import start_valkey
@@ -62,8 +62,11 @@ class Stack:
 async def running_stack(settings: Settings, state: Path, console: Console) -> AsyncIterator[Stack]:
     """Start all that is not given by URL, wait until it is healthy, and stop it all in reverse order at the end.
 
-    Raises lease.InUseError when a stack runs on `state` already, and StackError when a process fails.
+    Raises lease.InUseError when a stack runs on `state` already, and StackError when a process fails, or when the
+    settings ask for real money beside doubles.
     """
+    settings.refuse_doubles()
+    private_folder(state)
     with ExitStack() as undo:
         lease = Lease.take(state / "stack.lease")
         undo.callback(lease.release)
@@ -201,6 +204,8 @@ def children_environment(settings: Settings, addresses: Addresses, credentials: 
         "PORT": str(addresses.web_port),
         "SECRET_KEY": service.secret_key.get_secret_value() or credentials.secret_key,
         "EXECUTION_API_KEY": service.execution_api_key.get_secret_value(),
+        # Written out above, whatever file they came from.
+        **{f"{name}_FILE": "" for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "EXECUTION_API_KEY")},
         "DJANGO_SETTINGS_MODULE": "execution_project.settings",
         # Each line of a log must arrive when it is written.
         "PYTHONUNBUFFERED": "1",

@@ -16,7 +16,7 @@ import aiohttp
 
 from local_stack.lease import Lease, signal_group
 from local_stack.processes import Program
-from local_stack.server import Server, tail, tethered
+from local_stack.server import Server, private_file, private_folder, tail, tethered
 from local_stack.waiting import poll, together
 
 READY_SECONDS = 60.0
@@ -59,7 +59,7 @@ class Supervisor:
 
     async def start(self, programs: Sequence[Program]) -> None:
         """Start all programs and return when all are ready; raises StackError for one that does not get ready."""
-        self.logs.mkdir(parents=True, exist_ok=True)
+        private_folder(self.logs)
         self.children = {item.name: Child(program=item, log=self.logs / f"{item.name}.log") for item in programs}
         self.ready = {name: asyncio.Event() for name in self.children}
         await together(*map(self._start, self.children.values()))
@@ -89,7 +89,7 @@ class Supervisor:
 
     async def _pass_log_on(self, child: Child, process: Process) -> None:
         assert process.stdout is not None  # noqa: S101 - asked for by PIPE
-        with child.log.open("wb") as log:
+        with private_file(child.log) as log:
             rest = b""
             while chunk := await process.stdout.read(65536):
                 log.write(chunk)
@@ -154,15 +154,18 @@ async def is_ready(child: Child) -> bool:
         return child.process is not None and child.process.returncode == 0
     if program.ready_file is not None:
         return program.ready_file.exists()
-    return not program.ready_url or await answers(program.ready_url)
+    return not program.ready_url or await answers(program.ready_url, status=program.ready_status)
 
 
-async def answers(url: str) -> bool:
-    """Whether a GET of `url` is answered with 200."""
+async def answers(url: str, *, status: int = 200) -> bool:
+    """Whether a GET of `url` is answered with this status; a redirect is an answer, and is not followed."""
     timeout = aiohttp.ClientTimeout(total=2)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            return response.status == 200
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            return response.status == status
     except (aiohttp.ClientError, TimeoutError):
         return False
 

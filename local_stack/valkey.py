@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from local_stack.lease import Lease
-from local_stack.server import HOST, Server, StartError, spawn, start_on_port, wait_until_ready, wheel_folders
+from local_stack.server import (
+    HOST,
+    Server,
+    StartError,
+    private_file,
+    private_folder,
+    spawn,
+    start_on_port,
+    wait_until_ready,
+    wheel_folders,
+)
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec")
 FLEETING = ("--appendonly", "no")
@@ -15,7 +25,7 @@ FLEETING = ("--appendonly", "no")
 def start_valkey(data_dir: Path, *, port: int = 0, durable: bool = True) -> Server:
     """Start Valkey on 127.0.0.1 with its data in `data_dir`; `durable` keeps the data over restarts and crashes."""
     data_dir = data_dir.resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    private_folder(data_dir)
     with Lease.take(data_dir.with_name(f"{data_dir.name}.lease")).unless_it_fails() as lease:
         return start_on_port(port, lambda chosen: _start(data_dir, chosen, lease, durable=durable))
 
@@ -42,7 +52,7 @@ def _start(data_dir: Path, port: int, lease: Lease, *, durable: bool) -> Server:
     log = data_dir.with_name(f"{data_dir.name}.log")
     address = ("--bind", HOST, "--port", str(port), "--protected-mode", "yes")
     storage = ("--dir", str(data_dir), "--save", "", *(DURABLE if durable else FLEETING))
-    with log.open("wb") as output:
+    with private_file(log) as output:
         process = spawn([find_valkey(), *address, *storage, "--daemonize", "no"], output=output)
     lease.record(process.pid)
     wait_until_ready(process, lambda: _answers(port, process.pid), "Valkey", log)

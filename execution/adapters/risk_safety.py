@@ -1,27 +1,32 @@
 """The risk-safety service over HTTP: one connection kept open, one budget of time, all vocabularies understood."""
 
 import json
-import time
+import re
 from typing import Any
 
 import requests
-from urllib3.exceptions import HTTPError
-from urllib3.exceptions import TimeoutError as Urllib3TimeoutError
 
+from execution.adapters.outgoing import OutgoingSession, PeerRule, any_peer
 from execution.domain.ports import EssReading, RiskSafetyUnavailableError
 
-LARGEST_PIECE = 65_536
+LARGEST_ANSWER = 1024 * 1024
+# What can be the name of a policy value. Anything else would be another address at that service, not another key.
+POLICY_KEY = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+LONGEST_KEY = 200
+# The stand-in of the local stack says so in every answer.
+STAND_IN_HEADER = "X-Stand-In"
 
 
 class HttpRiskSafety:
     """Asks the emergency stop and policy values. One instance a process or thread; sessions are not shared."""
 
-    def __init__(self, base_url: str, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, base_url: str, *, timeout_seconds: float, peer_rule: PeerRule = any_peer, takes_stand_in: bool = True
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout_seconds
-        self._session = requests.Session()
-        # Proxies of the environment would see, and could answer, the question whether we may trade.
-        self._session.trust_env = False
+        self._takes_stand_in = takes_stand_in
+        self._session = OutgoingSession(peer_rule=peer_rule, largest_body=LARGEST_ANSWER)
         # The body is read as it comes.
         self._session.headers["Accept-Encoding"] = "identity"
 
@@ -42,12 +47,14 @@ class HttpRiskSafety:
         )
 
     def policy(self, key: str) -> object:
-        """Return a policy value, or None when the service does not keep the key.
+        """Return a policy value, or None when the service does not keep the key, or cannot: no name of a value.
 
         Raises:
             RiskSafetyUnavailableError: as for `ess`.
 
         """
+        if len(key) > LONGEST_KEY or not POLICY_KEY.fullmatch(key):
+            return None
         return self._get(f"/api/policy/{key}").get("value")
 
     def policies(self) -> dict[str, object]:
@@ -63,45 +70,23 @@ class HttpRiskSafety:
         return values
 
     def _get(self, path: str) -> dict[str, Any]:
-        end = time.monotonic() + self._timeout
         try:
-            with self._session.get(
-                self._base_url + path, timeout=self._timeout, allow_redirects=False, stream=True
-            ) as response:
-                body = _parsed(_read(response, end))
-        except (requests.Timeout, TimeoutError, Urllib3TimeoutError) as error:
+            response = self._session.get(self._base_url + path, timeout=self._timeout)
+        except requests.Timeout as error:
             raise self._silence(error, kind="timeout") from error
-        except (requests.RequestException, OSError, HTTPError) as error:
+        except requests.RequestException as error:
             raise self._silence(error, kind="connection") from error
+        if not self._takes_stand_in and STAND_IN_HEADER in response.headers:
+            raise RiskSafetyUnavailableError("a stand-in answers, which judges nothing", kind="stand_in")
         if response.status_code != requests.codes.ok:
             raise RiskSafetyUnavailableError(f"HTTP {response.status_code}", kind="status")
+        body = _parsed(response.content)
         if not isinstance(body, dict):
             raise RiskSafetyUnavailableError("HTTP 200 without a JSON object", kind="not_json")
         return body
 
     def _silence(self, error: Exception, *, kind: str) -> RiskSafetyUnavailableError:
         return RiskSafetyUnavailableError(f"{type(error).__name__} within {self._timeout}s", kind=kind)
-
-
-def _read(response: requests.Response, end: float) -> bytes:
-    """Read a body until `end`: the library's time-out is for each piece, so a neighbour that drips would hold us.
-
-    Raises:
-        TimeoutError: it was not all there in time.
-
-    """
-    parts: list[bytes] = []
-    while True:
-        left = end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection = response.raw.connection
-        if connection is not None and connection.sock is not None:
-            connection.sock.settimeout(left)
-        part = response.raw.read1(LARGEST_PIECE)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
 
 
 def _parsed(body: bytes) -> object:

@@ -96,7 +96,7 @@ def measure() -> Vitals:
         circuit=circuit,
         rpm_limit=env.binance_rate_limit_rpm,
         monitor_interval=timedelta(seconds=env.position_monitor_interval_sec),
-        ess_fail_mode=env.ess_fail_mode,
+        ess_fail_mode=env.ess_silence,
         lease_says=obstacle_of(rows.lease, stack, now=now) if rows else None,
         reconciled=rows is not None and is_reconciled(rows.lease, stack),
         migrated=rows is not None and _migrated(),

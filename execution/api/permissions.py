@@ -1,4 +1,8 @@
-"""Who may use the API: holders of the service key; without a configured key, on paper and loopback only, anybody."""
+"""Who may use the API: holders of the service key; without a configured key, on paper only, callers of this machine.
+
+Where the caller is, the connection says, not the setting HOST: a server may listen on more than that names. A request
+that a proxy has passed on comes from elsewhere, whatever machine the proxy runs on.
+"""
 
 from hmac import compare_digest
 
@@ -7,6 +11,9 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+
+from execution_project.addresses import peer_is_this_machine
+from execution_project.proxies import PASSED_ON
 
 BEARER = "Bearer "
 SERVICE_KEY = "service key"
@@ -23,7 +30,7 @@ class ServiceKeyAuthentication(BaseAuthentication):
             AuthenticationFailed: another key was sent.
 
         """
-        if not key_is_asked_for():
+        if not key_is_asked_for(request):
             return None
         given = given_key(request)
         if not given:
@@ -42,11 +49,17 @@ class HoldsServiceKey(BasePermission):
     """The second lock behind the first: a view that lost its authentication stays closed."""
 
     def has_permission(self, request: Request, view: object) -> bool:  # noqa: ARG002 -- the framework's signature
-        return request.auth == SERVICE_KEY or not key_is_asked_for()
+        return request.auth == SERVICE_KEY or not key_is_asked_for(request)
 
 
-def key_is_asked_for() -> bool:
-    return settings.ENV.api_key_required or bool(settings.ENV.execution_api_key.get_secret_value())
+def key_is_asked_for(request: Request) -> bool:
+    """Whether this caller must hold the key: unless no key is set, on paper, for a caller of this machine."""
+    key_is_set = bool(settings.ENV.execution_api_key.get_secret_value())
+    return key_is_set or settings.ENV.api_key_required or not is_from_this_machine(request)
+
+
+def is_from_this_machine(request: Request) -> bool:
+    return not request.META[PASSED_ON] and peer_is_this_machine(str(request.META.get("REMOTE_ADDR", "")))
 
 
 def given_key(request: Request) -> str:

@@ -2,7 +2,7 @@
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -34,8 +34,8 @@ class SchemaView(SpectacularAPIView):
     content_negotiation_class = FirstRenderer
 
 
-class DocsView(SpectacularSwaggerView):
-    """`GET /docs`: the page is served from the package's own files, without a CDN."""
+class DocsView(SpectacularSwaggerSplitView):
+    """`GET /docs`: page and script are served from the package's own files; no script stands in the page."""
 
     permission_classes = [HoldsServiceKey]
     content_negotiation_class = FirstRenderer

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from execution_project.proxies import CLAIMED, TrustedProxies
+from execution_project.proxies import PASSED_ON, TrustedProxies
 from tests.support.proxy import proxy_before
 
 PASSWORD = "a sentence that nobody guesses"
@@ -103,13 +103,19 @@ def test_a_named_proxy_says_who_calls(
 
     assert request.META["REMOTE_ADDR"] == caller
     assert request.is_secure()
-    assert CLAIMED not in request.META
+    # It should be a caller behind a proxy, wherever that runs.
+    assert request.META[PASSED_ON] is True
 
 
 @pytest.mark.parametrize(("trusted", "peer"), [("", "127.0.0.1"), ("10.0.0.5", "10.0.0.6"), ("10.0.0.5", "nonsense")])
 @pytest.mark.parametrize(
     "header",
-    ["X_FORWARDED_FOR", "X_FORWARDED_PROTO", "X_FORWARDED_HOST", "X_FORWARDED_PORT", "FORWARDED"],
+    [
+        *("X_FORWARDED_FOR", "X_FORWARDED_PROTO", "X_FORWARDED_HOST", "X_FORWARDED_PORT"),
+        "X_REAL_IP",
+        "FORWARDED",
+        "VIA",
+    ],
 )
 def test_nobody_else_does(settings: LazySettings, trusted: str, peer: str, header: str) -> None:
     request = seen(trusted, settings, REMOTE_ADDR=peer, **{f"HTTP_{header}": "https"})
@@ -117,9 +123,9 @@ def test_nobody_else_does(settings: LazySettings, trusted: str, peer: str, heade
     assert request.META["REMOTE_ADDR"] == peer
     assert not request.is_secure()
     assert f"HTTP_{header}" not in request.META
-    # It should be known that this caller wants to speak for others.
-    assert request.META[CLAIMED] is True
+    # It should be no caller of this machine.
+    assert request.META[PASSED_ON] is True
 
 
 def test_who_forwards_nothing_claims_nothing(settings: LazySettings) -> None:
-    assert seen("", settings, REMOTE_ADDR="127.0.0.1").META[CLAIMED] is False
+    assert seen("", settings, REMOTE_ADDR="127.0.0.1").META[PASSED_ON] is False

@@ -29,10 +29,9 @@ class RiskSafetyStandIn:
         self.url = ""
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "local_stack.risk_safety", "--port", "0", "--redis-url", self._redis_url]
-        self._process = subprocess.Popen(
-            tethered(command), cwd=ROOT, env=unmeasured_environment(), stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-m", "local_stack.risk_safety", "--port", "0"]
+        env = {**unmeasured_environment(), "REDIS_URL": self._redis_url}
+        self._process = subprocess.Popen(tethered(command), cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
         self.url = self._read_url(self._process)
         return self
 

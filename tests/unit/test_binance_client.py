@@ -914,6 +914,53 @@ def test_a_key_that_may_withdraw_opens_nothing(server: responses.RequestsMock, l
     assert len(server.calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("right", "value", "reason", "wanted"),
+    [
+        ("enableWithdrawals", "false", Reason.KEY_MAY_WITHDRAW, "false"),
+        ("enableInternalTransfer", True, Reason.KEY_MAY_TRANSFER, "false"),
+        ("permitsUniversalTransfer", True, Reason.KEY_MAY_TRANSFER, "false"),
+        ("permitsUniversalTransfer", None, Reason.KEY_MAY_TRANSFER, "false"),
+        ("ipRestrict", False, Reason.KEY_NOT_IP_RESTRICTED, "true"),
+        ("ipRestrict", 1, Reason.KEY_NOT_IP_RESTRICTED, "true"),
+        ("enableFutures", False, Reason.KEY_MAY_NOT_TRADE_FUTURES, "true"),
+    ],
+)
+def test_a_key_with_a_right_that_could_cost_the_account_opens_nothing(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock, right: str, value: object, reason: Reason, wanted: str
+) -> None:
+    server.get(RIGHTS, json=CLEAN | {right: value})
+
+    found = setting_up(connected(limiter, clock, checks_key=True))
+
+    assert found == Mismatch(reason=reason, wanted=f"{right}={wanted}", found=str(value).lower())
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "right", ["enableWithdrawals", "enableInternalTransfer", "permitsUniversalTransfer", "ipRestrict", "enableFutures"]
+)
+def test_a_right_that_is_not_mentioned_is_not_taken_for_harmless(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock, right: str
+) -> None:
+    server.get(RIGHTS, json={name: value for name, value in CLEAN.items() if name != right})
+
+    with pytest.raises(ExchangeUnavailableError, match="the key's rights cannot be read"):
+        setting_up(connected(limiter, clock, checks_key=True))
+
+
+def test_needless_rights_are_logged_and_do_not_refuse(
+    server: responses.RequestsMock, limiter: Turns, clock: Clock
+) -> None:
+    account(server)
+    server.get(RIGHTS, json=CLEAN | {"enableMargin": True})
+
+    with capture_logs() as logged:
+        assert setting_up(connected(limiter, clock, checks_key=True)) is None
+
+    assert {"event": "key_has_needless_rights", "rights": ["enableMargin"], "log_level": "warning"} in logged
+
+
 @pytest.mark.parametrize(("status", "body"), [(401, error(-2015)), (500, "oops"), (200, "{}"), (200, "[]")])
 def test_a_key_that_cannot_be_asked_about_opens_nothing(
     server: responses.RequestsMock, limiter: Turns, clock: Clock, status: int, body: object

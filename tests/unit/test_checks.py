@@ -3,6 +3,7 @@
 import pytest
 from celery import current_app
 
+import celeryconfig
 from execution import checks, tasks
 from execution_project.env import Environment
 
@@ -49,14 +50,36 @@ def test_a_task_may_not_outlive_its_delivery(monkeypatch: pytest.MonkeyPatch) ->
     assert "CELERY_VISIBILITY_TIMEOUT_SECONDS (45)" in problem.msg
 
 
-def test_a_made_up_secret_is_refused_outside_of_paper_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("mode", "ids"), [("testnet", ["execution.E003"]), ("paper", [])])
+def test_a_made_up_secret_is_refused_outside_of_paper_mode(
+    monkeypatch: pytest.MonkeyPatch, mode: str, ids: list[str]
+) -> None:
     for name in ("SECRET_KEY", "BINANCE_BASE_URL", "BINANCE_STREAM_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BINANCE_TESTNET_API_KEY", "key")
     monkeypatch.setenv("BINANCE_TESTNET_API_SECRET", "secret")
     monkeypatch.setenv("EXECUTION_API_KEY", "x" * 16)
+    monkeypatch.setenv("EXECUTION_MODE", mode)
+    env = Environment(_env_file=None)
+    monkeypatch.setattr(checks, "environment", lambda: env)
 
-    monkeypatch.setenv("EXECUTION_MODE", "testnet")
-    assert [problem.id for problem in checks.missing_secrets(Environment(_env_file=None))] == ["execution.E003"]
-    monkeypatch.setenv("EXECUTION_MODE", "paper")
-    assert checks.missing_secrets(Environment(_env_file=None)) == []
+    assert [problem.id for problem in checks.profile_is_safe(None)] == ids
+
+
+def test_an_object_among_celery_s_settings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.celery_shows_no_settings(None) == []
+
+    for name in ("ENV", "environment", "helper"):
+        monkeypatch.setattr(celeryconfig, name, object(), raising=False)
+
+    problems = checks.celery_shows_no_settings(None)
+    assert {problem.id for problem in problems} == {"execution.E004"}
+    assert [problem.msg.partition(" ")[0] for problem in problems] == [
+        f"celeryconfig.{name}" for name in ("ENV", "environment", "helper")
+    ]
+
+
+def test_remote_control_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_app.conf, "worker_enable_remote_control", True)
+
+    assert [problem.id for problem in checks.celery_shows_no_settings(None)] == ["execution.E005"]

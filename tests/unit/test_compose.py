@@ -12,7 +12,9 @@ import yaml
 from django.core.management import get_commands
 
 import celeryconfig
-from execution_project.env import Environment, is_loopback
+from execution_project.addresses import is_loopback
+from execution_project.env import Environment
+from local_stack.processes import EXCHANGE_SECRETS, FLOWER_SECRETS, STORE_SECRETS, WEB_SECRETS
 from local_stack.settings import LocalEnvironment
 from paper_exchange.__main__ import parser as exchange_parser
 from tests.unit.test_env_example import COMPOSE_ONLY
@@ -23,8 +25,13 @@ OURS = sorted(name for name, service in SERVICES.items() if service["image"].sta
 IN_POD = sorted(set(OURS) - {"pod"})
 LASTING = sorted(set(SERVICES) - {"migrate"})
 # Names that other programs read: libpq, the images of the two servers, and the client of the second.
-FOREIGN = {"PGPASSWORD", "POSTGRES_USER", "POSTGRES_DB", "REDISCLI_AUTH"}
+FOREIGN = {"POSTGRES_USER", "POSTGRES_DB", "REDISCLI_AUTH"}
+SECRETS = {*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *STORE_SECRETS}
 KNOWN = {name.upper() for name in (*Environment.model_fields, *LocalEnvironment.model_fields)} | set(COMPOSE_ONLY)
+KNOWN |= SECRETS | {f"{name}_FILE" for name in SECRETS}
+# Who signs requests to the exchange, and who answers callers.
+TRADING = {"web", "worker-orders", "worker-monitor", "worker-protect", "user-stream"}
+ANSWERING = {"web"}
 
 
 def command_of(name: str) -> list[str]:
@@ -90,12 +97,39 @@ def test_each_queue_has_exactly_one_kind_of_worker() -> None:
     served = [queue for command in workers().values() for queue in option(command, "--queues").split(",")]
 
     assert sorted(served) == sorted(queue.name for queue in celeryconfig.task_queues)
-    # It should give each a name of its own, by which its health check asks.
+    # It should give each a name of its own, and look at the file that it touches.
     names = [option(command, "--hostname") for command in workers().values()]
     assert len(set(names)) == len(names)
-    for service, command in workers().items():
-        asked = SERVICES[service]["healthcheck"]["test"][1]
-        assert f'"{option(command, "--hostname").replace("%h", "$$(hostname)")}"' in asked
+    for service in workers():
+        touched = SERVICES[service]["environment"]["WORKER_ALIVE_FILE"]
+        assert f"find {touched} -mmin -1" in SERVICES[service]["healthcheck"]["test"][1]
+
+
+@pytest.mark.parametrize("name", IN_POD)
+def test_a_container_gets_only_the_secrets_that_it_needs(name: str) -> None:
+    """`.env` hands everything to who reads it: what a container must not have is set to nothing."""
+    service = SERVICES[name]
+    if not service["env_file"]:
+        given = service["environment"]
+        assert set(given) <= {"EXECUTION_MODE", "REDIS_HOST", "REDIS_PASSWORD"}
+        return
+    needless = {*FLOWER_SECRETS, "POSTGRES_PASSWORD", "VALKEY_PASSWORD"} - (
+        set(FLOWER_SECRETS) if name == "flower" else set()
+    )
+    needless |= set() if name in TRADING else set(EXCHANGE_SECRETS)
+    needless |= set() if name in ANSWERING else set(WEB_SECRETS)
+    held = {secret: value for secret in needless if (value := service["environment"].get(secret)) != ""}
+    assert held == {}
+    files = {f"{secret}_FILE" for secret in needless - {"POSTGRES_PASSWORD", "VALKEY_PASSWORD", *FLOWER_SECRETS}}
+    assert {file for file in files if service["environment"].get(file) != ""} == set()
+
+
+def test_the_roles_are_those_of_the_secrets() -> None:
+    roles = {name: SERVICES[name]["environment"].get("PROCESS_ROLE") for name in IN_POD if SERVICES[name]["env_file"]}
+
+    assert {name for name, role in roles.items() if role == "all"} == ANSWERING
+    assert {name for name, role in roles.items() if role == "trade"} == TRADING - ANSWERING
+    assert {role for name, role in roles.items() if name not in TRADING} == {"support"}
 
 
 def test_tasks_that_place_orders_run_in_processes() -> None:
@@ -155,7 +189,13 @@ def test_no_secret_stands_in_the_file() -> None:
     }
 
     assert values
-    assert {value for value in values if not re.match(r"\$\{[A-Z_]+:\?", value)} == set()
+    assert {value for value in values if value and not re.match(r"\$\{[A-Z_]+:\?", value)} == set()
+
+
+def test_no_password_stands_on_a_command_line() -> None:
+    words = " ".join(word for name in SERVICES for word in SERVICES[name].get("command", []) if name != "redis")
+
+    assert re.search("PASSWORD|SECRET|AUTH|redis://", words) is None
 
 
 @pytest.mark.parametrize("name", LASTING)

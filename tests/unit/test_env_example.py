@@ -17,7 +17,6 @@ SETTING = re.compile(r"#([A-Z][A-Z0-9_]*)=(.*)")
 COMPOSE_ONLY = {
     "POSTGRES_PASSWORD": "",
     "VALKEY_PASSWORD": "",
-    "FLOWER_BASIC_AUTH": "",
     "ORDERS_CONCURRENCY": "2",
     "COMPOSE_PROFILES": "",
 }

@@ -293,8 +293,8 @@ class BinanceExchange:
         return self._key_check.problem() or self._setup.prepare(symbol, leverage, position_side)
 
     def check(self) -> AccountCheck:
-        key, mode, can_trade = self._key_check.problem(), self._setup.demanded_mode(), self._setup.can_trade()
-        problems = [str(problem) for problem in (key, mode) if problem]
+        keys, mode, can_trade = self._key_check.problems(), self._setup.demanded_mode(), self._setup.can_trade()
+        problems = [str(problem) for problem in (*keys, mode) if problem]
         return AccountCheck(
             position_mode=MODES[self.hedge_mode()],
             can_trade=can_trade,

@@ -17,6 +17,7 @@ from execution.adapters.binance.clock import ServerClock
 from execution.adapters.binance.errors import UNREADABLE, is_answer, was_served, whole_number
 from execution.adapters.binance.weights import cost_of
 from execution.adapters.breaker import CircuitBreaker
+from execution.adapters.outgoing import OutgoingSession, PeerRule, any_peer
 from execution.adapters.rate_limit import RateLimiter
 from execution.crash_points import CrashPoint, reached
 from execution.domain.flow import Denial, Ticket, Usage
@@ -32,6 +33,9 @@ SERVER_TIME = "/fapi/v1/time"
 USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 ORDERS_10S = "X-MBX-ORDER-COUNT-10S"
 ORDERS_1M = "X-MBX-ORDER-COUNT-1M"
+# All contracts with their filters are about 3 MB, unpacked.
+LARGEST_ANSWER = 32 * 1024 * 1024
+METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,8 @@ class Line:
     breaker: CircuitBreaker | None = None
     clock: ServerClock | None = None
     tells_time: bool = True
+    # Which IP addresses a connection may end at.
+    peer_rule: PeerRule = any_peer
 
 
 class Connector(UMFutures):  # type: ignore[misc] # the package has no types
@@ -75,8 +81,9 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
 
     def __init__(self, *, key: str, secret: str, base_url: str, timeout_seconds: float, line: Line) -> None:
         super().__init__(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
-        # A proxy of the environment would see our signed orders.
-        self.session.trust_env = False
+        outgoing = OutgoingSession(peer_rule=line.peer_rule, largest_body=LARGEST_ANSWER)
+        outgoing.headers.update(self.session.headers)
+        self.session: OutgoingSession = outgoing
         self.session.hooks["response"] += [self._note_usage, self._note_time]
         self._limiter, self._breaker, self._clock = line.limiter, line.breaker, line.clock
         self._measured = line.clock if line.tells_time else None
@@ -151,7 +158,7 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
     def _sent(self, ticket: Ticket, method: str, path: str, parameters: dict[str, Any]) -> Any:
         self._usage = Usage()
         try:
-            answer = super().send_request(method, path, parameters)
+            answer = self._exchanged(method, path, parameters)
         except (ClientError, ServerError, requests.RequestException) as error:
             self._note_line(works=is_answer(error))
             if ticket.probe and was_served(error):
@@ -165,6 +172,22 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         finally:
             # Also when no answer came: the request is no longer under way.
             self._limiter.answered(ticket, self._usage)
+
+    def _exchanged(self, method: str, path: str, parameters: Mapping[str, Any]) -> Any:
+        """Send and read as the package does, without its log of whole answers and without following a redirect."""
+        if method not in METHODS:
+            raise ValueError(f"{method} is not a method of the exchange")
+        response = self.session.request(
+            method, self.base_url + path, params=self._prepare_params({**parameters}), timeout=self.timeout
+        )
+        if response.status_code not in range(200, 300) and response.status_code < requests.codes.bad_request:
+            # Not the exchange: it never redirects. Whether the exchange has received the request is unknown.
+            raise requests.TooManyRedirects(f"HTTP {response.status_code} is not followed")
+        self._handle_exception(response)
+        try:
+            return response.json()
+        except ValueError:
+            return response.text
 
     def _admitted(self, method: str, path: str, parameters: Mapping[str, Any]) -> Ticket:
         turn = self._turn

@@ -1,13 +1,18 @@
 """The exchange's user-data stream: listen keys over REST, events over one WebSocket connection a time."""
 
+import socket
+import ssl
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
 
 import websocket
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.stream_events import read_event
+from execution.adapters.outgoing import PeerRule, any_peer, checked
 from execution.domain.ports import StreamClosedError, StreamConnection
 from execution.domain.stream import SettingNews, StreamNews
 
@@ -15,8 +20,9 @@ Clock = Callable[[], datetime]
 CONNECT_SECONDS = 10.0
 # Unanswered pings in a row after which the other side is taken for dead.
 PINGS_WITHOUT_ANSWER = 3
-# A proxy of the environment would learn the key.
-NO_PROXY = ["*"]
+# The largest honest message is an account's snapshot of some hundred positions.
+LARGEST_MESSAGE = 4 * 1024 * 1024
+PORTS = {"ws": 80, "wss": 443}
 
 
 class BinanceUserStream:
@@ -30,8 +36,10 @@ class BinanceUserStream:
         ping_seconds: float,
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
+        peer_rule: PeerRule = any_peer,
     ) -> None:
         self._exchange = exchange
+        self._peer_rule = peer_rule
         self._stream_url = stream_url.rstrip("/")
         self._ping_seconds = ping_seconds
         self._clock = clock
@@ -45,19 +53,76 @@ class BinanceUserStream:
 
     def connect(self, key: str) -> StreamConnection:
         try:
-            socket = websocket.create_connection(
-                f"{self._stream_url}/private/ws/{key}", timeout=CONNECT_SECONDS, http_no_proxy=NO_PROXY
-            )
+            opened = open_socket(f"{self._stream_url}/private/ws/{key}", self._peer_rule)
         except (websocket.WebSocketException, OSError) as error:
             # Only its kind: its text may hold the address, and with it the key.
             raise StreamClosedError(f"cannot connect: {type(error).__name__}") from None
         return BinanceStreamConnection(
-            socket,
+            opened,
             ping_seconds=self._ping_seconds,
             clock=self._clock,
             note_setting=self._exchange.note_setting,
             monotonic=self._monotonic,
         )
+
+
+def open_socket(url: str, peer_rule: PeerRule) -> websocket.WebSocket:
+    """Connect without proxy or redirect, to an allowed address: the URL holds the listen key.
+
+    Raises:
+        websocket.WebSocketException: the handshake failed, or asked us to go elsewhere.
+        OSError: no connection, or one that ended where it must not.
+
+    """
+    connection = _connected(url, peer_rule)
+    try:
+        return websocket.create_connection(
+            url, timeout=CONNECT_SECONDS, class_=BoundedWebSocket, socket=connection, redirect_limit=0
+        )
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _connected(url: str, peer_rule: PeerRule) -> socket.socket:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    connection = checked(
+        socket.create_connection((host, parts.port or PORTS[parts.scheme]), CONNECT_SECONDS), peer_rule
+    )
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if parts.scheme == "ws":
+        return connection
+    try:
+        return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
+    except BaseException:
+        connection.close()
+        raise
+
+
+class BoundedWebSocket(websocket.WebSocket):
+    """Refuses a message that is longer than any honest one, before it is read."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.frame_buffer = BoundedFrames(self._recv, skip_utf8_validation=False)
+
+
+class BoundedFrames(websocket.frame_buffer):
+    """Counts the bytes of a message over its frames."""
+
+    _before = 0
+
+    def recv_length(self) -> None:
+        super().recv_length()
+        if self._before + (self.length or 0) > LARGEST_MESSAGE:
+            raise websocket.WebSocketPayloadException(f"a message of more than {LARGEST_MESSAGE} bytes")
+
+    def recv_frame(self) -> websocket.ABNF:
+        frame = super().recv_frame()
+        if frame.opcode in {websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_CONT}:
+            self._before = 0 if frame.fin else self._before + len(frame.data)
+        return frame
 
 
 class BinanceStreamConnection:
