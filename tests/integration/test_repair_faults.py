@@ -182,7 +182,9 @@ def test_a_breaker_that_loses_redis_while_half_open_lets_the_line_be_tried(
     monkeypatch.setattr(breaker_module, "BELIEVED_SECONDS", 60.0)
     breaker._known_until = 0.0
     breaker._current()
-    breaker._redis = redis_connection("redis://127.0.0.1:9/0", timeout_seconds=0.2)
+    away = redis_connection("redis://127.0.0.1:9/0", timeout_seconds=0.2)
+    for script in breaker._scripts.values():
+        script.registered_client = away
 
     # It should hold what is not a read as before: nobody else can send the probe in its stead.
     assert breaker.lets_pass(lane, is_read=False) is False

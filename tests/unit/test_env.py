@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from execution_project.env import Environment, Mode, environment, is_loopback
+from execution_project.addresses import is_loopback
+from execution_project.env import Environment, Mode, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 API_KEY = "an-api-key-of-24-letters"
