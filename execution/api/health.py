@@ -31,23 +31,30 @@ from execution.api.condition import (
 )
 from execution.api.condition import Status as Overall
 from execution.api.errors import logged
+from execution.api.permissions import may_see_details
 from execution.api.streams import stream_queues
 from execution.pipeline.entry_gate import is_reconciled, obstacle_of
 from execution.queries.health import BRIDGE, MONITOR, SLICE_MAX_AGE, USER_STREAM, covering, health_rows
 
 CACHED_SECONDS = 1
 SERVICE = {"service": settings.SERVICE_NAME, "version": settings.SERVICE_VERSION}
+# What /health tells without the service key.
+FOR_EVERYBODY = ("service", "version", "status", "healthy", "running", "timestamp")
 R = TypeVar("R")
 HEALTH_ANSWERS = {200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT}
 
 
 class HealthView(OpenView):
-    """The whole service with its parts: 200 while it can trade (OK, DEGRADED), else 503."""
+    """The whole service with its parts: 200 while it can trade (OK, DEGRADED), else 503.
+
+    Everybody learns whether it is well; symbols, limits, numbers and reasons are for holders of the service key.
+    """
 
     @extend_schema(operation_id="health", responses=HEALTH_ANSWERS)
-    def get(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
+    def get(self, request: Request) -> Response:
         report = report_of(vitals())
-        return _answer(report, healthy=report["healthy"])
+        body = report if may_see_details(request) else short(report)
+        return _answer(body, healthy=report["healthy"])
 
 
 class LivenessView(OpenView):
@@ -62,11 +69,11 @@ class ReadinessView(OpenView):
     """Whether requests can be served: stores, migrations, monitor, bridge, and a full cycle since the start."""
 
     @extend_schema(operation_id="health_ready", responses=HEALTH_ANSWERS)
-    def get(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
+    def get(self, request: Request) -> Response:
         reasons = not_ready(vitals())
         ready = not reasons
-        body = {"status": "ready" if ready else "not_ready", **SERVICE, "healthy": ready, "reasons": reasons}
-        return _answer(body, healthy=ready)
+        body = {"status": "ready" if ready else "not_ready", **SERVICE, "healthy": ready}
+        return _answer(body | ({"reasons": reasons} if may_see_details(request) else {}), healthy=ready)
 
 
 def vitals() -> Vitals:
@@ -125,6 +132,12 @@ def report_of(found: Vitals) -> dict[str, Any]:
         "monitor_last_run_age_sec": age_seconds(found, monitor.at if monitor else None),
         "timestamp": found.now.isoformat(),
     }
+
+
+def short(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what everybody may know of a report: the verdict, and which parts are well."""
+    parts = {name: {"healthy": part["healthy"]} for name, part in report["components"].items()}
+    return {name: report[name] for name in FOR_EVERYBODY} | {"components": parts}
 
 
 def _probe(question: Callable[[], R]) -> tuple[Probe, R | None]:

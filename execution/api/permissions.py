@@ -32,12 +32,9 @@ class ServiceKeyAuthentication(BaseAuthentication):
         """
         if not key_is_asked_for(request):
             return None
-        given = given_key(request)
-        if not given:
+        if not given_key(request):
             raise NotAuthenticated("Send the service key in the header X-API-Key, or as Authorization: Bearer.")
-        # Without a configured key nobody holds it; an empty one must not match.
-        expected = settings.ENV.execution_api_key.get_secret_value()
-        if not expected or not compare_digest(given.encode(), expected.encode()):
+        if not holds_key(request):
             raise AuthenticationFailed("The service key is wrong.")
         return None, SERVICE_KEY
 
@@ -56,6 +53,18 @@ def key_is_asked_for(request: Request) -> bool:
     """Whether this caller must hold the key: unless no key is set, on paper, for a caller of this machine."""
     key_is_set = bool(settings.ENV.execution_api_key.get_secret_value())
     return key_is_set or settings.ENV.api_key_required or not is_from_this_machine(request)
+
+
+def holds_key(request: Request) -> bool:
+    """Whether the request carries the service key."""
+    # Without a configured key nobody holds it; an empty one must not match.
+    expected = settings.ENV.execution_api_key.get_secret_value()
+    return bool(expected) and compare_digest(given_key(request).encode(), expected.encode())
+
+
+def may_see_details(request: Request) -> bool:
+    """Whether an open address may answer this caller in full."""
+    return not key_is_asked_for(request) or holds_key(request)
 
 
 def is_from_this_machine(request: Request) -> bool:

@@ -113,6 +113,24 @@ def test_health_asks_nobody_for_a_key(client: Client, address: str) -> None:
     assert client.get(address).status_code == OPEN[address]
 
 
+@pytest.mark.usefixtures("_key_is_set")
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "wrong"}, {"Authorization": f"Basic {KEY}"}])
+def test_health_tells_strangers_only_whether_it_is_well(client: Client, headers: dict[str, str]) -> None:
+    builders.heartbeat("monitor", details={"larger": {"ETHUSDT": "is larger than its trade"}})
+
+    health = client.get("/health", headers=headers).json()
+    ready = client.get("/health/ready", headers=headers).json()
+
+    assert set(health) == {"service", "version", "status", "healthy", "running", "timestamp", "components"}
+    assert {tuple(part) for part in health["components"].values()} == {("healthy",)}
+    assert set(ready) == {"service", "version", "status", "healthy"}
+    # It should say as much as that something is wrong, and to holders of the key what.
+    assert health["components"]["positions"] == {"healthy": False}
+    full = client.get("/health", headers={"X-API-Key": KEY}).json()
+    assert full["components"]["positions"]["error"] == "ETHUSDT is larger than its trade"
+    assert "reasons" in client.get("/health/ready", headers={"X-API-Key": KEY}).json()
+
+
 @pytest.mark.usefixtures("_key_is_required_and_missing")
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": ""}, {"X-API-Key": "anything"}])
 def test_a_required_key_that_is_not_set_opens_nothing(client: Client, headers: dict[str, str]) -> None:
