@@ -10,7 +10,7 @@ from execution_project.env import environment
 
 ENV = environment()
 
-broker_url = ENV.redis
+broker_url = ENV.redis_broker
 # A worker reconnects when Redis comes back, whatever it was doing when it went away.
 broker_transport = "execution_project.broker:Transport"
 broker_connection_retry_on_startup = True

@@ -73,20 +73,25 @@ def clock() -> datetime:
 
 
 @cache
-def redis_client() -> Redis:
-    return redis_connection(environment().redis)
+def bus_redis_client() -> Redis:
+    return redis_connection(environment().redis_bus)
+
+
+@cache
+def state_redis_client() -> Redis:
+    return redis_connection(environment().redis_state)
 
 
 @cache
 def health_redis_client() -> Redis:
     """Return a client that gives up soon: a health page that hangs tells nothing."""
-    return redis_connection(environment().redis, timeout_seconds=1.0)
+    return redis_connection(environment().redis_bus, timeout_seconds=1.0)
 
 
 @cache
 def limiter_redis_client() -> Redis:
     """Return a client that gives up soon: a stop that asks for its turn must not wait for a Redis that hangs."""
-    return redis_connection(environment().redis, timeout_seconds=0.5)
+    return redis_connection(environment().redis_state, timeout_seconds=0.5)
 
 
 def exchange() -> Exchange:
@@ -150,15 +155,15 @@ def new_risk_safety() -> RiskSafety:
 
 @cache
 def event_bus() -> EventBus:
-    return RedisEventBus(redis_client(), EVENT_TYPES)
+    return RedisEventBus(bus_redis_client(), EVENT_TYPES)
 
 
 def memory() -> Memory:
-    return RedisMemory(redis_client())
+    return RedisMemory(state_redis_client())
 
 
 def trade_mirror() -> TradeMirror:
-    return RedisTradeMirror(redis_client())
+    return RedisTradeMirror(state_redis_client())
 
 
 def limiter_state() -> LimiterState:

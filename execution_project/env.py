@@ -31,7 +31,8 @@ PAPER_KEY = "paper"
 PAPER_SECRET = "paper-secret"  # noqa: S105 -- the public key pair of the paper exchange, worthless elsewhere
 MINIMUM_API_KEY_LENGTH = 16
 DEFAULT_DATABASE_URL = "postgresql://execution@127.0.0.1:5432/execution"
-URLS_WITH_PASSWORDS = frozenset({"database_url", "redis_url"})
+REDIS_URLS = ("redis_url", "redis_bus_url", "redis_broker_url", "redis_state_url")
+URLS_WITH_PASSWORDS = frozenset({"database_url", *REDIS_URLS})
 # The id of a refusal, beside those of the system checks (execution/checks.py).
 SETTINGS_REFUSED = "execution.E000"
 
@@ -123,6 +124,9 @@ class Environment(BaseSettings):
     redis_port: int = 6379
     redis_db: int = 0
     redis_password: SecretStr = SecretStr("")
+    redis_bus_url: SecretStr = SecretStr("")
+    redis_broker_url: SecretStr = SecretStr("")
+    redis_state_url: SecretStr = SecretStr("")
     risk_safety_service_url: str = "http://localhost:8003"
     ess_timeout_seconds: float = Field(1.0, gt=0, le=5)
     ess_fail_mode: Literal["open", "closed"] = "open"
@@ -266,7 +270,8 @@ class Environment(BaseSettings):
 
     def _check_stores(self) -> None:
         check_database_url(self.database_url.get_secret_value())
-        check_redis_url(self.redis_url.get_secret_value())
+        for name in REDIS_URLS:
+            check_redis_url(getattr(self, name).get_secret_value(), name=name.upper())
 
     def _check_api_key(self) -> None:
         key = self.execution_api_key.get_secret_value()
@@ -355,6 +360,27 @@ class Environment(BaseSettings):
         return f"redis://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
 
     @property
+    def redis_bus(self) -> str:
+        """Where the streams of events are."""
+        return self.redis_bus_url.get_secret_value() or self.redis
+
+    @property
+    def redis_broker(self) -> str:
+        """Where Celery's queues are."""
+        return self.redis_broker_url.get_secret_value() or self.redis
+
+    @property
+    def redis_state(self) -> str:
+        """Where the state that all processes share is: limiter, breaker, settings cache, mirror of open trades."""
+        return self.redis_state_url.get_secret_value() or self.redis
+
+    @property
+    def redis_connections(self) -> dict[str, str]:
+        """Each address of Redis that is in use, by the setting that names it."""
+        own = {name.upper(): url for name in REDIS_URLS[1:] if (url := getattr(self, name).get_secret_value())}
+        return own if len(own) == len(REDIS_URLS) - 1 else {"REDIS_URL": self.redis, **own}
+
+    @property
     def ess_silence(self) -> Literal["open", "closed"]:
         """ESS_FAIL_MODE; in live mode silence refuses entries unless the setting was given."""
         if self.mode is Mode.LIVE and "ess_fail_mode" not in self.model_fields_set:
@@ -384,7 +410,8 @@ def secret_names(settings: type[BaseSettings]) -> tuple[str, ...]:
 
 def passwords_of(env: Environment) -> set[str]:
     """Return the passwords inside of the stores' addresses."""
-    return {password_of_database_url(env.database_url.get_secret_value()), password_of_redis_url(env.redis)}
+    of_redis = {password_of_redis_url(url) for url in env.redis_connections.values()}
+    return {password_of_database_url(env.database_url.get_secret_value()), *of_redis}
 
 
 def _paper_url(url: str, scheme: str) -> str:

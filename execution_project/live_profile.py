@@ -102,13 +102,18 @@ def needs_password(url: str) -> bool:
 
 
 def _live_redis(env: Environment) -> Iterator[ProfileProblem]:
-    host, password = host_of_redis_url(env.redis), password_of_redis_url(env.redis)
+    for name, url in env.redis_connections.items():
+        yield from _live_redis_url(name, url)
+
+
+def _live_redis_url(name: str, url: str) -> Iterator[ProfileProblem]:
+    host, password = host_of_redis_url(url), password_of_redis_url(url)
     if not password and host and not is_loopback(host):
-        yield _error("E018", f"REDIS_URL has no password for {_where(host)}: a client that writes to it trades")
+        yield _error("E018", f"{name} has no password for {_where(host)}: a client that writes to it trades")
     elif not password and host:
-        yield _warning("W018", "REDIS_URL has no password: every process of this machine can trade")
+        yield _warning("W018", f"{name} has no password: every process of this machine can trade")
     elif password and is_weak(password, PASSWORD_BITS):
-        yield _error("E019", "the password of REDIS_URL is weak: a client that guesses it trades")
+        yield _error("E019", f"the password of {name} is weak: a client that guesses it trades")
 
 
 def _live_choices(env: Environment) -> Iterator[ProfileProblem]:

@@ -18,7 +18,7 @@ def check_database_url(url: str) -> None:
     _read_database_url(url)
 
 
-def check_redis_url(url: str) -> None:
+def check_redis_url(url: str, *, name: str) -> None:
     """Raise ValueError, without the address, for one that the Redis client cannot read; empty is none."""
     if not url:
         return
@@ -28,7 +28,7 @@ def check_redis_url(url: str) -> None:
     except ValueError:
         readable = False
     if not readable:
-        raise ValueError(f"REDIS_URL cannot be read as redis://[user][:password]@host[:port][/number]. {ENCODE}")
+        raise ValueError(f"{name} cannot be read as redis://[user][:password]@host[:port][/number]. {ENCODE}")
 
 
 def password_of_database_url(url: str) -> str:

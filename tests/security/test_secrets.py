@@ -118,7 +118,7 @@ from execution_project.celery import app
 import django; django.setup()
 from execution import wiring
 env = environment()
-redis = wiring.redis_client()
+redis = wiring.bus_redis_client()
 ours = (wiring.exchange(), redis, redis.connection_pool, wiring.event_bus(), wiring.stack(), wiring.risk_safety())
 for thing in (env, env.model_dump(), env.model_dump_json(), dict(env), vars(env), *ours, app.conf, app.connection()):
     print(repr(thing), str(thing))
