@@ -108,14 +108,9 @@ def test_a_neighbour_reads_what_we_publish_alone_or_in_a_group(users: dict[str, 
         [[_, [(read, _)]]] = client.xreadgroup("theirs", "one", {key: ">"})
         assert read == entry
         assert client.xack(key, "theirs", entry) == 1
-        for forbidden in (
-            lambda: client.xadd(key, {"payload": "{}"}),
-            lambda: client.xtrim(key, maxlen=0),
-            lambda: client.xdel(key, entry),
-            lambda: client.delete(key),
-        ):
+        for words in (("XADD", key, "*", "a", "b"), ("XTRIM", key, "MAXLEN", 0), ("XDEL", key, entry), ("DEL", key)):
             with pytest.raises(NoPermissionError):
-                forbidden()
+                client.execute_command(*words)
         assert bus.xlen(key) == 1
 
 
