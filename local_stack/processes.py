@@ -72,7 +72,7 @@ class Addresses:
     @property
     def web_url(self) -> str:
         # An address to listen on is not always one to call.
-        return _url("127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host, self.web_port)
+        return _url("127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host, self.web_port)  # nosec B104
 
     @property
     def flower_url(self) -> str:

@@ -219,7 +219,7 @@ def take_attempt(order: Order, *, now: datetime) -> bool:
     """
     mine = Order.objects.filter(pk=order.pk, state=OrderState.SUBMITTING, attempts=order.attempts)
     if order.purpose == OrderPurpose.ENTRY:
-        stopped = RawSQL(STANDING, standing_with(order.symbol), output_field=BooleanField())  # noqa: S611 -- a constant
+        stopped = RawSQL(STANDING, standing_with(order.symbol), output_field=BooleanField())  # noqa: S611 -- a constant # nosec B611
         # A filter across the relation would make Django update the rows of a subquery. PostgreSQL answers a subquery
         # from before the wait for the row's lock: of two who wait, both would win.
         young = ExecutionRequest.objects.filter(pk=order.request_id, expires_at__gte=now)
