@@ -28,7 +28,7 @@ from tests.unit.examples import circuit, limiter_state
 pytestmark = pytest.mark.django_db
 
 NOWHERE = "redis://127.0.0.1:9/0"
-CLIENTS = ("redis_client", "health_redis_client", "limiter_redis_client")
+CLIENTS = ("bus_redis_client", "state_redis_client", "health_redis_client", "limiter_redis_client")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 
 from execution.domain import policy as keys
 from execution.domain.reasons import Reason
@@ -17,6 +18,11 @@ pytestmark = pytest.mark.django_db
 
 # The paper exchange has about 100,000 USD on each level: this takes from more than one.
 LARGE: dict[str, Any] = {"position_size_usd": 190_000.0, "leverage": 20}
+
+
+@pytest.fixture(autouse=True)
+def _large_orders_are_allowed(settings: LazySettings) -> None:
+    settings.POLICY_CEILINGS = {**settings.POLICY_CEILINGS, keys.MAX_ORDER_NOTIONAL: Decimal(1_000_000)}
 
 
 def allow(desk: Desk, key: str, value: str) -> None:

@@ -127,7 +127,7 @@ def test_flapping_service_is_believed_whenever_it_answers_and_every_failure_is_c
 def test_each_way_to_fail_is_judged_as_configured_within_its_budget_and_shown_to_prometheus(
     desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch, kind: str, fail_mode: str, state: str
 ) -> None:
-    for name in ("redis_client", "health_redis_client", "limiter_redis_client"):
+    for name in ("bus_redis_client", "state_redis_client", "health_redis_client", "limiter_redis_client"):
         monkeypatch.setattr(wiring, name, lambda: desk.redis)
     desk.fail_mode = fail_mode
     if kind == "connection":
