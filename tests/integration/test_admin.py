@@ -32,6 +32,7 @@ from execution.models import (
     ModelPromotion,
     OutboxSequence,
     PolicyValue,
+    QuarantinedRow,
     StreamLoss,
     StreamPosition,
     Trade,
@@ -87,6 +88,7 @@ def trade() -> Trade:
     ExternalPosition.objects.create(
         symbol="BTCUSDT", position_side="BOTH", direction="LONG", quantity=1, entry_price=1, since=NOW, seen_at=NOW
     )
+    QuarantinedRow.objects.create(table="trade", row_id="7", problem="", first_seen_at=NOW, last_seen_at=NOW)
     EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", reason="", since=NOW, seen_at=NOW)
     return trade
 
