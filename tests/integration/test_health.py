@@ -105,6 +105,7 @@ def test_a_healthy_service(client: Client) -> None:
         "orders",
         "exits",
         "books",
+        "rows",
     ]
     assert list(components) == parts
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}
@@ -325,7 +326,7 @@ def test_health_is_measured_once_a_second(client: Client, django_assert_num_quer
         get(client)
         get(client, "/health/ready")
 
-    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(16):
+    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(17):
         assert get(client)[1]["monitor_last_run_age_sec"] == 1.1
 
 
