@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.core.validators import RegexValidator
 from django.db.models import QuerySet
 from django_filters import rest_framework as filters
 from rest_framework import serializers
@@ -13,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from execution.api.serializers.fields import UuidIn, WholeIn
+from execution.api.serializers.fields import SYMBOL_PATTERN, UuidIn, WholeIn
 from execution.domain import bounds
 from execution.models import Trade
 from execution.pipeline.events_out import EVENT_TYPES
@@ -49,7 +50,7 @@ class TradeFilter(filters.FilterSet):  # type: ignore[misc]  # the package bring
     """`status`, `symbol`, and the time of entry between `from` and `to`."""
 
     status = filters.ChoiceFilter(choices=[(status, status) for status in TradeStatus], method="filter_status")
-    symbol = filters.CharFilter(method="filter_symbol")
+    symbol = filters.CharFilter(method="filter_symbol", validators=[RegexValidator(SYMBOL_PATTERN)])
     from_ = IsoFilter(field_name="entry_at", lookup_expr="gte", label="Entered at this time or later")
     to = IsoFilter(field_name="entry_at", lookup_expr="lt", label="Entered before this time")
 

@@ -7,7 +7,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.helpers import forced_singular_serializer
 from drf_spectacular.openapi import AutoSchema
 
-from execution.api.serializers.fields import AMOUNT_PATTERN, NAME_PATTERN, AnySerializer
+from execution.api.serializers.fields import AMOUNT_PATTERN, NAME_PATTERN, SYMBOL_PATTERN, AnySerializer
 from execution.api.serializers.service import ProblemOut
 from execution.pipeline.schemas import DIRECTIONS
 
@@ -25,8 +25,6 @@ MOMENT_PATTERN = (
     r"^$|^20[0-9]{2}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
     r"|02-(0[1-9]|1[0-9]|2[0-8]))T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
 )
-# A symbol may be written in small letters; the exchange has symbols in Chinese.
-SYMBOL_PATTERN = "^[A-Za-z0-9_\u4e00-\u9fff]+$"
 
 
 class ServiceKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

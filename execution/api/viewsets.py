@@ -13,7 +13,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from redis import RedisError
 from rest_framework import status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -26,8 +26,9 @@ from execution.api.filters import EventsIn, TradeFilter, TradePage
 from execution.api.kill_switch import move_kill_switch
 from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
 from execution.api.protection import move
-from execution.api.schema import SYMBOL_PATTERN, one, problems
+from execution.api.schema import one, problems
 from execution.api.serializers.events import EventsOut
+from execution.api.serializers.fields import SYMBOL_PATTERN
 from execution.api.serializers.orders import OrderAnswerOut, RequestOut
 from execution.api.serializers.positions import PositionsOut
 from execution.api.serializers.protection import ProtectionIn, ProtectionOut
@@ -117,6 +118,9 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
         responses={200: TradeOut, **problems(400, 401)},
     )
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        # Django's forms take an empty value for one that was left out.
+        if empty := [name for name, value in request.query_params.items() if not value]:
+            raise ValidationError({name: ["must not be empty"] for name in empty})
         return super().list(request, *args, **kwargs)
 
     @extend_schema(operation_id="trade", responses={200: TradeOut, **problems(401, 404)})
@@ -143,6 +147,7 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
     @protection.mapping.patch
     def move_protection(self, request: Request, pk: str) -> Response:
         """Move stop, targets or trailing stop by hand; each new order stands before the one that it replaces goes."""
+        self._demand(pk)
         said = ProtectionIn(data=request.data)
         said.is_valid(raise_exception=True)
         seconds = settings.ENV.order_answer_seconds
@@ -152,6 +157,15 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
             raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
         code = status.HTTP_200_OK if moved.settled else status.HTTP_202_ACCEPTED
         return Response(ProtectionOut(moved).data, status=code)
+
+    def _demand(self, pk: str) -> None:
+        """Answer 404 before anything is said about a body that is for no trade."""
+        try:
+            known = Trade.objects.filter(pk=uuid_of(pk)).exists()
+        except ValueError:
+            known = False
+        if not known:
+            raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found")
 
 
 class EventViewSet(JsonView, ViewSet):

@@ -89,7 +89,7 @@ def test_trip_that_cannot_be_read_stops_entries_all_the_same(desk: Desk, payload
     assert DeadLetter.objects.get().event_type == "ess.tripped"
     status = EssStatus.objects.get()
     assert (status.state, status.permitted) == ("TRIPPED", False)
-    assert status.reason.startswith("unreadable trip: ")
+    assert status.reason.startswith("unreadable ess.tripped: ")
     # It should refuse the next decision although the service says ARMED.
     assert desk.run(desk.decide()) == "REFUSED"
     assert desk.ledger.entries == []

@@ -128,6 +128,12 @@ def test_a_trade_of_an_impossible_time_is_covered_and_closed(desk: Desk, column:
     for _ in range(2):
         desk.cycle()
         desk.clock.let_pass(11)
+    if (column, value) == ("entry_at", "infinity"):
+        # No fill can be looked for since then: an operator, whom health has alarmed, repairs it first.
+        [row] = quarantine.quarantined()
+        repaired = f"entry_at={(desk.clock() - timedelta(minutes=5)).isoformat()}"
+        call_command("quarantine", row.pk, "--set", repaired, "--reason", "restored", stdout=io.StringIO())
+        desk.cycle()
     assert desk.trade(held).state == "CLOSED"
 
 

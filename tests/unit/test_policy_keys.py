@@ -190,9 +190,9 @@ def test_what_is_not_a_number_is_refused(raw: object) -> None:
         parse_policy_value("risk.global_min_confidence", raw)
 
 
-@pytest.mark.parametrize("raw", ["NaN", "sNaN", "Infinity", "-inf", float("nan"), float("inf"), "1e999", -1])
+@pytest.mark.parametrize("raw", [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), "1e999", -1])
 def test_what_is_not_finite_or_far_out_is_refused(raw: object) -> None:
-    with pytest.raises(PolicyValueError, match=r"POLICY_VALUE_(OUT_OF_BOUNDS|NOT_A_NUMBER): key=risk\.global_min"):
+    with pytest.raises(PolicyValueError, match=r"POLICY_VALUE_OUT_OF_BOUNDS: key=risk\.global_min_confidence"):
         parse_policy_value("risk.global_min_confidence", raw)
 
 

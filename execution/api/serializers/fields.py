@@ -18,10 +18,14 @@ from execution.pipeline.schemas import LARGEST, SMALLEST
 AnySerializer = serializers.Serializer[Any]
 # An amount may be written as text, so that a client's floats never touch it; bounds are for numbers.
 AMOUNT_PATTERN = r"^(?!0+(\.0+)?$)[0-9]{1,12}(\.[0-9]{1,12})?$"
+# A symbol may be written in small letters; the exchange has symbols in Chinese.
+SYMBOL_PATTERN = "^[A-Za-z0-9_\u4e00-\u9fff]+$"
 CALLBACK_PATTERN = r"^(20(\.0{1,12})?|(1[0-9]|[1-9])(\.[0-9]{1,12})?|0\.[1-9][0-9]{0,11})$"
-# None of them steers a terminal; the second has a letter in it.
-NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*$"
-TEXT_PATTERN = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+$"
+# None of them steers a terminal; the second has a letter in it. Without look-ahead, which not every reader knows.
+CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+SPACES = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+NAME_PATTERN = f"^[^{CONTROLS}]*$"
+TEXT_PATTERN = f"^[^{CONTROLS}]*[^{CONTROLS}{SPACES}][^{CONTROLS}]*$"
 
 
 @extend_schema_field({"type": "string", "format": "decimal", "example": "3.92"})

@@ -4,15 +4,16 @@ from argparse import ArgumentParser
 from getpass import getuser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from execution import wiring
+from execution.management.terminal import TerminalCommand
 from execution.models import QuarantinedRow
 from execution.pipeline import quarantine
 from execution.pipeline.quarantine import RepairError, Word
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """The list without an id; with one, what is to be done about it."""
 
     help = "List stored rows that cannot be used as they are; repair a column of one, or release it."

@@ -4,11 +4,12 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from redis import RedisError
 
 from execution import wiring
 from execution.domain.flow import CircuitState
+from execution.management.terminal import TerminalCommand
 from execution.models import AccountLease, EntryHold, EssStatus
 from execution.pipeline.entry_gate import engaged_switch
 from execution.pipeline.transitions import log_step
@@ -16,7 +17,7 @@ from execution.pipeline.transitions import log_step
 LIMITER, BREAKER, LEASE, ALL = "limiter", "breaker", "lease", "all"
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """`manage.py release_holds`; with `--release limiter|breaker|lease|all --by NAME --reason "..."` it ends them.
 
     A ban that is real comes back with the next request. The emergency stop, entry holds and the kill switch are listed

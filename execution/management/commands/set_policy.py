@@ -3,16 +3,17 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from execution import wiring
 from execution.domain.policy import KEYS, PolicyValueError, parse_policy_value
+from execution.management.terminal import TerminalCommand
 from execution.pipeline.policy import OPERATOR, policy_in_force, release_policy_value, set_policy_value
 
 RELEASE = "release"
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     """`manage.py set_policy KEY VALUE --by NAME --reason "..."`; VALUE `release`: risk-safety may loosen it again."""
 
     help = __doc__ or ""
