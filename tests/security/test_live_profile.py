@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from execution_project.env import Environment, Mode
+from execution_project.env import REDIS_URLS, Environment, Mode
 from execution_project.live_profile import profile_problems
 from execution_project.strength import KEY_BITS, bits_of, is_weak
 from local_stack.processes import CELERY
@@ -347,12 +347,13 @@ def test_neighbours_that_do_not_answer_yet_are_a_warning() -> None:
 # Secrets by file
 
 
+REDIS_NAMES = {name.upper() for name in REDIS_URLS}
 SECRETS = [name.upper() for name, value in Environment.model_fields.items() if "Secret" in str(value.annotation)]
 
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    value = {"DATABASE_URL": DATABASE, "REDIS_URL": REDIS}.get(name, token_hex(40))
+    value = DATABASE if name == "DATABASE_URL" else REDIS if name in REDIS_NAMES else token_hex(40)
     file = tmp_path / "secret"
     file.write_text(f"{value}\n")
 
