@@ -338,6 +338,9 @@ def test_a_trip_between_two_attempts_keeps_the_entry_from_being_sent_again(desk:
     with at_point(CrashPoint.ORDER_SIGNED, trip):
         desk.step("place_order", request_id)
 
-    assert (desk.request(request_id).state, desk.ledger.positions) == ("REJECTED", {})
+    request = desk.request(request_id)
+    # It should tell what became of the only attempt.
+    assert (request.state, request.reason_code) == ("REJECTED", "EXCHANGE_REFUSED")
+    assert desk.ledger.positions == {}
     assert len(desk.ledger.sent("POST", ORDER)) == 1
     assert not EntryClaim.objects.exists()

@@ -203,7 +203,7 @@ def test_stop_that_arrives_now_holds_whatever_its_senders_clock_says(
     held_until = EssStatus.objects.get().held_until
     assert held_until is not None
     assert abs(held_until - arrived - timedelta(seconds=900)) < timedelta(seconds=5)
-    assert desk.run(desk.decide()) == "REFUSED"
+    assert desk.outcome(desk.decide()) == ("REFUSED", "ESS_BLOCKED")
     desk.clock.let_pass(910)
     assert desk.run(desk.decide(), until="check_ess") == "CLEARED"
 
@@ -219,7 +219,7 @@ def test_stop_that_comes_again_holds_again(desk: Desk, event_type: str) -> None:
     desk.publish(event_type, named)
     assert desk.read_bus().trips == [True]
 
-    assert desk.run(desk.decide()) == "REFUSED"
+    assert desk.outcome(desk.decide()) == ("REFUSED", "ESS_BLOCKED")
 
 
 @pytest.mark.parametrize(

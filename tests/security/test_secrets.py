@@ -63,7 +63,7 @@ def listen_key(service: Planted) -> str:
 
 def celery_of_a_stranger(service: Planted) -> Celery:
     """Return an application of a client that can write to the broker."""
-    return Celery("stranger", broker=service.redis_url)
+    return Celery("stranger", broker=service.redis_url, set_as_current=False)
 
 
 @pytest.mark.parametrize("question", ["conf", "stats", "ping", "active", "registered", "active_queues", "report"])

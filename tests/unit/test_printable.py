@@ -21,6 +21,8 @@ OURS = sorted(name for name, app in get_commands().items() if app == apps.get_ap
 class Shouting(TerminalCommand):
     """Prints what it was given, and fails with it."""
 
+    requires_system_checks = []
+
     def handle(self, **_: object) -> None:
         self.stdout.write(HOSTILE)
         raise CommandError(HOSTILE)

@@ -163,7 +163,7 @@ def test_everything_works() -> None:
         (
             fine(limiter=limiter_state(banned_seconds=90)),
             Status.DEGRADED,
-            "rate_limiter: the exchange bids all of us wait, 90.0s more",
+            "rate_limiter: the exchange bids all of us wait, 90.0s more; exits probe it (probes=0, next in 0s)",
         ),
     ],
 )
