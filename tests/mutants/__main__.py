@@ -27,6 +27,7 @@ from tests.mutants.session import KILLED, Forked
 from tests.mutants.sql import sql_mutants_of
 from tests.mutants.targets import DATABASE_TESTS, ROOT, Target, database_targets, pure_targets
 
+OUT = os.dup(1)
 WRITTEN = ROOT / ".local" / "mutants.json"
 # How many mutants the short form draws: of pure code that is forked, of what runs at import, of the database's.
 SHORT_FORKED, SHORT_AT_IMPORT, SHORT_DATABASE = 500, 30, 40
@@ -147,8 +148,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def say(text: str) -> None:
-    sys.__stdout__.write(f"{text}\n")  # type: ignore[union-attr]
-    sys.__stdout__.flush()  # type: ignore[union-attr]
+    """Print, also while pytest captures what is printed."""
+    os.write(OUT, f"{text}\n".encode())
 
 
 if __name__ == "__main__":
