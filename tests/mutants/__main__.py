@@ -25,7 +25,7 @@ from tests.mutants.mutation import Mutant, mutants_of
 from tests.mutants.report import Report, read_equivalents
 from tests.mutants.session import KILLED, Forked
 from tests.mutants.sql import sql_mutants_of
-from tests.mutants.targets import DATABASE_TESTS, ROOT, Target, database_targets, pure_targets
+from tests.mutants.targets import DATABASE_TESTS, ROOT, UNIT_TESTS, Target, database_targets, pure_targets
 
 OUT = os.dup(1)
 WRITTEN = ROOT / ".local" / "mutants.json"
@@ -56,7 +56,7 @@ def main() -> int:
         killed={name: killed for stage in stages for name, killed in stage.killed.items()},
         existing={name for stage in stages for name in stage.existing},
         equivalents=read_equivalents(),
-        whole=not (options.short or options.only or options.part),
+        whole=not (options.short or options.only or options.part or options.tests),
     )
     seconds = round(time.monotonic() - started)
     say(f"\n{report.text(verbose=options.survivors)}\n\nseed {options.seed}, {seconds} s: {report.verdict}.")
@@ -67,7 +67,7 @@ def main() -> int:
 
 def pure(options: argparse.Namespace) -> Stage:
     """Hold the pure modules with the unit tests; what runs at import, or could not be swapped, in fresh processes."""
-    stage: Stage = in_child(lambda: forked(options, pure_targets(), ("tests/unit",), options.workers))
+    stage: Stage = in_child(lambda: forked(options, pure_targets(), options.tests or UNIT_TESTS, options.workers))
     stage.killed |= fresh.run_all(stage.left, stage.codes, workers=options.workers, say=say)
     return stage
 
@@ -142,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 1), help="what the short form draws")
     found.add_argument("--only", action="append", default=[], metavar="TEXT", help="mutants whose name contains this")
     found.add_argument("--part", choices=["pure", "database"], help="one of the two parts")
+    found.add_argument("--tests", action="append", default=[], help="for a closer look: these unit tests alone")
     found.add_argument("--workers", type=int, default=os.cpu_count() or 2)
     found.add_argument("--survivors", action="store_true", help="print every survivor, also the listed ones")
     return found

@@ -22,6 +22,7 @@ ADAPTERS = ("parse", "errors", "outcome_table", "order_parameters", "stream_even
 # Ports are protocols: there is nothing to run. The other two are lists of names that their own tests compare.
 NOT_MUTATED = frozenset({"domain/__init__", "domain/ports", "domain/reasons"})
 MONITOR = ("reconcile", "sides", "unexplained")
+UNIT_TESTS = ("tests/unit",)
 # The SQL and the queries that decide whether an entry fits, is held, and is protected.
 DATABASE = ("pipeline/usage", "pipeline/entry_gate", "pipeline/last_word")
 DATABASE_TESTS = (
