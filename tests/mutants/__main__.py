@@ -90,12 +90,13 @@ def forked(options: argparse.Namespace, targets: Sequence[Target], tests: Sequen
 
     plugin = Forked(choose, workers=workers or 1, say=say, shared=not workers)
     os.chdir(ROOT)
+    plugin.listen({str(target.path) for target in targets})
     status = pytest.main(["-q", "-p", "no:cacheprovider", "--no-header", "--no-summary", *tests], plugins=[plugin])
     if status not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
         raise SystemExit(f"the tests are red without a mutant: exit code {status}")
     stage.killed = {name: outcome == KILLED for name, outcome in plugin.outcomes.items()}
     if workers:
-        survivors = [each for each in plugin.mutants if not stage.killed[each.name]]
+        survivors = [each for each in plugin.mutants if each.name in plugin.codes]
         stage.left = [(each, plugin.files.get(str(each.target.path), ["tests/unit"])) for each in survivors]
         stage.codes = plugin.codes
     return stage

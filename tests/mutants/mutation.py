@@ -24,18 +24,24 @@ class Mutant:
     place: tuple[int, int]
     lines: range
     function: tuple[str, int] | None
+    # The statement of the module that it lies in, by its number.
+    top: int = 0
     # Of a mutant of SQL: a text and what is executed in its place.
     sql: tuple[str, str] | None = None
 
     def compile(self, module: ModuleType) -> CodeType:
         """Return the code of the whole module with this change."""
+        return compile(self.tree(module), str(self.target.path), "exec")
+
+    def tree(self, module: ModuleType) -> ast.Module:
+        """Return the whole module with this change."""
         tree = ast.parse(self.target.path.read_text(encoding="utf-8"))
         number, choice = self.place
         for found in _Walk(tree).nodes():
             if found.number == number:
                 other = list(alternatives(found.node, module))[choice]
                 found.put(other)
-                return compile(ast.fix_missing_locations(tree), str(self.target.path), "exec")
+                return ast.fix_missing_locations(tree)
         raise LookupError(self.name)
 
 
@@ -102,6 +108,7 @@ def mutants_of(target: Target, module: ModuleType) -> list[Mutant]:
             seen[name] += 1
             number = f" #{seen[name]}" if seen[name] > 1 else ""
             function, lines = _function(each), _lines(each)
+            way = [*each.ancestors, each.node]
             found.append(
                 Mutant(
                     target=target,
@@ -109,6 +116,7 @@ def mutants_of(target: Target, module: ModuleType) -> list[Mutant]:
                     place=(each.number, choice),
                     lines=lines,
                     function=function,
+                    top=tree.body.index(way[1]),  # type: ignore[arg-type]
                 )
             )
     return found
