@@ -66,3 +66,7 @@ soak: install  ## two hours of market time in minutes, or SOAK_DAYS=60 of them, 
 .PHONY: sequences
 sequences: install  ## random contract terms, decisions, fills and changes, 2,000 times; SEQUENCES=200 for less, SEED=n
 	@$(PY) -m tests.sequences $(if $(SEQUENCES),--sequences $(SEQUENCES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: mutants
+mutants: install  ## change the code that decides about money, one thing at a time, and expect a red test; ARGS=--short, SEED=n
+	@$(PY) -m tests.mutants $(ARGS)

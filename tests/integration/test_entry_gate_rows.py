@@ -1,4 +1,4 @@
-"""What stands in the way of an entry, row by row: the SQL that asks at the last moment, and the sentence that tells why.
+"""What stands in the way of an entry, row by row: the SQL that asks at the last moment, and the sentence.
 
 Every condition has one row on either side of it; both must give the same answer.
 """
@@ -203,9 +203,10 @@ LEASES: list[tuple[dict[str, Any], bool, Reason | None, str]] = [
 @pytest.mark.parametrize(("columns", "shut", "code", "sentence"), LEASES)
 def test_a_lease_is_asked_and_told_alike(
     columns: dict[str, Any],
-    shut: bool,
     code: Reason | None,
-    sentence: str,  # noqa: FBT001
+    sentence: str,
+    *,
+    shut: bool,
 ) -> None:
     lease = builders.lease(STACK, **columns)
 

@@ -74,9 +74,7 @@ def test_nothing_is_used_when_nothing_is_there() -> None:
     assert used() == UNUSED
 
 
-@pytest.mark.parametrize(
-    ("direction", "stop"), [(LONG, "1900"), (SHORT, "2100")], ids=["long below", "short above"]
-)
+@pytest.mark.parametrize(("direction", "stop"), [(LONG, "1900"), (SHORT, "2100")], ids=["long below", "short above"])
 def test_an_approved_entry_uses_what_it_was_approved_with(direction: Direction, stop: str) -> None:
     claimed(direction=direction, quantity=D("0.5"), reference_price=D(2000), stop_price=D(stop))
 
@@ -146,7 +144,11 @@ def test_an_entry_of_another_claim_does_not_make_this_one_unfinished() -> None:
 def test_amounts_are_in_dollars_at_the_index_of_the_approval() -> None:
     claimed(quantity=D("0.5"), reference_price=D(2000), stop_price=D(1900), quote_index=D("0.9"))
     claimed(
-        symbol="BTCUSDT", direction=SHORT, quantity=D("0.01"), reference_price=D(50000), stop_price=D(52000),
+        symbol="BTCUSDT",
+        direction=SHORT,
+        quantity=D("0.01"),
+        reference_price=D(50000),
+        stop_price=D(52000),
         position_side=PositionSide.SHORT,
     )
 

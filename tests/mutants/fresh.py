@@ -17,7 +17,16 @@ from typing import Any
 
 from tests.mutants.mutation import Mutant
 
-LIBRARIES = ("django", "rest_framework", "pydantic", "celery", "hypothesis", "pytest", "pytest_django", "binance.um_futures")
+LIBRARIES = (
+    "django",
+    "rest_framework",
+    "pydantic",
+    "celery",
+    "hypothesis",
+    "pytest",
+    "pytest_django",
+    "binance.um_futures",
+)
 LONGEST_CPU_SECONDS = 120
 
 
@@ -28,7 +37,11 @@ def warm() -> None:
 
 
 def run_all(
-    jobs: Sequence[tuple[Mutant, Sequence[str]]], codes: Mapping[str, bytes], *, workers: int, say: Callable[[str], None]
+    jobs: Sequence[tuple[Mutant, Sequence[str]]],
+    codes: Mapping[str, bytes],
+    *,
+    workers: int,
+    say: Callable[[str], None],
 ) -> dict[str, bool]:
     """Return of each mutant whether it was killed; `jobs` name the test files, `codes` the changed modules."""
     running: dict[int, str] = {}

@@ -164,7 +164,7 @@ def _name(found: _Found, other: ast.AST) -> str | None:
 def _context(found: _Found) -> ast.AST:
     """Return the largest node around a change that can be shown in a line."""
     shown = found.node
-    for each in (*reversed(found.ancestors), ):
+    for each in (*reversed(found.ancestors),):
         if isinstance(each, ast.Module | ast.FunctionDef | ast.ClassDef) or len(ast.unparse(each)) > SHOWN:
             break
         shown = each

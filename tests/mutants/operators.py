@@ -145,7 +145,9 @@ def _return(node: ast.Return, _module: ModuleType) -> Iterator[ast.AST]:
 def _is_boolean(node: ast.expr) -> bool:
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and node.func.id in {"any", "all", "bool"}
-    return isinstance(node, ast.Compare | ast.BoolOp) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not))
+    return isinstance(node, ast.Compare | ast.BoolOp) or (
+        isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    )
 
 
 def _jump(node: ast.Continue | ast.Break, _module: ModuleType) -> Iterator[ast.AST]:
