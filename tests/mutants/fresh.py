@@ -23,11 +23,12 @@ LIBRARIES = (
     "pydantic",
     "celery",
     "hypothesis",
-    "pytest",
     "pytest_django",
     "binance.um_futures",
 )
 LONGEST_CPU_SECONDS = 120
+# A mutant, and the test files that run its module.
+Job = tuple[Mutant, Sequence[str]]
 
 
 def warm() -> None:
@@ -37,7 +38,7 @@ def warm() -> None:
 
 
 def run_all(
-    jobs: Sequence[tuple[Mutant, Sequence[str]]],
+    jobs: Sequence[Job],
     codes: Mapping[str, bytes],
     *,
     workers: int,
@@ -55,7 +56,8 @@ def run_all(
     for number, (mutant, files) in enumerate(jobs):
         while len(running) >= workers:
             wait()
-        running[_start(mutant, files, marshal.loads(codes[mutant.name]))] = mutant.name
+        code: CodeType = marshal.loads(codes[mutant.name])  # noqa: S302 -- our own, from the session before
+        running[_start(mutant, files, code)] = mutant.name
         if number % 100 == 0:
             say(f"{number} of {len(jobs)} at import after {time.monotonic() - started:.0f} s")
     while running:

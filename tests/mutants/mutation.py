@@ -16,7 +16,7 @@ SHOWN = 110
 class Mutant:
     """One change; `place` finds it again in a fresh tree, `lines` are those of its statement.
 
-    `function` is the outermost function around it, by qualified name and first line; None: it runs at import, or is SQL.
+    `function` is the outermost function around it, by qualified name and first line; None: import, or SQL.
     """
 
     target: Target

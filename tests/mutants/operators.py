@@ -1,4 +1,4 @@
-"""What a mutation does to one node of the syntax tree: every function here yields the nodes that may stand in its place.
+"""What a mutation does to one node of the syntax tree: each function yields the nodes that may stand in its place.
 
 Types are not known here, so some mutants raise an error at once. They count as killed like any other; what cannot
 be anything else (annotations, docstrings, log calls, plain sentences) is left alone.

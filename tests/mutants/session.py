@@ -2,7 +2,7 @@
 
 A forked child takes a few mutants of one function after the other: it swaps the function's code in place, so that
 whoever has imported it runs the mutant, runs the tests that run the changed line, and stops at the first that fails.
-When it is done, the tests that have killed must pass without a mutant: else each of its mutants gets a child of its own.
+When it is done, the tests that have killed must pass without a mutant: else each of its mutants gets its own child.
 What runs at import (tables, constants, defaults) is changed by `at_import`, and what that cannot change by `fresh`.
 """
 

@@ -438,8 +438,9 @@ def test_targets_add_up_to_what_they_are_meant_to_close(
     shares: tuple[str, ...],
     filled: str,
     still_open: str,
+    parts: list[str],
+    *,
     hedged: bool,
-    parts: list[str],  # noqa: FBT001
 ) -> None:
     legs = [target(number, share) for number, share in enumerate(shares, start=2)]
 
@@ -546,8 +547,9 @@ def test_an_order_that_would_be_refused_at_its_trigger_is_replaced(
     quantity: str,
     minimum: str,
     maximum: str,
+    *,
     begun: bool,
-    kept: bool,  # noqa: FBT001
+    kept: bool,
 ) -> None:
     plan = replace(ONLY_A_STOP, minimum=Decimal(minimum), maximum=Decimal(maximum))
     rests = replace(RIGHT, quantity=Decimal(quantity), begun=begun)
@@ -673,8 +675,9 @@ def test_a_trailing_leg_of_a_growing_entry_keeps_what_rests_and_wants_nothing() 
 
 @pytest.mark.parametrize(("hedged", "surplus"), [(False, ()), (True, (11,))])
 def test_where_no_order_fits_the_lot_hedge_mode_keeps_only_what_would_be_taken(
+    surplus: tuple[int, ...],
+    *,
     hedged: bool,
-    surplus: tuple[int, ...],  # noqa: FBT001
 ) -> None:
     plan = replace(ONLY_A_STOP, step=Decimal("0.02"), minimum=Decimal("0.02"), maximum=Decimal("0.006"))
     rest = stops_of("0.010", "0.011")

@@ -318,16 +318,20 @@ def test_a_stricter_policy_counts_and_not_the_laxer_bracket(
             {"SIZING_MODE": "2", "RISK_PER_TRADE": "9"},
             None,
             {},
-            "mode=risk_per_trade risk=9 stop=48759.7 entry=50014.28571429 unit_loss=1217.43722456 at_stop=8.52206057 "
-            "price=50010 quantity=0.007",
+            (
+                "mode=risk_per_trade risk=9 stop=48759.7 entry=50014.28571429 unit_loss=1217.43722456 at_stop=8.52206057 "
+                "price=50010 quantity=0.007"
+            ),
             "315.063",
         ),
         (
             {"SIZING_MODE": "2", "RISK_PER_TRADE": "9"},
             None,
             {"direction": SHORT},
-            "mode=risk_per_trade risk=9 stop=51239.8 entry=49985.71428571 unit_loss=1220.3675022 at_stop=8.54257252 "
-            "price=49990 quantity=0.007",
+            (
+                "mode=risk_per_trade risk=9 stop=51239.8 entry=49985.71428571 unit_loss=1220.3675022 at_stop=8.54257252 "
+                "price=49990 quantity=0.007"
+            ),
             "314.937",
         ),
         # A LIMIT takes 0.004 of the book and rests with the other 0.005.
@@ -335,16 +339,20 @@ def test_a_stricter_policy_counts_and_not_the_laxer_bracket(
             {"SIZING_MODE": "2", "RISK_PER_TRADE": "9", "DEFAULT_STOP": "0.02"},
             None,
             {"order_type": OrderType.LIMIT, "limit_price": D(50015)},
-            "mode=risk_per_trade risk=9 stop=49009.8 entry=50012.77777778 unit_loss=991.32692559 at_stop=8.92194233 "
-            "price=50012.77777778 quantity=0.009",
+            (
+                "mode=risk_per_trade risk=9 stop=49009.8 entry=50012.77777778 unit_loss=991.32692559 at_stop=8.92194233 "
+                "price=50012.77777778 quantity=0.009"
+            ),
             "405.1035",
         ),
         (
             {"SIZING_MODE": "2", "RISK_PER_TRADE": "9", "DEFAULT_STOP": "0.02"},
             None,
             {"order_type": OrderType.LIMIT, "limit_price": D(49985), "direction": SHORT},
-            "mode=risk_per_trade risk=9 stop=50989.8 entry=49987.22222222 unit_loss=993.67342541 at_stop=8.94306083 "
-            "price=49987.22222222 quantity=0.009",
+            (
+                "mode=risk_per_trade risk=9 stop=50989.8 entry=49987.22222222 unit_loss=993.67342541 at_stop=8.94306083 "
+                "price=49987.22222222 quantity=0.009"
+            ),
             "404.8965",
         ),
     ],
