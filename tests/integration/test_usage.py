@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from execution.domain import policy as keys
 from execution.domain.limits import Usage
@@ -16,7 +17,7 @@ from execution.domain.policy import Policy
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import EntryClaim, ExecutionRequest, Trade
-from execution.pipeline.usage import conditional_orders, take_claim, usage_for
+from execution.pipeline.usage import conditional_orders, lock_usage, take_claim, usage_for
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -408,3 +409,20 @@ def test_ended_orders_and_plans_without_a_claim_take_no_room(planned: Callable[.
     assert conditional_orders() == len(OrderState) - len(ORDER_FINAL) + 2
     EntryClaim.objects.filter(request=ended).delete()
     assert conditional_orders() == len(OrderState) - len(ORDER_FINAL)
+
+
+def test_counting_holds_one_lock_for_all_until_the_transaction_ends() -> None:
+    held = """
+        SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted
+          AND mode = 'ExclusiveLock' AND pid = pg_backend_pid()
+    """
+
+    def locks() -> int:
+        with connection.cursor() as cursor:
+            # "exec": every version of the service that runs beside another has to wait for the same one.
+            cursor.execute(held, [0x65786563])
+            return int(cursor.fetchone()[0])
+
+    assert locks() == 0
+    lock_usage()
+    assert locks() == 1

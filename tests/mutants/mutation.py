@@ -123,7 +123,7 @@ def mutants_of(target: Target, module: ModuleType) -> list[Mutant]:
 
 
 def _is_left_alone(node: ast.AST, parent: ast.AST, ancestors: tuple[ast.AST, ...]) -> bool:
-    """Whether a node is a docstring, text for a log or for the reader of an error, or an import."""
+    """Whether a node is a docstring, text for a log or for the reader of an error, an import, or an assertion."""
     if isinstance(node, ast.Import | ast.ImportFrom | ast.Assert):
         return True
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -133,6 +133,9 @@ def _is_left_alone(node: ast.AST, parent: ast.AST, ancestors: tuple[ast.AST, ...
     if isinstance(node, ast.Constant) and isinstance(parent, ast.JoinedStr):
         return True
     if isinstance(node, ast.Assign) and any(isinstance(each, ast.Name) and each.id == "log" for each in node.targets):
+        return True
+    # Like an assertion: it speaks when two lists differ in length, which they never do.
+    if isinstance(node, ast.keyword) and node.arg == "strict":
         return True
     raised = any(isinstance(each, ast.Raise) for each in ancestors)
     return raised and isinstance(node, ast.Constant | ast.JoinedStr)

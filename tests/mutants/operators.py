@@ -56,7 +56,7 @@ NEIGHBOURS = {
 }
 NEIGHBOUR_OF = NEIGHBOURS | {right: left for left, right in NEIGHBOURS.items()}
 # Functions whose result is their argument made safe or sorted: without them the argument stands alone.
-WRAPPERS = frozenset({"abs", "sorted", "round", "frozenset", "int"})
+WRAPPERS = frozenset({"abs", "sorted", "round"})
 COMMUTATIVE = frozenset({"min", "max"})
 LOGGING = frozenset({"debug", "info", "warning", "error", "exception"})
 
@@ -76,7 +76,9 @@ def _compare(node: ast.Compare, _module: ModuleType) -> Iterator[ast.AST]:
 
 
 def _arithmetic(node: ast.BinOp, _module: ModuleType) -> Iterator[ast.AST]:
-    if type(node.op) in ARITHMETIC:
+    # To multiply by a sign is to divide by it.
+    by_sign = isinstance(node.op, ast.Mult) and isinstance(node.right, ast.Attribute) and node.right.attr == "sign"
+    if type(node.op) in ARITHMETIC and not by_sign:
         yield ast.BinOp(left=node.left, op=ARITHMETIC[type(node.op)](), right=node.right)
     yield node.left
     if isinstance(node.op, ast.Add | ast.Mult | ast.BitOr | ast.BitAnd):
@@ -135,7 +137,8 @@ def _comprehension(node: ast.comprehension, _module: ModuleType) -> Iterator[ast
 
 
 def _return(node: ast.Return, _module: ModuleType) -> Iterator[ast.AST]:
-    if node.value is None or (isinstance(node.value, ast.Constant) and node.value.value is None):
+    # None and False say the same to an `if`.
+    if node.value is None or (isinstance(node.value, ast.Constant) and node.value.value in {None, False}):
         return
     yield ast.Return(value=ast.Constant(value=None))
     if _is_boolean(node.value):

@@ -67,6 +67,8 @@ class Forked:
         if session.testsfailed:
             raise session.Failed("the tests could not be collected")
         self._items = session.items
+        # What pytest is told to run next: with the session itself, its fixtures stay for the next mutant.
+        self._last: Any = session if self._shared else None
         self.mutants = self._choose()
         self._modules = {each.target.path: sys.modules[each.target.module] for each in self.mutants}
         self._trace = self._traced()
@@ -94,7 +96,7 @@ class Forked:
             texts = {each.sql[0] for each in self.mutants if each.sql}
             current: set[Place] = set()
             _note_executed(lambda sql: current.update((text, 0) for text in texts if text in sql))
-            return traced(self._items, paths, current, last=self._items[-1])
+            return traced(self._items, paths, current, last=self._last)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trace"
             child = os.fork()
@@ -179,7 +181,7 @@ class Forked:
         items = [self._items[number] for number in tests]
         try:
             for number, item in enumerate(items):
-                following = items[number + 1] if number + 1 < len(items) else item if self._shared else None
+                following = items[number + 1] if number + 1 < len(items) else self._last
                 if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
                     return tests[number]
         except OutOfTimeError:
@@ -201,7 +203,7 @@ class Forked:
             self.outcomes[mutant.name] = NOT_APPLIED if not applied else SURVIVED if killer is None else KILLED
             if killer is not None and killer >= 0:
                 self._recent[mutant.target.path, mutant.function].append(killer)
-            if self.outcomes[mutant.name] == SURVIVED:
+            if self.outcomes[mutant.name] == SURVIVED and not self._wants_fresh(mutant):
                 self._say(f"lives: {mutant.name}")
         return []
 

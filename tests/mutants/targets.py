@@ -27,8 +27,7 @@ UNIT_TESTS = ("tests/unit",)
 DATABASE = ("pipeline/usage", "pipeline/entry_gate", "pipeline/last_word")
 DATABASE_TESTS = (
     "tests/integration/test_usage.py",
-    "tests/integration/test_limits.py",
-    "tests/integration/test_entry_gate.py",
+    "tests/integration/test_entry_gate_rows.py",
 )
 
 

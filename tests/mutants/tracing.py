@@ -56,7 +56,7 @@ def listener(paths: set[str], current: set[Place]) -> Listener:
     return on_call
 
 
-def traced(items: Sequence[pytest.Item], paths: set[str], current: set[Place], *, last: pytest.Item | None) -> Trace:
+def traced(items: Sequence[pytest.Item], paths: set[str], current: set[Place], *, last: Any) -> Trace:
     """Run tests and note what each has run; `current` may be filled by others too, `last` keeps the fixtures."""
     trace, on_call = Trace(), listener(paths, current)
     for number, item in enumerate(items):

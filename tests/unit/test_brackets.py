@@ -710,3 +710,81 @@ def test_a_position_is_closed_in_parts_of_its_lot() -> None:
 )
 def test_a_tighter_stop_loses_less(direction: Direction, price: int, than: int, tighter: bool) -> None:  # noqa: FBT001
     assert is_tighter(direction, Decimal(price), Decimal(than)) is tighter
+
+
+@pytest.mark.parametrize("still_open", ["0", "-0.001"])
+def test_nothing_is_wanted_of_a_position_that_is_gone(still_open: str) -> None:
+    trailing = Leg(id=9, purpose=OrderPurpose.TRAILING, price=None, callback_percent=Decimal(1))
+    plan = Plan(legs=(STOP, target(2, "1"), trailing), tick=TICK, step=STEP, minimum=MINIMUM)
+    gone = Exposure(filled=Decimal("0.010"), open=Decimal(still_open))
+    rests = [
+        RIGHT,
+        Resting(order_id=21, leg_id=2, quantity=Decimal("0.010"), price=Decimal(51000)),
+        *trailing_of("0.01"),
+    ]
+
+    assert wanted_legs(plan, gone) == []
+    # It should cancel every leg's orders, the trailing ones too
+    found = compare(plan, gone, rests)
+    assert (found.missing, found.surplus) == ((), (10, 11, 21))
+
+
+def test_the_newest_of_equal_orders_is_kept_in_whatever_order_they_are_read() -> None:
+    newer = replace(RIGHT, order_id=12)
+
+    assert compare(ONLY_A_STOP, WHOLE, [newer, RIGHT]).surplus == (11,)
+    assert compare(ONLY_A_STOP, WHOLE, [RIGHT, newer]).surplus == (11,)
+
+
+def test_parts_that_each_rest_are_kept_where_larger_ones_add_up_to_nothing() -> None:
+    # 0.007 within 0.002 and 0.006 is 0.005 and 0.002; an older order of 0.006 fits the lot too.
+    plan = replace(ONLY_A_STOP, minimum=Decimal("0.002"), maximum=Decimal("0.006"))
+    exposure = Exposure(filled=Decimal("0.007"), open=Decimal("0.007"))
+
+    found = compare(plan, exposure, stops_of("0.006", "0.005", "0.002"))
+    assert (found.missing, found.surplus) == ((), (10,))
+
+
+def test_what_a_trailing_leg_lacks_below_a_step_is_a_whole_step_where_it_is_trimmed() -> None:
+    exposure = Exposure(filled=Decimal("0.0105"), open=Decimal("0.0105"))
+
+    found = compare(TRAILED, exposure, trailing_of("0.006"))
+    assert [want.quantity for want in found.missing] == [Decimal("0.005")]
+
+
+def test_what_rests_where_no_order_fits_keeps_no_order_of_another_leg() -> None:
+    done = target(2, "1", executed="0.010", done=True)
+    plan = Plan(legs=(STOP, done), tick=TICK, step=Decimal("0.02"), minimum=Decimal("0.02"), maximum=Decimal("0.006"))
+    rests = Resting(order_id=21, leg_id=2, quantity=Decimal("0.010"), price=Decimal(51000))
+
+    assert compare(plan, WHOLE, [RIGHT, rests]).surplus == (21,)
+
+
+def test_one_order_that_executes_just_now_keeps_those_beside_it() -> None:
+    first, second = stops_of("0.006", "0.004")
+
+    for rests in ([replace(first, begun=True), second], [first, replace(second, begun=True)]):
+        found = compare(ONLY_A_STOP, WHOLE, rests)
+        assert (found.missing, found.surplus) == ((), ())
+
+
+def test_an_order_of_a_leg_without_a_price_is_never_right() -> None:
+    leg = replace(STOP, price=None)
+    found = compare(replace(ONLY_A_STOP, legs=(leg,)), WHOLE, [RIGHT])
+
+    assert found.missing == (Wanted(leg=leg, quantity=Decimal("0.010")),)
+
+
+@pytest.mark.parametrize(
+    ("direction", "entry", "buffer", "price"),
+    [
+        (LONG, "50000.04", "0.001", "50050.1"),
+        (SHORT, "50000.04", "0.001", "49950.0"),
+        (LONG, "50000", "0", "50000"),
+        (SHORT, "50000", "0", "50000"),
+        (LONG, "50000.01", "0", "50000.1"),
+        (SHORT, "50000.01", "0", "50000.0"),
+    ],
+)
+def test_break_even_by_hand(direction: Direction, entry: str, buffer: str, price: str) -> None:
+    assert break_even_at(direction, Decimal(entry), Decimal(buffer), TICK) == Decimal(price)
