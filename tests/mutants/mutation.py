@@ -4,6 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from types import CodeType, ModuleType
 
 from tests.mutants.operators import LOGGING, alternatives
@@ -35,7 +36,7 @@ class Mutant:
 
     def tree(self, module: ModuleType) -> ast.Module:
         """Return the whole module with this change."""
-        tree = ast.parse(self.target.path.read_text(encoding="utf-8"))
+        tree = ast.parse(source_of(self.target))
         number, choice = self.place
         for found in _Walk(tree).nodes():
             if found.number == number:
@@ -95,9 +96,15 @@ class _Walk:
                 yield from self._below(node, (*ancestors, node))
 
 
+@cache
+def source_of(target: Target) -> str:
+    """Return a module's source as it was when it was first read: a change meanwhile concerns the next run."""
+    return target.path.read_text(encoding="utf-8")
+
+
 def mutants_of(target: Target, module: ModuleType) -> list[Mutant]:
     """Return every mutant of a module, in the order of its source."""
-    tree = ast.parse(target.path.read_text(encoding="utf-8"))
+    tree = ast.parse(source_of(target))
     seen: Counter[str] = Counter()
     found: list[Mutant] = []
     for each in list(_Walk(tree).nodes()):

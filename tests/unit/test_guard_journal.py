@@ -319,7 +319,8 @@ def test_a_stricter_policy_counts_and_not_the_laxer_bracket(
             None,
             {},
             (
-                "mode=risk_per_trade risk=9 stop=48759.7 entry=50014.28571429 unit_loss=1217.43722456 at_stop=8.52206057 "
+                "mode=risk_per_trade risk=9 stop=48759.7 "
+                "entry=50014.28571429 unit_loss=1217.43722456 at_stop=8.52206057 "
                 "price=50010 quantity=0.007"
             ),
             "315.063",
@@ -329,7 +330,8 @@ def test_a_stricter_policy_counts_and_not_the_laxer_bracket(
             None,
             {"direction": SHORT},
             (
-                "mode=risk_per_trade risk=9 stop=51239.8 entry=49985.71428571 unit_loss=1220.3675022 at_stop=8.54257252 "
+                "mode=risk_per_trade risk=9 stop=51239.8 "
+                "entry=49985.71428571 unit_loss=1220.3675022 at_stop=8.54257252 "
                 "price=49990 quantity=0.007"
             ),
             "314.937",
@@ -340,7 +342,8 @@ def test_a_stricter_policy_counts_and_not_the_laxer_bracket(
             None,
             {"order_type": OrderType.LIMIT, "limit_price": D(50015)},
             (
-                "mode=risk_per_trade risk=9 stop=49009.8 entry=50012.77777778 unit_loss=991.32692559 at_stop=8.92194233 "
+                "mode=risk_per_trade risk=9 stop=49009.8 "
+                "entry=50012.77777778 unit_loss=991.32692559 at_stop=8.92194233 "
                 "price=50012.77777778 quantity=0.009"
             ),
             "405.1035",
@@ -350,7 +353,8 @@ def test_a_stricter_policy_counts_and_not_the_laxer_bracket(
             None,
             {"order_type": OrderType.LIMIT, "limit_price": D(49985), "direction": SHORT},
             (
-                "mode=risk_per_trade risk=9 stop=50989.8 entry=49987.22222222 unit_loss=993.67342541 at_stop=8.94306083 "
+                "mode=risk_per_trade risk=9 stop=50989.8 "
+                "entry=49987.22222222 unit_loss=993.67342541 at_stop=8.94306083 "
                 "price=49987.22222222 quantity=0.009"
             ),
             "404.8965",
