@@ -503,3 +503,66 @@ def test_what_is_approved_keeps_every_promise(
     # It should send prices on their tick and a quantity on its step, worth no more than was asked
     assert verdict.stop_price % tick == verdict.target_price % tick == verdict.quantity % fine == 0
     assert 0 < verdict.quantity * price <= notional
+
+
+# Limits at the edges of the filters, and coins that cost less than a dollar
+
+
+@pytest.mark.parametrize(
+    ("direction", "price", "expected"),
+    [
+        (LONG, "0.09", Reason.PRICE_OUT_OF_BOUNDS),
+        (LONG, "0.5", None),
+        (LONG, "0.1", None),
+        (SHORT, "0.5", None),
+        (LONG, "4529764", None),
+        (LONG, "4529764.1", Reason.PRICE_OUT_OF_BOUNDS),
+    ],
+)
+def test_a_limit_has_to_be_a_price_also_where_the_filter_has_no_bound(
+    direction: Direction, price: str, expected: Reason | None
+) -> None:
+    rules = replace(BTCUSDT, min_price=Decimal(0), percent_price_up=Decimal("1.05"), percent_price_down=Decimal("0.95"))
+    verdict = judged(replace(LIMIT, direction=direction, limit_price=Decimal(price)), rules=rules)
+
+    assert rule(verdict, "limit_price").refusal is expected
+    # It should measure nothing against a price that has been rounded to none
+    gone = price == "0.09"
+    assert [entry.rule for entry in verdict.rules if entry.rule == "percent_price"] == (
+        [] if gone else ["percent_price"]
+    )
+    assert (verdict.reference_price == 0) is gone
+    if gone:
+        assert (verdict.exits, verdict.stop_price, verdict.target_price) == (None, Decimal(0), Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("direction", "limit", "reference"),
+    [
+        (LONG, "0.6", "0.5"),
+        (LONG, "0.5", "0.5"),
+        (LONG, "0.4", "0.4"),
+        (SHORT, "0.4", "0.5"),
+        (SHORT, "0.6", "0.6"),
+    ],
+)
+def test_a_limit_refers_to_the_better_of_itself_and_the_book(direction: Direction, limit: str, reference: str) -> None:
+    rules = replace(BTCUSDT, min_price=Decimal(0), percent_price_up=Decimal(2), percent_price_down=Decimal("0.5"))
+    proposal = replace(LIMIT, direction=direction, limit_price=Decimal(limit), stop_price=None, target_price=None)
+
+    verdict = judged(proposal, quote(bid="0.5", ask="0.5", mark="0.5"), rules)
+    assert verdict.reference_price == Decimal(reference)
+    # It should hold the limit against twice or half the mark price
+    sign, bound = ("<", "1") if direction is LONG else (">", "0.25")
+    assert rule(verdict, "percent_price").numbers == f"expected{sign}={bound} actual={limit} mark=0.5"
+    # It should stand alone without a book
+    empty = judged(proposal, quote(bid="0", ask="0", mark="0.5"), rules)
+    assert empty.reference_price == Decimal(limit)
+
+
+def test_a_limit_without_a_mark_price_has_no_band_and_is_refused_for_that() -> None:
+    rules = replace(BTCUSDT, percent_price_up=Decimal("1.05"))
+    verdict = judged(LIMIT, quote(mark="0"), rules)
+
+    assert [entry.rule for entry in verdict.rules if entry.rule in {"percent_price", "mark_collar"}] == []
+    assert rule(verdict, "mark").refusal is Reason.MARKET_DATA_UNAVAILABLE
