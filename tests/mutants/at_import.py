@@ -94,12 +94,13 @@ def _swap_class(old: Any, new: Any) -> bool:
         return False
     fields = dataclasses.fields(new)
     factories = [each for each in fields if each.default_factory is not dataclasses.MISSING]
-    if factories or not _same_code(old.__init__.__code__, new.__init__.__code__):
+    before, after = vars(old)["__init__"], vars(new)["__init__"]
+    if factories or not _same_code(before.__code__, after.__code__):
         return False
     for each in fields:
         if each.default is not dataclasses.MISSING:
             setattr(old, each.name, each.default)
-    return _swap_defaults(old.__init__, new.__init__)
+    return _swap_defaults(before, after)
 
 
 def _same_code(old: CodeType, new: CodeType) -> bool:

@@ -85,8 +85,8 @@ class _Walk:
         for member, value in ast.iter_fields(parent):
             if member in self.SKIPPED:
                 continue
-            children = [(number, each) for number, each in enumerate(value)] if isinstance(value, list) else None
-            for index, node in children or [(None, value)]:
+            children = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+            for index, node in children:
                 if not isinstance(node, ast.AST) or _is_left_alone(node, parent, ancestors):
                     continue
                 self._count += 1
@@ -129,13 +129,13 @@ def mutants_of(target: Target, module: ModuleType) -> list[Mutant]:
     return found
 
 
-def _is_left_alone(node: ast.AST, parent: ast.AST, ancestors: tuple[ast.AST, ...]) -> bool:
+def _is_left_alone(node: ast.AST, parent: ast.AST, ancestors: tuple[ast.AST, ...]) -> bool:  # noqa: PLR0911 -- a list
     """Whether a node is a docstring, text for a log or for the reader of an error, an import, or an assertion."""
     if isinstance(node, ast.Import | ast.ImportFrom | ast.Assert):
         return True
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
         return True
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _is_logging(node.value.func):
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and _is_logging_or_never(node.value.func):
         return True
     if isinstance(node, ast.Constant) and isinstance(parent, ast.JoinedStr):
         return True
@@ -148,7 +148,9 @@ def _is_left_alone(node: ast.AST, parent: ast.AST, ancestors: tuple[ast.AST, ...
     return raised and isinstance(node, ast.Constant | ast.JoinedStr)
 
 
-def _is_logging(function: ast.expr) -> bool:
+def _is_logging_or_never(function: ast.expr) -> bool:
+    if isinstance(function, ast.Name):
+        return function.id == "assert_never"
     if not isinstance(function, ast.Attribute) or function.attr not in LOGGING:
         return False
     return isinstance(function.value, ast.Name) and function.value.id == "log"

@@ -92,8 +92,8 @@ class Report:
             mark = " strict" if module in STRICT else ""
             rate = f"{100 * killed / (mutants - equal):.1f} %" if mutants > equal else "-"
             lines.append(f"{module + mark:<42}{mutants:>8}{killed:>8}{equal:>12}{rate:>9}")
-        killed = f"{self.percent:.2f} % killed (least {LEAST_PERCENT} %)"
-        lines.append(f"{self.counted} mutants that change something, {killed}")
+        share = f"{self.percent:.2f} % killed (least {LEAST_PERCENT} %)"
+        lines.append(f"{self.counted} mutants that change something, {share}")
         lines += [f"SURVIVED in a strict module: {name}" for name in self.strict_survivors]
         lines += [f"survived: {name}" for name in self.survivors if module_of(name) not in STRICT]
         lines += [f"STALE in {EQUIVALENTS.name}: {name}" for name in self.stale]

@@ -11,7 +11,10 @@ from execution.domain.exits import ExitPlan
 from execution.domain.lots import LotRule
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import AskedTarget
+from execution.domain.review import AskedTarget, Proposal
+from execution.domain.safety import judge
+from execution.domain.trading import Direction, OrderType
+from tests.unit.examples import BTCUSDT, quote
 
 D = Decimal
 LOT = LotRule(step=D("0.001"), minimum=D("0.002"), maximum=D("0.010"))
@@ -69,3 +72,37 @@ def test_an_account_has_room_for_a_stop_and_a_target_of_each_position(
     verdict = judge_room(resting=resting, needed=needed, policy=policy)
     assert (verdict.rule, verdict.numbers) == ("exit_orders_room", numbers)
     assert verdict.refusal is (None if passed else Reason.EXITS_NOT_PLACEABLE)
+
+
+@pytest.mark.parametrize("direction", [Direction.LONG, Direction.SHORT])
+@pytest.mark.parametrize(("quantity", "closable"), [("0.007", "0.005"), ("0.008", "0.008"), ("0.010", "0.010")])
+def test_an_entry_of_which_a_part_could_not_be_closed_is_refused(
+    direction: Direction, quantity: str, closable: str
+) -> None:
+    # Exits are market orders of 0.004 to 0.005: 0.007 is neither one of them nor two.
+    rules = replace(BTCUSDT, market_min_quantity=D("0.004"), market_max_quantity=D("0.005"))
+    proposal = Proposal(
+        symbol="BTCUSDT",
+        direction=direction,
+        order_type=OrderType.LIMIT,
+        notional_usd=None,
+        base_quantity=D(quantity),
+        limit_price=D(50000),
+        expected_price=None,
+        leverage=5,
+        stop_price=None,
+        target_price=D(52000) if direction is Direction.LONG else D(48000),
+        confidence=None,
+    )
+    verdict = judge(proposal, quote=quote(), rules=rules, policy=Policy(values={}, version=0))
+
+    (row,) = (row for row in verdict.rules if row.rule == "exit_orders")
+    assert row.refusal is (None if quantity == closable else Reason.EXITS_NOT_PLACEABLE)
+    orders = 2 if quantity == "0.007" else 4
+    assert row.numbers == (
+        f"expected<=40 actual={orders} quantity={D(quantity).normalize():f} closable={D(closable).normalize():f} "
+        "step=0.001 minimum=0.004 maximum=0.005"
+    )
+    assert verdict.exits is not None
+    # It should know an asked target from a default, and a default stop from an asked one
+    assert (verdict.exits.target_defaulted, verdict.exits.stop_defaulted) == (False, True)

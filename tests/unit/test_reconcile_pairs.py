@@ -429,3 +429,30 @@ def test_orders_under_our_prefix_that_the_books_do_not_know_are_checked_in_order
 
     found = compared(orders=(STOP,), open_orders=(report_of(STOP), *unknown), just_ended=frozenset({"es1-sq-1"}))
     assert found == [CheckStray(client_order_id="es1-sa-1"), CheckStray(client_order_id="es1-sz-1")]
+
+
+def test_positions_of_others_are_left_alone_unless_the_operator_says_else() -> None:
+    known = OurExternal(id=5, symbol="BTCUSDT", position_side="BOTH", direction=SHORT)
+    books = Books(requests=(), orders=(), trades=(), external=(known,))
+    seen = Observation(open_orders={}, positions=(position(SHORT),), begun_at=BEGUN_AT)
+
+    assert [type(action) for action in reconcile(books, seen, patience=PATIENCE, now=NOW)] == [Stranger]
+
+
+@SIDES
+def test_an_order_that_the_lists_had_forgotten_replaces_none_before_it_is_settled(
+    direction: Direction, side: str
+) -> None:
+    ours = trade(direction, side)
+    older = replace(ours.resting[0], order_id=99, quantity=D("0.001"))
+    forgotten = replace(ours.resting[0], seen=False)
+    uncovered = replace(ours, resting=(older, forgotten, ours.resting[1]))
+    orders = placed(ours, number=99), placed(ours, number=100, sequence=2)
+
+    found = compared(
+        position(direction, side),
+        trades=(uncovered,),
+        orders=orders,
+        open_orders=tuple(report_of(order) for order in orders),
+    )
+    assert found == [Cover(request_id=FIRST, missing=OrderPurpose.STOP)]

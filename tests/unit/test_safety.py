@@ -417,7 +417,10 @@ def test_a_base_quantity_is_floored_and_recorded() -> None:
 
     assert verdict.quantity == Decimal("0.002")
     assert adjusted(verdict) == ["quantity_on_step"]
-    assert rule(verdict, "quantity_on_step").before == Decimal("0.0029")
+    row = rule(verdict, "quantity_on_step")
+    assert (row.numbers, row.before, row.after) == ("step=0.001", Decimal("0.0029"), Decimal("0.002"))
+    # It should adjust nothing that lies on its step
+    assert adjusted(judged(replace(proposal, base_quantity=Decimal("0.002")))) == []
 
 
 def test_the_notional_wins_over_a_base_quantity() -> None:
@@ -555,6 +558,7 @@ def test_a_limit_refers_to_the_better_of_itself_and_the_book(direction: Directio
     # It should hold the limit against twice or half the mark price
     sign, bound = ("<", "1") if direction is LONG else (">", "0.25")
     assert rule(verdict, "percent_price").numbers == f"expected{sign}={bound} actual={limit} mark=0.5"
+    assert rule(verdict, "mark_collar").numbers.endswith(" mark=0.5")
     # It should stand alone without a book
     empty = judged(proposal, quote(bid="0", ask="0", mark="0.5"), rules)
     assert empty.reference_price == Decimal(limit)
@@ -566,3 +570,60 @@ def test_a_limit_without_a_mark_price_has_no_band_and_is_refused_for_that() -> N
 
     assert [entry.rule for entry in verdict.rules if entry.rule in {"percent_price", "mark_collar"}] == []
     assert rule(verdict, "mark").refusal is Reason.MARKET_DATA_UNAVAILABLE
+
+
+@pytest.mark.parametrize("direction", [LONG, SHORT])
+@pytest.mark.parametrize(
+    ("minimum", "quantity", "expected"),
+    [
+        ("0.005", "0.004", Reason.QUANTITY_BELOW_MINIMUM),
+        ("0.005", "0.005", None),
+        # A filter without a minimum still wants a quantity.
+        ("0", "0.0009", Reason.QUANTITY_BELOW_MINIMUM),
+        ("0", "0.001", None),
+    ],
+)
+@pytest.mark.parametrize("order_type", [OrderType.MARKET, OrderType.LIMIT])
+def test_a_quantity_has_its_minimum(
+    direction: Direction, order_type: OrderType, minimum: str, quantity: str, expected: Reason | None
+) -> None:
+    least = Decimal(minimum)
+    rules = replace(BTCUSDT, market_min_quantity=least, limit_min_quantity=least)
+    limit = Decimal(50000) if order_type is OrderType.LIMIT else None
+    proposal = replace(
+        PROPOSAL,
+        direction=direction,
+        order_type=order_type,
+        limit_price=limit,
+        notional_usd=None,
+        base_quantity=Decimal(quantity),
+        stop_price=None,
+        target_price=None,
+    )
+
+    found = rule(judged(proposal, rules=rules), "min_quantity")
+    assert found.refusal is expected
+    assert found.numbers == f"expected>={minimum} actual={'0' if quantity == '0.0009' else quantity}"
+
+
+@pytest.mark.parametrize(("direction", "stop"), [(LONG, "0.45"), (SHORT, "0.55")])
+def test_a_coin_below_a_dollar_is_sized_by_its_stop(direction: Direction, stop: str) -> None:
+    rules = replace(
+        BTCUSDT,
+        tick_size=Decimal("0.01"),
+        min_price=Decimal("0.01"),
+        market_step=Decimal(1),
+        market_max_quantity=Decimal(1000),
+    )
+    proposal = replace(PROPOSAL, direction=direction, stop_price=Decimal(stop), target_price=None, expected_price=None)
+    values = policy(SIZING_MODE="2", RISK_PER_TRADE="5", TAKER_FEE="0", STOP_SLIPPAGE="0")
+
+    verdict = judged(proposal, quote(bid="0.5", ask="0.5", mark="0.5"), rules, values)
+    # It should buy or sell a hundred, which lose 0.05 each
+    assert (verdict.refusal, verdict.quantity) == (None, 100)
+    assert rule(verdict, "stop_to_size_by").numbers == f"stop={stop} risk=5"
+    # It should be nothing without a stop
+    bare = policy(SIZING_MODE="2", DEFAULT_STOP="0", ALLOW_NO_STOP="1")
+    without = judged(replace(proposal, stop_price=None), quote(bid="0.5", ask="0.5", mark="0.5"), rules, bare)
+    assert (refusal(without), without.quantity) == (Reason.STOP_REQUIRED, 0)
+    assert [entry.rule for entry in without.rules if entry.rule == "size"] == []
