@@ -93,8 +93,12 @@ def test_without_a_stop_all_of_the_notional_is_at_risk(stop: Decimal | None) -> 
     assert (used().exposure, used().open_risk) == (D(1000), D(1000))
 
 
-def test_an_entry_without_numbers_uses_a_place_and_no_amount() -> None:
-    claimed(quantity=None, reference_price=None, stop_price=None)
+@pytest.mark.parametrize(
+    "columns",
+    [{"quantity": None}, {"reference_price": None, "stop_price": None}, {"quantity": None, "stop_price": None}],
+)
+def test_an_entry_without_numbers_uses_a_place_and_no_amount(columns: dict[str, Any]) -> None:
+    claimed(**({"quantity": D("0.5"), "reference_price": D(2000), "stop_price": D(1900)} | columns))
 
     assert (used().positions, used().exposure, used().open_risk) == (1, D(0), D(0))
 

@@ -131,3 +131,10 @@ def test_what_was_booked_of_a_fill_is_not_booked_again_whatever_lies_around_it()
     assert (rest.quantity, rest.realized_pnl, rest.pnl_value) == (D("0.001"), D(0), D(0))
     assert new == fills[1]
     assert unbooked(fills, {1: D("0.010"), 2: D("0.005")}) == []
+
+
+def test_a_fill_that_is_taken_whole_is_left_to_the_last_digit() -> None:
+    whole = replace(fill(1, "0.010", OURS), fee_value=D("0.12345678901234"))
+
+    assert exits_of_trade(D("0.010"), [whole], [], D(0)) == [whole]
+    assert exits_of_trade(D("0.011"), [whole], [], D(0)) == [whole]

@@ -316,6 +316,9 @@ def test_a_surplus_is_what_the_exchange_holds_beyond_the_trade(direction: Direct
         Guard(external_id=5),
     ]
     assert compared(larger, trades=(own,), external=(replace(guarded, guarded=False),)) == [surplus]
+    # It should leave nothing that is here again
+    back = replace(guarded, flat_readings=1)
+    assert compared(larger, trades=(own,), external=(back,)) == [replace(surplus, guarded=True), Guard(external_id=5)]
 
 
 @SIDES
