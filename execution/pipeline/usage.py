@@ -22,7 +22,7 @@ USAGE = """
     WITH held AS (
         SELECT claim.symbol, claim.position_side, claim.request_id, request.state,
                open.quantity * open.price * request.quote_index AS notional,
-               open.quantity * COALESCE(abs(open.price - NULLIF(request.stop_price, 0)), open.price)
+               open.quantity * COALESCE(abs(open.price - request.stop_price), open.price)
                    * request.quote_index AS risk
         FROM execution_entryclaim AS claim
         JOIN execution_executionrequest AS request ON request.id = claim.request_id

@@ -85,7 +85,7 @@ def _tested(mutant: Mutant, files: Sequence[str], code: CodeType) -> int:
     def get_code(loader: Any, fullname: str) -> CodeType | None:
         return code if fullname == mutant.target.module else usual(loader, fullname)
 
-    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
     silent = io.StringIO()
     with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
         return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-header", *files]))

@@ -67,7 +67,7 @@ def traced(items: Sequence[pytest.Item], paths: set[str], current: set[Place], *
         following = items[number + 1] if number + 1 < len(items) else last
         reports = runtestprotocol(item, log=False, nextitem=following)
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         trace.seconds[number] = time.process_time() - started
         trace.failed += [report.nodeid for report in reports if report.failed]
         for place in {*current, (str(item.path), 0)}:

@@ -336,7 +336,7 @@ def test_orders_of_others_are_read_of_both_kinds() -> None:
 
 
 def test_limits_are_those_that_are_published_and_else_those_that_are_documented() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": "1", "limit": "2401"},
         {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1201},
         {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 301},

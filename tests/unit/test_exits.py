@@ -132,7 +132,7 @@ def test_a_stop_that_was_asked_for_stands_where_the_policy_has_none(direction: D
     (row,) = said(without, "stop_required")
     assert (row.refusal, row.numbers) == (Reason.STOP_REQUIRED, "stop=none default=none")
     allowed = judged({"DEFAULT_STOP": "0", "ALLOW_NO_STOP": "1"}, direction=direction)
-    assert (allowed.refusal, exits(allowed).stop_price, allowed.stop_price) == (None, None, 0)
+    assert (allowed.refusal, exits(allowed).stop_price, allowed.stop_price) == (None, None, D(0))
     assert said(allowed, "stop_before_liquidation") == []
 
 

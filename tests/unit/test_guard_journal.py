@@ -250,7 +250,7 @@ def test_the_journal_of_a_limit_entry(
     assert (verdict.stop_price, verdict.target_price, verdict.exits.activation_price) == tuple(map(D, exits))
     # It should note what is a default, and round the callback up
     assert (verdict.exits.stop_defaulted, verdict.exits.target_defaulted) == (True, True)
-    assert (verdict.exits.callback_percent, verdict.exits.targets[0].share) == (D("1.3"), 1)
+    assert (verdict.exits.callback_percent, verdict.exits.targets[0].share) == (D("1.3"), D(1))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -26,11 +27,15 @@ USED = Usage(
 STAKE = Stake(symbol="ETHUSDT", notional=D(150), risk=D(7))
 
 
-def policy(**values: str) -> Policy:
+def policy(**values: Any) -> Policy:
     return Policy(values={getattr(keys, name): D(value) for name, value in values.items()}, version=1)
 
 
-def verdicts(usage: Usage = USED, stake: Stake = STAKE, **values: str) -> dict[str, tuple[str, Reason | None]]:
+def policied(key: str, value: str) -> dict[str, Any]:
+    return {key: value}
+
+
+def verdicts(usage: Usage = USED, stake: Stake = STAKE, **values: Any) -> dict[str, tuple[str, Reason | None]]:
     """What each limit says, by its name."""
     rules: tuple[RuleVerdict, ...] = judge_limits(stake, usage, policy(**values))
     assert len({rule.rule for rule in rules}) == len(rules)
@@ -94,7 +99,8 @@ def test_every_limit_tells_the_use_with_this_entry() -> None:
 def test_a_limit_takes_its_own_amount_and_refuses_one_below(
     key: str, rule: str, actual: str, less: str, refusal: Reason
 ) -> None:
-    just, beyond = verdicts(**{key: actual}), verdicts(**{key: less})
+    one, other = policied(key, actual), policied(key, less)
+    just, beyond = verdicts(**one), verdicts(**other)
 
     assert just[rule][1] is None
     assert beyond[rule][1] is refusal
@@ -156,7 +162,7 @@ def test_a_pause_is_over_at_its_end(key: str, column: str, rule: str, refusal: R
     assert after("60") == ("expected>=60s actual=60s", None)
     assert after("61") == ("expected>=60s actual=61s", None)
     # It should not pause after nothing
-    assert verdicts(**{key: "60"})[rule] == ("expected>=60s actual=none", None)
+    assert verdicts(**policied(key, "60"))[rule] == ("expected>=60s actual=none", None)
 
 
 @pytest.mark.parametrize(

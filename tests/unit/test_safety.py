@@ -620,10 +620,10 @@ def test_a_coin_below_a_dollar_is_sized_by_its_stop(direction: Direction, stop: 
 
     verdict = judged(proposal, quote(bid="0.5", ask="0.5", mark="0.5"), rules, values)
     # It should buy or sell a hundred, which lose 0.05 each
-    assert (verdict.refusal, verdict.quantity) == (None, 100)
+    assert (verdict.refusal, verdict.quantity) == (None, Decimal(100))
     assert rule(verdict, "stop_to_size_by").numbers == f"stop={stop} risk=5"
     # It should be nothing without a stop
     bare = policy(SIZING_MODE="2", DEFAULT_STOP="0", ALLOW_NO_STOP="1")
     without = judged(replace(proposal, stop_price=None), quote(bid="0.5", ask="0.5", mark="0.5"), rules, bare)
-    assert (refusal(without), without.quantity) == (Reason.STOP_REQUIRED, 0)
+    assert (refusal(without), without.quantity) == (Reason.STOP_REQUIRED, Decimal(0))
     assert [entry.rule for entry in without.rules if entry.rule == "size"] == []

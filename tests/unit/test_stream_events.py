@@ -242,7 +242,8 @@ def test_every_field_of_the_other_kinds() -> None:
             HeldAmount(symbol="ETHUSDT", position_side="LONG", quantity=Decimal(2)),
         ),
     )
-    for nothing in ({}, {"P": None}, {"P": []}):
+    empty: list[dict[str, Any]] = [{}, {"P": None}, {"P": []}]
+    for nothing in empty:
         assert read({"e": "ACCOUNT_UPDATE", "E": AT, "a": nothing}) == AccountNews(
             kind="ACCOUNT_UPDATE", sent_at=SENT, reason="", held=()
         )
