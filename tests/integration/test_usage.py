@@ -436,3 +436,10 @@ def test_counting_holds_one_lock_for_all_until_the_transaction_ends() -> None:
     assert locks() == 0
     lock_usage()
     assert locks() == 1
+
+
+def test_a_request_that_was_approved_meanwhile_is_not_counted_against_itself() -> None:
+    own = builders.approved(approved_at=NOW - timedelta(seconds=5))
+    own.approved_at = None
+
+    assert (used(own).entries_last_minute, used(own).look_alike_age) == (0, None)
