@@ -4,7 +4,7 @@ Every condition has one row on either side of it; both must give the same answer
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from execution.pipeline.entry_gate import (
     engaged_switch,
     is_reconciled,
     obstacle_of,
+    obstacle_of_loss,
     obstacle_to_entry,
     renew_lease,
     standing_veto,
@@ -304,3 +305,32 @@ def test_a_newer_policy_is_asked_before_an_entry_leaves(
     # Without what the guard saw it cannot be judged again: then the new policy refuses it.
     veto = last_word(owner, now=NOW)
     assert (veto and veto.code) == (Reason.POLICY_CHANGED if asks else None)
+
+
+def test_what_stands_in_the_way_is_told_before_a_newer_policy() -> None:
+    PolicyValue.objects.create(key="risk.max_leverage", value=5, source="test", version=1, changed_at=NOW)
+    switch()
+
+    veto = last_word(builders.approved(state=RequestState.APPROVED), now=NOW)
+    assert veto is not None
+    assert veto.code is Reason.KILL_SWITCH_ENGAGED
+
+
+@dataclass
+class Remembers:
+    """A memory of Redis as it is, or lost."""
+
+    whole: bool
+
+    def is_whole(self) -> bool:
+        return self.whole
+
+    def leave_mark(self) -> None:
+        raise AssertionError("only the monitor leaves marks")
+
+
+def test_entries_wait_while_redis_has_lost_its_data() -> None:
+    assert obstacle_of_loss(Remembers(whole=True)) is None
+    assert obstacle_of_loss(Remembers(whole=False)) == Obstacle(
+        sentence="Redis has lost its data or is silent, and no monitor cycle has run since"
+    )

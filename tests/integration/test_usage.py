@@ -106,6 +106,8 @@ def test_an_entry_without_numbers_uses_a_place_and_no_amount(columns: dict[str, 
     claimed(**({"quantity": D("0.5"), "reference_price": D(2000), "stop_price": D(1900)} | columns))
 
     assert (used().positions, used().exposure, used().open_risk) == (1, D(0), D(0))
+    # It should not be taken for one that no index prices
+    assert used().unpriced == ""
 
 
 @pytest.mark.parametrize(
@@ -350,6 +352,7 @@ def test_open_losses_count_and_open_gains_do_not() -> None:
 
 
 def test_what_no_index_prices_is_named_once_each_and_counted_nowhere() -> None:
+    claimed(symbol="DOTBTX", quote_index=None, quantity=D(1), reference_price=D(10), stop_price=D(9))
     claimed(symbol="ETHBTX", quote_index=None, quantity=D(1), reference_price=D(10), stop_price=D(9))
     claimed(symbol="SOLUSDT", quantity=D(1), reference_price=D(10), stop_price=D(9))
     builders.position(symbol="ETHBTX", quote_index=None, unrealized_pnl=D(-5))
@@ -358,9 +361,14 @@ def test_what_no_index_prices_is_named_once_each_and_counted_nowhere() -> None:
     closed("-5", ago=timedelta(days=1), symbol="TRXBTX", quote_index=None)
 
     found = used()
-    assert found.unpriced == "ADABTX,ETHBTX,XRPBTX"
-    assert (found.positions, found.exposure, found.open_risk) == (2, D(10), D(1))
+    assert found.unpriced == "ADABTX,DOTBTX,ETHBTX,XRPBTX"
+    assert (found.positions, found.exposure, found.open_risk) == (3, D(10), D(1))
     assert (found.day_result, found.day_peak, found.open_loss) == (D(0), D(0), D(0))
+    # It should go on counting what has a price, and not name that
+    closed("-4", ago=MINUTE, symbol="BNBUSDT")
+    builders.position(symbol="LTCUSDT", unrealized_pnl=D(-3))
+    found = used()
+    assert (found.unpriced, found.day_result, found.open_loss) == ("ADABTX,DOTBTX,ETHBTX,XRPBTX", D(-4), D(-3))
 
 
 def test_a_claim_is_taken_once_for_a_symbol_and_side() -> None:
