@@ -77,7 +77,8 @@ def _compare(node: ast.Compare, _module: ModuleType) -> Iterator[ast.AST]:
 
 def _arithmetic(node: ast.BinOp, _module: ModuleType) -> Iterator[ast.AST]:
     # To multiply by a sign is to divide by it.
-    by_sign = isinstance(node.op, ast.Mult) and isinstance(node.right, ast.Attribute) and node.right.attr == "sign"
+    factor = node.right.attr if isinstance(node.right, ast.Attribute) else getattr(node.right, "id", "")
+    by_sign = isinstance(node.op, ast.Mult) and factor == "sign"
     if type(node.op) in ARITHMETIC and not by_sign:
         yield ast.BinOp(left=node.left, op=ARITHMETIC[type(node.op)](), right=node.right)
     yield node.left

@@ -124,3 +124,11 @@ def test_a_limit_takes_the_levels_that_are_no_worse_and_rests_with_what_is_left(
     # It should take from the book what the book holds, and any size at the limit
     assert [level.quantity for level in found[:-1]] == [level.quantity for level in levels(*book)[: len(taken) - 1]]
     assert found[-1].quantity == Decimal("Infinity")
+
+
+def test_a_size_within_a_level_pays_the_price_itself_and_no_rounded_quotient() -> None:
+    price = Decimal(1) / 3
+    book = (Level(price=price, quantity=Decimal(1)), Level(price=2 * price, quantity=Decimal(1)))
+
+    assert walk(book, Decimal("0.7")).average_price == price
+    assert walk(book, Decimal(0)).average_price == price

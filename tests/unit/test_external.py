@@ -44,6 +44,7 @@ def position(quantity: Decimal, position_side: str = "BOTH") -> PositionReport:
         ("0.015", "BOTH", Direction.LONG),
         ("-0.015", "BOTH", Direction.SHORT),
         ("0.015", "SHORT", Direction.SHORT),
+        ("0.015", "LONG", Direction.LONG),
         ("-0.015", "SHORT", Direction.SHORT),
     ],
 )
@@ -167,3 +168,22 @@ def test_a_policy_without_a_default_stop_gives_none() -> None:
     assert exits("-1", "49900", DEFAULT_STOP="0.01", DEFAULT_TARGET="0.1") == (Decimal(50500), Decimal(45000))
     # It should move a stop that is as near as the policy's least distance
     assert exits("1", "49000", DEFAULT_STOP="0.02", MIN_STOP_DISTANCE="0") == (Decimal(48020), Decimal(53000))
+
+
+def test_a_position_that_is_out_counts_as_long() -> None:
+    assert direction_of(position(Decimal(0))) is Direction.LONG
+    assert direction_of(position(Decimal(0), "SHORT")) is Direction.SHORT
+
+
+@pytest.mark.parametrize(
+    ("quantity", "mark", "liquidation", "stop"), [("1", "0.51", "0.49", "0.5"), ("-1", "0.49", "0.51", "0.5")]
+)
+def test_a_coin_below_a_dollar_is_liquidated_too(quantity: str, mark: str, liquidation: str, stop: str) -> None:
+    row = replace(
+        position(Decimal(quantity)),
+        entry_price=Decimal("0.5"),
+        mark_price=Decimal(mark),
+        liquidation_price=Decimal(liquidation),
+    )
+
+    assert exits_for(row, Policy(values={}, version=0), Decimal("0.01")).stop_price == Decimal(stop)
