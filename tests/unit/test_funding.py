@@ -272,3 +272,23 @@ def test_a_line_for_both_sides_may_differ_by_a_hundred_thousandth(amount: str, p
 
 def test_beyond_that_the_other_side_has_no_part_in_it() -> None:
     assert parts_of(line("-0.0301"), [HELD_LONG, HELD_SHORT]) == {LONG: D("-0.0301")}
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+def test_trades_that_change_beside_the_other_side_share_no_line_twice(order: tuple[int, ...]) -> None:
+    first = holding(LONG, (-HOUR, "0.010"), (timedelta(0), "-0.010"))
+    second = Holding(trade_id=OTHER, changes=[Change(at=DUE, number=9, signed=D("0.004"))])
+    held = [(first, second, HELD_SHORT)[place] for place in order]
+
+    assert parts_of(line("-0.05"), held) == {LONG: D("-0.05")}
+    assert parts_of(line("-0.02"), held) == {OTHER: D("-0.02")}
+    assert parts_of(line("0.02"), held) == {SHORT: D("0.02")}
+
+
+def test_what_both_sides_are_due_is_exact_to_a_hundred_thousandth() -> None:
+    out = holding(OTHER, (-HOUR, "0.003"), (-MS, "-0.003"))
+
+    # It should name nobody who held nothing
+    assert parts_of(line("-0.03"), [out, HELD_LONG, HELD_SHORT]) == {LONG: D("-0.05"), SHORT: D("0.02")}
+    assert parts_of(line("-0.030001"), [HELD_LONG, HELD_SHORT]) == {LONG: D("-0.030001")}
+    assert parts_of(line("-0.029999"), [HELD_LONG, HELD_SHORT]) == {LONG: D("-0.029999")}
