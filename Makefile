@@ -83,3 +83,7 @@ lock: install  ## write the lock files anew: every package of the closure with i
 sbom: install  ## list the packages of the service in CycloneDX form, in .local/sbom.json
 	@mkdir -p .local
 	@.venv/bin/cyclonedx-py requirements requirements.lock --of JSON -o .local/sbom.json
+
+.PHONY: mutants
+mutants: install  ## change the code that decides about money, one thing at a time, and expect a red test; ARGS=--short, SEED=n
+	@$(PY) -m tests.mutants $(ARGS)

@@ -191,7 +191,7 @@ def _held_against(want: Wanted, plan: Plan, exposure: Exposure, orders: Sequence
     fitting = [order for order in orders if order.leg_id == want.leg.id and _fits(want.leg, order, plan)]
     if want.leg.purpose is OrderPurpose.TRAILING and trims:
         return _follows(want, plan, fitting)
-    if want.quantity > 0 and not parts:
+    if not parts:
         # The present filters take no order at all for it, as a maximum below the step: what rests is all there is. In
         # hedge mode one that is larger than the position would be refused.
         rests = [

@@ -27,7 +27,8 @@ class Stake:
         symbol: str, *, quantity: Decimal, price: Decimal, stop_price: Decimal, usd_per_quote: Decimal = ONE
     ) -> "Stake":
         """Return the stake of prices in a quote asset that is worth `usd_per_quote`."""
-        distance = abs(price - stop_price) if stop_price else price
+        # No stop is a stop at 0.
+        distance = abs(price - stop_price)
         return Stake(symbol=symbol, notional=quantity * price * usd_per_quote, risk=quantity * distance * usd_per_quote)
 
 

@@ -45,7 +45,7 @@ def parts_of(quantity: Decimal, lot: LotRule) -> list[Decimal]:
     """
     least, most = ceil_to(lot.minimum, lot.step), floor_to(lot.maximum, lot.step)
     left = floor_to(quantity, lot.step)
-    if left < least or most < least or left <= 0:
+    if left < least or most < least:
         return []
     number = int((left / most).to_integral_value(rounding=ROUND_CEILING))
     if number * least > left:

@@ -59,7 +59,7 @@ def sizing_levels(review: Review, reference: Decimal, limit: Decimal | None) -> 
     there rests at the limit.
     """
     direction = review.proposal.direction
-    if limit is None or limit == reference:
+    if limit is None:
         return (Level(price=reference, quantity=Decimal("Infinity")),)
     return levels_within(review.quote.taken_levels(direction), limit, direction.sign)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -84,3 +85,56 @@ def test_what_is_left_of_a_fill_that_was_booked_in_part() -> None:
     # It should be its quantity's share of the fee; the PnL went with the first part
     assert (rest.trade_id, rest.quantity, rest.commission, rest.realized_pnl) == (1, D("0.006"), D("0.06"), D(0))
     assert new == fills[2]
+
+
+def test_our_exits_are_taken_oldest_first_in_whatever_order_they_are_read() -> None:
+    ours = [fill(3, "0.004", OURS), fill(1, "0.004", OURS), fill(2, "0.004", OURS)]
+
+    assert taken("0.010", ours, [], "0") == [(1, D("0.004")), (2, D("0.004")), (3, D("0.002"))]
+
+
+def test_fills_of_others_are_taken_newest_first_and_told_oldest_first() -> None:
+    others = [fill(4, "0.003"), fill(2, "0.003"), fill(6, "0.003")]
+
+    assert taken("0.012", [fill(5, "0.004", OURS)], others, "0") == [
+        (2, D("0.002")),
+        (4, D("0.003")),
+        (5, D("0.004")),
+        (6, D("0.003")),
+    ]
+    # It should take less of theirs while the exchange still holds a part
+    assert taken("0.012", [fill(5, "0.004", OURS)], others, "0.004") == [
+        (4, D("0.001")),
+        (5, D("0.004")),
+        (6, D("0.003")),
+    ]
+    assert taken("0.012", [fill(5, "0.004", OURS)], others, "0.008") == [(5, D("0.004"))]
+
+
+def test_a_part_has_its_share_of_the_fees_value_too() -> None:
+    whole = replace(fill(1, "0.025", fee="0.0001"), commission_asset="BNB", fee_value=D("0.075"))
+
+    part = part_of(whole, D("0.010"))
+    assert (part.commission, part.fee_value) == (D("0.00004"), D("0.03"))
+    assert part_of(replace(whole, fee_value=None), D("0.010")).fee_value is None
+    # It should be told to a trillionth, and be the fill itself when it is all of it
+    assert part_of(replace(whole, commission=D(1)), D("0.003")).commission == D("0.12")
+    assert part_of(replace(whole, quantity=D("0.003"), commission=D(1)), D("0.001")).commission == D("0.333333333333")
+    assert part_of(whole, D("0.025")) == whole
+
+
+def test_what_was_booked_of_a_fill_is_not_booked_again_whatever_lies_around_it() -> None:
+    fills = [replace(fill(1, "0.010"), pnl_value=D(2)), replace(fill(2, "0.004"), pnl_value=D(3))]
+
+    # It should take the PnL's value away with the PnL
+    (rest, new) = unbooked(fills, {1: D("0.009")})
+    assert (rest.quantity, rest.realized_pnl, rest.pnl_value) == (D("0.001"), D(0), D(0))
+    assert new == fills[1]
+    assert unbooked(fills, {1: D("0.010"), 2: D("0.005")}) == []
+
+
+def test_a_fill_that_is_taken_whole_is_left_to_the_last_digit() -> None:
+    whole = replace(fill(1, "0.010", OURS), fee_value=D("0.12345678901234"))
+
+    assert exits_of_trade(D("0.010"), [whole], [], D(0)) == [whole]
+    assert exits_of_trade(D("0.011"), [whole], [], D(0)) == [whole]

@@ -18,8 +18,8 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from execution.adapters.binance.errors import CLOCK_MARGIN_SECONDS, Failure, judge, was_served
-from execution.adapters.binance.outcome_table import Meaning, Operation
+from execution.adapters.binance.errors import CLOCK_MARGIN_SECONDS, Failure, answer_of, is_answer, judge, was_served
+from execution.adapters.binance.outcome_table import Answer, Fault, Meaning, Operation
 from execution.domain.outcomes import Waits
 
 BASE = "http://exchange.invalid"
@@ -292,3 +292,56 @@ def test_a_transport_fault_says_its_kind_only(exchange: responses.RequestsMock) 
 def test_a_fault_of_our_own_is_not_judged() -> None:
     with pytest.raises(AssertionError, match="ours"):
         judge(Operation.PLACE, AssertionError("ours"), exchange_ms=NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "spoken"),
+    [
+        (400, coded(-2019), True),
+        (503, coded(-1000), True),
+        (503, {"msg": "Service Unavailable."}, True),
+        (503, "Service Unavailable", True),
+        (502, "<html>Bad Gateway</html>", False),
+        (500, "", False),
+        (500, {"code": "x"}, False),
+    ],
+)
+def test_who_has_spoken(exchange: responses.RequestsMock, status: int, body: object, spoken: bool) -> None:  # noqa: FBT001
+    exchange.post(ORDER, status=status, **({"body": body} if isinstance(body, str) else {"json": body}))
+    client = UMFutures(key="k", secret="s", base_url=BASE)
+
+    with pytest.raises(Exception) as raised:  # noqa: PT011 -- whatever the connector raises
+        client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.002")
+    assert is_answer(raised.value) is spoken
+    # It should not take a fault of the transport, or of our own, for an answer
+    assert [is_answer(error) for error in (requests.ConnectionError(), KeyError("code"))] == [False, False]
+
+
+@pytest.mark.parametrize("error", [KeyError("orderId"), ValueError("x" * 500), TypeError("None"), IndexError("0")])
+def test_an_answer_that_is_not_as_documented_is_unreadable(error: Exception) -> None:
+    found = answer_of(error)
+
+    assert (found.fault, found.status, found.code) == (Fault.UNREADABLE, 0, None)
+    assert found.message == f"unreadable answer: {error!r}"[:200]
+    assert len(found.message) <= 200
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (requests.ConnectTimeout(), Fault.NOT_SENT),
+        (requests.ReadTimeout(), Fault.LOST),
+        (requests.ConnectionError(), Fault.LOST),
+        (requests.ConnectionError("reset", NewConnectionError(None, "refused")), Fault.LOST),  # type: ignore[arg-type]
+        (requests.ConnectionError(NewConnectionError(None, "refused"), "later"), Fault.NOT_SENT),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_transport_fault_says_of_the_request(error: requests.RequestException, fault: Fault) -> None:
+    assert answer_of(error) == Answer(fault=fault, message=type(error).__name__)
+
+
+def test_a_code_is_negative_and_a_full_window_without_one_is_a_minute(exchange: responses.RequestsMock) -> None:
+    assert answered(exchange, 400, coded(-1, "least")).code == -1
+    exchange.reset()
+    # 17 seconds past the minute, and a second for the clocks.
+    assert answered(exchange, 429, "Too Many Requests").back_off_seconds == 44.0

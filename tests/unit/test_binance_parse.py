@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from execution.adapters.binance import parse
-from execution.domain.outcomes import ExchangeStatus, FillReport, IncomeKind, IncomeReport, OrderReport, PositionReport
+from execution.domain.external import ForeignOrder
+from execution.domain.flow import Limits
+from execution.domain.outcomes import (
+    ExchangeStatus,
+    FillReport,
+    FundingRate,
+    IncomeKind,
+    IncomeReport,
+    OrderReport,
+    PositionReport,
+)
+from execution.domain.quote_index import AccountMargin
 from execution.domain.trading import SymbolRules
 from tests.unit.examples import BTCUSDT, levels
 
@@ -226,3 +237,207 @@ def test_a_line_of_income() -> None:
     )
     # It should read a line of the whole account, too
     assert parse.income_report(row | {"symbol": "", "incomeType": "INSURANCE_CLEAR"}).symbol == ""
+
+
+# Every field, present and absent
+
+MADE = 1765855800123
+MADE_AT = datetime(2025, 12, 16, 3, 30, 0, 123000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("fields", "made"),
+    [
+        ({"time": MADE, "updateTime": MADE + 5}, MADE_AT),
+        ({"time": str(MADE)}, MADE_AT),
+        # The answer to a placement tells its last change only, which is the same.
+        ({"status": "NEW", "updateTime": MADE}, MADE_AT),
+        ({"status": "PARTIALLY_FILLED", "updateTime": MADE}, None),
+        ({}, None),
+    ],
+)
+def test_when_an_order_was_made(fields: dict[str, Any], made: datetime | None) -> None:
+    assert parse.order_report(ORDER | fields).created_at == made
+    words = {"createTime" if name == "time" else name: value for name, value in fields.items() if name != "status"}
+    algo = ALGO | words | {"algoStatus": "NEW" if fields.get("status") == "NEW" or "time" in fields else "CANCELED"}
+    assert parse.algo_report(algo).created_at == made
+
+
+def test_a_conditional_order_that_has_lost_its_quantity_has_none() -> None:
+    for quantity in ("", None, "0"):
+        assert parse.algo_report(ALGO | {"quantity": quantity}).quantity == 0
+    assert parse.algo_report({name: value for name, value in ALGO.items() if name != "quantity"}).quantity == 0
+
+
+def test_a_cancelled_conditional_order() -> None:
+    answer = {"algoId": 7, "clientAlgoId": "es1-s-1", "code": "200", "msg": "success"}
+
+    assert parse.cancelled_algo(answer, "ETHUSDT") == OrderReport(
+        client_order_id="es1-s-1",
+        symbol="ETHUSDT",
+        status=ExchangeStatus.CANCELED,
+        quantity=Decimal(0),
+        executed_quantity=Decimal(0),
+        algo_id="7",
+    )
+    assert parse.cancelled_algo(answer | {"code": 200}, "ETHUSDT").algo_id == "7"
+    for code in ("400", "", None):
+        with pytest.raises(ValueError, match=f"not cancelled: code={code}"):
+            parse.cancelled_algo(answer | {"code": code}, "ETHUSDT")
+
+
+@pytest.mark.parametrize(
+    ("status", "becomes"),
+    [("NEW", "TRIGGERED"), ("PARTIALLY_FILLED", "TRIGGERED"), ("FILLED", "FILLED"), ("CANCELED", "CANCELED")],
+)
+def test_what_a_conditional_order_has_become(status: str, becomes: str) -> None:
+    report = parse.order_report(ORDER | {"status": status})
+
+    assert parse.as_triggered(report) == replace(report, status=ExchangeStatus(becomes))
+
+
+def test_open_orders_are_ours_by_their_prefix() -> None:
+    others = ORDER | {"clientOrderId": "web_1", "status": "A_WORD_OF_2027"}
+    assert parse.our_orders([others, ORDER, others]) == [parse.order_report(ORDER)]
+    other_algo = ALGO | {"clientAlgoId": "web_1", "algoStatus": "A_WORD_OF_2027"}
+    assert parse.our_algo_orders([other_algo, ALGO, other_algo]) == [parse.algo_report(ALGO)]
+
+
+def test_orders_of_others_are_read_of_both_kinds() -> None:
+    stop = {
+        "clientAlgoId": "web_1",
+        "clientOrderId": "es1-s-9",
+        "orderType": "STOP_MARKET",
+        "type": "LIMIT",
+        "side": "SELL",
+        "positionSide": "LONG",
+        "quantity": "0.004",
+        "origQty": "0.005",
+        "closePosition": False,
+    }
+    target = {
+        "clientOrderId": "web_2",
+        "type": "TAKE_PROFIT",
+        "side": "BUY",
+        "positionSide": "BOTH",
+        "origQty": "0.003",
+    }
+    whole = {"clientOrderId": "web_3", "type": "STOP", "side": "BUY", "closePosition": "True"}
+
+    rows = [stop, ORDER, ALGO, target, whole, {"clientOrderId": "web_4"}]
+    assert parse.orders_of_others(rows) == [
+        ForeignOrder(
+            kind="STOP_MARKET", side="SELL", position_side="LONG", quantity=Decimal("0.004"), closes_all=False
+        ),
+        ForeignOrder(kind="TAKE_PROFIT", side="BUY", position_side="BOTH", quantity=Decimal("0.003"), closes_all=False),
+        ForeignOrder(kind="STOP", side="BUY", position_side="", quantity=Decimal(0), closes_all=True),
+        ForeignOrder(kind="", side="", position_side="", quantity=Decimal(0), closes_all=False),
+    ]
+
+
+def test_limits_are_those_that_are_published_and_else_those_that_are_documented() -> None:
+    rows: list[dict[str, Any]] = [
+        {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": "1", "limit": "2401"},
+        {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1201},
+        {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 301},
+        {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 2, "limit": 7},
+        {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 1, "limit": 8},
+    ]
+
+    found = parse.limits(rows)
+    assert (found.weight, found.orders_10s, found.orders_1m) == (2401, 301, 1201)
+    assert parse.limits(rows[3:]) == Limits() == Limits(weight=2400, orders_10s=300, orders_1m=1200)
+    rules, limits = parse.listing({"symbols": [exchange_info()], "rateLimits": rows})
+    assert (list(rules), limits) == (["BTCUSDT"], found)
+    assert parse.listing({"symbols": []}) == ({}, Limits())
+
+
+def test_a_symbol_that_cannot_be_read_keeps_no_other_from_it() -> None:
+    broken = exchange_info() | {"symbol": "BROKEN", "filters": []}
+
+    assert list(parse.all_rules({"symbols": [broken, exchange_info(), {}]})) == ["BTCUSDT"]
+
+
+def test_both_sides_of_the_band_and_each_market_filter_are_read() -> None:
+    row = exchange_info()
+    row["filters"] = [
+        {"filterType": "PRICE_FILTER", "minPrice": "1", "maxPrice": "9", "tickSize": "0.5"},
+        {"filterType": "LOT_SIZE", "minQty": "2", "maxQty": "8", "stepSize": "0.2"},
+        {"filterType": "MARKET_LOT_SIZE", "minQty": "3", "maxQty": "7", "stepSize": "0.3"},
+        {"filterType": "MIN_NOTIONAL", "notional": "6"},
+        {"filterType": "PERCENT_PRICE", "multiplierUp": "1.1", "multiplierDown": "0.9"},
+    ]
+    row |= {"quoteAsset": "USDC", "marginAsset": "BNFCR"}
+
+    assert parse.symbol_rules(row) == SymbolRules(
+        symbol="BTCUSDT",
+        trading=True,
+        quote_asset="USDC",
+        margin_asset="BNFCR",
+        tick_size=Decimal("0.5"),
+        min_price=Decimal(1),
+        max_price=Decimal(9),
+        limit_step=Decimal("0.2"),
+        limit_min_quantity=Decimal(2),
+        limit_max_quantity=Decimal(8),
+        market_step=Decimal("0.3"),
+        market_min_quantity=Decimal(3),
+        market_max_quantity=Decimal(7),
+        min_notional=Decimal(6),
+        percent_price_up=Decimal("1.1"),
+        percent_price_down=Decimal("0.9"),
+    )
+
+
+def test_what_stands_behind_the_account() -> None:
+    row = {
+        "totalMarginBalance": "120.5",
+        "assets": [{"asset": "USDT", "marginBalance": "100"}, {"asset": "BTC", "marginBalance": "-0.5"}],
+    }
+    by_asset = {"USDT": Decimal(100), "BTC": Decimal("-0.5")}
+
+    assert parse.account_margin(row, multi_assets=True) == AccountMargin(total_usd=Decimal("120.5"), by_asset=by_asset)
+    assert parse.account_margin(row, multi_assets=False) == AccountMargin(total_usd=None, by_asset=by_asset)
+    assert [parse.multi_assets({"multiAssetsMargin": word}) for word in (True, "true", False, "false")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    index = [{"symbol": "USDCUSD", "index": "0.9998"}, {"symbol": "BTCUSD", "index": "50000.5"}]
+    assert parse.asset_index(index) == {"USDC": Decimal("0.9998"), "BTC": Decimal("50000.5")}
+
+
+def test_a_fill_tells_in_which_asset_its_result_is() -> None:
+    row = {
+        "id": "1", "orderId": 2, "symbol": "BTCUSDT", "side": "BUY", "positionSide": "SHORT", "price": "1", "qty": "2",
+        "realizedPnl": "3", "commission": "4", "commissionAsset": "USDT", "marginAsset": "BNFCR", "maker": False,
+        "time": MADE,
+    }  # fmt: skip
+    found = parse.fill_report(row)
+
+    assert (found.buyer, found.maker, found.pnl_asset, found.position_side) == (True, False, "BNFCR", "SHORT")
+    assert parse.fill_report(row | {"marginAsset": None}).pnl_asset == ""
+
+
+def test_when_a_position_has_changed() -> None:
+    row = {
+        "symbol": "ETHUSDT", "positionSide": "SHORT", "positionAmt": "-1", "entryPrice": "1", "markPrice": "2",
+        "unRealizedProfit": "3", "liquidationPrice": "4", "notional": "5",
+    }  # fmt: skip
+
+    assert parse.position_report(row | {"updateTime": MADE}).updated_at == MADE_AT
+    assert parse.position_report(row | {"updateTime": 0}).updated_at is None
+    assert parse.position_report(row).updated_at is None
+
+
+def test_a_funding_rate_and_a_candle() -> None:
+    row = {"symbol": "BTCUSDT", "fundingRate": "-0.0001", "fundingTime": str(MADE), "markPrice": "50000.5"}
+
+    assert parse.funding_rate(row) == FundingRate(rate=Decimal("-0.0001"), mark=Decimal("50000.5"), at=MADE_AT)
+    for mark in ("", None):
+        assert parse.funding_rate(row | {"markPrice": mark}).mark == 0
+    assert parse.opening_price([[0, "1.5", "2"], [1, "3.5", "4"]]) == Decimal("1.5")
+    assert parse.opening_price([]) is None
+    line = {"incomeType": "FUNDING_FEE", "income": "1", "asset": "USDT", "tranId": 7, "time": MADE}
+    assert parse.income_report(line).symbol == parse.income_report(line | {"symbol": None}).symbol == ""

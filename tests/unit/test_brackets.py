@@ -11,6 +11,7 @@ from execution.domain.brackets import (
     Leg,
     Plan,
     Resting,
+    Wanted,
     break_even_at,
     compare,
     is_tighter,
@@ -24,6 +25,7 @@ from execution.domain.brackets import (
     target_quantities,
     wanted_legs,
 )
+from execution.domain.lots import LotRule
 from execution.domain.trading import Direction, OrderPurpose
 
 LONG, SHORT = Direction.LONG, Direction.SHORT
@@ -391,3 +393,398 @@ def test_what_is_missing_covers_everything_once_it_rests(filled: Decimal, maximu
     # It should then want nothing more, and nothing less.
     settled = compare(plan, exposure, placed)
     assert (settled.missing, settled.surplus) == ((), ())
+
+
+# Exact amounts at every edge
+
+
+def target(number: int, share: str, *, executed: str = "0", done: bool = False) -> Leg:
+    return Leg(
+        id=number,
+        purpose=OrderPurpose.TARGET,
+        price=Decimal(49000 + number * 1000),
+        share=Decimal(share),
+        executed=Decimal(executed),
+        done=done,
+    )
+
+
+def parts_of_targets(
+    legs: list[Leg], filled: str, still_open: str, *, minimum: str = "0.001", hedged: bool = False
+) -> list[Decimal]:
+    plan = Plan(legs=(STOP, *legs), tick=TICK, step=STEP, minimum=Decimal(minimum))
+    exposure = Exposure(filled=Decimal(filled), open=Decimal(still_open), hedged=hedged)
+    return target_quantities(legs, exposure, plan)
+
+
+@pytest.mark.parametrize(
+    ("shares", "filled", "still_open", "hedged", "parts"),
+    [
+        # What lies below a step goes with the last target, where the exchange trims it.
+        (("0.5", "0.5"), "0.0105", "0.0105", False, ["0.005", "0.0055"]),
+        (("0.5", "0.5"), "0.0105", "0.0105", True, ["0.005", "0.005"]),
+        # Not where the shares leave a part to the stop.
+        (("0.5", "0.4"), "0.0105", "0.0105", False, ["0.005", "0.004"]),
+        # Others have reduced the position to 0.0035: a third of each, and the rest to the last.
+        (("0.5", "0.5"), "0.0105", "0.0035", False, ["0.001", "0.0025"]),
+        (("0.5", "0.5"), "0.0105", "0.0035", True, ["0.001", "0.002"]),
+        # Others have added to it: targets keep what the entry filled, the last takes the rest in one-way mode.
+        (("0.5", "0.5"), "0.010", "0.014", True, ["0.005", "0.005"]),
+        (("0.5", "0.5"), "0.010", "0.014", False, ["0.005", "0.009"]),
+        (("0.5", "0.4"), "0.010", "0.014", False, ["0.005", "0.004"]),
+    ],
+)
+def test_targets_add_up_to_what_they_are_meant_to_close(
+    shares: tuple[str, ...],
+    filled: str,
+    still_open: str,
+    parts: list[str],
+    *,
+    hedged: bool,
+) -> None:
+    legs = [target(number, share) for number, share in enumerate(shares, start=2)]
+
+    assert parts_of_targets(legs, filled, still_open, hedged=hedged) == [Decimal(part) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("legs", "still_open", "parts"),
+    [
+        # Of 0.010: the first has closed its 0.004, the second 0.001 of its 0.003.
+        (
+            [target(2, "0.4", executed="0.004", done=True), target(3, "0.3", executed="0.001"), target(4, "0.3")],
+            "0.005",
+            ["0", "0.002", "0.003"],
+        ),
+        # A finished one that closed less than its share hands the difference to the last that waits.
+        (
+            [target(2, "0.4", executed="0.002", done=True), target(3, "0.3"), target(4, "0.3")],
+            "0.008",
+            ["0", "0.003", "0.005"],
+        ),
+        # The last is finished: then the last that waits is the one before it.
+        (
+            [target(2, "0.4"), target(3, "0.3"), target(4, "0.3", executed="0.001", done=True)],
+            "0.009",
+            ["0.004", "0.005", "0"],
+        ),
+        # One that closed more than its share takes nothing from the others.
+        (
+            [target(2, "0.4", executed="0.006", done=True), target(3, "0.3"), target(4, "0.3")],
+            "0.004",
+            ["0", "0.003", "0.001"],
+        ),
+        # All are finished, or have closed all that was filled: what is left is the stop's.
+        (
+            [target(2, "0.5", executed="0.004", done=True), target(3, "0.5", executed="0.005", done=True)],
+            "0.001",
+            ["0", "0"],
+        ),
+        ([target(2, "0.5", executed="0.010"), target(3, "0.5")], "0.001", ["0", "0"]),
+        ([target(2, "0.5", executed="0.012"), target(3, "0.5")], "0.001", ["0", "0"]),
+    ],
+)
+def test_targets_that_have_closed_a_part(legs: list[Leg], still_open: str, parts: list[str]) -> None:
+    assert parts_of_targets(legs, "0.010", still_open) == [Decimal(part) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("minimum", "parts"),
+    [
+        ("0.002", ["0.002", "0.003", "0.005"]),
+        ("0.003", ["0", "0.003", "0.007"]),
+        ("0.004", ["0", "0", "0.010"]),
+        ("0.010", ["0", "0", "0.010"]),
+        # What even all of it is too little for goes to the last in one-way mode, where the exchange trims.
+        ("0.011", ["0", "0", "0.010"]),
+    ],
+)
+def test_parts_below_the_minimum_go_to_the_last_target(minimum: str, parts: list[str]) -> None:
+    legs = [target(2, "0.2"), target(3, "0.3"), target(4, "0.5")]
+
+    assert parts_of_targets(legs, "0.010", "0.010", minimum=minimum) == [Decimal(part) for part in parts]
+    # It should leave it to the stop where the exchange would refuse it
+    hedged = parts_of_targets(legs, "0.010", "0.010", minimum=minimum, hedged=True)
+    assert hedged == ([Decimal(0)] * 3 if minimum == "0.011" else [Decimal(part) for part in parts])
+
+
+@pytest.mark.parametrize(
+    ("order", "kept"),
+    [
+        ({}, True),
+        ({"price": Decimal("49000.1")}, True),
+        ({"price": Decimal("48999.9")}, True),
+        ({"price": Decimal("49000.11")}, False),
+        ({"price": Decimal("48999.89")}, False),
+        ({"price": None}, False),
+        ({"seen": False}, False),
+        ({"seen": False, "begun": True}, False),
+        ({"leg_id": 2}, False),
+        ({"leg_id": None}, False),
+    ],
+)
+def test_an_order_is_right_within_a_tick_of_its_leg(order: dict[str, object], kept: bool) -> None:  # noqa: FBT001
+    found = compare(ONLY_A_STOP, WHOLE, [replace(RIGHT, **order)])  # type: ignore[arg-type]
+
+    assert found.missing == (() if kept else (Wanted(leg=STOP, quantity=Decimal("0.010")),))
+    assert found.surplus == ()
+
+
+@pytest.mark.parametrize(
+    ("quantity", "minimum", "maximum", "begun", "kept"),
+    [
+        ("0.010", "0.010", "0.010", False, True),
+        ("0.010", "0.011", "0.020", False, False),
+        ("0.010", "0.001", "0.009", False, False),
+        # What executes just now has an odd size and is left to it.
+        ("0.010", "0.011", "0.020", True, True),
+        ("0.010", "0.001", "0.009", True, True),
+        ("0.0105", "0.001", "1", False, False),
+        ("0.0105", "0.001", "1", True, True),
+    ],
+)
+def test_an_order_that_would_be_refused_at_its_trigger_is_replaced(
+    quantity: str,
+    minimum: str,
+    maximum: str,
+    *,
+    begun: bool,
+    kept: bool,
+) -> None:
+    plan = replace(ONLY_A_STOP, minimum=Decimal(minimum), maximum=Decimal(maximum))
+    rests = replace(RIGHT, quantity=Decimal(quantity), begun=begun)
+    exposure = Exposure(filled=Decimal(quantity), open=Decimal(quantity))
+
+    found = compare(plan, exposure, [rests])
+    assert (found.missing == (), found.surplus) == (kept, ())
+
+
+def test_what_is_missing_names_each_leg_with_its_own_quantity() -> None:
+    legs = [target(2, "0.5"), target(3, "0.5")]
+    trailing = Leg(id=9, purpose=OrderPurpose.TRAILING, price=None, callback_percent=Decimal(1))
+    plan = Plan(legs=(STOP, *legs, trailing), tick=TICK, step=STEP, minimum=MINIMUM)
+    exposure = Exposure(filled=Decimal("0.011"), open=Decimal("0.011"))
+
+    assert compare(plan, exposure, []).missing == (
+        Wanted(leg=STOP, quantity=Decimal("0.011")),
+        Wanted(leg=legs[0], quantity=Decimal("0.005")),
+        Wanted(leg=legs[1], quantity=Decimal("0.006")),
+        Wanted(leg=trailing, quantity=Decimal("0.011")),
+    )
+
+
+def test_each_leg_is_held_against_its_own_orders() -> None:
+    legs = [target(2, "0.5"), target(3, "0.5")]
+    plan = Plan(legs=(STOP, *legs), tick=TICK, step=STEP, minimum=MINIMUM)
+    first = Resting(order_id=21, leg_id=2, quantity=Decimal("0.005"), price=Decimal(51000))
+    second = Resting(order_id=31, leg_id=3, quantity=Decimal("0.005"), price=Decimal(52000))
+    old = replace(second, order_id=30, quantity=Decimal("0.010"))
+
+    # It should replace the second's older order, and leave the stop's and the first's
+    found = compare(plan, WHOLE, [RIGHT, first, old, second])
+    assert (found.missing, found.surplus) == ((), (30,))
+    # It should keep the older one while the right one is missing, and ask for that alone
+    found = compare(plan, WHOLE, [RIGHT, first, old])
+    assert (found.missing, found.surplus) == ((Wanted(leg=legs[1], quantity=Decimal("0.005")),), ())
+    # It should cancel the first's order when that one is done, and only then
+    done = replace(plan, legs=(STOP, replace(legs[0], executed=Decimal("0.005"), done=True), legs[1]))
+    half = Exposure(filled=Decimal("0.010"), open=Decimal("0.005"))
+    stop = replace(RIGHT, quantity=Decimal("0.005"))
+    assert compare(done, half, [stop, first, second]).surplus == (21,)
+
+
+@pytest.mark.parametrize(
+    ("rest", "kept", "missing"),
+    [
+        (["0.006", "0.004"], [10, 11], []),
+        # The larger and newer first: 0.006 and 0.004, not one of three with 0.003.
+        (["0.004", "0.006", "0.003"], [10, 11], []),
+        (["0.005", "0.005", "0.005"], [11, 12], []),
+        (["0.007", "0.007"], [], ["0.006", "0.004"]),
+        (["0.006"], [10], ["0.004"]),
+        (["0.004", "0.004"], [11], ["0.006"]),
+    ],
+)
+def test_orders_that_add_up_to_the_quantity_are_kept(rest: list[str], kept: list[int], missing: list[str]) -> None:
+    plan = replace(ONLY_A_STOP, maximum=Decimal("0.006"))
+    found = compare(plan, WHOLE, stops_of(*rest))
+
+    assert [want.quantity for want in found.missing] == [Decimal(part) for part in missing]
+    surplus = () if missing else tuple(10 + place for place in range(len(rest)) if 10 + place not in kept)
+    assert found.surplus == surplus
+
+
+def test_more_orders_than_the_lot_asks_for_are_replaced_by_fewer() -> None:
+    found = compare(ONLY_A_STOP, WHOLE, stops_of("0.006", "0.004"))
+
+    assert (found.missing, found.surplus) == ((Wanted(leg=STOP, quantity=Decimal("0.010")),), ())
+
+
+TRAILING = Leg(id=9, purpose=OrderPurpose.TRAILING, price=None, callback_percent=Decimal(1))
+TRAILED = Plan(legs=(TRAILING,), tick=TICK, step=STEP, minimum=MINIMUM, maximum=Decimal("0.006"))
+
+
+def trailing_of(*quantities: str, callback: str = "1") -> list[Resting]:
+    return [
+        Resting(
+            order_id=10 + number, leg_id=9, quantity=Decimal(quantity), price=None, callback_percent=Decimal(callback)
+        )
+        for number, quantity in enumerate(quantities)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rest", "missing", "surplus"),
+    [
+        (["0.006", "0.004"], [], ()),
+        (["0.006"], ["0.004"], ()),
+        (["0.006", "0.006"], [], ()),
+        (["0.004", "0.006", "0.002"], [], (12,)),
+        # Above the maximum it would be refused at its trigger.
+        (["0.010"], ["0.006", "0.004"], ()),
+    ],
+)
+def test_trailing_orders_are_kept_in_their_order_and_topped_up(
+    rest: list[str], missing: list[str], surplus: tuple[int, ...]
+) -> None:
+    found = compare(TRAILED, WHOLE, trailing_of(*rest))
+
+    assert [want.quantity for want in found.missing] == [Decimal(part) for part in missing]
+    assert found.surplus == surplus
+
+
+def test_a_trailing_order_with_another_callback_is_replaced() -> None:
+    found = compare(TRAILED, WHOLE, trailing_of("0.006", "0.004", callback="1.1"))
+
+    assert [want.quantity for want in found.missing] == [Decimal("0.006"), Decimal("0.004")]
+    both = [*trailing_of("0.006", "0.004", callback="1.1")]
+    new = [replace(order, order_id=order.order_id + 10, callback_percent=Decimal(1)) for order in both]
+    assert compare(TRAILED, WHOLE, [*both, *new]).surplus == (10, 11)
+
+
+def test_a_trailing_leg_of_a_growing_entry_keeps_what_rests_and_wants_nothing() -> None:
+    growing = replace(WHOLE, growing=True)
+    found = compare(TRAILED, growing, trailing_of("0.004"))
+    assert (found.missing, found.surplus) == ((), ())
+
+    # It should not keep a stop or target that wants nothing any more
+    done = Plan(legs=(STOP, target(2, "1", executed="0.010", done=True)), tick=TICK, step=STEP, minimum=MINIMUM)
+    rests = Resting(order_id=21, leg_id=2, quantity=Decimal("0.010"), price=Decimal(51000))
+    assert compare(done, growing, [RIGHT, rests]).surplus == (21,)
+
+
+@pytest.mark.parametrize(("hedged", "surplus"), [(False, ()), (True, (11,))])
+def test_where_no_order_fits_the_lot_hedge_mode_keeps_only_what_would_be_taken(
+    surplus: tuple[int, ...],
+    *,
+    hedged: bool,
+) -> None:
+    plan = replace(ONLY_A_STOP, step=Decimal("0.02"), minimum=Decimal("0.02"), maximum=Decimal("0.006"))
+    rest = stops_of("0.010", "0.011")
+    found = compare(plan, replace(WHOLE, hedged=hedged), rest)
+
+    assert (found.missing, found.surplus) == ((), surplus)
+
+
+def test_a_position_is_closed_in_parts_of_its_lot() -> None:
+    lot = LotRule(step=STEP, minimum=MINIMUM, maximum=Decimal("0.120"))
+    exposure = Exposure(filled=Decimal("0.2"), open=Decimal("0.1505"))
+
+    assert exposure.closing_parts(lot) == [Decimal("0.120"), Decimal("0.031")]
+    assert replace(exposure, hedged=True).closing_parts(lot) == [Decimal("0.120"), Decimal("0.030")]
+    assert WIDE.lot == lot
+    # It should bound nothing where the exchange names no maximum
+    assert ONLY_A_STOP.lot.maximum == 10**12
+
+
+@pytest.mark.parametrize(
+    ("direction", "price", "than", "tighter"),
+    [
+        (LONG, 49001, 49000, True),
+        (LONG, 49000, 49000, False),
+        (LONG, 48999, 49000, False),
+        (SHORT, 50999, 51000, True),
+        (SHORT, 51000, 51000, False),
+        (SHORT, 51001, 51000, False),
+    ],
+)
+def test_a_tighter_stop_loses_less(direction: Direction, price: int, than: int, tighter: bool) -> None:  # noqa: FBT001
+    assert is_tighter(direction, Decimal(price), Decimal(than)) is tighter
+
+
+@pytest.mark.parametrize("still_open", ["0", "-0.001"])
+def test_nothing_is_wanted_of_a_position_that_is_gone(still_open: str) -> None:
+    trailing = Leg(id=9, purpose=OrderPurpose.TRAILING, price=None, callback_percent=Decimal(1))
+    plan = Plan(legs=(STOP, target(2, "1"), trailing), tick=TICK, step=STEP, minimum=MINIMUM)
+    gone = Exposure(filled=Decimal("0.010"), open=Decimal(still_open))
+    rests = [
+        RIGHT,
+        Resting(order_id=21, leg_id=2, quantity=Decimal("0.010"), price=Decimal(51000)),
+        *trailing_of("0.01"),
+    ]
+
+    assert wanted_legs(plan, gone) == []
+    # It should cancel every leg's orders, the trailing ones too
+    found = compare(plan, gone, rests)
+    assert (found.missing, found.surplus) == ((), (10, 11, 21))
+
+
+def test_the_newest_of_equal_orders_is_kept_in_whatever_order_they_are_read() -> None:
+    newer = replace(RIGHT, order_id=12)
+
+    assert compare(ONLY_A_STOP, WHOLE, [newer, RIGHT]).surplus == (11,)
+    assert compare(ONLY_A_STOP, WHOLE, [RIGHT, newer]).surplus == (11,)
+
+
+def test_parts_that_each_rest_are_kept_where_larger_ones_add_up_to_nothing() -> None:
+    # 0.007 within 0.002 and 0.006 is 0.005 and 0.002; an older order of 0.006 fits the lot too.
+    plan = replace(ONLY_A_STOP, minimum=Decimal("0.002"), maximum=Decimal("0.006"))
+    exposure = Exposure(filled=Decimal("0.007"), open=Decimal("0.007"))
+
+    found = compare(plan, exposure, stops_of("0.006", "0.005", "0.002"))
+    assert (found.missing, found.surplus) == ((), (10,))
+
+
+def test_what_a_trailing_leg_lacks_below_a_step_is_a_whole_step_where_it_is_trimmed() -> None:
+    exposure = Exposure(filled=Decimal("0.0105"), open=Decimal("0.0105"))
+
+    found = compare(TRAILED, exposure, trailing_of("0.006"))
+    assert [want.quantity for want in found.missing] == [Decimal("0.005")]
+
+
+def test_what_rests_where_no_order_fits_keeps_no_order_of_another_leg() -> None:
+    done = target(2, "1", executed="0.010", done=True)
+    plan = Plan(legs=(STOP, done), tick=TICK, step=Decimal("0.02"), minimum=Decimal("0.02"), maximum=Decimal("0.006"))
+    rests = Resting(order_id=21, leg_id=2, quantity=Decimal("0.010"), price=Decimal(51000))
+
+    assert compare(plan, WHOLE, [RIGHT, rests]).surplus == (21,)
+
+
+def test_one_order_that_executes_just_now_keeps_those_beside_it() -> None:
+    first, second = stops_of("0.006", "0.004")
+
+    for rests in ([replace(first, begun=True), second], [first, replace(second, begun=True)]):
+        found = compare(ONLY_A_STOP, WHOLE, rests)
+        assert (found.missing, found.surplus) == ((), ())
+
+
+def test_an_order_of_a_leg_without_a_price_is_never_right() -> None:
+    leg = replace(STOP, price=None)
+    found = compare(replace(ONLY_A_STOP, legs=(leg,)), WHOLE, [RIGHT])
+
+    assert found.missing == (Wanted(leg=leg, quantity=Decimal("0.010")),)
+
+
+@pytest.mark.parametrize(
+    ("direction", "entry", "buffer", "price"),
+    [
+        (LONG, "50000.04", "0.001", "50050.1"),
+        (SHORT, "50000.04", "0.001", "49950.0"),
+        (LONG, "50000", "0", "50000"),
+        (SHORT, "50000", "0", "50000"),
+        (LONG, "50000.01", "0", "50000.1"),
+        (SHORT, "50000.01", "0", "50000.0"),
+    ],
+)
+def test_break_even_by_hand(direction: Direction, entry: str, buffer: str, price: str) -> None:
+    assert break_even_at(direction, Decimal(entry), Decimal(buffer), TICK) == Decimal(price)

@@ -47,6 +47,9 @@ def gap(since: float, until: float | None, *, by_stop: bool = True) -> Gap:
         ),
         pytest.param([fill(0, "2")], [stop("2", -1)], [], id="a clock of ours that is behind makes no gap"),
         pytest.param([], [stop("2", 1)], [], id="no position"),
+        pytest.param([fill(0, "0.002")], [stop("0.002", 1)], [gap(0, 1)], id="less than a unit"),
+        pytest.param([fill(0, "2")], [stop("2", 1, 5)], [gap(0, 1), gap(5, None)], id="lost and not replaced"),
+        pytest.param([fill(0, "2")], [stop("2", 0)], [], id="covered with the fill"),
     ],
 )
 def test_gaps(fills: list[Growth], stops: list[StopLife], expected: list[Gap]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.depth import Level, Walk, quantity_on, walk
+from execution.domain.depth import Level, Walk, levels_within, quantity_on, quantity_worth, walk
 from execution.domain.trading import Direction, Quote
 from tests.unit.examples import levels
 
@@ -94,3 +94,41 @@ def test_a_long_takes_asks_and_a_short_takes_bids(data: st.DataObject, size: Dec
 
     assert walk(quote.taken_levels(Direction.LONG), size).average_price >= quote.ask
     assert walk(quote.taken_levels(Direction.SHORT), size).average_price <= quote.bid
+
+
+@pytest.mark.parametrize(
+    ("cost", "quantity"),
+    [("0", "0"), ("50", "0.5"), ("100", "1"), ("201", "2"), ("403", "4"), ("505", "5"), ("607", "6"), ("9999", "6")],
+)
+def test_an_amount_buys_level_by_level_up_to_all_there_is(cost: str, quantity: str) -> None:
+    assert quantity_worth(levels("100x1", "101x3", "102x2"), Decimal(cost)) == Decimal(quantity)
+
+
+@pytest.mark.parametrize(
+    ("sign", "book", "limit", "taken"),
+    [
+        (1, ("100x1", "101x3", "102x2"), "101", ["100", "101", "101"]),
+        (1, ("100x1", "101x3", "102x2"), "101.5", ["100", "101", "101.5"]),
+        (1, ("100x1", "101x3", "102x2"), "99.9", ["99.9"]),
+        (-1, ("102x2", "101x3", "100x1"), "101", ["102", "101", "101"]),
+        (-1, ("102x2", "101x3", "100x1"), "100.5", ["102", "101", "100.5"]),
+        (-1, ("102x2", "101x3", "100x1"), "102.1", ["102.1"]),
+    ],
+)
+def test_a_limit_takes_the_levels_that_are_no_worse_and_rests_with_what_is_left(
+    sign: int, book: tuple[str, ...], limit: str, taken: list[str]
+) -> None:
+    found = levels_within(levels(*book), Decimal(limit), sign)
+
+    assert [level.price for level in found] == [Decimal(price) for price in taken]
+    # It should take from the book what the book holds, and any size at the limit
+    assert [level.quantity for level in found[:-1]] == [level.quantity for level in levels(*book)[: len(taken) - 1]]
+    assert found[-1].quantity == Decimal("Infinity")
+
+
+def test_a_size_within_a_level_pays_the_price_itself_and_no_rounded_quotient() -> None:
+    price = Decimal(1) / 3
+    book = (Level(price=price, quantity=Decimal(1)), Level(price=2 * price, quantity=Decimal(1)))
+
+    assert walk(book, Decimal("0.7")).average_price == price
+    assert walk(book, Decimal(0)).average_price == price

@@ -170,3 +170,125 @@ def test_parts_and_the_rest_are_the_line_to_the_last_digit(
     assert all(part * amount >= 0 for part in parts.values()) or total == amount
     if not beside and amount:
         assert total == amount
+
+
+# Times at their edges
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        # Within a minute on either side it is the nearest.
+        (DUE + timedelta(minutes=1), DUE),
+        (DUE - timedelta(minutes=1), DUE),
+        # Later it is the last before, for nine hours.
+        (DUE + timedelta(minutes=1) + MS, DUE),
+        (DUE + timedelta(hours=9), DUE),
+        (DUE + timedelta(hours=9) + MS, None),
+        (DUE - timedelta(minutes=1) - MS, None),
+    ],
+)
+def test_a_line_belongs_to_a_rate_for_nine_hours(at: datetime, expected: datetime | None) -> None:
+    found = rate_of(at, [RATE])
+
+    assert (found and found.at) == expected
+
+
+def test_of_several_rates_the_nearest_or_the_latest_before_counts() -> None:
+    near = [replace(RATE, at=DUE + timedelta(seconds=seconds)) for seconds in (-40, 10, 50)]
+    for order in permutations(near):
+        assert rate_of(DUE, order) == near[1]
+    hours = [replace(RATE, at=DUE - timedelta(hours=hour)) for hour in (8, 4, 2)]
+    for order in permutations(hours):
+        assert rate_of(DUE, order) == hours[2]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("late", [timedelta(minutes=1), -timedelta(minutes=1)])
+def test_a_line_within_a_minute_is_of_what_was_held_in_between(sign: int, late: timedelta) -> None:
+    entered, left = sorted([late / 2, late])
+    between = holding(LONG, (entered, str(D("0.010") * sign)), (left + MS, str(D("-0.010") * sign)))
+
+    assert parts_of(line(str(D("-0.05") * sign), at=DUE + late), [between]) == {LONG: D("-0.05") * sign}
+    # It should tell nothing of the time in between when it comes later
+    later = late + (MS if late > timedelta(0) else -MS)
+    assert parts_of(line(str(D("-0.05") * sign), at=DUE + later), [between]) == {}
+
+
+def test_fills_of_a_moment_come_in_the_exchanges_order_whatever_trade_they_are_of() -> None:
+    first = Holding(trade_id=LONG, changes=[Change(at=DUE, number=2, signed=D("0.010"))])
+    second = Holding(trade_id=OTHER, changes=[Change(at=DUE, number=1, signed=D("0.004"))])
+
+    # It should have seen the second alone before both
+    assert parts_of(line("-0.02"), [first, second]) == {OTHER: D("-0.02")}
+    assert parts_of(line("-0.07"), [first, second]) == {LONG: D("-0.05"), OTHER: D("-0.02")}
+
+
+@pytest.mark.parametrize("quantity", ["0.010", "-0.010"])
+def test_a_trade_that_is_out_shares_nothing(quantity: str) -> None:
+    amount = D(quantity) * -5
+    out = holding(OTHER, (-HOUR, "0.003"), (-MS, "-0.003"))
+    ours = holding(LONG, (-HOUR, quantity))
+
+    assert parts_of(line(str(amount)), [out, ours]) == {LONG: amount}
+    # It should not keep the only holder from a line without a rate, nor from one of a rate of nothing
+    for rate in (None, replace(RATE, rate=D(0)), replace(RATE, mark=D(0))):
+        assert parts_of(line(str(amount), rate=rate), [out, ours]) == {LONG: amount}
+    # It should give a line without a value to the only holder too
+    unvalued = FundingLine(amount=amount, value=None, at=DUE, rate=RATE)
+    assert parts_of(unvalued, [out, ours]) == {LONG: amount}
+    assert parts_of(unvalued, [ours, HELD_SHORT]) == {}
+
+
+def test_parts_that_do_not_divide_add_up_and_the_last_trade_takes_the_rest() -> None:
+    held = [holding(UUID(int=number), (-HOUR, "0.001")) for number in (3, 1, 2)]
+    parts = parts_of(line("-0.015"), held)
+    assert parts == {UUID(int=1): D("-0.005"), UUID(int=2): D("-0.005"), UUID(int=3): D("-0.005")}
+
+    # In an asset of which 0.1 are worth 0.015: a third each, and what is lost in rounding to the last.
+    strange = FundingLine(amount=D("-0.1"), value=D("-0.015"), at=DUE, rate=RATE)
+    assert parts_of(strange, held) == {
+        UUID(int=1): D("-0.033333333333"),
+        UUID(int=2): D("-0.033333333333"),
+        UUID(int=3): D("-0.033333333334"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("amount", "parts"),
+    [
+        # Within a hundred-thousandth of what both sides are due together: both are in it.
+        ("-0.0300003", {LONG: "-0.0500003", SHORT: "0.02"}),
+        ("-0.0300000", {LONG: "-0.05", SHORT: "0.02"}),
+    ],
+)
+def test_a_line_for_both_sides_may_differ_by_a_hundred_thousandth(amount: str, parts: dict[UUID, str]) -> None:
+    found = parts_of(line(amount), [HELD_LONG, HELD_SHORT])
+
+    assert sum(found.values(), D(0)) == D(amount)
+    assert {trade: round(part, 5) for trade, part in found.items()} == {LONG: D("-0.05"), SHORT: D("0.02")}
+    assert set(found) == set(parts)
+
+
+def test_beyond_that_the_other_side_has_no_part_in_it() -> None:
+    assert parts_of(line("-0.0301"), [HELD_LONG, HELD_SHORT]) == {LONG: D("-0.0301")}
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+def test_trades_that_change_beside_the_other_side_share_no_line_twice(order: tuple[int, ...]) -> None:
+    first = holding(LONG, (-HOUR, "0.010"), (timedelta(0), "-0.010"))
+    second = Holding(trade_id=OTHER, changes=[Change(at=DUE, number=9, signed=D("0.004"))])
+    held = [(first, second, HELD_SHORT)[place] for place in order]
+
+    assert parts_of(line("-0.05"), held) == {LONG: D("-0.05")}
+    assert parts_of(line("-0.02"), held) == {OTHER: D("-0.02")}
+    assert parts_of(line("0.02"), held) == {SHORT: D("0.02")}
+
+
+def test_what_both_sides_are_due_is_exact_to_a_hundred_thousandth() -> None:
+    out = holding(OTHER, (-HOUR, "0.003"), (-MS, "-0.003"))
+
+    # It should name nobody who held nothing
+    assert parts_of(line("-0.03"), [out, HELD_LONG, HELD_SHORT]) == {LONG: D("-0.05"), SHORT: D("0.02")}
+    assert parts_of(line("-0.030001"), [HELD_LONG, HELD_SHORT]) == {LONG: D("-0.030001")}
+    assert parts_of(line("-0.029999"), [HELD_LONG, HELD_SHORT]) == {LONG: D("-0.029999")}

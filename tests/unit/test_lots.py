@@ -1,5 +1,6 @@
 """Splitting what reduces by the exchange's lots: sums, steps and bounds, for any lot and any quantity."""
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.lots import LotRule, closing_parts, out_of_reach, parts_of
+from execution.domain.lots import LotRule, closing_parts, entry_lot, lot_rule, out_of_reach, parts_of
+from execution.domain.trading import OrderType
+from tests.unit.examples import BTCUSDT
 
 D = Decimal
 steps = st.sampled_from(["0.001", "0.01", "0.5", "1", "3"]).map(D)
@@ -93,3 +96,66 @@ def test_where_it_does_not_nothing_is_closed_twice(lot: LotRule, quantity: Decim
 
     assert sum(closing_parts(quantity, lot, trims=False), D(0)) + left == quantity
     assert left >= 0
+
+
+@pytest.mark.parametrize(
+    ("quantity", "step", "minimum", "maximum", "parts"),
+    [
+        # Minimum and maximum lie off the step: 0.02 and 0.05 are what can be sent.
+        ("0.12", "0.01", "0.015", "0.055", ["0.05", "0.05", "0.02"]),
+        ("0.11", "0.01", "0.015", "0.055", ["0.05", "0.04", "0.02"]),
+        ("0.019", "0.01", "0.015", "0.055", []),
+        ("0.02", "0.01", "0.015", "0.055", ["0.02"]),
+        # Three of at least 3 are more than 8 and two of at most 3.5: two is the most.
+        ("8", "0.5", "3", "3.5", ["3.5", "3.5"]),
+        ("11", "0.5", "3", "3.5", ["3.5", "3.5", "3.5"]),
+        # A minimum above the maximum takes nothing, and neither does a quantity of nothing.
+        ("5", "1", "4", "3", []),
+        ("0", "1", "0", "3", []),
+        ("-1", "1", "0", "3", []),
+        ("0.5", "1", "0", "3", []),
+    ],
+)
+def test_parts_on_a_grid_of_their_own(quantity: str, step: str, minimum: str, maximum: str, parts: list[str]) -> None:
+    lot = LotRule(step=D(step), minimum=D(minimum), maximum=D(maximum))
+
+    assert parts_of(D(quantity), lot) == [D(part) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "trimmed", "exact", "left"),
+    [
+        ("0.004", ["0.02"], [], "0.004"),
+        ("0.021", ["0.03"], ["0.02"], "0.001"),
+        ("0.053", ["0.04", "0.02"], ["0.05"], "0.003"),
+        ("0.05", ["0.05"], ["0.05"], "0"),
+        ("0", [], [], "0"),
+        ("-0.01", [], [], "0"),
+    ],
+)
+def test_what_closes_a_quantity_off_the_lot(quantity: str, trimmed: list[str], exact: list[str], left: str) -> None:
+    lot = LotRule(step=D("0.01"), minimum=D("0.015"), maximum=D("0.055"))
+
+    assert closing_parts(D(quantity), lot, trims=True) == [D(part) for part in trimmed]
+    assert closing_parts(D(quantity), lot, trims=False) == [D(part) for part in exact]
+    assert out_of_reach(D(quantity), lot, trims=False) == D(left)
+    assert out_of_reach(D(quantity), lot, trims=True) == 0
+
+
+@pytest.mark.parametrize(("limit_step", "market_step", "step"), [("0.001", "0.01", "0.01"), ("0.01", "0.001", "0.01")])
+@pytest.mark.parametrize("order_type", [OrderType.LIMIT, OrderType.MARKET])
+def test_an_entry_lies_on_the_step_of_its_exits_too(
+    order_type: OrderType, limit_step: str, market_step: str, step: str
+) -> None:
+    rules = replace(
+        BTCUSDT, limit_step=D(limit_step), market_step=D(market_step), limit_min_quantity=D("0.002"),
+        market_min_quantity=D("0.003"), limit_max_quantity=D(50), market_max_quantity=D(20),
+    )  # fmt: skip
+    least, most = ("0.002", 50) if order_type is OrderType.LIMIT else ("0.003", 20)
+
+    assert entry_lot(rules, order_type) == LotRule(step=D(step), minimum=D(least), maximum=D(most))
+    # It should take the stricter of the two filters for a market order
+    turned = replace(rules, limit_min_quantity=D("0.004"), limit_max_quantity=D(10))
+    assert lot_rule(turned, OrderType.MARKET) == LotRule(
+        step=max(D(limit_step), D(market_step)), minimum=D("0.004"), maximum=D(10)
+    )

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from execution.adapters.binance.order_parameters import order_parameters
+from execution.adapters.binance.order_parameters import algo_parameters, order_parameters
 from execution.domain.ports import OrderTicket
 from execution.domain.trading import OrderType, PositionSide, Side
 
@@ -51,3 +52,109 @@ def test_a_market_order_has_no_time_in_force() -> None:
     ticket = OrderTicket(**LIMIT | {"order_type": OrderType.MARKET, "price": None}, good_till=datetime.now(UTC))  # type: ignore[arg-type]
 
     assert "timeInForce" not in order_parameters(ticket, at_ms)
+
+
+# Every word of an order, on both sides
+
+BUY_MARKET = OrderTicket(
+    client_order_id="es1-e",
+    symbol="BTCUSDT",
+    side=Side.BUY,
+    position_side=PositionSide.BOTH,
+    order_type=OrderType.MARKET,
+    quantity=Decimal("0.0100"),
+)
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+@pytest.mark.parametrize("position_side", list(PositionSide))
+@pytest.mark.parametrize("reduce_only", [False, True])
+def test_a_market_order_says_side_position_and_whether_it_only_reduces(
+    side: Side, position_side: PositionSide, *, reduce_only: bool
+) -> None:
+    ticket = replace(BUY_MARKET, side=side, position_side=position_side, reduce_only=reduce_only)
+
+    assert order_parameters(ticket, at_ms) == {
+        "symbol": "BTCUSDT",
+        "side": side.value,
+        "type": "MARKET",
+        "quantity": "0.01",
+        "newClientOrderId": "es1-e",
+        "newOrderRespType": "RESULT",
+        **({"reduceOnly": "true"} if reduce_only else {}),
+        **({} if position_side is PositionSide.BOTH else {"positionSide": position_side.value}),
+    }
+
+
+def test_a_limit_order_says_its_price() -> None:
+    ticket = replace(BUY_MARKET, side=Side.SELL, order_type=OrderType.LIMIT, price=Decimal("49000.50"))
+
+    assert order_parameters(ticket, at_ms) == {
+        "symbol": "BTCUSDT",
+        "side": "SELL",
+        "type": "LIMIT",
+        "quantity": "0.01",
+        "price": "49000.5",
+        "timeInForce": "GTC",
+        "newClientOrderId": "es1-e",
+        "newOrderRespType": "RESULT",
+    }
+
+
+@pytest.mark.parametrize(("side", "position_side"), [(Side.SELL, PositionSide.LONG), (Side.BUY, PositionSide.SHORT)])
+@pytest.mark.parametrize("order_type", [OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET])
+def test_a_conditional_order_waits_for_the_mark_price(
+    side: Side, position_side: PositionSide, order_type: OrderType
+) -> None:
+    ticket = replace(
+        BUY_MARKET,
+        client_order_id="es1-s",
+        side=side,
+        position_side=position_side,
+        order_type=order_type,
+        trigger_price=Decimal("48750.10"),
+    )
+
+    assert algo_parameters(ticket) == {
+        "symbol": "BTCUSDT",
+        "side": side.value,
+        "type": order_type.value,
+        "quantity": "0.01",
+        "positionSide": position_side.value,
+        "triggerPrice": "48750.1",
+        "algoType": "CONDITIONAL",
+        "clientAlgoId": "es1-s",
+        "workingType": "MARK_PRICE",
+    }
+
+
+@pytest.mark.parametrize(
+    ("activation", "words"), [(None, {}), (Decimal("51000.0"), {"activatePrice": "51000"})], ids=["at once", "later"]
+)
+def test_a_trailing_stop_has_a_callback_and_no_trigger(activation: Decimal | None, words: dict[str, str]) -> None:
+    ticket = replace(
+        BUY_MARKET,
+        side=Side.SELL,
+        order_type=OrderType.TRAILING_STOP_MARKET,
+        callback_percent=Decimal("1.20"),
+        trigger_price=activation,
+        reduce_only=True,
+    )
+
+    assert algo_parameters(ticket) == {
+        "symbol": "BTCUSDT",
+        "side": "SELL",
+        "type": "TRAILING_STOP_MARKET",
+        "quantity": "0.01",
+        "reduceOnly": "true",
+        "callbackRate": "1.2",
+        "algoType": "CONDITIONAL",
+        "clientAlgoId": "es1-e",
+        "workingType": "MARK_PRICE",
+        **words,
+    }
+
+
+def test_a_conditional_order_without_a_trigger_is_a_fault_of_our_own() -> None:
+    with pytest.raises(ValueError, match="conditional order es1-e without a trigger price"):
+        algo_parameters(replace(BUY_MARKET, order_type=OrderType.STOP_MARKET))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.pnl import FillAmounts, excursion, settle, total_commission, total_quantity, vwap
+from execution.domain.pnl import FillAmounts, assumed_cost, excursion, settle, total_commission, total_quantity, vwap
 
 
 def fill(price: str, quantity: str, realized: str = "0", commission: str = "0") -> FillAmounts:
@@ -124,3 +124,40 @@ def test_the_excursion_is_how_far_the_price_went_both_ways(sign: int, adverse: D
 
 def test_there_is_no_excursion_without_a_price() -> None:
     assert excursion(sign=1, entry_price=Decimal(100), quantity=Decimal(1), lowest=None, highest=None) is None
+
+
+@pytest.mark.parametrize(
+    ("fees_unvalued", "income_unvalued", "cost"),
+    [(False, False, "0"), (True, False, "2.5"), (False, True, "40"), (True, True, "42.5")],
+)
+def test_what_nobody_can_value_counts_at_its_worst(fees_unvalued: bool, income_unvalued: bool, cost: str) -> None:  # noqa: FBT001
+    # A tenth of a percent of 2,500, and the whole margin.
+    found = assumed_cost(
+        turnover=Decimal(2500), margin=Decimal(40), fees_unvalued=fees_unvalued, income_unvalued=income_unvalued
+    )
+
+    assert found == Decimal(cost)
+
+
+@pytest.mark.parametrize(("other", "net"), [("0", "6.5"), ("-2", "4.5"), ("3", "9.5")])
+def test_what_a_liquidation_costs_beside_its_fills_is_in_the_net_result(other: str, net: str) -> None:
+    result = settle(
+        entries=[fill("100", "1", commission="0.25")],
+        exits=[fill("90", "1", realized="7", commission="0.75")],
+        funding=Decimal("0.5"),
+        other=Decimal(other),
+        margin=None,
+        risk=None,
+    )
+
+    assert (result.gross_pnl, result.fees, result.net_pnl) == (Decimal(7), Decimal(1), Decimal(net))
+    assert (result.pnl_percent, result.r_multiple) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "lowest", "highest"), [("100", None, "110"), ("100", "90", None), ("0", "90", "110"), ("100", None, None)]
+)
+def test_without_prices_there_is_no_excursion(entry: str, lowest: str | None, highest: str | None) -> None:
+    low, high = (None if price is None else Decimal(price) for price in (lowest, highest))
+
+    assert excursion(sign=-1, entry_price=Decimal(entry), quantity=Decimal(1), lowest=low, highest=high) is None

@@ -63,6 +63,25 @@ SHORT = Surroundings(direction=Direction.SHORT, mark_price=D(50000), liquidation
             ProtectionMove(target_prices={2: D(50001)}),
             ("take_profits.2", "TARGET_ON_WRONG_SIDE: target=50001 mark=50000"),
         ),
+        (SHORT, ProtectionMove(target_prices={2: D("49999.9")}), None),
+        (
+            SHORT,
+            ProtectionMove(target_prices={2: D(50000)}),
+            ("take_profits.2", "TARGET_ON_WRONG_SIDE: target=50000 mark=50000"),
+        ),
+        (
+            SHORT,
+            ProtectionMove(stop_price=D("51000.05")),
+            ("stop_loss", "INVALID_FIELD: price=51000.05 is no multiple of tick=0.1"),
+        ),
+        (
+            SHORT,
+            ProtectionMove(callback_percent=D("0.05")),
+            (
+                "trailing.callback_percent",
+                "TRAILING_OUT_OF_BOUNDS: expected=0.1%..20% in steps of 0.1% actual=0.05%",
+            ),
+        ),
         (
             LONG,
             ProtectionMove(target_prices={2: D("52000.05")}),
@@ -216,3 +235,14 @@ def test_a_position_that_cannot_be_liquidated_has_no_such_bound() -> None:
     move = ProtectionMove(stop_price=D("45000"))
 
     assert broken_rules(move, PLAN, FREE_LONG) == []
+
+
+def test_a_target_that_the_plan_does_not_have_hides_no_other() -> None:
+    move = ProtectionMove(target_prices={3: D(53000), 1: D(51500), 2: D(49000)})
+
+    assert broken_rules(move, PLAN, LONG) == [
+        ("take_profits.3", "INVALID_FIELD: the plan has 2 targets"),
+        ("take_profits.1", "INVALID_FIELD: target 1 has filled"),
+        ("take_profits.2", "TARGET_ON_WRONG_SIDE: target=49000 mark=50000"),
+    ]
+    assert broken_rules(ProtectionMove(), PLAN, SHORT) == []

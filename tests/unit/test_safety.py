@@ -417,7 +417,10 @@ def test_a_base_quantity_is_floored_and_recorded() -> None:
 
     assert verdict.quantity == Decimal("0.002")
     assert adjusted(verdict) == ["quantity_on_step"]
-    assert rule(verdict, "quantity_on_step").before == Decimal("0.0029")
+    row = rule(verdict, "quantity_on_step")
+    assert (row.numbers, row.before, row.after) == ("step=0.001", Decimal("0.0029"), Decimal("0.002"))
+    # It should adjust nothing that lies on its step
+    assert adjusted(judged(replace(proposal, base_quantity=Decimal("0.002")))) == []
 
 
 def test_the_notional_wins_over_a_base_quantity() -> None:
@@ -503,3 +506,124 @@ def test_what_is_approved_keeps_every_promise(
     # It should send prices on their tick and a quantity on its step, worth no more than was asked
     assert verdict.stop_price % tick == verdict.target_price % tick == verdict.quantity % fine == 0
     assert 0 < verdict.quantity * price <= notional
+
+
+# Limits at the edges of the filters, and coins that cost less than a dollar
+
+
+@pytest.mark.parametrize(
+    ("direction", "price", "expected"),
+    [
+        (LONG, "0.09", Reason.PRICE_OUT_OF_BOUNDS),
+        (LONG, "0.5", None),
+        (LONG, "0.1", None),
+        (SHORT, "0.5", None),
+        (LONG, "4529764", None),
+        (LONG, "4529764.1", Reason.PRICE_OUT_OF_BOUNDS),
+    ],
+)
+def test_a_limit_has_to_be_a_price_also_where_the_filter_has_no_bound(
+    direction: Direction, price: str, expected: Reason | None
+) -> None:
+    rules = replace(BTCUSDT, min_price=Decimal(0), percent_price_up=Decimal("1.05"), percent_price_down=Decimal("0.95"))
+    verdict = judged(replace(LIMIT, direction=direction, limit_price=Decimal(price)), rules=rules)
+
+    assert rule(verdict, "limit_price").refusal is expected
+    # It should measure nothing against a price that has been rounded to none
+    gone = price == "0.09"
+    assert [entry.rule for entry in verdict.rules if entry.rule == "percent_price"] == (
+        [] if gone else ["percent_price"]
+    )
+    assert (verdict.reference_price == 0) is gone
+    if gone:
+        assert (verdict.exits, verdict.stop_price, verdict.target_price) == (None, Decimal(0), Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("direction", "limit", "reference"),
+    [
+        (LONG, "0.6", "0.5"),
+        (LONG, "0.5", "0.5"),
+        (LONG, "0.4", "0.4"),
+        (SHORT, "0.4", "0.5"),
+        (SHORT, "0.6", "0.6"),
+    ],
+)
+def test_a_limit_refers_to_the_better_of_itself_and_the_book(direction: Direction, limit: str, reference: str) -> None:
+    rules = replace(BTCUSDT, min_price=Decimal(0), percent_price_up=Decimal(2), percent_price_down=Decimal("0.5"))
+    proposal = replace(LIMIT, direction=direction, limit_price=Decimal(limit), stop_price=None, target_price=None)
+
+    verdict = judged(proposal, quote(bid="0.5", ask="0.5", mark="0.5"), rules)
+    assert verdict.reference_price == Decimal(reference)
+    # It should hold the limit against twice or half the mark price
+    sign, bound = ("<", "1") if direction is LONG else (">", "0.25")
+    assert rule(verdict, "percent_price").numbers == f"expected{sign}={bound} actual={limit} mark=0.5"
+    assert rule(verdict, "mark_collar").numbers.endswith(" mark=0.5")
+    # It should stand alone without a book
+    empty = judged(proposal, quote(bid="0", ask="0", mark="0.5"), rules)
+    assert empty.reference_price == Decimal(limit)
+
+
+def test_a_limit_without_a_mark_price_has_no_band_and_is_refused_for_that() -> None:
+    rules = replace(BTCUSDT, percent_price_up=Decimal("1.05"))
+    verdict = judged(LIMIT, quote(mark="0"), rules)
+
+    assert [entry.rule for entry in verdict.rules if entry.rule in {"percent_price", "mark_collar"}] == []
+    assert rule(verdict, "mark").refusal is Reason.MARKET_DATA_UNAVAILABLE
+
+
+@pytest.mark.parametrize("direction", [LONG, SHORT])
+@pytest.mark.parametrize(
+    ("minimum", "quantity", "expected"),
+    [
+        ("0.005", "0.004", Reason.QUANTITY_BELOW_MINIMUM),
+        ("0.005", "0.005", None),
+        # A filter without a minimum still wants a quantity.
+        ("0", "0.0009", Reason.QUANTITY_BELOW_MINIMUM),
+        ("0", "0.001", None),
+    ],
+)
+@pytest.mark.parametrize("order_type", [OrderType.MARKET, OrderType.LIMIT])
+def test_a_quantity_has_its_minimum(
+    direction: Direction, order_type: OrderType, minimum: str, quantity: str, expected: Reason | None
+) -> None:
+    least = Decimal(minimum)
+    rules = replace(BTCUSDT, market_min_quantity=least, limit_min_quantity=least)
+    limit = Decimal(50000) if order_type is OrderType.LIMIT else None
+    proposal = replace(
+        PROPOSAL,
+        direction=direction,
+        order_type=order_type,
+        limit_price=limit,
+        notional_usd=None,
+        base_quantity=Decimal(quantity),
+        stop_price=None,
+        target_price=None,
+    )
+
+    found = rule(judged(proposal, rules=rules), "min_quantity")
+    assert found.refusal is expected
+    assert found.numbers == f"expected>={minimum} actual={'0' if quantity == '0.0009' else quantity}"
+
+
+@pytest.mark.parametrize(("direction", "stop"), [(LONG, "0.45"), (SHORT, "0.55")])
+def test_a_coin_below_a_dollar_is_sized_by_its_stop(direction: Direction, stop: str) -> None:
+    rules = replace(
+        BTCUSDT,
+        tick_size=Decimal("0.01"),
+        min_price=Decimal("0.01"),
+        market_step=Decimal(1),
+        market_max_quantity=Decimal(1000),
+    )
+    proposal = replace(PROPOSAL, direction=direction, stop_price=Decimal(stop), target_price=None, expected_price=None)
+    values = policy(SIZING_MODE="2", RISK_PER_TRADE="5", TAKER_FEE="0", STOP_SLIPPAGE="0")
+
+    verdict = judged(proposal, quote(bid="0.5", ask="0.5", mark="0.5"), rules, values)
+    # It should buy or sell a hundred, which lose 0.05 each
+    assert (verdict.refusal, verdict.quantity) == (None, Decimal(100))
+    assert rule(verdict, "stop_to_size_by").numbers == f"stop={stop} risk=5"
+    # It should be nothing without a stop
+    bare = policy(SIZING_MODE="2", DEFAULT_STOP="0", ALLOW_NO_STOP="1")
+    without = judged(replace(proposal, stop_price=None), quote(bid="0.5", ask="0.5", mark="0.5"), rules, bare)
+    assert (refusal(without), without.quantity) == (Reason.STOP_REQUIRED, Decimal(0))
+    assert [entry.rule for entry in without.rules if entry.rule == "size"] == []

@@ -229,3 +229,36 @@ def test_a_size_by_risk_loses_no_more_and_not_a_step_less(
     assert quantity * loss.of_unit(walk(book, quantity).average_price) <= risk + cent
     more = quantity + step
     assert more * loss.of_unit(walk(book, more).average_price) > risk - cent
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize(("worse_by", "quantity"), [("0", "0"), ("-1", "0"), ("2", "50")])
+def test_what_loses_nothing_at_its_stop_has_no_size(direction: Direction, worse_by: str, quantity: str) -> None:
+    loss = Loss(direction=direction, exit_price=Decimal(100) - Decimal(worse_by) * direction.sign, fee=Decimal(0))
+
+    assert quantity_at_risk(Decimal(100), one_price(Decimal(100)), loss) == Decimal(quantity)
+
+
+@pytest.mark.parametrize(
+    ("direction", "book"), [(Direction.LONG, ("100x4", "101x3", "103x1")), (Direction.SHORT, ("100x4", "99x3", "97x1"))]
+)
+@pytest.mark.parametrize(
+    ("risk", "quantity"),
+    [
+        # Each unit loses 2, 3 and 5 by the level that it was entered at.
+        ("2", "1"),
+        ("8", "4"),
+        ("11", "5"),
+        ("17", "7"),
+        ("19.5", "7.5"),
+        ("22", "8"),
+        # Beyond the book its last price goes on.
+        ("32", "10"),
+    ],
+)
+def test_a_size_by_risk_is_taken_level_by_level(
+    direction: Direction, book: tuple[str, ...], risk: str, quantity: str
+) -> None:
+    loss = Loss(direction=direction, exit_price=Decimal(100) - 2 * direction.sign, fee=Decimal(0))
+
+    assert quantity_at_risk(Decimal(risk), levels(*book), loss) == Decimal(quantity)

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution.adapters.binance.stream_events import READERS, read_event
-from execution.domain.outcomes import ExchangeStatus
+from execution.domain.outcomes import ExchangeStatus, OrderReport
 from execution.domain.stream import (
     AccountNews,
     AlgoNews,
     HandOn,
+    HeldAmount,
     Ignored,
     KeyExpired,
     MarginCall,
@@ -167,3 +168,125 @@ def test_no_event_raises(kind: str, body: dict[str, Any]) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_raise(raw: bytes) -> None:
     read_event(raw)
+
+
+# Every field of every event
+
+SENT = datetime.fromtimestamp(AT / 1000, tz=UTC)
+
+
+def test_every_field_of_an_order() -> None:
+    news = read(order(S="SELL", ps="SHORT", X="PARTIALLY_FILLED", z="0.004"))
+
+    assert news == OrderNews(
+        kind="ORDER_TRADE_UPDATE",
+        sent_at=SENT,
+        client_order_id="es1-e",
+        symbol="BTCUSDT",
+        buyer=False,
+        position_side="SHORT",
+        report=OrderReport(
+            client_order_id="es1-e",
+            symbol="BTCUSDT",
+            status=ExchangeStatus.PARTIALLY_FILLED,
+            quantity=Decimal("0.010"),
+            executed_quantity=Decimal("0.004"),
+            order_id="839112004417",
+        ),
+        fill_id=6612345678,
+        algo_id="",
+    )
+
+
+def test_when_an_order_was_made_is_told_with_its_first_word() -> None:
+    made = datetime.fromtimestamp((AT - 1) / 1000, tz=UTC)
+
+    assert read(order(X="NEW")).report.created_at == datetime.fromtimestamp(1790000000600 / 1000, tz=UTC)
+    assert read(order(X="NEW", T=0)).report.created_at is None
+    # It should be none of an order that a trigger has made, nor of a later word
+    assert read(order(X="NEW", si=7)).report.created_at is None
+    assert read(order(X="CANCELED")).report.created_at is None
+    assert read(algo()).report.created_at == made
+    assert read(algo(X="TRIGGERING")).report.created_at is None
+    assert read(algo() | {"T": 0}).report.created_at is None
+
+
+def test_every_field_of_a_conditional_order() -> None:
+    assert read(algo(X="TRIGGERED", ai=8, aq="0.002", rm="why")) == AlgoNews(
+        kind="ALGO_UPDATE",
+        sent_at=SENT,
+        report=OrderReport(
+            client_order_id="es1-s",
+            symbol="BTCUSDT",
+            status=ExchangeStatus.TRIGGERED,
+            quantity=Decimal("0.005"),
+            executed_quantity=Decimal("0.002"),
+            order_id="8",
+            algo_id="2000000547321628",
+        ),
+        reason="why",
+    )
+    # It should be read without its quantity too
+    assert read(algo(q=None)).report.quantity == 0
+    assert read(algo(q="")).report.quantity == 0
+
+
+def test_every_field_of_the_other_kinds() -> None:
+    held = [{"s": "BTCUSDT", "pa": "-0.010", "ps": "BOTH"}, {"s": "ETHUSDT", "pa": "2", "ps": "LONG"}]
+    assert read({"e": "ACCOUNT_UPDATE", "E": AT, "a": {"m": "ORDER", "P": held}}) == AccountNews(
+        kind="ACCOUNT_UPDATE",
+        sent_at=SENT,
+        reason="ORDER",
+        held=(
+            HeldAmount(symbol="BTCUSDT", position_side="BOTH", quantity=Decimal("-0.010")),
+            HeldAmount(symbol="ETHUSDT", position_side="LONG", quantity=Decimal(2)),
+        ),
+    )
+    empty: list[dict[str, Any]] = [{}, {"P": None}, {"P": []}]
+    for nothing in empty:
+        assert read({"e": "ACCOUNT_UPDATE", "E": AT, "a": nothing}) == AccountNews(
+            kind="ACCOUNT_UPDATE", sent_at=SENT, reason="", held=()
+        )
+    kind = "ACCOUNT_CONFIG_UPDATE"
+    assert read({"e": kind, "E": AT, "ac": {"s": "BTCUSDT", "l": "25"}}) == SettingNews(
+        kind=kind, sent_at=SENT, symbol="BTCUSDT", leverage=25
+    )
+    assert read({"e": kind, "E": AT}) == SettingNews(kind=kind, sent_at=SENT, symbol="", leverage=0)
+    call = {"e": "MARGIN_CALL", "E": AT, "p": [{"s": "B"}, {"s": "A"}, {"s": "B"}]}
+    assert read(call) == MarginCall(kind="MARGIN_CALL", sent_at=SENT, symbols=("A", "B"))
+    assert read({"e": "MARGIN_CALL", "E": AT}) == MarginCall(kind="MARGIN_CALL", sent_at=SENT, symbols=())
+    assert read({"e": "listenKeyExpired", "E": AT, "listenKey": "abc"}) == KeyExpired(
+        kind="listenKeyExpired", sent_at=SENT, key="abc"
+    )
+    assert read({"e": "listenKeyExpired", "E": AT}).key == ""
+    kind = "CONDITIONAL_ORDER_TRIGGER_REJECT"
+    assert read({"e": kind, "E": AT}) == HandOn(kind=kind, sent_at=SENT)
+    for kind in ("TRADE_LITE", "STRATEGY_UPDATE", "GRID_UPDATE"):
+        assert read({"e": kind, "E": AT}) == Ignored(kind=kind, sent_at=SENT)
+
+
+@pytest.mark.parametrize("amount", ["NaN", "Infinity", "-Infinity", "sNaN", "x", None])
+def test_an_amount_that_is_no_number_makes_an_event_unreadable(amount: str | None) -> None:
+    held = [{"s": "BTCUSDT", "pa": amount, "ps": "BOTH"}]
+
+    assert isinstance(read({"e": "ACCOUNT_UPDATE", "E": AT, "a": {"P": held}}), Unread)
+    assert isinstance(read(order(q=amount)), Unread)
+    assert isinstance(read(algo(X="TRIGGERED", aq=amount or "NaN")), Unread)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "why"),
+    [
+        ("[]", "not JSON", "a list"),
+        ("7", "not JSON", "a int"),
+        ("{", "not JSON", "JSONDecodeError"),
+        ('{"e": "NEWS"}', "NEWS", "unknown kind"),
+        ("{}", "no kind", "unknown kind"),
+        (json.dumps({"e": "K" * 50}), "K" * 40, "unknown kind"),
+        (json.dumps(order(X="HALF")), "ORDER_TRADE_UPDATE", "ValueError('status HALF')"),
+        (json.dumps(order(z="-1")), "ORDER_TRADE_UPDATE", "ValueError('quantity -1')"),
+        (json.dumps(order(z="NaN")), "ORDER_TRADE_UPDATE", "ValueError('amount NaN')"),
+    ],
+)
+def test_what_cannot_be_read_says_why(text: str, kind: str, why: str) -> None:
+    assert read_event(text) == Unread(kind=kind, why=why)

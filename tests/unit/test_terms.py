@@ -191,3 +191,73 @@ def test_what_takes_only_closing_orders_can_still_be_closed_before_its_end(
 def test_a_listing_of_nothing_says_nothing() -> None:
     with pytest.raises(ExchangeUnavailableError):
         contracts_of({"symbols": []})
+
+
+# Every figure of a trouble
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "closable"),
+    [
+        ("TRADING", Reason.SYMBOL_ENDS, True),
+        ("PRE_DELIVERING", Reason.SYMBOL_NOT_TRADING, True),
+        ("PRE_SETTLE", Reason.SYMBOL_NOT_TRADING, True),
+        ("SETTLING", Reason.SYMBOL_NOT_TRADING, False),
+        ("BREAK", Reason.SYMBOL_NOT_TRADING, False),
+    ],
+)
+def test_an_end_is_told_while_a_position_can_be_closed(status: str, code: Reason, closable: bool) -> None:  # noqa: FBT001
+    [found] = troubles(with_contract("ETHUSDT", status=status, delivers_at=ENDS), OURS)
+
+    assert (found.scope, found.code, found.ends_at) == ("ETHUSDT", code, ENDS if closable else None)
+
+
+@pytest.mark.parametrize(
+    ("before", "no_entry_before", "held", "told_of"),
+    [
+        # A dated contract is news for as long before its end as it takes no entry, and a day for a position.
+        (timedelta(hours=6), timedelta(hours=6), False, True),
+        (timedelta(hours=6, microseconds=1), timedelta(hours=6), False, False),
+        (timedelta(days=1), timedelta(hours=6), True, True),
+        (timedelta(days=1, microseconds=1), timedelta(hours=6), True, False),
+        (timedelta(days=2), timedelta(days=2), True, True),
+        (timedelta(days=2, microseconds=1), timedelta(days=2), True, False),
+    ],
+)
+def test_a_dated_contract_is_news_near_its_end(
+    before: timedelta, no_entry_before: timedelta, *, held: bool, told_of: bool
+) -> None:
+    ours = replace(
+        OURS,
+        now=ENDS - before,
+        no_entry_before_end=no_entry_before,
+        held=frozenset({"ETHUSDT"}) if held else frozenset(),
+    )
+    dated = with_contract("ETHUSDT", status="TRADING", delivers_at=ENDS, dated=True)
+
+    assert [(each.scope, each.alarming) for each in troubles(dated, ours)] == ([("ETHUSDT", held)] if told_of else [])
+    # It should say nothing of one whose end nobody knows
+    assert troubles(with_contract("ETHUSDT", status="TRADING", dated=True), ours) == []
+
+
+def test_several_symbols_are_told_in_their_order_and_none_without_settings() -> None:
+    names = ("XRPUSDT", "ADABTC", "SOLUSDT")
+    settings = {name: SymbolSettings(leverage=20, margin_type="ISOLATED") for name in names}
+    terms = replace(AS_TOLD, settings=settings, demanded_margin="CROSSED")
+    ours = replace(
+        OURS,
+        held=frozenset(names),
+        traded=frozenset({*names, "OTHER"}),
+        leverages={"XRPUSDT": frozenset({10, 3, 5}), "OTHER": frozenset({1}), "SOLUSDT": frozenset({7})},
+    )
+
+    assert [(scope, code, sentence) for scope, code, sentence, _ in told(terms, ours)] == [
+        ("ADABTC", Reason.SYMBOL_NOT_TRADING, "symbol=ADABTC status=unlisted"),
+        ("SOLUSDT", Reason.SYMBOL_NOT_TRADING, "symbol=SOLUSDT status=unlisted"),
+        ("XRPUSDT", Reason.SYMBOL_NOT_TRADING, "symbol=XRPUSDT status=unlisted"),
+        ("XRPUSDT", Reason.LEVERAGE_MISMATCH, "symbol=XRPUSDT wanted=3/5/10 found=20"),
+        ("SOLUSDT", Reason.LEVERAGE_MISMATCH, "symbol=SOLUSDT wanted=7 found=20"),
+        ("ADABTC", Reason.MARGIN_TYPE_MISMATCH, "symbol=ADABTC wanted=CROSSED found=ISOLATED"),
+        ("SOLUSDT", Reason.MARGIN_TYPE_MISMATCH, "symbol=SOLUSDT wanted=CROSSED found=ISOLATED"),
+        ("XRPUSDT", Reason.MARGIN_TYPE_MISMATCH, "symbol=XRPUSDT wanted=CROSSED found=ISOLATED"),
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from execution.domain.outcomes import ExchangeStatus, FillReport
-from execution.domain.traces import Suspect, Traces, Weight, report_from_fills, weigh
+from execution.domain.traces import Suspect, Traces, Weight, fills_in_question, report_from_fills, weigh
 
 SENT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LOT = Decimal("0.010")
@@ -148,3 +148,58 @@ def test_an_order_as_its_fills_show_it(quantities: list[str], status: ExchangeSt
 
     assert (report.status, report.order_id, report.client_order_id) == (status, "7", "es1-e-1")
     assert report.executed_quantity == sum(map(Decimal, quantities))
+
+
+# Times and amounts at their edges
+
+TWO_HOURS, SECOND, MS = timedelta(hours=2), timedelta(seconds=1), timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(("before", "counts"), [(TWO_HOURS, True), (TWO_HOURS + MS, False), (timedelta(hours=1), True)])
+def test_a_fill_is_looked_at_from_two_hours_before_the_order_on(before: timedelta, counts: bool) -> None:  # noqa: FBT001
+    old = fill("7", at=SENT - before)
+
+    assert fills_in_question(ENTRY, [old, fill("8", position_side="LONG")]) == ([old] if counts else [])
+    assert weigh(ENTRY, traces(old, since=-3 * 3600)).unattributed == (LOT if counts else 0)
+
+
+@pytest.mark.parametrize(("before", "counts"), [(7200, True), (7200.001, False)])
+def test_a_position_is_looked_at_from_two_hours_before_the_order_on(before: float, counts: bool) -> None:  # noqa: FBT001
+    assert weigh(ENTRY, traces(held="0.010", since=-before)).at_stake == (LOT if counts else 0)
+
+
+@pytest.mark.parametrize(("behind", "lags"), [(SECOND, False), (SECOND + MS, True), (timedelta(0), False)])
+def test_a_fill_of_the_same_second_explains_a_change(behind: timedelta, lags: bool) -> None:  # noqa: FBT001
+    explained = fill("7", at=SENT + timedelta(seconds=5) - behind)
+
+    found = weigh(ENTRY, traces(explained, held="0.010", since=5, o7="web_x"))
+    assert found.at_stake == (LOT if lags else 0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "arrived", "sentence"),
+    [
+        (Weight(), False, "no fill; no position from it"),
+        (Weight(order_id="8"), True, "fills of order id 8"),
+        (Weight(unattributed=LOT), True, "unattributed fills=0.010; no position from it"),
+        (Weight(at_stake=LOT), True, "no fill; position unexplained=0.010"),
+    ],
+)
+def test_each_trace_speaks_for_arrival_and_says_so(weight: Weight, arrived: bool, sentence: str) -> None:  # noqa: FBT001
+    assert (weight.speaks_for_arrival, weight.sentence) == (arrived, sentence)
+
+
+def test_a_short_entry_is_weighed_by_the_fills_that_sell() -> None:
+    short = replace(ENTRY, buyer=False, position_side="SHORT")
+    sold = fill("7", buyer=False, position_side="SHORT")
+
+    assert weigh(short, traces(sold, held="0.010")) == Weight(unattributed=LOT, at_stake=LOT)
+    assert weigh(short, traces(replace(sold, buyer=True), held="0.010", since=1)) == Weight()
+    assert weigh(short, traces(sold, sold, held="0.004")) == Weight(unattributed=2 * LOT, at_stake=Decimal("0.004"))
+
+
+def test_a_report_has_the_order_id_of_its_first_fill_and_what_was_asked() -> None:
+    report = report_from_fills(ENTRY, "ETHUSDT", [fill("7", "0.004"), fill("8", "0.006")])
+
+    assert (report.order_id, report.symbol, report.quantity) == ("7", "ETHUSDT", LOT)
+    assert (report.executed_quantity, report.status) == (LOT, ExchangeStatus.FILLED)

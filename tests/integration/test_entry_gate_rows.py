@@ -1,0 +1,336 @@
+"""What stands in the way of an entry, row by row: the SQL that asks at the last moment, and the sentence.
+
+Every condition has one row on either side of it; both must give the same answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from execution.domain.kill_switch import KillLevel
+from execution.domain.ports import Veto
+from execution.domain.reasons import Reason
+from execution.domain.states import RequestState
+from execution.models import AccountLease, EntryHold, Impediment, KillSwitch, PolicyValue, Transition
+from execution.models.hold import ACCOUNT
+from execution.pipeline.entry_gate import (
+    CLOSED,
+    STANDING,
+    Obstacle,
+    Stack,
+    closed_with,
+    engaged_switch,
+    is_reconciled,
+    obstacle_of,
+    obstacle_of_loss,
+    obstacle_to_entry,
+    renew_lease,
+    standing_veto,
+    standing_with,
+)
+from execution.pipeline.last_word import last_word
+from tests.support import builders
+from tests.support.builders import NOW
+
+pytestmark = pytest.mark.django_db
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+STACK = Stack(
+    account="a" * 64,
+    settings="b" * 64,
+    holder="one",
+    started_at=NOW - timedelta(hours=1),
+    lease_length=timedelta(seconds=30),
+)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def asked(condition: str, parameters: list[Any]) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {condition}", parameters)
+        (answer,) = cursor.fetchone()
+    assert isinstance(answer, bool)
+    return answer
+
+
+def standing(symbol: str = "BTCUSDT") -> bool:
+    return asked(STANDING, standing_with(symbol))
+
+
+def closed(symbol: str = "BTCUSDT", stack: Stack = STACK, now: datetime = NOW) -> bool:
+    return asked(CLOSED, closed_with(stack, symbol, now=now))
+
+
+def hold(scope: str, *, ago: timedelta = MINUTE, code: Reason = Reason.POSITION_NOT_OURS) -> EntryHold:
+    return EntryHold.objects.create(scope=scope, reason_code=code, reason=f"held {scope}", since=NOW - ago, seen_at=NOW)
+
+
+def impede(scope: str, *, ago: timedelta = MINUTE, code: Reason = Reason.SYMBOL_NOT_TRADING) -> Impediment:
+    return Impediment.objects.create(
+        scope=scope, reason_code=code, sentence=f"impeded {scope}", alarming=False, since=NOW - ago
+    )
+
+
+def switch(**columns: Any) -> KillSwitch:
+    defaults = {"level": KillLevel.ENTRIES, "reason": "drill", "engaged_by": "ann", "engaged_at": NOW}
+    return KillSwitch.objects.create(**(defaults | columns))
+
+
+# What stops entries by what we know
+
+
+def test_nothing_stands_in_the_way_of_an_entry_with_a_lease() -> None:
+    builders.lease(STACK)
+
+    assert (standing(), closed(), standing_veto("BTCUSDT", now=NOW)) == (False, False, None)
+    assert obstacle_to_entry(STACK, "BTCUSDT", now=NOW) is None
+    # It should not be stopped by an emergency stop that permits, nor by a switch that was released
+    builders.ess()
+    switch(released_at=NOW - SECOND)
+    assert (standing(), closed(), engaged_switch()) == (False, False, None)
+
+
+Row = Callable[[], object]
+STOPS: list[tuple[Row, bool, Veto | None]] = [
+    (
+        switch,
+        True,
+        Veto(code=Reason.KILL_SWITCH_ENGAGED, sentence="level=entries by=ann: drill"),
+    ),
+    (lambda: switch(released_at=NOW), False, None),
+    (
+        lambda: hold("BTCUSDT"),
+        True,
+        Veto(code=Reason.POSITION_NOT_OURS, sentence="held BTCUSDT (scope=BTCUSDT for 60s)"),
+    ),
+    (
+        lambda: hold(ACCOUNT, ago=SECOND),
+        True,
+        Veto(code=Reason.POSITION_NOT_OURS, sentence="held ACCOUNT (scope=ACCOUNT for 1s)"),
+    ),
+    (lambda: hold("ETHUSDT"), False, None),
+    (lambda: impede("BTCUSDT"), True, Veto(code=Reason.SYMBOL_NOT_TRADING, sentence="impeded BTCUSDT")),
+    (lambda: impede(ACCOUNT), True, Veto(code=Reason.SYMBOL_NOT_TRADING, sentence="impeded ACCOUNT")),
+    (lambda: impede("ETHUSDT"), False, None),
+]
+
+
+@pytest.mark.parametrize(("row", "stops", "veto"), STOPS)
+def test_what_stands_in_the_way_is_asked_and_told_alike(row: Row, stops: bool, veto: Veto | None) -> None:  # noqa: FBT001
+    builders.lease(STACK)
+    row()
+
+    assert (standing(), closed()) == (stops, stops)
+    assert standing_veto("BTCUSDT", now=NOW) == veto
+    told = veto and Obstacle(code=veto.code, sentence=veto.sentence)
+    assert obstacle_to_entry(STACK, "BTCUSDT", now=NOW) == told
+    # It should be the same at the last moment before sending
+    owner = builders.approved(state=RequestState.APPROVED)
+    assert last_word(owner, now=NOW) == veto
+
+
+def test_the_emergency_stop_stands_in_the_way() -> None:
+    builders.lease(STACK)
+    builders.ess(permitted=False, state="TRIPPED", reason="loss")
+
+    assert (standing(), closed()) == (True, True)
+    veto = last_word(builders.approved(state=RequestState.APPROVED), now=NOW)
+    assert veto == Veto(code=Reason.ESS_BLOCKED, sentence="state=TRIPPED (http: loss)")
+
+
+def test_the_strongest_reason_is_told_first_and_the_oldest_of_a_kind() -> None:
+    impede("BTCUSDT", ago=2 * MINUTE)
+    impede(ACCOUNT, ago=3 * MINUTE, code=Reason.MARKET_DATA_UNAVAILABLE)
+    veto = standing_veto("BTCUSDT", now=NOW)
+    assert veto is not None
+    assert (veto.code, veto.sentence) == (Reason.MARKET_DATA_UNAVAILABLE, "impeded ACCOUNT")
+
+    hold("BTCUSDT", ago=MINUTE)
+    hold(ACCOUNT, ago=2 * MINUTE)
+    veto = standing_veto("BTCUSDT", now=NOW)
+    assert veto is not None
+    assert veto.sentence == "held ACCOUNT (scope=ACCOUNT for 120s)"
+
+    switch()
+    veto = standing_veto("BTCUSDT", now=NOW)
+    assert veto is not None
+    assert veto.code is Reason.KILL_SWITCH_ENGAGED
+
+    builders.ess(permitted=False)
+    veto = last_word(builders.approved(state=RequestState.APPROVED), now=NOW)
+    assert veto is not None
+    assert veto.code is Reason.ESS_BLOCKED
+
+
+# The lease
+
+
+LEASES: list[tuple[dict[str, Any], bool, Reason | None, str]] = [
+    ({}, False, None, ""),
+    ({"renewed_at": NOW - 30 * SECOND + MICROSECOND}, False, None, ""),
+    ({"renewed_at": NOW - 30 * SECOND}, True, None, "the last monitor cycle ended 30s ago, expected<=30s"),
+    ({"renewed_at": NOW - MINUTE}, True, None, "the last monitor cycle ended 60s ago, expected<=30s"),
+    ({"reconciled_at": STACK.started_at}, False, None, ""),
+    (
+        {"reconciled_at": STACK.started_at - MICROSECOND},
+        True,
+        None,
+        "no monitor cycle has compared the books with the exchange since the start",
+    ),
+    (
+        {"settings": "c" * 64, "fence": 3, "holder": "two", "renewed_at": NOW - SECOND},
+        True,
+        Reason.ACCOUNT_LEASED_BY_OTHERS,
+        "theirs=cccccccc ours=bbbbbbbb holder=two fence=3 renewed 1s ago",
+    ),
+    (
+        {"settings": "c" * 64, "renewed_at": NOW - 30 * SECOND},
+        True,
+        Reason.ACCOUNT_LEASED_BY_OTHERS,
+        "theirs=cccccccc ours=bbbbbbbb holder=one fence=1 renewed 30s ago",
+    ),
+    (
+        {"settings": "c" * 64, "renewed_at": NOW - 31 * SECOND},
+        True,
+        None,
+        "theirs=cccccccc ours=bbbbbbbb holder=one fence=1 renewed 31s ago",
+    ),
+]
+
+
+@pytest.mark.parametrize(("columns", "shut", "code", "sentence"), LEASES)
+def test_a_lease_is_asked_and_told_alike(
+    columns: dict[str, Any],
+    code: Reason | None,
+    sentence: str,
+    *,
+    shut: bool,
+) -> None:
+    lease = builders.lease(STACK, **columns)
+
+    assert (standing(), closed()) == (False, shut)
+    expected = Obstacle(code=code, sentence=sentence) if shut else None
+    assert obstacle_of(lease, STACK, now=NOW) == expected
+    assert obstacle_to_entry(STACK, "BTCUSDT", now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("renewed", "code"),
+    [(timedelta(0), None), (-SECOND, None), (MICROSECOND, Reason.ACCOUNT_LEASED_BY_OTHERS)],
+)
+def test_other_settings_may_be_our_own_before_the_start(renewed: timedelta, code: Reason | None) -> None:
+    started = replace(STACK, started_at=NOW - SECOND)
+    lease = builders.lease(STACK, settings="c" * 64, renewed_at=started.started_at + renewed)
+
+    found = obstacle_of(lease, started, now=NOW)
+    assert found is not None
+    assert found.code is code
+
+
+def test_without_a_lease_of_this_account_entries_wait() -> None:
+    none = Obstacle(sentence="no monitor cycle has compared the books with the exchange yet")
+    assert (closed(), obstacle_to_entry(STACK, "BTCUSDT", now=NOW)) == (True, none)
+
+    builders.lease(replace(STACK, account="z" * 64))
+    assert (closed(), obstacle_to_entry(STACK, "BTCUSDT", now=NOW)) == (True, none)
+
+
+def test_a_stack_is_reconciled_by_a_cycle_of_its_own_since_its_start() -> None:
+    lease = builders.lease(STACK, reconciled_at=STACK.started_at)
+
+    assert is_reconciled(lease, STACK)
+    assert not is_reconciled(None, STACK)
+    assert not is_reconciled(lease, replace(STACK, started_at=STACK.started_at + MICROSECOND))
+    assert not is_reconciled(lease, replace(STACK, settings="c" * 64))
+
+
+def taken() -> list[tuple[Any, ...]]:
+    columns = ("account", "settings", "holder", "fence", "taken_at", "renewed_at", "reconciled_at")
+    return list(AccountLease.objects.order_by("account").values_list(*columns))
+
+
+def test_a_lease_is_taken_once_and_renewed_from_then_on() -> None:
+    begun = NOW - SECOND
+    assert renew_lease(STACK, reconciled_at=begun, now=NOW)
+    assert taken() == [(STACK.account, STACK.settings, "one", 1, NOW, NOW, begun)]
+    line = Transition.objects.get()
+    assert (line.entity, line.entity_id, line.to_state, line.trigger) == ("lease", STACK.account, "TAKEN", "monitor")
+    assert line.details == {"fence": 1, "settings": STACK.settings, "holder": "one"}
+
+    # It should renew without a new fence, whoever of the same settings does
+    later = NOW + 10 * SECOND
+    assert renew_lease(replace(STACK, holder="two"), reconciled_at=NOW, now=later)
+    assert taken() == [(STACK.account, STACK.settings, "two", 1, NOW, later, NOW)]
+    assert Transition.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("after", "free"), [(30 * SECOND - MICROSECOND, False), (30 * SECOND, True), (31 * SECOND, True)]
+)
+def test_a_lease_of_other_settings_is_free_when_it_has_lapsed(after: timedelta, free: bool) -> None:  # noqa: FBT001
+    builders.lease(STACK)
+    builders.lease(replace(STACK, account="z" * 64))
+    rival = replace(STACK, settings="c" * 64, holder="two")
+    later = NOW + after
+
+    assert renew_lease(rival, reconciled_at=later - SECOND, now=later) is free
+    own = (STACK.account, STACK.settings, "one", 1, NOW, NOW, NOW)
+    won = (STACK.account, "c" * 64, "two", 2, later, later, later - SECOND)
+    # It should touch no other account
+    assert taken() == [won if free else own, ("z" * 64, *own[1:])]
+    assert Transition.objects.count() == free
+    if free:
+        assert Transition.objects.get().details["fence"] == 2
+
+
+# A policy that has changed
+
+
+@pytest.mark.parametrize(
+    ("approved", "present", "asks"), [(None, 0, False), (0, 1, True), (3, 3, False), (3, 2, False), (3, 4, True)]
+)
+def test_a_newer_policy_is_asked_before_an_entry_leaves(
+    approved: int | None,
+    present: int,
+    asks: bool,  # noqa: FBT001
+) -> None:
+    if present:
+        for key, version in (("risk.max_leverage", present), ("risk.max_positions", present - 1)):
+            PolicyValue.objects.create(key=key, value=5, source="test", version=version, changed_at=NOW)
+    owner = builders.approved(state=RequestState.APPROVED, policy_version=approved)
+
+    # Without what the guard saw it cannot be judged again: then the new policy refuses it.
+    veto = last_word(owner, now=NOW)
+    assert (veto and veto.code) == (Reason.POLICY_CHANGED if asks else None)
+
+
+def test_what_stands_in_the_way_is_told_before_a_newer_policy() -> None:
+    PolicyValue.objects.create(key="risk.max_leverage", value=5, source="test", version=1, changed_at=NOW)
+    switch()
+
+    veto = last_word(builders.approved(state=RequestState.APPROVED), now=NOW)
+    assert veto is not None
+    assert veto.code is Reason.KILL_SWITCH_ENGAGED
+
+
+@dataclass
+class Remembers:
+    """A memory of Redis as it is, or lost."""
+
+    whole: bool
+
+    def is_whole(self) -> bool:
+        return self.whole
+
+    def leave_mark(self) -> None:
+        raise AssertionError("only the monitor leaves marks")
+
+
+def test_entries_wait_while_redis_has_lost_its_data() -> None:
+    assert obstacle_of_loss(Remembers(whole=True)) is None
+    assert obstacle_of_loss(Remembers(whole=False)) == Obstacle(
+        sentence="Redis has lost its data or is silent, and no monitor cycle has run since"
+    )

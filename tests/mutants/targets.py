@@ -1,0 +1,64 @@
+"""Which modules are mutated, and which tests have to kill the mutants."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# A survivor here must stand in `equivalents.toml`; elsewhere the overall rate decides.
+STRICT = (
+    "domain/limits",
+    "domain/sizing",
+    "domain/exits",
+    "domain/exit_orders",
+    "domain/brackets",
+    "domain/safety",
+    "monitor/reconcile",
+    "monitor/sides",
+    "monitor/unexplained",
+    "pipeline/usage",
+    "pipeline/entry_gate",
+)
+ADAPTERS = ("parse", "errors", "outcome_table", "order_parameters", "stream_events", "history", "terms", "weights")
+# Ports are protocols: there is nothing to run. The other two are lists of names that their own tests compare.
+NOT_MUTATED = frozenset({"domain/__init__", "domain/ports", "domain/reasons"})
+MONITOR = ("reconcile", "sides", "unexplained")
+UNIT_TESTS = ("tests/unit",)
+# The SQL and the queries that decide whether an entry fits, is held, and is protected.
+DATABASE = ("pipeline/usage", "pipeline/entry_gate", "pipeline/last_word")
+DATABASE_TESTS = (
+    "tests/integration/test_usage.py",
+    "tests/integration/test_entry_gate_rows.py",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One module; `name` is its path below `execution` without the ending."""
+
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return ROOT / "execution" / f"{self.name}.py"
+
+    @property
+    def module(self) -> str:
+        return f"execution.{self.name.replace('/', '.')}"
+
+    @property
+    def strict(self) -> bool:
+        return self.name in STRICT
+
+
+def pure_targets() -> list[Target]:
+    """Return the modules that unit tests alone have to hold."""
+    domain = sorted(path.stem for path in (ROOT / "execution/domain").glob("*.py"))
+    names = [f"domain/{stem}" for stem in domain]
+    names += [f"monitor/{stem}" for stem in MONITOR]
+    names += [f"adapters/binance/{stem}" for stem in ADAPTERS]
+    return [Target(name=name) for name in names if name not in NOT_MUTATED]
+
+
+def database_targets() -> list[Target]:
+    """Return the modules whose SQL is held by tests on a real PostgreSQL."""
+    return [Target(name=name) for name in DATABASE]

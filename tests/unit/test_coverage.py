@@ -1,0 +1,85 @@
+"""How much of a position has a live stop, and what health says of the rest: long and short."""
+
+from decimal import Decimal
+
+import pytest
+
+from execution.domain.coverage import Coverage, is_covered
+from execution.domain.outcomes import PositionReport, held_in
+from execution.domain.trading import Direction
+
+D = Decimal
+LONG, SHORT = Direction.LONG, Direction.SHORT
+
+
+@pytest.mark.parametrize("direction", [LONG, SHORT])
+@pytest.mark.parametrize(
+    ("covered", "out_of_reach", "uncovered", "said"),
+    [
+        ("0.010", "0", "0", "POSITION_UNPROTECTED: uncovered=0 of=0.01"),
+        ("0.012", "0.002", "0", "POSITION_UNPROTECTED: uncovered=0 of=0.01"),
+        ("0.004", "0", "0.006", "POSITION_UNPROTECTED: uncovered=0.006 of=0.01"),
+        ("0", "0.004", "0.010", "POSITION_UNPROTECTED: uncovered=0.01 of=0.01"),
+        # What no order can close is told as what it is, up to all that is uncovered.
+        ("0.007", "0.003", "0.003", "REMAINDER_UNTRADABLE: uncovered=0.003 of=0.01 step=0.004"),
+        ("0.007", "0.0029", "0.003", "POSITION_UNPROTECTED: uncovered=0.003 of=0.01"),
+        ("0.008", "0.003", "0.002", "REMAINDER_UNTRADABLE: uncovered=0.002 of=0.01 step=0.004"),
+    ],
+)
+def test_what_of_a_position_is_uncovered(
+    direction: Direction, covered: str, out_of_reach: str, uncovered: str, said: str
+) -> None:
+    found = Coverage(
+        symbol="ETHUSDT",
+        position_side="BOTH",
+        direction=direction,
+        quantity=D("0.010"),
+        covered=D(covered),
+        out_of_reach=D(out_of_reach),
+        step=D("0.004"),
+    )
+
+    assert (found.uncovered, found.sentence) == (D(uncovered), f"ETHUSDT {direction} {said}")
+
+
+def test_without_a_grid_nothing_is_out_of_reach() -> None:
+    found = Coverage(symbol="X", position_side="LONG", direction=LONG, quantity=D(1), covered=D(0))
+
+    assert (found.out_of_reach, found.step, found.since) == (D(0), D(0), None)
+
+
+@pytest.mark.parametrize(
+    ("stops", "covered"),
+    [((), False), (("0.010",), True), (("0.0099",), False), (("0.006", "0.004"), True), (("0.02",), True)],
+)
+def test_stops_cover_a_position_together(stops: tuple[str, ...], covered: bool) -> None:  # noqa: FBT001
+    assert is_covered(D("0.010"), map(D, stops)) is covered
+
+
+@pytest.mark.parametrize(
+    ("side", "quantity", "long", "short"),
+    [
+        ("BOTH", "2", "2", "0"),
+        ("BOTH", "-2", "0", "2"),
+        ("BOTH", "0", "0", "0"),
+        ("LONG", "2", "2", "0"),
+        ("LONG", "-2", "2", "2"),
+        ("SHORT", "-2", "0", "2"),
+        ("SHORT", "2", "2", "2"),
+    ],
+)
+def test_what_the_exchange_holds_in_a_direction(side: str, quantity: str, long: str, short: str) -> None:
+    row = PositionReport(
+        symbol="BTCUSDT",
+        position_side=side,
+        quantity=D(quantity),
+        entry_price=D(1),
+        mark_price=D(1),
+        unrealized_pnl=D(0),
+        liquidation_price=D(0),
+        initial_margin=D(0),
+        notional=D(0),
+    )
+
+    assert (held_in(row, LONG), held_in(row, SHORT)) == (D(long), D(short))
+    assert (held_in(None, LONG), held_in(None, SHORT)) == (D(0), D(0))
