@@ -59,7 +59,7 @@ USAGE = """
         (SELECT COALESCE(sum(notional), 0) FROM held WHERE symbol = %(symbol)s),
         (SELECT COALESCE(sum(risk), 0) FROM held),
         (SELECT count(*) FROM execution_executionrequest
-         WHERE approved_at > %(minute_ago)s AND state NOT IN ('REFUSED', 'EXPIRED')
+         WHERE approved_at > %(minute_ago)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
            AND (%(approved)s::timestamptz IS NULL OR approved_at < %(approved)s)),
         (SELECT COALESCE(sum(result), 0) FROM day),
         (SELECT GREATEST(max(running), 0) FROM day),

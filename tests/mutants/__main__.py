@@ -14,6 +14,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,6 +129,8 @@ def in_child(work: Callable[[], Stage]) -> Stage:
             try:
                 path.write_bytes(pickle.dumps(work()))
                 status = 0
+            except BaseException:  # noqa: BLE001 -- the process ends here, and its parent says so
+                traceback.print_exc()
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()

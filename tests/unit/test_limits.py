@@ -78,6 +78,7 @@ def test_every_limit_tells_the_use_with_this_entry() -> None:
         "symbol_exposure": ("expected<=1000000 actual=450", None),
         "total_exposure": ("expected<=10000000 actual=850", None),
         "entry_rate": ("expected<=1200 actual=5", None),
+        "open_risk": ("expected<=1000000000 actual=42", None),
         "daily_loss": ("expected<=1000000000 actual=54 lost=12 open_risk=35 this_risk=7", None),
         "daily_drawdown": ("expected<=1000000000 actual=37", None),
     }
@@ -90,6 +91,8 @@ def test_every_limit_tells_the_use_with_this_entry() -> None:
         ("MAX_SYMBOL_EXPOSURE", "symbol_exposure", "450", "449.99", Reason.SYMBOL_EXPOSURE_EXCEEDS_LIMIT),
         ("MAX_TOTAL_EXPOSURE", "total_exposure", "850", "849.99", Reason.TOTAL_EXPOSURE_EXCEEDS_LIMIT),
         ("MAX_ENTRIES_PER_MINUTE", "entry_rate", "5", "4", Reason.ENTRIES_EXCEED_RATE),
+        # 35 at the other stops and 7 at this one.
+        ("MAX_OPEN_RISK", "open_risk", "42", "41.99", Reason.OPEN_RISK_EXCEEDS_LIMIT),
         # 12 lost today, 35 at the other stops and 7 at this one.
         ("MAX_DAILY_LOSS", "daily_loss", "54", "53.99", Reason.DAILY_LOSS_EXCEEDS_LIMIT),
         # From 20 above to 12 below, and 5 in positions that are open.
