@@ -1,11 +1,14 @@
 """A few hours of the long soak: green as it is, and red when a part of the service does not do its work."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
+from django.conf import LazySettings
 from django.db import connection
 from redis import Redis
 
+from execution.domain import policy as keys
 from execution.monitor.cycle import CycleResult
 from tests.soak.days import DaysSoak
 from tests.soak.ear import Ear
@@ -25,7 +28,11 @@ def soak(
     paper: PaperExchange,
     risk: RiskSafetyStandIn,
     redis: "Redis",
+    settings: LazySettings,
 ) -> Iterator[DaysSoak]:
+    # As in a house of its own (tests/support/house.py).
+    higher = {keys.MAX_POSITIONS: Decimal(10_000), keys.MAX_STOP_DISTANCE: Decimal("0.5")}
+    settings.POLICY_CEILINGS = {**settings.POLICY_CEILINGS, **higher}
     found = DaysSoak(house=House(paper=paper, risk=risk, redis=redis), days=DAYS, seed=3, hedge=False, say=print)
     yield found
     found.world.close()
