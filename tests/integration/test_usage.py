@@ -446,6 +446,51 @@ def test_counting_holds_one_lock_for_all_until_the_transaction_ends() -> None:
     assert locks() == 1
 
 
+# A trade of 0.5 at an entry of 2,000, planned to lose 100 a piece, in a quote asset of 0.5 USD: 25 USD as planned.
+@pytest.mark.parametrize(
+    ("direction", "planned", "now", "risk"),
+    [
+        (LONG, 1900, 1700, "75"),
+        (SHORT, 2100, 2300, "75"),
+        # Tightened, or beyond the entry: what was approved stays reserved.
+        (LONG, 1900, 1950, "25"),
+        (SHORT, 2100, 2050, "25"),
+        (LONG, 1900, 2300, "25"),
+        (SHORT, 2100, 1700, "25"),
+    ],
+)
+def test_a_stop_that_was_loosened_counts_at_its_new_place(
+    direction: Direction, planned: int, now: int, risk: str
+) -> None:
+    owner = claimed(direction=direction, quantity=D("0.5"), stop_price=D(planned), quote_index=D("0.5"))
+    held(owner, quantity=D("0.5"), entry_price=D(2000), direction=direction)
+    builders.bracket(owner).legs.filter(purpose=OrderPurpose.STOP).update(price=D(now))
+    # Beside it: another trade, whose stop and target are far away and not this one's.
+    other = claimed(symbol="SOLUSDT", quantity=D(1), stop_price=D(99), direction=LONG)
+    held(other, quantity=D(1), entry_price=D(100), direction=LONG)
+    builders.bracket(other)
+
+    assert used().open_risk == D(risk) + 1
+
+
+def test_a_target_is_no_stop() -> None:
+    owner = claimed(quantity=D("0.5"), stop_price=D(1900), direction=LONG)
+    held(owner, quantity=D("0.5"), entry_price=D(2000), direction=LONG)
+    builders.bracket(owner).legs.filter(purpose=OrderPurpose.TARGET).update(price=D(1000))
+
+    assert used().open_risk == 50
+
+
+def test_a_move_counts_what_was_approved_after_it_and_not_itself() -> None:
+    own = claimed(quantity=D("0.5"), stop_price=D(1900), direction=LONG)
+    held(own, quantity=D("0.5"), entry_price=D(2000), direction=LONG)
+    later = claimed(symbol="SOLUSDT", quantity=D(1), stop_price=D(93), direction=LONG)
+    held(later, quantity=D(1), entry_price=D(100), direction=LONG)
+
+    assert usage_for(own, BOTH, POLICY, now=NOW).open_risk == 0
+    assert usage_for(own, BOTH, POLICY, now=NOW, later_too=True).open_risk == 7
+
+
 def test_a_request_that_was_approved_meanwhile_is_not_counted_against_itself() -> None:
     own = builders.approved(approved_at=NOW - timedelta(seconds=5))
     own.approved_at = None
