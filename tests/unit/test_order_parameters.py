@@ -158,3 +158,11 @@ def test_a_trailing_stop_has_a_callback_and_no_trigger(activation: Decimal | Non
 def test_a_conditional_order_without_a_trigger_is_a_fault_of_our_own() -> None:
     with pytest.raises(ValueError, match="conditional order es1-e without a trigger price"):
         algo_parameters(replace(BUY_MARKET, order_type=OrderType.STOP_MARKET))
+
+
+def test_only_a_limit_order_with_a_price_says_one() -> None:
+    priced = replace(BUY_MARKET, price=Decimal(49000), good_till=datetime(2030, 1, 1, tzinfo=UTC))
+    without = replace(BUY_MARKET, order_type=OrderType.LIMIT)
+
+    for ticket in (priced, without):
+        assert {"price", "timeInForce", "goodTillDate"}.isdisjoint(order_parameters(ticket, at_ms))

@@ -262,3 +262,9 @@ def test_a_size_by_risk_is_taken_level_by_level(
     loss = Loss(direction=direction, exit_price=Decimal(100) - 2 * direction.sign, fee=Decimal(0))
 
     assert quantity_at_risk(Decimal(risk), levels(*book), loss) == Decimal(quantity)
+
+
+def test_an_empty_book_gives_no_size_by_risk() -> None:
+    loss = Loss(direction=Direction.SHORT, exit_price=Decimal(100), fee=Decimal(0))
+
+    assert quantity_at_risk(Decimal(100), (), loss) == 0

@@ -290,3 +290,11 @@ def test_an_amount_that_is_no_number_makes_an_event_unreadable(amount: str | Non
 )
 def test_what_cannot_be_read_says_why(text: str, kind: str, why: str) -> None:
     assert read_event(text) == Unread(kind=kind, why=why)
+
+
+@pytest.mark.parametrize("status", ["PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED"])
+def test_a_triggered_order_keeps_every_later_status(status: str) -> None:
+    news = read(order(X=status, si=7, t=None))
+
+    assert (news.report.status, news.algo_id, news.report.algo_id, news.fill_id) == (status, "7", "7", 0)
+    assert read(algo(ai=None)).report.order_id == ""
