@@ -249,20 +249,18 @@ def test_a_target_that_the_plan_does_not_have_hides_no_other() -> None:
 
 
 def test_a_short_that_cannot_be_liquidated_has_no_such_bound_either() -> None:
-    around = Surroundings(direction=Direction.SHORT, mark_price=D(50000), liquidation_price=D(0))
-
-    assert broken_rules(ProtectionMove(stop_price=D(90000)), PLAN, around) == []
+    assert broken_rules(ProtectionMove(stop_price=D(55000)), SHORT_PLAN, FREE_SHORT) == []
 
 
 @pytest.mark.parametrize(
     ("direction", "stop", "bound"), [(Direction.LONG, "0.3", "0.4"), (Direction.SHORT, "0.7", "0.6")]
 )
 def test_a_coin_below_a_dollar_has_its_bound(direction: Direction, stop: str, bound: str) -> None:
-    around = Surroundings(direction=direction, mark_price=D("0.5"), liquidation_price=D(bound))
+    around = Surroundings(direction=direction, mark_price=D("0.5"), liquidation_price=D(bound), room=ROOM)
+    sentence = f"STOP_BEYOND_LIQUIDATION: stop={stop} liquidation={bound}"
 
-    assert broken_rules(ProtectionMove(stop_price=D(stop)), PLAN, around) == [
-        ("stop_loss", f"STOP_BEYOND_LIQUIDATION: stop={stop} liquidation={bound}")
-    ]
+    # It should be the first rule of those that so far a stop breaks.
+    assert broken_rules(ProtectionMove(stop_price=D(stop)), PLAN, around)[0] == ("stop_loss", sentence)
 
 
 def test_a_plan_of_a_stop_alone_has_a_stop_to_move() -> None:
