@@ -1,8 +1,8 @@
 """Command line of the mutants: `python -m tests.mutants`; `make mutants`, `make mutants ARGS=--short`.
 
-It prints the kill rate of every module and the survivors, writes `.local/mutants.json`, and exits 1 when the tests
-kill less than 95 of 100 mutants, when a survivor in a strict module is not listed as equivalent, or when a listed one
-is no longer there or is killed.
+It prints the kill rate of every module and the survivors, writes `.local/mutants.json` and, after a whole run,
+`docs/mutants-results.md`, and exits 1 when the tests kill less than 95 of 100 mutants, when a survivor in a strict
+module is not listed as equivalent, or when a listed one is no longer there or is killed.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,9 +27,10 @@ from tests.mutants.mutation import Mutant, mutants_of
 from tests.mutants.report import Report, read_equivalents
 from tests.mutants.session import KILLED, Forked
 from tests.mutants.sql import sql_mutants_of
-from tests.mutants.targets import DATABASE_TESTS, ROOT, UNIT_TESTS, Target, database_targets, pure_targets
+from tests.mutants.targets import DATABASE_TESTS, ROOT, Target, database_targets, pure_targets, unit_tests
 
 OUT = os.dup(1)
+PAGE = ROOT / "docs" / "mutants-results.md"
 WRITTEN = ROOT / ".local" / "mutants.json"
 # How many mutants the short form draws: of pure code that is forked, of what runs at import, of the database's.
 SHORT_FORKED, SHORT_AT_IMPORT, SHORT_DATABASE = 500, 30, 40
@@ -63,12 +65,21 @@ def main() -> int:
     say(f"\n{report.text(verbose=options.survivors)}\n\nseed {options.seed}, {seconds} s: {report.verdict}.")
     WRITTEN.parent.mkdir(exist_ok=True)
     WRITTEN.write_text(json.dumps({"seconds": seconds, "seed": options.seed, **report.as_json()}, indent=2))
+    if report.whole:
+        PAGE.write_text(report.page(f"{seconds / 60:.0f} min, commit {commit()}"), encoding="utf-8")
     return 0 if report.ok else 1
+
+
+def commit() -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"
 
 
 def pure(options: argparse.Namespace) -> Stage:
     """Hold the pure modules with the unit tests; what runs at import, or could not be swapped, in fresh processes."""
-    stage: Stage = in_child(lambda: forked(options, pure_targets(), options.tests or UNIT_TESTS, options.workers))
+    stage: Stage = in_child(lambda: forked(options, pure_targets(), options.tests or unit_tests(), options.workers))
     stage.killed |= fresh.run_all(stage.left, stage.codes, workers=options.workers, say=say)
     return stage
 
@@ -98,7 +109,7 @@ def forked(options: argparse.Namespace, targets: Sequence[Target], tests: Sequen
     stage.killed = {name: outcome == KILLED for name, outcome in plugin.outcomes.items()}
     if workers:
         survivors = [each for each in plugin.mutants if each.name in plugin.codes]
-        stage.left = [(each, plugin.files.get(str(each.target.path), ["tests/unit"])) for each in survivors]
+        stage.left = [(each, plugin.files[each.name]) for each in survivors]
         stage.codes = plugin.codes
     return stage
 

@@ -103,6 +103,31 @@ class Report:
             ]
         return "\n".join(lines)
 
+    def page(self, run: str) -> str:
+        """Return the page of a whole run: totals, a row for each module, survivors, and equivalents with reasons."""
+        lines = [
+            "# Mutants: the last whole run",
+            "",
+            "Written by `make mutants`; how to read it: [mutants.md](mutants.md).",
+            "",
+            f"{self.verdict}: {self.counted} mutants that change something, {self.percent:.2f} % killed; {run}.",
+            "",
+            "| module | mutants | killed | equivalent | of those that change something |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for module, mutants, killed, equal in self.rows():
+            name = f"**{module}**" if module in STRICT else module
+            lines.append(
+                f"| {name} | {mutants} | {killed} | {equal} | {100 * killed / ((mutants - equal) or 1):.1f} % |"
+            )
+        lines += ["", "Bold: strict, no survivor that is not equivalent.", "", "## Survivors", ""]
+        lines += [f"- `{name}`" for name in self.survivors] or ["None."]
+        lines += ["", "## Equivalents", ""]
+        for reason in dict.fromkeys(self.equivalents.values()):
+            names = [name for name, other in self.equivalents.items() if other == reason]
+            lines += [reason, "", *(f"- `{name}`" for name in names), ""]
+        return "\n".join(lines).rstrip() + "\n"
+
     def as_json(self) -> dict[str, Any]:
         return {
             "ok": self.ok,

@@ -74,13 +74,18 @@ class Forked:
         self._trace = self._traced()
         if self._trace.failed:
             raise session.Failed(f"tests fail without any mutant: {self._trace.failed[:3]}")
-        self.files = self._trace.files(self._items)
         self._functions = _functions({str(path) for path in self._modules})
         self._readers = readers(self._items)
         self._run_all()
         left = [each for each in self.mutants if self._wants_fresh(each)]
         self.codes = {each.name: marshal.dumps(each.compile(self._modules[each.target.path])) for each in left}
+        self.files |= {each.name: self._files_of(each) for each in left}
         return True
+
+    def _files_of(self, mutant: Mutant) -> list[str]:
+        """Return the test files for a fresh process: those whose tests run or read what is changed, the quick first."""
+        tests = self._tests_of(mutant) or range(len(self._items))
+        return list(dict.fromkeys(str(self._items[number].path) for number in tests))
 
     def _wants_fresh(self, mutant: Mutant) -> bool:
         """Whether a mutant that lives may change what has run already, when the modules were imported."""

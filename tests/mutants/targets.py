@@ -22,7 +22,8 @@ ADAPTERS = ("parse", "errors", "outcome_table", "order_parameters", "stream_even
 # Ports are protocols: there is nothing to run. The other two are lists of names that their own tests compare.
 NOT_MUTATED = frozenset({"domain/__init__", "domain/ports", "domain/reasons"})
 MONITOR = ("reconcile", "sides", "unexplained")
-UNIT_TESTS = ("tests/unit",)
+# A unit test that names none of these runs nothing that is mutated.
+MUTATED = ("execution.domain", "execution.monitor", "execution.adapters.binance", "tests.support", "tests.unit.")
 # The SQL and the queries that decide whether an entry fits, is held, and is protected.
 DATABASE = ("pipeline/usage", "pipeline/entry_gate", "pipeline/last_word")
 DATABASE_TESTS = (
@@ -62,3 +63,11 @@ def pure_targets() -> list[Target]:
 def database_targets() -> list[Target]:
     """Return the modules whose SQL is held by tests on a real PostgreSQL."""
     return [Target(name=name) for name in DATABASE]
+
+
+def unit_tests() -> list[str]:
+    """Return the unit tests that may run what is mutated: the others would only be collected and traced."""
+    # The test of this tool reads modules that a mutant has changed: it would kill by that alone.
+    files = sorted(path for path in (ROOT / "tests/unit").rglob("test_*.py") if path.name != "test_mutants.py")
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+    return [str(path.relative_to(ROOT)) for path, text in texts.items() if any(name in text for name in MUTATED)]

@@ -30,14 +30,6 @@ class Trace:
     def at(self, places: Sequence[Place]) -> set[int]:
         return {number for place in places for number in self.tests.get(place, ())}
 
-    def files(self, items: Sequence[pytest.Item]) -> dict[str, list[str]]:
-        """Return of each file the test files that run any of it, those that run most of it first."""
-        found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        for (path, _line), numbers in self.tests.items():
-            for number in numbers:
-                found[path][str(items[number].path)] += 1
-        return {path: sorted(counts, key=lambda name: -counts[name]) for path, counts in found.items()}
-
 
 def listener(paths: set[str], current: set[Place]) -> Listener:
     """Return a trace function that adds every line of `paths` that runs."""
