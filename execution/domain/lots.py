@@ -45,7 +45,8 @@ def parts_of(quantity: Decimal, lot: LotRule) -> list[Decimal]:
     """
     least, most = ceil_to(lot.minimum, lot.step), floor_to(lot.maximum, lot.step)
     left = floor_to(quantity, lot.step)
-    if left < least or most < least:
+    # A quantity below the minimum is no part, by the counting below; a maximum below the step takes no order at all.
+    if most <= 0 or most < least:
         return []
     number = int((left / most).to_integral_value(rounding=ROUND_CEILING))
     if number * least > left:

@@ -33,7 +33,7 @@ OUT = os.dup(1)
 PAGE = ROOT / "docs" / "mutants-results.md"
 WRITTEN = ROOT / ".local" / "mutants.json"
 # How many mutants the short form draws: of pure code that is forked, of what runs at import, of the database's.
-SHORT_FORKED, SHORT_AT_IMPORT, SHORT_DATABASE = 500, 30, 40
+SHORT_FORKED, SHORT_AT_IMPORT, SHORT_DATABASE = 300, 20, 25
 
 
 @dataclass(kw_only=True)
@@ -104,8 +104,10 @@ def forked(options: argparse.Namespace, targets: Sequence[Target], tests: Sequen
     os.chdir(ROOT)
     plugin.listen({str(target.path) for target in targets})
     status = pytest.main(["-q", "-p", "no:cacheprovider", "--no-header", "--no-summary", *tests], plugins=[plugin])
+    if plugin.red:
+        raise SystemExit(f"tests fail without any mutant: {', '.join(plugin.red)}")
     if status not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
-        raise SystemExit(f"the tests are red without a mutant: exit code {status}")
+        raise SystemExit(f"pytest ended with {status}")
     stage.killed = {name: outcome == KILLED for name, outcome in plugin.outcomes.items()}
     if workers:
         survivors = [each for each in plugin.mutants if each.name in plugin.codes]

@@ -127,8 +127,9 @@ def test_a_limit_takes_the_levels_that_are_no_worse_and_rests_with_what_is_left(
 
 
 def test_a_size_within_a_level_pays_the_price_itself_and_no_rounded_quotient() -> None:
-    price = Decimal(1) / 3
+    # 0.215 of it, divided by 0.215 again, ends in another digit.
+    price = Decimal("8811.137758724174957585026075")
     book = (Level(price=price, quantity=Decimal(1)), Level(price=2 * price, quantity=Decimal(1)))
 
-    assert walk(book, Decimal("0.7")).average_price == price
+    assert walk(book, Decimal("0.215")).average_price == price
     assert walk(book, Decimal(0)).average_price == price

@@ -114,6 +114,11 @@ def test_where_it_does_not_nothing_is_closed_twice(lot: LotRule, quantity: Decim
         ("0", "1", "0", "3", []),
         ("-1", "1", "0", "3", []),
         ("0.5", "1", "0", "3", []),
+        ("1", "1", "2", "3", []),
+        ("-7", "1", "2", "3", []),
+        # The maximum is less than a step.
+        ("2", "1", "0", "0.5", []),
+        ("2", "1", "0.2", "0.5", []),
     ],
 )
 def test_parts_on_a_grid_of_their_own(quantity: str, step: str, minimum: str, maximum: str, parts: list[str]) -> None:
