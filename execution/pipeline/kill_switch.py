@@ -27,7 +27,7 @@ class KillSwitchError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """Who says something to the switch, and why."""
+    """Who decides something by hand, and why."""
 
     by: str
     reason: str

@@ -5,7 +5,6 @@ Every sweep reads through here. A row stays set aside while sweeps still stumble
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from django.utils import timezone
 
 from execution.domain.bounds import NEWEST_READ, OLDEST_READ, UnreadableTime, moment_of, without_unfit
 from execution.models import QuarantinedRow
+from execution.pipeline.kill_switch import Word
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -32,14 +32,6 @@ APPLICATION = "execution"
 
 class RepairError(Exception):
     """A repair that cannot be done as asked; the message says why, and nothing was changed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Word:
-    """Who repairs or releases a row, and why."""
-
-    by: str
-    reason: str
 
 
 def read_each(rows: "QuerySet[M, M]") -> list[M]:

@@ -279,6 +279,8 @@ def test_the_command_lists_repairs_and_releases(desk: Desk) -> None:
 
     for arguments, says in (
         (["--set", "expires_at=2026-12-01T00:00:00Z"], "need a --reason"),
+        (["--set", "expires_at=2026-12-01T00:00:00Z", "--reason", " "], "need a --reason"),
+        (["--release", "--reason", " "], "need a --reason"),
         (["--set", "expires_at", "--reason", "x"], "COLUMN=VALUE"),
         (["--set", "expires_at=0001-01-01", "--reason", "x"], "must be in the years"),
         (["--set", "nonsense=1", "--reason", "x"], "no column nonsense"),

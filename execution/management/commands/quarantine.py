@@ -10,7 +10,8 @@ from execution import wiring
 from execution.management.terminal import TerminalCommand
 from execution.models import QuarantinedRow
 from execution.pipeline import quarantine
-from execution.pipeline.quarantine import RepairError, Word
+from execution.pipeline.kill_switch import Word
+from execution.pipeline.quarantine import RepairError
 
 
 class Command(TerminalCommand):
@@ -51,9 +52,10 @@ class Command(TerminalCommand):
         self.stdout.write(f"{row.pk} {row.sentence} {state}")
 
     def _change(self, row: QuarantinedRow, options: dict[str, Any]) -> None:
-        if not options["reason"]:
+        reason = options["reason"].strip()
+        if not reason:
             raise CommandError("--set and --release need a --reason")
-        word = Word(by=options["by"] or getuser(), reason=options["reason"])
+        word = Word(by=options["by"] or getuser(), reason=reason)
         if options["release"]:
             quarantine.release(row, word, now=wiring.clock())
             return
