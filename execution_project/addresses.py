@@ -103,11 +103,14 @@ def is_internal_door(host: str) -> bool:
 def as_ip(host: str) -> IpAddress | None:
     """Return the IP address that a host is written as, an IPv4 one out of its IPv6 form; None for a name."""
     try:
-        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+        return unmapped(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
+
+
+def unmapped(address: IpAddress) -> IpAddress:
+    """Return the IPv4 address that an IPv6 one only wraps; any other as it is."""
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def peer_may_be_any_service(peer: str) -> bool:

@@ -3,6 +3,8 @@
 import ipaddress
 from collections.abc import Sequence
 
+from execution_project.addresses import unmapped
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -19,8 +21,7 @@ def networks(text: str) -> tuple[Network, ...]:
 def is_within(address: str, trusted: Sequence[Network]) -> bool:
     """Whether an address as the socket or a header spells it lies in one of the networks."""
     try:
-        parsed = ipaddress.ip_address(address.strip())
+        found = unmapped(ipaddress.ip_address(address.strip()))
     except ValueError:
         return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return any((mapped or parsed) in network for network in trusted)
+    return any(found in network for network in trusted)

@@ -8,6 +8,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from execution_project.env import Mode, environment
 from execution_project.logs import logging_settings
+from execution_project.web import LONGEST_BODY_BYTES
 
 ENV = environment()
 # What no policy value passes, by policy key; read where the policy in force is.
@@ -113,7 +114,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = ENV.mode is not Mode.PAPE
 # SECURE_SSL_REDIRECT (W008) stays off: TLS ends at a proxy or the port is on loopback, neighbours and health checks
 # call this port in plain HTTP, and a redirect would answer a POST that has already shown its key.
 SILENCED_SYSTEM_CHECKS = ["security.W008"]
-DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = LONGEST_BODY_BYTES
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -4,6 +4,9 @@ Threads, because an order's answer may wait seconds for its fill without using t
 arrived whole are given to them, and health and brakes have threads that nothing else takes: see `web_worker`.
 """
 
+# The longest body of any request to this service: refused by the worker before it is read, by Django all the same.
+LONGEST_BODY_BYTES = 64 * 1024
+
 worker_class = "execution_project.web_worker.WholeRequestWorker"
 workers = 1
 threads = 16

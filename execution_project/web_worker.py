@@ -23,6 +23,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from execution_project.env import environment
 from execution_project.networks import is_within, networks
+from execution_project.web import LONGEST_BODY_BYTES
 
 # From the first look at a connection, or from the first byte of a further request on it, until the request is whole.
 REQUEST_SECONDS = 10.0
@@ -30,7 +31,6 @@ REQUEST_SECONDS = 10.0
 SEND_SECONDS = 5
 # Twice what gunicorn accepts as a request line with headers; what is longer is its to refuse.
 LONGEST_HEAD_BYTES = 64 * 1024
-LONGEST_BODY_BYTES = 64 * 1024
 CONNECTIONS_PER_ADDRESS = 256
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*\r\n", re.IGNORECASE)

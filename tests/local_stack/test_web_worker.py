@@ -9,10 +9,9 @@ from signal import SIGTERM
 
 import pytest
 
-from execution_project.web import threads
+from execution_project.web import LONGEST_BODY_BYTES, threads
 from execution_project.web_worker import (
     CONNECTIONS_PER_ADDRESS,
-    LONGEST_BODY_BYTES,
     REQUEST_SECONDS,
     SEND_SECONDS,
     Incomplete,
