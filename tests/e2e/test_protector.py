@@ -4,15 +4,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from django.db import connections
 
 from local_stack.bus import stream_key, wrapped
+from tests.support.databases import copied_database, redis_address
 from tests.support.ledger import Ledger
-from tests.support.stack import SHORT, CeleryStack, children_of, create_database, crew, drop_database
+from tests.support.stack import SHORT, CeleryStack, children_of, crew
 from tests.support.waiting import eventually
 
 REDIS_DATABASE = 6
@@ -28,25 +27,20 @@ def stack(
     django_db_setup: None,  # noqa: ARG001 -- makes the migrated database
 ) -> Iterator[CeleryStack]:
     """The service without its user-data stream, its monitor's next cycle two minutes away, stopped behind a fill."""
-    settings, server_url = connections["default"].settings_dict, os.environ["DATABASE_URL"]
-    connections.close_all()
-    name = f"{settings['NAME']}_protector"
-    database_url = create_database(server_url, name, template=str(settings["NAME"]))
-    redis_url = urlsplit(os.environ["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
     ambush = {"CRASH_POINT": f"ENTRY_SETTLED:1:STOP:{tmp_path / 'stopped'}", "POSITION_MONITOR_INTERVAL_SEC": "120"}
     programs = [program for program in crew(tmp_path) if program.name != "user-stream"]
-    try:
-        with CeleryStack(
+    with (
+        copied_database("protector") as database_url,
+        CeleryStack(
             database_url=database_url,
-            redis_url=redis_url,
+            redis_url=redis_address(REDIS_DATABASE),
             folder=tmp_path,
             programs=programs,
             settings=SHORT | ambush | {"CELERY_VISIBILITY_TIMEOUT_SECONDS": "60"},
-        ) as running:
-            running.start_workers()
-            yield running
-    finally:
-        drop_database(server_url, name)
+        ) as running,
+    ):
+        running.start_workers()
+        yield running
 
 
 @pytest.mark.parametrize("ending", ["stopped", "killed"])

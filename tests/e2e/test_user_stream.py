@@ -1,19 +1,16 @@
 """The process of the user-data stream: it tells what the monitor would find much later, dies, and is replaced."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from django.db import connections
 
 from local_stack.bus import stream_key, wrapped
 from local_stack.processes import user_stream
-from tests.support.stack import SHORT, CeleryStack, create_database, crew, drop_database
+from tests.support.databases import copied_database, redis_address
+from tests.support.stack import SHORT, CeleryStack, crew
 from tests.support.waiting import eventually
 
 REDIS_DATABASE = 7
@@ -28,20 +25,14 @@ def running(
     tmp_path_factory: pytest.TempPathFactory,
     django_db_setup: None,  # noqa: ARG001 -- makes the migrated database
 ) -> Iterator[CeleryStack]:
-    settings, server_url = connections["default"].settings_dict, os.environ["DATABASE_URL"]
-    # A database with a session cannot be copied.
-    connections.close_all()
-    name = f"{settings['NAME']}_stream"
-    database_url = create_database(server_url, name, template=str(settings["NAME"]))
-    redis_url = urlsplit(os.environ["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
-    folder: Path = tmp_path_factory.mktemp("stream")
-    try:
-        with CeleryStack(
+    folder, redis_url = tmp_path_factory.mktemp("stream"), redis_address(REDIS_DATABASE)
+    with (
+        copied_database("stream") as database_url,
+        CeleryStack(
             database_url=database_url, redis_url=redis_url, folder=folder, programs=crew(folder), settings=SETTINGS
-        ) as stack:
-            yield stack
-    finally:
-        drop_database(server_url, name)
+        ) as stack,
+    ):
+        yield stack
 
 
 @pytest.fixture

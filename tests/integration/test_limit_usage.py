@@ -23,6 +23,7 @@ from execution.models import BracketLeg, EntryClaim, ExecutionRequest, Trade
 from execution.pipeline.usage import conditional_orders, take_claim, usage_for
 from tests.support import builders
 from tests.support.builders import NOW
+from tests.support.risk_rules import IDLE
 
 pytestmark = pytest.mark.django_db
 D = Decimal
@@ -30,17 +31,6 @@ BTC, ETH, SOL = "BTCUSDT", "ETHUSDT", "SOLUSDT"
 BOTH_DIRECTIONS = pytest.mark.parametrize("direction", list(Direction))
 TICK = timedelta(microseconds=1)
 MIDNIGHT = NOW.replace(hour=0, minute=0)
-# What stands where nothing is used.
-IDLE = Usage(
-    positions=0,
-    exposure=D(0),
-    symbol_exposure=D(0),
-    open_risk=D(0),
-    entries_last_minute=0,
-    day_result=D(0),
-    day_peak=D(0),
-    open_loss=D(0),
-)
 
 
 def usage(

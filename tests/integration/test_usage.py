@@ -20,6 +20,7 @@ from execution.models import EntryClaim, ExecutionRequest, Trade
 from execution.pipeline.usage import conditional_orders, lock_usage, take_claim, usage_for
 from tests.support import builders
 from tests.support.builders import NOW
+from tests.support.risk_rules import IDLE
 
 D = Decimal
 LONG, SHORT = Direction.LONG, Direction.SHORT
@@ -27,16 +28,6 @@ BOTH = PositionSide.BOTH
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
 POLICY = Policy(values={keys.LOOK_ALIKE_WINDOW: D(30), keys.STOP_OUT_PAUSE: D(600)}, version=1)
-UNUSED = Usage(
-    positions=0,
-    exposure=D(0),
-    symbol_exposure=D(0),
-    open_risk=D(0),
-    entries_last_minute=0,
-    day_result=D(0),
-    day_peak=D(0),
-    open_loss=D(0),
-)
 
 
 def asking(**columns: Any) -> ExecutionRequest:
@@ -77,7 +68,7 @@ def closed(result: str, *, ago: timedelta, **columns: Any) -> Trade:
 
 
 def test_nothing_is_used_when_nothing_is_there() -> None:
-    assert used() == UNUSED
+    assert used() == IDLE
 
 
 @pytest.mark.parametrize(("direction", "stop"), [(LONG, "1900"), (SHORT, "2100")], ids=["long below", "short above"])

@@ -1,17 +1,14 @@
 """One running service with its web server for all attacks; each attack finds it flat and leaves it trading."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from django.db import connections
 
 from local_stack.processes import Addresses, web
 from local_stack.server import free_port
 from tests.security.aftermath import Api, HeldPosition, hold_position
-from tests.support.stack import CeleryStack, create_database, crew, drop_database
+from tests.support.databases import copied_database, redis_address
+from tests.support.stack import CeleryStack, crew
 
 # Apart from the numbers of the other suites.
 REDIS_DATABASE = 5
@@ -23,24 +20,15 @@ def running_stack(
     tmp_path_factory: pytest.TempPathFactory,
     django_db_setup: None,  # noqa: ARG001 -- makes the migrated database
 ) -> Iterator[CeleryStack]:
-    settings = connections["default"].settings_dict
-    # A database with a session cannot be copied.
-    connections.close_all()
-    name = f"{settings['NAME']}_security"
-    server_url = os.environ["DATABASE_URL"]
-    database_url = create_database(server_url, name, template=str(settings["NAME"]))
-    redis_url = urlsplit(os.environ["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
-    folder: Path = tmp_path_factory.mktemp("security")
-    server = web(
-        Addresses(host=HOST, web_port=free_port(), flower_port=0, database_url=database_url, redis_url=redis_url)
-    )
-    try:
+    folder, redis_url = tmp_path_factory.mktemp("security"), redis_address(REDIS_DATABASE)
+    with copied_database("security") as database_url:
+        server = web(
+            Addresses(host=HOST, web_port=free_port(), flower_port=0, database_url=database_url, redis_url=redis_url)
+        )
         with CeleryStack(
             database_url=database_url, redis_url=redis_url, folder=folder, programs=[*crew(folder), server]
         ) as stack:
             yield stack
-    finally:
-        drop_database(server_url, name)
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 import requests
-from django.db import connections
 from psycopg import sql
 from redis import Redis
 
 from local_stack.credentials import Credentials
 from local_stack.processes import Addresses, Program, flower, web
 from local_stack.server import free_port
+from tests.support.databases import copied_database
 from tests.support.paper import PaperExchange
-from tests.support.stack import SHORT, CeleryStack, create_database, crew, drop_database
+from tests.support.stack import SHORT, CeleryStack, crew
 from tests.support.waiting import eventually
 
 HOST = "127.0.0.1"
@@ -141,11 +141,7 @@ def _with(program: Program, env: Mapping[str, str]) -> Program:
 
 def _planted_database(undo: ExitStack) -> str:
     """Return the URL, with a password, of a copy of the migrated test database."""
-    settings = connections["default"].settings_dict
-    connections.close_all()
-    server_url, name = os.environ["DATABASE_URL"], f"{settings['NAME']}_planted"
-    url = urlsplit(create_database(server_url, name, template=str(settings["NAME"])))
-    undo.callback(drop_database, server_url, name)
+    url = urlsplit(undo.enter_context(copied_database("planted")))
     host = url.netloc.rpartition("@")[2]
     return url._replace(netloc=f"{url.username}:{MARKERS['DATABASE_URL']}@{host}").geturl()
 

@@ -1,8 +1,6 @@
 """Attacks by what comes in: values that cannot be stored or read, poison entries, stored rows that cannot be used."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +11,7 @@ from local_stack.bus import stream_key, wrapped
 from tests.security.aftermath import Api, HeldPosition, trade, trading_goes_on
 from tests.support.decisions import decision
 from tests.support.ledger import Ledger
-from tests.support.stack import AI, ROOT, CeleryStack
+from tests.support.stack import AI, CeleryStack
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
@@ -46,20 +44,6 @@ def reason_of(stack: CeleryStack, entry_id: str) -> str:
 
 def entries_of(stack: CeleryStack, symbol: str) -> int:
     return sum(order["symbol"] == symbol for order in Ledger.of(stack.paper).entries)
-
-
-def command(stack: CeleryStack, *words: str) -> str:
-    """Run an operator's command and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *words],
-        cwd=ROOT,
-        env=stack.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout
 
 
 def test_a_time_that_cannot_be_read_back_is_refused(stack: CeleryStack, api: Api, held: HeldPosition) -> None:
@@ -98,10 +82,10 @@ def test_a_stored_row_that_cannot_be_read_fails_alone(stack: CeleryStack, api: A
     assert held.is_protected(stack)
 
     # An operator should find and repair it by command
-    line = next(line for line in command(stack, "quarantine").splitlines() if " trade " in line)
+    line = next(line for line in stack.manage("quarantine").splitlines() if " trade " in line)
     for column in ("entry_at", "updated_at"):
-        command(stack, "quarantine", line.split()[0], "--set", f"{column}=2026-01-01T00:00:00Z", "--reason", "restored")
-    assert "0 quarantined" in command(stack, "quarantine")
+        stack.manage("quarantine", line.split()[0], "--set", f"{column}=2026-01-01T00:00:00Z", "--reason", "restored")
+    assert "0 quarantined" in stack.manage("quarantine")
     trading_goes_on(stack, held)
 
 

@@ -3,8 +3,6 @@
 Each begins beside a protected position, and checks at its end that trading went on.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -77,21 +75,6 @@ def refusal_of(stack: CeleryStack, event_type: str, payload: Mapping[str, Any]) 
     [(state, code)] = eventually(ended, within=WITHIN, what="the decision has its outcome", every=0.1)
     assert state == "REFUSED", (state, code)
     return str(code)
-
-
-def manage(stack: CeleryStack, *arguments: str) -> str:
-    """Run a command of an operator on the stack's stores and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env=stack.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def policy_reasons(api: Api) -> str:
@@ -204,7 +187,7 @@ def test_a_limit_that_was_tightened_to_nothing_is_an_operators_to_release(
     assert refusal_of(stack, "ai.decision.made", decision("SOLUSDT")) == "POSITIONS_EXCEED_LIMIT"
 
     word = ("--by", "alice", "--reason", "set by nobody we know")
-    manage(stack, "set_policy", "risk.max_positions", "default", *word)
+    stack.manage("set_policy", "risk.max_positions", "default", *word)
 
     # It should be in the journal with the operator's name and reason.
     query = "SELECT reason, details ->> 'by' FROM execution_transition WHERE entity_id = 'risk.max_positions'"
@@ -304,11 +287,11 @@ def test_an_answer_that_asks_for_years_of_silence_does_not_get_them(
 def test_an_operator_lists_and_releases_holds(stack: CeleryStack, held: HeldPosition) -> None:
     plant_state("until:entries", FAR, stack)
 
-    assert "limiter: entries must wait" in manage(stack, "release_holds")
-    released = manage(stack, "release_holds", "--release", "all", "--by", "alice", "--reason", "planted by a neighbour")
+    assert "limiter: entries must wait" in stack.manage("release_holds")
+    released = stack.manage("release_holds", "--release", "all", "--by", "alice", "--reason", "planted by a neighbour")
 
     assert "released limiter" in released
-    assert "entries must wait" not in manage(stack, "release_holds")
+    assert "entries must wait" not in stack.manage("release_holds")
     query = "SELECT entity_id, reason, details ->> 'by' FROM execution_transition WHERE entity = 'hold'"
     assert ("limiter", "planted by a neighbour", "alice") in stack.rows(query)
     trading_goes_on(stack, held, restart=False)
@@ -330,7 +313,7 @@ def test_a_stop_with_an_old_stamp_that_arrives_now_stops(
 
     # It should leave what is open protected all the while, and be an operator's to end.
     held = stop_comes_back(stack, held)
-    manage(stack, "rearm_ess", "--reason", "the neighbour's clock was wrong")
+    stack.manage("rearm_ess", "--reason", "the neighbour's clock was wrong")
     trading_goes_on(stack, held, restart=False)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from django.db import connections
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -15,10 +14,12 @@ from execution.pipeline.accept_event import EVENT_TYPES as INCOMING
 from execution.pipeline.events_out import EVENT_TYPES as OUTGOING
 from local_stack.bus import stream_key
 from tests.security.aftermath import trade
-from tests.support.stack import SHORT, CeleryStack, create_database, drop_database
+from tests.support.databases import copied_database, redis_address
+from tests.support.stack import SHORT, CeleryStack
 
 ACL = Path(__file__).resolve().parents[2] / "deploy/valkey/users.acl"
-REDIS_DATABASE = 6
+# Apart from the numbers of the other suites.
+REDIS_DATABASE = 4
 PASSWORDS = {
     f"{part}_PASSWORD": f"a-password-of-the-{part.lower()}" for part in ("BUS", "BROKER", "STATE", "NEIGHBOUR")
 }
@@ -65,22 +66,18 @@ def test_the_default_user_is_off() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_whole_service_trades_with_three_users(users: dict[str, str], tmp_path: Path) -> None:
-    settings = connections["default"].settings_dict
-    connections.close_all()
-    server_url, name = os.environ["DATABASE_URL"], f"{settings['NAME']}_users"
-    database_url = create_database(server_url, name, template=str(settings["NAME"]))
-    redis_url = urlsplit(os.environ["REDIS_URL"])._replace(path=f"/{REDIS_DATABASE}").geturl()
     urls = {"REDIS_BUS_URL": users[BUS], "REDIS_BROKER_URL": users[BROKER], "REDIS_STATE_URL": users[STATE]}
-    try:
-        with CeleryStack(
+    redis_url = redis_address(REDIS_DATABASE)
+    with (
+        copied_database("users") as database_url,
+        CeleryStack(
             database_url=database_url, redis_url=redis_url, folder=tmp_path, settings={**SHORT, **urls}
-        ) as stack:
-            trade(stack, "ETHUSDT")
-            stack.close_everything_by_hand()
-            stack.check()
-            logs = "".join(log.read_text(errors="replace") for log in tmp_path.glob("*.log"))
-    finally:
-        drop_database(server_url, name)
+        ) as stack,
+    ):
+        trade(stack, "ETHUSDT")
+        stack.close_everything_by_hand()
+        stack.check()
+        logs = "".join(log.read_text(errors="replace") for log in tmp_path.glob("*.log"))
 
     # It should have missed no right.
     assert "NOPERM" not in logs

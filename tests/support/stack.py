@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -137,6 +138,15 @@ class CeleryStack:
         if program.ready_file:
             program.ready_file.unlink(missing_ok=True)
         self.processes[program.name] = self._spawn(program)
+
+    def manage(self, *words: str) -> str:
+        """Run an operator's command on the stack's stores and return what it prints; any failure is the test's."""
+        command = [sys.executable, "manage.py", *words]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def kill(self, *names: str) -> list[int]:
         """End processes and every process of their pools as `kill -9` does; return the numbers of the processes."""
