@@ -1,13 +1,16 @@
 """What all addresses of the API have in common: JSON in, JSON out."""
 
 from collections.abc import Iterable
+from typing import Any
 
+from rest_framework.exceptions import ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from execution.api.parsers import ExactJSONParser
+from execution.domain.unread import not_known
 
 
 class FirstRenderer(DefaultContentNegotiation):
@@ -29,9 +32,23 @@ class JsonView(APIView):
     content_negotiation_class = FirstRenderer
     parser_classes = [ExactJSONParser]
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse questions with a parameter that is not read: what it asks for would not be in the answer."""
+        super().initial(request, *args, **kwargs)
+        known = self.query_parameters()
+        if known is not None and (unknown := set(request.query_params) - known):
+            raise ValidationError({name: [not_known(name, known)] for name in sorted(unknown)})
+
+    def query_parameters(self) -> frozenset[str] | None:
+        """Return the names of the parameters that are read; None where any may be sent."""
+        return frozenset()
+
 
 class OpenView(JsonView):
     """An address that asks nobody for a key."""
 
     authentication_classes = ()
     permission_classes = ()
+
+    def query_parameters(self) -> None:
+        """Take any: a probe may add one against caches in between."""

@@ -8,9 +8,12 @@ import structlog
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from pydantic import BaseModel
 from pydantic import ValidationError as SchemaError
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
+
+from execution.pipeline.schemas import broken_rules
 
 log = structlog.get_logger(__name__)
 A = TypeVar("A", bound=HttpResponse)
@@ -80,12 +83,11 @@ def by_field(detail: object) -> dict[str, list[str]]:
     return rules
 
 
-def by_schema_field(error: SchemaError) -> dict[str, list[str]]:
-    """Return field -> rules of a schema; what was sent is not repeated, because it may be long or secret."""
+def by_schema_field(error: SchemaError, schema: type[BaseModel]) -> dict[str, list[str]]:
+    """Return field -> rules of a schema."""
     rules: dict[str, list[str]] = {}
-    for problem_found in error.errors(include_url=False, include_input=False, include_context=False):
-        name = ".".join(str(part) for part in problem_found["loc"]) or "request"
-        rules.setdefault(name, []).append(problem_found["msg"].removeprefix("Value error, "))
+    for name, rule in broken_rules(error, schema):
+        rules.setdefault(name or "request", []).append(rule)
     return rules
 
 

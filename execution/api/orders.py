@@ -20,7 +20,7 @@ from execution.crash_points import CrashPoint, reached
 from execution.domain.states import RequestState
 from execution.domain.trading import Direction, OrderType, Source
 from execution.pipeline.intake import accept_order
-from execution.pipeline.schemas import ManualOrder
+from execution.pipeline.schemas import RestOrder
 from execution.queries.requests import Progress, progress_of
 
 log = structlog.get_logger(__name__)
@@ -59,8 +59,8 @@ def place_order(payload: Any, key: str | None, *, now: datetime, answer_seconds:
         ConflictError: the key was used for a different order.
 
     """
-    identity = identity_of(key)
     order = read_order(payload)
+    identity = identity_of(key, order.request_id)
     try:
         intake = accept_order(
             order, source=Source.REST, identity=identity, payload=payload, rules=wiring.intake_rules(), now=now
@@ -70,7 +70,8 @@ def place_order(payload: Any, key: str | None, *, now: datetime, answer_seconds:
         log.exception("order_not_storable")
         raise ValidationError({"request": ["contains a value that cannot be stored"]}) from None
     if not intake.same_payload:
-        raise ConflictError(f"{KEY_HEADER} was used for a different order.", reason_code="IDEMPOTENCY_KEY_REUSED")
+        used = "request_id" if key is None else KEY_HEADER
+        raise ConflictError(f"{used} was used for a different order.", reason_code="IDEMPOTENCY_KEY_REUSED")
     if not intake.duplicate:
         reached(CrashPoint.ORDER_STORED)
         _start(intake.request_id)
@@ -78,20 +79,23 @@ def place_order(payload: Any, key: str | None, *, now: datetime, answer_seconds:
     return wait_for_outcome(intake.request_id, answer_seconds)
 
 
-def read_order(payload: Any) -> ManualOrder:
+def read_order(payload: Any) -> RestOrder:
     """Return the order; the rules are those of `signal.execute`."""
     if not isinstance(payload, Mapping):
         raise ValidationError({"request": ["must be a JSON object"]})
     try:
-        return ManualOrder.model_validate(payload)
+        return RestOrder.model_validate(payload)
     except SchemaError as error:
-        raise ValidationError(by_schema_field(error)) from None
+        raise ValidationError(by_schema_field(error, RestOrder)) from None
 
 
-def identity_of(key: str | None) -> str:
-    """Return the identity that is stored once only; without a key every call is an order of its own."""
+def identity_of(key: str | None, request_id: str) -> str:
+    """Return the identity that is stored once only: the header's, else the order's own.
+
+    An order without either is an order of its own at every call.
+    """
     if key is None:
-        return str(uuid4())
+        return f"request:{request_id}" if request_id else str(uuid4())
     if not KEY_PATTERN.fullmatch(key):
         raise ValidationError({KEY_HEADER: ["must have 1 to 100 characters of A-Z a-z 0-9 _ . : -"]})
     return f"key:{key}"

@@ -33,6 +33,9 @@ L = TypeVar("L", str, tuple[str, str])
 class PrometheusView(JsonView):
     """`GET /metrics`."""
 
+    def query_parameters(self) -> None:
+        """Take any: scrapers may be configured to send some."""
+
     @extend_schema(operation_id="prometheus", responses={(200, "text/plain"): OpenApiTypes.STR})
     def get(self, request: Request) -> HttpResponse:  # noqa: ARG002 -- the framework's signature
         registry = CollectorRegistry()

@@ -9,7 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 
 from execution.api.serializers.fields import AMOUNT_PATTERN, NAME_PATTERN, SYMBOL_PATTERN, AnySerializer
 from execution.api.serializers.service import ProblemOut
-from execution.pipeline.schemas import DIRECTIONS
+from execution.domain.trading import DIRECTIONS
 
 BOUNDS = {"ge": "minimum", "le": "maximum"}
 # A default of null says no more than that the field may be left out.
@@ -43,12 +43,15 @@ class ServiceKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
         ]
 
 
-class ManualOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
+class RestOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
     """The order as one may write it; the model's own schema tells what it becomes."""
 
-    target_class = "execution.pipeline.schemas.ManualOrder"
-    match_subclasses = True
+    target_class = "execution.pipeline.schemas.RestOrder"
     priority = 1
+
+    def get_name(self, auto_schema: AutoSchema, direction: str) -> str:  # noqa: ARG002
+        """Keep the name by which clients were generated."""
+        return "ManualOrder"
 
     def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
         schema: dict[str, Any] = self.target.model_json_schema()
@@ -60,7 +63,12 @@ class ManualOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
         for name in ("request_id", "requested_by"):
             written[name]["pattern"] = NAME_PATTERN
         written["metadata"] = {"type": "object", "additionalProperties": {}}
-        return {"type": "object", "properties": written, "required": schema["required"]}
+        return {
+            "type": "object",
+            "properties": written,
+            "required": schema["required"],
+            "additionalProperties": False,
+        }
 
 
 def _inlined(schema: Any, models: dict[str, Any]) -> Any:

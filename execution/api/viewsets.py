@@ -22,7 +22,7 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 from execution import wiring
 from execution.api.base import JsonView
 from execution.api.condition import limiter_details
-from execution.api.filters import EventsIn, TradeFilter, TradePage
+from execution.api.filters import EventsIn, PageIn, TradeFilter, TradePage
 from execution.api.kill_switch import move_kill_switch
 from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
 from execution.api.protection import move
@@ -37,7 +37,7 @@ from execution.api.serializers.trades import TradeOut
 from execution.domain.bounds import uuid_of
 from execution.domain.flow import LimiterState
 from execution.models import Trade
-from execution.pipeline.schemas import ManualOrder
+from execution.pipeline.schemas import RestOrder
 from execution.queries.events import events_after
 from execution.queries.health import covering, user_stream_beat
 from execution.queries.kill_switch import describe
@@ -55,7 +55,7 @@ class OrderViewSet(JsonView, ViewSet):
 
     @extend_schema(
         operation_id="place_order",
-        request=ManualOrder,
+        request=RestOrder,
         parameters=[
             OpenApiParameter(
                 KEY_HEADER,
@@ -108,6 +108,9 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
     filterset_class = TradeFilter
     pagination_class = TradePage
     lookup_value_regex = "[^/]+"
+
+    def query_parameters(self) -> frozenset[str]:
+        return frozenset({*TradeFilter.get_filters(), *PageIn().fields}) if self.action == "list" else frozenset()
 
     def get_queryset(self) -> QuerySet[Trade, Any]:
         return trades()
@@ -170,6 +173,9 @@ class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
 
 class EventViewSet(JsonView, ViewSet):
     """Shows what was published, for readers that missed some of it."""
+
+    def query_parameters(self) -> frozenset[str]:
+        return frozenset(EventsIn().fields)
 
     @extend_schema(operation_id="events", parameters=[EventsIn], responses={200: one(EventsOut), **problems(400, 401)})
     def list(self, request: Request) -> Response:

@@ -27,6 +27,10 @@ class Direction(StrEnum):
         return Side.SELL if self is Direction.LONG else Side.BUY
 
 
+# The words for a direction that producers use.
+DIRECTIONS = {"buy": Direction.LONG, "long": Direction.LONG, "sell": Direction.SHORT, "short": Direction.SHORT}
+
+
 class Side(StrEnum):
     """What an order does at the exchange."""
 

@@ -33,6 +33,7 @@ from execution.pipeline.schemas import (
     ManualOrder,
     ModelPromoted,
     PolicyUpdated,
+    broken_rules,
 )
 from execution.pipeline.wire import MalformedEventError, WireEvent, decode, entry_time
 
@@ -221,15 +222,8 @@ def _validated(schema: type[M], event: WireEvent) -> M:
     try:
         return schema.model_validate(dict(event.payload))
     except ValidationError as error:
-        raise MalformedEventError(Reason.INVALID_FIELD, _sentence(error), event.payload) from None
-
-
-def _sentence(error: ValidationError) -> str:
-    """Name each field and the rule that it broke."""
-    parts = (
-        f"{'.'.join(str(part) for part in problem['loc']) or 'event'}: {problem['msg']}" for problem in error.errors()
-    )
-    return "; ".join(parts)[:2000]
+        sentence = "; ".join(f"{name or 'event'}: {rule}" for name, rule in broken_rules(error, schema))[:2000]
+        raise MalformedEventError(Reason.INVALID_FIELD, sentence, event.payload) from None
 
 
 def _inbox(event: WireEvent, entry: StreamEntry, now: datetime, outcome: InboxOutcome) -> InboxEvent:

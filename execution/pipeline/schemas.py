@@ -1,6 +1,7 @@
 """What we accept from outside: tolerant of spellings, strict about meaning; errors name field and rule."""
 
 import json
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -13,17 +14,22 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
 from execution.domain import bounds
-from execution.domain.trading import Direction
+from execution.domain.trading import DIRECTIONS, Direction
+from execution.domain.unread import Said, not_known, not_read
 
 # What the database can hold exactly, with room to spare on both ends.
 SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e12")
-DIRECTIONS = {"buy": Direction.LONG, "long": Direction.LONG, "sell": Direction.SHORT, "short": Direction.SHORT}
 HOLD = "hold"
+# What stands beside a payload; in the flat wire form, among its fields.
+ENVELOPE_FIELDS = frozenset(
+    {"event_type", "event_id", "trace_id", "correlation_id", "source", "schema_version", "sequence"}
+)
 MAX_LEVERAGE = 125
 REASON_LENGTH = 2000
 MAX_TARGETS = 10
@@ -125,7 +131,28 @@ class Incoming(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class AiDecision(Incoming):
+class Order(Incoming):
+    """A decision to trade: a field that it does not read must not change what it means."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def nothing_is_swallowed(cls, payload: object) -> object:
+        if isinstance(payload, Mapping) and (broken := list(not_read(payload, cls.said(payload)))):
+            raise ValueError("\n".join(f"{name}: {rule}" for name, rule in broken))
+        return payload
+
+    @classmethod
+    def said(cls, payload: Mapping[str, object]) -> Said:
+        """Return what the payload says in the fields that are read."""
+        return Said(known=cls.read_fields(), side=payload.get("side"), limit=payload.get("price") is not None)
+
+    @classmethod
+    def read_fields(cls) -> frozenset[str]:
+        """Return the names of the fields, and those of the envelope, which the flat wire form brings along."""
+        return frozenset({*cls.model_fields, *ENVELOPE_FIELDS})
+
+
+class AiDecision(Order):
     """`ai.decision.made`: sized by `position_size_usd`; `quantity` is not read, its unit differs by producer."""
 
     symbol: Symbol
@@ -149,6 +176,12 @@ class AiDecision(Incoming):
         """Return None for `hold`, which is a decision not to trade."""
         return None if _word(value) == HOLD else _direction(value, allowed=(*DIRECTIONS, HOLD))
 
+    @classmethod
+    def said(cls, payload: Mapping[str, object]) -> Said:
+        """Take `action` for the side where there is no other; `quantity` is sent by contract, and is not read."""
+        names = {*cls.read_fields(), "quantity"} | (set() if "side" in payload else {"action"})
+        return Said(known=frozenset(names), side=payload.get("side"), limit=False)
+
     @model_validator(mode="after")
     def has_a_size(self) -> "AiDecision":
         if self.side is not None and self.position_size_usd is None:
@@ -156,21 +189,27 @@ class AiDecision(Incoming):
         return self
 
 
-class TargetIn(Incoming):
+class Part(BaseModel):
+    """An object within an order, where every field changes what the order means: none is unknown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TargetIn(Part):
     """One of several targets; `share` is a fraction of the position."""
 
     price: Positive
     share: Share
 
 
-class TrailingIn(Incoming):
+class TrailingIn(Part):
     """A trailing stop: how far the price may come back, in percent, and from which price on it follows."""
 
     callback_percent: Percent
     activation_price: OptionalPositive = None
 
 
-class ManualOrder(Incoming):
+class ManualOrder(Order):
     """`signal.execute` and POST /api/execution/order: `quantity` is in the base asset; with `price` a LIMIT order."""
 
     symbol: Symbol
@@ -195,6 +234,14 @@ class ManualOrder(Incoming):
     @classmethod
     def read_side(cls, value: object) -> Direction:
         return _direction(value, allowed=tuple(DIRECTIONS))
+
+    @field_validator("price", mode="before")
+    @classmethod
+    def read_price(cls, value: object) -> object:
+        """Refuse an empty price: a price that got lost must not make a MARKET order."""
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("must be a positive number, or left out for a MARKET order")
+        return value
 
     @field_validator("metadata", mode="before")
     @classmethod
@@ -228,6 +275,18 @@ class ManualOrder(Incoming):
         return self
 
 
+class RestOrder(ManualOrder):
+    """POST /api/execution/order: a person's program can be told at once, so no unknown field is taken."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def nothing_is_swallowed(cls, payload: object) -> object:
+        """Leave it to the model, which names every unknown field beside whatever else is wrong."""
+        return payload
+
+
 class EssTripped(Incoming):
     """`ess.tripped`: only the reason is common to all its producers."""
 
@@ -255,6 +314,25 @@ class ModelPromoted(Incoming):
     old_version: ShortText = ""
     new_version: Name
     promoted_at: Moment = None
+
+
+def broken_rules(error: ValidationError, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """Yield each field with the rule that it broke; what was sent is not repeated, it may be long or secret."""
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        rule = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            yield field, not_known(str(problem["loc"][-1]), schema.model_fields if len(problem["loc"]) == 1 else ())
+        elif field:
+            yield field, rule
+        else:
+            # A rule about the whole names its field itself.
+            yield from (_named(line) for line in rule.splitlines())
+
+
+def _named(line: str) -> tuple[str, str]:
+    name, colon, rule = line.partition(": ")
+    return (name, rule) if colon else ("", line)
 
 
 def _notes(value: object) -> object:

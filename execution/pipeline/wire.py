@@ -11,14 +11,12 @@ from typing import Any
 from execution.domain import bounds
 from execution.domain.ports import StreamEntry
 from execution.domain.reasons import Reason
+from execution.pipeline.schemas import ENVELOPE_FIELDS
 
 MAX_EVENT_BYTES = 64 * 1024
 # Deeper than any event means; far below what would exhaust the stack of whoever reads or stores it later.
 MAX_NESTING = 32
 IDENTITY_LENGTH = 200
-ENVELOPE_FIELDS = frozenset(
-    {"event_type", "event_id", "trace_id", "correlation_id", "source", "schema_version", "sequence"}
-)
 
 
 class MalformedEventError(Exception):

@@ -268,6 +268,20 @@ def test_without_a_key_every_call_is_an_order_of_its_own(client: Client, pipelin
     assert len(set(pipeline.started)) == 2
 
 
+@pytest.mark.usefixtures("_answers_at_once")
+def test_without_a_key_an_orders_own_id_makes_a_repeat_harmless(client: Client, pipeline: Pipeline) -> None:
+    named = MARKET_ORDER | {"request_id": "r-7"}
+
+    first, again = post(client, named), post(client, named)
+    code, answer = post(client, named | {"quantity": 0.002})
+
+    assert (first[0], again[0], code) == (202, 202, 409)
+    assert answer["reason_code"] == "IDEMPOTENCY_KEY_REUSED"
+    assert answer["detail"] == "request_id was used for a different order."
+    assert len(pipeline.started) == 1
+    assert InboxEvent.objects.get().identity == "request:r-7"
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_answers_at_once")
 def test_the_same_key_sent_eight_times_at_once_is_one_order(pipeline: Pipeline) -> None:
@@ -306,6 +320,10 @@ def test_a_malformed_key_is_refused(client: Client, pipeline: Pipeline, key: str
         ({"leverage": 126}, "leverage", "must be a whole number from 1 to 125"),
         ({"leverage": 1.5}, "leverage", "valid integer"),
         ({"stop_loss": {}}, "stop_loss", "must be a number"),
+        ({"price": ""}, "price", "must be a positive number, or left out for a MARKET order"),
+        ({"colour": 7}, "colour", "is not known"),
+        ({"reduceOnly": True}, "reduceOnly", "is not known"),
+        ({"stopLoss": 1}, "stopLoss", "is not known; did you mean stop_loss?"),
         ({"metadata": [1]}, "metadata", "valid dictionary"),
         ({"metadata": {"note": "a\x00b"}}, "metadata", "contains the character U+0000"),
         ({"request_id": "x" * 101}, "request_id", "at most 100"),
@@ -350,10 +368,10 @@ def test_a_body_that_is_no_object_is_refused(client: Client, pipeline: Pipeline,
 
 @pytest.mark.usefixtures("_answers_at_once")
 @pytest.mark.parametrize("absent", [None, ""])
-def test_null_means_absent_and_unknown_fields_are_ignored(
+def test_null_and_empty_mean_absent_and_only_null_a_price(
     client: Client, pipeline: Pipeline, absent: str | None
 ) -> None:
-    code, _ = post(client, LIMIT_ORDER | {"price": absent, "leverage": absent, "trail_percent": absent, "colour": 7})
+    code, _ = post(client, LIMIT_ORDER | {"price": None, "leverage": absent, "trail_percent": absent})
 
     assert code == 202
     request = ExecutionRequest.objects.get()

@@ -159,7 +159,7 @@ def test_what_no_worker_takes_up_is_accepted_and_carried_out_by_the_monitor(
             {"trailing": {"callback_percent": "1"}},
             {"trailing.callback_percent": ["INVALID_FIELD: the plan has no trailing stop to move"]},
         ),
-        ({"stop_los": "48000"}, {"stop_los": ["is not known"]}),
+        ({"stop_los": "48000"}, {"stop_los": ["is not known; did you mean stop_loss?"]}),
         ({}, {"request": ["one of stop_loss, take_profits, trailing is required"]}),
         ({"stop_loss": "-1"}, {"stop_loss": ["Ensure this value is greater than or equal to 1E-12."]}),
         ({"stop_loss": True}, {"stop_loss": ["A valid number is required."]}),

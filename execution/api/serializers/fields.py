@@ -1,5 +1,6 @@
 """The fields that the shapes share, and their base."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,9 +14,23 @@ from rest_framework import serializers
 from execution.domain import bounds
 from execution.domain.exits import LEAST_CALLBACK, MOST_CALLBACK
 from execution.domain.money import plain
+from execution.domain.unread import not_known
 from execution.pipeline.schemas import LARGEST, SMALLEST
 
 AnySerializer = serializers.Serializer[Any]
+
+
+class In(AnySerializer):
+    """A shape that comes in: a field that it does not know is refused, never left aside."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
+        if unknown:
+            raise serializers.ValidationError({name: [not_known(name, self.fields)] for name in unknown})
+        known: dict[str, Any] = super().to_internal_value(data)
+        return known
+
+
 # An amount may be written as text, so that a client's floats never touch it; bounds are for numbers.
 AMOUNT_PATTERN = r"^(?!0+(\.0+)?$)[0-9]{1,12}(\.[0-9]{1,12})?$"
 # A symbol may be written in small letters; the exchange has symbols in Chinese.

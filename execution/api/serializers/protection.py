@@ -1,30 +1,38 @@
 """The shapes of a plan that protects a position, and of what an operator moves in it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
 
-from execution.api.serializers.fields import AnySerializer, CallbackIn, DirectionWord, Exact, PriceIn, TextIn, WholeIn
+from execution.api.serializers.fields import (
+    AnySerializer,
+    CallbackIn,
+    DirectionWord,
+    Exact,
+    In,
+    PriceIn,
+    TextIn,
+    WholeIn,
+)
 from execution.api.serializers.orders import OrderOut
 from execution.domain.protection_moves import MoveLimit
 from execution.pipeline.schemas import MAX_TARGETS
 
 
-class TargetMoveIn(AnySerializer):
+class TargetMoveIn(In):
     """A target that moves: `number` 1 is the nearest of the plan."""
 
     number = WholeIn(min_value=1, max_value=MAX_TARGETS, default=1)
     price = PriceIn()
 
 
-class TrailingMoveIn(AnySerializer):
+class TrailingMoveIn(In):
     """How far a trailing stop lets the price come back, in percent; the new order begins anew to follow it."""
 
     callback_percent = CallbackIn()
 
 
-class OverrideIn(AnySerializer):
+class OverrideIn(In):
     """Limits of the policy that do not hold for this move; the hard ceilings of the settings hold all the same."""
 
     scope = serializers.MultipleChoiceField(
@@ -33,7 +41,7 @@ class OverrideIn(AnySerializer):
     reason = TextIn(max_length=500, help_text="Why more may be lost; it is written to the journal.")
 
 
-class ProtectionIn(AnySerializer):
+class ProtectionIn(In):
     """What an operator moves; what is left out stays. A stop may be loosened here, and only here.
 
     A move that loosens is held against the limits of an entry: distance, open risk and loss of the day.
@@ -45,14 +53,6 @@ class ProtectionIn(AnySerializer):
     override = OverrideIn(required=False)
     reason = TextIn(max_length=500, help_text="Why; it is written to the journal.")
     by = TextIn(max_length=150, default="rest", help_text="Who; the service key has no name.")
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """Refuse what is not known: a misspelt field must not leave the position as it was without a word."""
-        unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
-        if unknown:
-            raise serializers.ValidationError({name: ["is not known"] for name in unknown})
-        known: dict[str, Any] = super().to_internal_value(data)
-        return known
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not {"stop_loss", "take_profits", "trailing"} & set(attrs):

@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from execution.api.serializers.fields import AnySerializer, Moment, TextIn
+from execution.api.serializers.fields import AnySerializer, In, Moment, TextIn
 from execution.domain.kill_switch import KillLevel
 from execution.queries.kill_switch import RELEASED
 
@@ -59,7 +59,7 @@ class ServiceOut(AnySerializer):
     docs = serializers.CharField()
 
 
-class KillSwitchIn(AnySerializer):
+class KillSwitchIn(In):
     """What is said to the kill switch."""
 
     level = serializers.ChoiceField(choices=[*KillLevel, RELEASED])
