@@ -68,7 +68,7 @@ def exchange_hangs(cell: Cell) -> None:
     # It should not hold up any other symbol until the exchange lets go.
     cell.wait(lambda: cell.entries().keys() >= set(others), "the other symbols flow", within=HANG_SECONDS - 1)
     cell.struck("call hung", cell.hits(fault), exactly=1)
-    [waited] = cell.rows(GIVEN_UP_AFTER, hung)
+    [waited] = cell.wait(lambda: cell.rows(GIVEN_UP_AFTER, hung), "the worker has given up", within=HANG_SECONDS - 1)
     assert waited[0] <= TIMEOUT_SECONDS + 1, f"the worker was held for {waited[0]:.1f} s"
     cell.settle()
     assert cell.outcomes() == {"RECORDED": 4, "ABANDONED": 1}, cell.outcomes()

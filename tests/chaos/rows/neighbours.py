@@ -13,6 +13,7 @@ from tests.chaos.rows.protection import place
 from tests.chaos.rows.redis_faults import await_known_place, await_word_of_loss
 
 TRIPPED = "ess.tripped"
+TRIPS, TRIPS_GROUP = f"quantum:stream:{TRIPPED}", f"quantum:group:execution:{TRIPPED}"
 HOLD_SECONDS = 3
 # What the neighbour does, and how the refused decisions name it.
 TROUBLES = {"500": "HTTP 500", "garbage": "without a JSON object", "slow": "ReadTimeout"}
@@ -52,22 +53,36 @@ def emergency_stop_fails(cell: Cell) -> None:
         cell.opened(1, first=8)
 
 
-@row(46, "trip by event against a service that says ARMED; old trip replayed")
+@row(46, "trip by event against a service that says ARMED; stamped an hour ago; an old entry read again")
 def trip_and_service_disagree(cell: Cell) -> None:
+    [(before, _)] = cell.stack.redis.xrevrange(TRIPS, count=1) or [("0", None)]
     publish_trip(cell, datetime.now(UTC))
-    cell.wait(lambda: cell.rows("SELECT permitted FROM execution_essstatus") == [(False,)], "the trip is known")
+    await_trip(cell, 1)
     cell.decide(2)
     cell.settle()
-    cell.struck("decisions stopped by a trip", cell.reasons()["ESS_BLOCKED"], exactly=2)
     assert cell.entries_sent() == 0
     pause(HOLD_SECONDS)
-    # It should take a replayed trip for history once its hold has run out.
+    # It should stop as well for what arrives now, whatever its sender's clock says.
     publish_trip(cell, datetime.now(UTC) - timedelta(hours=1))
-    cell.wait(lambda: trips_read(cell) == 2, "the old trip is read")
-    cell.struck("trips read", trips_read(cell), exactly=2)
+    await_trip(cell, 2)
     cell.decide(2, first=2)
     cell.settle()
-    assert cell.outcomes() == {"REFUSED": 2, "RECORDED": 2}, cell.outcomes()
+    cell.struck("decisions stopped by a trip", cell.reasons()["ESS_BLOCKED"], exactly=4)
+    assert cell.entries_sent() == 0
+    pause(HOLD_SECONDS)
+    # It should take an entry that is itself old for history.
+    cell.stack.redis.xgroup_setid(TRIPS, TRIPS_GROUP, before)
+    cell.wait(lambda: cell.world.health()["consumer_lag"] == 0, "the old entries are read again")
+    cell.decide(2, first=4)
+    cell.settle()
+    cell.struck("trips read", trips_read(cell), exactly=2)
+    assert cell.outcomes() == {"REFUSED": 4, "RECORDED": 2}, cell.outcomes()
+
+
+def await_trip(cell: Cell, number: int) -> None:
+    """Wait until so many trips are in the journal and entries are blocked."""
+    cell.wait(lambda: trips_read(cell) == number, "the trip is read")
+    cell.wait(lambda: cell.rows("SELECT permitted FROM execution_essstatus") == [(False,)], "the trip is known")
 
 
 def trips_read(cell: Cell) -> int:
@@ -79,7 +94,7 @@ def trips_read(cell: Cell) -> int:
 
 def publish_trip(cell: Cell, at: datetime) -> None:
     payload = {"reason": "chaos", "timestamp": at.isoformat(), "event_id": str(uuid4())}
-    cell.stack.redis.xadd(f"quantum:stream:{TRIPPED}", wrapped(TRIPPED, payload, source="chaos"))
+    cell.stack.redis.xadd(TRIPS, wrapped(TRIPPED, payload, source="chaos"))
 
 
 @row(47, "kill switch under load, then a restart and a lost Redis", bounds=Bounds(settle_seconds=60))
