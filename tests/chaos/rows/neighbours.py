@@ -1,6 +1,7 @@
 """What stops entries: the neighbour's emergency stop, silent, broken or at odds with itself, and our kill switch."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import requests
@@ -55,7 +56,8 @@ def emergency_stop_fails(cell: Cell) -> None:
 
 @row(46, "trip by event against a service that says ARMED; stamped an hour ago; an old entry read again")
 def trip_and_service_disagree(cell: Cell) -> None:
-    [(before, _)] = cell.stack.redis.xrevrange(TRIPS, count=1) or [("0", None)]
+    newest: list[Any] = cell.stack.redis.xrevrange(TRIPS, count=1)
+    before = newest[0][0] if newest else "0"
     publish_trip(cell, datetime.now(UTC))
     await_trip(cell, 1)
     cell.decide(2)
