@@ -56,7 +56,7 @@ def emergency_stop_fails(cell: Cell) -> None:
 
 @row(46, "trip by event against a service that says ARMED; stamped an hour ago; an old entry read again")
 def trip_and_service_disagree(cell: Cell) -> None:
-    newest: list[Any] = cell.stack.redis.xrevrange(TRIPS, count=1)
+    newest: Any = cell.stack.redis.xrevrange(TRIPS, count=1)
     before = newest[0][0] if newest else "0"
     publish_trip(cell, datetime.now(UTC))
     await_trip(cell, 1)
