@@ -15,6 +15,7 @@ from execution import wiring
 from execution.domain.ports import RiskSafetyUnavailableError
 from execution_project.env import Environment, Mode, environment
 from execution_project.live_profile import needs_password, profile_problems
+from execution_project.unread_settings import given_settings, unread_settings
 
 # Workers run these checks alone at their start.
 TAG = "execution"
@@ -92,6 +93,17 @@ def profile_is_safe(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
     return [
         (Error if problem.is_error else Warning)(problem.sentence, id=problem.code)
         for problem in profile_problems(environment(), debug=settings.DEBUG)
+    ]
+
+
+@register(TAG)
+def every_setting_is_read(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+    """Name the settings that look like ours and are not read: what they were to do does not happen."""
+    return [
+        Error(unread.sentence, id="execution.E033")
+        if unread.is_error
+        else Warning(unread.sentence, id="execution.W033")
+        for unread in unread_settings(given_settings(), environment().mode)
     ]
 
 
