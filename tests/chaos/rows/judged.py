@@ -44,6 +44,8 @@ def day_may_lose_no_more(cell: Cell) -> None:
         cell.wait(lambda: limit_in_force(cell) == Decimal(LIMIT_USD), "the limit is in force")
         refuse_what_may_lose_more(cell)
     finally:
+        # Health tells for an hour that somebody lifted a limit.
+        cell.told_by_health.append(f"policy: loosened: {DAILY_LOSS}")
         cell.risk.change_policy(DAILY_LOSS, NO_LIMIT_USD)
 
 
