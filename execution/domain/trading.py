@@ -82,6 +82,11 @@ class Source(StrEnum):
     # No decision: a position that somebody else has opened.
     EXTERNAL = "external"
 
+    def model(self, told: str) -> str:
+        """Return the model behind a decision as readers need it: a word, also for a person and for one that told none."""
+        persons = {Source.SIGNAL: "manual", Source.REST: "manual", Source.EXTERNAL: "external"}
+        return told or persons.get(self, "unknown")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SymbolRules:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, TypedDict
 
 from execution.domain.quote_index import in_usd
-from execution.domain.trading import Direction, OrderPurpose
+from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 
 ORDER_PLACED = "order.placed"
@@ -201,7 +201,7 @@ def _trade_identity(trade: Trade, request: ExecutionRequest, entry: Order) -> di
         "entry_price": number(trade.entry_price),
         "quantity": number(trade.quantity),
         "leverage": float(trade.leverage),
-        "model": request.model or "manual",
+        "model": Source(request.source).model(request.model),
         "confidence": number(request.confidence) or 0.0,
         "strategy": request.strategy or "default",
         "origin": request.source,

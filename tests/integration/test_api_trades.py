@@ -211,6 +211,18 @@ def test_a_closed_trade_shows_the_neighbours_numbers_and_our_exact_ones(client: 
     }
 
 
+def test_a_decision_without_a_model_is_no_persons(client: Client) -> None:
+    trade = builders.trade(builders.approved(source=Source.AI, model=""))
+
+    shown = client.get(f"{URL}/{trade.pk}").json()
+
+    assert (shown["source"], shown["model"], shown["strategy"]) == (
+        "ai.decision.made",
+        "unknown",
+        trade.request.strategy,
+    )
+
+
 def test_an_open_trade_of_a_person_has_no_result_and_no_model(client: Client) -> None:
     trade = builders.trade(builders.approved(source=Source.REST))
 

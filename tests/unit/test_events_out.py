@@ -275,6 +275,22 @@ def test_a_persons_trade_has_the_words_that_readers_expect() -> None:
     assert (event["model"], event["strategy"], event["confidence"]) == ("manual", "default", 0.0)
 
 
+@pytest.mark.parametrize(
+    ("source", "told", "expected"),
+    [
+        (Source.AI, "xgboost", "xgboost"),
+        (Source.AI, "", "unknown"),
+        (Source.SIGNAL, "", "manual"),
+        (Source.REST, "", "manual"),
+        (Source.EXTERNAL, "", "external"),
+    ],
+)
+def test_source_model_and_strategy_are_three_facts(source: Source, told: str, expected: str) -> None:
+    event = events_out.trade_opened(trade(), request(model=told, strategy="", source=source), order(), NOW)
+
+    assert (event["origin"], event["model"], event["strategy"]) == (source, expected, "default")
+
+
 def test_trade_closed_has_every_name_of_the_same_number() -> None:
     event = events_out.trade_closed(closed(), request(), order(), NOW)
 

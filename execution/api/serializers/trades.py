@@ -8,6 +8,7 @@ from rest_framework import serializers
 from execution.api.serializers.fields import AnySerializer, DirectionWord, Exact, Moment
 from execution.api.serializers.orders import OrderOut
 from execution.domain.money import basis_points, plain
+from execution.domain.trading import Source
 from execution.models import Trade
 from execution.queries.trades import TradeStatus
 
@@ -69,7 +70,7 @@ class TradeOut(AnySerializer):
     orders = OrderOut(many=True, source="request.orders.all")
 
     def get_model(self, trade: Trade) -> str:
-        return trade.request.model or "manual"
+        return Source(trade.request.source).model(trade.request.model)
 
     def get_confidence(self, trade: Trade) -> float:
         return float(trade.request.confidence or 0)
