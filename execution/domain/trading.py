@@ -83,7 +83,7 @@ class Source(StrEnum):
     EXTERNAL = "external"
 
     def model(self, told: str) -> str:
-        """Return the model behind a decision as readers need it: a word, also for a person and for one that told none."""
+        """Return the model behind a decision as readers need it: always a word."""
         persons = {Source.SIGNAL: "manual", Source.REST: "manual", Source.EXTERNAL: "external"}
         return told or persons.get(self, "unknown")
 
