@@ -30,7 +30,7 @@ PREFIXES = (
     *("PAPER_", "POSITION_", "LIVE_TRADING_", "EXTERNAL_", "ENTRY_", "PROTECT"),
 )
 # Read by the local stack, by docker-compose.yml and by the start scripts, not by the service.
-READ_ELSEWHERE = frozenset({"FLOWER_PORT", "PAPER_EXCHANGE_PORT", "DEMO_DECISIONS"})
+READ_ELSEWHERE = frozenset({"FLOWER_PORT", "PAPER_EXCHANGE_PORT", "DEMO_DECISIONS", "STATE_DIR"})
 NEAR, VERY_NEAR = 0.8, 0.88
 
 

@@ -96,7 +96,7 @@ def programs(
 ) -> tuple[Program, ...]:
     """All programs above PostgreSQL and Valkey, in the order of the flow."""
     return (
-        *neighbours(addresses),
+        *neighbours(addresses, state),
         prepare_database(credentials, state, reset_admin_password=reset_admin_password),
         # Two processes, because a hard time limit and kill -9 of one task need processes.
         worker("orders", state, ("--pool=prefork", "--concurrency=2")),
@@ -111,11 +111,19 @@ def programs(
     )
 
 
-def neighbours(addresses: Addresses) -> tuple[Program, ...]:
+def neighbours(addresses: Addresses, state: Path | None = None) -> tuple[Program, ...]:
+    """Return the paper exchange and the stand-in for risk-safety, where they are ours to start.
+
+    The exchange keeps its books beside ours: positions that it forgot would be open in ours for good. Without a folder
+    it has them in memory only.
+    """
     host, paper, risk = "127.0.0.1", addresses.paper_exchange_port, addresses.risk_safety_port
     paper_exchange = Program(
         name="paper-exchange",
-        command=(PYTHON, "-m", "paper_exchange", "--host", host, "--port", str(paper)),
+        command=(
+            *(PYTHON, "-m", "paper_exchange", "--host", host, "--port", str(paper)),
+            *(("--state-file", str(state / "paper-exchange.state")) if state else ()),
+        ),
         ready_url=f"{addresses.paper_exchange_url}/fapi/v1/ping",
         env=IS_A_NEIGHBOUR,
     )

@@ -27,7 +27,9 @@ async def run(settings: Settings, console: Console) -> int:
 
 
 def _state_folder(settings: Settings, console: Console) -> AbstractContextManager[Path]:
-    """Keep the state in the project, except beside another stack: two cannot share a folder."""
+    """Keep the state where it is asked for, else in the project, else, beside another stack, for this run only."""
+    if settings.local.state_dir:
+        return nullcontext(Path(settings.local.state_dir).absolute())
     return temporary_state("run", console) if settings.has_free_ports else nullcontext(STATE)
 
 
@@ -45,12 +47,20 @@ def announce(stack: Stack, settings: Settings, console: Console) -> None:
         ("Risk safety", stack.env["RISK_SAFETY_SERVICE_URL"] + (" (a stand-in)" if at.risk_safety_port else "")),
         ("PostgreSQL", at.database_url if not settings.given_database_url else "as given by DATABASE_URL"),
         ("Valkey", at.redis_url if not settings.given_redis_url else "as given by REDIS_URL or REDIS_HOST"),
+        ("State", _where(stack, settings)),
         ("Logs", str(stack.supervisor.logs)),
     ]
     console.line()
     for name, text in rows:
         console.line(f"  {name:<15} {text}")
     console.line("\n  Ctrl-C stops everything.\n")
+
+
+def _where(stack: Stack, settings: Settings) -> str:
+    """Return where the state is and for how long."""
+    if settings.has_free_ports and not settings.local.state_dir:
+        return f"{stack.state} · deleted at the end, because PORT is 0 and STATE_DIR is not set"
+    return f"{stack.state} · kept for the next run"
 
 
 async def _send_samples_and_stay(stack: Stack, settings: Settings, console: Console) -> None:

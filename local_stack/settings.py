@@ -25,6 +25,7 @@ class LocalEnvironment(BaseSettings):
     flower_port: int = Field(5555, ge=0, le=65535)
     paper_exchange_port: int = Field(8700, ge=0, le=65535)
     demo_decisions: int = Field(3, ge=0, le=1000)
+    state_dir: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
 import requests
+from binance.um_futures import UMFutures
 
+from execution_project.env import PAPER_KEY, PAPER_SECRET
 from tests.local_stack.helpers import PYTHON, ROOT, descendants, is_alive
 from tests.support.waiting import eventually
 
@@ -38,22 +43,32 @@ class Run:
         return found[1]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+@contextmanager
+def running(folder: Path, **settings: str) -> Iterator[Run]:
+    """Start `make run` as a user does; stop it at the end as Ctrl-C does, if it still runs."""
     env = {name: value for name, value in os.environ.items() if name not in DECIDED}
-    output = tmp_path / "output"
+    usual = {"PORT": "0", "DEMO_DECISIONS": "2", "LOG_LEVEL": "WARNING", "TMPDIR": str(folder)}
+    output = folder / f"output-{uuid4().hex}"
     with output.open("wb") as stream:
         process = subprocess.Popen(
             [PYTHON, "-m", "local_stack.run"],
             cwd=ROOT,
-            env={**env, "PORT": "0", "DEMO_DECISIONS": "2", "LOG_LEVEL": "WARNING", "TMPDIR": str(tmp_path)},
+            env={**env, **usual, **settings},
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
-    yield Run(process=process, output=output)
-    if process.poll() is None:
-        process.terminate()
-        process.wait(30)
+    try:
+        yield Run(process=process, output=output)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    with running(tmp_path) as started:
+        yield started
 
 
 def test_starts_healthy_and_ends_when_a_part_dies(run: Run) -> None:
@@ -78,6 +93,62 @@ def test_starts_healthy_and_ends_when_a_part_dies(run: Run) -> None:
     assert run.process.wait(30) == 1
     assert "web was ended by signal 9" in run.text()
     assert not any(map(is_alive, family))
+
+
+def test_three_days_in_a_row_one_of_them_killed(tmp_path: Path) -> None:
+    days = {"STATE_DIR": str(tmp_path / "state")}
+    with running(tmp_path, **days) as first:
+        assert held_by(first, positions=2) == on_exchange(first)
+    with running(tmp_path, **days, DEMO_DECISIONS="3") as second:
+        # The samples for symbols that are held already are refused, the third is free.
+        held = held_by(second, positions=3)
+        assert held == on_exchange(second)
+        family = descendants(second.process.pid)
+        second.process.kill()
+        second.process.wait(10)
+        eventually(lambda: not any(map(is_alive, family)), within=30, what="all ended with their parent")
+    with running(tmp_path, **days, DEMO_DECISIONS="0") as third:
+        assert held_by(third, positions=3) == held == on_exchange(third)
+        # It should close what is open, and have nothing locked.
+        flatten = {"level": "flatten", "reason": "the end of the third day", "by": "a test"}
+        assert ask(third, "POST", "kill-switch", json=flatten)["level"] == "flatten"
+        eventually(lambda: on_exchange(third) == {}, within=30, what="the exchange is flat")
+        eventually(lambda: ask(third, "GET", "trades")["closed_trades"] == 3, within=30, what="all trades are closed")
+        assert ask(third, "POST", "kill-switch", json=flatten | {"level": "released"})["level"] == "released"
+        order = {"symbol": next(iter(held)), "side": "long", "quantity": str(held[next(iter(held))])}
+        assert ask(third, "POST", "order", json=order)["status"] == "filled"
+
+
+def held_by(run: Run, *, positions: int) -> dict[str, Decimal]:
+    """Wait until the service holds so many protected positions and is healthy; return quantities by symbol."""
+    eventually(lambda: "Logs " in run.text(), within=90, what="the stack is up")
+    eventually(lambda: len(protected(run)) == positions, within=60, what=f"{positions} protected positions")
+    service = run.find(r"Service +(\S+)/health")
+    eventually(lambda: is_well(service), within=60, what="health says OK")
+    assert ask(run, "GET", "trades?status=pending_exit")["trades"] == []
+    return protected(run)
+
+
+def is_well(service: str) -> bool:
+    assert requests.get(f"{service}/health", timeout=5).json()["reasons"] == []
+    return True
+
+
+def protected(run: Run) -> dict[str, Decimal]:
+    held = ask(run, "GET", "positions")["positions"]
+    return {each["symbol"]: Decimal(str(each["quantity"])) for each in held if each["has_tp_sl"]}
+
+
+def on_exchange(run: Run) -> dict[str, Decimal]:
+    exchange = UMFutures(key=PAPER_KEY, secret=PAPER_SECRET, base_url=run.find(r"Paper exchange +(\S+)"), timeout=10)
+    risks = exchange.get_position_risk()
+    return {each["symbol"]: Decimal(each["positionAmt"]) for each in risks if Decimal(each["positionAmt"])}
+
+
+def ask(run: Run, method: str, path: str, **body: object) -> dict[str, Any]:
+    service = run.find(r"Service +(\S+)/health")
+    answer: dict[str, Any] = requests.request(method, f"{service}/api/execution/{path}", timeout=30, **body).json()  # type: ignore[arg-type]
+    return answer
 
 
 def sign_in(service: str, password: str) -> bool:
