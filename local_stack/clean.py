@@ -3,7 +3,8 @@
 import sys
 
 from local_stack.lease import InUseError, Lease
-from local_stack.stack import STATE, remove_state
+from local_stack.settings import STATE
+from local_stack.stack import remove_state
 
 
 def main() -> int:

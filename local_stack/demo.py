@@ -23,8 +23,8 @@ from local_stack.command import execute, temporary_state
 from local_stack.console import Console
 from local_stack.decisions import long_decision, publish
 from local_stack.processes import PYTHON
-from local_stack.settings import Settings
-from local_stack.stack import ROOT, Stack, running_stack
+from local_stack.settings import ROOT, Settings
+from local_stack.stack import Stack, running_stack
 from local_stack.supervisor import StackError
 from local_stack.waiting import poll
 

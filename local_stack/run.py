@@ -14,8 +14,8 @@ from local_stack.console import Console
 from local_stack.credentials import ADMIN
 from local_stack.decisions import SAMPLE_SYMBOLS, long_decision, publish
 from local_stack.prices import last_prices
-from local_stack.settings import Settings
-from local_stack.stack import STATE, Stack, running_stack
+from local_stack.settings import STATE, Settings
+from local_stack.stack import Stack, running_stack
 
 
 async def run(settings: Settings, console: Console) -> int:

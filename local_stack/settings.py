@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_urlsafe
 from typing import Self
 
@@ -15,6 +16,9 @@ from local_stack.server import free_port
 from local_stack.supervisor import StackError
 
 REDIS_SETTINGS = ("redis_url", "redis_host", "redis_port", "redis_db", "redis_password")
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".local"
 
 
 class LocalEnvironment(BaseSettings):

@@ -14,16 +14,15 @@ from typing import Any, TypeVar
 from local_stack.console import Console
 from local_stack.credentials import Credentials
 from local_stack.lease import Lease
+from local_stack.operate import keep_environment
 from local_stack.postgres import postgres_url, remove_data, start_postgres
 from local_stack.processes import Addresses, Program, migrated_file, programs
 from local_stack.server import HOST, Server, StartError, free_port, private_folder
-from local_stack.settings import Settings
+from local_stack.settings import ROOT, Settings
 from local_stack.supervisor import StackError, Supervisor, answers, watch_servers
 from local_stack.valkey import start_valkey
 from local_stack.waiting import poll, together
 
-ROOT = Path(__file__).resolve().parent.parent
-STATE = ROOT / ".local"
 HEALTHY_SECONDS = 60.0
 
 Result = TypeVar("Result")
@@ -75,6 +74,7 @@ async def running_stack(settings: Settings, state: Path, console: Console) -> As
         console.progress("Starting Valkey and PostgreSQL ...")
         servers = _start_servers(settings, state, undo)
         stack = _plan(settings, state, console, lease, ports, servers)
+        undo.callback(keep_environment(state, decided_environment(settings, stack.addresses, stack.credentials)).unlink)
         try:
             await stack.or_death(_start(stack))
             await stack.or_death(_wait_until_healthy(stack, console))
@@ -193,7 +193,12 @@ def _refuse_taken_port(host: str, port: int, name: str) -> None:
 
 
 def children_environment(settings: Settings, addresses: Addresses, credentials: Credentials) -> dict[str, str]:
-    """Return this process's environment with everything that the stack decides, written out."""
+    """Return this process's environment with everything that the stack decides."""
+    return {**os.environ, **decided_environment(settings, addresses, credentials)}
+
+
+def decided_environment(settings: Settings, addresses: Addresses, credentials: Credentials) -> dict[str, str]:
+    """Return what the stack decides for its processes, written out."""
     service = settings.service
     own = {
         "EXECUTION_MODE": str(service.mode),
@@ -213,7 +218,7 @@ def children_environment(settings: Settings, addresses: Addresses, credentials: 
     if addresses.paper_exchange_port:
         own["BINANCE_BASE_URL"] = addresses.paper_exchange_url
         own["BINANCE_STREAM_URL"] = addresses.paper_exchange_url.replace("http:", "ws:")
-    return {**os.environ, **own, **settings.paper_keys}
+    return {**own, **settings.paper_keys}
 
 
 def _progress_of(planned: tuple[Program, ...], console: Console) -> Callable[[str], None]:

@@ -14,8 +14,7 @@ from functools import partial
 
 from local_stack.command import execute
 from local_stack.console import Console
-from local_stack.settings import Settings
-from local_stack.stack import STATE
+from local_stack.settings import STATE, Settings
 from tests.bench import exchange, limiter, monitor, pipeline, protection, stop
 from tests.bench.report import COLUMNS, Outcome, print_table
 from tests.bench.stack import ENVIRONMENT

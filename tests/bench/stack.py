@@ -16,8 +16,8 @@ from local_stack.lease import Lease
 from local_stack.postgres import start_postgres
 from local_stack.processes import Addresses, Program, neighbours, programs
 from local_stack.server import HOST, Server, free_port
-from local_stack.settings import Settings
-from local_stack.stack import ROOT, children_environment
+from local_stack.settings import ROOT, Settings
+from local_stack.stack import children_environment
 from local_stack.supervisor import StackError, Supervisor, watch_servers
 from local_stack.valkey import start_valkey
 from tests.bench.cpu import seconds_by_program

@@ -109,14 +109,26 @@ def test_three_days_in_a_row_one_of_them_killed(tmp_path: Path) -> None:
         eventually(lambda: not any(map(is_alive, family)), within=30, what="all ended with their parent")
     with running(tmp_path, **days, DEMO_DECISIONS="0") as third:
         assert held_by(third, positions=3) == held == on_exchange(third)
-        # It should close what is open, and have nothing locked.
-        flatten = {"level": "flatten", "reason": "the end of the third day", "by": "a test"}
-        assert ask(third, "POST", "kill-switch", json=flatten)["level"] == "flatten"
+        # An operator's commands should find this stack: explain a trade, close what is open.
+        trade = ask(third, "GET", "trades?limit=1")["trades"][0]
+        assert trade["symbol"] in command(days, "explain", trade["trade_id"])
+        assert "flatten" in command(days, "kill_switch", "flatten", "--reason", "the end of the third day")
         eventually(lambda: on_exchange(third) == {}, within=30, what="the exchange is flat")
         eventually(lambda: ask(third, "GET", "trades")["closed_trades"] == 3, within=30, what="all trades are closed")
-        assert ask(third, "POST", "kill-switch", json=flatten | {"level": "released"})["level"] == "released"
+        # It should have nothing locked.
+        command(days, "kill_switch", "released", "--reason", "a new day")
         order = {"symbol": next(iter(held)), "side": "long", "quantity": str(held[next(iter(held))])}
         assert ask(third, "POST", "order", json=order)["status"] == "filled"
+
+
+def command(days: dict[str, str], *words: str) -> str:
+    """Run an operator's command as the documents write it."""
+    env = {name: value for name, value in os.environ.items() if name not in DECIDED}
+    ran = subprocess.run(
+        ["./service", *words], cwd=ROOT, env=env | days, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 def held_by(run: Run, *, positions: int) -> dict[str, Decimal]:
