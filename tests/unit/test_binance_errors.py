@@ -8,6 +8,7 @@ import requests
 import responses
 from binance.error import ClientError
 from binance.um_futures import UMFutures
+from structlog.testing import capture_logs
 from urllib3.exceptions import (
     ConnectTimeoutError,
     MaxRetryError,
@@ -18,7 +19,15 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from execution.adapters.binance.errors import CLOCK_MARGIN_SECONDS, Failure, answer_of, is_answer, judge, was_served
+from execution.adapters.binance.errors import (
+    CLOCK_MARGIN_SECONDS,
+    Failure,
+    answer_of,
+    is_answer,
+    judge,
+    was_served,
+    whole_number,
+)
 from execution.adapters.binance.outcome_table import Answer, Fault, Meaning, Operation
 from execution.domain.outcomes import Waits
 
@@ -345,3 +354,60 @@ def test_a_code_is_negative_and_a_full_window_without_one_is_a_minute(exchange: 
     exchange.reset()
     # 17 seconds past the minute, and a second for the clocks.
     assert answered(exchange, 429, "Too Many Requests").back_off_seconds == 44.0
+
+
+def client_error(status: int, code: object) -> ClientError:
+    return ClientError(status, code, "message", {})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "served"),
+    [
+        (400, -1, True),
+        (400, -2019, True),
+        (400, 0, False),
+        (400, 1, False),
+        (400, None, False),
+        (400, "-2019", False),
+        (400, -1003, False),
+        (400, -1015, False),
+        (403, -2019, False),
+        (418, -2019, False),
+        (429, -2019, False),
+    ],
+)
+def test_only_the_exchanges_own_answer_to_a_request_ends_a_hold(status: int, code: object, *, served: bool) -> None:
+    assert was_served(client_error(status, code)) is served
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0), ("12", 12), ("9" * 12, 999_999_999_999), ("9" * 13, None), ("\u0661", None), ("-1", None), ("", None)],
+)
+def test_a_header_spells_a_number_in_twelve_ascii_digits_at_most(text: str, number: int | None) -> None:
+    assert whole_number(text) == number
+
+
+@pytest.mark.parametrize(("after", "seconds"), [("7", 7.0), ("300", 300.0), ("301", 300.0), ("9" * 400, 300.0)])
+def test_a_longer_pause_than_a_few_windows_is_told(
+    exchange: responses.RequestsMock, after: str, seconds: float
+) -> None:
+    with capture_logs() as logs:
+        failure = answered(exchange, 429, coded(-1003), **{"Retry-After": after})
+
+    assert failure.back_off_seconds == seconds
+    told = [(line["event"], line["seconds"], line["asked_seconds"] > 300) for line in logs]
+    assert told == ([("back_off_capped", 300.0, True)] if after not in {"7", "300"} else [])
+
+
+@pytest.mark.parametrize("body", [[], "words", 5])
+def test_a_body_that_is_no_object_has_no_code(exchange: responses.RequestsMock, body: object) -> None:
+    exchange.post(ORDER, status=500, json=body)
+
+    failure = failure_of_a_placement()
+
+    assert (failure.meaning, failure.code) == (UNKNOWN, None)
+
+
+def test_an_answer_without_words_has_none(exchange: responses.RequestsMock) -> None:
+    assert answered(exchange, 500, {"code": -1000}).message == ""

@@ -227,3 +227,49 @@ def test_the_keys_cannot_be_changed_at_run_time() -> None:
         KEYS[SLIPPAGE] = KEYS["risk.max_leverage"]  # type: ignore[index]
     with pytest.raises(FrozenInstanceError):
         KEYS[SLIPPAGE].default = Decimal(1)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (True, "True"),
+        (None, "None"),
+        ([1], "[1]"),
+        ({"a": 1}, "{'a': 1}"),
+        ("many", "'many'"),
+        ("x" * 98, f"'{'x' * 98}'"),
+        ("x" * 99, f"'{'x' * 99}..."),
+        pytest.param(10**5000, "a int of too many digits", id="endless"),
+    ],
+)
+def test_a_value_that_is_no_number_is_refused_and_shown_in_part(raw: object, shown: str) -> None:
+    with pytest.raises(PolicyValueError) as caught:
+        parse_policy_value("risk.max_leverage", raw)
+
+    assert str(caught.value) == f"POLICY_VALUE_NOT_A_NUMBER: key=risk.max_leverage value={shown}"
+
+
+@pytest.mark.parametrize(("raw", "value"), [(0.003, "0.003"), ("0.003", "0.003"), (1e-05, "0.00001"), (0, "0")])
+def test_a_value_keeps_the_digits_that_were_written(raw: object, value: str) -> None:
+    assert parse_policy_value("execution.max_slippage_pct", raw) == Decimal(value)
+
+
+def test_the_same_value_loosens_nothing() -> None:
+    loosened = {name for name, key in KEYS.items() if loosens(name, key.minimum, key.minimum)}
+
+    assert loosened == set()
+
+
+@pytest.mark.parametrize(("before", "after", "looser"), [("0", "5", False), ("5", "0", True), ("5", "6", None)])
+def test_where_zero_is_off_it_is_the_loosest(before: str, after: str, looser: bool | None) -> None:  # noqa: FBT001
+    keys = [name for name, key in KEYS.items() if key.zero_is_off]
+    assert keys
+    for name in keys:
+        expected = KEYS[name].looser.name == "HIGHER" if looser is None else looser
+        assert loosens(name, Decimal(before), Decimal(after)) is expected, name
+
+
+def test_a_key_without_a_ceiling_has_none() -> None:
+    assert capped("risk.max_leverage", Decimal(50), {}) == 50
+    assert capped("risk.max_leverage", Decimal(50), {"risk.max_leverage": Decimal(20)}) == 20
+    assert capped("risk.max_leverage", Decimal(10), {"risk.max_leverage": Decimal(20)}) == 10

@@ -9,7 +9,14 @@ import pytest
 from execution.domain import policy as keys
 from execution.domain.brackets import Leg, Plan
 from execution.domain.policy import Policy
-from execution.domain.protection_moves import LossRoom, MoveLimit, ProtectionMove, Surroundings, broken_rules
+from execution.domain.protection_moves import (
+    LossRoom,
+    MoveLimit,
+    ProtectionMove,
+    Surroundings,
+    broken_rules,
+    loosens_stop,
+)
 from execution.domain.trading import Direction, OrderPurpose
 
 D = Decimal
@@ -267,3 +274,92 @@ def test_a_plan_of_a_stop_alone_has_a_stop_to_move() -> None:
     plan = Plan(legs=LEGS[:1], tick=D("0.1"), step=D("0.001"), minimum=D("0.001"))
 
     assert broken_rules(ProtectionMove(stop_price=D(49500)), plan, LONG) == []
+
+
+TWO_STOPS = Plan(
+    legs=(
+        Leg(id=1, purpose=OrderPurpose.STOP, price=D(49000), share=D("0.5")),
+        Leg(id=2, purpose=OrderPurpose.STOP, price=D(48000), share=D("0.5")),
+    ),
+    tick=D("0.1"),
+    step=D("0.001"),
+    minimum=D("0.001"),
+)
+
+
+def trailing_plan(*percents: Decimal | None) -> Plan:
+    legs = tuple(
+        Leg(id=number, purpose=OrderPurpose.TRAILING, price=None, callback_percent=percent)
+        for number, percent in enumerate(percents, start=1)
+    )
+    return Plan(legs=legs, tick=D("0.1"), step=D("0.001"), minimum=D("0.001"))
+
+
+@pytest.mark.parametrize(
+    ("around", "price", "looser"),
+    [
+        (LONG, D(48500), True),
+        (LONG, D(49500), False),
+        (LONG, D(47000), True),
+        (LONG, D(49000), False),
+        (SHORT, D(48500), True),
+        (SHORT, D(47500), False),
+        (SHORT, D(49500), True),
+    ],
+)
+def test_a_stop_that_loses_more_than_one_of_the_plan_loosens(
+    around: Surroundings, price: Decimal, *, looser: bool
+) -> None:
+    assert loosens_stop(TWO_STOPS, around.direction, price) is looser
+
+
+@pytest.mark.parametrize("around", [LONG, SHORT])
+def test_a_stop_without_a_price_counts_as_nearer(around: Surroundings) -> None:
+    plan = replace(TWO_STOPS, legs=(Leg(id=1, purpose=OrderPurpose.STOP, price=None),))
+
+    assert loosens_stop(plan, around.direction, D(50000))
+
+
+@pytest.mark.parametrize(
+    ("around", "stop"),
+    [(LONG, D(45500)), (SHORT, D(54500))],
+)
+def test_each_limit_names_its_numbers(around: Surroundings, stop: Decimal) -> None:
+    tight = Policy(
+        values={keys.MAX_STOP_DISTANCE: D("0.05"), keys.MAX_OPEN_RISK: D(4000), keys.MAX_DAILY_LOSS: D(4100)}, version=1
+    )
+    room = replace(ROOM, policy=tight, others_risk=D(100), lost_today=D(50))
+    plan = replace(PLAN, legs=(Leg(id=1, purpose=OrderPurpose.STOP, price=D(50000)),))
+
+    broken = [
+        sentence for _, sentence in broken_rules(ProtectionMove(stop_price=stop), plan, replace(around, room=room))
+    ]
+
+    assert broken == [
+        "STOP_TOO_FAR: expected<=0.05 actual=0.09 entry=50000 rule=stop_distance",
+        "OPEN_RISK_EXCEEDS_LIMIT: expected<=4000 actual=4600 this_risk=4500 rule=open_risk",
+        "DAILY_LOSS_EXCEEDS_LIMIT: expected<=4100 actual=4650 lost=50 open_risk=100 this_risk=4500 rule=daily_loss",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("present", "asked", "refused"),
+    [
+        ((D(1),), D(6), True),
+        ((D(6),), D(6), False),
+        ((D(7),), D(6), False),
+        ((D(7), D(1)), D(6), True),
+        ((None,), D(6), True),
+        ((D(1),), D(5), False),
+        ((), D(6), False),
+    ],
+)
+def test_a_wider_trailing_stop_keeps_the_distance(
+    present: tuple[Decimal | None, ...], asked: Decimal, *, refused: bool
+) -> None:
+    tight = replace(ROOM, policy=Policy(values={keys.MAX_STOP_DISTANCE: D("0.05")}, version=1))
+
+    broken = broken_rules(ProtectionMove(callback_percent=asked), trailing_plan(*present), replace(LONG, room=tight))
+
+    told = ("trailing.callback_percent", "STOP_TOO_FAR: expected<=0.05 actual=0.06 rule=stop_distance")
+    assert (told in broken) is refused
