@@ -20,6 +20,8 @@ LONGEST_NUMBER = 64
 LONGEST_TIME = 64
 # A JSON number within this is a finite double, which every reader of JSON can hold.
 LARGEST_JSON_NUMBER = Decimal(sys.float_info.max)
+# Not by a minus, which rounds to the context's digits.
+LEAST_JSON_NUMBER = LARGEST_JSON_NUMBER.copy_negate()
 # ASCII digits only: Python's own readers take underscores and the digits of any script.
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 EPOCH = re.compile(r"[0-9]+(\.[0-9]*)?")
@@ -179,7 +181,7 @@ def _is_too_large(value: object) -> bool:
         return abs(value) > int(LARGEST_JSON_NUMBER)
     number = Decimal(value)
     # Not by abs(), which overflows on an absurd exponent.
-    return not (number.is_finite() and -LARGEST_JSON_NUMBER <= number <= LARGEST_JSON_NUMBER)
+    return not (number.is_finite() and LEAST_JSON_NUMBER <= number <= LARGEST_JSON_NUMBER)
 
 
 def _is_epoch(text: str) -> bool:
