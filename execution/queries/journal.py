@@ -5,6 +5,7 @@ is kept but a page of seals and a page of lines, whatever the length of the jour
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 from django.db import connection, transaction
 
 PAGE = 2000
+# The database gives ids from 1; who forges one may choose another.
+BEFORE_ALL = -(2**63)
 GENESIS = hashlib.sha256(b"execution journal").digest()
 # The text that `execution_seal_journal` hashes.
 CONTENT = (
@@ -27,7 +30,7 @@ SEALS = (
 )
 LINES = f"SELECT id, {CONTENT} FROM execution_transition WHERE id > %s AND id <= %s ORDER BY id LIMIT %s"  # noqa: S608 -- constants
 REMOVALS = (
-    "SELECT id, details FROM execution_transition WHERE id = ANY (%s) AND entity = 'journal' AND to_state = 'REMOVED'"
+    "SELECT id, details::text FROM execution_transition WHERE id = ANY (%s) AND entity = 'journal' AND to_state = 'REMOVED'"
 )
 UNSEALED = "SELECT count(*) FROM execution_transition WHERE id > %s"
 
@@ -207,7 +210,7 @@ class _Lines:
         return content
 
     def _read(self) -> Iterator[tuple[int, str]]:
-        after, page = 0, PAGE
+        after, page = BEFORE_ALL, PAGE
         while page == PAGE:
             rows = _rows(LINES, after, self._up_to, PAGE)
             page = len(rows)
@@ -249,7 +252,7 @@ def _seals(up_to: int) -> Iterator[tuple[Seal, Mapping[str, Any] | None]]:
     while page == PAGE:
         seals = [_as_seal(row) for row in _rows(SEALS, after, up_to, PAGE)]
         named = {seal.removed_by for seal in seals} - {None}
-        removals = dict(_rows(REMOVALS, list(named))) if named else {}
+        removals = {key: json.loads(text) for key, text in _rows(REMOVALS, list(named))} if named else {}
         for seal in seals:
             yield seal, removals.get(seal.removed_by)
         page = len(seals)

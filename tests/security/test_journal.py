@@ -128,7 +128,7 @@ ATTACKS = {
     "become-the-owner": "SET ROLE execution",
     "give-itself-rights": "ALTER ROLE execution_service SUPERUSER",
     "make-a-role": "CREATE ROLE other SUPERUSER",
-    "lock-it": "LOCK TABLE execution_transition IN ACCESS EXCLUSIVE MODE",
+    "lock-it": "DO 'BEGIN LOCK TABLE execution_transition IN ACCESS EXCLUSIVE MODE; END'",
     "lock-its-lines": "SELECT * FROM execution_transition FOR UPDATE",
     "run-a-program": "COPY execution_transition TO PROGRAM 'true'",
     "forget-the-migrations": "DELETE FROM django_migrations",
@@ -497,6 +497,8 @@ def test_a_line_that_is_committed_late_is_sealed_in_its_place(
 
 
 def test_sealing_keeps_no_writer_waiting_and_one_seals_at_a_time(service: "psycopg.Connection[Any]") -> None:
+    # The head is there from here on.
+    seal_journal()
     written(5)
     with psycopg.connect(address()) as sealing:
         assert sealing.execute("SELECT execution_seal_journal(100)").fetchone() == (5,)
