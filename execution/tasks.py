@@ -231,7 +231,7 @@ def tidy_up(**_: Any) -> None:
 
 @shared_task(**ON_LOST_DATABASE)
 def seal_journal(**_: Any) -> None:
-    """Continue the journal's hash chain over the lines that are final; two at once do no harm, and one does the work."""
+    """Continue the journal's hash chain over the lines that are final; of two at once, one does the work."""
     journal_step.keep_sealed(wiring.clock())
 
 

@@ -21,7 +21,9 @@ PREDEFINED = (
     *("pg_write_all_data", "pg_write_server_files", "pg_execute_server_program", "pg_read_server_files"),
     *("pg_create_subscription", "pg_signal_backend"),
 )
-TABLES = "SELECT c.relname FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace"
+TABLES = (
+    "SELECT c.relname FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace"
+)
 # Each question with the power that a row of its answer names; %(role)s is the role's name.
 POWERS = (
     ("SELECT 'is a superuser' FROM pg_roles WHERE rolname = %(role)s AND rolsuper"),

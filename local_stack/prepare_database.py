@@ -1,4 +1,4 @@
-"""Migrates the database, as its owner, and makes sure that somebody can sign in: one program, so that Django starts once.
+"""Migrates the database, as its owner, and makes sure that an admin can sign in: one program, Django starts once.
 
     python -m local_stack.prepare_database [--reset-password]
 

@@ -4,6 +4,8 @@ Who writes the journal needs INSERT on it and no more. Sealing is no part of tha
 behind it and takes lines in the order of their ids, up to an id below which no running transaction can add one.
 """
 
+from typing import Any
+
 from django.db import migrations, models
 from django.db.models import Q
 
@@ -135,7 +137,7 @@ DROP FUNCTION execution_seal_journal(integer);
 FIXED_PATH = "ALTER FUNCTION {function} SET search_path = {schema}, pg_temp"
 
 
-def add_functions(_apps, schema_editor):  # type: ignore[no-untyped-def]
+def add_functions(_apps: Any, schema_editor: Any) -> None:
     with schema_editor.connection.cursor() as cursor:
         cursor.execute("SELECT quote_ident(current_schema()), pg_get_serial_sequence('execution_transition', 'id')")
         schema, sequence = cursor.fetchone()
@@ -149,7 +151,7 @@ def add_functions(_apps, schema_editor):  # type: ignore[no-untyped-def]
             cursor.execute(FIXED_PATH.format(function=function, schema=schema))
 
 
-def drop_functions(_apps, schema_editor):  # type: ignore[no-untyped-def]
+def drop_functions(_apps: Any, schema_editor: Any) -> None:
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(BACKWARD)
 

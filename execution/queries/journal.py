@@ -28,10 +28,11 @@ SEALS = (
     "SELECT position, spans, line_id, digest, link, removed_by FROM execution_journalseal"
     " WHERE position > %s AND position <= %s ORDER BY position LIMIT %s"
 )
-LINES = f"SELECT id, {CONTENT} FROM execution_transition WHERE id > %s AND id <= %s ORDER BY id LIMIT %s"  # noqa: S608 -- constants
-REMOVALS = (
-    "SELECT id, details::text FROM execution_transition WHERE id = ANY (%s) AND entity = 'journal' AND to_state = 'REMOVED'"
+LINES = (
+    f"SELECT id, {CONTENT} FROM execution_transition"  # noqa: S608 -- constants
+    " WHERE id > %s AND id <= %s ORDER BY id LIMIT %s"
 )
+REMOVALS = "SELECT id, details::text FROM execution_transition WHERE id = ANY (%s) AND entity = 'journal' AND to_state = 'REMOVED'"
 UNSEALED = "SELECT count(*) FROM execution_transition WHERE id > %s"
 
 
@@ -283,7 +284,9 @@ def _as_seal(row: tuple[Any, ...]) -> Seal:
 
 
 def _inserted(line_id: int) -> Break:
-    return _break(BreakKind.INSERTED, f"line {line_id} has no seal, and older lines than the newest have all got theirs")
+    return _break(
+        BreakKind.INSERTED, f"line {line_id} has no seal, and older lines than the newest have all got theirs"
+    )
 
 
 def _break(kind: BreakKind, sentence: str) -> Break:

@@ -31,7 +31,11 @@ def command(folder: Path) -> list[str]:
     shell, flag, script = SERVICE["command"]
     [config] = SERVICE["configs"]
     users = ROOT / COMPOSE["configs"][config["source"]]["file"]
-    places = {config["target"]: str(users), "/tmp/": f"{folder}/", "--dir /data": f"--dir {folder}"}
+    places = {
+        config["target"]: str(users),
+        "/tmp/": f"{folder}/",  # noqa: S108 -- of the container
+        "--dir /data": f"--dir {folder}",
+    }
     script = script.replace("$$", "$")
     for there, here in places.items():
         assert there in script
@@ -65,7 +69,9 @@ def login(part: str, port: int) -> "Redis":
     """Return a client of one user, by the address that compose gives the service or the stand-in."""
     name = {"NEIGHBOUR": "REDIS_URL"}.get(part, f"REDIS_{part}_URL")
     where = COMPOSE["services"]["risk-safety" if part == "NEIGHBOUR" else "worker-orders"]["environment"][name]
-    return Redis.from_url(ASKED.sub(lambda asked: PASSWORDS[asked[1]], where).replace("redis:6379", f"127.0.0.1:{port}"))
+    return Redis.from_url(
+        ASKED.sub(lambda asked: PASSWORDS[asked[1]], where).replace("redis:6379", f"127.0.0.1:{port}")
+    )
 
 
 def test_each_user_signs_in_and_keeps_to_its_keys(port: int) -> None:

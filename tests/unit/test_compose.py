@@ -119,9 +119,7 @@ def test_a_container_gets_only_the_secrets_that_it_needs(name: str) -> None:
         given = service["environment"]
         assert set(given) <= {"EXECUTION_MODE", "REDIS_URL"}
         return
-    needless = {*FLOWER_SECRETS, *SERVER_PASSWORDS} - (
-        set(FLOWER_SECRETS) if name == "flower" else set()
-    )
+    needless = {*FLOWER_SECRETS, *SERVER_PASSWORDS} - (set(FLOWER_SECRETS) if name == "flower" else set())
     needless |= set() if name == "migrate" else set(OWNER_SECRETS)
     needless |= set() if name in TRADING else set(EXCHANGE_SECRETS)
     needless |= set() if name in ANSWERING else set(WEB_SECRETS)
@@ -236,10 +234,10 @@ def test_valkey_keeps_its_data_and_asks_for_a_password() -> None:
 
 
 def test_the_service_does_not_own_its_database() -> None:
-    addresses = {name: SERVICES[name]["environment"].get("DATABASE_URL") for name in IN_POD if SERVICES[name]["env_file"]}
+    addresses = {SERVICES[name]["environment"].get("DATABASE_URL") for name in IN_POD if SERVICES[name]["env_file"]}
     owner = SERVICES["migrate"]["environment"]["DATABASE_OWNER_URL"]
 
-    assert set(addresses.values()) == {"postgresql://execution_service@postgres:5432/execution"}
+    assert addresses == {"postgresql://execution_service@postgres:5432/execution"}
     # It should be the role that the image makes, with the right to make the other one.
     assert owner == f"postgresql://{SERVICES['postgres']['environment']['POSTGRES_USER']}@postgres:5432/execution"
     given = [name for name in IN_POD if SERVICES[name].get("environment", {}).get("DATABASE_OWNER_URL")]
@@ -248,7 +246,8 @@ def test_the_service_does_not_own_its_database() -> None:
 
 def test_each_kind_of_key_has_its_user() -> None:
     environment = SERVICES["worker-orders"]["environment"]
-    users = {name: urlsplit(environment[name]).username for name in environment if name.startswith("REDIS_") and environment[name]}
+    urls = {name: value for name, value in environment.items() if name.startswith("REDIS_") and value}
+    users = {name: urlsplit(value).username for name, value in urls.items()}
 
     assert users == {
         "REDIS_BUS_URL": "execution-bus",

@@ -1,4 +1,4 @@
-"""`manage.py migrate`: Django's own, done by the owner's role when DATABASE_OWNER_URL names one; then it sets rights."""
+"""`manage.py migrate`: Django's own, as the role of DATABASE_OWNER_URL, which then sets the rights of the service's."""
 
 from typing import Any
 

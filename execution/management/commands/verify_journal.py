@@ -1,4 +1,4 @@
-"""`manage.py verify_journal`: walks the journal's hash chain and names each line that was changed, removed or inserted."""
+"""`manage.py verify_journal`: says which lines of the journal were changed, removed or inserted since they were sealed."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -14,7 +14,7 @@ MOST_SHOWN = 1000
 class Command(TerminalCommand):
     """Ends with 1 when the journal is not what was sealed."""
 
-    help = "Compare the journal with its hash chain: which lines were changed, removed or inserted since they were written."
+    help = "Compare the journal with its hash chain; name each line that was changed, removed or inserted."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
