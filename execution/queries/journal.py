@@ -32,7 +32,10 @@ LINES = (
     f"SELECT id, {CONTENT} FROM execution_transition"  # noqa: S608 -- constants
     " WHERE id > %s AND id <= %s ORDER BY id LIMIT %s"
 )
-REMOVALS = "SELECT id, details::text FROM execution_transition WHERE id = ANY (%s) AND entity = 'journal' AND to_state = 'REMOVED'"
+REMOVALS = (
+    "SELECT id, details::text FROM execution_transition"
+    " WHERE id = ANY (%s) AND entity = 'journal' AND to_state = 'REMOVED'"
+)
 UNSEALED = "SELECT count(*) FROM execution_transition WHERE id > %s"
 
 

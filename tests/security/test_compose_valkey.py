@@ -12,6 +12,7 @@ import pytest
 import yaml
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import ConnectionError as ConnectionFailed
 
 from local_stack.bus import stream_key
 from local_stack.server import free_port
@@ -57,12 +58,19 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     words[2] += f" --port {chosen} --bind 127.0.0.1"
     process = subprocess.Popen(words, env=environment(folder, PASSWORDS))
     try:
-        with login("STATE", chosen) as client:
-            eventually(client.ping, within=20, what="Valkey answers", every=0.05)
+        eventually(lambda: answers(chosen), within=60, what="Valkey answers", every=0.05)
         yield chosen
     finally:
         process.terminate()
         process.wait(20)
+
+
+def answers(port: int) -> bool:
+    try:
+        with login("STATE", port) as client:
+            return bool(client.ping())
+    except ConnectionFailed:
+        return False
 
 
 def login(part: str, port: int) -> "Redis":

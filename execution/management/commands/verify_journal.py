@@ -1,4 +1,4 @@
-"""`manage.py verify_journal`: says which lines of the journal were changed, removed or inserted since they were sealed."""
+"""`manage.py verify_journal`: names the journal's lines that were changed, removed or inserted since."""
 
 from argparse import ArgumentParser
 from typing import Any
