@@ -148,7 +148,7 @@ def test_an_owner_who_may_not_make_roles_is_told_what_to_do(new_role: str, monke
         ("postgresql://service@db/execution", "names the role of DATABASE_URL"),
         ("postgresql://owner@db/other", "same database"),
         ("postgresql://db/execution", "must each name its role"),
-        ("postgresql://owner@db:x/execution", "DATABASE_OWNER_URL cannot be read"),
+        ("postgresql://owner:pa%zz@db/execution", "DATABASE_OWNER_URL cannot be read"),
     ],
 )
 def test_an_owner_that_is_none_contradicts(given: str, sentence: str) -> None:
