@@ -201,6 +201,8 @@ def test_tables_of_its_own_do_not_mislead_what_runs_as_the_owner(
     assert (JournalSeal.objects.count(), found()) == (LINES + 1, [])
 
 
+@pytest.mark.e2e
+@pytest.mark.django_db
 def test_a_stolen_role_leaves_trading_and_a_whole_journal(stack: CeleryStack, held: HeldPosition) -> None:
     refused = 0
     with psycopg.connect(stack.service_url, autocommit=True) as stolen:
