@@ -135,7 +135,8 @@ def _plan(
         host=settings.service.host,
         database_url=servers.database_url,
         redis_url=servers.redis_url,
-        **servers.owner,
+        database_owner_url=servers.owner.get("database_owner_url", ""),
+        database_owner_password=servers.owner.get("database_owner_password", ""),
         **ports,
     )
     env = children_environment(settings, addresses, credentials)

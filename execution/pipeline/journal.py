@@ -6,6 +6,7 @@ Both are functions of the database (migration 0029): the service's role can neit
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from django.db import connection
@@ -88,7 +89,7 @@ def keeping() -> Keeping:
     return Keeping(sealed_to=row[0], kept_days=row[1]) if row else Keeping(sealed_to=0, kept_days=None)
 
 
-def _call(query: str, parameter: object) -> int:
+def _call(query: str, parameter: Any) -> int:
     with connection.cursor() as cursor:
         cursor.execute(query, [parameter])
         (number,) = cursor.fetchone()

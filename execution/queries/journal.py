@@ -296,12 +296,12 @@ def _break(kind: BreakKind, sentence: str) -> Break:
     return Break(kind=kind, sentence=sentence)
 
 
-def _rows(query: str, *parameters: object) -> list[tuple[Any, ...]]:
+def _rows(query: str, *parameters: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
 
 
-def _scalar(query: str, *parameters: object) -> int:
+def _scalar(query: str, *parameters: Any) -> int:
     return int(_rows(query, *parameters)[0][0])

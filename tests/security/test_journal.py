@@ -235,12 +235,15 @@ def rehash(position: int) -> str:
 
 
 CHANGE = "UPDATE execution_transition SET {what} WHERE id = {id}"
+
+
+def change_of_the_sixth(what: str) -> Callable[[Sequence[int]], list[str]]:
+    return lambda ids: [CHANGE.format(what=what, id=ids[5])]
+
+
 TAMPERING: dict[str, tuple[Callable[[Sequence[int]], list[str]], list[tuple[BreakKind, int]]]] = {
     **{
-        f"changed-{name}": (
-            lambda ids, what=what: [CHANGE.format(what=what, id=ids[5])],
-            [(BreakKind.CHANGED, 5)],
-        )
+        f"changed-{name}": (change_of_the_sixth(what), [(BreakKind.CHANGED, 5)])
         for name, what in {
             "text": "reason = 'it was never so'",
             "time": "at = at + interval '1 microsecond'",
