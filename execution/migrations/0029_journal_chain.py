@@ -69,7 +69,9 @@ BEGIN
         head.line_id := greatest(head.line_id, head.final_id);
     END IF;
     UPDATE execution_journalhead SET position = head.position, line_id = head.line_id, link = head.link,
-        final_id = head.final_id, pending_id = head.pending_id, pending_writers = head.pending_writers WHERE id = 1;
+        final_id = head.final_id, pending_id = head.pending_id, pending_writers = head.pending_writers
+        WHERE id = 1 AND (line_id, final_id, pending_id, pending_writers)
+            IS DISTINCT FROM (head.line_id, head.final_id, head.pending_id, head.pending_writers);
     RETURN sealed;
 END $$;
 
