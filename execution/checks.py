@@ -13,8 +13,10 @@ from django.db import OperationalError, connection
 
 from execution import wiring
 from execution.domain.ports import RiskSafetyUnavailableError
+from execution_project.database_roles import powers_of
 from execution_project.env import Environment, Mode, environment
 from execution_project.live_profile import needs_password, profile_problems
+from execution_project.store_urls import user_of_database_url
 from execution_project.unread_settings import given_settings, unread_settings
 
 # Workers run these checks alone at their start.
@@ -120,7 +122,8 @@ def neighbours_are_real(
     """
     if environment().mode is not Mode.LIVE or not databases:
         return []
-    return [*_password_was_asked_for(environment()), *_risk_safety_is_no_double()]
+    env = environment()
+    return [*_password_was_asked_for(env), *_role_is_bounded(env), *_risk_safety_is_no_double()]
 
 
 def _password_was_asked_for(env: Environment) -> Iterator[CheckMessage]:
@@ -141,6 +144,26 @@ def _password_was_asked_for(env: Environment) -> Iterator[CheckMessage]:
             "PostgreSQL did not ask for the password (trust authentication): each client that reaches it owns the books"
         )
         yield Error(sentence, id="execution.E024")
+
+
+def _role_is_bounded(env: Environment) -> Iterator[CheckMessage]:
+    """Ask what the service's role may do: by its name, because the migration asks as the owner."""
+    role = user_of_database_url(env.database_url.get_secret_value())
+    try:
+        connection.ensure_connection()
+        powers = powers_of(connection.connection, role or connection.connection.info.user)
+    except OperationalError as error:
+        yield Warning(f"PostgreSQL cannot be asked for roles: {type(error).__name__}", id="execution.W024")
+        return
+    finally:
+        connection.close()
+    if powers:
+        sentence = f"the role of DATABASE_URL could change the journal: it {', '.join(powers)}"
+        hint = (
+            "Give DATABASE_URL a role of its own, DATABASE_OWNER_URL the role that owns the tables, and run "
+            "`manage.py migrate`, which sets the rights (docs/operations.md)."
+        )
+        yield Error(sentence, hint=hint, id="execution.E027")
 
 
 def _risk_safety_is_no_double() -> Iterator[CheckMessage]:

@@ -32,6 +32,9 @@ from execution.pipeline import (
     guard_safety as guard_safety_step,
 )
 from execution.pipeline import (
+    journal as journal_step,
+)
+from execution.pipeline import (
     kill_switch as kill_switch_step,
 )
 from execution.pipeline import (
@@ -223,6 +226,13 @@ def tidy_up(**_: Any) -> None:
         if held:
             wiring.event_bus().tidy()
             retention_step.apply_retention(wiring.retention_rules(), clock=wiring.clock, length=TIDYING)
+            journal_step.tell_head()
+
+
+@shared_task(**ON_LOST_DATABASE)
+def seal_journal(**_: Any) -> None:
+    """Continue the journal's hash chain over the lines that are final; of two at once, one does the work."""
+    journal_step.keep_sealed(wiring.clock())
 
 
 @shared_task

@@ -22,6 +22,7 @@ from execution_project.networks import networks
 from execution_project.secret_files import SecretFileError, SecretFiles
 from execution_project.store_urls import (
     check_database_url,
+    check_owner_url,
     check_redis_url,
     password_of_database_url,
     password_of_redis_url,
@@ -32,7 +33,8 @@ PAPER_SECRET = "paper-secret"  # noqa: S105 -- the public key pair of the paper 
 MINIMUM_API_KEY_LENGTH = 16
 DEFAULT_DATABASE_URL = "postgresql://execution@127.0.0.1:5432/execution"
 REDIS_URLS = ("redis_url", "redis_bus_url", "redis_broker_url", "redis_state_url")
-URLS_WITH_PASSWORDS = frozenset({"database_url", *REDIS_URLS})
+DATABASE_URLS = ("database_url", "database_owner_url")
+URLS_WITH_PASSWORDS = frozenset({*DATABASE_URLS, *REDIS_URLS})
 # The id of a refusal, beside those of the system checks (execution/checks.py).
 SETTINGS_REFUSED = "execution.E000"
 
@@ -119,6 +121,8 @@ class Environment(BaseSettings):
     # Stores and neighbours
     database_url: SecretStr = SecretStr(DEFAULT_DATABASE_URL)
     database_password: SecretStr = SecretStr("")
+    database_owner_url: SecretStr = SecretStr("")
+    database_owner_password: SecretStr = SecretStr("")
     redis_url: SecretStr = SecretStr("")
     redis_host: str = "localhost"
     redis_port: int = 6379
@@ -269,7 +273,9 @@ class Environment(BaseSettings):
             raise ValueError(f"RISK_SAFETY_SERVICE_URL {error}") from None
 
     def _check_stores(self) -> None:
-        check_database_url(self.database_url.get_secret_value())
+        for name in DATABASE_URLS:
+            check_database_url(getattr(self, name).get_secret_value(), name=name.upper())
+        check_owner_url(self.database_url.get_secret_value(), self.database_owner_url.get_secret_value())
         for name in REDIS_URLS:
             check_redis_url(getattr(self, name).get_secret_value(), name=name.upper())
 
@@ -381,6 +387,12 @@ class Environment(BaseSettings):
         return own if len(own) == len(REDIS_URLS) - 1 else {"REDIS_URL": self.redis, **own}
 
     @property
+    def journal_kept_days(self) -> int | None:
+        """The youngest age at which retention may remove lines of the journal, in days; None: it never may."""
+        ages = [days for days in (self.retention_requests_days, self.retention_trades_days) if days]
+        return min(ages, default=None)
+
+    @property
     def ess_silence(self) -> Literal["open", "closed"]:
         """ESS_FAIL_MODE; in live mode silence refuses entries unless the setting was given."""
         if self.mode is Mode.LIVE and "ess_fail_mode" not in self.model_fields_set:
@@ -411,7 +423,8 @@ def secret_names(settings: type[BaseSettings]) -> tuple[str, ...]:
 def passwords_of(env: Environment) -> set[str]:
     """Return the passwords inside of the stores' addresses."""
     of_redis = {password_of_redis_url(url) for url in env.redis_connections.values()}
-    return {password_of_database_url(env.database_url.get_secret_value()), *of_redis}
+    of_database = {password_of_database_url(getattr(env, name).get_secret_value()) for name in DATABASE_URLS}
+    return of_database | of_redis
 
 
 def _paper_url(url: str, scheme: str) -> str:

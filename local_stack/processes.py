@@ -19,7 +19,9 @@ EXCHANGE_SECRETS = (
     *("BINANCE_TESTNET_API_KEY", "BINANCE_TESTNET_API_SECRET", "BINANCE_TESTNET_SECRET_KEY"),
 )
 WEB_SECRETS = ("SECRET_KEY", "EXECUTION_API_KEY")
-STORE_SECRETS = ("DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL", "REDIS_PASSWORD")
+# Only the migration owns the database.
+OWNER_SECRETS = ("DATABASE_OWNER_URL", "DATABASE_OWNER_PASSWORD")
+STORE_SECRETS = ("DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL", "REDIS_PASSWORD", *OWNER_SECRETS)
 FLOWER_SECRETS = ("FLOWER_BASIC_AUTH",)
 
 
@@ -29,9 +31,12 @@ def without(*names: str) -> dict[str, str]:
 
 
 # Signs requests to the exchange.
-TRADES = {"PROCESS_ROLE": "trade", **without(*WEB_SECRETS, *FLOWER_SECRETS)}
+TRADES = {"PROCESS_ROLE": "trade", **without(*WEB_SECRETS, *FLOWER_SECRETS, *OWNER_SECRETS)}
 # Neither signs requests nor answers callers.
-SUPPORTS = {"PROCESS_ROLE": "support", **without(*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS)}
+SUPPORTS = {
+    "PROCESS_ROLE": "support",
+    **without(*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *OWNER_SECRETS),
+}
 # Not a part of the service.
 IS_A_NEIGHBOUR = without(*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *STORE_SECRETS)
 # The service is healthy with these; the others come later, so that they do not take the processor from them.
@@ -67,6 +72,9 @@ class Addresses:
     paper_exchange_port: int = 0
     risk_safety_port: int = 0
     database_url: str
+    # Who migrates; empty: the same.
+    database_owner_url: str = ""
+    database_owner_password: str = ""
     redis_url: str
 
     @property
@@ -97,7 +105,7 @@ def programs(
     """All programs above PostgreSQL and Valkey, in the order of the flow."""
     return (
         *neighbours(addresses, state),
-        prepare_database(credentials, state, reset_admin_password=reset_admin_password),
+        prepare_database(addresses, credentials, state, reset_admin_password=reset_admin_password),
         # Two processes, because a hard time limit and kill -9 of one task need processes.
         worker("orders", state, ("--pool=prefork", "--concurrency=2")),
         worker("monitor", state, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
@@ -141,10 +149,18 @@ def migrated_file(state: Path) -> Path:
     return state / "migrated"
 
 
-def prepare_database(credentials: Credentials, state: Path, *, reset_admin_password: bool) -> Program:
+def prepare_database(
+    addresses: Addresses, credentials: Credentials, state: Path, *, reset_admin_password: bool
+) -> Program:
     flags = ("--reset-password",) if reset_admin_password else ()
     command = (PYTHON, "-m", "local_stack.prepare_database", *flags)
-    env = {**SUPPORTS, "ADMIN_PASSWORD": credentials.admin_password, "MIGRATED_FILE": str(migrated_file(state))}
+    env = {
+        **SUPPORTS,
+        "DATABASE_OWNER_URL": addresses.database_owner_url,
+        "DATABASE_OWNER_PASSWORD": addresses.database_owner_password,
+        "ADMIN_PASSWORD": credentials.admin_password,
+        "MIGRATED_FILE": str(migrated_file(state)),
+    }
     # Not after PostgreSQL: it loads Django meanwhile and waits for the server itself.
     return Program(name="migrate", command=command, runs_once=True, env=env)
 
@@ -200,7 +216,7 @@ def web(addresses: Addresses) -> Program:
         # Not after the migration: until that is done it reports that it is not healthy.
         after=NEIGHBOURS,
         ready_url=f"{addresses.web_url}/health/live",
-        env=without(*FLOWER_SECRETS),
+        env=without(*FLOWER_SECRETS, *OWNER_SECRETS),
     )
 
 

@@ -84,6 +84,16 @@ class Settings:
         return self.service.database_url.get_secret_value() if self.is_given("database_url") else ""
 
     @property
+    def given_owner(self) -> dict[str, str]:
+        """The owner's address and password beside a given DATABASE_URL."""
+        if not self.given_database_url:
+            return {}
+        return {
+            "database_owner_url": self.service.database_owner_url.get_secret_value(),
+            "database_owner_password": self.service.database_owner_password.get_secret_value(),
+        }
+
+    @property
     def given_redis_url(self) -> str:
         return self.service.redis if self.is_given(*REDIS_SETTINGS) else ""
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from local_stack.console import Console
 from local_stack.credentials import Credentials
 from local_stack.lease import Lease
 from local_stack.operate import keep_environment
-from local_stack.postgres import postgres_url, remove_data, start_postgres
-from local_stack.processes import Addresses, Program, migrated_file, programs
+from local_stack.postgres import postgres_url, remove_data, service_url, start_postgres
+from local_stack.processes import OWNER_SECRETS, Addresses, Program, migrated_file, programs, without
 from local_stack.server import HOST, Server, StartError, free_port, private_folder
 from local_stack.settings import ROOT, Settings
 from local_stack.supervisor import StackError, Supervisor, answers, watch_servers
@@ -91,6 +91,7 @@ class Servers:
     """PostgreSQL and Valkey: their URLs, and what of them is ours and on its way."""
 
     database_url: str
+    owner: Mapping[str, str]
     redis_url: str
     valkey: Server | None
     postgres: "Future[Server] | None"
@@ -107,17 +108,17 @@ def _start_servers(settings: Settings, state: Path, undo: ExitStack) -> Servers:
     valkey = None if settings.given_redis_url else start_valkey(state / "valkey")
     if valkey is not None:
         undo.callback(valkey.stop)
-    postgres, database_url = None, settings.given_database_url
+    postgres, database_url, owner = None, settings.given_database_url, settings.given_owner
     if not database_url:
         port = free_port()
-        database_url = postgres_url(port)
+        database_url, owner = service_url(port), {"database_owner_url": postgres_url(port)}
         # A thread that lives as long as the server: Linux ends a tethered child with the thread that started it.
         executor = ThreadPoolExecutor(max_workers=1)
         undo.callback(executor.shutdown)
         postgres = executor.submit(start_postgres, state / "postgres", port=port)
         undo.callback(_stop_when_started, postgres)
     redis_url = valkey.url if valkey is not None else settings.given_redis_url
-    return Servers(database_url=database_url, redis_url=redis_url, valkey=valkey, postgres=postgres)
+    return Servers(database_url=database_url, owner=owner, redis_url=redis_url, valkey=valkey, postgres=postgres)
 
 
 def _stop_when_started(postgres: "Future[Server]") -> None:
@@ -134,6 +135,8 @@ def _plan(
         host=settings.service.host,
         database_url=servers.database_url,
         redis_url=servers.redis_url,
+        database_owner_url=servers.owner.get("database_owner_url", ""),
+        database_owner_password=servers.owner.get("database_owner_password", ""),
         **ports,
     )
     env = children_environment(settings, addresses, credentials)
@@ -211,6 +214,8 @@ def decided_environment(settings: Settings, addresses: Addresses, credentials: C
         "EXECUTION_API_KEY": service.execution_api_key.get_secret_value(),
         # Written out above, whatever file they came from.
         **{f"{name}_FILE": "" for name in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "EXECUTION_API_KEY")},
+        # The migration alone is told who owns the database.
+        **without(*OWNER_SECRETS),
         "DJANGO_SETTINGS_MODULE": "execution_project.settings",
         # Each line of a log must arrive when it is written.
         "PYTHONUNBUFFERED": "1",

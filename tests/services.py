@@ -20,6 +20,9 @@ WITHOUT_SERVERS = (ROOT / "tests/unit", ROOT / "tests/paper_exchange", ROOT / "t
 NOWHERE = "127.0.0.1:9"
 # Forced, whatever the developer's shell says: a test never trades on a real account.
 PAPER = {"EXECUTION_MODE": "paper", "BINANCE_API_KEY": "paper", "BINANCE_API_SECRET": "paper-secret"}
+# DATABASE_URL is the owner's here: tests make databases, empty them and look everywhere. What they start as processes
+# connects as the service's role (tests/support/roles.py).
+PAPER["DATABASE_OWNER_URL"] = ""
 DEFAULTS = {
     "SECRET_KEY": "a-key-for-tests-only",
     "HOST": "127.0.0.1",

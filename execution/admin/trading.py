@@ -18,6 +18,8 @@ from execution.models import (
     ExternalPosition,
     Fill,
     Income,
+    JournalHead,
+    JournalSeal,
     Order,
     Position,
     Trade,
@@ -267,6 +269,23 @@ class LegAdmin(ReadOnlyAdmin):
     list_filter = (words("purpose", OrderPurpose), words("origin", LegOrigin))
     search_fields = ("bracket__request__id", "bracket__request__symbol")
     ordering = ("-pk",)
+
+
+@admin.register(JournalSeal)
+class JournalSealAdmin(ReadOnlyAdmin):
+    """The journal's hash chain; `manage.py verify_journal` compares the lines with it."""
+
+    list_display = ("position", "spans", "line_id", "removed_by")
+    search_fields = ("line_id",)
+    ordering = ("-position",)
+
+
+@admin.register(JournalHead)
+class JournalHeadAdmin(ReadOnlyAdmin):
+    """Where the chain ends, and what retention may remove."""
+
+    list_display = ("position", "line_id", "pending_id", "kept_days")
+    ordering = ("id",)
 
 
 @admin.register(Transition)

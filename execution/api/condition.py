@@ -15,6 +15,7 @@ from execution.pipeline.entry_gate import Obstacle
 from execution.pipeline.policy import REFUSED
 from execution.queries.health import (
     BRIDGE,
+    JOURNAL,
     MONITOR,
     POLICY,
     PROTECTOR,
@@ -37,6 +38,8 @@ LAG_THAT_DEGRADES = 1000
 # The exchange's windows are a minute long.
 ORDINARY_PAUSE = timedelta(seconds=75)
 CORRECTIONS_SHOWN = timedelta(hours=1)
+# It is sealed every five seconds.
+JOURNAL_MAX_AGE = timedelta(minutes=5)
 # An entry is handled within moments, unless its stream is not read or it fails again and again.
 OLDEST_ENTRY = timedelta(seconds=30)
 
@@ -133,6 +136,7 @@ def judge(vitals: Vitals) -> Condition:
         "exits": _exits(vitals),
         "books": _books(vitals),
         "rows": _rows(vitals),
+        "journal": _journal(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -393,6 +397,16 @@ def _orders(vitals: Vitals) -> Component:
     error = f"unsettled={unsettled.count} oldest={unsettled.oldest} age={age:.0f}s" if age is not None else None
     details = {"unsettled": unsettled.count, "oldest_seconds": age}
     return Component(error=error, details=details, weight=Status.DEGRADED)
+
+
+def _journal(vitals: Vitals) -> Component:
+    """Judge whether the journal's hash chain follows its lines: what has no seal can be changed unseen."""
+    beat = heartbeat(vitals, JOURNAL)
+    details: Mapping[str, Any] = beat.details if beat else {}
+    error = silence(vitals, JOURNAL, JOURNAL_MAX_AGE) if beat else None
+    if error is None and beat and not beat.healthy:
+        error = f"lines without a seal for {details.get('oldest_unsealed_seconds')}s: a transaction does not end"
+    return Component(error=error, details=dict(details), weight=Status.DEGRADED)
 
 
 def _rows(vitals: Vitals) -> Component:

@@ -12,6 +12,7 @@ from execution.models.hold import EntryHold
 from execution.models.impediment import Impediment
 from execution.models.inbox import InboxEvent
 from execution.models.income import Income
+from execution.models.journal import JournalHead, JournalSeal
 from execution.models.kill_switch import KillSwitch
 from execution.models.lease import AccountLease
 from execution.models.order import Order
@@ -41,6 +42,8 @@ __all__ = [
     "Impediment",
     "InboxEvent",
     "Income",
+    "JournalHead",
+    "JournalSeal",
     "KillSwitch",
     "ModelPromotion",
     "Order",

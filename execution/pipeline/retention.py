@@ -1,7 +1,8 @@
 """Deletes what has grown old, in short transactions: never what is unfinished, unsent, or what such work refers to.
 
 Three ages: events and news, decisions that became no trade, trades. A decision goes whole, with its orders, fills, log,
-trade and inbox row, or not at all; with the inbox row goes the memory that its identity has come before.
+trade and inbox row, or not at all; with the inbox row goes the memory that its identity has come before. Lines of the
+journal go when they are sealed and older than its owner has said, by the database's function alone (pipeline/journal).
 """
 
 import time
@@ -14,7 +15,7 @@ from uuid import UUID
 
 import structlog
 from django.contrib.sessions.models import Session
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Exists, Manager, OuterRef, Q, QuerySet
 
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
@@ -41,6 +42,7 @@ from execution.models import (
 from execution.models.inbox import InboxOutcome
 from execution.pipeline.events_out import EVENT_TYPES, POSITION_UPDATED
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.journal import Keeping, keeping, remove_lines, seal_journal
 from execution.pipeline.quarantine import ROW_ERRORS
 
 log = structlog.get_logger(__name__)
@@ -78,6 +80,8 @@ def apply_retention(rules: RetentionRules, *, clock: Clock, length: timedelta) -
     end = time.monotonic() + length.total_seconds()
     deleted: Counter[str] = Counter()
     failed: list[str] = []
+    # A line goes with its seal only.
+    seal_journal()
     for batches in _batches(rules, clock()):
         if time.monotonic() >= end and deleted:
             break
@@ -97,11 +101,15 @@ def apply_retention(rules: RetentionRules, *, clock: Clock, length: timedelta) -
 def _batches(rules: RetentionRules, now: datetime) -> Iterator[Iterator[tuple[str, int]]]:
     if rules.events is not None:
         yield _events(now - rules.events)
+    kept = keeping()
     if rules.requests is not None:
-        yield _news(now - rules.requests)
-        yield _stories("requests", _ended_without_trade(now - rules.requests), now - rules.requests)
-    if rules.trades is not None:
-        yield _stories("trades", _closed(now - rules.trades), now - rules.trades)
+        before = now - rules.requests
+        yield _news(before)
+        if log_before := kept.before(before, now):
+            yield _log(log_before, kept)
+            yield _stories("requests", _ended_without_trade(before), log_before, kept)
+    if rules.trades is not None and (log_before := kept.before(now - rules.trades, now)):
+        yield _stories("trades", _closed(now - rules.trades), log_before, kept)
     # Whatever the rules: sign-ins that have ended serve nobody.
     yield _simple("sessions", Session.objects.filter(expire_date__lt=now))
 
@@ -123,7 +131,6 @@ def _news(before: datetime) -> Iterator[tuple[str, int]]:
     newer = ModelPromotion.objects.filter(model=OuterRef("model"), promoted_at__gt=OuterRef("promoted_at"))
     # The newest of each model is named on the trades that follow.
     yield from _simple("promotions", ModelPromotion.objects.filter(Exists(newer), received_at__lt=before))
-    yield from _simple("log", Transition.objects.filter(entity__in=STANDALONE, at__lt=before), log_before=before)
     yield from _simple("quarantine", QuarantinedRow.objects.filter(released_at__lt=before))
     yield from _simple("losses", StreamLoss.objects.filter(noticed_at__lt=before))
     entries = OutboxSequence.objects.filter(aggregate__startswith="entry:")
@@ -151,20 +158,30 @@ def _is_over() -> Q:
     return ~Q(Exists(unfinished)) & ~Q(Exists(EntryClaim.objects.filter(request=OuterRef("pk"))))
 
 
-def _simple(name: str, rows: Rows, *, log_before: datetime | None = None) -> Iterator[tuple[str, int]]:
+def _simple(name: str, rows: Rows) -> Iterator[tuple[str, int]]:
     """Delete rows batch by batch; one that somebody holds is left for the next time."""
     deleted = BATCH
     while deleted == BATCH:
         with transaction.atomic():
             keys = list(rows.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[:BATCH])
-            if log_before:
-                _open_log(log_before)
             rows.filter(pk__in=keys).delete()
         deleted = len(keys)
         yield name, deleted
 
 
-def _stories(name: str, requests: "QuerySet[ExecutionRequest]", before: datetime) -> Iterator[tuple[str, int]]:
+def _log(before: datetime, kept: Keeping) -> Iterator[tuple[str, int]]:
+    """Remove old lines of the log that no decision takes along, batch by batch."""
+    old = Transition.objects.filter(entity__in=STANDALONE, at__lt=before, id__lte=kept.sealed_to).order_by("pk")
+    deleted = BATCH
+    while deleted == BATCH:
+        with transaction.atomic():
+            deleted = remove_lines(list(old.values_list("pk", flat=True)[:BATCH]))
+        yield "log", deleted
+
+
+def _stories(
+    name: str, requests: "QuerySet[ExecutionRequest]", before: datetime, kept: Keeping
+) -> Iterator[tuple[str, int]]:
     """Delete whole decisions batch by batch, oldest first; those that something still hangs on are passed over."""
     since, page = None, STORIES
     while page == STORIES:
@@ -172,21 +189,20 @@ def _stories(name: str, requests: "QuerySet[ExecutionRequest]", before: datetime
             rows = requests.filter(received_at__gte=since) if since else requests
             held = rows.order_by("received_at", "pk").select_for_update(skip_locked=True, of=("self",))
             found = list(held.values_list("pk", "inbox_id", "received_at")[:STORIES])
-            deleted = _delete_stories({pk: inbox_id for pk, inbox_id, _ in found}, before)
+            deleted = _delete_stories({pk: inbox_id for pk, inbox_id, _ in found}, before, kept)
         page = len(found)
         # A page on which nothing could be deleted must not be read for ever.
         since = found[-1][2] + (timedelta(0) if deleted else timedelta(microseconds=1)) if found else None
         yield name, deleted
 
 
-def _delete_stories(inbox_of: Mapping[UUID, int], before: datetime) -> int:
-    ids = sorted(set(inbox_of) - _held_back(list(inbox_of), before))
-    lines = _lines_of(ids)
-    _open_log(before)
+def _delete_stories(inbox_of: Mapping[UUID, int], before: datetime, kept: Keeping) -> int:
+    ids = sorted(set(inbox_of) - _held_back(list(inbox_of), before, kept))
+    lines = list(Transition.objects.filter(_lines_of(ids)).values_list("pk", flat=True))
     for rows, column in PARTS:
         rows.filter(**{f"{column}__in": ids}).delete()
     names = [str(pk) for pk in ids]
-    Transition.objects.filter(lines).delete()
+    remove_lines(lines)
     OutboxEvent.objects.filter(aggregate__in=names).delete()
     OutboxSequence.objects.filter(aggregate__in=names).delete()
     ExecutionRequest.objects.filter(pk__in=ids).delete()
@@ -194,11 +210,12 @@ def _delete_stories(inbox_of: Mapping[UUID, int], before: datetime) -> int:
     return len(ids)
 
 
-def _held_back(ids: Sequence[UUID], before: datetime) -> set[UUID]:
-    """Return those with an event that is not sent or not old yet, or with a line of the log that is not old yet."""
+def _held_back(ids: Sequence[UUID], before: datetime, kept: Keeping) -> set[UUID]:
+    """Return those with an event that is not sent or not old yet, or with a line of the log that may not go yet."""
     names = [str(pk) for pk in ids]
     events = OutboxEvent.objects.filter(Q(sent_at__isnull=True) | Q(created_at__gte=before), aggregate__in=names)
-    young = Transition.objects.filter(_lines_of(ids), at__gte=before).values_list("entity", "entity_id")
+    stays = Q(at__gte=before) | Q(id__gt=kept.sealed_to)
+    young = Transition.objects.filter(_lines_of(ids) & stays).values_list("entity", "entity_id")
     orders = dict(Order.objects.filter(request_id__in=ids).values_list("client_order_id", "request_id"))
     return {UUID(name) for name in events.values_list("aggregate", flat=True)} | {
         orders[key] if entity == "order" else UUID(key) for entity, key in young
@@ -216,9 +233,3 @@ def _unfinished() -> list[str]:
     requests = ExecutionRequest.objects.exclude(state__in=sorted(REQUEST_FINAL)).values_list("pk", flat=True)
     trades = Trade.objects.filter(state__in=sorted(TRADE_OPEN)).values_list("pk", flat=True)
     return [str(pk) for pk in {*requests, *trades}]
-
-
-def _open_log(before: datetime) -> None:
-    """Let this transaction delete lines of the log that are older; the database refuses everybody else."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('execution.retention_before', %s, true)", [before.isoformat()])

@@ -32,6 +32,7 @@ from execution.queries.refused_exits import RefusedExit, refused_exits
 MONITOR, BRIDGE, RELAY, USER_STREAM = "monitor", "bridge", "relay", "user_stream"
 PROTECTOR = "protector"
 TERMS = "terms"
+JOURNAL = "journal"
 POLICY = "policy"
 
 # Parts that work all the time beat after every slice of a few seconds.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from local_stack.console import Console
 from local_stack.credentials import Credentials
 from local_stack.lease import Lease
-from local_stack.postgres import start_postgres
+from local_stack.postgres import service_url, start_postgres
 from local_stack.processes import Addresses, Program, neighbours, programs
 from local_stack.server import HOST, Server, free_port
 from local_stack.settings import ROOT, Settings
@@ -107,7 +107,8 @@ def _plan(settings: Settings, state: Path, lease: Lease, servers: tuple[Server, 
         flower_port=free_port(),
         paper_exchange_port=free_port(),
         risk_safety_port=free_port(),
-        database_url=postgres.url,
+        database_url=service_url(postgres.port),
+        database_owner_url=postgres.url,
         redis_url=valkey.url,
     )
     credentials, _ = Credentials.load_or_create(state / "credentials")

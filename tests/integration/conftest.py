@@ -15,6 +15,7 @@ from execution.pipeline import read_events
 from tests.support.desk import Desk
 from tests.support.paper import PaperExchange
 from tests.support.risk import RiskSafetyStandIn
+from tests.support.roles import with_rights
 from tests.support.victim import Victim
 
 # A database number of its own: whatever else uses the server keeps its keys.
@@ -88,7 +89,7 @@ def victim(desk: Desk, redis_url: str) -> Callable[..., Victim]:
     name = connection.settings_dict["NAME"]
     address = f"{database['HOST']}:{database['PORT']}/{quote(str(name))}"
     env = {
-        "DATABASE_URL": f"postgresql://{database['USER']}@{address}",
+        "DATABASE_URL": with_rights(f"postgresql://{database['USER']}@{address}"),
         "REDIS_URL": redis_url,
         "BINANCE_BASE_URL": desk.paper.url,
         "RISK_SAFETY_SERVICE_URL": desk.risk.url,

@@ -37,6 +37,7 @@ from execution.models import (
     StreamPosition,
     Trade,
 )
+from execution.pipeline.journal import seal_journal
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -92,6 +93,8 @@ def trade() -> Trade:
         table="execution_trade", row_id="7", problem="a time before year 1", first_seen_at=NOW, last_seen_at=NOW
     )
     EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", reason="", since=NOW, seen_at=NOW)
+    # The chain has a head from here on, and a seal for each line.
+    seal_journal()
     return trade
 
 

@@ -18,6 +18,7 @@ from local_stack.processes import migrated_file, worker
 from local_stack.server import end_process, spawn
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
+from tests.support.roles import with_rights
 from tests.support.stack import ROOT
 from tests.support.waiting import eventually
 
@@ -37,7 +38,7 @@ def running_worker(desk: Desk, redis_url: str, folder: Path) -> Iterator[None]:
     database = settings.DATABASES["default"]
     address = f"{database['HOST']}:{database['PORT']}/{quote(str(connection.settings_dict['NAME']))}"
     env = {
-        "DATABASE_URL": f"postgresql://{database['USER']}@{address}",
+        "DATABASE_URL": with_rights(f"postgresql://{database['USER']}@{address}"),
         "REDIS_URL": redis_url,
         "BINANCE_BASE_URL": desk.paper.url,
         "RISK_SAFETY_SERVICE_URL": desk.risk.url,

@@ -106,6 +106,7 @@ def test_a_healthy_service(client: Client) -> None:
         "exits",
         "books",
         "rows",
+        "journal",
     ]
     assert list(components) == parts
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import DatabaseError, models, transaction
+from django.db import DatabaseError, connection, models, transaction
 from django.utils import timezone
 
 from execution.adapters.stream_names import group_of, stream_of
@@ -24,6 +24,7 @@ from execution.models import (
     Fill,
     InboxEvent,
     Income,
+    JournalHead,
     ModelPromotion,
     Order,
     OutboxEvent,
@@ -34,9 +35,12 @@ from execution.models import (
 from execution.models.inbox import InboxOutcome
 from execution.pipeline import retention
 from execution.pipeline.retention import RetentionRules, apply_retention
+from execution.queries.journal import Walk
+from local_stack.postgres import SERVICE
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.desk import Desk
+from tests.support.roles import with_rights
 from tests.support.threads import at_once
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,10 +51,28 @@ RULES = RetentionRules(events=30 * DAY, requests=60 * DAY, trades=90 * DAY)
 LONG = timedelta(seconds=60)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _service_role(django_db_setup: None, django_db_blocker: Any) -> None:  # noqa: ARG001 -- the database first
+    with django_db_blocker.unblock():
+        at = connection.settings_dict
+    with_rights(f"postgresql://{at['USER']}@{at['HOST']}:{at['PORT']}/{at['NAME']}")
+
+
 def sweep(rules: RetentionRules = RULES, *, days: float) -> dict[str, int]:
-    """Apply retention that many days after everything happened; return what was deleted."""
-    deleted = apply_retention(rules, clock=lambda: NOW + days * DAY, length=LONG)
+    """Apply retention that many days after everything happened, with the service's rights; return what was deleted."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET ROLE {SERVICE}")
+        try:
+            deleted = apply_retention(rules, clock=lambda: NOW + days * DAY, length=LONG)
+        finally:
+            cursor.execute("RESET ROLE")
     return {name: number for name, number in deleted.items() if number}
+
+
+def name_age(before: datetime) -> None:
+    """Say to the log's trigger which lines its owner means to remove."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('execution.retention_before', %s, true)", [before.isoformat()])
 
 
 def refused(**columns: Any) -> ExecutionRequest:
@@ -81,7 +103,11 @@ def closed(**columns: Any) -> Trade:
 
 
 def left(*tables: type[models.Model]) -> dict[str, int]:
-    return {table.__name__: table._default_manager.count() for table in tables if table._default_manager.exists()}
+    """Count what is there, but for what the journal says of its own retention."""
+    rows = {table: table._default_manager.all() for table in tables}
+    if Transition in rows:
+        rows[Transition] = rows[Transition].exclude(entity="journal")
+    return {table.__name__: found.count() for table, found in rows.items() if found.exists()}
 
 
 EVERYTHING = (
@@ -228,7 +254,50 @@ def test_letters_promotions_and_the_rest_of_the_log_go() -> None:
     assert sweep(days=100) == {"dead_letters": 1, "promotions": 1, "log": 1, "sequences": 1}
 
     # It should keep the newest promotion, the counter of what may go on, and what is no story of its own.
-    assert (ModelPromotion.objects.count(), OutboxSequence.objects.get().last, Transition.objects.count()) == (1, 7, 1)
+    assert (ModelPromotion.objects.count(), OutboxSequence.objects.get().last) == (1, 7)
+    assert left(Transition) == {"Transition": 1}
+
+
+# The journal
+
+
+def test_what_goes_is_told_in_the_journal_and_the_chain_holds() -> None:
+    refused()
+    closed()
+    builders.transition("ess", 1)
+
+    assert sweep(days=61) == {"events": 2, "log": 1, "requests": 1}
+    assert list(Walk().breaks()) == []
+    assert sweep(days=91) == {"trades": 1}
+
+    told = [line.details["lines"] for line in Transition.objects.filter(entity="journal").order_by("pk")]
+    walk = Walk()
+    assert (list(walk.breaks()), told) == ([], [1, 1, 3])
+    assert walk.tally.removed_by_retention == 5
+
+
+def test_nothing_of_the_journal_goes_that_its_owner_keeps() -> None:
+    refused()
+    closed()
+    builders.transition("ess", 1)
+    before = left(*EVERYTHING)
+    for kept in (None, 4000):
+        JournalHead.objects.update(kept_days=kept)
+        # It should leave the decisions, too, whose lines stay.
+        assert set(sweep(days=91)) <= {"events"}
+    assert left(*EVERYTHING)["Transition"] == before["Transition"]
+    assert left(ExecutionRequest, Trade) == {"ExecutionRequest": 2, "Trade": 1}
+
+
+def test_a_line_without_a_seal_keeps_its_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "seal_journal", lambda: 0)
+    refused()
+    builders.transition("ess", 1)
+
+    assert sweep(days=61) == {"events": 1}
+
+    monkeypatch.undo()
+    assert sweep(days=61) == {"log": 1, "requests": 1}
 
 
 # How
@@ -246,7 +315,7 @@ def test_letters_promotions_and_the_rest_of_the_log_go() -> None:
 def test_the_log_is_append_only_for_everybody_else(allowed: datetime | None, line_at: datetime | None) -> None:
     line = builders.transition("ess", 1, at=line_at or timezone.now())
     if allowed:
-        retention._open_log(allowed)
+        name_age(allowed)
 
     with pytest.raises(DatabaseError, match="append-only"):
         line.delete()
@@ -254,7 +323,7 @@ def test_the_log_is_append_only_for_everybody_else(allowed: datetime | None, lin
 
 def test_no_age_lets_a_line_of_the_log_be_changed() -> None:
     line = builders.transition("ess", 1)
-    retention._open_log(NOW + DAY)
+    name_age(NOW + DAY)
 
     with pytest.raises(DatabaseError, match="append-only"):
         line.save()
@@ -286,8 +355,10 @@ def test_a_row_that_somebody_holds_is_left_and_nobody_waits() -> None:
 def test_every_table_is_kept_within_bounds_or_swept() -> None:
     """A table that grows belongs into the retention; one that refers to a decision goes with it."""
     bounded = {"EssStatus", "Heartbeat", "PolicyValue", "Position", "EntryClaim", "AccountLease", "EntryHold"}
-    bounded |= {"StreamPosition", "KillSwitch", "Impediment", "ExternalPosition", "Figure"}
+    bounded |= {"StreamPosition", "KillSwitch", "Impediment", "ExternalPosition", "Figure", "JournalHead"}
     swept = {table.__name__ for table in EVERYTHING} | {"ModelPromotion", "QuarantinedRow", "StreamLoss"}
+    # Seals of lines that are gone side by side become one.
+    swept.add("JournalSeal")
     ours = list(apps.get_app_config("execution").get_models())
     stories = {ExecutionRequest, Order, Trade, Bracket}
 

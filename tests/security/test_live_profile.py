@@ -20,6 +20,7 @@ from tests.support.risk import RiskSafetyStandIn
 from tests.support.stack import ROOT
 
 PASSWORD = token_urlsafe(24)
+OWNER = f"postgresql://owner:{token_urlsafe(24)}@db.internal:5432/execution"
 DATABASE, REDIS = f"postgresql://execution:{PASSWORD}@db.internal:5432/execution", f"redis://:{PASSWORD}@cache:6379/0"
 GOOD = {
     "EXECUTION_MODE": "live",
@@ -70,6 +71,8 @@ BAD: list[tuple[dict[str, str], list[str]]] = [
     ({"DATABASE_URL": ""}, ["E016"]),
     ({"DATABASE_URL": "postgresql://execution:postgres@db.internal/execution"}, ["E017"]),
     ({"DATABASE_URL": "postgresql://execution:execution@db.internal/execution"}, ["E017"]),
+    ({"DATABASE_OWNER_URL": "postgresql://owner@db.internal/execution"}, ["E016"]),
+    ({"DATABASE_OWNER_URL": "postgresql://owner:owner@db.internal/execution"}, ["E017"]),
     ({"REDIS_URL": "redis://cache:6379/0"}, ["E018"]),
     ({"REDIS_URL": "rediss://user@cache:6379/0"}, ["E018"]),
     ({"REDIS_URL": "", "REDIS_HOST": "cache"}, ["E018"]),
@@ -89,6 +92,8 @@ ALSO_GOOD = [
     {"DATABASE_URL": "postgresql://execution@db.internal/execution", "DATABASE_PASSWORD": PASSWORD},
     {"DATABASE_URL": "postgresql://execution@/execution?host=/var/run/postgresql"},
     {"DATABASE_URL": "postgresql://execution@db.internal/execution?sslcert=/etc/client.pem"},
+    {"DATABASE_OWNER_URL": OWNER},
+    {"DATABASE_OWNER_URL": "postgresql://owner@db.internal/execution", "DATABASE_OWNER_PASSWORD": PASSWORD},
     {"REDIS_URL": "unix:///var/run/valkey.sock"},
     {"REDIS_URL": "", "REDIS_HOST": "cache", "REDIS_PASSWORD": PASSWORD},
     {"ESS_FAIL_MODE": "closed"},
@@ -330,7 +335,8 @@ def test_trust_authentication_and_the_stand_in_are_found_out_by_asking(stand_in:
     )
 
     assert result.returncode != 0
-    assert ids_in(result.stderr) == ["E024", "E025"]
+    # The test's own role is the owner, and a superuser.
+    assert ids_in(result.stderr) == ["E024", "E027", "E025"]
 
 
 def test_neighbours_that_do_not_answer_yet_are_a_warning() -> None:
@@ -341,19 +347,20 @@ def test_neighbours_that_do_not_answer_yet_are_a_warning() -> None:
     )
 
     assert result.returncode == 0
-    assert ids_in(result.stderr + result.stdout) == ["W024", "W025"]
+    assert ids_in(result.stderr + result.stdout) == ["W024", "W024", "W025"]
 
 
 # Secrets by file
 
 
+ADDRESSES = {"DATABASE_URL": DATABASE, "DATABASE_OWNER_URL": OWNER}
 REDIS_NAMES = {name.upper() for name in REDIS_URLS}
 SECRETS = [name.upper() for name, value in Environment.model_fields.items() if "Secret" in str(value.annotation)]
 
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    value = DATABASE if name == "DATABASE_URL" else REDIS if name in REDIS_NAMES else token_hex(40)
+    value = ADDRESSES.get(name) or (REDIS if name in REDIS_NAMES else token_hex(40))
     file = tmp_path / "secret"
     file.write_text(f"{value}\n")
 

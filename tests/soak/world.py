@@ -42,6 +42,7 @@ CREATE SCHEMA IF NOT EXISTS market;
 CREATE OR REPLACE FUNCTION market.now() RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT pg_catalog.now() + coalesce(current_setting('market.ahead', true), '0')::interval
 $$;
+ALTER FUNCTION execution_forget_journal(bigint[]) SET search_path = market, public, pg_catalog, pg_temp;
 SET search_path TO market, public, pg_catalog;
 """
 Raised = Callable[[Exception], None]

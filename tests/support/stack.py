@@ -24,6 +24,7 @@ from tests.support.ledger import Ledger
 from tests.support.oracle import all_requests_are_final, assert_invariants
 from tests.support.paper import PaperExchange
 from tests.support.risk import RiskSafetyStandIn
+from tests.support.roles import with_rights
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +106,7 @@ class CeleryStack:
     def __enter__(self) -> Self:
         with self._undo:
             self.redis.flushdb()
+            self.service_url = with_rights(self.database_url)
             self._undo.callback(self.redis.close)
             self._undo.enter_context(self.paper)
             self.risk = self._undo.enter_context(RiskSafetyStandIn(self._redis_url))
@@ -199,7 +201,8 @@ class CeleryStack:
         return {
             **os.environ,
             **self.settings,
-            "DATABASE_URL": self.database_url,
+            # The service's processes do not own the database; `database_url` is for the test itself.
+            "DATABASE_URL": self.service_url,
             "REDIS_URL": self._redis_url,
             "BINANCE_BASE_URL": self.paper.url,
             "BINANCE_STREAM_URL": self.paper.stream_url,

@@ -14,7 +14,7 @@ from django.core.management import get_commands
 import celeryconfig
 from execution_project.addresses import is_loopback
 from execution_project.env import Environment
-from local_stack.processes import EXCHANGE_SECRETS, FLOWER_SECRETS, STORE_SECRETS, WEB_SECRETS
+from local_stack.processes import EXCHANGE_SECRETS, FLOWER_SECRETS, OWNER_SECRETS, STORE_SECRETS, WEB_SECRETS
 from local_stack.settings import LocalEnvironment
 from paper_exchange.__main__ import parser as exchange_parser
 from tests.unit.test_env_example import COMPOSE_ONLY
@@ -29,6 +29,11 @@ FOREIGN = {"POSTGRES_USER", "POSTGRES_DB", "REDISCLI_AUTH"}
 SECRETS = {*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *STORE_SECRETS}
 KNOWN = {name.upper() for name in (*Environment.model_fields, *LocalEnvironment.model_fields)} | set(COMPOSE_ONLY)
 KNOWN |= SECRETS | {f"{name}_FILE" for name in SECRETS}
+# What other programs of the file know under their own names.
+SERVER_PASSWORDS = {
+    *("POSTGRES_PASSWORD", "POSTGRES_SERVICE_PASSWORD"),
+    *(f"VALKEY_{user}_PASSWORD" for user in ("BUS", "BROKER", "STATE", "NEIGHBOUR")),
+}
 # Who signs requests to the exchange, and who answers callers.
 TRADING = {"web", "worker-orders", "worker-monitor", "worker-protect", "user-stream"}
 ANSWERING = {"web"}
@@ -111,16 +116,15 @@ def test_a_container_gets_only_the_secrets_that_it_needs(name: str) -> None:
     service = SERVICES[name]
     if not service["env_file"]:
         given = service["environment"]
-        assert set(given) <= {"EXECUTION_MODE", "REDIS_HOST", "REDIS_PASSWORD"}
+        assert set(given) <= {"EXECUTION_MODE", "REDIS_URL"}
         return
-    needless = {*FLOWER_SECRETS, "POSTGRES_PASSWORD", "VALKEY_PASSWORD"} - (
-        set(FLOWER_SECRETS) if name == "flower" else set()
-    )
+    needless = {*FLOWER_SECRETS, *SERVER_PASSWORDS} - (set(FLOWER_SECRETS) if name == "flower" else set())
+    needless |= set() if name == "migrate" else set(OWNER_SECRETS)
     needless |= set() if name in TRADING else set(EXCHANGE_SECRETS)
     needless |= set() if name in ANSWERING else set(WEB_SECRETS)
     held = {secret: value for secret in needless if (value := service["environment"].get(secret)) != ""}
     assert held == {}
-    files = {f"{secret}_FILE" for secret in needless - {"POSTGRES_PASSWORD", "VALKEY_PASSWORD", *FLOWER_SECRETS}}
+    files = {f"{secret}_FILE" for secret in needless - {*SERVER_PASSWORDS, *FLOWER_SECRETS}}
     assert {file for file in files if service["environment"].get(file) != ""} == set()
 
 
@@ -181,15 +185,13 @@ def test_every_setting_is_one_that_the_example_knows() -> None:
 
 def test_no_secret_stands_in_the_file() -> None:
     secret = re.compile("PASSWORD|SECRET|KEY|AUTH")
-    values = {
-        value
-        for service in SERVICES.values()
-        for name, value in service.get("environment", {}).items()
-        if secret.search(name)
-    }
+    given = [pair for service in SERVICES.values() for pair in service.get("environment", {}).items()]
+    values = {value for name, value in given if secret.search(name)}
+    in_urls = {password for _, value in given for password in re.findall(r"://[^/@]*?:(.*)@", str(value))}
 
     assert values
-    assert {value for value in values if value and not re.match(r"\$\{[A-Z_]+:\?", value)} == set()
+    assert len(in_urls) == 4
+    assert {value for value in values | in_urls if value and not re.match(r"\$\{[A-Z_]+:\?", value)} == set()
 
 
 def test_no_password_stands_on_a_command_line() -> None:
@@ -223,11 +225,46 @@ def test_ours_are_confined(name: str) -> None:
 def test_valkey_keeps_its_data_and_asks_for_a_password() -> None:
     script = SERVICES["redis"]["command"][2]
 
-    assert "requirepass" in script
+    assert "--aclfile" in script
     assert "--appendonly yes" in script
     # It should be the valkey-server that receives the stop signal, not a shell in front of it.
     assert "exec valkey-server" in script
     assert SERVICES["redis"]["user"] == "valkey"
+
+
+def test_the_service_does_not_own_its_database() -> None:
+    addresses = {SERVICES[name]["environment"].get("DATABASE_URL") for name in IN_POD if SERVICES[name]["env_file"]}
+    owner = SERVICES["migrate"]["environment"]["DATABASE_OWNER_URL"]
+
+    assert addresses == {"postgresql://execution_service@postgres:5432/execution"}
+    # It should be the role that the image makes, with the right to make the other one.
+    assert owner == f"postgresql://{SERVICES['postgres']['environment']['POSTGRES_USER']}@postgres:5432/execution"
+    given = [name for name in IN_POD if SERVICES[name].get("environment", {}).get("DATABASE_OWNER_URL")]
+    assert given == ["migrate"]
+
+
+def user_of(url: str) -> str:
+    """Return the user in an address whose password is a variable of the file."""
+    return url.removeprefix("redis://").partition(":")[0]
+
+
+def test_each_kind_of_key_has_its_user() -> None:
+    environment = SERVICES["worker-orders"]["environment"]
+    urls = {name: value for name, value in environment.items() if name.startswith("REDIS_") and value}
+    users = {name: user_of(value) for name, value in urls.items()}
+
+    assert users == {
+        "REDIS_BUS_URL": "execution-bus",
+        "REDIS_BROKER_URL": "execution-broker",
+        "REDIS_STATE_URL": "execution-state",
+    }
+    assert user_of(SERVICES["risk-safety"]["environment"]["REDIS_URL"]) == "neighbour"
+    [config] = SERVICES["redis"]["configs"]
+    file = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["configs"][config["source"]]["file"]
+    assert {line.split()[1] for line in (ROOT / file).read_text().splitlines()} == {
+        *users.values(),
+        *("neighbour", "default"),
+    }
 
 
 def test_what_is_written_has_a_volume_that_exists() -> None:

@@ -16,7 +16,11 @@ SETTING = re.compile(r"#([A-Z][A-Z0-9_]*)=(.*)")
 # Read by docker-compose.yml and not by our code.
 COMPOSE_ONLY = {
     "POSTGRES_PASSWORD": "",
-    "VALKEY_PASSWORD": "",
+    "POSTGRES_SERVICE_PASSWORD": "",
+    "VALKEY_BUS_PASSWORD": "",
+    "VALKEY_BROKER_PASSWORD": "",
+    "VALKEY_STATE_PASSWORD": "",
+    "VALKEY_NEIGHBOUR_PASSWORD": "",
     "ORDERS_CONCURRENCY": "2",
     "COMPOSE_PROFILES": "",
 }

@@ -1,0 +1,60 @@
+"""`manage.py migrate`: Django's own, as the role of DATABASE_OWNER_URL, which then sets the rights of the service's."""
+
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.core.management.commands import migrate
+
+from execution_project.database_roles import RoleError, ensure_role, grant_database, grant_service
+from execution_project.env import Environment, environment
+from execution_project.owner import as_owner
+from execution_project.store_urls import password_of_database_url, user_of_database_url
+
+
+class Command(migrate.Command):
+    """Without DATABASE_OWNER_URL, one role does it all, as PostgreSQL is used by default: not in live mode."""
+
+    def handle(self, *arguments: Any, **options: Any) -> None:
+        env = environment()
+        if not env.database_owner_url.get_secret_value():
+            super().handle(*arguments, **options)
+            return
+        with as_owner(options["database"]) as connection:
+            if options["plan"] or options["check_unapplied"]:
+                super().handle(*arguments, **options)
+                return
+            try:
+                self._migrate(connection, env, arguments, options)
+            except RoleError as error:
+                raise CommandError(str(error)) from None
+
+    def _migrate(self, connection: Any, env: Environment, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        connection.ensure_connection()
+        role = service_role(env)
+        made = ensure_role(connection.connection, role, password_of_service(env))
+        # Before, too: the checks of live mode refuse a role that may do more than it should.
+        self._grant(connection, env, role)
+        super().handle(*arguments, **options)
+        self._grant(connection, env, role)
+        if options["verbosity"] >= 1:
+            self.stdout.write(f"{'Made' if made else 'Set the rights of'} the service's role {role}.")
+
+    def _grant(self, connection: Any, env: Environment, role: str) -> None:
+        connection.ensure_connection()
+        if has_journal(connection):
+            grant_service(connection.connection, role, kept_days=env.journal_kept_days)
+        else:
+            # A database that is new, or was migrated back to before the chain.
+            grant_database(connection.connection, role)
+
+
+def service_role(env: Environment) -> str:
+    return user_of_database_url(env.database_url.get_secret_value())
+
+
+def password_of_service(env: Environment) -> str:
+    return password_of_database_url(env.database_url.get_secret_value()) or env.database_password.get_secret_value()
+
+
+def has_journal(connection: Any) -> bool:
+    return "execution_journalhead" in connection.introspection.table_names()
