@@ -13,6 +13,7 @@ from django.db import OperationalError, connection
 
 from execution import wiring
 from execution.domain.ports import RiskSafetyUnavailableError
+from execution.pipeline.accept_event import EVENT_TYPES
 from execution_project.env import Environment, Mode, environment
 from execution_project.live_profile import needs_password, profile_problems
 
@@ -92,6 +93,20 @@ def profile_is_safe(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
     return [
         (Error if problem.is_error else Warning)(problem.sentence, id=problem.code)
         for problem in profile_problems(environment(), debug=settings.DEBUG)
+    ]
+
+
+@register(TAG)
+def producers_speak_on_streams_that_are_read(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+    """Hold the streams of EVENT_SIGNING_KEYS against those that are read: a slip would refuse every honest event."""
+    named = {name for key in environment().event_keys.values() for name in key.streams}
+    return [
+        Error(
+            f"EVENT_SIGNING_KEYS: {name[:64]!r} is no stream that is read",
+            hint=f"They are {', '.join(EVENT_TYPES)}.",
+            id="execution.E033",
+        )
+        for name in sorted(named - set(EVENT_TYPES))
     ]
 
 

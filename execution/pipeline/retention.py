@@ -17,6 +17,7 @@ from django.contrib.sessions.models import Session
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, Manager, OuterRef, Q, QuerySet
 
+from execution.domain.signatures import NONCES_KEPT
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
 from execution.domain.trading import Source
 from execution.models import (
@@ -34,6 +35,7 @@ from execution.models import (
     OutboxSequence,
     Position,
     QuarantinedRow,
+    SeenNonce,
     StreamLoss,
     Trade,
     Transition,
@@ -104,6 +106,8 @@ def _batches(rules: RetentionRules, now: datetime) -> Iterator[Iterator[tuple[st
         yield _stories("trades", _closed(now - rules.trades), now - rules.trades)
     # Whatever the rules: sign-ins that have ended serve nobody.
     yield _simple("sessions", Session.objects.filter(expire_date__lt=now))
+    # By then their signatures are too old to be believed.
+    yield _simple("nonces", SeenNonce.objects.filter(signed_at__lt=now - NONCES_KEPT))
 
 
 def _events(before: datetime) -> Iterator[tuple[str, int]]:
