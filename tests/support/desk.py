@@ -107,6 +107,7 @@ class Desk:
     setup: Mapping[str, Any] = field(default_factory=dict)
     stack: Stack = STACK
     lists: SymbolLists = ANY_SYMBOL
+    intake: IntakeRules = INTAKE
     external: ExternalPositions = ExternalPositions.IGNORE
     # What the exchange's client counts its ages by.
     monotonic: Callable[[], float] = time.monotonic
@@ -153,6 +154,7 @@ class Desk:
             setup=self.setup,
             stack=self.stack,
             lists=self.lists,
+            intake=self.intake,
             external=self.external,
             monotonic=monotonic,
         )
@@ -188,7 +190,7 @@ class Desk:
             apply_policy=started.policies.append,
             work_off_trip=lambda: started.trips.append(True),
         )
-        read_slice(self.bus, starters, rules=INTAKE, length=timedelta(seconds=0.05), clock=self.clock)
+        read_slice(self.bus, starters, rules=self.intake, length=timedelta(seconds=0.05), clock=self.clock)
         return started
 
     # The chain
