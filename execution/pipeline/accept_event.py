@@ -120,14 +120,15 @@ def _refuse(
 ) -> Accepted:
     # The copy of an order is no order that has failed: the first one stands.
     was_an_order = entry.event_type in ORDER_EVENTS and error.code is not Reason.SIGNATURE_REPLAYED
-    buried = bury(entry, error, was_an_order=was_an_order, now=now)
-    tripped = buried and (entry.event_type in STOPPING if trusted else _may_stop(entry))
-    if tripped:
-        # What was tried for long enough has waited with us; else only an entry that is itself old is history.
-        since = now if error.code is Reason.DELIVERY_LIMIT else _since(entry_time(entry.entry_id), None, now)
-        word = "unreadable" if trusted else "unproven"
-        reason = f"{word} {entry.event_type}: {error}"
-        hold_trip(reason, tripped_at=since, hold=rules.ess_trip_hold, now=now, proven=trusted)
+    # Both or neither: an entry that comes again finds its letter, and would not hold.
+    with transaction.atomic():
+        buried = bury(entry, error, was_an_order=was_an_order, now=now)
+        tripped = buried and (entry.event_type in STOPPING if trusted else _may_stop(entry))
+        if tripped:
+            # What was tried for long enough has waited with us; else only an entry that is itself old is history.
+            since = now if error.code is Reason.DELIVERY_LIMIT else _since(entry_time(entry.entry_id), None, now)
+            reason = f"{'unreadable' if trusted else 'unproven'} {entry.event_type}: {error}"
+            hold_trip(reason, tripped_at=since, hold=rules.ess_trip_hold, now=now, proven=trusted)
     return Accepted(tripped=tripped and trusted)
 
 

@@ -18,6 +18,7 @@ from execution.adapters.redis_bus import RedisEventBus, signing_as
 from execution.adapters.stream_names import group_of, stream_of
 from execution.domain.signatures import NONCES_KEPT, SIGNATURE_FIELDS, SigningKey, SigningRules, read_signature, sign
 from execution.models import DeadLetter, EssStatus, ExecutionRequest, InboxEvent, OutboxEvent, PolicyValue, SeenNonce
+from execution.pipeline import accept_event
 from execution.pipeline.accept_event import EVENT_TYPES
 from execution.pipeline.check_ess import EssRules, decide
 from execution.pipeline.redrive import Redrive, redrive
@@ -469,3 +470,29 @@ def test_a_person_sends_a_signed_event(desk: Desk, monkeypatch: pytest.MonkeyPat
     started = desk.read_bus()
     assert (len(started.chains), letters()) == (1, ["SIGNATURE_MISSING"])
     assert SECRETS["ai-1"] not in out.getvalue()
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_reader_that_dies_between_the_letter_and_the_hold_leaves_neither(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, *, signed: bool
+) -> None:
+    """Or the entry, delivered again, would find its letter and hold nothing."""
+    fields = entry_of(TRIP, {"timestamp": "never"}, "risk-1", at=desk.clock())
+    add(desk, TRIP, fields if signed else {n: v for n, v in fields.items() if n not in SIGNATURE_FIELDS})
+
+    class DiedError(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise DiedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accept_event, "hold_trip", die)
+        with pytest.raises(DiedError):
+            desk.read_bus()
+    assert not DeadLetter.objects.exists()
+    desk.redis.xgroup_setid(stream_of(TRIP), group_of(TRIP), "0")
+
+    desk.another().read_bus()
+
+    assert (DeadLetter.objects.count(), EssStatus.objects.get().permitted) == (1, False)

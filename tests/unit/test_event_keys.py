@@ -10,7 +10,6 @@ from pydantic import SecretStr, ValidationError
 from execution import checks
 from execution_project.env import Environment, describe_refusal
 from execution_project.event_keys import EventKey, parse_event_keys
-from execution_project.live_profile import profile_problems
 
 SECRET = "kV9x-2LmQ7rTz4WcYb8HnEj1Ds6UfGa0Po3IuXvR"
 AI: dict[str, Any] = {"producer": "ai-engine", "secret": SECRET, "streams": ["ai.decision.made"]}
@@ -96,25 +95,3 @@ def test_a_stream_that_nobody_reads_is_refused_at_the_start(monkeypatch: pytest.
 
     assert isinstance(found, Error)
     assert (found.id, "'ai.decisions'" in found.msg) == ("execution.E033", True)
-
-
-@pytest.mark.parametrize("given", ["keys", "own"])
-def test_live_mode_refuses_weak_secrets(given: str) -> None:
-    weak = "a" * 40
-    changed = (
-        {"event_signing_keys": SecretStr(keys(a=AI | {"secret": weak}))}
-        if given == "keys"
-        else {"event_own_key_id": "a", "event_own_key_secret": SecretStr(weak)}
-    )
-    live = {
-        "execution_mode": "live",
-        "live_trading_confirmed": True,
-        "binance_api_key": SecretStr("k"),
-        "binance_api_secret": SecretStr("s"),
-        "execution_api_key": SecretStr(SECRET),
-    }
-
-    found = profile_problems(Environment(_env_file=None, **live, **changed))
-
-    assert [problem.is_error for problem in found if problem.code == "execution.E034"] == [True]
-    assert weak not in str(found)
