@@ -311,7 +311,11 @@ def server_clock() -> ServerClock:
 def setup_rules() -> SetupRules:
     env = environment()
     return SetupRules(
-        cache=SettingsCache(limiter_redis_client(), account=_fingerprint(env.exchange_url, env.exchange_key)[:16]),
+        cache=SettingsCache(
+            limiter_redis_client(),
+            account=_fingerprint(env.exchange_url, env.exchange_key)[:16],
+            secret=env.exchange_secret,
+        ),
         position_mode=env.binance_position_mode,
         margin_type=env.binance_margin_type,
         # The paper exchange and the testnet have no page for it, and nothing to withdraw.

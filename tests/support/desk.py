@@ -117,7 +117,9 @@ class Desk:
         unlimited = Limits(weight=UNLIMITED, orders_10s=UNLIMITED, orders_1m=UNLIMITED)
         self.limiter = RateLimiter(self.redis, per_minute=UNLIMITED, limits=unlimited)
         self.server_clock = ServerClock()
-        self.setup_rules = SetupRules(cache=SettingsCache(self.redis, account="desk"), **self.setup)
+        self.setup_rules = SetupRules(
+            cache=SettingsCache(self.redis, account="desk", secret=self.paper.secret), **self.setup
+        )
         self.breaker = CircuitBreaker(self.redis, host=urlsplit(self.paper.url).netloc)
         self.exchange = BinanceExchange(
             key=self.paper.key,
