@@ -206,9 +206,10 @@ def _times(decided_at: datetime, rules: IntakeRules, now: datetime) -> dict[str,
 
 def _count_repeat(inbox: InboxEvent) -> bool:
     first = first_of(inbox)
-    known = InboxEvent.objects.filter(pk=first.pk if first else None)
-    # The delivery of the very same entry again is not a second event.
-    known.exclude(entry_id=inbox.entry_id, entry_id__gt="").update(duplicates=F("duplicates") + 1)
+    if first:
+        # The delivery of the very same entry again is not a second event.
+        others = InboxEvent.objects.filter(pk=first.pk).exclude(entry_id=inbox.entry_id, entry_id__gt="")
+        others.update(duplicates=F("duplicates") + 1)
     return False
 
 

@@ -222,7 +222,8 @@ class InlineScripts(HTMLParser):
 
 def admin_pages() -> list[str]:
     """Return the address of every page that a person can reach: lists, rows, histories, our own, and the sign-in's."""
-    rows = [(model, model._default_manager.first()) for model in [*OURS, User]]
+    models: list[type[Model]] = [*OURS, User]
+    rows = [(model, model._default_manager.first()) for model in models]
     pages = [address(model, "changelist") for model, _ in rows] + [reverse("admin:auth_user_add")]
     pages += [address(model, page, row.pk) for model, row in rows if row for page in ("change", "history")]
     pages += [

@@ -302,8 +302,8 @@ def forge_by_another_key(redis: "Redis") -> None:
 
 
 def forge_by_changing(redis: "Redis") -> None:
-    value = redis.get(f"{SETTINGS}BTCUSDT")
-    redis.set(f"{SETTINGS}BTCUSDT", value.replace(b'"leverage": 5', b'"leverage": 50'))  # type: ignore[union-attr]
+    value: Any = redis.get(f"{SETTINGS}BTCUSDT")
+    redis.set(f"{SETTINGS}BTCUSDT", value.replace(b'"leverage": 5', b'"leverage": 50'))
 
 
 def forge_by_copying(redis: "Redis") -> None:
@@ -312,8 +312,8 @@ def forge_by_copying(redis: "Redis") -> None:
 
 
 def forge_by_dating(redis: "Redis") -> None:
-    value = redis.get(f"{SETTINGS}BTCUSDT")
-    redis.set(f"{SETTINGS}BTCUSDT", b"9" + value[1:])  # type: ignore[index]
+    value: Any = redis.get(f"{SETTINGS}BTCUSDT")
+    redis.set(f"{SETTINGS}BTCUSDT", b"9" + value[1:])
 
 
 FORGERIES: dict[str, Callable[["Redis"], object]] = {

@@ -1,7 +1,7 @@
 """Signed events on the real bus: what is not proven is never executed, and an identity is its producer's alone."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
@@ -24,6 +24,7 @@ from execution.pipeline.check_ess import EssRules, decide
 from execution.pipeline.redrive import Redrive, redrive
 from execution.pipeline.retention import RetentionRules, apply_retention
 from execution.pipeline.work_off_trip import TripAction, work_off_trip
+from execution_project.env import environment
 from local_stack.bus import wrapped
 from tests.support.desk import INTAKE, Desk, decision
 
@@ -64,11 +65,16 @@ def desk(desk: Desk) -> Desk:
 def entry_of(event_type: str, payload: Mapping[str, Any], key_id: str, *, at: datetime, **how: Any) -> dict[str, str]:
     """Return an event as its producer signs it."""
     fields = {str(name): str(value) for name, value in wrapped(event_type, payload, source="producer").items()}
-    signed_as = {"stream": stream_of(event_type), "key_id": key_id, "secret": SECRETS[key_id].encode(), "at": at}
+    signed_as: dict[str, Any] = {
+        "stream": stream_of(event_type),
+        "key_id": key_id,
+        "secret": SECRETS[key_id].encode(),
+        "at": at,
+    }
     return sign(fields, **signed_as | {"nonce": uuid4().hex} | how)
 
 
-def add(desk: Desk, event_type: str, fields: Mapping[str, Any], entry_id: str = "*") -> str:
+def add(desk: Desk, event_type: str, fields: Mapping[Any, Any], entry_id: str = "*") -> str:
     added: Any = desk.redis.xadd(stream_of(event_type), dict[Any, Any](fields), id=entry_id)
     return str(added.decode())
 
@@ -99,7 +105,7 @@ def test_what_its_producer_has_signed_is_taken(desk: Desk, event_type: str) -> N
     assert bool(started.trips) == (event_type in {TRIP, STATE})
 
 
-ATTACKS = {
+ATTACKS: dict[str, tuple[str, Callable[[dict[str, str]], dict[str, str]]]] = {
     "unsigned": ("SIGNATURE_MISSING", lambda entry: {n: v for n, v in entry.items() if n not in SIGNATURE_FIELDS}),
     "altered": ("SIGNATURE_INVALID", lambda entry: entry | {"payload": entry["payload"].replace("}", ',"x":1}')}),
     "other identity": ("SIGNATURE_INVALID", lambda entry: entry | {"event_id": "guessed"}),
@@ -125,7 +131,8 @@ def test_what_is_not_proven_is_never_executed(desk: Desk, event_type: str, attac
     failed = OutboxEvent.objects.filter(aggregate=f"entry:{entry_id}", event_type="order.failed")
     assert [each.payload["reason_code"] for each in failed] == ([code] if event_type in {AI, SIGNAL} else [])
     # It should leave nothing behind that comes again.
-    assert desk.redis.xpending(stream_of(event_type), group_of(event_type))["pending"] == 0  # type: ignore[index]
+    pending: Any = desk.redis.xpending(stream_of(event_type), group_of(event_type))
+    assert pending["pending"] == 0
     assert SeenNonce.objects.count() == 0
 
 
@@ -199,7 +206,7 @@ def test_what_a_dead_reader_was_given_is_proven_when_it_is_taken_over(desk: Desk
     desk.redis.xreadgroup(group_of(AI), "dead", {stream_of(AI): ">"})
     desk.clock.let_pass(3600)
     [pending] = desk.redis.xpending_range(stream_of(AI), group_of(AI), "-", "+", 1)
-    desk.redis.execute_command("XCLAIM", stream_of(AI), group_of(AI), "dead", 0, pending["message_id"], "IDLE", 60_000)
+    desk.redis.xclaim(stream_of(AI), group_of(AI), "dead", 0, [pending["message_id"]], idle=60_000)
 
     started = desk.read_bus()
 
@@ -451,7 +458,7 @@ def test_our_events_are_as_before_without_a_key(desk: Desk) -> None:
 
 def test_a_person_sends_a_signed_event(desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     given = {"ai-1": {"producer": "ai-engine", "secret": SECRETS["ai-1"], "streams": [AI]}}
-    env = wiring.environment()
+    env = environment()
     changed = env.model_copy(update={"event_signing_keys": SecretStr(json.dumps(given))})
     monkeypatch.setattr(wiring, "environment", lambda: changed)
     monkeypatch.setattr(wiring, "bus_redis_client", lambda: desk.redis)

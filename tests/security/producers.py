@@ -13,9 +13,12 @@ from tests.support.stack import AI, Seal
 KEY_ID, PRODUCER = "ai-1", "ai-engine"
 
 
-def producer_keys(secret: str, *, key_id: str = KEY_ID, streams: tuple[str, ...] = (AI,), **further: Any) -> str:
+def producer_keys(
+    secret: str, *, key_id: str = KEY_ID, streams: tuple[str, ...] = (AI,), further: Mapping[str, object] | None = None
+) -> str:
     """Return EVENT_SIGNING_KEYS with one producer's key, and these."""
-    return json.dumps({key_id: {"producer": PRODUCER, "secret": secret, "streams": list(streams)}, **further})
+    own = {key_id: {"producer": PRODUCER, "secret": secret, "streams": list(streams)}}
+    return json.dumps({**own, **(further or {})})
 
 
 def signing_as(secret: str, *, key_id: str = KEY_ID) -> Seal:

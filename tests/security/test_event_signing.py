@@ -31,7 +31,7 @@ OTHER_SECRET = "the-secret-of-another-producer-0123456789"
 TRIP, SIGNAL, POLICY = "ess.tripped", "signal.execute", "policy.updated"
 KEYS = producer_keys(
     SECRET,
-    **{
+    further={
         "ai-2": {"producer": PRODUCER, "secret": NEXT_SECRET, "streams": [AI]},
         "other-1": {"producer": "other", "secret": OTHER_SECRET, "streams": [AI]},
     },
@@ -73,8 +73,9 @@ def held(stack: CeleryStack) -> HeldPosition:
     return hold_position(stack)
 
 
-def put(stack: CeleryStack, event_type: str, fields: Mapping[str, Any]) -> str:
-    return str(stack.redis.xadd(stream_key(event_type), dict(fields)).decode())  # type: ignore[union-attr]
+def put(stack: CeleryStack, event_type: str, fields: Mapping[Any, Any]) -> str:
+    entry_id: Any = stack.redis.xadd(stream_key(event_type), dict[Any, Any](fields))
+    return str(entry_id.decode())
 
 
 def entry(event_type: str, payload: Mapping[str, Any], secret: str = SECRET, **how: Any) -> dict[str, str]:
@@ -97,7 +98,7 @@ def test_only_what_a_producer_has_signed_is_executed(stack: CeleryStack, held: H
     before = entries_of(stack, "BTCUSDT")
     true = entry(AI, decision("BTCUSDT"))
     order = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.010", "leverage": 5}
-    attacks: list[tuple[str, str, Mapping[str, Any]]] = [
+    attacks: list[tuple[str, str, Mapping[Any, Any]]] = [
         ("SIGNATURE_MISSING", AI, wrapped(AI, decision("BTCUSDT"), source="ai-engine")),
         ("SIGNATURE_MISSING", SIGNAL, wrapped(SIGNAL, order, source="attack")),
         ("SIGNATURE_MISSING", POLICY, wrapped(POLICY, {"key": "risk.max_positions", "new_value": 0}, source="attack")),

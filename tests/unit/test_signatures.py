@@ -38,7 +38,7 @@ RULES = SigningRules(keys={"ai-1": key(), "ai-2": key("ai-2", OTHER_SECRET)}, ma
 
 
 def signed(fields: Mapping[str, str] = FIELDS, **how: Any) -> dict[str, str]:
-    given_by = {"stream": STREAM, "key_id": "ai-1", "secret": SECRET, "at": NOW, "nonce": NONCE}
+    given_by: dict[str, Any] = {"stream": STREAM, "key_id": "ai-1", "secret": SECRET, "at": NOW, "nonce": NONCE}
     return sign(fields, **given_by | how)
 
 
