@@ -14,6 +14,7 @@ from django.db import OperationalError, connection
 from execution import wiring
 from execution.domain.ports import RiskSafetyUnavailableError
 from execution_project.database_roles import powers_of
+from execution.pipeline.accept_event import EVENT_TYPES
 from execution_project.env import Environment, Mode, environment
 from execution_project.live_profile import needs_password, profile_problems
 from execution_project.store_urls import user_of_database_url
@@ -102,10 +103,24 @@ def profile_is_safe(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
 def every_setting_is_read(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
     """Name the settings that look like ours and are not read: what they were to do does not happen."""
     return [
-        Error(unread.sentence, id="execution.E033")
+        Error(unread.sentence, id="execution.E035")
         if unread.is_error
-        else Warning(unread.sentence, id="execution.W033")
+        else Warning(unread.sentence, id="execution.W035")
         for unread in unread_settings(given_settings(), environment().mode)
+    ]
+
+
+@register(TAG)
+def producers_speak_on_streams_that_are_read(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+    """Hold the streams of EVENT_SIGNING_KEYS against those that are read: a slip would refuse every honest event."""
+    named = {name for key in environment().event_keys.values() for name in key.streams}
+    return [
+        Error(
+            f"EVENT_SIGNING_KEYS: {name[:64]!r} is no stream that is read",
+            hint=f"They are {', '.join(EVENT_TYPES)}.",
+            id="execution.E033",
+        )
+        for name in sorted(named - set(EVENT_TYPES))
     ]
 
 

@@ -24,11 +24,12 @@ from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.memory import RedisMemory
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
-from execution.adapters.redis_bus import RedisEventBus, redis_connection
+from execution.adapters.redis_bus import RedisEventBus, Seal, plain, redis_connection, signing_as
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.external import ExternalPositions
 from execution.domain.flow import Circuit, LimiterState
 from execution.domain.ports import EventBus, Exchange, Memory, RiskSafety, TradeMirror, UserStream
+from execution.domain.signatures import SigningKey, SigningRules
 from execution.domain.trading import SymbolLists
 from execution.monitor.reconcile import Patience
 from execution.pipeline.accept_event import EVENT_TYPES
@@ -155,7 +156,24 @@ def new_risk_safety() -> RiskSafety:
 
 @cache
 def event_bus() -> EventBus:
-    return RedisEventBus(bus_redis_client(), EVENT_TYPES)
+    return RedisEventBus(bus_redis_client(), EVENT_TYPES, seal=own_seal())
+
+
+def own_seal() -> Seal:
+    env = environment()
+    secret = env.event_own_key_secret.get_secret_value()
+    return signing_as(env.event_own_key_id, secret.encode()) if secret else plain
+
+
+def producers_bus(key_id: str) -> EventBus:
+    """Return a bus that sends in a producer's name, for who holds its key; without a name, unsigned.
+
+    Raises:
+        KeyError: EVENT_SIGNING_KEYS has no such key.
+
+    """
+    seal = signing_as(key_id, environment().event_keys[key_id].secret.get_secret_value().encode()) if key_id else plain
+    return RedisEventBus(bus_redis_client(), EVENT_TYPES, seal=seal)
 
 
 def memory() -> Memory:
@@ -175,7 +193,24 @@ def intake_rules() -> IntakeRules:
     return IntakeRules(
         signal_max_age=timedelta(seconds=env.signal_max_age_sec),
         ess_trip_hold=timedelta(seconds=env.ess_trip_hold_seconds),
+        signing=signing_rules(),
     )
+
+
+@cache
+def signing_rules() -> SigningRules | None:
+    """Return what entries of the bus must be signed with; None where EVENT_SIGNING_KEYS names no key."""
+    env = environment()
+    keys = {
+        key_id: SigningKey(
+            key_id=key_id,
+            producer=key.producer,
+            secret=key.secret.get_secret_value().encode(),
+            streams=key.streams,
+        )
+        for key_id, key in env.event_keys.items()
+    }
+    return SigningRules(keys=keys, max_age=timedelta(seconds=env.event_signature_max_age_sec)) if keys else None
 
 
 def policy_max_age() -> timedelta:
@@ -276,7 +311,11 @@ def server_clock() -> ServerClock:
 def setup_rules() -> SetupRules:
     env = environment()
     return SetupRules(
-        cache=SettingsCache(limiter_redis_client(), account=_fingerprint(env.exchange_url, env.exchange_key)[:16]),
+        cache=SettingsCache(
+            limiter_redis_client(),
+            account=_fingerprint(env.exchange_url, env.exchange_key)[:16],
+            secret=env.exchange_secret,
+        ),
         position_mode=env.binance_position_mode,
         margin_type=env.binance_margin_type,
         # The paper exchange and the testnet have no page for it, and nothing to withdraw.

@@ -18,6 +18,7 @@ from execution_project.addresses import (
     peer_is_this_machine,
     peer_may_be_any_service,
 )
+from execution_project.event_keys import NAME, SHORTEST_SECRET, EventKey, parse_event_keys
 from execution_project.networks import networks
 from execution_project.secret_files import SecretFileError, SecretFiles
 from execution_project.store_urls import (
@@ -137,6 +138,10 @@ class Environment(BaseSettings):
     ess_trip_hold_seconds: int = Field(900, ge=0)
     ess_trip_action: Literal["none", "cancel_entries", "flatten"] = "none"
     policy_refresh_seconds: int = Field(60, ge=1)
+    event_signing_keys: SecretStr = SecretStr("")
+    event_signature_max_age_sec: int = Field(300, ge=5, le=3600)
+    event_own_key_id: str = ""
+    event_own_key_secret: SecretStr = SecretStr("")
 
     # Web
     host: str = "127.0.0.1"
@@ -218,6 +223,7 @@ class Environment(BaseSettings):
         rules: tuple[Callable[[], None], ...] = (
             *(self._check_mode, self._check_keys, self._check_paper_key, self._check_base_url, self._check_stream_url),
             *(self._check_risk_safety_url, self._check_stores, self._check_api_key, self._check_front),
+            *(self._check_event_keys, self._check_own_event_key),
         )
         if broken := [sentence for rule in rules if (sentence := _broken(rule))]:
             raise ValueError("\n".join(broken))
@@ -285,6 +291,19 @@ class Environment(BaseSettings):
             raise ValueError("EXECUTION_API_KEY is required unless EXECUTION_MODE=paper and HOST is a loopback address")
         if key and len(key) < MINIMUM_API_KEY_LENGTH:
             raise ValueError(f"EXECUTION_API_KEY must have at least {MINIMUM_API_KEY_LENGTH} characters")
+
+    def _check_event_keys(self) -> None:
+        try:
+            _ = self.event_keys
+        except ValueError as error:
+            raise ValueError(f"EVENT_SIGNING_KEYS {error}") from None
+
+    def _check_own_event_key(self) -> None:
+        secret = self.event_own_key_secret.get_secret_value()
+        if secret and not NAME.fullmatch(self.event_own_key_id):
+            raise ValueError("EVENT_OWN_KEY_SECRET needs EVENT_OWN_KEY_ID: 1 to 64 of A-Z a-z 0-9 . _ -")
+        if secret and (len(secret) < SHORTEST_SECRET or not secret.isascii()):
+            raise ValueError(f"EVENT_OWN_KEY_SECRET must have at least {SHORTEST_SECRET} ASCII characters")
 
     def _check_front(self) -> None:
         try:
@@ -406,6 +425,12 @@ class Environment(BaseSettings):
         return ceilings | ({"execution.allow_no_stop": Decimal(0)} if self.hard_stop_required else {})
 
     @property
+    def event_keys(self) -> Mapping[str, EventKey]:
+        """The keys of EVENT_SIGNING_KEYS by their ids; none: events need not be signed."""
+        text = self.event_signing_keys.get_secret_value()
+        return parse_event_keys(text) if text else {}
+
+    @property
     def api_key_required(self) -> bool:
         return self.mode is not Mode.PAPER or not is_loopback(self.host)
 
@@ -413,7 +438,8 @@ class Environment(BaseSettings):
         """Return every secret that this process holds, for what must never print one."""
         names = set(secret_names(type(self))) - URLS_WITH_PASSWORDS
         values = {getattr(self, name).get_secret_value() for name in names}
-        return frozenset({*values, *passwords_of(self)} - {"", PAPER_KEY, PAPER_SECRET})
+        of_events = {key.secret.get_secret_value() for key in self.event_keys.values()}
+        return frozenset({*values, *passwords_of(self), *of_events} - {"", PAPER_KEY, PAPER_SECRET})
 
 
 def secret_names(settings: type[BaseSettings]) -> tuple[str, ...]:

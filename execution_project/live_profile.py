@@ -43,6 +43,7 @@ def profile_problems(env: Environment, *, debug: bool = False) -> list[ProfilePr
     found = [*_neighbour(env)]
     if env.mode is Mode.LIVE:
         found += [*_live_secrets(env), *_live_limits(env), *_live_database(env), *_live_redis(env), *_live_choices(env)]
+        found += _live_event_keys(env)
         if debug:
             found.append(_error("E020", "DEBUG must be off: its error pages show settings and code"))
     elif env.mode is not Mode.PAPER and env.process_role is ProcessRole.ALL and not env.secret_key.get_secret_value():
@@ -122,6 +123,14 @@ def _live_redis_url(name: str, url: str) -> Iterator[ProfileProblem]:
         yield _warning("W018", f"{name} has no password: every process of this machine can trade")
     elif password and is_weak(password, PASSWORD_BITS):
         yield _error("E019", f"the password of {name} is weak: a client that guesses it trades")
+
+
+def _live_event_keys(env: Environment) -> Iterator[ProfileProblem]:
+    keys = {f"{key_id} of EVENT_SIGNING_KEYS": key.secret for key_id, key in env.event_keys.items()}
+    for name, secret in {**keys, "EVENT_OWN_KEY_SECRET": env.event_own_key_secret}.items():
+        value = secret.get_secret_value()
+        if value and is_weak(value, KEY_BITS):
+            yield _error("E034", f"{name} is weak: a client that guesses it sends orders; {MAKE_ONE}")
 
 
 def _live_choices(env: Environment) -> Iterator[ProfileProblem]:

@@ -1,8 +1,9 @@
 """Headers that limit in a browser what a page of ours may do: load nothing from elsewhere, send nothing elsewhere.
 
-Answers of the API are data and get a policy that allows nothing. The page of the API brings its script as a file. The
-admin's theme has scripts in its pages and evaluates expressions in attributes (Alpine), so its policy must allow both;
-what it forbids all the same: scripts, styles and frames of others, forms and requests to others.
+Answers of the API are data and get a policy that allows nothing. The pages of the API and the admin bring their scripts
+as files, and no script that stands in a page runs. The admin's theme evaluates expressions in attributes (Alpine makes
+functions of them), so its policy must allow evaluation in scripts of ours; it hides a page until that has run, that of
+the sign-in too. It writes its colours into each page, and sizes into attributes: so styles may stand in a page.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ OWN_PAGES = (
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'; "
 )
 DOCS = f"{OWN_PAGES}script-src 'self'"
-ADMIN = f"{OWN_PAGES}script-src 'self' 'unsafe-inline' 'unsafe-eval'"
+ADMIN = f"{OWN_PAGES}script-src 'self' 'unsafe-eval'; script-src-attr 'none'"
 PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
 
 

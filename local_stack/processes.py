@@ -23,6 +23,8 @@ WEB_SECRETS = ("SECRET_KEY", "EXECUTION_API_KEY")
 OWNER_SECRETS = ("DATABASE_OWNER_URL", "DATABASE_OWNER_PASSWORD")
 STORE_SECRETS = ("DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL", "REDIS_PASSWORD", *OWNER_SECRETS)
 FLOWER_SECRETS = ("FLOWER_BASIC_AUTH",)
+# Prove who has sent an event; the worker of the bridge reads and sends them.
+EVENT_SECRETS = ("EVENT_SIGNING_KEYS", "EVENT_OWN_KEY_SECRET")
 
 
 def without(*names: str) -> dict[str, str]:
@@ -31,14 +33,16 @@ def without(*names: str) -> dict[str, str]:
 
 
 # Signs requests to the exchange.
-TRADES = {"PROCESS_ROLE": "trade", **without(*WEB_SECRETS, *FLOWER_SECRETS, *OWNER_SECRETS)}
-# Neither signs requests nor answers callers.
-SUPPORTS = {
+TRADES = {"PROCESS_ROLE": "trade", **without(*WEB_SECRETS, *FLOWER_SECRETS, *EVENT_SECRETS, *OWNER_SECRETS)}
+# Reads and sends events.
+BRIDGES = {
     "PROCESS_ROLE": "support",
     **without(*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *OWNER_SECRETS),
 }
+# Neither signs requests nor answers callers.
+SUPPORTS = {**BRIDGES, **without(*EVENT_SECRETS)}
 # Not a part of the service.
-IS_A_NEIGHBOUR = without(*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *STORE_SECRETS)
+IS_A_NEIGHBOUR = without(*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *STORE_SECRETS, *EVENT_SECRETS)
 # The service is healthy with these; the others come later, so that they do not take the processor from them.
 SERVICE = ("migrate", "web", "worker-orders", "worker-monitor", "worker-protect", "worker-bridge")
 
@@ -180,7 +184,7 @@ def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) ->
         ready_file=ready_file,
         stop_grace_seconds=10,
         env={
-            **(SUPPORTS if queue == BRIDGE else TRADES),
+            **(BRIDGES if queue == BRIDGE else TRADES),
             "WORKER_READY_FILE": str(ready_file),
             "MIGRATED_FILE": str(migrated_file(state)),
             "FIRST_TASKS": " ".join(f"execution.tasks.{task}" for task in first_tasks),
@@ -216,7 +220,7 @@ def web(addresses: Addresses) -> Program:
         # Not after the migration: until that is done it reports that it is not healthy.
         after=NEIGHBOURS,
         ready_url=f"{addresses.web_url}/health/live",
-        env=without(*FLOWER_SECRETS, *OWNER_SECRETS),
+        env=without(*FLOWER_SECRETS, *EVENT_SECRETS, *OWNER_SECRETS),
     )
 
 

@@ -32,6 +32,13 @@ for key, kind in pairs({ [STATE] = 'hash', [QUEUE] = 'zset', [LEASES] = 'zset' }
     corrected = corrected + 1
   end
 end
+-- A waiter renews its lease with every question, for a moment only.
+local LONGEST_LEASE_MS = 60000
+for _, planted in ipairs(redis.call('ZRANGEBYSCORE', LEASES, now + LONGEST_LEASE_MS, '+inf')) do
+  redis.call('ZREM', LEASES, planted)
+  redis.call('ZREM', QUEUE, planted)
+  corrected = corrected + 1
+end
 local raw = redis.call('HGETALL', STATE)
 for i = 1, #raw, 2 do
   local value = tonumber(raw[i + 1])
@@ -217,8 +224,6 @@ local function costs_of(member)
   return weight and { 1, tonumber(weight), tonumber(ten), tonumber(minute) }
 end
 
--- A waiter renews its lease with every question, for a moment only.
-local LONGEST_LEASE_MS = 60000
 local function waits(member, costs)
   local lease = tonumber(redis.call('ZSCORE', LEASES, member) or '')
   if not (costs and lease and lease > now and lease < now + LONGEST_LEASE_MS) then return false end

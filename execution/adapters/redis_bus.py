@@ -1,10 +1,12 @@
 """The event bus on Redis Streams: one stream an event type, read through consumer groups."""
 
 import os
+import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from redis import Redis
@@ -16,6 +18,7 @@ from execution.adapters.stream_facts import ask_facts, make_group, rested
 from execution.adapters.stream_names import STREAM_PREFIX, group_of, stream_of
 from execution.adapters.stream_upkeep import forget_readers, shorten
 from execution.domain.ports import StreamEntry
+from execution.domain.signatures import sign
 from execution.domain.streams import (
     BEGINNING,
     STREAM_LENGTH,
@@ -35,11 +38,31 @@ def redis_connection(url: str, *, timeout_seconds: float = 5.0) -> Redis:
     )
 
 
+# Returns an entry's fields as they are sent on a stream: with a signature, where we have a key.
+Seal = Callable[[str, Mapping[str, str]], Mapping[str, str]]
+
+
+def plain(_stream: str, message: Mapping[str, str]) -> Mapping[str, str]:
+    return message
+
+
+def signing_as(key_id: str, secret: bytes) -> Seal:
+    """Return what signs our own events: anew whenever they are sent, so that readers need not know of repeats."""
+
+    def seal(stream: str, message: Mapping[str, str]) -> Mapping[str, str]:
+        return sign(
+            message, stream=stream, key_id=key_id, secret=secret, at=datetime.now(UTC), nonce=secrets.token_hex(16)
+        )
+
+    return seal
+
+
 class RedisEventBus:
     """Reads the given event types in one call each; the consumer is named after the host, so that it stays the same."""
 
-    def __init__(self, redis: Redis, event_types: Sequence[str]) -> None:
+    def __init__(self, redis: Redis, event_types: Sequence[str], *, seal: Seal = plain) -> None:
         self._redis = redis
+        self._seal = seal
         self._event_types = tuple(event_types)
         self._consumer = f"execution_{socket.gethostname()}_{os.getpid()}"
         # The newest entry seen of each stream: the wait for news starts behind it. Empty: groups not made yet.
@@ -132,9 +155,9 @@ class RedisEventBus:
         """
         with self._redis.pipeline(transaction=True) as pipe:
             for message in messages:
-                pipe.xadd(
-                    stream_of(message["event_type"]), dict[Any, Any](message), maxlen=STREAM_LENGTH, approximate=True
-                )
+                stream = stream_of(message["event_type"])
+                sealed = self._seal(stream, message)
+                pipe.xadd(stream, dict[Any, Any](sealed), maxlen=STREAM_LENGTH, approximate=True)
             pipe.execute()
 
     def tidy(self) -> Mapping[str, int]:

@@ -16,6 +16,7 @@ from execution.models import (
     OutboxEvent,
     OutboxSequence,
     QuarantinedRow,
+    SeenNonce,
     StreamLoss,
     StreamPosition,
 )
@@ -28,7 +29,16 @@ from execution.redrive_page import REDRIVE, redrive_page
 class InboxAdmin(ReadOnlyAdmin):
     """Events as they came in."""
 
-    list_display = ("received_at", "event_type", "identity", "outcome", "duplicates", "trace_id", "entry_id")
+    list_display = (
+        "received_at",
+        "event_type",
+        "producer",
+        "identity",
+        "outcome",
+        "duplicates",
+        "trace_id",
+        "entry_id",
+    )
     list_filter = (words("outcome", InboxOutcome), "received_at")
     search_fields = ("identity", "trace_id", "entry_id", "event_type")
     ordering = ("-received_at",)
@@ -64,6 +74,15 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         page = path("<int:pk>/redrive/", self.admin_site.admin_view(redrive_page(self)), name=REDRIVE)
         return [page, *super().get_urls()]
+
+
+@admin.register(SeenNonce)
+class SeenNonceAdmin(ReadOnlyAdmin):
+    """Signatures of events that were seen."""
+
+    list_display = ("signed_at", "key_id", "nonce", "stream", "entry_id")
+    search_fields = ("key_id", "nonce", "entry_id")
+    ordering = ("-signed_at",)
 
 
 @admin.register(OutboxSequence)

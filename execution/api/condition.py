@@ -344,6 +344,9 @@ def _entries(vitals: Vitals) -> Component:
     said = [f"{hold.scope} held: {hold.reason}" for hold in holds]
     if vitals.lease_says:
         said.append(_words(vitals.lease_says))
+    if vitals.rows and (line := vitals.rows.lease_corrected):
+        stamps = f"renewed_at={line.details['renewed_at']} holder={line.details['holder']}"
+        said.append(f"the account's lease was stamped ahead and is corrected: {stamps}; look at that host's clock")
     details = {"held": {hold.scope: hold.reason_code for hold in holds}}
     return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
 

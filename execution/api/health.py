@@ -105,7 +105,7 @@ def measure() -> Vitals:
         monitor_interval=timedelta(seconds=env.position_monitor_interval_sec),
         ess_fail_mode=env.ess_silence,
         lease_says=obstacle_of(rows.lease, stack, now=now) if rows else None,
-        reconciled=rows is not None and is_reconciled(rows.lease, stack),
+        reconciled=rows is not None and is_reconciled(rows.lease, stack, now=now),
         migrated=rows is not None and _migrated(),
     )
 

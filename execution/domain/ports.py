@@ -233,13 +233,17 @@ class RiskSafetyUnavailableError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamEntry:
-    """One entry of an incoming stream, as read; `deliveries` counts this one too."""
+    """One entry of an incoming stream, as read; `deliveries` counts this one too.
+
+    `producer`: who has signed it, once that is proven; empty where events are not signed.
+    """
 
     stream: str
     event_type: str
     entry_id: str
     fields: Mapping[bytes, bytes]
     deliveries: int = 1
+    producer: str = ""
 
 
 class EventBus(Protocol):

@@ -15,6 +15,7 @@ from execution.models.income import Income
 from execution.models.journal import JournalHead, JournalSeal
 from execution.models.kill_switch import KillSwitch
 from execution.models.lease import AccountLease
+from execution.models.nonce import SeenNonce
 from execution.models.order import Order
 from execution.models.outbox import OutboxEvent, OutboxSequence
 from execution.models.policy import PolicyValue
@@ -52,6 +53,7 @@ __all__ = [
     "PolicyValue",
     "Position",
     "QuarantinedRow",
+    "SeenNonce",
     "StreamLoss",
     "StreamPosition",
     "Trade",

@@ -19,10 +19,14 @@ class InboxOutcome(StrEnum):
 
 
 class InboxEvent(models.Model):
-    """One distinct event. `duplicates` counts the deliveries that were recognised and not executed."""
+    """One distinct event. `duplicates` counts the deliveries that were recognised and not executed.
+
+    An identity belongs to its `producer`, who has signed it; events that are not signed share one name, the empty one.
+    """
 
     event_type = code(64)
     identity = models.CharField(max_length=200)
+    producer = models.CharField(max_length=64, blank=True, default="", db_default="")
     payload = models.JSONField(encoder=DjangoJSONEncoder)
     trace_id = models.CharField(max_length=200, blank=True)
     entry_id = models.CharField(max_length=64, blank=True)
@@ -32,7 +36,7 @@ class InboxEvent(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["event_type", "identity"], name="inbox_identity_once"),
+            models.UniqueConstraint(fields=["event_type", "identity", "producer"], name="inbox_identity_once"),
             one_of("inbox_outcome_known", "outcome", InboxOutcome),
         ]
         indexes = [

@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+import structlog
 from django.db import DataError, IntegrityError, transaction
 from pydantic import ValidationError
 
 from execution.domain.ess import permits
 from execution.domain.ports import StreamEntry
 from execution.domain.reasons import Reason
+from execution.domain.signatures import UntrustedError
 from execution.domain.trading import Source
 from execution.models import InboxEvent, ModelPromotion
 from execution.models.inbox import InboxOutcome
@@ -20,6 +22,7 @@ from execution.pipeline.dead_letters import bury
 from execution.pipeline.intake import (
     IntakeRules,
     accept_order,
+    first_of,
     means_the_same,
     request_of,
     store_event,
@@ -35,8 +38,10 @@ from execution.pipeline.schemas import (
     PolicyUpdated,
     broken_rules,
 )
+from execution.pipeline.signatures import authenticated, is_proven
 from execution.pipeline.wire import MalformedEventError, WireEvent, decode, entry_time
 
+log = structlog.get_logger(__name__)
 AI_DECISION = "ai.decision.made"
 MANUAL_SIGNAL = "signal.execute"
 ESS_TRIPPED = "ess.tripped"
@@ -69,6 +74,14 @@ class Accepted:
 def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
     """Record one stream entry, as an event or as a dead letter. The entry may be acknowledged when this returns."""
     try:
+        known = authenticated(entry, rules.signing, now=now)
+    except UntrustedError as error:
+        return _distrust(entry, error, rules=rules, now=now)
+    return _accept_known(known, rules=rules, now=now)
+
+
+def _accept_known(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
+    try:
         event = decode(entry)
         accepted = accept(event, entry, rules=rules, now=now)
     except MalformedEventError as error:
@@ -83,7 +96,8 @@ def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Ac
 def give_up(entry: StreamEntry, why: str, *, rules: IntakeRules, now: datetime) -> Accepted:
     """Keep an entry that was tried for long enough as a dead letter."""
     sentence = f"deliveries={entry.deliveries}: {why}"[:2000]
-    return _refuse(entry, MalformedEventError(Reason.DELIVERY_LIMIT, sentence), rules=rules, now=now)
+    error = MalformedEventError(Reason.DELIVERY_LIMIT, sentence)
+    return _refuse(entry, error, rules=rules, now=now, trusted=is_proven(entry, rules.signing))
 
 
 def accept(event: WireEvent, entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
@@ -102,14 +116,52 @@ def accept(event: WireEvent, entry: StreamEntry, *, rules: IntakeRules, now: dat
         raise MalformedEventError(Reason.UNSTORABLE, sentence, event.payload) from None
 
 
-def _refuse(entry: StreamEntry, error: MalformedEventError, *, rules: IntakeRules, now: datetime) -> Accepted:
-    buried = bury(entry, error, was_an_order=entry.event_type in ORDER_EVENTS, now=now)
-    tripped = buried and entry.event_type in STOPPING
-    if tripped:
-        # What was tried for long enough has waited with us; else only an entry that is itself old is history.
-        since = now if error.code is Reason.DELIVERY_LIMIT else _since(entry_time(entry.entry_id), None, now)
-        hold_trip(f"unreadable {entry.event_type}: {error}", tripped_at=since, hold=rules.ess_trip_hold, now=now)
-    return Accepted(tripped=tripped)
+def _refuse(
+    entry: StreamEntry, error: MalformedEventError, *, rules: IntakeRules, now: datetime, trusted: bool = True
+) -> Accepted:
+    # The copy of an order is no order that has failed: the first one stands.
+    was_an_order = entry.event_type in ORDER_EVENTS and error.code is not Reason.SIGNATURE_REPLAYED
+    # Both or neither: an entry that comes again finds its letter, and would not hold.
+    with transaction.atomic():
+        buried = bury(entry, error, was_an_order=was_an_order, now=now)
+        tripped = buried and (entry.event_type in STOPPING if trusted else _may_stop(entry))
+        if tripped:
+            # What was tried for long enough has waited with us; else only an entry that is itself old is history.
+            since = now if error.code is Reason.DELIVERY_LIMIT else _since(entry_time(entry.entry_id), None, now)
+            reason = f"{'unreadable' if trusted else 'unproven'} {entry.event_type}: {error}"
+            hold_trip(reason, tripped_at=since, hold=rules.ess_trip_hold, now=now, proven=trusted)
+    return Accepted(tripped=tripped and trusted)
+
+
+def _distrust(entry: StreamEntry, error: UntrustedError, *, rules: IntakeRules, now: datetime) -> Accepted:
+    """Keep an entry that nobody is proven to have sent as a dead letter; one that may mean to stop us holds entries.
+
+    The hold has its usual length, and what ESS_TRIP_ACTION says does not follow: closing positions is an order, and an
+    order needs a sender. The letter is kept for the producer that it claims, so that driving it again, by a person, is
+    the same event as the producer's own.
+    """
+    log.warning("event_not_trusted", stream=entry.stream, entry_id=entry.entry_id, reason=error.code.value)
+    refused = MalformedEventError(error.code, error.sentence, _legible_payload(entry))
+    claimed = replace(entry, producer=error.claimed)
+    return _refuse(claimed, refused, rules=rules, now=now, trusted=False)
+
+
+def _legible_payload(entry: StreamEntry) -> Mapping[str, object]:
+    try:
+        return decode(entry).payload
+    except MalformedEventError:
+        return {}
+
+
+def _may_stop(entry: StreamEntry) -> bool:
+    """Whether an entry of an unknown sender could mean to stop us: all but a change to a state that permits."""
+    if entry.event_type != ESS_STATE_CHANGED:
+        return entry.event_type in STOPPING
+    try:
+        change = _validated(EssStateChanged, decode(entry))
+    except MalformedEventError:
+        return True
+    return not permits(change.new_state, can_execute=True)
 
 
 def _accept_ai(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
@@ -133,6 +185,7 @@ def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now
         trace_id=event.trace_id,
         entry_id=entry.entry_id,
         published_at=event.published_at,
+        producer=entry.producer,
     )
     if not intake.duplicate:
         return Accepted(request_id=intake.request_id)
@@ -167,8 +220,8 @@ def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now:
 
 def _came_again(inbox: InboxEvent) -> bool:
     """Whether a known stop came in another entry: a sender that repeats it means now."""
-    same = InboxEvent.objects.filter(event_type=inbox.event_type, identity=inbox.identity)
-    return same.exclude(entry_id=inbox.entry_id).exists()
+    first = first_of(inbox)
+    return first is not None and first.entry_id != inbox.entry_id
 
 
 def _since(arrived: datetime, stamp: datetime | None, now: datetime) -> datetime:
@@ -230,6 +283,7 @@ def _inbox(event: WireEvent, entry: StreamEntry, now: datetime, outcome: InboxOu
     return InboxEvent(
         event_type=event.event_type,
         identity=event.identity,
+        producer=entry.producer,
         payload=dict(event.payload),
         trace_id=event.trace_id,
         entry_id=entry.entry_id,

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from execution.crash_points import CrashPoint, reached
-from execution.domain.ess import EssDecision, permits
+from execution.domain.ess import BLOCKING_STATES, EssDecision, permits
 from execution.domain.ports import EssReading, RiskSafety, RiskSafetyUnavailableError
 from execution.domain.reasons import Reason
 from execution.domain.states import RequestState, RequestTrigger
@@ -27,6 +27,8 @@ COUNT_SILENCE = """
         failures = failures || jsonb_build_object(%(kind)s::text, COALESCE((failures ->> %(kind)s)::int, 0) + 1)
 """
 TRIPPED, TRIP_EVENT = "TRIPPED", "ess.tripped"
+# A stop came whose sender is not proven: entries are held, and nothing else follows.
+UNPROVEN = "UNPROVEN_STOP"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +70,17 @@ def known_block() -> EssStatus | None:
     return EssStatus.objects.filter(pk=1, permitted=False).first()
 
 
-def hold_trip(reason: str, *, tripped_at: datetime, hold: timedelta, now: datetime) -> None:
+def hold_trip(reason: str, *, tripped_at: datetime, hold: timedelta, now: datetime, proven: bool = True) -> None:
     """Block entries at once, and for a while: an answer that still says ARMED a moment later must not undo a trip.
 
-    A trip that is replayed after its hold has run out is history; the next check asks the service itself.
+    A trip that is replayed after its hold has run out is history; the next check asks the service itself. One whose
+    sender is not proven blocks as long, but it is no trip: nothing is cancelled or closed for its sake, and it does not
+    take the place of a trip that stands.
     """
     held_until = tripped_at + hold
+    if not proven:
+        _hold_unproven(reason, held_until, now)
+        return
     blocked = {
         "state": TRIPPED,
         "permitted": False,
@@ -90,6 +97,28 @@ def hold_trip(reason: str, *, tripped_at: datetime, hold: timedelta, now: dateti
         log_step("ess", 1, to_state=TRIPPED, trigger=TRIP_EVENT, now=now, reason=why, details=details)
 
 
+def _hold_unproven(reason: str, held_until: datetime, now: datetime) -> None:
+    with transaction.atomic():
+        if held_until > now:
+            known = EssStatus.objects.select_for_update().filter(pk=1).first()
+            stands = known is not None and not known.permitted and known.state in BLOCKING_STATES
+            longest = max(held_until, known.held_until or held_until) if known else held_until
+            blocked = {"permitted": False, "held_until": longest}
+            if not stands:
+                blocked |= {"state": UNPROVEN, "reason": reason, "source": TRIP_EVENT, "observed_at": now}
+            EssStatus.objects.update_or_create(pk=1, defaults=blocked)
+        details = {"held_until": held_until.isoformat()}
+        log_step(
+            "ess",
+            1,
+            to_state=UNPROVEN,
+            trigger=TRIP_EVENT,
+            now=now,
+            reason=(Reason.ESS_BLOCKED, reason),
+            details=details,
+        )
+
+
 def decide(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecision:
     """Ask the service; a trip that came by event outranks its answer while it is held, a known block any time-out."""
     known = EssStatus.objects.filter(pk=1).first()
@@ -98,6 +127,9 @@ def decide(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecisio
     except RiskSafetyUnavailableError as error:
         return _unanswered(known, rules, error, clock())
     now = clock()
+    if known and known.state == UNPROVEN and not permits(reading.state, can_execute=reading.can_execute):
+        # The service itself says so: what follows a trip must not be kept from following by a stop of nobody.
+        return _answered(known, reading, now)
     if known and not known.permitted and known.held_until and known.held_until > now:
         # The service is heard again, though it is not yet believed.
         EssStatus.objects.filter(pk=1, unanswered__gt=0).update(unanswered=0)
@@ -130,7 +162,8 @@ def _remember(known: EssStatus | None, reading: EssReading, now: datetime, *, pe
                 "reason": reading.reason,
                 "source": HTTP,
                 "observed_at": now,
-                "held_until": None,
+                # What holds entries for a while holds them still when this block ends sooner.
+                "held_until": known.held_until if known and known.state == UNPROVEN and not permitted else None,
                 "unanswered": 0,
             },
         )

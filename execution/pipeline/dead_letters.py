@@ -15,6 +15,7 @@ from execution.pipeline.wire import MalformedEventError, legible
 from execution.pipeline.write import emit
 
 RAW_LIMIT = 16 * 1024
+PRODUCER = "producer"
 
 
 def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, now: datetime) -> bool:
@@ -29,7 +30,8 @@ def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, 
         reason=without_unfit(error.sentence),
         raw=raw[:RAW_LIMIT].decode(errors="replace").replace("\x00", "\ufffd"),
         payload=payload,
-        envelope=ids,
+        # Whoever drives it again drives the event of this producer.
+        envelope=ids | ({PRODUCER: entry.producer} if entry.producer else {}),
         size_bytes=len(raw),
         sha256=hashlib.sha256(raw).hexdigest(),
         received_at=now,

@@ -6,15 +6,19 @@ Only entries come here. Exits and protection are never held.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from django.db import transaction
 from django.db.models import F, Q
 
+from execution.domain.clocks import CLOCKS_DIFFER
 from execution.domain.ports import Memory, Veto
 from execution.domain.reasons import Reason
-from execution.models import AccountLease, EntryHold, Impediment, KillSwitch
+from execution.models import AccountLease, EntryHold, Impediment, KillSwitch, Transition
 from execution.models.hold import ACCOUNT
 from execution.pipeline.transitions import log_step
 
+log = structlog.get_logger(__name__)
+CORRECTED, CORRECTIONS_APART = "CORRECTED", timedelta(minutes=5)
 # What stops every entry, or every entry in a symbol, by what we know; with the parameters of `standing_with`.
 STANDING = """(
     EXISTS (SELECT FROM execution_essstatus WHERE NOT permitted)
@@ -28,6 +32,7 @@ CLOSED = f"""(
     OR NOT EXISTS (
         SELECT FROM execution_accountlease
         WHERE account = %s AND settings = %s AND reconciled_at >= %s AND renewed_at > %s
+            AND GREATEST(reconciled_at, renewed_at) <= %s
     )
 )"""
 
@@ -92,6 +97,10 @@ def obstacle_of(lease: AccountLease | None, stack: Stack, *, now: datetime) -> O
         return Obstacle(
             code=Reason.ACCOUNT_LEASED_BY_OTHERS if rival else None, sentence=f"{numbers} renewed {age:.0f}s ago"
         )
+    if ahead := _ahead(lease, now):
+        return Obstacle(
+            sentence=f"the account's lease is stamped {ahead:.0f}s ahead; the next monitor cycle corrects it"
+        )
     if lease.reconciled_at < stack.started_at:
         return Obstacle(sentence="no monitor cycle has compared the books with the exchange since the start")
     if age >= most:
@@ -106,9 +115,17 @@ def obstacle_of_loss(memory: Memory) -> Obstacle | None:
     return Obstacle(sentence="Redis has lost its data or is silent, and no monitor cycle has run since")
 
 
-def is_reconciled(lease: AccountLease | None, stack: Stack) -> bool:
+def is_reconciled(lease: AccountLease | None, stack: Stack, *, now: datetime) -> bool:
     """Whether a full cycle of this stack has compared the books with the exchange since it started."""
-    return bool(lease and lease.settings == stack.settings and lease.reconciled_at >= stack.started_at)
+    if lease is None or lease.settings != stack.settings or _ahead(lease, now):
+        return False
+    return lease.reconciled_at >= stack.started_at
+
+
+def _ahead(lease: AccountLease, now: datetime) -> float:
+    """Return how many seconds a lease is stamped ahead of any clock, or 0: such a stamp proves nothing."""
+    latest = max(lease.renewed_at, lease.reconciled_at)
+    return (latest - now).total_seconds() if latest > now + CLOCKS_DIFFER else 0.0
 
 
 def standing_with(symbol: str) -> list[str]:
@@ -119,7 +136,7 @@ def standing_with(symbol: str) -> list[str]:
 def closed_with(stack: Stack, symbol: str, *, now: datetime) -> list[object]:
     """Return the parameters of `CLOSED`."""
     oldest = now - stack.lease_length
-    return [*standing_with(symbol), stack.account, stack.settings, stack.started_at, oldest]
+    return [*standing_with(symbol), stack.account, stack.settings, stack.started_at, oldest, now + CLOCKS_DIFFER]
 
 
 def renew_lease(stack: Stack, *, reconciled_at: datetime, now: datetime) -> bool:
@@ -127,6 +144,7 @@ def renew_lease(stack: Stack, *, reconciled_at: datetime, now: datetime) -> bool
 
     Call it at the end of a full cycle; `reconciled_at` is when that cycle began to read the exchange.
     """
+    _correct_stamp(stack, now)
     renewed = {"holder": stack.holder, "renewed_at": now, "reconciled_at": reconciled_at}
     mine = AccountLease.objects.filter(account=stack.account, settings=stack.settings)
     if mine.update(**renewed):
@@ -142,3 +160,28 @@ def renew_lease(stack: Stack, *, reconciled_at: datetime, now: datetime) -> bool
         details = {"fence": fence, "settings": stack.settings, "holder": stack.holder}
         log_step("lease", stack.account, to_state="TAKEN", trigger="monitor", now=now, details=details)
     return True
+
+
+def _correct_stamp(stack: Stack, now: datetime) -> None:
+    """Set a lease that is stamped ahead of any clock to now, with an alarm: it would hold for as long as it lies ahead.
+
+    It is not free at once: who holds it may be alive, under a clock of its own, and renews it. Who is not loses it as
+    any other. The stamp that was found is asked for again, so that a renewal in between is not undone.
+    """
+    ahead = Q(renewed_at__gt=now + CLOCKS_DIFFER) | Q(reconciled_at__gt=now + CLOCKS_DIFFER)
+    found = AccountLease.objects.filter(ahead, account=stack.account).first()
+    if found is None:
+        return
+    same = {"renewed_at": found.renewed_at, "reconciled_at": found.reconciled_at}
+    set_back = {"renewed_at": min(found.renewed_at, now), "reconciled_at": min(found.reconciled_at, now)}
+    with transaction.atomic():
+        # The books were compared then, if at all; a cycle of its holder says when.
+        if not AccountLease.objects.filter(**same, account=stack.account).update(**set_back):
+            return
+        told = {name: moment.isoformat() for name, moment in same.items()}
+        log.error("lease_stamp_corrected", holder=found.holder, fence=found.fence, **told)
+        # A holder under a wrong clock stamps it so with every cycle: the journal tells of it now and then.
+        lines = Transition.objects.filter(entity="lease", entity_id=stack.account, to_state=CORRECTED)
+        if not lines.filter(at__gt=now - CORRECTIONS_APART, at__lte=now).exists():
+            details = {"holder": found.holder, "fence": found.fence, **told}
+            log_step("lease", stack.account, to_state=CORRECTED, trigger="monitor", now=now, details=details)

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import F
 
+from execution.domain.signatures import SigningRules
 from execution.domain.states import RequestState
 from execution.domain.trading import OrderType, Source
 from execution.models import ExecutionRequest, InboxEvent
@@ -19,7 +20,7 @@ from execution.pipeline.schemas import AiDecision, ManualOrder
 from execution.pipeline.transitions import log_line
 from execution.pipeline.write import Write
 
-IDENTITY = ("event_type", "identity")
+IDENTITY = ("event_type", "identity", "producer")
 # Where a payload says when it was written.
 TIMES = frozenset({"timestamp", "trip_time"})
 
@@ -39,10 +40,11 @@ class Intake:
 
 @dataclass(frozen=True, kw_only=True)
 class IntakeRules:
-    """Ages and holds that the intake applies."""
+    """Ages and holds that the intake applies, and what entries of the bus are signed with; None: with nothing."""
 
     signal_max_age: timedelta
     ess_trip_hold: timedelta
+    signing: SigningRules | None = None
 
 
 def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
@@ -56,11 +58,13 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
     trace_id: str = "",
     entry_id: str = "",
     published_at: datetime | None = None,
+    producer: str = "",
 ) -> Intake:
     """Store a person's order. A repeated identity returns the first request and says whether it asked for the same."""
     inbox = InboxEvent(
         event_type=source,
         identity=identity,
+        producer=producer,
         payload=dict(payload),
         trace_id=trace_id,
         entry_id=entry_id,
@@ -70,9 +74,7 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
     request = _manual_request(order, source, rules, now, published_at or now)
     if store_request(inbox, request):
         return Intake(request_id=request.pk, duplicate=False)
-    first = ExecutionRequest.objects.select_related("inbox").get(
-        inbox__event_type=inbox.event_type, inbox__identity=inbox.identity
-    )
+    first = ExecutionRequest.objects.select_related("inbox").get(inbox=first_of(inbox))
     return Intake(
         request_id=first.pk,
         duplicate=True,
@@ -83,7 +85,8 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
 
 def store_event(inbox: InboxEvent) -> bool:
     """Insert an event; False when its identity is known already, which is then counted."""
-    return Write().insert(inbox, once_by=IDENTITY).run() or _count_repeat(inbox)
+    came_before = _came_unsigned(inbox) is not None
+    return (not came_before and Write().insert(inbox, once_by=IDENTITY).run()) or _count_repeat(inbox)
 
 
 def store_request(inbox: InboxEvent, request: ExecutionRequest) -> bool:
@@ -97,14 +100,34 @@ def store_request(inbox: InboxEvent, request: ExecutionRequest) -> bool:
         now=inbox.received_at,
         details={"identity": inbox.identity},
     )
-    stored = Write().insert(inbox, once_by=IDENTITY).insert(request, first_as="inbox_id").insert(line).run()
-    return stored or _count_repeat(inbox)
+    write = Write().insert(inbox, once_by=IDENTITY).insert(request, first_as="inbox_id").insert(line)
+    return (_came_unsigned(inbox) is None and write.run()) or _count_repeat(inbox)
+
+
+def first_of(inbox: InboxEvent) -> InboxEvent | None:
+    """Return the event that has this one's identity already, if there is one."""
+    return InboxEvent.objects.filter(**_same_identity(inbox)).first() or _came_unsigned(inbox)
+
+
+def _came_unsigned(inbox: InboxEvent) -> InboxEvent | None:
+    """Return the same event as it came before signing was switched on: it must not be a second one by its signature.
+
+    One that says something else is not the same: then anybody could have sent it.
+    """
+    if not inbox.producer:
+        return None
+    before = InboxEvent.objects.filter(**_same_identity(inbox) | {"producer": ""}).first()
+    return before if before and _same(_meaning(before.payload), _meaning(inbox.payload)) else None
+
+
+def _same_identity(inbox: InboxEvent) -> dict[str, str]:
+    return {name: getattr(inbox, name) for name in IDENTITY}
 
 
 def means_the_same(inbox: InboxEvent) -> bool:
     """Whether a repeat says what the event of its identity said, whenever it was written."""
-    first = InboxEvent.objects.get(event_type=inbox.event_type, identity=inbox.identity)
-    return _same(_meaning(first.payload), _meaning(inbox.payload))
+    first = first_of(inbox)
+    return first is not None and _same(_meaning(first.payload), _meaning(inbox.payload))
 
 
 def request_of(decision: AiDecision, *, rules: IntakeRules, published_at: datetime, now: datetime) -> ExecutionRequest:
@@ -182,9 +205,11 @@ def _times(decided_at: datetime, rules: IntakeRules, now: datetime) -> dict[str,
 
 
 def _count_repeat(inbox: InboxEvent) -> bool:
-    known = InboxEvent.objects.filter(event_type=inbox.event_type, identity=inbox.identity)
-    # The delivery of the very same entry again is not a second event.
-    known.exclude(entry_id=inbox.entry_id, entry_id__gt="").update(duplicates=F("duplicates") + 1)
+    first = first_of(inbox)
+    if first:
+        # The delivery of the very same entry again is not a second event.
+        others = InboxEvent.objects.filter(pk=first.pk).exclude(entry_id=inbox.entry_id, entry_id__gt="")
+        others.update(duplicates=F("duplicates") + 1)
     return False
 
 

@@ -9,6 +9,7 @@ from execution.domain.ports import StreamEntry
 from execution.models import DeadLetter
 from execution.models.dead_letter import RedriveOutcome
 from execution.pipeline.accept_event import Accepted, accept
+from execution.pipeline.dead_letters import PRODUCER
 from execution.pipeline.intake import TIMES, IntakeRules
 from execution.pipeline.transitions import log_step
 from execution.pipeline.wire import WireEvent, decode
@@ -67,13 +68,18 @@ def _claim(letter: DeadLetter, word: Redrive, payload: str, now: datetime) -> No
 
 
 def _entry_of(letter: DeadLetter, payload: str) -> StreamEntry:
-    """Return the entry as it would have been understood; without ids of its own it is the same entry still."""
-    fields = {"event_type": letter.event_type, "payload": payload, **letter.envelope}
+    """Return the entry as it would have been understood; without ids of its own it is the same entry still.
+
+    A person's word stands for the signature, in the name of the producer for which the letter is kept.
+    """
+    ids = {name: value for name, value in letter.envelope.items() if name != PRODUCER}
+    fields = {"event_type": letter.event_type, "payload": payload, **ids}
     return StreamEntry(
         stream=letter.stream,
         event_type=letter.event_type,
         entry_id=letter.entry_id,
         fields={name.encode(): value.encode(errors="replace") for name, value in fields.items()},
+        producer=letter.envelope.get(PRODUCER, ""),
     )
 
 

@@ -18,6 +18,7 @@ from django.contrib.sessions.models import Session
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, Manager, OuterRef, Q, QuerySet
 
+from execution.domain.signatures import NONCES_KEPT
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
 from execution.domain.trading import Source
 from execution.models import (
@@ -35,6 +36,7 @@ from execution.models import (
     OutboxSequence,
     Position,
     QuarantinedRow,
+    SeenNonce,
     StreamLoss,
     Trade,
     Transition,
@@ -112,6 +114,8 @@ def _batches(rules: RetentionRules, now: datetime) -> Iterator[Iterator[tuple[st
         yield _stories("trades", _closed(now - rules.trades), log_before, kept)
     # Whatever the rules: sign-ins that have ended serve nobody.
     yield _simple("sessions", Session.objects.filter(expire_date__lt=now))
+    # By then their signatures are too old to be believed.
+    yield _simple("nonces", SeenNonce.objects.filter(signed_at__lt=now - NONCES_KEPT))
 
 
 def _events(before: datetime) -> Iterator[tuple[str, int]]:

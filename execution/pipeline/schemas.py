@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from execution.domain import bounds
+from execution.domain.signatures import SIGNATURE_FIELDS
 from execution.domain.trading import DIRECTIONS, Direction
 from execution.domain.unread import Said, not_known, not_read
 
@@ -28,7 +29,7 @@ SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e12")
 HOLD = "hold"
 # What stands beside a payload; in the flat wire form, among its fields.
 ENVELOPE_FIELDS = frozenset(
-    {"event_type", "event_id", "trace_id", "correlation_id", "source", "schema_version", "sequence"}
+    {"event_type", "event_id", "trace_id", "correlation_id", "source", "schema_version", "sequence", *SIGNATURE_FIELDS}
 )
 MAX_LEVERAGE = 125
 REASON_LENGTH = 2000

@@ -6,6 +6,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef
 
 from execution.domain import policy as keys
+from execution.domain.clocks import CLOCKS_DIFFER
 from execution.domain.limits import Usage
 from execution.domain.policy import Policy
 from execution.domain.states import ORDER_FINAL
@@ -59,21 +60,27 @@ USAGE = """
         (SELECT COALESCE(sum(notional), 0) FROM held WHERE symbol = %(symbol)s),
         (SELECT COALESCE(sum(risk), 0) FROM held),
         (SELECT count(*) FROM execution_executionrequest
-         WHERE approved_at > %(minute_ago)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
+         WHERE approved_at > %(minute_ago)s AND approved_at <= %(latest)s
+           AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
            AND (%(approved)s::timestamptz IS NULL OR approved_at < %(approved)s)),
         (SELECT COALESCE(sum(result), 0) FROM day),
         (SELECT GREATEST(max(running), 0) FROM day),
         (SELECT COALESCE(sum(LEAST(unrealized_pnl, 0) * quote_index), 0) FROM execution_position),
         (SELECT request_id FROM held WHERE symbol = %(symbol)s AND position_side = %(side)s),
         (SELECT request_id FROM held WHERE symbol = %(symbol)s AND state = 'UNKNOWN' LIMIT 1),
-        (SELECT extract(epoch FROM %(now)s - max(approved_at)) FROM execution_executionrequest
-         WHERE approved_at > %(look_alikes_since)s AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
+        (SELECT extract(epoch FROM %(now)s - max(LEAST(approved_at, %(now)s))) FROM execution_executionrequest
+         WHERE approved_at > %(look_alikes_since)s AND approved_at <= %(latest)s
+           AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
            AND symbol = %(symbol)s AND direction = %(direction)s
            AND notional_usd IS NOT DISTINCT FROM %(notional)s
            AND base_quantity_asked IS NOT DISTINCT FROM %(quantity)s),
-        (SELECT extract(epoch FROM %(now)s - max(exit_at)) FROM execution_trade
-         WHERE state = 'CLOSED' AND exit_at > %(stops_since)s AND symbol = %(symbol)s
-           AND close_reason IN ('SL', 'LIQUIDATION')),
+        (SELECT extract(epoch FROM %(now)s - max(LEAST(stopped.at, %(now)s)))
+         FROM execution_trade AS trade
+         -- An exit that is stamped ahead counts from its booking, which is by our own clock.
+         CROSS JOIN LATERAL (SELECT LEAST(trade.exit_at, trade.updated_at) AS at) AS stopped
+         WHERE trade.state = 'CLOSED' AND trade.exit_at > %(stops_since)s AND trade.symbol = %(symbol)s
+           AND trade.close_reason IN ('SL', 'LIQUIDATION')
+           AND stopped.at > %(stops_since)s AND stopped.at <= %(latest)s),
         (SELECT string_agg(symbol, ',' ORDER BY symbol) FROM (
             SELECT symbol FROM held WHERE notional IS NULL
             UNION SELECT symbol FROM day WHERE net_pnl_usd IS NULL
@@ -110,6 +117,8 @@ def usage_for(
         "approved": request.approved_at,
         "now": now,
         "later_too": later_too,
+        # What lies further ahead was noted under a clock that has been set back, or by nobody: it holds nothing.
+        "latest": now + CLOCKS_DIFFER,
         "minute_ago": now - timedelta(minutes=1),
         "midnight": now.replace(hour=0, minute=0, second=0, microsecond=0),
         "look_alikes_since": now - timedelta(seconds=float(policy[keys.LOOK_ALIKE_WINDOW])),

@@ -100,10 +100,20 @@ def parse_json(text: str) -> Any:
     return value
 
 
-def _text_fields(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+def check_size(fields: Mapping[bytes, bytes]) -> None:
+    """Refuse what is larger than any event, before anything is done with it.
+
+    Raises:
+        MalformedEventError: it is.
+
+    """
     size = sum(len(name) + len(value) for name, value in fields.items())
     if size > MAX_EVENT_BYTES:
         raise MalformedEventError(Reason.PAYLOAD_TOO_LARGE, f"expected<={MAX_EVENT_BYTES} bytes actual={size}")
+
+
+def _text_fields(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    check_size(fields)
     if any(b"\x00" in part for field in fields.items() for part in field):
         raise MalformedEventError(Reason.MALFORMED_ENVELOPE, "contains a NUL character")
     try:

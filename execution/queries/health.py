@@ -25,6 +25,7 @@ from execution.models import (
     Transition,
 )
 from execution.pipeline.coverage import uncovered_positions
+from execution.pipeline.entry_gate import CORRECTED
 from execution.pipeline.policy import LOOSER, REFUSED, capped_values
 from execution.pipeline.quarantine import quarantined
 from execution.queries.refused_exits import RefusedExit, refused_exits
@@ -43,6 +44,7 @@ LOSS_SHOWN = timedelta(hours=1)
 INCOMPLETE_SHOWN = timedelta(days=1)
 POLICY_SHOWN = timedelta(hours=1)
 MOST_POLICY_SHOWN = 5
+CORRECTION_SHOWN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,8 @@ class HealthRows:
     policy_alarms: tuple[Transition, ...] = ()
     # Policy values beyond a hard ceiling: what is stored, and what is in force.
     policy_capped: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
+    # The account's lease as it was stamped ahead of any clock, and lately corrected.
+    lease_corrected: Transition | None = None
     # Stored rows that cannot be used as they are.
     set_aside: tuple[QuarantinedRow, ...] = ()
 
@@ -111,8 +115,14 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         incomplete=incomplete_books(now - INCOMPLETE_SHOWN),
         policy_alarms=policy_alarms(now - POLICY_SHOWN),
         policy_capped=capped_values(),
+        lease_corrected=lease_corrected(account, now - CORRECTION_SHOWN),
         set_aside=tuple(quarantined()),
     )
+
+
+def lease_corrected(account: str, since: datetime) -> Transition | None:
+    lines = Transition.objects.filter(entity="lease", entity_id=account, to_state=CORRECTED, at__gt=since)
+    return lines.order_by("-pk").first()
 
 
 def policy_alarms(since: datetime) -> tuple[Transition, ...]:

@@ -2,6 +2,7 @@
 
 import io
 from datetime import timedelta
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from django.urls import reverse
 
 from execution import wiring
 from execution.domain.trading import OrderPurpose
+from execution.kill_switch_page import MOVE as KILL_SWITCH
 from execution.models import (
     DeadLetter,
     EntryClaim,
@@ -33,11 +35,13 @@ from execution.models import (
     OutboxSequence,
     PolicyValue,
     QuarantinedRow,
+    SeenNonce,
     StreamLoss,
     StreamPosition,
     Trade,
 )
 from execution.pipeline.journal import seal_journal
+from execution.redrive_page import REDRIVE
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -92,6 +96,7 @@ def trade() -> Trade:
     QuarantinedRow.objects.create(
         table="execution_trade", row_id="7", problem="a time before year 1", first_seen_at=NOW, last_seen_at=NOW
     )
+    SeenNonce.objects.create(key_id="ai-1", nonce="n" * 16, stream="s", entry_id="1-0", signed_at=NOW)
     EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", reason="", since=NOW, seen_at=NOW)
     # The chain has a head from here on, and a seal for each line.
     seal_journal()
@@ -196,6 +201,65 @@ def test_a_list_costs_the_same_however_long_it_is(admin_client: Client, trade: T
         EntryClaim.objects.create(symbol=each.symbol, position_side="BOTH", request=each.request, claimed_at=NOW)
 
     assert cost() == short
+
+
+class InlineScripts(HTMLParser):
+    """Notes what of a page a policy without 'unsafe-inline' keeps from running."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.files = 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.found += [f"{tag} {name}" for name in given if name.startswith("on")]
+        self.found += [
+            f"{tag} {name}" for name, value in given.items() if (value or "").strip().startswith("javascript:")
+        ]
+        if tag == "script" and given.get("type") != "application/json":
+            self.files += "src" in given
+            self.found += [] if "src" in given else ["script"]
+
+
+def admin_pages() -> list[str]:
+    """Return the address of every page that a person can reach: lists, rows, histories, our own, and the sign-in's."""
+    models: list[type[Model]] = [*OURS, User]
+    rows = [(model, model._default_manager.first()) for model in models]
+    pages = [address(model, "changelist") for model, _ in rows] + [reverse("admin:auth_user_add")]
+    pages += [address(model, page, row.pk) for model, row in rows if row for page in ("change", "history")]
+    pages += [
+        reverse(f"admin:{name}", args=arguments)
+        for name, arguments in (
+            *(("index", []), ("login", []), ("password_change", []), ("password_change_done", []), ("logout", [])),
+            *((REDRIVE, [DeadLetter.objects.get().pk]), (KILL_SWITCH, []), ("app_list", ["execution"])),
+            *(
+                ("auth_group_changelist", []),
+                ("auth_group_add", []),
+                ("auth_user_password_change", [User.objects.get().pk]),
+            ),
+            ("auth_user_delete", [User.objects.get().pk]),
+        )
+    ]
+    return pages
+
+
+def test_no_page_has_a_script_in_it(admin_client: Client, trade: Trade) -> None:  # noqa: ARG001
+    """The policy runs scripts of files only; what a newer theme writes into its pages would stand still."""
+    pages = admin_pages()
+    assert len(pages) > 60
+    for page in pages:
+        answer = admin_client.post(page) if page.endswith("logout/") else admin_client.get(page)
+        assert answer.status_code in {200, 302}, page
+        policy = answer.headers["Content-Security-Policy"]
+        assert "script-src 'self' 'unsafe-eval'; script-src-attr 'none'" in policy
+        assert "'unsafe-inline'" not in policy.partition("script-src")[2]
+        scripts = InlineScripts(answer.content.decode())
+        assert scripts.found == [], page
+        assert scripts.files or answer.status_code == 302 or not answer.content, page
+        if page.endswith("logout/"):
+            admin_client.force_login(User.objects.get())
 
 
 def test_nobody_enters_without_a_password(client: Client) -> None:

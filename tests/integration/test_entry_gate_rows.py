@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from execution.api.condition import Probe, Vitals, judge
 from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import Veto
 from execution.domain.reasons import Reason
@@ -33,6 +34,7 @@ from execution.pipeline.entry_gate import (
     standing_with,
 )
 from execution.pipeline.last_word import last_word
+from execution.queries.health import health_rows
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -168,6 +170,7 @@ def test_the_strongest_reason_is_told_first_and_the_oldest_of_a_kind() -> None:
 # The lease
 
 
+AHEAD, CORRECTS = "the account's lease is stamped", "the next monitor cycle corrects it"
 LEASES: list[tuple[dict[str, Any], bool, Reason | None, str]] = [
     ({}, False, None, ""),
     ({"renewed_at": NOW - 30 * SECOND + MICROSECOND}, False, None, ""),
@@ -197,6 +200,13 @@ LEASES: list[tuple[dict[str, Any], bool, Reason | None, str]] = [
         True,
         None,
         "theirs=cccccccc ours=bbbbbbbb holder=one fence=1 renewed 31s ago",
+    ),
+    # Clocks of hosts may differ by a minute; a stamp further ahead proves nothing.
+    ({"renewed_at": NOW + MINUTE, "reconciled_at": NOW + MINUTE}, False, None, ""),
+    *(
+        ({name: NOW + ahead}, True, None, f"{AHEAD} {ahead.total_seconds():.0f}s ahead; {CORRECTS}")
+        for name in ("renewed_at", "reconciled_at")
+        for ahead in (MINUTE + SECOND, timedelta(days=3650))
     ),
 ]
 
@@ -241,10 +251,12 @@ def test_without_a_lease_of_this_account_entries_wait() -> None:
 def test_a_stack_is_reconciled_by_a_cycle_of_its_own_since_its_start() -> None:
     lease = builders.lease(STACK, reconciled_at=STACK.started_at)
 
-    assert is_reconciled(lease, STACK)
-    assert not is_reconciled(None, STACK)
-    assert not is_reconciled(lease, replace(STACK, started_at=STACK.started_at + MICROSECOND))
-    assert not is_reconciled(lease, replace(STACK, settings="c" * 64))
+    assert is_reconciled(lease, STACK, now=NOW)
+    assert not is_reconciled(None, STACK, now=NOW)
+    assert not is_reconciled(lease, replace(STACK, started_at=STACK.started_at + MICROSECOND), now=NOW)
+    assert not is_reconciled(lease, replace(STACK, settings="c" * 64), now=NOW)
+    lease.renewed_at = NOW + MINUTE + SECOND
+    assert not is_reconciled(lease, STACK, now=NOW)
 
 
 def taken() -> list[tuple[Any, ...]]:
@@ -284,6 +296,71 @@ def test_a_lease_of_other_settings_is_free_when_it_has_lapsed(after: timedelta, 
     assert Transition.objects.count() == free
     if free:
         assert Transition.objects.get().details["fence"] == 2
+
+
+YEARS = timedelta(days=3650)
+
+
+@pytest.mark.parametrize("column", ["renewed_at", "reconciled_at"])
+def test_a_lease_that_is_stamped_ahead_is_corrected_with_an_alarm_and_lapses(column: str) -> None:
+    builders.lease(STACK, **{column: NOW + YEARS})
+    builders.lease(replace(STACK, account="z" * 64), renewed_at=NOW + YEARS)
+    rival = replace(STACK, settings="c" * 64, holder="two")
+
+    # It should not be free at once: who holds it may be alive under a clock of its own.
+    assert not renew_lease(rival, reconciled_at=NOW, now=NOW)
+    assert taken()[0] == (STACK.account, STACK.settings, "one", 1, NOW, NOW, NOW)
+    [line] = Transition.objects.all()
+    told = (line.entity, line.entity_id, line.to_state, line.details["holder"], line.details[column])
+    assert told == ("lease", STACK.account, "CORRECTED", "one", (NOW + YEARS).isoformat())
+    assert "stamped ahead" in str(entries_of_health())
+
+    assert not renew_lease(rival, reconciled_at=NOW, now=NOW + 29 * SECOND)
+    assert renew_lease(rival, reconciled_at=NOW + 30 * SECOND, now=NOW + 30 * SECOND)
+    # It should touch no other account.
+    assert taken()[1][5] == NOW + YEARS
+
+
+def entries_of_health() -> str:
+    rows = health_rows(NOW + SECOND, account=STACK.account)
+    assert rows.lease_corrected is not None
+    vitals = Vitals(
+        now=NOW + SECOND,
+        database=Probe(),
+        redis=Probe(),
+        rows=rows,
+        lags={},
+        limiter=None,
+        circuit=None,
+        rpm_limit=1200,
+        monitor_interval=timedelta(seconds=10),
+        ess_fail_mode="open",
+    )
+    return str(judge(vitals).components["entries"].error)
+
+
+def test_a_holder_under_a_clock_that_is_ahead_keeps_its_lease_and_is_told_of_now_and_then() -> None:
+    rival = replace(STACK, settings="c" * 64, holder="two")
+    for cycle in range(40):
+        now = NOW + 10 * cycle * SECOND
+        assert renew_lease(STACK, reconciled_at=now, now=now + timedelta(hours=1))
+        assert not renew_lease(rival, reconciled_at=now, now=now)
+
+    # Of 400 seconds, one line in five minutes.
+    assert Transition.objects.filter(to_state="CORRECTED").count() == 2
+    assert AccountLease.objects.get().fence == 1
+
+
+def test_our_own_lease_that_is_stamped_ahead_is_corrected_too() -> None:
+    """Else entries would go on without a monitor for as long as it lies ahead."""
+    builders.lease(STACK, renewed_at=NOW + YEARS, reconciled_at=NOW + YEARS)
+    assert closed()
+
+    assert renew_lease(STACK, reconciled_at=NOW - SECOND, now=NOW)
+
+    assert taken() == [(STACK.account, STACK.settings, "one", 1, NOW, NOW, NOW - SECOND)]
+    assert Transition.objects.get().to_state == "CORRECTED"
+    assert not closed()
 
 
 # A policy that has changed

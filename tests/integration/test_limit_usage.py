@@ -357,6 +357,10 @@ def test_open_losses_are_of_the_losing_positions(results: list[tuple[str, str, s
         ([timedelta(seconds=60)], 0),
         ([timedelta(hours=1)], 0),
         ([timedelta(seconds=1), timedelta(seconds=59), timedelta(seconds=61)], 2),
+        # It should not count for an hour what was approved under a clock that has been set back since.
+        ([-timedelta(seconds=60)], 1),
+        ([-timedelta(seconds=60) - TICK], 0),
+        ([-timedelta(hours=1)], 0),
     ],
 )
 def test_entries_of_the_last_minute_are_those_approved_in_it(
@@ -467,6 +471,49 @@ def test_the_pause_counts_from_the_newest_stop_and_ends(direction: Direction) ->
 
     at = [usage(windows=PAUSE, now=NOW + timedelta(seconds=each)).stopped_out_age for each in (0, 199, 200)]
     assert at == [100, 299, None]
+
+
+@BOTH_DIRECTIONS
+@pytest.mark.parametrize("reason", [CloseReason.SL, CloseReason.LIQUIDATION])
+@pytest.mark.parametrize("ahead", [timedelta(seconds=61), timedelta(hours=1), timedelta(days=3650)])
+def test_an_exit_that_is_stamped_ahead_pauses_from_its_booking_and_no_longer(
+    reason: CloseReason, direction: Direction, ahead: timedelta
+) -> None:
+    owner = builders.approved(direction=direction)
+    builders.closed_trade(owner, close_reason=reason, exit_at=NOW + ahead, updated_at=NOW - timedelta(seconds=7))
+
+    moments = (NOW, NOW + timedelta(seconds=292), NOW + timedelta(seconds=293), NOW + ahead)
+    assert [usage(windows=PAUSE, now=now).stopped_out_age for now in moments[:3]] == [7, 299, None]
+    # Neither does it pause once more when its stamp has come.
+    assert ahead < timedelta(seconds=293) or usage(windows=PAUSE, now=moments[3]).stopped_out_age is None
+
+
+@BOTH_DIRECTIONS
+def test_an_exit_that_all_its_stamps_set_ahead_pauses_nothing(direction: Direction) -> None:
+    owner = builders.approved(direction=direction)
+    years = NOW + timedelta(days=3650)
+    builders.closed_trade(owner, close_reason="SL", exit_at=years, updated_at=years)
+
+    assert usage(windows=PAUSE).stopped_out_age is None
+
+
+@BOTH_DIRECTIONS
+@pytest.mark.parametrize(("ahead", "age"), [(60, 0), (1, 0), (0, 0), (-1, 1)])
+def test_an_exit_a_little_ahead_has_no_age_yet(ahead: int, age: int, direction: Direction) -> None:
+    """The exchange's clock and ours differ; a pause is never longer than its length for that."""
+    owner, exit_at = builders.approved(direction=direction), NOW + timedelta(seconds=ahead)
+    builders.closed_trade(owner, close_reason="SL", exit_at=exit_at, updated_at=max(NOW, exit_at))
+
+    assert usage(windows=PAUSE).stopped_out_age == age
+
+
+def test_an_approval_that_is_stamped_ahead_is_no_look_alike() -> None:
+    builders.approved(notional_usd=D(500), approved_at=NOW + timedelta(hours=1))
+    alike = asking(notional_usd=D(500))
+    assert usage(alike, windows=WINDOW).look_alike_age is None
+
+    builders.approved(notional_usd=D(500), approved_at=NOW + timedelta(seconds=30))
+    assert usage(alike, windows=WINDOW).look_alike_age == 0
 
 
 def test_a_trade_that_is_open_again_pauses_nothing() -> None:

@@ -18,6 +18,7 @@ from redis import Redis
 from local_stack.credentials import Credentials
 from local_stack.processes import Addresses, Program, flower, web
 from local_stack.server import free_port
+from tests.security.producers import producer_keys, signing_as
 from tests.support.databases import copied_database
 from tests.support.paper import PaperExchange
 from tests.support.stack import SHORT, CeleryStack, crew
@@ -33,7 +34,7 @@ MARKERS = {
     for name in (
         *("PAPER_API_KEY", "PAPER_API_SECRET", "BINANCE_API_KEY", "BINANCE_API_SECRET", "BINANCE_TESTNET_API_KEY"),
         *("BINANCE_TESTNET_API_SECRET", "REDIS_PASSWORD", "DATABASE_PASSWORD", "SECRET_KEY", "EXECUTION_API_KEY"),
-        *("FLOWER_BASIC_AUTH", "DATABASE_URL", "REDIS_URL"),
+        *("FLOWER_BASIC_AUTH", "DATABASE_URL", "REDIS_URL", "EVENT_SIGNING_KEYS", "EVENT_OWN_KEY_SECRET"),
     )
 }
 ADMIN_PASSWORD = "MarkerOfAdminPasswordx7Qf2LkW9pZr4Vn8"
@@ -115,6 +116,7 @@ def planted_service(folder: Path) -> Iterator[Planted]:
             programs=programs,
             settings=planted_settings(),
             paper=PlantedPaper(),
+            seal=signing_as(MARKERS["EVENT_SIGNING_KEYS"]),
         )
         undo.enter_context(stack)
         planted = Planted(
@@ -130,9 +132,10 @@ def planted_service(folder: Path) -> Iterator[Planted]:
 
 
 def planted_settings() -> dict[str, str]:
-    urls = {"DATABASE_URL", "REDIS_URL", "FLOWER_BASIC_AUTH"}
-    plain = {name: value for name, value in MARKERS.items() if name not in urls}
-    return {**SHORT, **plain, "LOG_LEVEL": "DEBUG"}
+    within_others = {"DATABASE_URL", "REDIS_URL", "FLOWER_BASIC_AUTH", "EVENT_SIGNING_KEYS"}
+    plain = {name: value for name, value in MARKERS.items() if name not in within_others}
+    events = {"EVENT_OWN_KEY_ID": "execution", "EVENT_SIGNING_KEYS": producer_keys(MARKERS["EVENT_SIGNING_KEYS"])}
+    return {**SHORT, **plain, **events, "LOG_LEVEL": "DEBUG"}
 
 
 def _with(program: Program, env: Mapping[str, str]) -> Program:

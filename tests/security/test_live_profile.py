@@ -1,5 +1,6 @@
 """Live mode starts with nothing of the demo and nothing weak: one bad value a line, each refused by its id."""
 
+import json
 import os
 import re
 import subprocess
@@ -35,6 +36,13 @@ GOOD = {
     "RISK_SAFETY_SERVICE_URL": "http://risk-safety:8003",
     "HARD_MAX_DAILY_LOSS_USD": "500",
 }
+
+
+def producer_key(secret: str) -> str:
+    """Return the setting that names one producer's key."""
+    return json.dumps({"ai-1": {"producer": "ai-engine", "secret": secret, "streams": ["ai.decision.made"]}})
+
+
 # (what an operator may have forgotten or copied, the ids that name it)
 BAD: list[tuple[dict[str, str], list[str]]] = [
     ({"SECRET_KEY": ""}, ["E003"]),
@@ -82,6 +90,8 @@ BAD: list[tuple[dict[str, str], list[str]]] = [
     ({"BINANCE_KEY_CHECK": "false"}, ["W020"]),
     ({"ESS_FAIL_MODE": "open"}, ["W021"]),
     ({"LOG_LEVEL": "DEBUG"}, ["W022"]),
+    ({"EVENT_SIGNING_KEYS": producer_key("a" * 40)}, ["E034"]),
+    ({"EVENT_OWN_KEY_ID": "us", "EVENT_OWN_KEY_SECRET": "0123456789" * 4}, ["E034"]),
     (
         {"SECRET_KEY": "x", "EXECUTION_API_KEY": "a" * 16, "ALLOWED_HOSTS": "*", "HARD_MAX_DAILY_LOSS_USD": ""},
         ["E010", "E011", "E012", "E013"],
@@ -99,6 +109,8 @@ ALSO_GOOD = [
     {"ESS_FAIL_MODE": "closed"},
     {"ALLOWED_HOSTS": ".trading.example,10.0.0.7"},
     {"RISK_SAFETY_SERVICE_URL": "https://risk-safety.example:8443/base"},
+    {"EVENT_SIGNING_KEYS": producer_key(token_urlsafe(32)), "EVENT_OWN_KEY_ID": "us"},
+    {"EVENT_OWN_KEY_ID": "us", "EVENT_OWN_KEY_SECRET": token_urlsafe(32)},
 ]
 
 
@@ -360,11 +372,12 @@ SECRETS = [name.upper() for name, value in Environment.model_fields.items() if "
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    value = ADDRESSES.get(name) or (REDIS if name in REDIS_NAMES else token_hex(40))
+    formed = {**ADDRESSES, "EVENT_SIGNING_KEYS": producer_key(token_urlsafe(32))}
+    value = formed.get(name) or (REDIS if name in REDIS_NAMES else token_hex(40))
     file = tmp_path / "secret"
     file.write_text(f"{value}\n")
 
-    env: Any = environment({name: "", f"{name}_FILE": str(file)}, monkeypatch)
+    env: Any = environment({"EVENT_OWN_KEY_ID": "us", name: "", f"{name}_FILE": str(file)}, monkeypatch)
 
     assert getattr(env, name.lower()).get_secret_value() == value
 

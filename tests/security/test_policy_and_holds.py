@@ -226,6 +226,13 @@ def plant_settings(stack: CeleryStack) -> None:
         stack.redis.set(key, "[[[" * 5000)
 
 
+def plant_false_settings(stack: CeleryStack) -> None:
+    """Well-formed, and false: a leverage that the account does not have, and a mode that it is not in."""
+    for key in stack.redis.scan_iter("execution:settings:*"):
+        told = '{"leverage": 125, "margin_type": "ISOLATED"}'
+        stack.redis.set(key, "hedge" if key.endswith(b"position-mode") else told)
+
+
 def plant_mirror(stack: CeleryStack) -> None:
     for (trade_id,) in stack.rows("SELECT id FROM execution_trade WHERE state <> 'CLOSED'"):
         stack.redis.delete(f"trade:{trade_id}")
@@ -247,6 +254,7 @@ PLANTS: Mapping[str, Plant] = {
     "breaker": plant_breaker,
     "type of breaker": plant_wrong_breaker,
     "settings": plant_settings,
+    "false settings": plant_false_settings,
     "mirror": plant_mirror,
 }
 

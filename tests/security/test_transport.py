@@ -178,7 +178,7 @@ def exchange_at(url: str, line: Line, *, timeout_seconds: float = 3.0) -> Binanc
         timeout_seconds=timeout_seconds,
         recv_window_ms=3000,
         line=line,
-        rules=SetupRules(cache=SettingsCache(redis, account=url)),
+        rules=SetupRules(cache=SettingsCache(redis, account=url, secret=SECRET)),
     )
 
 

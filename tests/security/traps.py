@@ -1,6 +1,7 @@
 """Servers on loopback that do to a client what an attacker would: send it elsewhere, never end, never stop."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +29,11 @@ class Trap:
 
 
 @contextmanager
-def trap(behaviour: Behaviour, *, host: str = "127.0.0.1") -> Iterator[Trap]:
-    """Listen until the block ends; `behaviour` gets each connection with the head of its first request."""
+def trap(behaviour: Behaviour, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Trap]:
+    """Listen until the block ends; `behaviour` gets each connection with the head of its first request.
+
+    `tls`: the server's certificate, where it speaks TLS; then only what comes through it is heard.
+    """
     with socket.create_server((host, 0)) as server:
         server.settimeout(0.05)
         caught = Trap(port=server.getsockname()[1])
@@ -43,7 +47,7 @@ def trap(behaviour: Behaviour, *, host: str = "127.0.0.1") -> Iterator[Trap]:
                 except TimeoutError:
                     continue
                 caught.connections += 1
-                threads.append(threading.Thread(target=_serve, args=(connection, caught, behaviour), daemon=True))
+                threads.append(threading.Thread(target=_serve, args=(connection, caught, behaviour, tls), daemon=True))
                 threads[-1].start()
 
         listener = threading.Thread(target=listen, daemon=True)
@@ -57,10 +61,11 @@ def trap(behaviour: Behaviour, *, host: str = "127.0.0.1") -> Iterator[Trap]:
                 thread.join(LONGEST_SECONDS)
 
 
-def _serve(connection: socket.socket, caught: Trap, behaviour: Behaviour) -> None:
+def _serve(connection: socket.socket, caught: Trap, behaviour: Behaviour, tls: ssl.SSLContext | None) -> None:
     connection.settimeout(LONGEST_SECONDS)
     with connection:
         try:
+            connection = tls.wrap_socket(connection, server_side=True) if tls else connection
             head = _head(connection)
             if head:
                 caught.heard.append(head)

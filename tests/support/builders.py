@@ -187,6 +187,8 @@ def closed_trade(owner: ExecutionRequest | None = None, **columns: Any) -> Trade
         "r_multiple": Decimal("1.96"),
     }
     closed = defaults | columns
+    # Booked as it was filled.
+    closed.setdefault("updated_at", closed["exit_at"])
     # At the owner's index, as at the close.
     price = closed.get("quote_index", owner.quote_index if owner else Decimal(1))
     return trade(owner, **({"net_pnl_usd": in_usd(closed["net_pnl"], price)} | closed))

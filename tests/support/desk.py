@@ -107,6 +107,7 @@ class Desk:
     setup: Mapping[str, Any] = field(default_factory=dict)
     stack: Stack = STACK
     lists: SymbolLists = ANY_SYMBOL
+    intake: IntakeRules = INTAKE
     external: ExternalPositions = ExternalPositions.IGNORE
     # What the exchange's client counts its ages by.
     monotonic: Callable[[], float] = time.monotonic
@@ -116,7 +117,9 @@ class Desk:
         unlimited = Limits(weight=UNLIMITED, orders_10s=UNLIMITED, orders_1m=UNLIMITED)
         self.limiter = RateLimiter(self.redis, per_minute=UNLIMITED, limits=unlimited)
         self.server_clock = ServerClock()
-        self.setup_rules = SetupRules(cache=SettingsCache(self.redis, account="desk"), **self.setup)
+        self.setup_rules = SetupRules(
+            cache=SettingsCache(self.redis, account="desk", secret=self.paper.secret), **self.setup
+        )
         self.breaker = CircuitBreaker(self.redis, host=urlsplit(self.paper.url).netloc)
         self.exchange = BinanceExchange(
             key=self.paper.key,
@@ -153,6 +156,7 @@ class Desk:
             setup=self.setup,
             stack=self.stack,
             lists=self.lists,
+            intake=self.intake,
             external=self.external,
             monotonic=monotonic,
         )
@@ -188,7 +192,7 @@ class Desk:
             apply_policy=started.policies.append,
             work_off_trip=lambda: started.trips.append(True),
         )
-        read_slice(self.bus, starters, rules=INTAKE, length=timedelta(seconds=0.05), clock=self.clock)
+        read_slice(self.bus, starters, rules=self.intake, length=timedelta(seconds=0.05), clock=self.clock)
         return started
 
     # The chain

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import psycopg
 from binance.um_futures import UMFutures
 from redis import Redis
 
-from local_stack.bus import stream_key, wrapped
+from local_stack.bus import Field, stream_key, wrapped
 from local_stack.processes import Program, beat, migrated_file, user_stream, worker
 from local_stack.server import end_process, spawn, tail
 from tests.support.decisions import decision
@@ -80,6 +80,9 @@ def _another(program: Program, place: int) -> Program:
     return replace(program, name=f"{program.name}-{place}", command=command, ready_file=ready, env=env)
 
 
+Seal = Callable[[str, dict[Field, Field]], dict[Field, Field]]
+
+
 class CeleryStack:
     """Context manager around workers, user-data stream, beat, a paper exchange and a stand-in risk-safety service."""
 
@@ -92,6 +95,7 @@ class CeleryStack:
         programs: Sequence[Program] = (),
         settings: Mapping[str, str] = SHORT,
         paper: PaperExchange | None = None,
+        seal: Seal = lambda _stream, fields: fields,
     ) -> None:
         self.database_url = database_url
         self.redis = Redis.from_url(redis_url)
@@ -99,6 +103,8 @@ class CeleryStack:
         self.settings = dict(settings)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.paper = paper or PaperExchange()
+        # What the producer of decisions does to an entry before it is sent: sign it.
+        self.seal = seal
         self._redis_url = redis_url
         self._folder = folder
         self._undo = ExitStack()
@@ -226,7 +232,7 @@ class CeleryStack:
         """Put decisions on the bus in one go."""
         with self.redis.pipeline(transaction=False) as pipe:
             for payload in payloads:
-                pipe.xadd(stream_key(AI), wrapped(AI, payload, source="ai-engine"))
+                pipe.xadd(stream_key(AI), self.seal(stream_key(AI), wrapped(AI, payload, source="ai-engine")))
             pipe.execute()
 
     def decide(self, symbols: Sequence[str]) -> None:

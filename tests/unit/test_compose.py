@@ -14,7 +14,14 @@ from django.core.management import get_commands
 import celeryconfig
 from execution_project.addresses import is_loopback
 from execution_project.env import Environment
-from local_stack.processes import EXCHANGE_SECRETS, FLOWER_SECRETS, OWNER_SECRETS, STORE_SECRETS, WEB_SECRETS
+from local_stack.processes import (
+    EVENT_SECRETS,
+    EXCHANGE_SECRETS,
+    FLOWER_SECRETS,
+    OWNER_SECRETS,
+    STORE_SECRETS,
+    WEB_SECRETS,
+)
 from local_stack.settings import LocalEnvironment
 from paper_exchange.__main__ import parser as exchange_parser
 from tests.unit.test_env_example import COMPOSE_ONLY
@@ -26,7 +33,7 @@ IN_POD = sorted(set(OURS) - {"pod"})
 LASTING = sorted(set(SERVICES) - {"migrate"})
 # Names that other programs read: libpq, the images of the two servers, and the client of the second.
 FOREIGN = {"POSTGRES_USER", "POSTGRES_DB", "REDISCLI_AUTH"}
-SECRETS = {*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *STORE_SECRETS}
+SECRETS = {*EXCHANGE_SECRETS, *WEB_SECRETS, *FLOWER_SECRETS, *STORE_SECRETS, *EVENT_SECRETS}
 KNOWN = {name.upper() for name in (*Environment.model_fields, *LocalEnvironment.model_fields)} | set(COMPOSE_ONLY)
 KNOWN |= SECRETS | {f"{name}_FILE" for name in SECRETS}
 # What other programs of the file know under their own names.
@@ -37,6 +44,7 @@ SERVER_PASSWORDS = {
 # Who signs requests to the exchange, and who answers callers.
 TRADING = {"web", "worker-orders", "worker-monitor", "worker-protect", "user-stream"}
 ANSWERING = {"web"}
+BRIDGE = "worker-bridge"
 
 
 def command_of(name: str) -> list[str]:
@@ -122,10 +130,18 @@ def test_a_container_gets_only_the_secrets_that_it_needs(name: str) -> None:
     needless |= set() if name == "migrate" else set(OWNER_SECRETS)
     needless |= set() if name in TRADING else set(EXCHANGE_SECRETS)
     needless |= set() if name in ANSWERING else set(WEB_SECRETS)
+    needless |= set() if name == BRIDGE else set(EVENT_SECRETS)
     held = {secret: value for secret in needless if (value := service["environment"].get(secret)) != ""}
     assert held == {}
     files = {f"{secret}_FILE" for secret in needless - {*SERVER_PASSWORDS, *FLOWER_SECRETS}}
     assert {file for file in files if service["environment"].get(file) != ""} == set()
+
+
+def test_the_bridge_is_not_kept_from_proving_who_sends() -> None:
+    """Empty keys would take unsigned events without a word."""
+    environment = SERVICES[BRIDGE]["environment"]
+
+    assert not {*EVENT_SECRETS, *(f"{name}_FILE" for name in EVENT_SECRETS)} & set(environment)
 
 
 def test_the_roles_are_those_of_the_secrets() -> None:

@@ -84,6 +84,6 @@ def test_the_check_reads_the_environment_and_the_file(tmp_path: Path, monkeypatc
 
     assert given_settings()["SQLITE_DB_PATH"] == "x.db"
     assert [each for each in messages if each[1] in REPLACED] == [
-        ("execution.W033", "EVENT_BUS_TYPE"),
-        ("execution.W033", "SQLITE_DB_PATH"),
+        ("execution.W035", "EVENT_BUS_TYPE"),
+        ("execution.W035", "SQLITE_DB_PATH"),
     ]
