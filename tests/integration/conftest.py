@@ -8,11 +8,13 @@ import pytest
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
+from django.test import TransactionTestCase
 from redis import Redis
 
 from execution.adapters.redis_bus import redis_connection
 from execution.pipeline import read_events
 from tests.support.desk import Desk
+from tests.support.emptied import empty_tables
 from tests.support.paper import PaperExchange
 from tests.support.passing_time import PassingTime, pauses_pass_at_once
 from tests.support.risk import RiskSafetyStandIn
@@ -20,6 +22,14 @@ from tests.support.victim import Victim
 
 # A database number of its own: whatever else uses the server keeps its keys.
 REDIS_DATABASE = 9
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptied_quickly() -> Iterator[None]:
+    """Empty the tables that a test has filled, where Django would truncate them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: empty_tables())
+        yield
 
 
 @pytest.fixture(scope="session")
