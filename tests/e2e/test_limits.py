@@ -24,21 +24,27 @@ IN_FORCE = "SELECT value FROM execution_policyvalue WHERE key = %s"
 Limit = Callable[[str, Decimal], None]
 
 
-@pytest.fixture
-def eight(stack: CeleryStack) -> Iterator[CeleryStack]:
-    """The running service with a second worker beside the first, eight processes in all."""
-    first = stack.programs["worker-orders"]
+@pytest.fixture(scope="module")
+def pools(running_stack: CeleryStack) -> Iterator[list[int]]:
+    """Put a second worker beside the first, eight processes in all, for the tests of this file; the pools' parents."""
+    running_stack.start_workers()
+    first = running_stack.programs["worker-orders"]
     assert first.ready_file is not None
-    missing = PROCESSES - len(children_of(stack.processes[first.name].pid))
+    missing = PROCESSES - len(children_of(running_stack.processes[first.name].pid))
     programs = {one.name: one for one in crew(first.ready_file.parent, orders=2, children=missing)}
     second = programs[SECOND]
-    stack.launch(second)
+    running_stack.launch(second)
     ready = second.ready_file
     eventually(lambda: ready is not None and ready.exists(), within=READY_SECONDS, what="the second worker consumes")
-    pools = [children_of(stack.processes[name].pid) for name in (first.name, SECOND)]
-    assert sum(map(len, pools)) == PROCESSES
-    yield stack
-    stack.kill(SECOND)
+    yield [running_stack.processes[name].pid for name in (first.name, SECOND)]
+    running_stack.kill(SECOND)
+
+
+@pytest.fixture
+def eight(stack: CeleryStack, pools: list[int]) -> CeleryStack:
+    """The running service with eight processes for the chain."""
+    assert sum(len(children_of(pid)) for pid in pools) == PROCESSES
+    return stack
 
 
 @pytest.fixture

@@ -8,18 +8,29 @@ import pytest
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
+from django.test import TransactionTestCase
 from redis import Redis
 
 from execution.adapters.redis_bus import redis_connection
 from execution.pipeline import read_events
 from tests.support.desk import Desk
+from tests.support.emptied import empty_tables
 from tests.support.paper import PaperExchange
+from tests.support.passing_time import PassingTime, pauses_pass_at_once
 from tests.support.risk import RiskSafetyStandIn
 from tests.support.roles import with_rights
 from tests.support.victim import Victim
 
 # A database number of its own: whatever else uses the server keeps its keys.
 REDIS_DATABASE = 9
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptied_quickly() -> Iterator[None]:
+    """Empty the tables that a test has filled, where Django would truncate them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _: empty_tables())
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +63,17 @@ def redis(redis_url: str) -> Iterator["Redis"]:
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a slice of the bridge wait for news no longer than a test needs."""
     monkeypatch.setattr(read_events, "BLOCK_MS", 20)
+
+
+@pytest.fixture(autouse=True)
+def passing_time(request: pytest.FixtureRequest) -> Iterator[PassingTime | None]:
+    """Let pauses between two tries pass at once, save where the rows are seen by others, who may be waited for."""
+    marker = request.node.get_closest_marker("django_db")
+    if marker and marker.kwargs.get("transaction"):
+        yield None
+        return
+    with pauses_pass_at_once() as passing:
+        yield passing
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ Every incoming model, over the bus in all its wire forms and over REST: 5,000 ex
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from hypothesis import HealthCheck, Phase, given, settings
@@ -31,13 +31,13 @@ from execution.pipeline.schemas import AiDecision, Incoming, ManualOrder
 from execution.pipeline.wire import decode
 from tests.support.desk import INTAKE, Desk
 
-# A sweep and the pages after each batch; 2,500 entries and 2,500 requests.
-BATCH, BATCHES = 100, 25
+# 2,500 entries and 2,500 requests; a sweep and the pages after each batch of them.
+EXAMPLES, BATCH = 2500, 250
 BOUNDED = settings(
-    max_examples=BATCHES,
+    max_examples=EXAMPLES,
     deadline=None,
     derandomize=True,
-    # A batch is shown as it failed: making it smaller takes longer than reading it.
+    # An example is shown as it failed: what came before it in its batch may have its part.
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -182,24 +182,27 @@ def _no_waiting(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("execution.api.orders.start_chain", lambda _: None)
 
 
-@BOUNDED
-@given(batch=st.lists(entries(), min_size=BATCH, max_size=BATCH))
-def test_what_the_bus_brings(desk: Desk, client: Client, admin_client: Client, batch: list[Any]) -> None:
-    with rolled_back():
-        for event_type, fields in batch:
-            take_in(desk, event_type, fields)
-        # Nothing of it should be what sweeps or pages stumble over
-        swept_and_shown(desk, client, admin_client)
+@pytest.fixture
+def sweeps(desk: Desk, client: Client, admin_client: Client) -> Iterator["Sweeps"]:
+    sweeps = Sweeps(desk=desk, client=client, admin_client=admin_client)
+    yield sweeps
+    # It should have seen them all, and swept after each batch.
+    assert (sweeps.examples, sweeps.done) == (EXAMPLES, EXAMPLES // BATCH)
 
 
 @BOUNDED
-@given(batch=st.lists(payloads("signal.execute"), min_size=BATCH, max_size=BATCH))
+@given(drawn=entries())
+def test_what_the_bus_brings(desk: Desk, sweeps: "Sweeps", drawn: tuple[str, dict[bytes, bytes]]) -> None:
+    take_in(desk, *drawn)
+    sweeps.after_a_batch()
+
+
+@BOUNDED
+@given(payload=payloads("signal.execute"))
 @pytest.mark.usefixtures("_no_waiting")
-def test_what_rest_brings(desk: Desk, client: Client, admin_client: Client, batch: list[Any]) -> None:
-    with rolled_back():
-        for payload in batch:
-            post(client, json_of(payload))
-        swept_and_shown(desk, client, admin_client)
+def test_what_rest_brings(client: Client, sweeps: "Sweeps", payload: dict[str, Any]) -> None:
+    post(client, json_of(payload))
+    sweeps.after_a_batch()
 
 
 @settings(BOUNDED, max_examples=300)
@@ -217,19 +220,39 @@ def test_what_queries_ask(db: None, client: Client, query: dict[str, str]) -> No
         assert json.loads(answer.content)
 
 
-@contextmanager
-def rolled_back() -> Iterator[None]:
-    """Leave nothing behind of what happens within."""
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
+@dataclass(kw_only=True)
+class Sweeps:
+    """Sweeps and shows everything after each batch of examples: nothing of it should be what they stumble over."""
+
+    desk: Desk
+    client: Client
+    admin_client: Client
+    examples: int = 0
+    done: int = 0
+
+    def after_a_batch(self) -> None:
+        self.examples += 1
+        if self.examples % BATCH == 0:
+            swept_and_shown(self.desk, self.client, self.admin_client)
+            self.done += 1
+
+
+def kept() -> tuple[int, int]:
+    """Count dead letters and inbox entries, with one question."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM execution_deadletter), (SELECT count(*) FROM execution_inboxevent)"
+        )
+        letters, inbox = cursor.fetchone()
+        return letters, inbox
 
 
 def take_in(desk: Desk, event_type: str, fields: Mapping[bytes, bytes]) -> None:
     """Accept an entry, or find it refused; a second delivery must find the first one equal."""
-    letters, inbox = DeadLetter.objects.count(), InboxEvent.objects.count()
+    letters, inbox = kept()
     first = accept_entry(entry(event_type, fields), rules=INTAKE, now=desk.clock())
-    refused, stored = DeadLetter.objects.count() - letters, InboxEvent.objects.count() - inbox
+    letters_now, inbox_now = kept()
+    refused, stored = letters_now - letters, inbox_now - inbox
     # It should end as one of the two
     assert refused + stored == 1
     if refused:

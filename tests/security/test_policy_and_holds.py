@@ -120,7 +120,8 @@ def test_an_announcement_lifts_no_limit(stack: CeleryStack, api: Api, held: Held
 
     # It should have put nothing in force, and refuse what the lifted limits would have let through.
     assert stack.rows("SELECT key, value, version FROM execution_policyvalue ORDER BY key") == before
-    assert refusal_of(stack, SIGNAL, RECKLESS) in {"LEVERAGE_EXCEEDS_LIMIT", "NOTIONAL_EXCEEDS_LIMIT"}
+    assert refusal_of(stack, SIGNAL, RECKLESS) == "LEVERAGE_EXCEEDS_LIMIT"
+    assert refusal_of(stack, SIGNAL, RECKLESS | {"leverage": 5}) == "NOTIONAL_EXCEEDS_LIMIT"
     # It should be in the journal, and an alarm.
     refused = stack.rows("SELECT entity_id FROM execution_transition WHERE entity = 'policy' AND to_state = 'REFUSED'")
     assert {NOTIONAL, "risk.max_leverage", "execution.allow_no_stop", *unknown} <= {key for (key,) in refused}

@@ -1,9 +1,10 @@
 """What must hold of a sequence after it has settled, and at its end; read from the venue's ledger and from the rows."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
+
+from django.db import connection
 
 from execution.domain.money import floor_to
 from execution.domain.reasons import Reason
@@ -11,10 +12,10 @@ from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, RequestState, Tr
 from execution.models import EntryClaim, ExecutionRequest, Order, Trade
 from tests.sequences.story import OPEN, Story
 from tests.support.ledger import Ledger
+from tests.support.stop_plans import booked_stops
+from tests.support.stops import STOP, StopPlan, closes, mismatch
 
 ZERO = Decimal(0)
-# `execution.max_sl_distance_pct` is 0.10 of the reference price, from which the entry and a coarse tick may differ.
-FARTHEST_STOP = Decimal("0.12")
 # A refusal names its rule and shows numbers: `STOP_TOO_FAR: expected<=0.1 actual=0.2`.
 EXPLAINED = re.compile(r"^(?P<code>[A-Z_]+): .*[=<>:].*\d|^(?P<bare>[A-Z_]+): \S+=\S+")
 
@@ -24,21 +25,28 @@ def unprotected(story: Story, ledger: Ledger) -> str:
 
     Less than a step of the venue's present filters can be held by no order.
     """
+    plans = _plans(story.symbol)
     for position_side, amount in story.held(ledger).items():
-        live = ledger.live("STOP_MARKET", story.symbol)
-        stops = [row for row in live if _stops(row, story.entry_price(ledger, position_side), position_side, amount)]
-        covered = sum((Decimal(row["quantity"]) for row in stops), ZERO)
+        plan = plans.get((position_side, amount > 0))
+        live = ledger.live(STOP, story.symbol)
+        wrong = {
+            row["clientAlgoId"]: mismatch(row, amount=amount, position_side=position_side, plan=plan) for row in live
+        }
+        covered = sum((closes(row) for row in live if not wrong[row["clientAlgoId"]]), ZERO)
         needed = floor_to(abs(amount), story.contract.step)
         if covered < needed:
-            return f"position {position_side} {amount}, covered {covered} of {needed}"
+            return f"position {position_side} {amount}, covered {covered} of {needed}; {wrong}"
     return ""
 
 
-def _stops(row: Mapping[str, Any], entry: Decimal, position_side: str, amount: Decimal) -> bool:
-    """Whether an order closes this position, at a price that a policy without changes allows for its stop."""
-    side = "SELL" if amount > 0 else "BUY"
-    near = abs(Decimal(row["triggerPrice"]) / entry - 1) <= FARTHEST_STOP
-    return near and (row["side"], row["positionSide"]) == (side, position_side)
+def _plans(symbol: str) -> dict[tuple[str, bool], StopPlan]:
+    """Return where the stops of our open trades belong, by position side and whether they are long.
+
+    A stop may rest where it was before its level moved: the better one replaces it once the venue takes it.
+    """
+    with connection.cursor() as cursor:
+        booked = [stop for stop in booked_stops(cursor) if stop.is_open and stop.symbol == symbol]
+    return {(stop.position_side, stop.sign > 0): stop.plan(past=True) for stop in booked}
 
 
 def leftovers(story: Story, ledger: Ledger) -> str:

@@ -42,12 +42,6 @@ class Story:
         rows = [row for row in ledger.summary["positions"] if row["symbol"] == self.symbol]
         return {row["positionSide"]: D(row["positionAmt"]) for row in rows}
 
-    def entry_price(self, ledger: Ledger, position_side: str) -> Decimal:
-        """Return the venue's entry price of an open position."""
-        named = (self.symbol, position_side)
-        rows = [row for row in ledger.summary["positions"] if (row["symbol"], row["positionSide"]) == named]
-        return D(rows[0]["entryPrice"])
-
     def begin(self) -> None:
         """Send the first decision; now and then its order fills in part only."""
         if self.random.random() < 0.3:
