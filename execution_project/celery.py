@@ -23,6 +23,9 @@ def keep_django_logging(**_: Any) -> None:
 def refuse_unsafe_settings(**_: Any) -> None:
     """Stop a worker, or beat, before its first task when a setting is unsafe (`execution/checks.py`)."""
     from execution_project.start_checks import refuse_unsafe_start  # noqa: PLC0415 -- Django must be set up first
+    from execution_project.waits import Kind, hold  # noqa: PLC0415 -- only workers and beat are this
+
+    hold(Kind.WORKER)
 
     # Celery logs what a signal's handler raises and goes on; only an exit stops the worker.
     refuse_unsafe_start()
