@@ -6,11 +6,15 @@ from typing import Any
 from celery import Celery
 from celery.signals import beat_init, heartbeat_sent, setup_logging, task_prerun, worker_init, worker_process_init
 
+from execution_project.own_clock import ClockStep
+from execution_project.task_limits import LimitsStep
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execution_project.settings")
 
 app = Celery("execution_project")
 app.config_from_object("celeryconfig")
 app.autodiscover_tasks(["execution"])
+app.steps["worker"].update((LimitsStep, ClockStep))
 
 
 @setup_logging.connect

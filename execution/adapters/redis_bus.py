@@ -28,10 +28,18 @@ from execution.domain.streams import (
 )
 
 
-def redis_connection(url: str, *, timeout_seconds: float = 5.0) -> Redis:
-    """Return a client that neither hangs nor repeats a command behind our back: a repeated XADD would publish twice."""
+def redis_connection(url: str, *, timeout_seconds: float = 5.0, check_seconds: int = 5) -> Redis:
+    """Return a client that neither hangs nor repeats a command behind our back: a repeated XADD would publish twice.
+
+    `check_seconds`: a connection that has rested for so long is asked for a sign of life before it is used.
+    """
     return Redis.from_url(
-        url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0)
+        url,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        socket_keepalive=True,
+        health_check_interval=check_seconds,
+        retry=Retry(NoBackoff(), 0),
     )
 
 

@@ -1,7 +1,7 @@
 """Django's PostgreSQL backend with bounds for every session, and with a sign of life from those that have rested."""
 
-from types import SimpleNamespace
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import psycopg
 import structlog
@@ -40,7 +40,8 @@ def session_bounds() -> dict[str, str]:
 class DatabaseWrapper(base.DatabaseWrapper):
     """Named by `ENGINE`; everything else is Django's."""
 
-    Database = SimpleNamespace(**{**vars(psycopg), "connect": BoundedConnection.connect})
+    # psycopg as Django knows it, with our way to connect.
+    Database = cast("ModuleType", SimpleNamespace(**{**vars(psycopg), "connect": BoundedConnection.connect}))
 
     def get_connection_params(self) -> dict[str, Any]:
         parameters: dict[str, Any] = super().get_connection_params()
