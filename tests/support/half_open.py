@@ -1,18 +1,21 @@
 """A line to a store that can be cut without a word: what is connected falls silent, and whoever comes anew is served.
 
 So a firewall forgets its connections, and so a machine looks that has gone without closing them. Neither end is told:
-the server keeps the session, with its locks, and the client waits.
+the server keeps the session, with its locks, and the client waits. A line to Redis can also answer in its place.
 """
 
+import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
 PIECE = 65_536
 CONNECT_SECONDS = 5.0
+# How a command of Redis begins: an array of bulk strings.
+COMMAND = re.compile(rb"\*\d+\r\n\$")
 
 
 @dataclass(kw_only=True)
@@ -23,11 +26,14 @@ class _Pair:
     server: socket.socket
     silent: threading.Event = field(default_factory=threading.Event)
 
-    def carry(self, source: socket.socket, target: socket.socket) -> None:
+    def carry(self, source: socket.socket, target: socket.socket, refusal: Callable[[], bytes]) -> None:
         """Carry one direction; silence keeps both ends open, and whatever comes is lost."""
         with suppress(OSError):
             while piece := source.recv(PIECE):
-                if not self.silent.is_set():
+                if said := refusal():
+                    # What the server answers to a command of before is replaced, too.
+                    self.caller.sendall(said * (len(COMMAND.findall(piece)) if source is self.caller else 1))
+                elif not self.silent.is_set():
                     target.sendall(piece)
         if not self.silent.is_set():
             self.end()
@@ -48,6 +54,8 @@ class HalfOpenProxy:
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._pairs: list[_Pair] = []
+        self._refusal = b""
+        self.refused = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def silence(self) -> int:
@@ -57,6 +65,14 @@ class HalfOpenProxy:
             for pair in standing:
                 pair.silent.set()
         return len(standing)
+
+    def refuse(self, sentence: str) -> None:
+        """Answer every command with an error of Redis, such as `READONLY ...`; empty: carry them again."""
+        self._refusal = f"-{sentence}\r\n".encode() if sentence else b""
+
+    def _refuse(self) -> bytes:
+        self.refused += bool(self._refusal)
+        return self._refusal
 
     def close(self) -> None:
         self._listener.close()
@@ -84,7 +100,7 @@ class HalfOpenProxy:
         with self._lock:
             self._pairs.append(pair)
         for source, target in ((caller, server), (server, caller)):
-            threading.Thread(target=pair.carry, args=(source, target), daemon=True).start()
+            threading.Thread(target=pair.carry, args=(source, target, self._refuse), daemon=True).start()
 
 
 @contextmanager

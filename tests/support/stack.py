@@ -98,6 +98,8 @@ class CeleryStack:
         self.settings = dict(settings)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.paper = paper or PaperExchange()
+        # Addresses of what stands between our processes and their stores, by setting.
+        self.lines: dict[str, str] = {}
         self._redis_url = redis_url
         self._folder = folder
         self._undo = ExitStack()
@@ -204,6 +206,7 @@ class CeleryStack:
             "BINANCE_BASE_URL": self.paper.url,
             "BINANCE_STREAM_URL": self.paper.stream_url,
             "RISK_SAFETY_SERVICE_URL": self.risk.url,
+            **self.lines,
         }
 
     def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":
