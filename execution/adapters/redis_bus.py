@@ -33,14 +33,11 @@ def redis_connection(url: str, *, timeout_seconds: float = 5.0, check_seconds: i
 
     `check_seconds`: a connection that has rested for so long is asked for a sign of life before it is used.
     """
-    return Redis.from_url(
-        url,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        socket_keepalive=True,
-        health_check_interval=check_seconds,
-        retry=Retry(NoBackoff(), 0),
-    )
+    options: dict[str, Any] = {"socket_timeout": timeout_seconds, "health_check_interval": check_seconds}
+    if not url.startswith("unix:"):
+        # A socket of this machine has nothing to lose.
+        options |= {"socket_connect_timeout": timeout_seconds, "socket_keepalive": True}
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
 
 
 class RedisEventBus:

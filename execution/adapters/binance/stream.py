@@ -12,7 +12,7 @@ import websocket
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.stream_events import READERS, ignored, read_event
-from execution.adapters.outgoing import PeerRule, any_peer, checked
+from execution.adapters.outgoing import KEEPALIVE, PeerRule, any_peer, checked
 from execution.domain.ports import StreamClosedError, StreamConnection
 from execution.domain.stream import SettingNews, StreamNews
 
@@ -101,7 +101,8 @@ def _connected(url: str, peer_rule: PeerRule) -> socket.socket:
     connection = checked(
         socket.create_connection((host, parts.port or PORTS[parts.scheme]), CONNECT_SECONDS), peer_rule
     )
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *KEEPALIVE):
+        connection.setsockopt(*option)
     if parts.scheme == "ws":
         return connection
     try:
