@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
@@ -28,6 +28,18 @@ from execution.domain.streams import (
 )
 
 
+class WaryPool(ConnectionPool):
+    """A pool in which a connection that comes back broken takes those with it that rest.
+
+    What has silenced one has most likely silenced all, and each of them would wait for its whole time-out.
+    """
+
+    def release(self, connection: Any) -> None:
+        super().release(connection)
+        if not connection.is_connected:
+            self.disconnect(inuse_connections=False)
+
+
 def redis_connection(url: str, *, timeout_seconds: float = 5.0, check_seconds: int = 5) -> Redis:
     """Return a client that neither hangs nor repeats a command behind our back: a repeated XADD would publish twice.
 
@@ -37,7 +49,7 @@ def redis_connection(url: str, *, timeout_seconds: float = 5.0, check_seconds: i
     if not url.startswith("unix:"):
         # A socket of this machine has nothing to lose.
         options |= {"socket_connect_timeout": timeout_seconds, "socket_keepalive": True}
-    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+    return Redis.from_pool(WaryPool.from_url(url, retry=Retry(NoBackoff(), 0), **options))
 
 
 class RedisEventBus:

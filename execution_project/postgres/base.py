@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import psycopg
 import structlog
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql import base
 from psycopg.sql import SQL
 
@@ -35,6 +36,14 @@ def session_bounds() -> dict[str, str]:
         "idle_in_transaction_session_timeout": waits.idle_in_transaction,
     }
     return {**{name: f"{round(seconds * 1000)}ms" for name, seconds in kept.items()}, **DATABASE_SERVER_SOCKET}
+
+
+def bound_session(database: BaseDatabaseWrapper) -> None:
+    """Give a session that is open the bounds of what this process is now; a new one has them anyway."""
+    if database.connection is not None:
+        with database.cursor() as cursor:
+            for name, value in session_bounds().items():
+                cursor.execute("SELECT set_config(%s, %s, false)", [name, value])
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -77,13 +86,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
             log.warning("database_sessions_ended", sessions=gone)
             connection.execute(END_SESSIONS, [gone])
         connection.autocommit = False
-
-    def bound_session(self) -> None:
-        """Give the open session the bounds of what this process is now."""
-        if self.connection is not None:
-            with self.cursor() as cursor:
-                for name, value in session_bounds().items():
-                    cursor.execute("SELECT set_config(%s, %s, false)", [name, value])
 
     def close_if_health_check_failed(self) -> None:
         """Ask a connection that has rested for a sign of life, and replace it when there is none.

@@ -241,6 +241,10 @@ def stop_at_the_first_changed_trade() -> None:
     reconcile._trade_actions = first_only
 
 
+def do_nothing(*_: Any) -> None:
+    """Stand in for what a safeguard does."""
+
+
 def wait_for_redis_without_a_bound() -> None:
     """Waits for Redis: the broker's connections have no time-out and are asked for no sign of life."""
     from execution_project.celery import app  # noqa: PLC0415 -- Django must be set up first
@@ -257,8 +261,8 @@ def wait_for_postgres_without_a_bound() -> None:
 
     nothing = waits.DatabaseWaits(lock=0, statement=0, idle_in_transaction=0, answer=0)
     for kind in waits.DATABASE:
-        waits.DATABASE[kind] = nothing  # type: ignore[index]
-    DatabaseWrapper.close_if_health_check_failed = lambda self: None  # type: ignore[method-assign]
+        waits.DATABASE[kind] = nothing
+    DatabaseWrapper.close_if_health_check_failed = do_nothing  # type: ignore[assignment,method-assign]
 
 
 def let_a_held_row_fail_the_sweep() -> None:
@@ -283,7 +287,7 @@ def have_no_clock_of_its_own() -> None:
     """The protector's clock: without a broker nobody looks after the stops."""
     from execution_project.own_clock import OwnClock  # noqa: PLC0415 -- Django must be set up first
 
-    OwnClock.start = lambda self: None  # type: ignore[method-assign]
+    OwnClock.start = do_nothing  # type: ignore[assignment,method-assign]
 
 
 SAFEGUARDS: Mapping[str, Callable[[], None]] = {

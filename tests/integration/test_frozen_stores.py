@@ -20,6 +20,7 @@ from execution.adapters.redis_bus import redis_connection
 from execution.chain import BrokerLine
 from execution.models import Heartbeat
 from execution.stream.hand_over import BrokerSilentError
+from execution_project.postgres.base import bound_session
 from execution_project.waits import HEALTH_DATABASE_SECONDS, HEALTH_REDIS_SECONDS, Kind, held_as
 from local_stack.valkey import start_valkey
 from tests.support.desk import Desk
@@ -33,9 +34,9 @@ LOAD_SECONDS = 2.0
 @pytest.fixture(autouse=True)
 def _web() -> Iterator[None]:
     with held_as(Kind.WEB):
-        connection.bound_session()
+        bound_session(connection)
         yield
-    connection.bound_session()
+    bound_session(connection)
 
 
 @contextmanager
@@ -146,3 +147,16 @@ def test_a_silent_broker_is_left_alone_ever_longer() -> None:
     with pytest.raises(BrokerSilentError):
         line.hand(start)
     assert now[0] == tries[-1] + 5
+
+
+def test_a_broken_connection_takes_those_with_it_that_rest(valkey: Any) -> None:
+    client = redis_connection(valkey.url)
+    pool: Any = client.connection_pool
+    resting, broken = pool.get_connection(), pool.get_connection()
+    pool.release(resting)
+    assert resting.is_connected
+    broken.disconnect()
+    pool.release(broken)
+    assert not resting.is_connected
+    # It should serve the next command over a new connection.
+    assert client.ping()

@@ -16,6 +16,7 @@ from execution.models import Heartbeat, Trade
 from execution.monitor.cycle import MONITOR
 from execution.pipeline.kill_switch import Word, move
 from execution.pipeline.work_off_kill_switch import work_off_kill_switch
+from execution_project.postgres.base import bound_session
 from execution_project.waits import Kind, held_as
 from tests.support.desk import Desk
 
@@ -39,9 +40,9 @@ OF_A_SWEEP = {"execution_heartbeat": "%s::text IS NOT NULL", "execution_accountl
 def _worker() -> Iterator[None]:
     """Let the test be as patient as a worker."""
     with held_as(Kind.WORKER):
-        connection.bound_session()
+        bound_session(connection)
         yield
-    connection.bound_session()
+    bound_session(connection)
 
 
 @contextmanager

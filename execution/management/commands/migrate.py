@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.commands import migrate
 from django.db import connections
 
+from execution_project.postgres.base import bound_session
 from execution_project.waits import Kind, held_as
 
 
@@ -12,10 +13,10 @@ class Command(migrate.Command):
     """Django's `migrate`; a session that is open before or stays open after it has its usual bounds."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        database: Any = connections[options["database"]]
+        database = connections[options["database"]]
         try:
             with held_as(Kind.MIGRATION):
-                database.bound_session()
+                bound_session(database)
                 super().handle(*args, **options)
         finally:
-            database.bound_session()
+            bound_session(database)
