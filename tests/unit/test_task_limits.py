@@ -1,7 +1,6 @@
 """A task of a pool of threads ends at its limit, and a process whose thread hears nothing ends, too."""
 
 import threading
-import time
 from contextlib import suppress
 
 import pytest
@@ -33,8 +32,8 @@ class Task(threading.Thread):
         self._limits.begin("1", "a task")
         self.began.set()
         try:
-            while not self.go_on.is_set():
-                time.sleep(0.001)
+            while not self.go_on.wait(0.001):
+                pass
         except SoftTimeLimitExceeded:
             self.heard.set()
         finally:
