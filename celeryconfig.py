@@ -7,6 +7,7 @@ not one stays here (the last lines; `execution/checks.py` refuses to start other
 from kombu.entity import Queue
 
 from execution_project.env import environment
+from execution_project.waits import REDIS_CHECK_SECONDS, REDIS_SECONDS
 
 ENV = environment()
 
@@ -14,12 +15,24 @@ broker_url = ENV.redis_broker
 # A worker reconnects when Redis comes back, whatever it was doing when it went away.
 broker_transport = "execution_project.broker:Transport"
 broker_connection_retry_on_startup = True
+# Nor does it end by what Redis answers when it changes its role, loads its data, cannot save, or has other users now
+# (READONLY, UNBLOCKED, LOADING, MISCONF, NOPERM). It begins anew, for as long as that takes.
+broker_channel_error_retry = True
+broker_connection_max_retries = None
+# A publication is tried twice: the first try may be what finds out that a connection has been silenced.
+task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 # A dead worker's unacknowledged messages come back after the visibility timeout. kombu looks for them only every
 # restore_interval x restore_throttle, by default 100 s; here every 5 s.
 broker_transport_options = {
     "visibility_timeout": ENV.celery_visibility_timeout_seconds,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
+    # A connection that is silenced without being closed is noticed: a command after its time-out, and a BRPOP, which
+    # the server ends after a second, when its reply is overdue by the second figure.
+    "socket_timeout": REDIS_SECONDS,
+    "socket_connect_timeout": REDIS_SECONDS,
+    "socket_keepalive": True,
+    "health_check_interval": REDIS_CHECK_SECONDS,
     "queue_order_strategy": "priority",
     # The priorities in use (PRIORITIES in execution/chain.py, and the default): every one is a key that workers poll.
     "priority_steps": [0, 2, 4, 5, 6],
@@ -88,4 +101,4 @@ beat_schedule = {
 beat_max_loop_interval = 1
 beat_scheduler = "execution_project.scheduler:SteadyScheduler"
 
-del ENV, environment, Queue
+del ENV, REDIS_CHECK_SECONDS, REDIS_SECONDS, environment, Queue

@@ -3,6 +3,7 @@
 Tasks are named, not imported, so that whoever starts a chain needs none of what its steps need.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 PRIORITIES = {"check_ess": 6, "guard_safety": 5, "place_order": 4, "record_trade": 2, "protect_position": 0}
 # A cycle that was asked for and not begun by then has been overtaken by beat's.
 CYCLE_EXPIRES_SECONDS = 5
+FIRST_SILENT_PAUSE_SECONDS, LONGEST_SILENT_PAUSE_SECONDS = 0.5, 8.0
 STEPS = {
     RequestState.RECEIVED: ("check_ess", "guard_safety", "place_order", "protect_position", "record_trade"),
     RequestState.CLEARED: ("guard_safety", "place_order", "protect_position", "record_trade"),
@@ -61,21 +63,44 @@ def resume_or_leave(request_id: UUID, state: RequestState) -> None:
 
 def stream_starters() -> Starters:
     """Return what the user-data stream starts: the same tasks as the chain and the monitor, protection first."""
+    line = BrokerLine()
     return Starters(
-        cover_and_record=lambda request_id: _handed(lambda: resume_chain(request_id, RequestState.FILLED)),
-        cover=lambda request_id: _handed(_step("protect_position", request_id).apply_async),
-        book_exits=lambda trade_id: _handed(
+        cover_and_record=lambda request_id: line.hand(lambda: resume_chain(request_id, RequestState.FILLED)),
+        cover=lambda request_id: line.hand(_step("protect_position", request_id).apply_async),
+        book_exits=lambda trade_id: line.hand(
             _task("book_exits", kwargs={"trade_id": str(trade_id)}, priority=PRIORITIES["record_trade"]).apply_async
         ),
-        run_cycle=lambda: _handed(_task("run_monitor_cycle", expires=CYCLE_EXPIRES_SECONDS).apply_async),
+        run_cycle=lambda: line.hand(_task("run_monitor_cycle", expires=CYCLE_EXPIRES_SECONDS).apply_async),
     )
 
 
-def _handed(start: Callable[[], Any]) -> None:
-    try:
-        start()
-    except BrokerAwayError as error:
-        raise BrokerSilentError(str(error)) from error
+class BrokerLine:
+    """Hands tasks to the broker; one that takes none is left alone for ever longer: each try may take its time-out.
+
+    For one thread, which has more to do than to wait.
+    """
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._pause, self._again_at = FIRST_SILENT_PAUSE_SECONDS, 0.0
+
+    def hand(self, start: Callable[[], Any]) -> None:
+        """Start a task.
+
+        Raises:
+            BrokerSilentError: the broker does not take it, or has not taken the last one a moment ago.
+
+        """
+        if self._monotonic() < self._again_at:
+            raise BrokerSilentError("the broker has just been found silent")
+        try:
+            start()
+        except BrokerAwayError as error:
+            # From the end of the try on.
+            self._again_at = self._monotonic() + self._pause
+            self._pause = min(LONGEST_SILENT_PAUSE_SECONDS, 2 * self._pause)
+            raise BrokerSilentError(str(error)) from error
+        self._pause = FIRST_SILENT_PAUSE_SECONDS
 
 
 def _step(name: str, request_id: UUID) -> Signature:

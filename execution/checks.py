@@ -13,8 +13,8 @@ from django.db import OperationalError, connection
 
 from execution import wiring
 from execution.domain.ports import RiskSafetyUnavailableError
-from execution_project.database_roles import powers_of
 from execution.pipeline.accept_event import EVENT_TYPES
+from execution_project.database_roles import powers_of
 from execution_project.env import Environment, Mode, environment
 from execution_project.live_profile import needs_password, profile_problems
 from execution_project.store_urls import user_of_database_url

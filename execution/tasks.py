@@ -67,12 +67,15 @@ from execution.pipeline import (
 from execution.pipeline.accept_event import Accepted
 from execution.queries.kill_switch import RELEASED
 from execution.single_flight import Duty, single_flight
+from execution_project.celery import drop_broken_connections
 
 log = structlog.get_logger(__name__)
 # Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
 SLICE = timedelta(seconds=2)
 # A policy value that was announced is applied within moments, unless its task was lost.
 POLICY_PATIENCE = timedelta(seconds=15)
+# Beat asks for it every two seconds.
+PROTECTOR_PATIENCE = timedelta(seconds=3)
 # Well below the time limit of a task.
 TIDYING = timedelta(seconds=20)
 # How long the list of fills is given to show a fill that the stream has told of, attempt by attempt.
@@ -248,8 +251,7 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
             run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience(), by_beat=by_beat)
             _work_off_kill_switch()
             _work_off_trip()
-            for inbox_id in policy_step.unapplied(before=wiring.clock() - POLICY_PATIENCE):
-                apply_policy.delay(inbox_id)
+            _apply_late_policies()
             # Last: a neighbour that is slow must not delay what covers positions.
             policy_step.refresh_policy(
                 risk_safety=wiring.risk_safety(), now=wiring.clock(), older_than=wiring.policy_max_age()
@@ -264,6 +266,18 @@ def ensure_cover(**_: Any) -> None:
             protector_step.ensure_cover(
                 _tools(), patience=wiring.patience(), monitor_silent_after=wiring.monitor_silent_after()
             )
+
+
+def cover_without_broker() -> bool:
+    """Do what `ensure_cover` does when it has not been done for long, as when no broker brings it; True when it was.
+
+    Called every second by the protector's own clock (execution_project/own_clock.py).
+    """
+    drop_broken_connections()
+    if protector_step.covered_lately(wiring.clock(), within=PROTECTOR_PATIENCE):
+        return False
+    ensure_cover.run()
+    return True
 
 
 @shared_task(**ON_LOST_DATABASE)
@@ -294,6 +308,16 @@ def _tools() -> Tools:
         spare=wiring.spare_exchange,
         external=wiring.external_positions(),
     )
+
+
+def _apply_late_policies() -> None:
+    """Send what was announced and never applied on its way again; without a broker the next cycle does."""
+    for inbox_id in policy_step.unapplied(before=wiring.clock() - POLICY_PATIENCE):
+        try:
+            apply_policy.delay(inbox_id)
+        except BrokerAwayError:
+            log.exception("policy_not_sent_on", inbox_id=inbox_id)
+            return
 
 
 def _work_off_kill_switch() -> None:

@@ -42,6 +42,12 @@ from execution.pipeline.work_off_trip import TripAction
 from execution.stream.session import StreamRules
 from execution_project.addresses import peer_may_be_any_service
 from execution_project.env import Mode, environment
+from execution_project.waits import (
+    HEALTH_REDIS_SECONDS,
+    LIMITER_REDIS_SECONDS,
+    REDIS_CHECK_SECONDS,
+    REDIS_SECONDS,
+)
 
 # HTTP sessions are not to be shared: one client a thread, made after the fork.
 _local = threading.local()
@@ -73,26 +79,30 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
+def _redis(url: str, seconds: float) -> Redis:
+    return redis_connection(url, timeout_seconds=seconds, check_seconds=REDIS_CHECK_SECONDS)
+
+
 @cache
 def bus_redis_client() -> Redis:
-    return redis_connection(environment().redis_bus)
+    return _redis(environment().redis_bus, REDIS_SECONDS)
 
 
 @cache
 def state_redis_client() -> Redis:
-    return redis_connection(environment().redis_state)
+    return _redis(environment().redis_state, REDIS_SECONDS)
 
 
 @cache
 def health_redis_client() -> Redis:
     """Return a client that gives up soon: a health page that hangs tells nothing."""
-    return redis_connection(environment().redis_bus, timeout_seconds=1.0)
+    return _redis(environment().redis_bus, HEALTH_REDIS_SECONDS)
 
 
 @cache
 def limiter_redis_client() -> Redis:
     """Return a client that gives up soon: a stop that asks for its turn must not wait for a Redis that hangs."""
-    return redis_connection(environment().redis_state, timeout_seconds=0.5)
+    return _redis(environment().redis_state, LIMITER_REDIS_SECONDS)
 
 
 def exchange() -> Exchange:

@@ -6,11 +6,15 @@ from typing import Any
 from celery import Celery
 from celery.signals import beat_init, heartbeat_sent, setup_logging, task_prerun, worker_init, worker_process_init
 
+from execution_project.own_clock import ClockStep
+from execution_project.task_limits import LimitsStep
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execution_project.settings")
 
 app = Celery("execution_project")
 app.config_from_object("celeryconfig")
 app.autodiscover_tasks(["execution"])
+app.steps["worker"].update((LimitsStep, ClockStep))
 
 
 @setup_logging.connect
@@ -23,6 +27,9 @@ def keep_django_logging(**_: Any) -> None:
 def refuse_unsafe_settings(**_: Any) -> None:
     """Stop a worker, or beat, before its first task when a setting is unsafe (`execution/checks.py`)."""
     from execution_project.start_checks import refuse_unsafe_start  # noqa: PLC0415 -- Django must be set up first
+    from execution_project.waits import Kind, hold  # noqa: PLC0415 -- only workers and beat are this
+
+    hold(Kind.WORKER)
 
     # Celery logs what a signal's handler raises and goes on; only an exit stops the worker.
     refuse_unsafe_start()

@@ -8,6 +8,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from execution_project.env import Mode, environment
 from execution_project.logs import logging_settings
+from execution_project.waits import DATABASE_SOCKET
 from execution_project.web import LONGEST_BODY_BYTES
 
 ENV = environment()
@@ -72,7 +73,8 @@ def database_settings(url: str, password: str = "") -> dict[str, Any]:
     """Return Django's settings for a PostgreSQL URL; libpq's own parser reads it. A password in it comes first."""
     parts = conninfo_to_dict(url)
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        # PostgreSQL as Django knows it, with bounded waits.
+        "ENGINE": "execution_project.postgres",
         "NAME": parts.pop("dbname", "execution"),
         "USER": parts.pop("user", ""),
         "PASSWORD": parts.pop("password", password),
@@ -80,7 +82,7 @@ def database_settings(url: str, password: str = "") -> dict[str, Any]:
         "PORT": parts.pop("port", ""),
         # Prepared statements: the same few statements run for every decision, and planning them costs as much as
         # running them. (A pooler in front must keep them, or hand out whole sessions.)
-        "OPTIONS": {"prepare_threshold": 3, "server_side_binding": True, "connect_timeout": 2, **parts},
+        "OPTIONS": {"prepare_threshold": 3, "server_side_binding": True, **DATABASE_SOCKET, **parts},
         # Connections live as long as their thread; web requests check them first, tasks see celery.py.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,

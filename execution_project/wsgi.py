@@ -6,10 +6,12 @@ import sys
 from django.core.wsgi import get_wsgi_application
 
 from execution_project.start_checks import refuse_unsafe_start
+from execution_project.waits import Kind, hold
 
 # Of gunicorn: the application cannot be loaded, so stop instead of starting the worker again and again.
 APP_LOAD_ERROR = 4
 
+hold(Kind.WEB)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execution_project.settings")
 try:
     application = get_wsgi_application()

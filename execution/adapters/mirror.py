@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from redis import Redis
+from redis import Redis, RedisError
+
+from execution.domain.ports import MirrorError
 
 PREFIX = "trade:"
 # The monitor may have read a trade as open just before it was closed and mirrored: what it writes then is the past.
@@ -32,10 +34,20 @@ class RedisTradeMirror:
         self._write = redis.register_script(WRITE)
 
     def write(self, trades: Sequence[Mapping[str, str]], *, keep_seconds: int | None) -> None:
-        """Store the trades, but for what is older than a close; with `keep_seconds` they vanish after that time."""
+        """Store the trades, but for what is older than a close; with `keep_seconds` they vanish after that time.
+
+        Raises:
+            MirrorError: Redis is away, or takes nothing.
+
+        """
         if not trades:
             return
-        kept = "" if keep_seconds is None else str(keep_seconds)
+        try:
+            self._write_all(trades, "" if keep_seconds is None else str(keep_seconds))
+        except RedisError as error:
+            raise MirrorError(f"{type(error).__name__}: {error}") from error
+
+    def _write_all(self, trades: Sequence[Mapping[str, str]], kept: str) -> None:
         with self._redis.pipeline(transaction=True) as pipe:
             for trade in trades:
                 facts = [trade["status"], trade["updated_at"], kept, *chain.from_iterable(trade.items())]

@@ -20,6 +20,22 @@ from urllib3.exceptions import DecodeError, HTTPError, NewConnectionError, ReadT
 PeerRule = Callable[[str], bool]
 
 LARGEST_PIECE = 65_536
+# A connection that rests is asked for signs of life, so that one which has been silenced is not used for an order.
+# Systems that lack one of these have a longer default.
+KEEPALIVE: tuple[tuple[int, int, int], ...] = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (
+            ("TCP_KEEPIDLE", 5),
+            ("TCP_KEEPINTVL", 2),
+            ("TCP_KEEPCNT", 3),
+            # Milliseconds for which what was sent may go unacknowledged.
+            ("TCP_USER_TIMEOUT", 10_000),
+        )
+        if hasattr(socket, name)
+    ),
+)
 
 
 class AnswerTooLargeError(requests.RequestException):
@@ -80,7 +96,7 @@ class PinnedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
+        super().init_poolmanager(*args, socket_options=[*HTTPConnection.default_socket_options, *KEEPALIVE], **options)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
@@ -31,11 +31,28 @@ from execution.domain.streams import (
 )
 
 
-def redis_connection(url: str, *, timeout_seconds: float = 5.0) -> Redis:
-    """Return a client that neither hangs nor repeats a command behind our back: a repeated XADD would publish twice."""
-    return Redis.from_url(
-        url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, retry=Retry(NoBackoff(), 0)
-    )
+class WaryPool(ConnectionPool):
+    """A pool in which a connection that comes back broken takes those with it that rest.
+
+    What has silenced one has most likely silenced all, and each of them would wait for its whole time-out.
+    """
+
+    def release(self, connection: Any) -> None:
+        super().release(connection)
+        if not connection.is_connected:
+            self.disconnect(inuse_connections=False)
+
+
+def redis_connection(url: str, *, timeout_seconds: float = 5.0, check_seconds: int = 5) -> Redis:
+    """Return a client that neither hangs nor repeats a command behind our back: a repeated XADD would publish twice.
+
+    `check_seconds`: a connection that has rested for so long is asked for a sign of life before it is used.
+    """
+    options: dict[str, Any] = {"socket_timeout": timeout_seconds, "health_check_interval": check_seconds}
+    if not url.startswith("unix:"):
+        # A socket of this machine has nothing to lose.
+        options |= {"socket_connect_timeout": timeout_seconds, "socket_keepalive": True}
+    return Redis.from_pool(WaryPool.from_url(url, retry=Retry(NoBackoff(), 0), **options))
 
 
 # Returns an entry's fields as they are sent on a stream: with a signature, where we have a key.

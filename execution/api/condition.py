@@ -418,8 +418,17 @@ def _rows(vitals: Vitals) -> Component:
     said = [row.sentence for row in aside[:MOST_NAMED]]
     if len(aside) > len(said):
         said.append(f"and {len(aside) - len(said)} more")
-    error = f"quarantined: {'; '.join(said)}" if said else None
-    return Component(error=error, details={"quarantined": len(aside)}, weight=Status.DEGRADED)
+    words = [f"quarantined: {'; '.join(said)}"] if said else []
+    held = _held_rows(vitals)
+    words += [f"held by another session since {since}: {what}" for what, since in list(held.items())[:MOST_NAMED]]
+    details = {"quarantined": len(aside), "held": len(held)}
+    return Component(error="; ".join(words) or None, details=details, weight=Status.DEGRADED)
+
+
+def _held_rows(vitals: Vitals) -> dict[str, str]:
+    """Return what the last sweeps could not do because somebody holds a row of it, and since when."""
+    beats = (heartbeat(vitals, MONITOR), heartbeat(vitals, PROTECTOR))
+    return {what: since for beat in beats if beat for what, since in (beat.details.get("held") or {}).items()}
 
 
 def _exits(vitals: Vitals) -> Component:

@@ -280,7 +280,13 @@ class Memory(Protocol):
     def leave_mark(self) -> None: ...
 
 
+class MirrorError(Exception):
+    """The mirror takes nothing now; PostgreSQL, which is the truth, has all of it."""
+
+
 class TradeMirror(Protocol):
     """The second backend: trades as Redis hashes for neighbours that read fast."""
 
-    def write(self, trades: Sequence[Mapping[str, str]], *, keep_seconds: int | None) -> None: ...
+    def write(self, trades: Sequence[Mapping[str, str]], *, keep_seconds: int | None) -> None:
+        """Store trades; raises MirrorError."""
+        ...

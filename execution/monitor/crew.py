@@ -4,8 +4,8 @@ Each hand is a thread with a database connection and an exchange client of its o
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ SpareExchange = Callable[[], AbstractContextManager[Exchange]]
 Value = TypeVar("Value")
 # Most of an errand is waiting for the exchange; more hands than this would wait for the processor instead.
 MOST_HANDS = 8
+LOOK_SECONDS = 0.5
 
 
 def side_by_side(
@@ -40,6 +41,15 @@ def side_by_side(
     answers: dict[int, Value] = {}
     with ThreadPoolExecutor(hands) as pool:
         working = [pool.submit(_work_off, waiting, answers, spare) for _ in range(hands)]
+        try:
+            # Looked at again and again: a thread that sleeps on a lock cannot be told that its task's time is over.
+            while wait(working, LOOK_SECONDS).not_done:
+                pass
+        finally:
+            # Cut short, the hands end what they have begun and take no more.
+            with suppress(Empty):
+                while True:
+                    waiting.get_nowait()
     for hand in working:
         hand.result()
     return [answers[number] for number in range(len(errands))]

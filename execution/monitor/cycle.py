@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.figures import CYCLE
-from execution.domain.ports import ExchangeUnavailableError, TradeMirror
+from execution.domain.ports import ExchangeUnavailableError, MirrorError, TradeMirror
 from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
 from execution.models import Heartbeat, Trade
 from execution.monitor.actions import EXTERNAL, SETTLING, Action, Resume, Surplus
@@ -25,6 +25,7 @@ from execution.monitor.sides import Books, Observation
 from execution.monitor.strangers import hold_entries
 from execution.monitor.terms import watch_terms
 from execution.monitor.work_off import complete_all, repair_all, settle_all
+from execution.pipeline.busy import apart, met_since
 from execution.pipeline.entry_gate import renew_lease
 from execution.pipeline.figures import observe
 from execution.pipeline.heartbeats import beat
@@ -62,13 +63,14 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
         beat(BY_BEAT, now=seen.begun_at, healthy=True, details={})
     exchange_ms = (time.monotonic() - started) * 1000
     actions, failed = _compare_and_repair(seen, tools, patience)
-    release_symbols()
+    with apart("symbols of closed trades"):
+        release_symbols()
     trades = read_each(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
     prices = priced_symbols(tools.exchange, (row.symbol for row in seen.positions))
     update_positions(seen.positions, trades, prices, seen_at=seen.begun_at, now=tools.clock())
-    # Every open trade again: a Redis that was flushed is whole after one cycle.
-    mirror.write(for_each(trades, mirror_fields), keep_seconds=None)
-    release_repaired(since=begun_at, now=tools.clock())
+    _mirror(mirror, trades)
+    with apart("rows that are set aside"):
+        release_repaired(since=begun_at, now=tools.clock())
     counts = Counter(type(action).__name__ for action in actions)
     _beat(
         tools.clock(),
@@ -79,10 +81,27 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
         exchange_latency_ms=round(exchange_ms / 3, 1),
         repairs=dict(counts),
         failed_repairs=failed,
+        held=met_since(begun_at, _held_before()),
         larger={a.symbol: a.sentence for a in actions if isinstance(a, Surplus) and not a.guarded},
     )
     reached(CrashPoint.CYCLE_DONE)
     return CycleResult(actions=actions, failed=failed)
+
+
+def _mirror(mirror: TradeMirror, trades: Sequence[Trade]) -> None:
+    """Write every open trade again, so that a Redis that was flushed is whole after one cycle.
+
+    A Redis that takes nothing now keeps no cycle from its end: PostgreSQL is the truth.
+    """
+    try:
+        mirror.write(for_each(trades, mirror_fields), keep_seconds=None)
+    except MirrorError as error:
+        log.warning("trades_not_mirrored", error=str(error))
+
+
+def _held_before() -> dict[str, str]:
+    last = Heartbeat.objects.filter(part=MONITOR).first()
+    return dict(last.details.get("held") or {}) if last else {}
 
 
 def swept_lately(now: datetime, *, within: timedelta) -> bool:
@@ -113,16 +132,21 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
         books, actions = _compared(seen, tools, patience)
     others = [action for action in actions if not isinstance(action, (*SETTLING, *EXTERNAL, Resume))]
     failed += repair_all(others, tools)
-    hold_entries(actions, now=tools.clock())
+    with apart("holds of entries"):
+        hold_entries(actions, now=tools.clock())
     held = {row.symbol for row in seen.positions}
-    watch_terms(tools.exchange, tools.stack, held=held, began_at=seen.begun_at, now=tools.clock())
+    with apart("terms"):
+        watch_terms(tools.exchange, tools.stack, held=held, began_at=seen.begun_at, now=tools.clock())
     tools.memory.leave_mark()
     # From here on the books are known to agree with the exchange: what waited for that may go on.
-    leads = renew_lease(tools.stack, reconciled_at=seen.begun_at, now=tools.clock())
+    leads = False
+    with apart("account lease"):
+        leads = renew_lease(tools.stack, reconciled_at=seen.begun_at, now=tools.clock())
     resumed = [action for action in actions if isinstance(action, Resume) and (leads or _is_ours_to_finish(action))]
     external = [action for action in actions if isinstance(action, EXTERNAL) and leads]
     failed += repair_all([*external, *resumed], tools)
-    note_external(books, actions, seen, now=tools.clock())
+    with apart("positions of others"):
+        note_external(books, actions, seen, now=tools.clock())
     return [*settling, *others, *external, *resumed], failed
 
 

@@ -1,15 +1,17 @@
 """Keeps the positions table as the exchange shows it and says what changed."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from execution.domain.outcomes import PositionReport
 from execution.domain.quote_index import QuoteIndex
 from execution.domain.trading import Direction
 from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
+from execution.pipeline.busy import apart, is_busy
 from execution.pipeline.coverage import has_tp_sl, live_exits
 from execution.pipeline.write import Event, emit_each
 
@@ -65,7 +67,36 @@ def update_positions(
     known = {(row.symbol, row.position_side): row for row in Position.objects.all()}
     rows = [_row(report, trades.get((report.symbol, report.position_side)), seen_at) for report in reports]
     _price(rows, prices, known)
-    exits = live_exits()
+    # A position that is not seen stays while its trade is open: one empty answer is not flat.
+    seen = {(row.symbol, row.position_side) for row in rows}
+    gone = [row.pk for key, row in known.items() if key not in seen and key not in trades]
+    shown = _Shown(known=known, trades=trades, exits=live_exits(), now=now)
+    try:
+        _store(rows, gone, shown)
+    except OperationalError as error:
+        if not is_busy(error):
+            raise
+        # A row of one of them is held: all others are shown as they are.
+        for row in rows:
+            with apart(f"position {row.symbol} {row.position_side}"):
+                _store([row], [], shown)
+        for pk in gone:
+            with apart(f"position {pk}"):
+                _store([], [pk], shown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """What rows are compared and told with."""
+
+    known: Mapping[Side, Position]
+    trades: Mapping[Side, Trade]
+    exits: Mapping[Side, Sequence[Order]]
+    now: datetime
+
+
+def _store(rows: Sequence[Position], gone: Sequence[int], shown: _Shown) -> None:
+    """Write these positions with what is told of them, and delete those that are gone, in one transaction."""
     with transaction.atomic():
         Position.objects.bulk_create(
             rows, update_conflicts=True, update_fields=SHOWN, unique_fields=["symbol", "position_side"]
@@ -74,11 +105,8 @@ def update_positions(
         _price_late(
             [row for row in rows if row.trade and row.trade.quote_index is None and row.quote_index is not None]
         )
-        moved = [row for row in rows if _changed(known.get((row.symbol, row.position_side)), row)]
-        emit_each(dict(_told(row, trades, exits, now) for row in moved), now=now)
-        # A position that is not seen stays while its trade is open: one empty answer is not flat.
-        seen = {(row.symbol, row.position_side) for row in rows}
-        gone = [row.pk for key, row in known.items() if key not in seen and key not in trades]
+        moved = [row for row in rows if _changed(shown.known.get((row.symbol, row.position_side)), row)]
+        emit_each(dict(_told(row, shown.trades, shown.exits, shown.now) for row in moved), now=shown.now)
         Position.objects.filter(pk__in=gone).delete()
 
 

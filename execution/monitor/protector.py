@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 from django.db.models import DecimalField, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 
 from execution.domain.bounds import LATEST
 from execution.domain.lots import closing_parts
@@ -27,6 +28,7 @@ from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.repair import Tools
 from execution.monitor.work_off import repair_all, settle_all
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
+from execution.pipeline.busy import met_since
 from execution.pipeline.coverage import lot_of
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.quarantine import pairs, read_each
@@ -52,6 +54,7 @@ class Guarded:
 
 def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: timedelta) -> Guarded:
     """Give every position that the books know without a stop its stop; when the monitor is silent, ask the exchange."""
+    began_at = timezone.now()
     naked = without_cover(before=tools.clock() - GRACE)
     if naked:
         log.warning("protector_covers", requests=[str(request_id) for request_id in naked])
@@ -59,9 +62,17 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
     done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
     went_to, failed = len(naked) + done.went_to, failed + done.failed
-    details = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": done.error}
+    details: dict[str, object] = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": done.error}
+    last = Heartbeat.objects.filter(part=PROTECTOR).first()
+    details["held"] = met_since(began_at, last.details.get("held") or {} if last else {})
     beat(PROTECTOR, now=tools.clock(), healthy=not (failed or done.error), details=details)
     return Guarded(went_to=went_to, failed=failed, read_exchange=done.read_exchange)
+
+
+def covered_lately(now: datetime, *, within: timedelta) -> bool:
+    """Whether a run has ended within this time; none has when it ended in the future."""
+    last = Heartbeat.objects.filter(part=PROTECTOR).values_list("at", flat=True).first()
+    return last is not None and timedelta(0) <= now - last < within
 
 
 def without_cover(*, before: datetime) -> list[UUID]:

@@ -15,6 +15,7 @@ from execution.monitor.actions import BookExits, CloseInTime, Cover, LookOver, R
 from execution.monitor.crew import side_by_side
 from execution.monitor.repair import Tools, complete, repair, settle
 from execution.monitor.sides import Books
+from execution.pipeline.busy import is_busy, note
 
 log = structlog.get_logger(__name__)
 # An order of these may turn out to leave a position without its stop.
@@ -89,11 +90,21 @@ def _done(work: Callable[[Tools], object], subject: object, tools: Tools) -> boo
     except ExchangeUnavailableError as error:
         log.warning("repair_postponed", action=name, error=str(error))
         return False
-    except (OperationalError, InterfaceError):
-        raise
+    except (OperationalError, InterfaceError) as error:
+        if not isinstance(error, OperationalError) or not is_busy(error):
+            raise
+        # Somebody holds a row of this position: that delays this position alone.
+        note(f"{name} {_subject_id(subject)}", error)
+        return False
     except Exception:
         # A bug or a surprise about one order must not leave all other positions without their cover.
         log.exception("repair_failed", action=name, detail=str(subject))
         return False
     reached(CrashPoint.REPAIR_DONE)
     return True
+
+
+def _subject_id(subject: object) -> object:
+    """Return the id of the request, trade or order that an action is about."""
+    names = ("request_id", "trade_id", "order_id", "external_id", "client_order_id", "symbol")
+    return next((found for name in names if (found := getattr(subject, name, None)) is not None), subject)

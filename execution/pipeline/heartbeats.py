@@ -5,8 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from execution.models import Heartbeat
+from execution.pipeline.busy import apart
 
 
 def beat(part: str, *, now: datetime, details: Mapping[str, Any], healthy: bool = True) -> None:
-    """Write one part's last run."""
-    Heartbeat.objects.update_or_create(part=part, defaults={"at": now, "healthy": healthy, "details": dict(details)})
+    """Write one part's last run; a row that another session holds is left as it is, and health sees it grow old."""
+    with apart(f"heartbeat {part}"):
+        Heartbeat.objects.update_or_create(
+            part=part, defaults={"at": now, "healthy": healthy, "details": dict(details)}
+        )

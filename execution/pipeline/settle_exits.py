@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import Enum, auto
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from execution.domain.ports import Exchange
@@ -65,7 +66,10 @@ def release_symbols() -> int:
     """
     unfinished = Order.objects.filter(request=OuterRef("request")).exclude(state__in=ORDER_FINAL)
     over = EntryClaim.objects.filter(~Exists(unfinished), request__trade__state=TradeState.CLOSED)
-    return over.delete()[0]
+    with transaction.atomic():
+        # One that somebody holds is for the next time: it keeps its own symbol, and no other.
+        free = list(over.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
+        return EntryClaim.objects.filter(pk__in=free).delete()[0]
 
 
 def _exited(trade_id: UUID) -> Decimal | None:

@@ -15,6 +15,7 @@ from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, ORDER_UNSETTLED
 from execution.domain.trading import OrderPurpose
 from execution.models import EntryClaim, ExecutionRequest, KillSwitch, Order
+from execution.pipeline.busy import apart
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_position import leaves_exits
 from execution.pipeline.entry_gate import engaged_switch
@@ -46,7 +47,8 @@ def work_off_kill_switch(*, exchange: Exchange, rules: ProtectionRules, clock: C
 def cancel_entries(exchange: Exchange, clock: Clock) -> None:
     """Cancel every entry that rests at the exchange."""
     for order in _entries().filter(state__in=ORDER_LIVE).select_related("request"):
-        cancel_order(order, exchange=exchange, clock=clock)
+        with apart(f"cancel {order.client_order_id}"):
+            cancel_order(order, exchange=exchange, clock=clock)
 
 
 def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, reason: CloseReason) -> None:
@@ -56,11 +58,18 @@ def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, re
     """
     ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
     for request in ours.filter(orders__purpose=OrderPurpose.ENTRY):
-        work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
-        outcome = work.close(work.exposure.open, reason)
-        if isinstance(outcome, Refused) and leaves_exits(outcome):
-            # The exchange finds nothing to reduce: whatever was faster is booked at once.
-            settle_exits(request.pk, exchange=exchange, rules=rules, clock=clock)
+        with apart(f"close {request.pk}"):
+            _close(request, exchange, rules, clock, reason)
+
+
+def _close(
+    request: ExecutionRequest, exchange: Exchange, rules: ProtectionRules, clock: Clock, reason: CloseReason
+) -> None:
+    work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
+    outcome = work.close(work.exposure.open, reason)
+    if isinstance(outcome, Refused) and leaves_exits(outcome):
+        # The exchange finds nothing to reduce: whatever was faster is booked at once.
+        settle_exits(request.pk, exchange=exchange, rules=rules, clock=clock)
 
 
 def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datetime) -> bool:

@@ -15,11 +15,12 @@ from functools import partial
 from typing import Any, Self
 
 import structlog
-from django.db import DataError
+from django.db import DataError, InterfaceError, OperationalError, connection
 
 from execution.domain.ports import ExchangeUnavailableError, StreamClosedError, StreamConnection, UserStream
 from execution.domain.states import ImpossibleTransitionError
 from execution.domain.stream import KeyExpired, MarginCall, StreamNews
+from execution.pipeline.busy import is_busy
 from execution.stream.apply import Desk, apply
 from execution.stream.catch_up import CatchUp
 from execution.stream.hand_over import HandOver, Starters
@@ -211,7 +212,7 @@ class Session:
 
     def _handle(self, news: StreamNews) -> None:
         try:
-            apply(news, self.desk, now=self.clock())
+            self._apply(news)
         except (ImpossibleTransitionError, DataError) as error:
             self.tally.misread(news.kind, str(error))
             self.catch_up.ask()
@@ -221,6 +222,22 @@ class Session:
             self.tally.margin_calls += 1
         self._doubted = False
         self.tally.count(news)
+
+    def _apply(self, news: StreamNews) -> None:
+        """Apply one piece of news, once more when its database connection has been lost: nothing is told twice.
+
+        What meets a row that is held is left to the monitor's next cycle, so that the news behind it go on.
+        """
+        try:
+            apply(news, self.desk, now=self.clock())
+        except (OperationalError, InterfaceError) as error:
+            if isinstance(error, OperationalError) and is_busy(error):
+                self.tally.misread(news.kind, str(error))
+                self.catch_up.ask()
+                return
+            log.warning("stream_applies_again", kind=news.kind, error=type(error).__name__)
+            connection.close_if_unusable_or_obsolete()
+            apply(news, self.desk, now=self.clock())
 
     def _drain(self, old: StreamConnection) -> None:
         """Apply what the replaced connection still holds, and close it."""

@@ -63,7 +63,7 @@ class Assumptions:
     # Whether leverageBracket of one symbol is a bare object instead of a list.
     bracket_bare: bool = _flag(default=False)
     # Whether a user stream whose key stands in the path, so without `events`, connects and says nothing.
-    user_path_silent: bool = _flag(default=False)
+    user_path_silent: bool = _flag(default=True)
     # Whether openAlgoOrders lists a conditional order that hangs in TRIGGERING.
     stuck_listed: bool = _flag(default=True)
     # Whether what closePosition closes is held against the largest MARKET quantity.

@@ -91,7 +91,8 @@ class StreamServer:
             socket, http.transport, address.path, combined=address.combined, now=self._clock.now_ms()
         )
         connection.events.update(address.events)
-        if self._is_path_silent():
+        # The route that was introduced with it; what `--legacy-streams` serves beside it is older.
+        if address.path is Path.PRIVATE and self._is_path_silent():
             connection.events.update({name: [] for name in address.by_path if path_of(name) is Path.PRIVATE})
         self._hub.connections.add(connection)
         for stream in address.streams[:MAX_STREAMS]:

@@ -12,6 +12,8 @@ USUAL_SECONDS = 5.0
 MARGIN = 1.5
 # Rows in which the position is closed instead: MAX_UNPROTECTED_SECONDS is 2.
 CLOSED_INSTEAD: Mapping[int, float] = {33: 4.0, 34: 4.0}
+# Connections have fallen silent, or Redis takes nothing: who finds that out first places the stop.
+NOBODY_HEARD: Mapping[int, float] = {86: 10.0, 87: 10.0, 89: 10.0, 90: 10.0}
 # `--soak` as docs/chaos.md has it: who places stops is killed every 5 to 20 s for half an hour.
 SOAK = 0
 
@@ -42,5 +44,5 @@ def unprotected_seconds(row: int, workers: int) -> float:
     """Return for how long a position may be without its stop in a cell."""
     worst = WORST.get((row, workers)) or WORST.get((row, 0))
     if worst is None:
-        return CLOSED_INSTEAD.get(row, USUAL_SECONDS)
+        return {**CLOSED_INSTEAD, **NOBODY_HEARD}.get(row, USUAL_SECONDS)
     return max(USUAL_SECONDS, round(MARGIN * worst.seconds, 1))

@@ -241,6 +241,55 @@ def stop_at_the_first_changed_trade() -> None:
     reconcile._trade_actions = first_only
 
 
+def do_nothing(*_: Any) -> None:
+    """Stand in for what a safeguard does."""
+
+
+def wait_for_redis_without_a_bound() -> None:
+    """Waits for Redis: the broker's connections have no time-out and are asked for no sign of life."""
+    from execution_project.celery import app  # noqa: PLC0415 -- Django must be set up first
+
+    options = app.conf.broker_transport_options
+    options.update(socket_timeout=None, health_check_interval=0)
+    del options["socket_connect_timeout"]
+
+
+def wait_for_postgres_without_a_bound() -> None:
+    """Waits for PostgreSQL: a session waits for as long as it takes, and is never asked for a sign of life."""
+    from execution_project import waits  # noqa: PLC0415 -- Django must be set up first
+    from execution_project.postgres.base import DatabaseWrapper  # noqa: PLC0415
+
+    nothing = waits.DatabaseWaits(lock=0, statement=0, idle_in_transaction=0, answer=0)
+    for kind in waits.DATABASE:
+        waits.DATABASE[kind] = nothing
+    DatabaseWrapper.close_if_health_check_failed = do_nothing  # type: ignore[assignment,method-assign]
+
+
+def let_a_held_row_fail_the_sweep() -> None:
+    """A held row: it counts as a database that is away, and ends the whole sweep."""
+    from execution.monitor import positions, work_off  # noqa: PLC0415 -- Django must be set up first
+    from execution.pipeline import busy  # noqa: PLC0415
+
+    def never(_: BaseException) -> bool:
+        return False
+
+    _replace(busy.is_busy, never, busy, positions, work_off)
+
+
+def end_by_an_answer_of_redis() -> None:
+    """Answers of Redis: a worker ends by one that it does not understand, as Celery's default is."""
+    from execution_project.celery import app  # noqa: PLC0415 -- Django must be set up first
+
+    app.conf.broker_channel_error_retry = False
+
+
+def have_no_clock_of_its_own() -> None:
+    """The protector's clock: without a broker nobody looks after the stops."""
+    from execution_project.own_clock import OwnClock  # noqa: PLC0415 -- Django must be set up first
+
+    OwnClock.start = do_nothing  # type: ignore[assignment,method-assign]
+
+
 SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "intent row": write_the_entry_after_the_call,
     "conditional update": update_whatever_the_state,
@@ -256,6 +305,11 @@ SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "a short's risk": count_a_shorts_risk_below_zero,
     "fees": forget_the_last_fee,
     "every trade of a cycle": stop_at_the_first_changed_trade,
+    "waits for Redis": wait_for_redis_without_a_bound,
+    "waits for PostgreSQL": wait_for_postgres_without_a_bound,
+    "held rows": let_a_held_row_fail_the_sweep,
+    "answers of Redis": end_by_an_answer_of_redis,
+    "the protector's clock": have_no_clock_of_its_own,
 }
 
 
@@ -290,6 +344,11 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "a short's risk": tuple(Catch(row=67, workers=count, says=r"loses more than a day may") for count in (1, 2)),
     "fees": (Catch(row=35, workers=2, says=r"I9: (?:trade|our books)"),),
     "every trade of a cycle": (Catch(row=66, workers=2, says=r"the readable trade is closed"),),
+    "waits for Redis": (Catch(row=86, workers=1, says=r"heartbeats missing|all heartbeats are back"),),
+    "waits for PostgreSQL": (Catch(row=87, workers=1, says=r"the stop covers|heartbeats missing|heartbeats are back"),),
+    "held rows": (Catch(row=88, workers=1, says=r"health names what is held|is booked|others waited|has not run"),),
+    "answers of Redis": (Catch(row=89, workers=1, says=r"processes ended"),),
+    "the protector's clock": (Catch(row=89, workers=2, says=r"the stop covers"),),
 }
 
 

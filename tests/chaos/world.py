@@ -24,6 +24,7 @@ from local_stack.server import HOST, spawn, tail
 from tests.chaos.reader import BusReader
 from tests.chaos.stores import free_port, postgres, valkey
 from tests.chaos.streams import PREFIX
+from tests.support.half_open import HalfOpenProxy, half_open
 from tests.support.paper import PaperExchange
 from tests.support.stack import ROOT, CeleryStack, create_database, crew, drop_database
 from tests.support.waiting import eventually
@@ -80,6 +81,14 @@ SIZES: Mapping[int, Size] = {
     2: Size(orders=2, children=1, others=1),
     8: Size(orders=2, children=4, others=2),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """What stands between our processes and their stores."""
+
+    database: HalfOpenProxy
+    redis: HalfOpenProxy
 
 
 class World:
@@ -196,6 +205,24 @@ class World:
         finally:
             self.stack.settings = usual
             self.stack.kill(*self.stack.processes)
+
+    @contextmanager
+    def behind_lines(self) -> Iterator[Lines]:
+        """Run our processes with a line before each store that can fall silent; they are killed at both ends."""
+        with half_open(self.postgres.port) as database, half_open(self.valkey.port) as redis:
+            for name, url, line in (
+                ("DATABASE_URL", self.postgres.url, database),
+                ("REDIS_URL", self.valkey.url, redis),
+            ):
+                user = urlsplit(url).username
+                place = f"{user}@{HOST}:{line.port}" if user else f"{HOST}:{line.port}"
+                self.stack.lines[name] = urlsplit(url)._replace(netloc=place).geturl()
+            try:
+                self.start_anew()
+                yield Lines(database=database, redis=redis)
+            finally:
+                self.stack.lines.clear()
+                self.stack.kill(*self.stack.processes)
 
     @contextmanager
     def exchange_with_limits(self) -> Iterator[None]:

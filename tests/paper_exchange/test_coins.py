@@ -116,7 +116,7 @@ def test_fee_in_bnb_is_told_everywhere(paper: PaperExchange, client: UMFutures) 
     paper.control("POST", "transfer", {"asset": "BNB", "amount": "1"})
     client.sign_request("POST", "/fapi/v1/feeBurn", {"feeBurn": "true"})
     key = client.new_listen_key()["listenKey"]
-    url = f"{paper.stream_url}/private/ws/{key}"
+    url = f"{paper.stream_url}/private/ws?listenKey={key}"
     with closing(websocket.create_connection(url, timeout=5, http_no_proxy=["*"])) as stream:
         client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.010")
         events = [json.loads(stream.recv()) for _ in range(4)]
@@ -129,7 +129,7 @@ def test_fee_in_bnb_is_told_everywhere(paper: PaperExchange, client: UMFutures) 
 
 def test_transfers(paper: PaperExchange, client: UMFutures) -> None:
     key = client.new_listen_key()["listenKey"]
-    url = f"{paper.stream_url}/private/ws/{key}"
+    url = f"{paper.stream_url}/private/ws?listenKey={key}"
     with closing(websocket.create_connection(url, timeout=5, http_no_proxy=["*"])) as stream:
         paper.control("POST", "transfer", {"amount": "-9990"})
         event = json.loads(stream.recv())

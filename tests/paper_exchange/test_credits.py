@@ -53,7 +53,7 @@ def test_everything_is_paid_in_credits(paper: PaperExchange, credited: UMFutures
 
 def test_balances_and_events_name_the_asset(paper: PaperExchange, credited: UMFutures) -> None:
     key = credited.new_listen_key()["listenKey"]
-    url = f"{paper.stream_url}/private/ws/{key}"
+    url = f"{paper.stream_url}/private/ws?listenKey={key}"
     with closing(websocket.create_connection(url, timeout=5, http_no_proxy=["*"])) as stream:
         trade(credited, MODES[0], "BUY")
         events = [json.loads(stream.recv()) for _ in range(4)]

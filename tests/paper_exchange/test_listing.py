@@ -172,7 +172,9 @@ def test_chinese_symbol_on_rest_and_streams(paper: PaperExchange, client: UMFutu
     with (
         closing(websocket.create_connection(market, timeout=5, http_no_proxy=["*"])) as prints,
         closing(
-            websocket.create_connection(f"{paper.stream_url}/private/ws/{key}", timeout=5, http_no_proxy=["*"])
+            websocket.create_connection(
+                f"{paper.stream_url}/private/ws?listenKey={key}", timeout=5, http_no_proxy=["*"]
+            )
         ) as user,
     ):
         send(paper, client, VENUE[CHINESE], "BUY")

@@ -67,7 +67,7 @@ def test_foreign_order(paper: PaperExchange, client: UMFutures) -> None:
 
 def test_setting_changed_elsewhere_is_told_on_the_stream(paper: PaperExchange, client: UMFutures) -> None:
     key = client.new_listen_key()["listenKey"]
-    url = f"{paper.stream_url}/private/ws/{key}"
+    url = f"{paper.stream_url}/private/ws?listenKey={key}"
     with closing(websocket.create_connection(url, timeout=5, http_no_proxy=["*"])) as stream:
         paper.control("POST", "settings", {"symbol": "BTCUSDT", "leverage": 7})
         event = json.loads(stream.recv())

@@ -19,7 +19,7 @@ from tests.support.paper import PaperExchange, wait_until
 @pytest.fixture
 def stream(paper: PaperExchange, client: UMFutures) -> Iterator[websocket.WebSocket]:
     key = client.new_listen_key()["listenKey"]
-    url = f"{paper.stream_url}/private/ws/{key}"
+    url = f"{paper.stream_url}/private/ws?listenKey={key}"
     with closing(websocket.create_connection(url, timeout=5, http_no_proxy=["*"])) as socket:
         yield socket
 
@@ -126,7 +126,7 @@ def test_dropped_stream_can_be_opened_again_with_the_same_key(
 
     key = client.new_listen_key()["listenKey"]
     with closing(
-        websocket.create_connection(f"{paper.stream_url}/private/ws/{key}", timeout=5, http_no_proxy=["*"])
+        websocket.create_connection(f"{paper.stream_url}/private/ws?listenKey={key}", timeout=5, http_no_proxy=["*"])
     ) as again:
         buy(client)
         assert events(again, 1) == [NEW]

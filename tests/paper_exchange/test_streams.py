@@ -48,7 +48,9 @@ def buy(client: UMFutures, client_id: str = "w:1") -> Any:
     return client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.010", newClientOrderId=client_id)
 
 
-@pytest.mark.parametrize("path", ["/private/ws/{}", "/private/ws?listenKey={}"])
+@pytest.mark.parametrize(
+    "path", ["/private/ws?listenKey={}", "/private/ws?listenKey={}&events=ORDER_TRADE_UPDATE/TRADE_LITE/ACCOUNT_UPDATE"]
+)
 def test_fill_reaches_the_user_stream(connect: Connect, client: UMFutures, listen_key: str, path: str) -> None:
     stream = connect(path.format(listen_key))
     order = buy(client)
@@ -87,7 +89,7 @@ def test_triggered_stop_tells_its_whole_life(
     connect: Connect, paper: PaperExchange, client: UMFutures, listen_key: str
 ) -> None:
     buy(client)
-    stream = connect(f"/private/ws/{listen_key}")
+    stream = connect(f"/private/ws?listenKey={listen_key}")
     client.sign_request(
         "POST",
         "/fapi/v1/algoOrder",
@@ -123,7 +125,7 @@ def test_triggered_stop_tells_its_whole_life(
 
 
 def test_cancel_and_settings_are_told(connect: Connect, client: UMFutures, listen_key: str) -> None:
-    stream = connect(f"/private/ws/{listen_key}")
+    stream = connect(f"/private/ws?listenKey={listen_key}")
     client.new_order(symbol="BTCUSDT", side="BUY", type="LIMIT", timeInForce="GTC", quantity="0.010", price="49000")
     client.cancel_open_orders("BTCUSDT")
     client.change_leverage("BTCUSDT", 10)
@@ -137,7 +139,7 @@ def test_cancel_and_settings_are_told(connect: Connect, client: UMFutures, liste
 
 
 def test_path_without_a_route_carries_no_user_data(connect: Connect, client: UMFutures, listen_key: str) -> None:
-    silent, heard = connect(f"/ws/{listen_key}"), connect(f"/private/ws/{listen_key}")
+    silent, heard = connect(f"/ws/{listen_key}"), connect(f"/private/ws?listenKey={listen_key}")
     buy(client)
     assert read(heard)["e"] == "ORDER_TRADE_UPDATE"
     # It should answer control messages and nothing else.
@@ -156,14 +158,14 @@ def test_another_account_hears_nothing(connect: Connect, paper: PaperExchange, c
     paper.add_account("second", "its-secret")
     other = UMFutures(key="second", secret="its-secret", base_url=paper.url, timeout=5)
     other.session.trust_env = False
-    stream = connect(f"/private/ws/{other.new_listen_key()['listenKey']}")
+    stream = connect(f"/private/ws?listenKey={other.new_listen_key()['listenKey']}")
     buy(client, "mine")
     other.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.001", newClientOrderId="theirs")
     assert read(stream)["o"]["c"] == "theirs"
 
 
 def test_deleted_listen_key_closes_its_stream(connect: Connect, client: UMFutures, listen_key: str) -> None:
-    stream = connect(f"/private/ws/{listen_key}")
+    stream = connect(f"/private/ws?listenKey={listen_key}")
     client.close_listen_key(listen_key)
     assert stream.recv() == ""
     assert not stream.connected

@@ -188,7 +188,7 @@ def test_triggered_order_that_rests_may_expire(venue: Venue) -> None:
 def test_user_stream_tells_of_it(venue: Venue, action: str, told: list[str]) -> None:
     venue.rule(action=action, reason="no luck")
     venue.protect()
-    url = f"{venue.paper.stream_url}/private/ws/{venue.client.new_listen_key()['listenKey']}"
+    url = f"{venue.paper.stream_url}/private/ws?listenKey={venue.client.new_listen_key()['listenKey']}"
     with closing(websocket.create_connection(url, timeout=5, http_no_proxy=["*"])) as stream:
         venue.reach()
         # The answer to this comes after whatever the trigger has caused.

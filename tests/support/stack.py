@@ -105,6 +105,8 @@ class CeleryStack:
         self.paper = paper or PaperExchange()
         # What the producer of decisions does to an entry before it is sent: sign it.
         self.seal = seal
+        # Addresses of what stands between our processes and their stores, by setting.
+        self.lines: dict[str, str] = {}
         self._redis_url = redis_url
         self._folder = folder
         self._undo = ExitStack()
@@ -213,6 +215,7 @@ class CeleryStack:
             "BINANCE_BASE_URL": self.paper.url,
             "BINANCE_STREAM_URL": self.paper.stream_url,
             "RISK_SAFETY_SERVICE_URL": self.risk.url,
+            **self.lines,
         }
 
     def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":

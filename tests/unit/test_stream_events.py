@@ -4,12 +4,14 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.adapters.binance.stream_events import READERS, read_event
+from execution.adapters.binance.stream import user_stream_path
+from execution.adapters.binance.stream_events import READERS, ignored, read_event
 from execution.domain.outcomes import ExchangeStatus, OrderReport
 from execution.domain.stream import (
     AccountNews,
@@ -298,3 +300,17 @@ def test_a_triggered_order_keeps_every_later_status(status: str) -> None:
 
     assert (news.report.status, news.algo_id, news.report.algo_id, news.fill_id) == (status, "7", "7", 0)
     assert read(algo(ai=None)).report.order_id == ""
+
+
+def test_the_stream_is_asked_by_query_for_all_that_is_read() -> None:
+    path = user_stream_path("k" * 64)
+
+    address, _, query = path.partition("?")
+    named = parse_qs(query)
+    # It should not name the key in the path, where production is reported to say nothing.
+    assert address == "/private/ws"
+    assert named["listenKey"] == ["k" * 64]
+    # It should name each event that changes something, and none that repeats another.
+    events = named["events"][0].split("/")
+    assert set(events) == {kind for kind, reader in READERS.items() if reader is not ignored}
+    assert "TRADE_LITE" not in events

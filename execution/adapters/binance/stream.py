@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import websocket
 
 from execution.adapters.binance.client import BinanceExchange
-from execution.adapters.binance.stream_events import read_event
-from execution.adapters.outgoing import PeerRule, any_peer, checked
+from execution.adapters.binance.stream_events import READERS, ignored, read_event
+from execution.adapters.outgoing import KEEPALIVE, PeerRule, any_peer, checked
 from execution.domain.ports import StreamClosedError, StreamConnection
 from execution.domain.stream import SettingNews, StreamNews
 
@@ -22,6 +22,8 @@ CONNECT_SECONDS = 10.0
 PINGS_WITHOUT_ANSWER = 3
 # The largest honest message is an account's snapshot of some hundred positions.
 LARGEST_MESSAGE = 4 * 1024 * 1024
+# What the stream is asked for: all that we read, but for what repeats it.
+WANTED = tuple(kind for kind, reader in READERS.items() if reader is not ignored)
 PORTS = {"ws": 80, "wss": 443}
 
 
@@ -53,7 +55,7 @@ class BinanceUserStream:
 
     def connect(self, key: str) -> StreamConnection:
         try:
-            opened = open_socket(f"{self._stream_url}/private/ws/{key}", self._peer_rule)
+            opened = open_socket(f"{self._stream_url}{user_stream_path(key)}", self._peer_rule)
         except (websocket.WebSocketException, OSError) as error:
             # Only its kind: its text may hold the address, and with it the key.
             raise StreamClosedError(f"cannot connect: {type(error).__name__}") from None
@@ -64,6 +66,15 @@ class BinanceUserStream:
             note_setting=self._exchange.note_setting,
             monotonic=self._monotonic,
         )
+
+
+def user_stream_path(key: str) -> str:
+    """Return where the user stream of a key is, naming the events that are wanted.
+
+    Production is reported to say nothing on `/private/ws/KEY`, while both testnets speak there:
+    https://github.com/ccxt/ccxt/issues/28091, https://github.com/adshao/go-binance/issues/812.
+    """
+    return f"/private/ws?listenKey={key}&events={'/'.join(WANTED)}"
 
 
 def open_socket(url: str, peer_rule: PeerRule) -> websocket.WebSocket:
@@ -90,7 +101,8 @@ def _connected(url: str, peer_rule: PeerRule) -> socket.socket:
     connection = checked(
         socket.create_connection((host, parts.port or PORTS[parts.scheme]), CONNECT_SECONDS), peer_rule
     )
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *KEEPALIVE):
+        connection.setsockopt(*option)
     if parts.scheme == "ws":
         return connection
     try:

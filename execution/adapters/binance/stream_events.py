@@ -134,7 +134,7 @@ def _hand_on(kind: str, row: Row) -> HandOn:
     return HandOn(kind=kind, sent_at=moment(row["E"]))
 
 
-def _ignored(kind: str, row: Row) -> Ignored:
+def ignored(kind: str, row: Row) -> Ignored:
     return Ignored(kind=kind, sent_at=moment(row["E"]))
 
 
@@ -164,9 +164,9 @@ READERS: Mapping[str, Callable[[str, Row], StreamNews]] = MappingProxyType(
         "CONDITIONAL_ORDER_TRIGGER_REJECT": _hand_on,
         # The same fill follows as ORDER_TRADE_UPDATE with its cumulative quantity, status and fee. Without them it
         # could not be told from its own repetition.
-        "TRADE_LITE": _ignored,
+        "TRADE_LITE": ignored,
         # Grids that a person runs on the exchange's own pages.
-        "STRATEGY_UPDATE": _ignored,
-        "GRID_UPDATE": _ignored,
+        "STRATEGY_UPDATE": ignored,
+        "GRID_UPDATE": ignored,
     }
 )

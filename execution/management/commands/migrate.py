@@ -8,18 +8,22 @@ from django.core.management.commands import migrate
 from execution_project.database_roles import RoleError, ensure_role, grant_database, grant_service
 from execution_project.env import Environment, environment
 from execution_project.owner import as_owner
+from execution_project.postgres.base import unbounded
 from execution_project.store_urls import password_of_database_url, user_of_database_url
 
 
 class Command(migrate.Command):
-    """Without DATABASE_OWNER_URL, one role does it all, as PostgreSQL is used by default: not in live mode."""
+    """Without DATABASE_OWNER_URL, one role does it all, as PostgreSQL is used by default: not in live mode.
+
+    Its session has no bounds: rewriting a table takes as long as it takes.
+    """
 
     def handle(self, *arguments: Any, **options: Any) -> None:
         env = environment()
-        if not env.database_owner_url.get_secret_value():
-            super().handle(*arguments, **options)
-            return
-        with as_owner(options["database"]) as connection:
+        with as_owner(options["database"]) as connection, unbounded(connection):
+            if not env.database_owner_url.get_secret_value():
+                super().handle(*arguments, **options)
+                return
             if options["plan"] or options["check_unapplied"]:
                 super().handle(*arguments, **options)
                 return

@@ -16,6 +16,7 @@ from execution.management.commands.check_exchange import log_obstacles
 from execution.management.terminal import TerminalCommand
 from execution.single_flight import Duty, single_flight
 from execution.stream.session import Session
+from execution_project.waits import Kind, hold
 
 log = structlog.get_logger(__name__)
 STAND_BY_SECONDS = 0.5
@@ -34,6 +35,8 @@ class Command(TerminalCommand):
     def handle(self, *_: Any, alive_file: Path | None, **__: Any) -> None:
         self._alive_file, self._touched = alive_file, -ALIVE_SECONDS
         self._stopping = Event()
+        hold(Kind.STREAM)
+        connection.close()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
         if wiring.setup_rules().checks_key:
@@ -69,8 +72,10 @@ class Command(TerminalCommand):
             rules=wiring.stream_rules(),
             clock=wiring.clock,
         )
+        # The duty is a lock of this session of the database: with another one it may be somebody else's by now.
+        duty_of = connection.connection
         with session:
-            while self._goes_on():
+            while self._goes_on() and connection.connection is duty_of:
                 session.step()
 
     def _goes_on(self) -> bool:
