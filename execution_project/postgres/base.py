@@ -58,7 +58,7 @@ def bound_session(database: BaseDatabaseWrapper) -> None:
 
 @contextmanager
 def unbounded(database: BaseDatabaseWrapper) -> Iterator[None]:
-    """Wait for as long as it takes, for a while; a session that is open before or stays open has its usual bounds then."""
+    """Wait for as long as it takes, for a while; a session that stays open has its usual bounds afterwards."""
     try:
         with held_as(Kind.MIGRATION):
             bound_session(database)

@@ -21,10 +21,7 @@ class Command(migrate.Command):
     def handle(self, *arguments: Any, **options: Any) -> None:
         env = environment()
         with as_owner(options["database"]) as connection, unbounded(connection):
-            if not env.database_owner_url.get_secret_value():
-                super().handle(*arguments, **options)
-                return
-            if options["plan"] or options["check_unapplied"]:
+            if not env.database_owner_url.get_secret_value() or options["plan"] or options["check_unapplied"]:
                 super().handle(*arguments, **options)
                 return
             try:
