@@ -49,6 +49,8 @@ from execution.domain.trading import OrderBook, PositionSide, Quote, SymbolRules
 
 # What still waits at the exchange, whatever its cancel was answered with.
 OPEN = frozenset({ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED})
+# Orders of these lanes have a time-out of their own.
+PROTECTIVE = frozenset({Lane.PROTECT, Lane.CLOSE})
 ALGO_ORDER = "/fapi/v1/algoOrder"
 OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
 ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
@@ -99,7 +101,8 @@ class BinanceExchange:
         self._key_check = KeyCheck(asker, monotonic=monotonic)
         self._window: Mapping[str, Any] = {"recvWindow": recv_window_ms}
         self._limiter = line.limiter
-        self._calls = Calls(self._client, line.limiter)
+        protective_seconds = min(timeout_seconds, line.protective_seconds or timeout_seconds)
+        self._calls = Calls(self._client, line.limiter, protective_seconds=protective_seconds)
         self._history = History(self._client, self._calls)
         self._market = Market(
             self._client, self._calls, line.limiter, window=self._window, monotonic=monotonic, cache=rules.cache
@@ -154,6 +157,14 @@ class BinanceExchange:
     def positions(self) -> Sequence[PositionReport]:
         rows = self._calls.read(
             lambda: [parse.position_report(row) for row in self._client.get_position_risk()], lane=Lane.CLOSE
+        )
+        return [row for row in rows if row.quantity]
+
+    def positions_in(self, symbol: str) -> Sequence[PositionReport]:
+        rows = self._calls.read(
+            lambda: [parse.position_report(row) for row in self._client.get_position_risk(symbol=symbol)],
+            lane=Lane.CLOSE,
+            answer_seconds=self._calls.protective_seconds,
         )
         return [row for row in rows if row.quantity]
 
@@ -316,6 +327,7 @@ class BinanceExchange:
             cover_orders=COVER_ORDERS if lane is Lane.ENTRY else 0,
             send_before=send_before,
             last_word=last_word,
+            answer_seconds=self._calls.protective_seconds if lane in PROTECTIVE else None,
         )
         try:
             with self._client.turn(turn):
@@ -335,7 +347,7 @@ class BinanceExchange:
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
         cancelled: OrderReport | None = None
         try:
-            with self._client.turn(Turn(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS)):
+            with self._client.turn(self._cancelling):
                 cancelled = self._send_cancel(symbol, client_order_id, book)
         except NotSentError as error:
             return Unreadable(message=f"{error.reason}: {error}")
@@ -348,6 +360,24 @@ class BinanceExchange:
         ended = isinstance(found, OrderReport) and found.status not in OPEN
         # A look-up forgets what ended without a fill, may lag behind, and may fail: the answer itself has told the end.
         return found if ended or cancelled is None else cancelled
+
+    @property
+    def _cancelling(self) -> Turn:
+        seconds = self._calls.protective_seconds
+        return Turn(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS, answer_seconds=seconds)
+
+    def cancel_of_others(self, symbol: str, order: ForeignOrder) -> bool:
+        try:
+            with self._client.turn(self._cancelling):
+                if order.conditional:
+                    self._client.sign_request("DELETE", ALGO_ORDER, {"algoId": order.order_id, **self._window})
+                else:
+                    self._client.cancel_order(symbol, orderId=order.order_id, **self._window)
+        except NotSentError:
+            return False
+        except CALL_ERRORS as error:
+            return self._calls.judged(Operation.CANCEL, error).meaning is Meaning.BENIGN
+        return True
 
     def _send_cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> OrderReport:
         if book is OrderBook.ORDINARY:
