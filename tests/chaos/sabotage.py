@@ -241,6 +241,27 @@ def stop_at_the_first_changed_trade() -> None:
     reconcile._trade_actions = first_only
 
 
+def wait_for_a_lost_close() -> None:
+    """Exits are followed: after a close without an answer none is sent until its absence is proven."""
+    from execution.pipeline.closing import Closing  # noqa: PLC0415 -- Django must be set up first
+
+    def send_once(self: Any, quantity: Decimal, **_: Any) -> Any:
+        return self._once(quantity)
+
+    Closing._until_answered = send_once  # type: ignore[method-assign]
+    Closing._beside_doubts = lambda self: Decimal(0)  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def leave_the_quantity_held() -> None:
+    """Closes make way: one that is refused while orders rest is sent again as it is."""
+    from execution.pipeline.closing import Closing  # noqa: PLC0415 -- Django must be set up first
+
+    def leave(self: Any, outcome: Any, quantity: Decimal, **_: Any) -> Any:  # noqa: ARG001
+        return outcome
+
+    Closing._free_and_close = leave  # type: ignore[method-assign]
+
+
 SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "intent row": write_the_entry_after_the_call,
     "conditional update": update_whatever_the_state,
@@ -256,6 +277,8 @@ SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "a short's risk": count_a_shorts_risk_below_zero,
     "fees": forget_the_last_fee,
     "every trade of a cycle": stop_at_the_first_changed_trade,
+    "exits are followed": wait_for_a_lost_close,
+    "closes make way": leave_the_quantity_held,
 }
 
 
@@ -290,6 +313,9 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "a short's risk": tuple(Catch(row=67, workers=count, says=r"loses more than a day may") for count in (1, 2)),
     "fees": (Catch(row=35, workers=2, says=r"I9: (?:trade|our books)"),),
     "every trade of a cycle": (Catch(row=66, workers=2, says=r"the readable trade is closed"),),
+    # Long and short, by the number of workers.
+    "exits are followed": tuple(Catch(row=76, workers=count, says=r"the positions are closed") for count in (1, 2)),
+    "closes make way": (Catch(row=82, workers=2, says=r"the trades are closed"),),
 }
 
 
