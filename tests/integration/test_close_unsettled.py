@@ -11,6 +11,7 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
+from execution.domain.trading import Source
 from execution.models import EntryClaim, Order
 from execution.queries.metrics import book_counts
 from tests.integration.test_refused_exits import SteppedClock, closes, told
@@ -18,8 +19,6 @@ from tests.support.desk import Desk
 from tests.support.exits import (
     CHAIN,
     IN_TIME,
-    KILL_SWITCH,
-    MODES,
     PROTECTOR,
     SIDES,
     SYMBOL,
@@ -53,7 +52,8 @@ EXECUTED: Mapping[str, Mapping[str, Any]] = {
 def desk(desk: Desk) -> Desk:
     return replace(
         desk,
-        clock=SteppedClock(),
+        # Ahead of the machine's, whose time goes on: what is sent ten seconds after its row does not leave.
+        clock=SteppedClock(ahead=timedelta(minutes=5)),
         # How long a stop is tried before its position is closed, and an answer waited for, is real time.
         max_unprotected=timedelta(seconds=0.1),
         protective_seconds=0.4,
@@ -80,7 +80,9 @@ def settled(desk: Desk, request_id: UUID) -> None:
         desk.cycle()
     assert (desk.trade(request_id).state, desk.ledger.positions) == ("CLOSED", {})
     assert not EntryClaim.objects.exists()
-    desk.check()
+    # What a person has paid for the entry of an adopted position is in no book of ours.
+    if desk.request(request_id).source != Source.EXTERNAL:
+        desk.check()
 
 
 def never_past_flat(desk: Desk) -> None:
@@ -109,11 +111,10 @@ def test_each_way_out_sends_the_next_close_within_a_second(desk: Desk, way: Exit
     assert [order.state for order in closes(request_id)] == ["ABANDONED", "FILLED"]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("way", [IN_TIME, CHAIN], ids=named)
+@pytest.mark.parametrize(("side", "mode"), [("buy", "one-way"), ("sell", "hedge")])
 @pytest.mark.parametrize("loss", list(LOSSES)[1:])
-def test_however_it_got_lost(desk: Desk, loss: str, way: Exit, side: str, mode: str) -> None:
+def test_however_it_got_lost(desk: Desk, loss: str, side: str, mode: str) -> None:
+    way = CHAIN
     request_id = opened(desk, way, side=side, mode=mode)
     lose(desk, side, **LOSSES[loss])
 
@@ -136,8 +137,7 @@ def arrived(desk: Desk, client_order_id: str) -> int | None:
     return code
 
 
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("way", [IN_TIME, CHAIN, KILL_SWITCH], ids=named)
+@pytest.mark.parametrize(("way", "side"), [(IN_TIME, "buy"), (CHAIN, "sell")], ids=named)
 @pytest.mark.parametrize("loss", EXECUTED)
 def test_a_close_that_executed_unheard_is_found_and_not_repeated(desk: Desk, loss: str, way: Exit, side: str) -> None:
     request_id = opened(desk, way, side=side)
@@ -151,8 +151,7 @@ def test_a_close_that_executed_unheard_is_found_and_not_repeated(desk: Desk, los
     assert len(sent_at(desk)) == 1
 
 
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("side", "mode"), [("buy", "one-way"), ("sell", "hedge")])
 def test_look_ups_that_lag_behind_an_executed_close_book_it_once(desk: Desk, mode: str, side: str) -> None:
     request_id = opened(desk, IN_TIME, side=side, mode=mode)
     lose(desk, side, action="drop_after")
@@ -166,8 +165,7 @@ def test_look_ups_that_lag_behind_an_executed_close_book_it_once(desk: Desk, mod
     assert len(sent_at(desk)) == 1
 
 
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("way", [CHAIN, PROTECTOR, IN_TIME], ids=named)
+@pytest.mark.parametrize(("way", "side"), [(CHAIN, "buy"), (PROTECTOR, "sell"), (IN_TIME, "buy")], ids=named)
 def test_closes_that_stay_lost_are_followed_ever_more_seldom_and_told(
     desk: Desk, client: Client, way: Exit, side: str
 ) -> None:
@@ -202,10 +200,8 @@ def test_closes_that_stay_lost_are_followed_ever_more_seldom_and_told(
     assert told() is None
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("lost", [0, 1, 2])
-@pytest.mark.parametrize("loss", ["dropped before sending", "late"])
+@pytest.mark.parametrize(("side", "mode"), [("buy", "hedge"), ("sell", "hedge"), ("buy", "one-way")])
+@pytest.mark.parametrize(("loss", "lost"), [("dropped before sending", 1), ("late", 0), ("late", 2)])
 def test_of_several_parts_any_may_be_lost(desk: Desk, loss: str, lost: int, side: str, mode: str) -> None:
     """The market lot takes 0.004 at most; what is late arrives between the parts that follow, or after them."""
     request_id = opened(desk, IN_TIME, side=side, mode=mode)

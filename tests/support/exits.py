@@ -105,9 +105,11 @@ def _target_reached(desk: Desk, request_id: UUID) -> None:
 def _dust(desk: Desk, request_id: UUID) -> None:
     """Leave less than the symbol's step."""
     by_hand(desk, "buy" if desk.trade(request_id).direction == "LONG" else "sell", "one-way", "0.004", closing=True)
+    desk.clock.let_pass(3)
     desk.cycle()
     desk.paper.control("POST", "symbols", {"symbol": SYMBOL, "step": "0.01"})
     desk.exchange._market.forget_rules()
+    desk.exchange.rules(SYMBOL)
 
 
 def _refuse(desk: Desk, kind: str) -> None:
