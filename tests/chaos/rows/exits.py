@@ -6,12 +6,15 @@ from decimal import Decimal
 from tests.chaos.cell import Bounds, Cell
 from tests.chaos.matrix import ONCE, row
 from tests.chaos.rows.neighbours import move_kill_switch
+from tests.chaos.rows.protection import place
 from tests.support.ledger import ALGO_ORDER, ORDER
 
 LEVEL_PASSED, HELD, NOTHING_TO_REDUCE = -2021, -4118, -2022
 # A close without an answer is settled when it can have arrived no more; until then its symbol is not given back.
 DOUBTS = Bounds(settle_seconds=60)
 LATE_MS, HANG_MS = 1_200, 20_000
+# Long enough for a position to have its stop and target.
+TIME_EXIT_SECONDS = 6
 POSITIONS = 4
 
 
@@ -35,7 +38,13 @@ def lose_close(cell: Cell, symbol: str, **loss: object) -> str:
 
 
 def flat(cell: Cell, symbols: Sequence[str], *, within: float = 15.0) -> None:
+    """Wait until these positions were opened and are out."""
+    cell.wait(lambda: were_held(cell) >= set(symbols), "the entries have filled")
     cell.wait(lambda: not cell.ledger.positions.keys() & set(symbols), "the positions are closed", within=within)
+
+
+def were_held(cell: Cell) -> set[str]:
+    return {fill["symbol"] for fill in cell.ledger.fills}
 
 
 def closed_for(cell: Cell, symbols: Sequence[str], reason: str) -> None:
@@ -77,8 +86,9 @@ def close_hangs(cell: Cell) -> None:
 @row(79, "stop refused (-2021), and the close arrives after the one that followed it", bounds=DOUBTS)
 def close_arrives_late(cell: Cell) -> None:
     symbols = list(cell.symbols[:POSITIONS])
-    _, closes = opened_without_stop(cell, symbols, action="late", ms=LATE_MS)
+    stops, closes = opened_without_stop(cell, symbols, action="late", ms=LATE_MS)
     flat(cell, symbols)
+    cell.struck("stops refused", sum(map(cell.hits, stops)), between=(POSITIONS, 40))
     cell.struck("closes late", sum(map(cell.hits, closes)), exactly=POSITIONS)
     closed_for(cell, symbols, "SL")
     # It should have closed each position once, whichever of the two came first: the other found nothing to reduce.
@@ -86,6 +96,14 @@ def close_arrives_late(cell: Cell) -> None:
     cell.struck("closes that found nothing to reduce", idle_closes(cell), between=(1, 3 * POSITIONS))
     cell.settle()
     cell.wait(lambda: not doubts(cell), "nothing is in doubt any more", within=DOUBTS.settle_seconds)
+
+
+def timed_exits(cell: Cell, symbols: Sequence[str], *, usd: int = 100) -> list[str]:
+    """Open positions over REST, because decisions of the bus bring no time exit; each is to be closed soon after."""
+    for symbol in symbols:
+        place(cell, symbol, usd=usd, time_exit_seconds=TIME_EXIT_SECONDS)
+    cell.wait(lambda: set(cell.entries()) >= set(symbols), "the entries are there")
+    return list(symbols)
 
 
 def idle_closes(cell: Cell) -> int:
@@ -138,7 +156,7 @@ def entry_unheard(cell: Cell) -> None:
 @row(82, "a close refused -4118 while our orders rest, for a time exit and for flatten")
 def closes_held_back(cell: Cell) -> None:
     fault = cell.fault(ORDER, "refuse_reducing", method="POST", code=HELD, count=None)
-    timed = cell.opened(2, time_exit_seconds=4)
+    timed = timed_exits(cell, cell.symbols[:2])
     closed_for(cell, timed, "TIME")
     # What rests is the target and the stop: each gives way before the close that follows it.
     cell.struck("closes refused for a time exit", cell.hits(fault), between=(2 * len(timed), 12))
@@ -156,7 +174,8 @@ def parts_lost_in_hedge_mode(cell: Cell) -> None:
     cell.paper.control("POST", "settings", {"dual_side": True})
     with cell.world.with_settings(BINANCE_POSITION_MODE="hedge"):
         symbols = list(cell.symbols[:2])
-        timed = cell.opened(2, position_size_usd=400.0, time_exit_seconds=6)
+        timed = timed_exits(cell, symbols, usd=400)
+        cell.wait(lambda: len(cell.ledger.held) == len(symbols), "the positions are open")
         for symbol in symbols:
             cell.paper.control("POST", "symbols", {"symbol": symbol, "market_max_quantity": third_of(cell, symbol)})
         lost = [lose_close(cell, symbol, action="drop_before") for symbol in symbols]
