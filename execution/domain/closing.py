@@ -11,12 +11,14 @@ from execution.domain.reasons import CloseReason
 
 # An order that protects or closes waits for its answer for this part of the time that a position may be unprotected.
 PROTECTIVE_PART = 4
-SHORTEST_PROTECTIVE_SECONDS = 0.5
+SHORTEST_PROTECTIVE_SECONDS = 1.0
 # When an order without an answer is asked for, in seconds after it was sent.
 LOOK_UPS_SECONDS = (0.2, 0.5, 1.0)
 FIRST_PAUSE_IN_DOUBT = timedelta(seconds=1)
 LONGEST_PAUSE_IN_DOUBT = timedelta(seconds=60)
 MOST_DOUBLINGS = 6
+# While a close makes way for itself, nobody puts back what it has cancelled; whoever dies over it keeps them no longer.
+MAKES_WAY_FOR = timedelta(seconds=2)
 # Closing orders that one run sends one after another while none is answered; the next run goes on.
 MOST_CLOSES_IN_A_RUN = 3
 # The exchange finds nothing that the order would reduce: the position is out, or other orders reduce it already.

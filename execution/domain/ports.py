@@ -124,7 +124,11 @@ class Exchange(Protocol):
         `last_word` is asked when the order's turn has come, right before it leaves; a veto is a refusal, too.
         """
 
-    def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp: ...
+    def look_up(self, symbol: str, client_order_id: str, book: OrderBook, *, promptly: bool = False) -> LookUp:
+        """Ask for an order by its client id.
+
+        `promptly`: a position may be unprotected meanwhile, so that the answer is not waited for as long as usual.
+        """
 
     def find_by_order_id(self, symbol: str, order_id: str) -> LookUp:
         """Return an ordinary order by the exchange's own id, whoever has placed it."""

@@ -234,7 +234,7 @@ def look_up_once(order_id: int, tools: Tools) -> None:
     order = _order(order_id)
     if order.state not in ORDER_UNSETTLED:
         return
-    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
+    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book), promptly=True)
     reached(CrashPoint.ORDER_LOOKED_UP)
     if isinstance(found, OrderReport):
         _found(order, found, "look-up", tools)

@@ -45,7 +45,7 @@ def ask_at_once(
 
 def ask(order: Order, *, exchange: Exchange, clock: Callable[[], datetime]) -> LookUp:
     """Look an order up once, settle it when it is found, and return the answer."""
-    found = exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
+    found = exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book), promptly=True)
     reached(CrashPoint.ORDER_LOOKED_UP)
     if isinstance(found, OrderReport):
         settle_accepted(order, found, now=clock(), source="look-up")

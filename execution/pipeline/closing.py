@@ -23,6 +23,7 @@ from execution.domain.brackets import Leg
 from execution.domain.clocks import age_of
 from execution.domain.closing import (
     CLEARS_ALL,
+    MAKES_WAY_FOR,
     MOST_CLOSES_IN_A_RUN,
     NOTHING_TO_REDUCE,
     QUANTITY_HELD,
@@ -34,7 +35,7 @@ from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown, held_in
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.reasons import CloseReason
-from execution.domain.states import ORDER_FINAL, ORDER_LIVE
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import Order
 from execution.pipeline.asking import ask, ask_at_once
@@ -75,6 +76,16 @@ def is_out(work: "Work") -> bool:
     """
     refused = closes_refused(work)
     return bool(refused and refused.code in NOTHING_TO_REDUCE) and held_at_exchange(work) <= 0
+
+
+def makes_way(work: "Work") -> bool:
+    """Whether a close that found its quantity held lets other orders make way just now.
+
+    The user-data stream tells of each that is cancelled, and whoever puts it back at once is in the close's way again.
+    """
+    closes = [o for o in work.exits if o.purpose == OrderPurpose.CLOSE]
+    refused = bool(closes) and closes[-1].state == OrderState.REJECTED and closes[-1].error_code in QUANTITY_HELD
+    return refused and age_of(closes[-1].created_at, work.clock()) < MAKES_WAY_FOR
 
 
 def settle_doubts(work: "Work") -> None:
@@ -241,7 +252,9 @@ class Closing:
         steps: list[Callable[[Decimal], bool]] = [lambda held: held < quantity, lambda _: self._cancel(BESIDE_THE_STOP)]
         if whole:
             steps += [self._cancel_of_others, lambda _: self._cancel((OrderPurpose.STOP,))]
-        for make_way in steps:
+        # The second time finds what another process has put back before it knew.
+        for make_way in steps * 2:
+            self.work.read()
             held = self._still_held()
             if held <= 0:
                 break
@@ -263,8 +276,9 @@ class Closing:
             return ZERO
 
     def _cancel(self, purposes: Sequence[OrderPurpose]) -> bool:
-        """Cancel our own resting orders of these purposes; True when one of them rests no more."""
-        resting = [o for o in self.work.exits if o.purpose in purposes and o.state in ORDER_LIVE]
+        """Cancel our own orders of these purposes, which rest or may rest unseen; True when one rests no more."""
+        may_rest = ORDER_LIVE | {OrderState.UNKNOWN}
+        resting = [o for o in self.work.exits if o.purpose in purposes and o.state in may_rest]
         self.work.cancel(resting)
         gone = [order.client_order_id for order in resting if order.state in ORDER_FINAL]
         self.cancelled += gone

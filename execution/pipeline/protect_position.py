@@ -23,7 +23,7 @@ from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest
-from execution.pipeline.closing import settle_doubts
+from execution.pipeline.closing import makes_way, settle_doubts
 from execution.pipeline.evidence import settle_accepted
 from execution.pipeline.legs import Clock, ProtectionRules, Work
 from execution.pipeline.policy import policy_in_force
@@ -73,6 +73,8 @@ def place_stop(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, 
 
 
 def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) -> bool:
+    if makes_way(work):
+        return False
     # A close whose answer was lost may have closed all of it: then it is not a stop that is missing.
     settle_doubts(work)
     if work.exposure.open <= 0:
@@ -199,7 +201,7 @@ def _has_arrived(work: Work) -> bool:
     stop = work.exits[-1]
     if stop.state != OrderState.UNKNOWN:
         return False
-    found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderBook(stop.book))
+    found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderBook(stop.book), promptly=True)
     if isinstance(found, OrderReport):
         settle_accepted(stop, found, now=work.clock(), source="look-up")
     return stop.state in ORDER_LIVE

@@ -59,11 +59,13 @@ class Calls:
         except CALL_ERRORS as error:
             return self.judged(operation, error)
 
-    def find(self, operation: Operation, call: Callable[[], OrderReport]) -> LookUp:
+    def find(self, operation: Operation, call: Callable[[], OrderReport], *, promptly: bool = False) -> LookUp:
         """Ask for an order; what cannot be read is told apart from what is not there."""
         try:
             # What became of an order decides whether a position is naked: it does not queue with the sweeps.
-            answer = self.attempt(operation, call, Lane.CLOSE, answer_seconds=self.protective_seconds)
+            answer = self.attempt(
+                operation, call, Lane.CLOSE, answer_seconds=self.protective_seconds if promptly else None
+            )
         except ExchangeUnavailableError as error:
             return Unreadable(message=f"{error}")
         if not isinstance(answer, Failure):

@@ -221,22 +221,23 @@ class BinanceExchange:
             return None
         raise unavailable(answer)
 
-    def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
+    def look_up(self, symbol: str, client_order_id: str, book: OrderBook, *, promptly: bool = False) -> LookUp:
         """Ask for an order by its client id; a conditional one first in its own book, then among the ordinary ones.
 
         When it triggers, an ordinary order of the same client id appears, and the Algo Service may forget its own.
         """
         if book is OrderBook.ORDINARY:
-            return self._look_up_ordinary(symbol, client_order_id)
+            return self._look_up_ordinary(symbol, client_order_id, promptly=promptly)
         own = self._calls.find(
             Operation.QUERY_CONDITIONAL,
             lambda: parse.algo_report(
                 self._client.sign_request("GET", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window})
             ),
+            promptly=promptly,
         )
         if not isinstance(own, Missing):
             return own
-        triggered = self._look_up_ordinary(symbol, client_order_id)
+        triggered = self._look_up_ordinary(symbol, client_order_id, promptly=promptly)
         return parse.as_triggered(triggered) if isinstance(triggered, OrderReport) else triggered
 
     def find_by_order_id(self, symbol: str, order_id: str) -> LookUp:
@@ -275,10 +276,11 @@ class BinanceExchange:
             from_id="algoId",
         )
 
-    def _look_up_ordinary(self, symbol: str, client_order_id: str) -> LookUp:
+    def _look_up_ordinary(self, symbol: str, client_order_id: str, *, promptly: bool) -> LookUp:
         return self._calls.find(
             Operation.QUERY,
             lambda: parse.order_report(self._client.query_order(symbol, origClientOrderId=client_order_id)),
+            promptly=promptly,
         )
 
     # Listen keys: what protects hangs on them, so they go before reads
@@ -356,7 +358,7 @@ class BinanceExchange:
             if failure.waits is Waits.EVERYBODY:
                 return Unreadable(message=str(failure))
         # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
-        found = self.look_up(symbol, client_order_id, book)
+        found = self.look_up(symbol, client_order_id, book, promptly=True)
         ended = isinstance(found, OrderReport) and found.status not in OPEN
         # A look-up forgets what ended without a fill, may lag behind, and may fail: the answer itself has told the end.
         return found if ended or cancelled is None else cancelled

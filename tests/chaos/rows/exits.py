@@ -145,7 +145,9 @@ def entry_unheard(cell: Cell) -> None:
         cell.fault(ORDER, "hang", method="POST", match={"symbol": name}, ms=HANG_MS, execute=True) for name in hung
     ]
     cell.decide(4)
-    cell.wait(lambda: all(cell.ledger.live("STOP_MARKET", name) for name in (*late, *hung)), "all have their stops")
+    cell.wait(
+        lambda: all(cell.ledger.live("STOP_MARKET", name) for name in (*late, *hung)), "all have their stops", within=40
+    )
     cell.struck("answers of entries lost", sum(map(cell.hits, faults)), exactly=4)
     cell.struck("events unheard", cell.hits(mute), between=(4, 200))
     cell.settle()
