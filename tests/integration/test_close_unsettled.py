@@ -28,7 +28,7 @@ from tests.support.exits import (
     named,
     opened,
 )
-from tests.support.ledger import ORDER
+from tests.support.ledger import ALGO_ORDER, ORDER
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db
@@ -262,6 +262,41 @@ def test_a_process_that_died_with_its_close_is_followed_by_the_next(desk: Desk, 
 
     assert closes(request_id)[-1].state == "FILLED"
     settled(desk, request_id)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_fresh_position_whose_stop_is_refused_and_close_lost_is_told_while_it_lasts(
+    desk: Desk, client: Client, caplog: pytest.LogCaptureFixture, side: str
+) -> None:
+    request_id = desk.decide(side=side)
+    desk.run(request_id, until="place_order")
+    desk.paper.add_fault(path=ALGO_ORDER, method="POST", action="refuse", code=-2021, count=None, id="stops")
+    lose(desk, side, action="drop_before", count=None)
+
+    for _ in range(2):
+        desk.step("protect_position", request_id)
+        desk.clock.let_pass(2.5)
+
+    # It should be called unprotected by every door, and closed by none.
+    cache.clear()
+    assert "execution_unprotected_positions 1.0" in client.get("/metrics").content.decode()
+    health = client.get("/health").json()
+    assert health["status"] != "OK"
+    assert any(reason.startswith(f"positions: {SYMBOL}") for reason in health["reasons"]), health["reasons"]
+    assert (logged(caplog, "position_closed_without_cover"), logged(caplog, "position_not_closed_yet")) == (0, 2)
+
+    desk.paper.control("DELETE", "faults?id=lost")
+    desk.clock.let_pass(5)
+    desk.step("protect_position", request_id)
+
+    assert desk.request(request_id).state == "FLATTENED"
+    assert logged(caplog, "position_closed_without_cover") == 1
+    desk.step("record_trade", request_id)
+    settled(desk, request_id)
+
+
+def logged(caplog: pytest.LogCaptureFixture, event: str) -> int:
+    return sum(isinstance(record.msg, dict) and record.msg.get("event") == event for record in caplog.records)
 
 
 def test_health_says_nothing_of_what_is_closed(desk: Desk) -> None:

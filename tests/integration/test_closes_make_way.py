@@ -194,8 +194,9 @@ def rest_by_hand(desk: Desk, side: str, mode: str, quantity: str = "0.004") -> N
 def test_the_target_of_a_part_makes_way_and_the_stop_does_not(desk: Desk, side: str) -> None:
     """A position that is not to be closed keeps its stop, whatever holds the quantity of a part of it."""
     sign = 1 if side == "buy" else -1
-    targets = [{"price": 50_000 + sign * 500, "share": 0.5}, {"price": 50_000 + sign * 2000, "share": 0.5}]
-    request_id = desk.trade_opened(side=side, take_profits=targets)
+    targets = [{"price": str(50_000 + sign * far), "share": "0.5"} for far in (1_000, 2_000)]
+    request_id = desk.signal(side=side, stop_loss=str(50_000 - sign * 1_000), take_profits=targets)
+    assert desk.run(request_id) == "RECORDED"
     near = Order.objects.filter(request_id=request_id, purpose="TARGET").order_by("sequence")[0]
     desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": near.client_order_id})
     Order.objects.filter(pk=near.pk).update(state="CANCELED")

@@ -145,14 +145,17 @@ def entry_unheard(cell: Cell) -> None:
         cell.fault(ORDER, "hang", method="POST", match={"symbol": name}, ms=HANG_MS, execute=True) for name in hung
     ]
     cell.decide(4)
-    cell.wait(
-        lambda: all(cell.ledger.live("STOP_MARKET", name) for name in (*late, *hung)), "all have their stops", within=40
-    )
+    cell.wait(lambda: have_stops(cell, (*late, *hung)), "all have their stops", within=40)
     cell.struck("answers of entries lost", sum(map(cell.hits, faults)), exactly=4)
     cell.struck("events unheard", cell.hits(mute), between=(4, 200))
     cell.settle()
     assert cell.outcomes() == {"RECORDED": 4}, cell.outcomes()
     cell.paper.control("DELETE", "streams/faults")
+
+
+def have_stops(cell: Cell, symbols: Sequence[str]) -> bool:
+    ledger = cell.ledger
+    return all(ledger.live("STOP_MARKET", name) for name in symbols)
 
 
 @row(82, "a close refused -4118 while our orders rest, for a time exit and for flatten")
