@@ -120,6 +120,7 @@ class Closing:
     reason: CloseReason
     leg: Leg | None = None
     sent_at: float = 0.0
+    last_sent: Decimal = ZERO
     cancelled: list[str] = field(default_factory=list)
 
     def run(self, quantity: Decimal) -> PlaceOutcome | None:
@@ -216,7 +217,7 @@ class Closing:
         return outcome, quantity
 
     def _send_one(self, intention: Intention) -> PlaceOutcome | None:
-        self.sent_at = time.monotonic()
+        self.sent_at, self.last_sent = time.monotonic(), intention.quantity
         outcome = self.work.send_close(intention)
         if isinstance(outcome, Unknown):
             order, clock = self.work.exits[-1], self.work.clock
@@ -249,7 +250,7 @@ class Closing:
         A stop that has made way in vain is put back at once.
         """
         code = outcome.code if isinstance(outcome, Refused) else None
-        steps: list[Callable[[Decimal], bool]] = [lambda held: held < quantity, lambda _: self._cancel(BESIDE_THE_STOP)]
+        steps: list[Callable[[Decimal], bool]] = [self._is_less, lambda _: self._cancel(BESIDE_THE_STOP)]
         if whole:
             steps += [self._cancel_of_others, lambda _: self._cancel((OrderPurpose.STOP,))]
         # The second time finds what another process has put back before it knew.
@@ -267,6 +268,10 @@ class Closing:
                 break
         self._put_back_the_stop(outcome)
         return outcome
+
+    def _is_less(self, held: Decimal) -> bool:
+        """Whether less is held than was sent, which hedge mode refuses: an earlier close has arrived meanwhile."""
+        return self.work.exposure.hedged and held < self.last_sent
 
     def _still_held(self) -> Decimal:
         try:
