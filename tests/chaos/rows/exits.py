@@ -113,15 +113,14 @@ def idle_closes(cell: Cell) -> int:
 @row(80, "stops and targets hang", bounds=DOUBTS)
 def legs_hang(cell: Cell) -> None:
     symbols = list(cell.symbols[:POSITIONS])
-    kinds = ("STOP_MARKET", "TAKE_PROFIT_MARKET")
-    faults = {kind: [hang(cell, symbol, kind) for symbol in symbols] for kind in kinds}
+    halves = {"STOP_MARKET": symbols[:2], "TAKE_PROFIT_MARKET": symbols[2:]}
+    faults = {kind: [hang(cell, symbol, kind) for symbol in half] for kind, half in halves.items()}
     cell.decide(len(symbols))
     cell.settle()
     # It should have a stop and a target for each position, or have closed it.
     cell.wait(lambda: all(is_covered_or_closed(cell, symbol) for symbol in symbols), "each is covered or closed")
     for kind, rules in faults.items():
-        hung = sum(map(cell.hits, rules))
-        cell.struck(f"{kind} hung", hung, between=(1, POSITIONS))
+        cell.struck(f"{kind} hung", sum(map(cell.hits, rules)), exactly=len(rules))
     assert cell.outcomes() == {"RECORDED": POSITIONS}, cell.outcomes()
 
 
