@@ -26,6 +26,7 @@ from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import RedisEventBus, Seal, plain, redis_connection, signing_as
 from execution.adapters.risk_safety import HttpRiskSafety
+from execution.domain.closing import protective_seconds
 from execution.domain.external import ExternalPositions
 from execution.domain.flow import Circuit, LimiterState
 from execution.domain.ports import EventBus, Exchange, Memory, RiskSafety, TradeMirror, UserStream
@@ -357,7 +358,15 @@ def _new_exchange() -> BinanceExchange:
         key=env.exchange_key,
         secret=env.exchange_secret,
         base_url=env.exchange_url,
-        line=Line(limiter=limiter(), breaker=breaker(), clock=server_clock(), peer_rule=env.exchange_peer_rule),
+        line=Line(
+            limiter=limiter(),
+            breaker=breaker(),
+            clock=server_clock(),
+            peer_rule=env.exchange_peer_rule,
+            protective_seconds=protective_seconds(
+                env.binance_timeout_seconds, timedelta(seconds=env.max_unprotected_seconds)
+            ),
+        ),
         rules=setup_rules(),
         **settings,
     )

@@ -18,6 +18,7 @@ from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError
 from paper_exchange.http.faults import Faults
 from paper_exchange.http.gateway import Gateway
+from paper_exchange.http.holding import is_held
 from paper_exchange.http.ledger import RequestLedger
 from paper_exchange.http.limits import Limits
 from paper_exchange.http.params import Params
@@ -52,7 +53,7 @@ class PaperServer:
         self.exchange = saved or Exchange(config, SystemClock())
         self.exchange.adopt(config)
         self.port = config.port
-        ledger, faults = RequestLedger(), Faults(config.seed)
+        ledger, faults = RequestLedger(), Faults(config.seed, lambda key, params: is_held(self.exchange, key, params))
         limits = Limits(enforced=config.limits)
         self._gateway = Gateway(self.exchange, limits, faults, ledger)
         self._api = WsApi(self.exchange, limits, ledger)

@@ -445,9 +445,10 @@ def _exits(vitals: Vitals) -> Component:
 def _refusal(each: RefusedExit, now: datetime) -> str:
     wait = max(0.0, (each.next_at - now).total_seconds())
     code = "none" if each.code is None else each.code
+    happened = "refused" if each.answered else "unanswered"
     side = "" if each.position_side == PositionSide.BOTH else f" {each.position_side}"
     numbers = f"code={code} tries={each.tries} since={each.since.isoformat()} next_try_in={wait:.0f}s"
-    return f"{each.symbol}{side} {each.what} refused: {numbers}"
+    return f"{each.symbol}{side} {each.what} {happened}: {numbers}"
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -143,12 +143,17 @@ def _refused(refused: Iterable[RefusedExit], found: Vitals) -> Iterator[Metric]:
     """Return the exits that the exchange keeps refusing; of several of a kind in one symbol the longest."""
     tries: dict[tuple[str, str], float] = {}
     ages: dict[tuple[str, str], float] = {}
+    unanswered: dict[tuple[str, str], float] = {}
     for each in refused:
+        if not each.answered:
+            unanswered[each.symbol, each.what] = each.tries
+            continue
         key = (each.symbol, each.what)
         tries[key] = max(tries.get(key, 0), each.tries)
         ages[key] = max(ages.get(key, 0.0), age_seconds(found, each.since) or 0.0)
     yield labelled("refused_exit_tries", "Successive refusals of a position's exit", "symbol what", tries)
     yield labelled("refused_exit_seconds", "Since the first of them", "symbol what", ages)
+    yield labelled("unanswered_exits", "Exits of a position of which nobody knows yet", "symbol what", unanswered)
 
 
 def _user_stream(found: Vitals) -> Iterator[Metric]:

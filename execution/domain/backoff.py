@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Protocol
 
 from execution.domain.clocks import age_of
@@ -57,13 +57,19 @@ def pause_after(tries: int, longest: timedelta) -> timedelta:
     return min(FIRST_PAUSE * int(2**doublings), longest)
 
 
-def refusals_of(orders: Sequence[Try], longest_pause: timedelta) -> Refusals | None:
-    """Return the refusals with which a row of tries ends, oldest first; None when the last one was taken."""
+def refusals_of(
+    orders: Sequence[Try], longest_pause: timedelta, *, together: timedelta = timedelta(0)
+) -> Refusals | None:
+    """Return the refusals with which a row of tries ends, oldest first; None when the last one was taken.
+
+    `together`: orders that follow one another within less are one try, such as a close that is sent again at once
+    because something was cancelled to make way for it.
+    """
     refused = list(takewhile(lambda order: order.state in NEVER_TAKEN, reversed(orders)))
     if not refused:
         return None
     return Refusals(
-        tries=len(refused),
+        tries=1 + sum(newer.created_at - older.created_at >= together for newer, older in pairwise(refused)),
         since=refused[-1].created_at,
         last_at=refused[0].created_at,
         code=refused[0].error_code,

@@ -26,13 +26,19 @@ class ExternalPositions(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignOrder:
-    """A resting order of somebody else; `kind` in the exchange's words, no quantity when it closes everything."""
+    """A resting order of somebody else; `kind` in the exchange's words, no quantity when it closes everything.
+
+    `order_id`: the exchange's own, of the Algo Service for a `conditional` one. `reduces`: it can open nothing.
+    """
 
     kind: str
     side: str
     position_side: str
     quantity: Decimal
     closes_all: bool
+    order_id: str = ""
+    conditional: bool = False
+    reduces: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

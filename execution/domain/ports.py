@@ -124,7 +124,11 @@ class Exchange(Protocol):
         `last_word` is asked when the order's turn has come, right before it leaves; a veto is a refusal, too.
         """
 
-    def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp: ...
+    def look_up(self, symbol: str, client_order_id: str, book: OrderBook, *, promptly: bool = False) -> LookUp:
+        """Ask for an order by its client id.
+
+        `promptly`: a position may be unprotected meanwhile, so that the answer is not waited for as long as usual.
+        """
 
     def find_by_order_id(self, symbol: str, order_id: str) -> LookUp:
         """Return an ordinary order by the exchange's own id, whoever has placed it."""
@@ -137,6 +141,9 @@ class Exchange(Protocol):
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
         """Cancel and return the final state, which may be a fill that was faster."""
 
+    def cancel_of_others(self, symbol: str, order: ForeignOrder) -> bool:
+        """Cancel an order that is not ours, by the exchange's own id; True when it rests no more."""
+
     def open_orders(self) -> Sequence[OrderReport]:
         """Return the open ordinary orders with our prefix, over all symbols."""
 
@@ -148,6 +155,9 @@ class Exchange(Protocol):
 
     def positions(self) -> Sequence[PositionReport]:
         """Return the positions that are open: none of quantity zero."""
+
+    def positions_in(self, symbol: str) -> Sequence[PositionReport]:
+        """Return the open positions of one symbol, soon or not at all: it is asked while one may be unprotected."""
 
     def now(self) -> datetime:
         """Return the exchange's present, by its own clock."""

@@ -1,6 +1,7 @@
 """Looks after the stops alone, in a worker of its own: when order workers and monitor stand still, cover does not.
 
-It works from the books, every two seconds and without a reading of the exchange, and leaves all else to the monitor.
+It works from the books, every two seconds and without a reading of the exchange, and leaves all else to the monitor. Of
+the exchange it asks one thing: what became of young entries whose answer is lost.
 Only when the monitor is silent does it read the exchange too: in bulk, and to settle what positions and stops are.
 """
 
@@ -18,7 +19,7 @@ from execution.domain.bounds import LATEST
 from execution.domain.lots import closing_parts
 from execution.domain.money import ZERO
 from execution.domain.ports import ExchangeUnavailableError
-from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
+from execution.domain.states import ORDER_LIVE, ORDER_UNSETTLED, TRADE_OPEN, RequestState
 from execution.domain.trading import OrderPurpose, PositionSide
 from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Trade
 from execution.monitor.actions import Apply, Cover, ExpireEntry, LookUpOrder
@@ -26,7 +27,7 @@ from execution.monitor.cycle import swept_lately
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.repair import Tools
-from execution.monitor.work_off import repair_all, settle_all
+from execution.monitor.work_off import look_up_all, repair_all, settle_all
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
 from execution.pipeline.busy import met_since
 from execution.pipeline.coverage import lot_of
@@ -37,6 +38,9 @@ log = structlog.get_logger(__name__)
 PROTECTOR = "protector"
 # The chain places the stop within a fraction of this; it is not to be overtaken while it does.
 GRACE = timedelta(seconds=1)
+# An entry without an answer arrives within its wait, its time-out and its receive window, or never. Each look-up takes
+# a weight of 1 of 2,400 a minute.
+IN_DOUBT_FOR, MOST_ASKED = timedelta(seconds=30), 20
 # What settles whether there is a position, and whether its stop stands. The rest is the monitor's.
 SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
@@ -59,6 +63,7 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     if naked:
         log.warning("protector_covers", requests=[str(request_id) for request_id in naked])
     failed = repair_all([Cover(request_id=pk, missing=OrderPurpose.STOP) for pk in naked], tools)
+    failed += look_up_all(entries_in_doubt(tools.clock()), tools)
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
     done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
     went_to, failed = len(naked) + done.went_to, failed + done.failed
@@ -73,6 +78,16 @@ def covered_lately(now: datetime, *, within: timedelta) -> bool:
     """Whether a run has ended within this time; none has when it ended in the future."""
     last = Heartbeat.objects.filter(part=PROTECTOR).values_list("at", flat=True).first()
     return last is not None and timedelta(0) <= now - last < within
+
+
+def entries_in_doubt(now: datetime) -> list[int]:
+    """Return the entries of which nobody knows what became of them: whoever sent one may be gone, the stream mute.
+
+    It is asked for here while it may still arrive. What stays in doubt after that is the monitor's.
+    """
+    unsettled = Order.objects.filter(purpose=OrderPurpose.ENTRY, state__in=sorted(ORDER_UNSETTLED))
+    young = unsettled.filter(sent_at__lte=now - GRACE, sent_at__gt=now - IN_DOUBT_FOR)
+    return list(young.order_by("sent_at").values_list("pk", flat=True)[:MOST_ASKED])
 
 
 def without_cover(*, before: datetime) -> list[UUID]:

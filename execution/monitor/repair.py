@@ -17,7 +17,7 @@ from execution.domain.money import plain
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange, ExchangeUnavailableError, Memory
 from execution.domain.reasons import CloseReason
-from execution.domain.states import ORDER_FINAL, ORDER_LIVE, REQUEST_BEFORE_WIRE, RequestState
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, ORDER_UNSETTLED, REQUEST_BEFORE_WIRE, RequestState
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest, Order, Trade
 from execution.monitor.actions import (
@@ -227,6 +227,17 @@ def _look_up(order_id: int, tools: Tools) -> UUID | None:
             return _found(order, *known, tools) if known else None
         case _:
             assert_never(found)
+
+
+def look_up_once(order_id: int, tools: Tools) -> None:
+    """Ask for an order of unknown outcome without concluding anything from what does not show it."""
+    order = _order(order_id)
+    if order.state not in ORDER_UNSETTLED:
+        return
+    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book), promptly=True)
+    reached(CrashPoint.ORDER_LOOKED_UP)
+    if isinstance(found, OrderReport):
+        _found(order, found, "look-up", tools)
 
 
 def _sources(tools: Tools) -> Sources:

@@ -13,7 +13,7 @@ from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.trading import OrderPurpose
 from execution.monitor.actions import BookExits, CloseInTime, Cover, LookOver, Repair, Settling
 from execution.monitor.crew import side_by_side
-from execution.monitor.repair import Tools, complete, repair, settle
+from execution.monitor.repair import Tools, complete, look_up_once, repair, settle
 from execution.monitor.sides import Books
 from execution.pipeline.busy import is_busy, note
 
@@ -62,6 +62,11 @@ def repair_all(actions: Sequence[Repair], tools: Tools) -> int:
     quick = [action for action in actions if not isinstance(action, WAIT_FOR_EXCHANGE)]
     failed = _work_off([[(partial(repair, action), action) for action in lot] for lot in lots.values()], tools)
     return failed + sum(not _done(partial(repair, action), action, tools) for action in quick)
+
+
+def look_up_all(orders: Sequence[int], tools: Tools) -> int:
+    """Ask once for each of these orders of unknown outcome, and return how many could not be asked for."""
+    return _work_off([[(partial(look_up_once, pk), pk)] for pk in orders], tools)
 
 
 def _is_missing_stop(action: Repair) -> bool:

@@ -2,13 +2,14 @@
 
 from uuid import UUID
 
+from execution.domain.closing import NOTHING_TO_REDUCE
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL
 from execution.models import ExecutionRequest, Order
 from execution.pipeline.cancelling import cancel_order
-from execution.pipeline.legs import NOTHING_TO_REDUCE, Clock, ProtectionRules, Work
+from execution.pipeline.legs import Clock, ProtectionRules, Work
 from execution.pipeline.record_trade import record_trade
 
 

@@ -7,33 +7,25 @@ from decimal import Decimal
 
 import structlog
 
-from execution.domain.backoff import (
-    LONGEST_PAUSE_COVERED,
-    LONGEST_PAUSE_OPEN,
-    Refusals,
-    pause_after,
-    refusals_of,
-)
+from execution.domain.backoff import LONGEST_PAUSE_COVERED, LONGEST_PAUSE_OPEN, pause_after, refusals_of
 from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_at
 from execution.domain.clocks import age_of
-from execution.domain.lots import closing_parts
 from execution.domain.money import ZERO
-from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, held_in
+from execution.domain.outcomes import PlaceOutcome
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import Bracket, ExecutionRequest, Order, Trade
 from execution.models.bracket import LegOrigin
-from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, resting_of, stop_cover
+from execution.pipeline import closing
+from execution.pipeline.bracket_rows import executed_of, exit_orders, exposure_of, plan_of, resting_of, stop_cover
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.placing import Intention, intend, send
 from execution.pipeline.regrid import follow_filters
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
-# The exchange finds nothing that the order would reduce. A position that is out is booked, not closed once more.
-NOTHING_TO_REDUCE = frozenset({-2022})
 # Stops of unknown outcome after which the next waits for the longest pause: each of them may rest unseen.
 MOST_UNKNOWN_STOPS = 10
 # What makes way for a stop.
@@ -146,7 +138,7 @@ class Work:
         A stop that had to rest a little beyond its level does not count: it is the level that is tried again. Nor does
         what was refused under filters that have changed since.
         """
-        at_level = [order for order in self._under_present_filters(self.of(leg)) if order.trigger_price == leg.price]
+        at_level = [order for order in self.under_present_filters(self.of(leg)) if order.trigger_price == leg.price]
         covered = ZERO < self.exposure.open <= stop_cover(self.exits)
         longest = LONGEST_PAUSE_COVERED if covered else LONGEST_PAUSE_OPEN
         refused = refusals_of(at_level, longest)
@@ -157,47 +149,17 @@ class Work:
         unknown = [order for order in orders if order.state == OrderState.UNKNOWN]
         return bool(unknown) and age_of(unknown[-1].created_at, self.clock()) < pause_after(len(unknown), longest)
 
-    def _under_present_filters(self, orders: Iterable[Order]) -> list[Order]:
+    def under_present_filters(self, orders: Iterable[Order]) -> list[Order]:
+        """Leave out what was sent under filters that have changed since."""
         since = self.bracket.regridded_at
         return [order for order in orders if since is None or order.created_at > since]
-
-    def closes_refused(self, leg: Leg | None = None) -> Refusals | None:
-        """Return the refusals with which the closing orders of a leg end, or without one those of all that is open."""
-        leg_id = leg.id if leg else None
-        closes = [o for o in self.exits if o.purpose == OrderPurpose.CLOSE and o.leg_id == leg_id]
-        return refusals_of(self._under_present_filters(closes), LONGEST_PAUSE_OPEN)
-
-    def may_close(self, leg: Leg | None = None) -> bool:
-        """Whether a closing order may be sent now.
-
-        It may not while an earlier one is unsettled, nor before the pause after a refusal is over. When the exchange
-        has found nothing to reduce, it must show a position first: what is out is for booking.
-
-        Raises:
-            ExchangeUnavailableError: the positions could not be read.
-
-        """
-        if any(o.purpose == OrderPurpose.CLOSE and o.state not in ORDER_FINAL for o in self.exits):
-            return False
-        refused = self.closes_refused(leg)
-        if refused is None:
-            return True
-        if refused.holds_at(self.clock()):
-            return False
-        return refused.code not in NOTHING_TO_REDUCE or self._is_held()
 
     def may_try_naked(self, leg: Leg) -> bool:
         """Whether a stop may be tried that nothing else covers for: it and the close that follows it are one try."""
         unknown = [order for order in self.of(leg) if order.state == OrderState.UNKNOWN]
         if len(unknown) >= MOST_UNKNOWN_STOPS and age_of(unknown[-1].created_at, self.clock()) < LONGEST_PAUSE_OPEN:
             return False
-        return self.closes_refused() is None or self.may_close()
-
-    def _is_held(self) -> bool:
-        """Whether the exchange shows a position of this symbol and side just now."""
-        key = (self.request.symbol, self.request.position_side)
-        rows = {(row.symbol, row.position_side): row for row in self.exchange.positions()}
-        return held_in(rows.get(key), Direction(self.request.direction)) > 0
+        return not (closing.is_too_early(self) or closing.is_out(self))
 
     def beyond(self, want: Wanted, fraction: Decimal) -> Leg | None:
         """Return the stop by this fraction of its level beyond it; None when one was sent there before.
@@ -229,85 +191,32 @@ class Work:
         )
 
     def close(self, quantity: Decimal, reason: CloseReason, leg: Leg | None = None) -> PlaceOutcome | None:
-        """Close at market, reducing only; None when it may not be tried now, as `may_close` says."""
-        if quantity <= 0 or not self.may_close(leg):
-            return None
-        log.warning(
-            "position_closes_at_market",
-            request_id=str(self.request.pk),
-            symbol=self.request.symbol,
-            reason=reason,
-            quantity=str(quantity),
-        )
-        outcome = self._close_in_parts(quantity, reason, leg)
-        if isinstance(outcome, Refused):
-            self._tell_refused_close(leg)
-        return outcome
+        """Close at market, reducing only, as `closing` does it; None when it may not be tried now."""
+        return closing.Closing(work=self, reason=reason, leg=leg).run(quantity) if quantity > 0 else None
 
-    def _tell_refused_close(self, leg: Leg | None) -> None:
-        if refused := self.closes_refused(leg):
-            log.error(
-                "close_refused",
-                request_id=str(self.request.pk),
-                symbol=self.request.symbol,
-                code=refused.code,
-                tries=refused.tries,
-                since=refused.since.isoformat(),
-                next_try_at=refused.next_at.isoformat(),
-            )
+    def closed_by(self) -> CloseReason | None:
+        """Return why our own closing orders have closed, when they have executed last what was open."""
+        executed = [o for o in self.exits if o.purpose == OrderPurpose.CLOSE and executed_of(o) > 0]
+        return CloseReason(executed[-1].close_reason) if executed and self.exposure.open <= 0 else None
 
-    def _close_in_parts(self, quantity: Decimal, reason: CloseReason, leg: Leg | None) -> PlaceOutcome | None:
-        """Send as many closing orders as the present lot asks for; the outcome is the first that is not Accepted.
-
-        The orders of one decision follow one another whatever became of those before, as far as they were accepted: a
-        process that dies in between leaves less to close.
-        """
-        outcome, left = self._send_closing(quantity, reason, leg)
-        if isinstance(outcome, Refused) and outcome.by_filters and self.refresh():
-            outcome, _ = self._send_closing(left, reason, leg)
-        return outcome
-
-    def _send_closing(
-        self, quantity: Decimal, reason: CloseReason, leg: Leg | None
-    ) -> tuple[PlaceOutcome | None, Decimal]:
-        """Send the parts one after another; return the last outcome, and what was not accepted of the quantity."""
-        outcome: PlaceOutcome | None = None
-        for intention in self._closing_orders(quantity, reason, leg):
-            outcome = self._send(replace(intention, sequence=self._next_sequence(OrderPurpose.CLOSE)))
-            if not isinstance(outcome, Accepted):
-                break
-            quantity -= intention.quantity
-        return outcome, quantity
-
-    def _closing_orders(self, quantity: Decimal, reason: CloseReason, leg: Leg | None) -> list[Intention]:
-        market = Intention(
-            purpose=OrderPurpose.CLOSE,
-            sequence=0,
-            order_type=OrderType.MARKET,
-            quantity=quantity,
-            close_reason=reason,
-            leg_id=leg.id if leg else None,
-        )
-        parts = closing_parts(quantity, self.plan.lot, trims=not self.exposure.hedged)
-        left = quantity - sum(parts, ZERO)
-        if left > 0:
-            # Health names it as REMAINDER_UNTRADABLE.
-            log.warning("remainder_out_of_reach", request_id=str(self.request.pk), quantity=str(left))
-        return [replace(market, quantity=part) for part in parts]
+    def send_close(self, intention: Intention) -> PlaceOutcome | None:
+        """Send a closing order under the next number; None when another run has sent it."""
+        return self._send(replace(intention, sequence=self._next_sequence(OrderPurpose.CLOSE)))
 
     def cancel_surplus(self, *purposes: OrderPurpose) -> None:
         """Cancel what newer orders have replaced: new first, then old, so that cover never drops."""
         surplus = self.comparison.surplus
-        self._cancel(order for order in self.exits if order.pk in surplus and order.purpose in purposes)
+        self.cancel(order for order in self.exits if order.pk in surplus and order.purpose in purposes)
 
     def make_room(self) -> bool:
         """Let targets and trailing stop make way for the stop when the exchange takes no more orders."""
         resting = [o for o in self.exits if o.purpose in OTHERS and o.state in ORDER_LIVE]
-        self._cancel(resting)
+        self.cancel(resting)
         # An order that rests in spite of its cancel has made no room.
         return any(order.state in ORDER_FINAL for order in resting)
 
-    def _cancel(self, orders: Iterable[Order]) -> None:
+    def cancel(self, orders: Iterable[Order]) -> None:
+        """Cancel orders of ours, each unless its last cancel was without effect a moment ago."""
         for order in orders:
             cancel_order(order, exchange=self.exchange, clock=self.clock)
 

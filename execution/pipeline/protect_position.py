@@ -15,13 +15,15 @@ import structlog
 from execution.crash_points import CrashPoint, reached
 from execution.domain import policy as keys
 from execution.domain.brackets import Leg, Wanted
-from execution.domain.money import ZERO
+from execution.domain.closing import PROTECTIVE_PART
+from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import Accepted, OrderReport, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderBook, OrderPurpose
 from execution.models import ExecutionRequest
+from execution.pipeline.closing import makes_way, settle_doubts
 from execution.pipeline.evidence import settle_accepted
 from execution.pipeline.legs import Clock, ProtectionRules, Work
 from execution.pipeline.policy import policy_in_force
@@ -71,8 +73,13 @@ def place_stop(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, 
 
 
 def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) -> bool:
+    if makes_way(work):
+        return False
+    # A close whose answer was lost may have closed all of it: then it is not a stop that is missing.
+    settle_doubts(work)
     if work.exposure.open <= 0:
-        return _confirm(work)
+        closed_by = work.closed_by()
+        return _confirm_flattened(work.request, closed_by, work.clock()) if closed_by else _confirm(work)
     if work.is_dust:
         _give_up(work, CloseReason.DUST, Reason.POSITION_BELOW_MINIMUM)
         return True
@@ -103,7 +110,7 @@ def _ensure_stop(work: Work) -> CloseReason | None:
         waited = time.monotonic() - begun
         if outcome is None and waited >= PEER_PATIENCE.total_seconds():
             return None
-        following = _judge(work, outcome, late=waited >= patience)
+        following = _judge(work, outcome, late=waited >= patience * _part_for_stops(outcome))
         if following is _Next.GO_ON:
             continue
         if following is _Next.LEAVE:
@@ -118,6 +125,16 @@ def _ensure_stop(work: Work) -> CloseReason | None:
         work.read()
     work.cancel_surplus(OrderPurpose.STOP)
     return None
+
+
+def _part_for_stops(outcome: PlaceOutcome | None) -> float:
+    """Return the part of the time without a stop after which the position is closed instead, by the last answer.
+
+    The rest is for the close, of which the first may get no answer either: an exchange that does not answer is given up
+    earlier than one that refuses.
+    """
+    lost = 2 if isinstance(outcome, Unknown) else 1
+    return 1 - lost / PROTECTIVE_PART
 
 
 def _may_try(work: Work) -> bool:
@@ -184,7 +201,7 @@ def _has_arrived(work: Work) -> bool:
     stop = work.exits[-1]
     if stop.state != OrderState.UNKNOWN:
         return False
-    found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderBook(stop.book))
+    found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderBook(stop.book), promptly=True)
     if isinstance(found, OrderReport):
         settle_accepted(stop, found, now=work.clock(), source="look-up")
     return stop.state in ORDER_LIVE
@@ -228,17 +245,25 @@ def _level_reached(work: Work, want: Wanted) -> CloseReason | None:
         return None
     quantity = sum((part.quantity for part in parts), ZERO)
     everything = quantity == work.exposure.open
-    taken = work.close(quantity, CloseReason.TP, want.leg)
-    return CloseReason.TP if everything and isinstance(taken, Accepted) else None
+    work.close(quantity, CloseReason.TP, want.leg)
+    return CloseReason.TP if everything and _is_out(work) else None
 
 
 def _give_up(work: Work, reason: CloseReason, why: Reason) -> CloseReason | None:
-    """Close at market; None when even that is not confirmed, and then the monitor begins anew."""
-    quantity = work.exposure.open
-    outcome = work.close(quantity, reason)
+    """Close at market; None when even that is not confirmed, and then protector and monitor go on."""
+    pk, before = str(work.request.pk), work.exposure.open
+    outcome = work.close(before, reason)
+    if _is_out(work):
+        log.error("position_closed_without_cover", request_id=pk, reason=why, quantity=plain(before))
+        return reason
     if outcome is not None:
-        log.error("position_closed_without_cover", request_id=str(work.request.pk), reason=why, quantity=str(quantity))
-    return reason if isinstance(outcome, Accepted) else None
+        log.error("position_not_closed_yet", request_id=pk, reason=why, quantity=plain(work.exposure.open))
+    return None
+
+
+def _is_out(work: Work) -> bool:
+    """Whether our orders have executed all of the position that an order can reach."""
+    return not work.exposure.closing_parts(work.plan.lot)
 
 
 def _confirm(work: Work) -> bool:

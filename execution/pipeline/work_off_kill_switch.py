@@ -6,11 +6,12 @@ Safe to run twice at once and after any crash: it looks at what still rests and 
 from collections.abc import Callable
 from datetime import datetime
 
+import structlog
 from django.db.models import QuerySet
 
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import Refused
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, ORDER_UNSETTLED
 from execution.domain.trading import OrderPurpose
@@ -22,6 +23,7 @@ from execution.pipeline.entry_gate import engaged_switch
 from execution.pipeline.legs import ProtectionRules, Work
 from execution.pipeline.settle_exits import settle_exits
 
+log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 Line = dict[str, str]
 
@@ -54,22 +56,31 @@ def cancel_entries(exchange: Exchange, clock: Clock) -> None:
 def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, reason: CloseReason) -> None:
     """Close what our entries have opened; whoever holds a claim has, or may get, a position.
 
-    A position that we only protect for somebody else is not ours to close.
+    A position that we only protect for somebody else is not ours to close. One that cannot be closed for want of an
+    answer does not keep the others open.
+
+    Raises:
+        ExchangeUnavailableError: of one at least the exchange did not answer; all were tried.
+
     """
     ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
+    silent: ExchangeUnavailableError | None = None
     for request in ours.filter(orders__purpose=OrderPurpose.ENTRY):
-        with apart(f"close {request.pk}"):
-            _close(request, exchange, rules, clock, reason)
+        try:
+            with apart(f"close {request.pk}"):
+                _close(Work(request=request, exchange=exchange, rules=rules, clock=clock), reason)
+        except ExchangeUnavailableError as error:
+            log.warning("position_not_closed_yet", request_id=str(request.pk), error=str(error))
+            silent = error
+    if silent:
+        raise silent
 
 
-def _close(
-    request: ExecutionRequest, exchange: Exchange, rules: ProtectionRules, clock: Clock, reason: CloseReason
-) -> None:
-    work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
+def _close(work: Work, reason: CloseReason) -> None:
     outcome = work.close(work.exposure.open, reason)
     if isinstance(outcome, Refused) and leaves_exits(outcome):
         # The exchange finds nothing to reduce: whatever was faster is booked at once.
-        settle_exits(request.pk, exchange=exchange, rules=rules, clock=clock)
+        settle_exits(work.request.pk, exchange=work.exchange, rules=work.rules, clock=work.clock)
 
 
 def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datetime) -> bool:

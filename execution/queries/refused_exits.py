@@ -1,4 +1,4 @@
-"""What of open positions the exchange keeps refusing: closes, stops, targets, trailing stops, and cancels of orders.
+"""What of open positions the exchange refuses, or leaves without an answer: closes, stops, targets, cancels.
 
 Told from the order rows, so that it needs no upkeep: it begins with a refusal and ends when an order of the same kind
 is taken, or with the position.
@@ -6,14 +6,22 @@ is taken, or with the position.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID
 
 from django.db.models import Max, Q
 
-from execution.domain.backoff import LONGEST_PAUSE_COVERED, LONGEST_PAUSE_OPEN, NEVER_TAKEN, pause_after, refusals_of
-from execution.domain.states import ORDER_FINAL, ORDER_LIVE, TRADE_OPEN
+from execution.domain.backoff import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE_COVERED,
+    LONGEST_PAUSE_OPEN,
+    NEVER_TAKEN,
+    pause_after,
+    refusals_of,
+)
+from execution.domain.closing import pause_in_doubt
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, TRADE_OPEN, OrderState
 from execution.domain.trading import OrderPurpose
 from execution.models import Order
 from execution.pipeline.cancelling import ALARMING_TRIES
@@ -26,7 +34,10 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedExit:
-    """One order of a position that is not taken, or one cancel without effect; `next_at`: not tried before then."""
+    """One order of a position that is not taken, or one cancel without effect; `next_at`: not tried before then.
+
+    `answered`: whether the exchange has refused it; else nobody knows what became of the last tries.
+    """
 
     symbol: str
     position_side: str
@@ -36,11 +47,12 @@ class RefusedExit:
     tries: int
     since: datetime
     next_at: datetime
+    answered: bool = True
 
 
 def refused_exits() -> tuple[RefusedExit, ...]:
-    """Return what is refused now, closes first, then by age: two queries, and rows of the positions in trouble only."""
-    found = [*_refused(), *_cancels()]
+    """Return what is refused now, closes first, then by age: three queries, and rows of positions in trouble only."""
+    found = [*_refused(), *_unanswered(), *_cancels()]
     return tuple(sorted(found, key=lambda each: (each.what != OrderPurpose.CLOSE, each.since)))
 
 
@@ -55,7 +67,9 @@ def _refused() -> Iterable[RefusedExit]:
         orders = list(group)
         # Beside a target or a trailing stop the stop covers, beside a stop perhaps the one that it was to replace.
         covered = orders[0].purpose in BESIDE_THE_STOP or any(order.state in ORDER_LIVE for order in orders)
-        refusals = refusals_of(orders, LONGEST_PAUSE_COVERED if covered else LONGEST_PAUSE_OPEN)
+        together = FIRST_PAUSE if orders[0].purpose == OrderPurpose.CLOSE else timedelta(0)
+        longest = LONGEST_PAUSE_COVERED if covered else LONGEST_PAUSE_OPEN
+        refusals = refusals_of(orders, longest, together=together)
         if refusals:
             yield RefusedExit(
                 symbol=orders[-1].symbol,
@@ -67,6 +81,25 @@ def _refused() -> Iterable[RefusedExit]:
                 since=refusals.since,
                 next_at=refusals.next_at,
             )
+
+
+def _unanswered() -> Iterable[RefusedExit]:
+    """Return the closes of open positions of which nobody knows what became; one that was just sent is no news."""
+    closes = Order.objects.filter(_of_open_positions(), purpose=OrderPurpose.CLOSE, state=OrderState.UNKNOWN)
+    for _, group in groupby(closes.order_by("request_id", "id"), key=lambda order: order.request_id):
+        orders = list(group)
+        last = orders[-1]
+        yield RefusedExit(
+            symbol=last.symbol,
+            position_side=last.position_side,
+            request_id=last.request_id,
+            what=OrderPurpose.CLOSE,
+            code=None,
+            tries=len(orders),
+            since=orders[0].sent_at,
+            next_at=last.sent_at + pause_in_doubt(len(orders)),
+            answered=False,
+        )
 
 
 def _kind(order: Order) -> tuple[str, str, int]:

@@ -4,20 +4,30 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 from typing import Final
 
 from paper_exchange.errors import STATUS, TEXTS
+from paper_exchange.http.holding import reduces
 from paper_exchange.http.params import Params
 from paper_exchange.http.presets import PRESETS, Preset
 
-ACTIONS: Final = frozenset({"delay", "drop_before", "drop_after", "reply", "refuse", "hide", "hang", "late"})
+REFUSE_REDUCING: Final = "refuse_reducing"
+ACTIONS: Final = frozenset(
+    {"delay", "drop_before", "drop_after", "reply", "refuse", REFUSE_REDUCING, "hide", "hang", "late"}
+)
+# How the exchange says that a reducing order finds nothing left to reduce, or less than the smallest order.
+HELD_CODES: Final = (-4118, -2022, -4164)
 # A ban without an end.
 _FAR: Final = 4_102_444_800_000
 _BANNED: Final = frozenset({418, 429})
+
+
+# Tells whether orders that rest hold the quantity of the order that a request asks for.
+Held = Callable[[str | None, Params], bool]
 
 
 class FaultError(ValueError):
@@ -49,12 +59,12 @@ class Fault:
     hits: int = 0
     removed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def fits(self, method: str, path: str, key: str | None, params: Params) -> bool:
-        if self.is_over():
+    def fits(self, method: str, path: str, key: str | None, params: Params, held: Held) -> bool:
+        if self.is_over() or (self.action == REFUSE_REDUCING and not held(key, params)):
             return False
         if self.left == 0 or self.method not in {None, method} or self.key not in {None, key}:
             return False
-        if self.spares_reducing and _reduces(params):
+        if self.spares_reducing and reduces(params):
             return False
         same = path.startswith(self.path[:-1]) if self.path.endswith("*") else path == self.path
         return same and all(params.values.get(name) == value for name, value in self.match.items())
@@ -101,7 +111,8 @@ class Fault:
 class Faults:
     """The rules in force, oldest first; the first that fits a request is used."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, held: Held) -> None:
+        self._held = held
         self.rules: list[Fault] = []
         # Grows with each reset: what was held back before it is not executed after it.
         self.era = 0
@@ -129,7 +140,7 @@ class Faults:
     def pick(self, method: str, path: str, key: str | None, params: Params) -> Fault | None:
         """Return the rule for a request and count its use."""
         for rule in self.rules:
-            if rule.fits(method, path, key, params) and self._random.random() < rule.probability:
+            if rule.fits(method, path, key, params, self._held) and self._random.random() < rule.probability:
                 rule.hits += 1
                 if rule.left is not None:
                     rule.left -= 1
@@ -148,7 +159,7 @@ def _read(wanted: Mapping[str, object], fault_id: str) -> Fault:
     if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
         raise FaultError("count must be a positive integer, or null for ever")
     method, key, order = wanted.get("method"), wanted.get("key"), wanted.get("order")
-    preset = _refusal(wanted) if action == "refuse" else _preset(wanted)
+    preset = _refusal(wanted) if action in {"refuse", REFUSE_REDUCING} else _preset(wanted)
     return Fault(
         id=str(wanted.get("id") or fault_id),
         path=path,
@@ -169,13 +180,6 @@ def _read(wanted: Mapping[str, object], fault_id: str) -> Fault:
     )
 
 
-def _reduces(params: Params) -> bool:
-    """Tell whether an order closes by its parameters: the flags, or a closing side in hedge mode."""
-    flags = (params.values.get("reduceOnly", ""), params.values.get("closePosition", ""))
-    hedge = (params.values.get("positionSide"), params.values.get("side"))
-    return "true" in {flag.lower() for flag in flags} or hedge in {("LONG", "SELL"), ("SHORT", "BUY")}
-
-
 def _preset(wanted: Mapping[str, object]) -> Preset | None:
     name = wanted.get("preset")
     if name is None:
@@ -187,7 +191,9 @@ def _preset(wanted: Mapping[str, object]) -> Preset | None:
 
 def _refusal(wanted: Mapping[str, object]) -> Preset:
     """Answer of a refusal by its code alone, with the exchange's own text unless one is given."""
-    code = wanted.get("code")
+    code = wanted.get("code", HELD_CODES[0] if wanted.get("action") == REFUSE_REDUCING else None)
+    if wanted.get("action") == REFUSE_REDUCING and code not in HELD_CODES:
+        raise FaultError(f"code must be one of {', '.join(map(str, HELD_CODES))}")
     if isinstance(code, bool) or not isinstance(code, int) or code >= 0:
         raise FaultError("code must be a negative integer")
     text = str(wanted.get("msg", TEXTS.get(code, "Refused."))).format_map(_Names())

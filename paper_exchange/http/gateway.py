@@ -133,7 +133,7 @@ class Gateway:
         match fault.action:
             case "drop_before" | "drop_after":
                 return None
-            case "reply" | "refuse":
+            case "reply" | "refuse" | "refuse_reducing":
                 return _scripted(fault, self.exchange.clock.shown_ms())
             case "hide" if reply is not None and request.method == "GET":
                 return self._blind(request, reply, fault)

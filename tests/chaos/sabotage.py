@@ -290,6 +290,27 @@ def have_no_clock_of_its_own() -> None:
     OwnClock.start = do_nothing  # type: ignore[assignment,method-assign]
 
 
+def wait_for_a_lost_close() -> None:
+    """Exits are followed: after a close without an answer none is sent until its absence is proven."""
+    from execution.pipeline.closing import Closing  # noqa: PLC0415 -- Django must be set up first
+
+    def send_once(self: Any, quantity: Decimal, **_: Any) -> Any:
+        return self._once(quantity)
+
+    Closing._until_answered = send_once  # type: ignore[method-assign]
+    Closing._beside_doubts = lambda self: Decimal(0)  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def leave_the_quantity_held() -> None:
+    """Closes make way: one that is refused while orders rest is sent again as it is."""
+    from execution.pipeline.closing import Closing  # noqa: PLC0415 -- Django must be set up first
+
+    def leave(self: Any, outcome: Any, quantity: Decimal, **_: Any) -> Any:  # noqa: ARG001
+        return outcome
+
+    Closing._free_and_close = leave  # type: ignore[method-assign]
+
+
 SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "intent row": write_the_entry_after_the_call,
     "conditional update": update_whatever_the_state,
@@ -310,6 +331,8 @@ SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "held rows": let_a_held_row_fail_the_sweep,
     "answers of Redis": end_by_an_answer_of_redis,
     "the protector's clock": have_no_clock_of_its_own,
+    "exits are followed": wait_for_a_lost_close,
+    "closes make way": leave_the_quantity_held,
 }
 
 
@@ -349,6 +372,9 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "held rows": (Catch(row=88, workers=1, says=r"health names what is held|is booked|others waited|has not run"),),
     "answers of Redis": (Catch(row=89, workers=1, says=r"processes ended"),),
     "the protector's clock": (Catch(row=89, workers=2, says=r"the stop covers"),),
+    # Long and short, by the number of workers.
+    "exits are followed": tuple(Catch(row=76, workers=count, says=r"the positions are closed") for count in (1, 2)),
+    "closes make way": (Catch(row=82, workers=2, says=r"the trades are closed"),),
 }
 
 

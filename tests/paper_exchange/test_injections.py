@@ -294,3 +294,51 @@ def test_reset_lifts_bans_and_counters() -> None:
 def test_injections_that_make_no_sense(paper: PaperExchange, fault: dict[str, Any]) -> None:
     answer = requests.post(f"{paper.url}/paper/faults", json=fault, timeout=5, proxies={"http": ""})
     assert (answer.status_code, list(json.loads(answer.text))) == (400, ["error"])
+
+
+@pytest.mark.parametrize("code", [-4118, -2022, -4164])
+@pytest.mark.parametrize(("opening", "closing", "trigger"), [("BUY", "SELL", "49000"), ("SELL", "BUY", "51000")])
+@pytest.mark.parametrize("mode", ["one-way", "hedge"])
+def test_closes_are_refused_while_waiting_orders_hold_the_quantity(
+    paper: PaperExchange, client: UMFutures, mode: str, opening: str, closing: str, trigger: str, code: int
+) -> None:
+    hedged = {"positionSide": "LONG" if opening == "BUY" else "SHORT"} if mode == "hedge" else {}
+    reducing = hedged or {"reduceOnly": "true"}
+    if hedged:
+        client.change_position_mode(dualSidePosition="true")
+    paper.add_fault(path=ORDER, method="POST", action="refuse_reducing", code=code, count=None)
+
+    def order(side: str, quantity: str, **more: Any) -> Any:
+        return client.new_order(symbol="BTCUSDT", side=side, type="MARKET", quantity=quantity, **more)
+
+    def wait_for(client_id: str, quantity: str) -> None:
+        terms = {"algoType": "CONDITIONAL", "symbol": "BTCUSDT", "side": closing, "type": "STOP_MARKET"}
+        terms |= {"triggerPrice": trigger, "quantity": quantity, "clientAlgoId": client_id}
+        client.sign_request("POST", ALGO, terms | reducing)
+
+    order(opening, "0.010", **hedged)
+    wait_for("some", "0.006")
+    # It should leave alone what is not held: what opens, and what closes the rest.
+    order(opening, "0.002", **hedged)
+    order(closing, "0.002", **reducing)
+    wait_for("others", "0.004")
+    with pytest.raises(ClientError) as refused:
+        order(closing, "0.010", **reducing)
+    assert refused.value.error_code == code
+    [rule] = paper.control("GET", "faults")["faults"]
+    assert rule["hits"] == 1
+
+    # It should let go of what is cancelled, part by part.
+    client.sign_request("DELETE", ALGO, {"clientAlgoId": "some"})
+    with pytest.raises(ClientError):
+        order(closing, "0.010", **reducing)
+    client.sign_request("DELETE", ALGO, {"clientAlgoId": "others"})
+    order(closing, "0.010", **reducing)
+    assert client.get_position_risk() == []
+    assert paper.control("GET", "faults")["faults"][0]["hits"] == 2
+
+
+@pytest.mark.parametrize("code", [-4120, 0, "-4118", None])
+def test_codes_of_held_quantity_are_those_that_the_exchange_has(paper: PaperExchange, code: object) -> None:
+    with pytest.raises(requests.HTTPError, match="400"):
+        paper.add_fault(path=ORDER, action="refuse_reducing", code=code)

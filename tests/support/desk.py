@@ -103,6 +103,8 @@ class Desk:
     fail_mode: Any = "open"
     max_unprotected: timedelta = timedelta(seconds=2)
     timeout_seconds: float = 5.0
+    # How long the answer to what protects or closes is waited for; as long as any other without it.
+    protective_seconds: float | None = None
     # What the operator demands of the account, as in SetupRules.
     setup: Mapping[str, Any] = field(default_factory=dict)
     stack: Stack = STACK
@@ -127,7 +129,12 @@ class Desk:
             base_url=self.paper.url,
             timeout_seconds=self.timeout_seconds,
             recv_window_ms=RECV_WINDOW_MS,
-            line=Line(limiter=self.limiter, breaker=self.breaker, clock=self.server_clock),
+            line=Line(
+                limiter=self.limiter,
+                breaker=self.breaker,
+                clock=self.server_clock,
+                protective_seconds=self.protective_seconds,
+            ),
             rules=self.setup_rules,
             monotonic=self.monotonic,
         )
@@ -153,6 +160,7 @@ class Desk:
             fail_mode=self.fail_mode,
             max_unprotected=self.max_unprotected,
             timeout_seconds=self.timeout_seconds,
+            protective_seconds=self.protective_seconds,
             setup=self.setup,
             stack=self.stack,
             lists=self.lists,

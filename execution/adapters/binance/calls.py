@@ -20,25 +20,31 @@ T = TypeVar("T")
 
 
 class Calls:
-    """One instance a client. All but `judged` are for calls that may be repeated without harm."""
+    """One instance a client. All but `judged` are for calls that may be repeated without harm.
 
-    def __init__(self, client: Connector, limiter: RateLimiter) -> None:
+    `protective_seconds`: how long the answer is waited for where a position may be unprotected meanwhile.
+    """
+
+    def __init__(self, client: Connector, limiter: RateLimiter, *, protective_seconds: float) -> None:
         self._client = client
         self._limiter = limiter
+        self.protective_seconds = protective_seconds
 
-    def read(self, call: Callable[[], T], *, lane: Lane = Lane.READ) -> T:
-        """Make a call and return its answer.
+    def read(self, call: Callable[[], T], *, lane: Lane = Lane.READ, answer_seconds: float | None = None) -> T:
+        """Make a call and return its answer, waited for as long as usual without `answer_seconds`.
 
         Raises:
             ExchangeUnavailableError: whatever kept us from a usable answer.
 
         """
-        answer = self.attempt(Operation.LIST, call, lane)
+        answer = self.attempt(Operation.LIST, call, lane, answer_seconds=answer_seconds)
         if isinstance(answer, Failure):
             raise unavailable(answer)
         return answer
 
-    def attempt(self, operation: Operation, call: Callable[[], T], lane: Lane) -> T | Failure:
+    def attempt(
+        self, operation: Operation, call: Callable[[], T], lane: Lane, *, answer_seconds: float | None = None
+    ) -> T | Failure:
         """Make a call and return its answer, or what its failure proves.
 
         Raises:
@@ -46,18 +52,20 @@ class Calls:
 
         """
         try:
-            with self._client.turn(Turn(lane=lane, wait_seconds=READ_WAIT_SECONDS)):
+            with self._client.turn(Turn(lane=lane, wait_seconds=READ_WAIT_SECONDS, answer_seconds=answer_seconds)):
                 return call()
         except NotSentError as error:
             raise ExchangeUnavailableError(f"{error.reason}: {error}") from error
         except CALL_ERRORS as error:
             return self.judged(operation, error)
 
-    def find(self, operation: Operation, call: Callable[[], OrderReport]) -> LookUp:
+    def find(self, operation: Operation, call: Callable[[], OrderReport], *, promptly: bool = False) -> LookUp:
         """Ask for an order; what cannot be read is told apart from what is not there."""
         try:
             # What became of an order decides whether a position is naked: it does not queue with the sweeps.
-            answer = self.attempt(operation, call, Lane.CLOSE)
+            answer = self.attempt(
+                operation, call, Lane.CLOSE, answer_seconds=self.protective_seconds if promptly else None
+            )
         except ExchangeUnavailableError as error:
             return Unreadable(message=f"{error}")
         if not isinstance(answer, Failure):

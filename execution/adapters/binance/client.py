@@ -49,6 +49,8 @@ from execution.domain.trading import OrderBook, PositionSide, Quote, SymbolRules
 
 # What still waits at the exchange, whatever its cancel was answered with.
 OPEN = frozenset({ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED})
+# Orders of these lanes have a time-out of their own.
+PROTECTIVE = frozenset({Lane.PROTECT, Lane.CLOSE})
 ALGO_ORDER = "/fapi/v1/algoOrder"
 OPEN_ALGO_ORDERS = "/fapi/v1/openAlgoOrders"
 ALL_ALGO_ORDERS = "/fapi/v1/allAlgoOrders"
@@ -99,7 +101,8 @@ class BinanceExchange:
         self._key_check = KeyCheck(asker, monotonic=monotonic)
         self._window: Mapping[str, Any] = {"recvWindow": recv_window_ms}
         self._limiter = line.limiter
-        self._calls = Calls(self._client, line.limiter)
+        protective_seconds = min(timeout_seconds, line.protective_seconds or timeout_seconds)
+        self._calls = Calls(self._client, line.limiter, protective_seconds=protective_seconds)
         self._history = History(self._client, self._calls)
         self._market = Market(
             self._client, self._calls, line.limiter, window=self._window, monotonic=monotonic, cache=rules.cache
@@ -157,6 +160,14 @@ class BinanceExchange:
         )
         return [row for row in rows if row.quantity]
 
+    def positions_in(self, symbol: str) -> Sequence[PositionReport]:
+        rows = self._calls.read(
+            lambda: [parse.position_report(row) for row in self._client.get_position_risk(symbol=symbol)],
+            lane=Lane.CLOSE,
+            answer_seconds=self._calls.protective_seconds,
+        )
+        return [row for row in rows if row.quantity]
+
     def now(self) -> datetime:
         return parse.moment(self._calls.read(self._client.exchange_ms))
 
@@ -210,22 +221,23 @@ class BinanceExchange:
             return None
         raise unavailable(answer)
 
-    def look_up(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
+    def look_up(self, symbol: str, client_order_id: str, book: OrderBook, *, promptly: bool = False) -> LookUp:
         """Ask for an order by its client id; a conditional one first in its own book, then among the ordinary ones.
 
         When it triggers, an ordinary order of the same client id appears, and the Algo Service may forget its own.
         """
         if book is OrderBook.ORDINARY:
-            return self._look_up_ordinary(symbol, client_order_id)
+            return self._look_up_ordinary(symbol, client_order_id, promptly=promptly)
         own = self._calls.find(
             Operation.QUERY_CONDITIONAL,
             lambda: parse.algo_report(
                 self._client.sign_request("GET", ALGO_ORDER, {"clientAlgoId": client_order_id, **self._window})
             ),
+            promptly=promptly,
         )
         if not isinstance(own, Missing):
             return own
-        triggered = self._look_up_ordinary(symbol, client_order_id)
+        triggered = self._look_up_ordinary(symbol, client_order_id, promptly=promptly)
         return parse.as_triggered(triggered) if isinstance(triggered, OrderReport) else triggered
 
     def find_by_order_id(self, symbol: str, order_id: str) -> LookUp:
@@ -264,10 +276,11 @@ class BinanceExchange:
             from_id="algoId",
         )
 
-    def _look_up_ordinary(self, symbol: str, client_order_id: str) -> LookUp:
+    def _look_up_ordinary(self, symbol: str, client_order_id: str, *, promptly: bool) -> LookUp:
         return self._calls.find(
             Operation.QUERY,
             lambda: parse.order_report(self._client.query_order(symbol, origClientOrderId=client_order_id)),
+            promptly=promptly,
         )
 
     # Listen keys: what protects hangs on them, so they go before reads
@@ -316,6 +329,7 @@ class BinanceExchange:
             cover_orders=COVER_ORDERS if lane is Lane.ENTRY else 0,
             send_before=send_before,
             last_word=last_word,
+            answer_seconds=self._calls.protective_seconds if lane in PROTECTIVE else None,
         )
         try:
             with self._client.turn(turn):
@@ -335,7 +349,7 @@ class BinanceExchange:
     def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
         cancelled: OrderReport | None = None
         try:
-            with self._client.turn(Turn(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS)):
+            with self._client.turn(self._cancelling):
                 cancelled = self._send_cancel(symbol, client_order_id, book)
         except NotSentError as error:
             return Unreadable(message=f"{error.reason}: {error}")
@@ -344,10 +358,28 @@ class BinanceExchange:
             if failure.waits is Waits.EVERYBODY:
                 return Unreadable(message=str(failure))
         # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
-        found = self.look_up(symbol, client_order_id, book)
+        found = self.look_up(symbol, client_order_id, book, promptly=True)
         ended = isinstance(found, OrderReport) and found.status not in OPEN
         # A look-up forgets what ended without a fill, may lag behind, and may fail: the answer itself has told the end.
         return found if ended or cancelled is None else cancelled
+
+    @property
+    def _cancelling(self) -> Turn:
+        seconds = self._calls.protective_seconds
+        return Turn(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS, answer_seconds=seconds)
+
+    def cancel_of_others(self, symbol: str, order: ForeignOrder) -> bool:
+        try:
+            with self._client.turn(self._cancelling):
+                if order.conditional:
+                    self._client.sign_request("DELETE", ALGO_ORDER, {"algoId": order.order_id, **self._window})
+                else:
+                    self._client.cancel_order(symbol, orderId=order.order_id, **self._window)
+        except NotSentError:
+            return False
+        except CALL_ERRORS as error:
+            return self._calls.judged(Operation.CANCEL, error).meaning is Meaning.BENIGN
+        return True
 
     def _send_cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> OrderReport:
         if book is OrderBook.ORDINARY:

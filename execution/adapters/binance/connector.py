@@ -50,6 +50,8 @@ class Turn:
     cover_orders: int = 0
     send_before: datetime | None = None
     last_word: LastWord | None = None
+    # How long an answer is waited for; as usual without it.
+    answer_seconds: float | None = None
 
 
 class NotSentError(Exception):
@@ -74,6 +76,8 @@ class Line:
     tells_time: bool = True
     # Which IP addresses a connection may end at.
     peer_rule: PeerRule = any_peer
+    # How long the answer to what protects or closes is waited for, and to what asks for it; as usual without it.
+    protective_seconds: float | None = None
 
 
 class Connector(UMFutures):  # type: ignore[misc] # the package has no types
@@ -116,6 +120,10 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         if self._measured and self._measured.is_due:
             self._measure(self._measured)
         return self._clock.now_ms() if self._clock else self.at_ms(datetime.now(UTC))
+
+    @property
+    def _answer_seconds(self) -> Any:
+        return (self._turn and self._turn.answer_seconds) or self.timeout
 
     @property
     def clock_offset_ms(self) -> float:
@@ -178,7 +186,7 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         if method not in METHODS:
             raise ValueError(f"{method} is not a method of the exchange")
         response = self.session.request(
-            method, self.base_url + path, params=self._prepare_params({**parameters}), timeout=self.timeout
+            method, self.base_url + path, params=self._prepare_params({**parameters}), timeout=self._answer_seconds
         )
         if response.status_code not in range(200, 300) and response.status_code < requests.codes.bad_request:
             # Not the exchange: it never redirects. Whether the exchange has received the request is unknown.
@@ -220,9 +228,10 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         """Ask the exchange for its time, for this process's signatures and for the limiter's windows."""
         # In the lane of who needs it: an exit's question passes a broken line, an entry's does not.
         lane = self._turn.lane if self._turn else Lane.READ
+        seconds = self._turn.answer_seconds if self._turn else None
         clock.put_off()
         try:
-            with self.turn(Turn(lane=lane, wait_seconds=MEASURING_WAIT_SECONDS)):
+            with self.turn(Turn(lane=lane, wait_seconds=MEASURING_WAIT_SECONDS, answer_seconds=seconds)):
                 # Only the way there and back is measured: a wait for a turn would look like a clock that is ahead.
                 ticket = self._admitted("GET", SERVER_TIME, {})
                 measured = clock.ask(lambda: int(self._sent(ticket, "GET", SERVER_TIME, {})["serverTime"]))

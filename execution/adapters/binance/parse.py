@@ -166,7 +166,16 @@ def foreign_order(row: Row) -> ForeignOrder:
         position_side=str(row.get("positionSide") or ""),
         quantity=Decimal(row.get("quantity") or row.get("origQty") or 0),
         closes_all=str(row.get("closePosition")).lower() == "true",
+        order_id=str(row.get("algoId") or row.get("orderId") or ""),
+        conditional=bool(row.get("algoId")),
+        reduces=_reduces(row),
     )
+
+
+def _reduces(row: Row) -> bool:
+    """Whether an order can only reduce: by its flags, or in hedge mode by its side."""
+    flags = {str(row.get("reduceOnly")).lower(), str(row.get("closePosition")).lower()}
+    return "true" in flags or (row.get("positionSide"), row.get("side")) in {("LONG", "SELL"), ("SHORT", "BUY")}
 
 
 def symbol_rules(row: Row) -> SymbolRules:

@@ -1,0 +1,40 @@
+"""When a close may follow one that nobody answered, and which refusals tell that others hold it. Pure.
+
+A close only ever reduces: reduce-only in one-way mode, by its position side in hedge mode. The exchange trims or
+refuses what is more than the position, so a second one beside a first that arrives late never turns a position round.
+That is why an exit is not waited for as an entry is.
+"""
+
+from datetime import timedelta
+
+from execution.domain.reasons import CloseReason
+
+# An order that protects or closes waits for its answer for this part of the time that a position may be unprotected.
+PROTECTIVE_PART = 4
+SHORTEST_PROTECTIVE_SECONDS = 1.0
+# When an order without an answer is asked for, in seconds after it was sent.
+LOOK_UPS_SECONDS = (0.2, 0.5, 1.0)
+FIRST_PAUSE_IN_DOUBT = timedelta(seconds=1)
+LONGEST_PAUSE_IN_DOUBT = timedelta(seconds=60)
+MOST_DOUBLINGS = 6
+# While a close makes way for itself, nobody puts back what it has cancelled; whoever dies over it keeps them no longer.
+MAKES_WAY_FOR = timedelta(seconds=2)
+# Closing orders that one run sends one after another while none is answered; the next run goes on.
+MOST_CLOSES_IN_A_RUN = 3
+# The exchange finds nothing that the order would reduce: the position is out, or other orders reduce it already.
+NOTHING_TO_REDUCE = frozenset({-2022, -4118})
+# With a position still open: orders that rest hold its quantity, or leave less than the smallest order.
+QUANTITY_HELD = frozenset({*NOTHING_TO_REDUCE, -4164})
+# What is said with these is that everything has to go, also what others let rest.
+CLEARS_ALL = frozenset({CloseReason.KILL_SWITCH, CloseReason.ESS_TRIP})
+
+
+def protective_seconds(usual: float, bound: timedelta) -> float:
+    """Return the time-out of an order that protects or closes: never longer than the usual one, both in seconds."""
+    return min(usual, max(SHORTEST_PROTECTIVE_SECONDS, bound.total_seconds() / PROTECTIVE_PART))
+
+
+def pause_in_doubt(unanswered: int) -> timedelta:
+    """Return how long after the last of so many unanswered closes the next may follow: 1, 1, 2, 4 ... 60 seconds."""
+    doublings = min(max(unanswered - 2, 0), MOST_DOUBLINGS)
+    return min(FIRST_PAUSE_IN_DOUBT * int(2**doublings), LONGEST_PAUSE_IN_DOUBT)
