@@ -70,6 +70,8 @@ log = structlog.get_logger(__name__)
 SLICE = timedelta(seconds=2)
 # A policy value that was announced is applied within moments, unless its task was lost.
 POLICY_PATIENCE = timedelta(seconds=15)
+# A run that is asked for again sooner would find the clock where it was.
+LEAST_COUNTDOWN = 0.05
 # Well below the time limit of a task.
 TIDYING = timedelta(seconds=20)
 # How long the list of fills is given to show a fill that the stream has told of, attempt by attempt.
@@ -250,10 +252,15 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
 def ensure_cover(**_: Any) -> None:
     """Give positions without a stop theirs, in a worker of its own that neither orders nor monitor can block."""
     with single_flight(Duty.ENSURE_COVER) as held:
-        if held:
-            protector_step.ensure_cover(
-                _tools(), patience=wiring.patience(), monitor_silent_after=wiring.monitor_silent_after()
-            )
+        if not held:
+            return
+        done = protector_step.ensure_cover(
+            _tools(), patience=wiring.patience(), monitor_silent_after=wiring.monitor_silent_after()
+        )
+    if done.look_again_in is not None:
+        # A stop is about to be overdue: its bound does not wait for the next beat.
+        with suppress(BrokerAwayError):
+            ensure_cover.apply_async(countdown=max(LEAST_COUNTDOWN, done.look_again_in.total_seconds()))
 
 
 @shared_task(**ON_LOST_DATABASE)

@@ -213,6 +213,7 @@ def _books(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
     yield labelled("orders", "Orders by purpose and state", "purpose state", counts.orders)
     yield labelled("trades", "Trades by state", "state", counts.trades)
     yield gauge("unprotected_positions", "Positions without live stops for all of it", counts.unprotected)
+    yield gauge("overdue_stops", "Live stops whose price was passed without a fill", counts.overdue_stops)
 
 
 def _measured(figures: MeasuredFigures) -> Iterator[Metric]:

@@ -3,20 +3,29 @@
 Monitor and stream come through here, whoever hears of the fill first.
 """
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum, auto
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef
+import structlog
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
+from execution.domain import policy as keys
 from execution.domain.ports import Exchange
 from execution.domain.states import ORDER_FINAL, TradeState
 from execution.domain.trading import OrderPurpose
 from execution.models import EntryClaim, Order, Trade
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_trade import book_exits
+from execution.pipeline.evidence import raise_alarm
 from execution.pipeline.legs import Clock, ProtectionRules
+from execution.pipeline.policy import policy_in_force
 from execution.pipeline.protect_position import protect_position
+from execution.pipeline.transitions import log_step
+
+log = structlog.get_logger(__name__)
 
 
 class Settled(Enum):
@@ -63,9 +72,45 @@ def release_symbols() -> int:
     A leg that may still rest at the exchange would reduce the next position of its symbol: until it is over, there is
     none. That is what keeps the lives of positions apart.
     """
-    unfinished = Order.objects.filter(request=OuterRef("request")).exclude(state__in=ORDER_FINAL)
-    over = EntryClaim.objects.filter(~Exists(unfinished), request__trade__state=TradeState.CLOSED)
+    over = EntryClaim.objects.filter(~Exists(_unfinished("request")), request__trade__state=TradeState.CLOSED)
     return over.delete()[0]
+
+
+def release_locked_symbols(*, now: datetime) -> int:
+    """Give back the symbols of trades that are closed for as long as the policy lets an order of theirs keep them.
+
+    An order that the exchange neither executes nor cancels would lock its symbol for ever. It stays watched under an
+    alarm, and what it may still do is told like any fill that nobody expected: an exit only reduces, and an entry opens
+    a position that no trade explains.
+    """
+    bound = timedelta(seconds=float(policy_in_force()[keys.SYMBOL_RELEASE_SECONDS]))
+    closed = EntryClaim.objects.filter(request__trade__state=TradeState.CLOSED)
+    due = closed.filter(Exists(_unfinished("request")), request__trade__exit_at__lte=now - bound)
+    return sum(_released(claim, now) for claim in due.select_related("request"))
+
+
+def _released(claim: EntryClaim, now: datetime) -> bool:
+    undead = list(Order.objects.filter(request=claim.request).exclude(state__in=ORDER_FINAL))
+    names = [order.client_order_id for order in undead]
+    with transaction.atomic():
+        if not EntryClaim.objects.filter(pk=claim.pk).delete()[0]:
+            return False
+        log_step(
+            "trade",
+            claim.request_id,
+            to_state="RELEASED",
+            trigger="order_does_not_end",
+            now=now,
+            details={"orders": names},
+        )
+    for order in undead:
+        raise_alarm(order, f"its trade is over and {claim.symbol} is free again, but it does not end", now=now)
+    log.error("symbol_released_beside_an_order", symbol=claim.symbol, trade_id=str(claim.request_id), orders=names)
+    return True
+
+
+def _unfinished(request: str) -> "QuerySet[Order]":
+    return Order.objects.filter(request=OuterRef(request)).exclude(state__in=ORDER_FINAL)
 
 
 def _exited(trade_id: UUID) -> Decimal | None:

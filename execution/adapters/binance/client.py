@@ -75,6 +75,11 @@ ORDER_LOOK_BACK, FILLS_LOOK_BACK = timedelta(hours=2), timedelta(days=1)
 T = TypeVar("T")
 
 
+def _rests_as_ordinary(found: LookUp) -> bool:
+    """Whether a conditional order has become an ordinary one that still rests."""
+    return isinstance(found, OrderReport) and found.status is ExchangeStatus.TRIGGERED and bool(found.order_id)
+
+
 class BinanceExchange:
     """One instance a process or thread: the connector's HTTP session must not be shared."""
 
@@ -345,6 +350,10 @@ class BinanceExchange:
                 return Unreadable(message=str(failure))
         # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
         found = self.look_up(symbol, client_order_id, book)
+        if book is OrderBook.ALGO and _rests_as_ordinary(found):
+            # What the trigger has made is cancelled where it rests, under the same client id.
+            made = self.cancel(symbol, client_order_id, OrderBook.ORDINARY)
+            return parse.as_triggered(made) if isinstance(made, OrderReport) else found
         ended = isinstance(found, OrderReport) and found.status not in OPEN
         # A look-up forgets what ended without a fill, may lag behind, and may fail: the answer itself has told the end.
         return found if ended or cancelled is None else cancelled
