@@ -241,6 +241,17 @@ def stop_at_the_first_changed_trade() -> None:
     reconcile._trade_actions = first_only
 
 
+def believe_the_status_of_a_stop() -> None:
+    """Overdue stop: a stop counts as protection for as long as its status says that it lives."""
+    from execution.domain import overdue as rule  # noqa: PLC0415 -- Django must be set up first
+    from execution.pipeline import overdue  # noqa: PLC0415
+
+    def never(stop: Any, *_: Any, **__: Any) -> Any:
+        return rule.Watch(best_mark=stop.best_mark)
+
+    _replace(rule.watch, never, overdue)
+
+
 SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "intent row": write_the_entry_after_the_call,
     "conditional update": update_whatever_the_state,
@@ -255,6 +266,7 @@ SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "stop in time": place_the_stop_late,
     "a short's risk": count_a_shorts_risk_below_zero,
     "fees": forget_the_last_fee,
+    "overdue stop": believe_the_status_of_a_stop,
     "every trade of a cycle": stop_at_the_first_changed_trade,
 }
 
@@ -289,6 +301,11 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "stop in time": (Catch(row=14, workers=2, says=r"I4: 1\d\.\d s without its stop"),),
     "a short's risk": tuple(Catch(row=67, workers=count, says=r"loses more than a day may") for count in (1, 2)),
     "fees": (Catch(row=35, workers=2, says=r"I9: (?:trade|our books)"),),
+    # Long and short are in each cell.
+    "overdue stop": (
+        Catch(row=70, workers=2, says=r"health names a stop that did not execute"),
+        Catch(row=74, workers=1, says=r"health names a stop that did not execute"),
+    ),
     "every trade of a cycle": (Catch(row=66, workers=2, says=r"the readable trade is closed"),),
 }
 

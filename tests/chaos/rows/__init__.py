@@ -15,6 +15,7 @@ from tests.chaos.rows import (
     redis_faults,
     repeats,
     stream,
+    triggers,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "redis_faults",
     "repeats",
     "stream",
+    "triggers",
 ]
