@@ -29,6 +29,9 @@ from execution.pipeline import (
     check_ess as check_ess_step,
 )
 from execution.pipeline import (
+    follow_plan as follow_plan_step,
+)
+from execution.pipeline import (
     guard_safety as guard_safety_step,
 )
 from execution.pipeline import (
@@ -45,9 +48,6 @@ from execution.pipeline import (
 )
 from execution.pipeline import (
     read_events as read_events_step,
-)
-from execution.pipeline import (
-    record_trade as record_trade_step,
 )
 from execution.pipeline import (
     retention as retention_step,
@@ -155,8 +155,13 @@ def protect_position(self: Task, request_id: str, **_: Any) -> None:
 
 @shared_task(bind=True, **ON_LOST_DATABASE)
 def record_trade(self: Task, request_id: str, **_: Any) -> None:
-    """Book the fills and open the trade."""
-    _run(self, lambda: record_trade_step.record_trade(UUID(request_id), exchange=wiring.exchange(), clock=wiring.clock))
+    """Book the fills, open the trade, and let default exits follow the price of the fill."""
+    _run(
+        self,
+        lambda: follow_plan_step.record_and_follow(
+            UUID(request_id), exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
+        ),
+    )
 
 
 @shared_task

