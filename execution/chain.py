@@ -71,6 +71,16 @@ def stream_starters() -> Starters:
     )
 
 
+def call_protector() -> None:
+    """Let the protector run now.
+
+    Raises:
+        BrokerSilentError: the broker does not take it.
+
+    """
+    _handed(_task("ensure_cover", expires=CYCLE_EXPIRES_SECONDS).apply_async)
+
+
 def _handed(start: Callable[[], Any]) -> None:
     try:
         start()

@@ -108,7 +108,7 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
     The books are read after the exchange, so that what the chain has done in between is known.
     """
     # What did not execute at its price counts as no cover from here on.
-    note_marks(marks_of(seen.positions), now=seen.begun_at)
+    note_marks(marks_of(seen.positions), now=tools.clock())
     books, actions = _compared(seen, tools, patience)
     settling = [action for action in actions if isinstance(action, SETTLING)]
     filled, failed = settle_all(settling, books, tools)

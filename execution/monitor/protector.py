@@ -111,7 +111,7 @@ def _look_at_positions(tools: Tools) -> _Looked:
             return _Looked(error=str(error))
         beat(POSITIONS, now=now, healthy=True, details={})
         marks, gone = marks_of(positions), _smaller_than_booked(trades, positions, read_at=now)
-    noted = note_marks(marks, now=now)
+    noted = note_marks(marks, now=tools.clock())
     failed, went_to = _cover_all(noted.overdue, tools)
     failed += repair_all([BookExits(trade_id=pk) for pk in gone], tools)
     return _Looked(went_to=went_to + len(gone), failed=failed, look_again_in=noted.next_in)
