@@ -26,12 +26,12 @@ from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Trade
-from execution.monitor.actions import Apply, BookExits, Cover, ExpireEntry, LookUpOrder
+from execution.monitor.actions import Apply, Cover, ExpireEntry, LookUpOrder
 from execution.monitor.cycle import swept_lately
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.repair import Tools
-from execution.monitor.work_off import repair_all, settle_all
+from execution.monitor.work_off import book_all, repair_all, settle_all
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
 from execution.pipeline.coverage import lot_of
 from execution.pipeline.heartbeats import beat
@@ -99,7 +99,7 @@ class _Looked:
 def _look_at_positions(tools: Tools) -> _Looked:
     """Hold stops against mark prices and trades against positions; read those only where no stream tells of them."""
     now = tools.clock()
-    trades = list(Trade.objects.filter(state__in=sorted(TRADE_OPEN)))
+    trades = read_each(Trade.objects.filter(state__in=sorted(TRADE_OPEN)))
     if not (trades or watched_symbols()):
         return _Looked()
     marks: dict[str, Decimal] = {}
@@ -113,7 +113,7 @@ def _look_at_positions(tools: Tools) -> _Looked:
         marks, gone = marks_of(positions), _smaller_than_booked(trades, positions, read_at=now)
     noted = note_marks(marks, now=tools.clock())
     failed, went_to = _cover_all(noted.overdue, tools)
-    failed += repair_all([BookExits(trade_id=pk) for pk in gone], tools)
+    failed += book_all(gone, tools)
     return _Looked(went_to=went_to + len(gone), failed=failed, look_again_in=noted.next_in)
 
 

@@ -177,7 +177,7 @@ def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> b
     columns = _columns(order, report, source, now)
     if not path:
         return _note(order, report, columns)
-    if path[-1] is OrderTrigger.CONDITION_MET and order.purpose != OrderPurpose.ENTRY:
+    if path[-1] is OrderTrigger.CONDITION_MET and order.purpose in {OrderPurpose.STOP, OrderPurpose.TRAILING}:
         # From here on it has to execute: see pipeline/overdue.py.
         columns["passed_since"] = order.passed_since or now
     move = order_move(order, *path, now=now, **columns)

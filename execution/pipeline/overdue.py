@@ -18,7 +18,7 @@ from execution.domain.outcomes import PositionReport
 from execution.domain.overdue import LiveStop, OverdueRule, Watch, soonest, trigger_level, watch
 from execution.domain.states import ORDER_LIVE, OrderState, TradeState
 from execution.domain.trading import OrderPurpose, Side
-from execution.models import Order
+from execution.models import ExternalPosition, Order
 from execution.pipeline.coverage import tell_protection
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.quarantine import pairs, read_each
@@ -57,7 +57,16 @@ def note_marks(marks: Mapping[str, Decimal], *, now: datetime) -> Noted:
     for order, found in watches:
         _note(order, found, marks.get(order.symbol), now)
     overdue = [order.request_id for order, found in watches if found.overdue]
-    return Noted(overdue=tuple(dict.fromkeys(overdue)), next_in=soonest((found for _, found in watches), now))
+    return Noted(overdue=_ours_to_close(overdue), next_in=soonest((found for _, found in watches), now))
+
+
+def _ours_to_close(requests: Iterable[UUID]) -> tuple[UUID, ...]:
+    """Leave out positions of others that we only protect: what their stop does is named, and not ours to do."""
+    found = tuple(dict.fromkeys(requests))
+    if not found:
+        return ()
+    guests = set(ExternalPosition.objects.filter(request_id__in=found).values_list("request_id", flat=True))
+    return tuple(request_id for request_id in found if request_id not in guests)
 
 
 def stop_of(order: Order) -> LiveStop:
@@ -74,7 +83,7 @@ def stop_of(order: Order) -> LiveStop:
 
 def _watched_orders() -> "QuerySet[Order]":
     """Return the stops and trailing stops that live, but for those that have only outlived their trade."""
-    live = Order.objects.filter(purpose__in=WATCHED, state__in=sorted(ORDER_LIVE))
+    live = Order.objects.filter(purpose__in=WATCHED, state__in=sorted(ORDER_LIVE), request__bracket__isnull=False)
     return live.filter(Q(request__trade=None) | ~Q(request__trade__state=TradeState.CLOSED)).order_by("id")
 
 

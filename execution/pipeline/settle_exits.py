@@ -114,10 +114,15 @@ def release_locked_symbols(*, now: datetime) -> int:
     alarm, and what it may still do is told like any fill that nobody expected: an exit only reduces, and an entry opens
     a position that no trade explains.
     """
-    bound = timedelta(seconds=float(policy_in_force()[keys.SYMBOL_RELEASE_SECONDS]))
+    bound = symbol_release()
     closed = EntryClaim.objects.filter(request__trade__state=TradeState.CLOSED)
     due = closed.filter(Exists(_unfinished("request")), request__trade__exit_at__lte=now - bound)
     return sum(_released(claim, now) for claim in due.select_related("request"))
+
+
+def symbol_release() -> timedelta:
+    """Return for how long an order that does not end keeps the symbol of a position that is gone."""
+    return timedelta(seconds=float(policy_in_force()[keys.SYMBOL_RELEASE_SECONDS]))
 
 
 def _released(claim: EntryClaim, now: datetime) -> bool:
