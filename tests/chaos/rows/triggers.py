@@ -31,6 +31,8 @@ class Ways:
 def end_without_a_fill(cell: Cell, ways: Ways) -> None:
     """Let the stops of a long and a short trade be passed, and hold what follows against the bounds."""
     cell.risk.change_policy(RELEASE, str(RELEASE_SECONDS))
+    # Sooner free is looser, which stays said for an hour.
+    cell.told_by_health.append(f"policy: loosened: {RELEASE}")
     symbols = [*cell.opened(1, side="buy"), *cell.opened(1, first=1, side="sell")]
     rules = [cell.trigger(action=ways.action, symbol=symbol, count=1) for symbol in symbols]
     muted = cell.stream_fault("silent", count=None) if ways.mute else ""
