@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from execution.domain.outcomes import OrderReport
+from execution.domain.outcomes import OrderReport, Unreadable
 from execution.domain.trading import OrderBook
 from execution.models import EntryClaim, Order
 from execution.monitor.told import exits_told_of
@@ -17,12 +17,8 @@ from tests.support.desk import Desk
 pytestmark = pytest.mark.django_db
 BTC = "BTCUSDT"
 SIDES = pytest.mark.parametrize("side", ["buy", "sell"])
-STOPS, PASSED, GAINED = (
-    {"buy": 49500.0, "sell": 50500.0},
-    {"buy": "49000", "sell": "51000"},
-    {"buy": "54000", "sell": "46000"},
-)
-UNAVAILABLE = {"status": 503, "body": {"code": -1000, "msg": "Unknown error"}}
+STOPS = {"buy": 49500.0, "sell": 50500.0}
+PASSED, GAINED = {"buy": "49000", "sell": "51000"}, {"buy": "54000", "sell": "46000"}
 
 
 @pytest.fixture
@@ -95,8 +91,6 @@ def test_a_cancel_that_could_not_leave_is_sent_again_at_once(desk: Desk) -> None
 
 
 def not_sent(*_: object) -> Any:
-    from execution.domain.outcomes import Unreadable
-
     return Unreadable(message="RATE_LIMIT_WAIT_EXCEEDED", sent=False)
 
 
