@@ -137,7 +137,8 @@ def test_the_symbol_is_free_after_the_bound_and_the_order_stays_watched(desk: De
     # The alarm ends with the order.
     desk.paper.control("POST", "triggers/release", {})
     for _ in range(2):
-        desk.clock.let_pass(5)
+        # An order that has been in doubt for so long is asked for with growing pauses.
+        desk.clock.let_pass(120)
         desk.cycle()
     assert desk.order_states(request_id, "STOP") == ["REJECTED"]
     assert unsettled_orders().count == 0

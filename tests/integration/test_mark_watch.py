@@ -68,7 +68,7 @@ class Line:
 
 @pytest.fixture
 def clock(desk: Desk) -> ShiftedClock:
-    desk.clock.stop()
+    """The desk's clock; orders that are sent need it to go on."""
     return desk.clock
 
 
@@ -118,6 +118,7 @@ def test_it_hears_all_symbols_of_the_exchange_and_notes_a_stop_that_is_passed(de
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_it_calls_once_when_the_bound_is_over_without_another_price(desk: Desk, clock: ShiftedClock, side: str) -> None:
     stop, calls = opened(desk, side), Calls()
+    clock.stop()
     watch = MarkWatch(stream=Line([Told([passed(side)])]), call_protector=calls, clock=clock)
     watch.step(STOPPING)
     clock.let_pass(1.9)
@@ -133,6 +134,7 @@ def test_it_calls_once_when_the_bound_is_over_without_another_price(desk: Desk, 
 
 def test_a_broker_that_is_away_leaves_it_to_beat(desk: Desk, clock: ShiftedClock) -> None:
     opened(desk)
+    clock.stop()
     calls = Calls(silent=True)
     watch = MarkWatch(stream=Line([Told([passed("buy")])]), call_protector=calls, clock=clock)
     watch.step(STOPPING)
@@ -142,7 +144,7 @@ def test_a_broker_that_is_away_leaves_it_to_beat(desk: Desk, clock: ShiftedClock
 
 
 def test_a_connection_that_tells_no_prices_is_replaced_with_growing_pauses(desk: Desk, clock: ShiftedClock) -> None:
-    del desk
+    desk.clock.stop()
     silent, stopping = Told(), Event()
     # Waiting between two tries is real time.
     stopping.set()
@@ -162,7 +164,7 @@ def test_a_connection_that_tells_no_prices_is_replaced_with_growing_pauses(desk:
 
 
 def test_prices_that_are_old_are_not_relied_upon(desk: Desk, clock: ShiftedClock) -> None:
-    del desk
+    desk.clock.stop()
     MarkWatch(stream=Line([Told([{BTC: D(50000)}])]), call_protector=Calls(), clock=clock).step(STOPPING)
     assert marks_are_told(clock())
     assert not marks_are_told(clock() + timedelta(seconds=3.1))
