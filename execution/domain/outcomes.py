@@ -124,7 +124,7 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """A look-up did not get an answer. `sent`: it has left us, or what it was to follow has."""
+    """A look-up did not get an answer. `sent`: of a cancel, whether the exchange may have acted on it."""
 
     message: str
     sent: bool = True

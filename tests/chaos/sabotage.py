@@ -244,12 +244,19 @@ def stop_at_the_first_changed_trade() -> None:
 def believe_the_status_of_a_stop() -> None:
     """Overdue stop: a stop counts as protection for as long as its status says that it lives."""
     from execution.domain import overdue as rule  # noqa: PLC0415 -- Django must be set up first
-    from execution.pipeline import overdue  # noqa: PLC0415
+    from execution.pipeline import bracket_rows, cover_unknown, coverage, overdue  # noqa: PLC0415
+    from execution.pipeline.legs import Work  # noqa: PLC0415
 
     def never(stop: Any, *_: Any, **__: Any) -> Any:
         return rule.Watch(best_mark=stop.best_mark)
 
+    def is_relied_on(order: Any) -> bool:
+        return bool(order.missing_readings < bracket_rows.FORGOTTEN_AFTER_READINGS)
+
     _replace(rule.watch, never, overdue)
+    # The reader of mark prices, which is no worker, goes on noting them.
+    _replace(bracket_rows.is_relied_on, is_relied_on, bracket_rows, coverage, cover_unknown)
+    Work.overdue = property(lambda _: [])  # type: ignore[assignment, method-assign]
 
 
 SAFEGUARDS: Mapping[str, Callable[[], None]] = {
@@ -302,9 +309,9 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "a short's risk": tuple(Catch(row=67, workers=count, says=r"loses more than a day may") for count in (1, 2)),
     "fees": (Catch(row=35, workers=2, says=r"I9: (?:trade|our books)"),),
     # Long and short are in each cell.
-    "overdue stop": (
-        Catch(row=70, workers=2, says=r"health names a stop that did not execute"),
-        Catch(row=74, workers=1, says=r"health names a stop that did not execute"),
+    "overdue stop": tuple(
+        Catch(row=number, workers=2, says=r"health names a stop that did not execute|the positions are closed")
+        for number in (70, 74)
     ),
     "every trade of a cycle": (Catch(row=66, workers=2, says=r"the readable trade is closed"),),
 }

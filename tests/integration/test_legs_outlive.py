@@ -6,14 +6,16 @@ from uuid import UUID
 
 import pytest
 
-from execution.domain.outcomes import OrderReport, Unreadable
+from execution.domain.outcomes import OrderReport
 from execution.domain.trading import OrderBook
 from execution.models import EntryClaim, Order
 from execution.monitor.told import exits_told_of
+from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.evidence import settle_accepted
 from execution.queries.health import unsettled_orders
 from tests.integration.test_refused_exits import SteppedClock
 from tests.support.desk import Desk
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db
 BTC = "BTCUSDT"
@@ -76,24 +78,20 @@ def test_legs_of_a_part_stay(desk: Desk, side: str) -> None:
     desk.check()
 
 
-def test_a_cancel_that_could_not_leave_is_sent_again_at_once(desk: Desk) -> None:
-    request_id = opened(desk, "buy")
-    desk.paper.set_price(BTC, PASSED["buy"])
-    told_of(desk, desk.order(request_id, "STOP"))
-    send, desk.exchange.cancel = desk.exchange.cancel, not_sent  # type: ignore[method-assign]
+def test_a_cancel_that_could_not_be_done_counts_as_no_try(desk: Desk) -> None:
+    """Else a position's legs would wait for its pause, although nobody has asked the exchange."""
+    target = Order.objects.select_related("request").get(request_id=opened(desk, "buy"), purpose="TARGET")
+    desk.paper.add_fault(path="/fapi/*", action="reply", preset="banned_418", for_ms=1000, count=None)
 
-    # It should be told to come back, and have counted no try.
-    assert not exits_told_of(request_id, desk.tools())
-    assert desk.trade(request_id).state == "CLOSED"
-    assert desk.order(request_id, "TARGET").cancel_tries == 0
+    # The first is answered with the ban, the second waits for its end in vain or goes out after it.
+    assert not cancel_order(target, exchange=desk.exchange, clock=desk.clock)
+    assert target.cancel_tries == 0
 
-    desk.exchange.cancel = send  # type: ignore[method-assign]
-    assert exits_told_of(request_id, desk.tools())
-    assert desk.ledger.live() == []
+    def cancelled() -> bool:
+        return cancel_order(target, exchange=desk.exchange, clock=desk.clock)
 
-
-def not_sent(*_: object) -> Any:
-    return Unreadable(message="RATE_LIMIT_WAIT_EXCEEDED", sent=False)
+    eventually(cancelled, within=60, what="the cancel goes out")
+    assert (target.state, target.cancel_tries) == ("CANCELED", 0)
 
 
 # An order that does not end

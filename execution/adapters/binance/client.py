@@ -347,7 +347,7 @@ class BinanceExchange:
         except CALL_ERRORS as error:
             failure = self._calls.judged(Operation.CANCEL, error)
             if failure.waits is Waits.EVERYBODY:
-                return Unreadable(message=str(failure))
+                return Unreadable(message=str(failure), sent=False)
         # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
         found = self.look_up(symbol, client_order_id, book)
         if book is OrderBook.ALGO and _rests_as_ordinary(found):
