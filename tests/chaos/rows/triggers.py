@@ -12,7 +12,7 @@ RELEASE, RELEASE_SECONDS, USUAL_RELEASE_SECONDS = "execution.symbol_release_sec"
 # Against the position, far past a stop at 2.5 %.
 PAST_THE_STOP = -0.05
 # So long the close takes, that health can be seen to name what it is for.
-CLOSE_MS = 600
+CLOSE_MS = 400
 # The close, the booking of its fills, the bound of the symbol, and a monitor cycle.
 FREE_WITHIN_SECONDS = RELEASE_SECONDS + 15
 SENTENCE = "STOP_OVERDUE"
