@@ -15,7 +15,8 @@ PAST_THE_STOP = -0.05
 CLOSE_MS = 400
 # The close, the booking of its fills, the bound of the symbol, and a monitor cycle.
 FREE_WITHIN_SECONDS = RELEASE_SECONDS + 15
-SENTENCE = "STOP_OVERDUE"
+# A stop that its cancel has ended is named no more, and its position is until it is closed.
+SENTENCE = "POSITION_UNPROTECTED"
 
 
 @dataclass(frozen=True, kw_only=True)
