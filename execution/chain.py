@@ -74,6 +74,17 @@ def stream_starters() -> Starters:
     )
 
 
+def protector_caller() -> Callable[[], None]:
+    """Return what lets the protector run now, for one thread.
+
+    Raises:
+        BrokerSilentError: when called, the broker does not take it.
+
+    """
+    line = BrokerLine()
+    return lambda: line.hand(_task("ensure_cover", expires=CYCLE_EXPIRES_SECONDS).apply_async)
+
+
 class BrokerLine:
     """Hands tasks to the broker; one that takes none is left alone for ever longer: each try may take its time-out.
 

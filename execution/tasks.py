@@ -29,6 +29,9 @@ from execution.pipeline import (
     check_ess as check_ess_step,
 )
 from execution.pipeline import (
+    follow_plan as follow_plan_step,
+)
+from execution.pipeline import (
     guard_safety as guard_safety_step,
 )
 from execution.pipeline import (
@@ -48,9 +51,6 @@ from execution.pipeline import (
 )
 from execution.pipeline import (
     read_events as read_events_step,
-)
-from execution.pipeline import (
-    record_trade as record_trade_step,
 )
 from execution.pipeline import (
     retention as retention_step,
@@ -76,6 +76,8 @@ SLICE = timedelta(seconds=2)
 POLICY_PATIENCE = timedelta(seconds=15)
 # Beat asks for it every two seconds.
 PROTECTOR_PATIENCE = timedelta(seconds=3)
+# A run that is asked for again sooner would find the clock where it was.
+LEAST_COUNTDOWN = 0.05
 # Well below the time limit of a task.
 TIDYING = timedelta(seconds=20)
 # How long the list of fills is given to show a fill that the stream has told of, attempt by attempt.
@@ -159,8 +161,13 @@ def protect_position(self: Task, request_id: str, **_: Any) -> None:
 
 @shared_task(bind=True, **ON_LOST_DATABASE)
 def record_trade(self: Task, request_id: str, **_: Any) -> None:
-    """Book the fills and open the trade."""
-    _run(self, lambda: record_trade_step.record_trade(UUID(request_id), exchange=wiring.exchange(), clock=wiring.clock))
+    """Book the fills, open the trade, and let default exits follow the price of the fill."""
+    _run(
+        self,
+        lambda: follow_plan_step.record_and_follow(
+            UUID(request_id), exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
+        ),
+    )
 
 
 @shared_task
@@ -261,11 +268,11 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
 @shared_task
 def ensure_cover(**_: Any) -> None:
     """Give positions without a stop theirs, in a worker of its own that neither orders nor monitor can block."""
-    with single_flight(Duty.ENSURE_COVER) as held:
-        if held:
-            protector_step.ensure_cover(
-                _tools(), patience=wiring.patience(), monitor_silent_after=wiring.monitor_silent_after()
-            )
+    look_again_in = _cover()
+    if look_again_in is not None:
+        # A stop is about to be overdue: its bound does not wait for the next beat.
+        with suppress(BrokerAwayError):
+            ensure_cover.apply_async(countdown=max(LEAST_COUNTDOWN, look_again_in.total_seconds()))
 
 
 def cover_without_broker() -> bool:
@@ -276,8 +283,18 @@ def cover_without_broker() -> bool:
     drop_broken_connections()
     if protector_step.covered_lately(wiring.clock(), within=PROTECTOR_PATIENCE):
         return False
-    ensure_cover.run()
+    _cover()
     return True
+
+
+def _cover() -> timedelta | None:
+    """Run the protector once, unless it runs; return when it wants to look again."""
+    with single_flight(Duty.ENSURE_COVER) as held:
+        if not held:
+            return None
+        return protector_step.ensure_cover(
+            _tools(), patience=wiring.patience(), monitor_silent_after=wiring.monitor_silent_after()
+        ).look_again_in
 
 
 @shared_task(**ON_LOST_DATABASE)

@@ -17,6 +17,7 @@ from redis import Redis
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.clock import ServerClock
 from execution.adapters.binance.connector import Line
+from execution.adapters.binance.mark_stream import BinanceMarkStream
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.stream import BinanceUserStream
@@ -29,7 +30,7 @@ from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.closing import protective_seconds
 from execution.domain.external import ExternalPositions
 from execution.domain.flow import Circuit, LimiterState
-from execution.domain.ports import EventBus, Exchange, Memory, RiskSafety, TradeMirror, UserStream
+from execution.domain.ports import EventBus, Exchange, MarkStream, Memory, RiskSafety, TradeMirror, UserStream
 from execution.domain.signatures import SigningKey, SigningRules
 from execution.domain.trading import SymbolLists
 from execution.monitor.reconcile import Patience
@@ -131,6 +132,17 @@ def user_stream() -> UserStream:
     env = environment()
     return BinanceUserStream(
         exchange=_new_exchange(),
+        stream_url=env.stream_url,
+        ping_seconds=env.user_stream_ping_seconds,
+        clock=clock,
+        peer_rule=env.exchange_peer_rule,
+    )
+
+
+def mark_stream() -> MarkStream:
+    """Return the public stream of mark prices."""
+    env = environment()
+    return BinanceMarkStream(
         stream_url=env.stream_url,
         ping_seconds=env.user_stream_ping_seconds,
         clock=clock,

@@ -20,6 +20,7 @@ from execution.api.condition import Vitals, age_seconds, entry_ages, heartbeat, 
 from execution.api.health import vitals
 from execution.domain.figures import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
 from execution.domain.flow import CircuitState, LimiterState
+from execution.pipeline.told_by_streams import MARK_STREAM
 from execution.queries.figures import MeasuredFigures, measured_figures
 from execution.queries.health import MONITOR, POLICY, PROTECTOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
@@ -122,6 +123,9 @@ def _health(found: Vitals) -> Iterator[Metric]:
     if protector := heartbeat(found, PROTECTOR):
         yield gauge("protector_age_seconds", "Since the protector's last run", age_seconds(found, protector.at))
     yield from _user_stream(found)
+    marks = heartbeat(found, MARK_STREAM)
+    age = age_seconds(found, marks.at) if marks else None
+    yield gauge("mark_price_age_seconds", "Since the stream of mark prices last told them", age)
     if policy := heartbeat(found, POLICY):
         yield gauge("policy_age_seconds", "Since the policy's source last answered", policy_age(found))
         yield gauge("policy_unanswered", "Successive questions to it without an answer", policy.details["unanswered"])
@@ -221,6 +225,7 @@ def _books(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
     yield labelled("orders", "Orders by purpose and state", "purpose state", counts.orders)
     yield labelled("trades", "Trades by state", "state", counts.trades)
     yield gauge("unprotected_positions", "Positions without live stops for all of it", counts.unprotected)
+    yield gauge("overdue_stops", "Live stops whose price was passed without a fill", counts.overdue_stops)
 
 
 def _measured(figures: MeasuredFigures) -> Iterator[Metric]:

@@ -122,8 +122,8 @@ class Wanted:
 class Resting:
     """An order of a leg that lives at the exchange; `quantity` is what it has still to execute.
 
-    `seen`: the exchange's own lists know it. One that they have forgotten protects nothing. `begun`: it has executed
-    a part.
+    `seen`: the exchange's own lists know it, and it is not overdue. One that they have forgotten, or whose price was
+    passed without a fill, protects nothing. `begun`: it has executed a part.
     """
 
     order_id: int

@@ -15,6 +15,7 @@ class Coverage:
 
     `covered`: what our live stops on its side would close together. `out_of_reach`: what no order can close, because it
     is smaller than the present step. `since`: from when on a part of it has had no stop; None for a covered one.
+    `overdue`: what is said of each live stop or trailing stop of it whose price was passed without a fill.
     """
 
     symbol: str
@@ -25,6 +26,7 @@ class Coverage:
     out_of_reach: Decimal = ZERO
     step: Decimal = ZERO
     since: datetime | None = None
+    overdue: tuple[str, ...] = ()
 
     @property
     def uncovered(self) -> Decimal:
@@ -36,7 +38,7 @@ class Coverage:
         numbers = f"uncovered={plain(self.uncovered)} of={plain(self.quantity)}"
         if 0 < self.uncovered <= self.out_of_reach:
             return f"{self.symbol} {self.direction} REMAINDER_UNTRADABLE: {numbers} step={plain(self.step)}"
-        return f"{self.symbol} {self.direction} POSITION_UNPROTECTED: {numbers}"
+        return " ".join([f"{self.symbol} {self.direction} POSITION_UNPROTECTED: {numbers}", *self.overdue])
 
 
 def is_covered(quantity: Decimal, stops: Iterable[Decimal]) -> bool:

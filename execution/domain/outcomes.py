@@ -124,9 +124,10 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """A look-up did not get an answer."""
+    """A look-up did not get an answer. `sent`: of a cancel, whether the exchange may have acted on it."""
 
     message: str
+    sent: bool = True
 
 
 LookUp = OrderReport | Missing | Unreadable

@@ -71,6 +71,10 @@ MIN_TARGET_DISTANCE = "execution.min_tp_distance_pct"
 MAX_TARGET_DISTANCE = "execution.max_tp_distance_pct"
 CROSSING_TOLERANCE = "execution.min_sl_buffer_pct"
 STOP_BUFFER = "execution.sl_adjustment_buffer_pct"
+STOP_OVERDUE_TICKS = "execution.stop_overdue_ticks"
+STOP_OVERDUE_FRACTION = "execution.stop_overdue_pct"
+STOP_OVERDUE_SECONDS = "execution.stop_overdue_sec"
+SYMBOL_RELEASE_SECONDS = "execution.symbol_release_sec"
 DEFAULT_STOP = "execution.default_sl_pct"
 DEFAULT_TARGET = "execution.default_tp_pct"
 DEFAULT_TRAIL = "execution.default_trailing_pct"
@@ -134,6 +138,29 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0.001",
                 ("0", "0.01"),
                 "a stop whose level has just passed is sent once more this far beyond it; 0: closed at once",
+            ),
+            _key(
+                STOP_OVERDUE_TICKS,
+                "ticks",
+                "2",
+                ("0", "1000"),
+                "a stop is overdue when the mark price is this far past it, or the fraction below when that is more",
+            ),
+            _key(STOP_OVERDUE_FRACTION, "fraction", "0.0002", ("0", "0.01"), "the same as a fraction of its price"),
+            _key(
+                STOP_OVERDUE_SECONDS,
+                "seconds",
+                "2",
+                ("0.5", "60"),
+                "for so long; then its position counts as unprotected and is closed at market",
+            ),
+            _key(
+                SYMBOL_RELEASE_SECONDS,
+                "seconds",
+                "30",
+                ("5", "86400"),
+                "a closed trade gives its symbol back by then, also beside an order of it that does not end",
+                Looser.LOWER,
             ),
             _key(
                 DEFAULT_STOP,

@@ -213,6 +213,22 @@ class UserStream(Protocol):
         """Open a connection; raises StreamClosedError."""
 
 
+class MarkConnection(Protocol):
+    """One connection of the stream of mark prices."""
+
+    def receive(self, *, within_seconds: float) -> Mapping[str, Decimal] | None:
+        """Return mark prices by symbol, or None when there were none in time; raises StreamClosedError at the end."""
+
+    def close(self) -> None: ...
+
+
+class MarkStream(Protocol):
+    """The exchange's public stream of all mark prices, told every second."""
+
+    def connect(self) -> MarkConnection:
+        """Open a connection; raises StreamClosedError."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EssReading:
     """One answer of the risk-safety service about its emergency stop."""

@@ -57,6 +57,11 @@ class Order(models.Model):
     expired_at = models.DateTimeField(null=True, blank=True)
     # Since when nobody can tell what became of the order, although it should be known; empty when it is known again.
     alarmed_at = models.DateTimeField(null=True, blank=True)
+    # Of a live stop: since when the mark price is seen past it, or it has triggered, and since when that is too long.
+    passed_since = models.DateTimeField(null=True, blank=True)
+    overdue_at = models.DateTimeField(null=True, blank=True)
+    # Of a live trailing stop: the best mark price seen since it rests.
+    best_mark = optional_money()
     created_at = models.DateTimeField()
     # When the exchange made it, by its own clock; empty until it has told.
     accepted_at = models.DateTimeField(null=True, blank=True)

@@ -30,9 +30,10 @@ from execution.pipeline.entry_gate import renew_lease
 from execution.pipeline.figures import observe
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.mirroring import mirror_fields
+from execution.pipeline.overdue import marks_of, note_marks
 from execution.pipeline.pricing import priced_symbols
 from execution.pipeline.quarantine import for_each, read_each, release_repaired
-from execution.pipeline.settle_exits import release_symbols
+from execution.pipeline.settle_exits import release_locked_symbols, release_symbols
 
 log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
@@ -65,6 +66,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     actions, failed = _compare_and_repair(seen, tools, patience)
     with apart("symbols of closed trades"):
         release_symbols()
+        release_locked_symbols(now=tools.clock())
     trades = read_each(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
     prices = priced_symbols(tools.exchange, (row.symbol for row in seen.positions))
     update_positions(seen.positions, trades, prices, seen_at=seen.begun_at, now=tools.clock())
@@ -124,6 +126,8 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
 
     The books are read after the exchange, so that what the chain has done in between is known.
     """
+    # What did not execute at its price counts as no cover from here on.
+    note_marks(marks_of(seen.positions), now=tools.clock())
     books, actions = _compared(seen, tools, patience)
     settling = [action for action in actions if isinstance(action, SETTLING)]
     filled, failed = settle_all(settling, books, tools)

@@ -12,7 +12,7 @@ from execution.domain.trading import Direction
 from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.busy import apart, is_busy
-from execution.pipeline.coverage import has_tp_sl, live_exits
+from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
 from execution.pipeline.write import Event, emit_each
 
 Side = tuple[str, str]
@@ -163,7 +163,14 @@ def _told(
 ) -> tuple[object, Event]:
     """Return what is said about a position, and whose event it is: its trade's, or its own without one."""
     side = (row.symbol, row.position_side)
-    trade, both = trades.get(side), has_tp_sl(row.quantity, exits.get(side, ()))
-    event = events_out.position_updated(row, leverage=trade.leverage if trade else None, has_tp_sl=both, now=now)
+    trade, legs = trades.get(side), exits.get(side, ())
+    event = events_out.position_updated(
+        row,
+        leverage=trade.leverage if trade else None,
+        has_tp_sl=has_tp_sl(row.quantity, legs),
+        protected=is_protected(row.quantity, legs),
+        overdue=overdue_of(legs),
+        now=now,
+    )
     aggregate = trade.pk if trade else f"position:{row.symbol}:{row.position_side}"
     return aggregate, (events_out.POSITION_UPDATED, event)

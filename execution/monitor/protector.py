@@ -1,12 +1,16 @@
 """Looks after the stops alone, in a worker of its own: when order workers and monitor stand still, cover does not.
 
-It works from the books, every two seconds and without a reading of the exchange, and leaves all else to the monitor. Of
-the exchange it asks one thing: what became of young entries whose answer is lost.
-Only when the monitor is silent does it read the exchange too: in bulk, and to settle what positions and stops are.
+It works from the books every two seconds, and leaves all else to the monitor. Of the exchange it reads the positions,
+one call of weight 5, where there are any: seldom while streams tell of mark prices and fills, else in every run. That
+shows which stop the mark price has passed, and which position is gone and has left its legs behind. It asks what became
+of young entries whose answer is lost. Only when the monitor is silent does it read the orders too: in bulk, and to
+settle what positions and stops are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -16,23 +20,27 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from execution.domain.bounds import LATEST
+from execution.domain.clocks import age_of
 from execution.domain.lots import closing_parts
 from execution.domain.money import ZERO
+from execution.domain.outcomes import PositionReport, held_in
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import ORDER_LIVE, ORDER_UNSETTLED, TRADE_OPEN, RequestState
-from execution.domain.trading import OrderPurpose, PositionSide
+from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Trade
 from execution.monitor.actions import Apply, Cover, ExpireEntry, LookUpOrder
 from execution.monitor.cycle import swept_lately
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.repair import Tools
-from execution.monitor.work_off import look_up_all, repair_all, settle_all
+from execution.monitor.work_off import book_all, look_up_all, repair_all, settle_all
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
 from execution.pipeline.busy import met_since
 from execution.pipeline.coverage import lot_of
 from execution.pipeline.heartbeats import beat
+from execution.pipeline.overdue import marks_of, note_marks, watched_symbols
 from execution.pipeline.quarantine import pairs, read_each
+from execution.pipeline.told_by_streams import fills_are_told, marks_are_told
 
 log = structlog.get_logger(__name__)
 PROTECTOR = "protector"
@@ -45,6 +53,8 @@ IN_DOUBT_FOR, MOST_ASKED = timedelta(seconds=30), 20
 SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
 READING, BETWEEN_READINGS = "protector_reading", timedelta(seconds=5)
+# When it last read the positions, and for how long it does without while streams tell.
+POSITIONS, BELIEVED = "protector_positions", timedelta(seconds=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +64,84 @@ class Guarded:
     went_to: int
     failed: int
     read_exchange: bool
+    # In what time a stop that the mark price has passed becomes overdue: look again then.
+    look_again_in: timedelta | None = None
 
 
 def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: timedelta) -> Guarded:
-    """Give every position that the books know without a stop its stop; when the monitor is silent, ask the exchange."""
+    """Give every position without a stop its stop, and end those whose stop did not execute.
+
+    Then, when the monitor is silent, compare as it does.
+    """
     began_at = timezone.now()
-    naked = without_cover(before=tools.clock() - GRACE)
-    if naked:
-        log.warning("protector_covers", requests=[str(request_id) for request_id in naked])
-    failed = repair_all([Cover(request_id=pk, missing=OrderPurpose.STOP) for pk in naked], tools)
+    failed, went_to = _cover_all(without_cover(before=tools.clock() - GRACE), tools)
     failed += look_up_all(entries_in_doubt(tools.clock()), tools)
+    looked = _look_at_positions(tools)
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
     done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
-    went_to, failed = len(naked) + done.went_to, failed + done.failed
-    details: dict[str, object] = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": done.error}
+    went_to, failed = went_to + looked.went_to + done.went_to, failed + looked.failed + done.failed
+    error = looked.error or done.error
+    details: dict[str, object] = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": error}
     last = Heartbeat.objects.filter(part=PROTECTOR).first()
     details["held"] = met_since(began_at, last.details.get("held") or {} if last else {})
-    beat(PROTECTOR, now=tools.clock(), healthy=not (failed or done.error), details=details)
-    return Guarded(went_to=went_to, failed=failed, read_exchange=done.read_exchange)
+    beat(PROTECTOR, now=tools.clock(), healthy=not (failed or error), details=details)
+    return Guarded(went_to=went_to, failed=failed, read_exchange=done.read_exchange, look_again_in=looked.look_again_in)
+
+
+def _cover_all(requests: Sequence[UUID], tools: Tools) -> tuple[int, int]:
+    """Let these positions follow their plans; return how many could not, and how many there were."""
+    if requests:
+        log.warning("protector_covers", requests=[str(request_id) for request_id in requests])
+    failed = repair_all([Cover(request_id=pk, missing=OrderPurpose.STOP) for pk in requests], tools)
+    return failed, len(requests)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Looked:
+    """What one reading of the positions has led to."""
+
+    went_to: int = 0
+    failed: int = 0
+    look_again_in: timedelta | None = None
+    error: str = ""
+
+
+def _look_at_positions(tools: Tools) -> _Looked:
+    """Hold stops against mark prices and trades against positions; read those only where no stream tells of them."""
+    now = tools.clock()
+    trades = read_each(Trade.objects.filter(state__in=sorted(TRADE_OPEN)))
+    if not (trades or watched_symbols()):
+        return _Looked()
+    marks: dict[str, Decimal] = {}
+    gone: list[UUID] = []
+    if not _are_told(now):
+        try:
+            positions = tools.exchange.positions()
+        except ExchangeUnavailableError as error:
+            return _Looked(error=str(error))
+        beat(POSITIONS, now=now, healthy=True, details={})
+        marks, gone = marks_of(positions), _smaller_than_booked(trades, positions, read_at=now)
+    noted = note_marks(marks, now=tools.clock())
+    failed, went_to = _cover_all(noted.overdue, tools)
+    failed += book_all(gone, tools)
+    return _Looked(went_to=went_to + len(gone), failed=failed, look_again_in=noted.next_in)
+
+
+def _are_told(now: datetime) -> bool:
+    """Whether streams tell of mark prices and fills; a stream may be mute, so that is not believed for long."""
+    last = Heartbeat.objects.filter(part=POSITIONS).first()
+    read_lately = last is not None and timedelta(0) <= now - last.at < BELIEVED
+    return read_lately and marks_are_told(now) and fills_are_told(now)
+
+
+def _smaller_than_booked(
+    trades: Sequence[Trade], positions: Sequence[PositionReport], *, read_at: datetime
+) -> list[UUID]:
+    """Return the trades of which the exchange holds less than the books; what has just changed is left alone."""
+    rows = {(row.symbol, row.position_side): row for row in positions}
+    held = {t.pk: held_in(rows.get((t.symbol, t.position_side)), Direction(t.direction)) for t in trades}
+    old = [t for t in trades if age_of(t.updated_at, read_at) >= GRACE]
+    return [t.pk for t in old if held[t.pk] < t.quantity - t.exited_quantity]
 
 
 def covered_lately(now: datetime, *, within: timedelta) -> bool:
@@ -129,6 +199,7 @@ def _stops(key: str) -> "QuerySet[Order]":
         purpose=OrderPurpose.STOP,
         state__in=sorted(ORDER_LIVE),
         missing_readings__lt=FORGOTTEN_AFTER_READINGS,
+        overdue_at=None,
     )
 
 

@@ -51,10 +51,10 @@ from execution.pipeline.ending import expire_request
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.evidence import raise_alarm, settle_accepted
 from execution.pipeline.figures import count
+from execution.pipeline.follow_plan import record_and_follow
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.measure_cover import measure_cover_of
 from execution.pipeline.protect_position import place_stop, protect_position
-from execution.pipeline.record_trade import record_trade
 from execution.pipeline.settle_exits import Settled, settle_exits
 from execution.pipeline.transitions import log_step
 
@@ -128,7 +128,7 @@ def complete(request_id: UUID, tools: Tools) -> None:
 
     """
     if protect_position(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock):
-        record_trade(request_id, exchange=tools.exchange, clock=tools.clock)
+        record_and_follow(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
 
 
 def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an action

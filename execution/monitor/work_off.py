@@ -15,6 +15,7 @@ from execution.monitor.actions import BookExits, CloseInTime, Cover, LookOver, R
 from execution.monitor.crew import side_by_side
 from execution.monitor.repair import Tools, complete, look_up_once, repair, settle
 from execution.monitor.sides import Books
+from execution.monitor.told import exits_told_of
 from execution.pipeline.busy import is_busy, note
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,11 @@ def settle_all(actions: Sequence[Settling], books: Books, tools: Tools) -> tuple
 def complete_all(requests: Sequence[UUID], tools: Tools) -> int:
     """Place targets and book fills of these, and return how many could not be; all stops stand by then."""
     return _work_off([[(partial(complete, request_id), request_id)] for request_id in requests], tools)
+
+
+def book_all(trades: Sequence[UUID], tools: Tools) -> int:
+    """Book the exits of these trades and let their legs follow; return how many could not be."""
+    return _work_off([[(partial(exits_told_of, trade_id), trade_id)] for trade_id in trades], tools)
 
 
 def repair_all(actions: Sequence[Repair], tools: Tools) -> int:

@@ -144,8 +144,8 @@ def _is_done(orders: Sequence[Order]) -> bool:
 def resting_of(exits: Iterable[Order]) -> list[Resting]:
     """Return the exits that live at the exchange.
 
-    The Algo Service is known to forget orders for a while. A second reducing stop does no harm; trusting a leg that
-    nobody can find may.
+    The Algo Service is known to forget orders for a while, and to let a stop hang whose price has passed. A second
+    reducing stop does no harm; trusting a leg that nobody can find, or that does not execute, may.
     """
     return [
         Resting(
@@ -154,12 +154,17 @@ def resting_of(exits: Iterable[Order]) -> list[Resting]:
             quantity=order.quantity - executed_of(order),
             price=order.trigger_price,
             callback_percent=order.callback_percent,
-            seen=order.missing_readings < FORGOTTEN_AFTER_READINGS,
+            seen=is_relied_on(order),
             begun=executed_of(order) > 0,
         )
         for order in exits
         if order.state in ORDER_LIVE and order.purpose != OrderPurpose.CLOSE and executed_of(order) < order.quantity
     ]
+
+
+def is_relied_on(order: Order) -> bool:
+    """Whether an order that lives counts as protection: the exchange knows it, and it is not overdue."""
+    return order.missing_readings < FORGOTTEN_AFTER_READINGS and order.overdue_at is None
 
 
 def stop_cover(exits: Iterable[Order]) -> Decimal:

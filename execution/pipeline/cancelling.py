@@ -40,6 +40,10 @@ def cancel_order(order: Order, *, exchange: Exchange, clock: Callable[[], dateti
             if report_rests(found):
                 _note_try(order, str(found.status), clock())
             return True
+        case Unreadable(sent=False):
+            # Nothing was tried, so nothing is to be paused for.
+            log.warning("cancel_not_sent", client_order_id=order.client_order_id, why=found.message)
+            return False
         case Missing() | Unreadable():
             # Not proof of anything: the next monitor cycle asks again.
             _note_try(order, found.message, clock())

@@ -16,6 +16,7 @@ from execution.domain.ports import Exchange
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest
+from execution.pipeline.bracket_rows import is_relied_on
 from execution.pipeline.legs import Clock, ProtectionRules, Work
 
 log = structlog.get_logger(__name__)
@@ -37,7 +38,7 @@ def cover_unknown(
         return False
     unfinished = [order for order in work.of(leg) if order.state not in ORDER_FINAL]
     parts = closing_parts(quantity, work.plan.lot, trims=not work.exposure.hedged)
-    standing = [order.quantity for order in unfinished if order.state in ORDER_LIVE]
+    standing = [order.quantity for order in unfinished if order.state in ORDER_LIVE and is_relied_on(order)]
     if sum(standing, ZERO) >= sum(parts, ZERO):
         return True
     if len(unfinished) >= MOST_STOPS * len(parts) or work.refused_lately(leg):

@@ -16,10 +16,13 @@ from execution.domain.brackets import UNBOUNDED
 from execution.domain.coverage import Coverage, is_covered
 from execution.domain.lots import LotRule, out_of_reach
 from execution.domain.money import ZERO
+from execution.domain.overdue import sentence
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import Bracket, ExecutionRequest, ExternalPosition, Order, Position, Trade
-from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS, executed_of, exit_orders, stop_cover
+from execution.pipeline import events_out
+from execution.pipeline.bracket_rows import executed_of, exit_orders, is_relied_on, stop_cover
+from execution.pipeline.write import emit
 
 # Sent, and not over: such a request has a position, or may have one.
 MAY_HOLD = sorted(
@@ -32,6 +35,7 @@ MAY_HOLD = sorted(
         RequestState.FLATTENED,
     }
 )
+LEGS = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
 Side = tuple[str, str]
 
 
@@ -46,6 +50,7 @@ class _Owned:
     covered: Decimal = ZERO
     changed_at: datetime | None = None
     since: list[datetime] = field(default_factory=list)
+    overdue: list[str] = field(default_factory=list)
 
 
 def coverage() -> list[Coverage]:
@@ -58,13 +63,13 @@ def coverage() -> list[Coverage]:
 
 
 def uncovered_positions() -> list[Coverage]:
-    """Return those of which a part has no live stop."""
-    return [each for each in coverage() if each.uncovered > 0]
+    """Return those of which a part has no live stop, and those of which a stop or trailing stop is overdue."""
+    return [each for each in coverage() if each.uncovered > 0 or each.overdue]
 
 
 def live_exits() -> dict[Side, list[Order]]:
-    """Return the resting stops and targets under every position that we answer for, by symbol and side."""
-    orders = Order.objects.filter(purpose__in=[OrderPurpose.STOP, OrderPurpose.TARGET], state__in=sorted(ORDER_LIVE))
+    """Return the resting stops, targets and trailing stops of the positions that we answer for, by symbol and side."""
+    orders = Order.objects.filter(purpose__in=LEGS, state__in=sorted(ORDER_LIVE))
     ours = Q(request__trade__state__in=sorted(TRADE_OPEN)) | Q(request__external_position__isnull=False)
     ours |= Q(request__trade=None, request__state__in=MAY_HOLD)
     exits: dict[Side, list[Order]] = {}
@@ -75,9 +80,40 @@ def live_exits() -> dict[Side, list[Order]]:
 
 def has_tp_sl(quantity: Decimal, exits: Iterable[Order]) -> bool:
     """Whether live stops cover a position of this size and a target rests beside them."""
-    seen = [order for order in exits if order.missing_readings < FORGOTTEN_AFTER_READINGS]
-    stops = [order.quantity - order.executed_quantity for order in seen if order.purpose == OrderPurpose.STOP]
-    return is_covered(quantity, stops) and any(order.purpose == OrderPurpose.TARGET for order in seen)
+    live = list(exits)
+    return is_protected(quantity, live) and any(
+        order.purpose == OrderPurpose.TARGET and is_relied_on(order) for order in live
+    )
+
+
+def is_protected(quantity: Decimal, exits: Iterable[Order]) -> bool:
+    """Whether live stops cover a position of this size, and the mark price has passed none of them for too long."""
+    relied_on = [order for order in exits if order.purpose == OrderPurpose.STOP and is_relied_on(order)]
+    return is_covered(quantity, (order.quantity - order.executed_quantity for order in relied_on))
+
+
+def overdue_of(exits: Iterable[Order]) -> list[str]:
+    """Return what is said of the stops and trailing stops among these that are overdue."""
+    overdue = [order for order in exits if order.overdue_at and order.state in ORDER_LIVE]
+    return [sentence(order.client_order_id, order.trigger_price, order.passed_since) for order in overdue]
+
+
+def tell_protection(symbol: str, position_side: str, *, now: datetime) -> None:
+    """Emit `position.updated` of a position whose protection has changed; call it in the transaction of the change."""
+    row = Position.objects.select_related("trade__request").filter(symbol=symbol, position_side=position_side).first()
+    if row is None or row.trade is None:
+        # Nobody has shown it yet, or it is not ours: the next reading tells.
+        return
+    exits = live_exits().get((symbol, position_side), [])
+    body = events_out.position_updated(
+        row,
+        leverage=row.trade.leverage,
+        has_tp_sl=has_tp_sl(row.quantity, exits),
+        protected=is_protected(row.quantity, exits),
+        overdue=overdue_of(exits),
+        now=now,
+    )
+    emit(row.trade.pk, [(events_out.POSITION_UPDATED, body)], trace_id=row.trade.request.trace_id, now=now)
 
 
 def _owned() -> dict[Side, _Owned]:
@@ -123,6 +159,7 @@ def _add(
         left = filled - executed
     each.quantity += max(ZERO, left)
     each.covered += stop_cover(exits)
+    each.overdue += overdue_of(exits)
     moments = [order.last_evidence_at for order in (*exits, *([entry] if entry else [])) if order.last_evidence_at]
     moments += [trade.updated_at] if trade else []
     each.changed_at = max([*moments, *([each.changed_at] if each.changed_at else [])], default=None)
@@ -134,6 +171,9 @@ def _uncovered_since(trade: Trade | None, entry: Order | None, exits: Sequence[O
     """Return since when a stop is missing, if one is: since the last that stood, or since the entry has grown."""
     stops = [order for order in exits if order.purpose == OrderPurpose.STOP and order.last_evidence_at]
     # A stop that was refused never stood.
+    passed = [order.passed_since for order in exits if order.overdue_at and order.passed_since]
+    if passed:
+        return min(passed)
     stood = [order.last_evidence_at for order in stops if order.algo_id]
     known = entry.last_evidence_at if entry else None
     if stood and not any(order.state in ORDER_LIVE for order in stops):
@@ -155,7 +195,8 @@ def _coverage(side: Side, owned: _Owned, row: Position | None) -> Coverage:
         direction=owned.direction,
         quantity=quantity,
         covered=owned.covered,
-        since=since if owned.covered < quantity else None,
+        since=since if owned.covered < quantity or owned.overdue else None,
+        overdue=tuple(owned.overdue),
     )
 
 

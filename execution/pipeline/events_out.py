@@ -4,6 +4,7 @@ Readers add up what they get and know one unit: an amount is in USD, converted a
 its name says `_quote`; then it is in `quote_asset`, exact. Prices are in the quote asset.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypedDict
@@ -159,7 +160,15 @@ def trade_closed(trade: Trade, request: ExecutionRequest, entry: Order, now: dat
     }
 
 
-def position_updated(position: Position, *, leverage: int | None, has_tp_sl: bool, now: datetime) -> dict[str, Any]:
+def position_updated(
+    position: Position,
+    *,
+    leverage: int | None,
+    has_tp_sl: bool,
+    protected: bool,
+    overdue: Sequence[str],
+    now: datetime,
+) -> dict[str, Any]:
     margin = position.initial_margin
     return {
         "symbol": position.symbol,
@@ -179,6 +188,8 @@ def position_updated(position: Position, *, leverage: int | None, has_tp_sl: boo
         "value": number(position.usd(position.quantity * position.mark_price)),
         "liquidation_price": number(position.liquidation_price),
         "has_tp_sl": has_tp_sl,
+        "protected": protected,
+        "overdue_stops": list(overdue),
         "trade_id": str(position.trade_id) if position.trade_id else None,
         "timestamp": now.isoformat(),
     }

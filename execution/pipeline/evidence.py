@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 # What other processes may have changed since an order was read.
 VOLATILE = (
     *("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts", "missing_readings", "missing_since"),
-    *("alarmed_at", "accepted_at", "expired_at"),
+    *("alarmed_at", "accepted_at", "expired_at", "passed_since", "overdue_at"),
 )
 
 
@@ -177,6 +177,9 @@ def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> b
     columns = _columns(order, report, source, now)
     if not path:
         return _note(order, report, columns)
+    if path[-1] is OrderTrigger.CONDITION_MET and order.purpose in {OrderPurpose.STOP, OrderPurpose.TRAILING}:
+        # From here on it has to execute: see pipeline/overdue.py.
+        columns["passed_since"] = order.passed_since or now
     move = order_move(order, *path, now=now, **columns)
     write = Write().move(move)
     if before in ORDER_UNSETTLED:

@@ -4,6 +4,7 @@ A stop that cannot be had leaves the position as it was found. To close what is 
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 
 import structlog
@@ -18,7 +19,9 @@ from execution.domain.trading import OrderPurpose
 from execution.models import EntryClaim, ExecutionRequest, ExternalPosition, Order
 from execution.pipeline.bracket_rows import executed_of
 from execution.pipeline.cancelling import cancel_order
+from execution.pipeline.evidence import raise_alarm
 from execution.pipeline.legs import Clock, ProtectionRules, Work
+from execution.pipeline.settle_exits import symbol_release
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -64,12 +67,22 @@ def leave(external: ExternalPosition, *, exchange: Exchange, clock: Clock) -> bo
     for leg in legs.select_related("request"):
         cancel_order(leg, exchange=exchange, clock=clock)
     if legs.exists():
+        if clock() - external.seen_at >= symbol_release():
+            _release(external, legs, clock())
         return False
     with transaction.atomic():
         EntryClaim.objects.filter(request_id=external.request_id).delete()
         external.delete()
         log_step("request", external.request_id, to_state="LEFT", trigger="external_position_gone", now=clock())
     return True
+
+
+def _release(external: ExternalPosition, legs: Iterable[Order], now: datetime) -> None:
+    """Give the symbol back beside legs that do not end; they stay watched under an alarm, and their row with them."""
+    for leg in legs:
+        raise_alarm(leg, f"its position is gone and {external.symbol} is free again, but it does not end", now=now)
+    if EntryClaim.objects.filter(request_id=external.request_id).delete()[0]:
+        log.error("symbol_released_beside_an_order", symbol=external.symbol, request_id=str(external.request_id))
 
 
 def _follow(work: Work, quantity: Decimal) -> None:

@@ -111,6 +111,11 @@ class Work:
         return bool(plan.of(OrderPurpose.STOP)) and stop_cover(self.exits) < reachable
 
     @property
+    def overdue(self) -> list[Order]:
+        """Stops and trailing stops that live although the mark price has passed them for too long."""
+        return [order for order in self.exits if order.overdue_at and order.state in ORDER_LIVE]
+
+    @property
     def is_dust(self) -> bool:
         """Whether exits have left less than the smallest order.
 
@@ -214,6 +219,12 @@ class Work:
         self.cancel(resting)
         # An order that rests in spite of its cancel has made no room.
         return any(order.state in ORDER_FINAL for order in resting)
+
+    def cancel_overdue(self) -> None:
+        """Try to cancel what did not execute at its price, and what rests of the entry; believe what comes of it."""
+        entries = [] if self.entry.state in ORDER_FINAL else [self.entry]
+        self.cancel([*entries, *self.overdue])
+        self.read()
 
     def cancel(self, orders: Iterable[Order]) -> None:
         """Cancel orders of ours, each unless its last cancel was without effect a moment ago."""

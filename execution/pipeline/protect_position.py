@@ -80,6 +80,8 @@ def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) ->
     if work.exposure.open <= 0:
         closed_by = work.closed_by()
         return _confirm_flattened(work.request, closed_by, work.clock()) if closed_by else _confirm(work)
+    if work.overdue:
+        return _end_overdue(work)
     if work.is_dust:
         _give_up(work, CloseReason.DUST, Reason.POSITION_BELOW_MINIMUM)
         return True
@@ -87,6 +89,24 @@ def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) ->
     if flattened:
         return _confirm_flattened(work.request, flattened, work.clock())
     return False if work.is_naked else _confirm(work)
+
+
+def _end_overdue(work: Work) -> bool:
+    """Close a position whose stop did not execute at its price, whatever that order's status says.
+
+    The stop is settled by evidence afterwards. It may still execute: like the close it only reduces.
+    """
+    overdue = work.overdue
+    log.error("stop_did_not_execute", request_id=str(work.request.pk), orders=[o.client_order_id for o in overdue])
+    trailing = all(order.purpose == OrderPurpose.TRAILING for order in overdue)
+    meaning = next((order.close_reason for order in overdue if order.close_reason), CloseReason.SL)
+    work.cancel_overdue()
+    if work.exposure.open <= 0:
+        return _confirm(work)
+    reason = CloseReason.TRAILING if trailing else CloseReason(meaning)
+    if _give_up(work, reason, Reason.STOP_OVERDUE):
+        return _confirm_flattened(work.request, reason, work.clock())
+    return False
 
 
 def _ensure_stop(work: Work) -> CloseReason | None:

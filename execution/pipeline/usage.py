@@ -1,6 +1,7 @@
 """How much of the limits is used, and the claim that reserves an entry's share before anybody else can count."""
 
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import Exists, OuterRef
@@ -9,7 +10,7 @@ from execution.domain import policy as keys
 from execution.domain.clocks import CLOCKS_DIFFER
 from execution.domain.limits import Usage
 from execution.domain.policy import Policy
-from execution.domain.states import ORDER_FINAL
+from execution.domain.states import ORDER_FINAL, TradeState
 from execution.domain.trading import OrderBook, PositionSide
 from execution.models import BracketLeg, ExecutionRequest, Order
 
@@ -136,12 +137,19 @@ def usage_for(
         day_result=row[5],
         day_peak=row[6],
         open_loss=row[7],
-        held_by=str(row[8] or ""),
+        held_by=_holder(row[8]) if row[8] else "",
         unsettled=str(row[9] or ""),
         look_alike_age=row[10],
         stopped_out_age=row[11],
         unpriced=str(row[12] or ""),
     )
+
+
+def _holder(request_id: UUID) -> str:
+    """Name who has the symbol; of a trade that is closed, the orders that have not ended and keep it for now."""
+    closed = Order.objects.filter(request_id=request_id, request__trade__state=TradeState.CLOSED)
+    left = closed.exclude(state__in=sorted(ORDER_FINAL)).order_by("pk").values_list("client_order_id", flat=True)
+    return f"{request_id} trade=CLOSED unfinished={','.join(left)}" if left else str(request_id)
 
 
 def take_claim(request: ExecutionRequest, side: PositionSide, *, now: datetime) -> bool:

@@ -60,6 +60,8 @@ class BookCounts(TableCounts):
     outbox_unsent: int
     outbox_oldest: datetime | None
     unprotected: int
+    # Live stops and trailing stops whose price was passed without a fill.
+    overdue_stops: int
     # By symbol: since when a position has had no live stop for all of it.
     uncovered_since: Mapping[str, datetime]
 
@@ -103,6 +105,7 @@ def book_counts() -> BookCounts:
         outbox_unsent=unsent["count"],
         outbox_oldest=unsent["oldest"],
         unprotected=len(uncovered),
+        overdue_stops=sum(len(each.overdue) for each in uncovered),
         uncovered_since=uncovered_since(uncovered),
     )
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from execution.domain.money import ZERO
 from execution.domain.trading import OrderPurpose
 from execution.models import Order, Position
-from execution.pipeline.coverage import has_tp_sl, live_exits
+from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
 
 PERCENT = 100
 
@@ -19,11 +19,22 @@ class HeldPosition:
     position: Position
     stops: tuple[Order, ...]
     targets: tuple[Order, ...]
+    trailing: tuple[Order, ...] = ()
 
     @property
     def has_tp_sl(self) -> bool:
         """Whether live stops cover the whole position and a target rests beside them."""
         return has_tp_sl(self.position.quantity, [*self.stops, *self.targets])
+
+    @property
+    def protected(self) -> bool:
+        """Whether live stops cover the whole position, and none of them is overdue."""
+        return is_protected(self.position.quantity, self.stops)
+
+    @property
+    def overdue_stops(self) -> list[str]:
+        """What is said of each stop or trailing stop whose price was passed without a fill."""
+        return overdue_of([*self.stops, *self.trailing])
 
     @property
     def leverage(self) -> int:
@@ -62,4 +73,5 @@ def _held(position: Position, exits: Sequence[Order]) -> HeldPosition:
         position=position,
         stops=tuple(order for order in exits if order.purpose == OrderPurpose.STOP),
         targets=tuple(order for order in exits if order.purpose == OrderPurpose.TARGET),
+        trailing=tuple(order for order in exits if order.purpose == OrderPurpose.TRAILING),
     )

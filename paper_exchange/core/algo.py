@@ -87,6 +87,11 @@ class AlgoDesk:
         triggers = self._state.triggers
         rule = triggers.pick(algo) if triggers.rules else None
         self._unwatch(algo)
+        if rule is not None and rule.action == "IGNORE":
+            # It waits on as if its price had not been reached, and can be cancelled.
+            algo.account.open_algos[algo.algo_id] = algo
+            triggers.hold(algo, rule, self._state.clock.now_ms())
+            return
         algo.triggered_at = self._state.clock.now_ms()
         self._move(algo, "TRIGGERING")
         if rule is None or rule.action == "REST":
@@ -103,7 +108,7 @@ class AlgoDesk:
         algo.account.open_algos.pop(algo.algo_id, None)
         if algo.order is not None:
             self._let_order_go(algo.order, rule)
-        elif algo.status != "TRIGGERING":
+        elif algo.status not in {"TRIGGERING", "NEW"}:
             # It ended with its contract meanwhile.
             return
         elif rule.release == "TRIGGER":
@@ -124,6 +129,8 @@ class AlgoDesk:
         """End a conditional order whose price was reached without an ordinary order."""
         if action == "EXPIRE":
             self._move(algo, "EXPIRED")
+        elif action == "FINISH":
+            self._move(algo, "FINISHED")
         else:
             self._move(algo, "REJECTED", reason)
 

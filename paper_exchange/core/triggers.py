@@ -1,4 +1,4 @@
-"""Triggers by prescription: conditional orders that hang, expire, are refused or rest when their price is reached."""
+"""Triggers by prescription: conditional orders that hang, end without an order, or rest when their price is reached."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from typing import Final
 
 from paper_exchange.core.orders import AlgoOrder
 
-# STICK hangs in TRIGGERING, REST becomes an ordinary order that nothing fills; EXPIRE and REJECT end it.
-ACTIONS: Final = frozenset({"STICK", "EXPIRE", "REJECT", "REST"})
-HOLDING: Final = frozenset({"STICK", "REST"})
+# STICK hangs in TRIGGERING, IGNORE stays NEW, REST becomes an ordinary order that nothing fills; the others end it.
+ACTIONS: Final = frozenset({"STICK", "IGNORE", "EXPIRE", "REJECT", "FINISH", "REST"})
+HOLDING: Final = frozenset({"STICK", "IGNORE", "REST"})
 # What becomes of a held order when it is let go; TRIGGER is what a trigger usually does.
-RELEASES: Final = frozenset({"TRIGGER", "EXPIRE", "REJECT"})
+RELEASES: Final = frozenset({"TRIGGER", "EXPIRE", "REJECT", "FINISH"})
 # Codes that may answer the cancellation of an order that hangs.
 CANCEL_CODES: Final = frozenset({-2011, -4117})
 

@@ -246,7 +246,7 @@ class Cell(Evidence):
             stops, ticks = booked_stops(cursor), self._ticks()
         plans = {stop.entry: replace(stop.plan(past=True), tick=ticks[stop.symbol]) for stop in stops}
         ignored = frozenset(self.foreign)
-        return timeline.longest_unprotected(self.ledger, plans, now_ms=self._exchange_ms(), ignored=ignored)
+        return timeline.longest_unprotected(self.ledger, plans, now_ms=self.exchange_ms(), ignored=ignored)
 
     def _is_settled(self) -> bool:
         with self.stack.cursor() as cursor:
@@ -302,7 +302,8 @@ class Cell(Evidence):
             found = {str(row[0]).lower() for row in asked}
         return "both" if len(found) > 1 else "".join(found)
 
-    def _exchange_ms(self) -> int:
+    def exchange_ms(self) -> int:
+        """Return the exchange's time."""
         return int(self.paper.control("GET", "status")["now_ms"])
 
     def _report(self, ledger: Ledger, unprotected: float) -> None:

@@ -14,8 +14,8 @@ from tests.support.paper import PaperExchange
 from tests.support.stack import is_running
 
 # Where the control API lists rules with their hits, and under which name.
-REQUESTS, STREAMS, PORTIONS = "faults", "streams/faults", "portions"
-LISTED: Final[Mapping[str, str]] = {REQUESTS: "faults", STREAMS: "faults", PORTIONS: "rules"}
+REQUESTS, STREAMS, PORTIONS, TRIGGERS = "faults", "streams/faults", "portions", "triggers"
+LISTED: Final[Mapping[str, str]] = {REQUESTS: "faults", STREAMS: "faults", PORTIONS: "rules", TRIGGERS: "rules"}
 
 
 @dataclass(kw_only=True)
@@ -55,6 +55,10 @@ class Evidence(ABC):
     def portion(self, **fields: Any) -> str:
         """Prescribe how the next orders fill, and return the rule's id."""
         return self._inject(PORTIONS, fields)
+
+    def trigger(self, **fields: Any) -> str:
+        """Prescribe what becomes of the next triggers, and return the rule's id."""
+        return self._inject(TRIGGERS, fields)
 
     def _inject(self, kind: str, rule: Mapping[str, Any]) -> str:
         found = str(self.paper.control("POST", kind, dict(rule))["id"])

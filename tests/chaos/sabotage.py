@@ -241,6 +241,24 @@ def stop_at_the_first_changed_trade() -> None:
     reconcile._trade_actions = first_only
 
 
+def believe_the_status_of_a_stop() -> None:
+    """Overdue stop: a stop counts as protection for as long as its status says that it lives."""
+    from execution.domain import overdue as rule  # noqa: PLC0415 -- Django must be set up first
+    from execution.pipeline import bracket_rows, cover_unknown, coverage, overdue  # noqa: PLC0415
+    from execution.pipeline.legs import Work  # noqa: PLC0415
+
+    def never(stop: Any, *_: Any, **__: Any) -> Any:
+        return rule.Watch(best_mark=stop.best_mark)
+
+    def is_relied_on(order: Any) -> bool:
+        return bool(order.missing_readings < bracket_rows.FORGOTTEN_AFTER_READINGS)
+
+    _replace(rule.watch, never, overdue)
+    # The reader of mark prices, which is no worker, goes on noting them.
+    _replace(bracket_rows.is_relied_on, is_relied_on, bracket_rows, coverage, cover_unknown)
+    Work.overdue = property(lambda _: [])  # type: ignore[assignment, method-assign]
+
+
 def do_nothing(*_: Any) -> None:
     """Stand in for what a safeguard does."""
 
@@ -325,6 +343,7 @@ SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "stop in time": place_the_stop_late,
     "a short's risk": count_a_shorts_risk_below_zero,
     "fees": forget_the_last_fee,
+    "overdue stop": believe_the_status_of_a_stop,
     "every trade of a cycle": stop_at_the_first_changed_trade,
     "waits for Redis": wait_for_redis_without_a_bound,
     "waits for PostgreSQL": wait_for_postgres_without_a_bound,
@@ -366,6 +385,11 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "stop in time": (Catch(row=14, workers=2, says=r"I4: 1\d\.\d s without its stop"),),
     "a short's risk": tuple(Catch(row=67, workers=count, says=r"loses more than a day may") for count in (1, 2)),
     "fees": (Catch(row=35, workers=2, says=r"I9: (?:trade|our books)"),),
+    # Long and short are in each cell.
+    "overdue stop": tuple(
+        Catch(row=number, workers=2, says=r"health names a stop that did not execute|the positions are closed")
+        for number in (70, 74)
+    ),
     "every trade of a cycle": (Catch(row=66, workers=2, says=r"the readable trade is closed"),),
     "waits for Redis": (Catch(row=86, workers=1, says=r"heartbeats missing|all heartbeats are back"),),
     "waits for PostgreSQL": (Catch(row=87, workers=1, says=r"the stop covers|heartbeats missing|heartbeats are back"),),

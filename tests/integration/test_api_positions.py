@@ -66,6 +66,8 @@ def test_a_position_shows_the_orders_that_protect_it(client: Client) -> None:
                 "margin_usd": 5.0,
                 "liquidation_price": 45200.0,
                 "has_tp_sl": True,
+                "protected": True,
+                "overdue_stops": [],
                 "tp_orders": [
                     {
                         "client_order_id": target.client_order_id,

@@ -11,8 +11,9 @@ import pytest
 from execution.domain.ports import Lane
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import Heartbeat, Order
+from execution.models import EntryClaim, Heartbeat, Order
 from execution.monitor.protector import GRACE, Guarded, ensure_cover, without_cover
+from execution.pipeline.heartbeats import beat
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.desk import PATIENCE, Desk
@@ -53,8 +54,17 @@ def test_a_filled_entry_that_nobody_goes_on_with_gets_its_stop(desk: Desk, side:
     assert Heartbeat.objects.get(part="protector").healthy
 
 
+POSITIONS = "/fapi/v3/positionRisk"
+
+
+def tell(desk: Desk) -> None:
+    """Let both streams say that they tell of fills and mark prices."""
+    for part in ("user_stream", "mark_stream"):
+        beat(part, now=desk.clock(), healthy=True, details={})
+
+
 @BOTH_SIDES
-def test_covered_positions_cost_nothing(desk: Desk, side: str) -> None:
+def test_covered_positions_cost_one_reading_of_positions(desk: Desk, side: str) -> None:
     desk.trade_opened(side=side)
     desk.trade_opened("ETHUSDT", side)
     desk.cycle()
@@ -62,7 +72,67 @@ def test_covered_positions_cost_nothing(desk: Desk, side: str) -> None:
     desk.paper.clear_ledger()
 
     assert guard(desk) == Guarded(went_to=0, failed=0, read_exchange=False)
+    assert [row["path"] for row in desk.ledger.requests] == [POSITIONS]
+    desk.check()
+
+
+def test_while_both_streams_tell_positions_are_read_every_four_seconds(desk: Desk) -> None:
+    desk.trade_opened()
+    desk.cycle()
+    desk.clock.stop()
+    desk.paper.clear_ledger()
+
+    for _ in range(6):
+        desk.clock.let_pass(2)
+        tell(desk)
+        guard(desk)
+
+    assert [row["path"] for row in desk.ledger.requests] == [POSITIONS] * 3
+
+
+@pytest.mark.parametrize("silent", ["user_stream", "mark_stream"])
+@pytest.mark.parametrize("how", ["old", "unhealthy"])
+def test_while_one_stream_is_silent_they_are_read_in_every_run(desk: Desk, silent: str, how: str) -> None:
+    desk.trade_opened()
+    desk.cycle()
+    desk.clock.stop()
+    desk.paper.clear_ledger()
+
+    for _ in range(3):
+        desk.clock.let_pass(2)
+        tell(desk)
+        ago = timedelta(seconds=6 if how == "old" else 0)
+        beat(silent, now=desk.clock() - ago, healthy=how != "unhealthy", details={})
+        guard(desk)
+
+    assert [row["path"] for row in desk.ledger.requests] == [POSITIONS] * 3
+
+
+def test_without_positions_nothing_is_read(desk: Desk) -> None:
+    desk.cycle()
+    desk.paper.clear_ledger()
+    guard(desk)
     assert desk.ledger.requests == []
+
+
+@BOTH_SIDES
+@pytest.mark.parametrize("by", ["TP", "SL", "MANUAL"])
+def test_legs_are_gone_with_the_position_although_nobody_tells_of_its_end(desk: Desk, side: str, by: str) -> None:
+    """No stream and no monitor cycle: the protector's own reading shows that the position is gone."""
+    request_id = desk.trade_opened(side=side, stop_loss=49000.0 if side == "buy" else 51000.0)
+    desk.cycle()
+    sign = 1 if side == "buy" else -1
+    if by == "MANUAL":
+        desk.paper.control("POST", "position", {"symbol": "BTCUSDT", "amount": "0"})
+    else:
+        desk.paper.set_price("BTCUSDT", str(50000 + sign * (4000 if by == "TP" else -1500)))
+    assert desk.ledger.positions == {}
+    desk.clock.let_pass(2)
+    guard(desk)
+
+    assert desk.ledger.live() == []
+    assert (desk.trade(request_id).state, desk.trade(request_id).close_reason) == ("CLOSED", by)
+    assert not EntryClaim.objects.exists()
     desk.check()
 
 
@@ -217,7 +287,8 @@ def test_its_readings_go_before_those_that_can_wait(desk: Desk) -> None:
     assert guard(desk).read_exchange
 
     granted = {lane: count - before[lane] for lane, count in desk.limiter.state().granted.items()}
-    assert granted == {Lane.PROTECT: 0, Lane.CLOSE: 3, Lane.ENTRY: 0, Lane.READ: 0}
+    # Its own look at the positions, and the monitor's three.
+    assert granted == {Lane.PROTECT: 0, Lane.CLOSE: 4, Lane.ENTRY: 0, Lane.READ: 0}
 
 
 def test_an_exchange_that_does_not_answer_is_said(desk: Desk) -> None:

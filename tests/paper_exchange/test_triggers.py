@@ -90,6 +90,26 @@ def test_order_that_hangs_protects_nothing_and_cannot_be_cancelled(venue: Venue,
     assert (venue.held(), venue.open_algos()) == ([], [])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_order_whose_price_is_ignored_waits_on_and_can_be_cancelled(venue: Venue, kind: str) -> None:
+    venue.rule(action="IGNORE", symbol=BTC, count=2)
+    algo_id = venue.protect(kind)
+    venue.reach(kind)
+    assert [(row["algoStatus"], row["triggerTime"]) for row in venue.open_algos()] == [("NEW", 0)]
+    assert len(venue.held()) == 1
+    venue.client.sign_request("DELETE", ALGO, {"algoId": algo_id})
+    assert (venue.open_algos(), venue.algo(algo_id)["algoStatus"]) == ([], "CANCELED")
+    assert venue.paper.control("GET", "triggers")["held"] == []
+
+
+def test_order_whose_price_is_ignored_goes_on_when_it_is_let_go(venue: Venue) -> None:
+    venue.rule(action="IGNORE")
+    algo_id = venue.protect()
+    venue.reach()
+    venue.paper.control("POST", "triggers/release")
+    assert (venue.algo(algo_id)["algoStatus"], venue.held()) == ("FINISHED", [])
+
+
 def test_order_that_hangs_goes_on_after_its_time(venue: Venue) -> None:
     venue.rule(action="STICK", for_ms=60_000)
     algo_id = venue.protect()
@@ -117,7 +137,7 @@ def test_order_that_hangs_may_end_without_an_order(venue: Venue, release: str, s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("action", "status"), [("EXPIRE", "EXPIRED"), ("REJECT", "REJECTED")])
+@pytest.mark.parametrize(("action", "status"), [("EXPIRE", "EXPIRED"), ("REJECT", "REJECTED"), ("FINISH", "FINISHED")])
 def test_order_that_ends_at_its_trigger(venue: Venue, action: str, status: str, kind: str) -> None:
     venue.rule(action=action)
     algo_id = venue.protect(kind)
@@ -182,6 +202,7 @@ def test_triggered_order_that_rests_may_expire(venue: Venue) -> None:
         ("STICK", ["TRIGGERING"]),
         ("EXPIRE", ["TRIGGERING", "EXPIRED"]),
         ("REJECT", ["TRIGGERING", "REJECTED"]),
+        ("FINISH", ["TRIGGERING", "FINISHED"]),
         ("REST", ["TRIGGERING", "order NEW", "TRIGGERED"]),
     ],
 )

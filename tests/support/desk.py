@@ -41,13 +41,13 @@ from execution.monitor.repair import Tools
 from execution.pipeline.accept_event import AI_DECISION, EVENT_TYPES, MANUAL_SIGNAL, accept_entry
 from execution.pipeline.check_ess import EssRules, check_ess
 from execution.pipeline.entry_gate import Stack, renew_lease
+from execution.pipeline.follow_plan import record_and_follow
 from execution.pipeline.guard_safety import guard_safety
 from execution.pipeline.intake import IntakeRules
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.place_order import place_order
 from execution.pipeline.protect_position import protect_position
 from execution.pipeline.read_events import Starters, read_slice
-from execution.pipeline.record_trade import record_trade
 from execution.pipeline.send_events import send_batch
 from local_stack.bus import wrapped
 from tests.support import decisions
@@ -252,7 +252,9 @@ class Desk:
             "protect_position": lambda pk: protect_position(
                 pk, exchange=self.exchange, rules=self._protection(), clock=self.clock
             ),
-            "record_trade": lambda pk: record_trade(pk, exchange=self.exchange, clock=self.clock),
+            "record_trade": lambda pk: record_and_follow(
+                pk, exchange=self.exchange, rules=self._protection(), clock=self.clock
+            ),
         }
 
     # Monitor and relay

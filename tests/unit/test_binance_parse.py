@@ -100,7 +100,7 @@ def test_a_conditional_order_that_waits() -> None:
     ("word", "executed", "status"),
     [
         ("NEW", "", "NEW"),
-        ("TRIGGERING", "", "NEW"),
+        ("TRIGGERING", "", "TRIGGERED"),
         ("TRIGGERED", "0", "TRIGGERED"),
         ("TRIGGERED", "0.002", "TRIGGERED"),
         ("FINISHED", "0.005", "FILLED"),

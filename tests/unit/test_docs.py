@@ -76,7 +76,9 @@ def payloads() -> dict[str, Mapping[str, Any]]:
         events_out.ORDER_FAILED: events_out.order_failed(symbol="", side="", reason=("", ""), now=NOW),
         events_out.TRADE_OPENED: events_out.trade_opened(trade, request, order, NOW),
         events_out.TRADE_CLOSED: events_out.trade_closed(trade, request, order, NOW),
-        events_out.POSITION_UPDATED: events_out.position_updated(position, leverage=1, has_tp_sl=True, now=NOW),
+        events_out.POSITION_UPDATED: events_out.position_updated(
+            position, leverage=1, has_tp_sl=True, protected=True, overdue=(), now=NOW
+        ),
     }
 
 

@@ -326,7 +326,8 @@ def test_position_updated() -> None:
         liquidation_price=Decimal(40500),
     )
 
-    event = events_out.position_updated(position, leverage=5, has_tp_sl=True, now=NOW)
+    legs: dict[str, Any] = {"has_tp_sl": True, "protected": False, "overdue": ("STOP_OVERDUE order=es1-s",)}
+    event = events_out.position_updated(position, leverage=5, **legs, now=NOW)
 
     assert event == {
         "symbol": "BTCUSDT",
@@ -346,12 +347,14 @@ def test_position_updated() -> None:
         "value": 100.2,
         "liquidation_price": 40500.0,
         "has_tp_sl": True,
+        "protected": False,
+        "overdue_stops": ["STOP_OVERDUE order=es1-s"],
         "trade_id": str(ID),
         "timestamp": AT,
     }
     # It should not divide by a margin that the exchange does not give, nor invent a trade
     position.initial_margin, position.trade_id = Decimal(0), None
-    bare = events_out.position_updated(position, leverage=None, has_tp_sl=False, now=NOW)
+    bare = events_out.position_updated(position, leverage=None, **legs, now=NOW)
     assert (bare["unrealized_pnl_pct"], bare["trade_id"], bare["leverage"]) == (None, None, None)
 
 

@@ -24,6 +24,10 @@ TABLE = """
     execution.max_tp_distance_pct     0.50   0.001  10
     execution.min_sl_buffer_pct       0.001  0      0.01
     execution.sl_adjustment_buffer_pct 0.001 0      0.01
+    execution.stop_overdue_ticks      2      0      1000
+    execution.stop_overdue_pct        0.0002 0      0.01
+    execution.stop_overdue_sec        2      0.5    60
+    execution.symbol_release_sec      30     5      86400
     execution.default_sl_pct          0.025  0      0.5
     execution.default_tp_pct          0.06   0.001  0.9
     execution.default_trailing_pct    0      0      0.2
@@ -128,6 +132,10 @@ DIRECTIONS = """
     risk.max_open_risk_usd              10     11     9
     risk.max_daily_loss_usd             10     11     9
     risk.max_daily_drawdown_usd         10     11     9
+    execution.stop_overdue_ticks        2      3      1
+    execution.stop_overdue_pct          0.0002 0.0003 0.0001
+    execution.stop_overdue_sec          2      3      1
+    execution.symbol_release_sec        30     29     31
     risk.look_alike_window_sec          60     59     61
     risk.stop_out_pause_sec             60     59     61
     risk.max_mark_deviation_pct         0.05   0.06   0.04

@@ -196,6 +196,13 @@ CASES = (
         positions=[POSITION],
     ),
     position(
+        "trade open, a stop or trailing stop of it is overdue (below)",
+        "as large",
+        "Cover",
+        trades=[replace(TRADE, resting=(replace(RESTING_STOP, seen=False), RESTING_TARGET))],
+        positions=[POSITION],
+    ),
+    position(
         "trade open, a leg is missing, or has the wrong price or quantity",
         "as large",
         "Cover",

@@ -82,7 +82,7 @@ def test_an_order_that_a_trigger_has_made_is_the_conditional_one_in_its_next_sta
     ("fields", "status", "executed", "order_id"),
     [
         ({}, ExchangeStatus.NEW, "0", ""),
-        ({"X": "TRIGGERING"}, ExchangeStatus.NEW, "0", ""),
+        ({"X": "TRIGGERING"}, ExchangeStatus.TRIGGERED, "0", ""),
         ({"X": "TRIGGERED", "ai": "839112009001", "aq": "0"}, ExchangeStatus.TRIGGERED, "0", "839112009001"),
         ({"X": "FINISHED", "ai": "8", "aq": "0.005"}, ExchangeStatus.FILLED, "0.005", "8"),
         ({"X": "FINISHED", "ai": "8", "aq": "0"}, ExchangeStatus.CANCELED, "0", "8"),

@@ -77,6 +77,11 @@ ORDER_LOOK_BACK, FILLS_LOOK_BACK = timedelta(hours=2), timedelta(days=1)
 T = TypeVar("T")
 
 
+def _rests_as_ordinary(found: LookUp) -> bool:
+    """Whether a conditional order has become an ordinary one that still rests."""
+    return isinstance(found, OrderReport) and found.status is ExchangeStatus.TRIGGERED and bool(found.order_id)
+
+
 class BinanceExchange:
     """One instance a process or thread: the connector's HTTP session must not be shared."""
 
@@ -352,13 +357,17 @@ class BinanceExchange:
             with self._client.turn(self._cancelling):
                 cancelled = self._send_cancel(symbol, client_order_id, book)
         except NotSentError as error:
-            return Unreadable(message=f"{error.reason}: {error}")
+            return Unreadable(message=f"{error.reason}: {error}", sent=False)
         except CALL_ERRORS as error:
             failure = self._calls.judged(Operation.CANCEL, error)
             if failure.waits is Waits.EVERYBODY:
-                return Unreadable(message=str(failure))
+                return Unreadable(message=str(failure), sent=False)
         # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
         found = self.look_up(symbol, client_order_id, book, promptly=True)
+        if book is OrderBook.ALGO and _rests_as_ordinary(found):
+            # What the trigger has made is cancelled where it rests, under the same client id.
+            made = self.cancel(symbol, client_order_id, OrderBook.ORDINARY)
+            return parse.as_triggered(made) if isinstance(made, OrderReport) else found
         ended = isinstance(found, OrderReport) and found.status not in OPEN
         # A look-up forgets what ended without a fill, may lag behind, and may fail: the answer itself has told the end.
         return found if ended or cancelled is None else cancelled

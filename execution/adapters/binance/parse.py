@@ -39,10 +39,11 @@ ORDER_STATUSES = {
     "EXPIRED_IN_MATCH": ExchangeStatus.EXPIRED,
     "REJECTED": ExchangeStatus.REJECTED,
 }
+# TRIGGERING: its price was reached, so it waits no more, whether an order comes of it or not.
 # FINISHED means that the order made by the trigger has ended, filled or not: its quantity tells which.
 ALGO_STATUSES = {
     "NEW": ExchangeStatus.NEW,
-    "TRIGGERING": ExchangeStatus.NEW,
+    "TRIGGERING": ExchangeStatus.TRIGGERED,
     "TRIGGERED": ExchangeStatus.TRIGGERED,
     "CANCELED": ExchangeStatus.CANCELED,
     "EXPIRED": ExchangeStatus.EXPIRED,

@@ -167,6 +167,16 @@ class BinanceStreamConnection:
         self.last_sign_at = clock()
 
     def receive(self, *, within_seconds: float) -> StreamNews | None:
+        text = self.receive_text(within_seconds=within_seconds)
+        return None if text is None else self._read(text)
+
+    def receive_text(self, *, within_seconds: float) -> bytes | None:
+        """Return the next message as it came, or None when there was none in time.
+
+        Raises:
+            StreamClosedError: the connection has ended, or gives no sign of life.
+
+        """
         try:
             self._ping_when_due()
             self._socket.settimeout(within_seconds)
@@ -180,7 +190,7 @@ class BinanceStreamConnection:
         self._heard_at, self.last_sign_at, self._unanswered = self._monotonic(), self._clock(), 0
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             raise StreamClosedError("closed by the exchange")
-        return self._read(frame.data) if opcode == websocket.ABNF.OPCODE_TEXT else None
+        return bytes(frame.data) if opcode == websocket.ABNF.OPCODE_TEXT else None
 
     def _read(self, frame: bytes) -> StreamNews:
         news = read_event(frame)

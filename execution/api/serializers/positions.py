@@ -37,6 +37,12 @@ class PositionOut(AnySerializer):
     margin_usd = serializers.FloatField(allow_null=True)
     liquidation_price = serializers.FloatField(source="position.liquidation_price")
     has_tp_sl = serializers.BooleanField(help_text="Live stops cover the whole position and a target rests.")
+    protected = serializers.BooleanField(
+        help_text="Live stops cover the whole position, and the mark price has passed none of them for too long."
+    )
+    overdue_stops = serializers.ListField(
+        child=serializers.CharField(), help_text="Stops and trailing stops whose price was passed without a fill."
+    )
     tp_orders = ExitOrderOut(many=True, source="targets")
     sl_orders = ExitOrderOut(many=True, source="stops")
     trade_id = serializers.UUIDField(

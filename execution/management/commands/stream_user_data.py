@@ -3,6 +3,8 @@
 import signal
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -11,10 +13,11 @@ import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
 from execution import wiring
-from execution.chain import stream_starters
+from execution.chain import protector_caller, stream_starters
 from execution.management.commands.check_exchange import log_obstacles
 from execution.management.terminal import TerminalCommand
 from execution.single_flight import Duty, single_flight
+from execution.stream.marks import MarkWatch, watch_marks
 from execution.stream.session import Session
 from execution_project.waits import Kind, hold
 
@@ -22,6 +25,8 @@ log = structlog.get_logger(__name__)
 STAND_BY_SECONDS = 0.5
 DATABASE_SECONDS = 1.0
 ALIVE_SECONDS = 2.0
+# It looks up from its reading every half second.
+MARKS_END_SECONDS = 2.0
 
 
 class Command(TerminalCommand):
@@ -74,9 +79,24 @@ class Command(TerminalCommand):
         )
         # The duty is a lock of this session of the database: with another one it may be somebody else's by now.
         duty_of = connection.connection
-        with session:
+        with session, self._marks_watched():
             while self._goes_on() and connection.connection is duty_of:
                 session.step()
+
+    @contextmanager
+    def _marks_watched(self) -> Iterator[None]:
+        """Hold stops against mark prices beside the stream, for as long as the duty is ours."""
+        ends = Event()
+        thread = Thread(target=watch_marks, args=(self._mark_watch, ends), name="mark prices", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ends.set()
+            thread.join(MARKS_END_SECONDS)
+
+    def _mark_watch(self) -> MarkWatch:
+        return MarkWatch(stream=wiring.mark_stream(), call_protector=protector_caller(), clock=wiring.clock)
 
     def _goes_on(self) -> bool:
         """Whether nobody has asked to stop; says on the way that the process lives."""

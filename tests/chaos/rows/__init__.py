@@ -16,6 +16,7 @@ from tests.chaos.rows import (
     redis_faults,
     repeats,
     stream,
+    triggers,
     waits,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "redis_faults",
     "repeats",
     "stream",
+    "triggers",
     "waits",
 ]

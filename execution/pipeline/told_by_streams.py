@@ -1,0 +1,27 @@
+"""Whether the streams tell of fills and mark prices just now: then nobody has to read them from the exchange."""
+
+from datetime import datetime, timedelta
+
+from execution.domain.clocks import age_of
+from execution.models import Heartbeat
+
+USER_STREAM, MARK_STREAM = "user_stream", "mark_stream"
+# Each beats every second or two.
+FRESH = timedelta(seconds=5)
+# Mark prices come every second; one that is older may have been passed unseen.
+MARKS_FRESH = timedelta(seconds=3)
+
+
+def fills_are_told(now: datetime) -> bool:
+    """Whether the user-data stream tells of fills."""
+    return _is_fresh(USER_STREAM, FRESH, now)
+
+
+def marks_are_told(now: datetime) -> bool:
+    """Whether the stream of mark prices has held every live stop against a price of moments ago."""
+    return _is_fresh(MARK_STREAM, MARKS_FRESH, now)
+
+
+def _is_fresh(part: str, most: timedelta, now: datetime) -> bool:
+    beat = Heartbeat.objects.filter(part=part, healthy=True).first()
+    return beat is not None and abs(age_of(beat.at, now)) <= most
