@@ -14,8 +14,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from psycopg import errors
 
-from execution.models import JournalHead, JournalSeal, Transition
-from execution.pipeline.journal import remove_lines, seal_journal
+from execution.models import Heartbeat, JournalHead, JournalSeal, Transition
+from execution.pipeline.journal import keep_sealed, remove_lines, seal_journal
 from execution.queries import journal
 from execution.queries.journal import Break, BreakKind, Walk, parse_head
 from tests.security.aftermath import HeldPosition, trading_goes_on
@@ -25,6 +25,10 @@ from tests.support.stack import CeleryStack
 from tests.support.threads import at_once
 
 LINES = 12
+INSERT = (
+    "INSERT INTO execution_transition (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
+    " details, at) VALUES ('ess', '1', '', 'x', 'x', '', '', '{}', now()) RETURNING id"
+)
 OLD = timedelta(days=400)
 
 
@@ -493,13 +497,9 @@ def test_a_line_that_is_committed_late_is_sealed_in_its_place(
     service: "psycopg.Connection[Any]",
 ) -> None:
     """Two writers: the one with the older id commits last. Nothing is sealed past it, and nobody waits for nobody."""
-    insert = (
-        "INSERT INTO execution_transition (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
-        " details, at) VALUES ('ess', '1', '', 'x', 'x', '', '', '{}', now()) RETURNING id"
-    )
     with psycopg.connect(address()) as slow:
-        [first] = slow.execute(insert).fetchall()
-        [second] = service.execute(insert).fetchall()
+        [first] = slow.execute(INSERT).fetchall()
+        [second] = service.execute(INSERT).fetchall()
         assert [seal_journal() for _ in range(3)] == [0, 0, 0]
         # It should not be found broken meanwhile.
         assert found() == []
@@ -525,6 +525,22 @@ def test_sealing_keeps_no_writer_waiting_and_one_seals_at_a_time(service: "psyco
         assert service.execute("SELECT execution_seal_journal(100)").fetchone() == (0,)
     assert seal_journal() == 1
     assert (JournalHead.objects.get().position, found()) == (6, [])
+
+
+def test_a_writer_that_does_not_end_is_an_alarm_and_its_end_releases_it(service: "psycopg.Connection[Any]") -> None:
+    with psycopg.connect(address()) as slow:
+        slow.execute(INSERT)
+        service.execute(INSERT)
+        now = timezone.now()
+        keep_sealed(now + timedelta(minutes=4))
+        assert Heartbeat.objects.get(part="journal").healthy
+        keep_sealed(now + timedelta(minutes=6))
+        assert not Heartbeat.objects.get(part="journal").healthy
+        slow.commit()
+    keep_sealed(now + timedelta(minutes=6))
+
+    beat = Heartbeat.objects.get(part="journal")
+    assert (beat.healthy, beat.details) == (True, {"sealed": 2, "oldest_unsealed_seconds": 0})
 
 
 def test_many_writers_and_sealers_make_one_chain(service: "psycopg.Connection[Any]") -> None:  # noqa: ARG001 -- roles

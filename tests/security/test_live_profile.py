@@ -348,7 +348,7 @@ def test_trust_authentication_and_the_stand_in_are_found_out_by_asking(stand_in:
 
     assert result.returncode != 0
     # The test's own role is the owner, and a superuser.
-    assert ids_in(result.stderr) == ["E024", "E027", "E025"]
+    assert ids_in(result.stderr) == ["E024", "E025", "E027"]
 
 
 def test_neighbours_that_do_not_answer_yet_are_a_warning() -> None:
