@@ -75,10 +75,10 @@ def test_target_that_is_refused_is_asked_for_less_and_less_often(desk: Desk) -> 
         desk.clock.let_pass(10)
         desk.cycle()
 
-    # Five minutes of cycles, one each ten seconds: the pauses double, up to the last cycle that comes in time.
+    # Five minutes of cycles, one each ten seconds: pauses of 5, 10, 20, 40 and 80 seconds at the least, then of 160.
     refused = Order.objects.filter(request_id=request_id, purpose="TARGET", state="REJECTED").order_by("sequence")
     tried = [(order.created_at - begun_at).total_seconds() for order in refused]
-    assert tried == [10, 20, 40, 80, 160, 300]
+    assert tried == [10, 20, 30, 50, 90, 170]
     # It should have kept the stop all the while.
     assert len(desk.ledger.live_stops) == 1
 
