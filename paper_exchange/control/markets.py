@@ -69,13 +69,14 @@ def _check_leap(milliseconds: int, stride: int | None) -> None:
 
 
 def settle_funding(levers: Levers, wish: Wish) -> object:
-    """Pay funding of one symbol or all at once; a rate given here stays."""
-    state = levers.exchange.state
+    """Pay funding of one symbol or all at once, so many times in a row; a rate given here stays."""
+    state, times = levers.exchange.state, wish.times()
     markets = [levers.market(wish)] if "symbol" in wish.body else list(state.markets.values())
     rate = wish.decimal("rate") if "rate" in wish.body else None
     for market in markets:
         market.funding_rate = market.funding_rate if rate is None else rate
-        levers.exchange.funding.settle(market, levers.exchange.clock.now_ms())
+        for _ in range(times):
+            levers.exchange.funding.settle(market, levers.exchange.clock.now_ms())
     return {"settled": [market.symbol.name for market in markets]}
 
 

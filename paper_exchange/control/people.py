@@ -130,17 +130,20 @@ def place_order(levers: Levers, wish: Wish) -> object:
 
 
 def fill_order(levers: Levers, wish: Wish) -> object:
-    """Fill an open order now, by a quantity or by a fraction of its whole quantity."""
-    order = _open_order(levers, wish)
+    """Fill an open order now, by a quantity or by a fraction of its whole quantity, so many times in a row."""
+    order, times = _open_order(levers, wish), wish.times()
     step = order.symbol.step
     quantity = wish.decimal("quantity") if "quantity" in wish.body else order.quantity * wish.decimal("fraction")
     quantity = quantity // step * step
     if quantity <= 0:
         raise ControlError(f"that is less than a step of {step}")
-    if order.queue_key is None:
-        levers.exchange.matching.fill_up_to(order, order.executed + quantity)
-    else:
-        levers.exchange.matching.fill_resting(order, quantity)
+    for _ in range(times):
+        if not order.is_open:
+            break
+        if order.queue_key is None:
+            levers.exchange.matching.fill_up_to(order, order.executed + quantity)
+        else:
+            levers.exchange.matching.fill_resting(order, quantity)
     return views.order(order)
 
 

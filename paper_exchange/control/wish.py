@@ -14,6 +14,7 @@ from paper_exchange.mirror import Mirror
 from paper_exchange.ws.user_stream import UserStream
 
 Body = dict[str, object]
+MOST_TIMES = 1000
 
 
 class ControlError(ValueError):
@@ -56,6 +57,13 @@ class Wish:
 
     def optional_integer(self, name: str) -> int | None:
         return self.integer(name) if self.body.get(name) is not None else None
+
+    def times(self) -> int:
+        """How often to do it, in one call; once unless said."""
+        times = self.integer("times") if "times" in self.body else 1
+        if not 1 <= times <= MOST_TIMES:
+            raise ControlError(f"times must be 1 to {MOST_TIMES}")
+        return times
 
     def flag(self, name: str, *, default: bool = False) -> bool:
         value = self.body.get(name, default)

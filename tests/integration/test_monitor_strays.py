@@ -62,6 +62,8 @@ def test_orders_of_others_in_a_state_that_we_do_not_know_break_nothing(desk: Des
 
 
 def test_target_that_is_refused_is_asked_for_less_and_less_often(desk: Desk) -> None:
+    desk.clock.stop()
+    begun_at = desk.clock()
     request_id = desk.trade_opened(stop_loss=49000.0, take_profit=51000.0)
     target = desk.order(request_id, "TARGET")
     desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": target.client_order_id})
@@ -73,9 +75,10 @@ def test_target_that_is_refused_is_asked_for_less_and_less_often(desk: Desk) -> 
         desk.clock.let_pass(10)
         desk.cycle()
 
-    # Five minutes of cycles: refused at 10 s, then after pauses of 10, 20, 40, 80 and 160 s at the least.
-    refused = Order.objects.filter(request_id=request_id, purpose="TARGET", state="REJECTED").count()
-    assert 4 <= refused <= 6
+    # Five minutes of cycles, one each ten seconds: pauses of 5, 10, 20, 40 and 80 seconds at the least, then of 160.
+    refused = Order.objects.filter(request_id=request_id, purpose="TARGET", state="REJECTED").order_by("sequence")
+    tried = [(order.created_at - begun_at).total_seconds() for order in refused]
+    assert tried == [10, 20, 30, 50, 90, 170]
     # It should have kept the stop all the while.
     assert len(desk.ledger.live_stops) == 1
 

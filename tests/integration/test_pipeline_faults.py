@@ -12,6 +12,7 @@ from execution.domain.ports import Lane
 from execution.models import EntryClaim, Order, PolicyValue
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
+from tests.support.passing_time import PassingTime
 
 pytestmark = pytest.mark.django_db
 D = Decimal
@@ -358,17 +359,18 @@ def test_stop_that_arrives_late_is_one_too_many_and_is_cancelled(desk: Desk) -> 
     desk.check()
 
 
-def test_stop_that_cannot_be_confirmed_in_time_closes_the_position(desk: Desk) -> None:
+def test_stop_that_cannot_be_confirmed_in_time_closes_the_position(desk: Desk, passing_time: PassingTime) -> None:
     for method in ("POST", "GET"):
         desk.paper.add_fault(path=ALGO_ORDER, method=method, action="drop_before", count=None)
     request_id = desk.decide()
-    started = monotonic()
+    started = passing_time.monotonic()
 
     assert desk.run(request_id) == "RECORDED"
 
     # It should have tried for as long as a position may be naked, at a measured pace, and then closed it.
-    assert desk.max_unprotected.total_seconds() <= monotonic() - started < 60
-    assert 2 <= len(desk.ledger.sent("POST", ALGO_ORDER)) <= 20
+    assert desk.max_unprotected.total_seconds() <= passing_time.monotonic() - started < 60
+    # Five a second, and fewer where the tries themselves take long.
+    assert 2 <= len(desk.ledger.sent("POST", ALGO_ORDER)) <= 11
     assert desk.ledger.positions == {}
     desk.paper.clear_faults()
     desk.cycle()

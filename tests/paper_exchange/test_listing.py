@@ -187,6 +187,7 @@ def test_chinese_symbol_on_rest_and_streams(paper: PaperExchange, client: UMFutu
 def test_books_of_coin_quoted_contracts_are_as_deep_in_dollars(client: UMFutures) -> None:
     asks = client.depth("ETHBTC", limit=5)["asks"]
     dollars = [float(price) * float(quantity) * 50_000 for price, quantity in asks]
+    assert len(dollars) == 5
     assert all(40_000 < level < 160_000 for level in dollars)
 
 

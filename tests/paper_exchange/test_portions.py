@@ -145,19 +145,46 @@ def test_conditional_order_is_ended_by_hand(paper: PaperExchange, client: UMFutu
     assert client.sign_request("GET", "/fapi/v1/algoOrder", {"clientAlgoId": "sl"})["algoStatus"] == "EXPIRED"
 
 
+def test_many_fills_and_payments_are_one_call(paper: PaperExchange, client: UMFutures) -> None:
+    send(client, "rests", "LIMIT", timeInForce="GTC", price="49000")
+
+    paper.control("POST", "orders/fill", {"order": "rests", "quantity": "0.002", "times": 3})
+    assert state(client, "rests") == ("PARTIALLY_FILLED", "0.006")
+    paper.control("POST", "funding", {"symbol": "BTCUSDT", "rate": "0.0001", "times": 2})
+    # It should end with the order, though more was asked for.
+    paper.control("POST", "orders/fill", {"order": "rests", "quantity": "0.002", "times": 1000})
+
+    assert state(client, "rests") == ("FILLED", "0.010")
+    assert [row["qty"] for row in paper.ledger()["fills"]] == ["0.002"] * 5
+    paid = client.get_income_history(symbol="BTCUSDT", incomeType="FUNDING_FEE")
+    assert len(paid) == 2
+    assert len({row["tranId"] for row in paid}) == 2
+
+
 @pytest.mark.parametrize(
-    ("path", "body"),
+    ("path", "body", "said"),
     [
-        ("portions", {"fraction": "1.5"}),
-        ("portions", {"parts": 0}),
-        ("portions", {"every_ms": -1}),
-        ("portions", {"count": 0}),
-        ("portions", {"rest": "FILLED"}),
-        ("orders/fill", {"order": "unknown", "quantity": "1"}),
-        ("orders/end", {"order": "unknown"}),
-        ("orders/end", {"order": "unknown", "status": "FILLED"}),
+        ("portions", {"fraction": "1.5"}, "fraction"),
+        ("portions", {"parts": 0}, "parts"),
+        ("portions", {"every_ms": -1}, "every_ms"),
+        ("portions", {"count": 0}, "count"),
+        ("portions", {"rest": "FILLED"}, "rest"),
+        ("orders/fill", {"order": "unknown", "quantity": "1"}, "no open order"),
+        ("orders/fill", {"order": "known", "quantity": "0.001", "times": 0}, "times must be 1 to 1000"),
+        ("orders/fill", {"order": "known", "quantity": "0.001", "times": 1001}, "times must be 1 to 1000"),
+        ("orders/fill", {"order": "known", "quantity": "0.0001"}, "less than a step"),
+        ("funding", {"symbol": "BTCUSDT", "times": -1}, "times must be 1 to 1000"),
+        ("orders/end", {"order": "unknown"}, "no open order"),
+        ("orders/end", {"order": "unknown", "status": "FILLED"}, "status must be one of"),
     ],
 )
-def test_prescriptions_that_make_no_sense(paper: PaperExchange, path: str, body: dict[str, Any]) -> None:
+def test_prescriptions_that_make_no_sense(
+    paper: PaperExchange, client: UMFutures, path: str, body: dict[str, Any], said: str
+) -> None:
+    send(client, "known", "LIMIT", timeInForce="GTC", price="49000")
+
     answer = requests.post(f"{paper.url}/paper/{path}", json=body, timeout=5, proxies={"http": ""})
+
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
+    assert said in answer.json()["error"]
+    assert (state(client, "known"), paper.ledger()["fills"]) == (("NEW", "0.000"), [])

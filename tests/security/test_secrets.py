@@ -87,7 +87,7 @@ def test_no_worker_obeys_orders_over_the_broker(service: Planted, order: str) ->
     )
 
     assert answer == []
-    assert all(is_running(process.pid) for process in service.stack.processes.values())
+    assert {is_running(process.pid) for process in service.stack.processes.values()} == {True}
 
 
 @pytest.mark.parametrize("command", [("inspect", "conf"), ("report",), ("status",)])

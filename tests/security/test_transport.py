@@ -217,7 +217,7 @@ def test_plain_addresses_of_this_machine_are_taken_and_used_as_checked(url: str)
 
     assert env.exchange_url == url.lower().rstrip("/")
     assert env.stream_url == env.exchange_url.replace("http", "ws", 1)
-    assert all(is_loopback(host) for host in hosts_of(env.exchange_url))
+    assert {is_loopback(host) for host in hosts_of(env.exchange_url)} == {True}
 
 
 def hosts_of(url: str) -> set[str]:
@@ -534,6 +534,8 @@ def test_a_message_without_end_is_not_read(attack: Callable[[socket.socket], Non
 def test_a_stream_over_tls_sends_no_key_before_the_other_end_has_proven_itself() -> None:
     with trap(answering("200 OK")) as venue, pytest.raises(ssl.SSLError):
         open_socket(f"wss://127.0.0.1:{venue.port}/private/ws/{KEY}", peer_is_this_machine)
+    # It should have begun to speak, and not have said the key.
+    assert venue.heard
     assert all(KEY.encode() not in head for head in venue.heard)
 
 

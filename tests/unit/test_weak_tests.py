@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("unit", "integration", "e2e", "paper_exchange", "local_stack")
+FOLDERS = ("unit", "integration", "e2e", "paper_exchange", "local_stack", "security")
 FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("test_*.py"))
 REFUSED_STATES = frozenset({"REFUSED", "REJECTED"})
 # Any of these in a test's text says that it looks at why: a reason, a code, or a helper that returns both.
@@ -77,16 +77,70 @@ def tight_wall_clock_bounds(tree: ast.Module) -> Found:
                     yield test.lineno, ast.unparse(test)
 
 
+def root(node: ast.AST) -> str:
+    """Return the name that an expression begins with: `desk` of `desk.ledger.fills[0]`, or "" without one."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def of_all(node: ast.expr) -> ast.expr | None:
+    """Return what `all(...)` or `not any(...)` goes through, where it does so with conditions on each."""
+    denied = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    call = node.operand if isinstance(node, ast.UnaryOp) else node
+    if not isinstance(call, ast.Call) or ast.unparse(call.func) != ("any" if denied else "all"):
+        return None
+    each = call.args[0]
+    return each.generators[0].iter if isinstance(each, ast.GeneratorExp) else None
+
+
+def is_written_out(node: ast.expr) -> bool:
+    """Whether its items stand in the file, so that there are some: a display or a constant."""
+    return isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict) or root(node).isupper()
+
+
+def true_of_nothing(tree: ast.Module) -> Found:
+    """Find `assert all(...)` that passes when there is nothing to look at: no other assertion looks at the same."""
+    for test in ast.walk(tree):
+        if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+            asserted = [node for node in ast.walk(test) if isinstance(node, ast.Assert)]
+            for node in asserted:
+                through = of_all(node.test)
+                others = {name for other in asserted if other is not node for name in names(other)}
+                if through is not None and root(through) not in others and not is_written_out(through):
+                    yield node.lineno, ast.unparse(node.test)
+
+
 RULES: tuple[Callable[[ast.Module], Found], ...] = (
     sleeps,
     refusals_without_reason,
     one_of_several_outcomes,
     tight_wall_clock_bounds,
+    true_of_nothing,
 )
 # What breaks a rule for a reason: rule, file, the line's text, and why.
 ALLOWED = {
     # The load of sixty events is spread, so that the flushes fall between them.
     ("sleeps", "integration/test_redis_faults.py", "time.sleep(0.005)"),
+    # The other end of a connection under attack stays open until the message has been judged.
+    ("sleeps", "security/test_transport.py", "time.sleep(0.2)"),
+    # Of random input each number is asked, however many there are.
+    (
+        "true_of_nothing",
+        "unit/test_schemas.py",
+        "all((number.is_finite() for number in numbers if number is not getattr(actual, 'new_value', None)))",
+    ),
+    (
+        "true_of_nothing",
+        "unit/test_brackets.py",
+        "all((part == 0 or part >= least for part in (parts if hedged else parts[:-1])))",
+    ),
+    # A short value may stand in a sentence by chance: not every row has a long one.
+    (
+        "true_of_nothing",
+        "security/test_live_profile.py",
+        "not any((value in problem.sentence for value in given.values() if len(value) > 30))",
+    ),
     # The pause of the code under test, which goes on after the test has counted it.
     ("sleeps", "integration/test_api_orders.py", "time.sleep(seconds)"),
     # Of random input any answer is right that is none of the server's own failures.
@@ -157,6 +211,16 @@ def test_every_exception_is_still_needed() -> None:
             tight_wall_clock_bounds,
             "assert time.monotonic() - began < 2",
             "assert time.monotonic() - began < 60",
+        ),
+        (
+            true_of_nothing,
+            "def test_a(): assert all(row.ok for row in found)",
+            "def test_a():\n assert len(found) == 2\n assert all(row.ok for row in found)",
+        ),
+        (
+            true_of_nothing,
+            "def test_a(): assert not any(key in row for row in desk.ledger.requests)",
+            "def test_a(): assert not any(key in row for row in ROWS)",
         ),
         (tight_wall_clock_bounds, "assert 1 <= monotonic() - began <= 3", "assert monotonic() - began >= 1"),
     ],
