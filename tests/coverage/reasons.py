@@ -6,8 +6,8 @@ REASONS: dict[tuple[str, str], str] = {
     ),
     ("pipeline/place_order.py", "_entry"): "No approved request is without a quantity: the database refuses one.",
     (
-        "pipeline/legs.py",
-        "Work._tell_refused_close",
+        "pipeline/closing.py",
+        "Closing._tell_refused",
     ): "Another process settles the close between its refusal and this line.",
     ("pipeline/wire.py", "parse_json"): "The recursion limit costs the trace function; its tests hold the answer.",
     ("adapters/binance/order_parameters.py", "_condition"): "No plan has a stop or target without a price; mypy asks.",
