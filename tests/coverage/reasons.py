@@ -5,6 +5,10 @@ REASONS: dict[tuple[str, str], str] = {
         "Another process opens the trade again between the reading of its income and the lock, which no test can time."
     ),
     ("pipeline/place_order.py", "_entry"): "No approved request is without a quantity: the database refuses one.",
+    (
+        "pipeline/closing.py",
+        "Closing._tell_refused",
+    ): "Another process settles the close between its refusal and this line.",
     ("pipeline/wire.py", "parse_json"): "The recursion limit costs the trace function; its tests hold the answer.",
     ("adapters/binance/order_parameters.py", "_condition"): "No plan has a stop or target without a price; mypy asks.",
     ("adapters/binance/stream_events.py", "read_event"): "The recursion limit costs the trace function, as in wire.py.",

@@ -166,7 +166,7 @@ def test_what_others_let_rest_stays_for_any_other_exit(desk: Desk, side: str) ->
     IN_TIME.act(desk, request_id)
 
     assert len(desk.person.get_orders()) == 2
-    assert [order.state for order in closes(request_id)] == ["REJECTED"] * 3
+    assert [(order.state, order.error_code) for order in closes(request_id)] == [("REJECTED", -4118)] * 3
     assert uncovered_positions() == []
     assert "CLOSE refused: code=-4118 tries=1" in str(told())
 

@@ -306,6 +306,7 @@ def test_open_orders_are_ours_by_their_prefix() -> None:
 def test_orders_of_others_are_read_of_both_kinds() -> None:
     stop = {
         "clientAlgoId": "web_1",
+        "algoId": 71,
         "clientOrderId": "es1-s-9",
         "orderType": "STOP_MARKET",
         "type": "LIMIT",
@@ -317,6 +318,8 @@ def test_orders_of_others_are_read_of_both_kinds() -> None:
     }
     target = {
         "clientOrderId": "web_2",
+        "orderId": 72,
+        "reduceOnly": True,
         "type": "TAKE_PROFIT",
         "side": "BUY",
         "positionSide": "BOTH",
@@ -327,10 +330,26 @@ def test_orders_of_others_are_read_of_both_kinds() -> None:
     rows = [stop, ORDER, ALGO, target, whole, {"clientOrderId": "web_4"}]
     assert parse.orders_of_others(rows) == [
         ForeignOrder(
-            kind="STOP_MARKET", side="SELL", position_side="LONG", quantity=Decimal("0.004"), closes_all=False
+            kind="STOP_MARKET",
+            side="SELL",
+            position_side="LONG",
+            quantity=Decimal("0.004"),
+            closes_all=False,
+            order_id="71",
+            conditional=True,
+            # In hedge mode it can only reduce, by its side.
+            reduces=True,
         ),
-        ForeignOrder(kind="TAKE_PROFIT", side="BUY", position_side="BOTH", quantity=Decimal("0.003"), closes_all=False),
-        ForeignOrder(kind="STOP", side="BUY", position_side="", quantity=Decimal(0), closes_all=True),
+        ForeignOrder(
+            kind="TAKE_PROFIT",
+            side="BUY",
+            position_side="BOTH",
+            quantity=Decimal("0.003"),
+            closes_all=False,
+            order_id="72",
+            reduces=True,
+        ),
+        ForeignOrder(kind="STOP", side="BUY", position_side="", quantity=Decimal(0), closes_all=True, reduces=True),
         ForeignOrder(kind="", side="", position_side="", quantity=Decimal(0), closes_all=False),
     ]
 
