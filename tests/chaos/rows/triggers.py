@@ -12,7 +12,7 @@ RELEASE, RELEASE_SECONDS, USUAL_RELEASE_SECONDS = "execution.symbol_release_sec"
 # Against the position, far past a stop at 2.5 %.
 PAST_THE_STOP = -0.05
 # So long the close takes, that health can be seen to name what it is for.
-CLOSE_MS = 400
+CLOSE_MS = 700
 # The close, the booking of its fills, the bound of the symbol, and a monitor cycle.
 FREE_WITHIN_SECONDS = RELEASE_SECONDS + 15
 # A stop that its cancel has ended is named no more, and its position is until it is closed.
@@ -38,11 +38,13 @@ def end_without_a_fill(cell: Cell, ways: Ways) -> None:
     rules = [cell.trigger(action=ways.action, symbol=symbol, count=1) for symbol in symbols]
     muted = cell.stream_fault("silent", count=None) if ways.mute else ""
     slow = cell.fault(ORDER, "delay", method="POST", match={"type": "MARKET"}, ms=CLOSE_MS, count=None)
+    told_before = told_unprotected(cell)
     begun_ms = cell.exchange_ms()
     for symbol in symbols:
         cell.move_price(symbol, fraction=PAST_THE_STOP)
     if ways.lives:
         cell.wait(lambda: is_named(cell), "health names a stop that did not execute", within=USUAL_SECONDS + 1)
+        cell.wait(lambda: told_unprotected(cell) >= told_before + len(symbols), "an event tells of each position")
     cell.wait(lambda: not cell.ledger.positions, "the positions are closed", within=15)
     cell.struck("stops that did not execute", sum(map(cell.hits, rules)), exactly=2)
     cell.struck("closes seen under way", cell.hits(slow), between=(1, 6))
@@ -65,6 +67,15 @@ def end_without_a_fill(cell: Cell, ways: Ways) -> None:
 
 def is_named(cell: Cell) -> bool:
     return any(SENTENCE in reason for reason in cell.world.health().get("reasons") or [])
+
+
+def told_unprotected(cell: Cell) -> int:
+    """Return how many events have told of a position with an overdue stop."""
+    query = (
+        "SELECT FROM execution_outboxevent WHERE event_type = 'position.updated'"
+        " AND payload->'protected' = 'false' AND jsonb_array_length(payload->'overdue_stops') > 0"
+    )
+    return len(cell.rows(query))
 
 
 def claims(cell: Cell) -> int:
