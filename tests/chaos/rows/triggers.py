@@ -12,16 +12,15 @@ RELEASE, RELEASE_SECONDS, USUAL_RELEASE_SECONDS = "execution.symbol_release_sec"
 # Against the position, far past a stop at 2.5 %.
 PAST_THE_STOP = -0.05
 # So long the close takes, that health can be seen to name what it is for.
-CLOSE_MS = 700
+CLOSE_MS = 500
 # The close, the booking of its fills, the bound of the symbol, and a monitor cycle.
 FREE_WITHIN_SECONDS = RELEASE_SECONDS + 15
-# A stop that its cancel has ended is named no more, and its position is until it is closed.
-SENTENCE = "POSITION_UNPROTECTED"
+SENTENCE = "STOP_OVERDUE"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ways:
-    """What happens at the trigger. `undead`: the order does not end. `lives`: it is named while its position closes."""
+    """What happens at the trigger. `undead`: the order does not end. `lives`: it is there when its position closes."""
 
     action: str
     undead: bool = False
@@ -43,7 +42,9 @@ def end_without_a_fill(cell: Cell, ways: Ways) -> None:
     for symbol in symbols:
         cell.move_price(symbol, fraction=PAST_THE_STOP)
     if ways.lives:
-        cell.wait(lambda: is_named(cell), "health names a stop that did not execute", within=USUAL_SECONDS + 1)
+        if ways.undead:
+            # One that its cancel ends is named for moments, and an answer of health is kept for one.
+            cell.wait(lambda: is_named(cell), "health names a stop that did not execute", within=USUAL_SECONDS + 1)
         cell.wait(lambda: told_unprotected(cell) >= told_before + len(symbols), "an event tells of each position")
     cell.wait(lambda: not cell.ledger.positions, "the positions are closed", within=15)
     cell.struck("stops that did not execute", sum(map(cell.hits, rules)), exactly=2)
