@@ -387,7 +387,9 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "fees": (Catch(row=35, workers=2, says=r"I9: (?:trade|our books)"),),
     # Long and short are in each cell.
     "overdue stop": tuple(
-        Catch(row=number, workers=2, says=r"health names a stop that did not execute|the positions are closed")
+        Catch(
+            row=number, workers=2, says=r"health names a stop|an event tells of each position|the positions are closed"
+        )
         for number in (70, 74)
     ),
     "every trade of a cycle": (Catch(row=66, workers=2, says=r"the readable trade is closed"),),
