@@ -701,7 +701,8 @@ def test_a_cancel_asks_nothing_more_while_everybody_has_to_wait(
 ) -> None:
     server.delete(BASE + ORDER, status=418, json=error(-1003, "banned"), headers={"Retry-After": "30"})
 
-    assert exchange.cancel("BTCUSDT", "es1-e-1", OrderBook.ORDINARY) == Unreadable(message="code=-1003 banned")
+    expected = Unreadable(message="code=-1003 banned", sent=False)
+    assert exchange.cancel("BTCUSDT", "es1-e-1", OrderBook.ORDINARY) == expected
     assert (limiter.holds, len(server.calls)) == ([(Waits.EVERYBODY, 30.0)], 1)
 
 

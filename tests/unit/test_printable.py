@@ -15,7 +15,11 @@ from execution_project.printable import printable
 
 HOSTILE = "BTC\x1b[2J\x07\x9b31m\r\nINFO all is well\u202e\u2028\x7f\ud800"
 SHOWN = r"BTC\x1b[2J\x07\x9b31m\x0d\x0aINFO all is well\u202e\u2028\x7f\ud800"
-OURS = sorted(name for name, app in get_commands().items() if app == apps.get_app_config("execution").name)
+# Django's own with more before and after it: it colours its output, and prints names of migrations and of one role.
+OF_DJANGO = {"migrate"}
+OURS = sorted(
+    {name for name, app in get_commands().items() if app == apps.get_app_config("execution").name} - OF_DJANGO
+)
 
 
 class Shouting(TerminalCommand):
