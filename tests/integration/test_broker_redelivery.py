@@ -23,7 +23,7 @@ from tests.support.stack import ROOT
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# Threads know no time limit: the task goes on, long after the broker has stopped waiting for it.
+# tests.support.deliveries lifts the time limit: the task goes on, long after the broker has stopped waiting for it.
 IMPATIENT = {"CELERY_VISIBILITY_TIMEOUT_SECONDS": "2", "CELERY_TASK_TIME_LIMIT_SECONDS": "1"}
 EXCHANGE_TAKES_MS = 12_000
 

@@ -68,6 +68,8 @@ def resting_entry(cell: Cell) -> tuple[str, str]:
     """Let a person's LIMIT order rest; return its symbol and its id."""
     symbol = cell.symbols[0]
     answer = place(cell, symbol, price=float(cell.price_away(symbol, fraction=-0.001)), usd=400)
+    # The answer does not wait for it for ever.
+    cell.wait(lambda: cell.state_of(symbol) == "ACCEPTED", "the entry rests")
     return symbol, str(answer["client_order_id"])
 
 
