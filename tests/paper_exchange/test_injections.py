@@ -340,5 +340,5 @@ def test_closes_are_refused_while_waiting_orders_hold_the_quantity(
 
 @pytest.mark.parametrize("code", [-4120, 0, "-4118", None])
 def test_codes_of_held_quantity_are_those_that_the_exchange_has(paper: PaperExchange, code: object) -> None:
-    with pytest.raises(AssertionError, match="400 .*code must be one of -4118, -2022, -4164"):
+    with pytest.raises(AssertionError, match=r"400 .*code must be one of -4118, -2022, -4164"):
         paper.add_fault(path=ORDER, action="refuse_reducing", code=code)
