@@ -15,8 +15,9 @@ SHORTEST_PROTECTIVE_SECONDS = 1.0
 # When an order without an answer is asked for, in seconds after it was sent.
 LOOK_UPS_SECONDS = (0.2, 0.5, 1.0)
 FIRST_PAUSE_IN_DOUBT = timedelta(seconds=1)
-LONGEST_PAUSE_IN_DOUBT = timedelta(seconds=60)
-MOST_DOUBLINGS = 6
+# Each may be what ends an unprotected position: of a hundred of them, that many orders a minute still fit.
+LONGEST_PAUSE_IN_DOUBT = timedelta(seconds=8)
+MOST_DOUBLINGS = 3
 # While a close makes way for itself, nobody puts back what it has cancelled; whoever dies over it keeps them no longer.
 MAKES_WAY_FOR = timedelta(seconds=2)
 # Closing orders that one run sends one after another while none is answered; the next run goes on.
@@ -35,6 +36,6 @@ def protective_seconds(usual: float, bound: timedelta) -> float:
 
 
 def pause_in_doubt(unanswered: int) -> timedelta:
-    """Return how long after the last of so many unanswered closes the next may follow: 1, 1, 2, 4 ... 60 seconds."""
+    """Return how long after the last of so many unanswered closes the next may follow: 1, 1, 2, 4, 8, 8 seconds."""
     doublings = min(max(unanswered - 2, 0), MOST_DOUBLINGS)
     return min(FIRST_PAUSE_IN_DOUBT * int(2**doublings), LONGEST_PAUSE_IN_DOUBT)

@@ -63,8 +63,13 @@ def closes_refused(work: "Work", leg: Leg | None = None) -> Refusals | None:
 
 def is_too_early(work: "Work", leg: Leg | None = None) -> bool:
     """Whether the pause after the last close, refused or without an answer, is not over; asks nobody."""
+    return is_paused(work, leg) or _follows_too_soon(work)
+
+
+def is_paused(work: "Work", leg: Leg | None = None) -> bool:
+    """Whether the pause after refused closes is not over: a stop that the close would follow waits for that, too."""
     refused = closes_refused(work, leg)
-    return bool(refused and refused.holds_at(work.clock())) or _follows_too_soon(work)
+    return bool(refused and refused.holds_at(work.clock()))
 
 
 def is_out(work: "Work") -> bool:

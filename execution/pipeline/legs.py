@@ -164,7 +164,7 @@ class Work:
         unknown = [order for order in self.of(leg) if order.state == OrderState.UNKNOWN]
         if len(unknown) >= MOST_UNKNOWN_STOPS and age_of(unknown[-1].created_at, self.clock()) < LONGEST_PAUSE_OPEN:
             return False
-        return not (closing.is_too_early(self) or closing.is_out(self))
+        return not (closing.is_paused(self) or closing.is_out(self))
 
     def beyond(self, want: Wanted, fraction: Decimal) -> Leg | None:
         """Return the stop by this fraction of its level beyond it; None when one was sent there before.

@@ -184,7 +184,7 @@ def test_closes_that_stay_lost_are_followed_ever_more_seldom_and_told(
     assert book_counts().unprotected == (0 if way.has_stop else 1)
 
     # It should wait for longer each time, whoever tries.
-    for tries, pause in ((4, 2), (5, 4), (6, 8), (7, 16)):
+    for tries, pause in ((4, 2), (5, 4), (6, 8), (7, 8)):
         desk.clock.let_pass(pause - 0.5)
         way.act(desk, request_id)
         assert len(closes(request_id)) == tries - 1
@@ -193,7 +193,7 @@ def test_closes_that_stay_lost_are_followed_ever_more_seldom_and_told(
         assert len(closes(request_id)) == tries
 
     desk.paper.control("DELETE", "faults?id=lost")
-    desk.clock.let_pass(33)
+    desk.clock.let_pass(9)
     way.act(desk, request_id)
     assert closes(request_id)[-1].state == "FILLED"
     settled(desk, request_id)

@@ -16,9 +16,17 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture
+def desk(desk: Desk) -> Desk:
+    """Let the monitor work: the protector reads nothing in its place."""
+    desk.cycle()
+    return desk
+
+
 def protect(desk: Desk) -> None:
-    """Let the protector have its turn; the monitor works, so that it reads nothing in bulk."""
-    ensure_cover(desk.tools(), patience=PATIENCE, monitor_silent_after=timedelta(days=1))
+    """Let the protector have its turn."""
+    done = ensure_cover(desk.tools(), patience=PATIENCE, monitor_silent_after=timedelta(days=1))
+    assert not done.read_exchange
 
 
 def arrives_late(desk: Desk, side: str) -> UUID:
