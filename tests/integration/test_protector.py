@@ -22,6 +22,7 @@ from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db
 SILENT_AFTER = timedelta(seconds=22)
+POSITIONS = "/fapi/v3/positionRisk"
 D = Decimal
 BOTH_SIDES = pytest.mark.parametrize("side", ["buy", "sell"])
 
@@ -50,11 +51,9 @@ def test_a_filled_entry_that_nobody_goes_on_with_gets_its_stop(desk: Desk, side:
     expected = ("SELL", "48750.00", "0.009") if side == "buy" else ("BUY", "51249.90", "0.010")
     assert (stop["side"], stop["triggerPrice"], stop["quantity"]) == expected
     assert desk.request(request_id).state == "PROTECTED"
-    assert {row["path"] for row in desk.ledger.requests} == {ALGO_ORDER}
+    # Beside its own look at the positions.
+    assert {row["path"] for row in desk.ledger.requests} == {ALGO_ORDER, POSITIONS}
     assert Heartbeat.objects.get(part="protector").healthy
-
-
-POSITIONS = "/fapi/v3/positionRisk"
 
 
 def tell(desk: Desk) -> None:
