@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.clock import ServerClock
 from execution.adapters.binance.connector import Line
-from execution.adapters.binance.settings_cache import SettingsCache
+from execution.adapters.binance.settings_cache import SettingsCache, life_of
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.weights import cost_of
 from execution.adapters.rate_limit import RateLimiter
@@ -134,8 +134,8 @@ class Remembered(SettingsCache):
         text, until = self._kept.get(name, ("", 0.0))
         return text if self._clock() < until else None
 
-    def _set(self, name: str, text: str, seconds: int) -> None:
-        self._kept[name] = (text, self._clock() + seconds)
+    def _set(self, name: str, text: str) -> None:
+        self._kept[name] = (text, self._clock() + life_of(name))
 
     def _forget(self, name: str) -> None:
         self._kept.pop(name, None)

@@ -100,7 +100,7 @@ class SettingsCache:
         at_ms = str(int(self._clock() * 1000))
         try:
             value = f"{at_ms}:{self._mark(name, at_ms, text)}:{text}"
-            self._redis.set(f"{self._prefix}:{name}", value, ex=_life_of(name))
+            self._redis.set(f"{self._prefix}:{name}", value, ex=life_of(name))
         except RedisError:
             return
 
@@ -115,7 +115,7 @@ class SettingsCache:
             self._forget(name)
             return None
         age = self._clock() - int(at_ms) / 1000
-        return text if -CLOCKS_DIFFER_SECONDS <= age <= _life_of(name) + CLOCKS_DIFFER_SECONDS else None
+        return text if -CLOCKS_DIFFER_SECONDS <= age <= life_of(name) + CLOCKS_DIFFER_SECONDS else None
 
     def _mark(self, name: str, at_ms: str, text: str) -> str:
         # The name and the time hold no line's end where they are ours.
@@ -128,7 +128,7 @@ class SettingsCache:
             return
 
 
-def _life_of(name: str) -> int:
+def life_of(name: str) -> int:
     """Return how many seconds a value is believed; what has no name of its own is a symbol's."""
     return LIVES.get(name, SYMBOL_SECONDS)
 
