@@ -301,8 +301,8 @@ def test_settings_changed_by_a_restart_are_no_rival() -> None:
 def test_a_stack_is_reconciled_by_its_own_full_cycle(columns: dict[str, Any], *, expected: bool) -> None:
     builders.lease(STACK, **columns)
 
-    assert is_reconciled(AccountLease.objects.get(), STACK) == expected
-    assert not is_reconciled(None, STACK)
+    assert is_reconciled(AccountLease.objects.get(), STACK, now=NOW) == expected
+    assert not is_reconciled(None, STACK, now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_an_inserted_row_gets_its_key_and_a_known_one_is_not_inserted() -> None:
         return InboxEvent(event_type="e", identity="i", payload={}, outcome="APPLIED", received_at=NOW)
 
     first, second = event(), event()
-    known_by = ("event_type", "identity")
+    known_by = ("event_type", "identity", "producer")
 
     # It should have inserted the first only, and given it its key.
     assert Write().insert(first, once_by=known_by).run() is True
