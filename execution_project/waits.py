@@ -50,7 +50,7 @@ DATABASE: Final = {
 # A connection that rested for so long is asked for a sign of life before it is used, and replaced when it gives none.
 RESTED_SECONDS, SIGN_SECONDS = 0.25, 2.0
 # All that health asks of PostgreSQL, together.
-HEALTH_DATABASE_SECONDS = 2.0
+HEALTH_DATABASE_SECONDS = 3.0
 # libpq's: a connection, its keepalives, and what was sent and not acknowledged.
 DATABASE_SOCKET: Final[dict[str, Any]] = {
     "connect_timeout": 2,

@@ -121,6 +121,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def is_usable(self) -> bool:
         if self.connection is None:
             return False
-        with answers_within(SIGN_SECONDS):
+        left = seconds_left()
+        # Half of what is left is for the connection that takes its place.
+        with answers_within(SIGN_SECONDS if left is None else min(SIGN_SECONDS, left / 2)):
             usable: bool = super().is_usable()
         return usable

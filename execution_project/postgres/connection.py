@@ -71,6 +71,8 @@ class BoundedConnection(psycopg.Connection[Any]):
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait as psycopg does, within the bound of the process or of the thread, whichever is nearer.
 
+        A wait that is interrupted leaves no connection behind on which a statement still runs.
+
         Raises:
             NoAnswerError: no answer came; the connection is closed.
 
@@ -82,6 +84,12 @@ class BoundedConnection(psycopg.Connection[Any]):
         except _WaitTimeout:
             self.abandon()
             raise NoAnswerError(f"PostgreSQL has not answered within {limit:.1f}s") from None
+        except psycopg.Error:
+            raise
+        except BaseException:
+            # Interrupted, as by a task's time limit: the statement goes on, and nothing else can be asked here.
+            self.abandon()
+            raise
         finally:
             self.used_at = time.monotonic()
 

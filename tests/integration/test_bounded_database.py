@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
@@ -20,6 +22,7 @@ from execution.single_flight import Duty, single_flight
 from execution_project import waits
 from execution_project.postgres.base import DatabaseWrapper, session_bounds
 from execution_project.postgres.connection import answers_within
+from execution_project.task_limits import raise_in
 from execution_project.waits import DATABASE, DatabaseWaits, Kind, held_as
 from tests.support.half_open import HalfOpenProxy, half_open
 
@@ -142,6 +145,20 @@ def test_what_waits_within_a_bound_of_its_own_gives_up_by_then() -> None:
         with pytest.raises(OperationalError, match="no time is left"):
             ask(own, "SELECT 1")
     assert time.monotonic() - began < 20
+
+
+def test_an_interrupted_wait_leaves_no_statement_behind() -> None:
+    with session(Kind.WORKER) as own:
+        pid, thread = ask(own, "SELECT pg_backend_pid()"), threading.get_ident()
+        timer = threading.Timer(0.5, raise_in, (thread, SoftTimeLimitExceeded))
+        timer.start()
+        with pytest.raises(SoftTimeLimitExceeded):
+            ask(own, "SELECT pg_sleep(30)")
+        # It should have let go of the connection, and end its session from the next one.
+        assert own.connection.closed
+        own.close()
+        assert ask(own, "SELECT 1") == 1
+        assert ask(connection, "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid) == 0
 
 
 # A frozen server

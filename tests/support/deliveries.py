@@ -1,4 +1,4 @@
-"""Loaded by a worker under test: writes a line to `DELIVERIES` whenever a task begins, and lets tasks take their time."""
+"""Loaded by a worker under test: writes a line to `DELIVERIES` whenever a task begins; tasks may take their time."""
 
 import os
 from pathlib import Path
