@@ -52,6 +52,11 @@ def readable(moment: datetime) -> datetime:
     return UnreadableTime.of(past=moment < OLDEST_READ)
 
 
+def known(moment: datetime | None) -> datetime | None:
+    """Return a stored time, or None for one that nothing can calculate with."""
+    return None if isinstance(moment, UnreadableTime) else moment
+
+
 def number_of(text: str) -> Decimal:
     """Return the number that a text writes in ASCII digits; spaces around it do not count.
 

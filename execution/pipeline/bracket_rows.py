@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce
 
+from execution.domain.bounds import known
 from execution.domain.brackets import UNBOUNDED, Exposure, Leg, Plan, Resting
 from execution.domain.exits import ExitPlan
 from execution.domain.money import ZERO
@@ -164,7 +165,12 @@ def resting_of(exits: Iterable[Order]) -> list[Resting]:
 
 def is_relied_on(order: Order) -> bool:
     """Whether an order that lives counts as protection: the exchange knows it, and it is not overdue."""
-    return order.missing_readings < FORGOTTEN_AFTER_READINGS and order.overdue_at is None
+    return order.missing_readings < FORGOTTEN_AFTER_READINGS and not is_overdue(order)
+
+
+def is_overdue(order: Order) -> bool:
+    """Whether the mark price has passed a stop for too long; a time that cannot be read says nothing."""
+    return known(order.overdue_at) is not None
 
 
 def stop_cover(exits: Iterable[Order]) -> Decimal:

@@ -21,7 +21,7 @@ from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import Bracket, ExecutionRequest, ExternalPosition, Order, Position, Trade
 from execution.pipeline import events_out
-from execution.pipeline.bracket_rows import executed_of, exit_orders, is_relied_on, stop_cover
+from execution.pipeline.bracket_rows import executed_of, exit_orders, is_overdue, is_relied_on, stop_cover
 from execution.pipeline.write import emit
 
 # Sent, and not over: such a request has a position, or may have one.
@@ -94,7 +94,7 @@ def is_protected(quantity: Decimal, exits: Iterable[Order]) -> bool:
 
 def overdue_of(exits: Iterable[Order]) -> list[str]:
     """Return what is said of the stops and trailing stops among these that are overdue."""
-    overdue = [order for order in exits if order.overdue_at and order.state in ORDER_LIVE]
+    overdue = [order for order in exits if is_overdue(order) and order.state in ORDER_LIVE]
     return [sentence(order.client_order_id, order.trigger_price, order.passed_since) for order in overdue]
 
 
@@ -171,7 +171,7 @@ def _uncovered_since(trade: Trade | None, entry: Order | None, exits: Sequence[O
     """Return since when a stop is missing, if one is: since the last that stood, or since the entry has grown."""
     stops = [order for order in exits if order.purpose == OrderPurpose.STOP and order.last_evidence_at]
     # A stop that was refused never stood.
-    passed = [order.passed_since for order in exits if order.overdue_at and order.passed_since]
+    passed = [order.passed_since for order in exits if is_overdue(order) and order.passed_since]
     if passed:
         return min(passed)
     stood = [order.last_evidence_at for order in stops if order.algo_id]

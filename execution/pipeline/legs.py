@@ -19,7 +19,15 @@ from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import Bracket, ExecutionRequest, Order, Trade
 from execution.models.bracket import LegOrigin
 from execution.pipeline import closing
-from execution.pipeline.bracket_rows import executed_of, exit_orders, exposure_of, plan_of, resting_of, stop_cover
+from execution.pipeline.bracket_rows import (
+    executed_of,
+    exit_orders,
+    exposure_of,
+    is_overdue,
+    plan_of,
+    resting_of,
+    stop_cover,
+)
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.placing import Intention, intend, send
 from execution.pipeline.regrid import follow_filters
@@ -113,7 +121,7 @@ class Work:
     @property
     def overdue(self) -> list[Order]:
         """Stops and trailing stops that live although the mark price has passed them for too long."""
-        return [order for order in self.exits if order.overdue_at and order.state in ORDER_LIVE]
+        return [order for order in self.exits if is_overdue(order) and order.state in ORDER_LIVE]
 
     @property
     def is_dust(self) -> bool:

@@ -14,6 +14,7 @@ import structlog
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from execution.domain.bounds import known
 from execution.domain.outcomes import PositionReport
 from execution.domain.overdue import LiveStop, OverdueRule, Watch, soonest, trigger_level, watch
 from execution.domain.states import ORDER_LIVE, OrderState, TradeState
@@ -77,7 +78,7 @@ def stop_of(order: Order) -> LiveStop:
         triggered=order.state == OrderState.TRIGGERED,
         callback_percent=order.callback_percent,
         best_mark=order.best_mark,
-        passed_since=order.passed_since,
+        passed_since=known(order.passed_since),
     )
 
 
@@ -88,7 +89,7 @@ def _watched_orders() -> "QuerySet[Order]":
 
 
 def _note(order: Order, found: Watch, mark: Decimal | None, now: datetime) -> None:
-    overdue_at = (order.overdue_at or now) if found.overdue else None
+    overdue_at = (known(order.overdue_at) or now) if found.overdue else None
     columns = {"best_mark": found.best_mark, "passed_since": found.passed_since, "overdue_at": overdue_at}
     changed = {name: value for name, value in columns.items() if getattr(order, name) != value}
     if not changed:

@@ -67,9 +67,12 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def passing_time(request: pytest.FixtureRequest) -> Iterator[PassingTime | None]:
-    """Let pauses between two tries pass at once, save where the rows are seen by others, who may be waited for."""
+    """Let pauses between two tries pass at once, save where somebody else acts meanwhile.
+
+    `real_pauses` marks tests in which the exchange does; rows that are seen by others may be waited for.
+    """
     marker = request.node.get_closest_marker("django_db")
-    if marker and marker.kwargs.get("transaction"):
+    if request.node.get_closest_marker("real_pauses") or (marker and marker.kwargs.get("transaction")):
         yield None
         return
     with pauses_pass_at_once() as passing:

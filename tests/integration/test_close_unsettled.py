@@ -31,7 +31,7 @@ from tests.support.exits import (
 from tests.support.ledger import ALGO_ORDER, ORDER
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.real_pauses]
 D = Decimal
 # How the first close gets lost; each leaves its outcome unknown.
 LOSSES: Mapping[str, Mapping[str, Any]] = {

@@ -13,7 +13,7 @@ from tests.support.exits import SIDES, SYMBOL
 from tests.support.ledger import ORDER
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.real_pauses]
 
 
 @pytest.fixture

@@ -68,7 +68,8 @@ def test_legs_go_before_the_books_are_read(desk: Desk, side: str, by: str) -> No
 def test_legs_of_a_part_stay(desk: Desk, side: str) -> None:
     nearer, farther = (51000.0, 54000.0) if side == "buy" else (49000.0, 46000.0)
     targets = [{"price": nearer, "share": 0.5}, {"price": farther, "share": 0.5}]
-    request_id = opened(desk, side, position_size_usd=500.0, take_profits=targets, take_profit=None)
+    request_id = desk.signal(side=side, take_profits=targets)
+    assert desk.run(request_id) == "RECORDED"
     desk.paper.set_price(BTC, str(nearer))
     told_of(desk, desk.request(request_id).orders.filter(purpose="TARGET").order_by("sequence")[0])
     exits_told_of(request_id, desk.tools())
