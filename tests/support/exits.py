@@ -38,6 +38,8 @@ class Exit:
 
 def opened(desk: Desk, way: Exit, *, side: str, mode: str = "one-way") -> UUID:
     """Open a position on this side and mode, by a decision or by a person, and arrange what the way out needs."""
+    # The monitor works, so that the protector does nothing in its place.
+    desk.cycle()
     if mode == "hedge":
         desk.person.change_position_mode(dualSidePosition="true")
     request_id = _adopted(desk, side, mode) if way.adopted else desk.trade_opened(side=side)
