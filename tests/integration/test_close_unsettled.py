@@ -18,6 +18,7 @@ from tests.integration.test_refused_exits import SteppedClock, closes, told
 from tests.support.desk import Desk
 from tests.support.exits import (
     CHAIN,
+    DUST,
     IN_TIME,
     PROTECTOR,
     SIDES,
@@ -56,7 +57,7 @@ def desk(desk: Desk) -> Desk:
         clock=SteppedClock(ahead=timedelta(minutes=5)),
         # How long a stop is tried before its position is closed, and an answer waited for, is real time.
         max_unprotected=timedelta(seconds=0.1),
-        protective_seconds=0.4,
+        protective_seconds=1.0,
     )
 
 
@@ -100,15 +101,17 @@ def test_each_way_out_sends_the_next_close_within_a_second(desk: Desk, way: Exit
 
     way.act(desk, request_id)
 
-    assert [order.state for order in closes(request_id)] == ["UNKNOWN", "FILLED"]
+    # Of an order of a whole step that closes less, the exchange lets the rest expire.
+    closed = "EXPIRED" if way is DUST else "FILLED"
+    assert [order.state for order in closes(request_id)] == ["UNKNOWN", closed]
     assert desk.ledger.positions == {}
     first, second = sent_at(desk)
-    assert 0.9 < second - first < 5, "a second, but for a machine that is busy"
+    assert 0.9 < second - first < 10, "a second, but for a machine that is busy"
     # It should keep the symbol while the first may still arrive.
     assert EntryClaim.objects.filter(request_id=request_id).exists()
     never_past_flat(desk)
     settled(desk, request_id)
-    assert [order.state for order in closes(request_id)] == ["ABANDONED", "FILLED"]
+    assert [order.state for order in closes(request_id)] == ["ABANDONED", closed]
 
 
 @pytest.mark.parametrize(("side", "mode"), [("buy", "one-way"), ("sell", "hedge")])

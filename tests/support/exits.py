@@ -38,6 +38,8 @@ class Exit:
 
 def opened(desk: Desk, way: Exit, *, side: str, mode: str = "one-way") -> UUID:
     """Open a position on this side and mode, by a decision or by a person, and arrange what the way out needs."""
+    # The monitor works, so that the protector does nothing in its place.
+    desk.cycle()
     if mode == "hedge":
         desk.person.change_position_mode(dualSidePosition="true")
     request_id = _adopted(desk, side, mode) if way.adopted else desk.trade_opened(side=side)
@@ -135,8 +137,13 @@ EXITS = (IN_TIME, KILL_SWITCH, TRIP, CHAIN, PROTECTOR, TARGET, DUST, ADOPTED)
 
 
 def each_exit() -> list[tuple[Exit, str, str]]:
-    """Return every way out with each side and mode in which it exists."""
-    return [(way, side, mode) for way in EXITS for side in SIDES for mode in MODES[: 1 if way.one_way else 2]]
+    """Return every way out on both sides and in each mode that it has; neighbours turn round which side has which."""
+    found = []
+    for number, way in enumerate(EXITS):
+        modes = MODES[:1] * 2 if way.one_way else MODES
+        sides = SIDES if number % 2 else SIDES[::-1]
+        found += [(way, side, mode) for side, mode in zip(sides, modes, strict=True)]
+    return found
 
 
 def named(case: object) -> str:
