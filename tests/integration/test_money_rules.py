@@ -567,24 +567,22 @@ def test_break_even_is_counted_from_the_entry_whatever_the_market_does(desk: Des
 
 
 @EACH
-def test_a_close_is_not_sent_beside_one_whose_outcome_nobody_knows(desk: Desk, way: Direct) -> None:
+@pytest.mark.real_pauses
+def test_a_close_follows_one_whose_outcome_nobody_knows_and_ends_at_flat(desk: Desk, way: Direct) -> None:
     request_id = opened(desk, way, time_exit_seconds=600)
     # The close is lost on its way, and its look-up is not answered.
     desk.paper.add_fault(path=ORDER, method="POST", action="drop_before", count=1)
     desk.paper.add_fault(path=ORDER, method="GET", action="reply", status=503, body={}, count=None)
     desk.clock.let_pass(601)
-    for _ in range(3):
-        desk.clock.let_pass(3)
-        desk.cycle()
+    desk.cycle()
 
-    # It should have tried once, and the stop should go on covering the whole.
-    assert desk.order_states(request_id, "CLOSE") == ["UNKNOWN"]
-    closes = [row for row in desk.ledger.sent("POST", ORDER) if row.get("reduceOnly") == "true"]
-    assert len(closes) == 1
-    assert [row["quantity"] for row in desk.ledger.live_stops] == ["0.010"]
-    assert desk.trade(request_id).state == "OPEN"
+    # It should send the next one at once, of the same size: both only reduce, and the position is flat and not turned.
+    assert desk.order_states(request_id, "CLOSE") == ["UNKNOWN", "FILLED"]
+    sent = [D(row["quantity"]) for row in desk.ledger.sent("POST", ORDER) if row.get("reduceOnly") == "true"]
+    assert sent == [D("0.010"), D("0.010")]
+    assert desk.ledger.positions == {}
 
-    # Once its absence is proven, it should close with the next one.
+    # The first is settled once its absence is proven.
     desk.paper.clear_faults()
     for _ in range(4):
         desk.clock.let_pass(25)

@@ -12,7 +12,6 @@ from execution.domain.ports import Lane
 from execution.models import EntryClaim, Order, PolicyValue
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
-from tests.support.passing_time import PassingTime
 
 pytestmark = pytest.mark.django_db
 D = Decimal
@@ -80,7 +79,7 @@ def test_executed_entry_without_an_answer_is_found_covered_and_never_sent_again(
 ) -> None:
     desk.paper.add_fault(path=ORDER, method="POST", **fault)
     # The queries lag behind the matching engine.
-    desk.paper.add_fault(path=ORDER, method="GET", action="hide", count=2)
+    desk.paper.add_fault(path=ORDER, method="GET", action="hide", count=None)
     request_id = desk.decide()
 
     # It should say that it does not know, and not that it failed.
@@ -88,6 +87,7 @@ def test_executed_entry_without_an_answer_is_found_covered_and_never_sent_again(
     assert desk.events(request_id) == []
     assert EntryClaim.objects.get().request_id == request_id
 
+    desk.paper.clear_faults()
     desk.clock.let_pass(3)
     desk.cycle()
 
@@ -359,16 +359,18 @@ def test_stop_that_arrives_late_is_one_too_many_and_is_cancelled(desk: Desk) -> 
     desk.check()
 
 
-def test_stop_that_cannot_be_confirmed_in_time_closes_the_position(desk: Desk, passing_time: PassingTime) -> None:
+@pytest.mark.real_pauses
+def test_stop_that_cannot_be_confirmed_in_time_closes_the_position(desk: Desk) -> None:
     for method in ("POST", "GET"):
         desk.paper.add_fault(path=ALGO_ORDER, method=method, action="drop_before", count=None)
     request_id = desk.decide()
-    started = passing_time.monotonic()
+    started = monotonic()
 
     assert desk.run(request_id) == "RECORDED"
 
-    # It should have tried for as long as a position may be naked, at a measured pace, and then closed it.
-    assert desk.max_unprotected.total_seconds() <= passing_time.monotonic() - started < 60
+    # It should have tried for half of the time that a position may be naked, at a measured pace, and then closed it:
+    # an exchange that does not answer may not answer the close either.
+    assert desk.max_unprotected.total_seconds() / 2 <= monotonic() - started < 60
     # Five a second, and fewer where the tries themselves take long.
     assert 2 <= len(desk.ledger.sent("POST", ALGO_ORDER)) <= 11
     assert desk.ledger.positions == {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -10,6 +11,8 @@ from redis import Redis
 
 from execution.domain import policy as keys
 from execution.monitor.cycle import CycleResult
+from execution.monitor.protector import Guarded
+from tests.soak import world
 from tests.soak.days import DaysSoak
 from tests.soak.ear import Ear
 from tests.soak.judge import Kind
@@ -44,8 +47,9 @@ def red(figures: list[Figure]) -> set[str]:
     return {figure.name for figure in figures if not figure.ok}
 
 
-def test_service_whose_monitor_and_stream_die_is_red(soak: DaysSoak, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_whose_monitor_stream_and_protector_die_is_red(soak: DaysSoak, monkeypatch: pytest.MonkeyPatch) -> None:
     cycle, hear, dies_at = Desk.cycle, Ear.hear, 0.7 * soak.seconds
+    cover = world.ensure_cover
 
     def watch(desk: Desk) -> CycleResult:
         return cycle(desk) if soak.world.passed_seconds < dies_at else CycleResult(actions=[], failed=0)
@@ -54,7 +58,13 @@ def test_service_whose_monitor_and_stream_die_is_red(soak: DaysSoak, monkeypatch
         if soak.world.passed_seconds < dies_at:
             hear(ear)
 
+    def protect(*arguments: Any, **options: Any) -> Guarded:
+        if soak.world.passed_seconds < dies_at:
+            return cover(*arguments, **options)
+        return Guarded(went_to=0, failed=0, read_exchange=False)
+
     monkeypatch.setattr(Desk, "cycle", watch)
+    monkeypatch.setattr(world, "ensure_cover", protect)
     monkeypatch.setattr(Ear, "hear", listen)
 
     figures = soak.run()
