@@ -63,8 +63,7 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
     went_to, failed = len(naked) + done.went_to, failed + done.failed
     details: dict[str, object] = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": done.error}
-    last = Heartbeat.objects.filter(part=PROTECTOR).first()
-    details["held"] = met_since(began_at, last.details.get("held") or {} if last else {})
+    details["held"] = met_since(began_at, PROTECTOR)
     beat(PROTECTOR, now=tools.clock(), healthy=not (failed or done.error), details=details)
     return Guarded(went_to=went_to, failed=failed, read_exchange=done.read_exchange)
 

@@ -66,6 +66,8 @@ def release_symbols() -> int:
     """
     unfinished = Order.objects.filter(request=OuterRef("request")).exclude(state__in=ORDER_FINAL)
     over = EntryClaim.objects.filter(~Exists(unfinished), request__trade__state=TradeState.CLOSED)
+    if not over.exists():
+        return 0
     with transaction.atomic():
         # One that somebody holds is for the next time: it keeps its own symbol, and no other.
         free = list(over.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
