@@ -83,7 +83,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
         exchange_latency_ms=round(exchange_ms / 3, 1),
         repairs=dict(counts),
         failed_repairs=failed,
-        held=met_since(begun_at, _held_before()),
+        held=met_since(begun_at, MONITOR),
         larger={a.symbol: a.sentence for a in actions if isinstance(a, Surplus) and not a.guarded},
     )
     reached(CrashPoint.CYCLE_DONE)
@@ -99,11 +99,6 @@ def _mirror(mirror: TradeMirror, trades: Sequence[Trade]) -> None:
         mirror.write(for_each(trades, mirror_fields), keep_seconds=None)
     except MirrorError as error:
         log.warning("trades_not_mirrored", error=str(error))
-
-
-def _held_before() -> dict[str, str]:
-    last = Heartbeat.objects.filter(part=MONITOR).first()
-    return dict(last.details.get("held") or {}) if last else {}
 
 
 def swept_lately(now: datetime, *, within: timedelta) -> bool:

@@ -13,6 +13,8 @@ import structlog
 from django.db import OperationalError
 from django.utils import timezone
 
+from execution.models import Heartbeat
+
 log = structlog.get_logger(__name__)
 # PostgreSQL's codes: a lock was not given in time, a statement took too long, two transactions waited for each other.
 BUSY = frozenset({"55P03", "57014", "40P01"})
@@ -49,13 +51,17 @@ def note(what: str, error: OperationalError) -> None:
         _met[what] = timezone.now()
 
 
-def met_since(began_at: datetime, known: Mapping[str, str]) -> dict[str, str]:
+def met_since(began_at: datetime, part: str) -> dict[str, str]:
     """Return what was not done since then, with the time since which it is so.
 
-    `known`: what the last sweep returned.
+    `part`: whose last heartbeat has told `held` before.
     """
     with _lock:
         lately = {what: at for what, at in _met.items() if at >= began_at}
         for what in _met.keys() - lately.keys():
             del _met[what]
+    if not lately:
+        return {}
+    last = Heartbeat.objects.filter(part=part).values_list("details", flat=True).first()
+    known: Mapping[str, str] = (last or {}).get("held") or {}
     return {what: known.get(what) or at.isoformat() for what, at in lately.items()}

@@ -396,7 +396,7 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "waits for Redis": (Catch(row=86, workers=1, says=r"heartbeats missing|all heartbeats are back"),),
     "waits for PostgreSQL": (Catch(row=87, workers=1, says=r"the stop covers|heartbeats missing|heartbeats are back"),),
     "held rows": (Catch(row=88, workers=1, says=r"health names what is held|is booked|others waited|has not run"),),
-    "answers of Redis": (Catch(row=89, workers=1, says=r"processes ended"),),
+    "answers of Redis": (Catch(row=89, workers=1, says=r"processes ended|the stop covers"),),
     "the protector's clock": (Catch(row=89, workers=2, says=r"the stop covers"),),
     # Long and short, by the number of workers.
     "exits are followed": tuple(Catch(row=76, workers=count, says=r"the positions are closed") for count in (1, 2)),

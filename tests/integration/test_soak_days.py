@@ -11,7 +11,7 @@ from redis import Redis
 
 from execution.domain import policy as keys
 from execution.monitor.cycle import CycleResult
-from execution.monitor.protector import Guarded
+from execution.monitor.protector import Guarded, ensure_cover
 from tests.soak import world
 from tests.soak.days import DaysSoak
 from tests.soak.ear import Ear
@@ -49,7 +49,7 @@ def red(figures: list[Figure]) -> set[str]:
 
 def test_service_whose_monitor_stream_and_protector_die_is_red(soak: DaysSoak, monkeypatch: pytest.MonkeyPatch) -> None:
     cycle, hear, dies_at = Desk.cycle, Ear.hear, 0.7 * soak.seconds
-    cover = world.ensure_cover
+    cover = ensure_cover
 
     def watch(desk: Desk) -> CycleResult:
         return cycle(desk) if soak.world.passed_seconds < dies_at else CycleResult(actions=[], failed=0)
