@@ -79,12 +79,10 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     looked = _look_at_positions(tools)
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
     done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
-<<<<<<< HEAD
     went_to, failed = went_to + looked.went_to + done.went_to, failed + looked.failed + done.failed
     error = looked.error or done.error
     details: dict[str, object] = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": error}
-    last = Heartbeat.objects.filter(part=PROTECTOR).first()
-    details["held"] = met_since(began_at, last.details.get("held") or {} if last else {})
+    details["held"] = met_since(began_at, PROTECTOR)
     beat(PROTECTOR, now=tools.clock(), healthy=not (failed or error), details=details)
     return Guarded(went_to=went_to, failed=failed, read_exchange=done.read_exchange, look_again_in=looked.look_again_in)
 
@@ -143,13 +141,6 @@ def _smaller_than_booked(
     held = {t.pk: held_in(rows.get((t.symbol, t.position_side)), Direction(t.direction)) for t in trades}
     old = [t for t in trades if age_of(t.updated_at, read_at) >= GRACE]
     return [t.pk for t in old if held[t.pk] < t.quantity - t.exited_quantity]
-=======
-    went_to, failed = len(naked) + done.went_to, failed + done.failed
-    details: dict[str, object] = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": done.error}
-    details["held"] = met_since(began_at, PROTECTOR)
-    beat(PROTECTOR, now=tools.clock(), healthy=not (failed or done.error), details=details)
-    return Guarded(went_to=went_to, failed=failed, read_exchange=done.read_exchange)
->>>>>>> g15
 
 
 def covered_lately(now: datetime, *, within: timedelta) -> bool:

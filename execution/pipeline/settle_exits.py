@@ -103,14 +103,9 @@ def release_symbols() -> int:
     A leg that may still rest at the exchange would reduce the next position of its symbol: until it is over, there is
     none. That is what keeps the lives of positions apart.
     """
-<<<<<<< HEAD
     over = EntryClaim.objects.filter(~Exists(_unfinished("request")), request__trade__state=TradeState.CLOSED)
-=======
-    unfinished = Order.objects.filter(request=OuterRef("request")).exclude(state__in=ORDER_FINAL)
-    over = EntryClaim.objects.filter(~Exists(unfinished), request__trade__state=TradeState.CLOSED)
     if not over.exists():
         return 0
->>>>>>> g15
     with transaction.atomic():
         # One that somebody holds is for the next time: it keeps its own symbol, and no other.
         free = list(over.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
