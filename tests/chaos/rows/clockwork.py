@@ -14,7 +14,8 @@ from tests.chaos.matrix import ONCE, row
 from tests.chaos.rows.protection import place, stop_covers
 from tests.chaos.world import MONITOR_INTERVAL_SECONDS
 
-POSITIONS = "/fapi/v3/positionRisk"
+# The protector reads positions too; all open orders are read by a sweep alone.
+OPEN_ORDERS = "/fapi/v1/openOrders"
 WATCHED_SECONDS = 10.0
 CYCLE = "execution.tasks.run_monitor_cycle"
 
@@ -30,7 +31,7 @@ def beat_runs_twice(cell: Cell) -> None:
     pause(MONITOR_INTERVAL_SECONDS)
     cell.paper.clear_ledger()
     asked = cycles_asked_for(cell, seconds=WATCHED_SECONDS)
-    sweeps = cell.sent("GET", POSITIONS)
+    sweeps = cell.sent("GET", OPEN_ORDERS)
     killed = cell.stack.kill("beat-2")
     one = WATCHED_SECONDS / MONITOR_INTERVAL_SECONDS
     # One beat alone would ask for five.
@@ -82,11 +83,11 @@ def silence_of_monitor(cell: Cell) -> list[str]:
 @row(21, "sweep longer than its period", workers=ONCE)
 def sweep_longer_than_its_period(cell: Cell) -> None:
     cell.opened(2)
-    fault = cell.fault(POSITIONS, "delay", method="GET", ms=2500, count=None)
+    fault = cell.fault(OPEN_ORDERS, "delay", method="GET", ms=2500, count=None)
     pause(3)
     cell.paper.clear_ledger()
     pause(WATCHED_SECONDS)
-    sweeps = cell.sent("GET", POSITIONS)
+    sweeps = cell.sent("GET", OPEN_ORDERS)
     # It should skip, not overlap and not pile up.
     assert 1 <= sweeps <= WATCHED_SECONDS / 2.5 + 1, f"{sweeps} sweeps"
     cell.struck("sweeps of 2.5 s", cell.hits(fault), between=(2, round((WATCHED_SECONDS + 3) / 2.5) + 1))

@@ -18,7 +18,7 @@ AWAY_SECONDS = 62.0
 # A sequence counts what it refuses: a transaction that is rolled back does not take its number back.
 DISK_FULL = """
 CREATE SEQUENCE IF NOT EXISTS chaos_disk_full_strikes;
-CREATE OR REPLACE FUNCTION chaos_disk_full() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION chaos_disk_full() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN PERFORM nextval('chaos_disk_full_strikes');
 RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
 CREATE TRIGGER chaos_disk_full BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION chaos_disk_full();
