@@ -35,7 +35,8 @@ class JsonView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse questions with a parameter that is not read: what it asks for would not be in the answer."""
         super().initial(request, *args, **kwargs)
-        known = self.query_parameters()
+        # What is no operation has no parameters, and another answer.
+        known = self.query_parameters() if hasattr(self, str(request.method).lower()) else None
         if known is not None and (unknown := set(request.query_params) - known):
             raise ValidationError({name: [not_known(name, known)] for name in sorted(unknown)})
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from execution.domain.closing import LOOK_UPS_SECONDS
 from execution.domain.flow import Cost, Denial, Ticket
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
@@ -79,7 +80,7 @@ def test_executed_entry_without_an_answer_is_found_covered_and_never_sent_again(
 ) -> None:
     desk.paper.add_fault(path=ORDER, method="POST", **fault)
     # The queries lag behind the matching engine.
-    desk.paper.add_fault(path=ORDER, method="GET", action="hide", count=None)
+    desk.paper.add_fault(path=ORDER, method="GET", action="hide", count=1 + len(LOOK_UPS_SECONDS))
     request_id = desk.decide()
 
     # It should say that it does not know, and not that it failed.

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -144,6 +144,17 @@ class UuidIn(serializers.UUIDField):
             return bounds.uuid_of(data if isinstance(data, str) else "")
         except ValueError:
             self.fail("invalid", value=data)
+
+
+class InSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Says of what comes in that it has no other fields."""
+
+    target_class = "execution.api.serializers.fields.In"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        plain_schema: Any = auto_schema._map_serializer  # noqa: SLF001 -- as below
+        return {**plain_schema(self.target, direction, bypass_extensions=True), "additionalProperties": False}
 
 
 class TextInSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
