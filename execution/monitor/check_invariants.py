@@ -1,7 +1,7 @@
 """Checks the invariants at the end of each monitor cycle, from what the cycle has read, and says what stands.
 
-It asks the exchange nothing and repairs nothing. It runs four statements a cycle, two more where a violation begins or
-ends, however many positions there are: entries that are more than one, its own last word, and its new one (two).
+It asks the exchange nothing and repairs nothing. It runs three statements a cycle, however many positions there are
+(entries that are more than one, its own last word, and its new one), and two more where a violation begins or ends.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,12 @@ def check_invariants(books: Books, seen: Observation, *, now: datetime) -> Follo
     before = _suspects()
     followed = follow(before, found, pictures(books, seen), unjudged=unjudged_sides(books, seen), now=seen.begun_at)
     rows = [suspect.as_json() for suspect in followed.suspects]
-    word = {"at": now, "healthy": not followed.standing, "details": {"suspects": rows}}
+    word = Heartbeat(part=ORACLE, at=now, healthy=not followed.standing, details={"suspects": rows})
     # Counted once: the word that a violation stands and its count are there together, or neither.
-    with transaction.atomic():
-        Heartbeat.objects.update_or_create(part=ORACLE, defaults=word)
+    with transaction.atomic(savepoint=False):
+        Heartbeat.objects.bulk_create(
+            [word], update_conflicts=True, unique_fields=["part"], update_fields=["at", "healthy", "details"]
+        )
         _tell(followed, now)
     return followed
 

@@ -132,17 +132,18 @@ def _of_trade(trade: OurTrade, seen: _Seen) -> Iterator[Finding]:
 def _of_leg(leg: _Leg, trade: OurTrade, seen: _Seen) -> Iterator[Finding]:
     """Name what keeps a resting order from being an exit of this position."""
     terms, wanted = leg.terms, trade.direction.exit_side
+    what = f"{terms.kind} quantity={plain(leg.left)}"
     if terms.side != wanted:
-        yield _about_order(leg, Kind.EXIT_SIDE, f"{terms.kind} expected={wanted} actual={terms.side}")
+        yield _about_order(leg, Kind.EXIT_SIDE, f"{what} expected={wanted} actual={terms.side}")
     if not terms.reduces:
-        yield _about_order(leg, Kind.EXIT_NOT_REDUCING, f"{terms.kind} quantity={plain(leg.left)}")
+        yield _about_order(leg, Kind.EXIT_NOT_REDUCING, what)
     if terms.trigger_type != TRIGGERED_BY:
-        numbers = f"{terms.kind} expected={TRIGGERED_BY} actual={terms.trigger_type}"
+        numbers = f"{what} expected={TRIGGERED_BY} actual={terms.trigger_type}"
         yield _about_order(leg, Kind.EXIT_TRIGGER_TYPE, numbers)
     planned = seen.prices.get(leg.report.client_order_id)
     if terms.kind != TRAILING and planned is not None and planned != terms.trigger_price:
         actual = plain(terms.trigger_price) if terms.trigger_price is not None else "none"
-        yield _about_order(leg, Kind.STOP_PRICE, f"{terms.kind} expected={plain(planned)} actual={actual}")
+        yield _about_order(leg, Kind.STOP_PRICE, f"{what} expected={plain(planned)} actual={actual}")
 
 
 def _of_cover(trade: OurTrade, held: Decimal, legs: Sequence[_Leg], *, guarded: bool) -> Iterator[Finding]:
