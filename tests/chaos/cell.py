@@ -241,7 +241,7 @@ class Cell(Evidence):
         ledger, worst = self.ledger, self._longest_unprotected()
         limit = self.unprotected_seconds
         assert worst.seconds <= limit, f"I4: {worst.seconds:.1f} s without its stop > {limit:g} s: {worst.why}"
-        assert not (counted := self.counted_by_oracle()), f"oracle: {counted}"
+        assert not (counted := self.counted_by_oracle()), f"I13: the oracle counted {counted}"
         self._report(ledger, worst.seconds)
 
     def counted_by_oracle(self) -> str:

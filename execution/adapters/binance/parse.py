@@ -157,8 +157,14 @@ def our_algo_orders(rows: Iterable[Row]) -> list[OrderReport]:
 
 
 def terms_of(row: Row) -> RestingTerms:
-    """Read what an open order of either book would do; what the exchange does not tell stays empty."""
-    trigger = row.get("triggerPrice") or row.get("stopPrice")
+    """Read what an open order of either book would do; what the exchange does not tell stays empty.
+
+    It is there to be checked: what cannot be read must not keep the order itself from being read.
+    """
+    try:
+        trigger = Decimal(row.get("triggerPrice") or row.get("stopPrice") or ZERO)
+    except UNREADABLE_ROW:
+        trigger = ZERO
     return RestingTerms(
         kind=str(row.get("orderType") or row.get("type") or ""),
         side=str(row.get("side") or ""),
@@ -166,7 +172,7 @@ def terms_of(row: Row) -> RestingTerms:
         reduces=_reduces(row),
         whole=str(row.get("closePosition")).lower() == "true",
         trigger_type=str(row.get("workingType") or ""),
-        trigger_price=Decimal(trigger) if trigger else None,
+        trigger_price=trigger or None,
     )
 
 
