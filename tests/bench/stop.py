@@ -47,6 +47,7 @@ OUTCOMES = """
     SELECT state, reason_code, count(*) FROM execution_executionrequest
     WHERE symbol = ANY(%s) AND received_at >= to_timestamp(%s) GROUP BY state, reason_code
 """
+KILL_SWITCH = "the kill switch"
 FORGET_TRIP = "UPDATE execution_essstatus SET held_until = NULL RETURNING id"
 
 
@@ -97,7 +98,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
             take_back=lambda here: here.change_policy(ALLOWED),
             codes=frozenset({Reason.LEVERAGE_EXCEEDS_LIMIT}),
         ),
-        "the kill switch": Case(
+        KILL_SWITCH: Case(
             say=lambda here: here.move_kill_switch("entries"),
             take_back=lambda here: here.move_kill_switch("released"),
             codes=frozenset({Reason.KILL_SWITCH_ENGAGED}),
@@ -112,6 +113,8 @@ class Round:
 
     in_flight: int
     last_entry_ms: float
+    # After the call that said no had its answer; of what the bus tells, nobody has one.
+    after_answer_ms: float
     late: int
     unexplained: int
 
@@ -167,20 +170,26 @@ def measure_round(here: Run, name: str, first: int) -> Round:
     waited(lambda: len(arrivals(here, symbols)) >= first, "entries arrive", every=0.01)
     said_ns = time.time_ns()
     case.say(here)
+    answered_ns = time.time_ns()
     waited(lambda: sum(outcomes(here, symbols, began).values()) == DECISIONS, "every decision has ended")
     arrived = arrivals(here, symbols)
     ended = outcomes(here, symbols, began)
     here.symbols[:0] = sorted(set(symbols) - arrived.keys())
     case.take_back(here)
-    return told(arrived, said_ns, ended, case)
+    return told(arrived, (said_ns, answered_ns), ended, case)
 
 
-def told(arrived: Mapping[str, int], said_ns: int, ended: Mapping[tuple[str, str], int], case: Case) -> Round:
+def told(
+    arrived: Mapping[str, int], moments: tuple[int, int], ended: Mapping[tuple[str, str], int], case: Case
+) -> Round:
+    """Say what came of one no. `moments`: when it was said, and when whoever said it had the answer (ns)."""
+    said_ns, answered_ns = moments
     after_ms = [(moment - said_ns) / 1e6 for moment in arrived.values() if moment > said_ns]
     explained = ended.get(("RECORDED", ""), 0) + sum(count for (_, code), count in ended.items() if code in case.codes)
     return Round(
         in_flight=DECISIONS - (len(arrived) - len(after_ms)),
         last_entry_ms=max(after_ms, default=0.0),
+        after_answer_ms=max(((moment - answered_ns) / 1e6 for moment in arrived.values()), default=0.0),
         late=sum(moment > LONGEST_MS for moment in after_ms),
         unexplained=DECISIONS - explained,
     )
@@ -224,6 +233,14 @@ def waited(check: Callable[[], bool], what: str, *, every: float = 0.1) -> None:
 
 
 def figures(found: Mapping[str, Sequence[Round]]) -> list[Figure]:
+    answered = max(0.0, *(r.after_answer_ms for r in found[KILL_SWITCH]))
+    return [
+        Figure(name=f"last entry after the answer of {KILL_SWITCH}, worst", value=answered, unit="ms"),
+        *_by_case(found),
+    ]
+
+
+def _by_case(found: Mapping[str, Sequence[Round]]) -> list[Figure]:
     return [
         figure
         for name, rounds in found.items()
