@@ -341,14 +341,21 @@ def _work_off_kill_switch() -> None:
     # Silent for now: the next cycle tries again.
     with suppress(ExchangeUnavailableError):
         work_off_step.work_off_kill_switch(
-            exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
+            exchange=wiring.exchange(),
+            rules=wiring.protection_rules(),
+            clock=wiring.clock,
+            spare=wiring.spare_exchange,
         )
 
 
 def _work_off_trip() -> None:
     with suppress(ExchangeUnavailableError):
         work_off_trip_step.work_off_trip(
-            wiring.trip_action(), exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
+            wiring.trip_action(),
+            exchange=wiring.exchange(),
+            rules=wiring.protection_rules(),
+            clock=wiring.clock,
+            spare=wiring.spare_exchange,
         )
 
 

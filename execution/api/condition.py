@@ -17,6 +17,7 @@ from execution.queries.health import (
     BRIDGE,
     JOURNAL,
     MONITOR,
+    ORACLE,
     POLICY,
     PROTECTOR,
     RELAY,
@@ -137,6 +138,7 @@ def judge(vitals: Vitals) -> Condition:
         "books": _books(vitals),
         "rows": _rows(vitals),
         "journal": _journal(vitals),
+        "oracle": _oracle(vitals),
     }
     broken = {name: part for name, part in components.items() if part.error}
     reasons = tuple(f"{name}: {part.error}" for name, part in broken.items())
@@ -410,6 +412,26 @@ def _journal(vitals: Vitals) -> Component:
     if error is None and beat and not beat.healthy:
         error = f"lines without a seal for {details.get('oldest_unsealed_seconds')}s: a transaction does not end"
     return Component(error=error, details=dict(details), weight=Status.DEGRADED)
+
+
+def _oracle(vitals: Vitals) -> Component:
+    """Judge whether every invariant holds that the monitor checks: a violation that stands is named."""
+    beat = heartbeat(vitals, ORACLE)
+    details: Mapping[str, Any] = beat.details if beat else {}
+    standing = [row for row in details.get("suspects", ()) if row.get("stands")]
+    said = [_of_violation(row, vitals.now) for row in standing[:MOST_NAMED]]
+    if len(standing) > len(said):
+        said.append(f"and {len(standing) - len(said)} more")
+    # Where the whole cycle is silent, that is said of the exchange.
+    if beat and not silence(vitals, MONITOR, _monitor_max_age(vitals)):
+        silent = silence(vitals, ORACLE, _monitor_max_age(vitals))
+        said += [f"invariants: {silent}"] if silent else []
+    return Component(error="; ".join(said) or None, details={"standing": standing}, weight=Status.DEGRADED)
+
+
+def _of_violation(row: Mapping[str, Any], now: datetime) -> str:
+    age = (now - datetime.fromisoformat(row["first_at"])).total_seconds()
+    return f"{row['symbol']} {row['position_side']} {row['kind']} {row['subject']}: {row['numbers']} for={age:.0f}s"
 
 
 def _rows(vitals: Vitals) -> Component:

@@ -20,9 +20,10 @@ from execution.api.condition import Vitals, age_seconds, entry_ages, heartbeat, 
 from execution.api.health import vitals
 from execution.domain.figures import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
 from execution.domain.flow import CircuitState, LimiterState
+from execution.domain.oracle import VIOLATIONS, Kind
 from execution.pipeline.told_by_streams import MARK_STREAM
 from execution.queries.figures import MeasuredFigures, measured_figures
-from execution.queries.health import MONITOR, POLICY, PROTECTOR, USER_STREAM, covering
+from execution.queries.health import MONITOR, ORACLE, POLICY, PROTECTOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
 from execution.queries.refused_exits import RefusedExit
 
@@ -50,6 +51,7 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         found = vitals()
         yield from _health(found)
+        yield from _oracle(found)
         try:
             counts = book_counts()
         except (DatabaseError, InterfaceError):
@@ -141,6 +143,14 @@ def _health(found: Vitals) -> Iterator[Metric]:
         for kind, count in ess.failures.items():
             failures.add_metric([kind], count)
         yield failures
+
+
+def _oracle(found: Vitals) -> Iterator[Metric]:
+    if oracle := heartbeat(found, ORACLE):
+        standing = Counter(row["kind"] for row in oracle.details.get("suspects", ()) if row.get("stands"))
+        kinds = {kind.value: float(standing[kind.value]) for kind in Kind}
+        yield labelled("oracle_standing", "Invariants that are broken now", "kind", kinds)
+        yield gauge("oracle_age_seconds", "Since the invariants were last checked", age_seconds(found, oracle.at))
 
 
 def _refused(refused: Iterable[RefusedExit], found: Vitals) -> Iterator[Metric]:
@@ -243,6 +253,12 @@ def _measured(figures: MeasuredFigures) -> Iterator[Metric]:
     for kind, number in figures.kinds(REPAIRS).items():
         repairs.add_metric([kind], number)
     yield repairs
+    violations = CounterMetricFamily(PREFIX + "oracle_violations", "Invariants found broken", labels=["kind"])
+    broken = figures.kinds(VIOLATIONS)
+    # Also those that never were: an alarm needs a figure to watch.
+    for violated in Kind:
+        violations.add_metric([violated.value], broken.get(violated.value, 0))
+    yield violations
 
 
 def _mail(counts: BookCounts, found: Vitals) -> Iterator[Metric]:

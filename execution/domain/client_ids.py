@@ -60,6 +60,12 @@ def is_ours(client_order_id: str) -> bool:
     return client_order_id.startswith(PREFIX)
 
 
+def entry_of(client_order_id: str) -> str:
+    """Return the part that all entries of one decision share; empty for any other order."""
+    head, _, number = client_order_id.rpartition("-")
+    return head if head.startswith(f"{PREFIX}{LETTERS[OrderPurpose.ENTRY]}") and number.isdigit() else ""
+
+
 # Prefixes of the orders by which the exchange itself closes positions.
 CLOSED_BY_EXCHANGE = {
     "settlement_autoclose-": CloseReason.SETTLEMENT,

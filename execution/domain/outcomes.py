@@ -35,8 +35,28 @@ STATUS_TRIGGERS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class RestingTerms:
+    """What an open order would do, in the exchange's words.
+
+    `reduces`: it can open nothing. `whole`: it closes whatever is there. `trigger_type`: which price a conditional
+    order waits for, such as MARK_PRICE.
+    """
+
+    kind: str
+    side: str
+    position_side: str
+    reduces: bool
+    whole: bool = False
+    trigger_type: str = ""
+    trigger_price: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrderReport:
-    """One order as the exchange sees it. `order_id` is empty for a conditional order that has not triggered."""
+    """One order as the exchange sees it. `order_id` is empty for a conditional order that has not triggered.
+
+    `terms`: told by the lists of open orders only.
+    """
 
     client_order_id: str
     symbol: str
@@ -47,6 +67,7 @@ class OrderReport:
     algo_id: str = ""
     # When the exchange made it, by its own clock; None where it does not tell.
     created_at: datetime | None = None
+    terms: RestingTerms | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

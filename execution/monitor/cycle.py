@@ -16,6 +16,7 @@ from execution.domain.ports import ExchangeUnavailableError, MirrorError, TradeM
 from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
 from execution.models import Heartbeat, Trade
 from execution.monitor.actions import EXTERNAL, SETTLING, Action, Resume, Surplus
+from execution.monitor.check_invariants import check_invariants
 from execution.monitor.external import note_external
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.positions import update_positions
@@ -146,6 +147,8 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
     failed += repair_all([*external, *resumed], tools)
     with apart("positions of others"):
         note_external(books, actions, seen, now=tools.clock())
+    with apart("invariants"):
+        check_invariants(books, seen, now=tools.clock())
     return [*settling, *others, *external, *resumed], failed
 
 

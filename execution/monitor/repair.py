@@ -40,13 +40,13 @@ from execution.monitor.actions import (
     Stranger,
     Surplus,
 )
-from execution.monitor.crew import SpareExchange
 from execution.monitor.external import adopt_external, guard_external, leave_external
 from execution.monitor.forgotten import outlives_its_trade
 from execution.monitor.missing import Sources, is_due, seek
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_position import close_position
 from execution.pipeline.correct_books import correct_books
+from execution.pipeline.crew import SpareExchange
 from execution.pipeline.ending import expire_request
 from execution.pipeline.entry_gate import Stack
 from execution.pipeline.evidence import raise_alarm, settle_accepted

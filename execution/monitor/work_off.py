@@ -12,11 +12,11 @@ from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.trading import OrderPurpose
 from execution.monitor.actions import BookExits, CloseInTime, Cover, LookOver, Repair, Settling
-from execution.monitor.crew import side_by_side
 from execution.monitor.repair import Tools, complete, look_up_once, repair, settle
 from execution.monitor.sides import Books
 from execution.monitor.told import exits_told_of
 from execution.pipeline.busy import is_busy, note
+from execution.pipeline.crew import side_by_side
 
 log = structlog.get_logger(__name__)
 # An order of these may turn out to leave a position without its stop.

@@ -1,9 +1,11 @@
 """What an engaged kill switch asks for beyond blocking: cancel resting entries, close positions, and say what is left.
 
-Safe to run twice at once and after any crash: it looks at what still rests and is still open, and does that.
+Safe to run twice at once and after any crash: it looks at what still rests and is still open, and does that. Several
+positions at a time, so that the last of a hundred does not wait for the answers to all others.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -19,6 +21,7 @@ from execution.models import EntryClaim, ExecutionRequest, KillSwitch, Order
 from execution.pipeline.busy import apart
 from execution.pipeline.cancelling import cancel_order
 from execution.pipeline.close_position import leaves_exits
+from execution.pipeline.crew import SpareExchange, side_by_side
 from execution.pipeline.entry_gate import engaged_switch
 from execution.pipeline.legs import ProtectionRules, Work
 from execution.pipeline.settle_exits import settle_exits
@@ -28,7 +31,19 @@ Clock = Callable[[], datetime]
 Line = dict[str, str]
 
 
-def work_off_kill_switch(*, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Hands:
+    """What positions are closed with; without `spare` clients they are closed one after another."""
+
+    exchange: Exchange
+    rules: ProtectionRules
+    clock: Clock
+    spare: SpareExchange | None = None
+
+
+def work_off_kill_switch(
+    *, exchange: Exchange, rules: ProtectionRules, clock: Clock, spare: SpareExchange | None = None
+) -> bool:
     """Do what the switch in force asks for; True when nothing is left to do, by the exchange's word.
 
     Raises:
@@ -39,21 +54,29 @@ def work_off_kill_switch(*, exchange: Exchange, rules: ProtectionRules, clock: C
     if switch is None or switch.completed_at:
         return True
     level = KillLevel(switch.level)
+    hands = Hands(exchange=exchange, rules=rules, clock=clock, spare=spare)
     if level.cancels_entries:
-        cancel_entries(exchange, clock)
+        cancel_entries(hands)
     if level.closes_positions:
-        close_positions(exchange, rules, clock, CloseReason.KILL_SWITCH)
+        close_positions(hands, CloseReason.KILL_SWITCH)
     return _report(switch, level, exchange, clock())
 
 
-def cancel_entries(exchange: Exchange, clock: Clock) -> None:
+def cancel_entries(hands: Hands) -> None:
     """Cancel every entry that rests at the exchange."""
-    for order in _entries().filter(state__in=ORDER_LIVE).select_related("request"):
-        with apart(f"cancel {order.client_order_id}"):
-            cancel_order(order, exchange=exchange, clock=clock)
+
+    def errand(order: Order) -> Callable[[Exchange], None]:
+        def run(exchange: Exchange) -> None:
+            with apart(f"cancel {order.client_order_id}"):
+                cancel_order(order, exchange=exchange, clock=hands.clock)
+
+        return run
+
+    orders = _entries().filter(state__in=ORDER_LIVE).select_related("request")
+    side_by_side([errand(order) for order in orders], hands.exchange, hands.spare)
 
 
-def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, reason: CloseReason) -> None:
+def close_positions(hands: Hands, reason: CloseReason) -> None:
     """Close what our entries have opened; whoever holds a claim has, or may get, a position.
 
     A position that we only protect for somebody else is not ours to close. One that cannot be closed for want of an
@@ -64,16 +87,28 @@ def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, re
 
     """
     ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
-    silent: ExchangeUnavailableError | None = None
-    for request in ours.filter(orders__purpose=OrderPurpose.ENTRY):
+    requests = list(ours.filter(orders__purpose=OrderPurpose.ENTRY))
+    errands = [_closing(request, hands, reason) for request in requests]
+    silent = [error for error in side_by_side(errands, hands.exchange, hands.spare) if error]
+    if silent:
+        raise silent[0]
+
+
+def _closing(
+    request: ExecutionRequest, hands: Hands, reason: CloseReason
+) -> Callable[[Exchange], ExchangeUnavailableError | None]:
+    """Return what closes one position; it answers with what kept it from that."""
+
+    def run(exchange: Exchange) -> ExchangeUnavailableError | None:
         try:
             with apart(f"close {request.pk}"):
-                _close(Work(request=request, exchange=exchange, rules=rules, clock=clock), reason)
+                _close(Work(request=request, exchange=exchange, rules=hands.rules, clock=hands.clock), reason)
         except ExchangeUnavailableError as error:
             log.warning("position_not_closed_yet", request_id=str(request.pk), error=str(error))
-            silent = error
-    if silent:
-        raise silent
+            return error
+        return None
+
+    return run
 
 
 def _close(work: Work, reason: CloseReason) -> None:

@@ -11,8 +11,9 @@ from execution.domain.ess import BLOCKING_STATES
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.pipeline.check_ess import known_block
+from execution.pipeline.crew import SpareExchange
 from execution.pipeline.legs import ProtectionRules
-from execution.pipeline.work_off_kill_switch import cancel_entries, close_positions
+from execution.pipeline.work_off_kill_switch import Hands, cancel_entries, close_positions
 
 Clock = Callable[[], datetime]
 
@@ -25,7 +26,14 @@ class TripAction(StrEnum):
     FLATTEN = "flatten"
 
 
-def work_off_trip(action: TripAction, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> None:
+def work_off_trip(
+    action: TripAction,
+    *,
+    exchange: Exchange,
+    rules: ProtectionRules,
+    clock: Clock,
+    spare: SpareExchange | None = None,
+) -> None:
     """Do it while a trip is known; a service that is only silent has not tripped.
 
     Raises:
@@ -35,6 +43,7 @@ def work_off_trip(action: TripAction, *, exchange: Exchange, rules: ProtectionRu
     block = known_block()
     if action is TripAction.NONE or block is None or block.state not in BLOCKING_STATES:
         return
-    cancel_entries(exchange, clock)
+    hands = Hands(exchange=exchange, rules=rules, clock=clock, spare=spare)
+    cancel_entries(hands)
     if action is TripAction.FLATTEN:
-        close_positions(exchange, rules, clock, CloseReason.ESS_TRIP)
+        close_positions(hands, CloseReason.ESS_TRIP)

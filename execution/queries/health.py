@@ -35,6 +35,7 @@ PROTECTOR = "protector"
 TERMS = "terms"
 JOURNAL = "journal"
 POLICY = "policy"
+ORACLE = "oracle"
 
 # Parts that work all the time beat after every slice of a few seconds.
 SLICE_MAX_AGE = timedelta(seconds=15)

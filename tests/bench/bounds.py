@@ -40,6 +40,11 @@ STREAM_COVER = Bound(of="value", most=100, reason="event, task and row are all t
 POLLED_COVER = Bound(of="value", most=12_000, reason="one cycle of 10 s, and 2 s for the repair")
 KILLED_COVER = Bound(of="value", most=15_000, reason="a restart and the first cycle; the exchange protects nobody else")
 SOON = Bound(of="value", most=250, reason="what leaves later was sent by somebody who had been told not to")
+FLAT = Bound(of="value", most=10, reason="a price moves for as long as a position is open that somebody wants closed")
+FLAT_RATIO = Bound(of="ratio", most=4, reason="a close costs us rows and looks beside its order, several at a time")
+AT_ONCE = Bound(
+    of="value", most=50, reason="an entry asks for it right before it leaves: the wire alone is late"
+)
 NONE_AFTER = Bound(of="value", most=0, reason="a no that lets one pass now and then is none")
 IN_FLIGHT = Bound(of="value", least=100, reason="with nothing on its way every stop is quick")
 WORDS = ("a trip", "a change of policy", "the kill switch")
@@ -78,6 +83,11 @@ BOUNDS = {
     **{f"positions without a stop, {size}": NOTHING_MISSING for size in POSITIONS},
     **{f"last entry after {word}, worst": SOON for word in WORDS},
     **{f"entries later than that, {word}": NONE_AFTER for word in WORDS},
+    "last entry after the kill switch was engaged, worst": AT_ONCE,
+    "flatten to the last close, 100 positions": FLAT,
+    "flatten to the last close against bare orders": FLAT_RATIO,
+    "closes of a flatten beyond one a position": NONE_AFTER,
+    "closes of a flatten refused": NONE_AFTER,
     **{f"decisions in flight, {word}, fewest": IN_FLIGHT for word in WORDS},
     **{f"decisions without their reason, {word}": NOTHING_MISSING for word in WORDS},
     **{f"order limit used, {run}": ALL_USED for run in LIMITER_RUNS},

@@ -27,9 +27,12 @@ SETTINGS = {
 
 @contextmanager
 def live_stack(
-    folder: Path, exchange_options: Sequence[str], *, programs: Sequence[Program] = ()
+    folder: Path, exchange_options: Sequence[str], *, programs: Sequence[Program] = (), limits: bool = False
 ) -> Iterator[CeleryStack]:
-    """Start everything, on durable servers as in production, and stop it in reverse order."""
+    """Start everything, on durable servers as in production, and stop it in reverse order.
+
+    `limits`: the exchange enforces its limits of requests and orders.
+    """
     with ExitStack() as undo:
         valkey = start_valkey(folder / "valkey")
         undo.callback(valkey.stop)
@@ -42,7 +45,7 @@ def live_stack(
             folder=folder,
             programs=programs,
             settings=SETTINGS,
-            paper=PaperExchange(*exchange_options),
+            paper=PaperExchange(*exchange_options, limits=limits),
         )
         yield undo.enter_context(stack)
 

@@ -47,6 +47,8 @@ OUTCOMES = """
     SELECT state, reason_code, count(*) FROM execution_executionrequest
     WHERE symbol = ANY(%s) AND received_at >= to_timestamp(%s) GROUP BY state, reason_code
 """
+KILL_SWITCH = "the kill switch"
+ENGAGED = "SELECT (extract(epoch FROM max(engaged_at)) * 1000000000)::bigint FROM execution_killswitch"
 FORGET_TRIP = "UPDATE execution_essstatus SET held_until = NULL RETURNING id"
 
 
@@ -68,6 +70,10 @@ class Run:
             session.trust_env = False
             session.post(f"{self.web_url}/api/execution/kill-switch", json=said, timeout=10).raise_for_status()
 
+    def engaged_ns(self) -> int:
+        """Return when the last switch was engaged, as its row says."""
+        return int(self.stack.rows(ENGAGED)[0][0])
+
     def change_policy(self, value: int) -> None:
         """Let risk-safety change its value and announce it: an announcement alone would not loosen it again."""
         self.stack.risk.change_policy(LEVERAGE, str(value))
@@ -83,6 +89,7 @@ class Case:
     say: Callable[[Run], None]
     take_back: Callable[[Run], None]
     codes: frozenset[Reason]
+    engaged_ns: Callable[[Run], int] | None = None
 
 
 CASES: Mapping[str, Case] = MappingProxyType(
@@ -97,10 +104,11 @@ CASES: Mapping[str, Case] = MappingProxyType(
             take_back=lambda here: here.change_policy(ALLOWED),
             codes=frozenset({Reason.LEVERAGE_EXCEEDS_LIMIT}),
         ),
-        "the kill switch": Case(
+        KILL_SWITCH: Case(
             say=lambda here: here.move_kill_switch("entries"),
             take_back=lambda here: here.move_kill_switch("released"),
             codes=frozenset({Reason.KILL_SWITCH_ENGAGED}),
+            engaged_ns=Run.engaged_ns,
         ),
     }
 )
@@ -112,6 +120,8 @@ class Round:
 
     in_flight: int
     last_entry_ms: float
+    # After the switch's row was written, by its own time; of other words nobody writes one.
+    after_engaged_ms: float
     late: int
     unexplained: int
 
@@ -167,20 +177,26 @@ def measure_round(here: Run, name: str, first: int) -> Round:
     waited(lambda: len(arrivals(here, symbols)) >= first, "entries arrive", every=0.01)
     said_ns = time.time_ns()
     case.say(here)
+    engaged_ns = case.engaged_ns(here) if case.engaged_ns else said_ns
     waited(lambda: sum(outcomes(here, symbols, began).values()) == DECISIONS, "every decision has ended")
     arrived = arrivals(here, symbols)
     ended = outcomes(here, symbols, began)
     here.symbols[:0] = sorted(set(symbols) - arrived.keys())
     case.take_back(here)
-    return told(arrived, said_ns, ended, case)
+    return told(arrived, (said_ns, engaged_ns), ended, case)
 
 
-def told(arrived: Mapping[str, int], said_ns: int, ended: Mapping[tuple[str, str], int], case: Case) -> Round:
+def told(
+    arrived: Mapping[str, int], moments: tuple[int, int], ended: Mapping[tuple[str, str], int], case: Case
+) -> Round:
+    """Say what came of one no. `moments`: when it was said, and when the switch was engaged (ns)."""
+    said_ns, engaged_ns = moments
     after_ms = [(moment - said_ns) / 1e6 for moment in arrived.values() if moment > said_ns]
     explained = ended.get(("RECORDED", ""), 0) + sum(count for (_, code), count in ended.items() if code in case.codes)
     return Round(
         in_flight=DECISIONS - (len(arrived) - len(after_ms)),
         last_entry_ms=max(after_ms, default=0.0),
+        after_engaged_ms=max(((moment - engaged_ns) / 1e6 for moment in arrived.values()), default=0.0),
         late=sum(moment > LONGEST_MS for moment in after_ms),
         unexplained=DECISIONS - explained,
     )
@@ -224,6 +240,14 @@ def waited(check: Callable[[], bool], what: str, *, every: float = 0.1) -> None:
 
 
 def figures(found: Mapping[str, Sequence[Round]]) -> list[Figure]:
+    engaged = max(0.0, *(r.after_engaged_ms for r in found[KILL_SWITCH]))
+    return [
+        Figure(name=f"last entry after {KILL_SWITCH} was engaged, worst", value=engaged, unit="ms"),
+        *_by_case(found),
+    ]
+
+
+def _by_case(found: Mapping[str, Sequence[Round]]) -> list[Figure]:
     return [
         figure
         for name, rounds in found.items()

@@ -55,6 +55,8 @@ class Cell(Evidence):
     foreign: set[str] = field(default_factory=set)
     # Reasons with which health rightly goes on after this story.
     told_by_health: list[str] = field(default_factory=list)
+    # Violations that the service's own oracle rightly counts in this story, by kind.
+    told_by_oracle: set[str] = field(default_factory=set)
     # Events that were on the bus when a cell made Redis lose it.
     lost_events: set[str] = field(default_factory=set)
     # The stops that decisions were published with, None without one, by the identity of the decision in the books.
@@ -239,7 +241,16 @@ class Cell(Evidence):
         ledger, worst = self.ledger, self._longest_unprotected()
         limit = self.unprotected_seconds
         assert worst.seconds <= limit, f"I4: {worst.seconds:.1f} s without its stop > {limit:g} s: {worst.why}"
+        assert not (counted := self.counted_by_oracle()), f"I13: the oracle counted {counted}"
         self._report(ledger, worst.seconds)
+
+    def counted_by_oracle(self) -> str:
+        """Return the violations that the service's own oracle has counted, but for those that the story expects."""
+        with self.stack.cursor() as cursor:
+            counted = oracle.violations_counted(cursor)
+        return ", ".join(
+            f"{kind} {number}" for kind, number in sorted(counted.items()) if kind not in self.told_by_oracle
+        )
 
     def _longest_unprotected(self) -> timeline.Unprotected:
         with self.stack.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The invariants I1 to I12 after a cell, judged by the exchange's ledger; every sentence names what it found."""
+"""The invariants I1 to I11 after a cell, judged by the exchange's ledger; every sentence names what it found."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping

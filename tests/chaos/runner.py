@@ -4,6 +4,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -102,10 +103,18 @@ def examine(world: World, row: Row, workers: int, *, seed: int) -> Verdict:
         cell.judge()
     except Exception as error:  # noqa: BLE001 -- whatever went wrong, this cell is red and the next one is run
         _keep_evidence(world.folder / f"row-{row.number}-{workers}.txt", cell)
+        _note_oracle(cell)
         world.end_processes()
         # Where the books cannot be read, what was to be traded.
         return _verdict(row, workers, started, cell.side, "; ".join([_first_line(error), *cell.notes]), ok=False)
     return _verdict(row, workers, started, cell.sides_traded() or cell.side, "; ".join(cell.notes), ok=True)
+
+
+def _note_oracle(cell: Cell) -> None:
+    """Note what the service's own oracle has said of what went wrong, if the books can be read."""
+    with suppress(psycopg.Error):
+        if counted := cell.counted_by_oracle():
+            cell.saw(f"oracle counted {counted}")
 
 
 def _keep_evidence(path: Path, cell: Cell) -> None:
@@ -151,7 +160,12 @@ def break_one_by_one(world: World, safeguards: Sequence[str], *, seed: int, say:
         for catch in MUST_CATCH[safeguard]:
             verdict = examine(world, ROWS[catch.row], catch.workers, seed=seed)
             noticed = verdict.result == "RED" and re.search(catch.says, verdict.seen) is not None
+            noticed = (
+                noticed
+                and re.search(f"oracle counted .*{catch.oracle}" if catch.oracle else "", verdict.seen) is not None
+            )
             caught = replace(verdict, fault=f"broken: {safeguard}")
-            say("  ".join((*caught.cells(), "" if noticed else f"(expected: {catch.says})")))
+            expected = f"{catch.says} {catch.oracle}".strip()
+            say("  ".join((*caught.cells(), "" if noticed else f"(expected: {expected})")))
             yield caught, noticed
     world.break_safeguard("")

@@ -365,6 +365,8 @@ class Catch:
     row: int
     workers: int
     says: str
+    # The kind of violation that the service's own oracle has to count; empty where its cycle cannot see the fault.
+    oracle: str = ""
 
 
 # A stop that does not protect: found while the invariants are waited for.
@@ -377,11 +379,13 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "acknowledgement after commit": (Catch(row=4, workers=1, says=r"I2:|0 decisions not acknowledged"),),
     "fencing": (Catch(row=18, workers=2, says=r"given up"),),
     # Long and short, by the number of workers.
-    "stop price": tuple(Catch(row=14, workers=count, says=rf"{NOT_THE_PLAN}.*: price") for count in (1, 2)),
+    "stop price": tuple(
+        Catch(row=14, workers=count, says=rf"{NOT_THE_PLAN}.*: price", oracle="stop_price") for count in (1, 2)
+    ),
     "planned stop": tuple(Catch(row=14, workers=count, says=r"plans are not what was decided") for count in (1, 2)),
-    "stop size": (Catch(row=14, workers=2, says=r"I4: \w+ -?[\d.]+: \["),),
-    "reduce-only": (Catch(row=14, workers=2, says=rf"{NOT_THE_PLAN}.*: not reduce-only"),),
-    "trigger type": (Catch(row=14, workers=2, says=rf"{NOT_THE_PLAN}.*: trigger type"),),
+    "stop size": (Catch(row=14, workers=2, says=r"I4: \w+ -?[\d.]+: \[", oracle="cover_short"),),
+    "reduce-only": (Catch(row=14, workers=2, says=rf"{NOT_THE_PLAN}.*: not reduce-only", oracle="exit_not_reducing"),),
+    "trigger type": (Catch(row=14, workers=2, says=rf"{NOT_THE_PLAN}.*: trigger type", oracle="exit_trigger_type"),),
     "stop in time": (Catch(row=14, workers=2, says=r"I4: 1\d\.\d s without its stop"),),
     "a short's risk": tuple(Catch(row=67, workers=count, says=r"loses more than a day may") for count in (1, 2)),
     "fees": (Catch(row=35, workers=2, says=r"I9: (?:trade|our books)"),),

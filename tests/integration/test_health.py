@@ -107,6 +107,7 @@ def test_a_healthy_service(client: Client) -> None:
         "books",
         "rows",
         "journal",
+        "oracle",
     ]
     assert list(components) == parts
     assert components["binance"] == {"healthy": True, "error": None, "latency_ms": 3.5, "details": None}

@@ -15,7 +15,7 @@ from tests.soak.market import STEP_SECONDS, Market
 from tests.soak.report import Figure
 from tests.soak.traders import Traders
 from tests.support.desk import Desk
-from tests.support.oracle import all_requests_are_final, broken_invariant
+from tests.support.oracle import all_requests_are_final, broken_invariant, violations_counted
 from tests.support.stop_plans import booked_stops
 
 SYMBOLS = 20
@@ -145,9 +145,17 @@ class Soak:
                 aim="= 0",
                 ok=not self.broken,
             ),
+            oracle_figure(),
             Figure(name="repairs that failed", got=str(self.failed_repairs), aim="= 0", ok=not self.failed_repairs),
             Figure(name="cycles; slowest, ms", got=f"{len(self.cycle_seconds)}; {max(self.cycle_seconds) * 1000:.0f}"),
         ]
+
+
+def oracle_figure() -> Figure:
+    """Return what the service's own oracle has counted: read as rows, by nobody's rule but its own."""
+    with connection.cursor() as cursor:
+        counted = violations_counted(cursor)
+    return Figure(name="violations by the service's oracle", got=told(counted), aim="none", ok=not counted)
 
 
 def told(counts: Counter[str]) -> str:

@@ -146,6 +146,12 @@ def all_requests_are_final(cursor: Any) -> bool:
     return bool(open_requests == 0)
 
 
+def violations_counted(cursor: Any) -> Counter[str]:
+    """Return what the service's own oracle has counted, by kind; these judges share no rule with it."""
+    query = "SELECT kind, count FROM execution_figure WHERE name = 'oracle_violations' AND count > 0"
+    return Counter(dict(rows(cursor, query)))
+
+
 def rows(cursor: Any, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
     cursor.execute(query, parameters)
     rows: list[tuple[Any, ...]] = cursor.fetchall()

@@ -17,6 +17,7 @@ from execution.domain.outcomes import (
     IncomeReport,
     OrderReport,
     PositionReport,
+    RestingTerms,
 )
 from execution.domain.quote_index import AccountMargin
 from execution.domain.trading import SymbolRules
@@ -298,9 +299,46 @@ def test_what_a_conditional_order_has_become(status: str, becomes: str) -> None:
 
 def test_open_orders_are_ours_by_their_prefix() -> None:
     others = ORDER | {"clientOrderId": "web_1", "status": "A_WORD_OF_2027"}
-    assert parse.our_orders([others, ORDER, others]) == [parse.order_report(ORDER)]
+    [order] = parse.our_orders([others, ORDER, others])
+    assert order == replace(parse.order_report(ORDER), terms=parse.terms_of(ORDER))
     other_algo = ALGO | {"clientAlgoId": "web_1", "algoStatus": "A_WORD_OF_2027"}
-    assert parse.our_algo_orders([other_algo, ALGO, other_algo]) == [parse.algo_report(ALGO)]
+    [stop] = parse.our_algo_orders([other_algo, ALGO, other_algo])
+    assert stop == replace(parse.algo_report(ALGO), terms=parse.terms_of(ALGO))
+
+
+def test_what_an_open_order_would_do() -> None:
+    stop = ALGO | {
+        "orderType": "STOP_MARKET",
+        "side": "SELL",
+        "positionSide": "BOTH",
+        "reduceOnly": True,
+        "closePosition": False,
+        "workingType": "MARK_PRICE",
+    }
+    wanted = RestingTerms(
+        kind="STOP_MARKET",
+        side="SELL",
+        position_side="BOTH",
+        reduces=True,
+        trigger_type="MARK_PRICE",
+        trigger_price=Decimal(60500),
+    )
+    hedged = {"reduceOnly": False, "positionSide": "LONG"}
+
+    assert parse.terms_of(stop) == wanted
+    assert parse.terms_of(stop | {"reduceOnly": "true"}) == wanted
+    assert parse.terms_of(stop | {"reduceOnly": False}) == replace(wanted, reduces=False)
+    assert parse.terms_of(stop | {"closePosition": True}) == replace(wanted, whole=True)
+    # In hedge mode the position side makes an order reducing.
+    assert parse.terms_of(stop | hedged) == replace(wanted, position_side="LONG")
+    assert parse.terms_of(stop | hedged | {"side": "BUY"}) == replace(
+        wanted, position_side="LONG", side="BUY", reduces=False
+    )
+    limit = {"type": "LIMIT", "side": "BUY", "stopPrice": "0", "workingType": "CONTRACT_PRICE"}
+    assert parse.terms_of(limit).trigger_price is None
+    # It should tell nothing rather than fail.
+    assert parse.terms_of(stop | {"triggerPrice": "a word"}) == replace(wanted, trigger_price=None)
+    assert parse.terms_of({}) == RestingTerms(kind="", side="", position_side="BOTH", reduces=False)
 
 
 def test_orders_of_others_are_read_of_both_kinds() -> None:

@@ -22,9 +22,10 @@ from execution.domain.outcomes import (
     IncomeReport,
     OrderReport,
     PositionReport,
+    RestingTerms,
 )
 from execution.domain.quote_index import AccountMargin
-from execution.domain.trading import Quote, SymbolRules
+from execution.domain.trading import PositionSide, Quote, SymbolRules
 
 log = structlog.get_logger(__name__)
 Row = Mapping[str, Any]
@@ -147,12 +148,32 @@ def limits(rows: Iterable[Row]) -> Limits:
 
 def our_orders(rows: Iterable[Row]) -> list[OrderReport]:
     """Read the open orders that carry our prefix; what others have placed must not keep us from reading ours."""
-    return [order_report(row) for row in rows if is_ours(str(row["clientOrderId"]))]
+    return [replace(order_report(row), terms=terms_of(row)) for row in rows if is_ours(str(row["clientOrderId"]))]
 
 
 def our_algo_orders(rows: Iterable[Row]) -> list[OrderReport]:
     """Read the open algo orders that carry our prefix."""
-    return [algo_report(row) for row in rows if is_ours(str(row["clientAlgoId"]))]
+    return [replace(algo_report(row), terms=terms_of(row)) for row in rows if is_ours(str(row["clientAlgoId"]))]
+
+
+def terms_of(row: Row) -> RestingTerms:
+    """Read what an open order of either book would do; what the exchange does not tell stays empty.
+
+    It is there to be checked: what cannot be read must not keep the order itself from being read.
+    """
+    try:
+        trigger = Decimal(row.get("triggerPrice") or row.get("stopPrice") or ZERO)
+    except UNREADABLE_ROW:
+        trigger = ZERO
+    return RestingTerms(
+        kind=str(row.get("orderType") or row.get("type") or ""),
+        side=str(row.get("side") or ""),
+        position_side=str(row.get("positionSide") or PositionSide.BOTH),
+        reduces=_reduces(row),
+        whole=str(row.get("closePosition")).lower() == "true",
+        trigger_type=str(row.get("workingType") or ""),
+        trigger_price=trigger or None,
+    )
 
 
 def orders_of_others(rows: Iterable[Row]) -> list[ForeignOrder]:

@@ -1,0 +1,168 @@
+"""The invariants that production checks of itself: what a violation is called, and when a finding has become one. Pure.
+
+A monitor cycle sees many things in the middle of a change: a stop that is being replaced, a fill that is not booked
+yet. A finding becomes a violation when it is there in two successive cycles, for at least `CONFIRMED_AFTER`, while
+nothing has moved on its symbol and side. On a side that never rests it becomes one after `RESTLESS_AFTER`.
+
+The tests have judges of their own, which share no line with this rule.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+# The counter of violations, by kind, in the figures of all processes.
+VIOLATIONS = "oracle_violations"
+# What the service promises a position and its books after any single fault.
+CONFIRMED_AFTER = timedelta(seconds=5)
+RESTLESS_AFTER = timedelta(minutes=5)
+# Symbol and position side: one position at the venue.
+Side = tuple[str, str]
+
+
+class Kind(StrEnum):
+    """Every invariant that can be broken; the metric's label."""
+
+    COVER_SHORT = "cover_short"
+    COVER_EXCESS = "cover_excess"
+    TARGETS_EXCEED_POSITION = "targets_exceed_position"
+    EXIT_SIDE = "exit_side"
+    EXIT_NOT_REDUCING = "exit_not_reducing"
+    EXIT_TRIGGER_TYPE = "exit_trigger_type"
+    STOP_PRICE = "stop_price"
+    SIGN_FLIPPED = "sign_flipped"
+    BOOKS_DIFFER = "books_differ"
+    ORDER_WITHOUT_POSITION = "order_without_position"
+    ORDER_WITHOUT_INTENT = "order_without_intent"
+    ENTRIES_DOUBLED = "entries_doubled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One invariant that does not hold at one moment; `subject` is a trade's id or an order's client id.
+
+    `numbers` are what was expected and what is there, in the base asset or the quote asset.
+    """
+
+    kind: Kind
+    symbol: str
+    position_side: str
+    subject: str
+    numbers: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind} {self.symbol} {self.position_side} {self.subject}"
+
+    @property
+    def side(self) -> Side:
+        return self.symbol, self.position_side
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.symbol} {self.position_side} {self.kind} {self.subject}: {self.numbers}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A finding that goes on: since when at all, since when undisturbed, and whether it was counted as a violation.
+
+    `picture` is what its symbol and side looked like at the last reading.
+    """
+
+    finding: Finding
+    first_at: datetime
+    at_rest_since: datetime
+    picture: str
+    stands: bool = False
+
+    def is_violation(self, now: datetime) -> bool:
+        at_rest = now - self.at_rest_since >= CONFIRMED_AFTER
+        return self.stands or at_rest or now - self.first_at >= RESTLESS_AFTER
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the next cycle's process reads it."""
+        return {
+            **asdict(self.finding),
+            "first_at": self.first_at.isoformat(),
+            "at_rest_since": self.at_rest_since.isoformat(),
+            "picture": self.picture,
+            "stands": self.stands,
+        }
+
+    @classmethod
+    def of_json(cls, row: Mapping[str, Any]) -> Self:
+        """Read what `as_json` has written.
+
+        Raises:
+            KeyError, ValueError: it is something else.
+
+        """
+        words = {name: str(row[name]) for name in ("symbol", "position_side", "subject", "numbers")}
+        return cls(
+            finding=Finding(kind=Kind(row["kind"]), **words),
+            first_at=datetime.fromisoformat(row["first_at"]),
+            at_rest_since=datetime.fromisoformat(row["at_rest_since"]),
+            picture=str(row["picture"]),
+            stands=bool(row["stands"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """What one cycle has made of the findings: all that go on, those that are violations now, and those that ended."""
+
+    suspects: tuple[Suspect, ...]
+    raised: tuple[Suspect, ...]
+    ended: tuple[Suspect, ...]
+
+    @property
+    def standing(self) -> list[Suspect]:
+        return [suspect for suspect in self.suspects if suspect.stands]
+
+
+def follow(
+    before: Iterable[Suspect],
+    found: Iterable[Finding],
+    pictures: Mapping[Side, str],
+    *,
+    unjudged: Collection[Side],
+    now: datetime,
+) -> Followed:
+    """Hold the findings of this cycle against those of the last one that could judge.
+
+    Args:
+        before: what the last cycle has left.
+        found: what this cycle finds, on sides that can be judged.
+        pictures: positions and resting orders by side, in one text each: another text means that something has moved.
+        unjudged: sides of which nobody can tell now; a violation there stands, anything less begins anew.
+        now: when the exchange was read.
+
+    """
+    known = {suspect.finding.key: suspect for suspect in before}
+    here = [_followed(known.get(each.key), each, pictures.get(each.side, ""), now) for each in found]
+    keys = {suspect.finding.key for suspect in here}
+    left = [suspect for key, suspect in known.items() if key not in keys and suspect.stands]
+    kept = [suspect for suspect in left if suspect.finding.side in unjudged]
+    new = [suspect for suspect in here if suspect.stands and not _stood(known, suspect)]
+    return Followed(
+        suspects=(*here, *kept),
+        raised=tuple(new),
+        ended=tuple(suspect for suspect in left if suspect not in kept),
+    )
+
+
+def _followed(known: Suspect | None, finding: Finding, picture: str, now: datetime) -> Suspect:
+    if known is None:
+        return Suspect(finding=finding, first_at=now, at_rest_since=now, picture=picture)
+    moved = known.picture != picture
+    rest = now if moved else known.at_rest_since
+    suspect = replace(known, finding=finding, at_rest_since=rest, picture=picture)
+    return replace(suspect, stands=suspect.is_violation(now))
+
+
+def _stood(known: Mapping[str, Suspect], suspect: Suspect) -> bool:
+    before = known.get(suspect.finding.key)
+    return before is not None and before.stands
