@@ -7,7 +7,7 @@ of young entries whose answer is lost. Only when the monitor is silent does it r
 settle what positions and stops are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -40,6 +40,7 @@ from execution.pipeline.coverage import lot_of
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.overdue import marks_of, note_marks, watched_symbols
 from execution.pipeline.quarantine import pairs, read_each
+from execution.pipeline.second_means import note_guarded, reached_stops, software_requests
 from execution.pipeline.told_by_streams import fills_are_told, marks_are_told
 
 log = structlog.get_logger(__name__)
@@ -74,7 +75,8 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     Then, when the monitor is silent, compare as it does.
     """
     began_at = timezone.now()
-    failed, went_to = _cover_all(without_cover(before=tools.clock() - GRACE), tools)
+    naked = without_cover(before=tools.clock() - GRACE)
+    failed, went_to = _cover_all(list(dict.fromkeys([*naked, *software_requests()])), tools)
     failed += look_up_all(entries_in_doubt(tools.clock()), tools)
     looked = _look_at_positions(tools)
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
@@ -86,6 +88,19 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     details["held"] = met_since(began_at, last.details.get("held") or {} if last else {})
     beat(PROTECTOR, now=tools.clock(), healthy=not (failed or error), details=details)
     return Guarded(went_to=went_to, failed=failed, read_exchange=done.read_exchange, look_again_in=looked.look_again_in)
+
+
+def close_reached(new_tools: Callable[[], Tools]) -> int:
+    """Close at market what software stops ask for; return how many positions that were.
+
+    It is done apart from `ensure_cover` too: a run that waits for an exchange that does not answer holds back no exit.
+    """
+    if not software_requests():
+        return 0
+    tools, reached = new_tools(), reached_stops()
+    _cover_all(reached, tools)
+    note_guarded(tools.clock())
+    return len(reached)
 
 
 def _cover_all(requests: Sequence[UUID], tools: Tools) -> tuple[int, int]:
@@ -123,6 +138,7 @@ def _look_at_positions(tools: Tools) -> _Looked:
         marks, gone = marks_of(positions), _smaller_than_booked(trades, positions, read_at=now)
     noted = note_marks(marks, now=tools.clock())
     failed, went_to = _cover_all(noted.overdue, tools)
+    note_guarded(tools.clock())
     failed += book_all(gone, tools)
     return _Looked(went_to=went_to + len(gone), failed=failed, look_again_in=noted.next_in)
 
