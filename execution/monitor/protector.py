@@ -31,6 +31,7 @@ from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Tra
 from execution.monitor.actions import Apply, Cover, ExpireEntry, LookUpOrder
 from execution.monitor.cycle import swept_lately
 from execution.monitor.observe import observe_exchange, read_books
+from execution.monitor.positions import update_positions
 from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.repair import Tools
 from execution.monitor.work_off import book_all, look_up_all, repair_all, settle_all
@@ -53,7 +54,7 @@ IN_DOUBT_FOR, MOST_ASKED = timedelta(seconds=30), 20
 # What settles whether there is a position, and whether its stop stands. The rest is the monitor's.
 SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
-READING, BETWEEN_READINGS = "protector_reading", timedelta(seconds=5)
+READING, BETWEEN_READINGS, AFTER_FAILED_READING = "protector_reading", timedelta(seconds=5), timedelta(seconds=15)
 # When it last read the positions, and for how long it does without while streams tell.
 POSITIONS, BELIEVED = "protector_positions", timedelta(seconds=3)
 
@@ -78,8 +79,8 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     naked = without_cover(before=tools.clock() - GRACE)
     failed, went_to = _cover_all(list(dict.fromkeys([*naked, *software_requests()])), tools)
     failed += look_up_all(entries_in_doubt(tools.clock()), tools)
-    looked = _look_at_positions(tools)
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
+    looked = _look_at_positions(tools, show=silent)
     done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
     went_to, failed = went_to + looked.went_to + done.went_to, failed + looked.failed + done.failed
     error = looked.error or done.error
@@ -121,8 +122,11 @@ class _Looked:
     error: str = ""
 
 
-def _look_at_positions(tools: Tools) -> _Looked:
-    """Hold stops against mark prices and trades against positions; read those only where no stream tells of them."""
+def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
+    """Hold stops against mark prices and trades against positions; read those only where no stream tells of them.
+
+    `show`: store what was read as the monitor does, which cannot: it may read positions, but not their orders.
+    """
     now = tools.clock()
     trades = read_each(Trade.objects.filter(state__in=sorted(TRADE_OPEN)))
     if not (trades or watched_symbols()):
@@ -136,6 +140,8 @@ def _look_at_positions(tools: Tools) -> _Looked:
             return _Looked(error=str(error))
         beat(POSITIONS, now=now, healthy=True, details={})
         marks, gone = marks_of(positions), _smaller_than_booked(trades, positions, read_at=now)
+        if show:
+            update_positions(positions, trades, {}, seen_at=now, now=now)
     noted = note_marks(marks, now=tools.clock())
     failed, went_to = _cover_all(noted.overdue, tools)
     note_guarded(tools.clock())
@@ -234,9 +240,13 @@ class _StoodIn:
 
 
 def _may_read(now: datetime) -> bool:
-    """Whether the last reading is long enough ago: each takes 85 of a weight of 2,400 a minute, before all others."""
+    """Whether the last reading is long enough ago: each takes 85 of a weight of 2,400 a minute, before all others.
+
+    One that failed may have hung, and held up what the protector does from the books.
+    """
     last = Heartbeat.objects.filter(part=READING).first()
-    return last is None or not timedelta(0) <= now - last.at < BETWEEN_READINGS
+    pause = BETWEEN_READINGS if last is None or last.healthy else AFTER_FAILED_READING
+    return last is None or not timedelta(0) <= now - last.at < pause
 
 
 def _stand_in(tools: Tools, patience: Patience) -> _StoodIn:
@@ -244,6 +254,7 @@ def _stand_in(tools: Tools, patience: Patience) -> _StoodIn:
     try:
         seen = observe_exchange(tools.exchange, now=tools.clock())
     except ExchangeUnavailableError as error:
+        beat(READING, now=tools.clock(), healthy=False, details={"error": str(error)})
         return _StoodIn(error=str(error))
     beat(READING, now=seen.begun_at, healthy=True, details={})
     books = read_books(since=seen.begun_at)

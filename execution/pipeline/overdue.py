@@ -1,7 +1,7 @@
 """Holds live stops against mark prices and writes down which are overdue; everybody reads it from the order's row.
 
-The rule is `domain/overdue.py`; stops of our own are held by it too (`second_means`). Monitor, protector and the reader of
-mark prices come through `note_marks`. What follows is done by `protect_position`, whoever calls it.
+The rule is `domain/overdue.py`; stops of our own are held by it too (`second_means`). Monitor, protector and the
+reader of mark prices come through `note_marks`. What follows is done by `protect_position`, whoever calls it.
 """
 
 from collections.abc import Iterable, Mapping
