@@ -40,6 +40,7 @@ from execution.pipeline.busy import met_since
 from execution.pipeline.coverage import lot_of
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.overdue import marks_of, note_marks, watched_symbols
+from execution.pipeline.pricing import priced_symbols
 from execution.pipeline.quarantine import pairs, read_each
 from execution.pipeline.second_means import note_guarded, reached_stops, software_requests
 from execution.pipeline.told_by_streams import fills_are_told, marks_are_told
@@ -141,7 +142,8 @@ def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
         beat(POSITIONS, now=now, healthy=True, details={})
         marks, gone = marks_of(positions), _smaller_than_booked(trades, positions, read_at=now)
         if show:
-            update_positions(positions, trades, {}, seen_at=now, now=now)
+            prices = priced_symbols(tools.exchange, (row.symbol for row in positions))
+            update_positions(positions, trades, prices, seen_at=now, now=now)
     noted = note_marks(marks, now=tools.clock())
     failed, went_to = _cover_all(noted.overdue, tools)
     note_guarded(tools.clock())

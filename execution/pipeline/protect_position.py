@@ -134,6 +134,7 @@ def _ensure_stop(work: Work) -> CloseReason | None:
         return _ask_beside_software(work)
     if work.is_naked and not _may_try(work):
         return None
+    second_means.begin_in_known_outage(work)
     # From here on by steady time: a clock that is set back must not make the position naked for longer.
     begun = time.monotonic()
     pause = PAUSE_SECONDS
@@ -165,7 +166,8 @@ def _ensure_stop(work: Work) -> CloseReason | None:
 
 def _beside_software(work: Work, outcome: PlaceOutcome | None, following: _Next, waited: float) -> _Next:
     """Let a stop of our own stand as soon as this is no mere slip, and go on asking only for a moment then."""
-    failing = following is _Next.CLOSE_NOT_CONFIRMED or (following is _Next.REPEAT and waited >= STANDS_AFTER_SECONDS)
+    slip = waited < STANDS_AFTER_SECONDS and not work.held_by_software
+    failing = following is _Next.CLOSE_NOT_CONFIRMED or (following is _Next.REPEAT and not slip)
     if not (failing and work.is_naked and second_means.holds(work, outcome)):
         return following
     second_means.begin(work, outcome)

@@ -17,7 +17,7 @@ from execution.domain.backoff import FIRST_PAUSE, pause_after
 from execution.domain.brackets import Leg
 from execution.domain.clocks import age_of
 from execution.domain.money import plain
-from execution.domain.outcomes import PlaceOutcome, Refused
+from execution.domain.outcomes import PlaceOutcome, Refused, Unknown
 from execution.domain.overdue import LiveStop, watch
 from execution.domain.software_stop import (
     AT_ONCE,
@@ -45,6 +45,14 @@ def holds(work: Work, outcome: PlaceOutcome | None) -> bool:
     """Whether the policy lets a stop of our own stand in for one that had this outcome; never for what others hold."""
     wanted = WithoutStop(int(policy_in_force()[keys.STOP_UNAVAILABLE]))
     return may_hold(outcome, wanted) and not ExternalPosition.objects.filter(request_id=work.request.pk).exists()
+
+
+def begin_in_known_outage(work: Work) -> None:
+    """Let one stand before the exchange is asked, when another position is held so just now: asking may take long."""
+    if work.is_naked and not work.held_by_software and software_rows().exclude(pk=work.bracket.pk).exists():
+        unasked = Unknown(message="another position is held by software just now")
+        if holds(work, unasked):
+            begin(work, unasked)
 
 
 def begin(work: Work, outcome: PlaceOutcome | None) -> None:
