@@ -19,8 +19,8 @@ from execution.api.serializers.service import MetricsOut
 from execution.api.serializers.trades import TradeOut
 from execution.domain.policy import KEYS, Looser, PolicyKey
 from execution.domain.reasons import CloseReason, Reason
-from execution.domain.states import ORDER_STATES, REQUEST_STATES, TRADE_STATES
 from execution.domain.software_stop import ProtectedBy
+from execution.domain.states import ORDER_STATES, REQUEST_STATES, TRADE_STATES
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 from execution.pipeline import events_out

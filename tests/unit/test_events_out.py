@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from execution.domain.states import TradeState
 from execution.domain.software_stop import ProtectedBy
+from execution.domain.states import TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide, Side, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 from execution.pipeline import events_out
