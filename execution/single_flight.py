@@ -16,6 +16,7 @@ class Duty(IntEnum):
     STREAM_USER_DATA = 0x65780004
     TIDY_UP = 0x65780005
     ENSURE_COVER = 0x65780006
+    CLOSE_REACHED = 0x65780007
 
 
 @contextmanager

@@ -278,17 +278,26 @@ def ensure_cover(**_: Any) -> None:
 def cover_without_broker() -> bool:
     """Do what `ensure_cover` does when it has not been done for long, as when no broker brings it; True when it was.
 
-    Called every second by the protector's own clock (execution_project/own_clock.py).
+    Called every second by the protector's own clock (execution_project/own_clock.py). What a software stop asks for is
+    closed here in any case: it waits neither for the broker nor for a run that waits for the exchange.
     """
     drop_broken_connections()
+    _close_reached()
     if protector_step.covered_lately(wiring.clock(), within=PROTECTOR_PATIENCE):
         return False
     _cover()
     return True
 
 
+def _close_reached() -> None:
+    with single_flight(Duty.CLOSE_REACHED) as held:
+        if held:
+            protector_step.close_reached(_tools)
+
+
 def _cover() -> timedelta | None:
     """Run the protector once, unless it runs; return when it wants to look again."""
+    _close_reached()
     with single_flight(Duty.ENSURE_COVER) as held:
         if not held:
             return None

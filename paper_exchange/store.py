@@ -15,7 +15,7 @@ import orjson
 
 from paper_exchange.core.exchange import Exchange
 
-FORMAT: Final = 10
+FORMAT: Final = 11
 # Steps of the price are journalled too: half an hour of them is replayed in a few seconds.
 JOURNAL_LIMIT: Final = 600_000
 _OWN: Final = ("paper_exchange.core.", "paper_exchange.config")

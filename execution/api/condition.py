@@ -9,6 +9,7 @@ from typing import Any, Literal
 from execution.domain.coverage import Coverage
 from execution.domain.flow import Circuit, CircuitState, LimiterState
 from execution.domain.outcomes import Waits
+from execution.domain.software_stop import ProtectedBy
 from execution.domain.trading import PositionSide
 from execution.models import Heartbeat, StreamLoss, Transition
 from execution.pipeline.entry_gate import Obstacle
@@ -372,12 +373,15 @@ def _positions(vitals: Vitals) -> Component:
     said = [f"{symbol} {sentence}" for symbol, sentence in sorted(larger.items())]
     uncovered = vitals.rows.uncovered if vitals.rows else ()
     said += [_of_uncovered(vitals, each) for each in uncovered if each.symbol not in larger]
-    details = {"larger": dict(larger), "uncovered": {each.symbol: each.sentence for each in uncovered}}
+    named = {each.symbol: each.sentence for each in uncovered if each.protected_by is ProtectedBy.NONE}
+    by_software = {each.symbol: each.sentence for each in uncovered if each.protected_by is ProtectedBy.SOFTWARE}
+    details = {"larger": dict(larger), "uncovered": named, "protected_by_software": by_software}
     return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
 
 
 def _of_uncovered(vitals: Vitals, found: Coverage) -> str:
-    age = age_seconds(vitals, found.since)
+    by_software = found.protected_by is ProtectedBy.SOFTWARE
+    age = age_seconds(vitals, found.software_since if by_software else found.since)
     return found.sentence if age is None else f"{found.sentence} for={age:.0f}s"
 
 

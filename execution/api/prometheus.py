@@ -234,7 +234,9 @@ def _books(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
     yield labelled("requests", "Decisions by state", "state", counts.requests)
     yield labelled("orders", "Orders by purpose and state", "purpose state", counts.orders)
     yield labelled("trades", "Trades by state", "state", counts.trades)
-    yield gauge("unprotected_positions", "Positions without live stops for all of it", counts.unprotected)
+    yield gauge("unprotected_positions", "Positions without any stop for all of it", counts.unprotected)
+    means = "Positions by what protects all of them: venue, software or none"
+    yield labelled("positions_protected_by", means, "means", counts.protected_by)
     yield gauge("overdue_stops", "Live stops whose price was passed without a fill", counts.overdue_stops)
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from execution.domain.money import ZERO, plain
+from execution.domain.software_stop import ProtectedBy
 from execution.domain.trading import Direction
 
 
@@ -16,6 +17,8 @@ class Coverage:
     `covered`: what our live stops on its side would close together. `out_of_reach`: what no order can close, because it
     is smaller than the present step. `since`: from when on a part of it has had no stop; None for a covered one.
     `overdue`: what is said of each live stop or trailing stop of it whose price was passed without a fill.
+    `by_software`: what stops of our own protect of what is not covered, and `software_since` since when. `flaws`: why
+    one of them does not protect.
     """
 
     symbol: str
@@ -27,6 +30,16 @@ class Coverage:
     step: Decimal = ZERO
     since: datetime | None = None
     overdue: tuple[str, ...] = ()
+    by_software: Decimal = ZERO
+    software_since: datetime | None = None
+    flaws: tuple[str, ...] = ()
+
+    @property
+    def protected_by(self) -> ProtectedBy:
+        """Return what protects all of it."""
+        if self.overdue or self.uncovered > self.by_software:
+            return ProtectedBy.NONE
+        return ProtectedBy.SOFTWARE if self.uncovered else ProtectedBy.VENUE
 
     @property
     def uncovered(self) -> Decimal:
@@ -38,7 +51,11 @@ class Coverage:
         numbers = f"uncovered={plain(self.uncovered)} of={plain(self.quantity)}"
         if 0 < self.uncovered <= self.out_of_reach:
             return f"{self.symbol} {self.direction} REMAINDER_UNTRADABLE: {numbers} step={plain(self.step)}"
-        return " ".join([f"{self.symbol} {self.direction} POSITION_UNPROTECTED: {numbers}", *self.overdue])
+        if self.protected_by is ProtectedBy.SOFTWARE:
+            since = self.software_since.isoformat() if self.software_since else "unknown"
+            return f"{self.symbol} {self.direction} PROTECTED_BY_SOFTWARE: {numbers} since={since}"
+        said = [f"{self.symbol} {self.direction} POSITION_UNPROTECTED: {numbers}", *self.overdue, *self.flaws]
+        return " ".join(said)
 
 
 def is_covered(quantity: Decimal, stops: Iterable[Decimal]) -> bool:

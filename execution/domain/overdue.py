@@ -112,7 +112,9 @@ def _is_passed(stop: LiveStop, mark: Decimal | None, best: Decimal | None, rule:
     if mark is None or level is None:
         return False
     beyond = level - mark if stop.side is Side.SELL else mark - level
-    return beyond > rule.margin(level, stop.tick)
+    margin = rule.margin(level, stop.tick)
+    # A stop without a margin executes at its price, not only beyond it.
+    return beyond > margin or (margin == beyond == 0)
 
 
 def _best(stop: LiveStop, mark: Decimal | None) -> Decimal | None:

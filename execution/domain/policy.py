@@ -74,6 +74,7 @@ STOP_BUFFER = "execution.sl_adjustment_buffer_pct"
 STOP_OVERDUE_TICKS = "execution.stop_overdue_ticks"
 STOP_OVERDUE_FRACTION = "execution.stop_overdue_pct"
 STOP_OVERDUE_SECONDS = "execution.stop_overdue_sec"
+STOP_UNAVAILABLE = "execution.stop_unavailable"
 SYMBOL_RELEASE_SECONDS = "execution.symbol_release_sec"
 DEFAULT_STOP = "execution.default_sl_pct"
 DEFAULT_TARGET = "execution.default_tp_pct"
@@ -153,6 +154,15 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "2",
                 ("0.5", "60"),
                 "for so long; then its position counts as unprotected and is closed at market",
+            ),
+            _key(
+                STOP_UNAVAILABLE,
+                "0, 1 or 2",
+                "1",
+                ("0", "2"),
+                "a position without its stop at the exchange is 0: closed at market; 1: held by a software stop while"
+                " the exchange takes none, closed where it refuses this one; 2: held in both cases",
+                whole=True,
             ),
             _key(
                 SYMBOL_RELEASE_SECONDS,

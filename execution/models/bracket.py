@@ -45,12 +45,21 @@ class Bracket(models.Model):
     break_even_buffer = money(default=0)
     # Closed at market this long after the first fill.
     time_exit_seconds = models.PositiveIntegerField(null=True, blank=True)
+    # Since when a stop of our own stands in for one that the exchange does not take; empty when none does. Its price is
+    # the stop leg's. Then when a mark price was last held against it, and when that reached it.
+    software_since = models.DateTimeField(null=True, blank=True)
+    software_seen_at = models.DateTimeField(null=True, blank=True)
+    software_passed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 name="bracket_grid_positive", condition=Q(tick_size__gt=0, quantity_step__gt=0, minimum_quantity__gt=0)
             ),
+        ]
+        indexes = [
+            # Read with every message of mark prices: almost always empty.
+            models.Index(fields=["software_since"], name="bracket_software", condition=Q(software_since__isnull=False)),
         ]
 
     def __str__(self) -> str:

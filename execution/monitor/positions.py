@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
 
@@ -13,6 +14,7 @@ from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.busy import apart, is_busy
 from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
+from execution.pipeline.software_stop import Standing, of_side, protected_by, standing_stops
 from execution.pipeline.write import Event, emit_each
 
 Side = tuple[str, str]
@@ -70,7 +72,7 @@ def update_positions(
     # A position that is not seen stays while its trade is open: one empty answer is not flat.
     seen = {(row.symbol, row.position_side) for row in rows}
     gone = [row.pk for key, row in known.items() if key not in seen and key not in trades]
-    shown = _Shown(known=known, trades=trades, exits=live_exits(), now=now)
+    shown = _Shown(known=known, trades=trades, exits=live_exits(), standing=standing_stops(now), now=now)
     try:
         _store(rows, gone, shown)
     except OperationalError as error:
@@ -92,6 +94,7 @@ class _Shown:
     known: Mapping[Side, Position]
     trades: Mapping[Side, Trade]
     exits: Mapping[Side, Sequence[Order]]
+    standing: Mapping[UUID, Standing]
     now: datetime
 
 
@@ -106,7 +109,7 @@ def _store(rows: Sequence[Position], gone: Sequence[int], shown: _Shown) -> None
             [row for row in rows if row.trade and row.trade.quote_index is None and row.quote_index is not None]
         )
         moved = [row for row in rows if _changed(shown.known.get((row.symbol, row.position_side)), row)]
-        emit_each(dict(_told(row, shown.trades, shown.exits, shown.now) for row in moved), now=shown.now)
+        emit_each(dict(_told(row, shown) for row in moved), now=shown.now)
         Position.objects.filter(pk__in=gone).delete()
 
 
@@ -158,19 +161,18 @@ def _changed(known: Position | None, row: Position) -> bool:
     )
 
 
-def _told(
-    row: Position, trades: Mapping[Side, Trade], exits: Mapping[Side, Sequence[Order]], now: datetime
-) -> tuple[object, Event]:
+def _told(row: Position, shown: _Shown) -> tuple[object, Event]:
     """Return what is said about a position, and whose event it is: its trade's, or its own without one."""
     side = (row.symbol, row.position_side)
-    trade, legs = trades.get(side), exits.get(side, ())
+    trade, legs = shown.trades.get(side), shown.exits.get(side, ())
     event = events_out.position_updated(
         row,
         leverage=trade.leverage if trade else None,
         has_tp_sl=has_tp_sl(row.quantity, legs),
         protected=is_protected(row.quantity, legs),
+        protected_by=protected_by(row.quantity, legs, of_side(shown.standing, side)),
         overdue=overdue_of(legs),
-        now=now,
+        now=shown.now,
     )
     aggregate = trade.pk if trade else f"position:{row.symbol}:{row.position_side}"
     return aggregate, (events_out.POSITION_UPDATED, event)

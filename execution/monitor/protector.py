@@ -7,7 +7,7 @@ of young entries whose answer is lost. Only when the monitor is silent does it r
 settle what positions and stops are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -31,6 +31,7 @@ from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Tra
 from execution.monitor.actions import Apply, Cover, ExpireEntry, LookUpOrder
 from execution.monitor.cycle import swept_lately
 from execution.monitor.observe import observe_exchange, read_books
+from execution.monitor.positions import update_positions
 from execution.monitor.reconcile import Patience, reconcile
 from execution.monitor.repair import Tools
 from execution.monitor.work_off import book_all, look_up_all, repair_all, settle_all
@@ -39,7 +40,9 @@ from execution.pipeline.busy import met_since
 from execution.pipeline.coverage import lot_of
 from execution.pipeline.heartbeats import beat
 from execution.pipeline.overdue import marks_of, note_marks, watched_symbols
+from execution.pipeline.pricing import priced_symbols
 from execution.pipeline.quarantine import pairs, read_each
+from execution.pipeline.second_means import note_guarded, reached_stops, software_requests
 from execution.pipeline.told_by_streams import fills_are_told, marks_are_told
 
 log = structlog.get_logger(__name__)
@@ -52,7 +55,7 @@ IN_DOUBT_FOR, MOST_ASKED = timedelta(seconds=30), 20
 # What settles whether there is a position, and whether its stop stands. The rest is the monitor's.
 SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
-READING, BETWEEN_READINGS = "protector_reading", timedelta(seconds=5)
+READING, BETWEEN_READINGS, AFTER_FAILED_READING = "protector_reading", timedelta(seconds=5), timedelta(seconds=15)
 # When it last read the positions, and for how long it does without while streams tell.
 POSITIONS, BELIEVED = "protector_positions", timedelta(seconds=3)
 
@@ -74,10 +77,11 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     Then, when the monitor is silent, compare as it does.
     """
     began_at = timezone.now()
-    failed, went_to = _cover_all(without_cover(before=tools.clock() - GRACE), tools)
+    naked = without_cover(before=tools.clock() - GRACE)
+    failed, went_to = _cover_all(list(dict.fromkeys([*naked, *software_requests()])), tools)
     failed += look_up_all(entries_in_doubt(tools.clock()), tools)
-    looked = _look_at_positions(tools)
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
+    looked = _look_at_positions(tools, show=silent)
     done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
     went_to, failed = went_to + looked.went_to + done.went_to, failed + looked.failed + done.failed
     error = looked.error or done.error
@@ -85,6 +89,19 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     details["held"] = met_since(began_at, PROTECTOR)
     beat(PROTECTOR, now=tools.clock(), healthy=not (failed or error), details=details)
     return Guarded(went_to=went_to, failed=failed, read_exchange=done.read_exchange, look_again_in=looked.look_again_in)
+
+
+def close_reached(new_tools: Callable[[], Tools]) -> int:
+    """Close at market what software stops ask for; return how many positions that were.
+
+    It is done apart from `ensure_cover` too: a run that waits for an exchange that does not answer holds back no exit.
+    """
+    if not software_requests():
+        return 0
+    tools, reached = new_tools(), reached_stops()
+    _cover_all(reached, tools)
+    note_guarded(tools.clock())
+    return len(reached)
 
 
 def _cover_all(requests: Sequence[UUID], tools: Tools) -> tuple[int, int]:
@@ -105,8 +122,11 @@ class _Looked:
     error: str = ""
 
 
-def _look_at_positions(tools: Tools) -> _Looked:
-    """Hold stops against mark prices and trades against positions; read those only where no stream tells of them."""
+def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
+    """Hold stops against mark prices and trades against positions; read those only where no stream tells of them.
+
+    `show`: store what was read as the monitor does, which cannot: it may read positions, but not their orders.
+    """
     now = tools.clock()
     trades = read_each(Trade.objects.filter(state__in=sorted(TRADE_OPEN)))
     if not (trades or watched_symbols()):
@@ -120,8 +140,12 @@ def _look_at_positions(tools: Tools) -> _Looked:
             return _Looked(error=str(error))
         beat(POSITIONS, now=now, healthy=True, details={})
         marks, gone = marks_of(positions), _smaller_than_booked(trades, positions, read_at=now)
+        if show:
+            prices = priced_symbols(tools.exchange, (row.symbol for row in positions))
+            update_positions(positions, trades, prices, seen_at=now, now=now)
     noted = note_marks(marks, now=tools.clock())
     failed, went_to = _cover_all(noted.overdue, tools)
+    note_guarded(tools.clock())
     failed += book_all(gone, tools)
     return _Looked(went_to=went_to + len(gone), failed=failed, look_again_in=noted.next_in)
 
@@ -217,9 +241,13 @@ class _StoodIn:
 
 
 def _may_read(now: datetime) -> bool:
-    """Whether the last reading is long enough ago: each takes 85 of a weight of 2,400 a minute, before all others."""
+    """Whether the last reading is long enough ago: each takes 85 of a weight of 2,400 a minute, before all others.
+
+    One that failed may have hung, and held up what the protector does from the books.
+    """
     last = Heartbeat.objects.filter(part=READING).first()
-    return last is None or not timedelta(0) <= now - last.at < BETWEEN_READINGS
+    pause = BETWEEN_READINGS if last is None or last.healthy else AFTER_FAILED_READING
+    return last is None or not timedelta(0) <= now - last.at < pause
 
 
 def _stand_in(tools: Tools, patience: Patience) -> _StoodIn:
@@ -227,6 +255,7 @@ def _stand_in(tools: Tools, patience: Patience) -> _StoodIn:
     try:
         seen = observe_exchange(tools.exchange, now=tools.clock())
     except ExchangeUnavailableError as error:
+        beat(READING, now=tools.clock(), healthy=False, details={"error": str(error)})
         return _StoodIn(error=str(error))
     beat(READING, now=seen.begun_at, healthy=True, details={})
     books = read_books(since=seen.begun_at)

@@ -11,17 +11,20 @@ from decimal import Decimal
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from execution.domain.brackets import UNBOUNDED
 from execution.domain.coverage import Coverage, is_covered
 from execution.domain.lots import LotRule, out_of_reach
 from execution.domain.money import ZERO
 from execution.domain.overdue import sentence
+from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import Bracket, ExecutionRequest, ExternalPosition, Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.bracket_rows import executed_of, exit_orders, is_overdue, is_relied_on, stop_cover
+from execution.pipeline.software_stop import Standing, by_software, of_side, protected_by, standing_stops
 from execution.pipeline.write import emit
 
 # Sent, and not over: such a request has a position, or may have one.
@@ -51,20 +54,25 @@ class _Owned:
     changed_at: datetime | None = None
     since: list[datetime] = field(default_factory=list)
     overdue: list[str] = field(default_factory=list)
+    by_software: Decimal = ZERO
+    software: list[Standing] = field(default_factory=list)
 
 
-def coverage() -> list[Coverage]:
-    """Return the positions that we answer for: seven statements at most, however many there are."""
-    owned = _owned()
+def coverage(now: datetime | None = None) -> list[Coverage]:
+    """Return the positions that we answer for: eight statements at most, five more beside software stops.
+
+    `now`: by whose ages software stops are judged; the clock's when it is not given.
+    """
+    owned = _owned(now or timezone.now())
     shown = {(row.symbol, row.position_side): row for row in Position.objects.all()} if owned else {}
     found = [_coverage(side, each, shown.get(side)) for side, each in sorted(owned.items())]
     held = [each for each in found if each.quantity > 0]
     return _with_reach(held, owned)
 
 
-def uncovered_positions() -> list[Coverage]:
-    """Return those of which a part has no live stop, and those of which a stop or trailing stop is overdue."""
-    return [each for each in coverage() if each.uncovered > 0 or each.overdue]
+def uncovered_positions(now: datetime | None = None) -> list[Coverage]:
+    """Return those of which a part has neither a live stop nor one of our own, and those with an overdue stop."""
+    return [each for each in coverage(now) if each.protected_by is ProtectedBy.NONE]
 
 
 def live_exits() -> dict[Side, list[Order]]:
@@ -105,18 +113,20 @@ def tell_protection(symbol: str, position_side: str, *, now: datetime) -> None:
         # Nobody has shown it yet, or it is not ours: the next reading tells.
         return
     exits = live_exits().get((symbol, position_side), [])
+    standing = of_side(standing_stops(now), (symbol, position_side))
     body = events_out.position_updated(
         row,
         leverage=row.trade.leverage,
         has_tp_sl=has_tp_sl(row.quantity, exits),
         protected=is_protected(row.quantity, exits),
+        protected_by=protected_by(row.quantity, exits, standing),
         overdue=overdue_of(exits),
         now=now,
     )
     emit(row.trade.pk, [(events_out.POSITION_UPDATED, body)], trace_id=row.trade.request.trace_id, now=now)
 
 
-def _owned() -> dict[Side, _Owned]:
+def _owned(now: datetime) -> dict[Side, _Owned]:
     trades = {trade.pk: trade for trade in Trade.objects.filter(state__in=sorted(TRADE_OPEN)).select_related("request")}
     requests = [trade.request for trade in trades.values()]
     requests += ExecutionRequest.objects.filter(state__in=MAY_HOLD, trade=None)
@@ -125,12 +135,21 @@ def _owned() -> dict[Side, _Owned]:
     keys = [request.pk for request in requests]
     entries = _entries(keys)
     exits = exit_orders(keys)
+    standing = standing_stops(now)
     owned: dict[Side, _Owned] = {}
     for request in requests:
         entry, trade = entries.get(request.pk), trades.get(request.pk)
         if trade or entry:
             _add(owned, request, trade, entry, exits.get(request.pk, []))
+        if software := standing.get(request.pk):
+            _add_software(owned, software, exits.get(request.pk, []))
     return owned
+
+
+def _add_software(owned: dict[Side, _Owned], standing: Standing, exits: Sequence[Order]) -> None:
+    if each := owned.get(standing.side):
+        each.software.append(standing)
+        each.by_software += by_software(standing, exits)
 
 
 def _entries(requests: Sequence[UUID]) -> dict[UUID, Order]:
@@ -197,6 +216,9 @@ def _coverage(side: Side, owned: _Owned, row: Position | None) -> Coverage:
         covered=owned.covered,
         since=since if owned.covered < quantity or owned.overdue else None,
         overdue=tuple(owned.overdue),
+        by_software=owned.by_software,
+        software_since=min((each.stop.since for each in owned.software), default=None),
+        flaws=tuple(each.flaw for each in owned.software if each.flaw),
     )
 
 

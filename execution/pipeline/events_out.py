@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, TypedDict
 
 from execution.domain.quote_index import in_usd
+from execution.domain.software_stop import ProtectedBy
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 
@@ -166,6 +167,7 @@ def position_updated(
     leverage: int | None,
     has_tp_sl: bool,
     protected: bool,
+    protected_by: ProtectedBy,
     overdue: Sequence[str],
     now: datetime,
 ) -> dict[str, Any]:
@@ -189,6 +191,7 @@ def position_updated(
         "liquidation_price": number(position.liquidation_price),
         "has_tp_sl": has_tp_sl,
         "protected": protected,
+        "protected_by": protected_by.value,
         "overdue_stops": list(overdue),
         "trade_id": str(position.trade_id) if position.trade_id else None,
         "timestamp": now.isoformat(),

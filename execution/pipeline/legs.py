@@ -119,6 +119,15 @@ class Work:
         return bool(plan.of(OrderPurpose.STOP)) and stop_cover(self.exits) < reachable
 
     @property
+    def held_by_software(self) -> bool:
+        """Whether a stop of our own stands in for one that the exchange does not take."""
+        return self.bracket.software_since is not None
+
+    @property
+    def software_stop_reached(self) -> bool:
+        return self.held_by_software and self.bracket.software_passed_at is not None
+
+    @property
     def overdue(self) -> list[Order]:
         """Stops and trailing stops that live although the mark price has passed them for too long."""
         return [order for order in self.exits if is_overdue(order) and order.state in ORDER_LIVE]

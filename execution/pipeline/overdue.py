@@ -1,7 +1,7 @@
 """Holds live stops against mark prices and writes down which are overdue; everybody reads it from the order's row.
 
-The rule is `domain/overdue.py`. Monitor, protector and the reader of mark prices come through `note_marks`. What
-follows from an overdue stop is done by `protect_position`, whoever calls it.
+The rule is `domain/overdue.py`; stops of our own are held by it too (`second_means`). Monitor, protector and the
+reader of mark prices come through `note_marks`. What follows is done by `protect_position`, whoever calls it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,10 +19,11 @@ from execution.domain.outcomes import PositionReport
 from execution.domain.overdue import LiveStop, OverdueRule, Watch, soonest, trigger_level, watch
 from execution.domain.states import ORDER_LIVE, OrderState, TradeState
 from execution.domain.trading import OrderPurpose, Side
-from execution.models import ExternalPosition, Order
+from execution.models import ExecutionRequest, ExternalPosition, Order
 from execution.pipeline.coverage import tell_protection
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.quarantine import pairs, read_each
+from execution.pipeline.second_means import note_software_stops, software_requests
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,10 @@ WATCHED = (OrderPurpose.STOP, OrderPurpose.TRAILING)
 
 @dataclass(frozen=True, kw_only=True)
 class Noted:
-    """What a reading has shown: requests with an overdue stop, and in what time the next one becomes overdue."""
+    """What a reading has shown: requests with an overdue stop, and in what time the next one becomes overdue.
+
+    Among the requests are those whose software stop was reached.
+    """
 
     overdue: tuple[UUID, ...] = ()
     next_in: timedelta | None = None
@@ -43,8 +47,9 @@ def marks_of(positions: Iterable[PositionReport]) -> dict[str, Decimal]:
 
 
 def watched_symbols() -> set[str]:
-    """Return the symbols in which a stop of an unfinished trade lives."""
-    return set(_watched_orders().values_list("symbol", flat=True))
+    """Return the symbols in which a stop of an unfinished trade lives, or one of our own stands in for it."""
+    ours = ExecutionRequest.objects.filter(pk__in=software_requests())
+    return {*_watched_orders().values_list("symbol", flat=True), *ours.values_list("symbol", flat=True)}
 
 
 def note_marks(marks: Mapping[str, Decimal], *, now: datetime) -> Noted:
@@ -58,6 +63,7 @@ def note_marks(marks: Mapping[str, Decimal], *, now: datetime) -> Noted:
     for order, found in watches:
         _note(order, found, marks.get(order.symbol), now)
     overdue = [order.request_id for order, found in watches if found.overdue]
+    overdue += note_software_stops(marks, now=now)
     return Noted(overdue=_ours_to_close(overdue), next_in=soonest((found for _, found in watches), now))
 
 

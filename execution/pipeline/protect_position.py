@@ -1,10 +1,11 @@
 """Fifth step: put the stop at the exchange, then targets and trailing stop, as soon as the executed quantity is known.
 
-A position that cannot get its stop is closed at market: naked is not a state that we accept.
+A position that cannot get its stop is closed at market, or held by a stop of our own while the exchange takes none:
+naked is not a state that we accept.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -20,9 +21,11 @@ from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import Accepted, OrderReport, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason, Reason
+from execution.domain.software_stop import STANDS_AFTER_SECONDS, TRIED_BESIDE_SECONDS, ProtectedBy
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderBook, OrderPurpose
-from execution.models import ExecutionRequest
+from execution.models import ExecutionRequest, Order
+from execution.pipeline import second_means
 from execution.pipeline.closing import makes_way, settle_doubts
 from execution.pipeline.evidence import settle_accepted
 from execution.pipeline.legs import Clock, ProtectionRules, Work
@@ -80,44 +83,58 @@ def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) ->
     if work.exposure.open <= 0:
         closed_by = work.closed_by()
         return _confirm_flattened(work.request, closed_by, work.clock()) if closed_by else _confirm(work)
-    if work.overdue:
-        return _end_overdue(work)
+    if work.overdue or (work.is_naked and work.software_stop_reached):
+        return _end_passed(work)
     if work.is_dust:
         _give_up(work, CloseReason.DUST, Reason.POSITION_BELOW_MINIMUM)
         return True
     flattened = _ensure_stop(work) or ensure_others(work)
     if flattened:
         return _confirm_flattened(work.request, flattened, work.clock())
-    return False if work.is_naked else _confirm(work)
+    return False if work.is_naked and not work.held_by_software else _confirm(work)
 
 
-def _end_overdue(work: Work) -> bool:
-    """Close a position whose stop did not execute at its price, whatever that order's status says.
+def _end_passed(work: Work) -> bool:
+    """Close a position whose stop did not execute at its price, whatever that order's status says, or is our own.
 
-    The stop is settled by evidence afterwards. It may still execute: like the close it only reduces.
+    An order is settled by evidence afterwards. It may still execute: like the close it only reduces.
     """
-    overdue = work.overdue
-    log.error("stop_did_not_execute", request_id=str(work.request.pk), orders=[o.client_order_id for o in overdue])
-    trailing = all(order.purpose == OrderPurpose.TRAILING for order in overdue)
-    meaning = next((order.close_reason for order in overdue if order.close_reason), CloseReason.SL)
+    overdue, by_software = work.overdue, work.software_stop_reached
+    names = [order.client_order_id for order in overdue]
+    log.error("stop_did_not_execute", request_id=str(work.request.pk), orders=names, software=by_software)
+    reason = _reason_of(overdue) if overdue else _reason_of_the_stop(work)
     work.cancel_overdue()
     if work.exposure.open <= 0:
         return _confirm(work)
-    reason = CloseReason.TRAILING if trailing else CloseReason(meaning)
-    if _give_up(work, reason, Reason.STOP_OVERDUE):
+    if _give_up(work, reason, Reason.STOP_OVERDUE if overdue else Reason.SOFTWARE_STOP_REACHED):
         return _confirm_flattened(work.request, reason, work.clock())
     return False
 
 
+def _reason_of(overdue: Sequence[Order]) -> CloseReason:
+    if all(order.purpose == OrderPurpose.TRAILING for order in overdue):
+        return CloseReason.TRAILING
+    return CloseReason(next((order.close_reason for order in overdue if order.close_reason), CloseReason.SL))
+
+
+def _reason_of_the_stop(work: Work) -> CloseReason:
+    """Return what it means that the plan's stop has closed a position."""
+    meanings = [work.meaning(leg) for leg in work.plan.of(OrderPurpose.STOP)]
+    return CloseReason(next(filter(None, meanings), CloseReason.SL))
+
+
 def _ensure_stop(work: Work) -> CloseReason | None:
-    """Place the stop, in as many orders as it takes.
+    """Place the stop, in as many orders as it takes; while it cannot be had, a stop of our own may stand in for it.
 
     Returns:
         A reason to have closed the position instead, when the stop cannot be had within the bound.
 
     """
+    if work.held_by_software:
+        return _ask_beside_software(work)
     if work.is_naked and not _may_try(work):
         return None
+    second_means.begin_in_known_outage(work)
     # From here on by steady time: a clock that is set back must not make the position naked for longer.
     begun = time.monotonic()
     pause = PAUSE_SECONDS
@@ -130,21 +147,69 @@ def _ensure_stop(work: Work) -> CloseReason | None:
         waited = time.monotonic() - begun
         if outcome is None and waited >= PEER_PATIENCE.total_seconds():
             return None
-        following = _judge(work, outcome, late=waited >= patience * _part_for_stops(outcome))
+        late = waited >= patience * _part_for_stops(outcome)
+        following = _beside_software(work, outcome, _judge(work, outcome, late=late), waited)
         if following is _Next.GO_ON:
             continue
         if following is _Next.LEAVE:
             break
         if following in CLOSING:
-            reason, why = CLOSING[following]
-            passed = following is _Next.CLOSE_LEVEL_PASSED and work.meaning(want.leg)
-            return _give_up(work, CloseReason(passed or reason), why)
+            return _close_instead(work, want, following)
         # Where the filters are as they were, it is asked ever more seldom.
         time.sleep(pause)
         pause = pause * 2 if _by_filters(outcome) else PAUSE_SECONDS
         work.read()
     work.cancel_surplus(OrderPurpose.STOP)
+    _leave_to_the_exchange(work)
     return None
+
+
+def _beside_software(work: Work, outcome: PlaceOutcome | None, following: _Next, waited: float) -> _Next:
+    """Let a stop of our own stand as soon as this is no mere slip, and go on asking only for a moment then."""
+    slip = waited < STANDS_AFTER_SECONDS and not work.held_by_software
+    failing = following is _Next.CLOSE_NOT_CONFIRMED or (following is _Next.REPEAT and not slip)
+    if not (failing and work.is_naked and second_means.holds(work, outcome)):
+        return following
+    second_means.begin(work, outcome)
+    if not work.held_by_software:
+        return following
+    patient = following is _Next.REPEAT and waited < TRIED_BESIDE_SECONDS
+    return _Next.REPEAT if patient else _Next.LEAVE
+
+
+def _ask_beside_software(work: Work) -> CloseReason | None:
+    """Ask the exchange once for the stop that one of our own stands in for; that one ends when it has been taken."""
+    want = work.missing(OrderPurpose.STOP)
+    if want is None or not work.is_naked:
+        work.cancel_surplus(OrderPurpose.STOP)
+        _leave_to_the_exchange(work)
+        return None
+    if not second_means.may_ask_again(work, want.leg):
+        return None
+    while want is not None:
+        outcome = _place_stop(work, want)
+        following = _judge(work, outcome, late=True)
+        if following is _Next.CLOSE_NOT_CONFIRMED and second_means.holds(work, outcome):
+            return None
+        if following in CLOSING:
+            return _close_instead(work, want, following)
+        if not isinstance(outcome, Accepted):
+            break
+        want = work.missing(OrderPurpose.STOP)
+    work.cancel_surplus(OrderPurpose.STOP)
+    _leave_to_the_exchange(work)
+    return None
+
+
+def _leave_to_the_exchange(work: Work) -> None:
+    if work.held_by_software and not work.is_naked:
+        second_means.end(work)
+
+
+def _close_instead(work: Work, want: Wanted, following: _Next) -> CloseReason | None:
+    reason, why = CLOSING[following]
+    passed = following is _Next.CLOSE_LEVEL_PASSED and work.meaning(want.leg)
+    return _give_up(work, CloseReason(passed or reason), why)
 
 
 def _part_for_stops(outcome: PlaceOutcome | None) -> float:
@@ -228,7 +293,12 @@ def _has_arrived(work: Work) -> bool:
 
 
 def _ensure_others(work: Work) -> CloseReason | None:
-    """Place targets and trailing stop; any failure leaves the stop in charge, and the monitor tries again."""
+    """Place targets and trailing stop; any failure leaves the stop in charge, and the monitor tries again.
+
+    Beside a stop of our own there are none: they would take the room of the one at the exchange, or its time.
+    """
+    if work.held_by_software:
+        return None
     flattened, refused = _place_others(work)
     if refused and work.refresh():
         # Rounded to the filters as they are now.
@@ -295,7 +365,9 @@ def _confirm(work: Work) -> bool:
             for leg in work.plan.legs
         ]
         now, trigger = work.clock(), RequestTrigger.COVER_CONFIRMED
-        move_request(request.pk, RequestState.FILLED, trigger, now=now, details={"legs": legs})
+        by = ProtectedBy.SOFTWARE if work.held_by_software else ProtectedBy.VENUE
+        details = {"legs": legs, "protected_by": by}
+        move_request(request.pk, RequestState.FILLED, trigger, now=now, details=details)
         reached(CrashPoint.COVER_CONFIRMED)
     return True
 

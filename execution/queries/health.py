@@ -8,6 +8,7 @@ from decimal import Decimal
 from django.db.models import Q
 
 from execution.domain.coverage import Coverage
+from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_FINAL, TradeState
 from execution.models import (
     AccountLease,
@@ -24,7 +25,7 @@ from execution.models import (
     Trade,
     Transition,
 )
-from execution.pipeline.coverage import uncovered_positions
+from execution.pipeline.coverage import coverage
 from execution.pipeline.entry_gate import CORRECTED
 from execution.pipeline.policy import LOOSER, REFUSED, capped_values
 from execution.pipeline.quarantine import quarantined
@@ -83,7 +84,7 @@ class HealthRows:
     unsettled: Unsettled = Unsettled()
     # Exits that the exchange keeps refusing, closes first.
     refused: tuple[RefusedExit, ...] = ()
-    # Positions that we answer for, of which a part has no live stop.
+    # Positions that we answer for, of which live stops at the exchange do not protect all.
     uncovered: tuple[Coverage, ...] = ()
     incomplete: Incomplete = Incomplete()
     # Policy values that were lately loosened, or refused, newest first.
@@ -112,7 +113,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
         unsettled=unsettled_orders(),
         refused=refused_exits(),
-        uncovered=tuple(uncovered_positions()),
+        uncovered=tuple(each for each in coverage(now) if each.protected_by is not ProtectedBy.VENUE),
         incomplete=incomplete_books(now - INCOMPLETE_SHOWN),
         policy_alarms=policy_alarms(now - POLICY_SHOWN),
         policy_capped=capped_values(),

@@ -1,5 +1,6 @@
 """The service's own figures, counted from its rows."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,10 +8,11 @@ from datetime import datetime, timedelta
 from django.db.models import Avg, Count, F, Min, OuterRef, Q, Subquery, Sum, UUIDField
 from django.db.models.functions import Cast
 
+from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose, Source
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade, Transition
-from execution.pipeline.coverage import uncovered_positions
+from execution.pipeline.coverage import coverage
 from execution.queries.kept import kept
 from execution.queries.uncovered import uncovered_since
 
@@ -60,6 +62,8 @@ class BookCounts(TableCounts):
     outbox_unsent: int
     outbox_oldest: datetime | None
     unprotected: int
+    # Positions by what protects them: venue, software or none.
+    protected_by: Mapping[str, int]
     # Live stops and trailing stops whose price was passed without a fill.
     overdue_stops: int
     # By symbol: since when a position has had no live stop for all of it.
@@ -91,7 +95,9 @@ def book_counts() -> BookCounts:
     """Return the counts. Those over whole tables are kept for as long as they are dear; what alarms is always fresh."""
     unsent = OutboxEvent.objects.filter(sent_at__isnull=True).aggregate(count=Count("pk"), oldest=Min("created_at"))
     tables = kept("table_counts", _table_counts)
-    uncovered = uncovered_positions()
+    covered = coverage()
+    uncovered = [each for each in covered if each.protected_by is ProtectedBy.NONE]
+    means = Counter(each.protected_by.value for each in covered)
     losses = list(StreamLoss.objects.values_list("event_type").annotate(Count("pk"), Sum("entries")))
     return BookCounts(
         requests=tables.requests,
@@ -105,6 +111,7 @@ def book_counts() -> BookCounts:
         outbox_unsent=unsent["count"],
         outbox_oldest=unsent["oldest"],
         unprotected=len(uncovered),
+        protected_by={each.value: means[each.value] for each in ProtectedBy},
         overdue_stops=sum(len(each.overdue) for each in uncovered),
         uncovered_since=uncovered_since(uncovered),
     )

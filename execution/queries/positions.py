@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+
+from django.utils import timezone
 
 from execution.domain.money import ZERO
 from execution.domain.trading import OrderPurpose
 from execution.models import Order, Position
 from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
+from execution.pipeline.software_stop import Standing, of_side, protected_by, standing_stops
 
 PERCENT = 100
 
@@ -20,6 +24,7 @@ class HeldPosition:
     stops: tuple[Order, ...]
     targets: tuple[Order, ...]
     trailing: tuple[Order, ...] = ()
+    standing: tuple[Standing, ...] = ()
 
     @property
     def has_tp_sl(self) -> bool:
@@ -30,6 +35,11 @@ class HeldPosition:
     def protected(self) -> bool:
         """Whether live stops cover the whole position, and none of them is overdue."""
         return is_protected(self.position.quantity, self.stops)
+
+    @property
+    def protected_by(self) -> str:
+        """Return `venue`, `software` or `none`."""
+        return protected_by(self.position.quantity, self.stops, self.standing).value
 
     @property
     def overdue_stops(self) -> list[str]:
@@ -59,19 +69,20 @@ class HeldPosition:
         return self.position.unrealized_pnl / margin * PERCENT if margin else ZERO
 
 
-def held_positions() -> list[HeldPosition]:
-    """Return every position: two statements, however many there are."""
-    exits = live_exits()
+def held_positions(now: datetime | None = None) -> list[HeldPosition]:
+    """Return every position: three statements however many there are, four more beside software stops."""
+    exits, standing = live_exits(), standing_stops(now or timezone.now())
     return [
-        _held(row, exits.get((row.symbol, row.position_side), []))
+        _held(row, exits.get((row.symbol, row.position_side), []), of_side(standing, (row.symbol, row.position_side)))
         for row in Position.objects.select_related("trade__request").order_by("symbol", "position_side")
     ]
 
 
-def _held(position: Position, exits: Sequence[Order]) -> HeldPosition:
+def _held(position: Position, exits: Sequence[Order], standing: Sequence[Standing]) -> HeldPosition:
     return HeldPosition(
         position=position,
         stops=tuple(order for order in exits if order.purpose == OrderPurpose.STOP),
         targets=tuple(order for order in exits if order.purpose == OrderPurpose.TARGET),
         trailing=tuple(order for order in exits if order.purpose == OrderPurpose.TRAILING),
+        standing=tuple(standing),
     )

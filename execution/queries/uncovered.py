@@ -8,7 +8,7 @@ from execution.pipeline.coverage import uncovered_positions
 
 
 def unprotected_positions() -> int:
-    """Return how many positions that we answer for have no live stop at the exchange for all of it."""
+    """Return how many positions that we answer for have neither live stops nor stops of our own for all of it."""
     return len(uncovered_positions())
 
 

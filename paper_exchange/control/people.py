@@ -69,6 +69,8 @@ def change_settings(levers: Levers, wish: Wish) -> object:
         settings.change_position_mode(account, dual=wish.flag("dual_side"))
     if "credits" in wish.body:
         _change_credits(account, is_on=wish.flag("credits"))
+    if "algo_limit" in wish.body:
+        account.algo_limit = _limit(wish)
     if "multi_assets" in wish.body:
         settings.change_assets_mode(state, account, multi=wish.flag("multi_assets"))
     if "isolated" in wish.body:
@@ -80,7 +82,16 @@ def change_settings(levers: Levers, wish: Wish) -> object:
         "dual_side": account.dual_side,
         "multi_assets": account.multi_assets,
         "credits": account.credits,
+        "algo_limit": account.algo_limit,
     }
+
+
+def _limit(wish: Wish) -> int | None:
+    """Return a number of orders, 0 for none; None takes the limit back."""
+    limit = wish.optional_integer("algo_limit")
+    if limit is not None and limit < 0:
+        raise ControlError("algo_limit must not be negative, or null for the exchange's own")
+    return limit
 
 
 def _change_credits(account: Account, *, is_on: bool) -> None:

@@ -106,6 +106,8 @@ class Account:
     credits: bool = False
     # Balances in other assets than the wallet's own.
     coins: dict[str, Decimal] = field(default_factory=dict)
+    # Conditional orders that it may have open at a time; None: as many as everybody.
+    algo_limit: int | None = None
     dual_side: bool = False
     multi_assets: bool = False
     fee_burn: bool = False

@@ -212,8 +212,7 @@ class AlgoDesk:
         flagged = reduce_only or self._state.assumptions.hedge_close_spared
         self._check_filters(market, ticket, spared=ticket.close_position or (reducing and flagged))
         self._check_id(account, ticket)
-        # Each contract that exists nowhere brings room for a stop and a target of its own.
-        if len(account.open_algos) >= MAX_OPEN + 2 * self._state.config.extra_symbols:
+        if len(account.open_algos) >= self._most_open(account):
             raise refuse(-4045)
         now = self._state.clock.now_ms()
         algo = AlgoOrder(
@@ -229,6 +228,10 @@ class AlgoDesk:
         )
         self._check_trigger(market, algo)
         return algo
+
+    def _most_open(self, account: Account) -> int:
+        """Return how many may be open; each contract that exists nowhere brings room for a stop and a target."""
+        return MAX_OPEN + 2 * self._state.config.extra_symbols if account.algo_limit is None else account.algo_limit
 
     def _check_filters(self, market: Market, ticket: AlgoTicket, *, spared: bool) -> None:
         symbol = market.symbol

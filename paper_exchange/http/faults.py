@@ -16,6 +16,11 @@ from paper_exchange.http.params import Params
 from paper_exchange.http.presets import PRESETS, Preset
 
 REFUSE_REDUCING: Final = "refuse_reducing"
+# As the path of a rule: everything of the Algo Service, which places, cancels, shows and lists conditional orders.
+ALGO_SERVICE: Final = "algo-service"
+ALGO_PATHS: Final = frozenset(
+    {"/fapi/v1/algoOrder", "/fapi/v1/openAlgoOrders", "/fapi/v1/allAlgoOrders", "/fapi/v1/algoOpenOrders"}
+)
 ACTIONS: Final = frozenset(
     {"delay", "drop_before", "drop_after", "reply", "refuse", REFUSE_REDUCING, "hide", "hang", "late"}
 )
@@ -66,8 +71,12 @@ class Fault:
             return False
         if self.spares_reducing and reduces(params):
             return False
-        same = path.startswith(self.path[:-1]) if self.path.endswith("*") else path == self.path
-        return same and all(params.values.get(name) == value for name, value in self.match.items())
+        return self._is_of(path) and all(params.values.get(name) == value for name, value in self.match.items())
+
+    def _is_of(self, path: str) -> bool:
+        if self.path == ALGO_SERVICE:
+            return path in ALGO_PATHS
+        return path.startswith(self.path[:-1]) if self.path.endswith("*") else path == self.path
 
     def is_over(self) -> bool:
         return self.ends is not None and time.monotonic() >= self.ends
@@ -152,8 +161,8 @@ def _read(wanted: Mapping[str, object], fault_id: str) -> Fault:
     action, path = wanted.get("action"), wanted.get("path")
     if action not in ACTIONS:
         raise FaultError(f"action must be one of {', '.join(sorted(ACTIONS))}")
-    if not isinstance(path, str) or not path.startswith(("/", "*")):
-        raise FaultError("path must be a path, or the start of one followed by *")
+    if not isinstance(path, str) or not (path == ALGO_SERVICE or path.startswith(("/", "*"))):
+        raise FaultError(f"path must be a path, the start of one followed by *, or {ALGO_SERVICE}")
     # A rule with an end applies to all requests until then.
     times = wanted.get("count", None if "for_ms" in wanted else 1)
     if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):

@@ -14,6 +14,8 @@ MARGIN = 1.5
 CLOSED_INSTEAD: Mapping[int, float] = {33: 4.0, 34: 4.0}
 # Connections have fallen silent, or Redis takes nothing: who finds that out first places the stop.
 NOBODY_HEARD: Mapping[int, float] = {86: 10.0, 87: 10.0, 89: 10.0, 90: 10.0}
+# Held by stops of our own while the exchange takes none: the rows themselves bound the time from the stop's price on.
+HELD_BY_SOFTWARE: Mapping[int, float] = {93: 120.0, 94: 120.0, 95: 120.0}
 # `--soak` as docs/chaos.md has it: who places stops is killed every 5 to 20 s for half an hour.
 SOAK = 0
 
@@ -44,5 +46,5 @@ def unprotected_seconds(row: int, workers: int) -> float:
     """Return for how long a position may be without its stop in a cell."""
     worst = WORST.get((row, workers)) or WORST.get((row, 0))
     if worst is None:
-        return {**CLOSED_INSTEAD, **NOBODY_HEARD}.get(row, USUAL_SECONDS)
+        return {**CLOSED_INSTEAD, **NOBODY_HEARD, **HELD_BY_SOFTWARE}.get(row, USUAL_SECONDS)
     return max(USUAL_SECONDS, round(MARGIN * worst.seconds, 1))

@@ -263,6 +263,16 @@ def do_nothing(*_: Any) -> None:
     """Stand in for what a safeguard does."""
 
 
+def hold_by_nothing() -> None:
+    """Software stop: it stands in the books, and nobody acts on the mark price."""
+    from execution.pipeline import overdue, second_means  # noqa: PLC0415 -- Django must be set up first
+    from execution.pipeline.legs import Work  # noqa: PLC0415
+
+    _replace(second_means.note_software_stops, lambda *_, **__: (), overdue)
+    # The reader of mark prices, which is no worker, goes on noting what it reaches.
+    Work.software_stop_reached = property(lambda _: False)  # type: ignore[assignment, method-assign]
+
+
 def wait_for_redis_without_a_bound() -> None:
     """Waits for Redis: the broker's connections have no time-out and are asked for no sign of life."""
     from execution_project.celery import app  # noqa: PLC0415 -- Django must be set up first
@@ -344,6 +354,7 @@ SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "a short's risk": count_a_shorts_risk_below_zero,
     "fees": forget_the_last_fee,
     "overdue stop": believe_the_status_of_a_stop,
+    "software stop": hold_by_nothing,
     "every trade of a cycle": stop_at_the_first_changed_trade,
     "waits for Redis": wait_for_redis_without_a_bound,
     "waits for PostgreSQL": wait_for_postgres_without_a_bound,
@@ -396,6 +407,8 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
         )
         for number in (70, 74)
     ),
+    # Long and short are in each cell.
+    "software stop": tuple(Catch(row=number, workers=2, says=r"the positions are closed") for number in (93, 94)),
     "every trade of a cycle": (Catch(row=66, workers=2, says=r"the readable trade is closed"),),
     "waits for Redis": (Catch(row=86, workers=1, says=r"heartbeats missing|all heartbeats are back"),),
     "waits for PostgreSQL": (Catch(row=87, workers=1, says=r"the stop covers|heartbeats missing|heartbeats are back"),),

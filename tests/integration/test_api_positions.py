@@ -67,6 +67,7 @@ def test_a_position_shows_the_orders_that_protect_it(client: Client) -> None:
                 "liquidation_price": 45200.0,
                 "has_tp_sl": True,
                 "protected": True,
+                "protected_by": "venue",
                 "overdue_stops": [],
                 "tp_orders": [
                     {
@@ -136,7 +137,7 @@ def test_the_cost_does_not_grow_with_the_positions(
         protect(trade)
         builders.position(trade)
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         answer = get(client)
 
     assert [each["symbol"] for each in answer["positions"]] == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]

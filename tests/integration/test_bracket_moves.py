@@ -149,6 +149,7 @@ def stops_sent(desk: Desk) -> list[str]:
 
 @pytest.mark.parametrize("code", [-4120, -2022, -4164, -4045])
 def test_stop_that_is_refused_for_good_closes_the_position(desk: Desk, code: int) -> None:
+    desk.close_what_has_no_stop()
     refuse(desk, code)
     request_id = desk.signal(stop_loss="49000")
 

@@ -303,6 +303,7 @@ def test_target_level_that_has_passed_takes_the_gain(desk: Desk) -> None:
 
 @pytest.mark.parametrize("code", [-4045, -4120])
 def test_stop_that_is_refused_for_good_closes_the_position(desk: Desk, code: int) -> None:
+    desk.close_what_has_no_stop()
     desk.paper.add_fault(
         path=ALGO_ORDER, method="POST", action="reply", status=400, body={"code": code, "msg": "no"}, count=None
     )
@@ -362,6 +363,7 @@ def test_stop_that_arrives_late_is_one_too_many_and_is_cancelled(desk: Desk) -> 
 
 @pytest.mark.real_pauses
 def test_stop_that_cannot_be_confirmed_in_time_closes_the_position(desk: Desk) -> None:
+    desk.close_what_has_no_stop()
     for method in ("POST", "GET"):
         desk.paper.add_fault(path=ALGO_ORDER, method=method, action="drop_before", count=None)
     request_id = desk.decide()

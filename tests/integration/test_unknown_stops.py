@@ -21,6 +21,7 @@ NO_ANSWER: Mapping[str, object] = {"method": "POST", "action": "drop_before", "c
 def test_ten_unknown_stops_make_the_next_one_wait(desk: Desk, side: str) -> None:
     desk.clock = SteppedClock()
     desk.max_unprotected = timedelta(0)
+    desk.close_what_has_no_stop()
     request_id = desk.decide(side=side)
     desk.run(request_id, until="place_order")
     desk.paper.add_fault(path=ALGO_ORDER, id="algo", **NO_ANSWER)

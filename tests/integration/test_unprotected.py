@@ -35,6 +35,7 @@ def test_position_without_stop_and_without_trade_row_is_told_everywhere(
     desk: Desk, client: Client, side: str, direction: str
 ) -> None:
     desk.max_unprotected = timedelta(0)
+    desk.close_what_has_no_stop()
     request_id = desk.signal(
         side=side, price="50000", quantity="0.150", stop_loss="49000" if side == "buy" else "51000"
     )

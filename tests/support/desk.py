@@ -28,6 +28,7 @@ from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.adapters.stream_names import stream_of
 from execution.chain import STEPS
+from execution.domain import policy as keys
 from execution.domain.external import ExternalPositions
 from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError, StreamEntry
@@ -46,6 +47,7 @@ from execution.pipeline.guard_safety import guard_safety
 from execution.pipeline.intake import IntakeRules
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.place_order import place_order
+from execution.pipeline.policy import set_policy_value
 from execution.pipeline.protect_position import protect_position
 from execution.pipeline.read_events import Starters, read_slice
 from execution.pipeline.send_events import send_batch
@@ -281,6 +283,10 @@ class Desk:
 
     def relay(self) -> int:
         return send_batch(self.bus, self.mirror, clock=self.clock)
+
+    def close_what_has_no_stop(self) -> None:
+        """Let the operator have every position closed whose stop cannot be had, and none held by a software stop."""
+        set_policy_value(keys.STOP_UNAVAILABLE, Decimal(0), source="test", now=self.clock())
 
     # What became of it
 

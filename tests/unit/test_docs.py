@@ -19,6 +19,7 @@ from execution.api.serializers.service import MetricsOut
 from execution.api.serializers.trades import TradeOut
 from execution.domain.policy import KEYS, Looser, PolicyKey
 from execution.domain.reasons import CloseReason, Reason
+from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_STATES, REQUEST_STATES, TRADE_STATES
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
@@ -77,7 +78,7 @@ def payloads() -> dict[str, Mapping[str, Any]]:
         events_out.TRADE_OPENED: events_out.trade_opened(trade, request, order, NOW),
         events_out.TRADE_CLOSED: events_out.trade_closed(trade, request, order, NOW),
         events_out.POSITION_UPDATED: events_out.position_updated(
-            position, leverage=1, has_tp_sl=True, protected=True, overdue=(), now=NOW
+            position, leverage=1, has_tp_sl=True, protected=True, protected_by=ProtectedBy.VENUE, overdue=(), now=NOW
         ),
     }
 

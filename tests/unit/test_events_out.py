@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide, Side, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
@@ -327,6 +328,7 @@ def test_position_updated() -> None:
     )
 
     legs: dict[str, Any] = {"has_tp_sl": True, "protected": False, "overdue": ("STOP_OVERDUE order=es1-s",)}
+    legs["protected_by"] = ProtectedBy.SOFTWARE
     event = events_out.position_updated(position, leverage=5, **legs, now=NOW)
 
     assert event == {
@@ -348,6 +350,7 @@ def test_position_updated() -> None:
         "liquidation_price": 40500.0,
         "has_tp_sl": True,
         "protected": False,
+        "protected_by": "software",
         "overdue_stops": ["STOP_OVERDUE order=es1-s"],
         "trade_id": str(ID),
         "timestamp": AT,

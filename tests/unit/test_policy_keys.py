@@ -27,6 +27,7 @@ TABLE = """
     execution.stop_overdue_ticks      2      0      1000
     execution.stop_overdue_pct        0.0002 0      0.01
     execution.stop_overdue_sec        2      0.5    60
+    execution.stop_unavailable        1      0      2
     execution.symbol_release_sec      30     5      86400
     execution.default_sl_pct          0.025  0      0.5
     execution.default_tp_pct          0.06   0.001  0.9
@@ -135,6 +136,7 @@ DIRECTIONS = """
     execution.stop_overdue_ticks        2      3      1
     execution.stop_overdue_pct          0.0002 0.0003 0.0001
     execution.stop_overdue_sec          2      3      1
+    execution.stop_unavailable          1      2      0
     execution.symbol_release_sec        30     29     31
     risk.look_alike_window_sec          60     59     61
     risk.stop_out_pause_sec             60     59     61

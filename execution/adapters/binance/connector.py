@@ -26,6 +26,8 @@ from execution.domain.reasons import Reason
 
 log = structlog.get_logger(__name__)
 TIMESTAMP = "timestamp"
+# What the Algo Service answers, which fails by itself.
+ALGO_PATHS = frozenset({"/fapi/v1/algoOrder", "/fapi/v1/openAlgoOrders", "/fapi/v1/allAlgoOrders"})
 # Outside of the receive window, at the gate or at the matching engine.
 WRONG_TIME = frozenset({-1021, -5028})
 MEASURING_WAIT_SECONDS = 1.0
@@ -168,12 +170,12 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         try:
             answer = self._exchanged(method, path, parameters)
         except (ClientError, ServerError, requests.RequestException) as error:
-            self._note_line(works=is_answer(error))
+            self._note_line(path, works=is_answer(error))
             if ticket.probe and was_served(error):
                 self._limiter.passed(ticket)
             raise
         else:
-            self._note_line(works=True)
+            self._note_line(path, works=True)
             if ticket.probe:
                 self._limiter.passed(ticket)
             return answer
@@ -243,8 +245,9 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
             self._limiter.learn_clock(clock.now_ms(), measured_at=now, uncertainty_ms=clock.uncertainty_ms)
         return measured
 
-    def _note_line(self, *, works: bool) -> None:
-        if self._breaker is None:
+    def _note_line(self, path: str, *, works: bool) -> None:
+        """Let the breaker know; an Algo Service that does not answer says nothing about the line, which others try."""
+        if self._breaker is None or (not works and path in ALGO_PATHS):
             return
         if works:
             self._breaker.answered()

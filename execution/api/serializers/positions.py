@@ -3,6 +3,7 @@
 from rest_framework import serializers
 
 from execution.api.serializers.fields import AnySerializer, DirectionWord, Moment
+from execution.domain.software_stop import ProtectedBy
 from execution.queries.positions import HeldPosition
 
 
@@ -39,6 +40,10 @@ class PositionOut(AnySerializer):
     has_tp_sl = serializers.BooleanField(help_text="Live stops cover the whole position and a target rests.")
     protected = serializers.BooleanField(
         help_text="Live stops cover the whole position, and the mark price has passed none of them for too long."
+    )
+    protected_by = serializers.ChoiceField(
+        choices=[each.value for each in ProtectedBy],
+        help_text="venue: live stops at the exchange; software: stops of our own, where it takes none; none: neither.",
     )
     overdue_stops = serializers.ListField(
         child=serializers.CharField(), help_text="Stops and trailing stops whose price was passed without a fill."

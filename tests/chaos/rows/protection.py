@@ -13,7 +13,8 @@ MOST_TRIES = 12
 BY_HAND, LIQUIDATED, DELEVERAGED = "web_", "autoclose-", "adl_"
 PARTS = (0.25, 0.35, 1.0)
 WOULD_TRIGGER = -2021
-STOP_REFUSALS = (-4120, -2022, -4045, -1111)
+# About this stop alone. What takes no stop of any position is in `second_means`.
+STOP_REFUSALS = (-4061, -2022, -2019, -1111)
 
 
 @row(31, "entry filled in part, the rest cancelled or expired", short=True)
@@ -79,7 +80,7 @@ def price_past_the_stop(cell: Cell) -> None:
     cell.struck("answers of -2021", refused, between=(1, 4))
 
 
-@row(34, "stop refused: -4120, -2022, -4045, -1111", short=True)
+@row(34, "stop refused: -4061, -2022, -2019, -1111", short=True)
 def stop_refused(cell: Cell) -> None:
     symbols = cell.symbols[: len(STOP_REFUSALS)]
     faults = {}
