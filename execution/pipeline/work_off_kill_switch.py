@@ -48,7 +48,7 @@ def work_off_kill_switch(*, exchange: Exchange, rules: ProtectionRules, clock: C
 
 def cancel_entries(exchange: Exchange, clock: Clock) -> None:
     """Cancel every entry that rests at the exchange."""
-    for order in _entries().filter(state__in=ORDER_LIVE).select_related("request"):
+    for order in open_entries().filter(state__in=ORDER_LIVE).select_related("request"):
         with apart(f"cancel {order.client_order_id}"):
             cancel_order(order, exchange=exchange, clock=clock)
 
@@ -63,9 +63,8 @@ def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, re
         ExchangeUnavailableError: of one at least the exchange did not answer; all were tried.
 
     """
-    ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
     silent: ExchangeUnavailableError | None = None
-    for request in ours.filter(orders__purpose=OrderPurpose.ENTRY):
+    for request in closable_requests():
         try:
             with apart(f"close {request.pk}"):
                 _close(Work(request=request, exchange=exchange, rules=rules, clock=clock), reason)
@@ -74,6 +73,12 @@ def close_positions(exchange: Exchange, rules: ProtectionRules, clock: Clock, re
             silent = error
     if silent:
         raise silent
+
+
+def closable_requests() -> QuerySet[ExecutionRequest, ExecutionRequest]:
+    """Return the requests whose positions are ours to close; those that only protect another's are not."""
+    ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
+    return ours.filter(orders__purpose=OrderPurpose.ENTRY)
 
 
 def _close(work: Work, reason: CloseReason) -> None:
@@ -87,8 +92,8 @@ def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datet
     """Write down what is left: by our books for orders, by the exchange's own reading for positions."""
     ours, others = _positions(exchange) if level.closes_positions else ([], [])
     left = {
-        "entries_unsettled": _names(_entries().filter(state__in=ORDER_UNSETTLED)),
-        "entries_resting": _names(_entries().filter(state__in=ORDER_LIVE)) if level.cancels_entries else [],
+        "entries_unsettled": _names(open_entries().filter(state__in=ORDER_UNSETTLED)),
+        "entries_resting": _names(open_entries().filter(state__in=ORDER_LIVE)) if level.cancels_entries else [],
         "positions_open": ours,
     }
     done = not any(left.values())
@@ -99,7 +104,8 @@ def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datet
     return done
 
 
-def _entries() -> QuerySet[Order, Order]:
+def open_entries() -> QuerySet[Order, Order]:
+    """Return the entries that are not over: they rest, or their outcome is unknown."""
     return Order.objects.filter(purpose=OrderPurpose.ENTRY).exclude(state__in=ORDER_FINAL)
 
 
