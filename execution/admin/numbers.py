@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.core.exceptions import ObjectDoesNotExist
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -15,20 +14,16 @@ NOTHING = "-"
 # As many decimals as the finest contract has; more come from averages and shares.
 MOST_DECIMALS = Decimal("1e-8")
 CENT, FINE = Decimal("0.01"), Decimal("0.0001")
-# The way from a row to the plan that knows the grid of its contract.
-WAYS = (
-    ("bracket",),
-    ("request", "bracket"),
-    ("trade", "request", "bracket"),
-    ("order", "request", "bracket"),
-)
+# The way from a row to the plan that knows the grid of its contract: the first that the row has.
+WAYS = (("bracket",), ("request", "bracket"), ("trade", "request", "bracket"))
 # Columns that say what was won or lost.
 SIGNED = frozenset(
     {
-        *("net_pnl", "net_pnl_usd", "gross_pnl", "realized_pnl", "unrealized_pnl", "pnl_value", "pnl_percent"),
-        *("r_multiple", "funding", "other_income", "amount"),
+        *("net_pnl", "net_pnl_usd", "gross_pnl", "realized_pnl", "unrealized_pnl", "pnl_value"),
+        *("funding", "other_income", "amount"),
     }
 )
+RATIOS = frozenset({"pnl_percent", "r_multiple"})
 AMOUNTS = frozenset({"margin", "margin_usd", "initial_margin", "entry_fees", "exit_fees", "assumed_cost", "fee_value"})
 PRICE_WORDS = ("price", "best_mark")
 QUANTITY_WORD = "quantity"
@@ -44,16 +39,16 @@ class Grid:
 
 def grid_of(row: Any) -> Grid | None:
     """Return the precision of a row's contract; None where no plan of ours knows it."""
-    plan = row if isinstance(row, Bracket) else next((plan for way in WAYS if (plan := _follow(row, way))), None)
+    plan = row if isinstance(row, Bracket) else _plan_of(row)
     return Grid(tick=plan.tick_size, step=plan.quantity_step) if plan else None
 
 
-def _follow(row: Any, way: tuple[str, ...]) -> Bracket | None:
+def _plan_of(row: Any) -> Bracket | None:
+    """Follow the row's own way only: another would ask the database once more for every row of a list."""
+    way = next((way for way in WAYS if hasattr(row, way[0])), ())
     for name in way:
-        try:
-            row = getattr(row, name, None)
-        except ObjectDoesNotExist:
-            return None
+        # A request without a plan says so by an error that is an AttributeError as well.
+        row = getattr(row, name, None)
     return row if isinstance(row, Bracket) else None
 
 
@@ -89,15 +84,25 @@ def won(value: Decimal | None, unit: str = "") -> SafeString | str:
     """Write what was won or lost: with its sign, in green or red, and readable without colours."""
     if value is None:
         return NOTHING
+    return _signed(value, amount(value) + (f" {unit}" if unit else ""))
+
+
+def ratio(value: Decimal | None) -> SafeString | str:
+    """Write a result in percent or in units of what was risked: to two decimals, in green or red."""
+    return NOTHING if value is None else _signed(value, rounded(value, CENT))
+
+
+def _signed(value: Decimal, text: str) -> SafeString:
     tone = "gain" if value > 0 else "loss" if value < 0 else "level"
-    sign = "+" if value > 0 else ""
-    return format_html('<span class="xs-{}">{}{}{}</span>', tone, sign, amount(value), unit and f" {unit}")
+    return format_html('<span class="xs-{}">{}{}</span>', tone, "+" if value > 0 else "", text)
 
 
 def written(name: str, value: Decimal | None, grid: Grid | None) -> SafeString | str:
     """Write the number of a column by what its name says it is."""
     if name in SIGNED:
         return won(value)
+    if name in RATIOS:
+        return ratio(value)
     if name in AMOUNTS:
         return amount(value)
     if QUANTITY_WORD in name:

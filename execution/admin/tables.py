@@ -67,9 +67,10 @@ def age_of(order: Order) -> str:
     return "" if order.state in ORDER_FINAL else timesince(order.sent_at)
 
 
-def evidence(order: Order) -> Cell:
+def evidence(order: Order, *, dated: bool = True) -> Cell:
     """Return what is known of an order, and since when nobody can tell what became of it."""
-    known = format_html("{} {}", order.last_evidence, moment(order.last_evidence_at) if order.last_evidence_at else "")
+    at = moment(order.last_evidence_at) if dated and order.last_evidence_at else ""
+    known = format_html("{} {}", order.last_evidence, at)
     if not order.alarmed_at:
         return known
     return format_html('{} <strong class="xs-loss">unsettled since {}</strong>', known, moment(order.alarmed_at))

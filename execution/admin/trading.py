@@ -8,7 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from execution.admin import tables
-from execution.admin.numbers import NOTHING, Grid, amount, grid_of, price, quantity, won
+from execution.admin.numbers import NOTHING, Grid, amount, grid_of, price, quantity, ratio, won
 from execution.admin.shared import ReadOnlyAdmin, moment, words
 from execution.domain.outcomes import IncomeKind
 from execution.domain.reasons import CloseReason, Reason
@@ -108,16 +108,14 @@ class OrderAdmin(ReadOnlyAdmin):
     list_display = (
         "what",
         "in_state",
-        "side",
-        "order_type",
-        "quantity",
-        "executed_quantity",
+        "kind",
+        "executed",
         "trigger_price",
         "price",
         "created_at",
         "age",
         "known",
-        "client_order_id",
+        "client_id",
         "error_code",
     )
     list_filter = (
@@ -138,6 +136,19 @@ class OrderAdmin(ReadOnlyAdmin):
     def in_state(self, order: Order) -> SafeString:
         return tables.state(order.state)
 
+    @admin.display(description="Side and type", ordering="order_type")
+    def kind(self, order: Order) -> str:
+        return f"{order.side} {order.order_type}"
+
+    @admin.display(description="Executed", ordering="executed_quantity")
+    def executed(self, order: Order) -> str:
+        grid = grid_of(order)
+        return f"{quantity(order.executed_quantity, grid)} of {quantity(order.quantity, grid)}"
+
+    @admin.display(description="Client order id", ordering="client_order_id")
+    def client_id(self, order: Order) -> SafeString:
+        return format_html('<span class="xs-code">{}</span>', order.client_order_id)
+
     @admin.display(description="Open for")
     def age(self, order: Order) -> str:
         """Show how long an unfinished order has been on its way."""
@@ -145,7 +156,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Last evidence")
     def known(self, order: Order) -> SafeString | str:
-        return tables.evidence(order)
+        return tables.evidence(order, dated=False)
 
 
 @admin.register(Fill)
@@ -274,7 +285,7 @@ def _result_of(trade: Trade, grid: Grid | None) -> list[Figure]:
     fees = f"fees {amount(trade.entry_fees + trade.exit_fees)}, funding {amount(trade.funding)}"
     return [
         ("Net PnL", won(trade.net_pnl, trade.quote_asset), fees),
-        ("R multiple", won(trade.r_multiple), f"of {amount(trade.margin)} margin"),
+        ("R multiple", ratio(trade.r_multiple), f"of {amount(trade.margin)} margin"),
         ("Entry", price(trade.entry_price, grid), moment(trade.entry_at)),
         ("Exit", price(trade.exit_price, grid), moment(trade.exit_at)),
         ("Stop", price(trade.stop_price, grid), "planned"),
