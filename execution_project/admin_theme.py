@@ -27,6 +27,7 @@ def theme(mode: str) -> dict[str, Any]:
         "ENVIRONMENT": "execution.admin.menu.mode_label",
         "COLORS": {"primary": BLUE},
         "STYLES": ["execution.admin.menu.stylesheet"],
+        "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "execution.admin.menu.favicon"}],
         "SIDEBAR": {"navigation": "execution.admin.menu.sidebar"},
         "DASHBOARD_CALLBACK": "execution.admin.home.with_figures",
     }

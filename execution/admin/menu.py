@@ -128,3 +128,7 @@ def mode_label(request: HttpRequest) -> list[str]:  # noqa: ARG001 -- the theme'
 
 def stylesheet(request: HttpRequest) -> str:  # noqa: ARG001 -- the theme's signature
     return static("execution/admin.css")
+
+
+def favicon(request: HttpRequest) -> str:  # noqa: ARG001 -- the theme's signature
+    return static("execution/favicon.svg")

@@ -8,7 +8,6 @@ from typing import Any
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import (
-    Bracket,
     DeadLetter,
     EntryClaim,
     EntryHold,

@@ -39,7 +39,7 @@ def _found() -> str | None:
 def _install() -> None:
     if shutil.which("apt-get") is None:
         raise NoBrowserError("No Chromium, and no apt-get to install it with.")
-    print(f"Installing {' '.join(PACKAGES)} by apt (about 100 MB) ...", file=sys.stderr, flush=True)
+    sys.stderr.write(f"Installing {' '.join(PACKAGES)} by apt (about 100 MB) ...\n")
     rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
     for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES]):
         command = [*rights, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments]
