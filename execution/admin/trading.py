@@ -141,13 +141,14 @@ class OrderAdmin(ReadOnlyAdmin):
         return f"{order.side} {order.order_type}"
 
     @admin.display(description="Executed", ordering="executed_quantity")
-    def executed(self, order: Order) -> str:
+    def executed(self, order: Order) -> SafeString:
         grid = grid_of(order)
-        return f"{quantity(order.executed_quantity, grid)} of {quantity(order.quantity, grid)}"
+        text = f"{quantity(order.executed_quantity, grid)} of {quantity(order.quantity, grid)}"
+        return format_html('<span class="xs-level">{}</span>', text)
 
     @admin.display(description="Client order id", ordering="client_order_id")
     def client_id(self, order: Order) -> SafeString:
-        return format_html('<span class="xs-code">{}</span>', order.client_order_id)
+        return format_html('<span class="xs-code xs-cut" title="{0}">{0}</span>', order.client_order_id)
 
     @admin.display(description="Open for")
     def age(self, order: Order) -> str:
@@ -213,13 +214,13 @@ class TradeAdmin(StoryAdmin):
         "what",
         "in_state",
         "net",
-        "r_multiple",
+        "risked",
         "quantity",
         "entry_price",
         "exit_price",
         "entry_at",
         "exit_at",
-        "close_reason",
+        "ended_by",
         "origin",
     )
     list_filter = (
@@ -246,11 +247,20 @@ class TradeAdmin(StoryAdmin):
     def net(self, trade: Trade) -> SafeString | str:
         return won(trade.net_pnl, trade.quote_asset)
 
+    @admin.display(description="R", ordering="r_multiple")
+    def risked(self, trade: Trade) -> SafeString | str:
+        """Show the result in units of what was risked."""
+        return ratio(trade.r_multiple)
+
+    @admin.display(description="Ended by", ordering="close_reason")
+    def ended_by(self, trade: Trade) -> str:
+        reason: str = trade.close_reason
+        return reason or NOTHING
+
     @admin.display(description="Origin")
     def origin(self, trade: Trade) -> str:
         """Show where the decision came from."""
-        source: str = trade.request.source
-        return source.upper()
+        return Source(trade.request.source).name
 
     def told(self, row: Trade) -> dict[str, Any]:
         now, grid = trade_now(row), grid_of(row)

@@ -33,7 +33,7 @@ class Preview:
 
     @property
     def symbols(self) -> list[str]:
-        return sorted({row.symbol for row in (*self.positions, *self.unread)})
+        return sorted({row.symbol for row in self.positions} | {row.symbol for row in self.unread})
 
 
 def preview(level: KillLevel) -> Preview:

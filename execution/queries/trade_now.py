@@ -30,7 +30,7 @@ class TradeNow:
         """What the open part would earn at the mark price, before fees, in the quote asset."""
         if self.position is None:
             return None
-        move = self.position.mark_price - self.trade.entry_price
+        move: Decimal = self.position.mark_price - self.trade.entry_price
         return move * self.open_quantity * Direction(self.trade.direction).sign
 
     @property

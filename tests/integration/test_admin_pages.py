@@ -192,6 +192,14 @@ def test_a_reader_is_shown_nothing_that_he_may_not_use(client: Client) -> None:
     assert "Unsettled orders" in home.text
 
 
+def test_the_pages_bring_their_own_colours(operator: Client) -> None:
+    page = operator.get("/admin/").content.decode()
+
+    for name in ("admin.css", "favicon.svg"):
+        assert f'href="/static/execution/{name}"' in page
+        assert operator.get(f"/static/execution/{name}").status_code == 200
+
+
 # Numbers and times
 
 
@@ -386,7 +394,7 @@ def test_flatten_shows_what_it_closes_before_it_does(operator: Client, begun: li
     for symbol, direction in (("BTCUSDT", Direction.LONG), ("ETHUSDT", Direction.SHORT)):
         builders.position(opened(symbol, direction))
     theirs = {"symbol": "DOGEUSDT", "position_side": "BOTH", "direction": "LONG", "quantity": 7, "entry_price": 1}
-    builders.position(**{name: value for name, value in theirs.items() if name != "entry_price"})
+    builders.position(None, **theirs)
     ExternalPosition.objects.create(**theirs, since=NOW, seen_at=NOW)
     entry = resting()
 

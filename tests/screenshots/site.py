@@ -10,6 +10,7 @@ from secrets import token_urlsafe
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import call_command
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
@@ -52,25 +53,27 @@ def site() -> Iterator[Site]:
         os.environ |= {"DJANGO_SETTINGS_MODULE": "execution_project.settings", "LOG_LEVEL": "CRITICAL"}
         application = get_wsgi_application()
         undo.callback(connection.close)
-        yield Site(url=undo.enter_context(_served(application)), **_filled())
+        call_command("migrate", verbosity=0)
+        password, shown = _filled()
+        yield Site(url=undo.enter_context(_served(application)), password=password, shown=shown)
 
 
-def _filled() -> dict[str, object]:
+def _filled() -> tuple[str, "Shown"]:
+    """Write the books and who may sign in; return the password and the rows that are shown."""
     # Models can be imported once Django is set up.
     from django.contrib.auth.models import User  # noqa: PLC0415
 
     from tests.screenshots.books import write_books  # noqa: PLC0415
 
-    call_command("migrate", verbosity=0)
     password = token_urlsafe(16)
     User.objects.create_superuser(USER, password=password)
     shown = write_books()
     connection.close()
-    return {"password": password, "shown": shown}
+    return password, shown
 
 
 @contextmanager
-def _served(application: object) -> Iterator[str]:
+def _served(application: WSGIHandler) -> Iterator[str]:
     server = ThreadedWSGIServer(("127.0.0.1", 0), QuietHandler)
     server.daemon_threads = True
     server.set_app(application)
