@@ -37,10 +37,14 @@ def _found() -> str | None:
 
 
 def _install() -> None:
-    if shutil.which("apt-get") is None:
-        raise NoBrowserError("No Chromium, and no apt-get to install it with.")
-    sys.stderr.write(f"Installing {' '.join(PACKAGES)} by apt (about 100 MB) ...\n")
     rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    missing = [name for name in (*rights[:1], "apt-get") if shutil.which(name) is None]
+    if missing:
+        raise NoBrowserError(f"No Chromium, and no {' and no '.join(missing)} to install it with.")
+    sys.stderr.write(f"Installing {' '.join(PACKAGES)} by apt (about 115 MB) ...\n")
     for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES]):
-        command = [*rights, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=LONGEST_INSTALL_SECONDS)
+        command = [*rights, "apt-get", *arguments]
+        try:
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=LONGEST_INSTALL_SECONDS)
+        except subprocess.SubprocessError as error:
+            raise NoBrowserError(f"No Chromium, and apt could not install it: {error}") from error
