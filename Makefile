@@ -87,3 +87,7 @@ sbom: install  ## list the packages of the service in CycloneDX form, in .local/
 .PHONY: mutants
 mutants: install  ## change the code that decides about money, one thing at a time, and expect a red test; ARGS=--short, SEED=n
 	@$(PY) -m tests.mutants $(ARGS)
+
+.PHONY: screenshots
+screenshots: install  ## pictures of the admin, desktop and phone, with axe-core on each; ARGS="--docs after" keeps them in docs
+	@$(PY) -m tests.screenshots $(ARGS)

@@ -10,6 +10,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from unfold.widgets import (  # type: ignore[import-untyped]  # the package brings no types
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from execution import tasks, wiring
 from execution.models import DeadLetter
@@ -19,6 +23,8 @@ from execution.pipeline.wire import MAX_EVENT_BYTES, MalformedEventError
 
 REDRIVE = "execution_deadletter_redrive"
 PERMISSION = "execution.redrive_deadletter"
+# The filter of the list that keeps the letters that were not driven again yet.
+WAITING = "redriven_at__isempty=1"
 
 
 class RedriveForm(forms.Form):
@@ -26,7 +32,7 @@ class RedriveForm(forms.Form):
 
     payload = forms.CharField(
         max_length=MAX_EVENT_BYTES,
-        widget=forms.Textarea(attrs={"rows": 20, "style": "width:100%;font-family:monospace"}),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 16, "class": "xs-payload", "spellcheck": "false"}),
         help_text="The event's JSON object. Correct what the reason names.",
     )
     decided_now = forms.BooleanField(
@@ -34,7 +40,11 @@ class RedriveForm(forms.Form):
         label="Decide it anew, now",
         help_text="Without this an order keeps its age, and expires when it is too old to trade.",
     )
-    reason = forms.CharField(max_length=500, help_text="Why; it is written to the log.")
+    reason = forms.CharField(
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="Why; it is written to the log.",
+    )
 
     def clean_payload(self) -> str:
         # Browsers send line ends of their own.
@@ -64,7 +74,7 @@ def redrive_page(page: Any) -> Callable[..., HttpResponse]:
         context = {
             **page.admin_site.each_context(request),
             "opts": DeadLetter._meta,
-            "title": f"Drive again: {letter}",
+            "title": "Replay a dead letter",
             "letter": letter,
             "form": form,
         }

@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
+from execution_project.admin_theme import theme
 from execution_project.env import Mode, environment
 from execution_project.logs import logging_settings
 from execution_project.waits import DATABASE_SOCKET
@@ -97,6 +98,8 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
+# Times on pages for people: to the second, with their zone.
+FORMAT_MODULE_PATH = ["execution_project.formats"]
 
 STATIC_URL = "static/"
 # Static files are served from the packages themselves: no collect step between a clone and a running service.
@@ -142,7 +145,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
 }
-UNFOLD = {"SITE_TITLE": "Execution Service", "SITE_HEADER": f"Execution Service · {ENV.mode}"}
+UNFOLD = theme(ENV.mode)
 
 SERVICE_NAME = "execution"
 SERVICE_VERSION = "1.0.0"

@@ -1,5 +1,11 @@
 """The books for people: everything can be found and read; only dead letters and the kill switch can be acted on."""
 
+from django.contrib import admin
+
 from execution.admin import brakes, messages, trading
 
 __all__ = ["brakes", "messages", "trading"]
+
+# One page for both: the groups of `menu`, instead of an application's tables from A to Z.
+admin.site.index_template = admin.site.app_index_template = "execution/home.html"
+admin.site.index_title = "Home"

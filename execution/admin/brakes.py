@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import path
 
+from execution.admin import tables
 from execution.admin.shared import ReadOnlyAdmin, words
 from execution.domain.kill_switch import KillLevel
 from execution.domain.policy import capped
@@ -23,6 +24,18 @@ from execution.models import (
     KillSwitch,
     PolicyValue,
 )
+from execution.queries.kill_switch import Preview
+
+
+def what_goes(preview: Preview) -> list[tables.Table]:
+    """Return the tables of what a level of the kill switch would close, cancel and leave alone."""
+    shown = [
+        tables.closing(preview.positions, "Positions that are closed"),
+        tables.unread(preview.unread),
+        tables.entries((*preview.entries_resting, *preview.entries_unsettled)),
+        tables.closing(preview.positions_not_ours, "Positions that are not ours and stay"),
+    ]
+    return [each for each in shown if each.rows]
 
 
 @admin.register(EntryClaim)
@@ -87,13 +100,17 @@ class EssAdmin(ReadOnlyAdmin):
 class KillSwitchAdmin(ReadOnlyAdmin):
     """Each time that the kill switch was engaged; it is moved on a page of its own."""
 
-    list_display = ("engaged_at", "level", "reason", "engaged_by", "completed_at", "released_at", "released_by")
+    list_display = ("engaged_at", "in_words", "reason", "engaged_by", "completed_at", "released_at", "released_by")
     list_filter = (words("level", KillLevel), "engaged_at")
     search_fields = ("reason", "engaged_by", "release_reason")
     ordering = ("-engaged_at",)
 
+    @admin.display(description="level", ordering="level")
+    def in_words(self, row: KillSwitch) -> str:
+        return tables.state(row.level)
+
     def get_urls(self) -> list[Any]:
-        page = path("move/", self.admin_site.admin_view(move_page(self)), name=MOVE)
+        page = path("move/", self.admin_site.admin_view(move_page(self, tables=what_goes)), name=MOVE)
         return [page, *super().get_urls()]
 
 

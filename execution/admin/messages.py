@@ -7,7 +7,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from execution.admin.shared import ReadOnlyAdmin, words
+from execution.admin.shared import ReadOnlyAdmin, shortened, words
 from execution.domain.reasons import Reason
 from execution.models import (
     DeadLetter,
@@ -23,6 +23,8 @@ from execution.models import (
 from execution.models.dead_letter import RedriveOutcome
 from execution.models.inbox import InboxOutcome
 from execution.redrive_page import REDRIVE, redrive_page
+
+BUTTON = '<a class="xs-button xs-button-primary" href="{}">Correct and replay</a>'
 
 
 @admin.register(InboxEvent)
@@ -58,18 +60,27 @@ class OutboxAdmin(ReadOnlyAdmin):
 class DeadLetterAdmin(ReadOnlyAdmin):
     """Messages that were not understood; each can be corrected and driven again, once, on a page of its own."""
 
-    list_display = ("received_at", "event_type", "reason_code", "reason", "size_bytes", "entry_id", "outcome")
-    list_filter = (words("reason_code", Reason), words("outcome", RedriveOutcome), "received_at")
+    list_display = ("received_at", "drive_again", "event_type", "reason_code", "why", "size_bytes", "entry_id")
+    list_filter = (
+        ("redriven_at", admin.EmptyFieldListFilter),
+        words("reason_code", Reason),
+        words("outcome", RedriveOutcome),
+        "received_at",
+    )
     readonly_fields = ("drive_again",)
     search_fields = ("entry_id", "event_type", "reason", "raw", "sha256")
     ordering = ("-received_at",)
 
-    @admin.display(description="Drive again")
+    @admin.display(description="reason", ordering="reason")
+    def why(self, letter: DeadLetter) -> SafeString | str:
+        return shortened(letter.reason)
+
+    @admin.display(description="Replay")
     def drive_again(self, letter: DeadLetter) -> SafeString | str:
         """Lead to the page, as long as the letter has not been driven again."""
         if letter.redriven_at:
             return f"{letter.outcome} by {letter.redriven_by}"
-        return format_html("<a href='{}'>Correct and drive again</a>", reverse(f"admin:{REDRIVE}", args=[letter.pk]))
+        return format_html(BUTTON, reverse(f"admin:{REDRIVE}", args=[letter.pk]))
 
     def get_urls(self) -> list[Any]:
         page = path("<int:pk>/redrive/", self.admin_site.admin_view(redrive_page(self)), name=REDRIVE)

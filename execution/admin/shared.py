@@ -1,15 +1,27 @@
 """What all pages of the admin share: they are for reading, and their filters do not read whole tables."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from django.contrib.admin import SimpleListFilter
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest
-from django.utils.html import format_html, format_html_join
+from django.db.models import BinaryField, DateTimeField, DecimalField, Field, JSONField, Model, QuerySet, UUIDField
+from django.http import HttpRequest, HttpResponse
+from django.utils import formats
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin  # type: ignore[import-untyped]  # the package brings no types
+
+from execution.admin.numbers import NOTHING, grid_of, written
+from execution.queries.kill_switch import describe
+
+Column = Callable[[Any], SafeString | str]
+# A list shows the beginning of what is long; its row's page shows all.
+LONGEST_CELL = 80
+ID_SHOWN = 8
 
 
 def words(column: str, vocabulary: type[StrEnum]) -> type[SimpleListFilter]:
@@ -28,24 +40,42 @@ def words(column: str, vocabulary: type[StrEnum]) -> type[SimpleListFilter]:
     return WordFilter
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> SafeString:
-    """Return an HTML table; every cell is escaped."""
-    line = format_html_join(
-        "", "<th style='text-align:left;padding:2px 12px 2px 0'>{}</th>", ((word,) for word in head)
-    )
-    body = format_html_join("", "<tr>{}</tr>", ((_cells(row),) for row in rows))
-    return format_html("<table><tr>{}</tr>{}</table>", line, body)
+def moment(value: datetime | None) -> SafeString | str:
+    """Write a time to the second, with its zone, on one line."""
+    return format_html('<span class="xs-time">{}</span>', formats.localize(value)) if value else NOTHING
 
 
-def _cells(row: tuple[Any, ...]) -> SafeString:
-    return format_html_join("", "<td style='padding:2px 12px 2px 0;vertical-align:top'>{}</td>", ((c,) for c in row))
+def in_words(value: Any) -> str:
+    """Write JSON on one line as `name=value`, without what is empty."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={in_words(each)}" for name, each in value.items() if each not in (None, "", [], {}))
+    return "; ".join(in_words(each) for each in value) if isinstance(value, list) else str(value)
+
+
+def shortened(text: str) -> SafeString | str:
+    """Cut a text for a list; a pointer that rests on it shows the rest."""
+    if len(text) <= LONGEST_CELL:
+        return text
+    return format_html('<span title="{}">{}…</span>', text, text[:LONGEST_CELL])
+
+
+def as_json(value: Any) -> SafeString | str:
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    return format_html('<pre class="xs-json" tabindex="0">{}</pre>', text) if value else NOTHING
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # as above
-    """Shows every column; states change by evidence only, never by hand."""
+    """Shows every column; states change by evidence only, never by hand.
+
+    Numbers, times, ids and JSON are written as people read them, in lists and on pages, whichever table it is.
+    """
 
     show_full_result_count = False
     list_per_page = 50
+    list_fullwidth = True
+    list_before_template = "execution/parts/brakes.html"
+    # Columns that are on the page in another form already.
+    left_out: tuple[str, ...] = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 -- the framework's signature
         return False
@@ -55,3 +85,57 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # as above
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
         return False
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [self._column(name, listed) for name in super().get_list_display(request)]
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+        names = [name for name in super().get_fields(request, obj) if name not in self.left_out]
+        return [self._column(name, whole) for name in names]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        answer: HttpResponse = super().changelist_view(request, {**(extra_context or {}), "switch": describe()})
+        return answer
+
+    def _column(self, name: Any, write: Callable[[str, Any, Any], Any]) -> Any:
+        """Return a column's name, or what writes it in its place where the framework would write it badly."""
+        field = next((each for each in self.opts.fields if each.name == name), None)
+        return column(field, write) if isinstance(field, REWRITTEN) and not hasattr(self, name) else name
+
+
+REWRITTEN = (DecimalField, DateTimeField, JSONField, UUIDField, BinaryField)
+
+
+def column(field: "Field[Any, Any]", write: Callable[[str, Any, Any], Any]) -> Column:
+    """Return a column of the admin that writes a field with `write(name, value, row)` and sorts by it."""
+
+    def shown(row: Any) -> SafeString | str:
+        value = getattr(row, field.name)
+        return NOTHING if value is None else write(field.name, value, row)
+
+    shown.__name__ = field.name
+    shown.short_description = field.verbose_name  # type: ignore[attr-defined]  # how the framework names columns
+    shown.admin_order_field = field.name  # type: ignore[attr-defined]  # as above
+    return shown
+
+
+def listed(name: str, value: Any, row: Any) -> SafeString | str:
+    """Write a value of a list: short, on one line."""
+    if isinstance(value, dict | list):
+        return shortened(in_words(value))
+    if isinstance(value, UUID):
+        return format_html('<span title="{}">{}</span>', value, str(value)[:ID_SHOWN])
+    return whole(name, value, row)
+
+
+def whole(name: str, value: Any, row: Any) -> SafeString | str:
+    """Write a value of a row's page: all of it."""
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, dict | list):
+        return as_json(value)
+    if isinstance(value, bytes | memoryview):
+        return format_html('<span class="xs-code">{}</span>', bytes(value).hex())
+    if isinstance(value, UUID):
+        return format_html('<span class="xs-code">{}</span>', value)
+    return written(name, value, grid_of(row))

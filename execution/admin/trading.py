@@ -1,15 +1,18 @@
 """Decisions, orders, trades and positions, each with its story."""
 
-import json
+from typing import Any
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 
-from execution.admin.shared import ReadOnlyAdmin, table, words
+from execution.admin import tables
+from execution.admin.numbers import NOTHING, Grid, amount, grid_of, price, quantity, ratio, won
+from execution.admin.shared import ReadOnlyAdmin, moment, words
 from execution.domain.outcomes import IncomeKind
 from execution.domain.reasons import CloseReason, Reason
-from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
+from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import (
     Bracket,
@@ -26,23 +29,36 @@ from execution.models import (
     Transition,
 )
 from execution.models.bracket import LegOrigin
-from execution.queries.requests import transitions_of
+from execution.queries.requests import Story, story_of
+from execution.queries.story import chapters
+from execution.queries.trade_now import TradeNow, trade_now
+
+# Title, value, and what explains it.
+Figure = tuple[str, SafeString | str, SafeString | str]
 
 
-def age_of(order: Order) -> str:
-    """Return how long ago an order was sent that is not over yet."""
-    return "" if order.state in ORDER_FINAL else timesince(order.sent_at)
+class StoryAdmin(ReadOnlyAdmin):
+    """A page that begins with figures and tables of its own, above all columns."""
 
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        told = self.told(row) if row else {}
+        answer: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})
+        return answer
 
-def _as_text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False) if value else ""
+    def told(self, row: Any) -> dict[str, Any]:
+        """Return what the page's own template shows."""
+        raise NotImplementedError
 
 
 @admin.register(ExecutionRequest)
-class RequestAdmin(ReadOnlyAdmin):
-    """Decisions with every step that they took."""
+class RequestAdmin(StoryAdmin):
+    """Decisions with every step that they took, in words."""
 
-    list_display = ("id", "symbol", "direction", "source", "state", "reason_code", "received_at", "moved_at")
+    change_form_template = "execution/request.html"
+    list_display = ("id", "what", "in_state", "reason_code", "source", "received_at", "moved_at")
     list_filter = (
         words("state", RequestState),
         words("source", Source),
@@ -50,47 +66,39 @@ class RequestAdmin(ReadOnlyAdmin):
         words("reason_code", Reason),
         "received_at",
     )
+    list_select_related = ("bracket",)
     search_fields = ("id", "symbol", "trace_id", "orders__client_order_id")
-    readonly_fields = ("orders_now", "story")
     ordering = ("-received_at",)
 
-    @admin.display(description="Orders")
-    def orders_now(self, request: ExecutionRequest) -> SafeString:
-        """Show each order's state, and what is known of it since when."""
-        return table(
-            ("order", "state", "age of an unfinished one", "last evidence", "at", "unsettled since"),
-            (
-                (
-                    f"{order.purpose} {order.client_order_id}",
-                    order.state,
-                    age_of(order),
-                    order.last_evidence,
-                    order.last_evidence_at or "",
-                    order.alarmed_at or "",
-                )
-                for order in request.orders.order_by("id")
-            ),
-        )
+    @admin.display(description="Decision", ordering="symbol")
+    def what(self, request: ExecutionRequest) -> SafeString:
+        return format_html("{} {}", request.symbol, tables.side(request.direction))
 
-    @admin.display(description="Transitions")
-    def story(self, request: ExecutionRequest) -> SafeString:
-        """Show the steps of the request, its orders and its trade."""
-        steps = transitions_of(request.pk, list(request.orders.all()))
-        return table(
-            ("at", "entity", "from", "to", "trigger", "reason", "details"),
-            (
-                (
-                    f"{step.at:%Y-%m-%d %H:%M:%S.%f}",
-                    f"{step.entity} {step.entity_id}",
-                    step.from_state,
-                    step.to_state,
-                    step.trigger,
-                    step.reason or step.reason_code,
-                    _as_text(step.details),
-                )
-                for step in steps
-            ),
-        )
+    @admin.display(description="State", ordering="state")
+    def in_state(self, request: ExecutionRequest) -> SafeString:
+        return tables.state(request.state)
+
+    def told(self, row: ExecutionRequest) -> dict[str, Any]:
+        story = story_of(row.pk)
+        grid = grid_of(story.request)
+        return {
+            "figures": _figures_of(story, grid),
+            "chapters": chapters(story),
+            "tables": [tables.orders(story.orders, grid), tables.fills(story.fills, grid)],
+        }
+
+
+def _figures_of(story: Story, grid: Grid | None) -> list[Figure]:
+    request, trade = story.request, story.trade
+    asked = f"asked for {request.notional_usd:.2f} USD" if request.notional_usd else ""
+    return [
+        (f"{request.symbol} {request.order_type}", tables.side(request.direction), f"from {request.source}"),
+        ("State", tables.state(request.state), request.reason or request.reason_code),
+        ("Quantity", quantity(request.quantity or request.base_quantity_asked, grid), asked),
+        ("Stop", price(request.stop_price or request.stop_price_asked, grid), ""),
+        ("Target", price(request.target_price or request.target_price_asked, grid), ""),
+        ("Trade", tables.link(trade, trade.state) if trade else NOTHING, won(trade.net_pnl) if trade else ""),
+    ]
 
 
 @admin.register(Order)
@@ -98,23 +106,17 @@ class OrderAdmin(ReadOnlyAdmin):
     """Orders under all their ids."""
 
     list_display = (
-        "client_order_id",
-        "symbol",
-        "purpose",
-        "side",
-        "order_type",
-        "state",
-        "quantity",
-        "executed_quantity",
+        "what",
+        "in_state",
+        "kind",
+        "executed",
         "trigger_price",
         "price",
-        "exchange_order_id",
-        "algo_id",
-        "error_code",
-        "age",
-        "last_evidence",
-        "alarmed_at",
         "created_at",
+        "age",
+        "known",
+        "client_id",
+        "error_code",
     )
     list_filter = (
         words("state", OrderState),
@@ -122,13 +124,40 @@ class OrderAdmin(ReadOnlyAdmin):
         ("alarmed_at", admin.EmptyFieldListFilter),
         "created_at",
     )
+    list_select_related = ("request__bracket",)
     search_fields = ("client_order_id", "exchange_order_id", "algo_id", "symbol", "request__id")
     ordering = ("-id",)
 
-    @admin.display(description="Age")
+    @admin.display(description="Order", ordering="symbol")
+    def what(self, order: Order) -> str:
+        return f"{order.symbol} {order.purpose}"
+
+    @admin.display(description="State", ordering="state")
+    def in_state(self, order: Order) -> SafeString:
+        return tables.state(order.state)
+
+    @admin.display(description="Side and type", ordering="order_type")
+    def kind(self, order: Order) -> str:
+        return f"{order.side} {order.order_type}"
+
+    @admin.display(description="Executed", ordering="executed_quantity")
+    def executed(self, order: Order) -> SafeString:
+        grid = grid_of(order)
+        text = f"{quantity(order.executed_quantity, grid)} of {quantity(order.quantity, grid)}"
+        return format_html('<span class="xs-level">{}</span>', text)
+
+    @admin.display(description="Client order id", ordering="client_order_id")
+    def client_id(self, order: Order) -> SafeString:
+        return format_html('<span class="xs-code xs-cut" title="{0}">{0}</span>', order.client_order_id)
+
+    @admin.display(description="Open for")
     def age(self, order: Order) -> str:
         """Show how long an unfinished order has been on its way."""
-        return age_of(order)
+        return tables.age_of(order)
+
+    @admin.display(description="Last evidence")
+    def known(self, order: Order) -> SafeString | str:
+        return tables.evidence(order, dated=False)
 
 
 @admin.register(Fill)
@@ -138,22 +167,31 @@ class FillAdmin(ReadOnlyAdmin):
     list_display = (
         "exchange_trade_id",
         "symbol",
-        "order",
-        "entry",
-        "buyer",
-        "price",
+        "whose",
+        "side",
         "quantity",
+        "price",
         "realized_pnl",
-        "commission",
-        "commission_asset",
-        "fee_value",
+        "fee",
         "maker",
         "filled_at",
     )
     list_filter = ("entry", "maker", "filled_at")
-    list_select_related = ("order",)
+    list_select_related = ("order", "trade__request__bracket")
     search_fields = ("symbol", "exchange_trade_id", "exchange_order_id", "order__client_order_id", "trade__id")
     ordering = ("-filled_at", "-id")
+
+    @admin.display(description="For", ordering="order__purpose")
+    def whose(self, fill: Fill) -> SafeString | str:
+        return tables.link(fill.order, fill.order.purpose) if fill.order else "not ours"
+
+    @admin.display(description="Side", ordering="buyer")
+    def side(self, fill: Fill) -> str:
+        return "BUY" if fill.buyer else "SELL"
+
+    @admin.display(description="Fee", ordering="fee_value")
+    def fee(self, fill: Fill) -> str:
+        return f"{amount(fill.commission)} {fill.commission_asset}"
 
 
 @admin.register(Income)
@@ -162,30 +200,27 @@ class IncomeAdmin(ReadOnlyAdmin):
 
     list_display = ("at", "trade", "kind", "amount", "asset", "value", "transaction_id")
     list_filter = (words("kind", IncomeKind), "at")
-    list_select_related = ("trade",)
+    list_select_related = ("trade__request__bracket",)
     search_fields = ("transaction_id", "trade__id", "trade__symbol")
     ordering = ("-at", "-id")
 
 
 @admin.register(Trade)
-class TradeAdmin(ReadOnlyAdmin):
+class TradeAdmin(StoryAdmin):
     """Trades with their books; of the origin EXTERNAL those that somebody else has opened."""
 
+    change_form_template = "execution/trade.html"
     list_display = (
-        "id",
-        "symbol",
-        "direction",
-        "state",
+        "what",
+        "in_state",
+        "net",
+        "risked",
         "quantity",
         "entry_price",
-        "entry_at",
         "exit_price",
+        "entry_at",
         "exit_at",
-        "close_reason",
-        "net_pnl",
-        "quote_asset",
-        "net_pnl_usd",
-        "r_multiple",
+        "ended_by",
         "origin",
     )
     list_filter = (
@@ -196,15 +231,76 @@ class TradeAdmin(ReadOnlyAdmin):
         "entry_at",
         "exit_at",
     )
-    list_select_related = ("request",)
+    list_select_related = ("request__bracket",)
     search_fields = ("id", "symbol", "request__orders__client_order_id")
     ordering = ("-entry_at", "-id")
+
+    @admin.display(description="Trade", ordering="symbol")
+    def what(self, trade: Trade) -> SafeString:
+        return format_html("{} {}", trade.symbol, tables.side(trade.direction))
+
+    @admin.display(description="State", ordering="state")
+    def in_state(self, trade: Trade) -> SafeString:
+        return tables.state(trade.state)
+
+    @admin.display(description="Net PnL", ordering="net_pnl_usd")
+    def net(self, trade: Trade) -> SafeString | str:
+        return won(trade.net_pnl, trade.quote_asset)
+
+    @admin.display(description="R", ordering="r_multiple")
+    def risked(self, trade: Trade) -> SafeString | str:
+        """Show the result in units of what was risked."""
+        return ratio(trade.r_multiple)
+
+    @admin.display(description="Ended by", ordering="close_reason")
+    def ended_by(self, trade: Trade) -> str:
+        reason: str = trade.close_reason
+        return reason or NOTHING
 
     @admin.display(description="Origin")
     def origin(self, trade: Trade) -> str:
         """Show where the decision came from."""
-        source: str = trade.request.source
-        return source.upper()
+        return Source(trade.request.source).name
+
+    def told(self, row: Trade) -> dict[str, Any]:
+        now, grid = trade_now(row), grid_of(row)
+        shown = _result_of(row, grid) if now.position is None else _live(now, grid)
+        return {
+            "figures": [
+                (row.symbol, tables.side(row.direction), f"{row.leverage}x"),
+                ("State", tables.state(row.state), row.close_reason),
+                *shown,
+            ],
+            "tables": [tables.orders(now.orders, grid), tables.fills(now.fills, grid)],
+        }
+
+
+def _live(now: TradeNow, grid: Grid | None) -> list[Figure]:
+    """Return an open trade by the last reading: what it would earn, and how far its stop is."""
+    trade, position, away = now.trade, now.position, now.stop_distance
+    read = format_html("read {}", moment(position.observed_at)) if position else ""
+    booked = format_html("booked so far {}", won(now.realized_pnl)) if trade.exited_quantity else ""
+    return [
+        ("Live PnL", won(now.unrealized_pnl, trade.quote_asset), booked or "before fees"),
+        ("Open quantity", quantity(now.open_quantity, grid), f"entered at {price(trade.entry_price, grid)}"),
+        ("Mark price", price(position.mark_price if position else None, grid), read),
+        ("Stop", price(away.trigger if away else None, grid), f"planned {price(trade.stop_price, grid)}"),
+        ("Mark to stop", tables.distance(away, grid), ""),
+        ("Target", price(trade.target_price, grid), ""),
+    ]
+
+
+def _result_of(trade: Trade, grid: Grid | None) -> list[Figure]:
+    """Return the books of a trade that the exchange shows no position of."""
+    fees = f"fees {amount(trade.entry_fees + trade.exit_fees)}, funding {amount(trade.funding)}"
+    return [
+        ("Net PnL", won(trade.net_pnl, trade.quote_asset), fees),
+        ("R multiple", ratio(trade.r_multiple), f"of {amount(trade.margin)} margin"),
+        ("Entry", price(trade.entry_price, grid), moment(trade.entry_at)),
+        ("Exit", price(trade.exit_price, grid), moment(trade.exit_at)),
+        ("Stop", price(trade.stop_price, grid), "planned"),
+        ("Target", price(trade.target_price, grid), "planned"),
+    ]
 
 
 @admin.register(Position)
@@ -213,21 +309,31 @@ class PositionAdmin(ReadOnlyAdmin):
 
     list_display = (
         "symbol",
-        "position_side",
-        "direction",
+        "way",
+        "pnl",
         "quantity",
         "entry_price",
         "mark_price",
-        "unrealized_pnl",
-        "quote_asset",
         "liquidation_price",
-        "trade",
+        "of_trade",
         "observed_at",
     )
     list_filter = (words("direction", Direction), "observed_at")
-    list_select_related = ("trade",)
+    list_select_related = ("trade__request__bracket",)
     search_fields = ("symbol", "trade__id")
     ordering = ("symbol", "position_side")
+
+    @admin.display(description="Side", ordering="direction")
+    def way(self, position: Position) -> SafeString:
+        return tables.side(position.direction)
+
+    @admin.display(description="PnL", ordering="unrealized_pnl")
+    def pnl(self, position: Position) -> SafeString | str:
+        return won(position.unrealized_pnl, position.quote_asset)
+
+    @admin.display(description="Trade")
+    def of_trade(self, position: Position) -> SafeString | str:
+        return tables.link(position.trade, position.trade.state) if position.trade else "not ours"
 
 
 @admin.register(ExternalPosition)
@@ -247,7 +353,7 @@ class ExternalPositionAdmin(ReadOnlyAdmin):
         "request",
     )
     list_filter = (words("direction", Direction), ("request", admin.EmptyFieldListFilter))
-    list_select_related = ("request",)
+    list_select_related = ("request__bracket",)
     search_fields = ("symbol", "request__id")
     ordering = ("symbol", "position_side")
 
@@ -267,6 +373,7 @@ class LegAdmin(ReadOnlyAdmin):
 
     list_display = ("bracket_id", "purpose", "number", "origin", "price", "share", "callback_percent")
     list_filter = (words("purpose", OrderPurpose), words("origin", LegOrigin))
+    list_select_related = ("bracket",)
     search_fields = ("bracket__request__id", "bracket__request__symbol")
     ordering = ("-pk",)
 

@@ -52,6 +52,8 @@ class Bracket(models.Model):
     software_passed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "protection plan"
+        verbose_name_plural = "protection plans"
         constraints = [
             models.CheckConstraint(
                 name="bracket_grid_positive", condition=Q(tick_size__gt=0, quantity_step__gt=0, minimum_quantity__gt=0)
@@ -81,6 +83,8 @@ class BracketLeg(models.Model):
     callback_percent = optional_money()
 
     class Meta:
+        verbose_name = "protection leg"
+        verbose_name_plural = "protection legs"
         constraints = [
             models.UniqueConstraint(fields=["bracket", "purpose", "number"], name="leg_once"),
             one_of("leg_purpose_known", "purpose", LEG_PURPOSES),

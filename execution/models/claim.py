@@ -18,6 +18,8 @@ class EntryClaim(models.Model):
     claimed_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "entry claim"
+        verbose_name_plural = "entry claims"
         constraints = [
             models.UniqueConstraint(fields=["symbol", "position_side"], name="claim_one_per_symbol_and_side"),
         ]

@@ -42,6 +42,8 @@ class DeadLetter(models.Model):
     outcome = code(blank=True)
 
     class Meta:
+        verbose_name = "dead letter"
+        verbose_name_plural = "dead letters"
         constraints = [
             models.UniqueConstraint(fields=["stream", "entry_id"], name="dead_letter_once"),
             models.CheckConstraint(

@@ -22,6 +22,8 @@ class EssStatus(models.Model):
     failures = models.JSONField(default=dict, blank=True)
 
     class Meta:
+        verbose_name = "emergency stop"
+        verbose_name_plural = "emergency stop"
         constraints = [models.CheckConstraint(name="ess_one_row", condition=Q(id=1))]
 
     def __str__(self) -> str:

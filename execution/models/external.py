@@ -28,6 +28,8 @@ class ExternalPosition(models.Model):
     flat_readings = models.PositiveIntegerField(default=0)
 
     class Meta:
+        verbose_name = "external position"
+        verbose_name_plural = "external positions"
         constraints = [
             models.UniqueConstraint(fields=["symbol", "position_side"], name="external_position_once"),
             one_of("external_position_side_known", "position_side", PositionSide),

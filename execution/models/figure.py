@@ -16,6 +16,8 @@ class Figure(models.Model):
     total = models.FloatField(default=0)
 
     class Meta:
+        verbose_name = "figure"
+        verbose_name_plural = "figures"
         constraints = [models.UniqueConstraint(fields=["name", "kind", "bound"], name="figure_once")]
 
     def __str__(self) -> str:

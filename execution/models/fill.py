@@ -32,6 +32,8 @@ class Fill(models.Model):
     filled_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "fill"
+        verbose_name_plural = "fills"
         constraints = [
             models.UniqueConstraint(fields=["symbol", "exchange_trade_id"], name="fill_booked_once"),
             models.CheckConstraint(name="fill_positive", condition=Q(quantity__gt=0, price__gt=0)),

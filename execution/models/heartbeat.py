@@ -13,5 +13,9 @@ class Heartbeat(models.Model):
     healthy = models.BooleanField()
     details = models.JSONField(default=dict)
 
+    class Meta:
+        verbose_name = "heartbeat"
+        verbose_name_plural = "heartbeats"
+
     def __str__(self) -> str:
         return f"{self.part} {self.at:%Y-%m-%d %H:%M:%S}"

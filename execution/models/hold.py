@@ -19,5 +19,9 @@ class EntryHold(models.Model):
     # Successive full cycles that did not see it any more.
     clear_readings = models.PositiveSmallIntegerField(default=0)
 
+    class Meta:
+        verbose_name = "entry hold"
+        verbose_name_plural = "entry holds"
+
     def __str__(self) -> str:
         return f"{self.scope}: {self.reason_code}"

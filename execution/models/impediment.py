@@ -19,6 +19,8 @@ class Impediment(models.Model):
     ends_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name = "impediment"
+        verbose_name_plural = "impediments"
         constraints = [
             # Also read before each entry, by scope.
             models.UniqueConstraint(fields=["scope", "reason_code"], name="impediment_once"),

@@ -35,6 +35,8 @@ class InboxEvent(models.Model):
     received_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "event in"
+        verbose_name_plural = "events in"
         constraints = [
             models.UniqueConstraint(fields=["event_type", "identity", "producer"], name="inbox_identity_once"),
             one_of("inbox_outcome_known", "outcome", InboxOutcome),

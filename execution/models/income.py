@@ -24,6 +24,8 @@ class Income(models.Model):
     at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "income line"
+        verbose_name_plural = "income"
         constraints = [
             one_of("income_kind_known", "kind", IncomeKind),
             models.UniqueConstraint(fields=["trade", "kind", "transaction_id"], name="income_booked_once"),

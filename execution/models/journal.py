@@ -18,6 +18,10 @@ class JournalSeal(models.Model):
     # The line of the journal that says that retention has removed this one.
     removed_by = models.BigIntegerField(null=True, blank=True)
 
+    class Meta:
+        verbose_name = "journal seal"
+        verbose_name_plural = "journal seals"
+
     def __str__(self) -> str:
         return f"{self.position}: line {self.line_id}"
 
@@ -39,6 +43,8 @@ class JournalHead(models.Model):
     kept_days = models.PositiveIntegerField(null=True, blank=True, default=1)
 
     class Meta:
+        verbose_name = "journal head"
+        verbose_name_plural = "journal head"
         constraints = [models.CheckConstraint(name="journal_one_head", condition=models.Q(id=1))]
 
     def __str__(self) -> str:

@@ -23,6 +23,8 @@ class KillSwitch(models.Model):
     completed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "kill switch engagement"
+        verbose_name_plural = "kill switch engagements"
         permissions = [("move_killswitch", "Can move the kill switch")]
         constraints = [
             one_of("kill_switch_level_known", "level", KillLevel),

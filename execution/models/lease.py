@@ -22,6 +22,8 @@ class AccountLease(models.Model):
     reconciled_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "account lease"
+        verbose_name_plural = "account leases"
         constraints = [models.CheckConstraint(name="lease_fence_positive", condition=Q(fence__gt=0))]
 
     def __str__(self) -> str:

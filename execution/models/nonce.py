@@ -16,6 +16,8 @@ class SeenNonce(models.Model):
     signed_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "seen signature"
+        verbose_name_plural = "seen signatures"
         constraints = [models.UniqueConstraint(fields=["key_id", "nonce"], name="nonce_once")]
         indexes = [
             # Read by retention.

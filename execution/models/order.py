@@ -67,6 +67,8 @@ class Order(models.Model):
     accepted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "order"
+        verbose_name_plural = "orders"
         constraints = [
             models.UniqueConstraint(fields=["request", "purpose", "sequence"], name="order_once_per_step"),
             # One decision, at most one entry order: not even a second attempt under another id.

@@ -14,6 +14,10 @@ class OutboxSequence(models.Model):
     aggregate = models.CharField(max_length=100, primary_key=True)
     last = models.PositiveIntegerField()
 
+    class Meta:
+        verbose_name = "event sequence"
+        verbose_name_plural = "event sequences"
+
     def __str__(self) -> str:
         return f"{self.aggregate} {self.last}"
 
@@ -31,6 +35,8 @@ class OutboxEvent(models.Model):
     sent_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "event out"
+        verbose_name_plural = "events out"
         constraints = [
             models.UniqueConstraint(fields=["aggregate", "sequence"], name="outbox_sequence_once"),
         ]

@@ -14,5 +14,9 @@ class PolicyValue(models.Model):
     version = models.PositiveIntegerField()
     changed_at = models.DateTimeField()
 
+    class Meta:
+        verbose_name = "policy value"
+        verbose_name_plural = "policy values"
+
     def __str__(self) -> str:
         return f"{self.key}={self.value}"

@@ -32,6 +32,8 @@ class Position(models.Model):
     observed_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "position"
+        verbose_name_plural = "positions"
         constraints = [
             models.UniqueConstraint(fields=["symbol", "position_side"], name="position_one_row"),
         ]

@@ -15,6 +15,8 @@ class ModelPromotion(models.Model):
     received_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "model promotion"
+        verbose_name_plural = "model promotions"
         indexes = [
             # Read when a trade opens: the newest version of its model.
             models.Index(fields=["model", "-promoted_at"], name="promotion_newest"),

@@ -20,6 +20,8 @@ class QuarantinedRow(models.Model):
     released_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "quarantined row"
+        verbose_name_plural = "quarantined rows"
         constraints = [
             models.UniqueConstraint(
                 fields=["table", "row_id"], condition=Q(released_at__isnull=True), name="quarantine_once"

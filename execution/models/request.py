@@ -63,6 +63,8 @@ class ExecutionRequest(models.Model):
     moved_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "request"
+        verbose_name_plural = "requests"
         constraints = [
             one_of("request_state_known", "state", RequestState),
             one_of("request_source_known", "source", Source),

@@ -14,6 +14,10 @@ class StreamPosition(models.Model):
     entries_read = models.BigIntegerField()
     noted_at = models.DateTimeField()
 
+    class Meta:
+        verbose_name = "stream position"
+        verbose_name_plural = "stream positions"
+
     def __str__(self) -> str:
         return f"{self.event_type} {self.entry_id}"
 
@@ -31,6 +35,8 @@ class StreamLoss(models.Model):
     noticed_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "stream loss"
+        verbose_name_plural = "stream losses"
         constraints = [
             # Until reading goes on, the same gap is found again, and may have grown.
             models.UniqueConstraint(fields=["event_type", "after_id"], name="stream_loss_once"),

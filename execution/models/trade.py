@@ -76,6 +76,8 @@ class Trade(models.Model):
     updated_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "trade"
+        verbose_name_plural = "trades"
         constraints = [
             one_of("trade_state_known", "state", TradeState),
             one_of("trade_direction_known", "direction", Direction),

@@ -19,6 +19,8 @@ class Transition(models.Model):
     at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "journal line"
+        verbose_name_plural = "journal lines"
         indexes = [
             # Read by the journal and the admin: one entity's story.
             models.Index(fields=["entity", "entity_id", "id"], name="transition_story"),

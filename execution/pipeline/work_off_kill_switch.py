@@ -72,7 +72,7 @@ def cancel_entries(hands: Hands) -> None:
 
         return run
 
-    orders = _entries().filter(state__in=ORDER_LIVE).select_related("request")
+    orders = open_entries().filter(state__in=ORDER_LIVE).select_related("request")
     side_by_side([errand(order) for order in orders], hands.exchange, hands.spare)
 
 
@@ -86,9 +86,7 @@ def close_positions(hands: Hands, reason: CloseReason) -> None:
         ExchangeUnavailableError: of one at least the exchange did not answer; all were tried.
 
     """
-    ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
-    requests = list(ours.filter(orders__purpose=OrderPurpose.ENTRY))
-    errands = [_closing(request, hands, reason) for request in requests]
+    errands = [_closing(request, hands, reason) for request in closable_requests()]
     silent = [error for error in side_by_side(errands, hands.exchange, hands.spare) if error]
     if silent:
         raise silent[0]
@@ -111,6 +109,12 @@ def _closing(
     return run
 
 
+def closable_requests() -> QuerySet[ExecutionRequest, ExecutionRequest]:
+    """Return the requests whose positions are ours to close; those that only protect another's are not."""
+    ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
+    return ours.filter(orders__purpose=OrderPurpose.ENTRY)
+
+
 def _close(work: Work, reason: CloseReason) -> None:
     outcome = work.close(work.exposure.open, reason)
     if isinstance(outcome, Refused) and leaves_exits(outcome):
@@ -122,8 +126,8 @@ def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datet
     """Write down what is left: by our books for orders, by the exchange's own reading for positions."""
     ours, others = _positions(exchange) if level.closes_positions else ([], [])
     left = {
-        "entries_unsettled": _names(_entries().filter(state__in=ORDER_UNSETTLED)),
-        "entries_resting": _names(_entries().filter(state__in=ORDER_LIVE)) if level.cancels_entries else [],
+        "entries_unsettled": _names(open_entries().filter(state__in=ORDER_UNSETTLED)),
+        "entries_resting": _names(open_entries().filter(state__in=ORDER_LIVE)) if level.cancels_entries else [],
         "positions_open": ours,
     }
     done = not any(left.values())
@@ -134,7 +138,8 @@ def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datet
     return done
 
 
-def _entries() -> QuerySet[Order, Order]:
+def open_entries() -> QuerySet[Order, Order]:
+    """Return the entries that are not over: they rest, or their outcome is unknown."""
     return Order.objects.filter(purpose=OrderPurpose.ENTRY).exclude(state__in=ORDER_FINAL)
 
 

@@ -1,10 +1,68 @@
-"""What the kill switch says now: for REST, the command line, health and the monitor."""
+"""What the kill switch says now, and what each of its levels would do: for REST, commands, health and the admin."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-from execution.models import KillSwitch
+from execution.domain.kill_switch import KillLevel
+from execution.domain.states import ORDER_UNSETTLED
+from execution.domain.trading import OrderPurpose
+from execution.models import ExecutionRequest, KillSwitch, Order, Position
+from execution.pipeline.work_off_kill_switch import closable_requests, open_entries
 
 RELEASED = "released"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a level would cancel and close by our books, and what it would leave to others.
+
+    `unread`: positions that our fills have opened and no reading of the exchange has shown yet.
+    """
+
+    entries_resting: Sequence[Order] = ()
+    entries_unsettled: Sequence[Order] = ()
+    positions: Sequence[Position] = ()
+    unread: Sequence[ExecutionRequest] = ()
+    positions_not_ours: Sequence[Position] = ()
+
+    @property
+    def position_count(self) -> int:
+        return len(self.positions) + len(self.unread)
+
+    @property
+    def symbols(self) -> list[str]:
+        return sorted({row.symbol for row in self.positions} | {row.symbol for row in self.unread})
+
+
+def preview(level: KillLevel) -> Preview:
+    """Return what the level would do now, in four statements; the work itself selects by the same conditions."""
+    entries = list(open_entries().select_related("request__bracket").order_by("id")) if level.cancels_entries else []
+    unsettled = [order for order in entries if order.state in ORDER_UNSETTLED]
+    resting = [order for order in entries if order.state not in ORDER_UNSETTLED]
+    if not level.closes_positions:
+        return Preview(entries_resting=resting, entries_unsettled=unsettled)
+    ours = {
+        (each.symbol, each.position_side): each
+        for each in closable_requests().select_related("bracket").order_by("received_at")
+    }
+    shown = list(Position.objects.select_related("trade__request__bracket").order_by("symbol", "position_side"))
+    sides = {(row.symbol, row.position_side) for row in shown}
+    filled = set(_filled(ours.values()))
+    return Preview(
+        entries_resting=resting,
+        entries_unsettled=unsettled,
+        positions=[row for row in shown if (row.symbol, row.position_side) in ours],
+        unread=[each for side, each in ours.items() if side not in sides and each.pk in filled],
+        positions_not_ours=[row for row in shown if (row.symbol, row.position_side) not in ours],
+    )
+
+
+def _filled(requests: Iterable[ExecutionRequest]) -> list[UUID]:
+    """Return the ids of those whose entries have filled in part at least."""
+    entries = Order.objects.filter(request__in=[each.pk for each in requests], purpose=OrderPurpose.ENTRY)
+    return list(entries.filter(executed_quantity__gt=0).values_list("request_id", flat=True))
 
 
 def describe() -> dict[str, Any]:

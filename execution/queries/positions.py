@@ -8,7 +8,8 @@ from decimal import Decimal
 from django.utils import timezone
 
 from execution.domain.money import ZERO
-from execution.domain.trading import OrderPurpose
+from execution.domain.stop_distance import StopDistance, stop_distance
+from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Order, Position
 from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
 from execution.pipeline.software_stop import Standing, of_side, protected_by, standing_stops
@@ -47,6 +48,12 @@ class HeldPosition:
         return overdue_of([*self.stops, *self.trailing])
 
     @property
+    def stop_distance(self) -> StopDistance | None:
+        """How far the mark price is from the first live stop; None without one."""
+        triggers = [order.trigger_price for order in self.stops if order.trigger_price is not None]
+        return stop_distance(Direction(self.position.direction), self.position.mark_price, triggers)
+
+    @property
     def leverage(self) -> int:
         """The trade's leverage; for a position that is not ours what its margin implies."""
         if self.position.trade:
@@ -74,7 +81,7 @@ def held_positions(now: datetime | None = None) -> list[HeldPosition]:
     exits, standing = live_exits(), standing_stops(now or timezone.now())
     return [
         _held(row, exits.get((row.symbol, row.position_side), []), of_side(standing, (row.symbol, row.position_side)))
-        for row in Position.objects.select_related("trade__request").order_by("symbol", "position_side")
+        for row in Position.objects.select_related("trade__request__bracket").order_by("symbol", "position_side")
     ]
 
 

@@ -1,6 +1,7 @@
 """One decision's whole story in words, line by line, from the rows alone; command line and REST tell the same."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from execution.domain.states import RequestTrigger
 from execution.models import ExecutionRequest, Fill, Order, Trade, Transition
 from execution.queries.requests import Story
 
+HEAD_WIDTH = 9
 ESS_STEPS = frozenset({RequestTrigger.ESS_CLEARED, RequestTrigger.ESS_BLOCKED})
 POSITION_UPDATED = "position.updated"
 GUARD_STEPS = frozenset({RequestTrigger.GUARD_APPROVED, RequestTrigger.GUARD_REFUSED})
@@ -31,8 +33,28 @@ def lines(story: Story) -> Iterator[str]:
     yield _line("Result", f"{story.request.state} {story.request.reason}".rstrip())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """The lines of a story that belong under one head."""
+
+    head: str
+    lines: tuple[str, ...]
+
+
+def chapters(story: Story) -> list[Chapter]:
+    """Return the lines of a story by their heads, for pages that set them apart."""
+    told: list[Chapter] = []
+    for line in lines(story):
+        head, text = line[:HEAD_WIDTH].strip(), line[HEAD_WIDTH + 1 :].strip()
+        if head:
+            told.append(Chapter(head=head, lines=(text,)))
+        else:
+            told[-1] = replace(told[-1], lines=(*told[-1].lines, text))
+    return told
+
+
 def _line(head: str, text: str) -> str:
-    return f"{head:<9} {text}"
+    return f"{head:<{HEAD_WIDTH}} {text}"
 
 
 def _time(moment: datetime) -> str:

@@ -42,9 +42,7 @@ KILLED_COVER = Bound(of="value", most=15_000, reason="a restart and the first cy
 SOON = Bound(of="value", most=250, reason="what leaves later was sent by somebody who had been told not to")
 FLAT = Bound(of="value", most=10, reason="a price moves for as long as a position is open that somebody wants closed")
 FLAT_RATIO = Bound(of="ratio", most=4, reason="a close costs us rows and looks beside its order, several at a time")
-AT_ONCE = Bound(
-    of="value", most=50, reason="an entry asks for it right before it leaves: the wire alone is late"
-)
+AT_ONCE = Bound(of="value", most=50, reason="an entry asks for it right before it leaves: the wire alone is late")
 NONE_AFTER = Bound(of="value", most=0, reason="a no that lets one pass now and then is none")
 IN_FLIGHT = Bound(of="value", least=100, reason="with nothing on its way every stop is quick")
 WORDS = ("a trip", "a change of policy", "the kill switch")

@@ -72,7 +72,8 @@ def trade() -> Trade:
     builders.order(request, purpose=OrderPurpose.STOP)
     builders.fill(trade, order=entry)
     builders.position(trade)
-    builders.transition("request", request.pk, details={"why": "<script>alert(1)</script>"})
+    script = "<script>alert(1)</script>"
+    builders.transition("request", request.pk, reason=script, details={"why": script})
     builders.transition("order", entry.client_order_id, to_state="FILLED", trigger="all_filled")
     builders.outbox_event()
     builders.ess()

@@ -15,9 +15,10 @@ from django.urls import reverse
 from execution import tasks
 from execution.crash_points import CrashPoint
 from execution.domain.kill_switch import KillLevel
-from execution.models import EntryClaim, KillSwitch, Order, Transition
+from execution.models import EntryClaim, KillSwitch, Order, Position, Transition
 from execution.pipeline.kill_switch import KillSwitchError, Word, engage, release
 from execution.pipeline.work_off_kill_switch import work_off_kill_switch
+from execution.queries.kill_switch import preview
 from tests.support.desk import BTC, Desk
 from tests.support.interference import at_point
 from tests.support.ledger import ORDER
@@ -146,6 +147,8 @@ def test_entries_that_rest_stay_at_the_first_level_and_are_cancelled_at_the_seco
     request_id = desk.signal(price=str(BTC - 1000))
     desk.run(request_id)
     entry = desk.order(request_id, "ENTRY")
+    planned = [(level, preview(level).entries_resting) for level in KillLevel]
+    assert planned == [("entries", []), ("halt", [entry]), ("flatten", [entry])]
 
     engage(KillLevel.ENTRIES, WORD, now=desk.clock())
     assert work_off(desk)
@@ -185,7 +188,12 @@ def test_flatten_closes_our_positions_and_touches_nobody_elses(desk: Desk) -> No
     short_id = desk.trade_opened("ETHUSDT", "sell")
     desk.person.new_order(symbol="SOLUSDT", side="BUY", type="MARKET", quantity="10")
     foreign = desk.ledger.positions["SOLUSDT"]
+    desk.cycle()
 
+    # It should say beforehand what it does afterwards
+    planned = preview(KillLevel.FLATTEN)
+    assert (planned.position_count, planned.symbols) == (2, ["BTCUSDT", "ETHUSDT"])
+    assert [row.symbol for row in planned.positions_not_ours] == ["SOLUSDT"]
     engage(KillLevel.FLATTEN, WORD, now=desk.clock())
     done = work_off(desk)
 
@@ -207,6 +215,25 @@ def test_flatten_closes_our_positions_and_touches_nobody_elses(desk: Desk) -> No
     orders = Order.objects.count()
     assert work_off(desk)
     assert Order.objects.count() == orders
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_a_position_that_no_reading_has_shown_is_among_what_flatten_closes(desk: Desk, side: str) -> None:
+    request_id = desk.decide("BTCUSDT", side)
+    desk.run(request_id, until="place_order")
+    desk.run(request_id)
+    Position.objects.all().delete()
+
+    planned = preview(KillLevel.FLATTEN)
+
+    assert ([row.pk for row in planned.unread], planned.position_count, planned.symbols) == (
+        [request_id],
+        1,
+        ["BTCUSDT"],
+    )
+    engage(KillLevel.FLATTEN, WORD, now=desk.clock())
+    assert work_off(desk)
+    assert desk.ledger.positions == {}
 
 
 def test_flatten_reports_what_the_exchange_does_not_close_and_tries_again(desk: Desk) -> None:
