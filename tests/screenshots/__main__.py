@@ -27,7 +27,8 @@ COLOURS = ("light", "dark")
 GRAVE = {"serious", "critical"}
 PALETTE = 96
 CONFIRM = "kill-switch-confirm"
-PATIENCE_MS = 30_000
+# A page takes half a second; a machine that does other work beside it may need far longer.
+PATIENCE_MS = 120_000
 # Cells of lists and tables that say what was won or lost, old and new names.
 RESULTS = "td.field-net, td.field-net_pnl, td.field-pnl, td.field-unrealized_pnl"
 MENU = "#nav-sidebar-apps a"
