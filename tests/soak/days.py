@@ -22,6 +22,7 @@ from tests.soak.hands import Hands
 from tests.soak.judge import Bounds, Kind, Violation, Watch
 from tests.soak.outcomes import judged_outcomes
 from tests.soak.report import Figure
+from tests.soak.run import oracle_figure
 from tests.soak.wishes import DAY, HOUR, Wishes
 from tests.soak.world import World, moment
 from tests.support.house import House
@@ -310,6 +311,7 @@ class DaysSoak:
             Figure(name="longest held, days", got=f"{held:.2f}", aim=f">= {long:.2f}", ok=held >= long),
             Figure(name="decisions by their end", got=told(self.ends)),
             *(zero(kind.value, kinds[kind]) for kind in Kind),
+            oracle_figure(),
             *self._money(),
             zero("positions, orders, trades and claims left", len(left)),
             Figure(
