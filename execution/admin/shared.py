@@ -74,8 +74,6 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # as above
     list_per_page = 50
     list_fullwidth = True
     list_before_template = "execution/parts/brakes.html"
-    # Columns that are on the page in another form already.
-    left_out: tuple[str, ...] = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002 -- the framework's signature
         return False
@@ -90,8 +88,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # as above
         return [self._column(name, listed) for name in super().get_list_display(request)]
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
-        names = [name for name in super().get_fields(request, obj) if name not in self.left_out]
-        return [self._column(name, whole) for name in names]
+        return [self._column(name, whole) for name in super().get_fields(request, obj)]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         answer: HttpResponse = super().changelist_view(request, {**(extra_context or {}), "switch": describe()})
