@@ -158,7 +158,7 @@ def _of_cover(trade: OurTrade, held: Decimal, legs: Sequence[_Leg], *, guarded: 
     covered, needed = sum(stops, ZERO), min(held, trade.open_quantity) if guarded else held
     reach = out_of_reach(needed, trade.plan.lot, trims=not trade.exposure.hedged)
     numbers = f"position={plain(held)} stops={plain(covered)} in {len(stops)}"
-    if needed - covered > reach:
+    if needed - covered > reach and not trade.by_software:
         yield _about(trade, Kind.COVER_SHORT, numbers)
     if stops and covered - held >= min(stops):
         yield _about(trade, Kind.COVER_EXCESS, numbers)

@@ -186,6 +186,7 @@ def _our_trade(trade: Trade, exits: Sequence[Order], closing: Mapping[str, datet
         resting=resting_of(exits),
         changed_at=trade.updated_at,
         deadline=_deadline(trade, closing),
+        by_software=trade.request.bracket.software_since is not None,
     )
 
 

@@ -58,7 +58,10 @@ class Deadline:
 
 @dataclass(frozen=True, kw_only=True)
 class OurTrade:
-    """An open trade and what of it is still at the exchange, by booked fills."""
+    """An open trade and what of it is still at the exchange, by booked fills.
+
+    `by_software`: a stop of our own stands in for those that the exchange does not take.
+    """
 
     id: UUID
     symbol: str
@@ -70,6 +73,7 @@ class OurTrade:
     resting: Sequence[Resting]
     changed_at: datetime
     deadline: Deadline | None = None
+    by_software: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,6 +172,14 @@ def test_what_a_stop_has_executed_covers_no_more(scene: Scene) -> None:
 
 
 @each_mode
+def test_a_stop_of_our_own_stands_in_for_one_at_the_exchange(scene: Scene) -> None:
+    del scene.open[scene.stop]
+    scene.more["trades"] = [replace(scene.trade, by_software=True)]
+
+    assert scene.kinds() == []
+
+
+@each_mode
 def test_a_position_without_any_stop(scene: Scene) -> None:
     del scene.open[scene.stop]
 
