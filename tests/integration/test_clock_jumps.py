@@ -145,6 +145,7 @@ def test_a_redis_whose_clock_was_set_back_still_delivers(desk: Desk) -> None:
 
 def test_a_position_is_not_naked_for_longer_because_the_clock_was_set_back(desk: Desk) -> None:
     """The bound of its nakedness is in steady time: else a stop that is refused would be tried for an hour."""
+    desk.close_what_has_no_stop()
     desk.paper.add_fault(path=ALGO_ORDER, method="POST", action="reply", status=503, body=THROTTLED, count=None)
     request_id = desk.decide()
     desk.run(request_id, until="place_order")

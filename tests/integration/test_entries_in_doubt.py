@@ -95,6 +95,7 @@ def test_an_entry_that_can_have_arrived_no_more_is_the_monitors(desk: Desk) -> N
 
 
 def test_what_protects_has_a_shorter_time_out_than_the_rest(desk: Desk) -> None:
+    desk.close_what_has_no_stop()
     impatient = replace(desk, protective_seconds=1.0, max_unprotected=timedelta(seconds=5))
     desk.paper.add_fault(path="/fapi/v1/algoOrder", method="POST", action="hang", ms=20_000)
     request_id = impatient.trade_opened()
