@@ -35,6 +35,13 @@ def end_without_a_fill(cell: Cell, ways: Ways) -> None:
     cell.risk.change_policy(RELEASE, str(RELEASE_SECONDS))
     # Sooner free is looser, which stays said for an hour.
     cell.told_by_health.append(f"policy: loosened: {RELEASE}")
+    try:
+        end_and_trade_again(cell, ways)
+    finally:
+        cell.risk.change_policy(RELEASE, str(USUAL_RELEASE_SECONDS))
+
+
+def end_and_trade_again(cell: Cell, ways: Ways) -> None:
     symbols = [*cell.opened(1, side="buy"), *cell.opened(1, first=1, side="sell")]
     begun_ms = pass_the_stops(cell, symbols, ways)
     assert_flat_in_time(cell, begun_ms)
@@ -46,7 +53,6 @@ def end_without_a_fill(cell: Cell, ways: Ways) -> None:
     cell.paper.clear_faults()
     cell.paper.control("DELETE", "streams/faults")
     trade_again(cell, symbols)
-    cell.risk.change_policy(RELEASE, str(USUAL_RELEASE_SECONDS))
 
 
 def pass_the_stops(cell: Cell, symbols: list[str], ways: Ways) -> int:
