@@ -53,7 +53,7 @@ Rows = QuerySet[Any]
 # Rows, and whole decisions, a transaction: it holds its locks for milliseconds.
 BATCH, STORIES = 1000, 100
 # What the log tells besides requests, orders and trades, which take their lines with them.
-STANDALONE = ("ess", "policy", "outbox", "dead_letter", "quarantine", "lease", "hold", "terms")
+STANDALONE = ("ess", "policy", "outbox", "dead_letter", "quarantine", "lease", "hold", "terms", "oracle")
 ENDED_WITHOUT_TRADE = sorted(REQUEST_FINAL - {RequestState.RECORDED})
 # What hangs on a request, each before what it refers to; the column that leads to the request's id.
 PARTS: tuple[tuple["Manager[Any]", str], ...] = (

@@ -100,6 +100,7 @@ def test_a_lost_stop_is_a_gap_of_its_own(desk: Desk) -> None:
 
 
 def test_a_position_closed_without_a_stop_was_naked_to_its_end(desk: Desk) -> None:
+    desk.close_what_has_no_stop()
     desk.paper.add_fault(path=ALGO_ORDER, method="POST", count=None, action="refuse", code=-4120)
     trade_id = desk.decide()
     desk.run(trade_id)

@@ -242,6 +242,7 @@ def test_the_ten_thousandth_close_has_an_id_that_the_exchange_takes(desk: Desk) 
 
 def test_targets_that_cannot_be_cancelled_make_no_room_for_ever(desk: Desk) -> None:
     """Without room for a stop the targets go; while their cancels have no effect, the position is closed instead."""
+    desk.close_what_has_no_stop()
     request_id = desk.decide()
     desk.run(request_id, until="place_order")
     protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)

@@ -31,7 +31,7 @@ def test_ten_unknown_stops_make_the_next_one_wait(desk: Desk, side: str) -> None
         for _ in range(times):
             desk.clock.let_pass(1)
             protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
-        return list(Order.objects.filter(request_id=request_id, purpose="STOP").values_list("state", flat=True))
+        return desk.order_states(request_id, "STOP")
 
     # It should try again and again, for none of them is known to stand, and then rest for a minute.
     assert protect(MOST_UNKNOWN_STOPS) == ["UNKNOWN"] * MOST_UNKNOWN_STOPS

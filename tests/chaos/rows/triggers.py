@@ -65,7 +65,7 @@ def pass_the_stops(cell: Cell, symbols: list[str], ways: Ways) -> int:
         cell.move_price(symbol, fraction=PAST_THE_STOP)
     if ways.undead:
         # One that its cancel ends is named for moments, and an answer of health is kept for one.
-        cell.wait(lambda: is_named(cell), "health names a stop that did not execute", within=USUAL_SECONDS + 1)
+        cell.wait(lambda: is_named(cell), "a stop that did not execute is named", within=USUAL_SECONDS + 1)
     if ways.lives:
         cell.wait(lambda: told_unprotected(cell) >= told_before + len(symbols), "an event tells of each position")
     cell.wait(lambda: not cell.ledger.positions, "the positions are closed", within=15)
@@ -84,7 +84,10 @@ def assert_flat_in_time(cell: Cell, begun_ms: int) -> None:
 
 
 def is_named(cell: Cell) -> bool:
-    return any(SENTENCE in reason for reason in cell.world.health().get("reasons") or [])
+    """Whether health, whose answer may be a second old, or the list of positions names the stop."""
+    positions = cell.world.call("GET", "/api/execution/positions").json()["positions"]
+    reasons = cell.world.health().get("reasons") or []
+    return any(SENTENCE in reason for reason in reasons) or any(held["overdue_stops"] for held in positions)
 
 
 def told_unprotected(cell: Cell) -> int:
