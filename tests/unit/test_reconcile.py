@@ -105,9 +105,10 @@ def compared(
     requests: tuple[OurRequest, ...] = (),
     open_orders: tuple[OrderReport, ...] = (),
     positions: tuple[PositionReport, ...] = (),
+    **known: frozenset[tuple[str, str]],
 ) -> list[Action]:
     return reconcile(
-        Books(requests=requests, orders=orders, trades=trades),
+        replace(Books(requests=requests, orders=orders, trades=trades), **known),
         Observation(
             open_orders={row.client_order_id: row for row in open_orders}, positions=positions, begun_at=BEGUN_AT
         ),
@@ -420,6 +421,27 @@ def test_a_foreign_position_is_reported_and_never_touched() -> None:
     assert compared(trades=(TRADE,), positions=(POSITION, foreign)) == [
         Stranger(symbol="ETHUSDT", sentence="POSITION_NOT_OURS: quantity=-3 side=BOTH")
     ]
+
+
+@pytest.mark.parametrize("known", ["just_closed", "set_aside"])
+def test_a_position_whose_rows_cannot_be_used_or_have_just_closed_is_not_foreign(known: str) -> None:
+    assert compared(positions=(POSITION,), **{known: frozenset({(POSITION.symbol, POSITION.position_side)})}) == []
+
+
+@pytest.mark.parametrize("known", ["just_closed", "set_aside"])
+def test_of_such_a_position_nobody_says_that_it_is_larger(known: str) -> None:
+    larger = replace(POSITION, quantity=POSITION.quantity * 2)
+    side = frozenset({(POSITION.symbol, POSITION.position_side)})
+    found = compared(trades=(TRADE,), positions=(larger,), orders=(STOP, TARGET), **{known: side})
+
+    assert [action for action in found if isinstance(action, Surplus)] == []
+
+
+@pytest.mark.parametrize("state", [OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED])
+def test_an_order_that_has_ended_is_not_applied_again_because_it_was_doubted(state: OrderState) -> None:
+    ended = replace(STOP, state=state, doubted=True)
+
+    assert compared(orders=(ended,), open_orders=(report_of(ended),)) == []
 
 
 def test_the_other_side_in_hedge_mode_is_foreign() -> None:
