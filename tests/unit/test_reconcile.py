@@ -1,6 +1,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -105,7 +106,7 @@ def compared(
     requests: tuple[OurRequest, ...] = (),
     open_orders: tuple[OrderReport, ...] = (),
     positions: tuple[PositionReport, ...] = (),
-    **known: frozenset[tuple[str, str]],
+    **known: Any,
 ) -> list[Action]:
     return reconcile(
         replace(Books(requests=requests, orders=orders, trades=trades), **known),
@@ -425,14 +426,16 @@ def test_a_foreign_position_is_reported_and_never_touched() -> None:
 
 @pytest.mark.parametrize("known", ["just_closed", "set_aside"])
 def test_a_position_whose_rows_cannot_be_used_or_have_just_closed_is_not_foreign(known: str) -> None:
-    assert compared(positions=(POSITION,), **{known: frozenset({(POSITION.symbol, POSITION.position_side)})}) == []
+    sides: dict[str, Any] = {known: frozenset({(POSITION.symbol, POSITION.position_side)})}
+
+    assert compared(positions=(POSITION,), **sides) == []
 
 
 @pytest.mark.parametrize("known", ["just_closed", "set_aside"])
 def test_of_such_a_position_nobody_says_that_it_is_larger(known: str) -> None:
     larger = replace(POSITION, quantity=POSITION.quantity * 2)
-    side = frozenset({(POSITION.symbol, POSITION.position_side)})
-    found = compared(trades=(TRADE,), positions=(larger,), orders=(STOP, TARGET), **{known: side})
+    sides: dict[str, Any] = {known: frozenset({(POSITION.symbol, POSITION.position_side)})}
+    found = compared(trades=(TRADE,), positions=(larger,), orders=(STOP, TARGET), **sides)
 
     assert [action for action in found if isinstance(action, Surplus)] == []
 
