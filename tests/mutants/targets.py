@@ -65,9 +65,13 @@ def database_targets() -> list[Target]:
     return [Target(name=name) for name in DATABASE]
 
 
+# The test of this tool reads modules that a mutant has changed, and would kill by that alone. The other raises an
+# exception in another thread, which never arrives while the lines that run are noted.
+LEFT_OUT = frozenset({"test_mutants.py", "test_task_limits.py"})
+
+
 def unit_tests() -> list[str]:
     """Return the unit tests that may run what is mutated: the others would only be collected and traced."""
-    # The test of this tool reads modules that a mutant has changed: it would kill by that alone.
-    files = sorted(path for path in (ROOT / "tests/unit").rglob("test_*.py") if path.name != "test_mutants.py")
+    files = sorted(path for path in (ROOT / "tests/unit").rglob("test_*.py") if path.name not in LEFT_OUT)
     texts = {path: path.read_text(encoding="utf-8") for path in files}
     return [str(path.relative_to(ROOT)) for path, text in texts.items() if any(name in text for name in MUTATED)]
