@@ -311,8 +311,8 @@ def test_a_lease_that_is_stamped_ahead_is_corrected_with_an_alarm_and_lapses(col
     assert not renew_lease(rival, reconciled_at=NOW, now=NOW)
     assert taken()[0] == (STACK.account, STACK.settings, "one", 1, NOW, NOW, NOW)
     [line] = Transition.objects.all()
-    told = (line.entity, line.entity_id, line.to_state, line.details["holder"], line.details[column])
-    assert told == ("lease", STACK.account, "CORRECTED", "one", (NOW + YEARS).isoformat())
+    told = (line.entity, line.entity_id, line.to_state, line.trigger, line.details["holder"], line.details[column])
+    assert told == ("lease", STACK.account, "CORRECTED", "monitor", "one", (NOW + YEARS).isoformat())
     assert "stamped ahead" in str(entries_of_health())
 
     assert not renew_lease(rival, reconciled_at=NOW, now=NOW + 29 * SECOND)

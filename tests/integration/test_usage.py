@@ -287,6 +287,13 @@ def test_a_symbol_pauses_after_its_stop_or_liquidation(columns: dict[str, Any], 
     assert used().stopped_out_age == age
 
 
+@pytest.mark.parametrize(("ahead", "age"), [(60, D(0)), (61, None)])
+def test_a_stop_a_little_ahead_of_our_clock_has_no_age_yet(ahead: int, age: Decimal | None) -> None:
+    closed("-5", ago=timedelta(seconds=-ahead), symbol="BTCUSDT", close_reason="SL")
+
+    assert used().stopped_out_age == age
+
+
 def test_the_last_stop_counts() -> None:
     for seconds in (300, 90, 200):
         closed("-5", ago=timedelta(seconds=seconds), symbol="BTCUSDT", close_reason="SL")

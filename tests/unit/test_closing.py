@@ -1,0 +1,21 @@
+"""How long an order that closes is waited for, and how soon the next may follow one that nobody answered."""
+
+from datetime import timedelta
+
+import pytest
+
+from execution.domain.closing import pause_in_doubt, protective_seconds
+
+
+@pytest.mark.parametrize(
+    ("usual", "bound", "expected"),
+    [(5.0, 20.0, 5.0), (5.0, 16.0, 4.0), (5.0, 5.0, 1.25), (5.0, 2.0, 1.0), (0.5, 20.0, 0.5), (5.0, 0.0, 1.0)],
+)
+def test_what_protects_waits_for_a_quarter_of_the_bound(usual: float, bound: float, expected: float) -> None:
+    assert protective_seconds(usual, timedelta(seconds=bound)) == expected
+
+
+def test_the_pause_behind_unanswered_closes_doubles_up_to_eight_seconds() -> None:
+    pauses = [pause_in_doubt(unanswered).total_seconds() for unanswered in range(8)]
+
+    assert pauses == [1, 1, 1, 2, 4, 8, 8, 8]
