@@ -113,3 +113,18 @@ def trading_goes_on(stack: CeleryStack, held: HeldPosition, *, restart: bool = T
     assert held.is_protected(stack), "the held position has lost its stop"
     stack.close_everything_by_hand()
     stack.check()
+
+
+def reason_of(stack: CeleryStack, entry_id: str, *, within: float) -> str:
+    """Wait for the dead letter of an entry and return its code."""
+
+    def found() -> str:
+        rows = stack.rows("SELECT reason_code FROM execution_deadletter WHERE entry_id = %s", entry_id)
+        return str(rows[0][0]) if rows else ""
+
+    return eventually(found, within=within, what=f"a dead letter of {entry_id}", every=0.1)
+
+
+def entries_of(stack: CeleryStack, symbol: str) -> int:
+    """Return how many entries in a symbol have reached the exchange."""
+    return sum(order["symbol"] == symbol for order in Ledger.of(stack.paper).entries)

@@ -6,6 +6,7 @@ The same by the piece, for every stream: `tests/integration/test_signed_events.p
 import json
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,16 +14,17 @@ import pytest
 from local_stack.bus import stream_key, wrapped
 from local_stack.processes import Addresses, web
 from local_stack.server import free_port
-from tests.security.aftermath import Api, HeldPosition, hold_position, trading_goes_on
+from tests.security import aftermath
+from tests.security.aftermath import Api, HeldPosition, entries_of, hold_position, trading_goes_on
 from tests.security.producers import PRODUCER, producer_keys, signed, signing_as
 from tests.support.databases import copied_database, redis_address
 from tests.support.decisions import decision
-from tests.support.ledger import Ledger
 from tests.support.stack import AI, SHORT, CeleryStack, crew
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 WITHIN = 45.0
+reason_of = partial(aftermath.reason_of, within=WITHIN)
 HOST = "127.0.0.1"
 # Apart from the numbers of the other suites.
 REDIS_DATABASE = 4
@@ -68,11 +70,6 @@ def stack(signing_stack: CeleryStack) -> CeleryStack:
     return signing_stack
 
 
-@pytest.fixture
-def held(stack: CeleryStack) -> HeldPosition:
-    return hold_position(stack)
-
-
 def put(stack: CeleryStack, event_type: str, fields: Mapping[Any, Any]) -> str:
     entry_id: Any = stack.redis.xadd(stream_key(event_type), dict[Any, Any](fields))
     return str(entry_id.decode())
@@ -80,18 +77,6 @@ def put(stack: CeleryStack, event_type: str, fields: Mapping[Any, Any]) -> str:
 
 def entry(event_type: str, payload: Mapping[str, Any], secret: str = SECRET, **how: Any) -> dict[str, str]:
     return signed(stream_key(event_type), wrapped(event_type, payload, source="attack"), secret, **how)
-
-
-def reason_of(stack: CeleryStack, entry_id: str) -> str:
-    def found() -> str:
-        rows = stack.rows("SELECT reason_code FROM execution_deadletter WHERE entry_id = %s", entry_id)
-        return str(rows[0][0]) if rows else ""
-
-    return eventually(found, within=WITHIN, what=f"a dead letter of {entry_id}", every=0.1)
-
-
-def entries_of(stack: CeleryStack, symbol: str) -> int:
-    return sum(order["symbol"] == symbol for order in Ledger.of(stack.paper).entries)
 
 
 def test_only_what_a_producer_has_signed_is_executed(stack: CeleryStack, held: HeldPosition) -> None:

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
 from local_stack.bus import stream_key, wrapped
-from tests.security.aftermath import Api, HeldPosition, trade, trading_goes_on
+from tests.security import aftermath
+from tests.security.aftermath import Api, HeldPosition, entries_of, trade, trading_goes_on
 from tests.support.decisions import decision
 from tests.support.ledger import Ledger
 from tests.support.stack import AI, CeleryStack
@@ -17,6 +19,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 
 WITHIN = 30.0
+reason_of = partial(aftermath.reason_of, within=WITHIN)
 ORDER = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.010", "leverage": 5}
 BEFORE_THE_FIRST_YEAR = "0001-01-01T00:00:00+14:00"
 IMPOSSIBLE_TIMES = [BEFORE_THE_FIRST_YEAR, "9999-12-31T23:59:59-14:00", 1e18, "1_765_855_800"]
@@ -30,20 +33,6 @@ def add(stack: CeleryStack, event_type: str, body: str | Mapping[str, Any]) -> s
         "payload": body if isinstance(body, str) else json.dumps(dict(body))
     }
     return str(stack.redis.xadd(stream_key(event_type), fields).decode())  # type: ignore[union-attr]
-
-
-def reason_of(stack: CeleryStack, entry_id: str) -> str:
-    """Wait for the dead letter of an entry and return its code."""
-
-    def found() -> str:
-        rows = stack.rows("SELECT reason_code FROM execution_deadletter WHERE entry_id = %s", entry_id)
-        return str(rows[0][0]) if rows else ""
-
-    return eventually(found, within=WITHIN, what=f"a dead letter of {entry_id}", every=0.1)
-
-
-def entries_of(stack: CeleryStack, symbol: str) -> int:
-    return sum(order["symbol"] == symbol for order in Ledger.of(stack.paper).entries)
 
 
 def test_a_time_that_cannot_be_read_back_is_refused(stack: CeleryStack, api: Api, held: HeldPosition) -> None:
