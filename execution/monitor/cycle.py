@@ -29,7 +29,7 @@ from execution.monitor.work_off import complete_all, repair_all, settle_all
 from execution.pipeline.busy import apart, met_since
 from execution.pipeline.entry_gate import renew_lease
 from execution.pipeline.figures import observe
-from execution.pipeline.heartbeats import beat
+from execution.pipeline.heartbeats import beat, has_beaten
 from execution.pipeline.mirroring import mirror_fields
 from execution.pipeline.overdue import marks_of, note_marks
 from execution.pipeline.pricing import priced_symbols
@@ -113,8 +113,7 @@ def swept_lately(now: datetime, *, within: timedelta) -> bool:
 
 def swept_by_beat(now: datetime, *, within: timedelta) -> bool:
     """Whether beat, or a second one beside it, has begun a cycle within this time."""
-    last = Heartbeat.objects.filter(part=BY_BEAT).first()
-    return last is not None and timedelta(0) <= now - last.at < within
+    return has_beaten(BY_BEAT, now, within=within)
 
 
 def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> tuple[list[Action], int]:

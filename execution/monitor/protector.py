@@ -38,7 +38,7 @@ from execution.monitor.work_off import book_all, look_up_all, repair_all, settle
 from execution.pipeline.bracket_rows import FORGOTTEN_AFTER_READINGS
 from execution.pipeline.busy import met_since
 from execution.pipeline.coverage import lot_of
-from execution.pipeline.heartbeats import beat
+from execution.pipeline.heartbeats import beat, has_beaten
 from execution.pipeline.overdue import marks_of, note_marks, watched_symbols
 from execution.pipeline.pricing import priced_symbols
 from execution.pipeline.quarantine import pairs, read_each
@@ -152,9 +152,7 @@ def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
 
 def _are_told(now: datetime) -> bool:
     """Whether streams tell of mark prices and fills; a stream may be mute, so that is not believed for long."""
-    last = Heartbeat.objects.filter(part=POSITIONS).first()
-    read_lately = last is not None and timedelta(0) <= now - last.at < BELIEVED
-    return read_lately and marks_are_told(now) and fills_are_told(now)
+    return has_beaten(POSITIONS, now, within=BELIEVED) and marks_are_told(now) and fills_are_told(now)
 
 
 def _smaller_than_booked(
@@ -169,8 +167,7 @@ def _smaller_than_booked(
 
 def covered_lately(now: datetime, *, within: timedelta) -> bool:
     """Whether a run has ended within this time; none has when it ended in the future."""
-    last = Heartbeat.objects.filter(part=PROTECTOR).values_list("at", flat=True).first()
-    return last is not None and timedelta(0) <= now - last < within
+    return has_beaten(PROTECTOR, now, within=within)
 
 
 def entries_in_doubt(now: datetime) -> list[int]:

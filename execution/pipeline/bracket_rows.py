@@ -173,6 +173,11 @@ def is_overdue(order: Order) -> bool:
     return known(order.overdue_at) is not None
 
 
+def overdue_among(orders: Iterable[Order]) -> list[Order]:
+    """Return the orders that live although the mark price has passed them for too long."""
+    return [order for order in orders if is_overdue(order) and order.state in ORDER_LIVE]
+
+
 def stop_cover(exits: Iterable[Order]) -> Decimal:
     """Return what the confirmed stops would close together: each closes a part, and reducing only, never too much."""
     stops = [order for order in exits if order.purpose == OrderPurpose.STOP]

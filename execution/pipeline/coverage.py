@@ -23,7 +23,14 @@ from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import Bracket, ExecutionRequest, ExternalPosition, Order, Position, Trade
 from execution.pipeline import events_out
-from execution.pipeline.bracket_rows import executed_of, exit_orders, is_overdue, is_relied_on, stop_cover
+from execution.pipeline.bracket_rows import (
+    executed_of,
+    exit_orders,
+    is_overdue,
+    is_relied_on,
+    overdue_among,
+    stop_cover,
+)
 from execution.pipeline.software_stop import Standing, by_software, of_side, protected_by, standing_stops
 from execution.pipeline.write import emit
 
@@ -102,8 +109,7 @@ def is_protected(quantity: Decimal, exits: Iterable[Order]) -> bool:
 
 def overdue_of(exits: Iterable[Order]) -> list[str]:
     """Return what is said of the stops and trailing stops among these that are overdue."""
-    overdue = [order for order in exits if is_overdue(order) and order.state in ORDER_LIVE]
-    return [sentence(order.client_order_id, order.trigger_price, order.passed_since) for order in overdue]
+    return [sentence(o.client_order_id, o.trigger_price, o.passed_since) for o in overdue_among(exits)]
 
 
 def tell_protection(symbol: str, position_side: str, *, now: datetime) -> None:

@@ -1,7 +1,7 @@
 """Says that a periodic part of the service has done its work; health reads it."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from execution.models import Heartbeat
@@ -14,3 +14,9 @@ def beat(part: str, *, now: datetime, details: Mapping[str, Any], healthy: bool 
         Heartbeat.objects.update_or_create(
             part=part, defaults={"at": now, "healthy": healthy, "details": dict(details)}
         )
+
+
+def has_beaten(part: str, now: datetime, *, within: timedelta) -> bool:
+    """Whether a part has beaten within this time; it has not when its last beat lies in the future."""
+    at = Heartbeat.objects.filter(part=part).values_list("at", flat=True).first()
+    return at is not None and timedelta(0) <= now - at < within

@@ -23,7 +23,7 @@ from execution.pipeline.bracket_rows import (
     executed_of,
     exit_orders,
     exposure_of,
-    is_overdue,
+    overdue_among,
     plan_of,
     resting_of,
     stop_cover,
@@ -130,7 +130,7 @@ class Work:
     @property
     def overdue(self) -> list[Order]:
         """Stops and trailing stops that live although the mark price has passed them for too long."""
-        return [order for order in self.exits if is_overdue(order) and order.state in ORDER_LIVE]
+        return overdue_among(self.exits)
 
     @property
     def is_dust(self) -> bool:
