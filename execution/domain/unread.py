@@ -128,7 +128,7 @@ def _is_consent(name: str) -> bool:
 def _refuses_consent(value: object) -> bool:
     """Whether a field that would consent says no; a text that is no answer is held against the deeds."""
     if isinstance(value, str):
-        return _word(value) in NO - EMPTY or _is_a_deed(value)
+        return _word(value) in NO - EMPTY or _is_zero(value) or _is_a_deed(value)
     return value is not None and not value and not isinstance(value, list | Mapping)
 
 

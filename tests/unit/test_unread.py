@@ -90,6 +90,16 @@ def test_what_gives_an_order_another_meaning_is_refused_by_name(
     assert rules(schema, ORDERS[schema] | filled(change, schema)) == {field: worded(rule, schema)}
 
 
+@pytest.mark.parametrize("value", [0, 0.0, "0", "0.0", "0e3", "-0", "false", "NO", "off", "close"])
+def test_a_consent_that_is_refused_in_any_spelling_is_told(value: object) -> None:
+    assert list(rules(ManualOrder, SIGNAL | {"execute": value})) == ["execute"]
+
+
+@pytest.mark.parametrize("value", [1, 0.5, "1", "yes", "", None, [], "soon"])
+def test_a_consent_that_is_given_or_empty_is_left_aside(value: object) -> None:
+    assert ManualOrder.model_validate(SIGNAL | {"execute": value}) == ManualOrder.model_validate(SIGNAL)
+
+
 @pytest.mark.parametrize("schema", ORDERS)
 @pytest.mark.parametrize("extra", HARMLESS)
 def test_what_says_nothing_of_the_order_is_left_aside(schema: type[Order], extra: dict[str, Any]) -> None:
