@@ -53,12 +53,14 @@ def cover(request_id: UUID) -> None:
         log.warning("cover_not_started", request_id=str(request_id), error=str(error))
 
 
-def resume_or_leave(request_id: UUID, state: RequestState) -> None:
-    """Resume a request; a broker that is away must not keep the monitor from its other repairs."""
+def resume_or_leave(request_id: UUID, state: RequestState) -> bool:
+    """Resume a request, and return whether the broker took it: one that is away must not keep others from repairs."""
     try:
         resume_chain(request_id, state)
     except BrokerAwayError as error:
         log.warning("request_not_resumed", request_id=str(request_id), state=state, error=str(error))
+        return False
+    return True
 
 
 def stream_starters() -> Starters:

@@ -23,6 +23,7 @@ from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import ExchangeUnavailableError
 from execution.monitor import protector as protector_step
 from execution.monitor.cycle import run_cycle, swept_by_beat
+from execution.monitor.left_behind import unbooked
 from execution.monitor.repair import Tools
 from execution.monitor.told import exits_told_of
 from execution.pipeline import (
@@ -267,26 +268,34 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
 
 @shared_task
 def ensure_cover(**_: Any) -> None:
-    """Give positions without a stop theirs, in a worker of its own that neither orders nor monitor can block."""
+    """Give positions without a stop theirs, in a worker of its own that neither orders nor monitor can block.
+
+    Then send on their way those requests that their worker has left between fill and books.
+    """
     look_again_in = _cover()
+    for request_id, state in unbooked(wiring.clock()):
+        if not resume_or_leave(request_id, state):
+            break
     if look_again_in is not None:
-        # A stop is about to be overdue: its bound does not wait for the next beat.
+        # A bound does not wait for the next beat.
         with suppress(BrokerAwayError):
             ensure_cover.apply_async(countdown=max(LEAST_COUNTDOWN, look_again_in.total_seconds()))
 
 
-def cover_without_broker() -> bool:
+def cover_without_broker(at_start: bool) -> bool:  # noqa: FBT001 -- the only argument of a callback
     """Do what `ensure_cover` does when it has not been done for long, as when no broker brings it; True when it was.
+
+    At the start of the process it is done in any case: those who did it last may have been killed with it.
 
     Called every second by the protector's own clock (execution_project/own_clock.py). What a software stop asks for is
     closed here in any case: it waits neither for the broker nor for a run that waits for the exchange.
     """
     drop_broken_connections()
     _close_reached()
-    if protector_step.covered_lately(wiring.clock(), within=PROTECTOR_PATIENCE):
+    if not at_start and protector_step.covered_lately(wiring.clock(), within=PROTECTOR_PATIENCE):
         return False
     _cover()
-    return True
+    return not at_start
 
 
 def _close_reached() -> None:

@@ -10,6 +10,9 @@ from execution_project.own_clock import ClockStep
 from execution_project.task_limits import LimitsStep
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execution_project.settings")
+# Our own checks run instead (`refuse_unsafe_settings`): Django's look at models and addresses, so they load the whole
+# web part, and a worker that is killed would be back a quarter of its start later.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("execution_project")
 app.config_from_object("celeryconfig")
@@ -26,6 +29,7 @@ def keep_django_logging(**_: Any) -> None:
 @beat_init.connect
 def refuse_unsafe_settings(**_: Any) -> None:
     """Stop a worker, or beat, before its first task when a setting is unsafe (`execution/checks.py`)."""
+    from execution_project.processes import keep_what_is_loaded  # noqa: PLC0415 -- only workers need it
     from execution_project.start_checks import refuse_unsafe_start  # noqa: PLC0415 -- Django must be set up first
     from execution_project.waits import Kind, hold  # noqa: PLC0415 -- only workers and beat are this
 
@@ -33,6 +37,7 @@ def refuse_unsafe_settings(**_: Any) -> None:
 
     # Celery logs what a signal's handler raises and goes on; only an exit stops the worker.
     refuse_unsafe_start()
+    keep_what_is_loaded()
 
 
 @worker_init.connect

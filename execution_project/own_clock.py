@@ -1,7 +1,8 @@
 """Gives the worker of the stops a clock of its own: what beat sends over the broker does not arrive without a broker.
 
 When Redis is silent, read-only or gone, positions fill all the same. So the worker that consumes `protect` looks every
-second whether the stops have been looked after lately, by whomever, and does it when nobody has.
+second whether the stops have been looked after lately, by whomever, and does it when nobody has. At its start it does
+it in any case: whoever did it last may have died since, with fills that nobody has covered.
 """
 
 import threading
@@ -18,21 +19,21 @@ LOOK_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 8.0
 
 
 class OwnClock:
-    """Calls a function every second in a thread of its own; after failures ever later.
+    """Calls a function at once and then every second, in a thread of its own; after failures ever later.
 
-    The function returns whether it had to do the work itself.
+    The function is told whether this is the first call, and returns whether it did what others should have done.
     """
 
-    def __init__(self, look: Callable[[], bool]) -> None:
+    def __init__(self, look: Callable[[bool], bool]) -> None:
         self._look = look
         self._pause = LOOK_SECONDS
         self._alone = False
         self._stopping = threading.Event()
 
-    def step(self) -> float:
+    def step(self, *, at_start: bool = False) -> float:
         """Call the function once and return how long to wait then, in seconds."""
         try:
-            alone = self._look()
+            alone = self._look(at_start)
         except Exception:
             # As a task that fails: it is logged, and the next one is due soon.
             log.exception("own_clock_failed")
@@ -52,7 +53,7 @@ class OwnClock:
         self._stopping.set()
 
     def _watch(self) -> None:
-        pause = LOOK_SECONDS
+        pause = self.step(at_start=True)
         while not self._stopping.wait(pause):
             pause = self.step()
 

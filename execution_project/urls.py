@@ -3,6 +3,9 @@
 from django.contrib import admin
 from django.urls import include, path
 
+# Here and not with the applications: only who answers requests loads the admin.
+admin.autodiscover()
+
 urlpatterns = [
     path("", include("execution.api.urls")),
     path("admin/", admin.site.urls),

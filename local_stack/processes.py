@@ -11,6 +11,8 @@ PYTHON = sys.executable
 # Quiet: the banner says nothing that this file does not.
 CELERY = (PYTHON, "-m", "celery", "-q", "-A", "execution_project")
 BRIDGE = "bridge"
+# After a crash of all, the worker of the stops is to be the first one back: the others stand behind it.
+PROTECT, STANDS_BACK = "protect", 5
 NEIGHBOURS = ("paper-exchange", "risk-safety")
 # The secrets of the service by what they open. A process gets those that it needs and finds the others empty, which
 # also outranks what stands in `.env`.
@@ -64,6 +66,12 @@ class Program:
     runs_once: bool = False
     stop_grace_seconds: float = 5
     env: Mapping[str, str] = field(default_factory=dict)
+    # How far it stands back when the processors are taken, as nice(1) has it.
+    nice: int = 0
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return ("nice", "-n", str(self.nice), *self.command) if self.nice else self.command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +122,7 @@ def programs(
         worker("orders", state, ("--pool=prefork", "--concurrency=2")),
         worker("monitor", state, ("--pool=threads", "--concurrency=2"), "run_monitor_cycle"),
         # Its own process: what blocks orders or the monitor does not block the stops.
-        worker("protect", state, ("--pool=threads", "--concurrency=1"), "ensure_cover"),
+        worker(PROTECT, state, ("--pool=threads", "--concurrency=1"), "ensure_cover"),
         worker("bridge", state, ("--pool=threads", "--concurrency=4"), "read_events", "send_events"),
         web(addresses),
         user_stream(state),
@@ -183,6 +191,7 @@ def worker(queue: str, state: Path, pool: tuple[str, ...], *first_tasks: str) ->
         after=NEIGHBOURS,
         ready_file=ready_file,
         stop_grace_seconds=10,
+        nice=0 if queue == PROTECT else STANDS_BACK,
         env={
             **(BRIDGES if queue == BRIDGE else TRADES),
             "WORKER_READY_FILE": str(ready_file),

@@ -71,7 +71,7 @@ class Supervisor:
         if child.program.ready_file is not None:
             child.program.ready_file.unlink(missing_ok=True)
         child.process = await asyncio.create_subprocess_exec(
-            *tethered(child.program.command),
+            *tethered(child.program.argv),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=PIPE,
             stderr=STDOUT,

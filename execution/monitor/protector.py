@@ -25,11 +25,12 @@ from execution.domain.lots import closing_parts
 from execution.domain.money import ZERO
 from execution.domain.outcomes import PositionReport, held_in
 from execution.domain.ports import ExchangeUnavailableError
-from execution.domain.states import ORDER_LIVE, ORDER_UNSETTLED, TRADE_OPEN, RequestState
+from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Trade
 from execution.monitor.actions import Apply, Cover, ExpireEntry, LookUpOrder
 from execution.monitor.cycle import swept_lately
+from execution.monitor.left_behind import GRACE, entries_in_doubt, next_due_in
 from execution.monitor.observe import observe_exchange, read_books
 from execution.monitor.positions import update_positions
 from execution.monitor.reconcile import Patience, reconcile
@@ -47,11 +48,6 @@ from execution.pipeline.told_by_streams import fills_are_told, marks_are_told
 
 log = structlog.get_logger(__name__)
 PROTECTOR = "protector"
-# The chain places the stop within a fraction of this; it is not to be overtaken while it does.
-GRACE = timedelta(seconds=1)
-# An entry without an answer arrives within its wait, its time-out and its receive window, or never. Each look-up takes
-# a weight of 1 of 2,400 a minute.
-IN_DOUBT_FOR, MOST_ASKED = timedelta(seconds=30), 20
 # What settles whether there is a position, and whether its stop stands. The rest is the monitor's.
 SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
@@ -67,7 +63,7 @@ class Guarded:
     went_to: int
     failed: int
     read_exchange: bool
-    # In what time a stop that the mark price has passed becomes overdue: look again then.
+    # In what time a stop that the mark price has passed becomes overdue, or what the chain does now becomes late.
     look_again_in: timedelta | None = None
 
 
@@ -88,7 +84,10 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     details: dict[str, object] = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": error}
     details["held"] = met_since(began_at, PROTECTOR)
     beat(PROTECTOR, now=tools.clock(), healthy=not (failed or error), details=details)
-    return Guarded(went_to=went_to, failed=failed, read_exchange=done.read_exchange, look_again_in=looked.look_again_in)
+    due = [each for each in (looked.look_again_in, next_due_in(tools.clock())) if each is not None]
+    return Guarded(
+        went_to=went_to, failed=failed, read_exchange=done.read_exchange, look_again_in=min(due, default=None)
+    )
 
 
 def close_reached(new_tools: Callable[[], Tools]) -> int:
@@ -168,16 +167,6 @@ def _smaller_than_booked(
 def covered_lately(now: datetime, *, within: timedelta) -> bool:
     """Whether a run has ended within this time; none has when it ended in the future."""
     return has_beaten(PROTECTOR, now, within=within)
-
-
-def entries_in_doubt(now: datetime) -> list[int]:
-    """Return the entries of which nobody knows what became of them: whoever sent one may be gone, the stream mute.
-
-    It is asked for here while it may still arrive. What stays in doubt after that is the monitor's.
-    """
-    unsettled = Order.objects.filter(purpose=OrderPurpose.ENTRY, state__in=sorted(ORDER_UNSETTLED))
-    young = unsettled.filter(sent_at__lte=now - GRACE, sent_at__gt=now - IN_DOUBT_FOR)
-    return list(young.order_by("sent_at").values_list("pk", flat=True)[:MOST_ASKED])
 
 
 def without_cover(*, before: datetime) -> list[UUID]:

@@ -77,7 +77,7 @@ class Tools:
     stack: Stack
     memory: Memory
     clock: Clock
-    resume: Callable[[UUID, RequestState], None]
+    resume: Callable[[UUID, RequestState], object]
     # What the operator wants of positions that others have opened.
     external: ExternalPositions = ExternalPositions.IGNORE
     spare: SpareExchange | None = None

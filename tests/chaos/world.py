@@ -238,10 +238,10 @@ class World:
         return ("--port", self._exchange_port, "--extra-symbols", EXTRA_SYMBOLS, "--static-prices")
 
     @contextmanager
-    def crashing_at(self, point: CrashPoint, *, passes: int = 1, by: str = "KILL") -> Iterator[Path]:
+    def crashing_at(self, point: CrashPoint, *, passes: int = 1, by: str = "KILL", **settings: str) -> Iterator[Path]:
         """Run our processes so that the first to pass a point dies (or stops) there; yield the file that tells it."""
         mark = self.folder / f"crashed-{point}-{time.monotonic_ns()}"
-        with self.with_settings(CRASH_POINT=f"{point}:{passes}:{by}:{mark}"):
+        with self.with_settings(CRASH_POINT=f"{point}:{passes}:{by}:{mark}", **settings):
             yield mark
 
     def _programs(self, workers: int) -> tuple[Program, ...]:

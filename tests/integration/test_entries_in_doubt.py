@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from execution.models import ExecutionRequest, Order
-from execution.monitor.protector import IN_DOUBT_FOR, ensure_cover
+from execution.monitor.left_behind import IN_DOUBT_FOR
+from execution.monitor.protector import ensure_cover
 from tests.support.desk import PATIENCE, Desk
 from tests.support.exits import SIDES, SYMBOL
 from tests.support.ledger import ORDER
@@ -69,6 +70,7 @@ def test_the_protector_covers_what_a_dead_worker_has_sent(desk: Desk, side: str)
         rows.update(state="SUBMITTING")
 
     # One that was sent a moment ago is its worker's.
+    desk.clock.stop()
     Order.objects.filter(request_id=request_id).update(sent_at=desk.clock())
     protect(desk)
     assert desk.ledger.live_stops == []

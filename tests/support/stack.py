@@ -221,7 +221,7 @@ class CeleryStack:
     def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":
         env = {**self.environment(), **program.env}
         with (self._folder / f"{program.name}.log").open("ab") as output:
-            return spawn(program.command, output=output, env=env, cwd=ROOT)
+            return spawn(program.argv, output=output, env=env, cwd=ROOT)
 
     def _are_ready(self, programs: Sequence[Program]) -> bool:
         for name, process in self.processes.items():

@@ -1,5 +1,6 @@
 """A task of a pool of threads ends at its limit, and a process whose thread hears nothing ends, too."""
 
+import queue
 import threading
 from contextlib import suppress
 
@@ -106,10 +107,25 @@ def test_a_process_with_a_stuck_task_ends(ends: list[str]) -> None:
     thread.join(5)
 
 
+def test_the_own_clock_looks_at_once_and_then_every_second() -> None:
+    told: queue.Queue[bool] = queue.Queue()
+
+    def look(at_start: bool) -> bool:  # noqa: FBT001 -- as the clock calls it
+        told.put(at_start)
+        return False
+
+    clock = OwnClock(look)
+    assert (clock.step(at_start=True), clock.step()) == (LOOK_SECONDS, LOOK_SECONDS)
+    assert (told.get_nowait(), told.get_nowait()) == (True, False)
+    clock.start()
+    assert told.get(timeout=10)
+    clock.stop()
+
+
 def test_the_own_clock_waits_longer_after_each_failure() -> None:
     answers: list[bool | Exception] = [False, True, *(RuntimeError("no database") for _ in range(4)), True, False]
 
-    def look() -> bool:
+    def look(_: bool) -> bool:  # noqa: FBT001 -- as the clock calls it
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import requests
@@ -17,13 +18,25 @@ from tests.chaos.cell import Bounds, Cell, pause
 from tests.chaos.evidence import ended
 from tests.chaos.matrix import ONCE, row
 from tests.chaos.world import SIZES
-from tests.support.ledger import ORDER
+from tests.support.ledger import ALGO_ORDER, ORDER
 from tests.support.stack import ROOT, children_of
 
 # A dead worker's message comes back after the visibility time-out.
 KILLED = Bounds(settle_seconds=60)
 DECISIONS = 20
 HANG_SECONDS = 2.5
+# From the kill of every worker, all started again at once, until what had filled has its stop.
+RECOVERED_SECONDS = 3.0
+# One process is killed, and the others go on with what it had in its hands.
+BOOKED_SECONDS = 5.0
+AFTER_THE_FILL = (
+    CrashPoint.ENTRY_ANSWERED,
+    CrashPoint.ENTRY_SETTLED,
+    CrashPoint.STOP_ANSWERED,
+    CrashPoint.STOP_SETTLED,
+    CrashPoint.TARGET_ANSWERED,
+    CrashPoint.ENTRY_FILLS_READ,
+)
 STEPS = ("check_ess", "guard_safety", "place_order", "protect_position", "record_trade")
 # Log line of a worker for a task that was lost with its pool process.
 LOST_WITH_ITS_PROCESS = "Task handler raised error: WorkerLostError"
@@ -51,6 +64,23 @@ def killed_between_placement_and_persistence(cell: Cell) -> None:
     # A process that dies between row and call has sent nothing.
     cell.came_to(10, but_for={"ABANDONED": cell.world.workers - 1})
     assert cell.outcomes()["RECORDED"] >= executed, cell.outcomes()
+    recovered = recovered_after(cell, killed_at)
+    cell.saw(f"stops {recovered:.2f} s after the kill")
+    assert recovered <= RECOVERED_SECONDS, f"{recovered:.2f} s from the kill to the stops"
+
+
+def recovered_after(cell: Cell, killed_at: int) -> float:
+    """Return how long after the kill the last position that was naked then got its stop, in seconds."""
+    stops: dict[str, int] = {}
+    entered: dict[str, int] = {}
+    for sent in cell.ledger.requests:
+        symbol, kind = sent["params"].get("symbol", ""), (sent["method"], sent["path"])
+        if kind == ("POST", ALGO_ORDER) and sent["params"]["type"] == "STOP_MARKET":
+            stops.setdefault(symbol, sent["t_ns"])
+        elif kind == ("POST", ORDER):
+            entered.setdefault(symbol, sent["t_ns"])
+    naked = [symbol for symbol, at in entered.items() if at <= killed_at < stops.get(symbol, at)]
+    return max((stops[symbol] - killed_at) / 1e9 for symbol in naked)
 
 
 def unanswered(cell: Cell, at_ns: int) -> int:
@@ -58,6 +88,45 @@ def unanswered(cell: Cell, at_ns: int) -> int:
     since = at_ns - int(HANG_SECONDS * 1e9)
     orders = [row for row in cell.ledger.requests if (row["method"], row["path"]) == ("POST", ORDER)]
     return sum(since < row["t_ns"] <= at_ns and row["done_status"] == requests.codes.ok for row in orders)
+
+
+@row(96, "kill -9 of the process that has just filled an entry", bounds=KILLED)
+def killed_with_its_fill(cell: Cell) -> None:
+    # As in production: between two cycles of the monitor is time for a position to stand naked and unbooked.
+    for number, point in enumerate(AFTER_THE_FILL):
+        ambush = cell.world.crashing_at(point, POSITION_MONITOR_INTERVAL_SEC="10")
+        with ambush as mark, one_death(cell, f"process died at {point}"):
+            cell.decide(2, first=2 * number)
+            cell.wait(mark.exists, f"a process died at {point}")
+            cell.settle()
+    booked_in_time(cell, 2 * len(AFTER_THE_FILL))
+
+
+@row(97, "kill -9 of each process in turn while entries fill", bounds=KILLED)
+def each_killed_once(cell: Cell) -> None:
+    with cell.world.with_settings(POSITION_MONITOR_INTERVAL_SEC="10"):
+        names = sorted(name for name in cell.stack.processes if name != "web")
+        for number, name in enumerate(names):
+            cell.decide(2, first=2 * number)
+            cell.wait(partial(has_more_entries, cell, 2 * number), "an entry has executed")
+            cell.stack.kill(name)
+            cell.stack.start_workers()
+            cell.settle()
+        cell.struck("processes killed in turn", len(names), between=(6, 10))
+        booked_in_time(cell, 2 * len(names))
+
+
+def has_more_entries(cell: Cell, than: int) -> bool:
+    return sum(cell.entries().values()) > than
+
+
+def booked_in_time(cell: Cell, trades: int) -> None:
+    """Hold how long after its fill each trade has come to stand in the books against its bound."""
+    rows = cell.rows("SELECT extract(epoch FROM created_at - entry_at)::float FROM execution_trade")
+    assert len(rows) == trades, f"{len(rows)} trades"
+    worst = max(seconds for (seconds,) in rows)
+    cell.saw(f"in the books {worst:.2f} s after the fill")
+    assert worst <= BOOKED_SECONDS, f"{worst:.2f} s from a fill to the books"
 
 
 @row(2, "kill -9 between intent and placement", bounds=KILLED)
