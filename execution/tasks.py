@@ -272,11 +272,13 @@ def ensure_cover(**_: Any) -> None:
 
     Then send on their way those requests that their worker has left between fill and books.
     """
-    look_again_in = _cover()
-    for request_id, state in unbooked(wiring.clock()):
+    guarded = _cover()
+    if guarded is None:
+        return
+    for request_id, state in unbooked(wiring.clock(), guarded.left_behind):
         if not resume_or_leave(request_id, state):
             break
-    if look_again_in is not None:
+    if (look_again_in := guarded.look_again_in) is not None:
         # A bound does not wait for the next beat.
         with suppress(BrokerAwayError):
             ensure_cover.apply_async(countdown=max(LEAST_COUNTDOWN, look_again_in.total_seconds()))
@@ -304,15 +306,15 @@ def _close_reached() -> None:
             protector_step.close_reached(_tools)
 
 
-def _cover() -> timedelta | None:
-    """Run the protector once, unless it runs; return when it wants to look again."""
+def _cover() -> protector_step.Guarded | None:
+    """Run the protector once and return what it did; None when it runs already."""
     _close_reached()
     with single_flight(Duty.ENSURE_COVER) as held:
         if not held:
             return None
         return protector_step.ensure_cover(
             _tools(), patience=wiring.patience(), monitor_silent_after=wiring.monitor_silent_after()
-        ).look_again_in
+        )
 
 
 @shared_task(**ON_LOST_DATABASE)

@@ -3,10 +3,11 @@
 The protector asks for it in every run, and runs again when something of it is due, instead of with the next beat.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from execution.domain.states import ORDER_UNSETTLED, RequestState
 from execution.domain.trading import OrderPurpose
@@ -33,12 +34,14 @@ def entries_in_doubt(now: datetime) -> list[int]:
     return list(young.order_by("sent_at").values_list("pk", flat=True)[:MOST_ASKED])
 
 
-def unbooked(now: datetime) -> list[tuple[UUID, RequestState]]:
-    """Return the requests that have stood between fill and books for a moment, each with its state."""
-    still = ExecutionRequest.objects.filter(
-        state__in=UNBOOKED, moved_at__lte=now - GRACE, moved_at__gt=now - GRACE - SENT_AGAIN_FOR
-    )
-    rows = still.order_by("moved_at").values_list("pk", "state")[:MOST_ASKED]
+def unbooked(now: datetime, known: Collection[UUID] = ()) -> list[tuple[UUID, RequestState]]:
+    """Return the requests that have stood between fill and books for a moment, each with its state.
+
+    `known`: requests of which it is certain that nobody goes on with them; these need not have stood for long.
+    """
+    still = Q(moved_at__lte=now - GRACE, moved_at__gt=now - GRACE - SENT_AGAIN_FOR)
+    found = ExecutionRequest.objects.filter(still | Q(pk__in=known), state__in=UNBOOKED)
+    rows = found.order_by("moved_at").values_list("pk", "state")[:MOST_ASKED]
     return [(request_id, RequestState(state)) for request_id, state in rows]
 
 

@@ -65,6 +65,8 @@ class Guarded:
     read_exchange: bool
     # In what time a stop that the mark price has passed becomes overdue, or what the chain does now becomes late.
     look_again_in: timedelta | None = None
+    # Requests that nobody else went on with: their books wait, too.
+    left_behind: tuple[UUID, ...] = ()
 
 
 def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: timedelta) -> Guarded:
@@ -75,7 +77,8 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     began_at = timezone.now()
     naked = without_cover(before=tools.clock() - GRACE)
     failed, went_to = _cover_all(list(dict.fromkeys([*naked, *software_requests()])), tools)
-    failed += look_up_all(entries_in_doubt(tools.clock()), tools)
+    covered, unasked = look_up_all(entries_in_doubt(tools.clock()), tools)
+    failed += unasked
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
     looked = _look_at_positions(tools, show=silent)
     done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
@@ -86,7 +89,11 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     beat(PROTECTOR, now=tools.clock(), healthy=not (failed or error), details=details)
     due = [each for each in (looked.look_again_in, next_due_in(tools.clock())) if each is not None]
     return Guarded(
-        went_to=went_to, failed=failed, read_exchange=done.read_exchange, look_again_in=min(due, default=None)
+        went_to=went_to,
+        failed=failed,
+        read_exchange=done.read_exchange,
+        look_again_in=min(due, default=None),
+        left_behind=(*naked, *covered),
     )
 
 

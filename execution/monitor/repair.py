@@ -229,15 +229,17 @@ def _look_up(order_id: int, tools: Tools) -> UUID | None:
             assert_never(found)
 
 
-def look_up_once(order_id: int, tools: Tools) -> None:
-    """Ask for an order of unknown outcome without concluding anything from what does not show it."""
+def look_up_once(order_id: int, tools: Tools) -> UUID | None:
+    """Ask for an order of unknown outcome without concluding anything from what does not show it.
+
+    Returns: the request whose entry has filled, and whose targets and books are then due.
+    """
     order = _order(order_id)
     if order.state not in ORDER_UNSETTLED:
-        return
+        return None
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book), promptly=True)
     reached(CrashPoint.ORDER_LOOKED_UP)
-    if isinstance(found, OrderReport):
-        _found(order, found, "look-up", tools)
+    return _found(order, found, "look-up", tools) if isinstance(found, OrderReport) else None
 
 
 def _sources(tools: Tools) -> Sources:

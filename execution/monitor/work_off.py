@@ -70,9 +70,19 @@ def repair_all(actions: Sequence[Repair], tools: Tools) -> int:
     return failed + sum(not _done(partial(repair, action), action, tools) for action in quick)
 
 
-def look_up_all(orders: Sequence[int], tools: Tools) -> int:
-    """Ask once for each of these orders of unknown outcome, and return how many could not be asked for."""
-    return _work_off([[(partial(look_up_once, pk), pk)] for pk in orders], tools)
+def look_up_all(orders: Sequence[int], tools: Tools) -> tuple[list[UUID], int]:
+    """Ask once for each of these orders of unknown outcome.
+
+    Returns: the requests that have their stop by that and want targets and books, and how many could not be asked for.
+    """
+    covered: list[UUID] = []
+
+    def look_up(order_id: int, tools: Tools) -> None:
+        if request_id := look_up_once(order_id, tools):
+            covered.append(request_id)
+
+    failed = _work_off([[(partial(look_up, pk), pk)] for pk in orders], tools)
+    return covered, failed
 
 
 def _is_missing_stop(action: Repair) -> bool:

@@ -9,6 +9,7 @@ from execution.models import ExecutionRequest, Order
 from execution.monitor.left_behind import GRACE, SENT_AGAIN_FOR, next_due_in, unbooked
 from execution.monitor.protector import Guarded, ensure_cover
 from tests.support.desk import PATIENCE, Desk
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db
 BOTH_SIDES = pytest.mark.parametrize("side", ["buy", "sell"])
@@ -65,6 +66,9 @@ def test_the_protector_runs_again_when_the_first_of_several_is_due(desk: Desk) -
     # The first one has its stop by this run, and stands anew.
     found = guard(desk)
     assert (found.went_to, found.look_again_in) == (1, timedelta(seconds=0.25))
+    # Its books are due at once; the other one may still be its worker's.
+    assert found.left_behind == (first,)
+    assert unbooked(desk.clock(), found.left_behind) == [(first, RequestState.PROTECTED)]
     desk.clock.let_pass(0.25)
     assert guard(desk).went_to == 1
     assert {desk.request(pk).state for pk in (first, second)} == {"PROTECTED"}
@@ -82,3 +86,17 @@ def test_an_entry_in_doubt_is_due_a_second_after_it_was_sent(desk: Desk, side: s
     assert next_due_in(order.sent_at) == GRACE
     assert next_due_in(order.sent_at + GRACE - MOMENT) == MOMENT
     assert next_due_in(order.sent_at + GRACE) is None
+
+
+@BOTH_SIDES
+def test_the_books_of_an_entry_that_was_looked_up_are_due_at_once(desk: Desk, side: str) -> None:
+    desk.paper.add_fault(path="/fapi/v1/order", method="POST", action="late", ms=1_600)
+    request_id = desk.decide(side=side)
+    assert desk.run(request_id) == "UNKNOWN"
+    eventually(lambda: "BTCUSDT" in desk.ledger.positions, within=10, what="the entry has executed")
+    desk.clock.let_pass(2)
+
+    found = guard(desk)
+
+    assert found.left_behind == (request_id,)
+    assert unbooked(desk.clock(), found.left_behind) == [(request_id, RequestState.PROTECTED)]
