@@ -318,6 +318,15 @@ def have_no_clock_of_its_own() -> None:
     OwnClock.start = do_nothing  # type: ignore[assignment,method-assign]
 
 
+def leave_what_is_left_behind() -> None:
+    """Going on: what a killed worker had in its hands waits for the monitor."""
+    from execution import tasks  # noqa: PLC0415 -- Django must be set up first
+    from execution.monitor import protector  # noqa: PLC0415
+
+    tasks.unbooked = lambda *_: []  # type: ignore[attr-defined]
+    protector.entries_in_doubt = lambda *_: []  # type: ignore[attr-defined]
+
+
 def wait_for_a_lost_close() -> None:
     """Exits are followed: after a close without an answer none is sent until its absence is proven."""
     from execution.pipeline.closing import Closing  # noqa: PLC0415 -- Django must be set up first
@@ -361,6 +370,7 @@ SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "held rows": let_a_held_row_fail_the_sweep,
     "answers of Redis": end_by_an_answer_of_redis,
     "the protector's clock": have_no_clock_of_its_own,
+    "going on": leave_what_is_left_behind,
     "exits are followed": wait_for_a_lost_close,
     "closes make way": leave_the_quantity_held,
 }
@@ -416,6 +426,8 @@ MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     "answers of Redis": (Catch(row=89, workers=1, says=r"processes ended|the stop covers"),),
     "the protector's clock": (Catch(row=89, workers=2, says=r"the stop covers"),),
     # Long and short, by the number of workers.
+    # Long and short, by the number of workers.
+    "going on": tuple(Catch(row=96, workers=count, says=r"s from a fill to the books|I4: ") for count in (1, 2)),
     "exits are followed": tuple(Catch(row=76, workers=count, says=r"the positions are closed") for count in (1, 2)),
     "closes make way": (Catch(row=82, workers=2, says=r"the trades are closed"),),
 }

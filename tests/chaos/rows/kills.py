@@ -70,7 +70,10 @@ def killed_between_placement_and_persistence(cell: Cell) -> None:
 
 
 def recovered_after(cell: Cell, killed_at: int) -> float:
-    """Return how long after the kill the last position that was naked then got its stop, in seconds."""
+    """Return how long after the kill the last position that was naked then got its stop, in seconds.
+
+    0 when the protector had given each its stop before the kill, although its sender waited still.
+    """
     stops: dict[str, int] = {}
     entered: dict[str, int] = {}
     for sent in cell.ledger.requests:
@@ -80,7 +83,7 @@ def recovered_after(cell: Cell, killed_at: int) -> float:
         elif kind == ("POST", ORDER):
             entered.setdefault(symbol, sent["t_ns"])
     naked = [symbol for symbol, at in entered.items() if at <= killed_at < stops.get(symbol, at)]
-    return max((stops[symbol] - killed_at) / 1e9 for symbol in naked)
+    return max(((stops[symbol] - killed_at) / 1e9 for symbol in naked), default=0.0)
 
 
 def unanswered(cell: Cell, at_ns: int) -> int:
