@@ -7,12 +7,15 @@ from typing import Any
 import requests
 
 from execution.adapters.outgoing import OutgoingSession, PeerRule, any_peer
+from execution.domain.bounds import without_unfit
 from execution.domain.ports import EssReading, RiskSafetyUnavailableError
 
 LARGEST_ANSWER = 1024 * 1024
 # What can be the name of a policy value. Anything else would be another address at that service, not another key.
 POLICY_KEY = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 LONGEST_KEY = 200
+# What is kept of a state and of its reason, so that what is stored equals what the next answer is held against.
+STATE_LENGTH, REASON_LENGTH = 32, 2000
 # The stand-in of the local stack says so in every answer.
 STAND_IN_HEADER = "X-Stand-In"
 
@@ -41,9 +44,9 @@ class HttpRiskSafety:
         # Some revisions name the flag differently; a missing flag blocks, so it must not default to true.
         can_execute = body.get("can_execute", body.get("can_execute_orders"))
         return EssReading(
-            state=str(body.get("state", "MISSING")).upper(),
+            state=_words(body.get("state", "MISSING"), STATE_LENGTH).upper()[:STATE_LENGTH],
             can_execute=can_execute is True,
-            reason=str(body.get("trip_reason") or body.get("error") or ""),
+            reason=_words(body.get("trip_reason") or body.get("error") or "", REASON_LENGTH),
         )
 
     def policy(self, key: str) -> object:
@@ -87,6 +90,11 @@ class HttpRiskSafety:
 
     def _silence(self, error: Exception, *, kind: str) -> RiskSafetyUnavailableError:
         return RiskSafetyUnavailableError(f"{type(error).__name__} within {self._timeout}s", kind=kind)
+
+
+def _words(value: object, length: int) -> str:
+    """Return a text of theirs as it can be stored."""
+    return without_unfit(str(value)[:length])
 
 
 def _parsed(body: bytes) -> object:

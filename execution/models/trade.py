@@ -39,8 +39,10 @@ class Trade(models.Model):
     # Reference price of the guard, for the slippage of the entry: positive is worse than planned.
     reference_price = money()
     slippage_fraction = money()
-    stop_price = money()
-    target_price = money()
+    # Where the plan had its stop and its nearest target first; empty where it has none. Where they lie now, the legs of
+    # the plan say (pipeline/levels.py).
+    stop_price = optional_money()
+    target_price = optional_money()
     margin = money()
     # At the index of the entry.
     margin_usd = optional_money()

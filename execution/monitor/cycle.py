@@ -30,10 +30,10 @@ from execution.pipeline.busy import apart, met_since
 from execution.pipeline.entry_gate import renew_lease
 from execution.pipeline.figures import observe
 from execution.pipeline.heartbeats import beat, has_beaten
-from execution.pipeline.mirroring import mirror_fields
+from execution.pipeline.mirroring import mirrored
 from execution.pipeline.overdue import marks_of, note_marks
 from execution.pipeline.pricing import priced_symbols
-from execution.pipeline.quarantine import for_each, read_each, release_repaired
+from execution.pipeline.quarantine import read_each, release_repaired
 from execution.pipeline.settle_exits import release_locked_symbols, release_symbols
 
 log = structlog.get_logger(__name__)
@@ -97,7 +97,7 @@ def _mirror(mirror: TradeMirror, trades: Sequence[Trade]) -> None:
     A Redis that takes nothing now keeps no cycle from its end: PostgreSQL is the truth.
     """
     try:
-        mirror.write(for_each(trades, mirror_fields), keep_seconds=None)
+        mirror.write(mirrored(trades), keep_seconds=None)
     except MirrorError as error:
         log.warning("trades_not_mirrored", error=str(error))
 

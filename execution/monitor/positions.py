@@ -14,6 +14,7 @@ from execution.models import Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.busy import apart, is_busy
 from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
+from execution.pipeline.levels import NO_LEVELS, Levels, levels_of
 from execution.pipeline.software_stop import Standing, of_side, protected_by, standing_stops
 from execution.pipeline.write import Event, emit_each
 
@@ -72,7 +73,14 @@ def update_positions(
     # A position that is not seen stays while its trade is open: one empty answer is not flat.
     seen = {(row.symbol, row.position_side) for row in rows}
     gone = [row.pk for key, row in known.items() if key not in seen and key not in trades]
-    shown = _Shown(known=known, trades=trades, exits=live_exits(), standing=standing_stops(now), now=now)
+    shown = _Shown(
+        known=known,
+        trades=trades,
+        exits=live_exits(),
+        standing=standing_stops(now),
+        levels=levels_of([trade.pk for trade in open_trades]),
+        now=now,
+    )
     try:
         _store(rows, gone, shown)
     except OperationalError as error:
@@ -95,6 +103,7 @@ class _Shown:
     trades: Mapping[Side, Trade]
     exits: Mapping[Side, Sequence[Order]]
     standing: Mapping[UUID, Standing]
+    levels: Mapping[UUID, Levels]
     now: datetime
 
 
@@ -172,6 +181,7 @@ def _told(row: Position, shown: _Shown) -> tuple[object, Event]:
         protected=is_protected(row.quantity, legs),
         protected_by=protected_by(row.quantity, legs, of_side(shown.standing, side)),
         overdue=overdue_of(legs),
+        levels=shown.levels.get(trade.pk, NO_LEVELS) if trade else NO_LEVELS,
         now=shown.now,
     )
     aggregate = trade.pk if trade else f"position:{row.symbol}:{row.position_side}"

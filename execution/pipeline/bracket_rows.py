@@ -10,15 +10,23 @@ from django.db.models.functions import Coalesce
 from execution.domain.bounds import known
 from execution.domain.brackets import UNBOUNDED, Exposure, Leg, Plan, Resting
 from execution.domain.exits import ExitPlan
+from execution.domain.lots import lot_rule
 from execution.domain.money import ZERO
 from execution.domain.states import ORDER_LIVE, OrderState
-from execution.domain.trading import OrderPurpose, PositionSide, SymbolRules
+from execution.domain.trading import OrderPurpose, OrderType, PositionSide, SymbolRules
 from execution.models import Bracket, BracketLeg, ExecutionRequest, Order
 from execution.models.bracket import LegOrigin
-from execution.pipeline.regrid import grid_of
 
 # Successive readings without a trace after which an order is not relied upon.
 FORGOTTEN_AFTER_READINGS = 2
+GRID = ("tick_size", "quantity_step", "minimum_quantity", "maximum_quantity")
+
+
+def grid_of(rules: SymbolRules) -> dict[str, Decimal]:
+    """Return what a plan has to know of a symbol's filters: those of market orders, which all exits are."""
+    lot = lot_rule(rules, OrderType.MARKET)
+    values = (rules.tick_size, lot.step, lot.minimum, lot.maximum)
+    return dict(zip(GRID, values, strict=True))
 
 
 def write_bracket(request: ExecutionRequest, exits: ExitPlan, rules: SymbolRules) -> Bracket:

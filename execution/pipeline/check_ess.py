@@ -157,7 +157,7 @@ def _remember(known: EssStatus | None, reading: EssReading, now: datetime, *, pe
         EssStatus.objects.update_or_create(
             pk=1,
             defaults={
-                "state": reading.state[:32],
+                "state": reading.state,
                 "permitted": permitted,
                 "reason": reading.reason,
                 "source": HTTP,
@@ -169,7 +169,7 @@ def _remember(known: EssStatus | None, reading: EssReading, now: datetime, *, pe
         )
         if changed:
             before = known.state if known else ""
-            log_step("ess", 1, from_state=before, to_state=reading.state[:32], trigger=HTTP, now=now)
+            log_step("ess", 1, from_state=before, to_state=reading.state, trigger=HTTP, now=now)
 
 
 def _unanswered(

@@ -31,6 +31,7 @@ from execution.pipeline.bracket_rows import (
     overdue_among,
     stop_cover,
 )
+from execution.pipeline.levels import NO_LEVELS, levels_of
 from execution.pipeline.software_stop import Standing, by_software, of_side, protected_by, standing_stops
 from execution.pipeline.write import emit
 
@@ -114,12 +115,21 @@ def overdue_of(exits: Iterable[Order]) -> list[str]:
 
 def tell_protection(symbol: str, position_side: str, *, now: datetime) -> None:
     """Emit `position.updated` of a position whose protection has changed; call it in the transaction of the change."""
-    row = Position.objects.select_related("trade__request").filter(symbol=symbol, position_side=position_side).first()
+    _tell(Position.objects.filter(symbol=symbol, position_side=position_side), now)
+
+
+def tell_levels(trade_id: UUID, *, now: datetime) -> None:
+    """Emit `position.updated` of a position whose stop or targets move; call it in the transaction of the move."""
+    _tell(Position.objects.filter(trade_id=trade_id), now)
+
+
+def _tell(rows: "QuerySet[Position]", now: datetime) -> None:
+    row = rows.select_related("trade__request").first()
     if row is None or row.trade is None:
         # Nobody has shown it yet, or it is not ours: the next reading tells.
         return
-    exits = live_exits().get((symbol, position_side), [])
-    standing = of_side(standing_stops(now), (symbol, position_side))
+    side = (row.symbol, row.position_side)
+    exits, standing = live_exits().get(side, []), of_side(standing_stops(now), side)
     body = events_out.position_updated(
         row,
         leverage=row.trade.leverage,
@@ -127,6 +137,7 @@ def tell_protection(symbol: str, position_side: str, *, now: datetime) -> None:
         protected=is_protected(row.quantity, exits),
         protected_by=protected_by(row.quantity, exits, standing),
         overdue=overdue_of(exits),
+        levels=levels_of([row.trade.pk]).get(row.trade.pk, NO_LEVELS),
         now=now,
     )
     emit(row.trade.pk, [(events_out.POSITION_UPDATED, body)], trace_id=row.trade.request.trace_id, now=now)

@@ -13,6 +13,7 @@ from execution.domain.quote_index import in_usd
 from execution.domain.software_stop import ProtectedBy
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
+from execution.pipeline.levels import Levels
 
 ORDER_PLACED = "order.placed"
 ORDER_FILLED = "order.filled"
@@ -42,12 +43,18 @@ def order_placed(order: Order, request: ExecutionRequest, now: datetime) -> dict
         "order_type": order.order_type,
         "purpose": order.purpose.lower(),
         "quantity": number(order.quantity),
-        "price": number(order.price or order.trigger_price or request.reference_price),
+        "price": number(_price_of(order, request)),
         "status": "placed",
         "source": request.source,
         "correlation_id": request.trace_id,
         "timestamp": now.isoformat(),
     }
+
+
+def _price_of(order: Order, request: ExecutionRequest) -> Decimal | None:
+    """Return the order's own price; of an entry at market what the guard saw, of an exit at market none."""
+    own = order.price or order.trigger_price
+    return own or (request.reference_price if order.purpose == OrderPurpose.ENTRY else None)
 
 
 def order_filled(
@@ -120,7 +127,7 @@ def trade_opened(trade: Trade, request: ExecutionRequest, entry: Order, now: dat
     return {
         **_trade_identity(trade, request, entry),
         "margin_usd": number(trade.margin_usd),
-        "stop_loss": number(trade.stop_price or None),
+        "stop_loss": number(trade.stop_price),
         "take_profit": number(trade.target_price),
         "timestamp": now.isoformat(),
     }
@@ -169,8 +176,10 @@ def position_updated(
     protected: bool,
     protected_by: ProtectedBy,
     overdue: Sequence[str],
+    levels: Levels,
     now: datetime,
 ) -> dict[str, Any]:
+    """`stop_loss` and `take_profit` are where the plan has them now, null where it has none or we have no plan."""
     margin = position.initial_margin
     return {
         "symbol": position.symbol,
@@ -189,6 +198,8 @@ def position_updated(
         "margin_usd": number(position.usd(margin)),
         "value": number(position.usd(position.quantity * position.mark_price)),
         "liquidation_price": number(position.liquidation_price),
+        "stop_loss": number(levels.stop),
+        "take_profit": number(levels.target),
         "has_tp_sl": has_tp_sl,
         "protected": protected,
         "protected_by": protected_by.value,

@@ -3,17 +3,25 @@
 Fields named `_usd` are in USD at `quote_index`, prices in `quote_asset`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from execution.domain.money import plain
 from execution.domain.states import TRADE_OPEN
 from execution.models import Trade
+from execution.pipeline.levels import NO_LEVELS, Levels, levels_of
+from execution.pipeline.quarantine import for_each
 
 CLOSED_KEPT_SECONDS = 30 * 24 * 3600
 
 
-def mirror_fields(trade: Trade) -> Mapping[str, str]:
+def mirrored(trades: Sequence[Trade]) -> list[Mapping[str, str]]:
+    """Return the hash of each trade; one that cannot be shown is set aside, and told of."""
+    levels = levels_of([trade.pk for trade in trades])
+    return for_each(trades, lambda trade: mirror_fields(trade, levels.get(trade.pk, NO_LEVELS)))
+
+
+def mirror_fields(trade: Trade, levels: Levels) -> Mapping[str, str]:
     """Return the hash of a trade; an absent value is an empty string."""
     request = trade.request
     return {
@@ -28,8 +36,10 @@ def mirror_fields(trade: Trade) -> Mapping[str, str]:
         "margin_usd": _text(trade.margin_usd),
         "entry_price": plain(trade.entry_price),
         "entry_time": trade.entry_at.isoformat(),
-        "sl_price": plain(trade.stop_price),
-        "tp_price": plain(trade.target_price),
+        "sl_price": _text(levels.stop),
+        "tp_price": _text(levels.target),
+        "initial_sl_price": _text(trade.stop_price),
+        "initial_tp_price": _text(trade.target_price),
         "exit_price": _text(trade.exit_price),
         "exit_time": "" if trade.exit_at is None else trade.exit_at.isoformat(),
         "close_reason": trade.close_reason,

@@ -8,6 +8,7 @@ from execution.domain.money import ZERO, plain
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Bracket, BracketLeg, ExecutionRequest, Trade
 from execution.models.bracket import LegOrigin
+from execution.pipeline.coverage import tell_levels
 from execution.pipeline.transitions import log_step
 
 
@@ -68,13 +69,15 @@ def follow_first_target(trade: Trade, *, now: datetime) -> bool:
     return move_stop(trade, price, origin=LegOrigin.BREAK_EVEN, now=now)
 
 
-def anchor_defaults(request: ExecutionRequest, entry_price: Decimal, *, now: datetime) -> tuple[Decimal, Decimal]:
+def anchor_defaults(
+    request: ExecutionRequest, entry_price: Decimal, *, now: datetime
+) -> tuple[Decimal | None, Decimal | None]:
     """Let defaulted exits lie at their distance from the real entry price, and return stop and nearest target.
 
     They were placed from the price that was expected, so as not to wait for the fill's. A stop that would have to move
     away stays: it only ever becomes tighter.
     """
-    stop, target = request.stop_price or ZERO, request.target_price or ZERO
+    stop, target = request.stop_price, request.target_price
     reference = request.reference_price
     if not reference or entry_price == reference:
         return stop, target
@@ -82,7 +85,7 @@ def anchor_defaults(request: ExecutionRequest, entry_price: Decimal, *, now: dat
     for leg in bracket.legs.select_for_update().filter(origin=LegOrigin.DEFAULT):
         is_stop = leg.purpose == OrderPurpose.STOP
         # Multiplied first: dividing first would lose the last digit, and rounding a whole tick with it.
-        moved = (stop if is_stop else target) * entry_price / reference
+        moved = ((stop if is_stop else target) or ZERO) * entry_price / reference
         price = _anchored(request, bracket, leg, moved)
         if price != leg.price:
             _move(request, leg, price, LegOrigin.DEFAULT, now)
@@ -111,6 +114,7 @@ def _move(
     before = plain(leg.price) if leg.price is not None else None
     BracketLeg.objects.filter(pk=leg.pk).update(price=price, origin=origin)
     _log(owner, leg, before, plain(price), origin, now, operator, why)
+    tell_levels(owner.pk, now=now)
 
 
 def _log(

@@ -27,6 +27,7 @@ from execution.domain.trading import OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Trade
 from execution.pipeline import events_out
 from execution.pipeline.booking import amounts_of, booked_quantities, new_fills
+from execution.pipeline.levels import NO_LEVELS, levels_of
 from execution.pipeline.measure_cover import measure_cover
 from execution.pipeline.move_legs import anchor_defaults
 from execution.pipeline.transitions import apply_to, log_line, request_move, trade_move
@@ -90,7 +91,9 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
                 write.run()
             return
         trade = _trade_from(request, fills, known, now)
-        trade.stop_price, trade.target_price = anchor_defaults(request, trade.entry_price, now=now)
+        trade.stop_price, target = anchor_defaults(request, trade.entry_price, now=now)
+        # Of several targets the nearest one.
+        trade.target_price = target or trade.target_price or levels_of([request.pk]).get(request.pk, NO_LEVELS).target
         if known is None:
             write.insert(trade)
             write.insert(log_line("trade", trade.pk, to_state=trade.state, trigger="fills_booked", now=now))
@@ -152,8 +155,8 @@ def _trade_from(request: ExecutionRequest, fills: Sequence[FillReport], trade: T
             leverage=request.leverage,
             entry_at=min(fill.at for fill in fills),
             reference_price=request.reference_price or price,
-            stop_price=request.stop_price or ZERO,
-            target_price=request.target_price or ZERO,
+            stop_price=request.stop_price,
+            target_price=request.target_price,
             created_at=now,
         )
     trade.quantity = quantity

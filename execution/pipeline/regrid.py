@@ -13,23 +13,16 @@ from django.db import transaction
 from django.db.models import Q
 
 from execution.domain.brackets import break_even_at, round_stop, round_target
-from execution.domain.lots import lot_rule
 from execution.domain.money import ZERO, plain
 from execution.domain.states import TRADE_OPEN
-from execution.domain.trading import Direction, OrderPurpose, OrderType, SymbolRules
+from execution.domain.trading import Direction, OrderPurpose, SymbolRules
 from execution.models import Bracket, BracketLeg
 from execution.models.bracket import LegOrigin
+from execution.pipeline.bracket_rows import grid_of
+from execution.pipeline.coverage import tell_levels
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
-GRID = ("tick_size", "quantity_step", "minimum_quantity", "maximum_quantity")
-
-
-def grid_of(rules: SymbolRules) -> dict[str, Decimal]:
-    """Return what a plan has to know of a symbol's filters: those of market orders, which all exits are."""
-    lot = lot_rule(rules, OrderType.MARKET)
-    values = (rules.tick_size, lot.step, lot.minimum, lot.maximum)
-    return dict(zip(GRID, values, strict=True))
 
 
 def follow_filters(bracket: Bracket, rules: SymbolRules | None, *, now: datetime) -> bool:
@@ -49,6 +42,8 @@ def follow_filters(bracket: Bracket, rules: SymbolRules | None, *, now: datetime
         details = _changes(old, new) | {"legs": _rounded(bracket, new["tick_size"])}
         log.warning("plan_follows_filters", request_id=str(bracket.pk), **details)
         log_step("request", bracket.pk, to_state="REGRIDDED", trigger="filters_changed", now=now, details=details)
+        if details["legs"]:
+            tell_levels(bracket.pk, now=now)
     return True
 
 

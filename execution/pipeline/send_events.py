@@ -15,8 +15,8 @@ from execution.domain.ports import EventBus, TradeMirror
 from execution.models import OutboxEvent, QuarantinedRow, Trade
 from execution.pipeline import events_out
 from execution.pipeline.heartbeats import beat
-from execution.pipeline.mirroring import CLOSED_KEPT_SECONDS, mirror_fields
-from execution.pipeline.quarantine import ROW_ERRORS, for_each, pairs, read_each, table_of
+from execution.pipeline.mirroring import CLOSED_KEPT_SECONDS, mirrored
+from execution.pipeline.quarantine import ROW_ERRORS, pairs, read_each, table_of
 
 Clock = Callable[[], datetime]
 BATCH = 200
@@ -124,7 +124,5 @@ def _mirror(mirror: TradeMirror, events: Sequence[OutboxEvent]) -> None:
     if not told:
         return
     trades = read_each(Trade.objects.filter(pk__in=told).select_related("request"))
-    still_open = for_each((trade for trade in trades if trade.exit_at is None), mirror_fields)
-    closed = for_each((trade for trade in trades if trade.exit_at is not None), mirror_fields)
-    mirror.write(still_open, keep_seconds=None)
-    mirror.write(closed, keep_seconds=CLOSED_KEPT_SECONDS)
+    mirror.write(mirrored([trade for trade in trades if trade.exit_at is None]), keep_seconds=None)
+    mirror.write(mirrored([trade for trade in trades if trade.exit_at is not None]), keep_seconds=CLOSED_KEPT_SECONDS)

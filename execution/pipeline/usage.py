@@ -24,16 +24,30 @@ USAGE = """
     WITH held AS (
         SELECT claim.symbol, claim.position_side, claim.request_id, request.state,
                open.quantity * open.price * request.quote_index AS notional,
-               open.quantity * GREATEST(
+               open.quantity * CASE
+                   -- Approved, and not yet booked: what the approval counted.
+                   WHEN trade.id IS NULL THEN abs(open.price - COALESCE(request.stop_price, 0))
                    -- Without a stop, or with one at 0, all of the price may be lost.
-                   abs(open.price - COALESCE(request.stop_price, 0)),
-                   -- A stop that was loosened may lose more than was approved; one that was tightened frees nothing.
-                   COALESCE((open.price - stop.price) * CASE request.direction WHEN 'SHORT' THEN -1 ELSE 1 END, 0)
-               ) * request.quote_index AS risk
+                   WHEN stop.worst IS NULL THEN open.price
+                   -- A stop beyond the entry loses nothing, and its gain is not counted before it is there.
+                   ELSE GREATEST((open.price - stop.worst) * side.sign, 0)
+               END * request.quote_index AS risk
         FROM execution_entryclaim AS claim
         JOIN execution_executionrequest AS request ON request.id = claim.request_id
         LEFT JOIN execution_trade AS trade ON trade.id = claim.request_id
-        LEFT JOIN execution_bracketleg AS stop ON stop.bracket_id = claim.request_id AND stop.purpose = 'STOP'
+        CROSS JOIN LATERAL (SELECT CASE request.direction WHEN 'SHORT' THEN -1 ELSE 1 END AS sign) AS side
+        -- A stop that moves is counted where it loses more: in the plan, or where its order still waits.
+        CROSS JOIN LATERAL (
+            SELECT min(level.price * side.sign) * side.sign AS worst
+            FROM (
+                SELECT leg.price FROM execution_bracketleg AS leg
+                WHERE leg.bracket_id = claim.request_id AND leg.purpose = 'STOP'
+                UNION ALL
+                SELECT resting.trigger_price FROM execution_order AS resting
+                WHERE resting.request_id = claim.request_id AND resting.purpose = 'STOP'
+                  AND resting.state IN ('ACCEPTED', 'PARTIALLY_FILLED', 'TRIGGERED')
+            ) AS level
+        ) AS stop
         CROSS JOIN LATERAL (
             SELECT COALESCE(trade.entry_price, request.reference_price, 0) AS price,
                    CASE WHEN trade.id IS NULL OR EXISTS (

@@ -34,14 +34,15 @@ STILL_OPEN = Q(state__in=sorted(TRADE_OPEN))
 
 
 def trades() -> QuerySet[Trade, Any]:
-    """Return all trades, newest first, with `status`, decision and orders: two statements, however many there are."""
+    """Return all trades, newest first, with `status`, decision, plan and orders: three statements for any number."""
     status = Case(
         When(state=TradeState.CLOSED, then=Value(TradeStatus.CLOSED)),
         When(_leaving(), then=Value(TradeStatus.PENDING_EXIT)),
         default=Value(TradeStatus.OPEN),
     )
     orders = Prefetch("request__orders", Order.objects.order_by("id"))
-    rows = Trade.objects.select_related("request").prefetch_related(orders).annotate(status=status)
+    rows = Trade.objects.select_related("request__bracket").prefetch_related(orders, "request__bracket__legs")
+    rows = rows.annotate(status=status)
     return rows.order_by("-entry_at", "-id")
 
 

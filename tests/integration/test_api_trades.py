@@ -159,8 +159,11 @@ def test_a_closed_trade_shows_the_neighbours_numbers_and_our_exact_ones(client: 
         "entry_time": "2026-03-02T09:30:00+00:00",
         "exit_price": 52000.0,
         "exit_time": "2026-03-02T10:30:00+00:00",
-        "stop_loss": 49000.0,
-        "take_profit": 52000.0,
+        # It has no plan.
+        "stop_loss": None,
+        "take_profit": None,
+        "initial_stop_loss": 49000.0,
+        "initial_take_profit": 52000.0,
         "pnl_usd": 3.92,
         "pnl_percent": 39.2,
         "model": "ensemble",

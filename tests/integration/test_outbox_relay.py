@@ -13,7 +13,7 @@ from execution.adapters.redis_bus import RedisEventBus, redis_connection
 from execution.adapters.stream_names import stream_of
 from execution.models import Heartbeat, OutboxEvent, OutboxSequence
 from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.mirroring import mirror_fields
+from execution.pipeline.mirroring import mirrored
 from execution.pipeline.send_events import relay_slice, send_batch
 from execution.pipeline.write import Write
 from tests.support.desk import Desk
@@ -144,7 +144,7 @@ def test_slice_beats_for_health(desk: Desk) -> None:
 
 def test_a_trade_that_was_read_before_its_close_does_not_open_again_in_the_mirror(desk: Desk) -> None:
     request_id = desk.trade_opened(stop_loss=49000.0, take_profit=51000.0)
-    read_before = mirror_fields(desk.trade(request_id))
+    [read_before] = mirrored([desk.trade(request_id)])
     desk.paper.set_price("BTCUSDT", "51000")
     desk.cycle()
     desk.relay()
@@ -160,7 +160,7 @@ def test_a_trade_that_was_read_before_its_close_does_not_open_again_in_the_mirro
 
 def test_a_close_is_mirrored_also_when_the_clock_was_set_back(desk: Desk) -> None:
     request_id = desk.trade_opened()
-    opened = mirror_fields(desk.trade(request_id))
+    [opened] = mirrored([desk.trade(request_id)])
     earlier = (desk.clock() - timedelta(hours=1)).isoformat()
 
     desk.mirror.write([opened], keep_seconds=None)

@@ -92,6 +92,19 @@ def test_useless_answer_counts_as_silence(desk: Desk, status: int, body: object)
     assert_blocked_before_the_wire(desk, request_id, "UNREACHABLE")
 
 
+@pytest.mark.parametrize("state", ["HALTED_BY_THE_RISK_DESK_UNTIL_FURTHER_NOTICE", "STOPPED\x00\ud800", "straße" * 8])
+def test_a_state_of_any_spelling_is_written_as_changed_once(desk: Desk, state: str) -> None:
+    desk.clock.stop()
+    desk.risk.answer({"state": state, "can_execute": False, "trip_reason": f"why\x00{state}" * 100})
+
+    for symbol in ("BTCUSDT", "ETHUSDT", "BNBUSDT"):
+        desk.run(desk.decide(symbol))
+        desk.clock.let_pass(2)
+
+    assert [len(line.to_state) <= 32 for line in Transition.objects.filter(entity="ess")] == [True]
+    assert Transition.objects.filter(entity="request", to_state="REFUSED").count() == 3
+
+
 def test_known_trip_outranks_a_silence_even_when_failing_open(desk: Desk) -> None:
     desk.risk.answer({"state": "TRIPPED", "can_execute": False, "trip_reason": "Daily drawdown"})
     desk.run(desk.decide("ETHUSDT"))

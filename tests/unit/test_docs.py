@@ -25,6 +25,7 @@ from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.accept_event import EVENT_TYPES
+from execution.pipeline.levels import NO_LEVELS
 from execution.pipeline.mirroring import mirror_fields
 from execution.pipeline.schemas import ManualOrder
 from tests.unit.test_env_example import shown
@@ -78,7 +79,14 @@ def payloads() -> dict[str, Mapping[str, Any]]:
         events_out.TRADE_OPENED: events_out.trade_opened(trade, request, order, NOW),
         events_out.TRADE_CLOSED: events_out.trade_closed(trade, request, order, NOW),
         events_out.POSITION_UPDATED: events_out.position_updated(
-            position, leverage=1, has_tp_sl=True, protected=True, protected_by=ProtectedBy.VENUE, overdue=(), now=NOW
+            position,
+            leverage=1,
+            has_tp_sl=True,
+            protected=True,
+            protected_by=ProtectedBy.VENUE,
+            overdue=(),
+            levels=NO_LEVELS,
+            now=NOW,
         ),
     }
 
@@ -91,7 +99,7 @@ def mirror() -> Mapping[str, str]:
     request = ExecutionRequest(id=uuid4(), symbol="BTCUSDT")
     trade = Trade(id=request.pk, request=request, leverage=1, entry_at=NOW, updated_at=NOW, **amounts)
     trade.entry_fees = trade.exit_fees = trade.funding = one
-    return mirror_fields(trade)
+    return mirror_fields(trade, NO_LEVELS)
 
 
 def test_the_settings_are_those_of_the_example() -> None:

@@ -11,6 +11,7 @@ from execution.domain.states import TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide, Side, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 from execution.pipeline import events_out
+from execution.pipeline.levels import Levels
 from execution.pipeline.mirroring import mirror_fields
 
 ID = UUID("12345678-1234-5678-1234-567812345678")
@@ -328,7 +329,7 @@ def test_position_updated() -> None:
     )
 
     legs: dict[str, Any] = {"has_tp_sl": True, "protected": False, "overdue": ("STOP_OVERDUE order=es1-s",)}
-    legs["protected_by"] = ProtectedBy.SOFTWARE
+    legs |= {"protected_by": ProtectedBy.SOFTWARE, "levels": Levels(stop=Decimal(48750))}
     event = events_out.position_updated(position, leverage=5, **legs, now=NOW)
 
     assert event == {
@@ -348,6 +349,8 @@ def test_position_updated() -> None:
         "margin_usd": 20.0,
         "value": 100.2,
         "liquidation_price": 40500.0,
+        "stop_loss": 48750.0,
+        "take_profit": None,
         "has_tp_sl": True,
         "protected": False,
         "protected_by": "software",
@@ -374,8 +377,12 @@ def test_every_payload_is_json_without_help() -> None:
     assert json.loads(json.dumps(payloads)) == payloads
 
 
+# The stop has been moved, and the last target is gone.
+LEVELS = Levels(stop=Decimal(49500))
+
+
 def test_an_open_trade_in_the_mirror() -> None:
-    assert mirror_fields(trade()) == {
+    assert mirror_fields(trade(), LEVELS) == {
         "trade_id": str(ID),
         "symbol": "BTCUSDT",
         "quote_asset": "USDT",
@@ -387,8 +394,10 @@ def test_an_open_trade_in_the_mirror() -> None:
         "margin_usd": "20.005",
         "entry_price": "50012.5",
         "entry_time": AT,
-        "sl_price": "48750",
-        "tp_price": "53000",
+        "sl_price": "49500",
+        "tp_price": "",
+        "initial_sl_price": "48750",
+        "initial_tp_price": "53000",
         "exit_price": "",
         "exit_time": "",
         "close_reason": "",
@@ -407,14 +416,14 @@ def test_an_open_trade_in_the_mirror() -> None:
 
 
 def test_a_reduced_trade_in_the_mirror_shows_what_is_left() -> None:
-    fields = mirror_fields(trade(state=TradeState.REDUCED, exited_quantity=Decimal("0.0005")))
+    fields = mirror_fields(trade(state=TradeState.REDUCED, exited_quantity=Decimal("0.0005")), LEVELS)
 
     # It should not vanish from those who look for open trades
     assert (fields["status"], fields["quantity"]) == ("OPEN", "0.0015")
 
 
 def test_a_closed_trade_in_the_mirror_shows_what_was_traded() -> None:
-    fields = mirror_fields(closed())
+    fields = mirror_fields(closed(), LEVELS)
 
     assert (fields["status"], fields["quantity"]) == ("CLOSED", "0.002")
     assert (fields["exit_price"], fields["exit_time"]) == ("53000", "2026-03-02T10:30:00+00:00")
@@ -425,4 +434,4 @@ def test_a_closed_trade_in_the_mirror_shows_what_was_traded() -> None:
 
 
 def test_a_persons_trade_in_the_mirror() -> None:
-    assert mirror_fields(trade(request=request(confidence=None)))["confidence"] == ""
+    assert mirror_fields(trade(request=request(confidence=None)), LEVELS)["confidence"] == ""

@@ -10,6 +10,7 @@ from execution.api.serializers.orders import OrderOut
 from execution.domain.money import basis_points, plain
 from execution.domain.trading import Source
 from execution.models import Trade
+from execution.pipeline.levels import NO_LEVELS, Levels, levels_in
 from execution.queries.trades import TradeStatus
 
 
@@ -34,8 +35,10 @@ class TradeOut(AnySerializer):
     entry_time = Moment(source="entry_at")
     exit_price = serializers.FloatField(allow_null=True)
     exit_time = Moment(source="exit_at", allow_null=True)
-    stop_loss = serializers.FloatField(source="stop_price")
-    take_profit = serializers.FloatField(source="target_price")
+    stop_loss = serializers.SerializerMethodField(help_text="Where the plan has its stop now; null without one.")
+    take_profit = serializers.SerializerMethodField(help_text="The plan's nearest target now; null without one.")
+    initial_stop_loss = serializers.FloatField(source="stop_price", allow_null=True)
+    initial_take_profit = serializers.FloatField(source="target_price", allow_null=True)
     pnl_usd = serializers.FloatField(source="net_pnl_usd", allow_null=True)
     pnl_percent = serializers.FloatField(allow_null=True)
     model = serializers.SerializerMethodField()
@@ -68,6 +71,14 @@ class TradeOut(AnySerializer):
     source = serializers.CharField(source="request.source")  # type: ignore[assignment]  # a field of that name
     strategy = serializers.CharField(source="request.strategy")
     orders = OrderOut(many=True, source="request.orders.all")
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_stop_loss(self, trade: Trade) -> float | None:
+        return _number(_levels(trade).stop)
+
+    @extend_schema_field({"type": "number", "nullable": True})
+    def get_take_profit(self, trade: Trade) -> float | None:
+        return _number(_levels(trade).target)
 
     def get_model(self, trade: Trade) -> str:
         return Source(trade.request.source).model(trade.request.model)
@@ -113,6 +124,15 @@ class TradeOut(AnySerializer):
 
     def get_slippage_bps(self, trade: Trade) -> float:
         return float(basis_points(trade.slippage_fraction))
+
+
+def _levels(trade: Trade) -> Levels:
+    bracket = getattr(trade.request, "bracket", None)
+    return levels_in(bracket.legs.all()) if bracket else NO_LEVELS
+
+
+def _number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _excursion(trade: Trade, figure: str) -> float | None:

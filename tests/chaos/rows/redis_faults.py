@@ -133,6 +133,7 @@ def redis_full_and_slow(cell: Cell) -> None:
     before = refused_for_memory(cell)
     cell.stack.redis.config_set("maxmemory", 1)
     try:
+        cell.wait(lambda: refused_for_memory(cell) > before, "Redis refuses writes", within=30)
         cell.wait(lambda: cell.world.health()["status"] != "OK", "health tells", within=30)
         # An exit that rests at the exchange needs no Redis.
         cell.move_price(held[0], fraction=-0.05)
