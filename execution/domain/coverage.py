@@ -18,7 +18,7 @@ class Coverage:
     is smaller than the present step. `since`: from when on a part of it has had no stop; None for a covered one.
     `overdue`: what is said of each live stop or trailing stop of it whose price was passed without a fill.
     `by_software`: what stops of our own protect of what is not covered, and `software_since` since when. `flaws`: why
-    one of them does not protect.
+    one of them does not protect. `stop_required`: false where no plan on its side has a stop, which policy permits.
     """
 
     symbol: str
@@ -33,6 +33,12 @@ class Coverage:
     by_software: Decimal = ZERO
     software_since: datetime | None = None
     flaws: tuple[str, ...] = ()
+    stop_required: bool = True
+
+    @property
+    def is_unprotected(self) -> bool:
+        """Whether somebody has to act: nothing protects all of it, and something should."""
+        return self.protected_by is ProtectedBy.NONE and (self.stop_required or bool(self.overdue))
 
     @property
     def protected_by(self) -> ProtectedBy:

@@ -18,7 +18,6 @@ from execution.domain.coverage import Coverage, is_covered
 from execution.domain.lots import LotRule, out_of_reach
 from execution.domain.money import ZERO
 from execution.domain.overdue import sentence
-from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import Bracket, ExecutionRequest, ExternalPosition, Order, Position, Trade
@@ -31,7 +30,7 @@ from execution.pipeline.bracket_rows import (
     overdue_among,
     stop_cover,
 )
-from execution.pipeline.levels import NO_LEVELS, levels_of
+from execution.pipeline.levels import NO_LEVELS, levels_of, without_stop
 from execution.pipeline.software_stop import Standing, by_software, of_side, protected_by, standing_stops
 from execution.pipeline.write import emit
 
@@ -64,10 +63,11 @@ class _Owned:
     overdue: list[str] = field(default_factory=list)
     by_software: Decimal = ZERO
     software: list[Standing] = field(default_factory=list)
+    stop_required: bool = False
 
 
 def coverage(now: datetime | None = None) -> list[Coverage]:
-    """Return the positions that we answer for: eight statements at most, five more beside software stops.
+    """Return the positions that we answer for: nine statements at most, five more beside software stops.
 
     `now`: by whose ages software stops are judged; the clock's when it is not given.
     """
@@ -79,8 +79,11 @@ def coverage(now: datetime | None = None) -> list[Coverage]:
 
 
 def uncovered_positions(now: datetime | None = None) -> list[Coverage]:
-    """Return those of which a part has neither a live stop nor one of our own, and those with an overdue stop."""
-    return [each for each in coverage(now) if each.protected_by is ProtectedBy.NONE]
+    """Return those of which a part has neither a live stop nor one of our own, and those with an overdue stop.
+
+    A position whose plan has no stop is not among them.
+    """
+    return [each for each in coverage(now) if each.is_unprotected]
 
 
 def live_exits() -> dict[Side, list[Order]]:
@@ -153,11 +156,13 @@ def _owned(now: datetime) -> dict[Side, _Owned]:
     entries = _entries(keys)
     exits = exit_orders(keys)
     standing = standing_stops(now)
+    unplanned = without_stop(keys)
     owned: dict[Side, _Owned] = {}
     for request in requests:
         entry, trade = entries.get(request.pk), trades.get(request.pk)
         if trade or entry:
             _add(owned, request, trade, entry, exits.get(request.pk, []))
+            owned[request.symbol, request.position_side].stop_required |= request.pk not in unplanned
         if software := standing.get(request.pk):
             _add_software(owned, software, exits.get(request.pk, []))
     return owned
@@ -236,6 +241,7 @@ def _coverage(side: Side, owned: _Owned, row: Position | None) -> Coverage:
         by_software=owned.by_software,
         software_since=min((each.stop.since for each in owned.software), default=None),
         flaws=tuple(each.flaw for each in owned.software if each.flaw),
+        stop_required=owned.stop_required,
     )
 
 

@@ -200,6 +200,8 @@ def position_updated(
         "liquidation_price": number(position.liquidation_price),
         "stop_loss": number(levels.stop),
         "take_profit": number(levels.target),
+        # False where our plan has none, which policy permits.
+        "stop_required": position.trade_id is None or levels.stop is not None,
         "has_tp_sl": has_tp_sl,
         "protected": protected,
         "protected_by": protected_by.value,

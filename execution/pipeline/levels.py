@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
+from django.db.models import Exists, OuterRef
+
 from execution.domain.trading import OrderPurpose
-from execution.models import BracketLeg
+from execution.models import Bracket, BracketLeg
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,12 @@ def levels_of(requests: Collection[UUID]) -> dict[UUID, Levels]:
     for leg in legs:
         plans.setdefault(leg.bracket_id, []).append(leg)
     return {request_id: levels_in(plan) for request_id, plan in plans.items()}
+
+
+def without_stop(requests: Collection[UUID]) -> frozenset[UUID]:
+    """Return those of these plans that have no stop, which `execution.allow_no_stop` permits: one query."""
+    stops = BracketLeg.objects.filter(bracket_id=OuterRef("pk"), purpose=OrderPurpose.STOP)
+    return frozenset(Bracket.objects.filter(~Exists(stops), pk__in=requests).values_list("pk", flat=True))
 
 
 def levels_in(legs: Iterable[BracketLeg]) -> Levels:

@@ -12,6 +12,7 @@ from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, OrderState
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, Fill, Order, Trade, Transition
 from execution.pipeline.figures import observe
+from execution.pipeline.levels import without_stop
 
 
 def measure_cover_of(trade_id: UUID) -> None:
@@ -27,8 +28,10 @@ def measure_cover(trade: Trade) -> None:
     """Add the times without full cover that have ended and were not added yet.
 
     Call it with a trade that was read under the lock on its request, last in the transaction: the figures are
-    everybody's.
+    everybody's. A plan without a stop has nothing to measure.
     """
+    if without_stop([trade.pk]):
+        return
     before = trade.cover_measured_until
     ended = [(gap.since, gap.until, gap.by_stop) for gap in cover_gaps([trade.pk])[trade.pk] if gap.until]
     fresh = [(since, until, by_stop) for since, until, by_stop in ended if before is None or until > before]

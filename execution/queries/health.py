@@ -113,7 +113,9 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
         unsettled=unsettled_orders(),
         refused=refused_exits(),
-        uncovered=tuple(each for each in coverage(now) if each.protected_by is not ProtectedBy.VENUE),
+        uncovered=tuple(
+            each for each in coverage(now) if each.is_unprotected or each.protected_by is ProtectedBy.SOFTWARE
+        ),
         incomplete=incomplete_books(now - INCOMPLETE_SHOWN),
         policy_alarms=policy_alarms(now - POLICY_SHOWN),
         policy_capped=capped_values(),

@@ -96,7 +96,7 @@ def book_counts() -> BookCounts:
     unsent = OutboxEvent.objects.filter(sent_at__isnull=True).aggregate(count=Count("pk"), oldest=Min("created_at"))
     tables = kept("table_counts", _table_counts)
     covered = coverage()
-    uncovered = [each for each in covered if each.protected_by is ProtectedBy.NONE]
+    uncovered = [each for each in covered if each.is_unprotected]
     means = Counter(each.protected_by.value for each in covered)
     losses = list(StreamLoss.objects.values_list("event_type").annotate(Count("pk"), Sum("entries")))
     return BookCounts(

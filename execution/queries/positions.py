@@ -12,6 +12,7 @@ from execution.domain.stop_distance import StopDistance, stop_distance
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Order, Position
 from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
+from execution.pipeline.levels import without_stop
 from execution.pipeline.software_stop import Standing, of_side, protected_by, standing_stops
 
 PERCENT = 100
@@ -26,6 +27,8 @@ class HeldPosition:
     targets: tuple[Order, ...]
     trailing: tuple[Order, ...] = ()
     standing: tuple[Standing, ...] = ()
+    # False where the plan has no stop, which policy permits.
+    stop_required: bool = True
 
     @property
     def has_tp_sl(self) -> bool:
@@ -77,19 +80,29 @@ class HeldPosition:
 
 
 def held_positions(now: datetime | None = None) -> list[HeldPosition]:
-    """Return every position: three statements however many there are, four more beside software stops."""
+    """Return every position: four statements however many there are, four more beside software stops."""
     exits, standing = live_exits(), standing_stops(now or timezone.now())
+    rows = list(Position.objects.select_related("trade__request__bracket").order_by("symbol", "position_side"))
+    unplanned = without_stop([row.trade_id for row in rows if row.trade_id])
     return [
-        _held(row, exits.get((row.symbol, row.position_side), []), of_side(standing, (row.symbol, row.position_side)))
-        for row in Position.objects.select_related("trade__request__bracket").order_by("symbol", "position_side")
+        _held(
+            row,
+            exits.get((row.symbol, row.position_side), []),
+            of_side(standing, (row.symbol, row.position_side)),
+            stop_required=row.trade_id not in unplanned,
+        )
+        for row in rows
     ]
 
 
-def _held(position: Position, exits: Sequence[Order], standing: Sequence[Standing]) -> HeldPosition:
+def _held(
+    position: Position, exits: Sequence[Order], standing: Sequence[Standing], *, stop_required: bool
+) -> HeldPosition:
     return HeldPosition(
         position=position,
         stops=tuple(order for order in exits if order.purpose == OrderPurpose.STOP),
         targets=tuple(order for order in exits if order.purpose == OrderPurpose.TARGET),
         trailing=tuple(order for order in exits if order.purpose == OrderPurpose.TRAILING),
         standing=tuple(standing),
+        stop_required=stop_required,
     )

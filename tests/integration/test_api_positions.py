@@ -66,6 +66,7 @@ def test_a_position_shows_the_orders_that_protect_it(client: Client) -> None:
                 "margin_usd": 5.0,
                 "liquidation_price": 45200.0,
                 "has_tp_sl": True,
+                "stop_required": True,
                 "protected": True,
                 "protected_by": "venue",
                 "overdue_stops": [],
@@ -137,7 +138,7 @@ def test_the_cost_does_not_grow_with_the_positions(
         protect(trade)
         builders.position(trade)
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         answer = get(client)
 
     assert [each["symbol"] for each in answer["positions"]] == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 
 from execution.domain.limits import Usage
@@ -14,10 +15,12 @@ from execution.domain.trading import PositionSide
 from execution.models import Order, OutboxEvent, Trade
 from execution.models.bracket import LegOrigin
 from execution.pipeline.close_position import close_position
+from execution.pipeline.coverage import uncovered_positions
 from execution.pipeline.events_out import trade_opened
 from execution.pipeline.move_legs import move_stop, move_target
 from execution.pipeline.policy import policy_in_force, set_policy_value
 from execution.pipeline.usage import usage_for
+from execution.queries.metrics import book_counts
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db
@@ -181,3 +184,28 @@ def test_a_close_at_market_is_placed_at_no_price(desk: Desk, side: str) -> None:
     assert prices["stop"] == float(level(side, 1000))
     assert prices["entry"] == float(trade.request.reference_price)
     assert prices["close"] is None
+
+
+@SIDES
+def test_a_plan_without_a_stop_is_no_alarm(desk: Desk, client: Client, settings: LazySettings, side: str) -> None:
+    settings.POLICY_CEILINGS = {}
+    for key, value in (("default_sl_pct", 0), ("allow_no_stop", 1)):
+        set_policy_value(f"execution.{key}", D(value), source="operator", now=desk.clock())
+    bare, planned = desk.trade_opened("BTCUSDT", side), desk.trade_opened("ETHUSDT", side, **stop_of_eth(side))
+    desk.clock.let_pass(60)
+    desk.cycle()
+
+    assert (uncovered_positions(), book_counts().unprotected) == ([], 0)
+    shown = {row["symbol"]: row for row in client.get("/api/execution/positions").json()["positions"]}
+    facts = ("stop_required", "protected", "protected_by")
+    assert [shown["BTCUSDT"][name] for name in facts] == [False, False, "none"]
+    assert [shown["ETHUSDT"][name] for name in facts] == [True, True, "venue"]
+    told = OutboxEvent.objects.filter(event_type="position.updated").order_by("id")
+    required = {event.aggregate: event.payload["stop_required"] for event in told}
+    assert required == {str(bare): False, str(planned): True}
+    # It should take none of its time for a time without cover.
+    assert not Trade.objects.get(pk=bare).cover_measured_until
+
+
+def stop_of_eth(side: str) -> dict[str, Any]:
+    return {"stop_loss": 2400.0 if side == "buy" else 2600.0}

@@ -351,6 +351,7 @@ def test_position_updated() -> None:
         "liquidation_price": 40500.0,
         "stop_loss": 48750.0,
         "take_profit": None,
+        "stop_required": True,
         "has_tp_sl": True,
         "protected": False,
         "protected_by": "software",

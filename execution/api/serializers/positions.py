@@ -38,6 +38,7 @@ class PositionOut(AnySerializer):
     margin_usd = serializers.FloatField(allow_null=True)
     liquidation_price = serializers.FloatField(source="position.liquidation_price")
     has_tp_sl = serializers.BooleanField(help_text="Live stops cover the whole position and a target rests.")
+    stop_required = serializers.BooleanField(help_text="False where the plan has no stop, which policy permits.")
     protected = serializers.BooleanField(
         help_text="Live stops cover the whole position, and the mark price has passed none of them for too long."
     )
