@@ -4,11 +4,12 @@ import io
 import json
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 
 from execution.domain.states import OrderState, RequestState
@@ -249,3 +250,66 @@ def test_a_known_trip_tells_how_old_it_is(desk: Desk) -> None:
     [ess] = [line for line in journal(request_id).splitlines() if line.startswith("ESS")]
     assert ess.startswith("ESS       BLOCKED: state=TRIPPED age=")
     assert float(ess.partition("age=")[2].partition("s")[0]) >= 12
+
+
+def explain(request_id: UUID, *words: str) -> str:
+    out = io.StringIO()
+    call_command("explain", str(request_id), *words, stdout=out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("fields", [{}, {"stop_loss": 50500.0}, {"position_size_usd": 1_000_000_000}])
+def test_rerun_of_a_decision_finds_no_difference(desk: Desk, fields: dict[str, Any]) -> None:
+    request_id = desk.decide(**fields)
+    desk.run(request_id)
+    [judged] = [step for step in desk.story(request_id) if "inputs" in step.details]
+
+    expected = f"{len(judged.details['rules'])} verdicts, 0 of them differ\n"
+    assert explain(request_id, "--rerun").partition(": ")[2] == expected
+
+
+def tampered(desk: Desk, request_id: UUID, *path: str | int, value: object) -> None:
+    """Change what the journal has kept, as somebody with the database's keys might."""
+    [judged] = [step for step in desk.story(request_id) if "inputs" in step.details]
+    place = judged.details
+    for name in path[:-1]:
+        place = place[name]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(
+            "UPDATE execution_transition SET details = %s WHERE id = %s", [json.dumps(judged.details), judged.pk]
+        )
+        cursor.execute("SET LOCAL session_replication_role = origin")
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("inputs", "policy", "risk.max_order_notional_usd"), "50", "max_notional: recorded passed"),
+        (("usage", "positions"), 900, "max_positions: recorded passed"),
+        (("rules", 0, "refusal"), "SYMBOL_NOT_TRADING", "recorded SYMBOL_NOT_TRADING"),
+        (("inputs", "quote", "mark"), None, "inputs cannot be judged: KeyError"),
+    ],
+)
+def test_rerun_of_a_journal_that_was_changed_names_what_differs(
+    desk: Desk, side: str, path: tuple[str | int, ...], value: object, said: str
+) -> None:
+    request_id = desk.trade_opened(side=side)
+    tampered(desk, request_id, *path, value=value)
+    out = io.StringIO()
+
+    with pytest.raises(CommandError, match="does not lead to the recorded verdicts"):
+        call_command("explain", str(request_id), "--rerun", stdout=out)
+
+    assert said in out.getvalue()
+    assert out.getvalue().startswith("differs: ")
+
+
+def test_rerun_of_what_was_never_judged_is_an_error(desk: Desk) -> None:
+    with pytest.raises(CommandError, match="never judged"):
+        explain(desk.decide(), "--rerun")

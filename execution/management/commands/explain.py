@@ -14,6 +14,7 @@ from django.db.models import Model
 from execution.domain.money import plain
 from execution.management.terminal import TerminalCommand
 from execution.queries.requests import Story, story_of
+from execution.queries.rerun import rerun
 from execution.queries.story import lines
 
 
@@ -24,15 +25,32 @@ class Command(TerminalCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("id", help="the id of a trade or of a request (they are the same)")
-        parser.add_argument("--json", action="store_true", help="print every column as JSON")
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--json", action="store_true", help="print every column as JSON")
+        how.add_argument("--rerun", action="store_true", help="judge it again by its journal; fails on a difference")
 
     def handle(self, **options: Any) -> None:
         story = _find(options["id"])
         if options["json"]:
             self.stdout.write(json.dumps(as_json(story), indent=2, cls=DjangoJSONEncoder))
             return
+        if options["rerun"]:
+            self._rerun(story)
+            return
         for line in lines(story):
             self.stdout.write(line)
+
+    def _rerun(self, story: Story) -> None:
+        found = rerun(story)
+        if not found:
+            raise CommandError("The guard has never judged this request")
+        for each in found:
+            for said in each.differences:
+                self.stdout.write(f"differs: {said}")
+            at = f"{each.line.at:%Y-%m-%d %H:%M:%S}"
+            self.stdout.write(f"judged at {at}: {each.verdicts} verdicts, {len(each.differences)} of them differ")
+        if any(each.differences for each in found):
+            raise CommandError("The journal does not lead to the recorded verdicts")
 
 
 def as_json(story: Story) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""Runs the guard's rules again on what the journal has kept of a decision, and names each verdict that differs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from execution.domain.review import Proposal
+from execution.models import Transition
+from execution.pipeline.guard_inputs import judged_again
+from execution.pipeline.guard_safety import as_json, proposal_of
+from execution.queries.requests import Story
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """One line of the journal judged again: how many verdicts it has, and what is said of those that differ."""
+
+    line: Transition
+    verdicts: int
+    differences: tuple[str, ...]
+
+
+def rerun(story: Story) -> list[Rerun]:
+    """Return each judgement of a decision run again, oldest first; none where the guard never judged it."""
+    proposal = proposal_of(story.request)
+    return [_again(step, proposal) for step in story.transitions if {"rules", "inputs"} <= step.details.keys()]
+
+
+def _again(line: Transition, proposal: Proposal) -> Rerun:
+    recorded: Sequence[Mapping[str, Any]] = line.details["rules"]
+    try:
+        verdicts = [as_json(verdict) for verdict in judged_again(proposal, line.details)]
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # What was kept cannot be read as what was written: that is a difference too.
+        said = (f"inputs cannot be judged: {type(error).__name__}: {error}",)
+        return Rerun(line=line, verdicts=len(recorded), differences=said)
+    return Rerun(line=line, verdicts=len(recorded), differences=tuple(_differences(recorded, verdicts)))
+
+
+def _differences(recorded: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for before, now in zip_longest(recorded, again):
+        if before != now:
+            yield f"{(before or now or {}).get('rule')}: recorded {_words(before)}, now {_words(now)}"
+
+
+def _words(verdict: Mapping[str, Any] | None) -> str:
+    if verdict is None:
+        return "nothing"
+    change = "" if verdict.get("after") is None else f" {verdict.get('before')} -> {verdict['after']}"
+    return f"{verdict.get('refusal') or 'passed'} ({verdict.get('numbers')}{change})"
