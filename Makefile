@@ -27,6 +27,7 @@ lint: install  ## ruff, bandit, the arrows between packages, and whether a migra
 	.venv/bin/bandit --quiet -ll --configfile pyproject.toml --recursive execution execution_project local_stack paper_exchange
 	.venv/bin/lint-imports
 	@EXECUTION_MODE=paper $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@$(PY) -m tests.house
 
 types: install  ## mypy, strict
 	.venv/bin/mypy .
@@ -68,6 +69,10 @@ soak: install  ## two hours of market time in minutes, or SOAK_DAYS=60 of them, 
 .PHONY: sequences
 sequences: install  ## random contract terms, decisions, fills and changes, 2,000 times; SEQUENCES=200 for less, SEED=n
 	@$(PY) -m tests.sequences $(if $(SEQUENCES),--sequences $(SEQUENCES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: house
+house: install  ## how the code is built: rooms, imports, names, words; ARGS=--goals, ARGS="--list words"
+	@$(PY) -m tests.house $(ARGS)
 
 .PHONY: coverage
 coverage: install  ## lines and branches that the suite runs, child processes too; at least 98 % a room; ARGS=--report for the last run
