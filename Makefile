@@ -18,8 +18,10 @@ paper-exchange: runtime  ## the paper exchange alone
 	@$(PY) -m paper_exchange --port $(or $(PAPER_EXCHANGE_PORT),8700)
 
 # Files in the order of their folders: e2e first and the quick unit tests last, so that all workers end together.
+# One worker more than a small machine's two cores: many tests wait, for processes that start and for cycles of beat.
+WORKERS := $(or $(JOBS),3)
 test: install  ## all tests, on real PostgreSQL and Valkey that they start themselves
-	$(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install  ## ruff, bandit, the arrows between packages, and whether a migration is missing
 	.venv/bin/ruff check .
@@ -76,7 +78,7 @@ house: install  ## how the code is built: rooms, imports, names, words; ARGS=--g
 
 .PHONY: coverage
 coverage: install  ## lines and branches that the suite runs, child processes too; at least 98 % a room; ARGS=--report for the last run
-	@$(PY) -m tests.coverage -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PY) -m tests.coverage -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lock
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header

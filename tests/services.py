@@ -7,6 +7,7 @@ each process of pytest-xdist that runs tests has a pair of its own, so that a te
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ DEFAULTS = {
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
     """Run around pytest-django's hook of the same name, which reads the settings."""
     os.environ |= PAPER | {name: os.environ.get(name, value) for name, value in DEFAULTS.items()}
+    keep_compiled()
     options = early_config.known_args_namespace
     only_looks = options.help or options.version or options.collectonly
     # The process that hands out the tests runs none; those that it starts inherit its environment.
@@ -46,6 +48,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
     else:
         start_servers(early_config)
     return (yield)
+
+
+def keep_compiled() -> None:
+    """Keep what Python compiles, whatever the shell says: this process, its workers and the hundreds they start."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def needs_servers(arguments: Sequence[str]) -> bool:
