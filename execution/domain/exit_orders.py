@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from execution.domain import policy as keys
 from execution.domain.exits import ExitPlan
-from execution.domain.lots import LotRule, lot_rule, parts_of
-from execution.domain.money import ZERO, floor_to, plain
+from execution.domain.lots import LotRule, lot_rule, split_of
+from execution.domain.money import floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import Review, RuleVerdict
@@ -25,7 +25,7 @@ def check_exit_orders(review: Review, quantity: Decimal, exits: ExitPlan) -> Non
     """Refuse an entry of which a part could not be closed, or whose exits are too many orders."""
     lot = lot_rule(review.rules, OrderType.MARKET)
     orders = exit_orders_for(quantity, exits, lot)
-    closed = sum(parts_of(quantity, lot), ZERO)
+    closed = split_of(quantity, lot).total
     numbers = (
         f"expected<={MOST_EXIT_ORDERS} actual={orders} quantity={plain(quantity)} closable={plain(closed)} "
         f"step={plain(lot.step)} minimum={plain(lot.minimum)} maximum={plain(lot.maximum)}"
@@ -38,7 +38,7 @@ def exit_orders_for(quantity: Decimal, exits: ExitPlan, lot: LotRule) -> int:
     """Return how many orders protect a position of this size."""
     whole = [exits.stop_price is not None, exits.callback_percent is not None]
     shares = [floor_to(quantity * target.share, lot.step) for target in exits.targets]
-    return sum(len(parts_of(part, lot)) for part in (*(quantity for wanted in whole if wanted), *shares))
+    return sum(split_of(part, lot).number for part in (*(quantity for wanted in whole if wanted), *shares))
 
 
 def judge_room(*, resting: int, needed: int, policy: Policy) -> RuleVerdict:

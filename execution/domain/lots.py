@@ -37,6 +37,27 @@ def entry_lot(rules: SymbolRules, order_type: OrderType) -> LotRule:
     return replace(lot, step=max(lot.step, rules.market_step))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """How a quantity is split on a lot, without the parts: how many orders, and what they are together."""
+
+    number: int
+    total: Decimal
+
+
+def split_of(quantity: Decimal, lot: LotRule) -> Split:
+    """Return the split that `parts_of` makes; what is asked for may take millions of orders."""
+    least, most = ceil_to(lot.minimum, lot.step), floor_to(lot.maximum, lot.step)
+    left = floor_to(quantity, lot.step)
+    # A quantity below the minimum is no part, by the counting below; a maximum below the step takes no order at all.
+    if most <= 0 or most < least:
+        return Split(number=0, total=ZERO)
+    number = int((left / most).to_integral_value(rounding=ROUND_CEILING))
+    if number * least > left:
+        return Split(number=number - 1, total=most * (number - 1))
+    return Split(number=number, total=left)
+
+
 def parts_of(quantity: Decimal, lot: LotRule) -> list[Decimal]:
     """Split a quantity into as few orders as the lot allows, the largest first.
 
@@ -44,15 +65,9 @@ def parts_of(quantity: Decimal, lot: LotRule) -> list[Decimal]:
     split does that, because minimum and maximum lie close together, they add up to the most that can be sent.
     """
     least, most = ceil_to(lot.minimum, lot.step), floor_to(lot.maximum, lot.step)
-    left = floor_to(quantity, lot.step)
-    # A quantity below the minimum is no part, by the counting below; a maximum below the step takes no order at all.
-    if most <= 0 or most < least:
-        return []
-    number = int((left / most).to_integral_value(rounding=ROUND_CEILING))
-    if number * least > left:
-        return [most] * (number - 1)
-    parts = []
-    for behind in reversed(range(number)):
+    split, parts = split_of(quantity, lot), []
+    left = split.total
+    for behind in reversed(range(split.number)):
         # Each part leaves enough behind for the others' minimum.
         parts.append(min(most, left - behind * least))
         left -= parts[-1]

@@ -21,7 +21,8 @@ from execution.domain.reasons import Reason
 WATCHED_WITHIN = timedelta(seconds=5)
 # The protector looks every two seconds for what it has to close.
 GUARDED_WITHIN = timedelta(seconds=10)
-# The stop at the exchange is asked for again after 5, 10 and then every 15 seconds; at once when it has taken another.
+# The stop at the exchange is asked for again after 1, 5, 10 and then every 15 seconds; at once when it took another.
+SOON_BESIDE = timedelta(seconds=1)
 LONGEST_PAUSE_BESIDE = timedelta(seconds=15)
 # While the exchange takes none, one position asks for all: a service that hangs costs each one a time-out.
 BETWEEN_PROBES = timedelta(seconds=2)

@@ -11,7 +11,7 @@ from django.db.models import F, Q
 
 from execution.domain.states import ORDER_UNSETTLED, RequestState
 from execution.domain.trading import OrderPurpose
-from execution.models import ExecutionRequest, Order
+from execution.models import Bracket, ExecutionRequest, Order
 
 # The chain goes on within a fraction of this; it is not to be overtaken while it does.
 GRACE = timedelta(seconds=1)
@@ -46,11 +46,17 @@ def unbooked(now: datetime, known: Collection[UUID] = ()) -> list[tuple[UUID, Re
 
 
 def next_due_in(now: datetime) -> timedelta | None:
-    """Return in what time the first of what the chain does now is ours, if the chain does not go on: one query."""
+    """Return in what time the first of what the chain does now is ours, if the chain does not go on: one query.
+
+    So is a stop of our own that has just begun to stand in: the exchange is asked again soon.
+    """
     sent = Order.objects.filter(
         purpose=OrderPurpose.ENTRY, state__in=sorted(ORDER_UNSETTLED), sent_at__gt=now - GRACE, sent_at__lte=now
     )
     moved = ExecutionRequest.objects.filter(state__in=UNBOOKED, moved_at__gt=now - GRACE, moved_at__lte=now)
-    began = sent.values_list(F("sent_at")).union(moved.values_list(F("moved_at")))
+    beside = Bracket.objects.filter(software_since__gt=now - GRACE, software_since__lte=now)
+    began = sent.values_list(F("sent_at")).union(
+        moved.values_list(F("moved_at")), beside.values_list(F("software_since"))
+    )
     first = min((at for (at,) in began), default=None)
     return first + GRACE - now if first else None

@@ -23,6 +23,7 @@ from execution.domain.software_stop import (
     AT_ONCE,
     BETWEEN_PROBES,
     LONGEST_PAUSE_BESIDE,
+    SOON_BESIDE,
     WithoutStop,
     may_hold,
 )
@@ -85,20 +86,21 @@ def end(work: Work) -> None:
 def may_ask_again(work: Work, leg: Leg) -> bool:
     """Whether the stop at the exchange may be asked for again beside one of our own.
 
-    After a pause that grows, and by one position at a time; at once when the exchange has taken a stop since.
+    The first time soon, because one call that hung is no outage. Then after a pause that grows, and by one position at
+    a time; at once when the exchange has taken a stop since.
     """
     tries, now = work.of(leg), work.clock()
     last = tries[-1].created_at if tries else None
     if last is None:
         return True
-    if age_of(last, now) < FIRST_PAUSE or not work.may_try_naked(leg):
-        return False
-    others = Order.objects.filter(purpose=OrderPurpose.STOP).exclude(request_id=work.request.pk)
-    if others.filter(created_at__gt=last, state__in=sorted(ORDER_LIVE)).exists():
-        return True
     since = work.bracket.software_since or now
     beside = sum(order.created_at > since for order in tries)
-    if age_of(last, now) < pause_after(beside + 1, LONGEST_PAUSE_BESIDE):
+    if age_of(last, now) < (FIRST_PAUSE if beside else SOON_BESIDE) or not work.may_try_naked(leg):
+        return False
+    others = Order.objects.filter(purpose=OrderPurpose.STOP).exclude(request_id=work.request.pk)
+    if not beside or others.filter(created_at__gt=last, state__in=sorted(ORDER_LIVE)).exists():
+        return True
+    if age_of(last, now) < pause_after(beside, LONGEST_PAUSE_BESIDE):
         return False
     waits = sorted({OrderState.SUBMITTING, OrderState.UNKNOWN, OrderState.REJECTED, OrderState.ABANDONED})
     return not others.filter(created_at__gt=now - BETWEEN_PROBES, state__in=waits).exists()

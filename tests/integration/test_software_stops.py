@@ -397,3 +397,28 @@ def test_a_slip_is_no_outage(desk: Desk) -> None:
     request_id = opened(desk, "buy")
     assert (means(desk), len(desk.ledger.live_stops)) == (["venue"], 1)
     assert "PROTECTED_BY_SOFTWARE" not in [step.to_state for step in desk.story(request_id)]
+
+
+@SIDES
+@pytest.mark.parametrize("held_before", [0, 1])
+def test_after_calls_that_hung_once_the_exchange_is_asked_again_within_a_second(
+    desk: Desk, side: str, held_before: int
+) -> None:
+    # Ahead of the machine, whose time goes on while calls hang.
+    desk.clock = SteppedClock(ahead=timedelta(minutes=5))
+    desk.protective_seconds, desk.max_unprotected = 0.6, timedelta(seconds=5)
+    symbols = [BTC, "ETHUSDT"][: held_before + 1]
+    for symbol in symbols:
+        match = {"symbol": symbol, "type": "STOP_MARKET"}
+        desk.paper.add_fault(path=ALGO_ORDER, method="POST", action="hang", ms=20_000, match=match)
+    for symbol in symbols:
+        desk.run(desk.decide(symbol, side))
+    assert means(desk) == ["software"] * len(symbols)
+
+    # Not at once: what hung may have been no slip.
+    assert guard(desk).look_again_in is not None
+    desk.clock.let_pass(1)
+    guard(desk)
+
+    assert (means(desk), len(live_stops(desk))) == (["venue"] * len(symbols), len(symbols))
+    assert len(desk.ledger.held) == len(symbols)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.lots import LotRule, closing_parts, entry_lot, lot_rule, out_of_reach, parts_of
+from execution.domain.lots import LotRule, Split, closing_parts, entry_lot, lot_rule, out_of_reach, parts_of, split_of
 from execution.domain.trading import OrderType
 from tests.unit.examples import BTCUSDT
 
@@ -68,6 +68,19 @@ def test_parts_add_up_to_the_quantity_on_its_step_in_as_few_orders_as_can_be(lot
         assert len(parts) == ceil(Fraction(on_step) / Fraction(most))
     # Else nothing larger could be sent either.
     assert quantity - sum(parts, D(0)) < max(lot.step, lot.minimum) or most < 2 * lot.minimum
+
+
+@given(lots(), amounts)
+def test_a_split_is_counted_as_its_parts_are(lot: LotRule, quantity: Decimal) -> None:
+    parts = parts_of(quantity, lot)
+
+    assert split_of(quantity, lot) == Split(number=len(parts), total=sum(parts, Decimal(0)))
+
+
+def test_what_takes_millions_of_orders_is_counted_and_not_made() -> None:
+    lot = LotRule(step=Decimal("0.001"), minimum=Decimal("0.001"), maximum=Decimal(120))
+
+    assert split_of(Decimal("1e15"), lot) == Split(number=8_333_333_333_334, total=Decimal("1e15"))
 
 
 @given(lots(), amounts, amounts)
