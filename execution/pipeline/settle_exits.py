@@ -20,7 +20,7 @@ from execution.domain.trading import OrderPurpose
 from execution.models import EntryClaim, Order, Trade
 from execution.pipeline.bracket_rows import exit_orders, exposure_of
 from execution.pipeline.cancelling import cancel_order, is_due
-from execution.pipeline.close_trade import book_exits
+from execution.pipeline.close_trade import BeingBookedError, book_exits
 from execution.pipeline.evidence import raise_alarm
 from execution.pipeline.legs import Clock, ProtectionRules
 from execution.pipeline.policy import policy_in_force
@@ -36,6 +36,8 @@ class Settled(Enum):
     CLOSED = auto()
     LEGS_LEFT = auto()
     REDUCED = auto()
+    # Another process reads and books them just now.
+    ELSEWHERE = auto()
     NOTHING_NEW = auto()
 
 
@@ -57,7 +59,11 @@ def settle_exits(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules, 
         return None
     if _is_out(trade_id):
         _cancel_all(trade_id, exchange=exchange, clock=clock)
-    if book_exits(trade_id, exchange=exchange, clock=clock):
+    try:
+        closed = book_exits(trade_id, exchange=exchange, clock=clock)
+    except BeingBookedError:
+        return Settled.ELSEWHERE
+    if closed:
         return Settled.CLOSED if cancel_legs(trade_id, exchange=exchange, clock=clock) else Settled.LEGS_LEFT
     if _exited(trade_id) == exited:
         return Settled.NOTHING_NEW

@@ -29,6 +29,7 @@ from execution.domain.stream import (
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import ExecutionRequest, Order, Trade
 from execution.pipeline.evidence import settle_accepted
+from execution.pipeline.told_fills import note_fill
 from execution.pipeline.transitions import log_step
 from execution.stream.catch_up import CatchUp
 from execution.stream.hand_over import HandOver, Work
@@ -86,6 +87,9 @@ def _order(news: OrderNews, desk: Desk, now: datetime) -> None:
     if news.fill_id:
         desk.witness.hear(fill_fact(news.symbol, news.fill_id))
     order = _ours(news)
+    if order is not None and news.fill is not None:
+        # Before the order shows it: whoever finds the order filled finds its fill too.
+        note_fill(order, news.fill, now=now)
     if order is not None and news.report is not None:
         if not _answer_follows(order, news.report):
             before = OrderState(order.state)
