@@ -94,7 +94,8 @@ def _order(news: OrderNews, desk: Desk, now: datetime) -> None:
         if not _answer_follows(order, news.report):
             before = OrderState(order.state)
             settle_accepted(order, news.report, now=now, source=SOURCE)
-            _follow(order, before, desk)
+            if not _fills_follow(order, news.report):
+                _follow(order, before, desk)
     elif is_ours(news.client_order_id):
         log.error("stream_order_unknown", client_order_id=news.client_order_id)
     elif news.fill_id:
@@ -108,6 +109,11 @@ def _answer_follows(order: Order, report: OrderReport) -> bool:
     """
     sending = order.state == OrderState.SUBMITTING and order.order_type == OrderType.MARKET
     return sending and report.status is ExchangeStatus.NEW
+
+
+def _fills_follow(order: Order, report: OrderReport) -> bool:
+    """Whether this is the birth of an exit of which the answer has told more: the fills to book are told next."""
+    return order.purpose != OrderPurpose.ENTRY and report.executed_quantity == 0 < order.executed_quantity
 
 
 def _ours(news: OrderNews) -> Order | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
+from execution.adapters.binance.weights import cost_of
 from local_stack.command import temporary_state
 from local_stack.console import Console
 from local_stack.settings import Settings
@@ -26,6 +27,8 @@ POSITIONS, FLOOR_ORDERS = 100, 50
 # Decisions go in by portions: entry, stop and target of each are three of the 300 orders that ten seconds allow.
 PORTION = 25
 # Fills are read by weight: of so many positions that takes into the exchange's next minute.
+# What is read for the books of a trade.
+OF_BOOKS = frozenset({"/fapi/v1/userTrades", "/fapi/v1/income", "/fapi/v1/fundingRate"})
 READY_SECONDS, OPEN_SECONDS, BOOKS_SECONDS = 60.0, 180.0, 180.0
 QUANTITY = "10"
 
@@ -95,8 +98,15 @@ def flattened(here: Run, floor: float) -> list[Figure]:
         Figure(name="closes of a flatten beyond one a position", value=len(closes) - POSITIONS, unit=""),
         Figure(name="closes of a flatten refused", value=refused, unit=""),
         Figure(name="requests until then", value=len(requests), unit=""),
-        Figure(name="flatten to the last book and leg", value=settled_seconds(here, began), unit="s", floor=floor),
+        Figure(name="flatten to the last book and leg", value=settled_seconds(here, began), unit="s"),
+        Figure(name="weight of a flatten's books, each trade", value=weight_of_books(here) / POSITIONS, unit=""),
     ]
+
+
+def weight_of_books(here: Run) -> int:
+    """Return the weight of what was read until all books were closed: fills, income, and what names their orders."""
+    reads = [row for row in here.stack.paper.ledger()["requests"] if row["method"] == "GET"]
+    return sum(cost_of("GET", row["path"], row["params"]).weight for row in reads if row["path"] in OF_BOOKS)
 
 
 def settled_seconds(here: Run, began: int) -> float:
