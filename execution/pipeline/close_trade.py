@@ -105,16 +105,16 @@ def _book_known(trade: Trade, known: _Evidence, exchange: Exchange, clock: Clock
 def _complete(trade: Trade, known: _Evidence, exchange: Exchange, clock: Clock) -> _Evidence:
     """Add what the books of a closed trade need beside its fills."""
     forced = bool({closed_by(name) for name in known.client_ids.values()} & FORCED)
-    learned_at = _learned_at(trade, known.fills, clock())
-    income = read_income(trade, exchange, forced=forced, learned_at=learned_at, clock=clock)
+    # A little before, so that positions that end together share a reading: what it may miss is found a minute later.
+    since = _learned_at(trade, known.fills, clock()) - ABOUT_NOW
+    income = read_income(trade, exchange, forced=forced, learned_at=since, clock=clock)
     return replace(known, income=income, index=priced(exchange, trade.quote_asset))
 
 
 def _learned_at(trade: Trade, fills: Sequence[FillReport], now: datetime) -> datetime:
     """Return when we learned, by our clock, that our exits have executed; of orders of others, just now."""
     told = {order.exchange_order_id: order.last_evidence_at for order in trade.request.orders.all()}
-    moments = [told.get(fill.order_id) for fill in fills]
-    return max((moment or now - ABOUT_NOW for moment in moments), default=now)
+    return max((told.get(fill.order_id) or now for fill in fills), default=now)
 
 
 def _told(trade: Trade, exchange: Exchange) -> _Evidence:
