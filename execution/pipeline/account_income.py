@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from django.db import transaction
 
 from execution.domain.outcomes import IncomeKind, IncomeReport
-from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.ports import Exchange
 from execution.models import AccountIncome, IncomeReading
 from execution.pipeline.alone import alone
 
+log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 # A line may be booked, and shown, this long after the time that it carries; so much is read again each time.
 SHOWN_WITHIN = timedelta(hours=1)
@@ -25,7 +27,7 @@ LONGEST_READING = timedelta(days=1)
 # What nobody has told us the moment of may have happened this long ago: so old a reading serves many.
 ABOUT_NOW = timedelta(seconds=2)
 # How long another process's reading is waited for, and how often it is looked for.
-PATIENCE_SECONDS, LOOK_SECONDS = 15.0, 0.05
+PATIENCE_SECONDS, LOOK_SECONDS = 5.0, 0.05
 LOCKS = {IncomeKind.FUNDING: 0x65780101, IncomeKind.CLEARING: 0x65780102}
 
 
@@ -46,7 +48,7 @@ def income_of(wanted: Wanted, *, exchange: Exchange, clock: Clock) -> list[Incom
     """Return the lines of a symbol, or with an empty symbol of the whole account, oldest first.
 
     Raises:
-        ExchangeUnavailableError: the exchange did not answer, or not in time to whoever asks it just now.
+        ExchangeUnavailableError: the exchange did not answer.
 
     """
     if wanted.since < exchange.now() - LONGEST_READING and not _covers(_reading(wanted.kind), wanted.since):
@@ -68,7 +70,10 @@ def _make_fresh(wanted: Wanted, exchange: Exchange, clock: Clock) -> None:
                     _read_on(wanted, exchange, clock())
                 return
         if time.monotonic() >= give_up:
-            raise ExchangeUnavailableError(f"income is read by another process, for more than {PATIENCE_SECONDS:.0f}s")
+            # It may be frozen. Reading twice costs weight, and does no harm.
+            log.warning("income_read_beside_another", kind=wanted.kind, waited_seconds=PATIENCE_SECONDS)
+            _read_on(wanted, exchange, clock())
+            return
         time.sleep(LOOK_SECONDS)
 
 

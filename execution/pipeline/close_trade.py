@@ -21,7 +21,6 @@ from execution.domain.trading import Direction, OrderPurpose
 from execution.models import ExecutionRequest, Order, Position, Trade
 from execution.pipeline import events_out
 from execution.pipeline.account_income import ABOUT_NOW
-from execution.pipeline.alone import alone
 from execution.pipeline.booking import booked_quantities, fill_rows, store
 from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income
 from execution.pipeline.measure_cover import measure_cover
@@ -40,10 +39,6 @@ LEG_REASONS = {
     OrderPurpose.TARGET: CloseReason.TP,
     OrderPurpose.TRAILING: CloseReason.TRAILING,
 }
-
-
-class BeingBookedError(Exception):
-    """Another process reads these fills from the exchange and books them just now."""
 
 
 class _IncomeWantedError(Exception):
@@ -65,10 +60,9 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     """Book the exit fills that are new; True when the trade is closed now.
 
     Only fills say that a position is out: an empty list of positions changes nothing here. What the user-data stream
-    has told of our own exits is booked without a question. For all else one process at a time asks the exchange.
+    has told of our own exits is booked without a question; for all else the exchange is asked.
 
     Raises:
-        BeingBookedError: another process does it just now.
         ExchangeUnavailableError: fills or funding could not be read; nothing is changed.
 
     """
@@ -76,17 +70,7 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     if trade.state not in TRADE_OPEN:
         return True
     told = _told(trade, exchange)
-    if told.fills:
-        return _book_known(trade, told, exchange, clock)
-    with alone(_number_of(trade_id)) as held:
-        if not held:
-            raise BeingBookedError
-        return _book_known(trade, _read(trade, exchange, clock()), exchange, clock)
-
-
-def _number_of(trade_id: UUID) -> int:
-    """Return the number of a trade's lock, apart from those of duties."""
-    return -1 - trade_id.int % 2**62
+    return _book_known(trade, told if told.fills else _read(trade, exchange, clock()), exchange, clock)
 
 
 def _book_known(trade: Trade, known: _Evidence, exchange: Exchange, clock: Clock) -> bool:

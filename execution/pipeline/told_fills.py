@@ -1,20 +1,24 @@
 """Fills that the user-data stream has told of: the books take them from here, and ask the exchange for the others."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.states import OrderState
 from execution.domain.trading import OrderPurpose
-from execution.models import Order, ToldFill, Trade
+from execution.models import Fill, Order, ToldFill, Trade
+from execution.pipeline.told_by_streams import fills_are_told
 
 # Accounts in credits mode book everything in an asset of its own, which shows in the fee; this one never does.
 FEE_TOKEN = "BNB"  # noqa: S105 -- an asset
+# Many that end at once are told one after another.
+TOLD_WITHIN = timedelta(seconds=3)
 SIDES = {True: "BUY", False: "SELL"}
 
 
@@ -39,6 +43,19 @@ def note_fill(order: Order, fill: FillReport, *, now: datetime) -> None:
         told_at=now,
     )
     ToldFill.objects.bulk_create([row], ignore_conflicts=True)
+
+
+def is_about_to_be_told(trade_id: UUID, *, now: datetime) -> bool:
+    """Whether an exit of ours has executed a moment ago, and the stream, which tells of fills, has not told of it yet.
+
+    An answer is often faster than the stream, and whoever reads the list of fills then reads what is told next.
+    """
+    if not fills_are_told(now):
+        return False
+    exits = Order.objects.filter(request_id=trade_id, executed_quantity__gt=0).exclude(purpose=OrderPurpose.ENTRY)
+    young = exits.filter(last_evidence_at__gt=now - TOLD_WITHIN, last_evidence_at__lte=now)
+    known = Exists(ToldFill.objects.filter(order=OuterRef("pk"))) | Exists(Fill.objects.filter(order=OuterRef("pk")))
+    return young.filter(~known).exists()
 
 
 def told_exits(trade: Trade, exchange: Exchange) -> tuple[list[FillReport], dict[str, str]]:

@@ -113,7 +113,7 @@ def _answer_follows(order: Order, report: OrderReport) -> bool:
 
 def _fills_follow(order: Order, report: OrderReport) -> bool:
     """Whether this is the birth of an exit of which the answer has told more: the fills to book are told next."""
-    return order.purpose != OrderPurpose.ENTRY and report.executed_quantity == 0 < order.executed_quantity
+    return bool(order.purpose != OrderPurpose.ENTRY and report.executed_quantity == 0 < order.executed_quantity)
 
 
 def _ours(news: OrderNews) -> Order | None:
@@ -156,7 +156,7 @@ def _follow(order: Order, before: OrderState, desk: Desk) -> None:
         # Also before the trade is recorded: the task waits for that a little.
         if not Trade.objects.filter(pk=order.request_id, state=TradeState.CLOSED).exists():
             desk.hand_over.ask(Work.BOOK_EXITS, order.request_id)
-    elif purpose is not OrderPurpose.CLOSE and order.state in ORDER_FINAL and _leaves_open(order):
+    elif purpose is not OrderPurpose.CLOSE and before not in ORDER_FINAL and _has_ended(order):
         log.warning("leg_ended_without_fill", client_order_id=order.client_order_id, state=order.state)
         desk.hand_over.ask(Work.COVER, order.request_id)
 
@@ -173,8 +173,10 @@ def _wants_cover(request_id: UUID) -> bool:
     return ExecutionRequest.objects.filter(pk=request_id, state__in=sorted(WANTS_COVER)).exists()
 
 
-def _leaves_open(leg: Order) -> bool:
+def _has_ended(leg: Order) -> bool:
     """Whether a leg ended while its trade goes on: not so for a stop whose successor lives already."""
+    if leg.state not in ORDER_FINAL:
+        return False
     if leg.purpose == OrderPurpose.STOP:
         others = Order.objects.filter(request_id=leg.request_id, purpose=leg.purpose, state__in=sorted(ORDER_LIVE))
         if others.filter(quantity__gte=leg.quantity).exists():
