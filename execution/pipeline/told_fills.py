@@ -17,6 +17,8 @@ from execution.pipeline.told_by_streams import fills_are_told
 
 # Accounts in credits mode book everything in an asset of its own, which shows in the fee; this one never does.
 FEE_TOKEN = "BNB"  # noqa: S105 -- an asset
+# The source of evidence, as orders name it.
+STREAM = "stream"
 # Many that end at once are told one after another.
 TOLD_WITHIN = timedelta(seconds=3)
 SIDES = {True: "BUY", False: "SELL"}
@@ -55,7 +57,8 @@ def is_about_to_be_told(trade_id: UUID, *, now: datetime) -> bool:
     exits = Order.objects.filter(request_id=trade_id, executed_quantity__gt=0).exclude(purpose=OrderPurpose.ENTRY)
     young = exits.filter(last_evidence_at__gt=now - TOLD_WITHIN, last_evidence_at__lte=now)
     known = Exists(ToldFill.objects.filter(order=OuterRef("pk"))) | Exists(Fill.objects.filter(order=OuterRef("pk")))
-    return young.filter(~known).exists()
+    # What the stream itself has told of came with its fill, or with one that it does not tell whole.
+    return young.filter(~known).exclude(last_evidence__startswith=f"{STREAM}:").exists()
 
 
 def told_exits(trade: Trade, exchange: Exchange) -> tuple[list[FillReport], dict[str, str]]:

@@ -29,7 +29,7 @@ from execution.domain.stream import (
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import ExecutionRequest, Order, Trade
 from execution.pipeline.evidence import settle_accepted
-from execution.pipeline.told_fills import note_fill
+from execution.pipeline.told_fills import STREAM, note_fill
 from execution.pipeline.transitions import log_step
 from execution.stream.catch_up import CatchUp
 from execution.stream.hand_over import HandOver, Work
@@ -37,7 +37,6 @@ from execution.stream.second_look import SecondLook
 from execution.stream.witness import Witness, fill_fact, order_fact
 
 log = structlog.get_logger(__name__)
-SOURCE = "stream"
 # A request whose entry may still fill, or has filled and is not covered yet.
 WANTS_COVER = frozenset({RequestState.ACCEPTED, RequestState.FILLED})
 
@@ -93,7 +92,7 @@ def _order(news: OrderNews, desk: Desk, now: datetime) -> None:
     if order is not None and news.report is not None:
         if not _answer_follows(order, news.report):
             before = OrderState(order.state)
-            settle_accepted(order, news.report, now=now, source=SOURCE)
+            settle_accepted(order, news.report, now=now, source=STREAM)
             if not _fills_follow(order, news.report):
                 _follow(order, before, desk)
     elif is_ours(news.client_order_id):
@@ -136,7 +135,7 @@ def _algo(news: AlgoNews, desk: Desk, now: datetime) -> None:
         log.warning("leg_refused_at_trigger", client_order_id=order.client_order_id, reason=news.reason)
     before = OrderState(order.state)
     if not _is_old(order, news.report):
-        settle_accepted(order, news.report, now=now, source=SOURCE)
+        settle_accepted(order, news.report, now=now, source=STREAM)
     _follow(order, before, desk)
 
 

@@ -2,19 +2,24 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import psycopg
 import pytest
+from django.db import connection
 
 from execution.domain.kill_switch import KillLevel
-from execution.models import AccountIncome, Fill, ToldFill, Trade
+from execution.domain.outcomes import IncomeKind
+from execution.models import AccountIncome, Fill, IncomeReading, ToldFill, Trade
 from execution.monitor.protector import ensure_cover
 from execution.monitor.told import exits_told_of
+from execution.pipeline import account_income
 from execution.pipeline.kill_switch import Word, engage
-from execution.pipeline.settle_exits import Settled, settle_exits
-from execution.pipeline.told_fills import told_exits
+from execution.pipeline.settle_exits import LONGEST_TURN, Settled, _turn, settle_exits
+from execution.pipeline.told_fills import TOLD_WITHIN, told_exits
 from execution.pipeline.work_off_kill_switch import work_off_kill_switch
 from tests.support.desk import PATIENCE, Desk
 from tests.support.listener import Listener
@@ -128,11 +133,7 @@ def test_two_processes_do_not_read_the_same_fills_at_once(desk: Desk) -> None:
     desk.paper.clear_ledger()
     desk.paper.add_fault(path=USER_TRADES, method="GET", action="delay", ms=1500, count=1)
 
-    def settle() -> Settled | None:
-        own = desk.another()
-        return settle_exits(request_id, exchange=own.exchange, rules=own._protection(), clock=own.clock)
-
-    outcomes = at_once([settle, settle, settle])
+    outcomes = at_once([lambda: settle(desk.another(), request_id)] * 3)
 
     # It should have been left to the one that reads; a foreign order's fills are held against the position.
     assert sorted(str(each) for each in outcomes) == sorted(map(str, [Settled.CLOSED, *[Settled.ELSEWHERE] * 2]))
@@ -158,6 +159,85 @@ def test_a_reading_of_income_is_shared_by_all_that_wait_for_it(desk: Desk) -> No
     assert AccountIncome.objects.count() == len(POSITIONS)
     assert all(trade.funding for trade in Trade.objects.all())
     assert sum(Trade.objects.values_list("net_pnl", flat=True)) == desk.ledger.net_pnl
+
+
+def settle(desk: Desk, request_id: UUID) -> Settled | None:
+    return settle_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+
+
+@contextmanager
+def frozen(number: int) -> Iterator[None]:
+    """Hold a lock in a session of its own, as a process does that was stopped in the middle."""
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [number])
+        yield
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_who_is_frozen_with_a_trade_s_exits_keeps_others_away_for_seconds_only(desk: Desk, side: str) -> None:
+    request_id = desk.trade_opened("BTCUSDT", side)
+    flattened(desk)
+    desk.clock.stop()
+
+    with frozen(_turn(request_id, desk.clock())):
+        assert settle(desk, request_id) is Settled.ELSEWHERE
+        assert desk.trade(request_id).state == "OPEN"
+        desk.clock.let_pass(LONGEST_TURN.total_seconds())
+        assert settle(desk, request_id) is Settled.CLOSED
+
+    desk.check()
+
+
+def test_who_is_frozen_with_the_income_is_waited_for_with_a_bound(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account_income, "PATIENCE_SECONDS", 0.1)
+    request_id = desk.trade_opened("BTCUSDT", "buy")
+    flattened(desk)
+
+    with frozen(account_income.LOCKS[IncomeKind.FUNDING]):
+        assert settle(desk, request_id) is Settled.CLOSED
+
+    # It should have read beside the other one.
+    assert calls(desk)["GET", INCOME] == 1
+
+
+def test_what_the_stream_is_about_to_tell_is_left_to_it_for_a_moment(desk: Desk, listener: Listener) -> None:
+    desk.cycle()
+    listener.connect()
+    request_id = desk.trade_opened("BTCUSDT", "buy", stop_loss=49000, take_profit=52000)
+    listener.until(ToldFill.objects.exists, what="the entry is told")
+    desk.paper.control("POST", "streams/faults", {"action": "silent", "count": None})
+    flattened(desk)
+    desk.paper.clear_ledger()
+
+    # The answer is there, and its event is not: the legs go at once, the fills are not read.
+    assert settle(desk, request_id) is Settled.ELSEWHERE
+    assert desk.ledger.live() == []
+    assert calls(desk)["GET", USER_TRADES] == 0
+
+    # It should ask when the event does not come.
+    desk.clock.let_pass(TOLD_WITHIN.total_seconds())
+    assert settle(desk, request_id) is Settled.CLOSED
+    assert calls(desk)["GET", USER_TRADES] == 1
+    desk.check()
+
+
+def test_income_of_a_position_older_than_any_reading_is_read_by_symbol(desk: Desk) -> None:
+    """One close must not cost the whole account's past; what was read of it since is shared."""
+    wanted = account_income.Wanted(
+        kind=IncomeKind.FUNDING,
+        since=desk.exchange.now() - timedelta(days=40),
+        learned_at=desk.clock(),
+        symbol="BTCUSDT",
+    )
+    desk.trade_opened("BTCUSDT", "buy")
+    desk.paper.control("POST", "funding", {"symbol": "BTCUSDT"})
+    desk.paper.clear_ledger()
+
+    lines = account_income.income_of(wanted, exchange=desk.exchange, clock=desk.clock)
+
+    assert [line.symbol for line in lines] == ["BTCUSDT"]
+    assert {row["params"].get("symbol") for row in desk.ledger.requests if row["path"] == INCOME} == {"BTCUSDT"}
+    assert IncomeReading.objects.count() == 0
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
