@@ -80,7 +80,11 @@ def told_of_entry(entry: Order, exchange: Exchange) -> list[FillReport]:
 def _believed(rows: "QuerySet[ToldFill]", symbol: str, quote_asset: str, exchange: Exchange) -> Sequence[ToldFill]:
     """Return the rows of which the result is known to be in the quote asset; none where one of them is not."""
     found = list(rows.order_by("exchange_trade_id"))
-    if not found or {row.commission_asset for row in found} - {quote_asset, FEE_TOKEN}:
+    paid_in = {row.commission_asset for row in found}
+    # Results and fees are booked in the same asset, unless the account pays its fees in the exchange's own token.
+    if paid_in <= {quote_asset}:
+        return found
+    if paid_in - {quote_asset, FEE_TOKEN}:
         return []
     try:
         rules = exchange.known_rules(symbol)
