@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
-from django.db import connection
+from execution.pipeline.alone import alone
 
 
 class Duty(IntEnum):
@@ -21,17 +21,6 @@ class Duty(IntEnum):
 
 @contextmanager
 def single_flight(duty: Duty) -> Iterator[bool]:
-    """Yield whether this caller has the duty now; it only avoids pile-ups, correctness never rests on it.
-
-    A killed holder's session is closed with its socket, so the next one need not wait for a lease to run out.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [duty.value])
-        (held,) = cursor.fetchone()
-    try:
+    """Yield whether this caller has the duty now; it only avoids pile-ups, correctness never rests on it."""
+    with alone(duty.value) as held:
         yield held
-    finally:
-        # A connection that was lost in the meantime has taken the lock with it.
-        if held and connection.connection is not None and not connection.connection.closed:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [duty.value])

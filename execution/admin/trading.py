@@ -15,16 +15,19 @@ from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import (
+    AccountIncome,
     Bracket,
     BracketLeg,
     ExecutionRequest,
     ExternalPosition,
     Fill,
     Income,
+    IncomeReading,
     JournalHead,
     JournalSeal,
     Order,
     Position,
+    ToldFill,
     Trade,
     Transition,
 )
@@ -203,6 +206,34 @@ class IncomeAdmin(ReadOnlyAdmin):
     list_select_related = ("trade__request__bracket",)
     search_fields = ("transaction_id", "trade__id", "trade__symbol")
     ordering = ("-at", "-id")
+
+
+@admin.register(AccountIncome)
+class AccountIncomeAdmin(ReadOnlyAdmin):
+    """The account's income as it was read, whoever's it is."""
+
+    list_display = ("at", "kind", "symbol", "amount", "asset", "transaction_id")
+    list_filter = (words("kind", IncomeKind), "at")
+    search_fields = ("transaction_id", "symbol")
+    ordering = ("-at", "-id")
+
+
+@admin.register(IncomeReading)
+class IncomeReadingAdmin(ReadOnlyAdmin):
+    """From when to when the account's income is known."""
+
+    list_display = ("kind", "covers_from", "read_to", "read_at")
+
+
+@admin.register(ToldFill)
+class ToldFillAdmin(ReadOnlyAdmin):
+    """Fills of our orders as the user-data stream told them, before they were booked."""
+
+    list_display = ("filled_at", "symbol", "buyer", "price", "quantity", "order", "told_at")
+    list_filter = ("filled_at",)
+    list_select_related = ("order__request__bracket",)
+    search_fields = ("symbol", "exchange_order_id", "order__client_order_id")
+    ordering = ("-filled_at", "-id")
 
 
 @admin.register(Trade)

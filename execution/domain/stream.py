@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from execution.domain.outcomes import OrderReport
+from execution.domain.outcomes import FillReport, OrderReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,8 @@ class OrderNews(News):
     """An ordinary order changed, ours or anybody's at this account.
 
     `report` is None when its status is not in our vocabulary, as for some orders of the exchange itself. `fill_id` is 0
-    when nothing filled, `algo_id` empty unless a conditional order has made this one.
+    when nothing filled, `algo_id` empty unless a conditional order has made this one. `fill` is None when nothing
+    filled, and when the event does not tell the fill whole, such as one without a fee.
     """
 
     client_order_id: str
@@ -30,6 +31,7 @@ class OrderNews(News):
     report: OrderReport | None
     fill_id: int = 0
     algo_id: str = ""
+    fill: FillReport | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What the service remembers: one file a noun. PostgreSQL is the truth for everything that we intended and booked."""
 
+from execution.models.account_income import AccountIncome, IncomeReading
 from execution.models.bracket import Bracket, BracketLeg
 from execution.models.claim import EntryClaim
 from execution.models.dead_letter import DeadLetter
@@ -24,10 +25,12 @@ from execution.models.promotion import ModelPromotion
 from execution.models.quarantine import QuarantinedRow
 from execution.models.request import ExecutionRequest
 from execution.models.stream import StreamLoss, StreamPosition
+from execution.models.told import ToldFill
 from execution.models.trade import Trade
 from execution.models.transition import Transition
 
 __all__ = [
+    "AccountIncome",
     "AccountLease",
     "Bracket",
     "BracketLeg",
@@ -43,6 +46,7 @@ __all__ = [
     "Impediment",
     "InboxEvent",
     "Income",
+    "IncomeReading",
     "JournalHead",
     "JournalSeal",
     "KillSwitch",
@@ -56,6 +60,7 @@ __all__ = [
     "SeenNonce",
     "StreamLoss",
     "StreamPosition",
+    "ToldFill",
     "Trade",
     "Transition",
 ]

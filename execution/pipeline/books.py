@@ -19,6 +19,7 @@ from execution.domain.quote_index import QuoteIndex, in_usd
 from execution.domain.reasons import CloseReason
 from execution.domain.trading import Direction
 from execution.models import Fill, Income, Trade
+from execution.pipeline.account_income import Clock, Wanted, income_of
 from execution.pipeline.booking import amounts_of, by_asset, unvalued_fees, unvalued_pnl
 from execution.pipeline.valuing import Values
 
@@ -41,8 +42,12 @@ class ValuedIncome:
     rate: FundingRate | None = None
 
 
-def read_income(trade: Trade, exchange: Exchange, *, forced: bool) -> list[ValuedIncome]:
+def read_income(
+    trade: Trade, exchange: Exchange, *, forced: bool, learned_at: datetime, clock: Clock
+) -> list[ValuedIncome]:
     """Read what may belong to a trade beside its fills; the insurance fund's part only where it was forced out.
+
+    `learned_at`: how new the reading has to be, by our clock; one that others have made since serves too.
 
     Raises:
         ExchangeUnavailableError: the exchange did not answer.
@@ -50,11 +55,13 @@ def read_income(trade: Trade, exchange: Exchange, *, forced: bool) -> list[Value
     """
     # A line may carry a time shortly before the funding that it is for, and the trade may have begun in between.
     since = trade.entry_at - SETTLED_WITHIN
-    lines = list(exchange.income_since(IncomeKind.FUNDING, since, symbol=trade.symbol))
+    wanted = Wanted(kind=IncomeKind.FUNDING, since=since, learned_at=learned_at, symbol=trade.symbol)
+    lines = income_of(wanted, exchange=exchange, clock=clock)
     rates = _rates(trade.symbol, lines, exchange)
     if forced:
         # A shortfall of the whole account is booked without a symbol.
-        cleared = exchange.income_since(IncomeKind.CLEARING, trade.entry_at)
+        wanted = Wanted(kind=IncomeKind.CLEARING, since=trade.entry_at, learned_at=learned_at)
+        cleared = income_of(wanted, exchange=exchange, clock=clock)
         lines += [line for line in cleared if line.symbol in {"", trade.symbol}]
     values = Values(exchange=exchange, quote_asset=trade.quote_asset)
     return [

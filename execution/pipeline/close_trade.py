@@ -1,7 +1,7 @@
 """After the chain: book a position's exit fills, and when all of it is out, close the books with the real result."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -20,11 +20,13 @@ from execution.domain.states import TRADE_OPEN, TradeTrigger
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import ExecutionRequest, Order, Position, Trade
 from execution.pipeline import events_out
+from execution.pipeline.account_income import ABOUT_NOW
 from execution.pipeline.booking import booked_quantities, fill_rows, store
 from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income
 from execution.pipeline.measure_cover import measure_cover
 from execution.pipeline.move_legs import follow_first_target
 from execution.pipeline.pricing import priced
+from execution.pipeline.told_fills import told_exits
 from execution.pipeline.transitions import apply_to, trade_move
 from execution.pipeline.valuing import valued
 from execution.pipeline.write import Event, Write, emit
@@ -39,21 +41,26 @@ LEG_REASONS = {
 }
 
 
+class _IncomeWantedError(Exception):
+    """The trade closes with these fills, and its income was not read: others have booked the rest meanwhile."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Evidence:
-    """What the exchange says about a trade's end, read before any row is locked."""
+    """What the exchange says about a trade's end, known before any row is locked. `income`: None when not read."""
 
     fills: Sequence[FillReport]
     client_ids: dict[str, str]
-    held: Decimal
-    income: Sequence[ValuedIncome]
-    index: QuoteIndex | None
+    held: Decimal = ZERO
+    income: Sequence[ValuedIncome] | None = None
+    index: QuoteIndex | None = None
 
 
 def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     """Book the exit fills that are new; True when the trade is closed now.
 
-    Only fills say that a position is out: an empty list of positions changes nothing here.
+    Only fills say that a position is out: an empty list of positions changes nothing here. What the user-data stream
+    has told of our own exits is booked without a question; for all else the exchange is asked.
 
     Raises:
         ExchangeUnavailableError: fills or funding could not be read; nothing is changed.
@@ -62,13 +69,42 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     trade = Trade.objects.select_related("request").get(pk=trade_id)
     if trade.state not in TRADE_OPEN:
         return True
-    evidence = _read(trade, exchange, clock())
-    if not evidence.fills:
+    told = _told(trade, exchange)
+    return _book_known(trade, told if told.fills else _read(trade, exchange, clock()), exchange, clock)
+
+
+def _book_known(trade: Trade, known: _Evidence, exchange: Exchange, clock: Clock) -> bool:
+    if not known.fills:
         return False
     reached(CrashPoint.EXIT_FILLS_READ)
-    closed = _book(trade_id, evidence, clock())
+    may_close = sum((fill.quantity for fill in known.fills), ZERO) >= trade.quantity - trade.exited_quantity
+    try:
+        closed = _book(trade.pk, _complete(trade, known, exchange, clock) if may_close else known, clock())
+    except _IncomeWantedError:
+        closed = _book(trade.pk, _complete(trade, known, exchange, clock), clock())
     reached(CrashPoint.EXITS_BOOKED)
     return closed
+
+
+def _complete(trade: Trade, known: _Evidence, exchange: Exchange, clock: Clock) -> _Evidence:
+    """Add what the books of a closed trade need beside its fills."""
+    forced = bool({closed_by(name) for name in known.client_ids.values()} & FORCED)
+    # A little before, so that positions that end together share a reading: what it may miss is found a minute later.
+    since = _learned_at(trade, known.fills, clock()) - ABOUT_NOW
+    income = read_income(trade, exchange, forced=forced, learned_at=since, clock=clock)
+    return replace(known, income=income, index=priced(exchange, trade.quote_asset))
+
+
+def _learned_at(trade: Trade, fills: Sequence[FillReport], now: datetime) -> datetime:
+    """Return when we learned, by our clock, that our exits have executed; of orders of others, just now."""
+    told = {order.exchange_order_id: order.last_evidence_at for order in trade.request.orders.all()}
+    return max((told.get(fill.order_id) or now for fill in fills), default=now)
+
+
+def _told(trade: Trade, exchange: Exchange) -> _Evidence:
+    """Return what the stream has told of our exits and what is not booked whole."""
+    fills, client_ids = told_exits(trade, exchange)
+    return _Evidence(fills=valued(_not_whole(fills, trade), exchange, trade.quote_asset), client_ids=client_ids)
 
 
 def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
@@ -81,14 +117,7 @@ def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
         # Somebody else trades here. The position is read before the fills that are held against it.
         held = _held(trade, exchange)
         fills = [fill for fill in _new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
-    forced = bool({closed_by(name) for name in client_ids.values()} & FORCED)
-    return _Evidence(
-        fills=valued(fills, exchange, trade.quote_asset),
-        client_ids=client_ids,
-        held=held,
-        income=read_income(trade, exchange, forced=forced) if fills else [],
-        index=priced(exchange, trade.quote_asset) if fills else None,
-    )
+    return _Evidence(fills=valued(fills, exchange, trade.quote_asset), client_ids=client_ids, held=held)
 
 
 def _origins(fills: Sequence[FillReport], exchange: Exchange, now: datetime) -> dict[str, str]:
@@ -114,9 +143,12 @@ def _origin(symbol: str, order_id: str, exchange: Exchange) -> str:
 
 def _new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
     """Return the fills of which a part at least is not booked, whole: what is booked is asked again under the lock."""
+    return _not_whole(exchange.fills_since(trade.symbol, trade.entry_at), trade)
+
+
+def _not_whole(fills: Sequence[FillReport], trade: Trade) -> list[FillReport]:
     booked = booked_quantities(trade)
-    since = exchange.fills_since(trade.symbol, trade.entry_at)
-    return [fill for fill in since if fill.quantity > booked.get(fill.trade_id, ZERO) and _is_exit(fill, trade)]
+    return [fill for fill in fills if fill.quantity > booked.get(fill.trade_id, ZERO) and _is_exit(fill, trade)]
 
 
 def _held(trade: Trade, exchange: Exchange) -> Decimal:
@@ -150,6 +182,8 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             events += [(events_out.ORDER_FILLED, body), (events_out.ORDER_EXECUTED, body)]
         closed = cumulative == trade.quantity
         if closed:
+            if evidence.income is None:
+                raise _IncomeWantedError
             _close(trade, _reason(fills[-1], orders, evidence.client_ids), evidence, now)
             entry = request.orders.get(purpose=OrderPurpose.ENTRY)
             events.append((events_out.TRADE_CLOSED, events_out.trade_closed(trade, request, entry, now)))
@@ -196,7 +230,7 @@ def _reason(last: FillReport, orders: dict[str, Order], client_ids: dict[str, st
 
 
 def _close(trade: Trade, reason: CloseReason, evidence: _Evidence, now: datetime) -> None:
-    books = books_of(trade, evidence.income, evidence.index)
+    books = books_of(trade, evidence.income or [], evidence.index)
     move = trade_move(
         trade,
         TradeTrigger.ALL_EXITED,

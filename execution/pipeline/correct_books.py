@@ -16,6 +16,7 @@ from execution.domain.states import TRADE_OPEN
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, Trade
 from execution.pipeline import events_out
+from execution.pipeline.account_income import ABOUT_NOW
 from execution.pipeline.books import FORCED, ValuedIncome, books_of, read_income, revalue
 from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.record_trade import record_trade
@@ -48,7 +49,13 @@ def correct_books(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules,
         settle_exits(trade_id, exchange=exchange, rules=rules, clock=clock)
         return True
     revalue(trade, exchange)
-    income = read_income(trade, exchange, forced=CloseReason(trade.close_reason) in FORCED)
+    income = read_income(
+        trade,
+        exchange,
+        forced=CloseReason(trade.close_reason) in FORCED,
+        learned_at=clock() - ABOUT_NOW,
+        clock=clock,
+    )
     return _correct(trade, income, clock())
 
 

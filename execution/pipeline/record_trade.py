@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
+from django.db.models import Sum
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain import pnl
@@ -18,6 +19,7 @@ from execution.domain.quote_index import in_usd
 from execution.domain.states import (
     REQUEST_BEFORE_WIRE,
     TRADE_OPEN,
+    OrderState,
     RequestState,
     RequestTrigger,
     TradeState,
@@ -30,6 +32,7 @@ from execution.pipeline.booking import amounts_of, booked_quantities, new_fills
 from execution.pipeline.levels import NO_LEVELS, levels_of
 from execution.pipeline.measure_cover import measure_cover
 from execution.pipeline.move_legs import anchor_defaults
+from execution.pipeline.told_fills import told_of_entry
 from execution.pipeline.transitions import apply_to, log_line, request_move, trade_move
 from execution.pipeline.valuing import valued
 from execution.pipeline.write import Event, Write
@@ -68,7 +71,12 @@ def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     if entry.request.source == Source.EXTERNAL:
         # Filled by an order that we did not send: the trade's books begin with the position.
         return Trade.objects.filter(pk=request_id).exists()
-    filled = exchange.fills_of_order(entry.symbol, entry.exchange_order_id, since=entry.created_at)
+    if _is_booked_whole(entry):
+        _book(entry, [], clock())
+        return True
+    filled = told_of_entry(entry, exchange) or exchange.fills_of_order(
+        entry.symbol, entry.exchange_order_id, since=entry.created_at
+    )
     fills = valued(filled, exchange, entry.request.quote_asset)
     reached(CrashPoint.ENTRY_FILLS_READ)
     if sum((fill.quantity for fill in fills), ZERO) < entry.executed_quantity:
@@ -77,6 +85,15 @@ def record_trade(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     _book(entry, fills, clock())
     reached(CrashPoint.TRADE_BOOKED)
     return True
+
+
+def _is_booked_whole(entry: Order) -> bool:
+    """Whether a closed trade has every fill that its entry could have: the exchange has nothing more to show of it."""
+    if entry.state != OrderState.FILLED or entry.executed_quantity != entry.quantity:
+        return False
+    trade = Trade.objects.filter(pk=entry.request_id, state=TradeState.CLOSED, quantity=entry.quantity).first()
+    booked = Fill.objects.filter(order=entry, entry=True).aggregate(all=Sum("quantity"))["all"]
+    return trade is not None and booked == entry.quantity
 
 
 def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:

@@ -22,6 +22,7 @@ from execution.domain.signatures import NONCES_KEPT
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
 from execution.domain.trading import Source
 from execution.models import (
+    AccountIncome,
     Bracket,
     BracketLeg,
     DeadLetter,
@@ -38,6 +39,7 @@ from execution.models import (
     QuarantinedRow,
     SeenNonce,
     StreamLoss,
+    ToldFill,
     Trade,
     Transition,
 )
@@ -54,11 +56,13 @@ Rows = QuerySet[Any]
 BATCH, STORIES = 1000, 100
 # What the log tells besides requests, orders and trades, which take their lines with them.
 STANDALONE = ("ess", "policy", "outbox", "dead_letter", "quarantine", "lease", "hold", "terms", "oracle")
+INCOME_KEPT = timedelta(days=90)
 ENDED_WITHOUT_TRADE = sorted(REQUEST_FINAL - {RequestState.RECORDED})
 # What hangs on a request, each before what it refers to; the column that leads to the request's id.
 PARTS: tuple[tuple["Manager[Any]", str], ...] = (
     (Fill.objects, "trade_id"),
     (Income.objects, "trade_id"),
+    (ToldFill.objects, "order__request_id"),
     (Order.objects, "request_id"),
     (BracketLeg.objects, "bracket_id"),
     (Bracket.objects, "request_id"),
@@ -116,6 +120,8 @@ def _batches(rules: RetentionRules, now: datetime) -> Iterator[Iterator[tuple[st
     yield _simple("sessions", Session.objects.filter(expire_date__lt=now))
     # By then their signatures are too old to be believed.
     yield _simple("nonces", SeenNonce.objects.filter(signed_at__lt=now - NONCES_KEPT))
+    # The exchange itself shows no older ones.
+    yield _simple("income", AccountIncome.objects.filter(at__lt=now - INCOME_KEPT))
 
 
 def _events(before: datetime) -> Iterator[tuple[str, int]]:

@@ -18,6 +18,7 @@ from execution.domain.ports import Exchange
 from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TradeState
 from execution.domain.trading import OrderPurpose
 from execution.models import EntryClaim, Order, Trade
+from execution.pipeline.alone import alone
 from execution.pipeline.bracket_rows import exit_orders, exposure_of
 from execution.pipeline.cancelling import cancel_order, is_due
 from execution.pipeline.close_trade import book_exits
@@ -25,9 +26,11 @@ from execution.pipeline.evidence import raise_alarm
 from execution.pipeline.legs import Clock, ProtectionRules
 from execution.pipeline.policy import policy_in_force
 from execution.pipeline.protect_position import protect_position
+from execution.pipeline.told_fills import is_about_to_be_told
 from execution.pipeline.transitions import log_step
 
 log = structlog.get_logger(__name__)
+LONGEST_TURN = timedelta(seconds=10)
 
 
 class Settled(Enum):
@@ -36,6 +39,8 @@ class Settled(Enum):
     CLOSED = auto()
     LEGS_LEFT = auto()
     REDUCED = auto()
+    # Another process does it just now, or the stream is about to tell the fills.
+    ELSEWHERE = auto()
     NOTHING_NEW = auto()
 
 
@@ -44,6 +49,8 @@ def settle_exits(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules, 
 
     Where our own exits have executed all of the position, its legs go before the books are read: they would keep the
     symbol for as long as the list of fills is late or requests are scarce.
+
+    Stream, monitor and protector hear of the same exit: one of them settles it, and the others leave it to that one.
 
     Returns:
         What was booked; None when there is no such trade yet.
@@ -55,8 +62,25 @@ def settle_exits(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules, 
     exited = _exited(trade_id)
     if exited is None:
         return None
+    with alone(_turn(trade_id, clock())) as held:
+        if not held:
+            return Settled.ELSEWHERE
+        return _settle(trade_id, exited, exchange=exchange, rules=rules, clock=clock)
+
+
+def _turn(trade_id: UUID, now: datetime) -> int:
+    """Return the number of the lock by which one process at a time settles a trade, apart from those of duties.
+
+    It is another one every few seconds: whoever is frozen with it keeps the others away for no longer.
+    """
+    return -1 - (trade_id.int + int(now.timestamp() // LONGEST_TURN.total_seconds())) % 2**62
+
+
+def _settle(trade_id: UUID, exited: Decimal, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> Settled:
     if _is_out(trade_id):
         _cancel_all(trade_id, exchange=exchange, clock=clock)
+    if is_about_to_be_told(trade_id, now=clock()):
+        return Settled.ELSEWHERE
     if book_exits(trade_id, exchange=exchange, clock=clock):
         return Settled.CLOSED if cancel_legs(trade_id, exchange=exchange, clock=clock) else Settled.LEGS_LEFT
     if _exited(trade_id) == exited:

@@ -29,6 +29,7 @@ from execution.domain.stream import (
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import ExecutionRequest, Order, Trade
 from execution.pipeline.evidence import settle_accepted
+from execution.pipeline.told_fills import STREAM, note_fill
 from execution.pipeline.transitions import log_step
 from execution.stream.catch_up import CatchUp
 from execution.stream.hand_over import HandOver, Work
@@ -36,7 +37,6 @@ from execution.stream.second_look import SecondLook
 from execution.stream.witness import Witness, fill_fact, order_fact
 
 log = structlog.get_logger(__name__)
-SOURCE = "stream"
 # A request whose entry may still fill, or has filled and is not covered yet.
 WANTS_COVER = frozenset({RequestState.ACCEPTED, RequestState.FILLED})
 
@@ -86,11 +86,15 @@ def _order(news: OrderNews, desk: Desk, now: datetime) -> None:
     if news.fill_id:
         desk.witness.hear(fill_fact(news.symbol, news.fill_id))
     order = _ours(news)
+    if order is not None and news.fill is not None:
+        # Before the order shows it: whoever finds the order filled finds its fill too.
+        note_fill(order, news.fill, now=now)
     if order is not None and news.report is not None:
         if not _answer_follows(order, news.report):
             before = OrderState(order.state)
-            settle_accepted(order, news.report, now=now, source=SOURCE)
-            _follow(order, before, desk)
+            settle_accepted(order, news.report, now=now, source=STREAM)
+            if not _fills_follow(order, news.report):
+                _follow(order, before, desk)
     elif is_ours(news.client_order_id):
         log.error("stream_order_unknown", client_order_id=news.client_order_id)
     elif news.fill_id:
@@ -104,6 +108,11 @@ def _answer_follows(order: Order, report: OrderReport) -> bool:
     """
     sending = order.state == OrderState.SUBMITTING and order.order_type == OrderType.MARKET
     return sending and report.status is ExchangeStatus.NEW
+
+
+def _fills_follow(order: Order, report: OrderReport) -> bool:
+    """Whether this is the birth of an exit of which the answer has told more: the fills to book are told next."""
+    return bool(order.purpose != OrderPurpose.ENTRY and report.executed_quantity == 0 < order.executed_quantity)
 
 
 def _ours(news: OrderNews) -> Order | None:
@@ -126,7 +135,7 @@ def _algo(news: AlgoNews, desk: Desk, now: datetime) -> None:
         log.warning("leg_refused_at_trigger", client_order_id=order.client_order_id, reason=news.reason)
     before = OrderState(order.state)
     if not _is_old(order, news.report):
-        settle_accepted(order, news.report, now=now, source=SOURCE)
+        settle_accepted(order, news.report, now=now, source=STREAM)
     _follow(order, before, desk)
 
 
@@ -146,7 +155,7 @@ def _follow(order: Order, before: OrderState, desk: Desk) -> None:
         # Also before the trade is recorded: the task waits for that a little.
         if not Trade.objects.filter(pk=order.request_id, state=TradeState.CLOSED).exists():
             desk.hand_over.ask(Work.BOOK_EXITS, order.request_id)
-    elif purpose is not OrderPurpose.CLOSE and order.state in ORDER_FINAL and _leaves_open(order):
+    elif purpose is not OrderPurpose.CLOSE and before not in ORDER_FINAL and _has_ended(order):
         log.warning("leg_ended_without_fill", client_order_id=order.client_order_id, state=order.state)
         desk.hand_over.ask(Work.COVER, order.request_id)
 
@@ -163,8 +172,10 @@ def _wants_cover(request_id: UUID) -> bool:
     return ExecutionRequest.objects.filter(pk=request_id, state__in=sorted(WANTS_COVER)).exists()
 
 
-def _leaves_open(leg: Order) -> bool:
+def _has_ended(leg: Order) -> bool:
     """Whether a leg ended while its trade goes on: not so for a stop whose successor lives already."""
+    if leg.state not in ORDER_FINAL:
+        return False
     if leg.purpose == OrderPurpose.STOP:
         others = Order.objects.filter(request_id=leg.request_id, purpose=leg.purpose, state__in=sorted(ORDER_LIVE))
         if others.filter(quantity__gte=leg.quantity).exists():

@@ -42,6 +42,14 @@ KILLED_COVER = Bound(of="value", most=15_000, reason="a restart and the first cy
 SOON = Bound(of="value", most=250, reason="what leaves later was sent by somebody who had been told not to")
 FLAT = Bound(of="value", most=10, reason="a price moves for as long as a position is open that somebody wants closed")
 FLAT_RATIO = Bound(of="ratio", most=4, reason="a close costs us rows and looks beside its order, several at a time")
+BOOKS = Bound(of="value", most=20, reason="nobody knows the result of a flatten, or has its symbols back, until then")
+FEW_CALLS = Bound(of="value", most=5, reason="a fact of a closed trade is read once, and most are told by the stream")
+LEGS_TOLD = Bound(
+    of="value", most=1_000, reason="a leg beside a flat symbol keeps it, and would reduce what comes next"
+)
+LEGS_POLLED = Bound(
+    of="value", most=5_000, reason="positions are read every two seconds, then fills, then it is cancelled"
+)
 AT_ONCE = Bound(of="value", most=50, reason="an entry asks for it right before it leaves: the wire alone is late")
 NONE_AFTER = Bound(of="value", most=0, reason="a no that lets one pass now and then is none")
 IN_FLIGHT = Bound(of="value", least=100, reason="with nothing on its way every stop is quick")
@@ -82,8 +90,13 @@ BOUNDS = {
     **{f"last entry after {word}, worst": SOON for word in WORDS},
     **{f"entries later than that, {word}": NONE_AFTER for word in WORDS},
     "last entry after the kill switch was engaged, worst": AT_ONCE,
+    "entries after the kill switch was answered": NONE_AFTER,
     "flatten to the last close, 100 positions": FLAT,
     "flatten to the last close against bare orders": FLAT_RATIO,
+    "flatten to the last book and leg": BOOKS,
+    "weight of a flatten's books, each trade": FEW_CALLS,
+    "legs outlive their position, stream up, p99": LEGS_TOLD,
+    "legs outlive their position, stream silent, p99": LEGS_POLLED,
     "closes of a flatten beyond one a position": NONE_AFTER,
     "closes of a flatten refused": NONE_AFTER,
     **{f"decisions in flight, {word}, fewest": IN_FLIGHT for word in WORDS},

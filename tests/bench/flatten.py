@@ -7,10 +7,12 @@ but the closes themselves, one after another, on the same exchange: a signed ord
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
+from execution.adapters.binance.weights import cost_of
 from local_stack.command import temporary_state
 from local_stack.console import Console
 from local_stack.settings import Settings
@@ -26,6 +28,8 @@ POSITIONS, FLOOR_ORDERS = 100, 50
 # Decisions go in by portions: entry, stop and target of each are three of the 300 orders that ten seconds allow.
 PORTION = 25
 # Fills are read by weight: of so many positions that takes into the exchange's next minute.
+# What is read for the books of a trade.
+OF_BOOKS = {"/fapi/v1/userTrades": "fills", "/fapi/v1/income": "income"}
 READY_SECONDS, OPEN_SECONDS, BOOKS_SECONDS = 60.0, 180.0, 180.0
 QUANTITY = "10"
 
@@ -95,7 +99,22 @@ def flattened(here: Run, floor: float) -> list[Figure]:
         Figure(name="closes of a flatten beyond one a position", value=len(closes) - POSITIONS, unit=""),
         Figure(name="closes of a flatten refused", value=refused, unit=""),
         Figure(name="requests until then", value=len(requests), unit=""),
-        Figure(name="flatten to the last book and leg", value=settled_seconds(here, began), unit="s", floor=floor),
+        Figure(name="flatten to the last book and leg", value=settled_seconds(here, began), unit="s"),
+        *books_figures(here),
+    ]
+
+
+def books_figures(here: Run) -> list[Figure]:
+    """Say what was read until all books were closed: fills, and the account's income."""
+    reads = [row for row in here.stack.paper.ledger()["requests"] if row["path"] in OF_BOOKS]
+    weight = sum(cost_of(row["method"], row["path"], row["params"]).weight for row in reads)
+    counted = Counter(OF_BOOKS[row["path"]] for row in reads)
+    return [
+        *(
+            Figure(name=f"lists of {what} read for the books", value=counted[what], unit="")
+            for what in OF_BOOKS.values()
+        ),
+        Figure(name="weight of a flatten's books, each trade", value=weight / POSITIONS, unit=""),
     ]
 
 

@@ -23,6 +23,7 @@ from execution import wiring
 from execution.domain.trading import OrderPurpose
 from execution.kill_switch_page import MOVE as KILL_SWITCH
 from execution.models import (
+    AccountIncome,
     DeadLetter,
     EntryClaim,
     EntryHold,
@@ -30,6 +31,7 @@ from execution.models import (
     Figure,
     Impediment,
     Income,
+    IncomeReading,
     KillSwitch,
     ModelPromotion,
     OutboxSequence,
@@ -80,6 +82,11 @@ def trade() -> Trade:
     builders.heartbeat("monitor")
     builders.bracket(request)
     Income.objects.create(trade=trade, kind="FUNDING_FEE", transaction_id="7", amount=-1, asset="USDT", at=NOW)
+    AccountIncome.objects.create(
+        kind="FUNDING_FEE", transaction_id="7", symbol="BTCUSDT", amount=-1, asset="USDT", at=NOW
+    )
+    IncomeReading.objects.create(kind="FUNDING_FEE", covers_from=NOW, read_to=NOW, read_at=NOW)
+    builders.told_fill(entry)
     EntryClaim.objects.create(symbol="BTCUSDT", position_side="BOTH", request=request, claimed_at=NOW)
     KillSwitch.objects.create(level="halt", reason="drill", engaged_by="anna", engaged_at=NOW)
     DeadLetter.objects.create(stream="s", entry_id="1-0", reason="not JSON", size_bytes=1, received_at=NOW)

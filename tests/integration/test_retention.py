@@ -16,6 +16,7 @@ from execution.adapters.stream_upkeep import forget_readers, shorten
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose
 from execution.models import (
+    AccountIncome,
     Bracket,
     BracketLeg,
     DeadLetter,
@@ -29,6 +30,7 @@ from execution.models import (
     Order,
     OutboxEvent,
     OutboxSequence,
+    ToldFill,
     Trade,
     Transition,
 )
@@ -95,6 +97,7 @@ def closed(**columns: Any) -> Trade:
     stop = builders.order(trade.request, purpose=OrderPurpose.STOP, state=OrderState.CANCELED, leg=leg)
     builders.fill(trade, order=entry)
     builders.fill(trade, entry=False)
+    builders.told_fill(entry)
     Income.objects.create(trade=trade, kind="FUNDING_FEE", transaction_id=str(trade.pk), amount=1, asset="USDT", at=NOW)
     for entity, key in (("request", trade.pk), ("trade", trade.pk), ("order", stop.client_order_id)):
         builders.transition(entity, key)
@@ -118,6 +121,7 @@ EVERYTHING = (
     InboxEvent,
     Order,
     Fill,
+    ToldFill,
     Income,
     Trade,
     Transition,
@@ -354,11 +358,33 @@ def test_a_row_that_somebody_holds_is_left_and_nobody_waits() -> None:
     assert (deleted, OutboxEvent.objects.get()) == ({"events": 1}, held)
 
 
+def test_the_account_s_income_goes_when_the_exchange_keeps_it_no_longer() -> None:
+    for days in (0, 60):
+        at = NOW + days * DAY
+        AccountIncome.objects.create(
+            kind="FUNDING_FEE", transaction_id=str(days), symbol="BTCUSDT", amount=1, asset="USDT", at=at
+        )
+
+    assert sweep(days=89) == {}
+    assert sweep(days=91) == {"income": 1}
+    assert AccountIncome.objects.get().transaction_id == "60"
+
+
 def test_every_table_is_kept_within_bounds_or_swept() -> None:
     """A table that grows belongs into the retention; one that refers to a decision goes with it."""
     bounded = {"EssStatus", "Heartbeat", "PolicyValue", "Position", "EntryClaim", "AccountLease", "EntryHold"}
-    bounded |= {"StreamPosition", "KillSwitch", "Impediment", "ExternalPosition", "Figure", "JournalHead"}
+    bounded |= {
+        "StreamPosition",
+        "KillSwitch",
+        "Impediment",
+        "ExternalPosition",
+        "Figure",
+        "JournalHead",
+        "IncomeReading",
+    }
     swept = {table.__name__ for table in EVERYTHING} | {"ModelPromotion", "QuarantinedRow", "SeenNonce", "StreamLoss"}
+    # By its own age: the exchange keeps its lines no longer.
+    swept.add("AccountIncome")
     # Seals of lines that are gone side by side become one.
     swept.add("JournalSeal")
     ours = list(apps.get_app_config("execution").get_models())

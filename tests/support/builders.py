@@ -22,6 +22,7 @@ from execution.models import (
     Order,
     OutboxEvent,
     Position,
+    ToldFill,
     Trade,
     Transition,
 )
@@ -214,6 +215,26 @@ def fill(owner: Trade, **columns: Any) -> Fill:
         "filled_at": owner.entry_at if entry else owner.exit_at,
     }
     return Fill.objects.create(trade=owner, **(defaults | columns))
+
+
+def told_fill(source: Order, **columns: Any) -> ToldFill:
+    """The fill of a whole order as the user-data stream told it."""
+    defaults = {
+        "symbol": source.symbol,
+        "exchange_trade_id": next(_numbers),
+        "exchange_order_id": source.exchange_order_id,
+        "buyer": source.side == "BUY",
+        "position_side": source.position_side,
+        "price": Decimal(50000),
+        "quantity": source.quantity,
+        "realized_pnl": Decimal(0),
+        "commission": Decimal("0.02"),
+        "commission_asset": "USDT",
+        "maker": False,
+        "filled_at": NOW,
+        "told_at": NOW,
+    }
+    return ToldFill.objects.create(order=source, **(defaults | columns))
 
 
 def position(owner: Trade | None = None, **columns: Any) -> Position:

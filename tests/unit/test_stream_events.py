@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from execution.adapters.binance.stream import user_stream_path
 from execution.adapters.binance.stream_events import READERS, ignored, read_event
-from execution.domain.outcomes import ExchangeStatus, OrderReport
+from execution.domain.outcomes import ExchangeStatus, FillReport, OrderReport
 from execution.domain.stream import (
     AccountNews,
     AlgoNews,
@@ -197,7 +197,55 @@ def test_every_field_of_an_order() -> None:
         ),
         fill_id=6612345678,
         algo_id="",
+        fill=FillReport(
+            trade_id=6612345678,
+            order_id="839112004417",
+            symbol="BTCUSDT",
+            buyer=False,
+            position_side="SHORT",
+            price=Decimal("61249.8"),
+            quantity=Decimal("0.010"),
+            realized_pnl=Decimal(0),
+            commission=Decimal("0.306249"),
+            commission_asset="USDT",
+            maker=False,
+            at=datetime.fromtimestamp(1790000000.6, tz=UTC),
+        ),
     )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"x": "NEW", "X": "NEW", "t": 0, "l": "0", "L": "0"},
+        {"N": None, "n": None},
+        {"N": ""},
+        {"l": "-0.010"},
+        {"L": "NaN"},
+        {"rp": "much"},
+        {"T": "soon"},
+        {"t": "first"},
+    ],
+)
+def test_a_fill_that_is_not_told_whole_is_left_to_the_list_of_fills(fields: dict[str, Any]) -> None:
+    if fields.get("t") == "first":
+        # Its number is read for the witness of the stream, too.
+        assert isinstance(read(order(**fields)), Unread)
+        return
+    news = read(order(**fields))
+
+    assert isinstance(news, OrderNews)
+    assert news.fill is None
+    # It should still tell what became of the order.
+    assert news.report is not None
+
+
+@pytest.mark.parametrize("name", ["L", "l", "rp", "n", "N", "m", "T"])
+def test_a_fill_with_a_field_missing_is_not_told_whole(name: str) -> None:
+    event = order()
+    del event["o"][name]
+
+    assert read(event).fill is None
 
 
 def test_when_an_order_was_made_is_told_with_its_first_word() -> None:

@@ -15,7 +15,7 @@ from execution import chain, tasks, wiring
 from execution.adapters import outgoing
 from execution.adapters.binance import stream
 from execution.adapters.redis_bus import redis_connection
-from execution.pipeline import read_events
+from execution.pipeline import account_income, read_events, settle_exits, told_fills
 from execution_project import own_clock, task_limits, waits
 from execution_project.celery import app
 from execution_project.env import Environment
@@ -56,6 +56,7 @@ def bounds() -> dict[str, str]:
     answer = default("binance_timeout_seconds")
     tries = app.conf.task_publish_retry_policy["max_retries"] + 1
     pauses = f"{chain.FIRST_SILENT_PAUSE_SECONDS:g} to {chain.LONGEST_SILENT_PAUSE_SECONDS:g} s"
+    turn, told = settle_exits.LONGEST_TURN.total_seconds(), told_fills.TOLD_WITHIN
     pings = f"{stream.PINGS_WITHOUT_ANSWER} pings, {default('user_stream_ping_seconds'):g} s apart"
     return {
         "a connection to PostgreSQL": f"{database['connect_timeout']} s",
@@ -79,6 +80,9 @@ def bounds() -> dict[str, str]:
         "a pong of the user stream (USER_STREAM_PING_SECONDS)": pings,
         "a task (CELERY_TASK_TIME_LIMIT_SECONDS)": f"{default('celery_task_time_limit_seconds'):g} s",
         "whose turn it is: single duties": "none: asked once",
+        "whose turn it is: a trade's exits": f"none: asked once, and of a frozen holder after {turn:g} s again",
+        "another process's reading of the account's income": f"{account_income.PATIENCE_SECONDS:g} s",
+        "a fill that the user stream is about to tell": f"{told.total_seconds():g} s after the exit was answered",
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from execution.adapters.binance.parse import ALGO_STATUSES, ORDER_STATUSES, moment
 from execution.domain.client_ids import is_ours
-from execution.domain.outcomes import ExchangeStatus, OrderReport
+from execution.domain.outcomes import ExchangeStatus, FillReport, OrderReport
 from execution.domain.stream import (
     AccountNews,
     AlgoNews,
@@ -68,7 +68,34 @@ def _order(kind: str, row: Row) -> OrderNews:
         report=_order_report(order, status, algo_id) if status else None,
         fill_id=int(order.get("t") or 0),
         algo_id=algo_id,
+        fill=_fill(order),
     )
+
+
+def _fill(order: Row) -> FillReport | None:
+    """Read the fill that an event tells of; one that it does not tell whole is left to the list of fills.
+
+    An event names no margin asset, and neither fee nor its asset where nothing was charged.
+    """
+    try:
+        fill = FillReport(
+            trade_id=int(order["t"]),
+            order_id=str(order["i"]),
+            symbol=str(order["s"]),
+            buyer=order["S"] == "BUY",
+            position_side=str(order["ps"]),
+            price=_quantity(order["L"]),
+            quantity=_quantity(order["l"]),
+            realized_pnl=_amount(order["rp"]),
+            commission=_amount(order["n"]),
+            commission_asset=str(order["N"]),
+            maker=bool(order["m"]),
+            at=moment(order["T"]),
+        )
+    except UNREADABLE:
+        return None
+    whole = fill.trade_id > 0 and fill.quantity > 0 and fill.price > 0 and order["N"]
+    return fill if whole else None
 
 
 def _order_report(order: Row, status: ExchangeStatus, algo_id: str) -> OrderReport:
