@@ -220,4 +220,3 @@ def moved_to_old_names(stack: CeleryStack, requests: int) -> list[bytes]:
         stack.redis.rename(key, old)
         found.append(old)
     return found
-

@@ -1,6 +1,6 @@
-"""`rediss://` encrypts every connection, the broker's too, to a server that proves who it is; nothing goes in plain text.
+"""`rediss://` encrypts every connection, the broker's too, to a server that proves who it is; nothing goes plain.
 
-What ends TLS stands in front of the test's real Valkey, asks for a client's certificate, and notes whoever speaks plain.
+What ends TLS stands in front of the test's real Valkey, asks for a client's certificate, and notes who speaks plain.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ def files(known: Authority, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture(scope="module")
 def line(known: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsLine]:
-    """The test's Valkey behind TLS, for clients with a certificate of the known authority, and a user with a password."""
+    """The test's Valkey behind TLS, for clients with a certificate of the known authority; it has a user of ours."""
     certificate, key = pair(tmp_path_factory.mktemp("server") / "pair", signed_by=known)
     proof = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     proof.load_cert_chain(certificate, key)
