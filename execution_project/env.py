@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from execution_project.addresses import (
     ServiceAddress,
+    as_ip,
     is_loopback,
     parse_address,
     peer_is_this_machine,
@@ -197,6 +198,15 @@ class Environment(BaseSettings):
     def read_mode(cls, value: object) -> object:
         """Read the mode in any case: the neighbours write it in capitals."""
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("host", "redis_host", mode="after")
+    @classmethod
+    def name_a_host(cls, value: str) -> str:
+        """Read an IPv6 address with brackets or without."""
+        host = value.strip().removeprefix("[").removesuffix("]")
+        if ":" in host and as_ip(host) is None:
+            raise ValueError("must be a host name or an IP address alone; the port is a setting of its own")
+        return host
 
     @field_validator("log_level", mode="after")
     @classmethod
@@ -423,7 +433,7 @@ class Environment(BaseSettings):
             return read_redis(url, name=name.upper(), files=self._redis_files)
         if name != "redis_url":
             return self._redis_at("redis_url")
-        host, password = self.redis_host.strip("[]"), self.redis_password.get_secret_value()
+        host, password = self.redis_host, self.redis_password.get_secret_value()
         return RedisAddress(
             scheme="redis", host=host, port=self.redis_port, database=self.redis_db, password=password, tls={}
         )

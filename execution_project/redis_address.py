@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from execution_project.addresses import in_url
+
 PLAIN, ENCRYPTED, SOCKET = "redis", "rediss", "unix"
 SHAPE = "redis://[user][:password]@host[:port][/number]"
 ENCODE = "Percent-encode a password's special characters."
@@ -62,8 +64,7 @@ class RedisAddress:
 
     @property
     def _location(self) -> str:
-        host = self.host or "localhost"
-        return f"{f'[{host}]' if ':' in host else host}:{self.port}/{self.database}"
+        return f"{in_url(self.host or 'localhost')}:{self.port}/{self.database}"
 
 
 def read_redis(url: str, *, name: str = "REDIS_URL", files: Mapping[str, str] | None = None) -> RedisAddress:

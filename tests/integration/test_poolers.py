@@ -3,6 +3,7 @@
 import os
 import subprocess
 from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,7 +19,7 @@ CHECK = (PYTHON, "manage.py", "check", "--tag", "execution", "--database", "defa
 STARTS = {
     "check": CHECK,
     "worker": (*CELERY, "worker", "--pool=solo", "-Q", "nobody"),
-    "beat": (*CELERY, "beat"),
+    "beat": (*CELERY, "beat", "--schedule", "{folder}/schedule"),
     "stream": (PYTHON, "manage.py", "stream_user_data"),
     "web": (
         *(PYTHON, "-m", "gunicorn", "execution_project.wsgi:application"),
@@ -88,9 +89,10 @@ def leave_sessions(number: int, port: int, undo: ExitStack) -> None:
 
 
 @pytest.mark.parametrize("process", STARTS)
-def test_no_process_starts_behind_it(process: str) -> None:
+def test_no_process_starts_behind_it(process: str, tmp_path: Path) -> None:
+    words = tuple(word.format(folder=tmp_path) for word in STARTS[process])
     with pooler(server(), "transaction") as running:
-        told = start(STARTS[process], running.port)
+        told = start(words, running.port)
 
     is_refused(told)
 

@@ -69,6 +69,7 @@ def pair(
     hosts: str = HERE,
     starts_in: timedelta = -timedelta(days=1),
     ends_in: timedelta = timedelta(days=1),
+    passphrase: str = "",
 ) -> tuple[Path, Path]:
     """Make a certificate and its key in a new folder, for a server or a client; return both files."""
     folder.mkdir()
@@ -79,6 +80,8 @@ def pair(
     else:
         run("req", *NEW_KEY, "-keyout", key, "-out", wish, *subject)
         _issue(signed_by, wish, certificate, starts_in, ends_in)
+    if passphrase:
+        run("ec", "-in", key, "-aes256", "-passout", f"pass:{passphrase}", "-out", key)
     return certificate, key
 
 

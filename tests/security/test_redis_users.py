@@ -30,7 +30,9 @@ BUS, BROKER, STATE, NEIGHBOUR = "execution-bus", "execution-broker", "execution-
 def users() -> Iterator[dict[str, str]]:
     """The users of the shipped file on the test's server, each with the address by which it is reached."""
     server = urlsplit(os.environ["REDIS_URL"])
-    lines = [line.split() for line in ACL.read_text().splitlines()]
+    # A pattern is subscribed to literally, with the number of the database in it.
+    shipped = ACL.read_text().replace("/0.", f"/{REDIS_DATABASE}.")
+    lines = [line.split() for line in shipped.splitlines()]
     with ExitStack() as undo, Redis.from_url(os.environ["REDIS_URL"]) as admin:
         addresses = {}
         # Everybody else's connections are the default user's, who stays as it is on this server.
@@ -117,8 +119,8 @@ def test_a_neighbour_reads_what_we_publish_alone_or_in_a_group(users: dict[str, 
         "GET execution:memory",
         "SET execution:memory 0",
         "HSET execution:limiter:x:hold until everybody",
-        "LPUSH orders x",
-        "PUBLISH /0.celery.pidbox x",
+        "LPUSH execution-broker:orders x",
+        "PUBLISH execution-broker:/0.execution-control.pidbox x",
         "XADD quantum:stream:other * a b",
         "KEYS *",
         "SCAN 0",
@@ -143,10 +145,15 @@ def test_a_neighbour_does_nothing_else(users: dict[str, str], command: str) -> N
     ("user", "command"),
     [
         (BUS, "SET execution:memory 0"),
-        (BUS, "LPUSH orders x"),
+        (BUS, "LPUSH execution-broker:orders x"),
+        (BROKER, "LPUSH orders x"),
+        (BROKER, "GET execution:memory"),
+        (BROKER, "PUBLISH /0.celery.pidbox x"),
+        (BROKER, "PSUBSCRIBE *"),
         (BROKER, "XADD quantum:stream:ai.decision.made * a b"),
         (BROKER, "FLUSHALL"),
-        (STATE, "LPUSH orders x"),
+        (STATE, "LPUSH execution-broker:orders x"),
+        (STATE, "LRANGE execution-broker:orders 0 -1"),
         (STATE, "XADD quantum:stream:ai.decision.made * a b"),
         (STATE, "PUBLISH celery x"),
         (STATE, "CONFIG GET *"),

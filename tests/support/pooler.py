@@ -17,7 +17,7 @@ SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 # After these a server answers, and says with its last message whether a transaction is open.
 ANSWERED = frozenset({b"Q", b"S", b"F"})
 READY, IDLE = b"Z", b"I"
-REFUSED = (b"SFATAL", b"VFATAL", b"C08P01", b"Mtransaction blocks not allowed in statement pooling mode", b"")
+REFUSED = (b"SFATAL", b"VFATAL", b"C08P01", b"Mtransaction blocks not allowed in statement pooling mode", b"", b"")
 Mode = Literal["session", "transaction", "statement"]
 
 
