@@ -26,8 +26,8 @@ from local_stack.bus import connect
 from local_stack.credentials import ADMIN, Credentials
 from local_stack.processes import Addresses, flower, web
 from local_stack.server import HOST, free_port
-from tests.security.certificates import Authority, authority, pair
-from tests.security.test_tls import WRONG
+from tests.security.certificates import Authority, authority, pair, server
+from tests.security.test_tls import WRONG as OF_SERVICES
 from tests.security.traps import Trap, answering, trap
 from tests.support.databases import copied_database, redis_address
 from tests.support.stack import CeleryStack, crew
@@ -175,6 +175,13 @@ CLIENTS: Mapping[str, Callable[[RedisAddress], None]] = {
     "flower": ask_by_flower,
     "local stack": ask_by_local_stack,
 }
+# A certificate without a single name is judged by its subject, as private authorities write them for stores.
+WRONG = {
+    **OF_SERVICES,
+    "of another address": lambda folder, known, _other: server(
+        folder, signed_by=known, hosts="IP:127.0.0.9,DNS:elsewhere.example"
+    ),
+}
 REFUSALS = (RedisError, OperationalError, OSError)
 
 
@@ -209,25 +216,25 @@ def test_a_server_with_a_wrong_certificate_hears_no_password(
     certificate: str, client: str, known: Authority, files: dict[str, str], tmp_path: Path
 ) -> None:
     other = authority(tmp_path, "other")
-    with trap(answering("200 OK"), tls=WRONG[certificate](tmp_path / "server", known, other)) as server:
-        refused_by(client, server, files)
+    with trap(answering("200 OK"), tls=WRONG[certificate](tmp_path / "server", known, other)) as stranger:
+        refused_by(client, stranger, files)
 
-    assert server.heard == []
+    assert stranger.heard == []
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_server_without_tls_hears_no_password(client: str, files: dict[str, str]) -> None:
-    with trap(answering("200 OK")) as server:
-        refused_by(client, server, files)
+    with trap(answering("200 OK")) as stranger:
+        refused_by(client, stranger, files)
 
-    assert server.heard
-    assert all(PASSWORD.encode() not in heard for heard in server.heard)
+    assert stranger.heard
+    assert all(PASSWORD.encode() not in heard for heard in stranger.heard)
 
 
-def refused_by(client: str, server: Trap, files: dict[str, str]) -> None:
+def refused_by(client: str, stranger: Trap, files: dict[str, str]) -> None:
     with pytest.raises(REFUSALS):
-        CLIENTS[client](read(server.port, files))
-    eventually(lambda: server.connections >= 1, what="the connection is seen at the other end")
+        CLIENTS[client](read(stranger.port, files))
+    eventually(lambda: stranger.connections >= 1, what="the connection is seen at the other end")
 
 
 # Settings
