@@ -4,6 +4,7 @@ It has Celery's default names, tasks that are called as ours are, and it takes e
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def neighbour_at_work(theirs: Celery, folder: Path) -> Iterator["subprocess.Pope
         eventually(lambda: is_ready(theirs, process, log), within=60, what="the neighbour works", every=0.2)
         yield process
     finally:
-        end_process(process, 15, 10)
+        end_process(process, signal.SIGTERM, 10)
 
 
 def is_ready(theirs: Celery, process: "subprocess.Popen[bytes]", log: Path) -> bool:
@@ -206,7 +207,7 @@ def test_requests_whose_messages_lie_under_the_names_of_before_are_finished(stac
     stack.check()
 
     # Nobody of ours has touched them.
-    assert sum(int(stack.redis.llen(key)) for key in moved) >= 2  # type: ignore[arg-type]  # redis-py's own types
+    assert sum(int(stack.redis.llen(key)) for key in moved) >= 2
     stack.redis.delete(*moved)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from kombu import Connection
+from kombu.connection import Connection
 from redis.connection import parse_url
 
 from execution_project.addresses import callable_host, in_url, is_loopback
@@ -34,12 +34,13 @@ def built(**given: Any) -> Environment:
 
 
 def redis_at(url: str) -> tuple[object, object, object]:
-    found = parse_url(url)
+    found = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py has few types
     return found["host"], found["port"], found["db"]
 
 
 def broker_at(env: Environment) -> tuple[object, object, object]:
-    found = Connection(env.redis_broker.broker_url, transport="execution_project.broker:Transport")
+    url, transport = env.redis_broker.broker_url, "execution_project.broker:Transport"
+    found = Connection(url, transport=transport)  # type: ignore[no-untyped-call]  # nor has kombu
     return found.hostname, found.port, found.virtual_host
 
 

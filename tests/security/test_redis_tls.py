@@ -176,7 +176,7 @@ CLIENTS: Mapping[str, Callable[[RedisAddress], None]] = {
     "local stack": ask_by_local_stack,
 }
 # A certificate without a single name is judged by its subject, as private authorities write them for stores.
-WRONG = {
+WRONG: Mapping[str, Callable[[Path, Authority, Authority], ssl.SSLContext]] = {
     **OF_SERVICES,
     "of another address": lambda folder, known, _other: server(
         folder, signed_by=known, hosts="IP:127.0.0.9,DNS:elsewhere.example"
@@ -186,7 +186,7 @@ REFUSALS = (RedisError, OperationalError, OSError)
 
 
 def read(port: int, files: Mapping[str, str]) -> RedisAddress:
-    return Environment(_env_file=None, redis_url=url_of(port), **lower(files)).redis_broker  # type: ignore[arg-type]
+    return Environment(_env_file=None, redis_url=url_of(port), **lower(files)).redis_broker
 
 
 def lower(files: Mapping[str, str]) -> dict[str, Any]:
@@ -241,7 +241,9 @@ def refused_by(client: str, stranger: Trap, files: dict[str, str]) -> None:
 
 
 def test_the_address_of_every_part_is_encrypted_to_the_same_authority(files: dict[str, str]) -> None:
-    urls = {f"redis_{part}_url": url_of(port) for port, part in enumerate(("bus", "broker", "state"), start=7001)}
+    urls: dict[str, Any] = {
+        f"redis_{part}_url": url_of(port) for port, part in enumerate(("bus", "broker", "state"), start=7001)
+    }
     env = Environment(_env_file=None, **urls, **lower(files))
 
     for url in (env.redis_bus, env.redis_broker.url, env.redis_state):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,10 +13,12 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from execution.pipeline.accept_event import EVENT_TYPES as INCOMING
 from execution.pipeline.events_out import EVENT_TYPES as OUTGOING
+from execution_project.celery import app
 from local_stack.bus import stream_key
 from tests.security.aftermath import trade
 from tests.support.databases import copied_database, redis_address
 from tests.support.stack import SHORT, CeleryStack
+from tests.support.waiting import eventually
 
 ACL = Path(__file__).resolve().parents[2] / "deploy/valkey/users.acl"
 # Apart from the numbers of the other suites.
@@ -84,6 +87,19 @@ def test_the_whole_service_trades_with_three_users(users: dict[str, str], tmp_pa
     # It should have missed no right.
     assert "NOPERM" not in logs
     assert "NoPermission" not in logs
+
+
+def test_flower_hears_the_workers_with_the_brokers_user(users: dict[str, str]) -> None:
+    heard: list[str] = []
+    with app.connection_for_read(users[BROKER]) as ear, app.connection_for_write(users[BROKER]) as mouth:
+        receiver = app.events.Receiver(ear, handlers={"worker-online": lambda event: heard.append(event["hostname"])})
+        listening = Thread(target=lambda: receiver.capture(limit=1, timeout=30, wakeup=False), daemon=True)
+        listening.start()
+        with app.events.Dispatcher(mouth, hostname="orders@here") as dispatcher:
+            eventually(lambda: dispatcher.send("worker-online") or heard, what="the event is heard", every=0.1)
+        listening.join(30)
+
+    assert set(heard) == {"orders@here"}
 
 
 @pytest.mark.parametrize("event_type", INCOMING)
