@@ -6,12 +6,15 @@ not one stays here (the last lines; `execution/checks.py` refuses to start other
 
 from kombu.entity import Queue
 
+from execution_project.broker_names import CONTROL_EXCHANGE, EVENT_EXCHANGE, KEY_PREFIX
 from execution_project.env import environment
 from execution_project.waits import REDIS_CHECK_SECONDS, REDIS_SECONDS
 
 ENV = environment()
 
-broker_url = ENV.redis_broker
+broker_url = ENV.redis_broker.broker_url
+# `rediss://` alone would not encrypt the broker: kombu wants the options of TLS here.
+broker_use_ssl = ENV.redis_broker.broker_tls or False
 # A worker reconnects when Redis comes back, whatever it was doing when it went away.
 broker_transport = "execution_project.broker:Transport"
 broker_connection_retry_on_startup = True
@@ -24,6 +27,9 @@ task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_st
 # A dead worker's unacknowledged messages come back after the visibility timeout. kombu looks for them only every
 # restore_interval x restore_throttle, by default 100 s; here every 5 s.
 broker_transport_options = {
+    # Another application of Celery on the same database has other keys (execution_project/broker_names.py).
+    "global_keyprefix": KEY_PREFIX,
+    "socket_path": ENV.redis_broker.path,
     "visibility_timeout": ENV.celery_visibility_timeout_seconds,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
@@ -73,6 +79,8 @@ task_routes = {
 
 # No client steers a worker that trades, nor reads its settings, over the broker: each one that writes to Redis could.
 # Flower shows workers and tasks from these events; a worker's health is a file (execution_project/alive.py).
+control_exchange = CONTROL_EXCHANGE
+event_exchange = event_queue_prefix = EVENT_EXCHANGE
 worker_enable_remote_control = False
 worker_send_task_events = True
 worker_consumer = "execution_project.consumer:BundlingConsumer"
@@ -101,4 +109,4 @@ beat_schedule = {
 beat_max_loop_interval = 1
 beat_scheduler = "execution_project.scheduler:SteadyScheduler"
 
-del ENV, REDIS_CHECK_SECONDS, REDIS_SECONDS, environment, Queue
+del CONTROL_EXCHANGE, ENV, EVENT_EXCHANGE, KEY_PREFIX, REDIS_CHECK_SECONDS, REDIS_SECONDS, environment, Queue

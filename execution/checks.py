@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+import psycopg
 from celery import current_app
 from celery.app.defaults import SETTING_KEYS
 from django.apps import AppConfig
@@ -17,6 +18,7 @@ from execution.pipeline.accept_event import EVENT_TYPES
 from execution_project.database_roles import powers_of
 from execution_project.env import Environment, Mode, environment
 from execution_project.live_profile import needs_password, profile_problems
+from execution_project.sessions_shared import sessions_are_shared
 from execution_project.store_urls import user_of_database_url
 from execution_project.unread_settings import given_settings, unread_settings
 
@@ -122,6 +124,27 @@ def producers_speak_on_streams_that_are_read(app_configs: Sequence[AppConfig] | 
         )
         for name in sorted(named - set(EVENT_TYPES))
     ]
+
+
+@register(TAG, Tags.database)
+def sessions_are_ours(
+    app_configs: Sequence[AppConfig] | None,  # noqa: ARG001 -- the framework's signature
+    databases: Sequence[str] | None = None,
+    **_: Any,
+) -> list[CheckMessage]:
+    """Refuse a pooler in transaction or statement mode; asked where a database is named, as at each process's start.
+
+    A database that does not answer yet is waited for elsewhere.
+    """
+    try:
+        shared = bool(databases) and sessions_are_shared(connection)
+    except (OperationalError, psycopg.OperationalError):
+        return []
+    sentence = (
+        "DATABASE_URL leads to a pooler in transaction or statement mode: the service needs sessions of its own; set "
+        "its pool_mode to session, or give the address of PostgreSQL itself"
+    )
+    return [Error(sentence, id="execution.E036")] if shared else []
 
 
 @register(TAG, Tags.database)

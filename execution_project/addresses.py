@@ -84,6 +84,17 @@ def _ip_address(text: str, kind: type[IpAddress]) -> IpAddress:
     return address
 
 
+def in_url(host: str) -> str:
+    """Return a host as it stands in a URL or before a port: an IPv6 address in brackets."""
+    bare = host.strip("[]")
+    return f"[{bare}]" if ":" in bare else bare
+
+
+def callable_host(host: str) -> str:
+    """Return where a server is called on this machine that listens on `host`: every address is none to call."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host.strip("[]"), in_url(host))  # nosec B104
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address can only mean this machine."""
     if host == "localhost":

@@ -6,13 +6,13 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from typing import Literal, Self
-from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from execution_project.addresses import (
     ServiceAddress,
+    as_ip,
     is_loopback,
     parse_address,
     peer_is_this_machine,
@@ -20,13 +20,12 @@ from execution_project.addresses import (
 )
 from execution_project.event_keys import NAME, SHORTEST_SECRET, EventKey, parse_event_keys
 from execution_project.networks import networks
+from execution_project.redis_address import ENCRYPTED, TLS_FILES, RedisAddress, check_tls_files, read_redis
 from execution_project.secret_files import SecretFileError, SecretFiles
 from execution_project.store_urls import (
     check_database_url,
     check_owner_url,
-    check_redis_url,
     password_of_database_url,
-    password_of_redis_url,
 )
 
 PAPER_KEY = "paper"
@@ -132,6 +131,9 @@ class Environment(BaseSettings):
     redis_bus_url: SecretStr = SecretStr("")
     redis_broker_url: SecretStr = SecretStr("")
     redis_state_url: SecretStr = SecretStr("")
+    redis_tls_ca_file: str = ""
+    redis_tls_cert_file: str = ""
+    redis_tls_key_file: str = ""
     risk_safety_service_url: str = "http://localhost:8003"
     ess_timeout_seconds: float = Field(1.0, gt=0, le=5)
     ess_fail_mode: Literal["open", "closed"] = "open"
@@ -197,6 +199,15 @@ class Environment(BaseSettings):
         """Read the mode in any case: the neighbours write it in capitals."""
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("host", "redis_host", mode="after")
+    @classmethod
+    def name_a_host(cls, value: str) -> str:
+        """Read an IPv6 address with brackets or without."""
+        host = value.strip().removeprefix("[").removesuffix("]")
+        if ":" in host and as_ip(host) is None:
+            raise ValueError("must be a host name or an IP address alone; the port is a setting of its own")
+        return host
+
     @field_validator("log_level", mode="after")
     @classmethod
     def name_a_level(cls, value: str) -> str:
@@ -223,10 +234,11 @@ class Environment(BaseSettings):
         rules: tuple[Callable[[], None], ...] = (
             *(self._check_mode, self._check_keys, self._check_paper_key, self._check_base_url, self._check_stream_url),
             *(self._check_risk_safety_url, self._check_stores, self._check_api_key, self._check_front),
-            *(self._check_event_keys, self._check_own_event_key),
+            *(self._check_event_keys, self._check_own_event_key, self._check_redis_tls),
         )
         if broken := [sentence for rule in rules if (sentence := _broken(rule))]:
-            raise ValueError("\n".join(broken))
+            # Two rules may stumble over the same word.
+            raise ValueError("\n".join(dict.fromkeys(broken)))
         return self
 
     def _check_mode(self) -> None:
@@ -283,7 +295,16 @@ class Environment(BaseSettings):
             check_database_url(getattr(self, name).get_secret_value(), name=name.upper())
         check_owner_url(self.database_url.get_secret_value(), self.database_owner_url.get_secret_value())
         for name in REDIS_URLS:
-            check_redis_url(getattr(self, name).get_secret_value(), name=name.upper())
+            if url := getattr(self, name).get_secret_value():
+                read_redis(url, name=name.upper(), files=self._redis_files)
+
+    def _check_redis_tls(self) -> None:
+        given = [TLS_FILES[word] for word in self._redis_files]
+        addresses = self.redis_addresses.values()
+        if given and not any(address.scheme == ENCRYPTED for address in addresses):
+            raise ValueError(f"{given[0]} is set, and no address of Redis begins with rediss://: nothing is encrypted")
+        for address in addresses:
+            check_tls_files(address.tls)
 
     def _check_api_key(self) -> None:
         key = self.execution_api_key.get_secret_value()
@@ -377,33 +398,51 @@ class Environment(BaseSettings):
 
     @property
     def redis(self) -> str:
-        """REDIS_URL, or one made of REDIS_HOST, REDIS_PORT, REDIS_DB and REDIS_PASSWORD."""
-        if url := self.redis_url.get_secret_value():
-            return url
-        password = self.redis_password.get_secret_value()
-        login = f":{quote(password, safe='')}@" if password else ""
-        return f"redis://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        """REDIS_URL, or one made of REDIS_HOST, REDIS_PORT, REDIS_DB and REDIS_PASSWORD; TLS is said in it."""
+        return self._redis_at("redis_url").url
 
     @property
     def redis_bus(self) -> str:
         """Where the streams of events are."""
-        return self.redis_bus_url.get_secret_value() or self.redis
+        return self._redis_at("redis_bus_url").url
 
     @property
-    def redis_broker(self) -> str:
+    def redis_broker(self) -> RedisAddress:
         """Where Celery's queues are."""
-        return self.redis_broker_url.get_secret_value() or self.redis
+        return self._redis_at("redis_broker_url")
 
     @property
     def redis_state(self) -> str:
         """Where the state that all processes share is: limiter, breaker, settings cache, mirror of open trades."""
-        return self.redis_state_url.get_secret_value() or self.redis
+        return self._redis_at("redis_state_url").url
+
+    @property
+    def redis_addresses(self) -> dict[str, RedisAddress]:
+        """Each address of Redis that is in use, by the setting that names it."""
+        own = {name.upper(): self._redis_at(name) for name in REDIS_URLS[1:] if getattr(self, name).get_secret_value()}
+        return own if len(own) == len(REDIS_URLS) - 1 else {"REDIS_URL": self._redis_at("redis_url"), **own}
 
     @property
     def redis_connections(self) -> dict[str, str]:
-        """Each address of Redis that is in use, by the setting that names it."""
-        own = {name.upper(): url for name in REDIS_URLS[1:] if (url := getattr(self, name).get_secret_value())}
-        return own if len(own) == len(REDIS_URLS) - 1 else {"REDIS_URL": self.redis, **own}
+        """The same as what the clients get."""
+        return {name: address.url for name, address in self.redis_addresses.items()}
+
+    def _redis_at(self, name: str) -> RedisAddress:
+        """Return the address of one of the settings; an empty one is where REDIS_URL is."""
+        if url := getattr(self, name).get_secret_value():
+            return read_redis(url, name=name.upper(), files=self._redis_files)
+        if name != "redis_url":
+            return self._redis_at("redis_url")
+        host, password = self.redis_host, self.redis_password.get_secret_value()
+        return RedisAddress(
+            scheme="redis", host=host, port=self.redis_port, database=self.redis_db, password=password, tls={}
+        )
+
+    @property
+    def _redis_files(self) -> dict[str, str]:
+        """The files of TLS that are set, by redis-py's names."""
+        named = {word: getattr(self, setting.lower()) for word, setting in TLS_FILES.items()}
+        return {word: path for word, path in named.items() if path}
 
     @property
     def journal_kept_days(self) -> int | None:
@@ -448,7 +487,7 @@ def secret_names(settings: type[BaseSettings]) -> tuple[str, ...]:
 
 def passwords_of(env: Environment) -> set[str]:
     """Return the passwords inside of the stores' addresses."""
-    of_redis = {password_of_redis_url(url) for url in env.redis_connections.values()}
+    of_redis = {address.password for address in env.redis_addresses.values()}
     of_database = {password_of_database_url(getattr(env, name).get_secret_value()) for name in DATABASE_URLS}
     return of_database | of_redis
 

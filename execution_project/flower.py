@@ -12,11 +12,13 @@ from typing import Any
 
 from celery.bin.celery import main as celery_main
 from flower import urls
+from flower.app import Flower
 from flower.views import BaseHandler
 from tornado.options import options
 from tornado.web import HTTPError, RequestHandler, StaticFileHandler
 
 from execution_project.env import Environment, Mode, environment
+from execution_project.redis_address import RedisAddress
 from execution_project.strength import PASSWORD_BITS, is_weak
 
 READING = frozenset({"GET", "HEAD"})
@@ -87,8 +89,18 @@ def credentials_of(env: Environment) -> list[str]:
     return pairs
 
 
+def broker_seen(address: RedisAddress) -> str:
+    """Return the address by which Flower's own client reads the lengths of queues.
+
+    It chooses a client by the scheme, and Celery's address begins with the name of our transport instead of one.
+    """
+    return address.url.replace("unix://", "redis+socket://", 1) if address.path else address.broker_url
+
+
 def main() -> None:
-    guard(credentials_of(environment()))
+    env = environment()
+    guard(credentials_of(env))
+    Flower.broker_uri_with_password = broker_seen(env.redis_broker)
     sys.argv = ["celery", "--quiet", "--app=execution_project", "flower", *sys.argv[1:]]
     celery_main()
 

@@ -13,12 +13,11 @@ from pydantic import SecretStr
 
 from execution_project.addresses import is_internal_door, is_loopback, parse_address
 from execution_project.env import Environment, Mode, ProcessRole
+from execution_project.redis_address import RedisAddress
 from execution_project.store_urls import (
     has_client_certificate,
     host_of_database_url,
-    host_of_redis_url,
     password_of_database_url,
-    password_of_redis_url,
 )
 from execution_project.strength import KEY_BITS, PASSWORD_BITS, is_weak
 
@@ -111,12 +110,12 @@ def needs_password(url: str) -> bool:
 
 
 def _live_redis(env: Environment) -> Iterator[ProfileProblem]:
-    for name, url in env.redis_connections.items():
-        yield from _live_redis_url(name, url)
+    for name, address in env.redis_addresses.items():
+        yield from _live_redis_address(name, address)
 
 
-def _live_redis_url(name: str, url: str) -> Iterator[ProfileProblem]:
-    host, password = host_of_redis_url(url), password_of_redis_url(url)
+def _live_redis_address(name: str, address: RedisAddress) -> Iterator[ProfileProblem]:
+    host, password = address.host, address.password
     if not password and host and not is_loopback(host):
         yield _error("E018", f"{name} has no password for {_where(host)}: a client that writes to it trades")
     elif not password and host:

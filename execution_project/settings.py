@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     "execution",
 ]
 MIDDLEWARE = [
+    "execution_project.probes.ProbesByAddress",
     "execution_project.proxies.TrustedProxies",
     "django.middleware.security.SecurityMiddleware",
     "execution_project.security_headers.SecurityHeadersMiddleware",

@@ -1,15 +1,12 @@
-"""The addresses of PostgreSQL and Redis, which hold passwords: checked without ever repeating them.
+"""The addresses of PostgreSQL, which hold passwords: checked without ever repeating them (Redis: redis_address.py).
 
 A library that cannot read such an address prints parts of it, a password with a slash among them. So it is read once
 here, and what is wrong is said without the text.
 """
 
-from urllib.parse import parse_qs, unquote, urlsplit
-
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 ENCODE = "Percent-encode a password's special characters."
 
 
@@ -35,19 +32,6 @@ def user_of_database_url(url: str) -> str:
     return str(_read_database_url(url).get("user") or "")
 
 
-def check_redis_url(url: str, *, name: str) -> None:
-    """Raise ValueError, without the address, for one that the Redis client cannot read; empty is none."""
-    if not url:
-        return
-    try:
-        parts = urlsplit(url)
-        readable = parts.scheme in REDIS_SCHEMES and parts.port != 0 and not parts.fragment
-    except ValueError:
-        readable = False
-    if not readable:
-        raise ValueError(f"{name} cannot be read as redis://[user][:password]@host[:port][/number]. {ENCODE}")
-
-
 def password_of_database_url(url: str) -> str:
     return str(_read_database_url(url).get("password") or "")
 
@@ -60,17 +44,6 @@ def host_of_database_url(url: str) -> str:
 
 def has_client_certificate(url: str) -> bool:
     return bool(_read_database_url(url).get("sslcert"))
-
-
-def password_of_redis_url(url: str) -> str:
-    parts = urlsplit(url)
-    return unquote(parts.password or "") or parse_qs(parts.query).get("password", [""])[0]
-
-
-def host_of_redis_url(url: str) -> str:
-    """Return the host; empty for a socket of this machine."""
-    parts = urlsplit(url)
-    return "" if parts.scheme == "unix" else parts.hostname or ""
 
 
 def _read_database_url(url: str, *, name: str = "DATABASE_URL") -> dict[str, object]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from execution_project.addresses import callable_host, in_url
 from local_stack.credentials import ADMIN, Credentials
 
 PYTHON = sys.executable
@@ -91,8 +92,7 @@ class Addresses:
 
     @property
     def web_url(self) -> str:
-        # An address to listen on is not always one to call.
-        return _url("127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host, self.web_port)  # nosec B104
+        return _url(callable_host(self.host), self.web_port)
 
     @property
     def flower_url(self) -> str:
@@ -224,7 +224,7 @@ def web(addresses: Addresses) -> Program:
         name="web",
         command=(
             *(PYTHON, "-m", "gunicorn", "execution_project.wsgi:application"),
-            *("--config", "python:execution_project.web", "--bind", f"{addresses.host}:{addresses.web_port}"),
+            *("--config", "python:execution_project.web", "--bind", f"{in_url(addresses.host)}:{addresses.web_port}"),
         ),
         # Not after the migration: until that is done it reports that it is not healthy.
         after=NEIGHBOURS,

@@ -12,7 +12,6 @@ import asyncio
 import json
 import logging
 import os
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -24,7 +23,10 @@ import redis.asyncio as redis
 import uvloop
 from aiohttp import web
 
+from execution_project.addresses import in_url
+from execution_project.redis_address import TLS_FILES, read_redis
 from local_stack.bus import STREAM_LENGTH, Field, connect, stream_key, utc_now, wrapped
+from local_stack.server import listen_on
 
 OVERRIDE_STATES = ("NORMAL", "CAUTION", "CRITICAL")
 ARMED, CRITICAL = "ARMED", "CRITICAL"
@@ -246,10 +248,21 @@ def redis_url(given: str) -> str:
     if urlsplit(given).password:
         raise SystemExit("A command line can be read by everybody on the machine: give the URL as REDIS_URL.")
     if address := given or os.environ.get("REDIS_URL", ""):
-        return address
+        return with_tls(address)
     host, password = os.environ.get("REDIS_HOST", "127.0.0.1"), os.environ.get("REDIS_PASSWORD", "")
     login = f":{quote(password, safe='')}@" if password else ""
-    return f"redis://{login}{host}:{os.environ.get('REDIS_PORT', '6379')}/{os.environ.get('REDIS_DB', '0')}"
+    return f"redis://{login}{in_url(host)}:{os.environ.get('REDIS_PORT', '6379')}/{os.environ.get('REDIS_DB', '0')}"
+
+
+def with_tls(address: str) -> str:
+    """Return the address with the files of TLS that the service's settings name; without `rediss://` there are none."""
+    if not address.startswith("rediss:"):
+        return address
+    files = {word: found for word, name in TLS_FILES.items() if (found := os.environ.get(name, ""))}
+    try:
+        return read_redis(address, files=files).url
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
 
 
 async def name_the_stand_in(_request: web.Request, response: web.StreamResponse) -> None:
@@ -265,9 +278,9 @@ def main() -> None:
     options = parser.parse_args()
     if os.environ.get("EXECUTION_MODE", "").lower() == "live":
         raise SystemExit("execution.E032: the stand-in's emergency stop judges nothing: it does not run in live mode")
-    listener = socket.create_server((options.host, options.port))
+    listener = listen_on(options.host, options.port)
     host, port = listener.getsockname()[:2]
-    print(f"Stand-in risk-safety service on http://{host}:{port}", flush=True)  # noqa: T201 - tells the free port
+    print(f"Stand-in risk-safety service on http://{in_url(host)}:{port}", flush=True)  # noqa: T201 - tells the free port
     web.run_app(
         application(redis_url(options.redis_url)),
         sock=listener,

@@ -107,6 +107,17 @@ def private_file(path: Path) -> IO[bytes]:
     return os.fdopen(descriptor, "wb")
 
 
+def listen_on(host: str, port: int) -> socket.socket:
+    """Listen on an address of either family, for servers that get the socket handed over, and to see whether one could.
+
+    Raises:
+        OSError: somebody else does, or the machine has no such address.
+
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host.strip("[]"), port), family=family)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -11,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from execution_project.addresses import in_url
 from local_stack.console import Console
 from local_stack.credentials import Credentials
 from local_stack.lease import Lease
 from local_stack.operate import keep_environment
 from local_stack.postgres import postgres_url, remove_data, service_url, start_postgres
 from local_stack.processes import OWNER_SECRETS, Addresses, Program, migrated_file, programs, without
-from local_stack.server import HOST, Server, StartError, free_port, private_folder
+from local_stack.server import HOST, Server, StartError, free_port, listen_on, private_folder
 from local_stack.settings import ROOT, Settings
 from local_stack.supervisor import StackError, Supervisor, answers, watch_servers
 from local_stack.valkey import start_valkey
@@ -186,12 +186,11 @@ def _choose_ports(settings: Settings) -> dict[str, int]:
 
 def _refuse_taken_port(host: str, port: int, name: str) -> None:
     try:
-        socket.create_server((host, port)).close()
+        listen_on(host, port).close()
     except OSError as error:
         setting = {"web_port": "PORT"}.get(name, name.upper())
-        message = (
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another {setting}, or PORT=0 for free ports."
-        )
+        where = f"{in_url(host)}:{port}"
+        message = f"Cannot listen on {where}: {error.strerror}. Choose another {setting}, or PORT=0 for free ports."
         raise StackError(message) from None
 
 

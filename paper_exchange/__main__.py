@@ -140,7 +140,7 @@ def config_of(options: argparse.Namespace) -> Config:
         credits=options.credits,
     )
     return Config(
-        host=options.host,
+        host=options.host.strip("[]"),
         port=options.port,
         seed=options.seed,
         limits=not options.no_limits,

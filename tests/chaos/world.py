@@ -19,6 +19,7 @@ import requests
 
 from execution.adapters.binance.market import MARK_AGE_SECONDS
 from execution.crash_points import CrashPoint
+from execution_project.broker_names import KEY_PREFIX
 from local_stack.processes import PYTHON, Addresses, Program, migrated_file, web
 from local_stack.server import HOST, spawn, tail
 from tests.chaos.reader import BusReader
@@ -300,7 +301,7 @@ class World:
     def _wipe_redis(self) -> None:
         # Workers make the bindings at their start: without them no message finds its queue. A stream that is gone is
         # an alarm; what stands in it has been read.
-        kept = (b"_kombu", PREFIX.encode())
+        kept = (f"{KEY_PREFIX}_kombu".encode(), PREFIX.encode())
         keys = [key for key in self.stack.redis.scan_iter(count=1000) if not key.startswith(kept)]
         if keys:
             self.stack.redis.delete(*keys)

@@ -56,6 +56,22 @@ def server(
     ends_in: timedelta = timedelta(days=1),
 ) -> ssl.SSLContext:
     """Return what a server proves itself with; nobody has signed it: it is signed by itself."""
+    certificate, key = pair(folder, signed_by=signed_by, hosts=hosts, starts_in=starts_in, ends_in=ends_in)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def pair(
+    folder: Path,
+    *,
+    signed_by: Authority | None,
+    hosts: str = HERE,
+    starts_in: timedelta = -timedelta(days=1),
+    ends_in: timedelta = timedelta(days=1),
+    passphrase: str = "",
+) -> tuple[Path, Path]:
+    """Make a certificate and its key in a new folder, for a server or a client; return both files."""
     folder.mkdir()
     key, wish, certificate = folder / "key.pem", folder / "wish.pem", folder / "certificate.pem"
     subject = ("-subj", "/CN=localhost", "-addext", f"subjectAltName={hosts}")
@@ -64,9 +80,9 @@ def server(
     else:
         run("req", *NEW_KEY, "-keyout", key, "-out", wish, *subject)
         _issue(signed_by, wish, certificate, starts_in, ends_in)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
+    if passphrase:
+        run("ec", "-in", key, "-aes256", "-passout", f"pass:{passphrase}", "-out", key)
+    return certificate, key
 
 
 def _issue(by: Authority, wish: Path, certificate: Path, starts_in: timedelta, ends_in: timedelta) -> None:

@@ -85,7 +85,7 @@ def login(part: str, port: int) -> "Redis":
 def test_each_user_signs_in_and_keeps_to_its_keys(port: int) -> None:
     allowed: dict[str, tuple[Any, ...]] = {
         "BUS": ("XADD", stream_key("order.placed"), "*", "a", "b"),
-        "BROKER": ("LPUSH", "orders", "x"),
+        "BROKER": ("LPUSH", "execution-broker:orders", "x"),
         "STATE": ("SET", "execution:x", "1"),
         "NEIGHBOUR": ("XADD", stream_key("ai.decision.made"), "*", "a", "b"),
     }

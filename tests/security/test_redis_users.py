@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,10 +13,12 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from execution.pipeline.accept_event import EVENT_TYPES as INCOMING
 from execution.pipeline.events_out import EVENT_TYPES as OUTGOING
+from execution_project.celery import app
 from local_stack.bus import stream_key
 from tests.security.aftermath import trade
 from tests.support.databases import copied_database, redis_address
 from tests.support.stack import SHORT, CeleryStack
+from tests.support.waiting import eventually
 
 ACL = Path(__file__).resolve().parents[2] / "deploy/valkey/users.acl"
 # Apart from the numbers of the other suites.
@@ -30,7 +33,9 @@ BUS, BROKER, STATE, NEIGHBOUR = "execution-bus", "execution-broker", "execution-
 def users() -> Iterator[dict[str, str]]:
     """The users of the shipped file on the test's server, each with the address by which it is reached."""
     server = urlsplit(os.environ["REDIS_URL"])
-    lines = [line.split() for line in ACL.read_text().splitlines()]
+    # A pattern is subscribed to literally, with the number of the database in it.
+    shipped = ACL.read_text().replace("/0.", f"/{REDIS_DATABASE}.")
+    lines = [line.split() for line in shipped.splitlines()]
     with ExitStack() as undo, Redis.from_url(os.environ["REDIS_URL"]) as admin:
         addresses = {}
         # Everybody else's connections are the default user's, who stays as it is on this server.
@@ -84,6 +89,20 @@ def test_the_whole_service_trades_with_three_users(users: dict[str, str], tmp_pa
     assert "NoPermission" not in logs
 
 
+def test_flower_hears_the_workers_with_the_brokers_user(users: dict[str, str]) -> None:
+    heard: list[str] = []
+    # Its first round waits for the connection and hears nothing.
+    with app.connection_for_read(users[BROKER]) as ear, app.connection_for_write(users[BROKER]) as mouth:
+        receiver = app.events.Receiver(ear, handlers={"worker-online": lambda event: heard.append(event["hostname"])})
+        listening = Thread(target=lambda: receiver.capture(limit=3, timeout=30, wakeup=False), daemon=True)
+        listening.start()
+        with app.events.Dispatcher(mouth, hostname="orders@here") as dispatcher:
+            eventually(lambda: dispatcher.send("worker-online") or heard, what="it is heard", within=20, every=0.1)
+        listening.join(30)
+
+    assert set(heard) == {"orders@here"}
+
+
 @pytest.mark.parametrize("event_type", INCOMING)
 def test_a_neighbour_publishes_what_we_read(users: dict[str, str], event_type: str) -> None:
     with as_user(users, NEIGHBOUR) as client:
@@ -117,8 +136,8 @@ def test_a_neighbour_reads_what_we_publish_alone_or_in_a_group(users: dict[str, 
         "GET execution:memory",
         "SET execution:memory 0",
         "HSET execution:limiter:x:hold until everybody",
-        "LPUSH orders x",
-        "PUBLISH /0.celery.pidbox x",
+        "LPUSH execution-broker:orders x",
+        "PUBLISH execution-broker:/0.execution-control.pidbox x",
         "XADD quantum:stream:other * a b",
         "KEYS *",
         "SCAN 0",
@@ -143,10 +162,15 @@ def test_a_neighbour_does_nothing_else(users: dict[str, str], command: str) -> N
     ("user", "command"),
     [
         (BUS, "SET execution:memory 0"),
-        (BUS, "LPUSH orders x"),
+        (BUS, "LPUSH execution-broker:orders x"),
+        (BROKER, "LPUSH orders x"),
+        (BROKER, "GET execution:memory"),
+        (BROKER, "PUBLISH /0.celery.pidbox x"),
+        (BROKER, "PSUBSCRIBE *"),
         (BROKER, "XADD quantum:stream:ai.decision.made * a b"),
         (BROKER, "FLUSHALL"),
-        (STATE, "LPUSH orders x"),
+        (STATE, "LPUSH execution-broker:orders x"),
+        (STATE, "LRANGE execution-broker:orders 0 -1"),
         (STATE, "XADD quantum:stream:ai.decision.made * a b"),
         (STATE, "PUBLISH celery x"),
         (STATE, "CONFIG GET *"),

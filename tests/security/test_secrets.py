@@ -9,6 +9,7 @@ import pytest
 import requests
 from celery import Celery
 
+from execution_project.broker_names import CONTROL_EXCHANGE, KEY_PREFIX
 from tests.security import planted as places
 from tests.security.planted import ADMIN, ADMIN_PASSWORD, MARKERS, Planted, found_in
 from tests.support.stack import is_running
@@ -62,8 +63,10 @@ def listen_key(service: Planted) -> str:
 
 
 def celery_of_a_stranger(service: Planted) -> Celery:
-    """Return an application of a client that can write to the broker."""
-    return Celery("stranger", broker=service.redis_url, set_as_current=False)
+    """Return an application of a client that can write to the broker and knows what our things are called there."""
+    app = Celery("stranger", broker=service.redis_url, set_as_current=False)
+    app.conf.update(broker_transport_options={"global_keyprefix": KEY_PREFIX}, control_exchange=CONTROL_EXCHANGE)
+    return app
 
 
 @pytest.mark.parametrize("question", ["conf", "stats", "ping", "active", "registered", "active_queues", "report"])

@@ -19,6 +19,7 @@ from execution.management.terminal import TerminalCommand
 from execution.single_flight import Duty, single_flight
 from execution.stream.marks import MarkWatch, watch_marks
 from execution.stream.session import Session
+from execution_project.start_checks import refuse_unsafe_start
 from execution_project.waits import Kind, hold
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ class Command(TerminalCommand):
         self._alive_file, self._touched = alive_file, -ALIVE_SECONDS
         self._stopping = Event()
         hold(Kind.STREAM)
+        refuse_unsafe_start()
         connection.close()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 
+from execution_project.broker_names import EVENT_EXCHANGE, KEY_PREFIX
 from tests.chaos.cell import Cell, pause
 from tests.chaos.evidence import ended
 from tests.chaos.matrix import ONCE, row
@@ -51,7 +52,9 @@ def cycles_asked_for(cell: Cell, *, seconds: float) -> int:
         found[event.get("name") == CYCLE and "by_beat" in event.get("kwargs", "")] += 1
 
     until = time.monotonic() + seconds
-    with Celery(broker=cell.world.valkey.url) as app, app.connection_for_read() as connection, suppress(TimeoutError):
+    app = Celery(broker=cell.world.valkey.url)
+    app.conf.update(broker_transport_options={"global_keyprefix": KEY_PREFIX}, event_exchange=EVENT_EXCHANGE)
+    with app, app.connection_for_read() as connection, suppress(TimeoutError):
         receiver = app.events.Receiver(connection, handlers={"task-received": count})
         # It yields after each event, and ends when none comes for so long.
         for _ in receiver.itercapture(limit=None, timeout=seconds, wakeup=False):

@@ -14,6 +14,7 @@ import requests
 from celery import Celery
 
 from execution.crash_points import CrashPoint
+from execution_project.broker_names import KEY_PREFIX
 from tests.chaos.cell import Bounds, Cell, pause
 from tests.chaos.evidence import ended
 from tests.chaos.matrix import ONCE, row
@@ -198,7 +199,7 @@ def every_step_delivered_again(cell: Cell) -> None:
     cell.wait(lambda: len(cell.stack.states()) == 4, "the requests are here")
     ids = [str(row[0]) for row in cell.rows("SELECT id FROM execution_executionrequest")]
     with Celery(broker=cell.world.valkey.url) as app:
-        app.conf.broker_transport_options = {"priority_steps": [0, 2, 4, 5, 6], "queue_order_strategy": "priority"}
+        app.conf.broker_transport_options = {"priority_steps": [0, 2, 4, 5, 6], "global_keyprefix": KEY_PREFIX}
         cell.struck("requests under way", cell.unfinished(), between=(1, 4))
         sent = []
         for step in STEPS * 3:
@@ -217,8 +218,8 @@ def every_step_delivered_again(cell: Cell) -> None:
 def left_at_the_broker(cell: Cell, task_ids: list[str]) -> list[str]:
     """Return those tasks that the broker still has, waiting or handed out and not acknowledged."""
     redis: Any = cell.stack.redis
-    waiting = [message for key in redis.scan_iter("orders*") for message in redis.lrange(key, 0, -1)]
-    held = b" ".join([*waiting, *redis.hvals("unacked")])
+    waiting = [message for key in redis.scan_iter(f"{KEY_PREFIX}orders*") for message in redis.lrange(key, 0, -1)]
+    held = b" ".join([*waiting, *redis.hvals(f"{KEY_PREFIX}unacked")])
     return [task_id for task_id in task_ids if task_id.encode() in held]
 
 
