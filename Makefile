@@ -9,10 +9,10 @@ help:  ## list the commands
 
 # Recipes that stay are one plain command each: make then starts it without a shell in between that could outlive it.
 run: runtime  ## start everything on this machine until Ctrl-C
-	@$(PY) -m local_stack.run
+	@$(PY) -m local_stack run
 
 demo: runtime  ## one decision from the bus to its closed trade, checked against the exchange
-	@$(PY) -m local_stack.demo
+	@$(PY) -m local_stack demo
 
 paper-exchange: runtime  ## the paper exchange alone
 	@$(PY) -m paper_exchange --port $(or $(PAPER_EXCHANGE_PORT),8700)

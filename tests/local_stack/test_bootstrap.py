@@ -8,7 +8,7 @@ import pytest
 
 from tests.local_stack.helpers import ROOT
 
-TOOLS = ("sh", "dirname", "cat", "cmp", "tail", "tee", "rm", "mkdir", "cp", "chmod")
+TOOLS = ("sh", "dirname", "cat", "cmp", "tail", "tee", "rm", "mkdir", "cp", "chmod", "sleep")
 # A Python that answers the script's questions from its settings, and makes an environment of itself.
 FAKE_PYTHON = """#!/bin/sh
 case "$*" in

@@ -20,8 +20,9 @@ from tests.local_stack.helpers import PYTHON, ROOT
 ON_TEST_STATE = """
 import pathlib, sys
 from local_stack import run
+from local_stack.console import Console
 run.STATE = pathlib.Path(sys.argv[1])
-sys.exit(run.main())
+sys.exit(run.main(Console()))
 """
 GIVEN = ("DATABASE_URL", "REDIS_URL", "RISK_SAFETY_SERVICE_URL", "BINANCE_BASE_URL", "BINANCE_STREAM_URL")
 

@@ -51,7 +51,7 @@ def running(folder: Path, **settings: str) -> Iterator[Run]:
     output = folder / f"output-{uuid4().hex}"
     with output.open("wb") as stream:
         process = subprocess.Popen(
-            [PYTHON, "-m", "local_stack.run"],
+            [PYTHON, "-m", "local_stack", "run"],
             cwd=ROOT,
             env={**env, **usual, **settings},
             stdout=stream,
