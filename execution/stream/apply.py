@@ -166,7 +166,7 @@ def _wants_cover(request_id: UUID) -> bool:
 
 
 def _is_routine(leg: Order) -> bool:
-    """Whether a leg was cancelled as legs are replaced or cleared away; a stop without a successor is worth a warning."""
+    """Whether a leg was cancelled as legs are replaced or cleared away; a stop that nothing follows is no routine."""
     if leg.state != OrderState.CANCELED:
         return False
     orders = Order.objects.filter(request_id=leg.request_id)
