@@ -78,6 +78,12 @@ def temporary_state(name: str, console: Console) -> Iterator[Path]:
         console.line(f"Kept for a look: {state}")
         raise
     except BaseException:
-        remove_state(state)
+        _forget(state, console)
         raise
+    _forget(state, console)
+
+
+def _forget(state: Path, console: Console) -> None:
+    console.progress(f"Deleting {state} ...")
     remove_state(state)
+    console.end_progress()

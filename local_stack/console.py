@@ -58,7 +58,7 @@ class Console:
         self.line(f"\x1b[{colour}m{prefix}\x1b[0m {text}" if self.has_colours else f"{prefix} {ANSI.sub('', text)}")
 
     def progress(self, text: str) -> None:
-        """Say what is waited for: on a terminal at once, in its one line; elsewhere unless a line is younger than 2 s."""
+        """Say what is waited for: on a terminal at once, in its one line, elsewhere 2 s after the last line."""
         with self._lock:
             self._waits_for, self._since = text, self.clock()
             if self.is_terminal:

@@ -1,4 +1,4 @@
-"""A broken setting is one line, whatever is started with it: each command, each process of the stack, and make's own."""
+"""A broken setting is one line, whatever is started with it: a command, a process of the stack, make's own."""
 
 import os
 import subprocess
