@@ -91,3 +91,7 @@ mutants: install  ## change the code that decides about money, one thing at a ti
 .PHONY: screenshots
 screenshots: install  ## pictures of the admin, desktop and phone, with axe-core on each; ARGS="--docs after" keeps them in docs
 	@$(PY) -m tests.screenshots $(ARGS)
+
+.PHONY: cold-demo
+cold-demo: install  ## make demo on a fresh clone, cold and warm, with a clock on its lines
+	@$(PY) -m tests.cold_demo
