@@ -4,6 +4,7 @@ Flower by itself leaves its figures and health open and can revoke tasks, stop w
 every address but the package's static files asks for FLOWER_BASIC_AUTH, and every method but reading is refused.
 """
 
+import logging
 import sys
 from base64 import b64decode
 from collections.abc import Sequence
@@ -89,6 +90,8 @@ def credentials_of(env: Environment) -> list[str]:
 
 def main() -> None:
     guard(credentials_of(environment()))
+    # It asks workers by remote control, which is off, and would say after each start that nobody answers.
+    logging.getLogger("flower.inspector").setLevel(logging.ERROR)
     sys.argv = ["celery", "--quiet", "--app=execution_project", "flower", *sys.argv[1:]]
     celery_main()
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -100,8 +101,7 @@ def test_the_users_of_redis_sign_in_with_the_secrets(secrets: Path, tmp_path: Pa
     try:
         for part in ("bus", "broker", "state"):
             url = (secrets / f"redis-{part}-url").read_text().strip()
-            with closing(Redis.from_url(url.replace(":6379", f":{port}"))) as client:
-                assert eventually(lambda found=client: answers(found), within=20, what=f"{part} signs in")
+            eventually(partial(signs_in, url.replace(":6379", f":{port}")), within=20, what=f"{part} signs in")
         password = (secrets / "redis-neighbour-password").read_text().strip()
         with closing(Redis(port=port, username="neighbour", password=password)) as neighbour:
             assert neighbour.xadd("quantum:stream:ai.decision.made", {"a": "b"})
@@ -110,9 +110,10 @@ def test_the_users_of_redis_sign_in_with_the_secrets(secrets: Path, tmp_path: Pa
         server.wait(20)
 
 
-def answers(client: "Redis") -> bool:
+def signs_in(url: str) -> bool:
     try:
-        return bool(client.ping())
+        with closing(Redis.from_url(url)) as client:
+            return bool(client.ping())
     except ConnectionFailed:
         return False
 

@@ -49,7 +49,7 @@ class Named(HTTPAdapter):
     """Asks this machine for a site by its public name, as a browser does that has found its address."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, server_hostname=NAME, assert_hostname=False, **options)  # type: ignore[no-untyped-call]
+        super().init_poolmanager(*args, server_hostname=NAME, assert_hostname=False, **options)
 
 
 def browser() -> requests.Session:
