@@ -9,10 +9,10 @@ help:  ## list the commands
 
 # Recipes that stay are one plain command each: make then starts it without a shell in between that could outlive it.
 run: runtime  ## start everything on this machine until Ctrl-C
-	@$(PY) -m local_stack.run
+	@$(PY) -m local_stack run
 
 demo: runtime  ## one decision from the bus to its closed trade, checked against the exchange
-	@$(PY) -m local_stack.demo
+	@$(PY) -m local_stack demo
 
 paper-exchange: runtime  ## the paper exchange alone
 	@$(PY) -m paper_exchange --port $(or $(PAPER_EXCHANGE_PORT),8700)
@@ -98,3 +98,7 @@ mutants: install  ## change the code that decides about money, one thing at a ti
 .PHONY: screenshots
 screenshots: install  ## pictures of the admin, desktop and phone, with axe-core on each; ARGS="--docs after" keeps them in docs
 	@$(PY) -m tests.screenshots $(ARGS)
+
+.PHONY: cold-demo
+cold-demo: install  ## make demo on a fresh clone, cold and warm, with a clock on its lines
+	@$(PY) -m tests.cold_demo

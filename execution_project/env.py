@@ -147,7 +147,7 @@ class Environment(BaseSettings):
 
     # Web
     host: str = "127.0.0.1"
-    port: int = 8002
+    port: int = Field(8002, ge=0, le=65535)
     allowed_hosts: str = "localhost,127.0.0.1,[::1]"
     public_url: str = ""
     trusted_proxies: str = ""

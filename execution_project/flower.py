@@ -4,6 +4,7 @@ Flower by itself leaves its figures and health open and can revoke tasks, stop w
 every address but the package's static files asks for FLOWER_BASIC_AUTH, and every method but reading is refused.
 """
 
+import logging
 import sys
 from base64 import b64decode
 from collections.abc import Sequence
@@ -101,6 +102,8 @@ def main() -> None:
     env = environment()
     guard(credentials_of(env))
     Flower.broker_uri_with_password = broker_seen(env.redis_broker)
+    # It asks workers by remote control, which is off, and would say after each start that nobody answers.
+    logging.getLogger("flower.inspector").setLevel(logging.ERROR)
     sys.argv = ["celery", "--quiet", "--app=execution_project", "flower", *sys.argv[1:]]
     celery_main()
 

@@ -26,11 +26,11 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Command = Callable[[Settings, Console], Coroutine[None, None, int]]
 
 
-def execute(command: Command, *, exit_code_when_stopped: int) -> int:
+def execute(command: Command, console: Console, *, exit_code_when_stopped: int) -> int:
     """Run a command to its end or to Ctrl-C, SIGTERM or SIGHUP, and return its exit code."""
     _end_with_make()
     try:
-        return asyncio.run(_stoppable(command(Settings.read(), Console())))
+        return asyncio.run(_stoppable(command(Settings.read(), console)))
     except asyncio.CancelledError:
         return exit_code_when_stopped
     except (ValidationError, SecretFileError) as error:
@@ -78,6 +78,12 @@ def temporary_state(name: str, console: Console) -> Iterator[Path]:
         console.line(f"Kept for a look: {state}")
         raise
     except BaseException:
-        remove_state(state)
+        _forget(state, console)
         raise
+    _forget(state, console)
+
+
+def _forget(state: Path, console: Console) -> None:
+    console.progress(f"Deleting {state} ...")
     remove_state(state)
+    console.end_progress()

@@ -5,7 +5,6 @@ exchange booked: realised PnL minus commissions, to the last digit.
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,6 +46,9 @@ class Demo:
 
     def say(self, text: str) -> None:
         self.console.line(f"[{time.monotonic() - self.began:6.2f} s] {text}")
+
+    def wait_for(self, what: str) -> None:
+        self.console.progress(f"Waiting for {what} ...")
 
 
 async def demo(settings: Settings, console: Console) -> int:
@@ -110,6 +112,7 @@ async def wait_for_event(run: Demo, event_type: str, trace_id: str) -> dict[str,
             raise StackError(f"The order was refused: {failed['reason_code']}: {failed['reason']}")
         return await find_payload(run.bus, event_type, trace_id)
 
+    run.wait_for(f"{event_type}, {STEP_SECONDS:.0f} s at most")
     try:
         # `look` returns until it finds one.
         return await poll(look, seconds=STEP_SECONDS) or {}
@@ -130,6 +133,7 @@ async def wait_for_protection(run: Demo) -> str:
         target = next((order for order in orders if order["orderType"] in TARGET_TYPES), None)
         return {"stop": stop, "target": target} if stop and target else None
 
+    run.wait_for(f"stop and target at the exchange, {STEP_SECONDS:.0f} s at most")
     try:
         legs = await poll(look, seconds=STEP_SECONDS) or {}
     except TimeoutError:
@@ -150,6 +154,7 @@ async def move_price(run: Demo, price: str) -> None:
 
 async def print_journal(run: Demo, trade_id: str) -> None:
     """Print what the service itself recorded about the trade."""
+    run.wait_for("`explain`, which reads the journal, usually 2 s")
     process = await asyncio.create_subprocess_exec(
         *(PYTHON, "manage.py", "explain", trade_id),
         cwd=ROOT,
@@ -167,6 +172,7 @@ async def print_journal(run: Demo, trade_id: str) -> None:
 
 async def check_books(run: Demo, trade_id: str) -> None:
     """Compare the booked profit with what the exchange itself realised and charged."""
+    run.wait_for("the exchange's own books")
     async with run.http.get(f"{run.stack.addresses.web_url}/api/execution/trades/{trade_id}") as response:
         if response.status != 200:
             raise StackError(f"The trade cannot be read: {response.status} {await response.text()}")
@@ -184,9 +190,5 @@ async def income_of(run: Demo, kind: str) -> Decimal:
     return sum((Decimal(row["income"]) for row in rows), Decimal(0))
 
 
-def main() -> int:
-    return execute(demo, exit_code_when_stopped=130)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(console: Console) -> int:
+    return execute(demo, console, exit_code_when_stopped=130)

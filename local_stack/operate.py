@@ -10,6 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from execution_project.env import describe_refusal
 from local_stack.lease import fingerprint
 from local_stack.server import private_file
 from local_stack.settings import ROOT, STATE, LocalEnvironment
@@ -42,7 +45,11 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments or list(arguments) in (["-h"], ["--help"]):
         print(HELP)  # noqa: T201 - a command speaks to its user
         return
-    env = os.environ | environment_of(Path(LocalEnvironment().state_dir or STATE))
+    try:
+        folder = Path(LocalEnvironment().state_dir or STATE)
+    except ValidationError as error:
+        sys.exit("\n".join(describe_refusal(error)))
+    env = os.environ | environment_of(folder)
     os.chdir(ROOT)
     os.execve(sys.executable, [sys.executable, "manage.py", *arguments], env)  # noqa: S606 - no shell is what we want
 

@@ -1,7 +1,6 @@
 """`make run`: the whole service on this machine until Ctrl-C, with sample decisions to look at."""
 
 import asyncio
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from itertools import cycle, islice
 from pathlib import Path
@@ -19,9 +18,12 @@ from local_stack.stack import Stack, running_stack
 
 
 async def run(settings: Settings, console: Console) -> int:
+    # A start writes a hundred lines that nobody needs to read; its files keep them.
+    console.shows_logs = False
     with _state_folder(settings, console) as state:
         async with running_stack(settings, state, console) as stack:
             announce(stack, settings, console)
+            console.shows_logs = True
             await stack.or_death(_send_samples_and_stay(stack, settings, console))
     return 0
 
@@ -81,9 +83,5 @@ async def send_samples(stack: Stack, count: int) -> list[str]:
     return symbols
 
 
-def main() -> int:
-    return execute(run, exit_code_when_stopped=0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(console: Console) -> int:
+    return execute(run, console, exit_code_when_stopped=0)

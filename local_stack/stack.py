@@ -24,6 +24,8 @@ from local_stack.valkey import start_valkey
 from local_stack.waiting import poll, together
 
 HEALTHY_SECONDS = 60.0
+# What a start takes on two processors that have nothing else to do; said to the person who waits.
+USUAL_SECONDS = 10
 
 Result = TypeVar("Result")
 
@@ -71,7 +73,8 @@ async def running_stack(settings: Settings, state: Path, console: Console) -> As
         undo.callback(lease.release)
         undo.callback(console.line, "Everything is stopped.")
         ports = _choose_ports(settings)
-        console.progress("Starting Valkey and PostgreSQL ...")
+        console.line(f"Starting: usually {USUAL_SECONDS} s. What the processes say is in {state / 'logs'}")
+        console.progress("Waiting for Valkey and PostgreSQL ...")
         servers = _start_servers(settings, state, undo)
         stack = _plan(settings, state, console, lease, ports, servers)
         undo.callback(keep_environment(state, decided_environment(settings, stack.addresses, stack.credentials)).unlink)
@@ -81,7 +84,8 @@ async def running_stack(settings: Settings, state: Path, console: Console) -> As
             console.end_progress()
             yield stack
         finally:
-            console.progress("Stopping ...")
+            console.shows_logs = False
+            console.progress("Stopping: usually 4 s ...")
             await stack.supervisor.stop()
             console.end_progress()
 
@@ -227,12 +231,13 @@ def decided_environment(settings: Settings, addresses: Addresses, credentials: C
 
 def _progress_of(planned: tuple[Program, ...], console: Console) -> Callable[[str], None]:
     """Return what counts the programs that are ready on the console."""
-    waiting = [program.name for program in planned]
+    waiting, all_of_them = [program.name for program in planned], len(planned)
 
     def on_ready(name: str) -> None:
         waiting.remove(name)
         if waiting:
-            console.progress(f"Started {name}; waiting for {', '.join(waiting)} ...")
+            ready = all_of_them - len(waiting)
+            console.progress(f"{ready} of {all_of_them} processes are ready; waiting for {', '.join(waiting)} ...")
 
     return on_ready
 

@@ -19,7 +19,7 @@ from local_stack.processes import Program
 from local_stack.server import Server, private_file, private_folder, tail, tethered
 from local_stack.waiting import poll, together
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 LAST_WORDS_SECONDS = 0.5
 
 LogLine = Callable[[str, str], None]

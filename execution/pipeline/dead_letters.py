@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import structlog
 from django.db import transaction
 
 from execution.domain.bounds import without_unfit
@@ -14,6 +15,7 @@ from execution.pipeline import events_out
 from execution.pipeline.wire import MalformedEventError, legible
 from execution.pipeline.write import emit
 
+log = structlog.get_logger(__name__)
 RAW_LIMIT = 16 * 1024
 PRODUCER = "producer"
 
@@ -49,6 +51,7 @@ def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, 
                 now=now,
             )
             emit(f"entry:{entry.entry_id}", [(events_out.ORDER_FAILED, failed)], trace_id="", now=now)
+    log.info("event_refused", stream=entry.stream, entry_id=entry.entry_id, code=error.code.value, reason=letter.reason)
     return True
 
 

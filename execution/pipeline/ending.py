@@ -62,7 +62,17 @@ def ending(
         trade_id=str(request.pk),
         **(failed or events_out.FailureFields()),
     )
-    write.move(request_move(request.pk, state, *triggers, now=now, reason=reason, details=details))
+    move = request_move(request.pk, state, *triggers, now=now, reason=reason, details=details)
+    write.move(move)
+    write.say(
+        "request_ended",
+        request_id=str(request.pk),
+        symbol=request.symbol,
+        side=event["side"],
+        state=move.steps[-1].following.value,
+        code=reason[0].value,
+        reason=reason[1],
+    )
     # The symbol is free for the next decision.
     write.delete(EntryClaim, request_id=request.pk)
     write.emit(request.pk, [(events_out.ORDER_FAILED, event)], trace_id=request.trace_id, now=now)

@@ -12,12 +12,14 @@ from enum import StrEnum
 from typing import Any, Self
 from uuid import uuid4
 
+import structlog
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
 from django.db.models import Field, Model
 
 from execution.models import OutboxEvent, OutboxSequence, Transition
 
+log = structlog.get_logger(__name__)
 Event = tuple[str, Mapping[str, Any]]
 LOG_COLUMNS = "entity, entity_id, from_state, to_state, trigger, reason_code, reason, details, at"
 EVENT_COLUMNS = "event_id, event_type, aggregate, sequence, payload, trace_id, created_at"
@@ -59,6 +61,7 @@ class Write:
     _inserted: dict[str, Model] = field(default_factory=dict)
     # Events by aggregate, with the trace and the time of the first of them.
     _emitted: dict[str, tuple[list[Event], str, datetime]] = field(default_factory=dict)
+    _said: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
 
     def move(self, move: Move) -> Self:
         """Update a row that is still where the move starts, and log each step; both or neither."""
@@ -127,6 +130,11 @@ class Write:
             known[0].extend(events)
         return self
 
+    def say(self, event: str, **facts: object) -> Self:
+        """Write a line to the log, at INFO, when the statement has changed something."""
+        self._said.append((event, facts))
+        return self
+
     def _emit(self, aggregate: str, events: Sequence[Event], trace_id: str, now: datetime) -> None:
         """Add the parts of one aggregate: PostgreSQL takes a sequence's row once in a statement."""
         self._add(
@@ -166,7 +174,13 @@ class Write:
             first, *inserted = cursor.fetchone()
         for row, key in zip(self._inserted.values(), inserted, strict=True):
             row.pk = key or row.pk
+        if first is not None:
+            self._speak()
         return first is not None
+
+    def _speak(self) -> None:
+        for event, facts in self._said:
+            log.info(event, **facts)
 
     def _log(self, move: Move) -> Self:
         rows: list[Any] = []

@@ -10,6 +10,7 @@ from typing import assert_never
 from uuid import UUID
 
 import structlog
+from django.db.models import Q, Sum
 
 from execution.domain.client_ids import closed_by, is_ours
 from execution.domain.outcomes import ExchangeStatus, OrderReport
@@ -156,7 +157,8 @@ def _follow(order: Order, before: OrderState, desk: Desk) -> None:
         if not Trade.objects.filter(pk=order.request_id, state=TradeState.CLOSED).exists():
             desk.hand_over.ask(Work.BOOK_EXITS, order.request_id)
     elif purpose is not OrderPurpose.CLOSE and before not in ORDER_FINAL and _has_ended(order):
-        log.warning("leg_ended_without_fill", client_order_id=order.client_order_id, state=order.state)
+        tell = log.info if _is_routine(order) else log.warning
+        tell("leg_ended_without_fill", client_order_id=order.client_order_id, state=order.state)
         desk.hand_over.ask(Work.COVER, order.request_id)
 
 
@@ -170,6 +172,20 @@ def _sender_goes_on(order: Order, before: OrderState) -> bool:
 
 def _wants_cover(request_id: UUID) -> bool:
     return ExecutionRequest.objects.filter(pk=request_id, state__in=sorted(WANTS_COVER)).exists()
+
+
+def _is_routine(leg: Order) -> bool:
+    """Whether a leg was cancelled as legs are replaced or cleared away; a stop that nothing follows is no routine."""
+    if leg.state != OrderState.CANCELED:
+        return False
+    orders = Order.objects.filter(request_id=leg.request_id)
+    successors = orders.filter(purpose=leg.purpose, state__in=sorted(ORDER_LIVE))
+    if leg.purpose != OrderPurpose.STOP or successors.exists():
+        return True
+    entered = Sum("executed_quantity", filter=Q(purpose=OrderPurpose.ENTRY))
+    exited = Sum("executed_quantity", filter=~Q(purpose=OrderPurpose.ENTRY))
+    sums = orders.aggregate(entered=entered, exited=exited)
+    return (sums["exited"] or 0) >= (sums["entered"] or 0)
 
 
 def _has_ended(leg: Order) -> bool:

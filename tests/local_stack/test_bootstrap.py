@@ -8,7 +8,7 @@ import pytest
 
 from tests.local_stack.helpers import ROOT
 
-TOOLS = ("sh", "dirname", "cat", "cmp", "tail", "tee", "rm", "mkdir", "cp", "chmod")
+TOOLS = ("sh", "dirname", "cat", "cmp", "tail", "tee", "rm", "mkdir", "cp", "chmod", "sleep")
 # A Python that answers the script's questions from its settings, and makes an environment of itself.
 FAKE_PYTHON = """#!/bin/sh
 case "$*" in
@@ -17,7 +17,7 @@ case "$*" in
 *"import ensurepip, venv"*) exit {no_venv} ;;
 *version_info*) echo "{version}" ;;
 "-m venv --clear .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
-"-m pip install"*) echo "$*" >>installed; echo "Collecting celery==5"; exit {pip_fails} ;;
+"-m pip install"*) echo "$*" >>installed; echo "Collecting celery==5"; sleep {pip_takes}; exit {pip_fails} ;;
 esac
 """
 
@@ -45,11 +45,11 @@ def add_python(
     too_old: bool = False,
     no_venv: bool = False,
     pip_fails: bool = False,
+    pip_takes: int = 0,
 ) -> None:
     path = project / "bin" / name
-    path.write_text(
-        FAKE_PYTHON.format(version=version, too_old=int(too_old), no_venv=int(no_venv), pip_fails=int(pip_fails))
-    )
+    numbers = {"too_old": int(too_old), "no_venv": int(no_venv), "pip_fails": int(pip_fails), "pip_takes": pip_takes}
+    path.write_text(FAKE_PYTHON.format(version=version, **numbers))
     path.chmod(0o755)
 
 
@@ -143,3 +143,17 @@ def test_a_failed_installation_says_so_and_is_tried_again(project: Path) -> None
     ]
     bootstrap(project)
     assert len(installs(project)) == 2
+
+
+def test_who_waits_for_the_installation_sees_that_it_goes_on(project: Path) -> None:
+    add_python(project, "python3", "3.11", pip_takes=4)
+    answer = bootstrap(project)
+
+    assert answer.returncode == 0, answer.stderr
+    what = "Installing the packages of requirements.lock, once, usually less than a minute"
+    assert [line for line in answer.stdout.splitlines() if line.startswith("Inst")][:2] == [
+        f"{what} ...",
+        f"{what}: package 1, celery, 3 s ...",
+    ]
+    # It should leave nothing behind that talks on.
+    assert not (project / ".venv/bootstrap.now").exists()

@@ -20,8 +20,9 @@ from tests.local_stack.helpers import PYTHON, ROOT
 ON_TEST_STATE = """
 import pathlib, sys
 from local_stack import run
+from local_stack.console import Console
 run.STATE = pathlib.Path(sys.argv[1])
-sys.exit(run.main())
+sys.exit(run.main(Console()))
 """
 GIVEN = ("DATABASE_URL", "REDIS_URL", "RISK_SAFETY_SERVICE_URL", "BINANCE_BASE_URL", "BINANCE_STREAM_URL")
 
@@ -189,3 +190,70 @@ def test_a_file_has_plain_lines() -> None:
     console.end_progress()
 
     assert stream.getvalue() == "1 of 2\nweb             | ready\n"
+
+
+class Hand:
+    """A clock that is set by hand."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_wait_is_said_again_with_its_age_when_nothing_was_said_for_three_seconds() -> None:
+    stream, clock = io.StringIO(), Hand()
+    console = Console(stream=stream, clock=clock)
+    console.progress("Waiting for web ...")
+    for seconds in (2.9, 3.0, 5.9, 6.0):
+        clock.seconds = seconds
+        console.say_again()
+    # It should be silent once nothing is waited for.
+    console.end_progress()
+    clock.seconds = 60
+    console.say_again()
+
+    assert stream.getvalue().splitlines() == [
+        "Waiting for web ...",
+        "Waiting for web ... (3 s)",
+        "Waiting for web ... (6 s)",
+    ]
+
+
+def test_waits_that_follow_each_other_closely_are_not_all_said() -> None:
+    stream, clock = io.StringIO(), Hand()
+    console = Console(stream=stream, clock=clock)
+    for second, what in enumerate(("web", "orders", "monitor")):
+        clock.seconds = second
+        console.progress(f"Waiting for {what} ...")
+    clock.seconds = 5
+    console.say_again()
+
+    assert stream.getvalue().splitlines() == [
+        "Waiting for web ...",
+        "Waiting for monitor ...",
+        "Waiting for monitor ... (3 s)",
+    ]
+
+
+def test_a_held_up_program_still_says_what_it_waits_for() -> None:
+    """The event loop does nothing meanwhile: the line comes from a thread."""
+    script = (
+        "import subprocess, sys\n"
+        "from local_stack.console import Console\n"
+        "console = Console()\n"
+        "with console.never_silent():\n"
+        "    console.progress('Waiting for a server ...')\n"
+        "    subprocess.run(['sleep', '4'])\n"
+    )
+    said = subprocess.run([PYTHON, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+
+    assert said.stdout.splitlines()[:2] == ["Waiting for a server ...", "Waiting for a server ... (3 s)"]
+
+
+def test_the_local_stack_knows_two_commands() -> None:
+    said = subprocess.run(
+        [PYTHON, "-m", "local_stack", "walk"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (said.returncode, said.stderr) == (2, "usage: python -m local_stack run|demo\n")

@@ -1,17 +1,14 @@
 """The whole local stack as a user starts it: healthy, signed in, trading its samples, and gone when one part dies."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import redis
@@ -19,50 +16,14 @@ import requests
 from binance.um_futures import UMFutures
 
 from execution_project.env import PAPER_KEY, PAPER_SECRET
-from tests.local_stack.helpers import PYTHON, ROOT, descendants, is_alive
+from tests.local_stack.helpers import ROOT, descendants, is_alive
+from tests.local_stack.started import DECIDED, Run, running
 from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(sys.platform != "linux", reason="it looks at processes through /proc"),
 ]
-DECIDED = ("DATABASE_URL", "REDIS_URL", "RISK_SAFETY_SERVICE_URL", "BINANCE_BASE_URL", "BINANCE_STREAM_URL")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    process: "subprocess.Popen[bytes]"
-    output: Path
-
-    def text(self) -> str:
-        return self.output.read_text()
-
-    def find(self, pattern: str) -> str:
-        found = re.search(pattern, self.text())
-        assert found is not None, pattern
-        return found[1]
-
-
-@contextmanager
-def running(folder: Path, **settings: str) -> Iterator[Run]:
-    """Start `make run` as a user does; stop it at the end as Ctrl-C does, if it still runs."""
-    env = {name: value for name, value in os.environ.items() if name not in DECIDED}
-    usual = {"PORT": "0", "DEMO_DECISIONS": "2", "LOG_LEVEL": "WARNING", "TMPDIR": str(folder)}
-    output = folder / f"output-{uuid4().hex}"
-    with output.open("wb") as stream:
-        process = subprocess.Popen(
-            [PYTHON, "-m", "local_stack.run"],
-            cwd=ROOT,
-            env={**env, **usual, **settings},
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield Run(process=process, output=output)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(30)
 
 
 @pytest.fixture

@@ -296,7 +296,7 @@ def test_no_process_starts_with_a_contradiction(command: tuple[str, ...]) -> Non
 
 def test_the_local_stack_starts_no_double_beside_real_money() -> None:
     result = run(
-        *("-m", "local_stack.run"),
+        *("-m", "local_stack", "run"),
         DATABASE_URL="",
         REDIS_URL="",
         RISK_SAFETY_SERVICE_URL="",

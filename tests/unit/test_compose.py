@@ -81,9 +81,25 @@ def test_every_part_of_the_service_runs() -> None:
         ),
         *("user-stream", "beat", "flower", "paper-exchange", "risk-safety"),
     }
-    # It should start the stand-in only when it is asked for: it would answer in the place of the real neighbour.
-    assert SERVICES["risk-safety"]["profiles"] == ["stand-in"]
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["risk-safety"]
+
+
+def test_testnet_and_live_start_no_double_of_the_demo() -> None:
+    """A double that runs unasked would answer in the place of the real neighbour, or of the exchange."""
+    optional = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+
+    assert optional == {"paper-exchange": ["paper"], "risk-safety": ["stand-in"]}
+    # It should start everything else without a profile, and need neither of the two.
+    assert {need for service in SERVICES.values() for need in service.get("depends_on", {})} & set(optional) == set()
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_logs_and_memory_have_an_end(name: str) -> None:
+    logging = SERVICES[name]["logging"]
+
+    assert logging["driver"] == "json-file"
+    assert re.fullmatch(r"\d+m", logging["options"]["max-size"])
+    assert 0 < int(logging["options"]["max-file"]) <= 10
+    assert re.fullmatch(r"\d+[mg]", SERVICES[name]["mem_limit"])
 
 
 @pytest.mark.parametrize("name", IN_POD)
