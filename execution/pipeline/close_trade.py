@@ -72,7 +72,7 @@ def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
 
 
 def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
-    fills = _new_exits(trade, exchange)
+    fills = new_exits(trade, exchange)
     orders = list(trade.request.orders.all())
     ours = {order.exchange_order_id for order in orders if order.exchange_order_id}
     client_ids = _origins([fill for fill in fills if fill.order_id not in ours], exchange, now)
@@ -80,7 +80,7 @@ def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
     if set(client_ids.values()) - {order.client_order_id for order in orders}:
         # Somebody else trades here. The position is read before the fills that are held against it.
         held = _held(trade, exchange)
-        fills = [fill for fill in _new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
+        fills = [fill for fill in new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
     forced = bool({closed_by(name) for name in client_ids.values()} & FORCED)
     return _Evidence(
         fills=valued(fills, exchange, trade.quote_asset),
@@ -112,7 +112,7 @@ def _origin(symbol: str, order_id: str, exchange: Exchange) -> str:
     return SETTLED_WITH_ITS_CONTRACT if not name and exchange.rules(symbol) is None else name
 
 
-def _new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
+def new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
     """Return the fills of which a part at least is not booked, whole: what is booked is asked again under the lock."""
     booked = booked_quantities(trade)
     since = exchange.fills_since(trade.symbol, trade.entry_at)

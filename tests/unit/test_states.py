@@ -14,6 +14,7 @@ from execution.domain.states import (
     REQUEST_FINAL,
     REQUEST_STATES,
     TRADE_OPEN,
+    TRADE_OVER,
     TRADE_STATES,
     ImpossibleTransitionError,
     OrderState,
@@ -73,6 +74,11 @@ ORDERS = """
     TRIGGERED         expired          EXPIRED
     TRIGGERED         refused          REJECTED
     TRIGGERED         ended_unseen     CANCELED
+    SUBMITTING        written_off      ABANDONED
+    UNKNOWN           written_off      ABANDONED
+    ACCEPTED          written_off      ABANDONED
+    PARTIALLY_FILLED  written_off      ABANDONED
+    TRIGGERED         written_off      ABANDONED
 """
 TRADES = """
     OPEN     part_exited  REDUCED
@@ -80,6 +86,8 @@ TRADES = """
     REDUCED  part_exited  REDUCED
     REDUCED  all_exited   CLOSED
     CLOSED   entry_grew   REDUCED
+    OPEN     written_off  WRITTEN_OFF
+    REDUCED  written_off  WRITTEN_OFF
 """
 S = TypeVar("S", bound=StrEnum)
 G = TypeVar("G", bound=StrEnum)
@@ -110,21 +118,21 @@ def test_a_request_moves_only_as_written() -> None:
 
     # It should move exactly as the text above says, and in no other way
     assert possible == rows(REQUESTS)
-    assert impossible == 15 * 15 - 21
+    assert impossible == 15 * 16 - 27
 
 
 def test_an_order_moves_only_as_written() -> None:
     possible, impossible = walk(ORDER_STATES, OrderState, OrderTrigger)
 
     assert possible == rows(ORDERS)
-    assert impossible == 10 * 10 - 23
+    assert impossible == 10 * 11 - 28
 
 
 def test_a_trade_moves_only_as_written() -> None:
     possible, impossible = walk(TRADE_STATES, TradeState, TradeTrigger)
 
     assert possible == rows(TRADES)
-    assert impossible == 3 * 3 - 5
+    assert impossible == 4 * 4 - 7
 
 
 @pytest.mark.parametrize(
@@ -133,7 +141,7 @@ def test_a_trade_moves_only_as_written() -> None:
         (REQUESTS, RequestState, {"RECORDED", "REFUSED", "REJECTED", "EXPIRED", "CANCELLED", "ABANDONED"}),
         (ORDERS, OrderState, {"FILLED", "CANCELED", "EXPIRED", "REJECTED", "ABANDONED"}),
         # A closed trade opens again for a fill of its entry that the exchange showed late.
-        (TRADES, TradeState, set()),
+        (TRADES, TradeState, {"WRITTEN_OFF"}),
     ],
 )
 def test_final_states_have_no_way_out_and_all_others_have_one(
@@ -153,6 +161,7 @@ def test_the_named_sets_of_states_are_those_of_the_tables() -> None:
     assert {"RECEIVED", "CLEARED", "APPROVED"} == REQUEST_BEFORE_WIRE
     assert {"FILLED", "CANCELED", "EXPIRED", "REJECTED", "ABANDONED"} == ORDER_FINAL
     assert {"OPEN", "REDUCED"} == TRADE_OPEN
+    assert sorted([*TRADE_OPEN, *TRADE_OVER]) == sorted(TradeState)
 
     # It should know every order as unsettled, live or final, and none as two of them
     assert sorted([*ORDER_UNSETTLED, *ORDER_LIVE, *ORDER_FINAL]) == sorted(OrderState)
