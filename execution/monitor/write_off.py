@@ -100,7 +100,7 @@ def _write(seen: Holding, denial: Denial, word: Word, now: datetime) -> WrittenO
         by=word.by,
         reason=word.reason,
         evidence={"read_at": denial.read_at.isoformat(), "said": list(denial.said)},
-        before=held.states,
+        before=seen.states,
         at=now,
     )
     return WrittenOff(action=action, repeated=False)

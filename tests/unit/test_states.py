@@ -49,6 +49,12 @@ REQUESTS = """
     FILLED     position_flattened  FLATTENED
     PROTECTED  fills_booked        RECORDED
     FLATTENED  fills_booked        RECORDED
+    SUBMITTING written_off         ABANDONED
+    UNKNOWN    written_off         ABANDONED
+    ACCEPTED   written_off         ABANDONED
+    FILLED     written_off         ABANDONED
+    PROTECTED  written_off         ABANDONED
+    FLATTENED  written_off         ABANDONED
 """
 ORDERS = """
     SUBMITTING        accepted         ACCEPTED
@@ -171,8 +177,9 @@ def test_unknown_ends_by_evidence_only() -> None:
     out_of_request = {trigger for state, trigger in rows(REQUESTS) if state == "UNKNOWN"}
     out_of_order = {trigger for state, trigger in rows(ORDERS) if state == "UNKNOWN"}
 
-    assert out_of_request == {"exchange_accepted", "absence_proven"}
-    assert out_of_order == {"accepted", "absence_proven"}
+    # A write-off is an operator's word beside the exchange's denial of all of it.
+    assert out_of_request == {"exchange_accepted", "absence_proven", "written_off"}
+    assert out_of_order == {"accepted", "absence_proven", "written_off"}
 
 
 def test_an_order_of_unknown_outcome_can_not_be_sent_again() -> None:
