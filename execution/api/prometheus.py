@@ -61,6 +61,7 @@ class ServiceCollector(Collector):
         found = vitals()
         yield from _health(found)
         yield from _oracle(found)
+        yield from _queues(found)
         try:
             counts = book_counts()
         except (DatabaseError, InterfaceError):
@@ -114,7 +115,6 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield gauge("circuit_faults", "Transport faults in a row", circuit.faults)
         opened = CounterMetricFamily(PREFIX + "circuit_opened", "How often it opened", value=circuit.times_opened)
         yield opened
-    yield from _queues(found)
     if found.rows:
         yield gauge("active_positions", "Positions at the exchange", found.rows.active_positions)
         unsettled, incomplete = found.rows.unsettled, found.rows.incomplete.count
