@@ -128,7 +128,9 @@ class RedisEventBus:
         if entries or not self._seen:
             return entries
         # Each group is of one stream, so one blocking group read cannot wait for all: a plain XREAD wakes us instead.
-        waited_for = {stream_of(name): seen for name, seen in self._seen.items() if name not in self._broken}
+        waited_for: dict[Any, Any] = {
+            stream_of(name): seen for name, seen in self._seen.items() if name not in self._broken
+        }
         news: Any = self._redis.xread(waited_for, count, block_ms) if waited_for else []
         if not news:
             return []

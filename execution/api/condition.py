@@ -429,9 +429,8 @@ def _queues(vitals: Vitals) -> Component:
 
 
 def _queue_silence(vitals: Vitals, queue: str) -> str | None:
-    """Return how long nothing of a queue was finished; what has never been proven is about to begin."""
-    part = queue_part(queue)
-    return silence(vitals, part, SLICE_MAX_AGE) if heartbeat(vitals, part) else None
+    """Return how long nothing of a queue was finished; before the first proof of any, beat is about to begin."""
+    return silence(vitals, queue_part(queue), SLICE_MAX_AGE) if queue_ages(vitals) else None
 
 
 def queue_ages(vitals: Vitals) -> dict[str, float]:

@@ -157,7 +157,6 @@ def _in_time(inquiry: Inquiry[R], without: Callable[..., R]) -> R:
 
 
 def _ask_database() -> FromDatabase:
-    connection.close_if_unusable_or_obsolete()
     now, account = timezone.now(), wiring.stack().account
     probe, rows = _probe(lambda: _rows_in_time(now, account=account))
     return FromDatabase(probe=probe, rows=rows, migrated=rows is not None and _migrated())
@@ -172,7 +171,13 @@ def _ask_redis() -> FromRedis:
     return FromRedis(probe=probe, streams=streams, limiter=limiter, circuit=circuit)
 
 
-DATABASE = Inquiry(_ask_database, seconds=HEALTH_SECONDS)
+def _ask_database_apart() -> FromDatabase:
+    # No request of Django's begins and ends in this thread, which would look after its connection.
+    connection.close_if_unusable_or_obsolete()
+    return _ask_database()
+
+
+DATABASE = Inquiry(_ask_database_apart, seconds=HEALTH_SECONDS)
 REDIS = Inquiry(_ask_redis, seconds=HEALTH_SECONDS)
 
 

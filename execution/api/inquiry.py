@@ -47,8 +47,14 @@ class Inquiry(Generic[R]):
             return answer.result(max(0.0, put_at + self._seconds - time.monotonic()))
         except NotInTimeError:
             if answer.done():
-                raise
+                # It came in the last moment, or the question has raised this itself.
+                return answer.result()
             raise UnansweredError(f"no answer within {self._seconds:g}s") from None
+
+    def in_its_thread(self, work: Callable[[], object]) -> None:
+        """Do something in the thread, behind a question that is open, and wait for it."""
+        if self._thread is not None:
+            self._thread.submit(work).result()
 
     def put(self) -> tuple["Future[R]", float]:
         """Put the question, unless it is open; return what will be its answer, and since when it is open."""
