@@ -42,7 +42,7 @@ from execution.domain.flow import Circuit, LimiterState
 from execution.pipeline.entry_gate import is_reconciled, obstacle_of
 from execution.queries.health import BRIDGE, MONITOR, SLICE_MAX_AGE, USER_STREAM, HealthRows, covering, health_rows
 from execution_project.postgres.connection import answers_within
-from execution_project.waits import HEALTH_DATABASE_SECONDS, HEALTH_SECONDS, Kind, kind_held
+from execution_project.waits import HEALTH_DATABASE_SECONDS, HEALTH_KEPT_SECONDS, HEALTH_SECONDS, Kind, kind_held
 
 CACHED_SECONDS = 1
 SERVICE = {"service": settings.SERVICE_NAME, "version": settings.SERVICE_VERSION}
@@ -177,8 +177,8 @@ def _ask_database_apart() -> FromDatabase:
     return _ask_database()
 
 
-DATABASE = Inquiry(_ask_database_apart, seconds=HEALTH_SECONDS)
-REDIS = Inquiry(_ask_redis, seconds=HEALTH_SECONDS)
+DATABASE = Inquiry(_ask_database_apart, seconds=HEALTH_SECONDS, kept_seconds=HEALTH_KEPT_SECONDS)
+REDIS = Inquiry(_ask_redis, seconds=HEALTH_SECONDS, kept_seconds=HEALTH_KEPT_SECONDS)
 
 
 def _rows_in_time(now: datetime, *, account: str) -> HealthRows:

@@ -1,7 +1,7 @@
 """Asks a store in a thread of its own, so that a page is answered in time whatever hangs.
 
 A thread cannot be stopped. A question that is not answered in time goes on until its own bound ends it, and whoever
-asks meanwhile is told at once that there is no answer.
+asks meanwhile is told the answer of before while that is fresh, and then that there is none.
 """
 
 import time
@@ -24,18 +24,20 @@ class Inquiry(Generic[R]):
     Args:
         question: asked in the thread; bounds of its own end it some time.
         seconds: how long an answer is waited for, from when the question was put.
+        kept_seconds: how long an answer counts when the next one is late: a machine that is busy is not one that hangs.
 
     """
 
-    def __init__(self, question: Callable[[], R], *, seconds: float) -> None:
-        self._question, self._seconds = question, seconds
+    def __init__(self, question: Callable[[], R], *, seconds: float, kept_seconds: float = 0.0) -> None:
+        self._question, self._seconds, self._kept_seconds = question, seconds, kept_seconds
         self._lock = Lock()
         # Made when it is needed: a server forks after this module is imported, and threads do not survive that.
         self._thread: ThreadPoolExecutor | None = None
         self._open: tuple[Future[R], float] | None = None
+        self._last: tuple[R, float] | None = None
 
     def ask(self) -> R:
-        """Return the answer.
+        """Return the answer, or when it is late the last one.
 
         Raises:
             UnansweredError: there was none in time.
@@ -49,7 +51,10 @@ class Inquiry(Generic[R]):
             if answer.done():
                 # It came in the last moment, or the question has raised this itself.
                 return answer.result()
-            raise UnansweredError(f"no answer within {self._seconds:g}s") from None
+        last = self._last
+        if last is not None and time.monotonic() - last[1] <= self._kept_seconds:
+            return last[0]
+        raise UnansweredError(f"no answer within {self._seconds:g}s")
 
     def in_its_thread(self, work: Callable[[], object]) -> None:
         """Do something in the thread, behind a question that is open, and wait for it."""
@@ -61,5 +66,10 @@ class Inquiry(Generic[R]):
         with self._lock:
             if self._open is None or self._open[0].done():
                 self._thread = self._thread or ThreadPoolExecutor(1, "inquiry")
-                self._open = (self._thread.submit(self._question), time.monotonic())
+                self._open = (self._thread.submit(self._put), time.monotonic())
             return self._open
+
+    def _put(self) -> R:
+        answer = self._question()
+        self._last = (answer, time.monotonic())
+        return answer

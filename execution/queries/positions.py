@@ -1,7 +1,7 @@
 """Positions as the exchange last showed them, each with the live orders that protect it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -10,9 +10,10 @@ from django.utils import timezone
 from execution.domain.money import ZERO
 from execution.domain.stop_distance import StopDistance, stop_distance
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import Order, Position
+from execution.models import Heartbeat, Order, Position
 from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
 from execution.pipeline.software_stop import Standing, of_side, protected_by, standing_stops
+from execution.queries.health import MONITOR
 
 PERCENT = 100
 
@@ -26,6 +27,8 @@ class HeldPosition:
     targets: tuple[Order, ...]
     trailing: tuple[Order, ...] = ()
     standing: tuple[Standing, ...] = ()
+    # The last reading of the exchange does not show it any more, though its trade is open: no total counts it.
+    phantom: bool = False
 
     @property
     def has_tp_sl(self) -> bool:
@@ -77,12 +80,23 @@ class HeldPosition:
 
 
 def held_positions(now: datetime | None = None) -> list[HeldPosition]:
-    """Return every position: three statements however many there are, four more beside software stops."""
-    exits, standing = live_exits(), standing_stops(now or timezone.now())
+    """Return every position: four statements however many there are, four more beside software stops."""
+    exits, standing, read_at = live_exits(), standing_stops(now or timezone.now()), _last_reading()
     return [
-        _held(row, exits.get((row.symbol, row.position_side), []), of_side(standing, (row.symbol, row.position_side)))
+        replace(
+            _held(
+                row, exits.get((row.symbol, row.position_side), []), of_side(standing, (row.symbol, row.position_side))
+            ),
+            phantom=read_at is not None and row.observed_at < read_at,
+        )
         for row in Position.objects.select_related("trade__request__bracket").order_by("symbol", "position_side")
     ]
+
+
+def _last_reading() -> datetime | None:
+    """Return when the last cycle that could read the exchange began to; None when the last one could not."""
+    details = Heartbeat.objects.filter(pk=MONITOR).values_list("details", flat=True).first() or {}
+    return datetime.fromisoformat(details["begun_at"]) if details.get("begun_at") else None
 
 
 def _held(position: Position, exits: Sequence[Order], standing: Sequence[Standing]) -> HeldPosition:

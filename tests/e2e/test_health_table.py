@@ -247,11 +247,12 @@ def test_health_names_it_and_recovers(stage: Stage, row: Row) -> None:
 
 def test_each_stream_fails_alone(stage: Stage) -> None:
     """A key of the wrong type on one stream stops neither the reading nor the sending of the others."""
+    well(stage)
     stack, known = stage.stack, len(stage.stack.states())
     with break_keys(stream_key(BROKEN_IN), stream_key(BROKEN_OUT))(stage):
         eventually(lambda: stage.names(STREAMS), within=NAMED_WITHIN, what="both are named", every=0.2)
         stack.publish([decision("BTCUSDT", position_size_usd=100.0)])
-        eventually(lambda: "RECORDED" in stack.states()[known:], within=20, what="the decision is a trade", every=0.1)
+        eventually(lambda: "RECORDED" in stack.states()[known:], within=40, what="the decision is a trade", every=0.1)
         eventually(lambda: sent(stack, "trade.opened"), within=20, what="its event is sent", every=0.1)
         # It should keep what the broken stream should have got, and send it when that is mended.
         assert not sent(stack, BROKEN_OUT)
@@ -274,14 +275,22 @@ def sent(stack: CeleryStack, event_type: str) -> bool:
     return bool(stack.rows(query, event_type)[0][0])
 
 
+def slowest(stage: Stage) -> float:
+    """Ask for longer than answers are kept and questions last, and return the longest time that an answer took."""
+    took, end = [0.0], time.monotonic() + 5
+    while time.monotonic() < end:
+        took.append(stage.health()[1])
+    return max(took)
+
+
 @pytest.mark.parametrize("store", ["trade_store", "event_bus"])
 def test_health_answers_within_a_second_while_a_store_is_frozen(stage: Stage, store: str) -> None:
     server = stage.postgres if store == "trade_store" else stage.valkey
     with frozen(server.process.pid):
-        eventually(lambda: stage.names([f"{store}:"]), within=5, what=f"{store} is named")
-        # It should be so in the moment in which the question begins, too, and for several callers at once.
+        eventually(lambda: stage.names([f"{store}:"]), within=NAMED_WITHIN, what=f"{store} is named")
+        # It should be so whenever it is asked, by several callers at once, while questions begin, hang and end.
         with ThreadPoolExecutor(4) as callers:
-            took = [each.result()[1] for each in [callers.submit(stage.health) for _ in range(12)]]
+            took = [each.result() for each in [callers.submit(slowest, stage) for _ in range(4)]]
         print(f"{store} frozen: /health answers within {max(took):.2f} s")  # noqa: T201 -- the table's figure
         assert max(took) <= ANSWER_WITHIN
     well(stage)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from redis import Redis
@@ -77,8 +78,9 @@ def test_a_stream_that_breaks_between_reading_and_acknowledging(redis: Redis) ->
 @pytest.mark.parametrize("broken", EVENTS_OUT)
 def test_sending_goes_on_beside_a_stream_that_is_none(desk: Desk, broken: str) -> None:
     put_in_place(desk.redis, stream_of(broken), "string")
-    for number in range(3):
-        emit(f"trade {number}", [(name, {}) for name in EVENTS_OUT], trace_id="", now=desk.clock())
+    trades = [str(uuid4()) for _ in range(3)]
+    for trade_id in trades:
+        emit(trade_id, [(name, {}) for name in EVENTS_OUT], trace_id="", now=desk.clock())
     refused: set[str] = set()
 
     first = send_batch(desk.bus, desk.mirror, clock=desk.clock, refused=refused)
@@ -91,7 +93,7 @@ def test_sending_goes_on_beside_a_stream_that_is_none(desk: Desk, broken: str) -
     # It should send them late, in their order, when the stream is one again.
     desk.redis.delete(stream_of(broken))
     assert send_batch(desk.bus, desk.mirror, clock=desk.clock) == 3
-    assert [row["aggregate"] for row in desk.stream(broken)] == ["trade 0", "trade 1", "trade 2"]
+    assert [row["aggregate"] for row in desk.stream(broken)] == trades
 
 
 def test_a_redis_that_takes_nothing_is_no_fault_of_one_stream(redis: Redis) -> None:

@@ -25,6 +25,41 @@ def test_an_answer_in_time_is_returned() -> None:
     assert Inquiry(lambda: "answer", seconds=5).ask() == "answer"
 
 
+def test_a_late_answer_is_no_silence_while_the_last_one_is_fresh() -> None:
+    release, answers = Event(), iter(["first", "second"])
+
+    def question() -> str:
+        answer = next(answers)
+        if answer == "second":
+            release.wait(30)
+        return answer
+
+    inquiry = Inquiry(question, seconds=SECONDS, kept_seconds=60)
+    assert inquiry.ask() == "first"
+    assert inquiry.ask() == "first"
+    # It should tell the second one as soon as it is there.
+    release.set()
+    inquiry.in_its_thread(lambda: None)
+    assert inquiry._last is not None
+    assert inquiry._last[0] == "second"
+
+
+def test_the_last_answer_counts_for_a_while_only() -> None:
+    release, answers = Event(), iter(["first", "second"])
+
+    def question() -> str:
+        answer = next(answers)
+        if answer == "second":
+            release.wait(30)
+        return answer
+
+    inquiry = Inquiry(question, seconds=SECONDS, kept_seconds=SECONDS / 2)
+    assert inquiry.ask() == "first"
+    with pytest.raises(UnansweredError):
+        inquiry.ask()
+    release.set()
+
+
 def test_what_the_question_raises_is_raised() -> None:
     def question() -> str:
         raise ValueError("no")
