@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,9 +25,7 @@ from execution.models import (
     Transition,
 )
 from execution.monitor.write_off import WriteOffRefusedError, WrittenOff, write_off
-from execution.pipeline.journal import seal_journal
 from execution.pipeline.kill_switch import Word
-from execution.pipeline.retention import RetentionRules, apply_retention
 from execution.queries.trades import TradeStatus, count_trades, trades, with_status
 from tests.support.desk import Desk
 from tests.support.threads import at_once
@@ -36,7 +33,6 @@ from tests.support.threads import at_once
 pytestmark = pytest.mark.django_db
 SYMBOL = "BTCUSDT"
 D = Decimal
-DAY = timedelta(days=1)
 ANNA = Word(by="anna", reason="the account was reset")
 SIDES = pytest.mark.parametrize("side", ["buy", "sell"])
 MODES = pytest.mark.parametrize("mode", ["one-way", "hedge"])
@@ -158,23 +154,6 @@ def test_a_phantom_is_shown_as_one_and_is_in_no_total(desk: Desk, client: Client
 
     assert [row["phantom"] for row in told["positions"]] == [True]
     assert (told["total_positions"], told["total_margin_usd"], told["total_unrealized_pnl"]) == (0, 0.0, 0.0)
-
-
-def test_retention_takes_it_along_and_leaves_the_operators_action(desk: Desk) -> None:
-    recorded, resting = phantom(desk), desk.signal("ETHUSDT", price="2000")
-    assert desk.run(resting) == "ACCEPTED"
-    forgets(desk)
-    for request_id in (recorded, resting):
-        written(desk, request_id)
-    desk.relay()
-    seal_journal()
-    desk.clock.let_pass(400 * 24 * 3600)
-    seal_journal()
-    rules = RetentionRules(events=30 * DAY, requests=60 * DAY, trades=90 * DAY)
-
-    apply_retention(rules, clock=desk.clock, length=timedelta(seconds=30))
-
-    assert (Trade.objects.count(), ExecutionRequest.objects.count(), OperatorAction.objects.count()) == (0, 0, 2)
 
 
 def test_again_changes_nothing(desk: Desk) -> None:
