@@ -60,6 +60,10 @@ test-clients: install  ## run real third-party clients against the paper exchang
 chaos: install  ## the fault matrix: kill, cut and confuse everything, and check the books; SEED=n, ARGS="--rows 1,5 --workers 8"
 	@$(PY) -m tests.chaos $(ARGS)
 
+.PHONY: health-table
+health-table: install  ## freeze, kill and break each process, queue, stream and store, and time until health names it
+	@HEALTH_TABLE=all $(PY) -m pytest -q -s tests/e2e/test_health_table.py $(ARGS)
+
 .PHONY: scenarios
 scenarios: install  ## trading scenarios on the paper exchange with figures computed by hand; ARGS="--only target,stop"
 	@$(PY) -m tests.scenarios $(ARGS)

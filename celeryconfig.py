@@ -109,4 +109,15 @@ beat_schedule = {
 beat_max_loop_interval = 1
 beat_scheduler = "execution_project.scheduler:SteadyScheduler"
 
+# By these health knows that each queue is worked off; the first in its queue, for what it proves is that one is served.
+beat_schedule |= {
+    f"prove {queue.name}": {
+        "task": "execution.tasks.prove_queue",
+        "schedule": 4.0,
+        "kwargs": {"queue": queue.name},
+        "options": {"queue": queue.name, "priority": 0, "expires": 3.9},
+    }
+    for queue in task_queues
+}
+
 del CONTROL_EXCHANGE, ENV, EVENT_EXCHANGE, KEY_PREFIX, REDIS_CHECK_SECONDS, REDIS_SECONDS, environment, Queue

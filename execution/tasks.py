@@ -66,6 +66,7 @@ from execution.pipeline import (
     work_off_trip as work_off_trip_step,
 )
 from execution.pipeline.accept_event import Accepted
+from execution.pipeline.heartbeats import beat, queue_part
 from execution.queries.kill_switch import RELEASED
 from execution.single_flight import Duty, single_flight
 from execution_project.celery import drop_broken_connections
@@ -228,6 +229,12 @@ def work_off_kill_switch(**_: Any) -> None:
 def work_off_trip(**_: Any) -> None:
     """Cancel resting entries or close positions after a trip, as ESS_TRIP_ACTION says; the monitor comes back to it."""
     _work_off_trip()
+
+
+@shared_task
+def prove_queue(queue: str, **_: Any) -> None:
+    """Say that a worker of this queue has finished what it was given; beat sends one to each, and health reads it."""
+    beat(queue_part(queue), now=wiring.clock(), details={})
 
 
 @shared_task

@@ -49,7 +49,11 @@ DATABASE: Final = {
 }
 # A connection that rested for so long is asked for a sign of life before it is used, and replaced when it gives none.
 RESTED_SECONDS, SIGN_SECONDS = 0.25, 2.0
-# All that health asks of PostgreSQL, together.
+# How long a page of health waits for the stores, which are asked beside each other; it answers within a second.
+HEALTH_SECONDS = 0.6
+# For so long the last answer counts while the next one is late. What hangs ends its question sooner, with its name.
+HEALTH_KEPT_SECONDS = 15.0
+# All that health asks of PostgreSQL, together: the question goes on for as long, and the page tells that it is late.
 HEALTH_DATABASE_SECONDS = 3.0
 # libpq's: a connection, its keepalives, and what was sent and not acknowledged.
 DATABASE_SOCKET: Final[dict[str, Any]] = {

@@ -35,6 +35,8 @@ CONNECTIONS_PER_ADDRESS = 256
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*\r\n", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
+# The path of a request, whether it is asked for alone or, as proxies may, with scheme and host.
+PATH = re.compile(rb"[^ ]+ (?:https?://[^/ ?]*)?([^ ?]*)")
 EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
 
 
@@ -43,6 +45,7 @@ class Lane(StrEnum):
 
     HEALTH = "health"
     BRAKES = "brakes"
+    FIGURES = "figures"
     CROWD = "crowd"
 
 
@@ -50,9 +53,15 @@ LANES = (
     (b"/health", Lane.HEALTH),
     (b"/api/execution/kill-switch", Lane.BRAKES),
     (b"/admin/execution/killswitch/", Lane.BRAKES),
+    # The way to the admin's brakes: sign-in, home, and what a browser loads with every page.
+    (b"/admin/login/", Lane.BRAKES),
+    (b"/admin/ ", Lane.BRAKES),
+    (b"/static/", Lane.BRAKES),
+    # What alarms are made of is read also while the crowd waits.
+    (b"/metrics", Lane.FIGURES),
 )
 # The crowd has gunicorn's own `threads`.
-THREADS = {Lane.HEALTH: 2, Lane.BRAKES: 2}
+THREADS = {Lane.HEALTH: 4, Lane.BRAKES: 4, Lane.FIGURES: 1}
 
 
 class Incomplete(Exception):  # noqa: N818 -- not an error: more is to come
@@ -77,8 +86,9 @@ def lane_of(arrived: bytes) -> Lane:
             raise Incomplete
         return Lane.CROWD
     _check_body(arrived[: end + 2], body=arrived[end + len(HEAD_END) :])
-    target = arrived.split(b" ", 2)[1:2]
-    return next((lane for prefix, lane in LANES if target and target[0].startswith(prefix)), Lane.CROWD)
+    target = PATH.match(arrived)
+    path = target[1] + b" " if target else b""
+    return next((lane for prefix, lane in LANES if path.startswith(prefix)), Lane.CROWD)
 
 
 def _check_body(head: bytes, *, body: bytes) -> None:

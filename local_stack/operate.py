@@ -35,6 +35,7 @@ Act (each wants a reason, which is written to the journal)
   ./service rearm_ess --reason "risk-safety is armed again"
   ./service set_policy risk.max_positions 5 --by NAME --reason "smaller"
   ./service dead_letter <id> --redrive --payload corrected.json --reason "producer mended"
+  ./service write_off <id> --reason "..."       ends what the exchange denies; without a reason it only asks
   ./service replay_events --after 0 --count     what would be published again
 
 All commands of Django and of the service: ./service help"""

@@ -9,12 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
-from execution.adapters.stream_facts import ask_facts, make_group, rested
+from execution.adapters.stream_facts import ask_facts, is_of_one_stream, make_group, rested
 from execution.adapters.stream_names import STREAM_PREFIX, group_of, stream_of
 from execution.adapters.stream_upkeep import forget_readers, shorten
 from execution.domain.ports import StreamEntry
@@ -29,6 +30,8 @@ from execution.domain.streams import (
     jumped_over,
     trimmed_unread,
 )
+
+log = structlog.get_logger(__name__)
 
 
 class WaryPool(ConnectionPool):
@@ -89,10 +92,15 @@ class RedisEventBus:
         self._before: dict[str, StreamFacts] = {}
         self._delivered: Counter[str] = Counter()
         self._gaps: list[StreamGap] = []
+        # Streams that refused us in this slice: each fails alone, and is tried anew in the next one.
+        self._broken: set[str] = set()
 
     def begin(self, known: Mapping[str, StreamPlace]) -> Survey:
         """Begin a slice: make groups that are missing, from the places that are known, and look for what is gone."""
         self._known, self._delivered = known, Counter()
+        if self._broken:
+            # Whoever mends a stream may have made it anew, without our group.
+            self._broken, self._seen = set(), {}
         self._ensure_groups()
         facts = ask_facts(self._redis, self._event_types)
         trimmed = [gap for name, fact in facts.items() if (gap := trimmed_unread(name, fact))]
@@ -120,7 +128,10 @@ class RedisEventBus:
         if entries or not self._seen:
             return entries
         # Each group is of one stream, so one blocking group read cannot wait for all: a plain XREAD wakes us instead.
-        news: Any = self._redis.xread({stream_of(name): seen for name, seen in self._seen.items()}, count, block_ms)
+        waited_for: dict[Any, Any] = {
+            stream_of(name): seen for name, seen in self._seen.items() if name not in self._broken
+        }
+        news: Any = self._redis.xread(waited_for, count, block_ms) if waited_for else []
         if not news:
             return []
         for stream, batch in _streams(news):
@@ -131,10 +142,12 @@ class RedisEventBus:
         """Take over entries that a reader was given and never acknowledged, each after its pause; `count` a stream."""
         self._ensure_groups()
         entries: list[StreamEntry] = []
-        for event_type in self._event_types:
+        for event_type in self._readable():
             try:
                 entries += self._take_over(event_type, pause_ms, count)
             except ResponseError as error:
+                if self._fails_alone(event_type, error):
+                    continue
                 self._regroup(error)
                 return entries
         return entries
@@ -161,13 +174,16 @@ class RedisEventBus:
         with self._redis.pipeline(transaction=False) as pipe:
             for entry in entries:
                 pipe.xack(entry.stream, group_of(entry.event_type), entry.entry_id)
-            pipe.execute()
+            replies = pipe.execute(raise_on_error=False)
+        for entry, reply in zip(entries, replies, strict=True):
+            if isinstance(reply, Exception) and not self._fails_alone(entry.event_type, reply):
+                raise reply
 
-    def publish(self, messages: Sequence[Mapping[str, str]]) -> None:
-        """Append the messages in order.
+    def publish(self, messages: Sequence[Mapping[str, str]]) -> frozenset[str]:
+        """Append the messages in order; return the event types whose stream has refused its own.
 
         Raises:
-            redis.RedisError: not all of them were taken; the caller sends them again.
+            redis.RedisError: others were not taken either; the caller sends all of them again.
 
         """
         with self._redis.pipeline(transaction=True) as pipe:
@@ -175,27 +191,40 @@ class RedisEventBus:
                 stream = stream_of(message["event_type"])
                 sealed = self._seal(stream, message)
                 pipe.xadd(stream, dict[Any, Any](sealed), maxlen=STREAM_LENGTH, approximate=True)
-            pipe.execute()
+            replies = pipe.execute(raise_on_error=False)
+        refused = set()
+        for message, reply in zip(messages, replies, strict=True):
+            if isinstance(reply, Exception):
+                if not is_of_one_stream(reply):
+                    raise reply
+                refused.add(message["event_type"])
+        return frozenset(refused)
 
     def tidy(self) -> Mapping[str, int]:
         """Shorten incoming streams that nobody else shortens, and forget readers that are long gone."""
         trimmed = {}
         for event_type in self._event_types:
-            forget_readers(self._redis, stream_of(event_type), group_of(event_type))
-            if gone := shorten(self._redis, stream_of(event_type)):
-                trimmed[event_type] = gone
+            try:
+                forget_readers(self._redis, stream_of(event_type), group_of(event_type))
+                if gone := shorten(self._redis, stream_of(event_type)):
+                    trimmed[event_type] = gone
+            except ResponseError as error:
+                if not is_of_one_stream(error):
+                    raise
         return trimmed
 
     def _new(self, count: int) -> list[StreamEntry]:
         """Read every group in one round trip; what one lost group hides must not be lost with it."""
+        readable = self._readable()
         with self._redis.pipeline(transaction=False) as pipe:
-            for event_type in self._event_types:
+            for event_type in readable:
                 pipe.xreadgroup(group_of(event_type), self._consumer, {stream_of(event_type): ">"}, count)
             replies = pipe.execute(raise_on_error=False)
         entries: list[StreamEntry] = []
-        for event_type, reply in zip(self._event_types, replies, strict=True):
+        for event_type, reply in zip(readable, replies, strict=True):
             if isinstance(reply, Exception):
-                self._regroup(reply)
+                if not self._fails_alone(event_type, reply):
+                    self._regroup(reply)
                 continue
             for _, batch in _streams(reply):
                 self._note(event_type, batch)
@@ -212,9 +241,25 @@ class RedisEventBus:
         if self._seen:
             return
         for event_type in self._event_types:
-            if gap := make_group(self._redis, event_type, self._known.get(event_type)):
-                self._gaps.append(gap)
-        self._seen = {event_type: self._newest(event_type) for event_type in self._event_types}
+            try:
+                if gap := make_group(self._redis, event_type, self._known.get(event_type)):
+                    self._gaps.append(gap)
+            except ResponseError as error:
+                if not self._fails_alone(event_type, error):
+                    raise
+        self._seen = {event_type: self._newest(event_type) for event_type in self._readable()}
+
+    def _readable(self) -> list[str]:
+        return [event_type for event_type in self._event_types if event_type not in self._broken]
+
+    def _fails_alone(self, event_type: str, error: Exception) -> bool:
+        """Leave out a stream that refuses us, for the rest of the slice; False when the refusal concerns all."""
+        if not is_of_one_stream(error):
+            return False
+        if event_type not in self._broken:
+            log.error("stream_refuses", event_type=event_type, error=str(error))
+        self._broken.add(event_type)
+        return True
 
     def _newest(self, event_type: str) -> str:
         newest: Any = self._redis.xrevrange(stream_of(event_type), count=1)

@@ -4,12 +4,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from execution.adapters.stream_names import group_of, stream_of
 from execution.domain.streams import BEGINNING, StreamFacts, StreamGap, StreamPlace, continues
 
 PENDING_PAGE = 100
+# What Redis says of one key: another type lies there, or we may not touch it. All other refusals are about all of it.
+OF_ONE_STREAM = ("WRONGTYPE", "NOPERM")
+
+
+def is_of_one_stream(error: Exception) -> bool:
+    """Whether a refusal concerns a single stream, so that all others go on."""
+    return isinstance(error, ResponseError) and (
+        isinstance(error, NoPermissionError) or any(code in str(error) for code in OF_ONE_STREAM)
+    )
 
 
 def ask_facts(redis: Redis, event_types: Sequence[str]) -> dict[str, StreamFacts]:

@@ -22,6 +22,7 @@ from execution.models import (
     Heartbeat,
     Impediment,
     KillSwitch,
+    OperatorAction,
     PolicyValue,
 )
 from execution.queries.kill_switch import Preview
@@ -112,6 +113,16 @@ class KillSwitchAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         page = path("move/", self.admin_site.admin_view(move_page(self, tables=what_goes)), name=MOVE)
         return [page, *super().get_urls()]
+
+
+@admin.register(OperatorAction)
+class OperatorActionAdmin(ReadOnlyAdmin):
+    """What operators have done by hand to one decision, with their reason and what the exchange said."""
+
+    list_display = ("at", "verb", "symbol", "subject", "by", "reason")
+    list_filter = ("verb", "at")
+    search_fields = ("subject", "symbol", "by", "reason")
+    ordering = ("-pk",)
 
 
 @admin.register(Heartbeat)

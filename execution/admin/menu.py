@@ -65,6 +65,7 @@ GROUPS: Mapping[str, tuple[Entry, ...]] = {
         KILL_SWITCH,
         REPLAY,
         (m.KillSwitch, "history"),
+        (m.OperatorAction, "gavel"),
         (m.EssStatus, "e911_emergency"),
         (m.EntryHold, "front_hand"),
         (m.Impediment, "block"),

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.urls import path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -35,6 +36,7 @@ from execution.models.bracket import LegOrigin
 from execution.queries.requests import Story, story_of
 from execution.queries.story import chapters
 from execution.queries.trade_now import TradeNow, trade_now
+from execution.write_off_page import WRITE_OFF, may_be_denied, write_off_page
 
 # Title, value, and what explains it.
 Figure = tuple[str, SafeString | str, SafeString | str]
@@ -58,7 +60,7 @@ class StoryAdmin(ReadOnlyAdmin):
 
 @admin.register(ExecutionRequest)
 class RequestAdmin(StoryAdmin):
-    """Decisions with every step that they took, in words."""
+    """Decisions with every step that they took, in words; what the exchange denies is written off from here."""
 
     change_form_template = "execution/request.html"
     list_display = ("id", "what", "in_state", "reason_code", "source", "received_at", "moved_at")
@@ -81,12 +83,17 @@ class RequestAdmin(StoryAdmin):
     def in_state(self, request: ExecutionRequest) -> SafeString:
         return tables.state(request.state)
 
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(write_off_page(self))
+        return [path("<uuid:pk>/write-off/", view, name=WRITE_OFF), *super().get_urls()]
+
     def told(self, row: ExecutionRequest) -> dict[str, Any]:
         story = story_of(row.pk)
         grid = grid_of(story.request)
         return {
             "figures": _figures_of(story, grid),
             "chapters": chapters(story),
+            "may_be_denied": may_be_denied(row.pk),
             "tables": [tables.orders(story.orders, grid), tables.fills(story.fills, grid)],
         }
 
@@ -297,6 +304,7 @@ class TradeAdmin(StoryAdmin):
         now, grid = trade_now(row), grid_of(row)
         shown = _result_of(row, grid) if now.position is None else _live(now, grid)
         return {
+            "may_be_denied": may_be_denied(row.pk),
             "figures": [
                 (row.symbol, tables.side(row.direction), f"{row.leverage}x"),
                 ("State", tables.state(row.state), row.close_reason),

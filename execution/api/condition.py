@@ -1,6 +1,6 @@
 """Judges the service's health from what was measured: pure, so that every sentence of it is tested without a server."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +13,8 @@ from execution.domain.software_stop import ProtectedBy
 from execution.domain.trading import PositionSide
 from execution.models import Heartbeat, StreamLoss, Transition
 from execution.pipeline.entry_gate import Obstacle
+from execution.pipeline.events_out import EVENT_TYPES
+from execution.pipeline.heartbeats import QUEUES, queue_part
 from execution.pipeline.policy import REFUSED
 from execution.queries.health import (
     BRIDGE,
@@ -44,6 +46,8 @@ CORRECTIONS_SHOWN = timedelta(hours=1)
 JOURNAL_MAX_AGE = timedelta(minutes=5)
 # An entry is handled within moments, unless its stream is not read or it fails again and again.
 OLDEST_ENTRY = timedelta(seconds=30)
+# A decision is refused or sent within a second; one that waits for longer will soon be too old to trade.
+OLDEST_DECISION = timedelta(seconds=10)
 
 
 class Status(StrEnum):
@@ -83,6 +87,8 @@ class Vitals:
     reconciled: bool = True
     # When Redis took the oldest entry of each incoming stream that is not acknowledged yet.
     oldest_entries: Mapping[str, datetime] = field(default_factory=dict)
+    # Streams that refuse to be one, incoming and outgoing, by event type.
+    broken_streams: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +141,8 @@ def judge(vitals: Vitals) -> Condition:
         "user_stream": _user_stream(vitals),
         "protector": _protector(vitals),
         "orders": _orders(vitals),
+        "queues": _queues(vitals),
+        "decisions": _decisions(vitals),
         "exits": _exits(vitals),
         "books": _books(vitals),
         "rows": _rows(vitals),
@@ -221,6 +229,8 @@ def _event_bus(vitals: Vitals) -> Component:
         error, weight = "; ".join(map(lost, vitals.rows.losses)), Status.DEGRADED
     ages = entry_ages(vitals)
     stuck = [f"{name}={age:.0f}s" for name, age in ages.items() if age > OLDEST_ENTRY.total_seconds()]
+    if error is None and (broken := _broken(vitals, vitals.lags)):
+        error, weight = broken, Status.DEGRADED
     if error is None and stuck:
         error = f"oldest entry {' '.join(stuck)} expected<={OLDEST_ENTRY.total_seconds():.0f}s"
         weight = Status.DEGRADED
@@ -408,6 +418,40 @@ def _orders(vitals: Vitals) -> Component:
     return Component(error=error, details=details, weight=Status.DEGRADED)
 
 
+def _queues(vitals: Vitals) -> Component:
+    """Judge whether each queue is worked off: beat sends a proof to each every few seconds, which a worker finishes."""
+    silent = {queue: error for queue in QUEUES if (error := _queue_silence(vitals, queue))}
+    said = [f"{queue}: {error}" for queue, error in silent.items()]
+    if len(silent) == len(QUEUES):
+        # Four workers do not end at once.
+        said.append("beat sends nothing, or nobody works")
+    return Component(error="; ".join(said) or None, details={"age_seconds": queue_ages(vitals)}, weight=Status.DEGRADED)
+
+
+def _queue_silence(vitals: Vitals, queue: str) -> str | None:
+    """Return how long nothing of a queue was finished; before the first proof of any, beat is about to begin."""
+    return silence(vitals, queue_part(queue), SLICE_MAX_AGE) if queue_ages(vitals) else None
+
+
+def queue_ages(vitals: Vitals) -> dict[str, float]:
+    """Return how many seconds ago something of each queue was last finished."""
+    beats = {queue: heartbeat(vitals, queue_part(queue)) for queue in QUEUES}
+    return {queue: age_seconds(vitals, beat.at) or 0.0 for queue, beat in beats.items() if beat}
+
+
+def _decisions(vitals: Vitals) -> Component:
+    """Judge whether decisions are decided: what waits for longer than a moment is in nobody's hands."""
+    age = oldest_decision_age(vitals)
+    late = age > OLDEST_DECISION.total_seconds()
+    error = f"the oldest waits {age:.0f}s, expected<={OLDEST_DECISION.total_seconds():.0f}s" if late else None
+    return Component(error=error, details={"oldest_seconds": age}, weight=Status.DEGRADED)
+
+
+def oldest_decision_age(vitals: Vitals) -> float:
+    """Return for how many seconds the oldest decision that has not left yet has waited; 0 without one."""
+    return max(0.0, age_seconds(vitals, vitals.rows.oldest_decision_at if vitals.rows else None) or 0.0)
+
+
 def _journal(vitals: Vitals) -> Component:
     """Judge whether the journal's hash chain follows its lines: what has no seal can be changed unseen."""
     beat = heartbeat(vitals, JOURNAL)
@@ -491,8 +535,15 @@ def _books(vitals: Vitals) -> Component:
 
 
 def _outbox(vitals: Vitals) -> Component:
-    error = silence(vitals, RELAY, SLICE_MAX_AGE)
-    return Component(error=f"relay {error}" if error else None, weight=Status.DEGRADED)
+    silent = silence(vitals, RELAY, SLICE_MAX_AGE)
+    error = f"relay {silent}" if silent else _broken(vitals, EVENT_TYPES)
+    return Component(error=error or None, weight=Status.DEGRADED)
+
+
+def _broken(vitals: Vitals, names: Iterable[str]) -> str:
+    """Name the streams that are out of order; all others go on."""
+    said = [f"stream {name} {vitals.broken_streams[name]}" for name in names if name in vitals.broken_streams]
+    return "; ".join(said)
 
 
 def _user_stream(vitals: Vitals) -> Component:

@@ -113,11 +113,12 @@ class TradePage(BasePagination):
                 "total_trades": counts.total,
                 "open_trades": counts.open,
                 "closed_trades": counts.closed,
+                "written_off_trades": counts.written_off,
             }
         )
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        counters = ("total_trades", "open_trades", "closed_trades")
+        counters = ("total_trades", "open_trades", "closed_trades", "written_off_trades")
         properties = {"trades": schema} | {name: {"type": "integer"} for name in counters}
         return {"type": "object", "required": list(properties), "properties": properties}
 

@@ -1,7 +1,11 @@
-"""Health over HTTP: measured at most once a second, with no call to the exchange or to a neighbour service."""
+"""Health over HTTP: measured at most once a second, with no call to the exchange or to a neighbour service.
+
+It answers within a second whatever hangs: what has not answered by then is named as silent.
+"""
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -31,12 +35,14 @@ from execution.api.condition import (
 )
 from execution.api.condition import Status as Overall
 from execution.api.errors import logged
+from execution.api.inquiry import Inquiry, UnansweredError
 from execution.api.permissions import may_see_details
-from execution.api.streams import stream_queues
+from execution.api.streams import Streams, look_at_streams
+from execution.domain.flow import Circuit, LimiterState
 from execution.pipeline.entry_gate import is_reconciled, obstacle_of
 from execution.queries.health import BRIDGE, MONITOR, SLICE_MAX_AGE, USER_STREAM, HealthRows, covering, health_rows
 from execution_project.postgres.connection import answers_within
-from execution_project.waits import HEALTH_DATABASE_SECONDS
+from execution_project.waits import HEALTH_DATABASE_SECONDS, HEALTH_KEPT_SECONDS, HEALTH_SECONDS, Kind, kind_held
 
 CACHED_SECONDS = 1
 SERVICE = {"service": settings.SERVICE_NAME, "version": settings.SERVICE_VERSION}
@@ -87,29 +93,92 @@ def vitals() -> Vitals:
     return found
 
 
+NO_STREAMS = Streams(queues={}, broken={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromDatabase:
+    """What PostgreSQL has told."""
+
+    probe: Probe
+    rows: HealthRows | None
+    migrated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromRedis:
+    """What Redis has told."""
+
+    probe: Probe
+    streams: Streams = NO_STREAMS
+    limiter: LimiterState | None = None
+    circuit: Circuit | None = None
+
+
 def measure() -> Vitals:
+    """Ask both stores at the same time, and take what has come within a second."""
     now, env, stack = timezone.now(), settings.ENV, wiring.stack()
-    database, rows = _probe(lambda: _rows_in_time(now, account=stack.account))
-    redis, queues = _probe(lambda: stream_queues(wiring.health_redis_client()))
-    # One silence of Redis is enough to wait for.
-    limiter = None if redis.error else _probe(wiring.limiter_state)[1]
-    circuit = None if redis.error else _probe(wiring.circuit_state)[1]
+    database, redis = _told()
+    rows, queues = database.rows, redis.streams.queues
     return Vitals(
         now=now,
-        database=database,
-        redis=redis,
+        database=database.probe,
+        redis=redis.probe,
         rows=rows,
-        lags={name: queue.lag for name, queue in (queues or {}).items()},
-        oldest_entries={name: queue.oldest_at for name, queue in (queues or {}).items() if queue.oldest_at},
-        limiter=limiter,
-        circuit=circuit,
+        lags={name: queue.lag for name, queue in queues.items()},
+        oldest_entries={name: queue.oldest_at for name, queue in queues.items() if queue.oldest_at},
+        broken_streams=redis.streams.broken,
+        limiter=redis.limiter,
+        circuit=redis.circuit,
         rpm_limit=env.binance_rate_limit_rpm,
         monitor_interval=timedelta(seconds=env.position_monitor_interval_sec),
         ess_fail_mode=env.ess_silence,
         lease_says=obstacle_of(rows.lease, stack, now=now) if rows else None,
         reconciled=rows is not None and is_reconciled(rows.lease, stack, now=now),
-        migrated=rows is not None and _migrated(),
+        migrated=database.migrated,
     )
+
+
+def _told() -> tuple[FromDatabase, FromRedis]:
+    """Return what the stores tell, each in a thread of its own where people and probes wait for the answer."""
+    if kind_held() is not Kind.WEB:
+        return _ask_database(), _ask_redis()
+    # Redis is asked meanwhile.
+    DATABASE.put()
+    redis = _in_time(REDIS, FromRedis)
+    return _in_time(DATABASE, lambda probe: FromDatabase(probe=probe, rows=None)), redis
+
+
+def _in_time(inquiry: Inquiry[R], without: Callable[..., R]) -> R:
+    try:
+        return inquiry.ask()
+    except UnansweredError as error:
+        return without(probe=Probe(error=str(error)))
+
+
+def _ask_database() -> FromDatabase:
+    now, account = timezone.now(), wiring.stack().account
+    probe, rows = _probe(lambda: _rows_in_time(now, account=account))
+    return FromDatabase(probe=probe, rows=rows, migrated=rows is not None and _migrated())
+
+
+def _ask_redis() -> FromRedis:
+    probe, streams = _probe(lambda: look_at_streams(wiring.health_redis_client()))
+    # One silence of Redis is enough to wait for.
+    if streams is None:
+        return FromRedis(probe=probe)
+    limiter, circuit = _probe(wiring.limiter_state)[1], _probe(wiring.circuit_state)[1]
+    return FromRedis(probe=probe, streams=streams, limiter=limiter, circuit=circuit)
+
+
+def _ask_database_apart() -> FromDatabase:
+    # No request of Django's begins and ends in this thread, which would look after its connection.
+    connection.close_if_unusable_or_obsolete()
+    return _ask_database()
+
+
+DATABASE = Inquiry(_ask_database_apart, seconds=HEALTH_SECONDS, kept_seconds=HEALTH_KEPT_SECONDS)
+REDIS = Inquiry(_ask_redis, seconds=HEALTH_SECONDS, kept_seconds=HEALTH_KEPT_SECONDS)
 
 
 def _rows_in_time(now: datetime, *, account: str) -> HealthRows:

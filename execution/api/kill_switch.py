@@ -13,7 +13,7 @@ from execution.pipeline.kill_switch import KillSwitchError, Word
 from execution.queries.kill_switch import describe
 
 # An entry whose order left before the switch is answered within milliseconds; a slow exchange is not waited for.
-LONGEST_WAIT_SECONDS, PAUSE_SECONDS = 2.0, 0.02
+LONGEST_WAIT_SECONDS, PAUSE_SECONDS = 1.2, 0.02
 
 
 def move_kill_switch(level: str, reason: str, by: str, *, now: datetime) -> dict[str, Any]:

@@ -16,7 +16,16 @@ from prometheus_client.registry import Collector
 from rest_framework.request import Request
 
 from execution.api.base import JsonView
-from execution.api.condition import Vitals, age_seconds, entry_ages, heartbeat, judge, policy_age
+from execution.api.condition import (
+    Vitals,
+    age_seconds,
+    entry_ages,
+    heartbeat,
+    judge,
+    oldest_decision_age,
+    policy_age,
+    queue_ages,
+)
 from execution.api.health import vitals
 from execution.domain.figures import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
 from execution.domain.flow import CircuitState, LimiterState
@@ -52,6 +61,7 @@ class ServiceCollector(Collector):
         found = vitals()
         yield from _health(found)
         yield from _oracle(found)
+        yield from _queues(found)
         try:
             counts = book_counts()
         except (DatabaseError, InterfaceError):
@@ -143,6 +153,12 @@ def _health(found: Vitals) -> Iterator[Metric]:
         for kind, count in ess.failures.items():
             failures.add_metric([kind], count)
         yield failures
+
+
+def _queues(found: Vitals) -> Iterator[Metric]:
+    yield labelled("queue_age_seconds", "Since something of a queue was last finished", "queue", queue_ages(found))
+    oldest = oldest_decision_age(found) if found.rows else None
+    yield gauge("oldest_decision_seconds", "Age of the oldest undecided decision", oldest)
 
 
 def _oracle(found: Vitals) -> Iterator[Metric]:

@@ -8,6 +8,7 @@ from typing import Any
 from redis import Redis
 
 from execution.pipeline.accept_event import EVENT_TYPES
+from execution.pipeline.events_out import EVENT_TYPES as EVENTS_OUT
 from execution.pipeline.wire import entry_time
 
 STREAM = "quantum:stream:{}"
@@ -27,6 +28,39 @@ class StreamQueue:
     lag: int | None = None
     pending: int | None = None
     oldest_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streams:
+    """The incoming streams by event type, and what is wrong with any stream, incoming or outgoing, by event type."""
+
+    queues: Mapping[str, StreamQueue]
+    broken: Mapping[str, str]
+
+
+def look_at_streams(redis: Redis) -> Streams:
+    """Return what waits in each incoming stream, and which streams are none, in three round trips.
+
+    Raises:
+        redis.RedisError: Redis did not answer, or takes nothing.
+
+    """
+    queues = stream_queues(redis)
+    names = sorted({*EVENT_TYPES, *EVENTS_OUT})
+    with redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.type(STREAM.format(name))
+        replies = pipe.execute(raise_on_error=False)
+    found = {name: _not_a_stream(reply) for name, reply in zip(names, replies, strict=True)}
+    return Streams(queues=queues, broken={name: error for name, error in found.items() if error})
+
+
+def _not_a_stream(reply: Any) -> str:
+    """Return what is wrong with a key by its type; a stream that does not exist yet is made when it is needed."""
+    if isinstance(reply, Exception):
+        return str(reply).partition(" ")[0]
+    kind = reply.decode()
+    return "" if kind in {"stream", "none"} else f"WRONGTYPE: a {kind} lies there"
 
 
 def stream_queues(redis: Redis) -> dict[str, StreamQueue]:

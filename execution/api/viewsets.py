@@ -9,7 +9,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_filters.rest_framework import DjangoFilterBackend
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from redis import RedisError
 from rest_framework import status
 from rest_framework.decorators import action
@@ -34,6 +34,8 @@ from execution.api.serializers.positions import PositionsOut
 from execution.api.serializers.protection import ProtectionIn, ProtectionOut
 from execution.api.serializers.service import KillSwitchIn, KillSwitchOut, MetricsOut
 from execution.api.serializers.trades import TradeOut
+from execution.api.serializers.write_off import WriteOffIn, WrittenOffOut
+from execution.api.write_off import demand_decision, write_off_by_hand
 from execution.domain.bounds import uuid_of
 from execution.domain.flow import LimiterState
 from execution.models import Trade
@@ -79,7 +81,26 @@ class OrderViewSet(JsonView, ViewSet):
         return Response(OrderAnswerOut(answer).data, status=code)
 
 
-class RequestViewSet(JsonView, ViewSet):
+class WriteOffMixin(JsonView):
+    """Lets an operator write off what the exchange denies, by the id that a decision shares with its trade."""
+
+    @action(detail=True, methods=["post"], url_path="write-off")
+    def write_off(self, request: Request, pk: str) -> Response:
+        """End what the books hold and the exchange denies at this moment: no fill, price or result is made up."""
+        demand_decision(pk)
+        said = WriteOffIn(data=request.data)
+        said.is_valid(raise_exception=True)
+        return Response(WrittenOffOut(write_off_by_hand(pk, **said.validated_data)).data)
+
+
+def _documented(operation_id: str) -> Any:
+    codes = problems(400, 401, 404, 409, 413, 415, 503)
+    described = extend_schema(operation_id=operation_id, request=WriteOffIn, responses={200: WrittenOffOut, **codes})
+    return extend_schema_view(write_off=described)
+
+
+@_documented("write_off_decision")
+class RequestViewSet(WriteOffMixin, ViewSet):
     """Tells where a decision stands, and every step that led there."""
 
     lookup_value_regex = "[^/]+"
@@ -100,7 +121,8 @@ class PositionViewSet(JsonView, ViewSet):
         return Response(PositionsOut.of(held_positions()).data)
 
 
-class TradeViewSet(JsonView, ListModelMixin, GenericViewSet[Trade]):
+@_documented("write_off_trade")
+class TradeViewSet(WriteOffMixin, ListModelMixin, GenericViewSet[Trade]):
     """Shows trades, newest first, or one of them."""
 
     serializer_class = TradeOut

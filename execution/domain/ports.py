@@ -291,8 +291,11 @@ class EventBus(Protocol):
 
     def acknowledge(self, entries: Sequence[StreamEntry]) -> None: ...
 
-    def publish(self, messages: Sequence[Mapping[str, str]]) -> None:
-        """Append each message to the stream named by its `event_type`; raises when Redis did not take all of them."""
+    def publish(self, messages: Sequence[Mapping[str, str]]) -> frozenset[str]:
+        """Append each message to the stream named by its `event_type`; return the types whose stream refused them.
+
+        Raises when Redis did not take the others either.
+        """
 
     def tidy(self) -> Mapping[str, int]:
         """Shorten incoming streams of which every group has read the rest; return what went, by event type."""

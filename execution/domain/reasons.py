@@ -79,6 +79,7 @@ class Reason(StrEnum):
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
     ABSENCE_PROVEN = "ABSENCE_PROVEN"
     ENDED_UNSEEN = "ENDED_UNSEEN"
+    WRITTEN_OFF = "WRITTEN_OFF"
     ENTRY_ENDED_WITHOUT_FILL = "ENTRY_ENDED_WITHOUT_FILL"
     ENTRY_EXPIRED = "ENTRY_EXPIRED"
     # Layer 4: flow control
@@ -95,7 +96,7 @@ class Reason(StrEnum):
 
 
 class CloseReason(StrEnum):
-    """How a position ended, told from the fills that ended it."""
+    """How a position ended, told from the fills that ended it; WRITTEN_OFF: by an operator, without such fills."""
 
     TP = "TP"
     SL = "SL"
@@ -111,3 +112,4 @@ class CloseReason(StrEnum):
     LIQUIDATION = "LIQUIDATION"
     ADL = "ADL"
     SETTLEMENT = "SETTLEMENT"
+    WRITTEN_OFF = "WRITTEN_OFF"

@@ -44,6 +44,7 @@ class RequestTrigger(StrEnum):
     POSITION_FLATTENED = "position_flattened"
     FILLS_BOOKED = "fills_booked"
     AGE_EXCEEDED = "age_exceeded"
+    WRITTEN_OFF = "written_off"
 
 
 class OrderState(StrEnum):
@@ -74,22 +75,25 @@ class OrderTrigger(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     ENDED_UNSEEN = "ended_unseen"
+    WRITTEN_OFF = "written_off"
 
 
 class TradeState(StrEnum):
-    """Where a trade stands, by its booked fills."""
+    """Where a trade stands, by its booked fills; WRITTEN_OFF: an operator has ended it without its last ones."""
 
     OPEN = "OPEN"
     REDUCED = "REDUCED"
     CLOSED = "CLOSED"
+    WRITTEN_OFF = "WRITTEN_OFF"
 
 
 class TradeTrigger(StrEnum):
-    """What booked fills mean for a trade."""
+    """What booked fills mean for a trade, and an operator's word that they will never be found."""
 
     PART_EXITED = "part_exited"
     ALL_EXITED = "all_exited"
     ENTRY_GREW = "entry_grew"
+    WRITTEN_OFF = "written_off"
 
 
 R, RT = RequestState, RequestTrigger
@@ -121,6 +125,13 @@ REQUEST_STATES: Mapping[tuple[RequestState, RequestTrigger], RequestState] = Map
         (R.FILLED, RT.POSITION_FLATTENED): R.FLATTENED,
         (R.PROTECTED, RT.FILLS_BOOKED): R.RECORDED,
         (R.FLATTENED, RT.FILLS_BOOKED): R.RECORDED,
+        # The exchange denies all of it, and an operator has said that it will stay so.
+        (R.SUBMITTING, RT.WRITTEN_OFF): R.ABANDONED,
+        (R.UNKNOWN, RT.WRITTEN_OFF): R.ABANDONED,
+        (R.ACCEPTED, RT.WRITTEN_OFF): R.ABANDONED,
+        (R.FILLED, RT.WRITTEN_OFF): R.ABANDONED,
+        (R.PROTECTED, RT.WRITTEN_OFF): R.ABANDONED,
+        (R.FLATTENED, RT.WRITTEN_OFF): R.ABANDONED,
     }
 )
 
@@ -151,6 +162,11 @@ ORDER_STATES: Mapping[tuple[OrderState, OrderTrigger], OrderState] = MappingProx
         (D.TRIGGERED, DT.EXPIRED): D.EXPIRED,
         (D.TRIGGERED, DT.REFUSED): D.REJECTED,
         (D.TRIGGERED, DT.ENDED_UNSEEN): D.CANCELED,
+        (D.SUBMITTING, DT.WRITTEN_OFF): D.ABANDONED,
+        (D.UNKNOWN, DT.WRITTEN_OFF): D.ABANDONED,
+        (D.ACCEPTED, DT.WRITTEN_OFF): D.ABANDONED,
+        (D.PARTIALLY_FILLED, DT.WRITTEN_OFF): D.ABANDONED,
+        (D.TRIGGERED, DT.WRITTEN_OFF): D.ABANDONED,
     }
 )
 
@@ -162,6 +178,8 @@ TRADE_STATES: Mapping[tuple[TradeState, TradeTrigger], TradeState] = MappingProx
         (T.REDUCED, TT.ALL_EXITED): T.CLOSED,
         # A fill of the entry that the exchange showed after the books were closed.
         (T.CLOSED, TT.ENTRY_GREW): T.REDUCED,
+        (T.OPEN, TT.WRITTEN_OFF): T.WRITTEN_OFF,
+        (T.REDUCED, TT.WRITTEN_OFF): T.WRITTEN_OFF,
     }
 )
 
@@ -173,6 +191,8 @@ ORDER_FINAL = frozenset({D.FILLED, D.CANCELED, D.EXPIRED, D.REJECTED, D.ABANDONE
 ORDER_UNSETTLED = frozenset({D.SUBMITTING, D.UNKNOWN})
 ORDER_LIVE = frozenset({D.ACCEPTED, D.PARTIALLY_FILLED, D.TRIGGERED})
 TRADE_OPEN = frozenset({T.OPEN, T.REDUCED})
+# Nothing of it is held any more, with books or without.
+TRADE_OVER = frozenset({T.CLOSED, T.WRITTEN_OFF})
 
 S = TypeVar("S", bound=StrEnum)
 G = TypeVar("G", bound=StrEnum)

@@ -17,6 +17,7 @@ from execution.models.journal import JournalHead, JournalSeal
 from execution.models.kill_switch import KillSwitch
 from execution.models.lease import AccountLease
 from execution.models.nonce import SeenNonce
+from execution.models.operator_action import OperatorAction
 from execution.models.order import Order
 from execution.models.outbox import OutboxEvent, OutboxSequence
 from execution.models.policy import PolicyValue
@@ -51,6 +52,7 @@ __all__ = [
     "JournalSeal",
     "KillSwitch",
     "ModelPromotion",
+    "OperatorAction",
     "Order",
     "OutboxEvent",
     "OutboxSequence",

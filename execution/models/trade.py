@@ -80,6 +80,7 @@ class Trade(models.Model):
     class Meta:
         verbose_name = "trade"
         verbose_name_plural = "trades"
+        permissions = [("write_off_trade", "Can write off what the exchange denies")]
         constraints = [
             one_of("trade_state_known", "state", TradeState),
             one_of("trade_direction_known", "direction", Direction),
@@ -99,6 +100,12 @@ class Trade(models.Model):
                 condition=~Q(state=TradeState.CLOSED)
                 | Q(exit_price__isnull=False, exit_at__isnull=False, net_pnl__isnull=False),
             ),
+            # Nothing is invented for it: what it made is not known, and in no total.
+            models.CheckConstraint(
+                name="trade_written_off_has_no_result",
+                condition=~Q(state=TradeState.WRITTEN_OFF)
+                | Q(exit_price=None, exit_at=None, gross_pnl=None, net_pnl=None, net_pnl_usd=None),
+            ),
         ]
         indexes = [
             # Read by GET /trades: newest first, filtered by symbol.
@@ -110,6 +117,8 @@ class Trade(models.Model):
             models.Index(
                 fields=["exit_at"], condition=Q(state=TradeState.CLOSED, checked_at=None), name="trade_unchecked"
             ),
+            # Read by GET /trades, which counts them.
+            models.Index(fields=["-entry_at"], name="trade_written_off", condition=Q(state=TradeState.WRITTEN_OFF)),
         ]
 
     def __str__(self) -> str:
@@ -121,8 +130,8 @@ class Trade(models.Model):
 
     @property
     def net_is_complete(self) -> bool:
-        """Whether everything that belongs into the net result could be valued."""
-        return not (self.unvalued_fees or self.unvalued_income)
+        """Whether everything that belongs into the net result is known and could be valued."""
+        return self.state != TradeState.WRITTEN_OFF and not (self.unvalued_fees or self.unvalued_income)
 
     @property
     def excursion(self) -> Excursion | None:

@@ -12,7 +12,7 @@ from django.db.models import Sum
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import held_in
 from execution.domain.ports import Exchange
-from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, TRADE_OPEN, OrderState, TradeState
+from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, TRADE_OPEN, TRADE_OVER, OrderState
 from execution.domain.traces import Weight
 from execution.domain.trading import Direction, OrderBook, OrderPurpose
 from execution.models import ExternalPosition, Order, Trade, Transition
@@ -64,7 +64,7 @@ def is_silent_long_enough(order: Order, now: datetime) -> bool:
 
 def outlives_its_trade(order: Order) -> bool:
     """Whether an order keeps a symbol although nothing of its trade is left: that must not last unsaid."""
-    return Trade.objects.filter(pk=order.request_id, state=TradeState.CLOSED).exists()
+    return Trade.objects.filter(pk=order.request_id, state__in=sorted(TRADE_OVER)).exists()
 
 
 def _created_at(order: Order) -> datetime:

@@ -16,6 +16,7 @@ from execution.domain.states import (
     ORDER_FINAL,
     REQUEST_FINAL,
     TRADE_OPEN,
+    TRADE_OVER,
     OrderState,
     RequestState,
     TradeState,
@@ -69,7 +70,7 @@ def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> Books:
     trades = read_each(open_trades.prefetch_related("request__bracket__legs"))
     for trade in trades:
         note_flaws(trade.request)
-    closed = read_each(Trade.objects.filter(state=TradeState.CLOSED, updated_at__gte=since))
+    closed = read_each(Trade.objects.filter(state__in=sorted(TRADE_OVER), updated_at__gte=since))
     exits = exit_orders(trade.pk for trade in [*trades, *closed])
     unknown = set(open_names) - {order.client_order_id for order in orders}
     closing = _closing_before_end(policy)
@@ -146,7 +147,7 @@ def _our_request(row: ExecutionRequest) -> OurRequest:
 def _our_order(order: Order, policy: Policy, ending: Collection[str]) -> OurOrder:
     request = order.request
     trade: Trade | None = getattr(request, "trade", None)
-    over = trade.state == TradeState.CLOSED if trade else request.state in ENDED_WITHOUT_TRADE
+    over = trade.state in TRADE_OVER if trade else request.state in ENDED_WITHOUT_TRADE
     return OurOrder(
         id=order.pk,
         request_id=request.pk,

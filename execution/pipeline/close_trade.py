@@ -108,7 +108,7 @@ def _told(trade: Trade, exchange: Exchange) -> _Evidence:
 
 
 def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
-    fills = _new_exits(trade, exchange)
+    fills = new_exits(trade, exchange)
     orders = list(trade.request.orders.all())
     ours = {order.exchange_order_id for order in orders if order.exchange_order_id}
     client_ids = _origins([fill for fill in fills if fill.order_id not in ours], exchange, now)
@@ -116,7 +116,7 @@ def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
     if set(client_ids.values()) - {order.client_order_id for order in orders}:
         # Somebody else trades here. The position is read before the fills that are held against it.
         held = _held(trade, exchange)
-        fills = [fill for fill in _new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
+        fills = [fill for fill in new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
     return _Evidence(fills=valued(fills, exchange, trade.quote_asset), client_ids=client_ids, held=held)
 
 
@@ -141,7 +141,7 @@ def _origin(symbol: str, order_id: str, exchange: Exchange) -> str:
     return SETTLED_WITH_ITS_CONTRACT if not name and exchange.rules(symbol) is None else name
 
 
-def _new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
+def new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
     """Return the fills of which a part at least is not booked, whole: what is booked is asked again under the lock."""
     return _not_whole(exchange.fills_since(trade.symbol, trade.entry_at), trade)
 

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
-from execution.domain.states import TRADE_OPEN
+from execution.domain.states import TRADE_OPEN, TradeState
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, Trade
 from execution.pipeline import events_out
@@ -48,6 +48,8 @@ def correct_books(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules,
     if trade.state in TRADE_OPEN:
         settle_exits(trade_id, exchange=exchange, rules=rules, clock=clock)
         return True
+    if trade.state != TradeState.CLOSED:
+        return False
     revalue(trade, exchange)
     income = read_income(
         trade,
@@ -63,7 +65,7 @@ def _correct(seen: Trade, income: list[ValuedIncome], now: datetime) -> bool:
     with transaction.atomic():
         request = ExecutionRequest.objects.select_for_update().get(pk=seen.pk)
         trade = Trade.objects.get(pk=seen.pk)
-        if trade.state in TRADE_OPEN:
+        if trade.state != TradeState.CLOSED:
             return False
         old = {name: getattr(trade, name) for name in AMOUNTS}
         new = books_of(trade, income)

@@ -7,6 +7,14 @@ from typing import Any
 from execution.models import Heartbeat
 from execution.pipeline.busy import apart
 
+# What is queued for whom (celeryconfig.py): each has a part of its own that proves that somebody finishes work of it.
+QUEUES = ("orders", "monitor", "protect", "bridge")
+
+
+def queue_part(queue: str) -> str:
+    """Return the part that a queue's proof is written under."""
+    return f"queue:{queue}"
+
 
 def beat(part: str, *, now: datetime, details: Mapping[str, Any], healthy: bool = True) -> None:
     """Write one part's last run; a row that another session holds is left as it is, and health sees it grow old."""

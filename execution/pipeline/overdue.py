@@ -17,7 +17,7 @@ from django.db.models import Q, QuerySet
 from execution.domain.bounds import known
 from execution.domain.outcomes import PositionReport
 from execution.domain.overdue import LiveStop, OverdueRule, Watch, soonest, trigger_level, watch
-from execution.domain.states import ORDER_LIVE, OrderState, TradeState
+from execution.domain.states import ORDER_LIVE, TRADE_OVER, OrderState
 from execution.domain.trading import OrderPurpose, Side
 from execution.models import ExecutionRequest, ExternalPosition, Order
 from execution.pipeline.coverage import tell_protection
@@ -91,7 +91,7 @@ def stop_of(order: Order) -> LiveStop:
 def _watched_orders() -> "QuerySet[Order]":
     """Return the stops and trailing stops that live, but for those that have only outlived their trade."""
     live = Order.objects.filter(purpose__in=WATCHED, state__in=sorted(ORDER_LIVE), request__bracket__isnull=False)
-    return live.filter(Q(request__trade=None) | ~Q(request__trade__state=TradeState.CLOSED)).order_by("id")
+    return live.filter(Q(request__trade=None) | ~Q(request__trade__state__in=sorted(TRADE_OVER))).order_by("id")
 
 
 def _note(order: Order, found: Watch, mark: Decimal | None, now: datetime) -> None:

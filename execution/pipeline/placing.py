@@ -21,7 +21,8 @@ from execution.domain.lots import entry_lot
 from execution.domain.money import ceil_to, floor_to, plain
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import Exchange, ExchangeUnavailableError, Lane, OrderTicket, Veto
-from execution.domain.states import OrderState, TradeState
+from execution.domain.reasons import Reason
+from execution.domain.states import TRADE_OVER, OrderState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide, Side, SymbolRules
 from execution.models import ExecutionRequest, Order
 from execution.pipeline.entry_gate import STANDING, standing_with
@@ -35,7 +36,10 @@ log = structlog.get_logger(__name__)
 Clock = Callable[[], datetime]
 # An order that could not leave by then is not sent at all, so that its absence can be proven later.
 LONGEST_WAIT_BEFORE_SENDING = timedelta(seconds=10)
-TRADE_IS_CLOSED = "EXISTS (SELECT FROM execution_trade WHERE id = %s AND state = %s)"
+NOTHING_IS_LEFT = (
+    "EXISTS (SELECT FROM execution_trade WHERE id = %s AND state = ANY(%s)) "
+    "OR EXISTS (SELECT FROM execution_executionrequest WHERE id = %s AND reason_code = %s)"
+)
 LANES = {
     OrderPurpose.ENTRY: Lane.ENTRY,
     OrderPurpose.STOP: Lane.PROTECT,
@@ -117,8 +121,9 @@ def intend(
         created_at=now,
     )
     write = Write().move(after) if after else Write()
+    over = [request.pk, sorted(TRADE_OVER), request.pk, Reason.WRITTEN_OFF]
     try:
-        written = write.insert(order, unless=TRADE_IS_CLOSED, unless_with=[request.pk, TradeState.CLOSED]).run()
+        written = write.insert(order, unless=NOTHING_IS_LEFT, unless_with=over).run()
     except IntegrityError:
         return None
     return (order, ticket) if written else None

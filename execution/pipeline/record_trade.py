@@ -16,6 +16,7 @@ from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
 from execution.domain.ports import Exchange
 from execution.domain.quote_index import in_usd
+from execution.domain.reasons import Reason
 from execution.domain.states import (
     REQUEST_BEFORE_WIRE,
     TRADE_OPEN,
@@ -100,7 +101,12 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
     request = entry.request
     with transaction.atomic():
         # The row lock makes two bookings of one request take turns.
-        request.state = ExecutionRequest.objects.select_for_update().values_list("state", flat=True).get(pk=request.pk)
+        locked = ExecutionRequest.objects.select_for_update().values_list("state", "reason_code")
+        request.state, request.reason_code = locked.get(pk=request.pk)
+        if request.reason_code == Reason.WRITTEN_OFF:
+            # Its story has ended without books.
+            log.error("fills_of_what_was_written_off", request_id=str(request.pk))
+            return
         known = Trade.objects.filter(request=request).first()
         write = Write()
         if known and not _takes_entries(known, fills, now):
@@ -130,8 +136,10 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
 
 def _takes_entries(trade: Trade, fills: Sequence[FillReport], now: datetime) -> bool:
     """Whether these fills may enlarge the trade; one that is closed is opened again for what was shown late."""
-    if trade.state != TradeState.CLOSED:
+    if trade.state in TRADE_OPEN:
         return True
+    if trade.state == TradeState.WRITTEN_OFF:
+        return False
     if not unbooked(fills, booked_quantities(trade)):
         return False
     beside = Trade.objects.filter(symbol=trade.symbol, position_side=trade.position_side, state__in=sorted(TRADE_OPEN))

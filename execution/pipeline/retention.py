@@ -154,9 +154,11 @@ def _ended_without_trade(before: datetime) -> "QuerySet[ExecutionRequest]":
 
 
 def _closed(before: datetime) -> "QuerySet[ExecutionRequest]":
-    booked = Trade.objects.filter(request=OuterRef("pk"), state=TradeState.CLOSED, exit_at__lt=before)
+    over = Q(state=TradeState.CLOSED, exit_at__lt=before) | Q(state=TradeState.WRITTEN_OFF, updated_at__lt=before)
+    booked = Trade.objects.filter(over, request=OuterRef("pk"))
     shown = Position.objects.filter(trade=OuterRef("pk"))
-    recorded = ExecutionRequest.objects.filter(state=RequestState.RECORDED, received_at__lt=before, moved_at__lt=before)
+    ended = [RequestState.RECORDED, RequestState.ABANDONED]
+    recorded = ExecutionRequest.objects.filter(state__in=ended, received_at__lt=before, moved_at__lt=before)
     # What was protected for somebody else has no trade.
     guarded = Q(source=Source.EXTERNAL) & ~Exists(Trade.objects.filter(request=OuterRef("pk")))
     return recorded.filter(_is_over(), Q(Exists(booked)) | guarded, ~Exists(shown))

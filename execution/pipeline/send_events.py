@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.db.models.functions import Cast
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import EventBus, TradeMirror
+from execution.domain.states import TRADE_OPEN
 from execution.models import OutboxEvent, QuarantinedRow, Trade
 from execution.pipeline import events_out
 from execution.pipeline.heartbeats import beat
@@ -33,30 +34,32 @@ def relay_slice(bus: EventBus, mirror: TradeMirror, *, length: timedelta, clock:
     # Not by the clock on the wall, which may be set back by an hour.
     end = time.monotonic() + length.total_seconds()
     beat("relay", now=clock(), details={})
-    sent = 0
+    sent, refused = 0, set[str]()
     while time.monotonic() < end:
-        batch = send_batch(bus, mirror, clock=clock)
+        batch = send_batch(bus, mirror, clock=clock, refused=refused)
         sent += batch
         if not batch:
             time.sleep(PAUSE_SECONDS)
-    beat("relay", now=clock(), details={"events": sent})
+    beat("relay", now=clock(), details={"events": sent, "refused": sorted(refused)})
     return sent
 
 
-def send_batch(bus: EventBus, mirror: TradeMirror, *, clock: Clock) -> int:
-    """Send the oldest unsent events; they are marked only after the bus has taken them all.
+def send_batch(bus: EventBus, mirror: TradeMirror, *, clock: Clock, refused: set[str] | None = None) -> int:
+    """Send the oldest unsent events; they are marked only after the bus has taken them.
 
-    A crash in between sends them again under the same event ids.
+    A crash in between sends them again under the same event ids. A stream that refuses its events keeps back these
+    alone: their types are added to `refused`, and what stands there is not read again.
     """
+    refused = set() if refused is None else refused
     with transaction.atomic():
         if not _is_the_relay():
             return 0
-        batch = _next_batch()
+        batch = _next_batch(refused)
         if not batch:
             return 0
         reached(CrashPoint.OUTBOX_READ)
-        events = [event for event, _ in batch]
-        bus.publish([message for _, message in batch])
+        refused |= bus.publish([message for _, message in batch])
+        events = [event for event, _ in batch if event.event_type not in refused]
         reached(CrashPoint.OUTBOX_PUBLISHED)
         _mirror(mirror, events)
         OutboxEvent.objects.filter(pk__in=[event.pk for event in events]).update(sent_at=clock())
@@ -65,9 +68,11 @@ def send_batch(bus: EventBus, mirror: TradeMirror, *, clock: Clock) -> int:
     return len(events)
 
 
-def _next_batch() -> list[tuple[OutboxEvent, Mapping[str, str]]]:
+def _next_batch(refused: Collection[str]) -> list[tuple[OutboxEvent, Mapping[str, str]]]:
     """Return the oldest unsent events with their messages; what cannot be sent holds back its own aggregate only."""
     unsent = OutboxEvent.objects.filter(sent_at__isnull=True).exclude(aggregate__in=_held_back())
+    if refused:
+        unsent = unsent.exclude(event_type__in=sorted(refused))
     oldest = unsent.select_for_update(skip_locked=True, of=("self",)).order_by("id")[:BATCH]
     try:
         return [(event, wrapped(event)) for event in oldest]
@@ -124,5 +129,5 @@ def _mirror(mirror: TradeMirror, events: Sequence[OutboxEvent]) -> None:
     if not told:
         return
     trades = read_each(Trade.objects.filter(pk__in=told).select_related("request"))
-    mirror.write(mirrored([trade for trade in trades if trade.exit_at is None]), keep_seconds=None)
-    mirror.write(mirrored([trade for trade in trades if trade.exit_at is not None]), keep_seconds=CLOSED_KEPT_SECONDS)
+    mirror.write(mirrored([trade for trade in trades if trade.state in TRADE_OPEN]), keep_seconds=None)
+    mirror.write(mirrored([trade for trade in trades if trade.state not in TRADE_OPEN]), keep_seconds=CLOSED_KEPT_SECONDS)

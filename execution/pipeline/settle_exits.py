@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from execution.domain import policy as keys
 from execution.domain.money import ZERO
 from execution.domain.ports import Exchange
-from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TradeState
+from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TRADE_OVER, TradeState
 from execution.domain.trading import OrderPurpose
 from execution.models import EntryClaim, Order, Trade
 from execution.pipeline.alone import alone
@@ -127,7 +127,7 @@ def release_symbols() -> int:
     A leg that may still rest at the exchange would reduce the next position of its symbol: until it is over, there is
     none. That is what keeps the lives of positions apart.
     """
-    over = EntryClaim.objects.filter(~Exists(_unfinished("request")), request__trade__state=TradeState.CLOSED)
+    over = EntryClaim.objects.filter(~Exists(_unfinished("request")), request__trade__state__in=sorted(TRADE_OVER))
     if not over.exists():
         return 0
     with transaction.atomic():

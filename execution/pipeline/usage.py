@@ -10,7 +10,7 @@ from execution.domain import policy as keys
 from execution.domain.clocks import CLOCKS_DIFFER
 from execution.domain.limits import Usage
 from execution.domain.policy import Policy
-from execution.domain.states import ORDER_FINAL, TradeState
+from execution.domain.states import ORDER_FINAL, TRADE_OVER
 from execution.domain.trading import OrderBook, PositionSide
 from execution.models import BracketLeg, ExecutionRequest, Order
 
@@ -161,7 +161,7 @@ def usage_for(
 
 def _holder(request_id: UUID) -> str:
     """Name who has the symbol; of a trade that is closed, the orders that have not ended and keep it for now."""
-    closed = Order.objects.filter(request_id=request_id, request__trade__state=TradeState.CLOSED)
+    closed = Order.objects.filter(request_id=request_id, request__trade__state__in=sorted(TRADE_OVER))
     left = closed.exclude(state__in=sorted(ORDER_FINAL)).order_by("pk").values_list("client_order_id", flat=True)
     return f"{request_id} trade=CLOSED unfinished={','.join(left)}" if left else str(request_id)
 

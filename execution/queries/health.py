@@ -9,11 +9,12 @@ from django.db.models import Q
 
 from execution.domain.coverage import Coverage
 from execution.domain.software_stop import ProtectedBy
-from execution.domain.states import ORDER_FINAL, TradeState
+from execution.domain.states import ORDER_FINAL, REQUEST_BEFORE_WIRE, TradeState
 from execution.models import (
     AccountLease,
     EntryHold,
     EssStatus,
+    ExecutionRequest,
     Heartbeat,
     Impediment,
     InboxEvent,
@@ -95,6 +96,8 @@ class HealthRows:
     lease_corrected: Transition | None = None
     # Stored rows that cannot be used as they are.
     set_aside: tuple[QuarantinedRow, ...] = ()
+    # When the oldest decision came that nobody has refused or sent yet.
+    oldest_decision_at: datetime | None = None
 
 
 def health_rows(now: datetime, *, account: str) -> HealthRows:
@@ -121,7 +124,14 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         policy_capped=capped_values(),
         lease_corrected=lease_corrected(account, now - CORRECTION_SHOWN),
         set_aside=tuple(quarantined()),
+        oldest_decision_at=oldest_decision_at(),
     )
+
+
+def oldest_decision_at() -> datetime | None:
+    """Return when the oldest decision came that has not left yet; such are seconds old while order workers work."""
+    waiting = ExecutionRequest.objects.filter(state__in=sorted(REQUEST_BEFORE_WIRE))
+    return waiting.order_by("received_at").values_list("received_at", flat=True).first()
 
 
 def lease_corrected(account: str, since: datetime) -> Transition | None:

@@ -1,7 +1,7 @@
 """Positions as the exchange last showed them, each with the live orders that protect it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -10,10 +10,11 @@ from django.utils import timezone
 from execution.domain.money import ZERO
 from execution.domain.stop_distance import StopDistance, stop_distance
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import Order, Position
+from execution.models import Heartbeat, Order, Position
 from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
 from execution.pipeline.levels import without_stop
 from execution.pipeline.software_stop import Standing, of_side, protected_by, standing_stops
+from execution.queries.health import MONITOR
 
 PERCENT = 100
 
@@ -29,6 +30,8 @@ class HeldPosition:
     standing: tuple[Standing, ...] = ()
     # False where the plan has no stop, which policy permits.
     stop_required: bool = True
+    # The last reading of the exchange does not show it any more, though its trade is open: no total counts it.
+    phantom: bool = False
 
     @property
     def has_tp_sl(self) -> bool:
@@ -80,29 +83,33 @@ class HeldPosition:
 
 
 def held_positions(now: datetime | None = None) -> list[HeldPosition]:
-    """Return every position: four statements however many there are, four more beside software stops."""
-    exits, standing = live_exits(), standing_stops(now or timezone.now())
+    """Return every position: five statements however many there are, four more beside software stops."""
+    exits, standing, read_at = live_exits(), standing_stops(now or timezone.now()), _last_reading()
     rows = list(Position.objects.select_related("trade__request__bracket").order_by("symbol", "position_side"))
     unplanned = without_stop([row.trade_id for row in rows if row.trade_id])
     return [
-        _held(
-            row,
-            exits.get((row.symbol, row.position_side), []),
-            of_side(standing, (row.symbol, row.position_side)),
+        replace(
+            _held(
+                row, exits.get((row.symbol, row.position_side), []), of_side(standing, (row.symbol, row.position_side))
+            ),
             stop_required=row.trade_id not in unplanned,
+            phantom=read_at is not None and row.observed_at < read_at,
         )
         for row in rows
     ]
 
 
-def _held(
-    position: Position, exits: Sequence[Order], standing: Sequence[Standing], *, stop_required: bool
-) -> HeldPosition:
+def _last_reading() -> datetime | None:
+    """Return when the last cycle that could read the exchange began to; None when the last one could not."""
+    details = Heartbeat.objects.filter(pk=MONITOR).values_list("details", flat=True).first() or {}
+    return datetime.fromisoformat(details["begun_at"]) if details.get("begun_at") else None
+
+
+def _held(position: Position, exits: Sequence[Order], standing: Sequence[Standing]) -> HeldPosition:
     return HeldPosition(
         position=position,
         stops=tuple(order for order in exits if order.purpose == OrderPurpose.STOP),
         targets=tuple(order for order in exits if order.purpose == OrderPurpose.TARGET),
         trailing=tuple(order for order in exits if order.purpose == OrderPurpose.TRAILING),
         standing=tuple(standing),
-        stop_required=stop_required,
     )

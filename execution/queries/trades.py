@@ -14,11 +14,15 @@ from execution.queries.kept import kept
 
 
 class TradeStatus(StrEnum):
-    """A trade in one word; `pending_exit` is an open trade whose exit is under way or not yet booked."""
+    """A trade in one word; `pending_exit` is an open trade whose exit is under way or not yet booked.
+
+    `written_off`: the exchange denies its position, its last fills were never found, and an operator has ended it.
+    """
 
     OPEN = "open"
     CLOSED = "closed"
     PENDING_EXIT = "pending_exit"
+    WRITTEN_OFF = "written_off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +32,18 @@ class TradeCounts:
     total: int
     open: int
     closed: int
+    written_off: int
 
 
 STILL_OPEN = Q(state__in=sorted(TRADE_OPEN))
+OVER = {TradeStatus.CLOSED: TradeState.CLOSED, TradeStatus.WRITTEN_OFF: TradeState.WRITTEN_OFF}
 
 
 def trades() -> QuerySet[Trade, Any]:
     """Return all trades, newest first, with `status`, decision, plan and orders: three statements for any number."""
     status = Case(
         When(state=TradeState.CLOSED, then=Value(TradeStatus.CLOSED)),
+        When(state=TradeState.WRITTEN_OFF, then=Value(TradeStatus.WRITTEN_OFF)),
         When(_leaving(), then=Value(TradeStatus.PENDING_EXIT)),
         default=Value(TradeStatus.OPEN),
     )
@@ -48,8 +55,8 @@ def trades() -> QuerySet[Trade, Any]:
 
 def with_status(rows: QuerySet[Trade, Any], status: TradeStatus) -> QuerySet[Trade, Any]:
     """Keep the trades of one status; the conditions are those of the partial indexes."""
-    if status is TradeStatus.CLOSED:
-        return rows.filter(state=TradeState.CLOSED)
+    if status in OVER:
+        return rows.filter(state=OVER[status])
     if status is TradeStatus.PENDING_EXIT:
         return rows.filter(STILL_OPEN, _leaving())
     return rows.filter(STILL_OPEN).exclude(_leaving())
@@ -71,9 +78,11 @@ def count_trades() -> TradeCounts:
 
 
 def _count_trades() -> TradeCounts:
-    """Count the open ones by their partial index; one statement for both would read every row."""
+    """Count those that are not closed by their partial indexes; one statement for all would read every row."""
     total, still_open = Trade.objects.count(), Trade.objects.filter(STILL_OPEN).count()
-    return TradeCounts(total=total, open=still_open, closed=total - still_open)
+    written_off = Trade.objects.filter(state=TradeState.WRITTEN_OFF).count()
+    closed = total - still_open - written_off
+    return TradeCounts(total=total, open=still_open, closed=closed, written_off=written_off)
 
 
 def _leaving() -> Q:

@@ -14,7 +14,7 @@ from django.db.models import Q, Sum
 
 from execution.domain.client_ids import closed_by, is_ours
 from execution.domain.outcomes import ExchangeStatus, OrderReport
-from execution.domain.states import ORDER_FINAL, ORDER_LIVE, TRADE_OPEN, OrderState, RequestState, TradeState
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, TRADE_OPEN, TRADE_OVER, OrderState, RequestState
 from execution.domain.stream import (
     AccountNews,
     AlgoNews,
@@ -154,7 +154,7 @@ def _follow(order: Order, before: OrderState, desk: Desk) -> None:
             desk.hand_over.ask(Work.COVER_AND_RECORD, order.request_id)
     elif order.executed_quantity > 0:
         # Also before the trade is recorded: the task waits for that a little.
-        if not Trade.objects.filter(pk=order.request_id, state=TradeState.CLOSED).exists():
+        if not Trade.objects.filter(pk=order.request_id, state__in=sorted(TRADE_OVER)).exists():
             desk.hand_over.ask(Work.BOOK_EXITS, order.request_id)
     elif purpose is not OrderPurpose.CLOSE and before not in ORDER_FINAL and _has_ended(order):
         tell = log.info if _is_routine(order) else log.warning

@@ -18,6 +18,7 @@ from execution.adapters import redis_bus, stream_names
 from execution.api import streams
 from execution.models import AccountLease, EntryHold, Heartbeat
 from execution.pipeline.accept_event import EVENT_TYPES
+from execution.pipeline.heartbeats import QUEUES
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -103,6 +104,8 @@ def test_a_healthy_service(client: Client) -> None:
         "user_stream",
         "protector",
         "orders",
+        "queues",
+        "decisions",
         "exits",
         "books",
         "rows",
@@ -328,7 +331,7 @@ def test_health_is_measured_once_a_second(client: Client, django_assert_num_quer
         get(client)
         get(client, "/health/ready")
 
-    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(22):
+    with time_machine.travel(NOW + timedelta(seconds=1.1), tick=False), django_assert_num_queries(23):
         assert get(client)[1]["monitor_last_run_age_sec"] == 1.1
 
 
@@ -338,3 +341,63 @@ def test_a_probe_does_not_fill_the_log(client: Client, caplog: pytest.LogCapture
     assert get(client, "/health/ready")[0] == 503
 
     assert caplog.records == []
+
+
+@pytest.mark.usefixtures("_running")
+def test_a_queue_of_which_nothing_is_finished_is_named(client: Client) -> None:
+    for queue in QUEUES:
+        builders.heartbeat(f"queue:{queue}", at=NOW - timedelta(seconds=16 if queue == "orders" else 14))
+
+    code, health = get(client)
+
+    assert (code, health["status"]) == (200, "DEGRADED")
+    assert health["reasons"] == ["queues: orders: last run 16s ago, expected<=15s"]
+    assert health["components"]["queues"]["details"]["age_seconds"] == {
+        "orders": 16.0,
+        "monitor": 14.0,
+        "protect": 14.0,
+        "bridge": 14.0,
+    }
+
+
+@pytest.mark.usefixtures("_running")
+def test_a_queue_that_never_proved_anything_beside_others_is_named(client: Client) -> None:
+    builders.heartbeat("queue:bridge")
+
+    _, health = get(client)
+
+    names = [f"{queue}: has not run yet" for queue in QUEUES if queue != "bridge"]
+    assert health["reasons"] == [f"queues: {'; '.join(names)}"]
+
+
+@pytest.mark.usefixtures("_running")
+def test_when_no_queue_is_worked_off_beat_is_named(client: Client) -> None:
+    for queue in QUEUES:
+        builders.heartbeat(f"queue:{queue}", at=NOW - timedelta(seconds=16))
+
+    assert get(client)[1]["reasons"][0].endswith("; beat sends nothing, or nobody works")
+
+
+@pytest.mark.usefixtures("_running")
+@pytest.mark.parametrize(("state", "named"), [("RECEIVED", True), ("APPROVED", True), ("SUBMITTING", False)])
+def test_the_oldest_decision_that_waits_is_a_figure(client: Client, state: str, *, named: bool) -> None:
+    builders.request(state=state, received_at=NOW - timedelta(seconds=11))
+
+    _, health = get(client)
+
+    assert health["reasons"] == (["decisions: the oldest waits 11s, expected<=10s"] if named else [])
+    shown = client.get("/metrics").content.decode()
+    assert f"execution_oldest_decision_seconds {11.0 if named else 0.0}" in shown
+
+
+@pytest.mark.usefixtures("_running")
+@pytest.mark.parametrize("event_type", ["ess.tripped", "trade.closed"])
+def test_a_stream_that_is_none_is_named(client: Client, redis: Redis, event_type: str) -> None:
+    redis.delete(stream_names.stream_of(event_type))
+    redis.set(stream_names.stream_of(event_type), "x")
+
+    code, health = get(client)
+
+    part = "event_bus" if event_type == "ess.tripped" else "outbox"
+    assert (code, health["status"]) == (200, "DEGRADED")
+    assert health["reasons"] == [f"{part}: stream {event_type} WRONGTYPE: a string lies there"]

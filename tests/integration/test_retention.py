@@ -27,6 +27,7 @@ from execution.models import (
     Income,
     JournalHead,
     ModelPromotion,
+    OperatorAction,
     Order,
     OutboxEvent,
     OutboxSequence,
@@ -235,6 +236,24 @@ def test_a_closed_trade_goes_whole_at_its_own_age() -> None:
     assert Trade.objects.get() == still_open
 
 
+@pytest.mark.parametrize("request_state", [RequestState.RECORDED, RequestState.ABANDONED])
+def test_what_was_written_off_goes_like_a_closed_trade_and_the_operators_action_stays(request_state: str) -> None:
+    nothing = dict.fromkeys(("exit_price", "exit_at", "gross_pnl", "net_pnl", "net_pnl_usd"))
+    owner = builders.approved(state=request_state, moved_at=NOW)
+    trade = builders.trade(owner, state="WRITTEN_OFF", close_reason="WRITTEN_OFF", updated_at=NOW, **nothing)
+    builders.order(owner, purpose=OrderPurpose.STOP, state=OrderState.ABANDONED)
+    done = OperatorAction.objects.create(
+        verb="WRITE_OFF", subject=trade.pk, symbol=trade.symbol, by="anna", reason="reset", at=NOW
+    )
+
+    sweep(days=80)
+    assert Trade.objects.get() == trade
+    sweep(days=91)
+
+    assert left(*EVERYTHING) == {}
+    assert OperatorAction.objects.get() == done
+
+
 def test_zero_days_keep_for_ever() -> None:
     closed()
     refused(symbol="ETHUSDT")
@@ -382,6 +401,8 @@ def test_every_table_is_kept_within_bounds_or_swept() -> None:
         "JournalHead",
         "IncomeReading",
     }
+    # What people do by hand is kept for auditors.
+    bounded.add("OperatorAction")
     swept = {table.__name__ for table in EVERYTHING} | {"ModelPromotion", "QuarantinedRow", "SeenNonce", "StreamLoss"}
     # By its own age: the exchange keeps its lines no longer.
     swept.add("AccountIncome")

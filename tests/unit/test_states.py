@@ -14,6 +14,7 @@ from execution.domain.states import (
     REQUEST_FINAL,
     REQUEST_STATES,
     TRADE_OPEN,
+    TRADE_OVER,
     TRADE_STATES,
     ImpossibleTransitionError,
     OrderState,
@@ -48,6 +49,12 @@ REQUESTS = """
     FILLED     position_flattened  FLATTENED
     PROTECTED  fills_booked        RECORDED
     FLATTENED  fills_booked        RECORDED
+    SUBMITTING written_off         ABANDONED
+    UNKNOWN    written_off         ABANDONED
+    ACCEPTED   written_off         ABANDONED
+    FILLED     written_off         ABANDONED
+    PROTECTED  written_off         ABANDONED
+    FLATTENED  written_off         ABANDONED
 """
 ORDERS = """
     SUBMITTING        accepted         ACCEPTED
@@ -73,6 +80,11 @@ ORDERS = """
     TRIGGERED         expired          EXPIRED
     TRIGGERED         refused          REJECTED
     TRIGGERED         ended_unseen     CANCELED
+    SUBMITTING        written_off      ABANDONED
+    UNKNOWN           written_off      ABANDONED
+    ACCEPTED          written_off      ABANDONED
+    PARTIALLY_FILLED  written_off      ABANDONED
+    TRIGGERED         written_off      ABANDONED
 """
 TRADES = """
     OPEN     part_exited  REDUCED
@@ -80,6 +92,8 @@ TRADES = """
     REDUCED  part_exited  REDUCED
     REDUCED  all_exited   CLOSED
     CLOSED   entry_grew   REDUCED
+    OPEN     written_off  WRITTEN_OFF
+    REDUCED  written_off  WRITTEN_OFF
 """
 S = TypeVar("S", bound=StrEnum)
 G = TypeVar("G", bound=StrEnum)
@@ -110,21 +124,21 @@ def test_a_request_moves_only_as_written() -> None:
 
     # It should move exactly as the text above says, and in no other way
     assert possible == rows(REQUESTS)
-    assert impossible == 15 * 15 - 21
+    assert impossible == 15 * 16 - 27
 
 
 def test_an_order_moves_only_as_written() -> None:
     possible, impossible = walk(ORDER_STATES, OrderState, OrderTrigger)
 
     assert possible == rows(ORDERS)
-    assert impossible == 10 * 10 - 23
+    assert impossible == 10 * 11 - 28
 
 
 def test_a_trade_moves_only_as_written() -> None:
     possible, impossible = walk(TRADE_STATES, TradeState, TradeTrigger)
 
     assert possible == rows(TRADES)
-    assert impossible == 3 * 3 - 5
+    assert impossible == 4 * 4 - 7
 
 
 @pytest.mark.parametrize(
@@ -133,7 +147,7 @@ def test_a_trade_moves_only_as_written() -> None:
         (REQUESTS, RequestState, {"RECORDED", "REFUSED", "REJECTED", "EXPIRED", "CANCELLED", "ABANDONED"}),
         (ORDERS, OrderState, {"FILLED", "CANCELED", "EXPIRED", "REJECTED", "ABANDONED"}),
         # A closed trade opens again for a fill of its entry that the exchange showed late.
-        (TRADES, TradeState, set()),
+        (TRADES, TradeState, {"WRITTEN_OFF"}),
     ],
 )
 def test_final_states_have_no_way_out_and_all_others_have_one(
@@ -153,6 +167,7 @@ def test_the_named_sets_of_states_are_those_of_the_tables() -> None:
     assert {"RECEIVED", "CLEARED", "APPROVED"} == REQUEST_BEFORE_WIRE
     assert {"FILLED", "CANCELED", "EXPIRED", "REJECTED", "ABANDONED"} == ORDER_FINAL
     assert {"OPEN", "REDUCED"} == TRADE_OPEN
+    assert sorted([*TRADE_OPEN, *TRADE_OVER]) == sorted(TradeState)
 
     # It should know every order as unsettled, live or final, and none as two of them
     assert sorted([*ORDER_UNSETTLED, *ORDER_LIVE, *ORDER_FINAL]) == sorted(OrderState)
@@ -162,8 +177,9 @@ def test_unknown_ends_by_evidence_only() -> None:
     out_of_request = {trigger for state, trigger in rows(REQUESTS) if state == "UNKNOWN"}
     out_of_order = {trigger for state, trigger in rows(ORDERS) if state == "UNKNOWN"}
 
-    assert out_of_request == {"exchange_accepted", "absence_proven"}
-    assert out_of_order == {"accepted", "absence_proven"}
+    # A write-off is an operator's word beside the exchange's denial of all of it.
+    assert out_of_request == {"exchange_accepted", "absence_proven", "written_off"}
+    assert out_of_order == {"accepted", "absence_proven", "written_off"}
 
 
 def test_an_order_of_unknown_outcome_can_not_be_sent_again() -> None:

@@ -63,6 +63,7 @@ def bounds() -> dict[str, str]:
         f"a sign of life of a session that has rested for {waits.RESTED_SECONDS:g} s": f"{waits.SIGN_SECONDS:g} s",
         "keepalives of a session, from both ends": f"{keepalive_seconds()} s",
         "bytes to PostgreSQL that nobody acknowledges": f"{database['tcp_user_timeout'] // 1000} s",
+        "/health for PostgreSQL and Redis, which it asks beside each other": f"{waits.HEALTH_SECONDS:g} s",
         "all that /health asks of PostgreSQL": f"{waits.HEALTH_DATABASE_SECONDS:g} s and one connection",
         "a command of Redis, and a connection to it": f"{redis:g} s",
         "a connection to Redis that rests is asked for a sign of life": f"every {waits.REDIS_CHECK_SECONDS} s",

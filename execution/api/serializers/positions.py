@@ -54,6 +54,9 @@ class PositionOut(AnySerializer):
     trade_id = serializers.UUIDField(
         source="position.trade_id", allow_null=True, help_text="Null for a position that was not opened by the service."
     )
+    phantom = serializers.BooleanField(
+        help_text="The exchange shows it no more and its trade has no fills that say why: it is in no total."
+    )
     observed_at = Moment(source="position.observed_at")
 
 
@@ -70,12 +73,13 @@ class PositionsOut(AnySerializer):
 
     @classmethod
     def of(cls, held: list[HeldPosition]) -> "PositionsOut":
+        there = [each for each in held if not each.phantom]
         return cls(
             {
                 "positions": held,
-                "total_positions": len(held),
-                "total_margin_usd": sum(each.margin_usd or 0 for each in held),
-                "total_unrealized_pnl": sum(each.unrealized_pnl_usd or 0 for each in held),
-                "unpriced": [each.position.symbol for each in held if each.position.quote_index is None],
+                "total_positions": len(there),
+                "total_margin_usd": sum(each.margin_usd or 0 for each in there),
+                "total_unrealized_pnl": sum(each.unrealized_pnl_usd or 0 for each in there),
+                "unpriced": [each.position.symbol for each in there if each.position.quote_index is None],
             }
         )

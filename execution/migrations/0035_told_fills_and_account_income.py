@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("execution", "0033_words_for_people"),
+        ("execution", "0034_no_level_is_null"),
     ]
 
     operations = [
