@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution.domain.streams import (
+    STREAM_LENGTH,
     StreamFacts,
     StreamGap,
     StreamPlace,
@@ -26,6 +27,12 @@ def facts(*, added: int, kept: int, read: int | None) -> StreamFacts:
         delivered_to=f"{read or 0}-0",
         entries_read=read,
     )
+
+
+def test_the_bus_keeps_ten_thousand_entries_and_a_group_begins_at_the_beginning() -> None:
+    assert STREAM_LENGTH == 10_000
+    new = StreamFacts(first_id="1-0", last_id="1-0", entries_added=1, length=1)
+    assert (new.delivered_to, new.entries_read, new.pending) == ("0-0", 0, 0)
 
 
 def test_ids_compare_as_numbers() -> None:
