@@ -125,7 +125,8 @@ def test_the_times_of_a_stop_of_our_own_are_as_documented() -> None:
 )
 def test_it_is_reached_at_its_price_at_once(side: Side, mark: str, *, reached: bool) -> None:
     stop = LiveStop(side=side, level=D(100), tick=D("0.1"))
-    assert watch(stop, D(mark), AT_ONCE, now=NOW).overdue is reached
+    found = watch(stop, D(mark), AT_ONCE, now=NOW)
+    assert (found.overdue, found.due_at) == (reached, NOW if reached else None)
     assert not watch(stop, None, AT_ONCE, now=NOW).overdue
 
 
