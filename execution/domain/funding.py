@@ -5,7 +5,7 @@ much was held. What our trades held then is known from their fills; what is beyo
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -51,7 +51,7 @@ class FundingLine:
 class _Reading:
     """What a line looks like when the position was this: expected amounts by trade, and what they leave unexplained."""
 
-    expected: Mapping[UUID, Decimal] = field(default_factory=dict)
+    expected: Mapping[UUID, Decimal]
     unexplained: Decimal
 
 

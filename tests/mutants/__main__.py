@@ -1,8 +1,8 @@
 """Command line of the mutants: `python -m tests.mutants`; `make mutants`, `make mutants ARGS=--short`.
 
 It prints the kill rate of every module and the survivors, writes `.local/mutants.json` and, after a whole run or with
-`--page`, `docs/mutants-results.md`, and exits 1 when the tests kill less than 95 of 100 mutants, when a survivor in a strict
-module is not listed as equivalent, or when a listed one is no longer there or is killed.
+`--page`, `docs/mutants-results.md`, and exits 1 when the tests kill less than 95 of 100 mutants, when a survivor in a
+strict module is not listed as equivalent, or when a listed one is no longer there or is killed.
 """
 
 import argparse

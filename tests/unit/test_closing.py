@@ -33,7 +33,7 @@ def test_the_pause_behind_unanswered_closes_doubles_up_to_eight_seconds() -> Non
 
 def test_the_numbers_of_a_close_are_as_documented() -> None:
     assert LOOK_UPS_SECONDS == (0.2, 0.5, 1.0)
-    assert (MAKES_WAY_FOR, MOST_CLOSES_IN_A_RUN) == (timedelta(seconds=2), 3)
+    assert (timedelta(seconds=2), 3) == (MAKES_WAY_FOR, MOST_CLOSES_IN_A_RUN)
     # ReduceOnly is rejected, and the side of a hedge holds nothing; with a position, less than the smallest notional.
-    assert (NOTHING_TO_REDUCE, QUANTITY_HELD) == ({-2022, -4118}, {-2022, -4118, -4164})
-    assert CLEARS_ALL == {CloseReason.KILL_SWITCH, CloseReason.ESS_TRIP}
+    assert ({-2022, -4118}, {-2022, -4118, -4164}) == (NOTHING_TO_REDUCE, QUANTITY_HELD)
+    assert {CloseReason.KILL_SWITCH, CloseReason.ESS_TRIP} == CLEARS_ALL

@@ -438,7 +438,7 @@ def test_what_stands_in_two_cycles_at_rest_is_one_violation_until_it_ends() -> N
 
 
 def test_a_finding_is_given_five_seconds_and_a_side_that_never_rests_five_minutes() -> None:
-    assert (CONFIRMED_AFTER, RESTLESS_AFTER) == (timedelta(seconds=5), timedelta(minutes=5))
+    assert (timedelta(seconds=5), timedelta(minutes=5)) == (CONFIRMED_AFTER, RESTLESS_AFTER)
     assert VIOLATIONS == "oracle_violations"
 
 

@@ -142,10 +142,9 @@ def test_without_any_mark_it_is_unsigned_and_an_unknown_key_is_named() -> None:
     assert refusal(raw(signed(key_id="ai-9"))) == "SIGNATURE_KEY_UNKNOWN"
 
 
-def told(entry: Mapping[str, str], stream: str = STREAM, event_type: str = AI, **keys: SigningKey) -> tuple[str, ...]:
-    rules = SigningRules(keys=keys or RULES.keys, max_age=RULES.max_age)
+def told(entry: Mapping[str, str], keys: Mapping[str, SigningKey] = RULES.keys) -> tuple[str, ...]:
     with pytest.raises(UntrustedError) as caught:
-        read_signature(stream, event_type, raw(entry), rules)
+        read_signature(STREAM, AI, raw(entry), SigningRules(keys=keys, max_age=RULES.max_age))
     error = caught.value
     assert str(error) == f"{error.code}: {error.sentence}"
     return error.code, error.sentence, error.claimed
@@ -161,7 +160,7 @@ def test_a_refusal_says_what_is_wrong_and_whose_key_was_named() -> None:
     changed = "key=ai-1 producer=ai-engine: signed with another secret, for another stream, or changed since"
     assert told(signed(secret=OTHER_SECRET)) == ("SIGNATURE_INVALID", changed, "ai-engine")
     two = key("ai-1", SECRET, "b", "a")
-    assert told(signed(), **{"ai-1": two}) == (
+    assert told(signed(), {"ai-1": two}) == (
         "SIGNATURE_STREAM_NOT_ALLOWED",
         f"key=ai-1 producer=ai-engine: may sign a, b, not {AI}",
         "ai-engine",
@@ -171,11 +170,7 @@ def test_a_refusal_says_what_is_wrong_and_whose_key_was_named() -> None:
 @pytest.mark.parametrize("left", sorted(SIGNATURE_FIELDS))
 def test_one_mark_alone_is_no_unsigned_entry_and_the_others_are_named(left: str) -> None:
     entry = FIELDS | {left: signed()[left]}
-    others = [
-        name
-        for name in ("signature_key", "signature_time", "signature_nonce", "signature")
-        if name != left
-    ]
+    others = [name for name in ("signature_key", "signature_time", "signature_nonce", "signature") if name != left]
 
     assert told(entry) == ("SIGNATURE_INVALID", f"{', '.join(others)}: missing or malformed", "")
 
@@ -211,7 +206,7 @@ def test_a_signature_takes_the_place_of_an_earlier_one_and_has_its_time_in_milli
 
 
 def test_a_nonce_is_kept_for_twice_as_long_as_its_signature_may_be_believed() -> None:
-    assert (LONGEST_WAIT, NONCES_KEPT) == (timedelta(days=1), timedelta(days=2))
+    assert (timedelta(days=1), timedelta(days=2)) == (LONGEST_WAIT, NONCES_KEPT)
 
 
 @pytest.mark.parametrize(
