@@ -123,7 +123,7 @@ def _shared(amount: Decimal, value: Decimal, expected: Mapping[UUID, Decimal]) -
     is_whole = abs(total) >= abs(value) - _tolerance(value)
     parts = {
         trade_id: (amount * part / (total if is_whole else value)).quantize(FEE_GRID)
-        for trade_id, part in sorted(expected.items(), key=lambda pair: pair[0])
+        for trade_id, part in expected.items()
     }
     if is_whole:
         last = max(parts)
