@@ -9,7 +9,7 @@ import pytest
 from execution.adapters.binance.terms import contracts_of
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.reasons import Reason
-from execution.domain.terms import Assumed, ContractTerms, SymbolSettings, Terms, troubles
+from execution.domain.terms import HEDGE, ONE_WAY, Assumed, ContractTerms, SymbolSettings, Terms, troubles
 
 ENDS = datetime(2026, 12, 1, 9, tzinfo=UTC)
 TRADING = ContractTerms(status="TRADING")
@@ -39,6 +39,19 @@ def with_contract(symbol: str, **terms: Any) -> Terms:
 def with_settings(symbol: str, leverage: int, margin_type: str) -> Terms:
     changed = SymbolSettings(leverage=leverage, margin_type=margin_type)
     return replace(AS_TOLD, settings={**AS_TOLD.settings, symbol: changed}, demanded_margin="CROSSED")
+
+
+def test_what_nobody_has_said_is_demanded_and_assumed_of_nothing() -> None:
+    assert Assumed(position_mode="hedge", now=ENDS) == Assumed(
+        position_mode="hedge",
+        held=frozenset(),
+        traded=frozenset(),
+        leverages={},
+        now=ENDS,
+        no_entry_before_end=timedelta(days=1),
+    )
+    assert (AS_TOLD.demanded_mode, AS_TOLD.demanded_margin, AS_TOLD.rules) == ("any", "any", {})
+    assert ((ONE_WAY, HEDGE), TRADING) == (("one-way", "hedge"), ContractTerms(status="TRADING", dated=False))
 
 
 def test_nothing_stands_in_the_way_when_all_is_as_assumed() -> None:
