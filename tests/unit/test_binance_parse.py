@@ -9,6 +9,7 @@ import pytest
 from execution.adapters.binance import parse
 from execution.domain.external import ForeignOrder
 from execution.domain.flow import Limits
+from execution.domain.liquidation import MarginBracket
 from execution.domain.outcomes import (
     ExchangeStatus,
     FillReport,
@@ -508,6 +509,27 @@ def test_a_fill_tells_in_which_asset_its_result_is() -> None:
 
     assert (found.buyer, found.maker, found.pnl_asset, found.position_side) == (True, False, "BNFCR", "SHORT")
     assert parse.fill_report(row | {"marginAsset": None}).pnl_asset == ""
+
+
+def test_the_brackets_of_each_symbol() -> None:
+    rows = [
+        {
+            "symbol": "BTCUSDT",
+            "brackets": [
+                {"bracket": 1, "notionalCap": 300000, "maintMarginRatio": 0.004, "cum": 0.0},
+                {"bracket": 2, "notionalCap": 800000, "maintMarginRatio": 0.005, "cum": 300.5},
+            ],
+        },
+        {"symbol": "ETHUSDT", "brackets": []},
+    ]
+
+    assert parse.margin_brackets(rows) == {
+        "BTCUSDT": (
+            MarginBracket(notional_cap=Decimal(300000), rate=Decimal("0.004"), deduction=Decimal(0)),
+            MarginBracket(notional_cap=Decimal(800000), rate=Decimal("0.005"), deduction=Decimal("300.5")),
+        ),
+        "ETHUSDT": (),
+    }
 
 
 def test_when_a_position_has_changed() -> None:
