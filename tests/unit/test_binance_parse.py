@@ -512,7 +512,7 @@ def test_a_fill_tells_in_which_asset_its_result_is() -> None:
 
 
 def test_the_brackets_of_each_symbol() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "symbol": "BTCUSDT",
             "brackets": [
