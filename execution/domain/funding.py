@@ -5,7 +5,7 @@ much was held. What our trades held then is known from their fills; what is beyo
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -51,7 +51,7 @@ class FundingLine:
 class _Reading:
     """What a line looks like when the position was this: expected amounts by trade, and what they leave unexplained."""
 
-    expected: Mapping[UUID, Decimal] = field(default_factory=dict)
+    expected: Mapping[UUID, Decimal]
     unexplained: Decimal
 
 
@@ -123,7 +123,7 @@ def _shared(amount: Decimal, value: Decimal, expected: Mapping[UUID, Decimal]) -
     is_whole = abs(total) >= abs(value) - _tolerance(value)
     parts = {
         trade_id: (amount * part / (total if is_whole else value)).quantize(FEE_GRID)
-        for trade_id, part in sorted(expected.items(), key=lambda pair: pair[0])
+        for trade_id, part in expected.items()
     }
     if is_whole:
         last = max(parts)

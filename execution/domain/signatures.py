@@ -77,7 +77,7 @@ def sign(
 ) -> dict[str, str]:
     """Return the fields of a stream entry with their signature; `stream` is the whole name in Redis."""
     marks = {KEY_FIELD: key_id, TIME_FIELD: str(int(at.timestamp() * 1000)), NONCE_FIELD: nonce}
-    marked = {name: value for name, value in fields.items() if name != SIGNATURE_FIELD} | marks
+    marked = {**fields, **marks}
     encoded = {name.encode(): value.encode() for name, value in marked.items()}
     return {**marked, SIGNATURE_FIELD: _digest(secret, stream, encoded)}
 

@@ -8,7 +8,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from difflib import get_close_matches
 
 from execution.domain import bounds
@@ -158,7 +157,7 @@ def _words(name: str) -> list[str]:
 def _says_nothing(value: object) -> bool:
     if isinstance(value, str):
         return _word(value) in NO or _is_zero(value)
-    return value == 0 if isinstance(value, int | float | Decimal) else not value
+    return not value
 
 
 def _is_zero(text: str) -> bool:

@@ -1,8 +1,8 @@
 """Command line of the mutants: `python -m tests.mutants`; `make mutants`, `make mutants ARGS=--short`.
 
-It prints the kill rate of every module and the survivors, writes `.local/mutants.json` and, after a whole run,
-`docs/mutants-results.md`, and exits 1 when the tests kill less than 95 of 100 mutants, when a survivor in a strict
-module is not listed as equivalent, or when a listed one is no longer there or is killed.
+It prints the kill rate of every module and the survivors, writes `.local/mutants.json` and, after a whole run or with
+`--page`, `docs/mutants-results.md`, and exits 1 when the tests kill less than 95 of 100 mutants, when a survivor in a
+strict module is not listed as equivalent, or when a listed one is no longer there or is killed.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,13 +19,14 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.mutants import fresh
 from tests.mutants.mutation import Mutant, mutants_of
-from tests.mutants.report import Report, read_equivalents
+from tests.mutants.report import Report, Run, read_equivalents
 from tests.mutants.session import KILLED, Forked
 from tests.mutants.sql import sql_mutants_of
 from tests.mutants.targets import DATABASE_TESTS, ROOT, Target, database_targets, pure_targets, unit_tests
@@ -48,7 +50,7 @@ class Stage:
 
 def main() -> int:
     options = parser().parse_args()
-    started = time.monotonic()
+    day, started = datetime.now(UTC).date(), time.monotonic()
     fresh.warm()
     stages = []
     if options.part != "database":
@@ -65,9 +67,15 @@ def main() -> int:
     say(f"\n{report.text(verbose=options.survivors)}\n\nseed {options.seed}, {seconds} s: {report.verdict}.")
     WRITTEN.parent.mkdir(exist_ok=True)
     WRITTEN.write_text(json.dumps({"seconds": seconds, "seed": options.seed, **report.as_json()}, indent=2))
-    if report.whole:
-        PAGE.write_text(report.page(f"{seconds / 60:.0f} min, commit {commit()}"), encoding="utf-8")
+    if report.whole or options.page:
+        run = Run(command=command(sys.argv[1:]), day=day, commit=commit(), seconds=seconds)
+        PAGE.write_text(report.page(run), encoding="utf-8")
     return 0 if report.ok else 1
+
+
+def command(arguments: Sequence[str]) -> str:
+    """Return what has to be typed for the same run."""
+    return f'make mutants ARGS="{shlex.join(arguments)}"' if arguments else "make mutants"
 
 
 def commit() -> str:
@@ -161,6 +169,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--part", choices=["pure", "database"], help="one of the two parts")
     found.add_argument("--tests", action="append", default=[], help="for a closer look: these unit tests alone")
     found.add_argument("--workers", type=int, default=os.cpu_count() or 2)
+    found.add_argument("--page", action="store_true", help="write the page of results, also after a part of a run")
     found.add_argument("--survivors", action="store_true", help="print every survivor, also the listed ones")
     return found
 

@@ -4,6 +4,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,21 @@ def read_equivalents() -> dict[str, str]:
                 raise ValueError(f"{EQUIVALENTS.name}: listed twice or without a reason: {name}")
             found[name] = row["reason"]
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """When a run began, by which command, of which commit, and for how long; `seconds` by the clock on the wall."""
+
+    command: str
+    day: date
+    commit: str
+    seconds: float
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        minutes = f"{self.seconds / 60:.0f} min"
+        return {"command": f"`{self.command}`", "date": f"{self.day}, {minutes}, commit {self.commit}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,28 +119,30 @@ class Report:
             ]
         return "\n".join(lines)
 
-    def page(self, run: str) -> str:
-        """Return the page of a whole run: totals, a row for each module, survivors, and equivalents with reasons."""
+    def page(self, run: Run) -> str:
+        """Return the page of a run: totals, a row for each module, survivors, and equivalents with reasons."""
+        words = "whole run" if self.whole else "run of a part"
         lines = [
-            "# Mutants: the last whole run",
+            f"# Mutants: the last {words}",
             "",
-            "Written by `make mutants`; how to read it: [mutants.md](mutants.md).",
+            "Written by the command below; how to read it: [mutants.md](mutants.md).",
             "",
-            f"{self.verdict}: {self.counted} mutants that change something, {self.percent:.2f} % killed; {run}.",
+            *(f"- {name}: {value}" for name, value in run.facts.items()),
+            f"- result: {self.verdict}, {self.counted} mutants that change something, {self.percent:.2f} % killed",
             "",
-            "| module | mutants | killed | equivalent | of those that change something |",
-            "| --- | --- | --- | --- | --- |",
+            "| module | mutants | killed | alive | equivalent | killed of those that change something |",
+            "| --- | --- | --- | --- | --- | --- |",
         ]
         for module, mutants, killed, equal in self.rows():
             name = f"**{module}**" if module in STRICT else module
-            lines.append(
-                f"| {name} | {mutants} | {killed} | {equal} | {100 * killed / ((mutants - equal) or 1):.1f} % |"
-            )
+            share = f"{100 * killed / ((mutants - equal) or 1):.1f} %"
+            lines.append(f"| {name} | {mutants} | {killed} | {mutants - killed - equal} | {equal} | {share} |")
         lines += ["", "Bold: strict, no survivor that is not equivalent.", "", "## Survivors", ""]
         lines += [f"- `{name}`" for name in self.survivors] or ["None."]
         lines += ["", "## Equivalents", ""]
-        for reason in dict.fromkeys(self.equivalents.values()):
-            names = [name for name, other in self.equivalents.items() if other == reason]
+        tried = {name: reason for name, reason in self.equivalents.items() if name in self.killed}
+        for reason in dict.fromkeys(tried.values()):
+            names = [name for name, other in tried.items() if other == reason]
             lines += [reason, "", *(f"- `{name}`" for name in names), ""]
         return "\n".join(lines).rstrip() + "\n"
 

@@ -96,3 +96,28 @@ def test_a_row_of_refusals_ends_with_the_last_that_was_taken() -> None:
     # It should be none when the last one was taken, or when there is none
     assert refusals_of([*row, taken], LONGEST_PAUSE_OPEN) is None
     assert refusals_of([], LONGEST_PAUSE_OPEN) is None
+
+
+@pytest.mark.parametrize(
+    ("apart", "together", "tries"),
+    [
+        (SECOND - MS, SECOND, 1),
+        (SECOND, SECOND, 3),
+        (SECOND + MS, SECOND, 3),
+        (0 * MS, 0 * MS, 3),
+    ],
+)
+def test_orders_that_follow_at_once_are_one_try(apart: timedelta, together: timedelta, tries: int) -> None:
+    row = [Order(OrderState.REJECTED, NOW + number * apart, -number) for number in range(3)]
+
+    assert refusals_of(row, LONGEST_PAUSE_OPEN, together=together) == Refusals(
+        tries=tries, since=NOW, last_at=NOW + 2 * apart, code=-2, longest_pause=LONGEST_PAUSE_OPEN
+    )
+
+
+def test_each_order_is_a_try_unless_somebody_says_otherwise() -> None:
+    row = [Order(OrderState.ABANDONED, NOW, -1)] * 2
+
+    found = refusals_of(row, LONGEST_PAUSE_OPEN)
+    assert found is not None
+    assert found.tries == 2

@@ -134,6 +134,9 @@ class Remembered(SettingsCache):
         text, until = self._kept.get(name, ("", 0.0))
         return text if self._clock() < until else None
 
+    def _get_all(self, names: list[str]) -> dict[str, str]:
+        return {name: text for name in names if (text := self._get(name)) is not None}
+
     def _set(self, name: str, text: str) -> None:
         self._kept[name] = (text, self._clock() + life_of(name))
 

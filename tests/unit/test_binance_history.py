@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 import responses
+import time_machine
 from structlog.testing import capture_logs
 
 from execution.adapters.binance.client import BinanceExchange
@@ -269,6 +270,100 @@ def test_a_page_that_is_not_answered_makes_the_whole_past_unknown(
 
     with pytest.raises(ExchangeUnavailableError):
         PASTS[name].ask(exchange, datetime.now(UTC) - timedelta(days=8))
+
+
+AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+def _still() -> Iterator[None]:
+    with time_machine.travel(AT, tick=False):
+        yield
+
+
+@pytest.mark.usefixtures("_still")
+@pytest.mark.parametrize(
+    ("since_ms", "stretches"),
+    [
+        # From the time on for seven days less a millisecond; a time ahead of us begins a minute ago.
+        (-DAY_MS, [(-DAY_MS, 6 * DAY_MS - 1)]),
+        (-MINUTE_MS, [(-MINUTE_MS, 7 * DAY_MS - MINUTE_MS - 1)]),
+        (-MINUTE_MS + 1, [(-MINUTE_MS, 7 * DAY_MS - MINUTE_MS - 1)]),
+        (3 * DAY_MS, [(-MINUTE_MS, 7 * DAY_MS - MINUTE_MS - 1)]),
+        # The last window reaches a minute beyond now, because the exchange's clock may be ahead.
+        (-7 * DAY_MS + MINUTE_MS + 1, [(-7 * DAY_MS + MINUTE_MS + 1, MINUTE_MS)]),
+        (
+            -7 * DAY_MS + MINUTE_MS,
+            [(-7 * DAY_MS + MINUTE_MS, MINUTE_MS - 1), (MINUTE_MS, 7 * DAY_MS + MINUTE_MS - 1)],
+        ),
+        # Nothing older than ninety days, less the minute.
+        *(
+            (since, [(-90 * DAY_MS + MINUTE_MS + 7 * DAY_MS * week, 0) for week in range(13)])
+            for since in (-90 * DAY_MS + MINUTE_MS, -90 * DAY_MS, -400 * DAY_MS)
+        ),
+    ],
+)
+def test_the_windows_of_the_past_by_hand(
+    server: responses.RequestsMock, exchange: BinanceExchange, since_ms: int, stretches: list[tuple[int, int]]
+) -> None:
+    found = venue(server, PASTS["income"], [])
+
+    PASTS["income"].ask(exchange, AT + timedelta(milliseconds=since_ms))
+
+    asked = [(int(call["startTime"]) - ms(AT), int(call["endTime"]) - ms(AT)) for call in found.calls]
+    wanted = [(start, end or start + 7 * DAY_MS - 1) for start, end in stretches]
+    assert asked == wanted
+    assert {call["limit"] for call in found.calls} == {"1000"}
+
+
+@pytest.mark.usefixtures("_still")
+@pytest.mark.parametrize("keeps_newest", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "calls"),
+    [
+        # One row less than a page is all; a full one may not be.
+        (999, [(-DAY_MS, 6 * DAY_MS - 1)]),
+        (1000, [(-DAY_MS, 6 * DAY_MS - 1), (-DAY_MS, 1000 - DAY_MS), (1999 - DAY_MS, 6 * DAY_MS - 1)]),
+    ],
+)
+def test_the_pages_of_a_window_by_hand(
+    server: responses.RequestsMock,
+    exchange: BinanceExchange,
+    rows: int,
+    calls: list[tuple[int, int]],
+    *,
+    keeps_newest: bool,
+) -> None:
+    """Rows of every millisecond from a second behind the beginning on."""
+    found = venue(server, PASTS["income"], [ms(AT) - DAY_MS + 1000 + number for number in range(rows)])
+    found.keeps_newest = keeps_newest
+
+    seen = PASTS["income"].ask(exchange, AT - timedelta(days=1))
+
+    assert seen == [str(number) for number in range(1001, 1001 + rows)]
+    asked = [(int(call["startTime"]) - ms(AT), int(call["endTime"]) - ms(AT)) for call in found.calls]
+    assert asked == calls
+
+
+@pytest.mark.usefixtures("_still")
+def test_a_moment_that_fills_a_page_is_left_behind_and_what_is_before_it_is_read(
+    server: responses.RequestsMock, exchange: BinanceExchange
+) -> None:
+    """The newest are kept: a page of one moment hides the one before it, and the next begins behind it."""
+    moment = ms(AT) - 1000
+    found = venue(server, PASTS["fills"], [moment - 1, *([moment] * 1000), moment + 1])
+    found.rows = found.rows[:-1]
+    found.keeps_newest = True
+
+    seen = PASTS["fills"].ask(exchange, AT - timedelta(days=1))
+
+    assert seen == [str(number) for number in range(1001, 2002)]
+    asked = [
+        call.get("fromId") or (int(call["startTime"]) - moment, int(call["endTime"]) - moment) for call in found.calls
+    ]
+    begin, end = 1000 - DAY_MS, 6 * DAY_MS + 999
+    assert asked == [(begin, end), "2002", (begin, -1), (1, end)]
 
 
 def test_an_order_is_looked_for_no_further_than_where_it_is(

@@ -9,6 +9,7 @@ import pytest
 from execution.adapters.binance import parse
 from execution.domain.external import ForeignOrder
 from execution.domain.flow import Limits
+from execution.domain.liquidation import MarginBracket
 from execution.domain.outcomes import (
     ExchangeStatus,
     FillReport,
@@ -341,6 +342,39 @@ def test_what_an_open_order_would_do() -> None:
     assert parse.terms_of({}) == RestingTerms(kind="", side="", position_side="BOTH", reduces=False)
 
 
+@pytest.mark.parametrize(("position_side", "side"), [("LONG", "SELL"), ("SHORT", "BUY")])
+def test_what_an_open_order_of_the_other_book_would_do(position_side: str, side: str) -> None:
+    ordinary = {"type": "STOP_MARKET", "side": side, "positionSide": position_side, "stopPrice": "61000.5"}
+    wanted = RestingTerms(
+        kind="STOP_MARKET", side=side, position_side=position_side, reduces=True, trigger_price=Decimal("61000.5")
+    )
+
+    assert parse.terms_of(ordinary) == wanted
+    # It should go by the words of the conditional order where both are there
+    both = ordinary | {"orderType": "TAKE_PROFIT", "triggerPrice": "60000"}
+    assert parse.terms_of(both) == replace(wanted, kind="TAKE_PROFIT", trigger_price=Decimal(60000))
+    assert parse.terms_of(ordinary | {"closePosition": "TRUE"}) == replace(wanted, whole=True)
+    assert parse.terms_of(ordinary | {"closePosition": "false"}) == wanted
+    # It should read what is empty as what is not told
+    for empty in ("", None, 0):
+        nothing = dict.fromkeys(["triggerPrice", "stopPrice", "workingType", "orderType", "type", "side"], empty)
+        assert parse.terms_of(nothing | {"positionSide": empty}) == RestingTerms(
+            kind="", side="", position_side="BOTH", reduces=False
+        )
+    entry = {"positionSide": position_side, "side": {"SELL": "BUY", "BUY": "SELL"}[side]}
+    assert not parse.terms_of(entry).reduces
+    for words in ({"reduceOnly": "TRUE"}, {"closePosition": True}):
+        assert parse.terms_of(entry | words).reduces
+
+
+@pytest.mark.parametrize("broken", ["a word", [], {}, "1e", object()])
+def test_a_trigger_price_that_cannot_be_read_keeps_no_order_from_being_read(broken: object) -> None:
+    [stop] = parse.our_algo_orders([ALGO | {"triggerPrice": broken}])
+
+    assert stop.terms is not None
+    assert stop.terms.trigger_price is None
+
+
 def test_orders_of_others_are_read_of_both_kinds() -> None:
     stop = {
         "clientAlgoId": "web_1",
@@ -475,6 +509,27 @@ def test_a_fill_tells_in_which_asset_its_result_is() -> None:
 
     assert (found.buyer, found.maker, found.pnl_asset, found.position_side) == (True, False, "BNFCR", "SHORT")
     assert parse.fill_report(row | {"marginAsset": None}).pnl_asset == ""
+
+
+def test_the_brackets_of_each_symbol() -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "symbol": "BTCUSDT",
+            "brackets": [
+                {"bracket": 1, "notionalCap": 300000, "maintMarginRatio": 0.004, "cum": 0.0},
+                {"bracket": 2, "notionalCap": 800000, "maintMarginRatio": 0.005, "cum": 300.5},
+            ],
+        },
+        {"symbol": "ETHUSDT", "brackets": []},
+    ]
+
+    assert parse.margin_brackets(rows) == {
+        "BTCUSDT": (
+            MarginBracket(notional_cap=Decimal(300000), rate=Decimal("0.004"), deduction=Decimal(0)),
+            MarginBracket(notional_cap=Decimal(800000), rate=Decimal("0.005"), deduction=Decimal("300.5")),
+        ),
+        "ETHUSDT": (),
+    }
 
 
 def test_when_a_position_has_changed() -> None:

@@ -4,7 +4,19 @@ from datetime import timedelta
 
 import pytest
 
-from execution.domain.closing import pause_in_doubt, protective_seconds
+from execution.domain.closing import (
+    CLEARS_ALL,
+    LONGEST_PAUSE_IN_DOUBT,
+    LOOK_UPS_SECONDS,
+    MAKES_WAY_FOR,
+    MOST_CLOSES_IN_A_RUN,
+    MOST_DOUBLINGS,
+    NOTHING_TO_REDUCE,
+    QUANTITY_HELD,
+    pause_in_doubt,
+    protective_seconds,
+)
+from execution.domain.reasons import CloseReason
 
 
 @pytest.mark.parametrize(
@@ -19,3 +31,13 @@ def test_the_pause_behind_unanswered_closes_doubles_up_to_eight_seconds() -> Non
     pauses = [pause_in_doubt(unanswered).total_seconds() for unanswered in range(8)]
 
     assert pauses == [1, 1, 1, 2, 4, 8, 8, 8]
+
+
+def test_the_numbers_of_a_close_are_as_documented() -> None:
+    assert LOOK_UPS_SECONDS == (0.2, 0.5, 1.0)
+    assert (timedelta(seconds=2), 3) == (MAKES_WAY_FOR, MOST_CLOSES_IN_A_RUN)
+    # Either alone keeps the pauses from growing further.
+    assert (timedelta(seconds=8), 3) == (LONGEST_PAUSE_IN_DOUBT, MOST_DOUBLINGS)
+    # ReduceOnly is rejected, and the side of a hedge holds nothing; with a position, less than the smallest notional.
+    assert ({-2022, -4118}, {-2022, -4118, -4164}) == (NOTHING_TO_REDUCE, QUANTITY_HELD)
+    assert {CloseReason.KILL_SWITCH, CloseReason.ESS_TRIP} == CLEARS_ALL

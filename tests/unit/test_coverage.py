@@ -1,11 +1,13 @@
 """How much of a position has a live stop, and what health says of the rest: long and short."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from execution.domain.coverage import Coverage, is_covered
 from execution.domain.outcomes import PositionReport, held_in
+from execution.domain.software_stop import ProtectedBy
 from execution.domain.trading import Direction
 
 D = Decimal
@@ -46,6 +48,53 @@ def test_without_a_grid_nothing_is_out_of_reach() -> None:
     found = Coverage(symbol="X", position_side="LONG", direction=LONG, quantity=D(1), covered=D(0))
 
     assert (found.out_of_reach, found.step, found.since) == (D(0), D(0), None)
+    assert (found.by_software, found.software_since, found.overdue, found.flaws) == (D(0), None, (), ())
+
+
+AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("direction", [LONG, SHORT])
+@pytest.mark.parametrize(
+    ("covered", "by_software", "since", "overdue", "flaws", "protected_by", "said"),
+    [
+        ("0.010", "0", None, (), (), "venue", "POSITION_UNPROTECTED: uncovered=0 of=0.01"),
+        # A stop of our own for what the exchange's leave, to the last digit.
+        ("0.004", "0.006", AT, (), (), "software", "PROTECTED_BY_SOFTWARE: uncovered=0.006 of=0.01 since={at}"),
+        ("0.004", "0.007", AT, (), (), "software", "PROTECTED_BY_SOFTWARE: uncovered=0.006 of=0.01 since={at}"),
+        ("0", "0.010", None, (), (), "software", "PROTECTED_BY_SOFTWARE: uncovered=0.01 of=0.01 since=unknown"),
+        ("0.004", "0.0059", AT, (), (), "none", "POSITION_UNPROTECTED: uncovered=0.006 of=0.01"),
+        # One that the price has passed protects nothing, whatever it would close, and whatever stands beside it.
+        ("0.010", "0", None, ("late-1", "late-2"), (), "none", "{bare}: uncovered=0 of=0.01 late-1 late-2"),
+        ("0.004", "0.006", AT, ("late-1",), ("flaw-1",), "none", "{bare}: uncovered=0.006 of=0.01 late-1 flaw-1"),
+        ("0.004", "0", None, (), ("flaw-1", "flaw-2"), "none", "{bare}: uncovered=0.006 of=0.01 flaw-1 flaw-2"),
+    ],
+)
+def test_what_protects_a_position(
+    direction: Direction,
+    covered: str,
+    by_software: str,
+    since: datetime | None,
+    overdue: tuple[str, ...],
+    flaws: tuple[str, ...],
+    protected_by: str,
+    said: str,
+) -> None:
+    found = Coverage(
+        symbol="ETHUSDT",
+        position_side="BOTH",
+        direction=direction,
+        quantity=D("0.010"),
+        covered=D(covered),
+        overdue=overdue,
+        by_software=D(by_software),
+        software_since=since,
+        flaws=flaws,
+    )
+
+    assert found.protected_by is ProtectedBy(protected_by)
+    told = said.format(at="2026-03-02T09:30:00+00:00", bare="POSITION_UNPROTECTED")
+    assert found.sentence == f"ETHUSDT {direction} {told}"
 
 
 @pytest.mark.parametrize(

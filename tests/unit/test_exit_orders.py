@@ -106,3 +106,30 @@ def test_an_entry_of_which_a_part_could_not_be_closed_is_refused(
     assert verdict.exits is not None
     # It should know an asked target from a default, and a default stop from an asked one
     assert (verdict.exits.target_defaulted, verdict.exits.stop_defaulted) == (False, True)
+
+
+@pytest.mark.parametrize("direction", [Direction.LONG, Direction.SHORT])
+@pytest.mark.parametrize(("quantity", "orders", "passed"), [("0.020", 40, True), ("0.021", 42, False)])
+def test_an_entry_whose_exits_are_too_many_orders_is_refused(
+    direction: Direction, quantity: str, orders: int, *, passed: bool
+) -> None:
+    # A stop and a target for all of it, each in parts of 0.001.
+    rules = replace(BTCUSDT, market_min_quantity=D("0.001"), market_max_quantity=D("0.001"))
+    proposal = Proposal(
+        symbol="BTCUSDT",
+        direction=direction,
+        order_type=OrderType.LIMIT,
+        notional_usd=None,
+        base_quantity=D(quantity),
+        limit_price=D(50000),
+        expected_price=None,
+        leverage=5,
+        stop_price=None,
+        target_price=D(52000) if direction is Direction.LONG else D(48000),
+        confidence=None,
+    )
+    verdict = judge(proposal, quote=quote(), rules=rules, policy=Policy(values={}, version=0))
+
+    (row,) = (row for row in verdict.rules if row.rule == "exit_orders")
+    assert row.refusal is (None if passed else Reason.EXITS_NOT_PLACEABLE)
+    assert row.numbers.startswith(f"expected<=40 actual={orders} quantity={D(quantity).normalize():f} ")

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from execution.adapters.binance.weights import cost_of
-from execution.domain.flow import SHARES, Cost, Counter, Denial
+from execution.domain.flow import SHARES, Cost, Counter, Denial, Limits, Ticket, Usage
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import Mismatch
 from execution.domain.ports import Lane
@@ -141,6 +141,14 @@ def test_what_may_still_be_sent(limit: int, used: int, banned: float, available:
     state = replace(state, counters=others | {Counter.REQUESTS: state.counters[Counter.REQUESTS]})
 
     assert (state.available, state.limit_per_minute) == (available, limit)
+
+
+def test_what_nobody_has_told_is_not_known() -> None:
+    assert Cost() == Cost(weight=0, orders_10s=0, orders_1m=0, cover_orders=0)
+    assert Limits() == Limits(weight=2400, orders_10s=300, orders_1m=1200)
+    assert Usage() == Usage(weight=None, orders_10s=None, orders_1m=None)
+    # It should be certain of no window, and go through no hold
+    assert Ticket(cost=ORDER) == Ticket(cost=ORDER, window_10s=-1, window_1m=-1, shared=True, probe=False)
 
 
 def test_a_denial_says_what_is_scarce_and_for_how_long() -> None:

@@ -292,3 +292,56 @@ def test_what_both_sides_are_due_is_exact_to_a_hundred_thousandth() -> None:
     assert parts_of(line("-0.03"), [out, HELD_LONG, HELD_SHORT]) == {LONG: D("-0.05"), SHORT: D("0.02")}
     assert parts_of(line("-0.030001"), [HELD_LONG, HELD_SHORT]) == {LONG: D("-0.030001")}
     assert parts_of(line("-0.029999"), [HELD_LONG, HELD_SHORT]) == {LONG: D("-0.029999")}
+
+
+SIGNS = pytest.mark.parametrize("sign", [1, -1])
+# Of a line of 1 the parts may leave a hundred-thousandth, 0.00001, unexplained: 0.000002 BTC at 5 a BTC.
+
+
+def signed(trade_id: UUID, sign: int, at: timedelta, quantity: str) -> Holding:
+    return holding(trade_id, (at, str(D(quantity) * sign)))
+
+
+@SIGNS
+def test_both_sides_are_believed_up_to_the_very_hundred_thousandth(sign: int) -> None:
+    """1.5 for the one side and 0.50001 for the other are 0.99999 together."""
+    held = [signed(LONG, sign, -HOUR, "0.3"), signed(SHORT, -sign, -HOUR, "0.100002")]
+
+    first = D("-1.500015000150") * sign
+    assert parts_of(line(str(-sign)), held) == {LONG: first, SHORT: -sign - first}
+
+
+@SIGNS
+def test_one_side_that_explains_it_to_the_hundred_thousandth_leaves_the_other_nothing(sign: int) -> None:
+    """1.00001 for the one side, and with 0.00001 for the other it would be the line exactly."""
+    held = [signed(LONG, sign, -HOUR, "0.200002"), signed(SHORT, -sign, -HOUR, "0.000002")]
+
+    assert parts_of(line(str(-sign)), held) == {LONG: D(-sign)}
+
+
+@SIGNS
+def test_of_two_moments_that_explain_it_the_first_one_counts(sign: int) -> None:
+    """0.99999 before the fill of the millisecond, and 1 behind it: both are a line of 1."""
+    held = [signed(LONG, sign, -HOUR, "0.199998"), signed(OTHER, sign, timedelta(0), "0.000002")]
+
+    assert parts_of(line(str(-sign)), held) == {LONG: D(-sign)}
+    # A hundred-millionth less is none, and then the second explains more
+    held = [signed(LONG, sign, -HOUR, "0.199997998"), signed(OTHER, sign, timedelta(0), "0.000002002")]
+    assert parts_of(line(str(-sign)), held) == {LONG: D("-0.99998999") * sign, OTHER: D("-0.00001001") * sign}
+
+
+@SIGNS
+@pytest.mark.parametrize("order", [(LONG, OTHER), (OTHER, LONG)])
+def test_two_trades_share_a_line_that_is_less_than_theirs_by_their_sizes(sign: int, order: tuple[UUID, UUID]) -> None:
+    sizes = {LONG: "0.012", OTHER: "0.006"}
+    held = [signed(trade_id, sign, -HOUR, sizes[trade_id]) for trade_id in order]
+
+    assert parts_of(line(str(D("-0.06") * sign)), held) == {LONG: D("-0.04") * sign, OTHER: D("-0.02") * sign}
+
+
+@SIGNS
+def test_the_smallest_line_of_somebody_else_is_nobodys_of_us(sign: int) -> None:
+    smallest = D("0.00000001") * sign
+
+    assert parts_of(line(str(smallest)), []) == {}
+    assert parts_of(line(str(smallest)), [signed(LONG, sign, HOUR, "0.010")]) == {}

@@ -30,6 +30,14 @@ def test_a_cap_belongs_to_its_bracket_and_the_last_has_no_end(notional: str, bra
     assert bracket_for(LADDER[::-1], Decimal(notional)) is bracket
 
 
+LARGEST = MarginBracket(notional_cap=Decimal(300_000), rate=Decimal("0.1"), deduction=Decimal(5200))
+
+
+@pytest.mark.parametrize("ladder", [(SMALL,), (SMALL, LARGE), (SMALL, LARGE, LARGEST), (LARGEST, SMALL, LARGE)])
+def test_beyond_every_cap_the_bracket_of_the_highest_counts(ladder: tuple[MarginBracket, ...]) -> None:
+    assert bracket_for(ladder, Decimal(300_001)) is max(ladder, key=lambda bracket: bracket.notional_cap)
+
+
 def test_without_brackets_there_is_none() -> None:
     assert bracket_for((), Decimal(1)) is None
 

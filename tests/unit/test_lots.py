@@ -38,6 +38,10 @@ amounts = st.integers(1, 100_000).map(lambda thousandths: D(thousandths) / 1000)
         # The last part would be below the minimum: the one before it leaves enough.
         ("0.125", "0.010", "0.12", ["0.115", "0.010"]),
         ("0.0009", "0.001", "0.12", []),
+        # Minimum and maximum are one: as many of that as there is room for.
+        ("8", "4", "4", ["4", "4"]),
+        ("4", "4", "4", ["4"]),
+        ("11.9", "4", "4", ["4", "4"]),
         # No two orders between 3 and 4 add up to 5.
         ("5", "3", "4", ["4"]),
         ("0.1505", "0.001", "0.1205", ["0.120", "0.030"]),

@@ -2,14 +2,16 @@
 
 import ast
 import importlib
+from datetime import date
 from types import ModuleType
 
 import pytest
 
 from execution.domain import limits
+from tests.mutants.__main__ import command
 from tests.mutants.mutation import Mutant, mutants_of
 from tests.mutants.operators import alternatives
-from tests.mutants.report import Report, module_of, read_equivalents
+from tests.mutants.report import Report, Run, module_of, read_equivalents
 from tests.mutants.sql import sql_mutants_of
 from tests.mutants.targets import STRICT, Target, database_targets, pure_targets
 
@@ -120,3 +122,52 @@ def test_a_run_is_green_only_within_its_bounds(
 
     assert (report.ok, report.percent) == (ok, percent)
     assert report.verdict == ("green" if ok else "RED")
+
+
+RUN = Run(command="make mutants", day=date(2026, 3, 2), commit="abc1234", seconds=1234.5)
+
+
+def test_the_page_tells_command_date_and_each_module() -> None:
+    killed = {STRICT_ONE: False, LOOSE: False, "domain/pnl: f: c => b": False, **dict(list(MANY.items())[:2])}
+    report = Report(killed=killed, existing=set(killed), equivalents={LOOSE: "why", "x: f: a => b": "no"}, whole=True)
+
+    lines = report.page(RUN).splitlines()
+    assert lines[0] == "# Mutants: the last whole run"
+    assert lines[4:7] == [
+        "- command: `make mutants`",
+        "- date: 2026-03-02, 21 min, commit abc1234",
+        "- result: RED, 4 mutants that change something, 50.00 % killed",
+    ]
+    assert [line for line in lines if line.startswith("| ")][2:] == [
+        f"| **{STRICT[0]}** | 1 | 0 | 1 | 0 | 0.0 % |",
+        "| domain/pnl | 4 | 2 | 1 | 1 | 66.7 % |",
+    ]
+    # It should name what lives, and of what lives for a reason only what was tried
+    assert lines[lines.index("## Survivors") + 2 :] == [
+        f"- `{STRICT_ONE}`",
+        "- `domain/pnl: f: c => b`",
+        "",
+        "## Equivalents",
+        "",
+        "why",
+        "",
+        f"- `{LOOSE}`",
+    ]
+
+
+def test_the_page_of_a_part_says_so_and_none_alive_is_none() -> None:
+    lines = Report(killed=MANY, existing=set(MANY), equivalents={}, whole=False).page(RUN).splitlines()
+
+    assert lines[0] == "# Mutants: the last run of a part"
+    assert lines[lines.index("## Survivors") + 2] == "None."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed"),
+    [
+        ([], "make mutants"),
+        (["--only", "domain/limits:", "--page"], 'make mutants ARGS="--only domain/limits: --page"'),
+    ],
+)
+def test_the_command_of_a_run_can_be_typed_again(arguments: list[str], typed: str) -> None:
+    assert command(arguments) == typed

@@ -10,7 +10,7 @@ import pytest
 
 from execution.domain.brackets import Exposure, Leg, Plan, Resting
 from execution.domain.client_ids import client_order_id
-from execution.domain.oracle import CONFIRMED_AFTER, RESTLESS_AFTER, Finding, Kind, Suspect, follow
+from execution.domain.oracle import CONFIRMED_AFTER, RESTLESS_AFTER, VIOLATIONS, Finding, Kind, Suspect, follow
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport, RestingTerms
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
@@ -437,6 +437,11 @@ def test_what_stands_in_two_cycles_at_rest_is_one_violation_until_it_ends() -> N
     ]
 
 
+def test_a_finding_is_given_five_seconds_and_a_side_that_never_rests_five_minutes() -> None:
+    assert (timedelta(seconds=5), timedelta(minutes=5)) == (CONFIRMED_AFTER, RESTLESS_AFTER)
+    assert VIOLATIONS == "oracle_violations"
+
+
 def test_what_is_right_again_in_the_next_cycle_was_none() -> None:
     assert watched((0, True, "a"), (10, False, "a"), (20, True, "a")) == [(0, 0, 0)] * 3
 
@@ -474,6 +479,41 @@ def test_a_violation_stands_while_nobody_can_tell_and_a_suspicion_does_not() -> 
         (0, 1, 0),
         (0, 0, 1),
     ]
+
+
+OTHERS = {
+    "kind": replace(FOUND, kind=Kind.STOP_PRICE),
+    "symbol": replace(FOUND, symbol="ETHUSDT"),
+    "side": replace(FOUND, position_side="SHORT"),
+    "subject": replace(FOUND, subject="es1-s-1"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
+def test_two_findings_are_followed_each_by_itself(other: Finding) -> None:
+    first = follow([], [FOUND], {}, unjudged=set(), now=NOW)
+    second = follow(first.suspects, [other], {}, unjudged=set(), now=NOW + timedelta(seconds=10))
+    third = follow(second.suspects, [FOUND, other], {}, unjudged=set(), now=NOW + timedelta(seconds=20))
+    # It should take no finding for another that was there before it
+    assert (second.raised, third.standing) == ((), [third.suspects[1]])
+    assert [(each.finding, each.first_at) for each in third.suspects] == [
+        (FOUND, NOW + timedelta(seconds=20)),
+        (other, NOW + timedelta(seconds=10)),
+    ]
+    fourth = follow(third.suspects, [FOUND], {}, unjudged=set(), now=NOW + timedelta(seconds=30))
+    assert [each.finding for each in (*fourth.raised, *fourth.ended)] == [FOUND, other]
+
+
+def test_a_finding_is_told_by_what_where_and_whom() -> None:
+    assert FOUND.key == f"cover_short BTCUSDT BOTH {ID}"
+    assert FOUND.sentence == f"BTCUSDT BOTH cover_short {ID}: stops=0"
+    assert OTHERS["side"].side == ("BTCUSDT", "SHORT")
+
+
+def test_a_side_without_a_picture_looks_empty() -> None:
+    [suspect] = follow([], [FOUND], {("ETHUSDT", "BOTH"): "a"}, unjudged=set(), now=NOW).suspects
+
+    assert suspect == Suspect(finding=FOUND, first_at=NOW, at_rest_since=NOW, picture="")
 
 
 @each_mode

@@ -62,6 +62,28 @@ def test_a_stop_is_passed_by_more_than_the_larger_margin(side: Side, tick: str, 
     assert not found.overdue
 
 
+BARE = OverdueRule(ticks=D(0), fraction=D(0), patience=timedelta(0))
+ONE = OverdueRule(ticks=D(1), fraction=D(0), patience=timedelta(0))
+
+
+@pytest.mark.parametrize(
+    ("side", "mark", "bare", "one"),
+    [
+        (LONG, "50001", False, False),
+        (LONG, "50000", True, False),
+        (LONG, "49999", True, False),
+        (LONG, "49998", True, True),
+        (SHORT, "49999", False, False),
+        (SHORT, "50000", True, False),
+        (SHORT, "50001", True, False),
+        (SHORT, "50002", True, True),
+    ],
+)
+def test_without_a_margin_a_stop_is_passed_at_its_price(side: Side, mark: str, *, bare: bool, one: bool) -> None:
+    assert watch(stop(side, tick=D(1)), D(mark), BARE, now=NOW).overdue is bare
+    assert watch(stop(side, tick=D(1)), D(mark), ONE, now=NOW).overdue is one
+
+
 @pytest.mark.parametrize(("side", "mark"), [(LONG, "49000"), (SHORT, "51000")])
 @pytest.mark.parametrize(("seconds", "overdue"), [(0, False), (1.999, False), (2, True), (600, True)])
 def test_it_is_overdue_when_it_was_passed_for_long_enough(

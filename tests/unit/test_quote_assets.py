@@ -196,7 +196,7 @@ def test_what_stands_behind_a_contract() -> None:
 def test_an_amount_in_usd_keeps_its_digits_at_a_price_of_one() -> None:
     assert str(in_usd(D("3.919999999999999999"), D("1.000"))) == "3.919999999999999999"
     assert str(in_usd(D("0.00075231"), D(50_000))) == "37.61550000"
-    assert (in_usd(None, D(1)), in_usd(D(1), None)) == (None, None)
+    assert (in_usd(None, D(1)), in_usd(None, D(2)), in_usd(None, None), in_usd(D(1), None)) == (None,) * 4
 
 
 amounts = st.decimals(min_value="0.01", max_value="1e6", places=2)

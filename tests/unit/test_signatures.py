@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution.domain.signatures import (
+    LONGEST_WAIT,
+    NONCES_KEPT,
     SIGNATURE_FIELDS,
     SigningKey,
     SigningRules,
@@ -138,6 +140,90 @@ def test_a_key_signs_for_its_streams_only() -> None:
 def test_without_any_mark_it_is_unsigned_and_an_unknown_key_is_named() -> None:
     assert refusal(raw(FIELDS)) == "SIGNATURE_MISSING"
     assert refusal(raw(signed(key_id="ai-9"))) == "SIGNATURE_KEY_UNKNOWN"
+
+
+def told(entry: Mapping[str, str], keys: Mapping[str, SigningKey] = RULES.keys) -> tuple[str, ...]:
+    with pytest.raises(UntrustedError) as caught:
+        read_signature(STREAM, AI, raw(entry), SigningRules(keys=keys, max_age=RULES.max_age))
+    error = caught.value
+    assert str(error) == f"{error.code}: {error.sentence}"
+    return error.code, error.sentence, error.claimed
+
+
+def test_a_refusal_says_what_is_wrong_and_whose_key_was_named() -> None:
+    assert told(FIELDS) == ("SIGNATURE_MISSING", "the entry is not signed", "")
+    assert told(signed(key_id="ai-9")) == (
+        "SIGNATURE_KEY_UNKNOWN",
+        "key=ai-9: is not among EVENT_SIGNING_KEYS",
+        "",
+    )
+    changed = "key=ai-1 producer=ai-engine: signed with another secret, for another stream, or changed since"
+    assert told(signed(secret=OTHER_SECRET)) == ("SIGNATURE_INVALID", changed, "ai-engine")
+    two = key("ai-1", SECRET, "b", "a")
+    assert told(signed(), {"ai-1": two}) == (
+        "SIGNATURE_STREAM_NOT_ALLOWED",
+        f"key=ai-1 producer=ai-engine: may sign a, b, not {AI}",
+        "ai-engine",
+    )
+
+
+@pytest.mark.parametrize("left", sorted(SIGNATURE_FIELDS))
+def test_one_mark_alone_is_no_unsigned_entry_and_the_others_are_named(left: str) -> None:
+    entry = FIELDS | {left: signed()[left]}
+    others = [name for name in ("signature_key", "signature_time", "signature_nonce", "signature") if name != left]
+
+    assert told(entry) == ("SIGNATURE_INVALID", f"{', '.join(others)}: missing or malformed", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("signature_key", ["a", "A.z_9-", "k" * 64], ["", "k" * 65, "a b", "a/b", "a\n"]),
+        ("signature_nonce", ["n" * 16, "N_-4" * 16], ["n" * 15, "n" * 65, "n." * 8]),
+        ("signature_time", ["1000000000000", "9999999999999"], ["100000000000", "10000000000000", "-100000000000"]),
+        ("signature", ["0" * 64, "abcdef0123456789" * 4], ["0" * 63, "0" * 65, "A" * 64, "g" * 64]),
+    ],
+)
+def test_each_mark_has_its_form(name: str, good: list[str], bad: list[str]) -> None:
+    for value in good:
+        assert not told(signed() | {name: value})[1].endswith("missing or malformed")
+    for value in bad:
+        assert told(signed() | {name: value}) == ("SIGNATURE_INVALID", f"{name}: missing or malformed", "")
+
+
+def test_a_signature_takes_the_place_of_an_earlier_one_and_has_its_time_in_milliseconds() -> None:
+    later = NOW + timedelta(milliseconds=123, microseconds=900)
+    entry = signed(FIELDS | {"signature": "x", "signature_time": "y"}, at=later)
+
+    assert entry == signed(at=later)
+    assert entry == FIELDS | {
+        "signature_key": "ai-1",
+        "signature_time": "1772366400123",
+        "signature_nonce": NONCE,
+        "signature": entry["signature"],
+    }
+    assert read_signature(STREAM, AI, raw(entry), RULES).signed_at == NOW + timedelta(milliseconds=123)
+
+
+def test_a_nonce_is_kept_for_twice_as_long_as_its_signature_may_be_believed() -> None:
+    assert (timedelta(days=1), timedelta(days=2)) == (LONGEST_WAIT, NONCES_KEPT)
+
+
+@pytest.mark.parametrize(
+    ("signed_at", "arrived", "problem"),
+    [
+        (-301, 0, "signed 301s before its arrival, expected<=300s"),
+        (61, 0, "signed 61s after its arrival, expected<=60s"),
+        # Of its arrival: it waited for half of that behind it.
+        (-700, -350, "signed 350s before its arrival, expected<=300s"),
+        (-86_500, -86_400, "signed 86500s ago, expected<=86400s"),
+        (-86_400, -86_300, ""),
+    ],
+)
+def test_what_is_of_another_time_is_told_with_its_seconds(signed_at: int, arrived: int, problem: str) -> None:
+    found = read_signature(STREAM, AI, raw(signed(at=NOW + timedelta(seconds=signed_at))), RULES)
+
+    assert age_problem(found, RULES, arrived=NOW + timedelta(seconds=arrived), now=NOW) == problem
 
 
 def test_a_key_does_not_print_its_secret() -> None:

@@ -1,14 +1,17 @@
 """A task of a pool of threads ends at its limit, and a process whose thread hears nothing ends, too."""
 
 import queue
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from execution_project.own_clock import LONGEST_PAUSE_SECONDS, LOOK_SECONDS, OwnClock
-from execution_project.task_limits import GRACE_SECONDS, TaskLimits
+from execution_project.task_limits import GRACE_SECONDS, TaskLimits, raise_in
 from tests.support.waiting import eventually
 
 
@@ -44,6 +47,15 @@ class Task(threading.Thread):
 @pytest.fixture
 def ends() -> list[str]:
     return []
+
+
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Measure no lines: in CPython 3.11 no traced call begins while an exception waits for a thread that sleeps."""
+    trace = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(trace)
 
 
 def test_a_task_of_a_thread_is_ended_at_its_limit(ends: list[str]) -> None:
@@ -82,6 +94,68 @@ def test_a_task_that_ends_in_time_is_left_alone(ends: list[str]) -> None:
     assert ends == []
 
 
+@pytest.mark.usefixtures("untraced")
+def test_an_exception_that_comes_late_does_not_leave_the_end_of_its_task() -> None:
+    limits = TaskLimits(45)
+    seen: list[str] = []
+
+    def ending() -> None:
+        limits.begin("1", "a task")
+        went.wait(5)
+        limits.end("1")
+        seen.append("ended")
+
+    went = threading.Event()
+    thread = threading.Thread(target=ending, daemon=True)
+    thread.start()
+    assert thread.ident
+    assert eventually(lambda: limits._running, within=5, what="the task has begun")
+    with limits._lock:
+        went.set()
+        at = thread.ident
+        assert eventually(lambda: sys._current_frames()[at].f_code.co_name == "_forget", within=5, what="it ends")
+        raise_in(at, SoftTimeLimitExceeded)
+    thread.join(5)
+
+    assert (seen, limits._running) == (["ended"], {})
+
+
+TRACED_AFTERWARDS = """
+import sys, threading
+from celery.exceptions import SoftTimeLimitExceeded
+from execution_project.task_limits import TaskLimits
+
+limits, began = TaskLimits(0), threading.Event()
+
+def work():
+    limits.begin("1", "a task")
+    try:
+        began.set()
+        while True:
+            pass
+    except SoftTimeLimitExceeded:
+        limits.end("1")
+
+thread = threading.Thread(target=work)
+thread.start()
+began.wait()
+limits.look()
+thread.join()
+sys.settrace(lambda *_: None)
+(lambda: print("called"))()
+"""
+
+
+def test_a_task_that_was_ended_leaves_no_trace_in_the_interpreter() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TRACED_AFTERWARDS], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    # It should log the task, and still begin a traced call: `make coverage` traces each of them.
+    assert done.stdout.splitlines()[-1] == "called"
+
+
+@pytest.mark.usefixtures("untraced")
 def test_a_process_with_a_stuck_task_ends(ends: list[str]) -> None:
     clock = Clock()
     limits = TaskLimits(45, monotonic=clock, give_up=lambda: ends.append("ended"))

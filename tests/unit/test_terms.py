@@ -1,15 +1,24 @@
 """What entries cannot go by, from one reading of contracts and account; and what of the listing it is read from."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import responses
 
+from execution.adapters.binance.client import BinanceExchange
+from execution.adapters.binance.connector import Line
+from execution.adapters.binance.parse import all_rules
+from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.terms import contracts_of
+from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.reasons import Reason
-from execution.domain.terms import Assumed, ContractTerms, SymbolSettings, Terms, troubles
+from execution.domain.terms import HEDGE, ONE_WAY, Assumed, ContractTerms, SymbolSettings, Terms, troubles
+from tests.unit.test_binance_client import BASE, Clock, Remembered, Turns, sent
+from tests.unit.test_binance_parse import exchange_info
 
 ENDS = datetime(2026, 12, 1, 9, tzinfo=UTC)
 TRADING = ContractTerms(status="TRADING")
@@ -39,6 +48,19 @@ def with_contract(symbol: str, **terms: Any) -> Terms:
 def with_settings(symbol: str, leverage: int, margin_type: str) -> Terms:
     changed = SymbolSettings(leverage=leverage, margin_type=margin_type)
     return replace(AS_TOLD, settings={**AS_TOLD.settings, symbol: changed}, demanded_margin="CROSSED")
+
+
+def test_what_nobody_has_said_is_demanded_and_assumed_of_nothing() -> None:
+    assert Assumed(position_mode="hedge", now=ENDS) == Assumed(
+        position_mode="hedge",
+        held=frozenset(),
+        traded=frozenset(),
+        leverages={},
+        now=ENDS,
+        no_entry_before_end=timedelta(days=1),
+    )
+    assert (AS_TOLD.demanded_mode, AS_TOLD.demanded_margin, AS_TOLD.rules) == ("any", "any", {})
+    assert (("one-way", "hedge"), ContractTerms(status="TRADING", dated=False)) == ((ONE_WAY, HEDGE), TRADING)
 
 
 def test_nothing_stands_in_the_way_when_all_is_as_assumed() -> None:
@@ -191,6 +213,92 @@ def test_what_takes_only_closing_orders_can_still_be_closed_before_its_end(
 def test_a_listing_of_nothing_says_nothing() -> None:
     with pytest.raises(ExchangeUnavailableError):
         contracts_of({"symbols": []})
+
+
+FAR_AWAY = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "ends"),
+    [
+        (FAR_AWAY, None),
+        (FAR_AWAY - timedelta(milliseconds=1), FAR_AWAY - timedelta(milliseconds=1)),
+        (datetime(1970, 1, 1, 0, 0, 0, 1000, tzinfo=UTC), datetime(1970, 1, 1, 0, 0, 0, 1000, tzinfo=UTC)),
+        (datetime(1970, 1, 1, tzinfo=UTC), None),
+    ],
+)
+def test_a_delivery_from_the_year_2100_on_is_none(delivery: datetime, ends: datetime | None) -> None:
+    milliseconds = (delivery - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+    assert listed(deliveryDate=milliseconds).delivers_at == ends
+    assert listed(deliveryDate=str(milliseconds)).delivers_at == ends
+
+
+def test_a_contract_without_delivery_and_kind_is_perpetual() -> None:
+    assert contracts_of({"symbols": [{"symbol": "X", "status": "BREAK"}]}) == {"X": ContractTerms(status="BREAK")}
+    assert listed(deliveryDate=None).delivers_at is None
+
+
+# One reading
+
+
+@pytest.fixture
+def server() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock() as mock:
+        yield mock
+
+
+def answers(server: responses.RequestsMock, leverage: int, *, hedge: bool, trades: bool) -> None:
+    """Let three calls tell everything, with limits of requests that are not the documented ones."""
+    row = exchange_info() | {"contractType": "PERPETUAL", "deliveryDate": int(ENDS.timestamp() * 1000)}
+    limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2401}]
+    server.get(f"{BASE}/fapi/v1/exchangeInfo", json={"symbols": [row], "rateLimits": limits})
+    server.get(f"{BASE}/fapi/v1/accountConfig", json={"canTrade": trades, "dualSidePosition": hedge})
+    settings = {"symbol": "BTCUSDT", "leverage": leverage, "marginType": "ISOLATED"}
+    server.get(f"{BASE}/fapi/v1/symbolConfig", json=[settings])
+
+
+@pytest.mark.parametrize(("hedge", "trades", "mode"), [(True, False, "hedge"), (False, True, "one-way")])
+def test_all_is_read_in_three_calls_and_told_to_who_goes_by_it(
+    server: responses.RequestsMock, mode: str, *, hedge: bool, trades: bool
+) -> None:
+    answers(server, 7, hedge=hedge, trades=trades)
+    limiter, cache = Turns(), Remembered(Clock())
+    exchange = BinanceExchange(
+        key="the-key",
+        secret="the-secret",
+        base_url=BASE,
+        timeout_seconds=5,
+        recv_window_ms=3000,
+        line=Line(limiter=limiter, clock=None),
+        rules=SetupRules(cache=cache, position_mode="hedge", margin_type="CROSSED"),
+        monotonic=Clock(),
+    )
+    # What is known and right stays, what was changed since does not.
+    cache.remember_symbol("BTCUSDT", SymbolSettings(leverage=5, margin_type="ISOLATED"))
+    cache.remember_hedge_mode(hedge=not hedge)
+
+    filters = all_rules({"symbols": [exchange_info()]})
+    assert exchange.terms() == Terms(
+        contracts={"BTCUSDT": ContractTerms(status="TRADING", delivers_at=ENDS)},
+        settings={"BTCUSDT": SymbolSettings(leverage=7, margin_type="ISOLATED")},
+        position_mode=mode,
+        may_trade=trades,
+        demanded_mode="hedge",
+        demanded_margin="CROSSED",
+        rules=filters,
+    )
+    assert sent(server) == [
+        ("GET", "/fapi/v1/exchangeInfo", {}),
+        ("GET", "/fapi/v1/accountConfig", {}),
+        ("GET", "/fapi/v1/symbolConfig", {}),
+    ]
+    # It should hold the filters and the limits from then on, and forget the settings that have changed
+    assert (exchange.known_rules("BTCUSDT"), limiter.limits) == (filters["BTCUSDT"], [Limits(weight=2401)])
+    assert (cache.symbol("BTCUSDT"), cache.hedge_mode()) == (None, None)
+    cache.remember_hedge_mode(hedge=hedge)
+    exchange.terms()
+    assert cache.hedge_mode() is hedge
 
 
 # Every figure of a trouble

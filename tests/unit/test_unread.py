@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -37,6 +38,12 @@ OPPOSITE: list[tuple[dict[str, Any], str, str]] = [
     ({"signal": "EXIT"}, "signal", "contradicts side: 'exit' is not {side}"),
     ({"execute": False}, "execute", "is not known; it may change what the order means"),
     ({"position_effect": "CLOSE"}, "position_effect", "is not known; it may change what the order means"),
+    # A wrapper that is no object, of which nobody reads the inside.
+    ({"params": ["reduceOnly"]}, "params", "is not known; it may change what the order means"),
+    ({"flags": "x"}, "flags", "is not known; it may change what the order means"),
+    ({"is_active": False}, "is_active", "is not known; it may change what the order means"),
+    ({"orderKind": "\tSTOP "}, "orderKind", "must be market: an order without a price is a market order"),
+    ({"action": f"close{'x' * 50}"}, "action", f"contradicts side: 'close{'x' * 35}' is not {{side}}"),
 ]
 # What producers send that says nothing, or says what the order says anyway.
 HARMLESS: list[dict[str, Any]] = [
@@ -58,6 +65,19 @@ HARMLESS: list[dict[str, Any]] = [
     {"params": {}},
     {"trace_id": "t"},
     {"notes": "the short squeeze may end"},
+    {"action": ""},
+    {"action": None},
+    {"action": " NULL "},
+    {"type": ""},
+    {"order_type": "none"},
+    {"order_type": " Market\n"},
+    {"dry_run": " False "},
+    {"stop_loss_pct": "0.00"},
+    {"stop_loss_pct": Decimal("-0.0")},
+    {"stop_loss_pct": 0.0},
+    {"brackets": {}},
+    # A number is a name of the producer's own.
+    {"kind": 3},
 ]
 
 
@@ -95,7 +115,7 @@ def test_a_consent_that_is_refused_in_any_spelling_is_told(value: object) -> Non
     assert list(rules(ManualOrder, SIGNAL | {"execute": value})) == ["execute"]
 
 
-@pytest.mark.parametrize("value", [1, 0.5, "1", "yes", "", None, [], "soon"])
+@pytest.mark.parametrize("value", [1, 0.5, "1", "yes", "", None, [], {}, "soon"])
 def test_a_consent_that_is_given_or_empty_is_left_aside(value: object) -> None:
     assert ManualOrder.model_validate(SIGNAL | {"execute": value}) == ManualOrder.model_validate(SIGNAL)
 
@@ -225,6 +245,22 @@ def test_the_nearest_name_is_told(name: str, meant: str | None) -> None:
     assert not_known(name, RestOrder.model_fields) == (
         f"is not known; did you mean {meant}?" if meant else "is not known"
     )
+
+
+def test_of_two_spellings_of_a_name_the_same_one_is_told_in_any_order() -> None:
+    assert nearest("stop loss", ["stop_loss", "stopLoss"]) == nearest("stop loss", ["stopLoss", "stop_loss"])
+    assert nearest("stop loss", ["stop_loss", "stopLoss"]) == "stop_loss"
+
+
+@pytest.mark.parametrize(
+    ("side", "told"), [(None, ""), (f" Buy{'x' * 50}", f"buy{'x' * 37}"), ("b", "b"), (7, "7"), ("hold", "hold")]
+)
+def test_a_contradiction_names_the_side_that_was_sent_up_to_forty_letters(side: object, told: str) -> None:
+    said = Said(known=frozenset({"side"}), side=side, limit=False)
+
+    assert list(not_read({"side": side, "action": "sell"}, said)) == [
+        ("action", f"contradicts side: 'sell' is not {told!r}")
+    ]
 
 
 def test_letters_are_what_all_spellings_share() -> None:
