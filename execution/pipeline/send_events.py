@@ -129,5 +129,7 @@ def _mirror(mirror: TradeMirror, events: Sequence[OutboxEvent]) -> None:
     if not told:
         return
     trades = read_each(Trade.objects.filter(pk__in=told).select_related("request"))
-    mirror.write(mirrored([trade for trade in trades if trade.state in TRADE_OPEN]), keep_seconds=None)
-    mirror.write(mirrored([trade for trade in trades if trade.state not in TRADE_OPEN]), keep_seconds=CLOSED_KEPT_SECONDS)
+    still_open = [trade for trade in trades if trade.state in TRADE_OPEN]
+    mirror.write(mirrored(still_open), keep_seconds=None)
+    ended = [trade for trade in trades if trade.state not in TRADE_OPEN]
+    mirror.write(mirrored(ended), keep_seconds=CLOSED_KEPT_SECONDS)

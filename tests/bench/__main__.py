@@ -79,7 +79,7 @@ def show(console: Console, name: str, outcome: Outcome, *, with_profile: bool) -
 def main() -> int:
     options = parser().parse_args()
     os.environ |= ENVIRONMENT
-    return execute(partial(bench, options), exit_code_when_stopped=130)
+    return execute(partial(bench, options), Console(), exit_code_when_stopped=130)
 
 
 if __name__ == "__main__":
