@@ -38,7 +38,7 @@ USAGE = """
         CROSS JOIN LATERAL (SELECT CASE request.direction WHEN 'SHORT' THEN -1 ELSE 1 END AS sign) AS side
         -- A stop that moves is counted where it loses more: in the plan, or where its order still waits.
         CROSS JOIN LATERAL (
-            SELECT min(level.price * side.sign) * side.sign AS worst
+            SELECT COALESCE(min(level.price * side.sign) * side.sign, NULLIF(request.stop_price, 0)) AS worst
             FROM (
                 SELECT leg.price FROM execution_bracketleg AS leg
                 WHERE leg.bracket_id = claim.request_id AND leg.purpose = 'STOP'

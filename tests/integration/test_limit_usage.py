@@ -149,7 +149,8 @@ def test_one_holding_counts_for_its_open_part_and_the_distance_of_its_stop(
 @BOTH_DIRECTIONS
 @pytest.mark.parametrize("state", list(OrderState))
 def test_the_whole_of_an_entry_counts_until_its_order_has_ended(state: OrderState, direction: Direction) -> None:
-    owner = claim(builders.approved(direction=direction, quantity=D("0.010"), stop_price=D(49000)))
+    stop = D(50000 - 1000 * direction.sign)
+    owner = claim(builders.approved(direction=direction, quantity=D("0.010"), stop_price=stop))
     trade = builders.trade(owner, quantity=D("0.004"), entry_price=D(50000))
     builders.order(owner, state=state)
     # Neither its resting stop nor another request's resting entry is an entry of this trade.

@@ -450,14 +450,15 @@ def test_counting_holds_one_lock_for_all_until_the_transaction_ends() -> None:
     [
         (LONG, 1900, 1700, "75"),
         (SHORT, 2100, 2300, "75"),
-        # Tightened, or beyond the entry: what was approved stays reserved.
-        (LONG, 1900, 1950, "25"),
-        (SHORT, 2100, 2050, "25"),
-        (LONG, 1900, 2300, "25"),
-        (SHORT, 2100, 1700, "25"),
+        (LONG, 1900, 1950, "12.5"),
+        (SHORT, 2100, 2050, "12.5"),
+        # At the entry or beyond it: nothing is lost, and nothing won before it is there.
+        (LONG, 1900, 2000, "0"),
+        (LONG, 1900, 2300, "0"),
+        (SHORT, 2100, 1700, "0"),
     ],
 )
-def test_a_stop_that_was_loosened_counts_at_its_new_place(
+def test_a_stop_that_has_moved_counts_at_its_new_place(
     direction: Direction, planned: int, now: int, risk: str
 ) -> None:
     owner = claimed(direction=direction, quantity=D("0.5"), stop_price=D(planned), quote_index=D("0.5"))
@@ -469,6 +470,57 @@ def test_a_stop_that_was_loosened_counts_at_its_new_place(
     builders.bracket(other)
 
     assert used().open_risk == D(risk) + 1
+
+
+RESTING = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.TRIGGERED)
+
+
+@pytest.mark.parametrize("state", sorted(OrderState))
+@pytest.mark.parametrize(
+    ("direction", "planned", "order", "loses"),
+    [
+        (LONG, 1990, 1900, 50),
+        (SHORT, 2010, 2100, 50),
+        # The plan is looser than what waits.
+        (LONG, 1900, 1990, 50),
+        (SHORT, 2100, 2010, 50),
+        (LONG, 2100, 1990, 5),
+        (SHORT, 1900, 2010, 5),
+    ],
+)
+def test_a_stop_that_moves_counts_where_it_loses_more(
+    direction: Direction, planned: int, order: int, loses: int, state: OrderState
+) -> None:
+    owner = claimed(direction=direction, quantity=D("0.5"), stop_price=D(planned))
+    held(owner, quantity=D("0.5"), entry_price=D(2000), direction=direction)
+    builders.bracket(owner)
+    builders.order(owner, purpose=OrderPurpose.STOP, state=state, trigger_price=D(order))
+
+    alone = max((2000 - planned) * direction.sign, 0) / 2
+    assert used().open_risk == (D(loses) if state in RESTING else D(alone))
+
+
+def test_only_a_stop_of_its_own_counts_for_a_trade() -> None:
+    owner = claimed(quantity=D("0.5"), stop_price=D(1990), direction=LONG)
+    held(owner, quantity=D("0.5"), entry_price=D(2000), direction=LONG)
+    builders.bracket(owner)
+    for purpose in (OrderPurpose.TARGET, OrderPurpose.TRAILING):
+        builders.order(owner, purpose=purpose, state=OrderState.ACCEPTED, trigger_price=D(1000))
+    other = claimed(symbol="SOLUSDT", quantity=D(1), stop_price=D(99), direction=LONG)
+    held(other, quantity=D(1), entry_price=D(100), direction=LONG)
+    builders.bracket(other)
+    builders.order(other, purpose=OrderPurpose.STOP, state=OrderState.ACCEPTED, trigger_price=D(98))
+
+    assert used().open_risk == 5 + 2
+
+
+@pytest.mark.parametrize("stop", [None, D(0)])
+@pytest.mark.parametrize("direction", [LONG, SHORT])
+def test_a_trade_without_any_stop_may_lose_all_of_its_price(direction: Direction, stop: Decimal | None) -> None:
+    owner = claimed(direction=direction, quantity=D("0.5"), stop_price=stop)
+    held(owner, quantity=D("0.5"), entry_price=D(2000), direction=direction)
+
+    assert used().open_risk == 1000
 
 
 def test_a_target_is_no_stop() -> None:
