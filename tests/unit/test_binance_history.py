@@ -366,6 +366,20 @@ def test_a_moment_that_fills_a_page_is_left_behind_and_what_is_before_it_is_read
     assert asked == [(begin, end), "2002", (begin, -1), (1, end)]
 
 
+@pytest.mark.usefixtures("_still")
+@pytest.mark.parametrize("number", [1001, 1500, 1999])
+def test_ids_are_followed_no_further_than_the_end_of_their_moment(
+    server: responses.RequestsMock, exchange: BinanceExchange, number: int
+) -> None:
+    moment = ms(AT) - 5000
+    found = venue(server, PASTS["fills"], [*([moment] * number), *(moment + 1 + later for later in range(1100))])
+
+    seen = PASTS["fills"].ask(exchange, AT - timedelta(days=1))
+
+    assert seen == [str(each) for each in range(1001, 1001 + number + 1100)]
+    assert [call["fromId"] for call in found.calls if "fromId" in call] == ["2001"]
+
+
 def test_an_order_is_looked_for_no_further_than_where_it_is(
     server: responses.RequestsMock, exchange: BinanceExchange
 ) -> None:
