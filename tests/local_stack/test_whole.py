@@ -33,7 +33,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 def test_starts_healthy_and_ends_when_a_part_dies(run: Run) -> None:
-    eventually(lambda: "Sent 2 sample decisions" in run.text(), within=60, what="the stack is up")
+    eventually(lambda: "Sent 2 sample decisions" in run.text(), within=120, what="the stack is up")
     service = run.find(r"Service +(\S+)/health")
 
     # It should be healthy before it says that it is up.
@@ -94,7 +94,7 @@ def command(days: dict[str, str], *words: str) -> str:
 
 def held_by(run: Run, *, positions: int) -> dict[str, Decimal]:
     """Wait until the service holds so many protected positions and is healthy; return quantities by symbol."""
-    eventually(lambda: "Logs " in run.text(), within=90, what="the stack is up")
+    eventually(lambda: "Logs " in run.text(), within=150, what="the stack is up")
     eventually(lambda: len(protected(run)) == positions, within=60, what=f"{positions} protected positions")
     service = run.find(r"Service +(\S+)/health")
     eventually(lambda: is_well(service), within=60, what="health says OK")

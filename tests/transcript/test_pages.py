@@ -73,7 +73,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     (folder / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\nmax-time = 30\n")
     state = folder / "state"
     with running(folder, STATE_DIR=str(state), LOG_LEVEL="INFO") as stack:
-        eventually(lambda: "sample decisions" in stack.text(), within=90, what="the stack is up")
+        eventually(lambda: "sample decisions" in stack.text(), within=150, what="the stack is up")
         service = stack.find(r"Service +(\S+)/health")
         trades = f"{service}/api/execution/trades"
         eventually(lambda: requests.get(trades, timeout=5).json()["trades"], within=30, what="a trade")
