@@ -1,7 +1,7 @@
 """Looks after the stops alone, in a worker of its own: when order workers and monitor stand still, cover does not.
 
 It works from the books every two seconds, and leaves all else to the monitor. Of the exchange it reads the positions,
-one call of weight 5, where there are any; only runs in quick succession do without, while streams tell of both. That
+one call of weight 5, where there are any: seldom while streams tell of mark prices and fills, else in every run. That
 shows which stop the mark price has passed, and which position is gone and has left its legs behind. It asks what became
 of young entries whose answer is lost. Only when the monitor is silent does it read the orders too: in bulk, and to
 settle what positions and stops are.
@@ -52,9 +52,8 @@ PROTECTOR = "protector"
 SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
 READING, BETWEEN_READINGS, AFTER_FAILED_READING = "protector_reading", timedelta(seconds=5), timedelta(seconds=15)
-# When it last read the positions, and for how long it does without while streams tell: less than from beat to beat. A
-# stream that has just fallen silent is not noticed at once, and legs beside a flat symbol are to be gone in 5 s.
-POSITIONS, BELIEVED = "protector_positions", timedelta(seconds=1.5)
+# When it last read the positions, and for how long it does without while streams tell.
+POSITIONS, BELIEVED = "protector_positions", timedelta(seconds=3)
 
 
 @dataclass(frozen=True, kw_only=True)

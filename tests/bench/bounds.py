@@ -90,7 +90,6 @@ BOUNDS = {
     **{f"last entry after {word}, worst": SOON for word in WORDS},
     **{f"entries later than that, {word}": NONE_AFTER for word in WORDS},
     "last entry after the kill switch was engaged, worst": AT_ONCE,
-    "entries after the kill switch was answered": NONE_AFTER,
     "flatten to the last close, 100 positions": FLAT,
     "flatten to the last close against bare orders": FLAT_RATIO,
     "flatten to the last book and leg": BOOKS,

@@ -122,8 +122,6 @@ class Round:
     last_entry_ms: float
     # After the switch's row was written, by its own time; of other words nobody writes one.
     after_engaged_ms: float
-    # Entries that arrived after the word was answered: REST answers when none is on its way any more.
-    after_answer: int
     late: int
     unexplained: int
 
@@ -179,28 +177,26 @@ def measure_round(here: Run, name: str, first: int) -> Round:
     waited(lambda: len(arrivals(here, symbols)) >= first, "entries arrive", every=0.01)
     said_ns = time.time_ns()
     case.say(here)
-    answered_ns = time.time_ns()
     engaged_ns = case.engaged_ns(here) if case.engaged_ns else said_ns
     waited(lambda: sum(outcomes(here, symbols, began).values()) == DECISIONS, "every decision has ended")
     arrived = arrivals(here, symbols)
     ended = outcomes(here, symbols, began)
     here.symbols[:0] = sorted(set(symbols) - arrived.keys())
     case.take_back(here)
-    return told(arrived, (said_ns, engaged_ns, answered_ns), ended, case)
+    return told(arrived, (said_ns, engaged_ns), ended, case)
 
 
 def told(
-    arrived: Mapping[str, int], moments: tuple[int, int, int], ended: Mapping[tuple[str, str], int], case: Case
+    arrived: Mapping[str, int], moments: tuple[int, int], ended: Mapping[tuple[str, str], int], case: Case
 ) -> Round:
-    """Say what came of one no. `moments`: when it was said, the switch engaged, and the word answered (ns)."""
-    said_ns, engaged_ns, answered_ns = moments
+    """Say what came of one no. `moments`: when it was said, and when the switch was engaged (ns)."""
+    said_ns, engaged_ns = moments
     after_ms = [(moment - said_ns) / 1e6 for moment in arrived.values() if moment > said_ns]
     explained = ended.get(("RECORDED", ""), 0) + sum(count for (_, code), count in ended.items() if code in case.codes)
     return Round(
         in_flight=DECISIONS - (len(arrived) - len(after_ms)),
         last_entry_ms=max(after_ms, default=0.0),
         after_engaged_ms=max(((moment - engaged_ns) / 1e6 for moment in arrived.values()), default=0.0),
-        after_answer=sum(moment > answered_ns for moment in arrived.values()),
         late=sum(moment > LONGEST_MS for moment in after_ms),
         unexplained=DECISIONS - explained,
     )
@@ -245,10 +241,8 @@ def waited(check: Callable[[], bool], what: str, *, every: float = 0.1) -> None:
 
 def figures(found: Mapping[str, Sequence[Round]]) -> list[Figure]:
     engaged = max(0.0, *(r.after_engaged_ms for r in found[KILL_SWITCH]))
-    answered = sum(r.after_answer for r in found[KILL_SWITCH])
     return [
         Figure(name=f"last entry after {KILL_SWITCH} was engaged, worst", value=engaged, unit="ms"),
-        Figure(name=f"entries after {KILL_SWITCH} was answered", value=answered, unit=""),
         *_by_case(found),
     ]
 
