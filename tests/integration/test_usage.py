@@ -458,9 +458,7 @@ def test_counting_holds_one_lock_for_all_until_the_transaction_ends() -> None:
         (SHORT, 2100, 1700, "0"),
     ],
 )
-def test_a_stop_that_has_moved_counts_at_its_new_place(
-    direction: Direction, planned: int, now: int, risk: str
-) -> None:
+def test_a_stop_that_has_moved_counts_at_its_new_place(direction: Direction, planned: int, now: int, risk: str) -> None:
     owner = claimed(direction=direction, quantity=D("0.5"), stop_price=D(planned), quote_index=D("0.5"))
     held(owner, quantity=D("0.5"), entry_price=D(2000), direction=direction)
     builders.bracket(owner).legs.filter(purpose=OrderPurpose.STOP).update(price=D(now))
