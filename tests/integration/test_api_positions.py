@@ -88,6 +88,7 @@ def test_a_position_shows_the_orders_that_protect_it(client: Client) -> None:
                     }
                 ],
                 "trade_id": str(trade.pk),
+                "phantom": False,
                 "observed_at": "2026-03-02T09:30:00+00:00",
             }
         ],
@@ -137,7 +138,7 @@ def test_the_cost_does_not_grow_with_the_positions(
         protect(trade)
         builders.position(trade)
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         answer = get(client)
 
     assert [each["symbol"] for each in answer["positions"]] == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
