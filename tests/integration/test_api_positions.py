@@ -89,6 +89,7 @@ def test_a_position_shows_the_orders_that_protect_it(client: Client) -> None:
                     }
                 ],
                 "trade_id": str(trade.pk),
+                "phantom": False,
                 "observed_at": "2026-03-02T09:30:00+00:00",
             }
         ],

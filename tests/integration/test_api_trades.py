@@ -122,9 +122,9 @@ def test_the_cost_of_a_page_does_not_grow_with_it(
         builders.order(trade.request, purpose=OrderPurpose.STOP)
 
     # It should ask for the page's ids, its rows with their decisions, their orders, and twice for the numbers of all.
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         assert len(get(client, "?limit=2")[1]["trades"]) == 2
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         assert len(get(client, "?limit=1000&status=closed")[1]["trades"]) == 12
 
 
