@@ -3,6 +3,18 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+# The rule of migration 0027 for what is new.
+NUMBERS = {
+    "execution_accountincome": ("amount",),
+    "execution_toldfill": ("price", "quantity", "realized_pnl", "commission"),
+}
+REFUSE_NAN = [
+    f"ALTER TABLE {table} ADD CONSTRAINT {table}_numbers CHECK ("
+    + " AND ".join(f"{name} <> 'NaN'" for name in columns)
+    + ")"
+    for table, columns in NUMBERS.items()
+]
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -90,4 +102,6 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        # Each ends with its table.
+        *(migrations.RunSQL(statement, migrations.RunSQL.noop) for statement in REFUSE_NAN),
     ]

@@ -13,6 +13,7 @@ from redis import Redis
 
 from execution.adapters.redis_bus import redis_connection
 from execution.pipeline import read_events
+from execution_project import waits
 from tests.support.desk import Desk
 from tests.support.emptied import empty_tables
 from tests.support.paper import PaperExchange
@@ -80,9 +81,10 @@ def passing_time(request: pytest.FixtureRequest) -> Iterator[PassingTime | None]
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept() -> None:
-    """Let no test see what another one has counted."""
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test see what another one has counted, nor as which program it has loaded its modules."""
     cache.clear()
+    monkeypatch.setattr(waits, "_held", waits.Kind.OPERATOR)
 
 
 @pytest.fixture

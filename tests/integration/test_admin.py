@@ -34,6 +34,7 @@ from execution.models import (
     IncomeReading,
     KillSwitch,
     ModelPromotion,
+    OperatorAction,
     OutboxSequence,
     PolicyValue,
     QuarantinedRow,
@@ -105,6 +106,9 @@ def trade() -> Trade:
         table="execution_trade", row_id="7", problem="a time before year 1", first_seen_at=NOW, last_seen_at=NOW
     )
     SeenNonce.objects.create(key_id="ai-1", nonce="n" * 16, stream="s", entry_id="1-0", signed_at=NOW)
+    OperatorAction.objects.create(
+        verb="WRITE_OFF", subject=request.pk, symbol="BTCUSDT", by="anna", reason="lost", at=NOW
+    )
     EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", reason="", since=NOW, seen_at=NOW)
     # The chain has a head from here on, and a seal for each line.
     seal_journal()

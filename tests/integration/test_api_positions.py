@@ -139,7 +139,7 @@ def test_the_cost_does_not_grow_with_the_positions(
         protect(trade)
         builders.position(trade)
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         answer = get(client)
 
     assert [each["symbol"] for each in answer["positions"]] == ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
