@@ -47,6 +47,9 @@ def stack(
 def test_a_position_gets_its_stop_while_no_order_worker_works(stack: CeleryStack, tmp_path: Path, ending: str) -> None:
     payload = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.010", "request_id": str(uuid4()), "leverage": 5}
     order = payload | {"stop_loss": "48000", "take_profit": "52000"}
+    # No entry leaves before the first cycle is over, and the next one would let it leave two minutes later.
+    cycle = "SELECT 1 FROM execution_heartbeat WHERE part = 'monitor'"
+    eventually(lambda: stack.rows(cycle), within=WITHIN, what="the first cycle is over")
     stack.redis.xadd(stream_key("signal.execute"), wrapped("signal.execute", order, source="test"))
     eventually((tmp_path / "stopped").exists, within=WITHIN, what="the entry has filled", every=0.02)
     if ending == "killed":

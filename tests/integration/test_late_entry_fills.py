@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from structlog.testing import capture_logs
 
 from execution.models import Fill
 from tests.support.desk import Desk
 from tests.support.ledger import ORDER
+from tests.support.log_lines import log_lines
 
 pytestmark = pytest.mark.django_db
 D = Decimal
@@ -57,7 +57,7 @@ def fill(desk: Desk, client_order_id: str, quantity: str) -> None:
 def look_over(desk: Desk) -> list[Any]:
     """Let the cycle look over the closed books; return what was logged as an error."""
     desk.clock.let_pass(61)
-    with capture_logs() as logs:
+    with log_lines() as logs:
         desk.cycle()
         desk.clock.let_pass(10)
         desk.cycle()

@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 from django.db import InterfaceError, OperationalError, connection
 from redis import Redis
-from structlog.testing import capture_logs
 
 from execution.adapters import breaker as breaker_module
 from execution.adapters.breaker import FAULTS_TO_OPEN, CircuitBreaker
@@ -24,6 +23,7 @@ from tests.integration.test_postgres_faults import cut_own_connection
 from tests.support.desk import Desk
 from tests.support.interference import at_point
 from tests.support.ledger import ALGO_ORDER
+from tests.support.log_lines import log_lines
 from tests.support.threads import at_once
 from tests.support.waiting import eventually
 
@@ -82,7 +82,7 @@ def test_a_surprise_in_one_repair_keeps_no_other_from_being_done(desk: Desk, sid
             raise RuntimeError("a bug")
         resumed.append(request_id)
 
-    with capture_logs() as logs:
+    with log_lines() as logs:
         result = desk.cycle(resume=resume)
 
     assert (resumed, result.failed, len(desk.ledger.live_stops)) == ([lucky], 1, 1)

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.test import Client
-from structlog.testing import capture_logs
 
 from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.stream_names import group_of, stream_of
@@ -13,6 +12,7 @@ from execution.models import DeadLetter, ExecutionRequest, InboxEvent, StreamLos
 from execution.pipeline.accept_event import EVENT_TYPES
 from tests.support import builders
 from tests.support.desk import Desk, decision
+from tests.support.log_lines import log_lines
 
 pytestmark = pytest.mark.django_db
 AI = "ai.decision.made"
@@ -103,7 +103,7 @@ def test_a_stream_that_was_flushed_is_read_from_its_beginning_and_the_loss_is_to
     # The clock of Redis was set back meanwhile: the new ids are lower than those that were read.
     desk.redis.xadd(STREAM, {"payload": "{}"}, id="1000-0")
 
-    with capture_logs() as logs:
+    with log_lines() as logs:
         desk.read_bus()
         desk.read_bus()
 
@@ -135,7 +135,7 @@ def test_a_stream_that_is_trimmed_before_it_is_read_raises_the_alarm(desk: Desk,
     left = publish(desk, 4)
     desk.redis.xtrim(STREAM, maxlen=4, approximate=False)
 
-    with capture_logs() as logs:
+    with log_lines() as logs:
         desk.read_bus()
 
     # It should trade what is left, and say how many are gone and between which ids.

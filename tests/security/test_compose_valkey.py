@@ -33,8 +33,9 @@ def command(folder: Path) -> list[str]:
     [config] = SERVICE["configs"]
     users = ROOT / COMPOSE["configs"][config["source"]]["file"]
     places = {
-        config["target"]: str(users),
+        # First: the folders here may lie below it.
         "/tmp/": f"{folder}/",  # noqa: S108 -- of the container
+        config["target"]: str(users),
         "--dir /data": f"--dir {folder}",
     }
     script = script.replace("$$", "$")
