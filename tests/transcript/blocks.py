@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = frozenset({"bash", "console", "python", "yaml"})
+COMMANDS = frozenset({"bash", "console", "python"})
 FENCE = re.compile(r"^ *```(\w*)\s*$")
 MARKER = re.compile(
     r"^ *<!-- not run(?P<checked>, options checked)?: (?:`(?P<command>[^`]+)`: )?(?P<reason>\S.*?) -->$"

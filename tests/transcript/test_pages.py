@@ -91,7 +91,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 def test_every_fence_says_what_it_is() -> None:
     """A block without a language would be run by nobody."""
     assert [block.name for block in ALL if not block.language] == []
-    assert {block.language for block in ALL} <= COMMANDS | {"text", "nginx", "json", "ini"}
+    assert {block.language for block in ALL} <= COMMANDS | {"text", "nginx", "json", "ini", "yaml"}
     # It should know commands of the block when one of them is not run.
     for block in ALL:
         present = {command.text.partition(" #")[0].strip() for command in block.commands()} if block in RUN else set()
