@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
 # What every line gets on its way to the handlers.
 ADDED = frozenset({"level", "logger", "timestamp"})
 
