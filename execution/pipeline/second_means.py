@@ -93,7 +93,8 @@ def may_ask_again(work: Work, leg: Leg) -> bool:
     last = tries[-1].created_at if tries else None
     if last is None:
         return True
-    since = work.bracket.software_since or now
+    # The try with which it began may have been sent a moment after it.
+    since = (work.bracket.software_since or now) + SOON_BESIDE
     beside = sum(order.created_at > since for order in tries)
     if age_of(last, now) < (FIRST_PAUSE if beside else SOON_BESIDE) or not work.may_try_naked(leg):
         return False
