@@ -103,6 +103,8 @@ def killed_with_its_fill(cell: Cell) -> None:
             cell.decide(2, first=2 * number)
             cell.wait(mark.exists, f"a process died at {point}")
             cell.settle()
+            # The dead one's step is delivered again. It must not walk into the next ambush as the processes start.
+            cell.wait(lambda: not steps_held(cell), "no step is out any more", within=30)
     booked_in_time(cell, 2 * len(AFTER_THE_FILL))
 
 
@@ -122,6 +124,13 @@ def each_killed_once(cell: Cell) -> None:
 
 def has_more_entries(cell: Cell, than: int) -> bool:
     return sum(cell.entries().values()) > than
+
+
+def steps_held(cell: Cell) -> int:
+    """Return how many steps of the chain somebody has taken and not acknowledged."""
+    redis: Any = cell.stack.redis
+    names = [f"execution.tasks.{step}".encode() for step in STEPS]
+    return sum(any(name in held for name in names) for held in redis.hvals(f"{KEY_PREFIX}unacked"))
 
 
 def booked_in_time(cell: Cell, trades: int) -> None:
