@@ -104,11 +104,13 @@ class Pooler:
             return
         while True:
             kind, body = read_message(held[0])
-            client.sendall(message(kind, body))
             if kind == READY:
                 break
+            client.sendall(message(kind, body))
+        # Handed back before the client hears of it, as by a pooler that does one thing at a time.
         if self.mode != "session" and body == IDLE:
             self.idle.append(held.pop())
+        client.sendall(message(READY, body))
 
     def _take(self, startup: bytes) -> socket.socket:
         if not self.idle:
