@@ -132,3 +132,33 @@ def test_what_the_exchange_holds_in_a_direction(side: str, quantity: str, long: 
 
     assert (held_in(row, LONG), held_in(row, SHORT)) == (D(long), D(short))
     assert (held_in(None, LONG), held_in(None, SHORT)) == (D(0), D(0))
+
+
+@pytest.mark.parametrize(
+    ("covered", "by_software", "overdue", "required", "unprotected"),
+    [
+        ("0.010", "0", (), True, False),
+        ("0.004", "0", (), True, True),
+        ("0.004", "0.006", (), True, False),
+        ("0.004", "0.005", (), True, True),
+        # A plan without a stop lacks none, and a stop that stands for one may still be overdue.
+        ("0", "0", (), False, False),
+        ("0.010", "0", ("STOP_OVERDUE order=es1-s",), True, True),
+        ("0.010", "0", ("STOP_OVERDUE order=es1-s",), False, True),
+    ],
+)
+def test_whether_somebody_has_to_act(
+    covered: str, by_software: str, overdue: tuple[str, ...], *, required: bool, unprotected: bool
+) -> None:
+    found = Coverage(
+        symbol="ETHUSDT",
+        position_side="BOTH",
+        direction=LONG,
+        quantity=D("0.010"),
+        covered=D(covered),
+        by_software=D(by_software),
+        overdue=overdue,
+        stop_required=required,
+    )
+
+    assert found.is_unprotected is unprotected

@@ -276,3 +276,30 @@ def test_several_fields_are_named_each() -> None:
         ("tif", "is not known; it may change what the order means"),
         ("exit", "is not known; it may change what the order means"),
     ]
+
+
+@pytest.mark.parametrize("answer", ["", "none", "null", "nil", "0", "false", "no", "off", "n", "f"])
+def test_each_way_to_say_no_says_nothing_of_a_reducing_order(answer: str) -> None:
+    assert ManualOrder.model_validate(SIGNAL | {"reduceOnly": f" {answer.upper()} "}).quantity == Decimal("0.002")
+
+
+@pytest.mark.parametrize("kind", ["current", "mark", "index", "last", "signal", "predicted", "reference", "close"])
+@pytest.mark.parametrize("spelling", ["{}_price", "{}Price", "{}-price"])
+def test_a_price_of_the_market_is_no_price_of_the_order(kind: str, spelling: str) -> None:
+    assert ManualOrder.model_validate(SIGNAL | {spelling.format(kind): 50_000}).price is None
+
+
+@pytest.mark.parametrize("name", ["ensemble_confidence", "modelType", "signal-type"])
+def test_what_the_model_says_of_itself_changes_no_order(name: str) -> None:
+    assert ManualOrder.model_validate(SIGNAL | {name: "limit"}).price is None
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("sl", "tp", "be", "qty", "size", "type", "tif", "gtc", "gtd", "gtx", "ioc", "fok", "ttl", "oco", "exec"),
+        *("buy", "sell", "long", "short", "hold", "add", "post"),
+    ],
+)
+def test_each_short_word_is_dangerous_beside_another_one(word: str) -> None:
+    assert list(rules(ManualOrder, SIGNAL | {f"my_{word}_x": 1})) == [f"my_{word}_x"]
