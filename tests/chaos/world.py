@@ -6,7 +6,7 @@ that fails, gets them started anew.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,6 +19,7 @@ import requests
 
 from execution.adapters.binance.market import MARK_AGE_SECONDS
 from execution.crash_points import CrashPoint
+from execution.single_flight import Duty
 from execution_project.broker_names import KEY_PREFIX
 from local_stack.processes import PYTHON, Addresses, Program, migrated_file, web
 from local_stack.server import HOST, spawn, tail
@@ -289,14 +290,28 @@ class World:
             self.paper.restart(*self._exchange_options())
             (self.folder / "exchange.state").unlink(missing_ok=True)
             self._keeps_exchange = False
-        self.paper.reset()
-        self.stack.risk.restore()
-        self._wipe_redis()
-        self.forget_books()
-        self._wipe_redis()
+        with self._nobody_sweeps():
+            self.paper.reset()
+            self.stack.risk.restore()
+            self._wipe_redis()
+            self.forget_books()
+            self._wipe_redis()
         for symbol in self.symbols:
             self.stack.person.change_leverage(symbol, LEVERAGE)
         self.paper.clear_ledger()
+
+    @contextmanager
+    def _nobody_sweeps(self) -> Iterator[None]:
+        """Hold the duties of monitor and protector: what one has read before would stand in the books of the next cell.
+
+        One that is frozen keeps its duty, and has to be wiped around.
+        """
+        with psycopg.connect(self.postgres.url, autocommit=True) as session:
+            session.execute("SET lock_timeout = '5s'")
+            for duty in (Duty.WATCH_POSITIONS, Duty.ENSURE_COVER):
+                with suppress(psycopg.errors.LockNotAvailable):
+                    session.execute("SELECT pg_advisory_lock(%s)", [duty.value])
+            yield
 
     def _wipe_redis(self) -> None:
         # Workers make the bindings at their start: without them no message finds its queue. A stream that is gone is
