@@ -45,9 +45,14 @@ class Split:
     total: Decimal
 
 
+def _bounds(lot: LotRule) -> tuple[Decimal, Decimal]:
+    """Return the least and the most that one order on this lot may have, both on its step."""
+    return ceil_to(lot.minimum, lot.step), floor_to(lot.maximum, lot.step)
+
+
 def split_of(quantity: Decimal, lot: LotRule) -> Split:
     """Return the split that `parts_of` makes; what is asked for may take millions of orders."""
-    least, most = ceil_to(lot.minimum, lot.step), floor_to(lot.maximum, lot.step)
+    least, most = _bounds(lot)
     left = floor_to(quantity, lot.step)
     # A quantity below the minimum is no part, by the counting below; a maximum below the step takes no order at all.
     if most <= 0 or most < least:
@@ -64,7 +69,7 @@ def parts_of(quantity: Decimal, lot: LotRule) -> list[Decimal]:
     The parts lie on the step, between minimum and maximum, and add up to the quantity floored to the step. Where no
     split does that, because minimum and maximum lie close together, they add up to the most that can be sent.
     """
-    least, most = ceil_to(lot.minimum, lot.step), floor_to(lot.maximum, lot.step)
+    least, most = _bounds(lot)
     split, parts = split_of(quantity, lot), []
     left = split.total
     for behind in reversed(range(split.number)):

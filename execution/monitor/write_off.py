@@ -28,6 +28,7 @@ from execution.pipeline.transitions import apply_to, order_move, request_move, t
 from execution.pipeline.write import Move, Write, emit
 
 log = structlog.get_logger(__name__)
+CHANGED_MEANWHILE = "CHANGED_MEANWHILE: the books have moved since the exchange was asked; ask again"
 NO_RESULT: dict[str, Any] = dict.fromkeys(
     ("exit_price", "exit_at", "gross_pnl", "net_pnl", "net_pnl_usd", "pnl_percent", "r_multiple")
 )
@@ -84,7 +85,7 @@ def _write(seen: Holding, denial: Denial, word: Word, now: datetime) -> WrittenO
     if held.is_empty:
         return _earlier(held)
     if held.states != seen.states:
-        raise WriteOffRefusedError("CHANGED_MEANWHILE: the books have moved since the exchange was asked; ask again")
+        raise WriteOffRefusedError(CHANGED_MEANWHILE)
     reason = (Reason.WRITTEN_OFF, f"{Reason.WRITTEN_OFF}: by {word.by}: {word.reason}")
     for order in held.orders:
         _move(order_move(order, OrderTrigger.WRITTEN_OFF, now=now, reason=reason, alarmed_at=None))
@@ -143,4 +144,4 @@ def _move(move: Move) -> None:
 def _demand(*, moved: bool) -> None:
     """Take everything back when somebody else was faster about one row of it."""
     if not moved:
-        raise WriteOffRefusedError("CHANGED_MEANWHILE: the books have moved since the exchange was asked; ask again")
+        raise WriteOffRefusedError(CHANGED_MEANWHILE)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,18 @@ from execution.domain.trading import Direction
 
 D = Decimal
 LONG, SHORT = Direction.LONG, Direction.SHORT
+
+
+def position(covered: str, *, direction: Direction = LONG, **facts: Any) -> Coverage:
+    """Return 0.010 ETH of which so much has live stops."""
+    return Coverage(
+        symbol="ETHUSDT",
+        position_side="BOTH",
+        direction=direction,
+        quantity=D("0.010"),
+        covered=D(covered),
+        **facts,
+    )
 
 
 @pytest.mark.parametrize("direction", [LONG, SHORT])
@@ -31,12 +44,9 @@ LONG, SHORT = Direction.LONG, Direction.SHORT
 def test_what_of_a_position_is_uncovered(
     direction: Direction, covered: str, out_of_reach: str, uncovered: str, said: str
 ) -> None:
-    found = Coverage(
-        symbol="ETHUSDT",
-        position_side="BOTH",
+    found = position(
+        covered,
         direction=direction,
-        quantity=D("0.010"),
-        covered=D(covered),
         out_of_reach=D(out_of_reach),
         step=D("0.004"),
     )
@@ -80,12 +90,9 @@ def test_what_protects_a_position(
     protected_by: str,
     said: str,
 ) -> None:
-    found = Coverage(
-        symbol="ETHUSDT",
-        position_side="BOTH",
+    found = position(
+        covered,
         direction=direction,
-        quantity=D("0.010"),
-        covered=D(covered),
         overdue=overdue,
         by_software=D(by_software),
         software_since=since,
@@ -150,12 +157,8 @@ def test_what_the_exchange_holds_in_a_direction(side: str, quantity: str, long: 
 def test_whether_somebody_has_to_act(
     covered: str, by_software: str, overdue: tuple[str, ...], *, required: bool, unprotected: bool
 ) -> None:
-    found = Coverage(
-        symbol="ETHUSDT",
-        position_side="BOTH",
-        direction=LONG,
-        quantity=D("0.010"),
-        covered=D(covered),
+    found = position(
+        covered,
         by_software=D(by_software),
         overdue=overdue,
         stop_required=required,

@@ -12,8 +12,8 @@ from execution.domain.lots import LotRule
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.review import AskedTarget, Proposal
-from execution.domain.safety import judge
-from execution.domain.trading import Direction, OrderType
+from execution.domain.safety import Verdict, judge
+from execution.domain.trading import Direction, OrderType, SymbolRules
 from tests.unit.examples import BTCUSDT, quote
 
 D = Decimal
@@ -74,13 +74,8 @@ def test_an_account_has_room_for_a_stop_and_a_target_of_each_position(
     assert verdict.refusal is (None if passed else Reason.EXITS_NOT_PLACEABLE)
 
 
-@pytest.mark.parametrize("direction", [Direction.LONG, Direction.SHORT])
-@pytest.mark.parametrize(("quantity", "closable"), [("0.007", "0.005"), ("0.008", "0.008"), ("0.010", "0.010")])
-def test_an_entry_of_which_a_part_could_not_be_closed_is_refused(
-    direction: Direction, quantity: str, closable: str
-) -> None:
-    # Exits are market orders of 0.004 to 0.005: 0.007 is neither one of them nor two.
-    rules = replace(BTCUSDT, market_min_quantity=D("0.004"), market_max_quantity=D("0.005"))
+def judged(direction: Direction, quantity: str, rules: SymbolRules) -> Verdict:
+    """Judge a LIMIT entry at 50,000 with a target of its own and the policy's stop."""
     proposal = Proposal(
         symbol="BTCUSDT",
         direction=direction,
@@ -94,7 +89,17 @@ def test_an_entry_of_which_a_part_could_not_be_closed_is_refused(
         target_price=D(52000) if direction is Direction.LONG else D(48000),
         confidence=None,
     )
-    verdict = judge(proposal, quote=quote(), rules=rules, policy=Policy(values={}, version=0))
+    return judge(proposal, quote=quote(), rules=rules, policy=Policy(values={}, version=0))
+
+
+@pytest.mark.parametrize("direction", [Direction.LONG, Direction.SHORT])
+@pytest.mark.parametrize(("quantity", "closable"), [("0.007", "0.005"), ("0.008", "0.008"), ("0.010", "0.010")])
+def test_an_entry_of_which_a_part_could_not_be_closed_is_refused(
+    direction: Direction, quantity: str, closable: str
+) -> None:
+    # Exits are market orders of 0.004 to 0.005: 0.007 is neither one of them nor two.
+    rules = replace(BTCUSDT, market_min_quantity=D("0.004"), market_max_quantity=D("0.005"))
+    verdict = judged(direction, quantity, rules)
 
     (row,) = (row for row in verdict.rules if row.rule == "exit_orders")
     assert row.refusal is (None if quantity == closable else Reason.EXITS_NOT_PLACEABLE)
@@ -115,20 +120,7 @@ def test_an_entry_whose_exits_are_too_many_orders_is_refused(
 ) -> None:
     # A stop and a target for all of it, each in parts of 0.001.
     rules = replace(BTCUSDT, market_min_quantity=D("0.001"), market_max_quantity=D("0.001"))
-    proposal = Proposal(
-        symbol="BTCUSDT",
-        direction=direction,
-        order_type=OrderType.LIMIT,
-        notional_usd=None,
-        base_quantity=D(quantity),
-        limit_price=D(50000),
-        expected_price=None,
-        leverage=5,
-        stop_price=None,
-        target_price=D(52000) if direction is Direction.LONG else D(48000),
-        confidence=None,
-    )
-    verdict = judge(proposal, quote=quote(), rules=rules, policy=Policy(values={}, version=0))
+    verdict = judged(direction, quantity, rules)
 
     (row,) = (row for row in verdict.rules if row.rule == "exit_orders")
     assert row.refusal is (None if passed else Reason.EXITS_NOT_PLACEABLE)
