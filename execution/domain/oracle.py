@@ -2,7 +2,8 @@
 
 A monitor cycle sees many things in the middle of a change: a stop that is being replaced, a fill that is not booked
 yet. A finding becomes a violation when it is there in two successive cycles, for at least `CONFIRMED_AFTER`, while
-nothing has moved on its symbol and side. On a side that never rests it becomes one after `RESTLESS_AFTER`.
+nothing has moved on its symbol and side. On a side that never rests it becomes one after `RESTLESS_AFTER`. Cycles that
+are further apart than `NEAR` are not successive, and a finding begins anew.
 
 The tests have judges of their own, which share no line with this rule.
 """
@@ -18,6 +19,8 @@ VIOLATIONS = "oracle_violations"
 # What the service promises a position and its books after any single fault.
 CONFIRMED_AFTER = timedelta(seconds=5)
 RESTLESS_AFTER = timedelta(minutes=5)
+# Six cycles.
+NEAR = timedelta(minutes=1)
 # Symbol and position side: one position at the venue.
 Side = tuple[str, str]
 
@@ -69,12 +72,13 @@ class Finding:
 class Suspect:
     """A finding that goes on: since when at all, since when undisturbed, and whether it was counted as a violation.
 
-    `picture` is what its symbol and side looked like at the last reading.
+    `picture` is what its symbol and side looked like at the last reading, which was at `seen_at`.
     """
 
     finding: Finding
     first_at: datetime
     at_rest_since: datetime
+    seen_at: datetime
     picture: str
     stands: bool = False
 
@@ -88,6 +92,7 @@ class Suspect:
             **asdict(self.finding),
             "first_at": self.first_at.isoformat(),
             "at_rest_since": self.at_rest_since.isoformat(),
+            "seen_at": self.seen_at.isoformat(),
             "picture": self.picture,
             "stands": self.stands,
         }
@@ -105,6 +110,7 @@ class Suspect:
             finding=Finding(kind=Kind(row["kind"]), **words),
             first_at=datetime.fromisoformat(row["first_at"]),
             at_rest_since=datetime.fromisoformat(row["at_rest_since"]),
+            seen_at=datetime.fromisoformat(row["seen_at"]),
             picture=str(row["picture"]),
             stands=bool(row["stands"]),
         )
@@ -155,11 +161,11 @@ def follow(
 
 
 def _followed(known: Suspect | None, finding: Finding, picture: str, now: datetime) -> Suspect:
-    if known is None:
-        return Suspect(finding=finding, first_at=now, at_rest_since=now, picture=picture)
+    if known is None or (not known.stands and now - known.seen_at > NEAR):
+        return Suspect(finding=finding, first_at=now, at_rest_since=now, seen_at=now, picture=picture)
     moved = known.picture != picture
     rest = now if moved else known.at_rest_since
-    suspect = replace(known, finding=finding, at_rest_since=rest, picture=picture)
+    suspect = replace(known, finding=finding, at_rest_since=rest, seen_at=now, picture=picture)
     return replace(suspect, stands=suspect.is_violation(now))
 
 

@@ -15,7 +15,7 @@ from tests.soak.market import STEP_SECONDS, Market
 from tests.soak.report import Figure
 from tests.soak.traders import Traders
 from tests.support.desk import Desk
-from tests.support.oracle import all_requests_are_final, broken_invariant, violations_counted
+from tests.support.oracle import all_requests_are_final, broken_invariant, violations_counted, violations_told
 from tests.support.stop_plans import booked_stops
 
 SYMBOLS = 20
@@ -154,8 +154,9 @@ class Soak:
 def oracle_figure() -> Figure:
     """Return what the service's own oracle has counted: read as rows, by nobody's rule but its own."""
     with connection.cursor() as cursor:
-        counted = violations_counted(cursor)
-    return Figure(name="violations by the service's oracle", got=told(counted), aim="none", ok=not counted)
+        counted, sentences = violations_counted(cursor), violations_told(cursor)
+    got = "; ".join([told(counted), *sentences])
+    return Figure(name="violations by the service's oracle", got=got, aim="none", ok=not counted)
 
 
 def told(counts: Counter[str]) -> str:

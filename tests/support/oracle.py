@@ -152,6 +152,12 @@ def violations_counted(cursor: Any) -> Counter[str]:
     return Counter(dict(rows(cursor, query)))
 
 
+def violations_told(cursor: Any) -> list[str]:
+    """Return what the journal still says of them: where, which, and with what numbers."""
+    query = "SELECT at, entity_id, to_state, reason FROM execution_transition WHERE trigger = 'violation_stands'"
+    return [" ".join(map(str, row)) for row in rows(cursor, query)]
+
+
 def rows(cursor: Any, query: str, parameters: Any = None) -> list[tuple[Any, ...]]:
     cursor.execute(query, parameters)
     rows: list[tuple[Any, ...]] = cursor.fetchall()

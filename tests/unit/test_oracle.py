@@ -10,7 +10,7 @@ import pytest
 
 from execution.domain.brackets import Exposure, Leg, Plan, Resting
 from execution.domain.client_ids import client_order_id
-from execution.domain.oracle import CONFIRMED_AFTER, RESTLESS_AFTER, VIOLATIONS, Finding, Kind, Suspect, follow
+from execution.domain.oracle import CONFIRMED_AFTER, NEAR, RESTLESS_AFTER, VIOLATIONS, Finding, Kind, Suspect, follow
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport, RestingTerms
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
@@ -462,6 +462,20 @@ def test_what_moves_begins_anew_but_not_for_ever() -> None:
     assert told == [(0, 0, 0)] * (len(seconds) - 1) + [(1, 1, 0)]
 
 
+@pytest.mark.parametrize("second", ["a", "b"], ids=["as before", "moved"])
+def test_cycles_that_are_far_apart_are_not_successive(second: str) -> None:
+    """Twenty minutes without a cycle: what was found before them was repaired, and this is a new difference."""
+    far = NEAR.total_seconds()
+
+    assert watched((0, True, "a"), (far + 0.001, True, second), (far + 10, True, second)) == [
+        (0, 0, 0),
+        (0, 0, 0),
+        (1, 1, 0),
+    ]
+    assert watched((0, True, "a"), (far, True, "a")) == [(0, 0, 0), (1, 1, 0)]
+    assert watched((0, True, "a"), (10, True, "a"), (10 + 2 * far, True, second)) == [(0, 0, 0), (1, 1, 0), (0, 1, 0)]
+
+
 def test_a_violation_that_moves_goes_on_being_the_same() -> None:
     assert watched((0, True, "a"), (10, True, "a"), (20, True, "b"), (30, True, "c")) == [
         (0, 0, 0),
@@ -513,7 +527,7 @@ def test_a_finding_is_told_by_what_where_and_whom() -> None:
 def test_a_side_without_a_picture_looks_empty() -> None:
     [suspect] = follow([], [FOUND], {("ETHUSDT", "BOTH"): "a"}, unjudged=set(), now=NOW).suspects
 
-    assert suspect == Suspect(finding=FOUND, first_at=NOW, at_rest_since=NOW, picture="")
+    assert suspect == Suspect(finding=FOUND, first_at=NOW, at_rest_since=NOW, seen_at=NOW, picture="")
 
 
 @each_mode
