@@ -40,7 +40,7 @@ broker_transport_options = {
     "socket_keepalive": True,
     "health_check_interval": REDIS_CHECK_SECONDS,
     "queue_order_strategy": "priority",
-    # The priorities in use (PRIORITIES in execution/chain.py, and the default): every one is a key that workers poll.
+    # The priorities in use (PRIORITIES in execution/workflow.py, and the default): each is a key that workers poll.
     "priority_steps": [0, 2, 4, 5, 6],
 }
 

@@ -14,7 +14,7 @@ from django.db import OperationalError, connection
 
 from execution import wiring
 from execution.domain.ports import RiskSafetyUnavailableError
-from execution.pipeline.accept_event import EVENT_TYPES
+from execution.signals.accept import EVENT_TYPES
 from execution_project.database_roles import powers_of
 from execution_project.env import Environment, Mode, environment
 from execution_project.live_profile import needs_password, profile_problems
@@ -38,7 +38,7 @@ MUST_BE: tuple[tuple[str, Any, str], ...] = (
 
 
 @register(TAG)
-def tasks_cannot_be_lost(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+def tasks_cannot_be_lost(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001
     """Hold Celery's settings against what exactly-once rests on."""
     conf = current_app.conf
     problems: list[CheckMessage] = [
@@ -74,7 +74,7 @@ def _delivery_outlives_task(conf: Any) -> list[CheckMessage]:
 
 
 @register(TAG)
-def celery_shows_no_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+def celery_shows_no_settings(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001
     """Hold the names of Celery's settings against those that Celery knows, and its control against off.
 
     Celery takes every name of celeryconfig.py for a setting and shows it to who asks; an object of ours among them
@@ -93,7 +93,7 @@ def celery_shows_no_settings(app_configs: Sequence[AppConfig] | None, **_: Any) 
 
 
 @register(TAG)
-def profile_is_safe(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+def profile_is_safe(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001
     """Hold the settings against what their mode demands (execution_project/live_profile.py)."""
     return [
         (Error if problem.is_error else Warning)(problem.sentence, id=problem.code)
@@ -102,7 +102,7 @@ def profile_is_safe(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
 
 
 @register(TAG)
-def every_setting_is_read(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+def every_setting_is_read(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001
     """Name the settings that look like ours and are not read: what they were to do does not happen."""
     return [
         Error(unread.sentence, id="execution.E035")
@@ -113,7 +113,10 @@ def every_setting_is_read(app_configs: Sequence[AppConfig] | None, **_: Any) -> 
 
 
 @register(TAG)
-def producers_speak_on_streams_that_are_read(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
+def producers_speak_on_known_streams(
+    app_configs: Sequence[AppConfig] | None,  # noqa: ARG001
+    **_: object,
+) -> list[CheckMessage]:
     """Hold the streams of EVENT_SIGNING_KEYS against those that are read: a slip would refuse every honest event."""
     named = {name for key in environment().event_keys.values() for name in key.streams}
     return [
@@ -130,7 +133,7 @@ def producers_speak_on_streams_that_are_read(app_configs: Sequence[AppConfig] | 
 def sessions_are_ours(
     app_configs: Sequence[AppConfig] | None,  # noqa: ARG001 -- the framework's signature
     databases: Sequence[str] | None = None,
-    **_: Any,
+    **_: object,
 ) -> list[CheckMessage]:
     """Refuse a pooler in transaction or statement mode; asked where a database is named, as at each process's start.
 
@@ -151,7 +154,7 @@ def sessions_are_ours(
 def neighbours_are_real(
     app_configs: Sequence[AppConfig] | None,  # noqa: ARG001 -- the framework's signature
     databases: Sequence[str] | None = None,
-    **_: Any,
+    **_: object,
 ) -> list[CheckMessage]:
     """In live mode, ask PostgreSQL and risk-safety for what the settings do not show; only where a database is named.
 

@@ -3,7 +3,7 @@
 accept_event (bridge or REST) -> check_ess -> guard_safety -> place_order -> protect_position -> record_trade ->
 send_events. Only the request's id crosses the broker. Each task is safe to run twice: its step moves the request from
 the state it expects, or does nothing. The chain is the fast path; the request's state is the truth, and the monitor
-resumes whatever stands still. How a request is sent on its way, and from where: `execution/chain.py`.
+resumes whatever stands still. How a request is sent on its way, and from where: `execution/workflow.py`.
 """
 
 from collections.abc import Callable
@@ -18,57 +18,28 @@ from django.db import InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerAwayError
 
 from execution import wiring
-from execution.chain import PRIORITIES, resume_or_leave, start_chain
+from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import ExchangeUnavailableError
-from execution.monitor import protector as protector_step
-from execution.monitor.cycle import run_cycle, swept_by_beat
-from execution.monitor.left_behind import unbooked
-from execution.monitor.repair import Tools
-from execution.monitor.told import exits_told_of
-from execution.pipeline import (
-    check_ess as check_ess_step,
-)
-from execution.pipeline import (
-    follow_plan as follow_plan_step,
-)
-from execution.pipeline import (
-    guard_safety as guard_safety_step,
-)
-from execution.pipeline import (
-    journal as journal_step,
-)
-from execution.pipeline import (
-    kill_switch as kill_switch_step,
-)
-from execution.pipeline import (
-    place_order as place_order_step,
-)
-from execution.pipeline import (
-    policy as policy_step,
-)
-from execution.pipeline import (
-    protect_position as protect_position_step,
-)
-from execution.pipeline import (
-    read_events as read_events_step,
-)
-from execution.pipeline import (
-    retention as retention_step,
-)
-from execution.pipeline import (
-    send_events as send_events_step,
-)
-from execution.pipeline import (
-    work_off_kill_switch as work_off_step,
-)
-from execution.pipeline import (
-    work_off_trip as work_off_trip_step,
-)
-from execution.pipeline.accept_event import Accepted
-from execution.pipeline.heartbeats import beat, queue_part
+from execution.operations import retention
+from execution.operations.single_flight import Duty, single_flight
+from execution.outbox import relay
+from execution.pipeline import check_ess as check_ess_step
+from execution.pipeline import guard_safety as guard_safety_step
+from execution.pipeline import place_order as place_order_step
+from execution.pipeline import protect_position as protect_position_step
+from execution.pipeline import record_trade as record_trade_step
 from execution.queries.kill_switch import RELEASED
-from execution.single_flight import Duty, single_flight
+from execution.reconciliation import enforce_ess_trip, enforce_kill_switch, stop_watchdog
+from execution.reconciliation.cycle import run_cycle, swept_by_beat
+from execution.reconciliation.repair import Tools, book_reported_exits
+from execution.reconciliation.unfinished_entries import unbooked
+from execution.risk import ess, kill_switch, policy_store
+from execution.signals import consumer, policy_updates
+from execution.signals.accept import Accepted
+from execution.store import journal_seal
+from execution.store.heartbeats import beat, queue_part
+from execution.workflow import PRIORITIES, resume_or_leave, start_chain
 from execution_project.celery import drop_broken_connections
 
 log = structlog.get_logger(__name__)
@@ -109,7 +80,7 @@ def begin(accepted: Accepted) -> bool:
 
 
 @shared_task(bind=True, **ON_LOST_DATABASE)
-def check_ess(self: Task, request_id: str, **_: Any) -> None:
+def check_ess(self: Task, request_id: str, **_: object) -> None:
     """Ask the emergency stop."""
     _run(
         self,
@@ -120,7 +91,7 @@ def check_ess(self: Task, request_id: str, **_: Any) -> None:
 
 
 @shared_task(bind=True, **ON_LOST_DATABASE)
-def guard_safety(self: Task, request_id: str, **_: Any) -> None:
+def guard_safety(self: Task, request_id: str, **_: object) -> None:
     """Judge the entry and claim the symbol."""
     _run(
         self,
@@ -136,7 +107,7 @@ def guard_safety(self: Task, request_id: str, **_: Any) -> None:
 
 
 @shared_task(bind=True, **ON_LOST_DATABASE)
-def place_order(self: Task, request_id: str, **_: Any) -> None:
+def place_order(self: Task, request_id: str, **_: object) -> None:
     """Send the entry."""
     _run(
         self,
@@ -151,7 +122,7 @@ def place_order(self: Task, request_id: str, **_: Any) -> None:
 
 
 @shared_task(bind=True, **ON_LOST_DATABASE)
-def protect_position(self: Task, request_id: str, **_: Any) -> None:
+def protect_position(self: Task, request_id: str, **_: object) -> None:
     """Put stop and target at the exchange."""
     _run(
         self,
@@ -162,55 +133,53 @@ def protect_position(self: Task, request_id: str, **_: Any) -> None:
 
 
 @shared_task(bind=True, **ON_LOST_DATABASE)
-def record_trade(self: Task, request_id: str, **_: Any) -> None:
+def record_trade(self: Task, request_id: str, **_: object) -> None:
     """Book the fills, open the trade, and let default exits follow the price of the fill."""
     _run(
         self,
-        lambda: follow_plan_step.record_and_follow(
+        lambda: record_trade_step.record_trade(
             UUID(request_id), exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
         ),
     )
 
 
 @shared_task
-def read_events(**_: Any) -> None:
+def read_events(**_: object) -> None:
     """Read the event bus for a few seconds, then ask to be run again; beat re-arms it should the message be lost."""
     with single_flight(Duty.READ_EVENTS) as held:
         if not held:
             return
-        starters = read_events_step.Starters(
+        starters = consumer.Starters(
             start_chain=start_chain, apply_policy=apply_policy.delay, work_off_trip=work_off_trip.delay
         )
-        read_events_step.read_slice(
-            wiring.event_bus(), starters, rules=wiring.intake_rules(), length=SLICE, clock=wiring.clock
-        )
+        consumer.read_slice(wiring.event_bus(), starters, rules=wiring.intake_rules(), length=SLICE, clock=wiring.clock)
     read_events.delay()
 
 
 @shared_task
-def send_events(**_: Any) -> None:
+def send_events(**_: object) -> None:
     """Relay the outbox for a few seconds, as `read_events` reads."""
     with single_flight(Duty.SEND_EVENTS) as held:
         if not held:
             return
-        send_events_step.relay_slice(wiring.event_bus(), wiring.trade_mirror(), length=SLICE, clock=wiring.clock)
+        relay.relay_slice(wiring.event_bus(), wiring.trade_mirror(), length=SLICE, clock=wiring.clock)
     send_events.delay()
 
 
 @shared_task(**ON_LOST_DATABASE)
-def apply_policy(inbox_id: int, **_: Any) -> None:
+def apply_policy(inbox_id: int, **_: object) -> None:
     """Fetch and apply a policy value that was announced."""
-    policy_step.apply_policy(inbox_id, risk_safety=wiring.risk_safety(), now=wiring.clock())
+    policy_updates.apply_policy(inbox_id, risk_safety=wiring.risk_safety(), now=wiring.clock())
 
 
-def move_kill_switch(level: str, word: kill_switch_step.Word, *, now: datetime) -> None:
+def move_kill_switch(level: str, authorization: Authorization, *, now: datetime) -> None:
     """Move the kill switch as REST, admin and command line ask for, and begin its work.
 
     Raises:
         KillSwitchError: it cannot be moved so; nothing was changed.
 
     """
-    kill_switch_step.move(None if level == RELEASED else KillLevel(level), word, now=now)
+    kill_switch.move(None if level == RELEASED else KillLevel(level), authorization, now=now)
     if level != RELEASED:
         try:
             work_off_kill_switch.delay()
@@ -220,41 +189,41 @@ def move_kill_switch(level: str, word: kill_switch_step.Word, *, now: datetime) 
 
 
 @shared_task(**ON_LOST_DATABASE)
-def work_off_kill_switch(**_: Any) -> None:
+def work_off_kill_switch(**_: object) -> None:
     """Cancel resting entries and close positions, as the switch in force asks for; the monitor comes back to it."""
     _work_off_kill_switch()
 
 
 @shared_task(**ON_LOST_DATABASE)
-def work_off_trip(**_: Any) -> None:
+def work_off_trip(**_: object) -> None:
     """Cancel resting entries or close positions after a trip, as ESS_TRIP_ACTION says; the monitor comes back to it."""
     _work_off_trip()
 
 
 @shared_task
-def prove_queue(queue: str, **_: Any) -> None:
+def prove_queue(queue: str, **_: object) -> None:
     """Say that a worker of this queue has finished what it was given; beat sends one to each, and health reads it."""
     beat(queue_part(queue), now=wiring.clock(), details={})
 
 
 @shared_task
-def tidy_up(**_: Any) -> None:
+def tidy_up(**_: object) -> None:
     """Delete what has grown old, for a while; the next run goes on where this one ends."""
     with single_flight(Duty.TIDY_UP) as held:
         if held:
             wiring.event_bus().tidy()
-            retention_step.apply_retention(wiring.retention_rules(), clock=wiring.clock, length=TIDYING)
-            journal_step.tell_head()
+            retention.apply_retention(wiring.retention_rules(), clock=wiring.clock, length=TIDYING)
+            journal_seal.tell_head()
 
 
 @shared_task(**ON_LOST_DATABASE)
-def seal_journal(**_: Any) -> None:
+def seal_journal(**_: object) -> None:
     """Continue the journal's hash chain over the lines that are final; of two at once, one does the work."""
-    journal_step.keep_sealed(wiring.clock())
+    journal_seal.keep_sealed(wiring.clock())
 
 
 @shared_task
-def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
+def run_monitor_cycle(*, by_beat: bool = False, **_: object) -> None:
     """Compare with the exchange and repair; a cycle that takes long makes the next ones skip, never pile up.
 
     `by_beat`: sent by the clock. A second clock beside the first must not double the sweeps.
@@ -262,19 +231,19 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: Any) -> None:
     with single_flight(Duty.WATCH_POSITIONS) as held:
         if held and not (by_beat and swept_by_beat(wiring.clock(), within=wiring.shortest_sweep_period())):
             # The emergency stop is asked between orders too, so that health and admin show what it says now.
-            check_ess_step.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
+            ess.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
             run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience(), by_beat=by_beat)
             _work_off_kill_switch()
             _work_off_trip()
             _apply_late_policies()
             # Last: a neighbour that is slow must not delay what covers positions.
-            policy_step.refresh_policy(
+            policy_store.refresh_policy(
                 risk_safety=wiring.risk_safety(), now=wiring.clock(), older_than=wiring.policy_max_age()
             )
 
 
 @shared_task
-def ensure_cover(**_: Any) -> None:
+def ensure_cover(**_: object) -> None:
     """Give positions without a stop theirs, in a worker of its own that neither orders nor monitor can block.
 
     Then send on their way those requests that their worker has left between fill and books.
@@ -301,7 +270,7 @@ def cover_without_broker(at_start: bool) -> bool:  # noqa: FBT001 -- the only ar
     """
     drop_broken_connections()
     _close_reached()
-    if not at_start and protector_step.covered_lately(wiring.clock(), within=PROTECTOR_PATIENCE):
+    if not at_start and stop_watchdog.covered_lately(wiring.clock(), within=PROTECTOR_PATIENCE):
         return False
     _cover()
     return not at_start
@@ -310,25 +279,25 @@ def cover_without_broker(at_start: bool) -> bool:  # noqa: FBT001 -- the only ar
 def _close_reached() -> None:
     with single_flight(Duty.CLOSE_REACHED) as held:
         if held:
-            protector_step.close_reached(_tools)
+            stop_watchdog.close_reached(_tools)
 
 
-def _cover() -> protector_step.Guarded | None:
+def _cover() -> stop_watchdog.Guarded | None:
     """Run the protector once and return what it did; None when it runs already."""
     _close_reached()
     with single_flight(Duty.ENSURE_COVER) as held:
         if not held:
             return None
-        return protector_step.ensure_cover(
+        return stop_watchdog.ensure_cover(
             _tools(), patience=wiring.patience(), monitor_silent_after=wiring.monitor_silent_after()
         )
 
 
 @shared_task(**ON_LOST_DATABASE)
-def book_exits(trade_id: str, attempt: int = 1, **_: Any) -> None:
+def book_exits(trade_id: str, attempt: int = 1, **_: object) -> None:
     """Book an exit that the user-data stream told of, and cover what is left of the position."""
     try:
-        told = exits_told_of(UUID(trade_id), _tools())
+        told = book_reported_exits(UUID(trade_id), _tools())
     except ExchangeUnavailableError:
         # The monitor books it when the exchange answers again.
         return
@@ -356,7 +325,7 @@ def _tools() -> Tools:
 
 def _apply_late_policies() -> None:
     """Send what was announced and never applied on its way again; without a broker the next cycle does."""
-    for inbox_id in policy_step.unapplied(before=wiring.clock() - POLICY_PATIENCE):
+    for inbox_id in policy_updates.unapplied(before=wiring.clock() - POLICY_PATIENCE):
         try:
             apply_policy.delay(inbox_id)
         except BrokerAwayError:
@@ -367,7 +336,7 @@ def _apply_late_policies() -> None:
 def _work_off_kill_switch() -> None:
     # Silent for now: the next cycle tries again.
     with suppress(ExchangeUnavailableError):
-        work_off_step.work_off_kill_switch(
+        enforce_kill_switch.work_off_kill_switch(
             exchange=wiring.exchange(),
             rules=wiring.protection_rules(),
             clock=wiring.clock,
@@ -377,7 +346,7 @@ def _work_off_kill_switch() -> None:
 
 def _work_off_trip() -> None:
     with suppress(ExchangeUnavailableError):
-        work_off_trip_step.work_off_trip(
+        enforce_ess_trip.work_off_trip(
             wiring.trip_action(),
             exchange=wiring.exchange(),
             rules=wiring.protection_rules(),

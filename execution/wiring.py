@@ -29,19 +29,19 @@ from execution.adapters.redis_bus import RedisEventBus, Seal, plain, redis_conne
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.closing import protective_seconds
 from execution.domain.external import ExternalPositions
-from execution.domain.flow import Circuit, LimiterState
 from execution.domain.ports import EventBus, Exchange, MarkStream, Memory, RiskSafety, TradeMirror, UserStream
+from execution.domain.rate_limits import Circuit, LimiterState
 from execution.domain.signatures import SigningKey, SigningRules
 from execution.domain.trading import SymbolLists
-from execution.monitor.reconcile import Patience
-from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.check_ess import EssRules
-from execution.pipeline.entry_gate import Stack
-from execution.pipeline.intake import IntakeRules
-from execution.pipeline.legs import ProtectionRules
-from execution.pipeline.retention import RetentionRules
-from execution.pipeline.work_off_trip import TripAction
-from execution.stream.session import StreamRules
+from execution.operations.retention import RetentionRules
+from execution.protection.bracket_manager import ProtectionRules
+from execution.reconciliation.diff import Patience
+from execution.reconciliation.enforce_ess_trip import TripAction
+from execution.risk.entry_gate import Stack
+from execution.risk.ess import EssRules
+from execution.signals.accept import EVENT_TYPES
+from execution.signals.inbox import IntakeRules
+from execution.user_stream.session import StreamRules
 from execution_project.addresses import peer_may_be_any_service
 from execution_project.env import Mode, environment
 from execution_project.waits import (

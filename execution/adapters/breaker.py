@@ -11,8 +11,8 @@ from typing import Any
 import structlog
 from redis import Redis, RedisError
 
-from execution.domain.flow import Circuit, CircuitState
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import Circuit, CircuitState
 
 log = structlog.get_logger(__name__)
 FAULTS_TO_OPEN = 5

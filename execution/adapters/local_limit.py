@@ -9,10 +9,10 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-from execution.domain.flow import Cost, Counter, Denial, Limits, Ticket
 from execution.domain.holds import FIRST_PROBE_SECONDS, hold_length, probe_pause
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import Cost, Counter, Denial, Limits, Ticket
 
 # Of each limit, what one process may use alone: sixteen processes together stay below it.
 SHARE = 1 / 16

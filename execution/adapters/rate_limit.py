@@ -15,7 +15,10 @@ import structlog
 from redis import Redis, RedisError
 
 from execution.adapters.local_limit import LocalShare
-from execution.domain.flow import (
+from execution.domain.holds import FIRST_PROBE_SECONDS, HOLD_CAPS, LONGEST_PROBE_PAUSE_SECONDS, hold_length
+from execution.domain.outcomes import Waits
+from execution.domain.ports import Lane
+from execution.domain.rate_limits import (
     HELD,
     SHARES,
     Cost,
@@ -27,9 +30,6 @@ from execution.domain.flow import (
     Ticket,
     Usage,
 )
-from execution.domain.holds import FIRST_PROBE_SECONDS, HOLD_CAPS, LONGEST_PROBE_PAUSE_SECONDS, hold_length
-from execution.domain.outcomes import Waits
-from execution.domain.ports import Lane
 
 log = structlog.get_logger(__name__)
 CAPS = ", ".join(f"{who} = {cap * 1000:.0f}" for who, cap in HOLD_CAPS.items())

@@ -20,7 +20,7 @@ from execution.adapters.stream_names import STREAM_PREFIX, group_of, stream_of
 from execution.adapters.stream_upkeep import forget_readers, shorten
 from execution.domain.ports import StreamEntry
 from execution.domain.signatures import sign
-from execution.domain.streams import (
+from execution.domain.stream_offsets import (
     BEGINNING,
     STREAM_LENGTH,
     StreamFacts,

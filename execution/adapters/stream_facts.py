@@ -7,7 +7,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from execution.adapters.stream_names import group_of, stream_of
-from execution.domain.streams import BEGINNING, StreamFacts, StreamGap, StreamPlace, continues
+from execution.domain.stream_offsets import BEGINNING, StreamFacts, StreamGap, StreamPlace, continues
 
 PENDING_PAGE = 100
 # What Redis says of one key: another type lies there, or we may not touch it. All other refusals are about all of it.

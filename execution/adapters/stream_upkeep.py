@@ -6,7 +6,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from execution.domain.streams import STREAM_LENGTH
+from execution.domain.stream_offsets import STREAM_LENGTH
 
 LONG_GONE_MS = 24 * 3600 * 1000
 # In one step, because a reader that wakes in between would lose what it is given then.

@@ -9,10 +9,10 @@ from django.contrib import admin
 from django.urls import path
 
 from execution.admin import tables
+from execution.admin.kill_switch_page import MOVE, move_page
 from execution.admin.shared import ReadOnlyAdmin, words
 from execution.domain.kill_switch import KillLevel
 from execution.domain.policy import capped
-from execution.kill_switch_page import MOVE, move_page
 from execution.models import (
     AccountLease,
     EntryClaim,

@@ -5,8 +5,8 @@ from typing import Any
 from django.http import HttpRequest
 
 from execution.admin import menu, tables
+from execution.health.rows import unsettled_orders
 from execution.models import DeadLetter, EntryHold, EssStatus, Position
-from execution.queries.health import unsettled_orders
 from execution.queries.kill_switch import RELEASED, describe
 from execution.queries.positions import held_positions
 

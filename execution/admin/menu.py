@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
-from execution import kill_switch_page, redrive_page
 from execution import models as m
+from execution.admin import kill_switch_page, replay_page
 
 TRADING, CONTROLS, MACHINERY = "Trading", "Controls", "Machinery"
 
@@ -30,7 +30,7 @@ class Page:
 
 
 def _waiting_letters() -> str:
-    return f"{reverse('admin:execution_deadletter_changelist')}?{redrive_page.WAITING}"
+    return f"{reverse('admin:execution_deadletter_changelist')}?{replay_page.WAITING}"
 
 
 KILL_SWITCH = Page(

@@ -7,6 +7,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from execution.admin.replay_page import REDRIVE, redrive_page
 from execution.admin.shared import ReadOnlyAdmin, shortened, words
 from execution.domain.reasons import Reason
 from execution.models import (
@@ -22,7 +23,6 @@ from execution.models import (
 )
 from execution.models.dead_letter import RedriveOutcome
 from execution.models.inbox import InboxOutcome
-from execution.redrive_page import REDRIVE, redrive_page
 
 BUTTON = '<a class="xs-button xs-button-primary" href="{}">Correct and replay</a>'
 

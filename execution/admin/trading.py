@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from execution.admin import tables
 from execution.admin.numbers import NOTHING, Grid, amount, grid_of, price, quantity, ratio, won
 from execution.admin.shared import ReadOnlyAdmin, moment, words
+from execution.admin.write_off_page import WRITE_OFF, may_be_denied, write_off_page
 from execution.domain.outcomes import IncomeKind
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import OrderState, RequestState, TradeState
@@ -36,7 +37,6 @@ from execution.models.bracket import LegOrigin
 from execution.queries.requests import Story, story_of
 from execution.queries.story import chapters
 from execution.queries.trade_now import TradeNow, trade_now
-from execution.write_off_page import WRITE_OFF, may_be_denied, write_off_page
 
 # Title, value, and what explains it.
 Figure = tuple[str, SafeString | str, SafeString | str]

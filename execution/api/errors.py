@@ -13,7 +13,7 @@ from pydantic import ValidationError as SchemaError
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 
-from execution.pipeline.schemas import broken_rules
+from execution.signals.schemas import broken_rules
 
 log = structlog.get_logger(__name__)
 A = TypeVar("A", bound=HttpResponse)

@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from execution.api.serializers.fields import SYMBOL_PATTERN, UuidIn, WholeIn
 from execution.domain import bounds
 from execution.models import Trade
-from execution.pipeline.events_out import EVENT_TYPES
+from execution.outbox.payloads import EVENT_TYPES
 from execution.queries.trades import TradeStatus, count_trades, page_of, with_status
 
 DEFAULT_LIMIT, MOST = 100, 1000

@@ -23,7 +23,12 @@ from rest_framework.response import Response
 
 from execution import wiring
 from execution.api.base import OpenView
-from execution.api.condition import (
+from execution.api.errors import logged
+from execution.api.inquiry import Inquiry, UnansweredError
+from execution.api.permissions import may_see_details
+from execution.api.streams import Streams, look_at_streams
+from execution.domain.rate_limits import Circuit, LimiterState
+from execution.health.condition import (
     Probe,
     Vitals,
     age_seconds,
@@ -33,14 +38,10 @@ from execution.api.condition import (
     silence,
     total_lag,
 )
-from execution.api.condition import Status as Overall
-from execution.api.errors import logged
-from execution.api.inquiry import Inquiry, UnansweredError
-from execution.api.permissions import may_see_details
-from execution.api.streams import Streams, look_at_streams
-from execution.domain.flow import Circuit, LimiterState
-from execution.pipeline.entry_gate import is_reconciled, obstacle_of
-from execution.queries.health import BRIDGE, MONITOR, SLICE_MAX_AGE, USER_STREAM, HealthRows, covering, health_rows
+from execution.health.condition import Status as Overall
+from execution.health.rows import SLICE_MAX_AGE, HealthRows, covering, health_rows
+from execution.risk.entry_gate import is_reconciled, obstacle_of
+from execution.store.heartbeats import BRIDGE, MONITOR, USER_STREAM
 from execution_project.postgres.connection import answers_within
 from execution_project.waits import HEALTH_DATABASE_SECONDS, HEALTH_KEPT_SECONDS, HEALTH_SECONDS, Kind, kind_held
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from execution import tasks
 from execution.api.errors import ConflictError
+from execution.domain.authorization import Authorization
 from execution.domain.states import OrderState
 from execution.domain.trading import OrderPurpose
 from execution.models import Order
-from execution.pipeline.kill_switch import KillSwitchError, Word
 from execution.queries.kill_switch import describe
+from execution.risk.kill_switch import KillSwitchError
 
 # An entry whose order left before the switch is answered within milliseconds; a slow exchange is not waited for.
 LONGEST_WAIT_SECONDS, PAUSE_SECONDS = 1.2, 0.02
@@ -24,7 +25,7 @@ def move_kill_switch(level: str, reason: str, by: str, *, now: datetime) -> dict
 
     """
     try:
-        tasks.move_kill_switch(level, Word(by=by, reason=reason), now=now)
+        tasks.move_kill_switch(level, Authorization(by=by, reason=reason), now=now)
     except KillSwitchError as error:
         raise ConflictError(str(error), reason_code=str(error).partition(":")[0]) from None
     deadline = time.monotonic() + LONGEST_WAIT_SECONDS

@@ -15,13 +15,13 @@ from rest_framework.exceptions import ValidationError
 
 from execution import wiring
 from execution.api.errors import ConflictError, by_schema_field
-from execution.chain import start_chain
 from execution.crash_points import CrashPoint, reached
 from execution.domain.states import RequestState
 from execution.domain.trading import Direction, OrderType, Source
-from execution.pipeline.intake import accept_order
-from execution.pipeline.schemas import RestOrder
 from execution.queries.requests import Progress, progress_of
+from execution.signals.inbox import accept_order
+from execution.signals.schemas import RestOrder
+from execution.workflow import start_chain
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,11 @@ from prometheus_client.registry import Collector
 from rest_framework.request import Request
 
 from execution.api.base import JsonView
-from execution.api.condition import (
+from execution.api.health import vitals
+from execution.domain.metrics import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
+from execution.domain.oracle import VIOLATIONS, Kind
+from execution.domain.rate_limits import CircuitState, LimiterState
+from execution.health.condition import (
     Vitals,
     age_seconds,
     entry_ages,
@@ -26,15 +30,12 @@ from execution.api.condition import (
     policy_age,
     queue_ages,
 )
-from execution.api.health import vitals
-from execution.domain.figures import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
-from execution.domain.flow import CircuitState, LimiterState
-from execution.domain.oracle import VIOLATIONS, Kind
-from execution.pipeline.told_by_streams import MARK_STREAM
+from execution.health.rows import covering
 from execution.queries.figures import MeasuredFigures, measured_figures
-from execution.queries.health import MONITOR, ORACLE, POLICY, PROTECTOR, USER_STREAM, covering
 from execution.queries.metrics import BookCounts, book_counts
 from execution.queries.refused_exits import RefusedExit
+from execution.store.heartbeats import MONITOR, ORACLE, POLICY, PROTECTOR, USER_STREAM
+from execution.store.stream_freshness import MARK_STREAM
 
 PREFIX = "execution_"
 # One word, or one for each label.

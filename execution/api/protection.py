@@ -9,12 +9,12 @@ from uuid import UUID
 
 from rest_framework.exceptions import APIException, ValidationError
 
-from execution import chain, wiring
+from execution import wiring, workflow
 from execution.api.errors import ConflictError
+from execution.domain.authorization import Authorization
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.protection_moves import MoveLimit, ProtectionMove
-from execution.pipeline.kill_switch import Word
-from execution.pipeline.move_protection import MoveRefusedError, TradeNotOpenError, move_protection
+from execution.protection.amend_bracket import MoveRefusedError, TradeNotOpenError, move_protection
 from execution.queries.protection import Protection, protection_of
 
 PAUSE_SECONDS = 0.05
@@ -37,10 +37,12 @@ def move(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, answer_seco
         ExchangeSilentError: nothing was changed.
 
     """
-    word = Word(by=asked["by"], reason=asked["reason"])
+    authorization = Authorization(by=asked["by"], reason=asked["reason"])
     why = asked.get("override", {}).get("reason", "")
     try:
-        move_protection(trade_id, move_of(asked), word, exchange=wiring.exchange(), now=now, override_reason=why)
+        move_protection(
+            trade_id, move_of(asked), authorization, exchange=wiring.exchange(), now=now, override_reason=why
+        )
     except MoveRefusedError as error:
         raise ValidationError(_by_field(error)) from None
     except TradeNotOpenError as error:
@@ -49,7 +51,7 @@ def move(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, answer_seco
         raise ExchangeSilentError from None
     # Also when nothing moved: an earlier move of the same may not have been carried out yet.
     if not protection_of(trade_id).settled:
-        chain.cover(trade_id)
+        workflow.cover(trade_id)
     return _followed(trade_id, answer_seconds)
 
 

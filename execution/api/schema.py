@@ -46,7 +46,7 @@ class ServiceKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
 class RestOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
     """The order as one may write it; the model's own schema tells what it becomes."""
 
-    target_class = "execution.pipeline.schemas.RestOrder"
+    target_class = "execution.signals.schemas.RestOrder"
     priority = 1
 
     def get_name(self, auto_schema: AutoSchema, direction: str) -> str:  # noqa: ARG002

@@ -7,9 +7,9 @@ from typing import Any
 
 from redis import Redis
 
-from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.events_out import EVENT_TYPES as EVENTS_OUT
-from execution.pipeline.wire import entry_time
+from execution.outbox.payloads import EVENT_TYPES as EVENTS_OUT
+from execution.signals.accept import EVENT_TYPES
+from execution.signals.envelope import entry_time
 
 STREAM = "quantum:stream:{}"
 GROUP = "quantum:group:execution:{}"

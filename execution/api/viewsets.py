@@ -21,7 +21,6 @@ from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from execution import wiring
 from execution.api.base import JsonView
-from execution.api.condition import limiter_details
 from execution.api.filters import EventsIn, PageIn, TradeFilter, TradePage
 from execution.api.kill_switch import move_kill_switch
 from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
@@ -37,17 +36,18 @@ from execution.api.serializers.trades import TradeOut
 from execution.api.serializers.write_off import WriteOffIn, WrittenOffOut
 from execution.api.write_off import demand_decision, write_off_by_hand
 from execution.domain.bounds import uuid_of
-from execution.domain.flow import LimiterState
+from execution.domain.rate_limits import LimiterState
+from execution.health.condition import limiter_details
+from execution.health.rows import covering, user_stream_beat
 from execution.models import Trade
-from execution.pipeline.schemas import RestOrder
 from execution.queries.events import events_after
-from execution.queries.health import covering, user_stream_beat
 from execution.queries.kill_switch import describe
 from execution.queries.metrics import ExecutionFigures, execution_figures
 from execution.queries.positions import held_positions
 from execution.queries.protection import protection_of
 from execution.queries.requests import story_of
 from execution.queries.trades import trades
+from execution.signals.schemas import RestOrder
 
 LONGEST_ECHO = 100
 

@@ -7,11 +7,11 @@ from rest_framework.exceptions import NotFound
 from execution import wiring
 from execution.api.errors import ConflictError
 from execution.api.protection import ExchangeSilentError
+from execution.domain.authorization import Authorization
 from execution.domain.bounds import uuid_of
 from execution.domain.ports import ExchangeUnavailableError
 from execution.models import ExecutionRequest
-from execution.monitor.write_off import WriteOffRefusedError, WrittenOff, write_off
-from execution.pipeline.kill_switch import Word
+from execution.reconciliation.write_off import WriteOffRefusedError, WrittenOff, write_off
 
 LONGEST_ECHO = 100
 
@@ -26,7 +26,9 @@ def write_off_by_hand(name: str, reason: str, by: str) -> WrittenOff:
 
     """
     try:
-        return write_off(_id_of(name), Word(by=by, reason=reason), exchange=wiring.exchange(), clock=wiring.clock)
+        return write_off(
+            _id_of(name), Authorization(by=by, reason=reason), exchange=wiring.exchange(), clock=wiring.clock
+        )
     except ExecutionRequest.DoesNotExist:
         raise _missing(name) from None
     except WriteOffRefusedError as error:

@@ -1,7 +1,9 @@
-"""Ages under clocks that may be set, and that differ a little between hosts."""
+"""The clock that is handed to whoever asks for the time, and ages under clocks that may be set."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
+Clock = Callable[[], datetime]
 # What lies further in the future than this was noted under a clock that has been set back since.
 CLOCKS_DIFFER = timedelta(seconds=60)
 LONG_AGO = timedelta(days=1)

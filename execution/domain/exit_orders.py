@@ -12,7 +12,7 @@ from execution.domain.lots import LotRule, lot_rule, split_of
 from execution.domain.money import floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import Review, RuleVerdict
+from execution.domain.risk_review import Review, RuleVerdict
 from execution.domain.trading import OrderType
 
 # Of one position. While a stop is replaced its orders rest twice, and the account has room for 200 in all.

@@ -10,7 +10,7 @@ from execution.domain import policy as keys
 from execution.domain.liquidation import bracket_for, liquidation_distance
 from execution.domain.money import ONE, ceil_to, plain
 from execution.domain.reasons import Reason
-from execution.domain.review import AskedTarget, Review
+from execution.domain.risk_review import AskedTarget, Review
 from execution.domain.trading import Direction
 
 PERCENT = 100

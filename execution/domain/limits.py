@@ -8,7 +8,7 @@ from execution.domain import policy as keys
 from execution.domain.money import ONE, ZERO, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import RuleVerdict
+from execution.domain.risk_review import RuleVerdict
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Every policy key that the service knows: unit, default, bounds and which way it loosens.
 
-What is out of bounds is never applied. What loosens needs more than an announcement: see `pipeline/policy.py`.
+What is out of bounds is never applied. What loosens needs more than an announcement: see `risk/policy_store.py`.
 """
 
 from collections.abc import Mapping

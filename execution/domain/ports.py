@@ -24,9 +24,9 @@ from execution.domain.outcomes import (
 from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
 from execution.domain.stream import StreamNews
-from execution.domain.streams import StreamPlace, Survey
-from execution.domain.terms import Terms
+from execution.domain.stream_offsets import StreamPlace, Survey
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, Side, SymbolRules
+from execution.domain.venue_status import Terms
 
 
 class Lane(IntEnum):

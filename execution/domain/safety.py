@@ -13,7 +13,7 @@ from execution.domain.money import ZERO, basis_points, ceil_to, floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.quote_index import QuoteIndex, quote_index
 from execution.domain.reasons import Reason
-from execution.domain.review import Proposal, Review, RuleVerdict
+from execution.domain.risk_review import Proposal, Review, RuleVerdict
 from execution.domain.sizing import SHOWN_DIGITS, judge_size, sizing_levels
 from execution.domain.trading import Direction, Quote, SymbolLists, SymbolRules
 

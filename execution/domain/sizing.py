@@ -12,7 +12,7 @@ from execution.domain.lots import LotRule, entry_lot
 from execution.domain.money import ONE, ZERO, floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import Proposal, Review
+from execution.domain.risk_review import Proposal, Review
 from execution.domain.trading import Direction, OrderType
 
 # An average has as many digits as there are; nobody reads them all.

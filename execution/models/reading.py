@@ -31,7 +31,7 @@ class BoundedTimestamptzLoader(TimestamptzLoader):
             return UnreadableTime.of(past=written.startswith((PAST[0], b"0001-")) or written.endswith(PAST[1]))
 
 
-def read_bounded(connection: Any, **_: Any) -> None:
+def read_bounded(connection: Any, **_: object) -> None:
     """Let a new connection to PostgreSQL read times by the loader above."""
     if connection.vendor == "postgresql":
         connection.connection.adapters.register_loader("timestamptz", BoundedTimestamptzLoader)

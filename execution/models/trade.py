@@ -40,7 +40,7 @@ class Trade(models.Model):
     reference_price = money()
     slippage_fraction = money()
     # Where the plan had its stop and its nearest target first; empty where it has none. Where they lie now, the legs of
-    # the plan say (pipeline/levels.py).
+    # the plan say (store/levels.py).
     stop_price = optional_money()
     target_price = optional_money()
     margin = money()

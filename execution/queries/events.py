@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models import Min
 
 from execution.models import OutboxEvent
-from execution.pipeline.quarantine import read_each
+from execution.store.quarantine import read_each
 
 # A writer holds this lock from its first insert to its commit, which is milliseconds later.
 WRITERS = """

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
-from execution.domain.figures import BEYOND, Histogram
+from execution.domain.metrics import BEYOND, Histogram
 from execution.models import Figure
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from execution.domain.kill_switch import KillLevel
-from execution.domain.states import ORDER_UNSETTLED
+from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, KillSwitch, Order, Position
-from execution.pipeline.work_off_kill_switch import closable_requests, open_entries
 
 RELEASED = "released"
 
@@ -34,6 +35,17 @@ class Preview:
     @property
     def symbols(self) -> list[str]:
         return sorted({row.symbol for row in self.positions} | {row.symbol for row in self.unread})
+
+
+def closable_requests() -> QuerySet[ExecutionRequest, ExecutionRequest]:
+    """Return the requests whose positions are ours to close; those that only protect another's are not."""
+    ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
+    return ours.filter(orders__purpose=OrderPurpose.ENTRY)
+
+
+def open_entries() -> QuerySet[Order, Order]:
+    """Return the entries that are not over: they rest, or their outcome is unknown."""
+    return Order.objects.filter(purpose=OrderPurpose.ENTRY).exclude(state__in=ORDER_FINAL)
 
 
 def preview(level: KillLevel) -> Preview:

@@ -12,7 +12,7 @@ from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose, Source
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade, Transition
-from execution.pipeline.coverage import coverage
+from execution.protection.coverage import coverage
 from execution.queries.kept import kept
 from execution.queries.uncovered import uncovered_since
 

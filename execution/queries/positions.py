@@ -11,10 +11,10 @@ from execution.domain.money import ZERO
 from execution.domain.stop_distance import StopDistance, stop_distance
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Heartbeat, Order, Position
-from execution.pipeline.coverage import has_tp_sl, is_protected, live_exits, overdue_of
-from execution.pipeline.levels import without_stop
-from execution.pipeline.software_stop import Standing, of_side, protected_by, standing_stops
-from execution.queries.health import MONITOR
+from execution.protection.coverage import has_tp_sl, is_protected, live_exits, overdue_of
+from execution.protection.software_stops import Standing, of_side, protected_by, standing_stops
+from execution.store.heartbeats import MONITOR
+from execution.store.levels import without_stop
 
 PERCENT = 100
 

@@ -10,7 +10,7 @@ from execution.domain.money import ZERO
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE
 from execution.domain.trading import OrderPurpose
 from execution.models import Bracket, BracketLeg, Order, Trade
-from execution.pipeline.bracket_rows import exit_orders, exposure_of, plan_of, resting_of
+from execution.protection.bracket_store import exit_orders, exposure_of, plan_of, resting_of
 
 
 @dataclass(frozen=True, kw_only=True)

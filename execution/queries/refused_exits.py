@@ -24,7 +24,7 @@ from execution.domain.closing import pause_in_doubt
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, TRADE_OPEN, OrderState
 from execution.domain.trading import OrderPurpose
 from execution.models import Order
-from execution.pipeline.cancelling import ALARMING_TRIES
+from execution.orders.cancel import ALARMING_TRIES
 
 CANCEL = "CANCEL"
 BESIDE_THE_STOP = frozenset({OrderPurpose.TARGET, OrderPurpose.TRAILING})

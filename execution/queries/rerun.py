@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from execution.domain.review import Proposal
+from execution.domain.risk_review import Proposal
 from execution.models import Transition
-from execution.pipeline.guard_inputs import judged_again
-from execution.pipeline.guard_safety import as_json, proposal_of
 from execution.queries.requests import Story
+from execution.risk.decision_snapshot import judged_again
+from execution.risk.proposal import as_json, proposal_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from django.db.models import Case, Exists, OuterRef, Prefetch, Q, QuerySet, Valu
 from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TradeState
 from execution.domain.trading import OrderPurpose
 from execution.models import Order, Trade
-from execution.pipeline.quarantine import read_each
 from execution.queries.kept import kept
+from execution.store.quarantine import read_each
 
 
 class TradeStatus(StrEnum):

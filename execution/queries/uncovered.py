@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from execution.domain.coverage import Coverage
-from execution.pipeline.coverage import uncovered_positions
+from execution.protection.coverage import uncovered_positions
 
 
 def unprotected_positions() -> int:

@@ -13,8 +13,8 @@ from redis import Redis
 
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import redis_connection
-from execution.domain.flow import Cost, Limits, Ticket, Usage
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import Cost, Limits, Ticket, Usage
 from local_stack.console import Console
 from local_stack.settings import Settings
 from local_stack.valkey import start_valkey

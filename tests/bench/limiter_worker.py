@@ -22,9 +22,9 @@ from execution.adapters.binance.clock import ServerClock
 from execution.adapters.binance.connector import Connector, Line, NotSentError, Turn
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import redis_connection
-from execution.domain.flow import Cost, Denial, Limits, Ticket
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import Cost, Denial, Limits, Ticket
 
 SYMBOL, QUANTITY = "BTCUSDT", "0.002"
 TIMEOUT_SECONDS = 10.0

@@ -23,9 +23,10 @@ def write_the_entry_after_the_call() -> None:
     from execution.domain.outcomes import Accepted, Refused  # noqa: PLC0415
     from execution.domain.ports import Lane  # noqa: PLC0415
     from execution.domain.trading import OrderPurpose  # noqa: PLC0415
-    from execution.pipeline import evidence, place_order, placing  # noqa: PLC0415
+    from execution.orders import apply_report, submit  # noqa: PLC0415 -- Django must be set up first
+    from execution.pipeline import place_order  # noqa: PLC0415
 
-    intend, send = placing.intend, placing.send
+    intend, send = submit.intend, submit.send
     unwritten: dict[str, Callable[[], Any]] = {}
 
     def intend_later(request: Any, intention: Any, **options: Any) -> Any:
@@ -42,26 +43,26 @@ def write_the_entry_after_the_call() -> None:
         write = unwritten.pop(ticket.client_order_id, None)
         if write is None:
             return send(order, ticket, exchange=exchange, clock=clock)
-        latest = clock() + placing.LONGEST_WAIT_BEFORE_SENDING
+        latest = clock() + submit.LONGEST_WAIT_BEFORE_SENDING
         outcome = exchange.place(ticket, Lane.ENTRY, send_before=latest)
         written = write()
         if written is None:
             return None
         if isinstance(outcome, Accepted):
-            evidence.settle_accepted(written[0], outcome.report, now=clock(), source="answer")
+            apply_report.settle_accepted(written[0], outcome.report, now=clock(), source="answer")
         elif isinstance(outcome, Refused):
-            evidence.settle_refused(written[0], outcome, now=clock())
+            apply_report.settle_refused(written[0], outcome, now=clock())
         else:
-            evidence.settle_unknown(written[0], outcome, now=clock())
+            apply_report.settle_unknown(written[0], outcome, now=clock())
         return outcome
 
-    for module in (placing, place_order):
+    for module in (submit, place_order):
         module.intend, module.send = intend_later, send_first  # type: ignore[attr-defined]
 
 
 def update_whatever_the_state() -> None:
     """Conditional update: a row is moved on whatever state it is in."""
-    from execution.pipeline.write import Write  # noqa: PLC0415 -- Django must be set up first
+    from execution.store.atomic_write import Write  # noqa: PLC0415 -- Django must be set up first
 
     add = Write._add
 
@@ -75,44 +76,44 @@ def send_again_when_unknown() -> None:
     """Look-up before resend: an order of unknown outcome is sent again at once, without asking what became of it."""
     from execution.domain.outcomes import Unknown  # noqa: PLC0415 -- Django must be set up first
     from execution.domain.trading import OrderPurpose  # noqa: PLC0415
-    from execution.pipeline import placing  # noqa: PLC0415
+    from execution.orders import submit  # noqa: PLC0415
 
-    attempt = placing._Sending.__call__
+    attempt = submit._Sending.__call__
 
     def attempt_again(self: Any) -> Any:
         outcome = attempt(self)
         if not isinstance(outcome, Unknown):
             return outcome
-        latest = self.clock() + placing.LONGEST_WAIT_BEFORE_SENDING
-        return self.exchange.place(self.ticket, placing.LANES[OrderPurpose(self.order.purpose)], send_before=latest)
+        latest = self.clock() + submit.LONGEST_WAIT_BEFORE_SENDING
+        return self.exchange.place(self.ticket, submit.LANES[OrderPurpose(self.order.purpose)], send_before=latest)
 
-    placing._Sending.__call__ = attempt_again  # type: ignore[method-assign]
+    submit._Sending.__call__ = attempt_again  # type: ignore[method-assign]
 
 
 def acknowledge_before_the_commit() -> None:
     """Acknowledgement after commit: stream entries are acknowledged when they are read."""
-    from execution.pipeline import read_events  # noqa: PLC0415 -- Django must be set up first
+    from execution.signals import consumer  # noqa: PLC0415 -- Django must be set up first
 
-    handle = read_events._handle
+    handle = consumer._handle
 
     def acknowledge_first(bus: Any, entries: Any, starters: Any, rules: Any, clock: Any) -> int:
         bus.acknowledge(entries)
         return handle(bus, entries, starters, rules, clock)
 
-    read_events._handle = acknowledge_first
+    consumer._handle = acknowledge_first
 
 
 def forget_the_fence() -> None:
     """Fencing: a process counts its right to send from when it looks, not from what the row says."""
-    from execution.pipeline import placing  # noqa: PLC0415 -- Django must be set up first
+    from execution.orders import submit  # noqa: PLC0415 -- Django must be set up first
 
-    attempt = placing._Sending.__call__
+    attempt = submit._Sending.__call__
 
     def attempt_unfenced(self: Any) -> Any:
         self.order.sent_at = self.clock()
         return attempt(self)
 
-    placing._Sending.__call__ = attempt_unfenced  # type: ignore[method-assign]
+    submit._Sending.__call__ = attempt_unfenced  # type: ignore[method-assign]
 
 
 def send_the_stop_at_half_the_price() -> None:
@@ -187,7 +188,7 @@ def plan_the_stop_twice_as_far() -> None:
 def place_the_stop_late() -> None:
     """Stop in time: no process places a stop within ten seconds of the entry."""
     from execution.domain.trading import OrderPurpose  # noqa: PLC0415 -- Django must be set up first
-    from execution.pipeline.legs import Work  # noqa: PLC0415
+    from execution.protection.bracket_manager import Work  # noqa: PLC0415
 
     place = Work.place
 
@@ -201,12 +202,12 @@ def place_the_stop_late() -> None:
 def count_a_shorts_risk_below_zero() -> None:
     """A short's risk: what its stop may lose is counted without its absolute value, and makes room for others."""
     from execution.domain.limits import Stake  # noqa: PLC0415 -- Django must be set up first
-    from execution.pipeline import usage  # noqa: PLC0415
+    from execution.risk import limit_usage  # noqa: PLC0415
 
     right = "abs(open.price - NULLIF(request.stop_price, 0))"
-    if right not in usage.USAGE:
+    if right not in limit_usage.USAGE:
         raise ValueError(f"the statement of the limits does not read {right}")
-    usage.USAGE = usage.USAGE.replace(right, right.removeprefix("abs"))
+    limit_usage.USAGE = limit_usage.USAGE.replace(right, right.removeprefix("abs"))
     of = Stake.of
 
     def of_signed(symbol: str, **fields: Any) -> Any:
@@ -231,31 +232,31 @@ def forget_the_last_fee() -> None:
 
 def stop_at_the_first_changed_trade() -> None:
     """Every trade of a cycle: reconciliation goes no further than to the first trade that has changed."""
-    from execution.monitor import reconcile  # noqa: PLC0415 -- Django must be set up first
+    from execution.reconciliation import diff  # noqa: PLC0415 -- Django must be set up first
 
-    actions = reconcile._trade_actions
+    actions = diff._trade_actions
 
     def first_only(*arguments: Any, **options: Any) -> Any:
         return actions(*arguments, **options)[:1]
 
-    reconcile._trade_actions = first_only
+    diff._trade_actions = first_only
 
 
 def believe_the_status_of_a_stop() -> None:
     """Overdue stop: a stop counts as protection for as long as its status says that it lives."""
     from execution.domain import overdue as rule  # noqa: PLC0415 -- Django must be set up first
-    from execution.pipeline import bracket_rows, cover_unknown, coverage, overdue  # noqa: PLC0415
-    from execution.pipeline.legs import Work  # noqa: PLC0415
+    from execution.protection import bracket_store, cover_unknown_entry, coverage, overdue_stops  # noqa: PLC0415 -- Django must be set up first
+    from execution.protection.bracket_manager import Work  # noqa: PLC0415
 
     def never(stop: Any, *_: Any, **__: Any) -> Any:
         return rule.Watch(best_mark=stop.best_mark)
 
     def is_relied_on(order: Any) -> bool:
-        return bool(order.missing_readings < bracket_rows.FORGOTTEN_AFTER_READINGS)
+        return bool(order.missing_readings < bracket_store.FORGOTTEN_AFTER_READINGS)
 
-    _replace(rule.watch, never, overdue)
+    _replace(rule.watch, never, overdue_stops)
     # The reader of mark prices, which is no worker, goes on noting them.
-    _replace(bracket_rows.is_relied_on, is_relied_on, bracket_rows, coverage, cover_unknown)
+    _replace(bracket_store.is_relied_on, is_relied_on, bracket_store, coverage, cover_unknown_entry)
     Work.overdue = property(lambda _: [])  # type: ignore[assignment, method-assign]
 
 
@@ -265,10 +266,10 @@ def do_nothing(*_: Any) -> None:
 
 def hold_by_nothing() -> None:
     """Software stop: it stands in the books, and nobody acts on the mark price."""
-    from execution.pipeline import overdue, second_means  # noqa: PLC0415 -- Django must be set up first
-    from execution.pipeline.legs import Work  # noqa: PLC0415
+    from execution.protection import overdue_stops, run_software_stops  # noqa: PLC0415 -- Django must be set up first
+    from execution.protection.bracket_manager import Work  # noqa: PLC0415
 
-    _replace(second_means.note_software_stops, lambda *_, **__: (), overdue)
+    _replace(run_software_stops.note_software_stops, lambda *_, **__: (), overdue_stops)
     # The reader of mark prices, which is no worker, goes on noting what it reaches.
     Work.software_stop_reached = property(lambda _: False)  # type: ignore[assignment, method-assign]
 
@@ -295,13 +296,13 @@ def wait_for_postgres_without_a_bound() -> None:
 
 def let_a_held_row_fail_the_sweep() -> None:
     """A held row: it counts as a database that is away, and ends the whole sweep."""
-    from execution.monitor import positions, work_off  # noqa: PLC0415 -- Django must be set up first
-    from execution.pipeline import busy  # noqa: PLC0415
+    from execution.reconciliation import position_cache, scheduler  # noqa: PLC0415 -- Django must be set up first
+    from execution.store import contention  # noqa: PLC0415
 
     def never(_: BaseException) -> bool:
         return False
 
-    _replace(busy.is_busy, never, busy, positions, work_off)
+    _replace(contention.is_busy, never, contention, position_cache, scheduler)
 
 
 def end_by_an_answer_of_redis() -> None:
@@ -321,15 +322,15 @@ def have_no_clock_of_its_own() -> None:
 def leave_what_is_left_behind() -> None:
     """Going on: what a killed worker had in its hands waits for the monitor."""
     from execution import tasks  # noqa: PLC0415 -- Django must be set up first
-    from execution.monitor import protector  # noqa: PLC0415
+    from execution.reconciliation import stop_watchdog  # noqa: PLC0415
 
     tasks.unbooked = lambda *_: []  # type: ignore[attr-defined]
-    protector.entries_in_doubt = lambda *_: []  # type: ignore[attr-defined]
+    stop_watchdog.entries_in_doubt = lambda *_: []  # type: ignore[attr-defined]
 
 
 def wait_for_a_lost_close() -> None:
     """Exits are followed: after a close without an answer none is sent until its absence is proven."""
-    from execution.pipeline.closing import Closing  # noqa: PLC0415 -- Django must be set up first
+    from execution.protection.market_close import Closing  # noqa: PLC0415 -- Django must be set up first
 
     def send_once(self: Any, quantity: Decimal, **_: Any) -> Any:
         return self._once(quantity)
@@ -340,7 +341,7 @@ def wait_for_a_lost_close() -> None:
 
 def leave_the_quantity_held() -> None:
     """Closes make way: one that is refused while orders rest is sent again as it is."""
-    from execution.pipeline.closing import Closing  # noqa: PLC0415 -- Django must be set up first
+    from execution.protection.market_close import Closing  # noqa: PLC0415 -- Django must be set up first
 
     def leave(self: Any, outcome: Any, quantity: Decimal, **_: Any) -> Any:  # noqa: ARG001
         return outcome

@@ -19,7 +19,7 @@ import requests
 
 from execution.adapters.binance.market import MARK_AGE_SECONDS
 from execution.crash_points import CrashPoint
-from execution.single_flight import Duty
+from execution.operations.single_flight import Duty
 from execution_project.broker_names import KEY_PREFIX
 from local_stack.processes import PYTHON, Addresses, Program, migrated_file, web
 from local_stack.server import HOST, spawn, tail

@@ -12,12 +12,22 @@ from pydantic import BaseModel, ConfigDict
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "pyproject.toml")
 REPORT = ROOT / ".local" / "coverage" / "report.json"
-# The four packages that decide about orders and money, by the name that the page gives them.
+# The rooms that decide about orders and money.
 ROOMS = {
-    "steps": "execution/pipeline",
-    "reconciliation": "execution/monitor",
-    "stream": "execution/stream",
-    "adapters": "execution/adapters",
+    room: f"execution/{room}"
+    for room in (
+        "pipeline",
+        "signals",
+        "risk",
+        "orders",
+        "protection",
+        "trades",
+        "outbox",
+        "reconciliation",
+        "user_stream",
+        "store",
+        "adapters",
+    )
 }
 
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from execution.pipeline.heartbeats import QUEUES
+from execution.store.heartbeats import QUEUES
 from local_stack.bus import stream_key, wrapped
 from local_stack.postgres import start_postgres
 from local_stack.processes import Addresses, migrated_file, web

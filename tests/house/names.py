@@ -13,9 +13,7 @@ WORDS = Path(__file__).with_name("words.txt")
 LONGEST_FIRST_LINE = 100
 PROTECTED = re.compile(r"(is_|has_)?(un)?(protected|covered)\w*|naked\w*|\w*without_cover|has_tp_sl")
 # Where the one definition stands.
-DEFINES_PROTECTED = frozenset(
-    {"execution.pipeline.coverage", "execution.domain.coverage", "execution.protection.coverage"}
-)
+DEFINES_PROTECTED = frozenset({"execution.protection.coverage", "execution.domain.coverage"})
 
 
 def doubled() -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.house import imports, names
 from tests.house.source import ROOT, modules
 
-STEPS = ("accept_event", "check_ess", "guard_safety", "place_order", "protect_position", "record_trade", "send_events")
+STEPS = ("check_ess", "guard_safety", "place_order", "protect_position", "record_trade")
 LONGEST_STEP = 80
 ROOMS_OF_ROWS = frozenset({"store", "queries", "models", "admin"})
 

@@ -12,7 +12,7 @@ from django.test import TransactionTestCase
 from redis import Redis
 
 from execution.adapters.redis_bus import redis_connection
-from execution.pipeline import read_events
+from execution.signals import consumer
 from execution_project import waits
 from tests.support.desk import Desk
 from tests.support.emptied import empty_tables
@@ -63,7 +63,7 @@ def redis(redis_url: str) -> Iterator["Redis"]:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a slice of the bridge wait for news no longer than a test needs."""
-    monkeypatch.setattr(read_events, "BLOCK_MS", 20)
+    monkeypatch.setattr(consumer, "BLOCK_MS", 20)
 
 
 @pytest.fixture(autouse=True)

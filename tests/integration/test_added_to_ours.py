@@ -8,8 +8,8 @@ import pytest
 
 from execution.domain.external import ExternalPositions
 from execution.models import EntryClaim, ExecutionRequest, ExternalPosition, Order, Trade
-from execution.monitor.actions import Surplus
 from execution.queries.positions import held_positions
+from execution.reconciliation.actions import Surplus
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db

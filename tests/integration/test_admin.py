@@ -20,8 +20,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from execution import wiring
+from execution.admin.kill_switch_page import MOVE as KILL_SWITCH
+from execution.admin.replay_page import REDRIVE
 from execution.domain.trading import OrderPurpose
-from execution.kill_switch_page import MOVE as KILL_SWITCH
 from execution.models import (
     AccountIncome,
     DeadLetter,
@@ -43,8 +44,7 @@ from execution.models import (
     StreamPosition,
     Trade,
 )
-from execution.pipeline.journal import seal_journal
-from execution.redrive_page import REDRIVE
+from execution.store.journal_seal import seal_journal
 from tests.support import builders
 from tests.support.builders import NOW
 

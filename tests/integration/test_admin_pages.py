@@ -16,10 +16,11 @@ from django.urls import reverse
 from execution import models as m
 from execution import tasks
 from execution.admin import menu, numbers
+from execution.admin.kill_switch_page import MOVE as KILL_SWITCH
 from execution.admin.numbers import Grid
+from execution.admin.replay_page import REDRIVE
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
-from execution.kill_switch_page import MOVE as KILL_SWITCH
 from execution.models import (
     DeadLetter,
     EntryClaim,
@@ -32,7 +33,6 @@ from execution.models import (
 )
 from execution.queries.requests import story_of
 from execution.queries.story import chapters, lines
-from execution.redrive_page import REDRIVE
 from tests.support import builders
 from tests.support.builders import NOW
 

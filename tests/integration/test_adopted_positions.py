@@ -4,17 +4,18 @@ from decimal import Decimal
 
 import pytest
 
+from execution.domain.authorization import Authorization
 from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import PositionReport
 from execution.domain.quote_index import quote_index
 from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, OutboxEvent, Trade
-from execution.monitor.actions import Adopt, Surplus
-from execution.pipeline.adopt_external import adopt
-from execution.pipeline.kill_switch import Word, engage
-from execution.pipeline.policy import policy_in_force
-from execution.pipeline.take_external import Terms, take
-from execution.pipeline.work_off_kill_switch import work_off_kill_switch
+from execution.protection.external_bracket import Terms, take
+from execution.reconciliation.actions import Adopt, Surplus
+from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
+from execution.risk.kill_switch import engage
+from execution.risk.policy_store import policy_in_force
+from execution.trades.adopt_external import adopt
 from tests.integration.test_external_positions import SYMBOL, by_hand, exits, held, stop_by_hand
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
@@ -186,7 +187,7 @@ def test_protection_that_was_there_stays_when_it_is_adopted(desk: Desk) -> None:
 
 def test_the_kill_switch_closes_it_like_every_trade(adopting: Desk) -> None:
     trade = adopted(adopting)
-    engage(KillLevel.FLATTEN, Word(by="test", reason="drill"), now=adopting.clock())
+    engage(KillLevel.FLATTEN, Authorization(by="test", reason="drill"), now=adopting.clock())
     rules = adopting.tools().protection
     work_off_kill_switch(exchange=adopting.exchange, rules=rules, clock=adopting.clock)
     adopting.cycle()

@@ -9,8 +9,8 @@ from django.db import transaction
 from django.test import Client
 
 from execution.models import OutboxEvent
-from execution.pipeline.write import emit
 from execution.queries import events as query
+from execution.store.atomic_write import emit
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.desk import Desk

@@ -11,7 +11,7 @@ from execution.domain.reasons import Reason
 from execution.domain.sizing import SHOWN_DIGITS
 from execution.domain.states import RequestState
 from execution.models import Trade, Transition
-from execution.pipeline.policy import set_policy_value
+from execution.risk.policy_store import set_policy_value
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db

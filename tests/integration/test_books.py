@@ -9,8 +9,8 @@ from execution.api.health import measure, report_of
 from execution.domain.limits import Usage
 from execution.domain.trading import PositionSide
 from execution.models import Fill, Income, OutboxEvent, Trade, Transition
-from execution.pipeline.policy import policy_in_force
-from execution.pipeline.usage import usage_for
+from execution.risk.limit_usage import usage_for
+from execution.risk.policy_store import policy_in_force
 from tests.support import builders
 from tests.support.desk import BTC_ASK, Desk
 

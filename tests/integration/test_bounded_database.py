@@ -18,7 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.signals import pre_migrate
 
 from execution.models import Heartbeat
-from execution.single_flight import Duty, single_flight
+from execution.operations.single_flight import Duty, single_flight
 from execution_project import waits
 from execution_project.postgres.base import DatabaseWrapper, session_bounds
 from execution_project.postgres.connection import answers_within

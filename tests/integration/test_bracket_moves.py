@@ -12,9 +12,9 @@ from execution.domain import policy as keys
 from execution.domain.reasons import CloseReason
 from execution.models import BracketLeg, EntryClaim, Order, Transition
 from execution.models.bracket import LegOrigin
-from execution.monitor.actions import CloseInTime, Stranger
-from execution.pipeline.move_legs import move_stop
-from execution.pipeline.policy import set_policy_value
+from execution.protection.amend_legs import move_stop
+from execution.reconciliation.actions import CloseInTime, Stranger
+from execution.risk.policy_store import set_policy_value
 from tests.integration.test_bracket_targets import THREE_TARGETS, opened, resting
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER

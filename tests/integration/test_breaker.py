@@ -8,9 +8,9 @@ from redis import Redis
 from execution.adapters import breaker as subject
 from execution.adapters.breaker import FAULTS_TO_OPEN, CircuitBreaker
 from execution.adapters.redis_bus import redis_connection
-from execution.domain.flow import CircuitState
 from execution.domain.outcomes import Accepted, Refused, Unknown
 from execution.domain.ports import ExchangeUnavailableError, Lane
+from execution.domain.rate_limits import CircuitState
 from tests.support.desk import Desk
 from tests.support.threads import at_once
 from tests.support.waiting import eventually

@@ -20,9 +20,9 @@ from execution.models import (
     OutboxEvent,
     PolicyValue,
 )
-from execution.pipeline import accept_event
-from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.policy import apply_policy, unapplied
+from execution.signals import accept
+from execution.signals.accept import EVENT_TYPES
+from execution.signals.policy_updates import apply_policy, unapplied
 from tests.support.desk import Desk, decision
 
 AI, SIGNAL = "ai.decision.made", "signal.execute"
@@ -364,14 +364,14 @@ def test_an_entry_that_the_database_does_not_take_fails_alone(desk: Desk) -> Non
 def test_an_entry_that_fails_unforeseen_is_tried_with_pauses_and_then_kept(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accept = accept_event.ACCEPTORS[AI]
+    usual = accept.ACCEPTORS[AI]
 
     def fails_for_ether(event: Any, *further: Any) -> Any:
         if event.payload["symbol"] == "ETHUSDT":
             raise KeyError("a bug")
-        return accept(event, *further)
+        return usual(event, *further)
 
-    monkeypatch.setitem(accept_event.ACCEPTORS, AI, fails_for_ether)
+    monkeypatch.setitem(accept.ACCEPTORS, AI, fails_for_ether)
     poison = desk.publish(AI, decision("ETHUSDT"))
     desk.publish(AI, decision("BTCUSDT"))
 

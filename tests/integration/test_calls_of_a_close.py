@@ -11,16 +11,17 @@ import psycopg
 import pytest
 from django.db import connection
 
+from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import IncomeKind
 from execution.models import AccountIncome, Fill, IncomeReading, ToldFill, Trade
-from execution.monitor.protector import ensure_cover
-from execution.monitor.told import exits_told_of
-from execution.pipeline import account_income
-from execution.pipeline.kill_switch import Word, engage
-from execution.pipeline.settle_exits import LONGEST_TURN, Settled, _turn, settle_exits
-from execution.pipeline.told_fills import TOLD_WITHIN, told_exits
-from execution.pipeline.work_off_kill_switch import work_off_kill_switch
+from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
+from execution.reconciliation.repair import book_reported_exits
+from execution.reconciliation.stop_watchdog import ensure_cover
+from execution.risk.kill_switch import engage
+from execution.trades import account_income
+from execution.trades.settle_exits import LONGEST_TURN, Settled, _turn, settle_exits
+from execution.trades.streamed_fills import TOLD_WITHIN, told_exits
 from tests.support.desk import PATIENCE, Desk
 from tests.support.listener import Listener
 from tests.support.threads import at_once
@@ -61,7 +62,7 @@ def states() -> set[str]:
 
 
 def flattened(desk: Desk) -> None:
-    engage(KillLevel.FLATTEN, Word(by="test", reason="tried"), now=desk.clock())
+    engage(KillLevel.FLATTEN, Authorization(by="test", reason="tried"), now=desk.clock())
     work_off_kill_switch(exchange=desk.exchange, rules=desk._protection(), clock=desk.clock, spare=None)
 
 
@@ -150,7 +151,7 @@ def test_a_reading_of_income_is_shared_by_all_that_wait_for_it(desk: Desk) -> No
     desk.paper.add_fault(path=INCOME, method="GET", action="delay", ms=1500, count=1)
 
     def book(request_id: UUID) -> Callable[[], bool]:
-        return lambda: exits_told_of(request_id, desk.another().tools())
+        return lambda: book_reported_exits(request_id, desk.another().tools())
 
     assert at_once([book(pk) for pk in requests.values()]) == [True] * len(POSITIONS)
 

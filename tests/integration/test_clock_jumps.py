@@ -9,9 +9,9 @@ import pytest
 import time_machine
 
 from execution.models import ExecutionRequest, Heartbeat
-from execution.monitor.cycle import swept_lately
-from execution.pipeline.read_events import Starters, read_slice
-from execution.pipeline.send_events import relay_slice
+from execution.outbox.relay import relay_slice
+from execution.reconciliation.cycle import swept_lately
+from execution.signals.consumer import Starters, read_slice
 from tests.support.desk import INTAKE, Desk, Started, decision
 from tests.support.ledger import ALGO_ORDER, ORDER
 

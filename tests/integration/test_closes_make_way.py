@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from execution.models import Order, Transition
-from execution.pipeline.coverage import uncovered_positions
+from execution.protection.coverage import uncovered_positions
 from tests.integration.test_refused_exits import SteppedClock, closes, told
 from tests.support.desk import Desk
 from tests.support.exits import (

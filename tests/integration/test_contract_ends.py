@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from execution.api.condition import judge
 from execution.api.health import measure, report_of
 from execution.domain.states import ORDER_FINAL
+from execution.health.condition import judge
 from execution.models import EntryClaim, Impediment, Order, PolicyValue, Trade
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER

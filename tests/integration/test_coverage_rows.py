@@ -10,7 +10,7 @@ import pytest
 from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import ExecutionRequest
-from execution.pipeline.coverage import coverage, uncovered_positions
+from execution.protection.coverage import coverage, uncovered_positions
 from tests.support import builders
 from tests.support.builders import NOW
 

@@ -10,9 +10,9 @@ import pytest
 
 from execution.domain.ports import Exchange
 from execution.models import Order
-from execution.monitor.cycle import CycleResult, run_cycle, swept_by_beat
-from execution.monitor.protector import ensure_cover
-from execution.monitor.repair import Tools
+from execution.reconciliation.cycle import CycleResult, run_cycle, swept_by_beat
+from execution.reconciliation.repair import Tools
+from execution.reconciliation.stop_watchdog import ensure_cover
 from tests.support.desk import PATIENCE, Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
 

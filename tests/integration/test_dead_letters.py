@@ -14,9 +14,9 @@ from django.urls import reverse
 from execution import tasks
 from execution.adapters.stream_names import stream_of
 from execution.models import DeadLetter, EssStatus, ExecutionRequest, InboxEvent, Transition
-from execution.pipeline.accept_event import Accepted
-from execution.pipeline.redrive import AlreadyRedrivenError, Redrive, redrive
-from execution.pipeline.wire import MalformedEventError
+from execution.signals.accept import Accepted
+from execution.signals.envelope import MalformedEventError
+from execution.signals.replay_dead_letters import AlreadyRedrivenError, Redrive, redrive
 from tests.support.desk import INTAKE, Desk, decision
 from tests.support.threads import at_once
 

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from execution.models import ExecutionRequest, Order
-from execution.monitor.left_behind import IN_DOUBT_FOR
-from execution.monitor.protector import ensure_cover
+from execution.reconciliation.stop_watchdog import ensure_cover
+from execution.reconciliation.unfinished_entries import IN_DOUBT_FOR
 from tests.support.desk import PATIENCE, Desk
 from tests.support.exits import SIDES, SYMBOL
 from tests.support.ledger import ORDER

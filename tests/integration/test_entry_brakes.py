@@ -17,7 +17,8 @@ from execution.domain.kill_switch import KillLevel
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import AccountLease, EntryHold, EssStatus, Impediment, KillSwitch, Order, PolicyValue
-from execution.pipeline.entry_gate import (
+from execution.orders.submit import take_attempt
+from execution.risk.entry_gate import (
     CLOSED,
     STANDING,
     Obstacle,
@@ -28,8 +29,7 @@ from execution.pipeline.entry_gate import (
     renew_lease,
     standing_with,
 )
-from execution.pipeline.last_word import last_word
-from execution.pipeline.placing import take_attempt
+from execution.risk.pre_send_check import last_word
 from tests.support import builders
 from tests.support.builders import NOW
 

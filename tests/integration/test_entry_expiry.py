@@ -8,11 +8,12 @@ from uuid import UUID
 import pytest
 
 from execution.crash_points import CrashPoint
+from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.models import EntryClaim, ExecutionRequest, Order, PolicyValue, Transition
-from execution.monitor.protector import ensure_cover
-from execution.pipeline.kill_switch import Word, engage
-from execution.pipeline.work_off_kill_switch import work_off_kill_switch
+from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
+from execution.reconciliation.stop_watchdog import ensure_cover
+from execution.risk.kill_switch import engage
 from tests.support.desk import PATIENCE, Desk
 from tests.support.interference import at_point
 from tests.support.ledger import ORDER
@@ -230,7 +231,7 @@ def test_a_decision_that_is_over_before_it_is_sent_is_not_sent(desk: Desk) -> No
 
 def test_the_kill_switch_is_told_as_itself(desk: Desk) -> None:
     request_id = resting(desk)
-    engage(KillLevel.HALT, Word(by="anna", reason="test"), now=desk.clock())
+    engage(KillLevel.HALT, Authorization(by="anna", reason="test"), now=desk.clock())
     work_off_kill_switch(exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
 
     assert desk.request(request_id).reason_code == "ENTRY_ENDED_WITHOUT_FILL"

@@ -16,7 +16,7 @@ from execution.adapters.redis_bus import redis_connection
 from execution.domain.client_ids import client_order_id
 from execution.domain.trading import OrderPurpose
 from execution.models import AccountLease, EntryClaim, EntryHold, ExecutionRequest, Order, Transition
-from execution.pipeline.entry_gate import renew_lease
+from execution.risk.entry_gate import renew_lease
 from tests.support.desk import STACK, Desk
 from tests.support.ledger import ORDER
 from tests.support.threads import at_once

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from execution.api.condition import Probe, Vitals, judge
 from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import Veto
 from execution.domain.reasons import Reason
 from execution.domain.states import RequestState
+from execution.health.condition import Probe, Vitals, judge
+from execution.health.rows import health_rows
 from execution.models import AccountLease, EntryHold, Impediment, KillSwitch, PolicyValue, Transition
 from execution.models.hold import ACCOUNT
-from execution.pipeline.entry_gate import (
+from execution.risk.entry_gate import (
     CLOSED,
     STANDING,
     Obstacle,
@@ -33,8 +34,7 @@ from execution.pipeline.entry_gate import (
     standing_veto,
     standing_with,
 )
-from execution.pipeline.last_word import last_word
-from execution.queries.health import health_rows
+from execution.risk.pre_send_check import last_word
 from tests.support import builders
 from tests.support.builders import NOW
 

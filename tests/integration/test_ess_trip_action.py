@@ -3,7 +3,7 @@
 import pytest
 
 from execution.models import EssStatus
-from execution.pipeline.work_off_trip import TripAction, work_off_trip
+from execution.reconciliation.enforce_ess_trip import TripAction, work_off_trip
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db

@@ -9,8 +9,8 @@ from django.core.management import CommandError, call_command
 
 from execution import wiring
 from execution.models import OutboxEvent, Transition
-from execution.pipeline import replay_events as step
-from execution.pipeline.write import emit
+from execution.outbox import replay as step
+from execution.store.atomic_write import emit
 from tests.support.desk import Desk
 from tests.support.threads import at_once
 

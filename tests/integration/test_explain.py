@@ -16,9 +16,9 @@ from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose, OrderType, Source
 from execution.models import OutboxEvent, Trade, Transition
 from execution.models.bracket import LegOrigin
-from execution.pipeline.check_ess import hold_trip
-from execution.pipeline.heartbeats import beat
-from execution.pipeline.move_legs import move_stop
+from execution.protection.amend_legs import move_stop
+from execution.risk.ess import hold_trip
+from execution.store.heartbeats import beat
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.desk import Desk

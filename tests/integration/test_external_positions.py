@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
+from execution.domain.authorization import Authorization
 from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.quote_index import quote_index
 from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, KillSwitch, Order, Trade
-from execution.monitor.actions import Guard, Leave
-from execution.pipeline import retention
-from execution.pipeline.kill_switch import Word, engage
-from execution.pipeline.policy import policy_in_force
-from execution.pipeline.take_external import Terms, take
-from execution.pipeline.work_off_kill_switch import work_off_kill_switch
+from execution.operations import retention
+from execution.protection.external_bracket import Terms, take
+from execution.reconciliation.actions import Guard, Leave
+from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
+from execution.risk.kill_switch import engage
+from execution.risk.policy_store import policy_in_force
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 from tests.support.threads import at_once
@@ -243,7 +244,7 @@ def test_the_kill_switch_does_not_close_what_is_only_protected(protecting: Desk)
     by_hand(protecting)
     protecting.cycle()
     protecting.cycle()
-    engage(KillLevel.FLATTEN, Word(by="test", reason="drill"), now=protecting.clock())
+    engage(KillLevel.FLATTEN, Authorization(by="test", reason="drill"), now=protecting.clock())
 
     rules = protecting.tools().protection
     done = work_off_kill_switch(exchange=protecting.exchange, rules=rules, clock=protecting.clock)

@@ -12,16 +12,17 @@ from uuid import UUID
 
 import pytest
 
+from execution.domain.authorization import Authorization
 from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.money import ceil_to, floor_to
 from execution.domain.protection_moves import ProtectionMove
 from execution.models import Order, Trade
-from execution.pipeline.coverage import uncovered_positions
-from execution.pipeline.kill_switch import Word, engage
-from execution.pipeline.move_protection import move_protection
-from execution.pipeline.work_off_kill_switch import work_off_kill_switch
-from execution.pipeline.work_off_trip import TripAction, work_off_trip
+from execution.protection.amend_bracket import move_protection
+from execution.protection.coverage import uncovered_positions
+from execution.reconciliation.enforce_ess_trip import TripAction, work_off_trip
+from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
+from execution.risk.kill_switch import engage
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 
@@ -36,7 +37,7 @@ FILTERS: Mapping[str, Mapping[str, str]] = {
     "all of them": {"market_max_quantity": "0.004", "step": "0.002", "tick": "7", "min_notional": "1000"},
 }
 FILTER_CODES = {-1013, -1111, -4003, -4004, -4005, -4014, -4023, -4164}
-WORD = Word(by="anna", reason="a test")
+WORD = Authorization(by="anna", reason="a test")
 
 
 @dataclass(frozen=True, kw_only=True)

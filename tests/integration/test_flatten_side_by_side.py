@@ -8,13 +8,14 @@ from uuid import UUID
 
 import pytest
 
+from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.models import KillSwitch, Trade
-from execution.pipeline.accept_event import ESS_TRIPPED
-from execution.pipeline.kill_switch import Word, engage
-from execution.pipeline.work_off_kill_switch import work_off_kill_switch
-from execution.pipeline.work_off_trip import TripAction, work_off_trip
+from execution.reconciliation.enforce_ess_trip import TripAction, work_off_trip
+from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
+from execution.risk.kill_switch import engage
+from execution.signals.accept import ESS_TRIPPED
 from tests.support.desk import Desk
 from tests.support.ledger import ORDER
 
@@ -35,7 +36,7 @@ def spares(desk: Desk) -> Spare:
 
 def switch(desk: Desk) -> bool:
     if not KillSwitch.objects.filter(released_at=None).exists():
-        engage(KillLevel.FLATTEN, Word(by="test", reason="tried"), now=desk.clock())
+        engage(KillLevel.FLATTEN, Authorization(by="test", reason="tried"), now=desk.clock())
     rules = desk._protection()
     return work_off_kill_switch(exchange=desk.exchange, rules=rules, clock=desk.clock, spare=spares(desk))
 

@@ -18,9 +18,9 @@ from django.test import Client
 from execution import wiring
 from execution.adapters.redis_bus import redis_connection
 from execution.api import health as health_view
-from execution.chain import BrokerLine
 from execution.models import Heartbeat
-from execution.stream.hand_over import BrokerSilentError
+from execution.user_stream.dispatch import BrokerSilentError
+from execution.workflow import BrokerLine
 from execution_project.postgres.base import bound_session
 from execution_project.waits import HEALTH_DATABASE_SECONDS, HEALTH_REDIS_SECONDS, HEALTH_SECONDS, Kind, held_as
 from local_stack.valkey import start_valkey

@@ -7,8 +7,8 @@ import pytest
 
 from execution.domain.trading import SymbolLists
 from execution.models import PolicyValue, Transition
-from execution.pipeline.guard_inputs import judged_again
-from execution.pipeline.guard_safety import as_json, proposal_of
+from execution.risk.decision_snapshot import judged_again
+from execution.risk.proposal import as_json, proposal_of
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db

@@ -17,8 +17,8 @@ from execution import wiring
 from execution.adapters import redis_bus, stream_names
 from execution.api import streams
 from execution.models import AccountLease, EntryHold, Heartbeat
-from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.heartbeats import QUEUES
+from execution.signals.accept import EVENT_TYPES
+from execution.store.heartbeats import QUEUES
 from tests.support import builders
 from tests.support.builders import NOW
 

@@ -20,12 +20,12 @@ from execution.adapters.binance.settings_cache import CLOCKS_DIFFER_SECONDS, SYM
 from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
-from execution.domain.flow import CircuitState, Cost, Counter, Denial, Ticket
 from execution.domain.holds import HOLD_CAPS, LONGEST_BAN_SECONDS
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
-from execution.domain.terms import SymbolSettings
+from execution.domain.rate_limits import CircuitState, Cost, Counter, Denial, Ticket
 from execution.domain.trading import OrderBook
+from execution.domain.venue_status import SymbolSettings
 from execution.models import Transition
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER

@@ -26,9 +26,9 @@ from execution.adapters.stream_names import stream_of
 from execution.domain.ports import StreamEntry
 from execution.domain.trading import Source
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, ModelPromotion
-from execution.pipeline.accept_event import EVENT_TYPES, accept_entry
-from execution.pipeline.schemas import AiDecision, Incoming, ManualOrder
-from execution.pipeline.wire import decode
+from execution.signals.accept import EVENT_TYPES, accept_entry
+from execution.signals.envelope import decode
+from execution.signals.schemas import AiDecision, Incoming, ManualOrder
 from tests.support.desk import INTAKE, Desk
 
 # 2,500 entries and 2,500 requests; a sweep and the pages after each batch of them.

@@ -12,13 +12,13 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from execution.api.condition import Condition, judge
 from execution.api.health import vitals
 from execution.domain.oracle import VIOLATIONS, Kind
+from execution.health.condition import Condition, judge
 from execution.models import Fill, Heartbeat, Order, Trade, Transition
-from execution.monitor.check_invariants import ORACLE, check_invariants
-from execution.monitor.observe import observe_exchange, read_books
 from execution.queries.figures import measured_figures
+from execution.reconciliation.check_invariants import ORACLE, check_invariants
+from execution.reconciliation.snapshot import observe_exchange, read_books
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 

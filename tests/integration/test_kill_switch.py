@@ -14,18 +14,19 @@ from django.urls import reverse
 
 from execution import tasks
 from execution.crash_points import CrashPoint
+from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.models import EntryClaim, KillSwitch, Order, Position, Transition
-from execution.pipeline.kill_switch import KillSwitchError, Word, engage, release
-from execution.pipeline.work_off_kill_switch import work_off_kill_switch
 from execution.queries.kill_switch import preview
+from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
+from execution.risk.kill_switch import KillSwitchError, engage, release
 from tests.support.desk import BTC, Desk
 from tests.support.interference import at_point
 from tests.support.ledger import ORDER
 from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db
-WORD = Word(by="anna", reason="the model has gone mad")
+WORD = Authorization(by="anna", reason="the model has gone mad")
 URL = "/api/execution/kill-switch"
 
 
@@ -112,7 +113,7 @@ def test_exits_pass(desk: Desk) -> None:
 def test_levels_rise_and_fall_by_explicit_words_only(desk: Desk) -> None:
     first = engage(KillLevel.ENTRIES, WORD, now=desk.clock())
     # It should change nothing to say the same again
-    assert engage(KillLevel.ENTRIES, Word(by="bert", reason="me too"), now=desk.clock()).pk == first.pk
+    assert engage(KillLevel.ENTRIES, Authorization(by="bert", reason="me too"), now=desk.clock()).pk == first.pk
     # It should rise
     second = engage(KillLevel.HALT, WORD, now=desk.clock())
     first.refresh_from_db()
@@ -121,7 +122,7 @@ def test_levels_rise_and_fall_by_explicit_words_only(desk: Desk) -> None:
     with pytest.raises(KillSwitchError, match="KILL_SWITCH_STRONGER: in_force=halt asked=entries"):
         engage(KillLevel.ENTRIES, WORD, now=desk.clock())
     # It should end by a word, once
-    release(Word(by="anna", reason="checked"), now=desk.clock())
+    release(Authorization(by="anna", reason="checked"), now=desk.clock())
     with pytest.raises(KillSwitchError, match="KILL_SWITCH_NOT_ENGAGED"):
         release(WORD, now=desk.clock())
     steps = Transition.objects.filter(entity="kill_switch").order_by("id")

@@ -6,8 +6,8 @@ import pytest
 
 from execution.domain.states import RequestState
 from execution.models import ExecutionRequest, Order
-from execution.monitor.left_behind import GRACE, SENT_AGAIN_FOR, next_due_in, unbooked
-from execution.monitor.protector import Guarded, ensure_cover
+from execution.reconciliation.stop_watchdog import Guarded, ensure_cover
+from execution.reconciliation.unfinished_entries import GRACE, SENT_AGAIN_FOR, next_due_in, unbooked
 from tests.support.desk import PATIENCE, Desk
 from tests.support.waiting import eventually
 

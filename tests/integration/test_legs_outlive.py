@@ -8,11 +8,11 @@ import pytest
 
 from execution.domain.outcomes import OrderReport
 from execution.domain.trading import OrderBook
+from execution.health.rows import unsettled_orders
 from execution.models import EntryClaim, Order
-from execution.monitor.told import exits_told_of
-from execution.pipeline.cancelling import cancel_order
-from execution.pipeline.evidence import settle_accepted
-from execution.queries.health import unsettled_orders
+from execution.orders.apply_report import settle_accepted
+from execution.orders.cancel import cancel_order
+from execution.reconciliation.repair import book_reported_exits
 from tests.integration.test_refused_exits import SteppedClock
 from tests.support.desk import Desk
 from tests.support.waiting import eventually
@@ -54,12 +54,12 @@ def test_legs_go_before_the_books_are_read(desk: Desk, side: str, by: str) -> No
     # The list of fills is late.
     desk.paper.add_fault(path="/fapi/v1/userTrades", action="hide", count=None)
 
-    assert not exits_told_of(request_id, desk.tools())
+    assert not book_reported_exits(request_id, desk.tools())
     assert desk.ledger.live() == []
     assert desk.trade(request_id).state == "OPEN"
 
     desk.paper.clear_faults()
-    assert exits_told_of(request_id, desk.tools())
+    assert book_reported_exits(request_id, desk.tools())
     assert desk.trade(request_id).state == "CLOSED"
     desk.check()
 
@@ -72,7 +72,7 @@ def test_legs_of_a_part_stay(desk: Desk, side: str) -> None:
     assert desk.run(request_id) == "RECORDED"
     desk.paper.set_price(BTC, str(nearer))
     told_of(desk, desk.request(request_id).orders.filter(purpose="TARGET").order_by("sequence")[0])
-    exits_told_of(request_id, desk.tools())
+    book_reported_exits(request_id, desk.tools())
 
     assert len(desk.ledger.live_stops) == 1
     assert len(desk.ledger.live_targets) == 1

@@ -1,6 +1,6 @@
 """What the limits count, row by row and by hand: long and short, several trades, prices that differ, time that passes.
 
-The statement of `execution/pipeline/usage.py` is asked alone, so that each figure is exact and each edge of a window
+The statement of `execution/risk/limit_usage.py` is asked alone, so that each figure is exact and each edge of a window
 can be put to the microsecond. That the guard obeys these figures is shown in `test_money_rules.py`.
 """
 
@@ -20,7 +20,7 @@ from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import BracketLeg, EntryClaim, ExecutionRequest, Trade
-from execution.pipeline.usage import conditional_orders, take_claim, usage_for
+from execution.risk.limit_usage import conditional_orders, take_claim, usage_for
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.risk_rules import IDLE

@@ -15,9 +15,9 @@ from redis import Redis
 
 from execution.adapters.rate_limit import GUARD_MS, RateLimiter
 from execution.adapters.redis_bus import redis_connection
-from execution.domain.flow import Cost, Counter, Denial, Limits, Ticket, Usage
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import Cost, Counter, Denial, Limits, Ticket, Usage
 from tests.support.threads import at_once
 
 LIMITS = Limits(weight=2400, orders_10s=300, orders_1m=1200)

@@ -7,9 +7,9 @@ from time import monotonic
 import pytest
 
 from execution.adapters.rate_limit import RateLimiter
-from execution.domain.flow import Cost, Counter, Denial, Limits
 from execution.domain.outcomes import Waits
 from execution.domain.ports import ExchangeUnavailableError, Lane
+from execution.domain.rate_limits import Cost, Counter, Denial, Limits
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 

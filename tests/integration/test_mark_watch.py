@@ -12,9 +12,9 @@ import pytest
 from execution.adapters.binance.mark_stream import BinanceMarkStream, read_marks
 from execution.domain.ports import MarkConnection, StreamClosedError
 from execution.models import Heartbeat, Order
-from execution.pipeline.told_by_streams import MARK_STREAM, marks_are_told
-from execution.stream.hand_over import BrokerSilentError
-from execution.stream.marks import MOST_SILENT, MarkWatch
+from execution.store.stream_freshness import MARK_STREAM, marks_are_told
+from execution.user_stream.dispatch import BrokerSilentError
+from execution.user_stream.mark_prices import MOST_SILENT, MarkWatch
 from tests.support.desk import Desk, ShiftedClock
 
 pytestmark = pytest.mark.django_db

@@ -10,17 +10,17 @@ from django.core.cache import cache
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from execution.domain.figures import FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED, Histogram
+from execution.domain.metrics import FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED, Histogram
 from execution.domain.stream import News
 from execution.models import Figure, Order, Transition
-from execution.pipeline.figures import count, observe
-from execution.pipeline.measure_cover import measure_cover_of
-from execution.pipeline.record_trade import record_trade
+from execution.protection.unprotected_time import measure_cover_of
 from execution.queries import kept as kept_counts
 from execution.queries.figures import measured_figures
 from execution.queries.kept import DEAR_SECONDS, kept
 from execution.queries.uncovered import uncovered_since, unprotected_positions
-from execution.stream.tally import Phase, Tally
+from execution.store.metrics import count, observe
+from execution.trades.book_entry import book_entry
+from execution.user_stream.stats import Phase, Tally
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 from tests.support.threads import at_once
@@ -70,7 +70,7 @@ def test_a_real_fill_moves_both_figures_once(desk: Desk) -> None:
     assert naked > 0
     assert measured(FILL_TO_STOP) == measured(UNCOVERED) == (1, round(naked, 6))
     # It should be measured once, whoever comes again.
-    record_trade(trade_id, exchange=desk.exchange, clock=desk.clock)
+    book_entry(trade_id, exchange=desk.exchange, clock=desk.clock)
     measure_cover_of(trade_id)
     desk.cycle()
     assert measured(FILL_TO_STOP)[0] == measured(UNCOVERED)[0] == 1

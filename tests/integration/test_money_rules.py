@@ -15,7 +15,7 @@ import pytest
 from execution.domain import policy as keys
 from execution.domain.money import plain
 from execution.models import Trade, Transition
-from execution.pipeline.policy import set_policy_value
+from execution.risk.policy_store import set_policy_value
 from tests.support.desk import Desk
 from tests.support.ledger import ORDER
 

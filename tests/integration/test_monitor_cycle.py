@@ -9,11 +9,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from execution.models import EntryClaim, Fill, Heartbeat, Order, Position, Trade, Transition
-from execution.monitor.actions import Expire, Stranger, Surplus
-from execution.monitor.observe import observe_exchange, read_books
-from execution.monitor.reconcile import reconcile
-from execution.monitor.repair import repair
-from execution.single_flight import Duty, single_flight
+from execution.operations.single_flight import Duty, single_flight
+from execution.reconciliation.actions import Expire, Stranger, Surplus
+from execution.reconciliation.diff import reconcile
+from execution.reconciliation.repair import repair
+from execution.reconciliation.snapshot import observe_exchange, read_books
 from tests.support.desk import PATIENCE, Desk
 from tests.support.ledger import ALGO_ORDER
 from tests.support.threads import at_once

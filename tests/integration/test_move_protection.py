@@ -11,14 +11,14 @@ from django.conf import LazySettings
 from django.test import Client
 
 from execution import wiring
+from execution.domain.authorization import Authorization
 from execution.domain.money import ceil_to, floor_to, plain
 from execution.domain.protection_moves import ProtectionMove
 from execution.domain.trading import PositionSide
 from execution.models import BracketLeg, PolicyValue, Transition
-from execution.pipeline.kill_switch import Word
-from execution.pipeline.move_protection import move_protection
-from execution.pipeline.policy import policy_in_force, set_policy_value
-from execution.pipeline.usage import usage_for
+from execution.protection.amend_bracket import move_protection
+from execution.risk.limit_usage import usage_for
+from execution.risk.policy_store import policy_in_force, set_policy_value
 from tests.integration.test_bracket_targets import opened, resting
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
@@ -57,7 +57,7 @@ def workers(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
         handed.append(trade_id)
         desk.step("protect_position", trade_id)
 
-    monkeypatch.setattr("execution.chain.cover", cover)
+    monkeypatch.setattr("execution.workflow.cover", cover)
     return handed
 
 
@@ -160,7 +160,7 @@ def test_a_stop_that_was_loosened_stays_so(desk: Desk, patch: Patch, workers: li
 def test_what_no_worker_takes_up_is_accepted_and_carried_out_by_the_monitor(
     desk: Desk, patch: Patch, monkeypatch: pytest.MonkeyPatch, side: str
 ) -> None:
-    monkeypatch.setattr("execution.chain.cover", lambda _: None)
+    monkeypatch.setattr("execution.workflow.cover", lambda _: None)
     trade_id, before, price = held(desk, side), beside(side, "49000"), beside(side, "48000")
 
     code, answer = patch(trade_id, stop_loss=price, **WHY)
@@ -390,7 +390,7 @@ def test_two_operators_at_once_leave_one_stop_where_the_last_of_them_wanted_it(d
 
     def ask(price: str) -> int:
         move = ProtectionMove(stop_price=D(price))
-        word = Word(by=price, reason="at once")
+        word = Authorization(by=price, reason="at once")
         return move_protection(trade_id, move, word, exchange=desk.another().exchange, now=desk.clock())
 
     assert at_once([lambda: ask(beside(side, "48000")), lambda: ask(beside(side, "48500"))]) == [1, 1]

@@ -14,13 +14,13 @@ from execution.domain.reasons import CloseReason
 from execution.domain.trading import PositionSide
 from execution.models import Order, OutboxEvent, Trade
 from execution.models.bracket import LegOrigin
-from execution.pipeline.close_position import close_position
-from execution.pipeline.coverage import uncovered_positions
-from execution.pipeline.events_out import trade_opened
-from execution.pipeline.move_legs import move_stop, move_target
-from execution.pipeline.policy import policy_in_force, set_policy_value
-from execution.pipeline.usage import usage_for
+from execution.outbox.payloads import trade_opened
+from execution.protection.amend_legs import move_stop, move_target
+from execution.protection.coverage import uncovered_positions
 from execution.queries.metrics import book_counts
+from execution.risk.limit_usage import usage_for
+from execution.risk.policy_store import policy_in_force, set_policy_value
+from execution.trades.close_position import close_position
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db

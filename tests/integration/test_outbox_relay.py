@@ -12,10 +12,10 @@ from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.redis_bus import RedisEventBus, redis_connection
 from execution.adapters.stream_names import stream_of
 from execution.models import Heartbeat, OutboxEvent, OutboxSequence
-from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.mirroring import mirrored
-from execution.pipeline.send_events import relay_slice, send_batch
-from execution.pipeline.write import Write
+from execution.outbox.relay import relay_slice, send_batch
+from execution.outbox.trade_mirror import mirrored
+from execution.signals.accept import EVENT_TYPES
+from execution.store.atomic_write import Write
 from tests.support.desk import Desk
 from tests.support.threads import at_once
 

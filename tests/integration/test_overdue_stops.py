@@ -15,10 +15,10 @@ from execution.domain.money import plain
 from execution.domain.outcomes import OrderReport
 from execution.domain.trading import OrderBook
 from execution.models import EntryClaim, OutboxEvent, Transition
-from execution.monitor.protector import Guarded, ensure_cover
-from execution.pipeline.coverage import uncovered_positions
-from execution.pipeline.evidence import settle_accepted
+from execution.orders.apply_report import settle_accepted
+from execution.protection.coverage import uncovered_positions
 from execution.queries.metrics import book_counts
+from execution.reconciliation.stop_watchdog import Guarded, ensure_cover
 from tests.integration.test_refused_exits import SteppedClock
 from tests.support.desk import PATIENCE, Desk
 from tests.support.ledger import ORDER

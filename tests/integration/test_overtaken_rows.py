@@ -8,12 +8,12 @@ import pytest
 from execution.crash_points import CrashPoint
 from execution.domain.trading import OrderPurpose
 from execution.models import Bracket, Order, Transition
-from execution.monitor.actions import CheckStray, Expire, ExpireEntry
-from execution.monitor.repair import repair, settle
-from execution.pipeline.close_trade import book_exits
-from execution.pipeline.legs import Work
-from execution.pipeline.policy import policy_in_force, set_policy_value
-from execution.pipeline.regrid import follow_filters
+from execution.protection.bracket_manager import Work
+from execution.protection.follow_filters import follow_filters
+from execution.reconciliation.actions import CheckStray, Expire, ExpireEntry
+from execution.reconciliation.repair import repair, settle
+from execution.risk.policy_store import policy_in_force, set_policy_value
+from execution.trades.book_exits import book_exits
 from tests.support.desk import Desk
 from tests.support.interference import at_point
 from tests.support.ledger import ALGO_ORDER, ORDER

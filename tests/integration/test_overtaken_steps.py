@@ -9,8 +9,7 @@ import pytest
 from execution.crash_points import CrashPoint
 from execution.domain.outcomes import ExchangeStatus, OrderReport, Refused, Unknown
 from execution.models import Bracket, EntryClaim, ExecutionRequest, Order, OutboxEvent, Trade, Transition
-from execution.pipeline.ending import expire_request
-from execution.pipeline.evidence import (
+from execution.orders.apply_report import (
     raise_alarm,
     settle_absent,
     settle_accepted,
@@ -18,8 +17,9 @@ from execution.pipeline.evidence import (
     settle_refused,
     settle_unknown,
 )
-from execution.pipeline.protect_position import place_stop, protect_position
-from execution.pipeline.record_trade import record_trade
+from execution.orders.end_request import expire_request
+from execution.protection.ensure_exits import ensure_exits, place_stop
+from execution.trades.book_entry import book_entry
 from tests.integration.test_refused_exits import SteppedClock
 from tests.support.desk import Desk
 from tests.support.interference import at_point
@@ -115,8 +115,8 @@ def test_nothing_is_covered_or_booked_before_an_entry_has_filled(desk: Desk, ste
     asked, exits = len(desk.ledger.requests), dict[str, Any](exchange=desk.exchange, clock=desk.clock)
 
     place_stop(request_id, rules=desk._protection(), **exits)
-    assert protect_position(request_id, rules=desk._protection(), **exits) is (step == "sent")
-    assert record_trade(request_id, **exits) is False
+    assert ensure_exits(request_id, rules=desk._protection(), **exits) is (step == "sent")
+    assert book_entry(request_id, **exits) is False
 
     assert len(desk.ledger.requests) == asked
     assert (desk.ledger.live(), Trade.objects.count()) == ([], 0)

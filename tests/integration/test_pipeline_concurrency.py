@@ -11,8 +11,8 @@ from django.db import connection, connections
 from execution.domain.outcomes import Accepted, PlaceOutcome
 from execution.domain.ports import Lane, OrderTicket
 from execution.models import EntryClaim, ExecutionRequest, InboxEvent, Order, PolicyValue, Trade, Transition
-from execution.pipeline.accept_event import AI_DECISION, accept_entry
-from execution.pipeline.evidence import settle_accepted
+from execution.orders.apply_report import settle_accepted
+from execution.signals.accept import AI_DECISION, accept_entry
 from tests.support.desk import INTAKE, Desk, decision, entry
 from tests.support.threads import at_once
 from tests.support.waiting import eventually

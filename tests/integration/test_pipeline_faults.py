@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from execution.domain.closing import LOOK_UPS_SECONDS
-from execution.domain.flow import Cost, Denial, Ticket
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import Cost, Denial, Ticket
 from execution.models import EntryClaim, Order, PolicyValue
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER

@@ -9,11 +9,12 @@ from pytest_django import DjangoAssertNumQueries
 
 from execution.crash_points import CrashPoint
 from execution.models import EntryClaim, ExecutionRequest, PolicyValue
-from execution.pipeline.guard_inputs import judged_again
-from execution.pipeline.guard_safety import as_json, proposal_of
-from execution.pipeline.last_word import last_word
-from execution.pipeline.policy import apply_policy, refresh_policy
-from execution.pipeline.renew_approval import renew_approval
+from execution.risk.decision_snapshot import judged_again
+from execution.risk.policy_store import refresh_policy
+from execution.risk.pre_send_check import last_word
+from execution.risk.proposal import as_json, proposal_of
+from execution.risk.reapproval import renew_approval
+from execution.signals.policy_updates import apply_policy
 from tests.support import builders
 from tests.support.desk import Desk
 from tests.support.interference import at_point

@@ -14,15 +14,10 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 
 from execution.domain.policy import KEYS, Looser, loosens
+from execution.health.rows import policy_alarms
 from execution.models import PolicyValue, Transition
-from execution.pipeline.policy import (
-    PolicyLoosenedError,
-    apply_policy,
-    policy_in_force,
-    refresh_policy,
-    set_policy_value,
-)
-from execution.queries.health import policy_alarms
+from execution.risk.policy_store import PolicyLoosenedError, policy_in_force, refresh_policy, set_policy_value
+from execution.signals.policy_updates import apply_policy
 from tests.support.desk import Desk
 from tests.support.threads import at_once
 

@@ -4,7 +4,8 @@ from datetime import timedelta
 from decimal import Decimal
 
 from execution.models import Heartbeat, PolicyValue, Transition
-from execution.pipeline.policy import apply_policy, policy_in_force, refresh_policy
+from execution.risk.policy_store import policy_in_force, refresh_policy
+from execution.signals.policy_updates import apply_policy
 from tests.support.desk import Desk
 
 D = Decimal

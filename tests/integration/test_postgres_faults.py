@@ -9,7 +9,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from django.test import Client
 
 from execution.models import EntryClaim, ExecutionRequest, InboxEvent, Order, OutboxEvent, OutboxSequence, Transition
-from execution.pipeline.write import emit
+from execution.store.atomic_write import emit
 from tests.support.desk import Desk
 from tests.support.threads import at_once
 

@@ -12,9 +12,9 @@ from execution.domain.ports import Lane
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import EntryClaim, Heartbeat, Order
-from execution.monitor.left_behind import GRACE
-from execution.monitor.protector import Guarded, ensure_cover, without_cover
-from execution.pipeline.heartbeats import beat
+from execution.reconciliation.stop_watchdog import Guarded, ensure_cover, without_cover
+from execution.reconciliation.unfinished_entries import GRACE
+from execution.store.heartbeats import beat
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.desk import PATIENCE, Desk

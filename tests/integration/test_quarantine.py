@@ -13,8 +13,8 @@ from django.db.models import DateTimeField, DecimalField, Model
 from django.test import Client
 from django.urls import reverse
 
-from execution.api.condition import judge
 from execution.api.health import measure
+from execution.health.condition import judge
 from execution.models import (
     ExecutionRequest,
     OutboxEvent,
@@ -23,10 +23,10 @@ from execution.models import (
     Trade,
     Transition,
 )
-from execution.monitor.protector import ensure_cover
-from execution.pipeline import quarantine
-from execution.pipeline.policy import policy_in_force
-from execution.pipeline.retention import RetentionRules, apply_retention
+from execution.operations.retention import RetentionRules, apply_retention
+from execution.reconciliation.stop_watchdog import ensure_cover
+from execution.risk.policy_store import policy_in_force
+from execution.store import quarantine
 from tests.support.desk import PATIENCE, Desk
 
 TABLES = [model for model in apps.get_app_config("execution").get_models() if model is not QuarantinedRow]

@@ -14,10 +14,10 @@ from execution.domain.external import ExternalPositions
 from execution.domain.sizing import SizingMode
 from execution.domain.states import RequestState
 from execution.models import ExecutionRequest, Position, Trade, Transition
-from execution.pipeline.guard_inputs import judged_again
-from execution.pipeline.guard_safety import as_json, proposal_of
-from execution.pipeline.policy import set_policy_value
 from execution.queries.positions import held_positions
+from execution.risk.decision_snapshot import judged_again
+from execution.risk.policy_store import set_policy_value
+from execution.risk.proposal import as_json, proposal_of
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db

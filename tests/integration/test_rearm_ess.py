@@ -6,7 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from execution.models import EssStatus, Transition
-from execution.pipeline.work_off_trip import TripAction, work_off_trip
+from execution.reconciliation.enforce_ess_trip import TripAction, work_off_trip
 from tests.support import builders
 from tests.support.desk import Desk
 from tests.support.ledger import ORDER

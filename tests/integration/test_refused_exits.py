@@ -10,15 +10,16 @@ from django.core.cache import cache
 from django.test import Client
 
 from execution.api.health import measure, report_of
+from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.domain.reasons import CloseReason
 from execution.models import Order, Trade, Transition
-from execution.monitor.actions import CloseInTime
-from execution.monitor.protector import ensure_cover
-from execution.monitor.repair import repair
-from execution.pipeline.kill_switch import Word, engage
-from execution.pipeline.protect_position import protect_position
-from execution.pipeline.work_off_kill_switch import work_off_kill_switch
+from execution.protection.ensure_exits import ensure_exits
+from execution.reconciliation.actions import CloseInTime
+from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
+from execution.reconciliation.repair import repair
+from execution.reconciliation.stop_watchdog import ensure_cover
+from execution.risk.kill_switch import engage
 from tests.support.desk import PATIENCE, Desk, ShiftedClock
 from tests.support.ledger import ALGO_ORDER, ORDER
 
@@ -69,7 +70,7 @@ def by_time_exit(desk: Desk, request_id: UUID) -> None:
 
 
 def by_kill_switch(desk: Desk, _: UUID) -> None:
-    engage(KillLevel.FLATTEN, Word(by="anna", reason="test"), now=desk.clock())
+    engage(KillLevel.FLATTEN, Authorization(by="anna", reason="test"), now=desk.clock())
     work_off_kill_switch(exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
 
 
@@ -78,7 +79,7 @@ def by_lost_stop(desk: Desk, request_id: UUID) -> None:
     if not desk.paper.control("GET", "faults")["faults"][1:]:
         desk.paper.add_fault(path=ALGO_ORDER, method="POST", action="refuse", code=-4005, count=None)
     Order.objects.filter(request_id=request_id, purpose="STOP").update(state="CANCELED")
-    protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+    ensure_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
 
 
 def by_protector(desk: Desk, request_id: UUID) -> None:
@@ -154,7 +155,7 @@ def test_refused_legs_are_named_too(desk: Desk, kind: str, what: str) -> None:
     assert f"BTCUSDT {what} refused: code=-4005 tries=1" in str(told())
     desk.paper.clear_faults()
     desk.clock.let_pass(6)
-    protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+    ensure_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
     assert told() is None
 
 
@@ -209,12 +210,12 @@ def test_a_refused_close_of_a_target_does_not_hold_up_the_stop(desk: Desk) -> No
     kind = {"type": "TAKE_PROFIT_MARKET"}
     desk.paper.add_fault(path=ALGO_ORDER, method="POST", action="refuse", code=-2021, count=None, match=kind)
     refuse_closes(desk)
-    protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+    ensure_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
     assert [(order.state, order.leg_id) for order in closes(request_id)] == [("REJECTED", target.leg_id)]
 
     desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": stop.client_order_id})
     Order.objects.filter(pk=stop.pk).update(state="CANCELED")
-    protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+    ensure_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
 
     assert desk.order_states(request_id, "STOP") == ["CANCELED", "ACCEPTED"]
     assert len(closes(request_id)) == 1
@@ -245,7 +246,7 @@ def test_targets_that_cannot_be_cancelled_make_no_room_for_ever(desk: Desk) -> N
     desk.close_what_has_no_stop()
     request_id = desk.decide()
     desk.run(request_id, until="place_order")
-    protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+    ensure_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
     stop = desk.order(request_id, "STOP")
     desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": stop.client_order_id})
     Order.objects.filter(pk=stop.pk).update(state="CANCELED")
@@ -253,7 +254,7 @@ def test_targets_that_cannot_be_cancelled_make_no_room_for_ever(desk: Desk) -> N
     desk.paper.add_fault(path=ALGO_ORDER, method="POST", action="refuse", code=-4045, count=None, match=stops)
     desk.paper.add_fault(path=ALGO_ORDER, method="DELETE", action="refuse", code=-4117, count=None)
 
-    protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+    ensure_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
 
     assert [order.state for order in closes(request_id)] == ["FILLED"]
     # One cancel by hand and one of ours, which had no effect.
@@ -263,7 +264,7 @@ def test_targets_that_cannot_be_cancelled_make_no_room_for_ever(desk: Desk) -> N
 def test_a_cancel_without_effect_is_sent_again_after_a_pause_and_named(desk: Desk) -> None:
     request_id = desk.signal(price="49000", stop_loss="48000")
     desk.run(request_id)
-    engage(KillLevel.HALT, Word(by="anna", reason="test"), now=desk.clock())
+    engage(KillLevel.HALT, Authorization(by="anna", reason="test"), now=desk.clock())
     desk.paper.add_fault(path=ORDER, method="DELETE", action="refuse", code=-4117, count=None)
 
     def cancels() -> int:

@@ -14,8 +14,8 @@ from execution.adapters import breaker as breaker_module
 from execution.adapters.breaker import FAULTS_TO_OPEN, CircuitBreaker
 from execution.adapters.redis_bus import redis_connection
 from execution.crash_points import CrashPoint
-from execution.domain.flow import CircuitState
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import CircuitState
 from execution.domain.states import RequestState
 from execution.models import Order
 from tests.integration.test_long_lives import DAY, cycles, hide, let_pass, opened

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from execution.models import DeadLetter, EssStatus, ExecutionRequest, InboxEvent, ModelPromotion, OutboxEvent
-from execution.pipeline.accept_event import (
+from execution.signals.accept import (
     AI_DECISION,
     ESS_STATE_CHANGED,
     ESS_TRIPPED,

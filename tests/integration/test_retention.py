@@ -36,10 +36,10 @@ from execution.models import (
     Transition,
 )
 from execution.models.inbox import InboxOutcome
-from execution.pipeline import retention
-from execution.pipeline.journal import seal_journal
-from execution.pipeline.retention import RetentionRules, apply_retention
+from execution.operations import retention
+from execution.operations.retention import RetentionRules, apply_retention
 from execution.queries.journal import Walk
+from execution.store.journal_seal import seal_journal
 from local_stack.postgres import SERVICE
 from tests.support import builders
 from tests.support.builders import NOW

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
 
-from execution.pipeline.retention import RetentionRules, apply_retention
+from execution.operations.retention import RetentionRules, apply_retention
 
 pytestmark = pytest.mark.django_db
 

@@ -18,12 +18,12 @@ from execution.adapters.redis_bus import RedisEventBus, signing_as
 from execution.adapters.stream_names import group_of, stream_of
 from execution.domain.signatures import NONCES_KEPT, SIGNATURE_FIELDS, SigningKey, SigningRules, read_signature, sign
 from execution.models import DeadLetter, EssStatus, ExecutionRequest, InboxEvent, OutboxEvent, PolicyValue, SeenNonce
-from execution.pipeline import accept_event
-from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.check_ess import EssRules, decide
-from execution.pipeline.redrive import Redrive, redrive
-from execution.pipeline.retention import RetentionRules, apply_retention
-from execution.pipeline.work_off_trip import TripAction, work_off_trip
+from execution.operations.retention import RetentionRules, apply_retention
+from execution.reconciliation.enforce_ess_trip import TripAction, work_off_trip
+from execution.risk.ess import EssRules, decide
+from execution.signals import accept
+from execution.signals.accept import EVENT_TYPES
+from execution.signals.replay_dead_letters import Redrive, redrive
 from execution_project.env import environment
 from local_stack.bus import wrapped
 from tests.support.desk import INTAKE, Desk, decision
@@ -494,7 +494,7 @@ def test_a_reader_that_dies_between_the_letter_and_the_hold_leaves_neither(
         raise DiedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(accept_event, "hold_trip", die)
+        patch.setattr(accept, "hold_trip", die)
         with pytest.raises(DiedError):
             desk.read_bus()
     assert not DeadLetter.objects.exists()

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from execution.monitor.cycle import swept_lately
-from execution.single_flight import Duty, single_flight
+from execution.operations.single_flight import Duty, single_flight
+from execution.reconciliation.cycle import swept_lately
 from tests.support import builders
 from tests.support.threads import at_once
 

@@ -10,8 +10,8 @@ from django.db import connection
 from redis import Redis
 
 from execution.domain import policy as keys
-from execution.monitor.cycle import CycleResult
-from execution.monitor.protector import Guarded, ensure_cover
+from execution.reconciliation.cycle import CycleResult
+from execution.reconciliation.stop_watchdog import Guarded, ensure_cover
 from tests.soak import world
 from tests.soak.days import DaysSoak
 from tests.soak.ear import Ear

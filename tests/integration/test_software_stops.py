@@ -15,13 +15,13 @@ from django.test import Client
 from execution.domain import policy as keys
 from execution.domain.software_stop import BETWEEN_PROBES, GUARDED_WITHIN, LONGEST_PAUSE_BESIDE, WATCHED_WITHIN
 from execution.models import Bracket, Heartbeat, Order, OutboxEvent
-from execution.monitor.protector import Guarded, close_reached, ensure_cover
-from execution.pipeline.coverage import coverage, uncovered_positions
-from execution.pipeline.overdue import note_marks
-from execution.pipeline.policy import set_policy_value
-from execution.pipeline.software_stop import GUARD
+from execution.protection.coverage import coverage, uncovered_positions
+from execution.protection.overdue_stops import note_marks
+from execution.protection.software_stops import GUARD
 from execution.queries.metrics import book_counts
 from execution.queries.positions import held_positions
+from execution.reconciliation.stop_watchdog import Guarded, close_reached, ensure_cover
+from execution.risk.policy_store import set_policy_value
 from tests.integration.test_refused_exits import SteppedClock
 from tests.support.desk import PATIENCE, Desk
 from tests.support.ledger import ALGO_ORDER, ORDER

@@ -9,7 +9,7 @@ from django.test import Client
 from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.stream_names import group_of, stream_of
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, StreamLoss, StreamPosition
-from execution.pipeline.accept_event import EVENT_TYPES
+from execution.signals.accept import EVENT_TYPES
 from tests.support import builders
 from tests.support.desk import Desk, decision
 from tests.support.log_lines import log_lines

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from execution.domain.states import OrderTrigger
 from execution.models import Fill, Order, Trade
-from execution.stream.witness import LATE_COMMITS, LOOK_EVERY, Witness, fill_fact, order_fact
+from execution.user_stream.silence_detector import LATE_COMMITS, LOOK_EVERY, Witness, fill_fact, order_fact
 from execution_project.waits import DATABASE, Kind
 from tests.support import builders
 from tests.support.builders import NOW

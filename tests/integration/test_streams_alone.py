@@ -11,10 +11,10 @@ from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.stream_names import stream_of
 from execution.domain.ports import StreamEntry
 from execution.models import OutboxEvent
-from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.events_out import EVENT_TYPES as EVENTS_OUT
-from execution.pipeline.send_events import send_batch
-from execution.pipeline.write import emit
+from execution.outbox.payloads import EVENT_TYPES as EVENTS_OUT
+from execution.outbox.relay import send_batch
+from execution.signals.accept import EVENT_TYPES
+from execution.store.atomic_write import emit
 from tests.support.desk import Desk
 
 KEYS: Mapping[str, Any] = {"string": "x", "hash": {"a": "b"}, "list": ["x"]}

@@ -10,7 +10,7 @@ from django.test import Client
 
 from execution.adapters.stream_names import stream_of
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, OutboxEvent
-from execution.pipeline.schemas import AiDecision, ManualOrder
+from execution.signals.schemas import AiDecision, ManualOrder
 from tests.support.desk import Desk, decision
 from tests.unit.test_unread import OPPOSITE, SPELLINGS, STEMS, filled, worded
 

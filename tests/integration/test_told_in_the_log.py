@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from execution.pipeline.ending import expire_request
+from execution.orders.end_request import expire_request
 from tests.support.desk import Desk
 from tests.support.listener import Listener
 from tests.support.log_lines import log_lines

@@ -15,7 +15,7 @@ from execution.domain.client_ids import client_order_id
 from execution.domain.outcomes import ExchangeStatus, OrderReport
 from execution.domain.trading import OrderPurpose
 from execution.models import EntryClaim, Order, Transition
-from execution.pipeline.evidence import settle_accepted
+from execution.orders.apply_report import settle_accepted
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
 from tests.support.waiting import eventually

@@ -7,8 +7,8 @@ import pytest
 
 from execution.domain.backoff import LONGEST_PAUSE_OPEN
 from execution.models import Order
-from execution.pipeline.legs import MOST_UNKNOWN_STOPS
-from execution.pipeline.protect_position import protect_position
+from execution.protection.bracket_manager import MOST_UNKNOWN_STOPS
+from execution.protection.ensure_exits import ensure_exits
 from tests.integration.test_refused_exits import SteppedClock
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
@@ -30,7 +30,7 @@ def test_ten_unknown_stops_make_the_next_one_wait(desk: Desk, side: str) -> None
     def protect(times: int) -> list[str]:
         for _ in range(times):
             desk.clock.let_pass(1)
-            protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+            ensure_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
         return desk.order_states(request_id, "STOP")
 
     # It should try again and again, for none of them is known to stand, and then rest for a minute.
@@ -58,7 +58,7 @@ def test_a_leg_without_an_answer_is_tried_again_after_a_pause_that_grows(desk: D
     request_id = desk.trade_opened(side=side, trail_percent=5)
 
     def protect() -> int:
-        protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+        ensure_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
         return Order.objects.filter(request_id=request_id, purpose=purpose).count()
 
     for tries, pause in enumerate((5, 10, 20, 40, 80), start=1):

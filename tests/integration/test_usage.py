@@ -17,7 +17,7 @@ from execution.domain.policy import Policy
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import EntryClaim, ExecutionRequest, Trade
-from execution.pipeline.usage import conditional_orders, lock_usage, take_claim, usage_for
+from execution.risk.limit_usage import conditional_orders, lock_usage, take_claim, usage_for
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.risk_rules import IDLE

@@ -11,9 +11,9 @@ import pytest
 
 from execution.domain.stream import MarginCall, OrderNews
 from execution.models import Transition
-from execution.stream.apply import apply
-from execution.stream.listen_key import FRESH
-from execution.stream.tally import Phase
+from execution.user_stream.apply_event import apply
+from execution.user_stream.listen_key import FRESH
+from execution.user_stream.stats import Phase
 from tests.support.desk import Desk
 from tests.support.listener import PATIENCE, RULES, Listener
 

@@ -9,8 +9,8 @@ from django.test.utils import CaptureQueriesContext
 
 from execution.domain.states import RequestState, RequestTrigger
 from execution.models import DeadLetter, ExecutionRequest, InboxEvent, OutboxEvent, Transition
-from execution.pipeline.transitions import log_line, request_move
-from execution.pipeline.write import Write, emit
+from execution.store.atomic_write import Write, emit
+from execution.store.transitions import log_line, request_move
 from tests.support import builders
 from tests.support.threads import at_once
 

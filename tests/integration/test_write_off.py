@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from execution import wiring
+from execution.domain.authorization import Authorization
 from execution.domain.ports import ExchangeUnavailableError
 from execution.models import (
     EntryClaim,
@@ -24,16 +25,15 @@ from execution.models import (
     Trade,
     Transition,
 )
-from execution.monitor.write_off import WriteOffRefusedError, WrittenOff, write_off
-from execution.pipeline.kill_switch import Word
 from execution.queries.trades import TradeStatus, count_trades, trades, with_status
+from execution.reconciliation.write_off import WriteOffRefusedError, WrittenOff, write_off
 from tests.support.desk import Desk
 from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db
 SYMBOL = "BTCUSDT"
 D = Decimal
-ANNA = Word(by="anna", reason="the account was reset")
+ANNA = Authorization(by="anna", reason="the account was reset")
 SIDES = pytest.mark.parametrize("side", ["buy", "sell"])
 MODES = pytest.mark.parametrize("mode", ["one-way", "hedge"])
 
@@ -57,7 +57,7 @@ def phantom(desk: Desk, side: str = "buy", mode: str = "one-way", **fields: Any)
     return request_id
 
 
-def written(desk: Desk, request_id: UUID, word: Word = ANNA) -> WrittenOff:
+def written(desk: Desk, request_id: UUID, word: Authorization = ANNA) -> WrittenOff:
     return write_off(request_id, word, exchange=desk.exchange, clock=desk.clock)
 
 
@@ -161,7 +161,7 @@ def test_again_changes_nothing(desk: Desk) -> None:
     first = written(desk, request_id)
     before = books(request_id)
 
-    second = written(desk, request_id, Word(by="bert", reason="me too"))
+    second = written(desk, request_id, Authorization(by="bert", reason="me too"))
 
     assert (second.repeated, second.action) == (True, first.action)
     assert books(request_id) == before
@@ -370,9 +370,9 @@ def test_what_moves_between_the_question_and_the_write_refuses(desk: Desk, monke
 def test_two_operators_at_once_do_it_once(desk: Desk) -> None:
     request_id = phantom(desk)
     others = [desk.another() for _ in range(4)]
-    words = [Word(by=f"operator {number}", reason="reset") for number in range(4)]
+    words = [Authorization(by=f"operator {number}", reason="reset") for number in range(4)]
 
-    def say(other: Desk, word: Word) -> Callable[[], WrittenOff]:
+    def say(other: Desk, word: Authorization) -> Callable[[], WrittenOff]:
         return lambda: written(other, request_id, word)
 
     done = at_once([say(other, word) for other, word in zip(others, words, strict=True)])

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from execution.domain.trading import OrderPurpose, OrderType
 from execution.models import EntryClaim, EssStatus, ExecutionRequest, Fill, Order, OutboxEvent, Trade, Transition
-from execution.pipeline.placing import LONGEST_WAIT_BEFORE_SENDING, Intention, intend, take_attempt
+from execution.orders.submit import LONGEST_WAIT_BEFORE_SENDING, Intention, intend, take_attempt
 from tests.support.desk import RECV_WINDOW_MS, Desk
 from tests.support.threads import at_once
 from tests.support.victim import Victim

@@ -12,20 +12,20 @@ STRICT = (
     "domain/exit_orders",
     "domain/brackets",
     "domain/safety",
-    "monitor/reconcile",
-    "monitor/sides",
-    "monitor/unexplained",
-    "pipeline/usage",
-    "pipeline/entry_gate",
+    "reconciliation/diff",
+    "reconciliation/state",
+    "reconciliation/diff_external",
+    "risk/limit_usage",
+    "risk/entry_gate",
 )
 ADAPTERS = ("parse", "errors", "outcome_table", "order_parameters", "stream_events", "history", "terms", "weights")
 # Ports are protocols: there is nothing to run. The other two are lists of names that their own tests compare.
 NOT_MUTATED = frozenset({"domain/__init__", "domain/ports", "domain/reasons"})
-MONITOR = ("reconcile", "sides", "unexplained")
+RECONCILIATION = ("diff", "state", "diff_external")
 # A unit test that names none of these runs nothing that is mutated.
-MUTATED = ("execution.domain", "execution.monitor", "execution.adapters.binance", "tests.support", "tests.unit.")
+MUTATED = ("execution.domain", "execution.reconciliation", "execution.adapters.binance", "tests.support", "tests.unit.")
 # The SQL and the queries that decide whether an entry fits, is held, and is protected.
-DATABASE = ("pipeline/usage", "pipeline/entry_gate", "pipeline/last_word")
+DATABASE = ("risk/limit_usage", "risk/entry_gate", "risk/pre_send_check")
 DATABASE_TESTS = (
     "tests/integration/test_usage.py",
     "tests/integration/test_entry_gate_rows.py",
@@ -55,7 +55,7 @@ def pure_targets() -> list[Target]:
     """Return the modules that unit tests alone have to hold."""
     domain = sorted(path.stem for path in (ROOT / "execution/domain").glob("*.py"))
     names = [f"domain/{stem}" for stem in domain]
-    names += [f"monitor/{stem}" for stem in MONITOR]
+    names += [f"reconciliation/{stem}" for stem in RECONCILIATION]
     names += [f"adapters/binance/{stem}" for stem in ADAPTERS]
     return [Target(name=name) for name in names if name not in NOT_MUTATED]
 

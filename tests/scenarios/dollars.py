@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from execution.domain import policy as keys
-from execution.pipeline.policy import set_policy_value
+from execution.risk.policy_store import set_policy_value
 from tests.scenarios.scenario import Figures, scenario, stops, targets, watch
 from tests.support.desk import Desk
 

@@ -36,7 +36,7 @@ def filled_limit(desk: Desk, side: str, price: str, **fields: Any) -> UUID:
 
 def uncovered() -> list[Coverage]:
     # Models can be imported once Django is set up.
-    from execution.pipeline.coverage import uncovered_positions  # noqa: PLC0415
+    from execution.protection.coverage import uncovered_positions  # noqa: PLC0415
 
     return uncovered_positions()
 

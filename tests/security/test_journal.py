@@ -15,9 +15,9 @@ from django.utils import timezone
 from psycopg import errors
 
 from execution.models import Heartbeat, JournalHead, JournalSeal, Transition
-from execution.pipeline.journal import keep_sealed, remove_lines, seal_journal
 from execution.queries import journal
 from execution.queries.journal import Break, BreakKind, Walk, parse_head
+from execution.store.journal_seal import keep_sealed, remove_lines, seal_journal
 from tests.security.aftermath import HeldPosition, trading_goes_on
 from tests.support import builders
 from tests.support.roles import with_rights

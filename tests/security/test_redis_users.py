@@ -11,8 +11,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from execution.pipeline.accept_event import EVENT_TYPES as INCOMING
-from execution.pipeline.events_out import EVENT_TYPES as OUTGOING
+from execution.outbox.payloads import EVENT_TYPES as OUTGOING
+from execution.signals.accept import EVENT_TYPES as INCOMING
 from execution_project.celery import app
 from local_stack.bus import stream_key
 from tests.security.aftermath import trade

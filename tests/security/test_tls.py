@@ -24,7 +24,6 @@ from execution.adapters.binance.stream import BinanceUserStream
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import redis_connection
 from execution.adapters.risk_safety import HttpRiskSafety
-from execution.domain.flow import Limits
 from execution.domain.outcomes import Accepted
 from execution.domain.ports import (
     ExchangeUnavailableError,
@@ -33,6 +32,7 @@ from execution.domain.ports import (
     RiskSafetyUnavailableError,
     StreamClosedError,
 )
+from execution.domain.rate_limits import Limits
 from execution.domain.trading import OrderType, PositionSide, Side
 from execution_project.addresses import peer_is_this_machine
 from tests.security.certificates import Authority, authority, server

@@ -7,8 +7,8 @@ from typing import cast
 from execution.adapters.binance.stream import BinanceUserStream
 from execution.domain.ports import StreamConnection, UserStream
 from execution.domain.stream import StreamNews
-from execution.stream.session import StreamRules
-from execution.stream.tally import Phase
+from execution.user_stream.session import StreamRules
+from execution.user_stream.stats import Phase
 from tests.support.desk import Desk
 from tests.support.listener import Listener
 

@@ -12,10 +12,10 @@ from uuid import UUID
 
 from django.db import connection
 
-from execution.monitor.protector import ensure_cover
-from execution.pipeline.check_ess import EssRules, decide
-from execution.pipeline.policy import refresh_policy
-from execution.pipeline.retention import RetentionRules, apply_retention
+from execution.operations.retention import RetentionRules, apply_retention
+from execution.reconciliation.stop_watchdog import ensure_cover
+from execution.risk.ess import EssRules, decide
+from execution.risk.policy_store import refresh_policy
 from tests.soak.ear import Ear
 from tests.support.desk import PATIENCE, Desk, ShiftedClock
 from tests.support.house import House

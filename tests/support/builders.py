@@ -27,7 +27,7 @@ from execution.models import (
     Transition,
 )
 from execution.models.inbox import InboxOutcome
-from execution.pipeline.entry_gate import Stack
+from execution.risk.entry_gate import Stack
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 _numbers = count(1)

@@ -27,30 +27,31 @@ from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import RedisEventBus
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.adapters.stream_names import stream_of
-from execution.chain import STEPS
 from execution.domain import policy as keys
 from execution.domain.external import ExternalPositions
-from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError, StreamEntry
+from execution.domain.rate_limits import Limits
 from execution.domain.safety import ANY_SYMBOL
 from execution.domain.states import RequestState
 from execution.domain.trading import SymbolLists
 from execution.models import ExecutionRequest, Heartbeat, Order, OutboxEvent, Trade, Transition
-from execution.monitor.cycle import CycleResult, run_cycle
-from execution.monitor.reconcile import Patience
-from execution.monitor.repair import Tools
-from execution.pipeline.accept_event import AI_DECISION, EVENT_TYPES, MANUAL_SIGNAL, accept_entry
-from execution.pipeline.check_ess import EssRules, check_ess
-from execution.pipeline.entry_gate import Stack, renew_lease
-from execution.pipeline.follow_plan import record_and_follow
+from execution.outbox.relay import send_batch
+from execution.pipeline.check_ess import check_ess
 from execution.pipeline.guard_safety import guard_safety
-from execution.pipeline.intake import IntakeRules
-from execution.pipeline.legs import ProtectionRules
 from execution.pipeline.place_order import place_order
-from execution.pipeline.policy import set_policy_value
-from execution.pipeline.protect_position import protect_position
-from execution.pipeline.read_events import Starters, read_slice
-from execution.pipeline.send_events import send_batch
+from execution.protection.bracket_manager import ProtectionRules
+from execution.protection.ensure_exits import ensure_exits
+from execution.reconciliation.cycle import CycleResult, run_cycle
+from execution.reconciliation.diff import Patience
+from execution.reconciliation.repair import Tools
+from execution.risk.entry_gate import Stack, renew_lease
+from execution.risk.ess import EssRules
+from execution.risk.policy_store import set_policy_value
+from execution.signals.accept import AI_DECISION, EVENT_TYPES, MANUAL_SIGNAL, accept_entry
+from execution.signals.consumer import Starters, read_slice
+from execution.signals.inbox import IntakeRules
+from execution.trades.follow_plan import record_and_follow
+from execution.workflow import STEPS
 from local_stack.bus import wrapped
 from tests.support import decisions
 from tests.support.ledger import Ledger
@@ -251,7 +252,7 @@ class Desk:
             "place_order": lambda pk: place_order(
                 pk, exchange=self.exchange, stack=self.stack, recv_window_ms=RECV_WINDOW_MS, clock=self.clock
             ),
-            "protect_position": lambda pk: protect_position(
+            "protect_position": lambda pk: ensure_exits(
                 pk, exchange=self.exchange, rules=self._protection(), clock=self.clock
             ),
             "record_trade": lambda pk: record_and_follow(

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from execution.domain.authorization import Authorization
 from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.reasons import CloseReason
 from execution.models import EssStatus, Order, Trade
-from execution.monitor.actions import CloseInTime
-from execution.monitor.protector import ensure_cover
-from execution.monitor.repair import repair
-from execution.pipeline.kill_switch import Word, engage
-from execution.pipeline.protect_position import protect_position
-from execution.pipeline.work_off_kill_switch import work_off_kill_switch
-from execution.pipeline.work_off_trip import TripAction, work_off_trip
+from execution.protection.ensure_exits import ensure_exits
+from execution.reconciliation.actions import CloseInTime
+from execution.reconciliation.enforce_ess_trip import TripAction, work_off_trip
+from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
+from execution.reconciliation.repair import repair
+from execution.reconciliation.stop_watchdog import ensure_cover
+from execution.risk.kill_switch import engage
 from tests.support.desk import PATIENCE, Desk
 from tests.support.ledger import ALGO_ORDER
 
@@ -70,7 +71,7 @@ def _in_time(desk: Desk, request_id: UUID) -> None:
 
 
 def _by_kill_switch(desk: Desk, _: UUID) -> None:
-    engage(KillLevel.FLATTEN, Word(by="anna", reason="test"), now=desk.clock())
+    engage(KillLevel.FLATTEN, Authorization(by="anna", reason="test"), now=desk.clock())
     work_off_kill_switch(exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
 
 
@@ -82,7 +83,7 @@ def _by_trip(desk: Desk, _: UUID) -> None:
 
 
 def _by_chain(desk: Desk, request_id: UUID) -> None:
-    protect_position(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
+    ensure_exits(request_id, exchange=desk.exchange, rules=desk._protection(), clock=desk.clock)
 
 
 def _by_protector(desk: Desk, request_id: UUID) -> None:

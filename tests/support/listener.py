@@ -11,11 +11,10 @@ from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.connector import Line
 from execution.adapters.binance.stream import BinanceUserStream
 from execution.models import Heartbeat
-from execution.monitor.repair import Tools
-from execution.monitor.told import exits_told_of
-from execution.stream.hand_over import Starters
-from execution.stream.session import Session, StreamRules
-from execution.stream.tally import PART, Phase
+from execution.reconciliation.repair import Tools, book_reported_exits
+from execution.user_stream.dispatch import Starters
+from execution.user_stream.session import Session, StreamRules
+from execution.user_stream.stats import PART, Phase
 from tests.support.desk import RECV_WINDOW_MS, Desk
 from tests.support.waiting import eventually
 
@@ -59,7 +58,7 @@ class Listener:
         starters = Starters(
             cover_and_record=self._counted("cover_and_record", self._cover_and_record),
             cover=self._counted("cover", lambda pk: self.desk.step("protect_position", pk)),
-            book_exits=self._counted("book_exits", lambda pk: exits_told_of(pk, self._tools())),
+            book_exits=self._counted("book_exits", lambda pk: book_reported_exits(pk, self._tools())),
             run_cycle=self._cycle,
         )
         self.session = Session(stream=stream, starters=starters, rules=self.rules, clock=self.desk.clock)

@@ -9,10 +9,11 @@ from types import ModuleType
 import pytest
 from tenacity import nap
 
-from execution.pipeline import asking, protect_position
+from execution.orders import query_inflight
+from execution.protection import ensure_exits
 
 # Pauses between two tries of one thread. Who waits for a limit that Redis keeps waits by the time of Redis.
-PAUSING: tuple[ModuleType, ...] = (asking, protect_position, nap)
+PAUSING: tuple[ModuleType, ...] = (query_inflight, ensure_exits, nap)
 
 
 class PassingTime:

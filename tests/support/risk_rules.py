@@ -15,7 +15,7 @@ from execution.domain.limits import Stake, Usage, judge_limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
 from execution.domain.quote_index import quote_index
-from execution.domain.review import Proposal, RuleVerdict
+from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import judge
 from execution.domain.trading import Direction, OrderType, SymbolLists
 from tests.unit.examples import BTCUSDT, levels, quote

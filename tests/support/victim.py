@@ -79,7 +79,7 @@ def say(word: str) -> None:
 def run_step(name: str, request_id: str) -> None:
     """Run one step of the chain as its task does."""
     from execution import wiring  # noqa: PLC0415 -- Django must be set up first
-    from execution.pipeline.entry_gate import renew_lease  # noqa: PLC0415
+    from execution.risk.entry_gate import renew_lease  # noqa: PLC0415
 
     # Read what never changes before the start counts, and begin as after the first cycle.
     wiring.exchange().rules("BTCUSDT")
@@ -98,7 +98,7 @@ def run_task(name: str, request_id: str) -> None:
 def read_bus() -> None:
     """Read the bus, and die between the commit of an entry and its acknowledgement."""
     from execution import wiring  # noqa: PLC0415 -- Django must be set up first
-    from execution.pipeline.read_events import Starters, read_slice  # noqa: PLC0415
+    from execution.signals.consumer import Starters, read_slice  # noqa: PLC0415
 
     def never_returns(_argument: Any) -> None:
         say("committed")
@@ -120,7 +120,7 @@ def read_bus() -> None:
 def relay() -> None:
     """Send one batch of the outbox."""
     from execution import wiring  # noqa: PLC0415 -- Django must be set up first
-    from execution.pipeline.send_events import send_batch  # noqa: PLC0415
+    from execution.outbox.relay import send_batch  # noqa: PLC0415
 
     say("ready")
     send_batch(wiring.event_bus(), wiring.trade_mirror(), clock=wiring.clock)
@@ -129,13 +129,13 @@ def relay() -> None:
 def live() -> None:
     """Be a whole service in one process: bridge, chain, relay and monitor in turns, until somebody ends it."""
     from execution import wiring  # noqa: PLC0415 -- Django must be set up first
-    from execution.chain import STEPS  # noqa: PLC0415
     from execution.domain.states import RequestState  # noqa: PLC0415
     from execution.models import ExecutionRequest  # noqa: PLC0415
-    from execution.monitor.cycle import run_cycle  # noqa: PLC0415
-    from execution.monitor.repair import Tools  # noqa: PLC0415
-    from execution.pipeline.read_events import Starters, read_slice  # noqa: PLC0415
-    from execution.pipeline.send_events import send_batch  # noqa: PLC0415
+    from execution.outbox.relay import send_batch  # noqa: PLC0415
+    from execution.reconciliation.cycle import run_cycle  # noqa: PLC0415
+    from execution.reconciliation.repair import Tools  # noqa: PLC0415
+    from execution.signals.consumer import Starters, read_slice  # noqa: PLC0415
+    from execution.workflow import STEPS  # noqa: PLC0415
 
     def run_chain(request_id: UUID, _state: RequestState = RequestState.RECEIVED) -> None:
         state = RequestState(ExecutionRequest.objects.get(pk=request_id).state)

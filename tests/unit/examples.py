@@ -3,9 +3,9 @@
 from decimal import Decimal
 
 from execution.domain.depth import Level
-from execution.domain.flow import HELD, Circuit, CircuitState, Counter, CounterState, LimiterState
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import HELD, Circuit, CircuitState, Counter, CounterState, LimiterState
 from execution.domain.trading import Quote, SymbolRules
 
 BTCUSDT = SymbolRules(

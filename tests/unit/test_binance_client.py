@@ -21,7 +21,6 @@ from execution.adapters.binance.settings_cache import SettingsCache, life_of
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.weights import cost_of
 from execution.adapters.rate_limit import RateLimiter
-from execution.domain.flow import Cost, Denial, Limits, Ticket, Usage
 from execution.domain.outcomes import (
     Accepted,
     ExchangeStatus,
@@ -35,6 +34,7 @@ from execution.domain.outcomes import (
     Waits,
 )
 from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket, Veto
+from execution.domain.rate_limits import Cost, Denial, Limits, Ticket, Usage
 from execution.domain.reasons import Reason
 from execution.domain.trading import OrderBook, OrderType, PositionSide, Side
 from execution.management.commands.check_exchange import log_obstacles

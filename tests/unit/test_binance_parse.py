@@ -8,7 +8,6 @@ import pytest
 
 from execution.adapters.binance import parse
 from execution.domain.external import ForeignOrder
-from execution.domain.flow import Limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.outcomes import (
     ExchangeStatus,
@@ -21,6 +20,7 @@ from execution.domain.outcomes import (
     RestingTerms,
 )
 from execution.domain.quote_index import AccountMargin
+from execution.domain.rate_limits import Limits
 from execution.domain.trading import SymbolRules
 from tests.unit.examples import BTCUSDT, levels
 

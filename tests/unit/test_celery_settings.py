@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from execution.chain import PRIORITIES
+from execution.workflow import PRIORITIES
 from execution_project.celery import app
 
 # The settings as Celery has taken them over from celeryconfig.py.

@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from execution.domain.cover import Gap, Growth, StopLife, gaps
-from execution.domain.figures import BEYOND, FILL_TO_STOP
-from execution.pipeline.figures import additions
+from execution.domain.metrics import BEYOND, FILL_TO_STOP
+from execution.domain.unprotected_time import Gap, Growth, StopLife, gaps
+from execution.store.metrics import additions
 
 
 def at(second: float) -> datetime:

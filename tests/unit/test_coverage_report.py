@@ -39,27 +39,29 @@ def report() -> Report:
         "files": {
             "execution/pipeline/one.py": file_of(97, 98, 17, 20, act=left, well=region([], [])),
             "execution/pipeline/two.py": file_of(100, 100, 80, 80),
-            "execution/monitor/cycle.py": file_of(0, 50, 0, 10),
+            "execution/reconciliation/cycle.py": file_of(0, 50, 0, 10),
             "execution/pipeline_like.py": file_of(0, 1000, 0, 1000),
         }
     })  # fmt: skip
 
 
 def test_a_room_counts_all_of_its_files_and_no_other(report: Report) -> None:
-    score = Score.of("steps", list(report.of("steps").values()))
+    score = Score.of("pipeline", list(report.of("pipeline").values()))
 
-    assert list(report.of("steps")) == ["execution/pipeline/one.py", "execution/pipeline/two.py"]
+    assert list(report.of("pipeline")) == ["execution/pipeline/one.py", "execution/pipeline/two.py"]
     assert (round(score.lines, 3), score.branches) == (99.495, 97.0)
 
 
 def test_both_lines_and_branches_must_reach_the_bound(report: Report) -> None:
-    score = Score.of("steps", list(report.of("steps").values()))
+    score = Score.of("pipeline", list(report.of("pipeline").values()))
 
     assert [score.reaches(least) for least in (97.0, 97.1, 99.4, 99.5)] == [True, False, False, False]
 
 
 def test_an_empty_room_is_whole(report: Report) -> None:
-    assert Score.of("stream", list(report.of("stream").values())) == Score(room="stream", lines=100.0, branches=100.0)
+    scored = Score.of("signals", list(report.of("signals").values()))
+
+    assert scored == Score(room="signals", lines=100.0, branches=100.0)
 
 
 def test_the_page_names_what_is_left_and_why(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +70,8 @@ def test_the_page_names_what_is_left_and_why(report: Report, monkeypatch: pytest
 
     text = page_of(report, scores, least=98, day=date(2026, 12, 1))
 
-    assert "| steps | `execution/pipeline` | 99.49 % | 97.00 % |" in text
-    assert "| reconciliation | `execution/monitor` | 0.00 % | 0.00 % |" in text
+    assert "| pipeline | `execution/pipeline` | 99.49 % | 97.00 % |" in text
+    assert "| reconciliation | `execution/reconciliation` | 0.00 % | 0.00 % |" in text
     assert "| `pipeline/one.py` | `act` | 1 line, 2 branches | Only a full disk leads here. |" in text
     # What was run is not named.
     assert "well" not in text

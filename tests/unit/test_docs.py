@@ -23,11 +23,11 @@ from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_STATES, REQUEST_STATES, TRADE_STATES
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
-from execution.pipeline import events_out
-from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.levels import NO_LEVELS
-from execution.pipeline.mirroring import mirror_fields
-from execution.pipeline.schemas import ManualOrder
+from execution.outbox import payloads
+from execution.outbox.trade_mirror import mirror_fields
+from execution.signals.accept import EVENT_TYPES
+from execution.signals.schemas import ManualOrder
+from execution.store.levels import NO_LEVELS
 from tests.unit.test_env_example import shown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def first_column(page: str, heading: str) -> list[str]:
     return [cells[0] for cells in rows(page, heading)]
 
 
-def payloads() -> dict[str, Mapping[str, Any]]:
+def a_payload_each() -> dict[str, Mapping[str, Any]]:
     """Return one payload of each event that we publish."""
     one = Decimal(1)
     request = ExecutionRequest(id=uuid4(), symbol="BTCUSDT", direction=Direction.LONG, source=Source.AI, leverage=1)
@@ -70,15 +70,15 @@ def payloads() -> dict[str, Mapping[str, Any]]:
     fill = Fill(symbol="BTCUSDT", price=one, quantity=one, commission=one, exchange_trade_id=1, buyer=True)
     trade = Trade(id=request.pk, direction=Direction.LONG, leverage=1, entry_fees=one, exit_fees=one, entry_at=NOW)
     position = Position(quantity=one, mark_price=one, initial_margin=one, unrealized_pnl=one)
-    filled = events_out.order_filled(fill, order, request, one, NOW)
+    filled = payloads.order_filled(fill, order, request, one, NOW)
     return {
-        events_out.ORDER_PLACED: events_out.order_placed(order, request, NOW),
-        events_out.ORDER_FILLED: filled,
-        events_out.ORDER_EXECUTED: filled,
-        events_out.ORDER_FAILED: events_out.order_failed(symbol="", side="", reason=("", ""), now=NOW),
-        events_out.TRADE_OPENED: events_out.trade_opened(trade, request, order, NOW),
-        events_out.TRADE_CLOSED: events_out.trade_closed(trade, request, order, NOW),
-        events_out.POSITION_UPDATED: events_out.position_updated(
+        payloads.ORDER_PLACED: payloads.order_placed(order, request, NOW),
+        payloads.ORDER_FILLED: filled,
+        payloads.ORDER_EXECUTED: filled,
+        payloads.ORDER_FAILED: payloads.order_failed(symbol="", side="", reason=("", ""), now=NOW),
+        payloads.TRADE_OPENED: payloads.trade_opened(trade, request, order, NOW),
+        payloads.TRADE_CLOSED: payloads.trade_closed(trade, request, order, NOW),
+        payloads.POSITION_UPDATED: payloads.position_updated(
             position,
             leverage=1,
             has_tp_sl=True,
@@ -184,9 +184,9 @@ def test_the_events_in_are_those_that_are_read() -> None:
 
 def test_the_events_out_have_the_documented_fields() -> None:
     documented = {cells[0]: cells[2] for cells in rows("docs/contracts.md", "### Events out")}
-    expected = {name: ", ".join(payload) for name, payload in payloads().items()}
+    expected = {name: ", ".join(payload) for name, payload in a_payload_each().items()}
 
-    assert documented == expected | {events_out.ORDER_EXECUTED: f"as {events_out.ORDER_FILLED}"}
+    assert documented == expected | {payloads.ORDER_EXECUTED: f"as {payloads.ORDER_FILLED}"}
 
 
 def test_the_mirror_has_the_documented_fields() -> None:

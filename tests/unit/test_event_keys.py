@@ -91,7 +91,7 @@ def test_a_stream_that_nobody_reads_is_refused_at_the_start(monkeypatch: pytest.
     env = Environment(_env_file=None, event_signing_keys=SecretStr(keys(a=slip)))
     monkeypatch.setattr(checks, "environment", lambda: env)
 
-    [found] = checks.producers_speak_on_streams_that_are_read(None)
+    [found] = checks.producers_speak_on_known_streams(None)
 
     assert isinstance(found, Error)
     assert (found.id, "'ai.decisions'" in found.msg) == ("execution.E033", True)

@@ -10,9 +10,9 @@ from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide, Side, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
-from execution.pipeline import events_out
-from execution.pipeline.levels import Levels
-from execution.pipeline.mirroring import mirror_fields
+from execution.outbox import payloads
+from execution.outbox.trade_mirror import mirror_fields
+from execution.store.levels import Levels
 
 ID = UUID("12345678-1234-5678-1234-567812345678")
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -117,7 +117,7 @@ def closed(**columns: Any) -> Trade:
 
 
 def test_order_placed() -> None:
-    assert events_out.order_placed(order(), request(), NOW) == {
+    assert payloads.order_placed(order(), request(), NOW) == {
         "order_id": "8389765",
         "client_order_id": "es1-e-1",
         "trade_id": str(ID),
@@ -147,13 +147,13 @@ def test_order_placed() -> None:
     ],
 )
 def test_order_placed_names_the_orders_own_id_and_price(columns: dict[str, Any], order_id: str, price: float) -> None:
-    event = events_out.order_placed(order(**columns), request(), NOW)
+    event = payloads.order_placed(order(**columns), request(), NOW)
 
     assert (event["order_id"], event["price"]) == (order_id, price)
 
 
 def test_order_filled() -> None:
-    assert events_out.order_filled(fill(), order(), request(), Decimal("0.002"), NOW) == {
+    assert payloads.order_filled(fill(), order(), request(), Decimal("0.002"), NOW) == {
         "order_id": "8389765",
         "client_order_id": "es1-e-1",
         "fill_id": "77",
@@ -179,11 +179,11 @@ def test_order_filled() -> None:
 def test_the_fill_of_an_exit_has_no_slippage() -> None:
     stop = order(purpose=OrderPurpose.STOP)
 
-    assert events_out.order_filled(fill(buyer=False), stop, request(), Decimal(1), NOW)["slippage_pct"] is None
+    assert payloads.order_filled(fill(buyer=False), stop, request(), Decimal(1), NOW)["slippage_pct"] is None
 
 
 def test_a_fill_by_an_order_that_is_not_ours() -> None:
-    event = events_out.order_filled(fill(buyer=False), None, request(), Decimal(1), NOW)
+    event = payloads.order_filled(fill(buyer=False), None, request(), Decimal(1), NOW)
 
     assert (event["client_order_id"], event["side"], event["slippage_pct"]) == ("", "sell", None)
 
@@ -204,15 +204,15 @@ def test_slippage_is_positive_when_it_costs(
 ) -> None:
     planned = request(direction=direction, expected_price=Decimal(expected_price) if expected_price else None)
 
-    assert events_out.slippage(planned, Decimal(price)) == Decimal(slippage)
+    assert payloads.slippage(planned, Decimal(price)) == Decimal(slippage)
 
 
 def test_without_any_plan_there_is_no_slippage() -> None:
-    assert events_out.slippage(request(expected_price=None, reference_price=None), Decimal(50000)) == 0
+    assert payloads.slippage(request(expected_price=None, reference_price=None), Decimal(50000)) == 0
 
 
 def test_order_failed() -> None:
-    event = events_out.order_failed(
+    event = payloads.order_failed(
         symbol="BTCUSDT",
         side="buy",
         reason=("ESS_BLOCKED", "ESS_BLOCKED: state=TRIPPED"),
@@ -242,13 +242,13 @@ def test_order_failed() -> None:
 
 
 def test_a_failure_without_a_sentence_gives_its_code() -> None:
-    event = events_out.order_failed(symbol="BTCUSDT", side="buy", reason=("HOLD", ""), now=NOW)
+    event = payloads.order_failed(symbol="BTCUSDT", side="buy", reason=("HOLD", ""), now=NOW)
 
     assert (event["reason"], event["attempts"], event["error_code"]) == ("HOLD", 0, None)
 
 
 def test_trade_opened() -> None:
-    assert events_out.trade_opened(trade(), request(), order(), NOW) == {
+    assert payloads.trade_opened(trade(), request(), order(), NOW) == {
         "trade_id": str(ID),
         "order_id": "8389765",
         "symbol": "BTCUSDT",
@@ -272,7 +272,7 @@ def test_trade_opened() -> None:
 def test_a_persons_trade_has_the_words_that_readers_expect() -> None:
     by_hand = request(model="", strategy="", confidence=None, source=Source.REST)
 
-    event = events_out.trade_opened(trade(), by_hand, order(), NOW)
+    event = payloads.trade_opened(trade(), by_hand, order(), NOW)
 
     assert (event["model"], event["strategy"], event["confidence"]) == ("manual", "default", 0.0)
 
@@ -288,13 +288,13 @@ def test_a_persons_trade_has_the_words_that_readers_expect() -> None:
     ],
 )
 def test_source_model_and_strategy_are_three_facts(source: Source, told: str, expected: str) -> None:
-    event = events_out.trade_opened(trade(), request(model=told, strategy="", source=source), order(), NOW)
+    event = payloads.trade_opened(trade(), request(model=told, strategy="", source=source), order(), NOW)
 
     assert (event["origin"], event["model"], event["strategy"]) == (source, expected, "default")
 
 
 def test_trade_closed_has_every_name_of_the_same_number() -> None:
-    event = events_out.trade_closed(closed(), request(), order(), NOW)
+    event = payloads.trade_closed(closed(), request(), order(), NOW)
 
     # It should give the risk-safety service its loss, whatever the reader calls it
     assert event["pnl_usd"] == event["realized_pnl"] == 5.88259
@@ -330,7 +330,7 @@ def test_position_updated() -> None:
 
     legs: dict[str, Any] = {"has_tp_sl": True, "protected": False, "overdue": ("STOP_OVERDUE order=es1-s",)}
     legs |= {"protected_by": ProtectedBy.SOFTWARE, "levels": Levels(stop=Decimal(48750))}
-    event = events_out.position_updated(position, leverage=5, **legs, now=NOW)
+    event = payloads.position_updated(position, leverage=5, **legs, now=NOW)
 
     assert event == {
         "symbol": "BTCUSDT",
@@ -361,21 +361,21 @@ def test_position_updated() -> None:
     }
     # It should not divide by a margin that the exchange does not give, nor invent a trade
     position.initial_margin, position.trade_id = Decimal(0), None
-    bare = events_out.position_updated(position, leverage=None, **legs, now=NOW)
+    bare = payloads.position_updated(position, leverage=None, **legs, now=NOW)
     assert (bare["unrealized_pnl_pct"], bare["trade_id"], bare["leverage"]) == (None, None, None)
 
 
 def test_every_payload_is_json_without_help() -> None:
-    payloads = [
-        events_out.order_placed(order(), request(), NOW),
-        events_out.order_filled(fill(), order(), request(), Decimal(1), NOW),
-        events_out.order_failed(symbol="X", side="", reason=("HOLD", ""), now=NOW),
-        events_out.trade_opened(trade(), request(), order(), NOW),
-        events_out.trade_closed(closed(), request(), order(), NOW),
+    bodies = [
+        payloads.order_placed(order(), request(), NOW),
+        payloads.order_filled(fill(), order(), request(), Decimal(1), NOW),
+        payloads.order_failed(symbol="X", side="", reason=("HOLD", ""), now=NOW),
+        payloads.trade_opened(trade(), request(), order(), NOW),
+        payloads.trade_closed(closed(), request(), order(), NOW),
     ]
 
     # It should hold no Decimal, datetime or UUID: a serialiser once lost a safety event over one
-    assert json.loads(json.dumps(payloads)) == payloads
+    assert json.loads(json.dumps(bodies)) == bodies
 
 
 # The stop has been moved, and the last target is gone.

@@ -11,7 +11,7 @@ from execution.domain.exits import ExitPlan
 from execution.domain.lots import LotRule
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import AskedTarget, Proposal
+from execution.domain.risk_review import AskedTarget, Proposal
 from execution.domain.safety import Verdict, judge
 from execution.domain.trading import Direction, OrderType, SymbolRules
 from tests.unit.examples import BTCUSDT, quote

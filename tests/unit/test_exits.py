@@ -11,7 +11,7 @@ from execution.domain.exits import ExitPlan
 from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import Proposal, RuleVerdict
+from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
 from execution.domain.trading import Direction, OrderType
 from tests.unit.examples import BTCUSDT, quote

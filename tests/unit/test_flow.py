@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 
 from execution.adapters.binance.weights import cost_of
-from execution.domain.flow import SHARES, Cost, Counter, Denial, Limits, Ticket, Usage
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import Mismatch
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import SHARES, Cost, Counter, Denial, Limits, Ticket, Usage
 from execution.domain.reasons import Reason
 from tests.unit.examples import limiter_state
 

@@ -14,7 +14,7 @@ from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
 from execution.domain.quote_index import QuoteIndex
 from execution.domain.reasons import Reason
-from execution.domain.review import AskedTarget, Proposal
+from execution.domain.risk_review import AskedTarget, Proposal
 from execution.domain.safety import Verdict, judge
 from execution.domain.trading import Direction, OrderType, Quote
 from tests.unit.examples import BTCUSDT, levels

@@ -29,7 +29,7 @@ def test_names_of_protected_are_found_wherever_they_stand() -> None:
     found = names.definitions_of_protected()
 
     assert "execution.queries.positions.protected" in found
-    assert not any(name.startswith("execution.pipeline.coverage.") for name in found)
+    assert not any(name.startswith("execution.protection.coverage.") for name in found)
 
 
 def test_a_word_is_counted_as_a_whole_word_and_a_phrase_as_one() -> None:

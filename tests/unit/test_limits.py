@@ -10,7 +10,7 @@ from execution.domain import policy as keys
 from execution.domain.limits import Stake, Usage, judge_limits
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import RuleVerdict
+from execution.domain.risk_review import RuleVerdict
 
 D = Decimal
 # Two positions beside the entry, and every figure another number.

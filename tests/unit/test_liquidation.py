@@ -10,7 +10,7 @@ from execution.adapters.binance import parse
 from execution.domain.liquidation import MarginBracket, bracket_for, liquidation_distance
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import Proposal
+from execution.domain.risk_review import Proposal
 from execution.domain.safety import judge
 from execution.domain.trading import Direction, OrderType
 from tests.unit.examples import BTCUSDT, quote

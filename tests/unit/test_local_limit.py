@@ -3,10 +3,10 @@
 import pytest
 
 from execution.adapters.local_limit import SHARE, LocalShare
-from execution.domain.flow import Cost, Counter, Denial, Limits, Ticket
 from execution.domain.holds import HOLD_CAPS
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
+from execution.domain.rate_limits import Cost, Counter, Denial, Limits, Ticket
 
 ORDER = Cost(orders_10s=1, orders_1m=1)
 SMALL_READ, LARGEST, SWEEP = Cost(weight=1), Cost(weight=5), Cost(weight=40)

@@ -14,8 +14,8 @@ from execution.domain.oracle import CONFIRMED_AFTER, NEAR, RESTLESS_AFTER, VIOLA
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport, RestingTerms
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
-from execution.monitor.invariants import entered_twice, findings, pictures
-from execution.monitor.sides import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.reconciliation.invariants import entered_twice, findings, pictures
+from execution.reconciliation.state import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(seconds=60)

@@ -12,7 +12,7 @@ from execution.domain.limits import Stake
 from execution.domain.policy import Policy
 from execution.domain.quote_index import AccountMargin, QuoteIndex, in_usd, quote_index
 from execution.domain.reasons import Reason
-from execution.domain.review import Proposal
+from execution.domain.risk_review import Proposal
 from execution.domain.safety import Verdict, judge
 from execution.domain.sizing import SizingMode
 from execution.domain.trading import Direction, OrderType, Quote

@@ -12,7 +12,7 @@ from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionRepor
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
-from execution.monitor.actions import (
+from execution.reconciliation.actions import (
     Action,
     Adopt,
     Apply,
@@ -29,8 +29,8 @@ from execution.monitor.actions import (
     Stranger,
     Surplus,
 )
-from execution.monitor.reconcile import Patience, reconcile
-from execution.monitor.sides import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.reconciliation.diff import Patience, reconcile
+from execution.reconciliation.state import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LONG_AGO, JUST_NOW = NOW - timedelta(seconds=60), NOW - timedelta(seconds=1)

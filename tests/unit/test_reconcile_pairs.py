@@ -13,7 +13,7 @@ from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionRepor
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_LIVE, ORDER_UNSETTLED, OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
-from execution.monitor.actions import (
+from execution.reconciliation.actions import (
     Action,
     Adopt,
     Apply,
@@ -31,9 +31,9 @@ from execution.monitor.actions import (
     Stranger,
     Surplus,
 )
-from execution.monitor.reconcile import reconcile
-from execution.monitor.sides import Books, Deadline, Observation, OurExternal, OurOrder, OurTrade
-from execution.monitor.unexplained import unjudged
+from execution.reconciliation.diff import reconcile
+from execution.reconciliation.diff_external import unjudged
+from execution.reconciliation.state import Books, Deadline, Observation, OurExternal, OurOrder, OurTrade
 from tests.unit.test_reconcile import (
     BEGUN_AT,
     ENTRY,

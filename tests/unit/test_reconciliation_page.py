@@ -14,9 +14,9 @@ from execution.domain.external import ExternalPositions
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
 from execution.domain.reasons import CloseReason
 from execution.domain.states import OrderState, RequestState
-from execution.monitor.actions import Action
-from execution.monitor.reconcile import reconcile
-from execution.monitor.sides import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.reconciliation.actions import Action
+from execution.reconciliation.diff import reconcile
+from execution.reconciliation.state import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
 from tests.unit.test_reconcile import (
     BEGUN_AT,
     ENTRY,

@@ -10,7 +10,7 @@ from execution.domain.brackets import stop_distance, target_distance
 from execution.domain.liquidation import liquidation_distance
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import Proposal, RuleVerdict
+from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
 from execution.domain.trading import Direction, OrderType, Quote, SymbolRules
 from tests.unit.examples import BTCUSDT, levels, quote

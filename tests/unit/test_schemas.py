@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from execution.domain.trading import Direction
-from execution.pipeline.schemas import (
+from execution.signals.envelope import parse_json
+from execution.signals.schemas import (
     AiDecision,
     EssStateChanged,
     EssTripped,
@@ -18,7 +19,6 @@ from execution.pipeline.schemas import (
     ModelPromoted,
     PolicyUpdated,
 )
-from execution.pipeline.wire import parse_json
 
 DECISION = """
 {"symbol":"BTCUSDT","side":"buy","confidence":0.85,"entry_price":50000.0,

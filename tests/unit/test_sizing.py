@@ -11,7 +11,7 @@ from execution.domain.lots import LotRule, lot_rule
 from execution.domain.money import floor_to
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.review import Proposal, RuleVerdict
+from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
 from execution.domain.sizing import Loss, SizingMode, quantity_at_risk, quantity_for, sizing_mode
 from execution.domain.trading import Direction, OrderType

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.streams import (
+from execution.domain.stream_offsets import (
     STREAM_LENGTH,
     StreamFacts,
     StreamGap,

@@ -13,10 +13,10 @@ from execution.adapters.binance.connector import Line
 from execution.adapters.binance.parse import all_rules
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.terms import contracts_of
-from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError
+from execution.domain.rate_limits import Limits
 from execution.domain.reasons import Reason
-from execution.domain.terms import HEDGE, ONE_WAY, Assumed, ContractTerms, SymbolSettings, Terms, troubles
+from execution.domain.venue_status import HEDGE, ONE_WAY, Assumed, ContractTerms, SymbolSettings, Terms, troubles
 from tests.unit.test_binance_client import BASE, Clock, Remembered, Turns, sent
 from tests.unit.test_binance_parse import exchange_info
 

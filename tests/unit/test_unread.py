@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from execution.domain.unread import Said, letters, nearest, not_known, not_read
-from execution.pipeline.schemas import AiDecision, ManualOrder, Order, RestOrder, broken_rules
+from execution.signals.schemas import AiDecision, ManualOrder, Order, RestOrder, broken_rules
 
 DECISION: dict[str, Any] = {"symbol": "BTCUSDT", "side": "buy", "position_size_usd": 100}
 SIGNAL: dict[str, Any] = {"symbol": "BTCUSDT", "side": "sell", "quantity": "0.002"}

@@ -11,11 +11,12 @@ import pytest
 from django.conf import settings
 from redis import Redis
 
-from execution import chain, tasks, wiring
+from execution import tasks, wiring, workflow
 from execution.adapters import outgoing
 from execution.adapters.binance import stream
 from execution.adapters.redis_bus import redis_connection
-from execution.pipeline import account_income, read_events, settle_exits, told_fills
+from execution.signals import consumer
+from execution.trades import account_income, settle_exits, streamed_fills
 from execution_project import own_clock, task_limits, waits
 from execution_project.celery import app
 from execution_project.env import Environment
@@ -55,8 +56,8 @@ def bounds() -> dict[str, str]:
     redis, database = waits.REDIS_SECONDS, waits.DATABASE_SOCKET
     answer = default("binance_timeout_seconds")
     tries = app.conf.task_publish_retry_policy["max_retries"] + 1
-    pauses = f"{chain.FIRST_SILENT_PAUSE_SECONDS:g} to {chain.LONGEST_SILENT_PAUSE_SECONDS:g} s"
-    turn, told = settle_exits.LONGEST_TURN.total_seconds(), told_fills.TOLD_WITHIN
+    pauses = f"{workflow.FIRST_SILENT_PAUSE_SECONDS:g} to {workflow.LONGEST_SILENT_PAUSE_SECONDS:g} s"
+    turn, told = settle_exits.LONGEST_TURN.total_seconds(), streamed_fills.TOLD_WITHIN
     pings = f"{stream.PINGS_WITHOUT_ANSWER} pings, {default('user_stream_ping_seconds'):g} s apart"
     return {
         "a connection to PostgreSQL": f"{database['connect_timeout']} s",
@@ -68,7 +69,7 @@ def bounds() -> dict[str, str]:
         "a command of Redis, and a connection to it": f"{redis:g} s",
         "a connection to Redis that rests is asked for a sign of life": f"every {waits.REDIS_CHECK_SECONDS} s",
         "the broker's BRPOP": f"1 s, and {app.conf.broker_transport_options['health_check_interval']} s for its reply",
-        "XREAD of the event bus": f"{read_events.BLOCK_MS / 1000:g} s",
+        "XREAD of the event bus": f"{consumer.BLOCK_MS / 1000:g} s",
         "the limiter's and the breaker's question to Redis": f"{waits.LIMITER_REDIS_SECONDS:g} s",
         "what /health asks of Redis": f"{waits.HEALTH_REDIS_SECONDS:g} s",
         "a publication of a task": f"{tries} tries",
@@ -115,7 +116,7 @@ def test_each_client_of_redis_is_bounded(name: str) -> None:
 
 
 def test_a_blocking_read_ends_before_its_time_out() -> None:
-    assert read_events.BLOCK_MS / 1000 < waits.REDIS_SECONDS
+    assert consumer.BLOCK_MS / 1000 < waits.REDIS_SECONDS
 
 
 def test_a_redis_on_a_socket_of_this_machine_needs_no_keepalive() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from execution.domain.ports import StreamEntry
 from execution.domain.reasons import Reason
-from execution.pipeline.wire import MalformedEventError, decode, entry_time, parse_json
+from execution.signals.envelope import MalformedEventError, decode, entry_time, parse_json
 
 ENTRY_ID = "1765855800123-0"
 DECISION = {"symbol": "BTCUSDT", "side": "buy", "position_size_usd": 100.0}

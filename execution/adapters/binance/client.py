@@ -44,8 +44,8 @@ from execution.domain.outcomes import (
 from execution.domain.ports import ExchangeUnavailableError, Lane, LastWord, OrderTicket
 from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
-from execution.domain.terms import Terms
 from execution.domain.trading import OrderBook, PositionSide, Quote, SymbolRules
+from execution.domain.venue_status import Terms
 
 # What still waits at the exchange, whatever its cancel was answered with.
 OPEN = frozenset({ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED})

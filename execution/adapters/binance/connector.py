@@ -20,8 +20,8 @@ from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.outgoing import OutgoingSession, PeerRule, any_peer
 from execution.adapters.rate_limit import RateLimiter
 from execution.crash_points import CrashPoint, reached
-from execution.domain.flow import Denial, Ticket, Usage
 from execution.domain.ports import Lane, LastWord
+from execution.domain.rate_limits import Denial, Ticket, Usage
 from execution.domain.reasons import Reason
 
 log = structlog.get_logger(__name__)
@@ -254,12 +254,12 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         else:
             self._breaker.failed()
 
-    def _note_usage(self, response: requests.Response, **_: Any) -> None:
+    def _note_usage(self, response: requests.Response, **_: object) -> None:
         figures = (_figure(response, name) for name in (USED_WEIGHT, ORDERS_10S, ORDERS_1M))
         weight, orders_10s, orders_1m = figures
         self._usage = Usage(weight=weight, orders_10s=orders_10s, orders_1m=orders_1m)
 
-    def _note_time(self, response: requests.Response, **_: Any) -> None:
+    def _note_time(self, response: requests.Response, **_: object) -> None:
         """Hear from an answer's head whether the exchange's clock is where we believe it to be."""
         if self._measured is None:
             return

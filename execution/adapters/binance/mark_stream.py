@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -11,6 +10,7 @@ import websocket
 
 from execution.adapters.binance.stream import BinanceStreamConnection, open_socket
 from execution.adapters.outgoing import PeerRule, any_peer
+from execution.domain.clocks import Clock
 from execution.domain.ports import MarkConnection, StreamClosedError
 
 ROUTE = "/market/ws/!markPrice@arr@1s"
@@ -27,7 +27,7 @@ class BinanceMarkStream:
         *,
         stream_url: str,
         ping_seconds: float,
-        clock: Callable[[], datetime],
+        clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
         peer_rule: PeerRule = any_peer,
     ) -> None:

@@ -11,10 +11,10 @@ from execution.adapters.binance.calls import Calls
 from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.adapters.rate_limit import RateLimiter
-from execution.domain.flow import Limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.ports import ExchangeUnavailableError, Lane
 from execution.domain.quote_index import AccountMargin
+from execution.domain.rate_limits import Limits
 from execution.domain.trading import Quote, SymbolRules
 
 # How long the listing of symbols and limits is believed.

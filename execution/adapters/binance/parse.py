@@ -11,7 +11,6 @@ import structlog
 from execution.domain.client_ids import is_ours
 from execution.domain.depth import Level
 from execution.domain.external import ForeignOrder
-from execution.domain.flow import Limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO
 from execution.domain.outcomes import (
@@ -25,6 +24,7 @@ from execution.domain.outcomes import (
     RestingTerms,
 )
 from execution.domain.quote_index import AccountMargin
+from execution.domain.rate_limits import Limits
 from execution.domain.trading import PositionSide, Quote, SymbolRules
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from typing import get_type_hints
 import structlog
 from redis import Redis, RedisError
 
-from execution.domain.terms import HEDGE, ONE_WAY, SymbolSettings
+from execution.domain.venue_status import HEDGE, ONE_WAY, SymbolSettings
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,8 @@ from execution.adapters.binance.settings_cache import SettingsCache
 from execution.domain.outcomes import Mismatch
 from execution.domain.ports import Lane
 from execution.domain.reasons import Reason
-from execution.domain.terms import ANY, HEDGE, ONE_WAY, SymbolSettings
 from execution.domain.trading import PositionSide
+from execution.domain.venue_status import ANY, HEDGE, ONE_WAY, SymbolSettings
 
 SYMBOL_CONFIG = "/fapi/v1/symbolConfig"
 ACCOUNT_CONFIG = "/fapi/v1/accountConfig"

@@ -4,7 +4,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,10 +12,10 @@ import websocket
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.stream_events import READERS, ignored, read_event
 from execution.adapters.outgoing import KEEPALIVE, PeerRule, any_peer, checked
+from execution.domain.clocks import Clock
 from execution.domain.ports import StreamClosedError, StreamConnection
 from execution.domain.stream import SettingNews, StreamNews
 
-Clock = Callable[[], datetime]
 CONNECT_SECONDS = 10.0
 # Unanswered pings in a row after which the other side is taken for dead.
 PINGS_WITHOUT_ANSWER = 3

@@ -9,10 +9,10 @@ from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.market import Market
 from execution.adapters.binance.parse import listing, moment
 from execution.adapters.binance.setup import ACCOUNT_CONFIG, MODES, SYMBOL_CONFIG, SetupRules, settings_of
-from execution.domain.flow import Limits
 from execution.domain.ports import ExchangeUnavailableError
-from execution.domain.terms import ContractTerms, Terms
+from execution.domain.rate_limits import Limits
 from execution.domain.trading import SymbolRules
+from execution.domain.venue_status import ContractTerms, Terms
 
 # A perpetual contract's delivery is set to the end of the year 2100 until its real one is announced.
 FAR_AWAY_MS = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000

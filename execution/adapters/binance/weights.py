@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from execution.domain.flow import Cost
+from execution.domain.rate_limits import Cost
 
 ORDER = Cost(orders_10s=1, orders_1m=1)
 # A path that is not listed: heavy enough that forgetting it does no harm.

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from execution.api.serializers.fields import AnySerializer, Moment
 from execution.models import OutboxEvent
-from execution.pipeline.send_events import payload_of
+from execution.outbox.relay import payload_of
 
 
 class EventOut(AnySerializer):

@@ -15,7 +15,7 @@ from execution.domain import bounds
 from execution.domain.exits import LEAST_CALLBACK, MOST_CALLBACK
 from execution.domain.money import plain
 from execution.domain.unread import not_known
-from execution.pipeline.schemas import LARGEST, SMALLEST
+from execution.signals.schemas import LARGEST, SMALLEST
 
 AnySerializer = serializers.Serializer[Any]
 

@@ -16,7 +16,7 @@ from execution.api.serializers.fields import (
 )
 from execution.api.serializers.orders import OrderOut
 from execution.domain.protection_moves import MoveLimit
-from execution.pipeline.schemas import MAX_TARGETS
+from execution.signals.schemas import MAX_TARGETS
 
 
 class TargetMoveIn(In):

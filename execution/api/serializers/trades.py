@@ -10,8 +10,8 @@ from execution.api.serializers.orders import OrderOut
 from execution.domain.money import basis_points, plain
 from execution.domain.trading import Source
 from execution.models import Trade
-from execution.pipeline.levels import NO_LEVELS, Levels, levels_in
 from execution.queries.trades import TradeStatus
+from execution.store.levels import NO_LEVELS, Levels, levels_in
 
 
 class TradeOut(AnySerializer):

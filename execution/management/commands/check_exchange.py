@@ -1,7 +1,5 @@
 """Reads what entries rest on at the exchange, and says what would refuse them: to be run before the first one."""
 
-from typing import Any
-
 import structlog
 from django.core.management.base import CommandError
 
@@ -17,7 +15,7 @@ class Command(TerminalCommand):
 
     help = __doc__ or ""
 
-    def handle(self, *_: Any, **__: Any) -> None:
+    def handle(self, *_: object, **__: object) -> None:
         try:
             found = wiring.exchange().check()
         except ExchangeUnavailableError as error:

@@ -9,11 +9,11 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from execution import tasks, wiring
+from execution.admin.replay_page import sentence
 from execution.management.terminal import TerminalCommand
 from execution.models import DeadLetter
-from execution.pipeline.redrive import AlreadyRedrivenError, Redrive, redrive
-from execution.pipeline.wire import MalformedEventError
-from execution.redrive_page import sentence
+from execution.signals.envelope import MalformedEventError
+from execution.signals.replay_dead_letters import AlreadyRedrivenError, Redrive, redrive
 
 
 class Command(TerminalCommand):

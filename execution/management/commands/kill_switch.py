@@ -8,10 +8,11 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from execution import tasks, wiring
+from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.management.terminal import TerminalCommand
-from execution.pipeline.kill_switch import KillSwitchError, Word
 from execution.queries.kill_switch import RELEASED, describe
+from execution.risk.kill_switch import KillSwitchError
 
 
 class Command(TerminalCommand):
@@ -33,6 +34,6 @@ class Command(TerminalCommand):
         if not reason:
             raise CommandError("--reason is required: it is written to the log")
         try:
-            tasks.move_kill_switch(level, Word(by=by, reason=reason), now=wiring.clock())
+            tasks.move_kill_switch(level, Authorization(by=by, reason=reason), now=wiring.clock())
         except KillSwitchError as error:
             raise CommandError(f"Nothing was done: {error}") from None

@@ -7,11 +7,11 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from execution import wiring
+from execution.domain.authorization import Authorization
 from execution.management.terminal import TerminalCommand
 from execution.models import QuarantinedRow
-from execution.pipeline import quarantine
-from execution.pipeline.kill_switch import Word
-from execution.pipeline.quarantine import RepairError
+from execution.store import quarantine
+from execution.store.quarantine import RepairError
 
 
 class Command(TerminalCommand):
@@ -55,14 +55,14 @@ class Command(TerminalCommand):
         reason = options["reason"].strip()
         if not reason:
             raise CommandError("--set and --release need a --reason")
-        word = Word(by=options["by"] or getuser(), reason=reason)
+        authorization = Authorization(by=options["by"] or getuser(), reason=reason)
         if options["release"]:
-            quarantine.release(row, word, now=wiring.clock())
+            quarantine.release(row, authorization, now=wiring.clock())
             return
         column, equals, value = options["set"].partition("=")
         if not equals:
             raise CommandError("--set needs COLUMN=VALUE")
         try:
-            quarantine.repair(row, column, value, word, now=wiring.clock())
+            quarantine.repair(row, column, value, authorization, now=wiring.clock())
         except RepairError as error:
             raise CommandError(f"Nothing was changed: {error}") from None

@@ -1,7 +1,6 @@
 """Ends a trip of the emergency stop that came by event and is still held; the next check asks the service again."""
 
 from argparse import ArgumentParser
-from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import transaction
@@ -10,7 +9,7 @@ from execution import wiring
 from execution.management.stated_reason import stated_reason
 from execution.management.terminal import TerminalCommand
 from execution.models import EssStatus
-from execution.pipeline.transitions import log_step
+from execution.store.transitions import log_step
 
 
 class Command(TerminalCommand):
@@ -21,7 +20,7 @@ class Command(TerminalCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--reason", required=True, type=stated_reason, help="why it is safe to trade again")
 
-    def handle(self, *_: Any, reason: str, **__: Any) -> None:
+    def handle(self, *_: object, reason: str, **__: object) -> None:
         now = wiring.clock()
         with transaction.atomic():
             status = EssStatus.objects.select_for_update().filter(pk=1, permitted=False).first()

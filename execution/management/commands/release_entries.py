@@ -1,7 +1,6 @@
 """Releases entries that the monitor holds for something strange at the exchange, by an operator's word."""
 
 from argparse import ArgumentParser
-from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import transaction
@@ -11,7 +10,7 @@ from execution.management.stated_reason import stated_reason
 from execution.management.terminal import TerminalCommand
 from execution.models import EntryHold
 from execution.models.hold import ACCOUNT
-from execution.monitor.strangers import release
+from execution.reconciliation.entry_holds import release
 
 
 class Command(TerminalCommand):
@@ -23,7 +22,7 @@ class Command(TerminalCommand):
         parser.add_argument("--reason", required=True, type=stated_reason, help="why it is safe to trade again")
         parser.add_argument("--scope", default=ACCOUNT, help="a symbol, or the whole account")
 
-    def handle(self, *_: Any, reason: str, scope: str, **__: Any) -> None:
+    def handle(self, *_: object, reason: str, scope: str, **__: object) -> None:
         with transaction.atomic():
             hold = EntryHold.objects.select_for_update().filter(scope=scope).first()
             if hold is None:

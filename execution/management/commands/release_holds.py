@@ -8,11 +8,11 @@ from django.core.management.base import CommandError
 from redis import RedisError
 
 from execution import wiring
-from execution.domain.flow import CircuitState
+from execution.domain.rate_limits import CircuitState
 from execution.management.terminal import TerminalCommand
 from execution.models import AccountLease, EntryHold, EssStatus
-from execution.pipeline.entry_gate import engaged_switch
-from execution.pipeline.transitions import log_step
+from execution.risk.entry_gate import engaged_switch
+from execution.store.transitions import log_step
 
 LIMITER, BREAKER, LEASE, ALL = "limiter", "breaker", "lease", "all"
 
@@ -31,7 +31,7 @@ class Command(TerminalCommand):
         parser.add_argument("--by", default="", help="who asks for it")
         parser.add_argument("--reason", default="", help="why it is safe to send again")
 
-    def handle(self, *_: Any, release: str | None, by: str, reason: str, **__: Any) -> None:
+    def handle(self, *_: object, release: str | None, by: str, reason: str, **__: object) -> None:
         try:
             found = list(_holds())
             for line in found or ["nothing is held"]:

@@ -11,7 +11,7 @@ from django.db.models import Max, Min, Q
 from execution import wiring
 from execution.management.terminal import TerminalCommand
 from execution.models import OutboxEvent
-from execution.pipeline.replay_events import Selection, TooManyEventsError, count_events, log_replay, replay_events
+from execution.outbox.replay import Selection, TooManyEventsError, count_events, log_replay, replay_events
 
 
 class Command(TerminalCommand):

@@ -10,8 +10,8 @@ from django.core.management.base import CommandError
 
 from execution import wiring
 from execution.management.terminal import TerminalCommand
-from execution.pipeline.accept_event import EVENT_TYPES
-from execution.pipeline.wire import parse_json
+from execution.signals.accept import EVENT_TYPES
+from execution.signals.envelope import parse_json
 
 
 class Command(TerminalCommand):

@@ -1,14 +1,13 @@
 """Sets one policy value by an operator's word, or returns it to risk-safety; no other source loosens it meanwhile."""
 
 from argparse import ArgumentParser
-from typing import Any
 
 from django.core.management.base import CommandError
 
 from execution import wiring
 from execution.domain.policy import KEYS, PolicyValueError, parse_policy_value
 from execution.management.terminal import TerminalCommand
-from execution.pipeline.policy import OPERATOR, policy_in_force, release_policy_value, set_policy_value
+from execution.risk.policy_store import OPERATOR, policy_in_force, release_policy_value, set_policy_value
 
 RELEASE = "release"
 
@@ -24,7 +23,7 @@ class Command(TerminalCommand):
         parser.add_argument("--by", required=True, help="who asks for it")
         parser.add_argument("--reason", required=True, help="why; it is written to the journal")
 
-    def handle(self, *_: Any, key: str, value: str, by: str, reason: str, **__: Any) -> None:
+    def handle(self, *_: object, key: str, value: str, by: str, reason: str, **__: object) -> None:
         if not by.strip() or not reason.strip():
             raise CommandError("--by and --reason must not be empty")
         if value == RELEASE:

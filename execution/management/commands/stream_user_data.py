@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
 from execution import wiring
-from execution.chain import protector_caller, stream_starters
 from execution.management.commands.check_exchange import log_obstacles
 from execution.management.terminal import TerminalCommand
-from execution.single_flight import Duty, single_flight
-from execution.stream.marks import MarkWatch, watch_marks
-from execution.stream.session import Session
+from execution.operations.single_flight import Duty, single_flight
+from execution.user_stream.mark_prices import MarkWatch, watch_marks
+from execution.user_stream.session import Session
+from execution.workflow import protector_caller, stream_starters
 from execution_project.start_checks import refuse_unsafe_start
 from execution_project.waits import Kind, hold
 
@@ -38,7 +37,7 @@ class Command(TerminalCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--alive-file", type=Path, help="touched every two seconds, standing by too")
 
-    def handle(self, *_: Any, alive_file: Path | None, **__: Any) -> None:
+    def handle(self, *_: object, alive_file: Path | None, **__: object) -> None:
         self._alive_file, self._touched = alive_file, -ALIVE_SECONDS
         self._stopping = Event()
         hold(Kind.STREAM)

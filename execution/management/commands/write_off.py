@@ -9,13 +9,13 @@ from uuid import UUID
 from django.core.management.base import CommandError
 
 from execution import wiring
+from execution.domain.authorization import Authorization
 from execution.domain.bounds import uuid_of
 from execution.domain.ports import ExchangeUnavailableError
 from execution.management.terminal import TerminalCommand
 from execution.models import ExecutionRequest
-from execution.monitor.denial import holding_of, read_denial
-from execution.monitor.write_off import WriteOffRefusedError, write_off
-from execution.pipeline.kill_switch import Word
+from execution.reconciliation.write_off import WriteOffRefusedError, write_off
+from execution.reconciliation.write_off_conditions import holding_of, read_denial
 
 
 class Command(TerminalCommand):
@@ -53,7 +53,7 @@ class Command(TerminalCommand):
         return {"held": held.states, "said": denial.said, "objections": denial.objections, "written_off": False}
 
     def _write_off(self, pk: UUID, by: str, reason: str) -> dict[str, Any]:
-        written = write_off(pk, Word(by=by, reason=reason), exchange=wiring.exchange(), clock=wiring.clock)
+        written = write_off(pk, Authorization(by=by, reason=reason), exchange=wiring.exchange(), clock=wiring.clock)
         action = written.action
         told = {"by": action.by, "reason": action.reason, "at": action.at, "before": action.before}
         return {**told, "said": action.evidence["said"], "written_off": True, "repeated": written.repeated}

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from execution.api.condition import Probe, Status, Vitals, judge, not_ready, total_lag
-from execution.domain.flow import CircuitState
+from execution.domain.rate_limits import CircuitState
+from execution.health.condition import Probe, Status, Vitals, judge, not_ready, total_lag
+from execution.health.rows import HealthRows, Unsettled
 from execution.models import EssStatus, Heartbeat, Impediment
-from execution.queries.health import HealthRows, Unsettled
 from tests.unit.examples import circuit, limiter_state
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)

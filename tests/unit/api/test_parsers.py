@@ -9,7 +9,7 @@ from rest_framework.exceptions import ParseError, ValidationError
 
 from execution.api.errors import TooLargeError
 from execution.api.parsers import ExactJSONParser, read_json
-from execution.pipeline.schemas import ManualOrder
+from execution.signals.schemas import ManualOrder
 
 
 def test_a_number_keeps_the_digits_that_were_written() -> None:

@@ -1,0 +1,26 @@
+"""One holder at a time of a periodic duty, by a lock of its database session: it ends when its holder does."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+from execution.store.locks import alone
+
+
+class Duty(IntEnum):
+    """The numbers of the locks, apart from those that the steps use."""
+
+    READ_EVENTS = 0x65780001
+    SEND_EVENTS = 0x65780002
+    WATCH_POSITIONS = 0x65780003
+    STREAM_USER_DATA = 0x65780004
+    TIDY_UP = 0x65780005
+    ENSURE_COVER = 0x65780006
+    CLOSE_REACHED = 0x65780007
+
+
+@contextmanager
+def single_flight(duty: Duty) -> Iterator[bool]:
+    """Yield whether this caller has the duty now; it only avoids pile-ups, correctness never rests on it."""
+    with alone(duty.value) as held:
+        yield held

@@ -1,0 +1,294 @@
+"""Applies what the exchange says about one of our orders; chain, monitor and stream all come through here.
+
+Every function takes an order as it was read earlier, with its request. It writes on the condition that the order is
+still in that state; when another process was faster, it reads the order again and looks once more.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db.models import F, Value
+from django.db.models.functions import Coalesce
+
+from execution.domain.outcomes import STATUS_TRIGGERS, ExchangeStatus, OrderReport, Refused, Unknown
+from execution.domain.reasons import Reason
+from execution.domain.states import (
+    ORDER_FINAL,
+    ORDER_UNSETTLED,
+    OrderState,
+    OrderTrigger,
+    RequestState,
+    RequestTrigger,
+)
+from execution.domain.trading import OrderPurpose
+from execution.models import Impediment, Order
+from execution.orders.end_request import ending
+from execution.outbox import payloads
+from execution.store.atomic_write import Move, Write
+from execution.store.transitions import apply_to, log_step, order_move, request_move
+
+log = structlog.get_logger(__name__)
+# The exchange ends an order by its own clock, which may be this far ahead of ours.
+CLOCKS_DIFFER = timedelta(minutes=1)
+
+# What other processes may have changed since an order was read.
+VOLATILE = (
+    *("state", "executed_quantity", "exchange_order_id", "algo_id", "attempts", "missing_readings", "missing_since"),
+    *("alarmed_at", "accepted_at", "expired_at", "passed_since", "overdue_at"),
+)
+
+
+def settle_accepted(order: Order, report: OrderReport, *, now: datetime, source: str) -> None:
+    """Write what the exchange knows about an order; safe to repeat and to come late.
+
+    Quantities only grow and a finished order stays finished, so reports may arrive in any order. Afterwards `order`
+    and its request show what is stored.
+    """
+    while not _settled(order, report, source, now):
+        order.refresh_from_db(fields=VOLATILE)
+        # Whoever was faster has moved the request along: what the caller does next rests on it.
+        order.request.refresh_from_db(fields=["state"])
+
+
+def order_path(state: OrderState, status: ExchangeStatus) -> list[OrderTrigger]:
+    """Return the triggers that lead from our state to what the exchange reports; none for what is known already."""
+    if state in ORDER_FINAL:
+        return []
+    path = []
+    if state in ORDER_UNSETTLED:
+        path.append(OrderTrigger.ACCEPTED)
+        state = OrderState.ACCEPTED
+    trigger = STATUS_TRIGGERS[status]
+    if trigger is OrderTrigger.ACCEPTED:
+        return path
+    # An order that has begun to fill has triggered long ago, and one that fills in parts says so once.
+    if trigger in {OrderTrigger.CONDITION_MET, OrderTrigger.PART_FILLED} and state is not OrderState.ACCEPTED:
+        return path
+    return [*path, trigger]
+
+
+def settle_refused(order: Order, refused: Refused, *, now: datetime) -> None:
+    """Write the proof that an order is not at the exchange; an entry's request ends with it.
+
+    When others have written UNKNOWN in the meantime, it stays so: they look the order up.
+    """
+    said = f"code={refused.code} message={refused.message}"
+    sentence = f"{refused.reason}: {said if refused.reason is Reason.EXCHANGE_REFUSED else refused.message}"
+    reason = (refused.reason, sentence)
+    move = order_move(
+        order,
+        OrderTrigger.REFUSED,
+        now=now,
+        reason=reason,
+        error_code=refused.code,
+        last_evidence=sentence,
+        last_evidence_at=now,
+    )
+    failed = payloads.FailureFields(
+        client_order_id=order.client_order_id, error_code=refused.code, attempts=order.attempts
+    )
+    _end(order, move, RequestTrigger.EXCHANGE_REFUSED, reason, failed)
+
+
+def settle_unknown(order: Order, unknown: Unknown, *, now: datetime) -> None:
+    """Write that nobody knows; only evidence leads on from here."""
+    reason = (Reason.OUTCOME_UNKNOWN, f"OUTCOME_UNKNOWN: {unknown.message}")
+    move = order_move(
+        order, OrderTrigger.OUTCOME_UNKNOWN, now=now, reason=reason, last_evidence=reason[1], last_evidence_at=now
+    )
+    write = Write().move(move)
+    if order.purpose == OrderPurpose.ENTRY:
+        trigger = RequestTrigger.OUTCOME_UNKNOWN
+        write.move(request_move(order.request_id, RequestState.SUBMITTING, trigger, now=now, reason=reason))
+    if write.run():
+        apply_to(order, move)
+        order.request.state = RequestState.UNKNOWN if order.purpose == OrderPurpose.ENTRY else order.request.state
+
+
+def settle_absent(order: Order, *, now: datetime, evidence: str) -> None:
+    """Write that an order of unknown outcome was never accepted, with the evidence that proves it."""
+    reason = (Reason.ABSENCE_PROVEN, f"ABSENCE_PROVEN: {evidence}")
+    move = order_move(
+        order, OrderTrigger.ABSENCE_PROVEN, now=now, reason=reason, last_evidence=reason[1], last_evidence_at=now
+    )
+    failed = payloads.FailureFields(client_order_id=order.client_order_id, attempts=order.attempts)
+    _end(order, move, RequestTrigger.ABSENCE_PROVEN, reason, failed)
+
+
+def settle_ended_unseen(order: Order, *, now: datetime, evidence: str) -> None:
+    """Write that an order the exchange once had is over, with what proves it although nobody has seen its end.
+
+    What it has executed stays; an entry's request goes on with that, or ends without a position.
+    """
+    reason = (Reason.ENDED_UNSEEN, f"{Reason.ENDED_UNSEEN}: {evidence}")
+    known = {"executed_quantity": order.executed_quantity, "alarmed_at": None}
+    move = order_move(
+        order,
+        OrderTrigger.ENDED_UNSEEN,
+        now=now,
+        reason=reason,
+        last_evidence=reason[1],
+        last_evidence_at=now,
+        **known,
+    )
+    write = Write().move(move)
+    request_state = _carry_to_request(write, order, move, OrderState(order.state), now)
+    if write.run():
+        log.warning("order_ended_unseen", client_order_id=order.client_order_id, evidence=evidence)
+        apply_to(order, move)
+        order.request.state = request_state or order.request.state
+
+
+def note_reading(order: Order, sentence: str, *, now: datetime) -> None:
+    """Count one more reading that knows nothing of an order, and keep what it said."""
+    Order.objects.filter(pk=order.pk, state=order.state).update(
+        missing_readings=F("missing_readings") + 1,
+        missing_since=Coalesce("missing_since", Value(now)),
+        last_evidence=sentence,
+        last_evidence_at=now,
+    )
+    order.refresh_from_db(fields=[*VOLATILE, "sent_at", "last_evidence", "last_evidence_at"])
+
+
+def raise_alarm(order: Order, sentence: str, *, now: datetime) -> None:
+    """Say that nobody can tell what became of an order: the log once, the row until evidence arrives."""
+    fresh = {"last_evidence": sentence, "last_evidence_at": now}
+    unfinished = Order.objects.filter(pk=order.pk, state=order.state)
+    if unfinished.filter(alarmed_at=None).update(alarmed_at=now, **fresh):
+        age_seconds = (now - order.sent_at).total_seconds()
+        log.error(
+            "order_unsettled",
+            client_order_id=order.client_order_id,
+            symbol=order.symbol,
+            state=order.state,
+            age_seconds=round(age_seconds, 1),
+            evidence=sentence,
+        )
+        details = {"age_seconds": age_seconds, "evidence": sentence}
+        log_step("order", order.client_order_id, to_state=order.state, trigger="alarm_raised", now=now, details=details)
+    else:
+        unfinished.update(**fresh)
+
+
+def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> bool:
+    """Write one report from the state that `order` shows; False when the order has moved on meanwhile."""
+    before = OrderState(order.state)
+    path = order_path(before, report.status)
+    columns = _columns(order, report, source, now)
+    if not path:
+        return _note(order, report, columns)
+    if path[-1] is OrderTrigger.CONDITION_MET and order.purpose in {OrderPurpose.STOP, OrderPurpose.TRAILING}:
+        # From here on it has to execute: see protection/overdue_stops.py.
+        columns["passed_since"] = order.passed_since or now
+    move = order_move(order, *path, now=now, **columns)
+    write = Write().move(move)
+    if before in ORDER_UNSETTLED:
+        apply_to(order, move)
+        placed = payloads.order_placed(order, order.request, now)
+        write.emit(order.request_id, [(payloads.ORDER_PLACED, placed)], trace_id=order.request.trace_id, now=now)
+    request_state = _carry_to_request(write, order, move, before, now)
+    if not write.run():
+        return False
+    apply_to(order, move)
+    order.request.state = request_state or order.request.state
+    return True
+
+
+def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> dict[str, Any]:
+    return {
+        "exchange_order_id": report.order_id or order.exchange_order_id,
+        "algo_id": report.algo_id or order.algo_id,
+        "executed_quantity": max(order.executed_quantity, report.executed_quantity),
+        "accepted_at": order.accepted_at or report.created_at,
+        "missing_readings": 0,
+        "missing_since": None,
+        "alarmed_at": None,
+        "last_evidence": f"{source}: {report.status} executed={report.executed_quantity}",
+        "last_evidence_at": now,
+    }
+
+
+def _note(order: Order, report: OrderReport, columns: dict[str, Any]) -> bool:
+    """Store news about an order that stays in its state: a larger executed quantity, the order id of a trigger."""
+    known = (order.executed_quantity, order.exchange_order_id or report.order_id)
+    doubted = order.missing_readings or order.alarmed_at
+    if (report.executed_quantity, report.order_id or known[1]) == known and not doubted:
+        return True
+    if not Order.objects.filter(pk=order.pk, state=order.state).update(**columns):
+        return False
+    for name, value in columns.items():
+        setattr(order, name, value)
+    return True
+
+
+def _carry_to_request(write: Write, order: Order, move: Move, before: OrderState, now: datetime) -> RequestState | None:
+    """Move an entry's request along: accepted with its order, then filled, or ended when nothing filled."""
+    if order.purpose != OrderPurpose.ENTRY:
+        return None
+    # Entry and request leave SUBMITTING and UNKNOWN in the same statements, so their names agree until then.
+    state = RequestState(before.value) if before in ORDER_UNSETTLED else RequestState.ACCEPTED
+    triggers = [RequestTrigger.EXCHANGE_ACCEPTED] if before in ORDER_UNSETTLED else []
+    following = OrderState(move.steps[-1].following)
+    executed = move.columns["executed_quantity"]
+    details = {"order_state": following, "executed_quantity": executed}
+    if following not in ORDER_FINAL:
+        if triggers:
+            write.move(request_move(order.request_id, state, *triggers, now=now, details=details))
+        return RequestState.ACCEPTED
+    if executed > 0:
+        triggers.append(RequestTrigger.ENTRY_FILLED)
+        write.move(request_move(order.request_id, state, *triggers, now=now, details=details))
+        return RequestState.FILLED
+    reason = _ended_without_fill(order, following, now)
+    failed = payloads.FailureFields(client_order_id=order.client_order_id, attempts=order.attempts)
+    triggers.append(RequestTrigger.ENTRY_ENDED_EMPTY)
+    ending(write, order.request, state, *triggers, reason=reason, now=now, failed=failed)
+    return RequestState.CANCELLED
+
+
+def _ended_without_fill(order: Order, following: OrderState, now: datetime) -> tuple[Reason, str]:
+    if not _ended_by_age(order, following, now=now):
+        return Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}"
+    asked, began = order.request.entry_expires_at, order.expired_at
+    ends = Impediment.objects.filter(scope=order.symbol, reason_code=Reason.SYMBOL_ENDS).first()
+    if ends and began and (asked is None or began < asked):
+        # It was cancelled before its time, because what it would have opened could not stay open.
+        return Reason.SYMBOL_ENDS, f"SYMBOL_ENDS: {ends.sentence} order_state={following}"
+    numbers = f"good_till={(asked or began or now).isoformat()} decided_at={order.request.decided_at.isoformat()}"
+    return Reason.ENTRY_EXPIRED, f"ENTRY_EXPIRED: {numbers} order_state={following}"
+
+
+def _end(
+    order: Order,
+    move: Move,
+    trigger: RequestTrigger,
+    reason: tuple[Reason, str],
+    failed: payloads.FailureFields,
+) -> None:
+    """End an order that is not at the exchange, with `order.failed`; an entry's request ends with it."""
+    write = Write().move(move)
+    request, now = order.request, move.now
+    if order.purpose == OrderPurpose.ENTRY:
+        ending(write, request, RequestState(order.state), trigger, reason=reason, now=now, failed=failed)
+    else:
+        event = payloads.order_failed(
+            symbol=order.symbol,
+            side=order.side.lower(),
+            reason=reason,
+            now=now,
+            trace_id=request.trace_id,
+            trade_id=str(request.pk),
+            **failed,
+        )
+        write.emit(request.pk, [(payloads.ORDER_FAILED, event)], trace_id=request.trace_id, now=now)
+    if write.run():
+        apply_to(order, move)
+
+
+def _ended_by_age(order: Order, following: OrderState, *, now: datetime) -> bool:
+    """Whether an entry has ended because its time was up: cancelled by us for that, or ended by the exchange then."""
+    if order.expired_at:
+        return True
+    until = order.request.entry_expires_at
+    return following is OrderState.EXPIRED and until is not None and now >= until - CLOCKS_DIFFER

@@ -1,0 +1,49 @@
+"""Asks at once what became of an order whose answer was lost: a position may be open without a stop."""
+
+import time
+
+from execution.crash_points import CrashPoint, reached
+from execution.domain.clocks import Clock
+from execution.domain.closing import LOOK_UPS_SECONDS
+from execution.domain.outcomes import LookUp, OrderReport, Unreadable
+from execution.domain.ports import Exchange
+from execution.domain.trading import OrderBook
+from execution.models import Order
+from execution.orders.apply_report import settle_accepted
+
+
+def ask_at_once(order: Order, *, exchange: Exchange, clock: Clock, since: float | None = None) -> OrderReport | None:
+    """Look an order up now and a few times more, and settle it when it is found; not found proves nothing yet.
+
+    Queries may lag behind the matching engine. What is not found is followed by whoever needs it, protector or monitor.
+
+    Args:
+        order: of unknown outcome.
+        exchange: who is asked.
+        clock: for what is written.
+        since: from when on the looks are counted, as `time.monotonic()`; from now without it.
+
+    """
+    begun = time.monotonic() if since is None else since
+    for due in (0.0, *LOOK_UPS_SECONDS):
+        wait = begun + due - time.monotonic()
+        # Those whose time is over are one.
+        if due and wait <= 0:
+            continue
+        time.sleep(max(0.0, wait))
+        found = ask(order, exchange=exchange, clock=clock)
+        if isinstance(found, OrderReport):
+            return found
+        # An exchange that does not answer must not hold this worker any longer.
+        if isinstance(found, Unreadable):
+            return None
+    return None
+
+
+def ask(order: Order, *, exchange: Exchange, clock: Clock) -> LookUp:
+    """Look an order up once, settle it when it is found, and return the answer."""
+    found = exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book), promptly=True)
+    reached(CrashPoint.ORDER_LOOKED_UP)
+    if isinstance(found, OrderReport):
+        settle_accepted(order, found, now=clock(), source="look-up")
+    return found

@@ -1,0 +1,268 @@
+"""Row, call, settle: the one way in which an order of any purpose goes to the exchange."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import assert_never
+
+import structlog
+from django.db import IntegrityError
+from django.db.models import BooleanField, Exists
+from django.db.models.expressions import RawSQL
+from tenacity import RetryCallState, Retrying, retry_if_result
+from tenacity.wait import wait_exponential_jitter
+
+from execution.crash_points import CrashPoint, reached
+from execution.domain import policy as keys
+from execution.domain.client_ids import client_order_id
+from execution.domain.clocks import Clock
+from execution.domain.lots import entry_lot
+from execution.domain.money import ceil_to, floor_to, plain
+from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
+from execution.domain.ports import Exchange, ExchangeUnavailableError, Lane, OrderTicket, Veto
+from execution.domain.reasons import Reason
+from execution.domain.states import TRADE_OVER, OrderState
+from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide, Side, SymbolRules
+from execution.models import ExecutionRequest, Order
+from execution.orders.apply_report import settle_accepted, settle_refused, settle_unknown
+from execution.risk.entry_gate import STANDING, standing_with
+from execution.risk.policy_store import policy_in_force
+from execution.risk.pre_send_check import last_word
+from execution.store.atomic_write import Move, Write
+from execution.store.transitions import log_step
+
+log = structlog.get_logger(__name__)
+# An order that could not leave by then is not sent at all, so that its absence can be proven later.
+LONGEST_WAIT_BEFORE_SENDING = timedelta(seconds=10)
+NOTHING_IS_LEFT = (
+    "EXISTS (SELECT FROM execution_trade WHERE id = %s AND state = ANY(%s)) "
+    "OR EXISTS (SELECT FROM execution_executionrequest WHERE id = %s AND reason_code = %s)"
+)
+LANES = {
+    OrderPurpose.ENTRY: Lane.ENTRY,
+    OrderPurpose.STOP: Lane.PROTECT,
+    OrderPurpose.TARGET: Lane.PROTECT,
+    OrderPurpose.TRAILING: Lane.PROTECT,
+    OrderPurpose.CLOSE: Lane.CLOSE,
+}
+
+# Right behind the commit of the row, the answer, and the commit of the outcome.
+WRITTEN = {purpose: CrashPoint[f"{purpose}_WRITTEN"] for purpose in OrderPurpose}
+ANSWERED = {purpose: CrashPoint[f"{purpose}_ANSWERED"] for purpose in OrderPurpose}
+SETTLED = {purpose: CrashPoint[f"{purpose}_SETTLED"] for purpose in OrderPurpose}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intention:
+    """An order that one of our steps wants at the exchange."""
+
+    purpose: OrderPurpose
+    sequence: int
+    order_type: OrderType
+    quantity: Decimal
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    callback_percent: Decimal | None = None
+    close_reason: str = ""
+    leg_id: int | None = None
+
+
+def ticket_for(request: ExecutionRequest, intention: Intention) -> OrderTicket:
+    """Return the order in the exchange's terms; everything but an entry only ever reduces."""
+    direction, side = Direction(request.direction), PositionSide(request.position_side)
+    entry = intention.purpose is OrderPurpose.ENTRY
+    return OrderTicket(
+        client_order_id=client_order_id(request.pk, intention.purpose, intention.sequence),
+        symbol=request.symbol,
+        side=direction.entry_side if entry else direction.exit_side,
+        position_side=side,
+        order_type=intention.order_type,
+        quantity=intention.quantity,
+        price=intention.price,
+        trigger_price=intention.trigger_price,
+        callback_percent=intention.callback_percent,
+        # In hedge mode the position side itself makes an order reducing, and the exchange refuses the flag.
+        reduce_only=not entry and side is PositionSide.BOTH,
+        good_till=request.entry_expires_at if entry else None,
+    )
+
+
+def intend(
+    request: ExecutionRequest, intention: Intention, *, recv_window_ms: int, now: datetime, after: Move | None = None
+) -> tuple[Order, OrderTicket] | None:
+    """Write the order before it is sent; None when somebody else has written it, or when `after` could not be done.
+
+    `after` is the request's move that belongs to the order: both are written, or neither. An exit is not written any
+    more when its trade is closed: the next position of the symbol is not its business.
+    """
+    ticket = ticket_for(request, intention)
+    order = Order(
+        request=request,
+        leg_id=intention.leg_id,
+        purpose=intention.purpose,
+        sequence=intention.sequence,
+        client_order_id=ticket.client_order_id,
+        book=ticket.book,
+        symbol=ticket.symbol,
+        side=ticket.side,
+        position_side=ticket.position_side,
+        order_type=ticket.order_type,
+        quantity=ticket.quantity,
+        price=ticket.price,
+        trigger_price=ticket.trigger_price,
+        callback_percent=ticket.callback_percent,
+        reduce_only=ticket.reduce_only,
+        close_reason=intention.close_reason,
+        attempts=1,
+        sent_at=now,
+        recv_window_ms=recv_window_ms,
+        created_at=now,
+    )
+    write = Write().move(after) if after else Write()
+    over = [request.pk, sorted(TRADE_OVER), request.pk, Reason.WRITTEN_OFF]
+    try:
+        written = write.insert(order, unless=NOTHING_IS_LEFT, unless_with=over).run()
+    except IntegrityError:
+        return None
+    return (order, ticket) if written else None
+
+
+def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock) -> PlaceOutcome | None:
+    """Call the exchange with no transaction open, and settle by outcome; None when others have settled the order.
+
+    Only an outcome that proves refusal and allows a repeat is tried again, each attempt written before it is sent.
+    A process that was stopped in between neither sends late nor acts on what it believed before.
+    """
+    purpose = OrderPurpose(order.purpose)
+    reached(WRITTEN[purpose])
+    outcome = _attempts(_Sending(order=order, ticket=ticket, exchange=exchange, clock=clock))
+    reached(ANSWERED[purpose])
+    now = clock()
+    match outcome:
+        case Accepted(report=report):
+            settle_accepted(order, report, now=now, source="answer")
+        case Refused():
+            settle_refused(order, outcome, now=now)
+        case Unknown():
+            settle_unknown(order, outcome, now=now)
+        case _:
+            assert_never(outcome)
+    reached(SETTLED[purpose])
+    # The row as this process knows it has not moved: somebody else has moved it, and answers for what follows.
+    return None if order.state == OrderState.SUBMITTING else outcome
+
+
+def on_filters(ticket: OrderTicket, rules: SymbolRules) -> OrderTicket | None:
+    """Return an entry's order on the present step and tick, never larger or dearer; None when it is out of bounds."""
+    lot = entry_lot(rules, ticket.order_type)
+    quantity = floor_to(ticket.quantity, lot.step)
+    if not (lot.minimum <= quantity <= lot.maximum and quantity > 0):
+        return None
+    rounder = floor_to if ticket.side is Side.BUY else ceil_to
+    price = None if ticket.price is None else rounder(ticket.price, rules.tick_size)
+    return replace(ticket, quantity=quantity, price=price)
+
+
+@dataclass(kw_only=True)
+class _Sending:
+    """One order's attempts; called once for each."""
+
+    order: Order
+    ticket: OrderTicket
+    exchange: Exchange
+    clock: Clock
+    refused: Refused | None = None
+
+    def __call__(self) -> PlaceOutcome:
+        if self.refused and not take_attempt(self.order, now=self.clock()):
+            return replace(self.refused, retry_safe=False)
+        # Counted from the row: whoever finds the row later knows until when this process may still send.
+        latest = self.order.sent_at + LONGEST_WAIT_BEFORE_SENDING
+        purpose = OrderPurpose(self.order.purpose)
+        outcome = self.exchange.place(
+            self.ticket,
+            LANES[purpose],
+            send_before=latest,
+            last_word=self._last_word if purpose is OrderPurpose.ENTRY else None,
+        )
+        if purpose is OrderPurpose.ENTRY and isinstance(outcome, Refused) and outcome.by_filters:
+            outcome = replace(outcome, retry_safe=self._round_anew())
+        self.refused = outcome if isinstance(outcome, Refused) else None
+        return outcome
+
+    def _round_anew(self) -> bool:
+        """Round an entry to the filters as they are now; False when that changes nothing, or cannot be done."""
+        try:
+            rules = self.exchange.rules(self.ticket.symbol)
+        except ExchangeUnavailableError:
+            return False
+        rounded = rules and on_filters(self.ticket, rules)
+        if not rounded or rounded == self.ticket:
+            return False
+        details = {"quantity": [plain(self.ticket.quantity), plain(rounded.quantity)]}
+        if self.ticket.price is not None and rounded.price is not None:
+            details["price"] = [plain(self.ticket.price), plain(rounded.price)]
+        log.warning("entry_rounded_anew", client_order_id=self.ticket.client_order_id, **details)
+        request = self.order.request_id
+        log_step("request", request, to_state="REGRIDDED", trigger="filters_changed", now=self.clock(), details=details)
+        self.ticket = rounded
+        # Written with the next attempt.
+        self.order.quantity, self.order.price = rounded.quantity, rounded.price
+        return True
+
+    def _last_word(self) -> Veto | None:
+        return last_word(self.order.request, now=self.clock())
+
+
+def take_attempt(order: Order, *, now: datetime) -> bool:
+    """Write the next attempt before it is sent; False when this process may not send the order again.
+
+    The number of the last attempt is the fence: whoever slept while others settled the order, or sent it again, is
+    refused here. An entry is not sent again either when its decision is too old by now or entries have been stopped.
+    """
+    mine = Order.objects.filter(pk=order.pk, state=OrderState.SUBMITTING, attempts=order.attempts)
+    if order.purpose == OrderPurpose.ENTRY:
+        stopped = RawSQL(STANDING, standing_with(order.symbol), output_field=BooleanField())  # noqa: S611 -- a constant # nosec B611
+        # A filter across the relation would make Django update the rows of a subquery. PostgreSQL answers a subquery
+        # from before the wait for the row's lock: of two who wait, both would win.
+        young = ExecutionRequest.objects.filter(pk=order.request_id, expires_at__gte=now)
+        mine = mine.filter(Exists(young)).exclude(stopped)
+    if not mine.update(attempts=order.attempts + 1, sent_at=now, quantity=order.quantity, price=order.price):
+        return False
+    # The row as read goes on into the outcome and its event.
+    order.attempts, order.sent_at = order.attempts + 1, now
+    log.warning("order_sent_again", client_order_id=order.client_order_id, attempt=order.attempts)
+    reached(CrashPoint.ATTEMPT_WRITTEN)
+    return True
+
+
+def _attempts(sending: _Sending) -> PlaceOutcome:
+    # Read only when there is something to try again.
+    policy = cache(policy_in_force)
+
+    def pause(state: RetryCallState) -> float:
+        base, most = float(policy()[keys.RETRY_BASE]), float(policy()[keys.RETRY_MAX])
+        return wait_exponential_jitter(multiplier=base, max=most)(state)
+
+    retrying = Retrying(
+        retry=retry_if_result(lambda outcome: isinstance(outcome, Refused) and outcome.retry_safe),
+        stop=lambda state: state.attempt_number >= int(policy()[keys.MAX_ORDER_RETRIES]),
+        wait=pause,
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+    )
+    outcome: PlaceOutcome = retrying(sending)
+    return outcome
+
+
+def approved_entry(request: ExecutionRequest) -> Intention:
+    """Return the entry that a request was approved with."""
+    if request.quantity is None:
+        raise ValueError(f"request {request.pk} was approved without a quantity")
+    return Intention(
+        purpose=OrderPurpose.ENTRY,
+        sequence=1,
+        order_type=OrderType(request.order_type),
+        quantity=request.quantity,
+        price=request.limit_price,
+    )

@@ -1,0 +1,132 @@
+"""Moves the prices of a plan's legs: a stop only ever tighter, unless a person asks for it by name."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from execution.domain.brackets import break_even_at, is_tighter, round_stop, round_target
+from execution.domain.money import ZERO, plain
+from execution.domain.trading import Direction, OrderPurpose
+from execution.models import Bracket, BracketLeg, ExecutionRequest, Trade
+from execution.models.bracket import LegOrigin
+from execution.protection.coverage import tell_levels
+from execution.store.transitions import log_step
+
+
+def move_stop(
+    trade: Trade, price: Decimal, *, origin: LegOrigin, now: datetime, operator: str = "", why: str = ""
+) -> bool:
+    """Move the stop in the plan; the orders follow with the next comparison, new before old.
+
+    Args:
+        trade: the open trade.
+        price: the new trigger price, on its tick.
+        origin: why it lies there.
+        now: written to the log.
+        operator: who asks for it; nobody else may loosen a stop.
+        why: the operator's reason, for the log.
+
+    Returns:
+        False when there is no stop, or when it would not become tighter and nobody asks for that.
+
+    """
+    stop = BracketLeg.objects.select_for_update().filter(bracket_id=trade.pk, purpose=OrderPurpose.STOP).first()
+    if stop is None or stop.price is None:
+        return False
+    if stop.price == price or not (operator or is_tighter(Direction(trade.direction), price, stop.price)):
+        return False
+    _move(trade, stop, price, origin, now, operator, why)
+    return True
+
+
+def move_target(trade: Trade, leg: BracketLeg, price: Decimal, *, now: datetime, operator: str, why: str) -> bool:
+    """Move a target in the plan, for a person; False when it lies there already."""
+    if leg.price == price:
+        return False
+    _move(trade, leg, price, LegOrigin.OPERATOR, now, operator, why)
+    return True
+
+
+def move_callback(trade: Trade, percent: Decimal, *, now: datetime, operator: str, why: str) -> bool:
+    """Let the trailing stop follow at another distance, for a person; False when there is none, or it does already.
+
+    The order that replaces it forgets the best price that the old one has seen.
+    """
+    leg = BracketLeg.objects.select_for_update().filter(bracket_id=trade.pk, purpose=OrderPurpose.TRAILING).first()
+    if leg is None or leg.callback_percent is None or leg.callback_percent == percent:
+        return False
+    BracketLeg.objects.filter(pk=leg.pk).update(callback_percent=percent, origin=LegOrigin.OPERATOR)
+    _log(trade, leg, plain(leg.callback_percent), plain(percent), LegOrigin.OPERATOR, now, operator, why)
+    return True
+
+
+def follow_first_target(trade: Trade, *, now: datetime) -> bool:
+    """Move the stop to the entry, once a target has filled, where the plan says so; call it in a transaction."""
+    bracket = Bracket.objects.get(pk=trade.pk)
+    if not bracket.break_even:
+        return False
+    direction, buffer = Direction(trade.direction), bracket.break_even_buffer
+    price = break_even_at(direction, trade.entry_price, buffer, bracket.tick_size)
+    return move_stop(trade, price, origin=LegOrigin.BREAK_EVEN, now=now)
+
+
+def anchor_defaults(
+    request: ExecutionRequest, entry_price: Decimal, *, now: datetime
+) -> tuple[Decimal | None, Decimal | None]:
+    """Let defaulted exits lie at their distance from the real entry price, and return stop and nearest target.
+
+    They were placed from the price that was expected, so as not to wait for the fill's. A stop that would have to move
+    away stays: it only ever becomes tighter.
+    """
+    stop, target = request.stop_price, request.target_price
+    reference = request.reference_price
+    if not reference or entry_price == reference:
+        return stop, target
+    bracket = Bracket.objects.get(pk=request.pk)
+    for leg in bracket.legs.select_for_update().filter(origin=LegOrigin.DEFAULT):
+        is_stop = leg.purpose == OrderPurpose.STOP
+        # Multiplied first: dividing first would lose the last digit, and rounding a whole tick with it.
+        moved = ((stop if is_stop else target) or ZERO) * entry_price / reference
+        price = _anchored(request, bracket, leg, moved)
+        if price != leg.price:
+            _move(request, leg, price, LegOrigin.DEFAULT, now)
+        stop, target = (price, target) if is_stop else (stop, price)
+    return stop, target
+
+
+def _anchored(request: ExecutionRequest, bracket: Bracket, leg: BracketLeg, price: Decimal) -> Decimal:
+    """Return where a defaulted leg belongs, on its tick."""
+    direction, present = Direction(request.direction), leg.price or ZERO
+    if leg.purpose == OrderPurpose.TARGET:
+        return round_target(direction, price, bracket.tick_size)
+    rounded = round_stop(direction, price, bracket.tick_size)
+    return rounded if is_tighter(direction, rounded, present) else present
+
+
+def _move(
+    owner: Trade | ExecutionRequest,
+    leg: BracketLeg,
+    price: Decimal,
+    origin: LegOrigin,
+    now: datetime,
+    operator: str = "",
+    why: str = "",
+) -> None:
+    before = plain(leg.price) if leg.price is not None else None
+    BracketLeg.objects.filter(pk=leg.pk).update(price=price, origin=origin)
+    _log(owner, leg, before, plain(price), origin, now, operator, why)
+    tell_levels(owner.pk, now=now)
+
+
+def _log(
+    owner: Trade | ExecutionRequest,
+    leg: BracketLeg,
+    before: str | None,
+    after: str,
+    origin: LegOrigin,
+    now: datetime,
+    operator: str,
+    why: str,
+) -> None:
+    details = {"purpose": leg.purpose, "number": leg.number, "from": before, "to": after, "operator": operator}
+    trigger = f"leg_moved_{origin.lower()}"
+    log_step("trade", owner.pk, to_state="LEG_MOVED", trigger=trigger, now=now, reason=("", why), details=details)

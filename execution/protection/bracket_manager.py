@@ -1,0 +1,264 @@
+"""One run over a position's legs: what there is to protect, and how a leg is placed, replaced, cancelled or closed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from decimal import Decimal
+
+import structlog
+
+from execution.domain.backoff import LONGEST_PAUSE_COVERED, LONGEST_PAUSE_OPEN, pause_after, refusals_of
+from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_at
+from execution.domain.clocks import Clock, age_of
+from execution.domain.money import ZERO
+from execution.domain.outcomes import PlaceOutcome
+from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.reasons import CloseReason
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
+from execution.domain.trading import Direction, OrderPurpose, OrderType
+from execution.models import Bracket, ExecutionRequest, Order, Trade
+from execution.models.bracket import LegOrigin
+from execution.orders.cancel import cancel_order
+from execution.orders.submit import Intention, intend, send
+from execution.protection import market_close
+from execution.protection.bracket_store import (
+    executed_of,
+    exit_orders,
+    exposure_of,
+    overdue_among,
+    plan_of,
+    resting_of,
+    stop_cover,
+)
+from execution.protection.follow_filters import follow_filters
+
+log = structlog.get_logger(__name__)
+# Stops of unknown outcome after which the next waits for the longest pause: each of them may rest unseen.
+MOST_UNKNOWN_STOPS = 10
+# What makes way for a stop.
+OTHERS = (OrderPurpose.TARGET, OrderPurpose.TRAILING)
+TYPES = {
+    OrderPurpose.STOP: OrderType.STOP_MARKET,
+    OrderPurpose.TARGET: OrderType.TAKE_PROFIT_MARKET,
+    OrderPurpose.TRAILING: OrderType.TRAILING_STOP_MARKET,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectionRules:
+    """How long a position may be without a confirmed stop, and the receive window of our orders."""
+
+    max_unprotected: timedelta
+    recv_window_ms: int
+
+
+@dataclass(kw_only=True)
+class Work:
+    """One position with its plan and orders as they stand, kept up to date by what this run does."""
+
+    request: ExecutionRequest
+    exchange: Exchange
+    rules: ProtectionRules
+    clock: Clock
+    bracket: Bracket = field(init=False)
+    entry: Order = field(init=False)
+    exits: list[Order] = field(init=False)
+    trade: Trade | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.read()
+
+    def read(self) -> None:
+        """Read the rows anew: another run may have placed or moved a leg."""
+        pk = self.request.pk
+        self.bracket = Bracket.objects.prefetch_related("legs").get(pk=pk)
+        self.entry = Order.objects.get(request_id=pk, purpose=OrderPurpose.ENTRY)
+        self.trade = Trade.objects.filter(pk=pk).first()
+        self.exits = exit_orders([pk]).get(pk, [])
+        for order in self.exits:
+            order.request = self.request
+        if self.follow_filters():
+            self.bracket = Bracket.objects.prefetch_related("legs").get(pk=pk)
+
+    def refresh(self) -> bool:
+        """Read the rows anew; True when the plan has taken in other filters since it was read."""
+        before = self.bracket.regridded_at
+        self.read()
+        return bool(self.bracket.regridded_at != before)
+
+    def follow_filters(self) -> bool:
+        """Take in filters that have changed; True when the plan is another one now."""
+        try:
+            rules = self.exchange.known_rules(self.request.symbol)
+        except ExchangeUnavailableError as error:
+            # A stop does not wait for an answer about filters: the last ones known may well be right.
+            log.warning("filters_not_read", symbol=self.request.symbol, error=str(error))
+            return False
+        return follow_filters(self.bracket, rules, now=self.clock())
+
+    @property
+    def plan(self) -> Plan:
+        return plan_of(self.bracket, self.exits)
+
+    @property
+    def exposure(self) -> Exposure:
+        exited = self.trade.exited_quantity if self.trade else ZERO
+        filled, growing = self.entry.executed_quantity, self.entry.state not in ORDER_FINAL
+        return exposure_of(self.request, self.exits, filled=filled, exited=exited, growing=growing)
+
+    @property
+    def comparison(self) -> Comparison:
+        return compare(self.plan, self.exposure, resting_of(self.exits))
+
+    @property
+    def is_naked(self) -> bool:
+        """Whether a part of the position that orders can reach has no confirmed stop, although the plan has one."""
+        now, plan = self.exposure, self.plan
+        reachable = min(now.open, sum(now.closing_parts(plan.lot), ZERO))
+        return bool(plan.of(OrderPurpose.STOP)) and stop_cover(self.exits) < reachable
+
+    @property
+    def held_by_software(self) -> bool:
+        """Whether a stop of our own stands in for one that the exchange does not take."""
+        return self.bracket.software_since is not None
+
+    @property
+    def software_stop_reached(self) -> bool:
+        return self.held_by_software and self.bracket.software_passed_at is not None
+
+    @property
+    def overdue(self) -> list[Order]:
+        """Stops and trailing stops that live although the mark price has passed them for too long."""
+        return overdue_among(self.exits)
+
+    @property
+    def is_dust(self) -> bool:
+        """Whether exits have left less than the smallest order.
+
+        What an opening order has to be worth is no measure here: the exchange exempts what reduces.
+        """
+        now, lot = self.exposure, self.plan.lot
+        if self.trade is None or now.growing or now.open == now.filled:
+            return False
+        return now.open < max(lot.step, lot.minimum)
+
+    def of(self, leg: Leg) -> list[Order]:
+        return [order for order in self.exits if order.leg_id == leg.id]
+
+    def missing(self, purpose: OrderPurpose) -> Wanted | None:
+        return next((want for want in self.comparison.missing if want.leg.purpose is purpose), None)
+
+    def is_sending(self, leg: Leg) -> bool:
+        """Whether another run is sending an order of this leg; one silent for too long is not waited for."""
+        since = self.clock() - self.rules.max_unprotected
+        return any(order.state == OrderState.SUBMITTING and order.sent_at > since for order in self.of(leg))
+
+    def refused_lately(self, leg: Leg) -> bool:
+        """Whether the exchange keeps refusing a leg, or leaves it without an answer; each try doubles the next pause.
+
+        A stop that had to rest a little beyond its level does not count: it is the level that is tried again. Nor does
+        what was refused under filters that have changed since.
+        """
+        at_level = [order for order in self.under_present_filters(self.of(leg)) if order.trigger_price == leg.price]
+        covered = ZERO < self.exposure.open <= stop_cover(self.exits)
+        longest = LONGEST_PAUSE_COVERED if covered else LONGEST_PAUSE_OPEN
+        refused = refusals_of(at_level, longest)
+        return (refused is not None and refused.holds_at(self.clock())) or self._unanswered_lately(at_level, longest)
+
+    def _unanswered_lately(self, orders: Sequence[Order], longest: timedelta) -> bool:
+        """Whether the next order has to wait because each one of unknown outcome may rest unseen."""
+        unknown = [order for order in orders if order.state == OrderState.UNKNOWN]
+        return bool(unknown) and age_of(unknown[-1].created_at, self.clock()) < pause_after(len(unknown), longest)
+
+    def under_present_filters(self, orders: Iterable[Order]) -> list[Order]:
+        """Leave out what was sent under filters that have changed since."""
+        since = self.bracket.regridded_at
+        return [order for order in orders if since is None or order.created_at > since]
+
+    def may_try_naked(self, leg: Leg) -> bool:
+        """Whether a stop may be tried that nothing else covers for: it and the close that follows it are one try."""
+        unknown = [order for order in self.of(leg) if order.state == OrderState.UNKNOWN]
+        if len(unknown) >= MOST_UNKNOWN_STOPS and age_of(unknown[-1].created_at, self.clock()) < LONGEST_PAUSE_OPEN:
+            return False
+        return not (market_close.is_paused(self) or market_close.is_out(self))
+
+    def beyond(self, want: Wanted, fraction: Decimal) -> Leg | None:
+        """Return the stop by this fraction of its level beyond it; None when one was sent there before.
+
+        The plan stays as it is: the stop moves back to its level as soon as the exchange takes it there.
+        """
+        direction, level = Direction(self.request.direction), want.leg.price or ZERO
+        price = round_stop(direction, stop_at(direction, level, fraction), self.bracket.tick_size)
+        if any(order.trigger_price == price for order in self.of(want.leg)):
+            return None
+        return replace(want.leg, price=price)
+
+    def place(self, want: Wanted, *, at_once: bool = False) -> PlaceOutcome | None:
+        """Place an order of a leg; None when another run does. `at_once`: a trailing leg without its activation."""
+        if self.is_sending(want.leg):
+            return None
+        leg = want.leg
+        return self._send(
+            Intention(
+                purpose=leg.purpose,
+                sequence=self._next_sequence(leg.purpose),
+                order_type=TYPES[leg.purpose],
+                quantity=want.quantity,
+                trigger_price=None if at_once else leg.price,
+                callback_percent=leg.callback_percent,
+                close_reason=self.meaning(leg),
+                leg_id=leg.id,
+            )
+        )
+
+    def close(self, quantity: Decimal, reason: CloseReason, leg: Leg | None = None) -> PlaceOutcome | None:
+        """Close at market, reducing only, as `closing` does it; None when it may not be tried now."""
+        return market_close.Closing(work=self, reason=reason, leg=leg).run(quantity) if quantity > 0 else None
+
+    def closed_by(self) -> CloseReason | None:
+        """Return why our own closing orders have closed, when they have executed last what was open."""
+        executed = [o for o in self.exits if o.purpose == OrderPurpose.CLOSE and executed_of(o) > 0]
+        return CloseReason(executed[-1].close_reason) if executed and self.exposure.open <= 0 else None
+
+    def send_close(self, intention: Intention) -> PlaceOutcome | None:
+        """Send a closing order under the next number; None when another run has sent it."""
+        return self._send(replace(intention, sequence=self._next_sequence(OrderPurpose.CLOSE)))
+
+    def cancel_surplus(self, *purposes: OrderPurpose) -> None:
+        """Cancel what newer orders have replaced: new first, then old, so that cover never drops."""
+        surplus = self.comparison.surplus
+        self.cancel(order for order in self.exits if order.pk in surplus and order.purpose in purposes)
+
+    def make_room(self) -> bool:
+        """Let targets and trailing stop make way for the stop when the exchange takes no more orders."""
+        resting = [o for o in self.exits if o.purpose in OTHERS and o.state in ORDER_LIVE]
+        self.cancel(resting)
+        # An order that rests in spite of its cancel has made no room.
+        return any(order.state in ORDER_FINAL for order in resting)
+
+    def cancel_overdue(self) -> None:
+        """Try to cancel what did not execute at its price, and what rests of the entry; believe what comes of it."""
+        entries = [] if self.entry.state in ORDER_FINAL else [self.entry]
+        self.cancel([*entries, *self.overdue])
+        self.read()
+
+    def cancel(self, orders: Iterable[Order]) -> None:
+        """Cancel orders of ours, each unless its last cancel was without effect a moment ago."""
+        for order in orders:
+            cancel_order(order, exchange=self.exchange, clock=self.clock)
+
+    def _send(self, intention: Intention) -> PlaceOutcome | None:
+        written = intend(self.request, intention, recv_window_ms=self.rules.recv_window_ms, now=self.clock())
+        if written is None:
+            return None
+        order, ticket = written
+        self.exits.append(order)
+        return send(order, ticket, exchange=self.exchange, clock=self.clock)
+
+    def _next_sequence(self, purpose: OrderPurpose) -> int:
+        return max((order.sequence for order in self.exits if order.purpose == purpose), default=0) + 1
+
+    def meaning(self, leg: Leg) -> str:
+        """Return the close reason of a leg's orders where its purpose alone does not say it."""
+        moved = any(row.pk == leg.id and row.origin == LegOrigin.BREAK_EVEN for row in self.bracket.legs.all())
+        return CloseReason.BREAK_EVEN if moved else ""

@@ -1,0 +1,188 @@
+"""Keeps the positions table as the exchange shows it and says what changed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import OperationalError, connection, transaction
+
+from execution.domain.outcomes import PositionReport
+from execution.domain.quote_index import QuoteIndex
+from execution.domain.trading import Direction
+from execution.models import Order, Position, Trade
+from execution.outbox import payloads
+from execution.protection.coverage import has_tp_sl, is_protected, live_exits, overdue_of
+from execution.protection.software_stops import Standing, of_side, protected_by, standing_stops
+from execution.store.atomic_write import Event, emit_each
+from execution.store.contention import apart, is_busy
+from execution.store.levels import NO_LEVELS, Levels, levels_of
+
+Side = tuple[str, str]
+# By symbol: its quote asset, and what that is worth where somebody can tell.
+Prices = Mapping[str, tuple[str, QuoteIndex | None]]
+# One statement for all trades; greatest() and least() pass over what is not known yet.
+WIDEN = """
+    UPDATE execution_trade SET highest_price = greatest(highest_price, mark), lowest_price = least(lowest_price, mark)
+    FROM unnest(%s::uuid[], %s::numeric[]) AS seen (trade_id, mark)
+    WHERE id = trade_id AND (mark BETWEEN lowest_price AND highest_price) IS NOT TRUE
+"""
+# Of a trade that began while nobody could price its quote asset; its margin in USD follows.
+PRICE_LATE = """
+    WITH priced AS (
+        UPDATE execution_trade SET quote_index = seen.price, margin_usd = margin * seen.price
+        FROM unnest(%s::uuid[], %s::numeric[]) AS seen (trade_id, price)
+        WHERE id = trade_id AND quote_index IS NULL
+    )
+    UPDATE execution_executionrequest SET quote_index = seen.price
+    FROM unnest(%s::uuid[], %s::numeric[]) AS seen (request_id, price)
+    WHERE id = request_id AND quote_index IS NULL
+"""
+SHOWN = [
+    "quote_asset",
+    "quote_index",
+    "direction",
+    "trade",
+    "quantity",
+    "entry_price",
+    "mark_price",
+    "unrealized_pnl",
+    "initial_margin",
+    "liquidation_price",
+    "observed_at",
+]
+
+
+def update_positions(
+    reports: Sequence[PositionReport],
+    open_trades: Iterable[Trade],
+    prices: Prices,
+    *,
+    seen_at: datetime,
+    now: datetime,
+) -> None:
+    """Store the positions seen, emit `position.updated` where figures moved, drop those of closed trades.
+
+    `prices` has quote asset and index of each symbol that could be priced; any other keeps what was read before.
+    `seen_at`: when the exchange began to be read; what the books have changed since then is newer.
+    """
+    trades = {(trade.symbol, trade.position_side): trade for trade in open_trades}
+    known = {(row.symbol, row.position_side): row for row in Position.objects.all()}
+    rows = [_row(report, trades.get((report.symbol, report.position_side)), seen_at) for report in reports]
+    _price(rows, prices, known)
+    # A position that is not seen stays while its trade is open: one empty answer is not flat.
+    seen = {(row.symbol, row.position_side) for row in rows}
+    gone = [row.pk for key, row in known.items() if key not in seen and key not in trades]
+    shown = _Shown(
+        known=known,
+        trades=trades,
+        exits=live_exits(),
+        standing=standing_stops(now),
+        levels=levels_of([trade.pk for trade in open_trades]),
+        now=now,
+    )
+    try:
+        _store(rows, gone, shown)
+    except OperationalError as error:
+        if not is_busy(error):
+            raise
+        # A row of one of them is held: all others are shown as they are.
+        for row in rows:
+            with apart(f"position {row.symbol} {row.position_side}"):
+                _store([row], [], shown)
+        for pk in gone:
+            with apart(f"position {pk}"):
+                _store([], [pk], shown)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """What rows are compared and told with."""
+
+    known: Mapping[Side, Position]
+    trades: Mapping[Side, Trade]
+    exits: Mapping[Side, Sequence[Order]]
+    standing: Mapping[UUID, Standing]
+    levels: Mapping[UUID, Levels]
+    now: datetime
+
+
+def _store(rows: Sequence[Position], gone: Sequence[int], shown: _Shown) -> None:
+    """Write these positions with what is told of them, and delete those that are gone, in one transaction."""
+    with transaction.atomic():
+        Position.objects.bulk_create(
+            rows, update_conflicts=True, update_fields=SHOWN, unique_fields=["symbol", "position_side"]
+        )
+        _note_prices(rows)
+        _price_late(
+            [row for row in rows if row.trade and row.trade.quote_index is None and row.quote_index is not None]
+        )
+        moved = [row for row in rows if _changed(shown.known.get((row.symbol, row.position_side)), row)]
+        emit_each(dict(_told(row, shown) for row in moved), now=shown.now)
+        Position.objects.filter(pk__in=gone).delete()
+
+
+def _note_prices(rows: Sequence[Position]) -> None:
+    """Widen the range of prices that open trades have seen; `updated_at` stays: a reading is no change of the trade."""
+    seen = [(row.trade_id, row.mark_price) for row in rows if row.trade_id]
+    with connection.cursor() as cursor:
+        cursor.execute(WIDEN, [[pk for pk, _ in seen], [price for _, price in seen]])
+
+
+def _price(rows: Iterable[Position], prices: Prices, known: Mapping[tuple[str, str], Position]) -> None:
+    """Let each row know its quote asset and what that is worth: as read now, or else as read before."""
+    for row in rows:
+        before = known.get((row.symbol, row.position_side)) or row.trade
+        asset, index = prices.get(row.symbol, ("", None))
+        row.quote_asset = asset or (before.quote_asset if before else "")
+        row.quote_index = index.price if index else before.quote_index if before else None
+
+
+def _price_late(rows: Sequence[Position]) -> None:
+    """Price the trades that nobody could price before: their positions have a price now."""
+    if not rows:
+        return
+    columns = [[row.trade_id for row in rows], [row.quote_index for row in rows]]
+    with connection.cursor() as cursor:
+        cursor.execute(PRICE_LATE, [*columns, *columns])
+
+
+def _row(report: PositionReport, trade: Trade | None, seen_at: datetime) -> Position:
+    short = report.quantity < 0 or report.position_side == Direction.SHORT
+    return Position(
+        symbol=report.symbol,
+        position_side=report.position_side,
+        direction=Direction.SHORT if short else Direction.LONG,
+        trade=trade,
+        quantity=abs(report.quantity),
+        entry_price=report.entry_price,
+        mark_price=report.mark_price,
+        unrealized_pnl=report.unrealized_pnl,
+        initial_margin=report.initial_margin,
+        liquidation_price=report.liquidation_price,
+        observed_at=seen_at,
+    )
+
+
+def _changed(known: Position | None, row: Position) -> bool:
+    return known is None or any(
+        getattr(known, name) != getattr(row, name) for name in ("quantity", "entry_price", "mark_price", "trade_id")
+    )
+
+
+def _told(row: Position, shown: _Shown) -> tuple[object, Event]:
+    """Return what is said about a position, and whose event it is: its trade's, or its own without one."""
+    side = (row.symbol, row.position_side)
+    trade, legs = shown.trades.get(side), shown.exits.get(side, ())
+    event = payloads.position_updated(
+        row,
+        leverage=trade.leverage if trade else None,
+        has_tp_sl=has_tp_sl(row.quantity, legs),
+        protected=is_protected(row.quantity, legs),
+        protected_by=protected_by(row.quantity, legs, of_side(shown.standing, side)),
+        overdue=overdue_of(legs),
+        levels=shown.levels.get(trade.pk, NO_LEVELS) if trade else NO_LEVELS,
+        now=shown.now,
+    )
+    aggregate = trade.pk if trade else f"position:{row.symbol}:{row.position_side}"
+    return aggregate, (payloads.POSITION_UPDATED, event)

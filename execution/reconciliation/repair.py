@@ -1,0 +1,323 @@
+"""Does what the comparison asks for, through the same functions that the chain uses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+
+from execution.crash_points import CrashPoint, reached
+from execution.domain.clocks import Clock
+from execution.domain.external import ExternalPositions
+from execution.domain.metrics import REPAIRS
+from execution.domain.money import plain
+from execution.domain.outcomes import Missing, OrderReport, Unreadable
+from execution.domain.ports import Exchange, ExchangeUnavailableError, Memory
+from execution.domain.reasons import CloseReason
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, ORDER_UNSETTLED, REQUEST_BEFORE_WIRE, RequestState
+from execution.domain.trading import OrderBook, OrderPurpose
+from execution.models import ExecutionRequest, Order, Trade
+from execution.operations.worker_pool import SpareExchange
+from execution.orders.apply_report import raise_alarm, settle_accepted
+from execution.orders.cancel import cancel_order
+from execution.orders.end_request import expire_request
+from execution.protection.bracket_manager import ProtectionRules
+from execution.protection.ensure_exits import ensure_exits, place_stop
+from execution.protection.unprotected_time import measure_cover_of
+from execution.reconciliation.actions import (
+    Adopt,
+    Apply,
+    BookExits,
+    CancelLeftover,
+    CheckStray,
+    CloseInTime,
+    Cover,
+    Expire,
+    ExpireEntry,
+    Guard,
+    Leave,
+    LookOver,
+    LookUpOrder,
+    Repair,
+    Resume,
+    Settling,
+    Stranger,
+    Surplus,
+)
+from execution.reconciliation.expired_orders import outlives_its_trade
+from execution.reconciliation.external_positions import adopt_external, guard_external, leave_external
+from execution.reconciliation.resolve_inflight import Sources, is_due, seek
+from execution.risk.entry_gate import Stack
+from execution.store.metrics import count
+from execution.store.transitions import log_step
+from execution.trades.close_position import close_position
+from execution.trades.follow_plan import record_and_follow
+from execution.trades.late_corrections import correct_books
+from execution.trades.settle_exits import Settled, settle_exits
+
+log = structlog.get_logger(__name__)
+# For so long after its end a trade's books wait for an exchange that does not answer about it.
+LOOKED_OVER_WITHIN = timedelta(days=1)
+LEFTOVER_SAID_AFTER = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What repairs work with; `resume` sends a request's chain on its way from its state.
+
+    Without `spare` clients everything is done one after another.
+    """
+
+    exchange: Exchange
+    protection: ProtectionRules
+    stack: Stack
+    memory: Memory
+    clock: Clock
+    resume: Callable[[UUID, RequestState], object]
+    # What the operator wants of positions that others have opened.
+    external: ExternalPositions = ExternalPositions.IGNORE
+    spare: SpareExchange | None = None
+
+
+def settle(action: Settling, tools: Tools) -> UUID | None:
+    """Settle what one order is, and cover at once what it turns out to have filled.
+
+    Returns:
+        The request whose targets and books are then due: they wait until every position has its stop.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer; the next cycle tries again.
+
+    """
+    log.info("monitor_repairs", action=type(action).__name__, detail=str(action))
+    filled = None
+    match action:
+        case Apply(order_id=order_id, report=report):
+            filled = _found(_order(order_id), report, "open orders", tools)
+        case LookUpOrder(order_id=order_id):
+            filled = _look_up(order_id, tools)
+        case CancelLeftover(order_id=order_id):
+            _cancel_leftover(_order(order_id), tools)
+        case ExpireEntry(order_id=order_id):
+            filled = _expire_entry(order_id, tools)
+        case _:
+            assert_never(action)
+    count(REPAIRS, {type(action).__name__: 1})
+    return filled
+
+
+def _cancel_leftover(order: Order, tools: Tools) -> None:
+    """Cancel it; one that the exchange goes on showing and does not cancel keeps its symbol, which is said."""
+    cancel_order(order, exchange=tools.exchange, clock=tools.clock)
+    if order.state in ORDER_FINAL or not outlives_its_trade(order):
+        return
+    closed = Trade.objects.filter(pk=order.request_id).values_list("exit_at", flat=True).first()
+    if closed and tools.clock() - closed >= LEFTOVER_SAID_AFTER:
+        raise_alarm(order, "shown as open, but its cancel does not end it; its trade is over", now=tools.clock())
+
+
+def complete(request_id: UUID, tools: Tools) -> None:
+    """Place what follows the stop, and book the fills.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer; the next cycle tries again.
+
+    """
+    if ensure_exits(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock):
+        record_and_follow(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+
+
+def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an action
+    """Do one action. Each checks again what it needs, so that an action decided on old figures does no harm.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer; the next cycle tries again.
+
+    """
+    log.info("monitor_repairs", action=type(action).__name__, detail=str(action))
+    match action:
+        case Expire(request_id=request_id):
+            _expire(request_id, tools.clock())
+        case Resume(request_id=request_id, state=state):
+            tools.resume(request_id, state)
+        case BookExits(trade_id=trade_id):
+            _book_exits(trade_id, tools)
+        case LookOver(trade_id=trade_id):
+            _look_over(trade_id, tools)
+        case CloseInTime(trade_id=trade_id, reason=reason):
+            _close_in_time(trade_id, reason, tools)
+        case Cover(request_id=request_id):
+            ensure_exits(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+            measure_cover_of(request_id)
+        case CheckStray(client_order_id=client_order_id):
+            _check_stray(client_order_id, tools)
+        case Guard(external_id=external_id):
+            guard_external(external_id, _sources(tools))
+        case Adopt(external_id=external_id):
+            adopt_external(external_id, _sources(tools))
+        case Leave(external_id=external_id):
+            leave_external(external_id, _sources(tools))
+        case Stranger(symbol=symbol, sentence=sentence) | Surplus(symbol=symbol, sentence=sentence):
+            log.warning("monitor_reports", subject=symbol, sentence=sentence)
+            return
+        case _:
+            assert_never(action)
+    count(REPAIRS, {type(action).__name__: 1})
+
+
+def _expire(request_id: UUID, now: datetime) -> None:
+    """Let a request expire, unless it has left or ended since the books were read."""
+    request = ExecutionRequest.objects.get(pk=request_id)
+    if request.state in REQUEST_BEFORE_WIRE:
+        expire_request(request, now=now)
+
+
+def _expire_entry(order_id: int, tools: Tools) -> UUID | None:
+    """Cancel an entry that has rested for too long; what it has filled, also in the last moment, is covered.
+
+    Why is written before the cancel is sent: its answer may be lost, and whoever finds the order ended tells it.
+    """
+    order = _order(order_id)
+    if order.expired_at is None:
+        _note_expiry(order, tools.clock())
+    cancel_order(order, exchange=tools.exchange, clock=tools.clock)
+    return _cover_entry(order, tools) if order.executed_quantity > 0 else None
+
+
+@transaction.atomic
+def _note_expiry(order: Order, now: datetime) -> None:
+    if not Order.objects.filter(pk=order.pk, state__in=sorted(ORDER_LIVE), expired_at=None).update(expired_at=now):
+        return
+    order.expired_at = now
+    details = {"decided_at": order.request.decided_at.isoformat(), "executed": plain(order.executed_quantity)}
+    name, state = order.client_order_id, order.state
+    log_step("order", name, from_state=state, to_state=state, trigger="entry_expired", now=now, details=details)
+
+
+def _check_stray(client_order_id: str, tools: Tools) -> None:
+    """Cancel an order that our books have ended, such as one that appears after its absence was proven.
+
+    An order that our books have never known belongs to another database on this account: it is said, not touched.
+    """
+    order = Order.objects.select_related("request").filter(client_order_id=client_order_id).first()
+    if order is None:
+        log.error("order_with_our_prefix_unknown", client_order_id=client_order_id)
+    elif order.state in ORDER_FINAL:
+        log.error("ended_order_is_open", client_order_id=client_order_id, state=order.state)
+        cancel_order(order, exchange=tools.exchange, clock=tools.clock)
+
+
+def _look_up(order_id: int, tools: Tools) -> UUID | None:
+    """Ask what became of an order; only an answer about the order itself moves it."""
+    order = _order(order_id)
+    if not is_due(order, tools.clock()):
+        return None
+    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
+    reached(CrashPoint.ORDER_LOOKED_UP)
+    match found:
+        case OrderReport():
+            return _found(order, found, "look-up", tools)
+        case Missing() | Unreadable():
+            log.warning("order_not_shown", client_order_id=order.client_order_id, answer=found.message)
+            known = seek(order, found, _sources(tools))
+            return _found(order, *known, tools) if known else None
+        case _:
+            assert_never(found)
+
+
+def look_up_once(order_id: int, tools: Tools) -> UUID | None:
+    """Ask for an order of unknown outcome without concluding anything from what does not show it.
+
+    Returns: the request whose entry has filled, and whose targets and books are then due.
+    """
+    order = _order(order_id)
+    if order.state not in ORDER_UNSETTLED:
+        return None
+    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book), promptly=True)
+    reached(CrashPoint.ORDER_LOOKED_UP)
+    return _found(order, found, "look-up", tools) if isinstance(found, OrderReport) else None
+
+
+def _sources(tools: Tools) -> Sources:
+    return Sources(exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+
+
+def _order(order_id: int) -> Order:
+    return Order.objects.select_related("request").get(pk=order_id)
+
+
+def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> UUID | None:
+    """Store new evidence and carry it on: an entry's fills want their stop, an exit's fills want booking."""
+    settle_accepted(order, report, now=tools.clock(), source=source)
+    if order.executed_quantity <= 0:
+        return None
+    if order.purpose != OrderPurpose.ENTRY:
+        _book_exits(order.request_id, tools)
+        return None
+    return _cover_entry(order, tools)
+
+
+def _cover_entry(order: Order, tools: Tools) -> UUID:
+    place_stop(order.request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    return order.request_id
+
+
+def _book_exits(trade_id: UUID, tools: Tools) -> None:
+    """Book what left a trade, and let its legs follow; what left without a fill that says why is counted."""
+    settled = settle_exits(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    if settled is Settled.NOTHING_NEW:
+        _count_flat_reading(trade_id, tools.clock())
+
+
+def _look_over(trade_id: UUID, tools: Tools) -> None:
+    """Look over closed books; what the exchange has not told within a day, it tells no more: then that is said, once.
+
+    Raises:
+        ExchangeUnavailableError: it did not answer, and may yet.
+
+    """
+    try:
+        correct_books(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    except ExchangeUnavailableError as error:
+        now = tools.clock()
+        late = Trade.objects.filter(pk=trade_id, checked_at=None, exit_at__lte=now - LOOKED_OVER_WITHIN)
+        if not late.update(checked_at=now):
+            raise
+        log.exception("books_not_looked_over", trade_id=str(trade_id))
+        why = ("", f"the exchange did not tell: {error}")
+        log_step("trade", trade_id, to_state="NOT_LOOKED_OVER", trigger="exchange_silent", now=now, reason=why)
+
+
+def _close_in_time(trade_id: UUID, reason: CloseReason, tools: Tools) -> None:
+    rules = tools.protection
+    if close_position(trade_id, reason, exchange=tools.exchange, rules=rules, clock=tools.clock):
+        settle_exits(trade_id, exchange=tools.exchange, rules=rules, clock=tools.clock)
+
+
+def _count_flat_reading(trade_id: UUID, now: datetime) -> None:
+    """Note that the exchange shows less than our trade without fills that say why: alarming, and no proof."""
+    log.error("position_smaller_without_fills", trade_id=str(trade_id))
+    first = Trade.objects.filter(pk=trade_id, flat_readings=0).update(flat_readings=1)
+    if first:
+        log_step("trade", trade_id, to_state="UNEXPLAINED", trigger="position_smaller_without_fills", now=now)
+        return
+    Trade.objects.filter(pk=trade_id).update(flat_readings=F("flat_readings") + 1)
+
+
+def book_reported_exits(trade_id: UUID, tools: Tools) -> bool:
+    """Book the exit fills that the user-data stream reported; False when there was nothing to book yet.
+
+    What is left of the position afterwards gets its full cover again: a leg that filled in part, or that ended.
+
+    Raises:
+        ExchangeUnavailableError: the exchange did not answer.
+
+    """
+    settled = settle_exits(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    if settled is Settled.NOTHING_NEW:
+        ensure_exits(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+    return settled in {Settled.CLOSED, Settled.REDUCED}

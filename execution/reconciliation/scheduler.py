@@ -1,0 +1,130 @@
+"""Works off what a comparison asks for: positions side by side, and of all that there is to do the stops first."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from uuid import UUID
+
+import structlog
+from django.db import InterfaceError, OperationalError
+
+from execution.crash_points import CrashPoint, reached
+from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.trading import OrderPurpose
+from execution.operations.worker_pool import side_by_side
+from execution.reconciliation.actions import BookExits, CloseInTime, Cover, LookOver, Repair, Settling
+from execution.reconciliation.repair import Tools, book_reported_exits, complete, look_up_once, repair, settle
+from execution.reconciliation.state import Books
+from execution.store.contention import is_busy, note
+
+log = structlog.get_logger(__name__)
+# An order of these may turn out to leave a position without its stop.
+MAY_LEAVE_NAKED = frozenset({OrderPurpose.ENTRY, OrderPurpose.STOP})
+# These wait for the exchange; the others are done at once.
+WAIT_FOR_EXCHANGE = (Cover, BookExits, CloseInTime, LookOver)
+# What is to be done, and what it is about.
+Piece = tuple[Callable[[Tools], object], object]
+
+
+def settle_all(actions: Sequence[Settling], books: Books, tools: Tools) -> tuple[list[UUID], int]:
+    """Settle these orders; return the requests that want targets and books then, and how many orders failed."""
+    orders = {order.id: order for order in books.orders}
+    lots: dict[UUID, list[Settling]] = {}
+    for action in actions:
+        lots.setdefault(orders[action.order_id].request_id, []).append(action)
+
+    def is_urgent(lot: Sequence[Settling]) -> bool:
+        return any(orders[action.order_id].purpose in MAY_LEAVE_NAKED for action in lot)
+
+    filled: list[UUID] = []
+
+    def settle_one(action: Settling, tools: Tools) -> None:
+        if request_id := settle(action, tools):
+            filled.append(request_id)
+
+    ordered = sorted(lots.values(), key=is_urgent, reverse=True)
+    failed = _work_off([[(partial(settle_one, action), action) for action in lot] for lot in ordered], tools)
+    return list(dict.fromkeys(filled)), failed
+
+
+def complete_all(requests: Sequence[UUID], tools: Tools) -> int:
+    """Place targets and book fills of these, and return how many could not be; all stops stand by then."""
+    return _work_off([[(partial(complete, request_id), request_id)] for request_id in requests], tools)
+
+
+def book_all(trades: Sequence[UUID], tools: Tools) -> int:
+    """Book the exits of these trades and let their legs follow; return how many could not be."""
+    return _work_off([[(partial(book_reported_exits, trade_id), trade_id)] for trade_id in trades], tools)
+
+
+def repair_all(actions: Sequence[Repair], tools: Tools) -> int:
+    """Repair these and return how many could not be, missing stops first."""
+    slow = [action for action in actions if isinstance(action, WAIT_FOR_EXCHANGE)]
+    lots: dict[UUID, list[Repair]] = {}
+    for action in sorted(slow, key=_is_missing_stop, reverse=True):
+        position = action.request_id if isinstance(action, Cover) else action.trade_id
+        lots.setdefault(position, []).append(action)
+    quick = [action for action in actions if not isinstance(action, WAIT_FOR_EXCHANGE)]
+    failed = _work_off([[(partial(repair, action), action) for action in lot] for lot in lots.values()], tools)
+    return failed + sum(not _done(partial(repair, action), action, tools) for action in quick)
+
+
+def look_up_all(orders: Sequence[int], tools: Tools) -> tuple[list[UUID], int]:
+    """Ask once for each of these orders of unknown outcome.
+
+    Returns: the requests that have their stop by that and want targets and books, and how many could not be asked for.
+    """
+    covered: list[UUID] = []
+
+    def look_up(order_id: int, tools: Tools) -> None:
+        if request_id := look_up_once(order_id, tools):
+            covered.append(request_id)
+
+    failed = _work_off([[(partial(look_up, pk), pk)] for pk in orders], tools)
+    return covered, failed
+
+
+def _is_missing_stop(action: Repair) -> bool:
+    return isinstance(action, Cover) and action.missing is OrderPurpose.STOP
+
+
+def _work_off(lots: Sequence[Sequence[Piece]], tools: Tools) -> int:
+    """Do what concerns one position in its order, and different positions beside each other; return the failures."""
+
+    def errand(lot: Sequence[Piece]) -> Callable[[Exchange], int]:
+        def run(exchange: Exchange) -> int:
+            own = replace(tools, exchange=exchange)
+            return sum(not _done(work, subject, own) for work, subject in lot)
+
+        return run
+
+    return sum(side_by_side([errand(lot) for lot in lots], tools.exchange, tools.spare))
+
+
+def _done(work: Callable[[Tools], object], subject: object, tools: Tools) -> bool:
+    """Do one thing; an exchange that falls silent in the middle must not keep the others from being tried."""
+    reached(CrashPoint.REPAIR_BEGUN)
+    name = type(subject).__name__
+    try:
+        work(tools)
+    except ExchangeUnavailableError as error:
+        log.warning("repair_postponed", action=name, error=str(error))
+        return False
+    except (OperationalError, InterfaceError) as error:
+        if not isinstance(error, OperationalError) or not is_busy(error):
+            raise
+        # Somebody holds a row of this position: that delays this position alone.
+        note(f"{name} {_subject_id(subject)}", error)
+        return False
+    except Exception:
+        # A bug or a surprise about one order must not leave all other positions without their cover.
+        log.exception("repair_failed", action=name, detail=str(subject))
+        return False
+    reached(CrashPoint.REPAIR_DONE)
+    return True
+
+
+def _subject_id(subject: object) -> object:
+    """Return the id of the request, trade or order that an action is about."""
+    names = ("request_id", "trade_id", "order_id", "external_id", "client_order_id", "symbol")
+    return next((found for name in names if (found := getattr(subject, name, None)) is not None), subject)

@@ -1,0 +1,209 @@
+"""Reads both sides of the comparison in bulk: the number of calls and queries does not grow with the positions."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from execution.domain import policy as keys
+from execution.domain.money import ZERO
+from execution.domain.policy import Policy
+from execution.domain.ports import Exchange
+from execution.domain.reasons import CloseReason, Reason
+from execution.domain.states import (
+    ORDER_FINAL,
+    REQUEST_FINAL,
+    TRADE_OPEN,
+    TRADE_OVER,
+    OrderState,
+    RequestState,
+    TradeState,
+)
+from execution.domain.trading import Direction, OrderPurpose, OrderType
+from execution.models import ExecutionRequest, ExternalPosition, Impediment, Order, Trade
+from execution.protection.bracket_store import exit_orders, exposure_of, plan_of, resting_of
+from execution.reconciliation.state import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.risk.entry_expiry import expiry_of
+from execution.risk.policy_store import policy_in_force
+from execution.store.quarantine import for_each, note_flaws, pairs, quarantined_sides, read_each
+from execution.trades.late_corrections import LOOKED_OVER_AFTER
+
+# Their entry rests, or may have filled further than is booked.
+GROWING = frozenset({RequestState.ACCEPTED, RequestState.UNKNOWN})
+# Two calls to the exchange each, so that a cycle after many closes stays short.
+MOST_LOOKED_OVER = 5
+ENDED_WITHOUT_TRADE = REQUEST_FINAL - {RequestState.RECORDED}
+
+
+def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
+    """Read positions and both books of open orders: three calls.
+
+    Positions are read last, so that a position seen has its orders in the lists.
+
+    Raises:
+        ExchangeUnavailableError: one of them was not answered; then nothing is compared at all.
+
+    """
+    reports = [*exchange.open_orders(), *exchange.open_algo_orders()]
+    return Observation(
+        open_orders={report.client_order_id: report for report in reports},
+        positions=exchange.positions(),
+        begun_at=now,
+    )
+
+
+def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> Books:
+    """Read everything that is not over, and what has ended since the exchange was read: twelve queries at most.
+
+    `open_names`: the client ids that the exchange shows open; of these, what ended meanwhile is no surprise.
+
+    An entry moves from orders over requests to trades. They are read in that order, so that one which moves on in
+    between is seen in two of them, never in none: its position would pass for a stranger's.
+    """
+    policy = policy_in_force()
+    ending = set(Impediment.objects.filter(reason_code=Reason.SYMBOL_ENDS).values_list("scope", flat=True))
+    orders = for_each(read_each(_unfinished_orders()), lambda order: _our_order(order, policy, ending))
+    requests = for_each(read_each(ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))), _our_request)
+    open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
+    trades = read_each(open_trades.prefetch_related("request__bracket__legs"))
+    for trade in trades:
+        note_flaws(trade.request)
+    closed = read_each(Trade.objects.filter(state__in=sorted(TRADE_OVER), updated_at__gte=since))
+    exits = exit_orders(trade.pk for trade in [*trades, *closed])
+    unknown = set(open_names) - {order.client_order_id for order in orders}
+    closing = _closing_before_end(policy)
+    ours = dict(pairs(trades, lambda trade: _our_trade(trade, exits.get(trade.pk, []), closing)))
+    return Books(
+        requests=requests,
+        orders=orders,
+        trades=list(ours.values()),
+        just_closed=frozenset((trade.symbol, trade.position_side) for trade in closed),
+        set_aside=_sides_set_aside(trades, usable=ours),
+        just_ended=_ended_since(since, chain(_named(unknown), *exits.values())),
+        to_look_over=_due(since),
+        external=for_each(read_each(ExternalPosition.objects.all()), _our_external),
+    )
+
+
+def _sides_set_aside(trades: Iterable[Trade], *, usable: Collection[Trade]) -> frozenset[tuple[str, str]]:
+    """Return symbol and side of trades that the comparison has to do without: their positions are still ours.
+
+    One that could not be read at all is known by what was written down of it.
+    """
+    unusable = {(trade.symbol, trade.position_side) for trade in trades if trade not in usable}
+    noted = quarantined_sides("trade") - {(trade.symbol, trade.position_side) for trade in usable}
+    if noted:
+        noted &= set(Trade.objects.filter(state__in=TRADE_OPEN).values_list("symbol", "position_side"))
+    return frozenset(unusable | noted)
+
+
+def _unfinished_orders() -> "QuerySet[Order, Order]":
+    return Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade")
+
+
+def _due(now: datetime) -> list[UUID]:
+    """Return trades whose closed books were not looked over since, those whose entry filled further at once."""
+    unchecked = Trade.objects.filter(state=TradeState.CLOSED, checked_at=None)
+    entries = Order.objects.filter(request=OuterRef("request"), purpose=OrderPurpose.ENTRY)
+    grown = Exists(entries.filter(executed_quantity__gt=OuterRef("quantity")))
+    due = unchecked.filter(Q(updated_at__lte=now - LOOKED_OVER_AFTER) | Q(grown))
+    return list(due.order_by("exit_at").values_list("pk", flat=True)[:MOST_LOOKED_OVER])
+
+
+def _our_external(row: ExternalPosition) -> OurExternal:
+    return OurExternal(
+        id=row.pk,
+        symbol=row.symbol,
+        position_side=row.position_side,
+        direction=Direction(row.direction),
+        guarded=row.request_id is not None,
+        flat_readings=row.flat_readings,
+    )
+
+
+def _named(names: Collection[str]) -> Iterable[Order]:
+    """Return the finished orders of these names, such as an entry that was cancelled a moment ago."""
+    finished = Order.objects.filter(state__in=sorted(ORDER_FINAL))
+    return finished.filter(client_order_id__in=names) if names else ()
+
+
+def _ended_since(since: datetime, orders: Iterable[Order]) -> frozenset[str]:
+    ended = [order for order in orders if order.state in ORDER_FINAL]
+    return frozenset(o.client_order_id for o in ended if o.last_evidence_at and o.last_evidence_at >= since)
+
+
+def _our_request(row: ExecutionRequest) -> OurRequest:
+    return OurRequest(
+        id=row.pk,
+        state=RequestState(row.state),
+        moved_at=row.moved_at,
+        expires_at=row.expires_at,
+        symbol=row.symbol,
+    )
+
+
+def _our_order(order: Order, policy: Policy, ending: Collection[str]) -> OurOrder:
+    request = order.request
+    trade: Trade | None = getattr(request, "trade", None)
+    over = trade.state in TRADE_OVER if trade else request.state in ENDED_WITHOUT_TRADE
+    return OurOrder(
+        id=order.pk,
+        request_id=request.pk,
+        client_order_id=order.client_order_id,
+        symbol=order.symbol,
+        purpose=OrderPurpose(order.purpose),
+        state=OrderState(order.state),
+        quantity=order.quantity,
+        executed_quantity=order.executed_quantity,
+        sent_at=order.sent_at,
+        closed=over,
+        booked_quantity=trade.quantity if trade else ZERO,
+        expires_at=_expires_at(order, policy, ending),
+        doubted=bool(order.missing_readings or order.alarmed_at),
+    )
+
+
+def _expires_at(order: Order, policy: Policy, ending: Collection[str]) -> datetime | None:
+    """Return until when an entry may rest: at once no longer when its contract takes no entries, for it is to end."""
+    if order.purpose != OrderPurpose.ENTRY or order.order_type != OrderType.LIMIT:
+        return None
+    return order.sent_at if order.symbol in ending else expiry_of(order.request, policy)
+
+
+def _our_trade(trade: Trade, exits: Sequence[Order], closing: Mapping[str, datetime]) -> OurTrade:
+    growing = trade.request.state in GROWING
+    return OurTrade(
+        id=trade.pk,
+        symbol=trade.symbol,
+        direction=Direction(trade.direction),
+        position_side=trade.position_side,
+        open_quantity=trade.quantity - trade.exited_quantity,
+        plan=plan_of(trade.request.bracket, exits),
+        exposure=exposure_of(
+            trade.request, exits, filled=trade.quantity, exited=trade.exited_quantity, growing=growing
+        ),
+        resting=resting_of(exits),
+        changed_at=trade.updated_at,
+        deadline=_deadline(trade, closing),
+        by_software=trade.request.bracket.software_since is not None,
+    )
+
+
+def _deadline(trade: Trade, closing: Mapping[str, datetime]) -> Deadline | None:
+    """Return the earlier of the plan's time exit and what the policy wants before the contract ends."""
+    seconds = trade.request.bracket.time_exit_seconds
+    found = [Deadline(at=trade.entry_at + timedelta(seconds=seconds), reason=CloseReason.TIME)] if seconds else []
+    if trade.symbol in closing:
+        found.append(Deadline(at=closing[trade.symbol], reason=CloseReason.CONTRACT_ENDS))
+    return min(found, key=lambda deadline: deadline.at, default=None)
+
+
+def _closing_before_end(policy: Policy) -> dict[str, datetime]:
+    """Return from when on positions are closed, by symbol, because their contract's end is announced."""
+    hours = policy[keys.CLOSE_BEFORE_END]
+    if not hours:
+        return {}
+    before = timedelta(hours=float(hours))
+    return {row.scope: row.ends_at - before for row in Impediment.objects.exclude(ends_at=None) if row.ends_at}

@@ -1,0 +1,259 @@
+"""Looks after the stops alone, in a worker of its own: when order workers and monitor stand still, cover does not.
+
+It works from the books every two seconds, and leaves all else to the monitor. Of the exchange it reads the positions,
+one call of weight 5, where there are any: seldom while streams tell of mark prices and fills, else in every run. That
+shows which stop the mark price has passed, and which position is gone and has left its legs behind. It asks what became
+of young entries whose answer is lost. Only when the monitor is silent does it read the orders too: in bulk, and to
+settle what positions and stops are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db.models import DecimalField, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from execution.domain.bounds import LATEST
+from execution.domain.clocks import age_of
+from execution.domain.lots import closing_parts
+from execution.domain.money import ZERO
+from execution.domain.outcomes import PositionReport, held_in
+from execution.domain.ports import ExchangeUnavailableError
+from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
+from execution.domain.trading import Direction, OrderPurpose, PositionSide
+from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Trade
+from execution.protection.bracket_store import FORGOTTEN_AFTER_READINGS
+from execution.protection.coverage import lot_of
+from execution.protection.overdue_stops import marks_of, note_marks, watched_symbols
+from execution.protection.run_software_stops import note_guarded, reached_stops, software_requests
+from execution.reconciliation.actions import Apply, Cover, ExpireEntry, LookUpOrder
+from execution.reconciliation.cycle import swept_lately
+from execution.reconciliation.diff import Patience, reconcile
+from execution.reconciliation.position_cache import update_positions
+from execution.reconciliation.repair import Tools
+from execution.reconciliation.scheduler import book_all, look_up_all, repair_all, settle_all
+from execution.reconciliation.snapshot import observe_exchange, read_books
+from execution.reconciliation.unfinished_entries import GRACE, entries_in_doubt, next_due_in
+from execution.risk.pricing import priced_symbols
+from execution.store.contention import met_since
+from execution.store.heartbeats import beat, has_beaten
+from execution.store.quarantine import pairs, read_each
+from execution.store.stream_freshness import fills_are_told, marks_are_told
+
+log = structlog.get_logger(__name__)
+PROTECTOR = "protector"
+# What settles whether there is a position, and whether its stop stands. The rest is the monitor's.
+SETTLES = (Apply, LookUpOrder, ExpireEntry)
+# When the exchange was last read in the monitor's place.
+READING, BETWEEN_READINGS, AFTER_FAILED_READING = "protector_reading", timedelta(seconds=5), timedelta(seconds=15)
+# When it last read the positions, and for how long it does without while streams tell.
+POSITIONS, BELIEVED = "protector_positions", timedelta(seconds=3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarded:
+    """What one run did: positions that it went to, and those that it could not finish."""
+
+    went_to: int
+    failed: int
+    read_exchange: bool
+    # In what time a stop that the mark price has passed becomes overdue, or what the chain does now becomes late.
+    look_again_in: timedelta | None = None
+    # Requests that nobody else went on with: their books wait, too.
+    left_behind: tuple[UUID, ...] = ()
+
+
+def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: timedelta) -> Guarded:
+    """Give every position without a stop its stop, and end those whose stop did not execute.
+
+    Then, when the monitor is silent, compare as it does.
+    """
+    began_at = timezone.now()
+    naked = without_cover(before=tools.clock() - GRACE)
+    failed, went_to = _cover_all(list(dict.fromkeys([*naked, *software_requests()])), tools)
+    covered, unasked = look_up_all(entries_in_doubt(tools.clock()), tools)
+    failed += unasked
+    silent = not swept_lately(tools.clock(), within=monitor_silent_after)
+    looked = _look_at_positions(tools, show=silent)
+    done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
+    went_to, failed = went_to + looked.went_to + done.went_to, failed + looked.failed + done.failed
+    error = looked.error or done.error
+    details: dict[str, object] = {"went_to": went_to, "failed": failed, "stands_in": silent, "error": error}
+    details["held"] = met_since(began_at, PROTECTOR)
+    beat(PROTECTOR, now=tools.clock(), healthy=not (failed or error), details=details)
+    due = [each for each in (looked.look_again_in, next_due_in(tools.clock())) if each is not None]
+    return Guarded(
+        went_to=went_to,
+        failed=failed,
+        read_exchange=done.read_exchange,
+        look_again_in=min(due, default=None),
+        left_behind=(*naked, *covered),
+    )
+
+
+def close_reached(new_tools: Callable[[], Tools]) -> int:
+    """Close at market what software stops ask for; return how many positions that were.
+
+    It is done apart from `ensure_cover` too: a run that waits for an exchange that does not answer holds back no exit.
+    """
+    if not software_requests():
+        return 0
+    tools, reached = new_tools(), reached_stops()
+    _cover_all(reached, tools)
+    note_guarded(tools.clock())
+    return len(reached)
+
+
+def _cover_all(requests: Sequence[UUID], tools: Tools) -> tuple[int, int]:
+    """Let these positions follow their plans; return how many could not, and how many there were."""
+    if requests:
+        log.warning("protector_covers", requests=[str(request_id) for request_id in requests])
+    failed = repair_all([Cover(request_id=pk, missing=OrderPurpose.STOP) for pk in requests], tools)
+    return failed, len(requests)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Looked:
+    """What one reading of the positions has led to."""
+
+    went_to: int = 0
+    failed: int = 0
+    look_again_in: timedelta | None = None
+    error: str = ""
+
+
+def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
+    """Hold stops against mark prices and trades against positions; read those only where no stream tells of them.
+
+    `show`: store what was read as the monitor does, which cannot: it may read positions, but not their orders.
+    """
+    now = tools.clock()
+    trades = read_each(Trade.objects.filter(state__in=sorted(TRADE_OPEN)))
+    if not (trades or watched_symbols()):
+        return _Looked()
+    marks: dict[str, Decimal] = {}
+    gone: list[UUID] = []
+    if not _are_told(now):
+        try:
+            positions = tools.exchange.positions()
+        except ExchangeUnavailableError as error:
+            return _Looked(error=str(error))
+        beat(POSITIONS, now=now, healthy=True, details={})
+        marks, gone = marks_of(positions), _smaller_than_booked(trades, positions, read_at=now)
+        if show:
+            prices = priced_symbols(tools.exchange, (row.symbol for row in positions))
+            update_positions(positions, trades, prices, seen_at=now, now=now)
+    noted = note_marks(marks, now=tools.clock())
+    failed, went_to = _cover_all(noted.overdue, tools)
+    note_guarded(tools.clock())
+    failed += book_all(gone, tools)
+    return _Looked(went_to=went_to + len(gone), failed=failed, look_again_in=noted.next_in)
+
+
+def _are_told(now: datetime) -> bool:
+    """Whether streams tell of mark prices and fills; a stream may be mute, so that is not believed for long."""
+    return has_beaten(POSITIONS, now, within=BELIEVED) and marks_are_told(now) and fills_are_told(now)
+
+
+def _smaller_than_booked(
+    trades: Sequence[Trade], positions: Sequence[PositionReport], *, read_at: datetime
+) -> list[UUID]:
+    """Return the trades of which the exchange holds less than the books; what has just changed is left alone."""
+    rows = {(row.symbol, row.position_side): row for row in positions}
+    held = {t.pk: held_in(rows.get((t.symbol, t.position_side)), Direction(t.direction)) for t in trades}
+    old = [t for t in trades if age_of(t.updated_at, read_at) >= GRACE]
+    return [t.pk for t in old if held[t.pk] < t.quantity - t.exited_quantity]
+
+
+def covered_lately(now: datetime, *, within: timedelta) -> bool:
+    """Whether a run has ended within this time; none has when it ended in the future."""
+    return has_beaten(PROTECTOR, now, within=within)
+
+
+def without_cover(*, before: datetime) -> list[UUID]:
+    """Return the positions that have lacked a confirmed stop since then, by our books: three queries."""
+    moved = Q(moved_at__lte=before) | Q(moved_at__gte=LATEST)
+    filled = ExecutionRequest.objects.filter(moved, state=RequestState.FILLED)
+    partly = ExecutionRequest.objects.filter(state=RequestState.ACCEPTED, trade=None)
+    entries = Order.objects.filter(request=OuterRef("pk"), purpose=OrderPurpose.ENTRY, executed_quantity__gt=0)
+    seen = Q(last_evidence_at__lte=before) | Q(last_evidence_at__gte=LATEST)
+    partly = partly.filter(Exists(entries.filter(seen)), ~Exists(_stops("pk")))
+    planned = BracketLeg.objects.filter(bracket_id=OuterRef("pk"), purpose=OrderPurpose.STOP)
+    # A time that cannot be is not waited for.
+    changed = Q(updated_at__lte=before) | Q(updated_at__gte=LATEST)
+    trades = Trade.objects.filter(Exists(planned), changed, state__in=sorted(TRADE_OPEN))
+    naked = trades.annotate(left=F("quantity") - F("exited_quantity"), cover=_cover()).filter(left__gt=F("cover"))
+    reachable = [
+        trade.pk for trade, can in pairs(read_each(naked.select_related("request__bracket")), _can_cover) if can
+    ]
+    found = [*_ids(filled), *_ids(partly), *reachable]
+    return list(dict.fromkeys(found))
+
+
+def _cover() -> Coalesce:
+    """Return what a trade's stops would close together."""
+    remaining = _stops("pk").order_by().values("request_id").annotate(all=Sum(F("quantity") - F("executed_quantity")))
+    return Coalesce(Subquery(remaining.values("all")), ZERO, output_field=DecimalField())
+
+
+def _can_cover(trade: Any) -> bool:
+    """Whether orders can cover more than stops do now: less than a step in hedge mode is out of reach."""
+    trims = trade.position_side == PositionSide.BOTH
+    parts = closing_parts(trade.left, lot_of(trade.request.bracket), trims=trims)
+    return bool(sum(parts, ZERO) > trade.cover)
+
+
+def _stops(key: str) -> "QuerySet[Order]":
+    return Order.objects.filter(
+        request_id=OuterRef(key),
+        purpose=OrderPurpose.STOP,
+        state__in=sorted(ORDER_LIVE),
+        missing_readings__lt=FORGOTTEN_AFTER_READINGS,
+        overdue_at=None,
+    )
+
+
+def _ids(rows: "QuerySet[Any]") -> list[UUID]:
+    return list(rows.values_list("pk", flat=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoodIn:
+    """What was done in the monitor's place."""
+
+    went_to: int = 0
+    failed: int = 0
+    read_exchange: bool = False
+    error: str = ""
+
+
+def _may_read(now: datetime) -> bool:
+    """Whether the last reading is long enough ago: each takes 85 of a weight of 2,400 a minute, before all others.
+
+    One that failed may have hung, and held up what the protector does from the books.
+    """
+    last = Heartbeat.objects.filter(part=READING).first()
+    pause = BETWEEN_READINGS if last is None or last.healthy else AFTER_FAILED_READING
+    return last is None or not timedelta(0) <= now - last.at < pause
+
+
+def _stand_in(tools: Tools, patience: Patience) -> _StoodIn:
+    """Compare as the monitor does, settle what orders are, and place the stops that are missing then."""
+    try:
+        seen = observe_exchange(tools.exchange, now=tools.clock())
+    except ExchangeUnavailableError as error:
+        beat(READING, now=tools.clock(), healthy=False, details={"error": str(error)})
+        return _StoodIn(error=str(error))
+    beat(READING, now=seen.begun_at, healthy=True, details={})
+    books = read_books(since=seen.begun_at)
+    compared = reconcile(books, seen, patience=patience, now=tools.clock())
+    _, failed = settle_all([action for action in compared if isinstance(action, SETTLES)], books, tools)
+    compared = reconcile(read_books(since=seen.begun_at), seen, patience=patience, now=tools.clock())
+    covers = [action for action in compared if isinstance(action, Cover) and action.missing is OrderPurpose.STOP]
+    return _StoodIn(went_to=len(covers), failed=failed + repair_all(covers, tools), read_exchange=True)

@@ -1,0 +1,150 @@
+"""Notices at each cycle what has changed about contracts and account; raises the alarms about it and ends them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import transaction
+
+from execution.domain import policy as keys
+from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.states import REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
+from execution.domain.venue_status import ANY, Assumed, Terms, Trouble, troubles
+from execution.models import ExecutionRequest, Heartbeat, Impediment, Trade
+from execution.protection.follow_filters import follow_all
+from execution.risk.entry_gate import Stack
+from execution.risk.policy_store import policy_in_force
+from execution.store.heartbeats import beat
+from execution.store.transitions import log_step
+
+log = structlog.get_logger(__name__)
+TERMS = "terms"
+# A symbol that nobody has traded for longer is looked at when it is traded again.
+LATELY = timedelta(days=1)
+# These have not asked for their leverage yet.
+BEFORE_SETUP = frozenset({RequestState.RECEIVED, RequestState.CLEARED})
+NAMED = 5
+Key = tuple[str, str]
+
+
+def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_at: datetime, now: datetime) -> None:
+    """Read the terms and keep the table of impediments as they are.
+
+    When they cannot be read, what is known stays in force: an entry that is held too long loses less than one that is
+    sent too early.
+    """
+    try:
+        terms = exchange.terms()
+    except ExchangeUnavailableError as error:
+        log.warning("terms_not_read", error=str(error))
+        # The mode that is expected must outlive a silence.
+        beat(TERMS, now=now, healthy=False, details={**_told_since_start(stack), "error": str(error)})
+        return
+    # Before anything else is compared: what is placed from now on has to fit.
+    follow_all(terms.rules, now=now)
+    ours = assumed(terms, stack, held=frozenset(held), began_at=began_at, now=now)
+    found = troubles(terms, ours)
+    _note(found, now)
+    details = {"position_mode": terms.position_mode, "expected_mode": ours.position_mode, "contracts": len(found)}
+    beat(TERMS, now=now, details=details)
+
+
+def assumed(terms: Terms, stack: Stack, *, held: frozenset[str], began_at: datetime, now: datetime) -> Assumed:
+    """Return what the books rest on.
+
+    A trade that was opened while the exchange was read is left out: its leverage may have been set after the reading.
+    """
+    trades = list(Trade.objects.filter(state__in=sorted(TRADE_OPEN)).values_list("symbol", "leverage", "created_at"))
+    unfinished = ExecutionRequest.objects.exclude(state__in=sorted(REQUEST_FINAL | BEFORE_SETUP))
+    wanted: dict[str, set[int]] = {}
+    for symbol, leverage in [*((row[0], row[1]) for row in trades), *unfinished.values_list("symbol", "leverage")]:
+        wanted.setdefault(symbol, set()).add(leverage)
+    settled = {symbol for symbol, _, created_at in trades if created_at < began_at}
+    open_in = frozenset(symbol for symbol, _, _ in trades)
+    return Assumed(
+        position_mode=_expected_mode(terms, stack),
+        held=held | open_in,
+        traded=open_in if terms.demanded_margin == ANY else open_in | _traded_lately(now),
+        leverages={symbol: frozenset(wanted[symbol]) for symbol in settled},
+        now=now,
+        no_entry_before_end=_no_entry_before_end(),
+    )
+
+
+def _no_entry_before_end() -> timedelta:
+    """Return the longer of two: what would have to be closed at once must not be opened either."""
+    policy = policy_in_force()
+    hours = max(policy[keys.NO_ENTRY_BEFORE_END], policy[keys.CLOSE_BEFORE_END])
+    return timedelta(hours=float(hours))
+
+
+def _traded_lately(now: datetime) -> frozenset[str]:
+    closed = Trade.objects.filter(state=TradeState.CLOSED, exit_at__gte=now - LATELY)
+    return frozenset(closed.values_list("symbol", flat=True).distinct())
+
+
+def _expected_mode(terms: Terms, stack: Stack) -> str:
+    """Return the mode that is demanded; with none, the one that was found when this stack has started."""
+    if terms.demanded_mode != ANY:
+        return terms.demanded_mode
+    return str(_told_since_start(stack).get("expected_mode", terms.position_mode))
+
+
+def _told_since_start(stack: Stack) -> Mapping[str, object]:
+    last = Heartbeat.objects.filter(part=TERMS, at__gte=stack.started_at).first()
+    return last.details if last else {}
+
+
+def _note(found: Sequence[Trouble], now: datetime) -> None:
+    """Write what is new, what has changed and what is gone; nothing when all is as before."""
+    known: Mapping[Key, Impediment] = {(row.scope, row.reason_code): row for row in Impediment.objects.all()}
+    seen: Mapping[Key, Trouble] = {(trouble.scope, trouble.code.value): trouble for trouble in found}
+    new = [trouble for key, trouble in seen.items() if key not in known]
+    changed = [(row, seen[key]) for key, row in known.items() if key in seen and _differs(row, seen[key])]
+    gone = [row for key, row in known.items() if key not in seen]
+    if not (new or changed or gone):
+        return
+    with transaction.atomic():
+        # Two cycles side by side find the same: whoever writes second has nothing to add.
+        Impediment.objects.bulk_create([_row(trouble, now) for trouble in new], ignore_conflicts=True)
+        for row, trouble in changed:
+            Impediment.objects.filter(pk=row.pk).update(
+                sentence=trouble.sentence, alarming=trouble.alarming, ends_at=trouble.ends_at
+            )
+        Impediment.objects.filter(pk__in=[row.pk for row in gone]).delete()
+        for trouble in (*new, *(trouble for _, trouble in changed)):
+            if trouble.alarming:
+                _raise_alarm(trouble, now)
+        for row in (*gone, *(row for row, trouble in changed if not trouble.alarming)):
+            if row.alarming:
+                _end_alarm(row, now)
+    if quiet := sorted(trouble.scope for trouble in new if not trouble.alarming):
+        log.info("contracts_not_to_be_entered", count=len(quiet), symbols=quiet[:NAMED])
+
+
+def _differs(row: Impediment, trouble: Trouble) -> bool:
+    return (row.sentence, row.alarming, row.ends_at) != (trouble.sentence, trouble.alarming, trouble.ends_at)
+
+
+def _row(trouble: Trouble, now: datetime) -> Impediment:
+    return Impediment(
+        scope=trouble.scope,
+        reason_code=trouble.code,
+        sentence=trouble.sentence,
+        alarming=trouble.alarming,
+        since=now,
+        ends_at=trouble.ends_at,
+    )
+
+
+def _raise_alarm(trouble: Trouble, now: datetime) -> None:
+    log.error("terms_changed", scope=trouble.scope, code=trouble.code, sentence=trouble.sentence)
+    reason = (trouble.code.value, f"{trouble.code}: {trouble.sentence}")
+    log_step("terms", trouble.scope, to_state="ALARMED", trigger="alarm_raised", now=now, reason=reason)
+
+
+def _end_alarm(row: Impediment, now: datetime) -> None:
+    log.warning("terms_alarm_ended", scope=row.scope, code=row.reason_code)
+    reason = (row.reason_code, f"{row.reason_code}: no longer so, since {row.since.isoformat()}")
+    states = {"from_state": "ALARMED", "to_state": "ENDED"}
+    log_step("terms", row.scope, **states, trigger="alarm_ended", now=now, reason=reason)

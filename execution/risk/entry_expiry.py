@@ -1,0 +1,19 @@
+"""When a LIMIT entry that rests comes to its end: by its decision, else by the policy. Exits never expire."""
+
+from datetime import datetime, timedelta
+
+from execution.domain import policy as keys
+from execution.domain.policy import Policy
+from execution.domain.trading import OrderType
+from execution.models import ExecutionRequest
+
+
+def expiry_of(request: ExecutionRequest, policy: Policy) -> datetime | None:
+    """Return when this request's entry expires; None: it rests until it fills or is cancelled.
+
+    An entry that was approved before there was a time for it has the policy's of today.
+    """
+    if request.order_type != OrderType.LIMIT or request.entry_expires_at:
+        return request.entry_expires_at
+    seconds = policy[keys.LIMIT_ENTRY_MAX_AGE]
+    return request.decided_at + timedelta(seconds=float(seconds)) if seconds else None

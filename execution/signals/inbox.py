@@ -1,0 +1,233 @@
+"""Stores decisions: an inbox row and a request in one statement, once for each identity, whoever brings them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import F
+
+from execution.domain.signatures import SigningRules
+from execution.domain.states import RequestState
+from execution.domain.trading import OrderType, Source
+from execution.models import ExecutionRequest, InboxEvent
+from execution.models.inbox import InboxOutcome
+from execution.signals.schemas import AiDecision, ManualOrder
+from execution.store.atomic_write import Write
+from execution.store.transitions import log_line
+
+IDENTITY = ("event_type", "identity", "producer")
+# Where a payload says when it was written.
+TIMES = frozenset({"timestamp", "trip_time"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """What became of an order: its request, and whether it had come before.
+
+    `same_payload`: with the same content, to the letter; `same_meaning`: whenever it was written.
+    """
+
+    request_id: UUID
+    duplicate: bool
+    same_payload: bool = True
+    same_meaning: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntakeRules:
+    """Ages and holds that the intake applies, and what entries of the bus are signed with; None: with nothing."""
+
+    signal_max_age: timedelta
+    ess_trip_hold: timedelta
+    signing: SigningRules | None = None
+
+
+def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
+    order: ManualOrder,
+    *,
+    source: Source,
+    identity: str,
+    payload: Mapping[str, Any],
+    rules: IntakeRules,
+    now: datetime,
+    trace_id: str = "",
+    entry_id: str = "",
+    published_at: datetime | None = None,
+    producer: str = "",
+) -> Intake:
+    """Store a person's order. A repeated identity returns the first request and says whether it asked for the same."""
+    inbox = InboxEvent(
+        event_type=source,
+        identity=identity,
+        producer=producer,
+        payload=dict(payload),
+        trace_id=trace_id,
+        entry_id=entry_id,
+        outcome=InboxOutcome.REQUESTED,
+        received_at=now,
+    )
+    request = _manual_request(order, source, rules, now, published_at or now)
+    if store_request(inbox, request):
+        return Intake(request_id=request.pk, duplicate=False)
+    first = ExecutionRequest.objects.select_related("inbox").get(inbox=first_of(inbox))
+    return Intake(
+        request_id=first.pk,
+        duplicate=True,
+        same_payload=_same(first.inbox.payload, inbox.payload),
+        same_meaning=_same(_meaning(first.inbox.payload), _meaning(inbox.payload)),
+    )
+
+
+def store_event(inbox: InboxEvent) -> bool:
+    """Insert an event; False when its identity is known already, which is then counted."""
+    came_before = _came_unsigned(inbox) is not None
+    return (not came_before and Write().insert(inbox, once_by=IDENTITY).run()) or _count_repeat(inbox)
+
+
+def store_request(inbox: InboxEvent, request: ExecutionRequest) -> bool:
+    """Insert an event and its request in one statement; False as for `store_event`."""
+    request.trace_id = inbox.trace_id
+    line = log_line(
+        "request",
+        request.pk,
+        to_state=request.state,
+        trigger=inbox.event_type,
+        now=inbox.received_at,
+        details={"identity": inbox.identity},
+    )
+    write = Write().insert(inbox, once_by=IDENTITY).insert(request, first_as="inbox_id").insert(line)
+    return (_came_unsigned(inbox) is None and write.run()) or _count_repeat(inbox)
+
+
+def first_of(inbox: InboxEvent) -> InboxEvent | None:
+    """Return the event that has this one's identity already, if there is one."""
+    return InboxEvent.objects.filter(**_same_identity(inbox)).first() or _came_unsigned(inbox)
+
+
+def _came_unsigned(inbox: InboxEvent) -> InboxEvent | None:
+    """Return the same event as it came before signing was switched on: it must not be a second one by its signature.
+
+    One that says something else is not the same: then anybody could have sent it.
+    """
+    if not inbox.producer:
+        return None
+    before = InboxEvent.objects.filter(**_same_identity(inbox) | {"producer": ""}).first()
+    return before if before and _same(_meaning(before.payload), _meaning(inbox.payload)) else None
+
+
+def _same_identity(inbox: InboxEvent) -> dict[str, str]:
+    return {name: getattr(inbox, name) for name in IDENTITY}
+
+
+def means_the_same(inbox: InboxEvent) -> bool:
+    """Whether a repeat says what the event of its identity said, whenever it was written."""
+    first = first_of(inbox)
+    return first is not None and _same(_meaning(first.payload), _meaning(inbox.payload))
+
+
+def request_of(decision: AiDecision, *, rules: IntakeRules, published_at: datetime, now: datetime) -> ExecutionRequest:
+    """Return the request that an AI decision asks for, unsaved."""
+    decided_at = min(decision.timestamp or published_at, published_at)
+    return ExecutionRequest(
+        id=uuid4(),
+        source=Source.AI,
+        symbol=decision.symbol,
+        direction=decision.side,
+        order_type=OrderType.MARKET,
+        notional_usd=decision.position_size_usd,
+        expected_price=decision.entry_price,
+        stop_price_asked=decision.stop_loss,
+        target_price_asked=decision.take_profit,
+        trail_percent=decision.trail_percent,
+        leverage=decision.leverage or 1,
+        confidence=decision.confidence,
+        model=decision.model,
+        strategy=decision.strategy,
+        meta_strategy=decision.meta_strategy,
+        regime=decision.regime,
+        **_times(decided_at, rules, now),
+    )
+
+
+def _manual_request(
+    order: ManualOrder, source: Source, rules: IntakeRules, now: datetime, published_at: datetime
+) -> ExecutionRequest:
+    decided_at = min(order.timestamp or published_at, published_at)
+    times = _times(decided_at, rules, now)
+    if order.expires_in_seconds is not None:
+        times["entry_expires_at"] = times["decided_at"] + timedelta(seconds=order.expires_in_seconds)
+        # What would have to be cancelled at once is not sent either.
+        times["expires_at"] = min(times["expires_at"], times["entry_expires_at"])
+    return ExecutionRequest(
+        id=uuid4(),
+        source=source,
+        symbol=order.symbol,
+        direction=order.side,
+        order_type=OrderType.LIMIT if order.price is not None else OrderType.MARKET,
+        base_quantity_asked=order.quantity,
+        limit_price_asked=order.price,
+        stop_price_asked=order.stop_loss,
+        target_price_asked=order.take_profit,
+        trail_percent=order.trailing.callback_percent if order.trailing else order.trail_percent,
+        exits_asked=_exits_asked(order),
+        leverage=order.leverage or 1,
+        metadata=order.metadata,
+        **times,
+    )
+
+
+def _exits_asked(order: ManualOrder) -> dict[str, Any]:
+    """Return what was asked about exits beyond the columns, as JSON keeps it: amounts as text."""
+    asked: dict[str, Any] = {
+        "targets": [{"price": str(target.price), "share": str(target.share)} for target in order.take_profits],
+        "activation_price": str(order.trailing.activation_price or "") if order.trailing else "",
+        "break_even": order.break_even,
+        "time_exit_seconds": order.time_exit_seconds,
+    }
+    return {name: value for name, value in asked.items() if value not in (None, "", [])}
+
+
+def _times(decided_at: datetime, rules: IntakeRules, now: datetime) -> dict[str, Any]:
+    # No clock but ours may make a decision younger than its arrival: it would expire late, or never.
+    decided_at = min(decided_at, now)
+    return {
+        "state": RequestState.RECEIVED,
+        "decided_at": decided_at,
+        "received_at": now,
+        "expires_at": decided_at + rules.signal_max_age,
+        "moved_at": now,
+    }
+
+
+def _count_repeat(inbox: InboxEvent) -> bool:
+    first = first_of(inbox)
+    if first:
+        # The delivery of the very same entry again is not a second event.
+        others = InboxEvent.objects.filter(pk=first.pk).exclude(entry_id=inbox.entry_id, entry_id__gt="")
+        others.update(duplicates=F("duplicates") + 1)
+    return False
+
+
+def _meaning(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a payload without the times of its writing, which a producer that sends again may write anew."""
+    return {name: value for name, value in payload.items() if name not in TIMES}
+
+
+def _same(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Compare payloads as the database keeps them: it writes 1e30 as an integer."""
+    return bool(_exact(stored) == _exact(json.loads(json.dumps(dict(given), cls=DjangoJSONEncoder))))
+
+
+def _exact(value: Any) -> Any:
+    """Return a JSON value with its numbers as they are written."""
+    if isinstance(value, dict):
+        return {name: _exact(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_exact(each) for each in value]
+    # A boolean is not the number that equals it.
+    return Decimal(repr(value)) if type(value) in {int, float} else value

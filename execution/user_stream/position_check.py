@@ -1,0 +1,50 @@
+"""Looks again at a position that the exchange has told of: soon afterwards the books must show the same.
+
+Positions come as events of their own. They name no fill, so nothing is booked from them; but where the books still
+differ a moment later, an order's event was lost, and a monitor cycle has to look.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from execution.domain.clocks import Clock
+from execution.domain.money import ZERO
+from execution.domain.states import TRADE_OPEN
+from execution.domain.stream import HeldAmount
+from execution.models import Trade
+
+log = structlog.get_logger(__name__)
+# Time enough to cover and to book.
+AFTER = timedelta(seconds=3)
+
+
+@dataclass(kw_only=True)
+class SecondLook:
+    """The newest amount of each position told of, until it was compared."""
+
+    clock: Clock
+    ask_for_cycle: Callable[[], None]
+    _expected: dict[tuple[str, str], tuple[HeldAmount, datetime]] = field(default_factory=dict)
+
+    def expect(self, held: HeldAmount) -> None:
+        self._expected[(held.symbol, held.position_side)] = (held, self.clock() + AFTER)
+
+    def step(self) -> None:
+        """Compare what is due. A larger position than the books know is the monitor's to judge in its own time."""
+        now = self.clock()
+        for key, (held, due) in list(self._expected.items()):
+            if due <= now:
+                del self._expected[key]
+                self._compare(held)
+
+    def _compare(self, held: HeldAmount) -> None:
+        trade = Trade.objects.filter(
+            symbol=held.symbol, position_side=held.position_side, state__in=sorted(TRADE_OPEN)
+        ).first()
+        booked = trade.quantity - trade.exited_quantity if trade else ZERO
+        if booked > abs(held.quantity):
+            log.warning("stream_position_differs", symbol=held.symbol, booked=str(booked), actual=str(held.quantity))
+            self.ask_for_cycle()
