@@ -11,10 +11,10 @@ class ExecutionConfig(AppConfig):
 
     def ready(self) -> None:
         from execution import checks  # noqa: F401, PLC0415 -- importing registers the checks
-        from execution.crash_points import Ambush, watch  # noqa: PLC0415 -- as above
+        from execution.crash_points import Ambush, watch_point  # noqa: PLC0415 -- as above
         from execution.models import reading  # noqa: PLC0415 -- as above
         from execution_project.env import environment  # noqa: PLC0415 -- as above
 
         reading.install()
         if setting := environment().crash_point:
-            watch(Ambush.parse(setting))
+            watch_point(Ambush.parse(setting))

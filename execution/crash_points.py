@@ -79,11 +79,11 @@ _watchers: list[Watcher] = []
 
 def reached(point: CrashPoint) -> None:
     """Tell those who watch; in a running service nobody does."""
-    for watch in _watchers:
-        watch(point)
+    for watch_point in _watchers:
+        watch_point(point)
 
 
-def watch(watcher: Watcher) -> Callable[[], None]:
+def watch_point(watcher: Watcher) -> Callable[[], None]:
     """Call `watcher` at every point from now on; returns what ends that."""
     _watchers.append(watcher)
     return lambda: _watchers.remove(watcher)

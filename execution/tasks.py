@@ -36,7 +36,7 @@ from execution.reconciliation.repair import Tools, book_reported_exits
 from execution.reconciliation.unfinished_entries import unbooked
 from execution.risk import ess, kill_switch, policy_store
 from execution.signals import consumer, policy_updates
-from execution.signals.accept import Accepted
+from execution.signals.accept import AcceptedEvent
 from execution.store import journal_seal
 from execution.store.heartbeats import beat, queue_part
 from execution.workflow import PRIORITIES, resume_or_leave, start_chain
@@ -64,7 +64,7 @@ ON_LOST_DATABASE: dict[str, Any] = {
 }
 
 
-def begin(accepted: Accepted) -> bool:
+def begin(accepted: AcceptedEvent) -> bool:
     """Start what an accepted event asks for; False when the broker is away, and then the monitor starts it."""
     try:
         if accepted.request_id:
@@ -149,7 +149,7 @@ def read_events(**_: object) -> None:
     with single_flight(Duty.READ_EVENTS) as held:
         if not held:
             return
-        starters = consumer.Starters(
+        starters = consumer.EventStarters(
             start_chain=start_chain, apply_policy=apply_policy.delay, work_off_trip=work_off_trip.delay
         )
         consumer.read_slice(wiring.event_bus(), starters, rules=wiring.intake_rules(), length=SLICE, clock=wiring.clock)
@@ -179,7 +179,7 @@ def move_kill_switch(level: str, authorization: Authorization, *, now: datetime)
         KillSwitchError: it cannot be moved so; nothing was changed.
 
     """
-    kill_switch.move(None if level == RELEASED else KillLevel(level), authorization, now=now)
+    kill_switch.set_kill_switch(None if level == RELEASED else KillLevel(level), authorization, now=now)
     if level != RELEASED:
         try:
             work_off_kill_switch.delay()
@@ -213,7 +213,7 @@ def tidy_up(**_: object) -> None:
         if held:
             wiring.event_bus().tidy()
             retention.apply_retention(wiring.retention_rules(), clock=wiring.clock, length=TIDYING)
-            journal_seal.tell_head()
+            journal_seal.report_head()
 
 
 @shared_task(**ON_LOST_DATABASE)
@@ -318,7 +318,7 @@ def _tools() -> Tools:
         memory=wiring.memory(),
         clock=wiring.clock,
         resume=resume_or_leave,
-        spare=wiring.spare_exchange,
+        spare=wiring.pooled_exchange,
         external=wiring.external_positions(),
     )
 
@@ -340,7 +340,7 @@ def _work_off_kill_switch() -> None:
             exchange=wiring.exchange(),
             rules=wiring.protection_rules(),
             clock=wiring.clock,
-            spare=wiring.spare_exchange,
+            spare=wiring.pooled_exchange,
         )
 
 
@@ -351,7 +351,7 @@ def _work_off_trip() -> None:
             exchange=wiring.exchange(),
             rules=wiring.protection_rules(),
             clock=wiring.clock,
-            spare=wiring.spare_exchange,
+            spare=wiring.pooled_exchange,
         )
 
 

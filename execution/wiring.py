@@ -16,7 +16,7 @@ from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.clock import ServerClock
-from execution.adapters.binance.connector import Line
+from execution.adapters.binance.connector import VenueConnection
 from execution.adapters.binance.mark_stream import BinanceMarkStream
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.adapters.binance.setup import SetupRules
@@ -25,7 +25,7 @@ from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.memory import RedisMemory
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
-from execution.adapters.redis_bus import RedisEventBus, Seal, plain, redis_connection, signing_as
+from execution.adapters.redis_bus import RedisEventBus, Seal, plain_entry, redis_connection, signing_as
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.closing import protective_seconds
 from execution.domain.external import ExternalPositions
@@ -115,7 +115,7 @@ def exchange() -> Exchange:
 
 
 @contextmanager
-def spare_exchange() -> Iterator[Exchange]:
+def pooled_exchange() -> Iterator[Exchange]:
     """Lend a client to a thread that lives for moments; the client's connection to the exchange outlives it."""
     try:
         client = _spare.get_nowait()
@@ -185,7 +185,7 @@ def event_bus() -> EventBus:
 def own_seal() -> Seal:
     env = environment()
     secret = env.event_own_key_secret.get_secret_value()
-    return signing_as(env.event_own_key_id, secret.encode()) if secret else plain
+    return signing_as(env.event_own_key_id, secret.encode()) if secret else plain_entry
 
 
 def producers_bus(key_id: str) -> EventBus:
@@ -195,7 +195,11 @@ def producers_bus(key_id: str) -> EventBus:
         KeyError: EVENT_SIGNING_KEYS has no such key.
 
     """
-    seal = signing_as(key_id, environment().event_keys[key_id].secret.get_secret_value().encode()) if key_id else plain
+    seal = (
+        signing_as(key_id, environment().event_keys[key_id].secret.get_secret_value().encode())
+        if key_id
+        else plain_entry
+    )
     return RedisEventBus(bus_redis_client(), EVENT_TYPES, seal=seal)
 
 
@@ -370,7 +374,7 @@ def _new_exchange() -> BinanceExchange:
         key=env.exchange_key,
         secret=env.exchange_secret,
         base_url=env.exchange_url,
-        line=Line(
+        line=VenueConnection(
             limiter=limiter(),
             breaker=breaker(),
             clock=server_clock(),

@@ -12,7 +12,7 @@ from psycopg import sql
 
 Connection = psycopg.Connection[Any]
 
-JOURNAL = "execution_transition"
+JOURNAL = "execution_auditevent"
 # The service adds lines to the journal, whose ids the database gives, and reads the rest.
 READ_ONLY = frozenset({JOURNAL, "execution_journalseal", "execution_journalhead", "django_migrations"})
 FUNCTIONS = ("execution_seal_journal(integer)", "execution_forget_journal(bigint[])")

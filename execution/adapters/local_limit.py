@@ -12,7 +12,7 @@ from collections.abc import Callable
 from execution.domain.holds import FIRST_PROBE_SECONDS, hold_length, probe_pause
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
-from execution.domain.rate_limits import Cost, Counter, Denial, Limits, Ticket
+from execution.domain.rate_limits import Cost, Counter, Limits, Permit, Throttled
 
 # Of each limit, what one process may use alone: sixteen processes together stay below it.
 SHARE = 1 / 16
@@ -22,7 +22,7 @@ EXITS = frozenset({Lane.PROTECT, Lane.CLOSE})
 PAUSE_SECONDS = 0.05
 
 
-class LocalShare:
+class LocalQuota:
     """Counts what the last seconds have used, wherever the exchange's windows begin; safe for threads."""
 
     def __init__(self, *, per_minute: int, limits: Limits, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -35,19 +35,19 @@ class LocalShare:
         self._probes, self._probe_at = 0, 0.0
         self._lock = threading.Lock()
 
-    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
+    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Permit | Throttled:
         """Wait for a turn in this process's share; what is not an exit or a small read is denied at once."""
         if cost.weight > LARGEST_READ or (lane not in EXITS and (lane is Lane.ENTRY or cost.orders_10s)):
-            return Denial(blocked_by="redis", wait_seconds=0)
+            return Throttled(blocked_by="redis", wait_seconds=0)
         deadline = self._monotonic() + max_wait_seconds
         while True:
             with self._lock:
                 taken = self._take(lane, cost)
-            if isinstance(taken, Ticket):
+            if isinstance(taken, Permit):
                 return taken
             left = deadline - self._monotonic()
             if left <= 0:
-                return Denial(blocked_by=f"local:{taken}", wait_seconds=0)
+                return Throttled(blocked_by=f"local:{taken}", wait_seconds=0)
             time.sleep(min(PAUSE_SECONDS, left))
 
     def hold(self, who: Waits, seconds: float) -> None:
@@ -74,7 +74,7 @@ class LocalShare:
     def learn_limits(self, limits: Limits) -> None:
         self._limits = limits
 
-    def _take(self, lane: Lane, cost: Cost) -> Ticket | str:
+    def _take(self, lane: Lane, cost: Cost) -> Permit | str:
         """Count a request and return its ticket, or return what stands in its way."""
         now = self._monotonic()
         held = self._held(cost, now)
@@ -90,7 +90,7 @@ class LocalShare:
         if probe:
             self._probes += 1
             self._probe_at = now + probe_pause(self._probes)
-        return Ticket(cost=cost, shared=False, probe=probe)
+        return Permit(cost=cost, shared=False, probe=probe)
 
     def _held(self, cost: Cost, now: float) -> str:
         if now < self._until.get(Waits.EVERYBODY, 0.0):

@@ -19,7 +19,7 @@ class RedisMemory:
         except RedisError:
             return False
 
-    def leave_mark(self) -> None:
+    def mark_intact(self) -> None:
         try:
             self._redis.set(KEY, 1)
         except RedisError as error:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from redis import Redis, RedisError
 
-from execution.adapters.local_limit import LocalShare
+from execution.adapters.local_limit import LocalQuota
 from execution.domain.holds import FIRST_PROBE_SECONDS, HOLD_CAPS, LONGEST_PROBE_PAUSE_SECONDS, hold_length
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
@@ -24,11 +24,11 @@ from execution.domain.rate_limits import (
     Cost,
     Counter,
     CounterState,
-    Denial,
     LimiterState,
     Limits,
-    Ticket,
-    Usage,
+    Permit,
+    Throttled,
+    WindowUsage,
 )
 
 log = structlog.get_logger(__name__)
@@ -70,10 +70,10 @@ class RateLimiter:
         # Process ids repeat over hosts and containers.
         self._name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._numbers = itertools.count(1)
-        self._local = LocalShare(per_minute=per_minute, limits=self._limits, monotonic=monotonic)
+        self._local = LocalQuota(per_minute=per_minute, limits=self._limits, monotonic=monotonic)
         self._redis_again_at = 0.0
 
-    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
+    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Permit | Throttled:
         """Wait for a turn; a Denial when none can come in time, and then nothing was used.
 
         An exit waits for as long as it may; an entry or a read is denied as soon as it is clear that it waits in vain.
@@ -90,12 +90,12 @@ class RateLimiter:
                 log.error("limiter_state_corrected", values=corrected)
             if outcome > 0:
                 probe = outcome == GO_AS_PROBE
-                return Ticket(cost=cost, window_10s=window_10s, window_1m=window_1m, probe=probe)
+                return Permit(cost=cost, window_10s=window_10s, window_1m=window_1m, probe=probe)
             if outcome < 0:
                 return self._denied(blocked_by.decode(), pause_ms / 1000)
             time.sleep(max(SHORTEST_PAUSE, min(pause_ms / 1000, left)))
 
-    def await_room(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Denial | None:
+    def await_room(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Throttled | None:
         """Wait until such a request could go, without taking or queueing; what stands in the way when it cannot yet."""
         deadline = self._monotonic() + max_wait_seconds
         while True:
@@ -104,14 +104,14 @@ class RateLimiter:
                 return ahead
             time.sleep(max(SHORTEST_PAUSE, ahead.wait_seconds))
 
-    def _look_ahead(self, lane: Lane, cost: Cost) -> Denial | None:
+    def _look_ahead(self, lane: Lane, cost: Cost) -> Throttled | None:
         answer = self._shared("admit", *_lane_arguments(lane, cost), self._member(cost), 0, 0, 1)
         if answer is None:
             return None
         _, pause_ms, _, _, blocked_by, _ = answer
-        return Denial(blocked_by=blocked_by.decode(), wait_seconds=pause_ms / 1000) if pause_ms else None
+        return Throttled(blocked_by=blocked_by.decode(), wait_seconds=pause_ms / 1000) if pause_ms else None
 
-    def answered(self, ticket: Ticket, usage: Usage) -> None:
+    def answered(self, ticket: Permit, usage: WindowUsage) -> None:
         """Tell what came back for a ticket: the exchange's own figures correct ours, for everybody."""
         if not ticket.shared:
             return
@@ -131,7 +131,7 @@ class RateLimiter:
         self._local.hold(who, length)
         self._shared("hold", who.value, max(1.0, length * 1000))
 
-    def passed(self, ticket: Ticket) -> None:
+    def passed(self, ticket: Permit) -> None:
         """Note that the exchange has served a probe: the hold that it went through is over, for all processes."""
         self._local.passed(ticket.cost)
         self._shared("passed", int(ticket.cost.orders_10s > 0))
@@ -199,12 +199,12 @@ class RateLimiter:
     def _member(self, cost: Cost) -> str:
         return f"{self._name}-{next(self._numbers)} {cost.weight} {cost.orders_10s} {cost.orders_1m}"
 
-    def _denied(self, blocked_by: str, wait_seconds: float) -> Denial:
+    def _denied(self, blocked_by: str, wait_seconds: float) -> Throttled:
         kind, _, who = blocked_by.partition(":")
         if kind == "hold":
             # Should Redis go away now, this process still knows.
             self._local.hold(Waits(who), wait_seconds)
-        return Denial(blocked_by=blocked_by, wait_seconds=wait_seconds)
+        return Throttled(blocked_by=blocked_by, wait_seconds=wait_seconds)
 
 
 def _lane_arguments(lane: Lane, cost: Cost) -> tuple[object, ...]:

@@ -62,7 +62,7 @@ def redis_connection(url: str, *, timeout_seconds: float = 5.0, check_seconds: i
 Seal = Callable[[str, Mapping[str, str]], Mapping[str, str]]
 
 
-def plain(_stream: str, message: Mapping[str, str]) -> Mapping[str, str]:
+def plain_entry(_stream: str, message: Mapping[str, str]) -> Mapping[str, str]:
     return message
 
 
@@ -80,7 +80,7 @@ def signing_as(key_id: str, secret: bytes) -> Seal:
 class RedisEventBus:
     """Reads the given event types in one call each; the consumer is named after the host, so that it stays the same."""
 
-    def __init__(self, redis: Redis, event_types: Sequence[str], *, seal: Seal = plain) -> None:
+    def __init__(self, redis: Redis, event_types: Sequence[str], *, seal: Seal = plain_entry) -> None:
         self._redis = redis
         self._seal = seal
         self._event_types = tuple(event_types)

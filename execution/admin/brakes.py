@@ -15,15 +15,15 @@ from execution.domain.kill_switch import KillLevel
 from execution.domain.policy import capped
 from execution.models import (
     AccountLease,
-    EntryClaim,
     EntryHold,
     EssStatus,
-    Figure,
     Heartbeat,
     Impediment,
     KillSwitch,
+    Metric,
     OperatorAction,
     PolicyValue,
+    PositionSlot,
 )
 from execution.queries.kill_switch import Preview
 
@@ -39,8 +39,8 @@ def what_goes(preview: Preview) -> list[tables.Table]:
     return [each for each in shown if each.rows]
 
 
-@admin.register(EntryClaim)
-class ClaimAdmin(ReadOnlyAdmin):
+@admin.register(PositionSlot)
+class PositionSlotAdmin(ReadOnlyAdmin):
     """Who holds which symbol."""
 
     list_display = ("symbol", "position_side", "request", "claimed_at")
@@ -133,8 +133,8 @@ class HeartbeatAdmin(ReadOnlyAdmin):
     ordering = ("part",)
 
 
-@admin.register(Figure)
-class FigureAdmin(ReadOnlyAdmin):
+@admin.register(Metric)
+class MetricAdmin(ReadOnlyAdmin):
     """What /metrics adds up over processes and restarts."""
 
     list_display = ("name", "kind", "bound", "count", "total")

@@ -7,7 +7,7 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from execution.admin.replay_page import REDRIVE, redrive_page
+from execution.admin.replay_page import REDRIVE, replay_page
 from execution.admin.shared import ReadOnlyAdmin, shortened, words
 from execution.domain.reasons import Reason
 from execution.models import (
@@ -21,7 +21,7 @@ from execution.models import (
     StreamLoss,
     StreamPosition,
 )
-from execution.models.dead_letter import RedriveOutcome
+from execution.models.dead_letter import ReplayOutcome
 from execution.models.inbox import InboxOutcome
 
 BUTTON = '<a class="xs-button xs-button-primary" href="{}">Correct and replay</a>'
@@ -64,7 +64,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     list_filter = (
         ("redriven_at", admin.EmptyFieldListFilter),
         words("reason_code", Reason),
-        words("outcome", RedriveOutcome),
+        words("outcome", ReplayOutcome),
         "received_at",
     )
     readonly_fields = ("drive_again",)
@@ -83,7 +83,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return format_html(BUTTON, reverse(f"admin:{REDRIVE}", args=[letter.pk]))
 
     def get_urls(self) -> list[Any]:
-        page = path("<int:pk>/redrive/", self.admin_site.admin_view(redrive_page(self)), name=REDRIVE)
+        page = path("<int:pk>/redrive/", self.admin_site.admin_view(replay_page(self)), name=REDRIVE)
         return [page, *super().get_urls()]
 
 

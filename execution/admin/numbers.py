@@ -37,7 +37,7 @@ class Grid:
     step: Decimal
 
 
-def grid_of(row: Any) -> Grid | None:
+def display_grid(row: Any) -> Grid | None:
     """Return the precision of a row's contract; None where no plan of ours knows it."""
     plan = row if isinstance(row, Bracket) else _plan_of(row)
     return Grid(tick=plan.tick_size, step=plan.quantity_step) if plan else None
@@ -52,7 +52,7 @@ def _plan_of(row: Any) -> Bracket | None:
     return row if isinstance(row, Bracket) else None
 
 
-def rounded(value: Decimal | None, unit: Decimal | None) -> str:
+def rounded_text(value: Decimal | None, unit: Decimal | None) -> str:
     """Write a number with the decimals of `unit`; without one as it is, to eight decimals at most."""
     if value is None:
         return NOTHING
@@ -68,16 +68,16 @@ def _power_of_ten(unit: Decimal) -> Decimal:
 
 
 def price(value: Decimal | None, grid: Grid | None) -> str:
-    return rounded(value, grid.tick if grid else None)
+    return rounded_text(value, grid.tick if grid else None)
 
 
 def quantity(value: Decimal | None, grid: Grid | None) -> str:
-    return rounded(value, grid.step if grid else None)
+    return rounded_text(value, grid.step if grid else None)
 
 
 def amount(value: Decimal | None) -> str:
     """Write an amount of money in cents; one below a unit to a hundredth of a cent."""
-    return rounded(value, FINE if value is not None and abs(value) < 1 else CENT)
+    return rounded_text(value, FINE if value is not None and abs(value) < 1 else CENT)
 
 
 def won(value: Decimal | None, unit: str = "") -> SafeString | str:
@@ -89,7 +89,7 @@ def won(value: Decimal | None, unit: str = "") -> SafeString | str:
 
 def ratio(value: Decimal | None) -> SafeString | str:
     """Write a result in percent or in units of what was risked: to two decimals, in green or red."""
-    return NOTHING if value is None else _signed(value, rounded(value, CENT))
+    return NOTHING if value is None else _signed(value, rounded_text(value, CENT))
 
 
 def _signed(value: Decimal, text: str) -> SafeString:

@@ -17,9 +17,9 @@ from unfold.widgets import (  # type: ignore[import-untyped]  # the package brin
 
 from execution import tasks, wiring
 from execution.models import DeadLetter
-from execution.signals.accept import Accepted
+from execution.signals.accept import AcceptedEvent
 from execution.signals.envelope import MAX_EVENT_BYTES, MalformedEventError
-from execution.signals.replay_dead_letters import AlreadyRedrivenError, Redrive, redrive
+from execution.signals.replay_dead_letters import AlreadyReplayedError, Replay, replay_letter
 
 REDRIVE = "execution_deadletter_redrive"
 PERMISSION = "execution.redrive_deadletter"
@@ -27,7 +27,7 @@ PERMISSION = "execution.redrive_deadletter"
 WAITING = "redriven_at__isempty=1"
 
 
-class RedriveForm(forms.Form):
+class ReplayForm(forms.Form):
     """What a person may say about a letter."""
 
     payload = forms.CharField(
@@ -51,9 +51,9 @@ class RedriveForm(forms.Form):
         text: str = self.cleaned_data["payload"]
         return text.replace("\r\n", "\n")
 
-    def word_of(self, request: HttpRequest) -> Redrive:
+    def word_of(self, request: HttpRequest) -> Replay:
         asked = self.cleaned_data
-        return Redrive(
+        return Replay(
             by=request.user.get_username(),
             reason=asked["reason"],
             payload=asked["payload"],
@@ -61,14 +61,14 @@ class RedriveForm(forms.Form):
         )
 
 
-def redrive_page(page: Any) -> Callable[..., HttpResponse]:
+def replay_page(page: Any) -> Callable[..., HttpResponse]:
     """Return the view for a model admin."""
 
     def view(request: HttpRequest, pk: int) -> HttpResponse:
         if not request.user.has_perm(PERMISSION):
             raise PermissionDenied
         letter = get_object_or_404(DeadLetter, pk=pk)
-        form = RedriveForm(request.POST or None, initial={"payload": letter.payload})
+        form = ReplayForm(request.POST or None, initial={"payload": letter.payload})
         if request.method == "POST" and form.is_valid() and _driven(request, letter, form):
             return HttpResponseRedirect(reverse("admin:execution_deadletter_change", args=[pk]))
         context = {
@@ -83,22 +83,22 @@ def redrive_page(page: Any) -> Callable[..., HttpResponse]:
     return view
 
 
-def _driven(request: HttpRequest, letter: DeadLetter, form: RedriveForm) -> bool:
+def _driven(request: HttpRequest, letter: DeadLetter, form: ReplayForm) -> bool:
     """Drive the letter and say what came of it; False when it can be corrected further."""
     try:
-        accepted = redrive(letter.pk, form.word_of(request), rules=wiring.intake_rules(), now=wiring.clock())
+        accepted = replay_letter(letter.pk, form.word_of(request), rules=wiring.intake_rules(), now=wiring.clock())
     except MalformedEventError as error:
         form.add_error("payload", str(error))
         return False
-    except AlreadyRedrivenError as error:
+    except AlreadyReplayedError as error:
         messages.error(request, f"{error}. Nothing was done.")
         return True
     tasks.begin(accepted)
-    messages.success(request, sentence(accepted))
+    messages.success(request, replay_sentence(accepted))
     return True
 
 
-def sentence(accepted: Accepted) -> str:
+def replay_sentence(accepted: AcceptedEvent) -> str:
     """Say in words what came of a letter."""
     if accepted.repeated:
         return "An event with this identity had come already: nothing was executed."

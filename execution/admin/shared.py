@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin  # type: ignore[import-untyped]  # the package brings no types
 
-from execution.admin.numbers import NOTHING, grid_of, written
+from execution.admin.numbers import NOTHING, display_grid, written
 from execution.queries.kill_switch import describe
 
 Column = Callable[[Any], SafeString | str]
@@ -40,7 +40,7 @@ def words(column: str, vocabulary: type[StrEnum]) -> type[SimpleListFilter]:
     return WordFilter
 
 
-def moment(value: datetime | None) -> SafeString | str:
+def moment_text(value: datetime | None) -> SafeString | str:
     """Write a time to the second, with its zone, on one line."""
     return format_html('<span class="xs-time">{}</span>', formats.localize(value)) if value else NOTHING
 
@@ -59,7 +59,7 @@ def shortened(text: str) -> SafeString | str:
     return format_html('<span title="{}">{}…</span>', text, text[:LONGEST_CELL])
 
 
-def as_json(value: Any) -> SafeString | str:
+def pretty_json(value: Any) -> SafeString | str:
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
     return format_html('<pre class="xs-json" tabindex="0">{}</pre>', text) if value else NOTHING
 
@@ -128,11 +128,11 @@ def listed(name: str, value: Any, row: Any) -> SafeString | str:
 def whole(name: str, value: Any, row: Any) -> SafeString | str:
     """Write a value of a row's page: all of it."""
     if isinstance(value, datetime):
-        return moment(value)
+        return moment_text(value)
     if isinstance(value, dict | list):
-        return as_json(value)
+        return pretty_json(value)
     if isinstance(value, bytes | memoryview):
         return format_html('<span class="xs-code">{}</span>', bytes(value).hex())
     if isinstance(value, UUID):
         return format_html('<span class="xs-code">{}</span>', value)
-    return written(name, value, grid_of(row))
+    return written(name, value, display_grid(row))

@@ -10,8 +10,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
-from execution.admin.numbers import NOTHING, Grid, amount, grid_of, price, quantity, won
-from execution.admin.shared import moment
+from execution.admin.numbers import NOTHING, Grid, amount, display_grid, price, quantity, won
+from execution.admin.shared import moment_text
 from execution.domain.states import ORDER_FINAL
 from execution.domain.stop_distance import StopDistance
 from execution.models import ExecutionRequest, Fill, Order, Position
@@ -54,7 +54,7 @@ TONES = {
     **dict.fromkeys(("OPEN", "REDUCED", "ACCEPTED", "PROTECTED", "PARTIALLY_FILLED", "ARMED"), "open"),
     **dict.fromkeys(("FILLED", "CLOSED", "RECORDED", "released"), "done"),
     **dict.fromkeys(("UNKNOWN", "SUBMITTING", "TRIGGERED", "FLATTENED", "entries", "PENDING"), "warn"),
-    **dict.fromkeys(("REFUSED", "REJECTED", "ABANDONED", "TRIPPED", "halt", "flatten"), "bad"),
+    **dict.fromkeys(("DENIED", "REJECTED", "NOT_ACCEPTED", "WRITTEN_OFF", "TRIPPED", "halt", "flatten"), "bad"),
 }
 
 
@@ -62,18 +62,18 @@ def side(direction: str) -> SafeString:
     return format_html('<span class="xs-side xs-side-{}">{}</span>', direction.lower(), direction)
 
 
-def age_of(order: Order) -> str:
+def age_text(order: Order) -> str:
     """Return how long ago an order was sent that is not over yet."""
     return "" if order.state in ORDER_FINAL else timesince(order.sent_at)
 
 
 def evidence(order: Order, *, dated: bool = True) -> Cell:
     """Return what is known of an order, and since when nobody can tell what became of it."""
-    at = moment(order.last_evidence_at) if dated and order.last_evidence_at else ""
+    at = moment_text(order.last_evidence_at) if dated and order.last_evidence_at else ""
     known = format_html("{} {}", order.last_evidence, at)
     if not order.alarmed_at:
         return known
-    return format_html('{} <strong class="xs-loss">unsettled since {}</strong>', known, moment(order.alarmed_at))
+    return format_html('{} <strong class="xs-loss">unsettled since {}</strong>', known, moment_text(order.alarmed_at))
 
 
 def orders(rows: Iterable[Order], grid: Grid | None) -> Table:
@@ -86,7 +86,7 @@ def orders(rows: Iterable[Order], grid: Grid | None) -> Table:
         ("Executed", lambda order: quantity(order.executed_quantity, grid)),
         ("Price", lambda order: price(order.price, grid)),
         ("Trigger", lambda order: price(order.trigger_price, grid)),
-        ("Open for", lambda order: age_of(order) or NOTHING),
+        ("Open for", lambda order: age_text(order) or NOTHING),
         ("Last evidence", evidence),
         ("Client order id", lambda order: format_html('<span class="xs-code">{}</span>', order.client_order_id)),
     )
@@ -103,7 +103,7 @@ def fills(rows: Iterable[Fill], grid: Grid | None) -> Table:
         ("Price", lambda fill: price(fill.price, grid)),
         ("Realised PnL", lambda fill: NOTHING if fill.entry else won(fill.realized_pnl)),
         ("Fee", lambda fill: f"{amount(fill.commission)} {fill.commission_asset}"),
-        ("Filled at", lambda fill: moment(fill.filled_at)),
+        ("Filled at", lambda fill: moment_text(fill.filled_at)),
     )
     return table("Fills", columns, rows, empty="No fill is booked.")
 
@@ -118,7 +118,7 @@ def distance(away: StopDistance | None, grid: Grid | None) -> Cell:
 
 def _stop(each: HeldPosition) -> Cell:
     away = each.stop_distance
-    return price(away.trigger if away else None, grid_of(each.position))
+    return price(away.trigger if away else None, display_grid(each.position))
 
 
 def held(rows: Iterable[HeldPosition]) -> Table:
@@ -127,15 +127,15 @@ def held(rows: Iterable[HeldPosition]) -> Table:
         ("Position", lambda each: link(each.position.trade or each.position, each.position.symbol)),
         ("Side", lambda each: side(each.position.direction)),
         ("PnL", lambda each: won(each.position.unrealized_pnl, each.position.quote_asset)),
-        ("Quantity", lambda each: quantity(each.position.quantity, grid_of(each.position))),
-        ("Entry", lambda each: price(each.position.entry_price, grid_of(each.position))),
-        ("Mark", lambda each: price(each.position.mark_price, grid_of(each.position))),
+        ("Quantity", lambda each: quantity(each.position.quantity, display_grid(each.position))),
+        ("Entry", lambda each: price(each.position.entry_price, display_grid(each.position))),
+        ("Mark", lambda each: price(each.position.mark_price, display_grid(each.position))),
         (
             "Stop",
-            lambda each: price(each.stop_distance.trigger if each.stop_distance else None, grid_of(each.position)),
+            lambda each: price(each.stop_distance.trigger if each.stop_distance else None, display_grid(each.position)),
         ),
-        ("Distance", lambda each: distance(each.stop_distance, grid_of(each.position))),
-        ("Read at", lambda each: moment(each.position.observed_at)),
+        ("Distance", lambda each: distance(each.stop_distance, display_grid(each.position))),
+        ("Read at", lambda each: moment_text(each.position.observed_at)),
     )
     return table("Open positions", columns, rows, empty="Nothing is open.")
 
@@ -145,11 +145,11 @@ def closing(rows: Iterable[Position], caption: str) -> Table:
     columns: Columns = (
         ("Position", lambda row: link(row.trade or row, row.symbol)),
         ("Side", lambda row: side(row.direction)),
-        ("Quantity", lambda row: quantity(row.quantity, grid_of(row))),
-        ("Mark", lambda row: price(row.mark_price, grid_of(row))),
+        ("Quantity", lambda row: quantity(row.quantity, display_grid(row))),
+        ("Mark", lambda row: price(row.mark_price, display_grid(row))),
         ("Worth", lambda row: f"{amount(row.quantity * row.mark_price)} {row.quote_asset}"),
         ("PnL now", lambda row: won(row.unrealized_pnl, row.quote_asset)),
-        ("Read at", lambda row: moment(row.observed_at)),
+        ("Read at", lambda row: moment_text(row.observed_at)),
     )
     return table(caption, columns, rows, empty="None.")
 
@@ -159,8 +159,8 @@ def unread(rows: Iterable[ExecutionRequest]) -> Table:
     columns: Columns = (
         ("Position", lambda row: link(row, row.symbol)),
         ("Side", lambda row: side(row.direction)),
-        ("Approved quantity", lambda row: quantity(row.quantity, grid_of(row))),
-        ("Received at", lambda row: moment(row.received_at)),
+        ("Approved quantity", lambda row: quantity(row.quantity, display_grid(row))),
+        ("Received at", lambda row: moment_text(row.received_at)),
     )
     return table("Positions that are closed and that no reading has shown yet", columns, rows, empty="None.")
 
@@ -171,9 +171,9 @@ def entries(rows: Iterable[Order]) -> Table:
         ("Entry", lambda order: link(order, order.symbol)),
         ("State", lambda order: state(order.state)),
         ("Side and type", lambda order: f"{order.side} {order.order_type}"),
-        ("Quantity", lambda order: quantity(order.quantity, grid_of(order))),
-        ("Executed", lambda order: quantity(order.executed_quantity, grid_of(order))),
-        ("Price", lambda order: price(order.price, grid_of(order))),
+        ("Quantity", lambda order: quantity(order.quantity, display_grid(order))),
+        ("Executed", lambda order: quantity(order.executed_quantity, display_grid(order))),
+        ("Price", lambda order: price(order.price, display_grid(order))),
         ("Client order id", lambda order: format_html('<span class="xs-code">{}</span>', order.client_order_id)),
     )
     return table("Entries that are cancelled", columns, rows, empty="None.")

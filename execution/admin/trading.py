@@ -9,8 +9,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from execution.admin import tables
-from execution.admin.numbers import NOTHING, Grid, amount, grid_of, price, quantity, ratio, won
-from execution.admin.shared import ReadOnlyAdmin, moment, words
+from execution.admin.numbers import NOTHING, Grid, amount, display_grid, price, quantity, ratio, won
+from execution.admin.shared import ReadOnlyAdmin, moment_text, words
 from execution.admin.write_off_page import WRITE_OFF, may_be_denied, write_off_page
 from execution.domain.outcomes import IncomeKind
 from execution.domain.reasons import CloseReason, Reason
@@ -18,6 +18,7 @@ from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import (
     AccountIncome,
+    AuditEvent,
     Bracket,
     BracketLeg,
     ExecutionRequest,
@@ -29,9 +30,8 @@ from execution.models import (
     JournalSeal,
     Order,
     Position,
-    ToldFill,
+    StreamedFill,
     Trade,
-    Transition,
 )
 from execution.models.bracket import LegOrigin
 from execution.queries.requests import Story, story_of
@@ -89,7 +89,7 @@ class RequestAdmin(StoryAdmin):
 
     def told(self, row: ExecutionRequest) -> dict[str, Any]:
         story = story_of(row.pk)
-        grid = grid_of(story.request)
+        grid = display_grid(story.request)
         return {
             "figures": _figures_of(story, grid),
             "chapters": chapters(story),
@@ -152,7 +152,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Executed", ordering="executed_quantity")
     def executed(self, order: Order) -> SafeString:
-        grid = grid_of(order)
+        grid = display_grid(order)
         text = f"{quantity(order.executed_quantity, grid)} of {quantity(order.quantity, grid)}"
         return format_html('<span class="xs-level">{}</span>', text)
 
@@ -163,7 +163,7 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.display(description="Open for")
     def age(self, order: Order) -> str:
         """Show how long an unfinished order has been on its way."""
-        return tables.age_of(order)
+        return tables.age_text(order)
 
     @admin.display(description="Last evidence")
     def known(self, order: Order) -> SafeString | str:
@@ -232,11 +232,11 @@ class IncomeReadingAdmin(ReadOnlyAdmin):
     list_display = ("kind", "covers_from", "read_to", "read_at")
 
 
-@admin.register(ToldFill)
-class ToldFillAdmin(ReadOnlyAdmin):
+@admin.register(StreamedFill)
+class StreamedFillAdmin(ReadOnlyAdmin):
     """Fills of our orders as the user-data stream told them, before they were booked."""
 
-    list_display = ("filled_at", "symbol", "buyer", "price", "quantity", "order", "told_at")
+    list_display = ("filled_at", "symbol", "buyer", "price", "quantity", "order", "reported_at")
     list_filter = ("filled_at",)
     list_select_related = ("order__request__bracket",)
     search_fields = ("symbol", "exchange_order_id", "order__client_order_id")
@@ -301,7 +301,7 @@ class TradeAdmin(StoryAdmin):
         return Source(trade.request.source).name
 
     def told(self, row: Trade) -> dict[str, Any]:
-        now, grid = trade_now(row), grid_of(row)
+        now, grid = trade_now(row), display_grid(row)
         shown = _result_of(row, grid) if now.position is None else _live(now, grid)
         return {
             "may_be_denied": may_be_denied(row.pk),
@@ -317,7 +317,7 @@ class TradeAdmin(StoryAdmin):
 def _live(now: TradeNow, grid: Grid | None) -> list[Figure]:
     """Return an open trade by the last reading: what it would earn, and how far its stop is."""
     trade, position, away = now.trade, now.position, now.stop_distance
-    read = format_html("read {}", moment(position.observed_at)) if position else ""
+    read = format_html("read {}", moment_text(position.observed_at)) if position else ""
     booked = format_html("booked so far {}", won(now.realized_pnl)) if trade.exited_quantity else ""
     return [
         ("Live PnL", won(now.unrealized_pnl, trade.quote_asset), booked or "before fees"),
@@ -335,8 +335,8 @@ def _result_of(trade: Trade, grid: Grid | None) -> list[Figure]:
     return [
         ("Net PnL", won(trade.net_pnl, trade.quote_asset), fees),
         ("R multiple", ratio(trade.r_multiple), f"of {amount(trade.margin)} margin"),
-        ("Entry", price(trade.entry_price, grid), moment(trade.entry_at)),
-        ("Exit", price(trade.exit_price, grid), moment(trade.exit_at)),
+        ("Entry", price(trade.entry_price, grid), moment_text(trade.entry_at)),
+        ("Exit", price(trade.exit_price, grid), moment_text(trade.exit_at)),
         ("Stop", price(trade.stop_price, grid), "planned"),
         ("Target", price(trade.target_price, grid), "planned"),
     ]
@@ -434,8 +434,8 @@ class JournalHeadAdmin(ReadOnlyAdmin):
     ordering = ("id",)
 
 
-@admin.register(Transition)
-class TransitionAdmin(ReadOnlyAdmin):
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
     """What happened, why and with which numbers."""
 
     list_display = ("at", "entity", "entity_id", "from_state", "to_state", "trigger", "reason_code")

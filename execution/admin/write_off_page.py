@@ -18,7 +18,7 @@ from execution.domain.authorization import Authorization
 from execution.domain.ports import ExchangeUnavailableError
 from execution.models import ExecutionRequest
 from execution.reconciliation.write_off import WriteOffRefusedError, write_off
-from execution.reconciliation.write_off_conditions import Denial, holding_of, read_denial
+from execution.reconciliation.write_off_conditions import VenueDenial, holding_of, read_denial
 
 WRITE_OFF = "execution_executionrequest_write_off"
 PERMISSION = "execution.write_off_trade"
@@ -66,7 +66,7 @@ def write_off_page(page: Any) -> Callable[..., HttpResponse]:
     return view
 
 
-def _denial(request: HttpRequest, pk: UUID) -> Denial | None:
+def _denial(request: HttpRequest, pk: UUID) -> VenueDenial | None:
     """Return what the exchange says now; None when it does not answer."""
     try:
         return read_denial(holding_of(pk), exchange=wiring.exchange(), clock=wiring.clock)

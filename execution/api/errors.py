@@ -13,7 +13,7 @@ from pydantic import ValidationError as SchemaError
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 
-from execution.signals.schemas import broken_rules
+from execution.signals.schemas import schema_errors
 
 log = structlog.get_logger(__name__)
 A = TypeVar("A", bound=HttpResponse)
@@ -86,7 +86,7 @@ def by_field(detail: object) -> dict[str, list[str]]:
 def by_schema_field(error: SchemaError, schema: type[BaseModel]) -> dict[str, list[str]]:
     """Return field -> rules of a schema."""
     rules: dict[str, list[str]] = {}
-    for name, rule in broken_rules(error, schema):
+    for name, rule in schema_errors(error, schema):
         rules.setdefault(name or "request", []).append(rule)
     return rules
 

@@ -29,11 +29,11 @@ from execution.api.permissions import may_see_details
 from execution.api.streams import Streams, look_at_streams
 from execution.domain.rate_limits import Circuit, LimiterState
 from execution.health.condition import (
+    HealthInputs,
     Probe,
-    Vitals,
     age_seconds,
     heartbeat,
-    judge,
+    judge_health,
     not_ready,
     silence,
     total_lag,
@@ -61,7 +61,7 @@ class HealthView(OpenView):
 
     @extend_schema(operation_id="health", responses=HEALTH_ANSWERS)
     def get(self, request: Request) -> Response:
-        report = report_of(vitals())
+        report = report_of(health_inputs())
         body = report if may_see_details(request) else short(report)
         return _answer(body, healthy=report["healthy"])
 
@@ -79,15 +79,15 @@ class ReadinessView(OpenView):
 
     @extend_schema(operation_id="health_ready", responses=HEALTH_ANSWERS)
     def get(self, request: Request) -> Response:
-        reasons = not_ready(vitals())
+        reasons = not_ready(health_inputs())
         ready = not reasons
         body = {"status": "ready" if ready else "not_ready", **SERVICE, "healthy": ready}
         return _answer(body | ({"reasons": reasons} if may_see_details(request) else {}), healthy=ready)
 
 
-def vitals() -> Vitals:
+def health_inputs() -> HealthInputs:
     """Return what was measured within the last second, or measure."""
-    found: Vitals | None = cache.get("vitals")
+    found: HealthInputs | None = cache.get("vitals")
     if found is None:
         found = measure()
         cache.set("vitals", found, CACHED_SECONDS)
@@ -116,12 +116,12 @@ class FromRedis:
     circuit: Circuit | None = None
 
 
-def measure() -> Vitals:
+def measure() -> HealthInputs:
     """Ask both stores at the same time, and take what has come within a second."""
     now, env, stack = timezone.now(), settings.ENV, wiring.stack()
     database, redis = _told()
     rows, queues = database.rows, redis.streams.queues
-    return Vitals(
+    return HealthInputs(
         now=now,
         database=database.probe,
         redis=redis.probe,
@@ -188,9 +188,9 @@ def _rows_in_time(now: datetime, *, account: str) -> HealthRows:
         return health_rows(now, account=account)
 
 
-def report_of(found: Vitals) -> dict[str, Any]:
+def report_of(found: HealthInputs) -> dict[str, Any]:
     """Return the body of /health: the shape that the system's own health service knows, and more."""
-    condition, rows = judge(found), found.rows
+    condition, rows = judge_health(found), found.rows
     monitor = heartbeat(found, MONITOR)
     return {
         **SERVICE,

@@ -36,11 +36,12 @@ STATUSES = {
     R.PROTECTED: "filled",
     R.FLATTENED: "filled",
     R.RECORDED: "filled",
-    R.CANCELLED: "cancelled",
-    R.REFUSED: "failed",
+    R.CANCELED: "canceled",
+    R.DENIED: "failed",
     R.REJECTED: "failed",
     R.EXPIRED: "failed",
-    R.ABANDONED: "failed",
+    R.NOT_ACCEPTED: "failed",
+    R.WRITTEN_OFF: "failed",
 }
 PENDING = "pending"
 ACCEPTED_BY_EXCHANGE = frozenset({"placed", "filled"})
@@ -51,7 +52,7 @@ RESTING_PATIENCE_SECONDS = 0.25
 ON_THE_WAY = frozenset({R.RECEIVED, R.CLEARED, R.APPROVED, R.SUBMITTING})
 
 
-def place_order(payload: Any, key: str | None, *, now: datetime, answer_seconds: float) -> Progress:
+def place_rest_order(payload: Any, key: str | None, *, now: datetime, answer_seconds: float) -> Progress:
     """Store an order, start its chain, and return what has become of it within `answer_seconds`.
 
     Raises:
@@ -116,7 +117,7 @@ def wait_for_outcome(request_id: UUID, seconds: float) -> Progress:
         wait = min(wait * 1.5, LONGEST_WAIT)
 
 
-def answer_of(progress: Progress) -> dict[str, Any]:
+def order_answer(progress: Progress) -> dict[str, Any]:
     """Return the answer's fields; a price is an average of fills, or the limit of an order that rests."""
     request, entry, trade = progress.request, progress.entry, progress.trade
     status = STATUSES.get(RequestState(request.state), PENDING)

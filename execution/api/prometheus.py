@@ -16,16 +16,16 @@ from prometheus_client.registry import Collector
 from rest_framework.request import Request
 
 from execution.api.base import JsonView
-from execution.api.health import vitals
+from execution.api.health import health_inputs
 from execution.domain.metrics import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
 from execution.domain.oracle import VIOLATIONS, Kind
 from execution.domain.rate_limits import CircuitState, LimiterState
 from execution.health.condition import (
-    Vitals,
+    HealthInputs,
     age_seconds,
     entry_ages,
     heartbeat,
-    judge,
+    judge_health,
     oldest_decision_age,
     policy_age,
     queue_ages,
@@ -59,7 +59,7 @@ class ServiceCollector(Collector):
     """Collects anew at every call, so that any number of web processes tells the same figures."""
 
     def collect(self) -> Iterator[Metric]:
-        found = vitals()
+        found = health_inputs()
         yield from _health(found)
         yield from _oracle(found)
         yield from _queues(found)
@@ -102,8 +102,8 @@ def counted(name: str, meaning: str, labels: str, values: Mapping[tuple[str, str
     return family
 
 
-def _health(found: Vitals) -> Iterator[Metric]:
-    yield gauge("healthy", "Whether GET /health answers 200", judge(found).healthy)
+def _health(found: HealthInputs) -> Iterator[Metric]:
+    yield gauge("healthy", "Whether GET /health answers 200", judge_health(found).healthy)
     yield gauge("redis_up", "Whether Redis answers", found.redis.error is None)
     lags = {event_type: lag for event_type, lag in found.lags.items() if lag is not None}
     yield labelled("stream_lag", "Entries that wait in an incoming stream", "event_type", lags)
@@ -156,13 +156,13 @@ def _health(found: Vitals) -> Iterator[Metric]:
         yield failures
 
 
-def _queues(found: Vitals) -> Iterator[Metric]:
+def _queues(found: HealthInputs) -> Iterator[Metric]:
     yield labelled("queue_age_seconds", "Since something of a queue was last finished", "queue", queue_ages(found))
     oldest = oldest_decision_age(found) if found.rows else None
     yield gauge("oldest_decision_seconds", "Age of the oldest undecided decision", oldest)
 
 
-def _oracle(found: Vitals) -> Iterator[Metric]:
+def _oracle(found: HealthInputs) -> Iterator[Metric]:
     if oracle := heartbeat(found, ORACLE):
         standing = Counter(row["kind"] for row in oracle.details.get("suspects", ()) if row.get("stands"))
         kinds = {kind.value: float(standing[kind.value]) for kind in Kind}
@@ -170,7 +170,7 @@ def _oracle(found: Vitals) -> Iterator[Metric]:
         yield gauge("oracle_age_seconds", "Since the invariants were last checked", age_seconds(found, oracle.at))
 
 
-def _refused(refused: Iterable[RefusedExit], found: Vitals) -> Iterator[Metric]:
+def _refused(refused: Iterable[RefusedExit], found: HealthInputs) -> Iterator[Metric]:
     """Return the exits that the exchange keeps refusing; of several of a kind in one symbol the longest."""
     tries: dict[tuple[str, str], float] = {}
     ages: dict[tuple[str, str], float] = {}
@@ -187,7 +187,7 @@ def _refused(refused: Iterable[RefusedExit], found: Vitals) -> Iterator[Metric]:
     yield labelled("unanswered_exits", "Exits of a position of which nobody knows yet", "symbol what", unanswered)
 
 
-def _user_stream(found: Vitals) -> Iterator[Metric]:
+def _user_stream(found: HealthInputs) -> Iterator[Metric]:
     beat = heartbeat(found, USER_STREAM)
     covers = covering(beat, found.now) == "stream"
     yield gauge("user_stream_covers", "Whether the user-data stream tells of fills; else polling", covers)
@@ -213,7 +213,7 @@ def _user_stream(found: Vitals) -> Iterator[Metric]:
     yield from _user_stream_times(found, told)
 
 
-def _user_stream_times(found: Vitals, told: Mapping[str, Any]) -> Iterator[Metric]:
+def _user_stream_times(found: HealthInputs, told: Mapping[str, Any]) -> Iterator[Metric]:
     def age(moment: str) -> float | None:
         return age_seconds(found, datetime.fromisoformat(told[moment])) if told.get(moment) else None
 
@@ -245,7 +245,7 @@ def _limiter(state: LimiterState | None) -> Iterator[Metric]:
     yield counted("rate_limit_turns", "Turns asked for, by lane and outcome", "lane outcome", answers)
 
 
-def _books(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
+def _books(counts: BookCounts, found: HealthInputs) -> Iterator[Metric]:
     uncovered = {symbol: age_seconds(found, since) or 0.0 for symbol, since in counts.uncovered_since.items()}
     yield labelled("uncovered_seconds", "How long a position has had no live stop for all of it", "symbol", uncovered)
     yield labelled("requests", "Decisions by state", "state", counts.requests)
@@ -280,7 +280,7 @@ def _measured(figures: MeasuredFigures) -> Iterator[Metric]:
     yield violations
 
 
-def _mail(counts: BookCounts, found: Vitals) -> Iterator[Metric]:
+def _mail(counts: BookCounts, found: HealthInputs) -> Iterator[Metric]:
     oldest = age_seconds(found, counts.outbox_oldest) or 0
     yield labelled("inbox_events", "Events in, by type and outcome", "event_type outcome", counts.inbox)
     yield CounterMetricFamily(PREFIX + "inbox_duplicates", "Repeated deliveries, not executed", value=counts.duplicates)

@@ -27,7 +27,7 @@ class ExchangeSilentError(APIException):
     default_detail = "The exchange does not answer: nothing was changed."
 
 
-def move(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, answer_seconds: float) -> Protection:
+def move_by_hand(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, answer_seconds: float) -> Protection:
     """Move the exits and return how they stand, confirmed or not, within `answer_seconds`.
 
     Raises:

@@ -23,8 +23,8 @@ from execution import wiring
 from execution.api.base import JsonView
 from execution.api.filters import EventsIn, PageIn, TradeFilter, TradePage
 from execution.api.kill_switch import move_kill_switch
-from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, answer_of, place_order
-from execution.api.protection import move
+from execution.api.orders import KEY_HEADER, KEY_PATTERN, PENDING, order_answer, place_rest_order
+from execution.api.protection import move_by_hand
 from execution.api.schema import one, problems
 from execution.api.serializers.events import EventsOut
 from execution.api.serializers.fields import SYMBOL_PATTERN
@@ -69,13 +69,13 @@ class OrderViewSet(JsonView, ViewSet):
         responses={200: OrderAnswerOut, 202: OrderAnswerOut, **problems(400, 401, 409, 413, 415)},
     )
     def create(self, request: Request) -> Response:
-        progress = place_order(
+        progress = place_rest_order(
             request.data,
             request.headers.get(KEY_HEADER),
             now=timezone.now(),
             answer_seconds=settings.ENV.order_answer_seconds,
         )
-        answer = answer_of(progress)
+        answer = order_answer(progress)
         pending = answer["status"] == PENDING
         code = status.HTTP_202_ACCEPTED if pending else status.HTTP_200_OK
         return Response(OrderAnswerOut(answer).data, status=code)
@@ -177,7 +177,7 @@ class TradeViewSet(WriteOffMixin, ListModelMixin, GenericViewSet[Trade]):
         said.is_valid(raise_exception=True)
         seconds = settings.ENV.order_answer_seconds
         try:
-            moved = move(uuid_of(pk), said.validated_data, now=timezone.now(), answer_seconds=seconds)
+            moved = move_by_hand(uuid_of(pk), said.validated_data, now=timezone.now(), answer_seconds=seconds)
         except (ValueError, ObjectDoesNotExist):
             raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
         code = status.HTTP_200_OK if moved.settled else status.HTTP_202_ACCEPTED
@@ -230,7 +230,7 @@ class MetricsViewSet(JsonView, ViewSet):
 
     @extend_schema(operation_id="execution_metrics", responses={200: one(MetricsOut), **problems(401)})
     def list(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
-        return Response(MetricsOut(figures_of(execution_figures(), limiter_state(), timezone.now())).data)
+        return Response(MetricsOut(figures_of(execution_figures(), limiter_figures(), timezone.now())).data)
 
 
 def figures_of(figures: ExecutionFigures, limiter: LimiterState | None, now: datetime) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def figures_of(figures: ExecutionFigures, limiter: LimiterState | None, now: dat
         "avg_slippage_pct": figures.average_slippage_pct,
         "rate_limit_tokens_available": limiter.available if limiter else None,
         "rate_limit_tokens_per_minute": settings.ENV.binance_rate_limit_rpm,
-        "circuit_breaker": circuit_state(),
+        "circuit_breaker": circuit_figures(),
         "rate_limits": limiter_details(limiter) if limiter else None,
         "covering": covering(beat, now),
         "stream_lag_ms_p50": told.get("lag_ms_p50"),
@@ -253,7 +253,7 @@ def figures_of(figures: ExecutionFigures, limiter: LimiterState | None, now: dat
     }
 
 
-def circuit_state() -> dict[str, Any] | None:
+def circuit_figures() -> dict[str, Any] | None:
     """Return how the circuit breaker stands; None when Redis does not answer."""
     try:
         return asdict(wiring.circuit_state())
@@ -261,7 +261,7 @@ def circuit_state() -> dict[str, Any] | None:
         return None
 
 
-def limiter_state() -> LimiterState | None:
+def limiter_figures() -> LimiterState | None:
     """Return how the limiter stands; None when Redis, which counts for all processes, does not answer."""
     try:
         return wiring.limiter_state()

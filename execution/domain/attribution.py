@@ -32,7 +32,7 @@ def exits_of_trade(
     return sorted([*taken, *_up_to(short, sorted(others, key=_by_id, reverse=True))], key=_by_id)
 
 
-def part_of(fill: FillReport, quantity: Decimal) -> FillReport:
+def part_of_fill(fill: FillReport, quantity: Decimal) -> FillReport:
     """Return the part of a fill that closed our trade: a fill that turns a position realises its PnL on that part only.
 
     The fee is shared by quantity; the rest of the fill belongs to a position that is not ours.
@@ -45,7 +45,7 @@ def part_of(fill: FillReport, quantity: Decimal) -> FillReport:
     )
 
 
-def unbooked(fills: Sequence[FillReport], booked: Mapping[int, Decimal]) -> list[FillReport]:
+def unbooked_fills(fills: Sequence[FillReport], booked: Mapping[int, Decimal]) -> list[FillReport]:
     """Return what is not booked of these fills; the PnL of a fill that is booked in part went with that part.
 
     Args:
@@ -55,7 +55,7 @@ def unbooked(fills: Sequence[FillReport], booked: Mapping[int, Decimal]) -> list
     """
     left = [(fill, fill.quantity - booked.get(fill.trade_id, ZERO)) for fill in fills]
     return [
-        replace(part_of(fill, rest), realized_pnl=ZERO, pnl_value=ZERO) if fill.trade_id in booked else fill
+        replace(part_of_fill(fill, rest), realized_pnl=ZERO, pnl_value=ZERO) if fill.trade_id in booked else fill
         for fill, rest in left
         if rest > 0
     ]
@@ -71,7 +71,7 @@ def _up_to(quantity: Decimal, fills: Sequence[FillReport]) -> list[FillReport]:
     for fill in fills:
         if left <= 0:
             break
-        taken.append(fill if fill.quantity <= left else part_of(fill, left))
+        taken.append(fill if fill.quantity <= left else part_of_fill(fill, left))
         left -= taken[-1].quantity
     return taken
 

@@ -16,7 +16,7 @@ LONGEST_PAUSE_OPEN = timedelta(seconds=60)
 LONGEST_PAUSE_COVERED = timedelta(hours=1)
 MOST_DOUBLINGS = 16
 # The order is not at the exchange and never was.
-NEVER_TAKEN = frozenset({OrderState.REJECTED, OrderState.ABANDONED})
+NEVER_TAKEN = frozenset({OrderState.REJECTED, OrderState.NOT_ACCEPTED})
 
 
 class Try(Protocol):

@@ -16,22 +16,22 @@ from execution.domain.trading import Direction, OrderPurpose
 UNBOUNDED = Decimal(10**12)
 
 
-def stop_distance(direction: Direction, reference: Decimal, stop: Decimal) -> Decimal:
+def stop_fraction(direction: Direction, reference: Decimal, stop: Decimal) -> Decimal:
     """Return how far the stop lies on the losing side, as a fraction of the reference price; negative: wrong side."""
     return (reference - stop) * direction.sign / reference
 
 
 def target_distance(direction: Direction, reference: Decimal, target: Decimal) -> Decimal:
     """Return how far the target lies on the winning side, as a fraction of the reference; negative: wrong side."""
-    return -stop_distance(direction, reference, target)
+    return -stop_fraction(direction, reference, target)
 
 
-def stop_at(direction: Direction, reference: Decimal, fraction: Decimal) -> Decimal:
+def stop_price_at(direction: Direction, reference: Decimal, fraction: Decimal) -> Decimal:
     """Return the price that lies `fraction` of the reference price on the losing side."""
     return reference * (ONE - fraction * direction.sign)
 
 
-def target_at(direction: Direction, reference: Decimal, fraction: Decimal) -> Decimal:
+def target_price_at(direction: Direction, reference: Decimal, fraction: Decimal) -> Decimal:
     """Return the price that lies `fraction` of the reference price on the winning side."""
     return reference * (ONE + fraction * direction.sign)
 
@@ -48,7 +48,7 @@ def round_target(direction: Direction, price: Decimal, tick: Decimal) -> Decimal
 
 def break_even_at(direction: Direction, entry: Decimal, buffer: Decimal, tick: Decimal) -> Decimal:
     """Return the stop that loses nothing: the entry and `buffer` of it for the fees, rounded in the user's favour."""
-    price = target_at(direction, entry, buffer)
+    price = target_price_at(direction, entry, buffer)
     return ceil_to(price, tick) if direction is Direction.LONG else floor_to(price, tick)
 
 

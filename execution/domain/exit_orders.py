@@ -12,7 +12,7 @@ from execution.domain.lots import LotRule, lot_rule, split_of
 from execution.domain.money import floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.risk_review import Review, RuleVerdict
+from execution.domain.risk_review import RiskReview, RuleVerdict
 from execution.domain.trading import OrderType
 
 # Of one position. While a stop is replaced its orders rest twice, and the account has room for 200 in all.
@@ -21,7 +21,7 @@ MOST_EXIT_ORDERS = 40
 CONDITIONAL_ORDERS = 200
 
 
-def check_exit_orders(review: Review, quantity: Decimal, exits: ExitPlan) -> None:
+def check_exit_orders(review: RiskReview, quantity: Decimal, exits: ExitPlan) -> None:
     """Refuse an entry of which a part could not be closed, or whose exits are too many orders."""
     lot = lot_rule(review.rules, OrderType.MARKET)
     orders = exit_orders_for(quantity, exits, lot)

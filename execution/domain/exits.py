@@ -10,7 +10,7 @@ from execution.domain import policy as keys
 from execution.domain.liquidation import bracket_for, liquidation_distance
 from execution.domain.money import ONE, ceil_to, plain
 from execution.domain.reasons import Reason
-from execution.domain.risk_review import AskedTarget, Review
+from execution.domain.risk_review import AskedTarget, RiskReview
 from execution.domain.trading import Direction
 
 PERCENT = 100
@@ -36,7 +36,7 @@ class ExitPlan:
     time_exit_seconds: int | None
 
 
-def judge_exits(review: Review, reference: Decimal) -> ExitPlan:
+def judge_exits(review: RiskReview, reference: Decimal) -> ExitPlan:
     """Apply every rule about exits and return what will protect the position."""
     proposal, policy = review.proposal, review.policy
     stop = _stop(review, reference)
@@ -73,20 +73,20 @@ STOP = _ExitRule(
     default=keys.DEFAULT_STOP,
     least=keys.MIN_STOP_DISTANCE,
     wrong_side=Reason.STOP_ON_WRONG_SIDE,
-    at=brackets.stop_at,
-    distance=brackets.stop_distance,
+    at=brackets.stop_price_at,
+    distance=brackets.stop_fraction,
 )
 TARGET = _ExitRule(
     name="target",
     default=keys.DEFAULT_TARGET,
     least=keys.MIN_TARGET_DISTANCE,
     wrong_side=Reason.TARGET_ON_WRONG_SIDE,
-    at=brackets.target_at,
+    at=brackets.target_price_at,
     distance=brackets.target_distance,
 )
 
 
-def _exit_price(review: Review, reference: Decimal, asked: Decimal | None, rule: _ExitRule) -> Decimal:
+def _exit_price(review: RiskReview, reference: Decimal, asked: Decimal | None, rule: _ExitRule) -> Decimal:
     """Return where an exit belongs: the default when none was asked, small crossings moved, absurd ones refused."""
     direction, policy = review.proposal.direction, review.policy
     if asked is None:
@@ -103,7 +103,7 @@ def _exit_price(review: Review, reference: Decimal, asked: Decimal | None, rule:
     return moved
 
 
-def _stop(review: Review, reference: Decimal) -> Decimal | None:
+def _stop(review: RiskReview, reference: Decimal) -> Decimal | None:
     """Return the stop on its tick; none at all is refused, unless the policy allows it."""
     direction, policy = review.proposal.direction, review.policy
     if review.proposal.stop_price is None and not policy[keys.DEFAULT_STOP]:
@@ -113,20 +113,20 @@ def _stop(review: Review, reference: Decimal) -> Decimal | None:
     wanted = _exit_price(review, reference, review.proposal.stop_price, STOP)
     stop = brackets.round_stop(direction, wanted, review.rules.tick_size)
     # Moving and rounding go outwards, so what will be sent is measured, not what was asked.
-    _check_stop_distance(review, brackets.stop_distance(direction, reference, stop))
+    _check_stop_distance(review, brackets.stop_fraction(direction, reference, stop))
     return stop
 
 
-def _check_stop_distance(review: Review, distance: Decimal) -> None:
+def _check_stop_distance(review: RiskReview, distance: Decimal) -> None:
     most = review.policy[keys.MAX_STOP_DISTANCE]
     far = f"expected<={plain(most)} actual={distance:.6f}"
     review.check("stop_max_distance", far, Reason.STOP_TOO_FAR, passed=distance <= most)
 
 
-def check_liquidation(review: Review, reference: Decimal, stop: Decimal, quantity: Decimal) -> None:
+def check_liquidation(review: RiskReview, reference: Decimal, stop: Decimal, quantity: Decimal) -> None:
     """Refuse a stop that liquidation would come before: it protects nothing. Which bracket counts, the size tells."""
     proposal, notional = review.proposal, quantity * reference
-    distance = brackets.stop_distance(proposal.direction, reference, stop)
+    distance = brackets.stop_fraction(proposal.direction, reference, stop)
     limit = partial(liquidation_distance, proposal.direction, leverage=proposal.leverage, notional=notional)
     # A careful policy may assume more than the exchange asks for, and stands in where the exchange names nothing.
     rate, liquidation = review.policy[keys.MAINTENANCE_MARGIN], limit(rate=review.policy[keys.MAINTENANCE_MARGIN])
@@ -142,7 +142,7 @@ def check_liquidation(review: Review, reference: Decimal, stop: Decimal, quantit
     review.check("stop_before_liquidation", numbers, Reason.STOP_BEYOND_LIQUIDATION, passed=passed)
 
 
-def _targets(review: Review, reference: Decimal) -> tuple[AskedTarget, ...]:
+def _targets(review: RiskReview, reference: Decimal) -> tuple[AskedTarget, ...]:
     """Return the targets on their ticks, nearest first."""
     proposal = review.proposal
     if not proposal.targets:
@@ -151,7 +151,7 @@ def _targets(review: Review, reference: Decimal) -> tuple[AskedTarget, ...]:
     return tuple(sorted(placed, key=lambda each: each.price * proposal.direction.sign))
 
 
-def _target(review: Review, reference: Decimal, asked: Decimal | None) -> Decimal:
+def _target(review: RiskReview, reference: Decimal, asked: Decimal | None) -> Decimal:
     """Return a target on its tick; a very far one is only noted."""
     direction, policy, tick = review.proposal.direction, review.policy, review.rules.tick_size
     wanted = _exit_price(review, reference, asked, TARGET)
@@ -164,7 +164,7 @@ def _target(review: Review, reference: Decimal, asked: Decimal | None) -> Decima
     return target + tick * direction.sign if too_near else target
 
 
-def _trailing(review: Review, reference: Decimal) -> tuple[Decimal | None, Decimal | None]:
+def _trailing(review: RiskReview, reference: Decimal) -> tuple[Decimal | None, Decimal | None]:
     """Return how far a trailing stop lets the price come back, in percent, and from which price on it follows."""
     asked, default = review.proposal.callback_percent, review.policy[keys.DEFAULT_TRAIL] * PERCENT
     percent = asked or default
@@ -179,7 +179,7 @@ def _trailing(review: Review, reference: Decimal) -> tuple[Decimal | None, Decim
     return callback, _activation(review, reference)
 
 
-def _activation(review: Review, reference: Decimal) -> Decimal | None:
+def _activation(review: RiskReview, reference: Decimal) -> Decimal | None:
     """Return the price from which a trailing stop follows; one that has been reached is the same as none."""
     direction, asked = review.proposal.direction, review.proposal.activation_price
     if asked is None:

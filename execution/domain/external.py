@@ -6,7 +6,14 @@ from decimal import Decimal
 from enum import StrEnum
 
 from execution.domain import policy as keys
-from execution.domain.brackets import is_tighter, round_stop, round_target, stop_at, stop_distance, target_at
+from execution.domain.brackets import (
+    is_tighter,
+    round_stop,
+    round_target,
+    stop_fraction,
+    stop_price_at,
+    target_price_at,
+)
 from execution.domain.money import ZERO
 from execution.domain.outcomes import PositionReport
 from execution.domain.policy import Policy
@@ -54,7 +61,7 @@ def direction_of(row: PositionReport) -> Direction:
     return Direction.SHORT if short else Direction.LONG
 
 
-def part_of(row: PositionReport, quantity: Decimal) -> PositionReport:
+def position_part(row: PositionReport, quantity: Decimal) -> PositionReport:
     """Return a part of a position, of this size, as one of its own; both have the entry price of the whole."""
     share = quantity / abs(row.quantity)
     return replace(
@@ -82,14 +89,14 @@ def exits_for(row: PositionReport, policy: Policy, tick: Decimal) -> ExternalExi
     """
     direction = direction_of(row)
     fraction, least = policy[keys.DEFAULT_STOP], policy[keys.MIN_STOP_DISTANCE]
-    stop = stop_at(direction, row.entry_price, fraction)
-    if stop_distance(direction, row.mark_price, stop) <= least:
-        stop = stop_at(direction, row.mark_price, fraction)
+    stop = stop_price_at(direction, row.entry_price, fraction)
+    if stop_fraction(direction, row.mark_price, stop) <= least:
+        stop = stop_price_at(direction, row.mark_price, fraction)
     if row.liquidation_price > 0 and not is_tighter(direction, stop, row.liquidation_price):
         stop = (row.mark_price + row.liquidation_price) / 2
-    target = target_at(direction, row.entry_price, policy[keys.DEFAULT_TARGET])
+    target = target_price_at(direction, row.entry_price, policy[keys.DEFAULT_TARGET])
     if not is_tighter(direction, target, row.mark_price):
-        target = target_at(direction, row.mark_price, policy[keys.DEFAULT_TARGET])
+        target = target_price_at(direction, row.mark_price, policy[keys.DEFAULT_TARGET])
     return ExternalExits(
         stop_price=round_stop(direction, stop, tick) if fraction else None,
         target_price=round_target(direction, target, tick),

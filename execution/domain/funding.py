@@ -65,7 +65,7 @@ def rate_of(at: datetime, rates: Iterable[FundingRate]) -> FundingRate | None:
     return max(earlier, key=lambda rate: rate.at, default=None)
 
 
-def parts_of(line: FundingLine, holdings: Sequence[Holding]) -> dict[UUID, Decimal]:
+def funding_parts(line: FundingLine, holdings: Sequence[Holding]) -> dict[UUID, Decimal]:
     """Return each trade's part of a line, in the line's asset; what is left of the line is somebody else's.
 
     Without a known rate nobody can tell sides apart: then the line belongs to the only trade that held anything.

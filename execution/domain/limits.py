@@ -12,7 +12,7 @@ from execution.domain.risk_review import RuleVerdict
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stake:
+class OrderImpact:
     """What one entry adds: its notional, and what its stop may lose; both in USD.
 
     Without a stop all of the notional may be lost. A fill worse than the stop's level is not in the figure.
@@ -25,15 +25,17 @@ class Stake:
     @staticmethod
     def of(
         symbol: str, *, quantity: Decimal, price: Decimal, stop_price: Decimal, usd_per_quote: Decimal = ONE
-    ) -> "Stake":
+    ) -> "OrderImpact":
         """Return the stake of prices in a quote asset that is worth `usd_per_quote`."""
         # No stop is a stop at 0.
         distance = abs(price - stop_price)
-        return Stake(symbol=symbol, notional=quantity * price * usd_per_quote, risk=quantity * distance * usd_per_quote)
+        return OrderImpact(
+            symbol=symbol, notional=quantity * price * usd_per_quote, risk=quantity * distance * usd_per_quote
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Usage:
+class LimitUsage:
     """What is used already when an entry asks for its share; amounts in USD.
 
     `exposure` and `open_risk` are of all positions that are open or opening, by their claims. The day is UTC's:
@@ -60,12 +62,12 @@ class Usage:
     stopped_out_age: Decimal | None = None
 
 
-def judge_limits(stake: Stake, usage: Usage, policy: Policy) -> tuple[RuleVerdict, ...]:
+def judge_limits(stake: OrderImpact, usage: LimitUsage, policy: Policy) -> tuple[RuleVerdict, ...]:
     """Hold one entry against every limit; each is inclusive, and each verdict shows the use with this entry."""
     return (*_alone(stake, usage, policy), *_priced(usage), *_within(stake, usage, policy))
 
 
-def _alone(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:
+def _alone(stake: OrderImpact, usage: LimitUsage, policy: Policy) -> Iterator[RuleVerdict]:
     symbol = f"symbol={stake.symbol}"
     unknown = f"{symbol} unknown_since={usage.unsettled}" if usage.unsettled else symbol
     yield _verdict("no_unsettled_entry", unknown, Reason.ENTRY_UNSETTLED, passed=not usage.unsettled)
@@ -76,13 +78,13 @@ def _alone(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:
     yield _pause("stop_out_pause", usage.stopped_out_age, pause, Reason.SYMBOL_PAUSED_AFTER_STOP)
 
 
-def _priced(usage: Usage) -> Iterator[RuleVerdict]:
+def _priced(usage: LimitUsage) -> Iterator[RuleVerdict]:
     """Refuse to add to sums in USD that are not whole."""
     numbers = f"unpriced={usage.unpriced or 'none'}"
     yield _verdict("usage_in_usd", numbers, Reason.QUOTE_ASSET_UNPRICED, passed=not usage.unpriced)
 
 
-def _within(stake: Stake, usage: Usage, policy: Policy) -> Iterator[RuleVerdict]:
+def _within(stake: OrderImpact, usage: LimitUsage, policy: Policy) -> Iterator[RuleVerdict]:
     lost = max(ZERO, -usage.day_result)
     fallen = usage.day_peak - usage.day_result - usage.open_loss
     table = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 
 from execution.domain.money import ZERO, ceil_to, floor_to
-from execution.domain.trading import OrderType, SymbolRules
+from execution.domain.trading import InstrumentFilters, OrderType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class LotRule:
     maximum: Decimal
 
 
-def lot_rule(rules: SymbolRules, order_type: OrderType) -> LotRule:
+def lot_rule(rules: InstrumentFilters, order_type: OrderType) -> LotRule:
     """Return the lot rule that the exchange applies to this order type."""
     if order_type is OrderType.LIMIT:
         return LotRule(step=rules.limit_step, minimum=rules.limit_min_quantity, maximum=rules.limit_max_quantity)
@@ -31,7 +31,7 @@ def lot_rule(rules: SymbolRules, order_type: OrderType) -> LotRule:
     )
 
 
-def entry_lot(rules: SymbolRules, order_type: OrderType) -> LotRule:
+def entry_lot(rules: InstrumentFilters, order_type: OrderType) -> LotRule:
     """Return the lot rule of an entry: its quantity must lie on the step of its exits too, which are market orders."""
     lot = lot_rule(rules, order_type)
     return replace(lot, step=max(lot.step, rules.market_step))
@@ -63,7 +63,7 @@ def split_of(quantity: Decimal, lot: LotRule) -> Split:
     return Split(number=number, total=left)
 
 
-def parts_of(quantity: Decimal, lot: LotRule) -> list[Decimal]:
+def lot_parts(quantity: Decimal, lot: LotRule) -> list[Decimal]:
     """Split a quantity into as few orders as the lot allows, the largest first.
 
     The parts lie on the step, between minimum and maximum, and add up to the quantity floored to the step. Where no
@@ -88,7 +88,7 @@ def closing_parts(quantity: Decimal, lot: LotRule, *, trims: bool) -> list[Decim
     """
     if quantity <= 0:
         return []
-    return parts_of(max(ceil_to(quantity, lot.step), ceil_to(lot.minimum, lot.step)) if trims else quantity, lot)
+    return lot_parts(max(ceil_to(quantity, lot.step), ceil_to(lot.minimum, lot.step)) if trims else quantity, lot)
 
 
 def out_of_reach(quantity: Decimal, lot: LotRule, *, trims: bool) -> Decimal:

@@ -69,7 +69,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suspect:
+class OpenFinding:
     """A finding that goes on: since when at all, since when undisturbed, and whether it was counted as a violation.
 
     `picture` is what its symbol and side looked like at the last reading, which was at `seen_at`.
@@ -120,17 +120,17 @@ class Suspect:
 class Followed:
     """What one cycle has made of the findings: all that go on, those that are violations now, and those that ended."""
 
-    suspects: tuple[Suspect, ...]
-    raised: tuple[Suspect, ...]
-    ended: tuple[Suspect, ...]
+    suspects: tuple[OpenFinding, ...]
+    raised: tuple[OpenFinding, ...]
+    ended: tuple[OpenFinding, ...]
 
     @property
-    def standing(self) -> list[Suspect]:
+    def standing(self) -> list[OpenFinding]:
         return [suspect for suspect in self.suspects if suspect.stands]
 
 
 def follow(
-    before: Iterable[Suspect],
+    before: Iterable[OpenFinding],
     found: Iterable[Finding],
     pictures: Mapping[Side, str],
     *,
@@ -160,15 +160,15 @@ def follow(
     )
 
 
-def _followed(known: Suspect | None, finding: Finding, picture: str, now: datetime) -> Suspect:
+def _followed(known: OpenFinding | None, finding: Finding, picture: str, now: datetime) -> OpenFinding:
     if known is None or (not known.stands and now - known.seen_at > NEAR):
-        return Suspect(finding=finding, first_at=now, at_rest_since=now, seen_at=now, picture=picture)
+        return OpenFinding(finding=finding, first_at=now, at_rest_since=now, seen_at=now, picture=picture)
     moved = known.picture != picture
     rest = now if moved else known.at_rest_since
     suspect = replace(known, finding=finding, at_rest_since=rest, seen_at=now, picture=picture)
     return replace(suspect, stands=suspect.is_violation(now))
 
 
-def _stood(known: Mapping[str, Suspect], suspect: Suspect) -> bool:
+def _stood(known: Mapping[str, OpenFinding], suspect: OpenFinding) -> bool:
     before = known.get(suspect.finding.key)
     return before is not None and before.stands

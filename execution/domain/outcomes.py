@@ -28,9 +28,9 @@ STATUS_TRIGGERS = {
     ExchangeStatus.PARTIALLY_FILLED: OrderTrigger.PART_FILLED,
     ExchangeStatus.TRIGGERED: OrderTrigger.CONDITION_MET,
     ExchangeStatus.FILLED: OrderTrigger.ALL_FILLED,
-    ExchangeStatus.CANCELED: OrderTrigger.CANCELLED,
+    ExchangeStatus.CANCELED: OrderTrigger.CANCELED,
     ExchangeStatus.EXPIRED: OrderTrigger.EXPIRED,
-    ExchangeStatus.REJECTED: OrderTrigger.REFUSED,
+    ExchangeStatus.REJECTED: OrderTrigger.REJECTED,
 }
 
 
@@ -99,7 +99,7 @@ class Refused:
     retry_safe: bool
     retry_after_seconds: float = 0.0
     waits: Waits = Waits.NOBODY
-    reason: Reason = Reason.EXCHANGE_REFUSED
+    reason: Reason = Reason.EXCHANGE_REJECTED
     by_filters: bool = False
 
 

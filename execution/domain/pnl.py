@@ -44,7 +44,7 @@ def total_commission(fills: Sequence[FillAmounts]) -> Decimal:
     return sum((fill.commission for fill in fills), ZERO)
 
 
-def settle(
+def result_of(
     *,
     entries: Sequence[FillAmounts],
     exits: Sequence[FillAmounts],

@@ -25,7 +25,7 @@ from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
 from execution.domain.stream import StreamNews
 from execution.domain.stream_offsets import StreamPlace, Survey
-from execution.domain.trading import OrderBook, OrderType, PositionSide, Quote, Side, SymbolRules
+from execution.domain.trading import InstrumentFilters, OrderService, OrderType, PositionSide, Quote, Side
 from execution.domain.venue_status import Terms
 
 
@@ -59,8 +59,8 @@ class OrderTicket:
     good_till: datetime | None = None
 
     @property
-    def book(self) -> OrderBook:
-        return OrderBook.ORDINARY if self.order_type in {OrderType.MARKET, OrderType.LIMIT} else OrderBook.ALGO
+    def service(self) -> OrderService:
+        return OrderService.STANDARD if self.order_type in {OrderType.MARKET, OrderType.LIMIT} else OrderService.ALGO
 
 
 class ExchangeUnavailableError(Exception):
@@ -81,9 +81,9 @@ LastWord = Callable[[], Veto | None]
 class Exchange(Protocol):
     """Binance USDⓈ-M Futures, or the paper exchange. Reads raise ExchangeUnavailableError when unanswered."""
 
-    def rules(self, symbol: str) -> SymbolRules | None: ...
+    def rules(self, symbol: str) -> InstrumentFilters | None: ...
 
-    def known_rules(self, symbol: str) -> SymbolRules | None:
+    def known_rules(self, symbol: str) -> InstrumentFilters | None:
         """Return the rules as last read by this process, unless another has read that they are others since.
 
         For what must not wait: the exchange is asked only when what is known is known to be old, and None says that
@@ -117,14 +117,14 @@ class Exchange(Protocol):
         """Read what every entry rests on, whatever its symbol; changes nothing."""
 
     def place(
-        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, last_word: LastWord | None = None
+        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, pre_send_check: LastWord | None = None
     ) -> PlaceOutcome:
         """Send an order; when it cannot leave before `send_before`, it is not sent and the outcome is a refusal.
 
-        `last_word` is asked when the order's turn has come, right before it leaves; a veto is a refusal, too.
+        `pre_send_check` is asked when the order's turn has come, right before it leaves; a veto is a refusal, too.
         """
 
-    def look_up(self, symbol: str, client_order_id: str, book: OrderBook, *, promptly: bool = False) -> LookUp:
+    def look_up(self, symbol: str, client_order_id: str, service: OrderService, *, promptly: bool = False) -> LookUp:
         """Ask for an order by its client id.
 
         `promptly`: a position may be unprotected meanwhile, so that the answer is not waited for as long as usual.
@@ -134,11 +134,11 @@ class Exchange(Protocol):
         """Return an ordinary order by the exchange's own id, whoever has placed it."""
 
     def find_in_history(
-        self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
+        self, symbol: str, client_order_id: str, service: OrderService, *, since: datetime
     ) -> OrderReport | None:
         """Return an order from the list of all orders since then: a second source for what a look-up has forgotten."""
 
-    def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
+    def cancel(self, symbol: str, client_order_id: str, service: OrderService) -> LookUp:
         """Cancel and return the final state, which may be a fill that was faster."""
 
     def cancel_of_others(self, symbol: str, order: ForeignOrder) -> bool:
@@ -306,7 +306,7 @@ class Memory(Protocol):
 
     def is_whole(self) -> bool: ...
 
-    def leave_mark(self) -> None: ...
+    def mark_intact(self) -> None: ...
 
 
 class MirrorError(Exception):

@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from execution.domain import policy as keys
-from execution.domain.brackets import Plan, is_tighter, stop_distance
+from execution.domain.brackets import Plan, is_tighter, stop_fraction
 from execution.domain.exits import CALLBACK_STEP, LEAST_CALLBACK, MOST_CALLBACK
 from execution.domain.money import ONE, ZERO, plain
 from execution.domain.policy import KEYS, Policy
@@ -93,7 +93,7 @@ def _stop(move: ProtectionMove, plan: Plan, around: Surroundings) -> Iterator[Br
     if not plan.of(OrderPurpose.STOP):
         yield name, f"{Reason.INVALID_FIELD}: the plan has no stop to move"
     yield from _off_tick(name, price, plan.tick)
-    if stop_distance(around.direction, mark, price) <= 0:
+    if stop_fraction(around.direction, mark, price) <= 0:
         yield name, f"{Reason.STOP_ON_WRONG_SIDE}: stop={plain(price)} mark={plain(mark)}"
     limit = around.liquidation_price
     if limit > 0 and not is_tighter(around.direction, price, limit):
@@ -110,7 +110,7 @@ def loosens_stop(plan: Plan, direction: Direction, price: Decimal) -> bool:
 def _losses(move: ProtectionMove, around: Surroundings, price: Decimal) -> Iterator[str]:
     """Hold what a stop there may lose against the limits, as an entry with such a stop is held."""
     room = around.room
-    distance = stop_distance(around.direction, room.entry_price, price)
+    distance = stop_fraction(around.direction, room.entry_price, price)
     risk = max(ZERO, distance) * room.entry_price * room.open_quantity * room.usd_per_quote
     open_risk = room.others_risk + risk
     parts = f"lost={plain(room.lost_today)} open_risk={plain(room.others_risk)} this_risk={plain(risk)}"
@@ -137,7 +137,7 @@ def _targets(move: ProtectionMove, plan: Plan, around: Surroundings) -> Iterator
         if leg.done:
             yield name, f"{Reason.INVALID_FIELD}: target {number} has filled"
         yield from _off_tick(name, price, plan.tick)
-        if stop_distance(around.direction, mark, price) >= 0:
+        if stop_fraction(around.direction, mark, price) >= 0:
             yield name, f"{Reason.TARGET_ON_WRONG_SIDE}: target={plain(price)} mark={plain(mark)}"
 
 

@@ -41,7 +41,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Usage:
+class WindowUsage:
     """What the exchange said in an answer's headers that its windows have used; None when it did not."""
 
     weight: int | None = None
@@ -50,7 +50,7 @@ class Usage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
+class LaneQuota:
     """What a lane leaves free in a window, as fractions of the limit: at its start, falling evenly to its end.
 
     `exits` never give way to an unknown state, to others on the account, or to cover that is still to come.
@@ -63,18 +63,18 @@ class Share:
 
 # Cover of what is open goes before everything. What nobody has needed of the reserve is released as the window ends,
 # so that it is not lost; the last part stays, because a stop may come in the last moment too.
-SHARES: Mapping[Lane, Share] = MappingProxyType(
+SHARES: Mapping[Lane, LaneQuota] = MappingProxyType(
     {
-        Lane.PROTECT: Share(at_start=0, at_end=0, exits=True),
-        Lane.CLOSE: Share(at_start=0.02, at_end=0.01, exits=True),
-        Lane.ENTRY: Share(at_start=0.10, at_end=0.03, exits=False),
-        Lane.READ: Share(at_start=0.20, at_end=0.04, exits=False),
+        Lane.PROTECT: LaneQuota(at_start=0, at_end=0, exits=True),
+        Lane.CLOSE: LaneQuota(at_start=0.02, at_end=0.01, exits=True),
+        Lane.ENTRY: LaneQuota(at_start=0.10, at_end=0.03, exits=False),
+        Lane.READ: LaneQuota(at_start=0.20, at_end=0.04, exits=False),
     }
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ticket:
+class Permit:
     """Leave to send one request. The windows are those that its answer's figures will be of; -1: not certain.
 
     `probe`: it goes through a hold, to see whether that still stands.
@@ -88,7 +88,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Denial:
+class Throttled:
     """No leave in time. `blocked_by` names the counter or the hold, `wait_seconds` how long it would have taken."""
 
     blocked_by: str

@@ -9,7 +9,7 @@ from execution.domain.money import ZERO
 from execution.domain.policy import Policy
 from execution.domain.quote_index import QuoteIndex
 from execution.domain.reasons import Reason
-from execution.domain.trading import Direction, OrderType, Quote, SymbolLists, SymbolRules
+from execution.domain.trading import Direction, InstrumentFilters, OrderType, Quote, SymbolLists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,12 @@ class RuleVerdict:
 
 
 @dataclass
-class Review:
+class RiskReview:
     """One run of the guard over one proposal; collects each rule's verdict."""
 
     proposal: Proposal
     quote: Quote
-    rules: SymbolRules
+    rules: InstrumentFilters
     policy: Policy
     lists: SymbolLists
     # What the account is worth with its open results, in USD; None when nobody had to ask.

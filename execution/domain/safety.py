@@ -13,9 +13,9 @@ from execution.domain.money import ZERO, basis_points, ceil_to, floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.quote_index import QuoteIndex, quote_index
 from execution.domain.reasons import Reason
-from execution.domain.risk_review import Proposal, Review, RuleVerdict
+from execution.domain.risk_review import Proposal, RiskReview, RuleVerdict
 from execution.domain.sizing import SHOWN_DIGITS, judge_size, sizing_levels
-from execution.domain.trading import Direction, Quote, SymbolLists, SymbolRules
+from execution.domain.trading import Direction, InstrumentFilters, Quote, SymbolLists
 
 HIGH_LEVERAGE = 10
 ANY_SYMBOL = SymbolLists()
@@ -52,7 +52,7 @@ def judge(
     proposal: Proposal,
     *,
     quote: Quote,
-    rules: SymbolRules,
+    rules: InstrumentFilters,
     policy: Policy,
     lists: SymbolLists = ANY_SYMBOL,
     equity: Decimal | None = None,
@@ -63,7 +63,7 @@ def judge(
 
     Without an `index` only the asset that may be assumed to be a dollar is sized.
     """
-    review = Review(
+    review = RiskReview(
         proposal=proposal,
         quote=quote,
         rules=rules,
@@ -100,14 +100,14 @@ def judge(
     )
 
 
-def _check_index(review: Review) -> None:
+def _check_index(review: RiskReview) -> None:
     """Name the price by which USD and the quote asset are converted; what cannot be converted is not entered."""
     asset = review.rules.quote_asset
     numbers = f"quote_index={review.index}" if review.index else f"quote_index=none quote_asset={asset}"
     review.check("quote_index", numbers, Reason.QUOTE_ASSET_UNPRICED, passed=review.index is not None)
 
 
-def _reference(review: Review) -> tuple[Decimal, Decimal | None]:
+def _reference(review: RiskReview) -> tuple[Decimal, Decimal | None]:
     """Return the price that sizes and distances refer to, and the limit price on the symbol's tick.
 
     A LIMIT that the book meets is filled by the book: it refers to the better of the two.
@@ -131,7 +131,7 @@ def _reference(review: Review) -> tuple[Decimal, Decimal | None]:
     return _better(review, limit), limit
 
 
-def _better(review: Review, limit: Decimal) -> Decimal:
+def _better(review: RiskReview, limit: Decimal) -> Decimal:
     """Return the better of a limit and the book's best price; the limit where the book does not meet it."""
     direction, best = review.proposal.direction, review.quote.taking_price(review.proposal.direction)
     if best <= 0 or best * direction.sign >= limit * direction.sign:
@@ -140,7 +140,7 @@ def _better(review: Review, limit: Decimal) -> Decimal:
     return best
 
 
-def _check_percent_price(review: Review, limit: Decimal) -> None:
+def _check_percent_price(review: RiskReview, limit: Decimal) -> None:
     """Hold a limit against the exchange's band around the mark price, which is one-sided: the worse side."""
     rules, direction = review.rules, review.proposal.direction
     share = rules.percent_price_up if direction is Direction.LONG else rules.percent_price_down
@@ -153,7 +153,7 @@ def _check_percent_price(review: Review, limit: Decimal) -> None:
     review.check("percent_price", numbers, Reason.PRICE_OUT_OF_BOUNDS, passed=passed)
 
 
-def _check_symbol(review: Review) -> None:
+def _check_symbol(review: RiskReview) -> None:
     state = "TRADING" if review.rules.trading else "not TRADING"
     review.check("symbol_trading", f"status={state}", Reason.SYMBOL_NOT_TRADING, passed=review.rules.trading)
     listed = review.lists.verdict(review.proposal.symbol)
@@ -161,7 +161,7 @@ def _check_symbol(review: Review) -> None:
     review.check("symbol_allowed", numbers, Reason.SYMBOL_NOT_ALLOWED, passed=listed == "allowed")
 
 
-def _check_confidence(review: Review) -> None:
+def _check_confidence(review: RiskReview) -> None:
     confidence = review.proposal.confidence
     # A person's order has no confidence; the limit is about models.
     if confidence is None:
@@ -171,14 +171,14 @@ def _check_confidence(review: Review) -> None:
     review.check("confidence", numbers, Reason.CONFIDENCE_BELOW_LIMIT, passed=confidence >= least)
 
 
-def _check_leverage(review: Review) -> None:
+def _check_leverage(review: RiskReview) -> None:
     most, actual = review.policy[keys.MAX_LEVERAGE], review.proposal.leverage
     review.check(
         "leverage", f"expected<={plain(most)} actual={actual}", Reason.LEVERAGE_EXCEEDS_LIMIT, passed=actual <= most
     )
 
 
-def _check_book(review: Review, quantity: Decimal) -> Decimal:
+def _check_book(review: RiskReview, quantity: Decimal) -> Decimal:
     """Walk the book for the order's size and return what each unit would cost."""
     levels = review.quote.taken_levels(review.proposal.direction)
     reached = walk(levels, quantity)
@@ -188,7 +188,7 @@ def _check_book(review: Review, quantity: Decimal) -> Decimal:
     return reached.average_price
 
 
-def _check_slippage(review: Review, reached: Walk) -> None:
+def _check_slippage(review: RiskReview, reached: Walk) -> None:
     """Compare what the size would pay with the planned price; a better price is never refused."""
     proposal, best = review.proposal, review.quote.taking_price(review.proposal.direction)
     # Who plans no price plans the best one: then only what the size itself moves is held against the limit.
@@ -202,7 +202,7 @@ def _check_slippage(review: Review, reached: Walk) -> None:
     review.check("slippage", numbers, Reason.SLIPPAGE_EXCEEDS_LIMIT, passed=actual <= limit)
 
 
-def _check_collar(review: Review, price: Decimal) -> None:
+def _check_collar(review: RiskReview, price: Decimal) -> None:
     """Hold the price to pay against the mark price: a book or a limit far from it is an error, not an offer."""
     mark = review.quote.mark
     review.check("mark", f"price={plain(mark)}", Reason.MARKET_DATA_UNAVAILABLE, passed=mark > 0)

@@ -12,7 +12,7 @@ from execution.domain.lots import LotRule, entry_lot
 from execution.domain.money import ONE, ZERO, floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.risk_review import Proposal, Review
+from execution.domain.risk_review import Proposal, RiskReview
 from execution.domain.trading import Direction, OrderType
 
 # An average has as many digits as there are; nobody reads them all.
@@ -52,7 +52,7 @@ def quantity_for(notional: Decimal, levels: Sequence[Level], lot: LotRule) -> De
     return floor_to(quantity_worth(levels, notional), lot.step)
 
 
-def sizing_levels(review: Review, reference: Decimal, limit: Decimal | None) -> tuple[Level, ...]:
+def sizing_levels(review: RiskReview, reference: Decimal, limit: Decimal | None) -> tuple[Level, ...]:
     """Return the prices that an entry's notional is counted at, the last without end.
 
     A market order is counted at the best price of the book. A LIMIT that the book meets takes from it, and what is not
@@ -86,7 +86,7 @@ def sizing_mode(proposal: Proposal, policy: Policy) -> SizingMode:
     return SizingMode.NOTIONAL if proposal.notional_usd is None else SizingMode(int(policy[keys.SIZING_MODE]))
 
 
-def judge_size(review: Review, reference: Decimal, stop: Decimal, limit: Decimal | None = None) -> Decimal:
+def judge_size(review: RiskReview, reference: Decimal, stop: Decimal, limit: Decimal | None = None) -> Decimal:
     """Return the quantity, held against the filters; a too small order is never enlarged. `stop`: 0 without one."""
     lot = entry_lot(review.rules, review.proposal.order_type)
     levels = sizing_levels(review, reference, limit)
@@ -105,14 +105,14 @@ def judge_size(review: Review, reference: Decimal, stop: Decimal, limit: Decimal
     return quantity
 
 
-def _sized(review: Review, usd: Decimal, levels: Sequence[Level], lot: LotRule) -> tuple[Decimal, Decimal]:
+def _sized(review: RiskReview, usd: Decimal, levels: Sequence[Level], lot: LotRule) -> tuple[Decimal, Decimal]:
     """Return the quantity for an amount of USD, and the price that each unit of it is expected to cost."""
     in_dollars = [Level(price=review.usd(level.price), quantity=level.quantity) for level in levels]
     quantity = quantity_for(usd, in_dollars, lot)
     return quantity, walk(levels, quantity).average_price
 
 
-def _as_asked(review: Review, levels: Sequence[Level], lot: LotRule) -> Decimal:
+def _as_asked(review: RiskReview, levels: Sequence[Level], lot: LotRule) -> Decimal:
     proposal = review.proposal
     if proposal.notional_usd is not None:
         quantity, price = _sized(review, proposal.notional_usd, levels, lot)
@@ -126,7 +126,7 @@ def _as_asked(review: Review, levels: Sequence[Level], lot: LotRule) -> Decimal:
     return quantity
 
 
-def _of_equity(review: Review, levels: Sequence[Level], lot: LotRule) -> Decimal:
+def _of_equity(review: RiskReview, levels: Sequence[Level], lot: LotRule) -> Decimal:
     fraction, equity = review.policy[keys.EQUITY_FRACTION], review.equity
     known = "unknown" if equity is None else plain(equity)
     numbers, passed = f"expected>0 actual={known}", equity is not None and equity > 0
@@ -136,7 +136,7 @@ def _of_equity(review: Review, levels: Sequence[Level], lot: LotRule) -> Decimal
     return quantity
 
 
-def _of_risk(review: Review, counted: Sequence[Level], stop: Decimal, lot: LotRule) -> Decimal:
+def _of_risk(review: RiskReview, counted: Sequence[Level], stop: Decimal, lot: LotRule) -> Decimal:
     risk, direction = review.policy[keys.RISK_PER_TRADE], review.proposal.direction
     review.check("stop_to_size_by", f"stop={plain(stop)} risk={plain(risk)}", Reason.STOP_REQUIRED, passed=stop > 0)
     if stop <= 0:
@@ -155,7 +155,7 @@ def _of_risk(review: Review, counted: Sequence[Level], stop: Decimal, lot: LotRu
     return quantity
 
 
-def _resized(review: Review, numbers: str, quantity: Decimal, price: Decimal) -> None:
+def _resized(review: RiskReview, numbers: str, quantity: Decimal, price: Decimal) -> None:
     """Record the notional before and after, in USD: what the decision asked for, and what the policy made of it."""
     numbers = f"{numbers} price={_shown(price)} quantity={plain(quantity)}"
     review.adjust("size", numbers, review.proposal.notional_usd, review.usd(quantity * price))
@@ -165,14 +165,14 @@ def _shown(price: Decimal) -> str:
     return plain(round(price, SHOWN_DIGITS))
 
 
-def _check_quantity(review: Review, quantity: Decimal, lot: LotRule) -> None:
+def _check_quantity(review: RiskReview, quantity: Decimal, lot: LotRule) -> None:
     small = f"expected>={plain(lot.minimum)} actual={plain(quantity)}"
     large = f"expected<={plain(lot.maximum)} actual={plain(quantity)}"
     review.check("min_quantity", small, Reason.QUANTITY_BELOW_MINIMUM, passed=quantity >= lot.minimum and quantity > 0)
     review.check("max_quantity", large, Reason.QUANTITY_ABOVE_MAXIMUM, passed=quantity <= lot.maximum)
 
 
-def _check_notional(review: Review, quantity: Decimal, price: Decimal, limit: Decimal | None) -> None:
+def _check_notional(review: RiskReview, quantity: Decimal, price: Decimal, limit: Decimal | None) -> None:
     """Hold the notional against the exchange's least, in the quote asset, and the policy's most, in USD."""
     # The exchange measures a market order's notional at the mark price, and a LIMIT's at its limit.
     at_exchange = quantity * (review.quote.mark if limit is None else limit)

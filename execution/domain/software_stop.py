@@ -92,7 +92,7 @@ def is_outage(outcome: PlaceOutcome | None) -> bool:
         return True
     if not isinstance(outcome, Refused) or outcome.by_filters:
         return False
-    never_left = outcome.reason is not Reason.EXCHANGE_REFUSED
+    never_left = outcome.reason is not Reason.EXCHANGE_REJECTED
     return never_left or outcome.retry_safe or outcome.code not in OF_THIS_STOP
 
 

@@ -19,11 +19,12 @@ class RequestState(StrEnum):
     PROTECTED = "PROTECTED"
     FLATTENED = "FLATTENED"
     RECORDED = "RECORDED"
-    REFUSED = "REFUSED"
+    DENIED = "DENIED"
     REJECTED = "REJECTED"
     EXPIRED = "EXPIRED"
-    CANCELLED = "CANCELLED"
-    ABANDONED = "ABANDONED"
+    CANCELED = "CANCELED"
+    NOT_ACCEPTED = "NOT_ACCEPTED"
+    WRITTEN_OFF = "WRITTEN_OFF"
 
 
 class RequestTrigger(StrEnum):
@@ -32,10 +33,10 @@ class RequestTrigger(StrEnum):
     ESS_CLEARED = "ess_cleared"
     ESS_BLOCKED = "ess_blocked"
     GUARD_APPROVED = "guard_approved"
-    GUARD_REFUSED = "guard_refused"
+    GUARD_DENIED = "guard_denied"
     SUBMISSION_STARTED = "submission_started"
     EXCHANGE_ACCEPTED = "exchange_accepted"
-    EXCHANGE_REFUSED = "exchange_refused"
+    EXCHANGE_REJECTED = "exchange_rejected"
     OUTCOME_UNKNOWN = "outcome_unknown"
     ABSENCE_PROVEN = "absence_proven"
     ENTRY_FILLED = "entry_filled"
@@ -59,20 +60,21 @@ class OrderState(StrEnum):
     CANCELED = "CANCELED"
     EXPIRED = "EXPIRED"
     REJECTED = "REJECTED"
-    ABANDONED = "ABANDONED"
+    NOT_ACCEPTED = "NOT_ACCEPTED"
+    WRITTEN_OFF = "WRITTEN_OFF"
 
 
 class OrderTrigger(StrEnum):
     """Evidence about one order."""
 
     ACCEPTED = "accepted"
-    REFUSED = "refused"
+    REJECTED = "rejected"
     OUTCOME_UNKNOWN = "outcome_unknown"
     ABSENCE_PROVEN = "absence_proven"
     CONDITION_MET = "condition_met"
     PART_FILLED = "part_filled"
     ALL_FILLED = "all_filled"
-    CANCELLED = "cancelled"
+    CANCELED = "canceled"
     EXPIRED = "expired"
     ENDED_UNSEEN = "ended_unseen"
     WRITTEN_OFF = "written_off"
@@ -103,70 +105,70 @@ T, TT = TradeState, TradeTrigger
 REQUEST_STATES: Mapping[tuple[RequestState, RequestTrigger], RequestState] = MappingProxyType(
     {
         (R.RECEIVED, RT.ESS_CLEARED): R.CLEARED,
-        (R.RECEIVED, RT.ESS_BLOCKED): R.REFUSED,
+        (R.RECEIVED, RT.ESS_BLOCKED): R.DENIED,
         (R.RECEIVED, RT.AGE_EXCEEDED): R.EXPIRED,
         (R.CLEARED, RT.GUARD_APPROVED): R.APPROVED,
-        (R.CLEARED, RT.GUARD_REFUSED): R.REFUSED,
+        (R.CLEARED, RT.GUARD_DENIED): R.DENIED,
         (R.CLEARED, RT.AGE_EXCEEDED): R.EXPIRED,
         (R.APPROVED, RT.SUBMISSION_STARTED): R.SUBMITTING,
         # Between the guard and the wire a trip may arrive, or the exchange may refuse the leverage.
-        (R.APPROVED, RT.ESS_BLOCKED): R.REFUSED,
-        (R.APPROVED, RT.GUARD_REFUSED): R.REFUSED,
+        (R.APPROVED, RT.ESS_BLOCKED): R.DENIED,
+        (R.APPROVED, RT.GUARD_DENIED): R.DENIED,
         (R.APPROVED, RT.AGE_EXCEEDED): R.EXPIRED,
         (R.SUBMITTING, RT.EXCHANGE_ACCEPTED): R.ACCEPTED,
-        (R.SUBMITTING, RT.EXCHANGE_REFUSED): R.REJECTED,
+        (R.SUBMITTING, RT.EXCHANGE_REJECTED): R.REJECTED,
         (R.SUBMITTING, RT.OUTCOME_UNKNOWN): R.UNKNOWN,
         # UNKNOWN ends by evidence only; no clock alone leads out of it.
         (R.UNKNOWN, RT.EXCHANGE_ACCEPTED): R.ACCEPTED,
-        (R.UNKNOWN, RT.ABSENCE_PROVEN): R.ABANDONED,
+        (R.UNKNOWN, RT.ABSENCE_PROVEN): R.NOT_ACCEPTED,
         (R.ACCEPTED, RT.ENTRY_FILLED): R.FILLED,
-        (R.ACCEPTED, RT.ENTRY_ENDED_EMPTY): R.CANCELLED,
+        (R.ACCEPTED, RT.ENTRY_ENDED_EMPTY): R.CANCELED,
         (R.FILLED, RT.COVER_CONFIRMED): R.PROTECTED,
         (R.FILLED, RT.POSITION_FLATTENED): R.FLATTENED,
         (R.PROTECTED, RT.FILLS_BOOKED): R.RECORDED,
         (R.FLATTENED, RT.FILLS_BOOKED): R.RECORDED,
         # The exchange denies all of it, and an operator has said that it will stay so.
-        (R.SUBMITTING, RT.WRITTEN_OFF): R.ABANDONED,
-        (R.UNKNOWN, RT.WRITTEN_OFF): R.ABANDONED,
-        (R.ACCEPTED, RT.WRITTEN_OFF): R.ABANDONED,
-        (R.FILLED, RT.WRITTEN_OFF): R.ABANDONED,
-        (R.PROTECTED, RT.WRITTEN_OFF): R.ABANDONED,
-        (R.FLATTENED, RT.WRITTEN_OFF): R.ABANDONED,
+        (R.SUBMITTING, RT.WRITTEN_OFF): R.WRITTEN_OFF,
+        (R.UNKNOWN, RT.WRITTEN_OFF): R.WRITTEN_OFF,
+        (R.ACCEPTED, RT.WRITTEN_OFF): R.WRITTEN_OFF,
+        (R.FILLED, RT.WRITTEN_OFF): R.WRITTEN_OFF,
+        (R.PROTECTED, RT.WRITTEN_OFF): R.WRITTEN_OFF,
+        (R.FLATTENED, RT.WRITTEN_OFF): R.WRITTEN_OFF,
     }
 )
 
 ORDER_STATES: Mapping[tuple[OrderState, OrderTrigger], OrderState] = MappingProxyType(
     {
         (D.SUBMITTING, DT.ACCEPTED): D.ACCEPTED,
-        (D.SUBMITTING, DT.REFUSED): D.REJECTED,
+        (D.SUBMITTING, DT.REJECTED): D.REJECTED,
         (D.SUBMITTING, DT.OUTCOME_UNKNOWN): D.UNKNOWN,
         (D.UNKNOWN, DT.ACCEPTED): D.ACCEPTED,
-        (D.UNKNOWN, DT.ABSENCE_PROVEN): D.ABANDONED,
+        (D.UNKNOWN, DT.ABSENCE_PROVEN): D.NOT_ACCEPTED,
         (D.ACCEPTED, DT.PART_FILLED): D.PARTIALLY_FILLED,
         (D.ACCEPTED, DT.ALL_FILLED): D.FILLED,
-        (D.ACCEPTED, DT.CANCELLED): D.CANCELED,
+        (D.ACCEPTED, DT.CANCELED): D.CANCELED,
         (D.ACCEPTED, DT.EXPIRED): D.EXPIRED,
         (D.ACCEPTED, DT.CONDITION_MET): D.TRIGGERED,
         # The exchange may still refuse a conditional order when it triggers (reduce-only without a position).
-        (D.ACCEPTED, DT.REFUSED): D.REJECTED,
+        (D.ACCEPTED, DT.REJECTED): D.REJECTED,
         # The exchange has forgotten it, as it does with what ended without a fill, and nothing speaks against its end.
         (D.ACCEPTED, DT.ENDED_UNSEEN): D.CANCELED,
         (D.PARTIALLY_FILLED, DT.PART_FILLED): D.PARTIALLY_FILLED,
         (D.PARTIALLY_FILLED, DT.ALL_FILLED): D.FILLED,
-        (D.PARTIALLY_FILLED, DT.CANCELLED): D.CANCELED,
+        (D.PARTIALLY_FILLED, DT.CANCELED): D.CANCELED,
         (D.PARTIALLY_FILLED, DT.EXPIRED): D.EXPIRED,
         (D.PARTIALLY_FILLED, DT.ENDED_UNSEEN): D.CANCELED,
         (D.TRIGGERED, DT.PART_FILLED): D.TRIGGERED,
         (D.TRIGGERED, DT.ALL_FILLED): D.FILLED,
-        (D.TRIGGERED, DT.CANCELLED): D.CANCELED,
+        (D.TRIGGERED, DT.CANCELED): D.CANCELED,
         (D.TRIGGERED, DT.EXPIRED): D.EXPIRED,
-        (D.TRIGGERED, DT.REFUSED): D.REJECTED,
+        (D.TRIGGERED, DT.REJECTED): D.REJECTED,
         (D.TRIGGERED, DT.ENDED_UNSEEN): D.CANCELED,
-        (D.SUBMITTING, DT.WRITTEN_OFF): D.ABANDONED,
-        (D.UNKNOWN, DT.WRITTEN_OFF): D.ABANDONED,
-        (D.ACCEPTED, DT.WRITTEN_OFF): D.ABANDONED,
-        (D.PARTIALLY_FILLED, DT.WRITTEN_OFF): D.ABANDONED,
-        (D.TRIGGERED, DT.WRITTEN_OFF): D.ABANDONED,
+        (D.SUBMITTING, DT.WRITTEN_OFF): D.WRITTEN_OFF,
+        (D.UNKNOWN, DT.WRITTEN_OFF): D.WRITTEN_OFF,
+        (D.ACCEPTED, DT.WRITTEN_OFF): D.WRITTEN_OFF,
+        (D.PARTIALLY_FILLED, DT.WRITTEN_OFF): D.WRITTEN_OFF,
+        (D.TRIGGERED, DT.WRITTEN_OFF): D.WRITTEN_OFF,
     }
 )
 
@@ -183,11 +185,11 @@ TRADE_STATES: Mapping[tuple[TradeState, TradeTrigger], TradeState] = MappingProx
     }
 )
 
-REQUEST_FINAL = frozenset({R.RECORDED, R.REFUSED, R.REJECTED, R.EXPIRED, R.CANCELLED, R.ABANDONED})
+REQUEST_FINAL = frozenset({R.RECORDED, R.DENIED, R.REJECTED, R.EXPIRED, R.CANCELED, R.NOT_ACCEPTED, R.WRITTEN_OFF})
 REQUEST_BEFORE_WIRE = frozenset({R.RECEIVED, R.CLEARED, R.APPROVED})
 # Filled, and on its way to cover and books.
 REQUEST_UNBOOKED = frozenset({R.FILLED, R.PROTECTED, R.FLATTENED})
-ORDER_FINAL = frozenset({D.FILLED, D.CANCELED, D.EXPIRED, D.REJECTED, D.ABANDONED})
+ORDER_FINAL = frozenset({D.FILLED, D.CANCELED, D.EXPIRED, D.REJECTED, D.NOT_ACCEPTED, D.WRITTEN_OFF})
 ORDER_UNSETTLED = frozenset({D.SUBMITTING, D.UNKNOWN})
 ORDER_LIVE = frozenset({D.ACCEPTED, D.PARTIALLY_FILLED, D.TRIGGERED})
 TRADE_OPEN = frozenset({T.OPEN, T.REDUCED})

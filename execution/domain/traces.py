@@ -21,7 +21,7 @@ SAME_MOMENT = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suspect:
+class OrderQuery:
     """The order that is looked for. `order_id` is empty unless the exchange has told it; `opens`: an entry."""
 
     client_order_id: str
@@ -49,7 +49,7 @@ class Traces:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weight:
+class Inference:
     """What the traces come to.
 
     `order_id` is set when the exchange attributes fills to our client id. `unattributed`: filled like our order, by an
@@ -74,25 +74,25 @@ class Weight:
         return f"{fills}; {stake}"
 
 
-def fills_in_question(suspect: Suspect, fills: Sequence[FillReport]) -> list[FillReport]:
+def fills_in_question(suspect: OrderQuery, fills: Sequence[FillReport]) -> list[FillReport]:
     """Return the fills of the order's position that cannot be older than the order."""
     return [
         fill for fill in fills if fill.position_side == suspect.position_side and fill.at >= suspect.sent_at - LOOK_BACK
     ]
 
 
-def weigh(suspect: Suspect, traces: Traces) -> Weight:
+def weigh(suspect: OrderQuery, traces: Traces) -> Inference:
     """Return what the traces say; an order id of ours outweighs everything."""
     recent = fills_in_question(suspect, traces.fills)
     for fill in recent:
         if fill.order_id == suspect.order_id or traces.origins.get(fill.order_id) == suspect.client_order_id:
-            return Weight(order_id=fill.order_id)
+            return Inference(order_id=fill.order_id)
     unattributed = _unattributed(suspect, recent, traces)
     suspicious = unattributed > 0 or _fills_lag_behind(suspect, recent, traces)
-    return Weight(unattributed=unattributed, at_stake=_unexplained(suspect, traces) if suspicious else ZERO)
+    return Inference(unattributed=unattributed, at_stake=_unexplained(suspect, traces) if suspicious else ZERO)
 
 
-def report_from_fills(suspect: Suspect, symbol: str, fills: Sequence[FillReport]) -> OrderReport:
+def report_from_fills(suspect: OrderQuery, symbol: str, fills: Sequence[FillReport]) -> OrderReport:
     """Return an order as its own fills show it; its remainder, if there is one, is not seen."""
     executed = sum((fill.quantity for fill in fills), ZERO)
     status = ExchangeStatus.FILLED if executed >= suspect.quantity else ExchangeStatus.PARTIALLY_FILLED
@@ -106,13 +106,13 @@ def report_from_fills(suspect: Suspect, symbol: str, fills: Sequence[FillReport]
     )
 
 
-def _unattributed(suspect: Suspect, recent: Sequence[FillReport], traces: Traces) -> Decimal:
+def _unattributed(suspect: OrderQuery, recent: Sequence[FillReport], traces: Traces) -> Decimal:
     """Sum the fills that look like the order's and whose own order the exchange does not name."""
     alike = (fill for fill in recent if fill.order_id not in traces.origins and fill.buyer is suspect.buyer)
     return sum((fill.quantity for fill in alike), ZERO)
 
 
-def _fills_lag_behind(suspect: Suspect, recent: Sequence[FillReport], traces: Traces) -> bool:
+def _fills_lag_behind(suspect: OrderQuery, recent: Sequence[FillReport], traces: Traces) -> bool:
     """Whether the position has changed lately by a fill that is not listed; both times are the exchange's."""
     changed = traces.held_since
     if changed is None:
@@ -121,6 +121,6 @@ def _fills_lag_behind(suspect: Suspect, recent: Sequence[FillReport], traces: Tr
     return lately and all(fill.at < changed - SAME_MOMENT for fill in recent)
 
 
-def _unexplained(suspect: Suspect, traces: Traces) -> Decimal:
+def _unexplained(suspect: OrderQuery, traces: Traces) -> Decimal:
     """Return how much of the position an entry may have opened: no more than it asked for and our trades leave."""
     return min(suspect.quantity, max(ZERO, traces.held - traces.booked)) if suspect.opens else ZERO

@@ -66,10 +66,10 @@ class OrderPurpose(StrEnum):
     CLOSE = "CLOSE"
 
 
-class OrderBook(StrEnum):
+class OrderService(StrEnum):
     """Which service of the exchange keeps an order; conditional ones live in the Algo Service, with own ids."""
 
-    ORDINARY = "ORDINARY"
+    STANDARD = "STANDARD"
     ALGO = "ALGO"
 
 
@@ -89,7 +89,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SymbolRules:
+class InstrumentFilters:
     """The exchange's filters of one symbol (`exchangeInfo`); prices in quote asset, quantities in base asset.
 
     Results, fees and funding are booked in the margin asset, which is the quote asset of every USDⓈ-M contract so far.

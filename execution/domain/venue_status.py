@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from execution.domain.reasons import Reason
-from execution.domain.trading import SymbolRules
+from execution.domain.trading import InstrumentFilters
 
 TRADING = "TRADING"
 UNLISTED = "unlisted"
@@ -52,11 +52,11 @@ class Terms:
     demanded_mode: str = ANY
     demanded_margin: str = ANY
     # The present filters of every contract.
-    rules: Mapping[str, SymbolRules] = field(default_factory=dict)
+    rules: Mapping[str, InstrumentFilters] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assumed:
+class ExpectedSettings:
     """What our books rest on.
 
     `leverages`: by symbol, what open trades and entries under way have asked for, where a trade was open before the
@@ -86,7 +86,7 @@ class Trouble:
     ends_at: datetime | None = None
 
 
-def troubles(terms: Terms, ours: Assumed) -> list[Trouble]:
+def troubles(terms: Terms, ours: ExpectedSettings) -> list[Trouble]:
     """Return everything that entries cannot go by, at most one of a code in a scope."""
     return [
         *_of_account(terms, ours),
@@ -96,7 +96,7 @@ def troubles(terms: Terms, ours: Assumed) -> list[Trouble]:
     ]
 
 
-def _of_account(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
+def _of_account(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
     if not terms.may_trade:
         yield _alarm(WHOLE_ACCOUNT, Reason.ACCOUNT_MAY_NOT_TRADE, "canTrade=false")
     if terms.position_mode != ours.position_mode:
@@ -104,7 +104,7 @@ def _of_account(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
         yield _alarm(WHOLE_ACCOUNT, Reason.POSITION_MODE_MISMATCH, numbers)
 
 
-def _of_contracts(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
+def _of_contracts(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
     """Name every contract that does not trade or is about to end; an open position in it is worth an alarm.
 
     A dated one is about to end for as long before as no entry is taken, and with a position in it for a day at least.
@@ -124,14 +124,14 @@ def _of_contracts(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
         )
 
 
-def _is_about_to_end(contract: ContractTerms, ours: Assumed, *, held: bool) -> bool:
+def _is_about_to_end(contract: ContractTerms, ours: ExpectedSettings, *, held: bool) -> bool:
     if contract.delivers_at is None or not contract.dated:
         return contract.delivers_at is not None
     before = max(ours.no_entry_before_end, TOLD_BEFORE_END) if held else ours.no_entry_before_end
     return ours.now >= contract.delivers_at - before
 
 
-def _of_leverage(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
+def _of_leverage(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
     """Name symbols whose leverage is none that a trade or an entry of ours has asked for."""
     for symbol, wanted in ours.leverages.items():
         found = terms.settings.get(symbol)
@@ -140,7 +140,7 @@ def _of_leverage(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
             yield _alarm(symbol, Reason.LEVERAGE_MISMATCH, numbers)
 
 
-def _of_margin(terms: Terms, ours: Assumed) -> Iterator[Trouble]:
+def _of_margin(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
     for symbol in sorted(ours.traded):
         found = terms.settings.get(symbol)
         if found and terms.demanded_margin not in {ANY, found.margin_type}:

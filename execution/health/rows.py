@@ -12,6 +12,7 @@ from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_FINAL, REQUEST_BEFORE_WIRE, TradeState
 from execution.models import (
     AccountLease,
+    AuditEvent,
     EntryHold,
     EssStatus,
     ExecutionRequest,
@@ -24,12 +25,11 @@ from execution.models import (
     QuarantinedRow,
     StreamLoss,
     Trade,
-    Transition,
 )
 from execution.protection.coverage import coverage
 from execution.queries.refused_exits import RefusedExit, refused_exits
 from execution.risk.entry_gate import CORRECTED
-from execution.risk.policy_store import LOOSER, REFUSED, capped_values
+from execution.risk.policy_store import DENIED, LOOSER, capped_values
 from execution.store.heartbeats import USER_STREAM
 from execution.store.quarantine import quarantined
 
@@ -83,11 +83,11 @@ class HealthRows:
     uncovered: tuple[Coverage, ...] = ()
     incomplete: Incomplete = Incomplete()
     # Policy values that were lately loosened, or refused, newest first.
-    policy_alarms: tuple[Transition, ...] = ()
+    policy_alarms: tuple[AuditEvent, ...] = ()
     # Policy values beyond a hard ceiling: what is stored, and what is in force.
     policy_capped: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
     # The account's lease as it was stamped ahead of any clock, and lately corrected.
-    lease_corrected: Transition | None = None
+    lease_corrected: AuditEvent | None = None
     # Stored rows that cannot be used as they are.
     set_aside: tuple[QuarantinedRow, ...] = ()
     # When the oldest decision came that nobody has refused or sent yet.
@@ -128,15 +128,15 @@ def oldest_decision_at() -> datetime | None:
     return waiting.order_by("received_at").values_list("received_at", flat=True).first()
 
 
-def lease_corrected(account: str, since: datetime) -> Transition | None:
-    lines = Transition.objects.filter(entity="lease", entity_id=account, to_state=CORRECTED, at__gt=since)
+def lease_corrected(account: str, since: datetime) -> AuditEvent | None:
+    lines = AuditEvent.objects.filter(entity="lease", entity_id=account, to_state=CORRECTED, at__gt=since)
     return lines.order_by("-pk").first()
 
 
-def policy_alarms(since: datetime) -> tuple[Transition, ...]:
+def policy_alarms(since: datetime) -> tuple[AuditEvent, ...]:
     """Return the journal's newest lines about policy values that were loosened or refused since then."""
-    alarming = Q(to_state=REFUSED) | Q(details__direction=LOOSER)
-    lines = Transition.objects.filter(alarming, entity="policy", at__gt=since)
+    alarming = Q(to_state=DENIED) | Q(details__direction=LOOSER)
+    lines = AuditEvent.objects.filter(alarming, entity="policy", at__gt=since)
     return tuple(lines.order_by("-pk")[:MOST_POLICY_SHOWN])
 
 

@@ -8,7 +8,7 @@ from django.db.models import Q
 from execution.models.fields import code
 
 
-class RedriveOutcome(StrEnum):
+class ReplayOutcome(StrEnum):
     """What became of a letter that was driven again."""
 
     ACCEPTED = "ACCEPTED"
@@ -49,7 +49,7 @@ class DeadLetter(models.Model):
             models.CheckConstraint(
                 name="dead_letter_redriven_has_outcome",
                 condition=Q(redriven_at__isnull=True, outcome="")
-                | Q(redriven_at__isnull=False, outcome__in=sorted(RedriveOutcome)),
+                | Q(redriven_at__isnull=False, outcome__in=sorted(ReplayOutcome)),
             ),
         ]
         indexes = [

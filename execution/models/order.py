@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models import Q
 
 from execution.domain.states import ORDER_FINAL, OrderState
-from execution.domain.trading import OrderBook, OrderPurpose, OrderType, PositionSide, Side
+from execution.domain.trading import OrderPurpose, OrderService, OrderType, PositionSide, Side
 from execution.models.bracket import BracketLeg
 from execution.models.fields import code, money, one_of, optional_money
 from execution.models.request import ExecutionRequest
@@ -19,7 +19,7 @@ class Order(models.Model):
     purpose = code(8)
     sequence = models.PositiveIntegerField()
     client_order_id = models.CharField(max_length=36, unique=True)
-    book = code(8)
+    service = code(8)
     # The exchange's ids; a conditional order gets its order id when it triggers.
     exchange_order_id = models.CharField(max_length=32, blank=True)
     algo_id = models.CharField(max_length=32, blank=True)
@@ -77,7 +77,7 @@ class Order(models.Model):
             ),
             one_of("order_state_known", "state", OrderState),
             one_of("order_purpose_known", "purpose", OrderPurpose),
-            one_of("order_book_known", "book", OrderBook),
+            one_of("order_service_known", "service", OrderService),
             one_of("order_side_known", "side", Side),
             one_of("order_position_side_known", "position_side", PositionSide),
             one_of("order_type_known", "order_type", OrderType),

@@ -24,10 +24,10 @@ from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, Requ
 from execution.domain.trading import Source
 from execution.models import (
     AccountIncome,
+    AuditEvent,
     Bracket,
     BracketLeg,
     DeadLetter,
-    EntryClaim,
     ExecutionRequest,
     Fill,
     InboxEvent,
@@ -37,12 +37,12 @@ from execution.models import (
     OutboxEvent,
     OutboxSequence,
     Position,
+    PositionSlot,
     QuarantinedRow,
     SeenNonce,
+    StreamedFill,
     StreamLoss,
-    ToldFill,
     Trade,
-    Transition,
 )
 from execution.models.inbox import InboxOutcome
 from execution.outbox.payloads import EVENT_TYPES, POSITION_UPDATED
@@ -62,7 +62,7 @@ ENDED_WITHOUT_TRADE = sorted(REQUEST_FINAL - {RequestState.RECORDED})
 PARTS: tuple[tuple["Manager[Any]", str], ...] = (
     (Fill.objects, "trade_id"),
     (Income.objects, "trade_id"),
-    (ToldFill.objects, "order__request_id"),
+    (StreamedFill.objects, "order__request_id"),
     (Order.objects, "request_id"),
     (BracketLeg.objects, "bracket_id"),
     (Bracket.objects, "request_id"),
@@ -157,7 +157,7 @@ def _closed(before: datetime) -> "QuerySet[ExecutionRequest]":
     over = Q(state=TradeState.CLOSED, exit_at__lt=before) | Q(state=TradeState.WRITTEN_OFF, updated_at__lt=before)
     booked = Trade.objects.filter(over, request=OuterRef("pk"))
     shown = Position.objects.filter(trade=OuterRef("pk"))
-    ended = [RequestState.RECORDED, RequestState.ABANDONED]
+    ended = [RequestState.RECORDED, RequestState.NOT_ACCEPTED, RequestState.WRITTEN_OFF]
     recorded = ExecutionRequest.objects.filter(state__in=ended, received_at__lt=before, moved_at__lt=before)
     # What was protected for somebody else has no trade.
     guarded = Q(source=Source.EXTERNAL) & ~Exists(Trade.objects.filter(request=OuterRef("pk")))
@@ -167,7 +167,7 @@ def _closed(before: datetime) -> "QuerySet[ExecutionRequest]":
 def _is_over() -> Q:
     """Match requests without a claim, and without an order of which more may come."""
     unfinished = Order.objects.filter(request=OuterRef("pk")).exclude(state__in=sorted(ORDER_FINAL))
-    return ~Q(Exists(unfinished)) & ~Q(Exists(EntryClaim.objects.filter(request=OuterRef("pk"))))
+    return ~Q(Exists(unfinished)) & ~Q(Exists(PositionSlot.objects.filter(request=OuterRef("pk"))))
 
 
 def _simple(name: str, rows: Rows) -> Iterator[tuple[str, int]]:
@@ -183,7 +183,7 @@ def _simple(name: str, rows: Rows) -> Iterator[tuple[str, int]]:
 
 def _log(before: datetime, kept: Keeping) -> Iterator[tuple[str, int]]:
     """Remove old lines of the log that no decision takes along, batch by batch."""
-    old = Transition.objects.filter(entity__in=STANDALONE, at__lt=before, id__lte=kept.sealed_to).order_by("pk")
+    old = AuditEvent.objects.filter(entity__in=STANDALONE, at__lt=before, id__lte=kept.sealed_to).order_by("pk")
     deleted = BATCH
     while deleted == BATCH:
         with transaction.atomic():
@@ -210,7 +210,7 @@ def _stories(
 
 def _delete_stories(inbox_of: Mapping[UUID, int], before: datetime, kept: Keeping) -> int:
     ids = sorted(set(inbox_of) - _held_back(list(inbox_of), before, kept))
-    lines = list(Transition.objects.filter(_lines_of(ids)).values_list("pk", flat=True))
+    lines = list(AuditEvent.objects.filter(_lines_of(ids)).values_list("pk", flat=True))
     for rows, column in PARTS:
         rows.filter(**{f"{column}__in": ids}).delete()
     names = [str(pk) for pk in ids]
@@ -227,7 +227,7 @@ def _held_back(ids: Sequence[UUID], before: datetime, kept: Keeping) -> set[UUID
     names = [str(pk) for pk in ids]
     events = OutboxEvent.objects.filter(Q(sent_at__isnull=True) | Q(created_at__gte=before), aggregate__in=names)
     stays = Q(at__gte=before) | Q(id__gt=kept.sealed_to)
-    young = Transition.objects.filter(_lines_of(ids) & stays).values_list("entity", "entity_id")
+    young = AuditEvent.objects.filter(_lines_of(ids) & stays).values_list("entity", "entity_id")
     orders = dict(Order.objects.filter(request_id__in=ids).values_list("client_order_id", "request_id"))
     return {UUID(name) for name in events.values_list("aggregate", flat=True)} | {
         orders[key] if entity == "order" else UUID(key) for entity, key in young

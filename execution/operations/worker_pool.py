@@ -21,7 +21,7 @@ MOST_HANDS = 8
 LOOK_SECONDS = 0.5
 
 
-def side_by_side(
+def run_parallel(
     errands: Sequence[Callable[[Exchange], Value]], exchange: Exchange, spare: SpareExchange | None
 ) -> list[Value]:
     """Run the errands, the first ones first, and return their answers in their order.

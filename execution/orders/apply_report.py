@@ -39,7 +39,7 @@ VOLATILE = (
 )
 
 
-def settle_accepted(order: Order, report: OrderReport, *, now: datetime, source: str) -> None:
+def apply_report(order: Order, report: OrderReport, *, now: datetime, source: str) -> None:
     """Write what the exchange knows about an order; safe to repeat and to come late.
 
     Quantities only grow and a finished order stays finished, so reports may arrive in any order. Afterwards `order`
@@ -68,17 +68,17 @@ def order_path(state: OrderState, status: ExchangeStatus) -> list[OrderTrigger]:
     return [*path, trigger]
 
 
-def settle_refused(order: Order, refused: Refused, *, now: datetime) -> None:
+def apply_rejection(order: Order, refused: Refused, *, now: datetime) -> None:
     """Write the proof that an order is not at the exchange; an entry's request ends with it.
 
     When others have written UNKNOWN in the meantime, it stays so: they look the order up.
     """
     said = f"code={refused.code} message={refused.message}"
-    sentence = f"{refused.reason}: {said if refused.reason is Reason.EXCHANGE_REFUSED else refused.message}"
+    sentence = f"{refused.reason}: {said if refused.reason is Reason.EXCHANGE_REJECTED else refused.message}"
     reason = (refused.reason, sentence)
     move = order_move(
         order,
-        OrderTrigger.REFUSED,
+        OrderTrigger.REJECTED,
         now=now,
         reason=reason,
         error_code=refused.code,
@@ -88,10 +88,10 @@ def settle_refused(order: Order, refused: Refused, *, now: datetime) -> None:
     failed = payloads.FailureFields(
         client_order_id=order.client_order_id, error_code=refused.code, attempts=order.attempts
     )
-    _end(order, move, RequestTrigger.EXCHANGE_REFUSED, reason, failed)
+    _end(order, move, RequestTrigger.EXCHANGE_REJECTED, reason, failed)
 
 
-def settle_unknown(order: Order, unknown: Unknown, *, now: datetime) -> None:
+def apply_unknown(order: Order, unknown: Unknown, *, now: datetime) -> None:
     """Write that nobody knows; only evidence leads on from here."""
     reason = (Reason.OUTCOME_UNKNOWN, f"OUTCOME_UNKNOWN: {unknown.message}")
     move = order_move(
@@ -106,7 +106,7 @@ def settle_unknown(order: Order, unknown: Unknown, *, now: datetime) -> None:
         order.request.state = RequestState.UNKNOWN if order.purpose == OrderPurpose.ENTRY else order.request.state
 
 
-def settle_absent(order: Order, *, now: datetime, evidence: str) -> None:
+def apply_absence(order: Order, *, now: datetime, evidence: str) -> None:
     """Write that an order of unknown outcome was never accepted, with the evidence that proves it."""
     reason = (Reason.ABSENCE_PROVEN, f"ABSENCE_PROVEN: {evidence}")
     move = order_move(
@@ -116,7 +116,7 @@ def settle_absent(order: Order, *, now: datetime, evidence: str) -> None:
     _end(order, move, RequestTrigger.ABSENCE_PROVEN, reason, failed)
 
 
-def settle_ended_unseen(order: Order, *, now: datetime, evidence: str) -> None:
+def apply_unseen_end(order: Order, *, now: datetime, evidence: str) -> None:
     """Write that an order the exchange once had is over, with what proves it although nobody has seen its end.
 
     What it has executed stays; an entry's request goes on with that, or ends without a position.
@@ -244,7 +244,7 @@ def _carry_to_request(write: Write, order: Order, move: Move, before: OrderState
     failed = payloads.FailureFields(client_order_id=order.client_order_id, attempts=order.attempts)
     triggers.append(RequestTrigger.ENTRY_ENDED_EMPTY)
     ending(write, order.request, state, *triggers, reason=reason, now=now, failed=failed)
-    return RequestState.CANCELLED
+    return RequestState.CANCELED
 
 
 def _ended_without_fill(order: Order, following: OrderState, now: datetime) -> tuple[Reason, str]:

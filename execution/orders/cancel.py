@@ -11,9 +11,9 @@ from execution.domain.backoff import LONGEST_PAUSE_OPEN, pause_after
 from execution.domain.clocks import Clock, age_of
 from execution.domain.outcomes import ExchangeStatus, Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange
-from execution.domain.trading import OrderBook
+from execution.domain.trading import OrderService
 from execution.models import Order
-from execution.orders.apply_report import settle_accepted
+from execution.orders.apply_report import apply_report
 
 log = structlog.get_logger(__name__)
 RESTS = frozenset({ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED, ExchangeStatus.TRIGGERED})
@@ -27,14 +27,14 @@ def cancel_order(order: Order, *, exchange: Exchange, clock: Clock) -> bool:
     A cancel after which the order still rests, or of which nobody knows, is sent again after a pause that grows; until
     then nothing is sent, and the answer is False.
     """
-    if not is_due(order, clock()):
+    if not cancel_is_due(order, clock()):
         return False
     reached(CrashPoint.CANCEL_BEGUN)
-    found = exchange.cancel(order.symbol, order.client_order_id, OrderBook(order.book))
+    found = exchange.cancel(order.symbol, order.client_order_id, OrderService(order.service))
     reached(CrashPoint.CANCEL_ANSWERED)
     match found:
         case OrderReport():
-            settle_accepted(order, found, now=clock(), source="cancel")
+            apply_report(order, found, now=clock(), source="cancel")
             reached(CrashPoint.CANCEL_SETTLED)
             if report_rests(found):
                 _note_try(order, str(found.status), clock())
@@ -51,7 +51,7 @@ def cancel_order(order: Order, *, exchange: Exchange, clock: Clock) -> bool:
             assert_never(found)
 
 
-def is_due(order: Order, now: datetime) -> bool:
+def cancel_is_due(order: Order, now: datetime) -> bool:
     """Whether a cancel may be sent: at once, and after each that had no effect a pause that grows up to a minute."""
     if not order.cancel_tries or order.cancel_tried_at is None:
         return True

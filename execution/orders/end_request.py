@@ -12,7 +12,7 @@ from execution.domain.reasons import Reason
 from execution.domain.risk_review import RuleVerdict
 from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import Direction
-from execution.models import EntryClaim, EssStatus, ExecutionRequest
+from execution.models import ExecutionRequest, PositionSlot
 from execution.outbox import payloads
 from execution.risk.entry_gate import Obstacle, Stack, obstacle_to_entry
 from execution.risk.ess import known_block
@@ -83,7 +83,7 @@ def ending(
         reason=reason[1],
     )
     # The symbol is free for the next decision.
-    write.delete(EntryClaim, request_id=request.pk)
+    write.delete(PositionSlot, request_id=request.pk)
     write.emit(request.pk, [(payloads.ORDER_FAILED, event)], trace_id=request.trace_id, now=now)
 
 
@@ -100,7 +100,7 @@ def deny(request: ExecutionRequest, rule: RuleVerdict, details: Mapping[str, Any
     code = rule.refusal or Reason.INVALID_FIELD
     reason = (code, f"{code}: {rule.numbers}")
     kept = details or {"rules": [as_json(rule)]}
-    return end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, details=kept)
+    return end_request(request, RequestTrigger.GUARD_DENIED, reason, now=now, details=kept)
 
 
 def stop_at(obstacle: Obstacle, request: ExecutionRequest, *, now: datetime) -> None:
@@ -114,13 +114,7 @@ def stop_at(obstacle: Obstacle, request: ExecutionRequest, *, now: datetime) -> 
 def deny_setup(request: ExecutionRequest, mismatch: Mismatch, *, now: datetime) -> None:
     """End a request for which the account is not set up as demanded."""
     reason = (mismatch.reason, str(mismatch))
-    end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, failed={"error_code": mismatch.code})
-
-
-def _deny_blocked(request: ExecutionRequest, block: EssStatus, *, now: datetime) -> None:
-    """End an approved request that the emergency stop has overtaken before it was sent."""
-    reason = (Reason.ESS_BLOCKED, f"ESS blocked: state={block.state} before sending ({block.source}: {block.reason})")
-    end_request(request, RequestTrigger.ESS_BLOCKED, reason, now=now, failed={"ess_state": block.state})
+    end_request(request, RequestTrigger.GUARD_DENIED, reason, now=now, failed={"error_code": mismatch.code})
 
 
 def end_stopped(request: ExecutionRequest, stack: Stack, *, now: datetime) -> None:
@@ -128,6 +122,8 @@ def end_stopped(request: ExecutionRequest, stack: Stack, *, now: datetime) -> No
     block = known_block()
     obstacle = obstacle_to_entry(stack, request.symbol, now=now)
     if block:
-        _deny_blocked(request, block, now=now)
+        found = f"state={block.state} before sending ({block.source}: {block.reason})"
+        reason = (Reason.ESS_BLOCKED, f"ESS blocked: {found}")
+        end_request(request, RequestTrigger.ESS_BLOCKED, reason, now=now, failed={"ess_state": block.state})
     elif obstacle:
         stop_at(obstacle, request, now=now)

@@ -7,9 +7,9 @@ from execution.domain.clocks import Clock
 from execution.domain.closing import LOOK_UPS_SECONDS
 from execution.domain.outcomes import LookUp, OrderReport, Unreadable
 from execution.domain.ports import Exchange
-from execution.domain.trading import OrderBook
+from execution.domain.trading import OrderService
 from execution.models import Order
-from execution.orders.apply_report import settle_accepted
+from execution.orders.apply_report import apply_report
 
 
 def ask_at_once(order: Order, *, exchange: Exchange, clock: Clock, since: float | None = None) -> OrderReport | None:
@@ -42,8 +42,8 @@ def ask_at_once(order: Order, *, exchange: Exchange, clock: Clock, since: float 
 
 def ask(order: Order, *, exchange: Exchange, clock: Clock) -> LookUp:
     """Look an order up once, settle it when it is found, and return the answer."""
-    found = exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book), promptly=True)
+    found = exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service), promptly=True)
     reached(CrashPoint.ORDER_LOOKED_UP)
     if isinstance(found, OrderReport):
-        settle_accepted(order, found, now=clock(), source="look-up")
+        apply_report(order, found, now=clock(), source="look-up")
     return found

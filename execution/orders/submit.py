@@ -23,12 +23,12 @@ from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import Exchange, ExchangeUnavailableError, Lane, OrderTicket, Veto
 from execution.domain.reasons import Reason
 from execution.domain.states import TRADE_OVER, OrderState
-from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide, Side, SymbolRules
+from execution.domain.trading import Direction, InstrumentFilters, OrderPurpose, OrderType, PositionSide, Side
 from execution.models import ExecutionRequest, Order
-from execution.orders.apply_report import settle_accepted, settle_refused, settle_unknown
+from execution.orders.apply_report import apply_rejection, apply_report, apply_unknown
 from execution.risk.entry_gate import STANDING, standing_with
 from execution.risk.policy_store import policy_in_force
-from execution.risk.pre_send_check import last_word
+from execution.risk.pre_send_check import pre_send_check
 from execution.store.atomic_write import Move, Write
 from execution.store.transitions import log_step
 
@@ -54,7 +54,7 @@ SETTLED = {purpose: CrashPoint[f"{purpose}_SETTLED"] for purpose in OrderPurpose
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intention:
+class OrderSpec:
     """An order that one of our steps wants at the exchange."""
 
     purpose: OrderPurpose
@@ -68,7 +68,7 @@ class Intention:
     leg_id: int | None = None
 
 
-def ticket_for(request: ExecutionRequest, intention: Intention) -> OrderTicket:
+def ticket_for(request: ExecutionRequest, intention: OrderSpec) -> OrderTicket:
     """Return the order in the exchange's terms; everything but an entry only ever reduces."""
     direction, side = Direction(request.direction), PositionSide(request.position_side)
     entry = intention.purpose is OrderPurpose.ENTRY
@@ -88,8 +88,8 @@ def ticket_for(request: ExecutionRequest, intention: Intention) -> OrderTicket:
     )
 
 
-def intend(
-    request: ExecutionRequest, intention: Intention, *, recv_window_ms: int, now: datetime, after: Move | None = None
+def persist_order(
+    request: ExecutionRequest, intention: OrderSpec, *, recv_window_ms: int, now: datetime, after: Move | None = None
 ) -> tuple[Order, OrderTicket] | None:
     """Write the order before it is sent; None when somebody else has written it, or when `after` could not be done.
 
@@ -103,7 +103,7 @@ def intend(
         purpose=intention.purpose,
         sequence=intention.sequence,
         client_order_id=ticket.client_order_id,
-        book=ticket.book,
+        service=ticket.service,
         symbol=ticket.symbol,
         side=ticket.side,
         position_side=ticket.position_side,
@@ -141,11 +141,11 @@ def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock)
     now = clock()
     match outcome:
         case Accepted(report=report):
-            settle_accepted(order, report, now=now, source="answer")
+            apply_report(order, report, now=now, source="answer")
         case Refused():
-            settle_refused(order, outcome, now=now)
+            apply_rejection(order, outcome, now=now)
         case Unknown():
-            settle_unknown(order, outcome, now=now)
+            apply_unknown(order, outcome, now=now)
         case _:
             assert_never(outcome)
     reached(SETTLED[purpose])
@@ -153,7 +153,7 @@ def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock)
     return None if order.state == OrderState.SUBMITTING else outcome
 
 
-def on_filters(ticket: OrderTicket, rules: SymbolRules) -> OrderTicket | None:
+def on_filters(ticket: OrderTicket, rules: InstrumentFilters) -> OrderTicket | None:
     """Return an entry's order on the present step and tick, never larger or dearer; None when it is out of bounds."""
     lot = entry_lot(rules, ticket.order_type)
     quantity = floor_to(ticket.quantity, lot.step)
@@ -184,7 +184,7 @@ class _Sending:
             self.ticket,
             LANES[purpose],
             send_before=latest,
-            last_word=self._last_word if purpose is OrderPurpose.ENTRY else None,
+            pre_send_check=self._last_word if purpose is OrderPurpose.ENTRY else None,
         )
         if purpose is OrderPurpose.ENTRY and isinstance(outcome, Refused) and outcome.by_filters:
             outcome = replace(outcome, retry_safe=self._round_anew())
@@ -212,7 +212,7 @@ class _Sending:
         return True
 
     def _last_word(self) -> Veto | None:
-        return last_word(self.order.request, now=self.clock())
+        return pre_send_check(self.order.request, now=self.clock())
 
 
 def take_attempt(order: Order, *, now: datetime) -> bool:
@@ -255,11 +255,11 @@ def _attempts(sending: _Sending) -> PlaceOutcome:
     return outcome
 
 
-def approved_entry(request: ExecutionRequest) -> Intention:
+def approved_entry(request: ExecutionRequest) -> OrderSpec:
     """Return the entry that a request was approved with."""
     if request.quantity is None:
         raise ValueError(f"request {request.pk} was approved without a quantity")
-    return Intention(
+    return OrderSpec(
         purpose=OrderPurpose.ENTRY,
         sequence=1,
         order_type=OrderType(request.order_type),

@@ -11,7 +11,7 @@ from execution.domain.trading import PositionSide
 from execution.models import ExecutionRequest, Order
 from execution.orders.end_request import deny_setup, end_request, end_stopped, expire_request
 from execution.orders.query_inflight import ask_at_once
-from execution.orders.submit import approved_entry, intend, send
+from execution.orders.submit import approved_entry, persist_order, send
 from execution.risk.entry_gate import CLOSED, Stack, closed_with
 from execution.risk.reapproval import policy_is_newer, renew_approval
 from execution.store.transitions import request_move
@@ -54,7 +54,7 @@ def _holds_still(request: ExecutionRequest, now: datetime) -> bool:
     renewal = renew_approval(request, now=now)
     if renewal.veto:
         reason = (renewal.veto.code, f"{renewal.veto.code}: {renewal.veto.sentence}")
-        end_request(request, RequestTrigger.GUARD_REFUSED, reason, now=now, details=renewal.details)
+        end_request(request, RequestTrigger.GUARD_DENIED, reason, now=now, details=renewal.details)
     return renewal.veto is None
 
 
@@ -71,7 +71,7 @@ def _start(
         unless=CLOSED,
         unless_with=closed_with(stack, request.symbol, now=now),
     )
-    written = intend(request, approved_entry(request), recv_window_ms=recv_window_ms, now=now, after=move)
+    written = persist_order(request, approved_entry(request), recv_window_ms=recv_window_ms, now=now, after=move)
     if written is None:
         end_stopped(request, stack, now=now)
         return None

@@ -8,7 +8,7 @@ from execution.domain.money import ZERO, plain
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Bracket, BracketLeg, ExecutionRequest, Trade
 from execution.models.bracket import LegOrigin
-from execution.protection.coverage import tell_levels
+from execution.protection.coverage import publish_levels
 from execution.store.transitions import log_step
 
 
@@ -114,7 +114,7 @@ def _move(
     before = plain(leg.price) if leg.price is not None else None
     BracketLeg.objects.filter(pk=leg.pk).update(price=price, origin=origin)
     _log(owner, leg, before, plain(price), origin, now, operator, why)
-    tell_levels(owner.pk, now=now)
+    publish_levels(owner.pk, now=now)
 
 
 def _log(

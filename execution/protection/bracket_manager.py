@@ -8,7 +8,7 @@ from decimal import Decimal
 import structlog
 
 from execution.domain.backoff import LONGEST_PAUSE_COVERED, LONGEST_PAUSE_OPEN, pause_after, refusals_of
-from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_at
+from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_price_at
 from execution.domain.clocks import Clock, age_of
 from execution.domain.money import ZERO
 from execution.domain.outcomes import PlaceOutcome
@@ -19,7 +19,7 @@ from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import Bracket, ExecutionRequest, Order, Trade
 from execution.models.bracket import LegOrigin
 from execution.orders.cancel import cancel_order
-from execution.orders.submit import Intention, intend, send
+from execution.orders.submit import OrderSpec, persist_order, send
 from execution.protection import market_close
 from execution.protection.bracket_store import (
     executed_of,
@@ -53,7 +53,7 @@ class ProtectionRules:
 
 
 @dataclass(kw_only=True)
-class Work:
+class BracketManager:
     """One position with its plan and orders as they stand, kept up to date by what this run does."""
 
     request: ExecutionRequest
@@ -188,7 +188,7 @@ class Work:
         The plan stays as it is: the stop moves back to its level as soon as the exchange takes it there.
         """
         direction, level = Direction(self.request.direction), want.leg.price or ZERO
-        price = round_stop(direction, stop_at(direction, level, fraction), self.bracket.tick_size)
+        price = round_stop(direction, stop_price_at(direction, level, fraction), self.bracket.tick_size)
         if any(order.trigger_price == price for order in self.of(want.leg)):
             return None
         return replace(want.leg, price=price)
@@ -199,7 +199,7 @@ class Work:
             return None
         leg = want.leg
         return self._send(
-            Intention(
+            OrderSpec(
                 purpose=leg.purpose,
                 sequence=self._next_sequence(leg.purpose),
                 order_type=TYPES[leg.purpose],
@@ -220,7 +220,7 @@ class Work:
         executed = [o for o in self.exits if o.purpose == OrderPurpose.CLOSE and executed_of(o) > 0]
         return CloseReason(executed[-1].close_reason) if executed and self.exposure.open <= 0 else None
 
-    def send_close(self, intention: Intention) -> PlaceOutcome | None:
+    def send_close(self, intention: OrderSpec) -> PlaceOutcome | None:
         """Send a closing order under the next number; None when another run has sent it."""
         return self._send(replace(intention, sequence=self._next_sequence(OrderPurpose.CLOSE)))
 
@@ -247,8 +247,8 @@ class Work:
         for order in orders:
             cancel_order(order, exchange=self.exchange, clock=self.clock)
 
-    def _send(self, intention: Intention) -> PlaceOutcome | None:
-        written = intend(self.request, intention, recv_window_ms=self.rules.recv_window_ms, now=self.clock())
+    def _send(self, intention: OrderSpec) -> PlaceOutcome | None:
+        written = persist_order(self.request, intention, recv_window_ms=self.rules.recv_window_ms, now=self.clock())
         if written is None:
             return None
         order, ticket = written

@@ -13,7 +13,7 @@ from execution.domain.exits import ExitPlan
 from execution.domain.lots import lot_rule
 from execution.domain.money import ZERO
 from execution.domain.states import ORDER_LIVE, OrderState
-from execution.domain.trading import OrderPurpose, OrderType, PositionSide, SymbolRules
+from execution.domain.trading import InstrumentFilters, OrderPurpose, OrderType, PositionSide
 from execution.models import Bracket, BracketLeg, ExecutionRequest, Order
 from execution.models.bracket import LegOrigin
 
@@ -22,14 +22,14 @@ FORGOTTEN_AFTER_READINGS = 2
 GRID = ("tick_size", "quantity_step", "minimum_quantity", "maximum_quantity")
 
 
-def grid_of(rules: SymbolRules) -> dict[str, Decimal]:
+def grid_of(rules: InstrumentFilters) -> dict[str, Decimal]:
     """Return what a plan has to know of a symbol's filters: those of market orders, which all exits are."""
     lot = lot_rule(rules, OrderType.MARKET)
     values = (rules.tick_size, lot.step, lot.minimum, lot.maximum)
     return dict(zip(GRID, values, strict=True))
 
 
-def write_bracket(request: ExecutionRequest, exits: ExitPlan, rules: SymbolRules) -> Bracket:
+def write_bracket(request: ExecutionRequest, exits: ExitPlan, rules: InstrumentFilters) -> Bracket:
     """Write the plan of a request that is being approved; call it in the approval's transaction."""
     bracket = Bracket.objects.create(
         request=request,

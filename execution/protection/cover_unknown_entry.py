@@ -17,7 +17,7 @@ from execution.domain.ports import Exchange
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest
-from execution.protection.bracket_manager import ProtectionRules, Work
+from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.protection.bracket_store import is_relied_on
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ def cover_unknown(
     It is not closed at market when the stop is refused: the position may be somebody else's. A plan without a stop is
     covered by its trailing stop.
     """
-    work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
+    work = BracketManager(request=request, exchange=exchange, rules=rules, clock=clock)
     leg = next(iter([*work.plan.of(OrderPurpose.STOP), *work.plan.of(OrderPurpose.TRAILING)]), None)
     if leg is None:
         return False

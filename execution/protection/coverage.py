@@ -116,12 +116,12 @@ def overdue_of(exits: Iterable[Order]) -> list[str]:
     return [sentence(o.client_order_id, o.trigger_price, o.passed_since) for o in overdue_among(exits)]
 
 
-def tell_protection(symbol: str, position_side: str, *, now: datetime) -> None:
+def publish_protection(symbol: str, position_side: str, *, now: datetime) -> None:
     """Emit `position.updated` of a position whose protection has changed; call it in the transaction of the change."""
     _tell(Position.objects.filter(symbol=symbol, position_side=position_side), now)
 
 
-def tell_levels(trade_id: UUID, *, now: datetime) -> None:
+def publish_levels(trade_id: UUID, *, now: datetime) -> None:
     """Emit `position.updated` of a position whose stop or targets move; call it in the transaction of the move."""
     _tell(Position.objects.filter(trade_id=trade_id), now)
 

@@ -24,11 +24,11 @@ from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.software_stop import STANDS_AFTER_SECONDS, TRIED_BESIDE_SECONDS, ProtectedBy
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
-from execution.domain.trading import OrderBook, OrderPurpose
+from execution.domain.trading import OrderPurpose, OrderService
 from execution.models import ExecutionRequest, Order
-from execution.orders.apply_report import settle_accepted
+from execution.orders.apply_report import apply_report
 from execution.protection import run_software_stops
-from execution.protection.bracket_manager import ProtectionRules, Work
+from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.protection.market_close import makes_way, settle_doubts
 from execution.risk.policy_store import policy_in_force
 from execution.store.transitions import move_request
@@ -66,17 +66,17 @@ def ensure_exits(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules
     request = ExecutionRequest.objects.get(pk=request_id)
     if request.state not in COVERED_STATES:
         return bool(request.state == RequestState.FLATTENED)
-    return _protect(Work(request=request, exchange=exchange, rules=rules, clock=clock), _ensure_others)
+    return _protect(BracketManager(request=request, exchange=exchange, rules=rules, clock=clock), _ensure_others)
 
 
 def place_stop(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> None:
     """Do of `ensure_exits` what cannot wait, where other positions wait for their stops too."""
     request = ExecutionRequest.objects.get(pk=request_id)
     if request.state in COVERED_STATES:
-        _protect(Work(request=request, exchange=exchange, rules=rules, clock=clock), lambda _: None)
+        _protect(BracketManager(request=request, exchange=exchange, rules=rules, clock=clock), lambda _: None)
 
 
-def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) -> bool:
+def _protect(work: BracketManager, ensure_others: Callable[[BracketManager], CloseReason | None]) -> bool:
     if makes_way(work):
         return False
     # A close whose answer was lost may have closed all of it: then it is not a stop that is missing.
@@ -95,7 +95,7 @@ def _protect(work: Work, ensure_others: Callable[[Work], CloseReason | None]) ->
     return False if work.is_naked and not work.held_by_software else _confirm(work)
 
 
-def _end_passed(work: Work) -> bool:
+def _end_passed(work: BracketManager) -> bool:
     """Close a position whose stop did not execute at its price, whatever that order's status says, or is our own.
 
     An order is settled by evidence afterwards. It may still execute: like the close it only reduces.
@@ -118,13 +118,13 @@ def _reason_of(overdue: Sequence[Order]) -> CloseReason:
     return CloseReason(next((order.close_reason for order in overdue if order.close_reason), CloseReason.SL))
 
 
-def _reason_of_the_stop(work: Work) -> CloseReason:
+def _reason_of_the_stop(work: BracketManager) -> CloseReason:
     """Return what it means that the plan's stop has closed a position."""
     meanings = [work.meaning(leg) for leg in work.plan.of(OrderPurpose.STOP)]
     return CloseReason(next(filter(None, meanings), CloseReason.SL))
 
 
-def _ensure_stop(work: Work) -> CloseReason | None:
+def _ensure_stop(work: BracketManager) -> CloseReason | None:
     """Place the stop, in as many orders as it takes; while it cannot be had, a stop of our own may stand in for it.
 
     Returns:
@@ -165,7 +165,7 @@ def _ensure_stop(work: Work) -> CloseReason | None:
     return None
 
 
-def _beside_software(work: Work, outcome: PlaceOutcome | None, following: _Next, waited: float) -> _Next:
+def _beside_software(work: BracketManager, outcome: PlaceOutcome | None, following: _Next, waited: float) -> _Next:
     """Let a stop of our own stand as soon as this is no mere slip, and go on asking only for a moment then."""
     slip = waited < STANDS_AFTER_SECONDS and not work.held_by_software
     failing = following is _Next.CLOSE_NOT_CONFIRMED or (following is _Next.REPEAT and not slip)
@@ -178,7 +178,7 @@ def _beside_software(work: Work, outcome: PlaceOutcome | None, following: _Next,
     return _Next.REPEAT if patient else _Next.LEAVE
 
 
-def _ask_beside_software(work: Work) -> CloseReason | None:
+def _ask_beside_software(work: BracketManager) -> CloseReason | None:
     """Ask the exchange once for the stop that one of our own stands in for; that one ends when it has been taken."""
     want = work.missing(OrderPurpose.STOP)
     if want is None or not work.is_naked:
@@ -202,12 +202,12 @@ def _ask_beside_software(work: Work) -> CloseReason | None:
     return None
 
 
-def _leave_to_the_exchange(work: Work) -> None:
+def _leave_to_the_exchange(work: BracketManager) -> None:
     if work.held_by_software and not work.is_naked:
         run_software_stops.end(work)
 
 
-def _close_instead(work: Work, want: Wanted, following: _Next) -> CloseReason | None:
+def _close_instead(work: BracketManager, want: Wanted, following: _Next) -> CloseReason | None:
     reason, why = CLOSING[following]
     passed = following is _Next.CLOSE_LEVEL_PASSED and work.meaning(want.leg)
     return _give_up(work, CloseReason(passed or reason), why)
@@ -223,13 +223,13 @@ def _part_for_stops(outcome: PlaceOutcome | None) -> float:
     return 1 - lost / PROTECTIVE_PART
 
 
-def _may_try(work: Work) -> bool:
+def _may_try(work: BracketManager) -> bool:
     """Whether a stop that nothing covers for may be tried: it waits until the position may be closed in its stead."""
     want = work.missing(OrderPurpose.STOP)
     return want is None or work.may_try_naked(want.leg)
 
 
-def _place_stop(work: Work, want: Wanted) -> PlaceOutcome | None:
+def _place_stop(work: BracketManager, want: Wanted) -> PlaceOutcome | None:
     """Place the stop; one that nothing else covers for gets a second chance when its level has only just passed."""
     outcome = work.place(want)
     if not (_level_has_passed(outcome) and work.is_naked):
@@ -238,7 +238,7 @@ def _place_stop(work: Work, want: Wanted) -> PlaceOutcome | None:
     return _place_beyond(work, beyond) if beyond else outcome
 
 
-def _place_beyond(work: Work, beyond: Leg) -> PlaceOutcome | None:
+def _place_beyond(work: BracketManager, beyond: Leg) -> PlaceOutcome | None:
     """Place every part of the stop there; the outcome is the first that is not Accepted."""
     outcome: PlaceOutcome | None = None
     for part in [each for each in work.comparison.missing if each.leg.purpose is OrderPurpose.STOP]:
@@ -256,7 +256,7 @@ def _level_has_passed(outcome: PlaceOutcome | None) -> bool:
     return isinstance(outcome, Refused) and outcome.code == WOULD_TRIGGER_IMMEDIATELY
 
 
-def _judge(work: Work, outcome: PlaceOutcome | None, *, late: bool) -> _Next:
+def _judge(work: BracketManager, outcome: PlaceOutcome | None, *, late: bool) -> _Next:
     """Tell what follows from the outcome of a stop; None: another run is sending one just now."""
     if isinstance(outcome, Accepted) or (isinstance(outcome, Unknown) and _has_arrived(work)):
         # Another part may be missing; an order that is taken and gone at once is not followed for ever.
@@ -275,25 +275,25 @@ def _judge(work: Work, outcome: PlaceOutcome | None, *, late: bool) -> _Next:
     return _Next.CLOSE_NOT_CONFIRMED if late else _Next.REPEAT
 
 
-def _deadline(work: Work) -> datetime:
+def _deadline(work: BracketManager) -> datetime:
     """Return until when the position may be naked: from its first known fill, or from now when its stop was lost."""
     covered_before = any(order.algo_id for order in work.exits if order.purpose == OrderPurpose.STOP)
     since = None if covered_before else work.entry.last_evidence_at
     return (since or work.clock()) + work.rules.max_unprotected
 
 
-def _has_arrived(work: Work) -> bool:
+def _has_arrived(work: BracketManager) -> bool:
     """Ask for a stop of unknown outcome before another is sent."""
     stop = work.exits[-1]
     if stop.state != OrderState.UNKNOWN:
         return False
-    found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderBook(stop.book), promptly=True)
+    found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderService(stop.service), promptly=True)
     if isinstance(found, OrderReport):
-        settle_accepted(stop, found, now=work.clock(), source="look-up")
+        apply_report(stop, found, now=work.clock(), source="look-up")
     return stop.state in ORDER_LIVE
 
 
-def _ensure_others(work: Work) -> CloseReason | None:
+def _ensure_others(work: BracketManager) -> CloseReason | None:
     """Place targets and trailing stop; any failure leaves the stop in charge, and the monitor tries again.
 
     Beside a stop of our own there are none: they would take the room of the one at the exchange, or its time.
@@ -310,7 +310,7 @@ def _ensure_others(work: Work) -> CloseReason | None:
     return None
 
 
-def _place_others(work: Work) -> tuple[CloseReason | None, bool]:
+def _place_others(work: BracketManager) -> tuple[CloseReason | None, bool]:
     """Place them once: what has closed the position instead, and whether filters have refused one."""
     refused = False
     passed: set[int] = set()
@@ -327,7 +327,7 @@ def _place_others(work: Work) -> tuple[CloseReason | None, bool]:
     return None, refused
 
 
-def _level_reached(work: Work, want: Wanted) -> CloseReason | None:
+def _level_reached(work: BracketManager, want: Wanted) -> CloseReason | None:
     """Do what the level was meant for: take a target's gain at market, let a trailing stop follow from here."""
     parts = [each for each in work.comparison.missing if each.leg.id == want.leg.id]
     if want.leg.purpose is OrderPurpose.TRAILING:
@@ -340,7 +340,7 @@ def _level_reached(work: Work, want: Wanted) -> CloseReason | None:
     return CloseReason.TP if everything and _is_out(work) else None
 
 
-def _give_up(work: Work, reason: CloseReason, why: Reason) -> CloseReason | None:
+def _give_up(work: BracketManager, reason: CloseReason, why: Reason) -> CloseReason | None:
     """Close at market; None when even that is not confirmed, and then protector and monitor go on."""
     pk, before = str(work.request.pk), work.exposure.open
     outcome = work.close(before, reason)
@@ -352,12 +352,12 @@ def _give_up(work: Work, reason: CloseReason, why: Reason) -> CloseReason | None
     return None
 
 
-def _is_out(work: Work) -> bool:
+def _is_out(work: BracketManager) -> bool:
     """Whether our orders have executed all of the position that an order can reach."""
     return not work.exposure.closing_parts(work.plan.lot)
 
 
-def _confirm(work: Work) -> bool:
+def _confirm(work: BracketManager) -> bool:
     """Say that the stop stands; True also when it was said before, so that the fills get recorded."""
     request = work.request
     if request.state == RequestState.FILLED:

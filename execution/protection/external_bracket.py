@@ -22,7 +22,7 @@ from execution.domain.policy import Policy
 from execution.domain.quote_index import QuoteIndex
 from execution.domain.risk_review import AskedTarget
 from execution.domain.states import TRADE_OPEN, OrderState, RequestState
-from execution.domain.trading import OrderBook, OrderPurpose, OrderType, PositionSide, Source, SymbolRules
+from execution.domain.trading import InstrumentFilters, OrderPurpose, OrderService, OrderType, PositionSide, Source
 from execution.models import ExecutionRequest, ExternalPosition, InboxEvent, Order, Trade
 from execution.models.inbox import InboxOutcome
 from execution.protection.bracket_store import write_bracket
@@ -36,17 +36,17 @@ MOST_LEVERAGE = 125
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class BracketTerms:
     """What a position is taken on: the policy in force, the symbol's grid, whether it gets a target of ours."""
 
     policy: Policy
-    rules: SymbolRules
+    rules: InstrumentFilters
     # What the quote asset is worth; None when no index prices it: the position is protected all the same.
     index: QuoteIndex | None
     target: bool = True
 
 
-def take(external_id: int, row: PositionReport, terms: Terms, *, now: datetime) -> ExecutionRequest | None:
+def take(external_id: int, row: PositionReport, terms: BracketTerms, *, now: datetime) -> ExecutionRequest | None:
     """Write the rows of a position's protection; None when it is taken already, or when it may be ours."""
     with transaction.atomic():
         external = ExternalPosition.objects.select_for_update().filter(pk=external_id, request=None).first()
@@ -83,7 +83,7 @@ def _may_be_ours(row: PositionReport, now: datetime) -> bool:
     return entries.exists() or trades.exists()
 
 
-def _request(external: ExternalPosition, row: PositionReport, terms: Terms, now: datetime) -> ExecutionRequest:
+def _request(external: ExternalPosition, row: PositionReport, terms: BracketTerms, now: datetime) -> ExecutionRequest:
     exits = exits_for(row, terms.policy, terms.rules.tick_size)
     size = abs(row.quantity)
     facts = {"symbol": row.symbol, "position_side": row.position_side, "quantity": plain(row.quantity)}
@@ -120,7 +120,7 @@ def _request(external: ExternalPosition, row: PositionReport, terms: Terms, now:
     )
 
 
-def _plan(request: ExecutionRequest, terms: Terms) -> ExitPlan:
+def _plan(request: ExecutionRequest, terms: BracketTerms) -> ExitPlan:
     policy, target = terms.policy, request.target_price
     return ExitPlan(
         stop_price=request.stop_price,
@@ -143,7 +143,7 @@ def _stand_in_entry(request: ExecutionRequest, row: PositionReport, now: datetim
         purpose=OrderPurpose.ENTRY,
         sequence=1,
         client_order_id=client_order_id(request.pk, OrderPurpose.ENTRY, 1),
-        book=OrderBook.ORDINARY,
+        service=OrderService.STANDARD,
         symbol=row.symbol,
         side=direction_of(row).entry_side,
         position_side=row.position_side,

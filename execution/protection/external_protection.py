@@ -17,10 +17,10 @@ from execution.domain.outcomes import PositionReport, Refused
 from execution.domain.ports import Exchange
 from execution.domain.states import ORDER_FINAL
 from execution.domain.trading import OrderPurpose
-from execution.models import EntryClaim, ExecutionRequest, ExternalPosition, Order
+from execution.models import ExecutionRequest, ExternalPosition, Order, PositionSlot
 from execution.orders.apply_report import raise_alarm
 from execution.orders.cancel import cancel_order
-from execution.protection.bracket_manager import ProtectionRules, Work
+from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.protection.bracket_store import executed_of
 from execution.risk.policy_store import symbol_release
 from execution.store.transitions import log_step
@@ -41,7 +41,7 @@ def guard(
 
     Safe to repeat. A leg that the exchange has refused is tried again after a pause that grows with each refusal.
     """
-    work = Work(request=request, exchange=exchange, rules=rules, clock=clock)
+    work = BracketManager(request=request, exchange=exchange, rules=rules, clock=clock)
     _follow(work, quantity)
     if _place_missing(work) and work.refresh():
         # Rounded to the filters as they are now.
@@ -50,7 +50,7 @@ def guard(
     return not work.is_naked
 
 
-def _place_missing(work: Work) -> bool:
+def _place_missing(work: BracketManager) -> bool:
     """Place what is missing; True when filters have refused an order of it."""
     missing = [want for want in work.comparison.missing if not work.refused_lately(want.leg)]
     outcomes = [work.place(want) for want in missing]
@@ -72,7 +72,7 @@ def leave(external: ExternalPosition, *, exchange: Exchange, clock: Clock) -> bo
             _release(external, legs, clock())
         return False
     with transaction.atomic():
-        EntryClaim.objects.filter(request_id=external.request_id).delete()
+        PositionSlot.objects.filter(request_id=external.request_id).delete()
         external.delete()
         log_step("request", external.request_id, to_state="LEFT", trigger="external_position_gone", now=clock())
     return True
@@ -82,11 +82,11 @@ def _release(external: ExternalPosition, legs: Iterable[Order], now: datetime) -
     """Give the symbol back beside legs that do not end; they stay watched under an alarm, and their row with them."""
     for leg in legs:
         raise_alarm(leg, f"its position is gone and {external.symbol} is free again, but it does not end", now=now)
-    if EntryClaim.objects.filter(request_id=external.request_id).delete()[0]:
+    if PositionSlot.objects.filter(request_id=external.request_id).delete()[0]:
         log.error("symbol_released_beside_an_order", symbol=external.symbol, request_id=str(external.request_id))
 
 
-def _follow(work: Work, quantity: Decimal) -> None:
+def _follow(work: BracketManager, quantity: Decimal) -> None:
     """Let the stand-in entry show what there is to cover now, and what our own exits have closed of it before."""
     filled = quantity + sum((executed_of(order) for order in work.exits), ZERO)
     if filled == work.entry.executed_quantity:

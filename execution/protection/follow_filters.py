@@ -15,17 +15,17 @@ from django.db.models import Q
 from execution.domain.brackets import break_even_at, round_stop, round_target
 from execution.domain.money import ZERO, plain
 from execution.domain.states import TRADE_OPEN
-from execution.domain.trading import Direction, OrderPurpose, SymbolRules
+from execution.domain.trading import Direction, InstrumentFilters, OrderPurpose
 from execution.models import Bracket, BracketLeg
 from execution.models.bracket import LegOrigin
 from execution.protection.bracket_store import grid_of
-from execution.protection.coverage import tell_levels
+from execution.protection.coverage import publish_levels
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)
 
 
-def follow_filters(bracket: Bracket, rules: SymbolRules | None, *, now: datetime) -> bool:
+def follow_filters(bracket: Bracket, rules: InstrumentFilters | None, *, now: datetime) -> bool:
     """Take the present filters into a plan and round its legs anew; True when this call has changed them.
 
     The old numbers and the new ones are written to the journal.
@@ -43,11 +43,11 @@ def follow_filters(bracket: Bracket, rules: SymbolRules | None, *, now: datetime
         log.warning("plan_follows_filters", request_id=str(bracket.pk), **details)
         log_step("request", bracket.pk, to_state="REGRIDDED", trigger="filters_changed", now=now, details=details)
         if details["legs"]:
-            tell_levels(bracket.pk, now=now)
+            publish_levels(bracket.pk, now=now)
     return True
 
 
-def follow_all(rules: Mapping[str, SymbolRules], *, now: datetime) -> int:
+def follow_all(rules: Mapping[str, InstrumentFilters], *, now: datetime) -> int:
     """Let every plan of an open position follow; return how many had to: one query when none has."""
     ours = Q(request__trade__state__in=sorted(TRADE_OPEN)) | Q(request__external_position__isnull=False)
     plans = Bracket.objects.filter(ours).select_related("request")

@@ -39,40 +39,40 @@ from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import Order
 from execution.orders.query_inflight import ask, ask_at_once
-from execution.orders.submit import Intention
+from execution.orders.submit import OrderSpec
 from execution.store.transitions import log_step
 
 if TYPE_CHECKING:
-    from execution.protection.bracket_manager import Work
+    from execution.protection.bracket_manager import BracketManager
 
 log = structlog.get_logger(__name__)
 BESIDE_THE_STOP = (OrderPurpose.TARGET, OrderPurpose.TRAILING)
 
 
-def closes_in_doubt(work: "Work") -> list[Order]:
+def closes_in_doubt(work: "BracketManager") -> list[Order]:
     """Return the closing orders of which nobody knows yet whether they have closed anything, oldest first."""
     return [o for o in work.exits if o.purpose == OrderPurpose.CLOSE and o.state not in ORDER_FINAL]
 
 
-def closes_refused(work: "Work", leg: Leg | None = None) -> Refusals | None:
+def closes_refused(work: "BracketManager", leg: Leg | None = None) -> Refusals | None:
     """Return the refusals with which the closing orders of a leg end, or without one those of all that is open."""
     leg_id = leg.id if leg else None
     closes = [o for o in work.exits if o.purpose == OrderPurpose.CLOSE and o.leg_id == leg_id]
     return refusals_of(work.under_present_filters(closes), LONGEST_PAUSE_OPEN, together=FIRST_PAUSE)
 
 
-def is_too_early(work: "Work", leg: Leg | None = None) -> bool:
+def is_too_early(work: "BracketManager", leg: Leg | None = None) -> bool:
     """Whether the pause after the last close, refused or without an answer, is not over; asks nobody."""
     return is_paused(work, leg) or _follows_too_soon(work)
 
 
-def is_paused(work: "Work", leg: Leg | None = None) -> bool:
+def is_paused(work: "BracketManager", leg: Leg | None = None) -> bool:
     """Whether the pause after refused closes is not over: a stop that the close would follow waits for that, too."""
     refused = closes_refused(work, leg)
     return bool(refused and refused.holds_at(work.clock()))
 
 
-def is_out(work: "Work") -> bool:
+def is_out(work: "BracketManager") -> bool:
     """Whether a refused close has found nothing to reduce, and the exchange shows no position either.
 
     Raises:
@@ -83,7 +83,7 @@ def is_out(work: "Work") -> bool:
     return bool(refused and refused.code in NOTHING_TO_REDUCE) and held_at_exchange(work) <= 0
 
 
-def makes_way(work: "Work") -> bool:
+def makes_way(work: "BracketManager") -> bool:
     """Whether a close that found its quantity held lets other orders make way just now.
 
     The user-data stream tells of each that is cancelled, and whoever puts it back at once is in the close's way again.
@@ -93,7 +93,7 @@ def makes_way(work: "Work") -> bool:
     return refused and age_of(closes[-1].created_at, work.clock()) < MAKES_WAY_FOR
 
 
-def settle_doubts(work: "Work") -> None:
+def settle_doubts(work: "BracketManager") -> None:
     """Ask once for each close in doubt that its own process does not ask for any more."""
     if _follows_too_soon(work):
         return
@@ -101,7 +101,7 @@ def settle_doubts(work: "Work") -> None:
         ask(order, exchange=work.exchange, clock=work.clock)
 
 
-def held_at_exchange(work: "Work") -> Decimal:
+def held_at_exchange(work: "BracketManager") -> Decimal:
     """Return how much the exchange holds of this symbol, side and direction just now.
 
     Raises:
@@ -112,7 +112,7 @@ def held_at_exchange(work: "Work") -> Decimal:
     return held_in(rows.get(work.request.position_side), Direction(work.request.direction))
 
 
-def _follows_too_soon(work: "Work") -> bool:
+def _follows_too_soon(work: "BracketManager") -> bool:
     doubts = closes_in_doubt(work)
     return bool(doubts) and age_of(doubts[-1].sent_at, work.clock()) < pause_in_doubt(len(doubts))
 
@@ -121,7 +121,7 @@ def _follows_too_soon(work: "Work") -> bool:
 class Closing:
     """One attempt to close: what it wants, and what it has done."""
 
-    work: "Work"
+    work: "BracketManager"
     reason: CloseReason
     leg: Leg | None = None
     sent_at: float = 0.0
@@ -221,7 +221,7 @@ class Closing:
             quantity -= intention.quantity
         return outcome, quantity
 
-    def _send_one(self, intention: Intention) -> PlaceOutcome | None:
+    def _send_one(self, intention: OrderSpec) -> PlaceOutcome | None:
         self.sent_at, self.last_sent = time.monotonic(), intention.quantity
         outcome = self.work.send_close(intention)
         if isinstance(outcome, Unknown):
@@ -231,8 +231,8 @@ class Closing:
         self._tell(intention, outcome)
         return outcome
 
-    def _orders(self, quantity: Decimal) -> list[Intention]:
-        market = Intention(
+    def _orders(self, quantity: Decimal) -> list[OrderSpec]:
+        market = OrderSpec(
             purpose=OrderPurpose.CLOSE,
             sequence=0,
             order_type=OrderType.MARKET,
@@ -327,7 +327,7 @@ class Closing:
         log.warning("close_makes_way", request_id=str(pk), symbol=self.work.request.symbol, **details)
         log_step("request", pk, to_state="MADE_WAY", trigger="close_refused", now=now, details=details)
 
-    def _tell(self, intention: Intention, outcome: PlaceOutcome | None) -> None:
+    def _tell(self, intention: OrderSpec, outcome: PlaceOutcome | None) -> None:
         """Log what came of a closing order, when it is known; nothing is said of what was only meant."""
         executed = outcome.report.executed_quantity if isinstance(outcome, Accepted) else ZERO
         log.warning(

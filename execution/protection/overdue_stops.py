@@ -20,7 +20,7 @@ from execution.domain.overdue import LiveStop, OverdueRule, Watch, soonest, trig
 from execution.domain.states import ORDER_LIVE, TRADE_OVER, OrderState
 from execution.domain.trading import OrderPurpose, Side
 from execution.models import ExecutionRequest, ExternalPosition, Order
-from execution.protection.coverage import tell_protection
+from execution.protection.coverage import publish_protection
 from execution.protection.run_software_stops import note_software_stops, software_requests
 from execution.risk.policy_store import policy_in_force
 from execution.store.quarantine import pairs, read_each
@@ -118,4 +118,4 @@ def _tell(order: Order, found: Watch, mark: Decimal | None, now: datetime) -> No
         log.warning("stop_not_overdue_any_more", client_order_id=order.client_order_id, **facts)
     trigger = "stop_overdue" if found.overdue else "stop_not_overdue"
     log_step("order", order.client_order_id, to_state=order.state, trigger=trigger, now=now, details=facts)
-    tell_protection(order.symbol, order.position_side, now=now)
+    publish_protection(order.symbol, order.position_side, now=now)

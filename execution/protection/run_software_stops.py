@@ -30,8 +30,8 @@ from execution.domain.software_stop import (
 from execution.domain.states import ORDER_LIVE, OrderState
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Bracket, ExecutionRequest, ExternalPosition, Order
-from execution.protection.bracket_manager import Work
-from execution.protection.coverage import tell_protection
+from execution.protection.bracket_manager import BracketManager
+from execution.protection.coverage import publish_protection
 from execution.protection.software_stops import GUARD, software_rows
 from execution.risk.policy_store import policy_in_force
 from execution.store.heartbeats import beat
@@ -42,13 +42,13 @@ log = structlog.get_logger(__name__)
 SOFTWARE, VENUE, REACHED = "PROTECTED_BY_SOFTWARE", "PROTECTED_BY_VENUE", "SOFTWARE_STOP_REACHED"
 
 
-def holds(work: Work, outcome: PlaceOutcome | None) -> bool:
+def holds(work: BracketManager, outcome: PlaceOutcome | None) -> bool:
     """Whether the policy lets a stop of our own stand in for one that had this outcome; never for what others hold."""
     wanted = WithoutStop(int(policy_in_force()[keys.STOP_UNAVAILABLE]))
     return may_hold(outcome, wanted) and not ExternalPosition.objects.filter(request_id=work.request.pk).exists()
 
 
-def begin_in_known_outage(work: Work) -> None:
+def begin_in_known_outage(work: BracketManager) -> None:
     """Let one stand before the exchange is asked, when another position is held so just now: asking may take long."""
     if work.is_naked and not work.held_by_software and software_rows().exclude(pk=work.bracket.pk).exists():
         unasked = Unknown(message="another position is held by software just now")
@@ -56,7 +56,7 @@ def begin_in_known_outage(work: Work) -> None:
             begin(work, unasked)
 
 
-def begin(work: Work, outcome: PlaceOutcome | None) -> None:
+def begin(work: BracketManager, outcome: PlaceOutcome | None) -> None:
     """Let a stop of our own stand from now on; nothing when one stands, or the plan has none."""
     leg = next(iter(work.plan.of(OrderPurpose.STOP)), None)
     now = work.clock()
@@ -72,7 +72,7 @@ def begin(work: Work, outcome: PlaceOutcome | None) -> None:
     work.read()
 
 
-def end(work: Work) -> None:
+def end(work: BracketManager) -> None:
     """Let it go: the exchange has the stop."""
     now = work.clock()
     with transaction.atomic():
@@ -83,7 +83,7 @@ def end(work: Work) -> None:
     work.read()
 
 
-def may_ask_again(work: Work, leg: Leg) -> bool:
+def may_ask_again(work: BracketManager, leg: Leg) -> bool:
     """Whether the stop at the exchange may be asked for again beside one of our own.
 
     The first time soon, because one call that hung is no outage. Then after a pause that grows, and by one position at
@@ -103,7 +103,7 @@ def may_ask_again(work: Work, leg: Leg) -> bool:
         return True
     if age_of(last, now) < pause_after(beside, LONGEST_PAUSE_BESIDE):
         return False
-    waits = sorted({OrderState.SUBMITTING, OrderState.UNKNOWN, OrderState.REJECTED, OrderState.ABANDONED})
+    waits = sorted({OrderState.SUBMITTING, OrderState.UNKNOWN, OrderState.REJECTED, OrderState.NOT_ACCEPTED})
     return not others.filter(created_at__gt=now - BETWEEN_PROBES, state__in=waits).exists()
 
 
@@ -159,4 +159,4 @@ def _is_reached(row: Bracket, stop: LiveStop, mark: Decimal | None, now: datetim
 def _tell(request: ExecutionRequest, to_state: str, trigger: str, facts: Mapping[str, object], now: datetime) -> None:
     """Write it into the journal, and tell of the position; call it in the transaction of the change."""
     log_step("request", request.pk, to_state=to_state, trigger=trigger, now=now, details=dict(facts))
-    tell_protection(request.symbol, request.position_side, now=now)
+    publish_protection(request.symbol, request.position_side, now=now)

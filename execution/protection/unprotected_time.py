@@ -10,21 +10,21 @@ from execution.domain.metrics import FILL_TO_STOP, UNCOVERED, Histogram
 from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, OrderState
 from execution.domain.trading import OrderPurpose
 from execution.domain.unprotected_time import Gap, Growth, StopLife, gaps
-from execution.models import ExecutionRequest, Fill, Order, Trade, Transition
+from execution.models import AuditEvent, ExecutionRequest, Fill, Order, Trade
 from execution.store.levels import without_stop
 from execution.store.metrics import observe
 
 
-def measure_cover_of(trade_id: UUID) -> None:
-    """Measure as `measure_cover` does, in a transaction of its own; nothing while there is no trade."""
+def measure_unprotected_of(trade_id: UUID) -> None:
+    """Measure as `measure_unprotected` does, in a transaction of its own; nothing while there is no trade."""
     with transaction.atomic():
         # The lock of all bookings of a trade.
         ExecutionRequest.objects.select_for_update().filter(pk=trade_id).first()
         if trade := Trade.objects.filter(pk=trade_id).first():
-            measure_cover(trade)
+            measure_unprotected(trade)
 
 
-def measure_cover(trade: Trade) -> None:
+def measure_unprotected(trade: Trade) -> None:
     """Add the times without full cover that have ended and were not added yet.
 
     Call it with a trade that was read under the lock on its request, last in the transaction: the figures are
@@ -33,7 +33,7 @@ def measure_cover(trade: Trade) -> None:
     if without_stop([trade.pk]):
         return
     before = trade.cover_measured_until
-    ended = [(gap.since, gap.until, gap.by_stop) for gap in cover_gaps([trade.pk])[trade.pk] if gap.until]
+    ended = [(gap.since, gap.until, gap.by_stop) for gap in gaps_of_trade([trade.pk])[trade.pk] if gap.until]
     fresh = [(since, until, by_stop) for since, until, by_stop in ended if before is None or until > before]
     if not fresh:
         return
@@ -48,7 +48,7 @@ def measure_cover(trade: Trade) -> None:
     observe(*measured)
 
 
-def cover_gaps(trades: list[UUID]) -> dict[UUID, list[Gap]]:
+def gaps_of_trade(trades: list[UUID]) -> dict[UUID, list[Gap]]:
     """Return the times without full cover of each trade: three statements, however many there are.
 
     Fills have the exchange's time and stops ours, so a time is no truer than the two clocks are equal.
@@ -71,9 +71,9 @@ def _stop_lives(requests: list[UUID], executed: dict[int, datetime]) -> dict[UUI
     """Return when each request's stops were known to stand, from the log of their states."""
     rows = Order.objects.filter(request_id__in=requests, purpose=OrderPurpose.STOP).order_by("id")
     stops = {order.client_order_id: order for order in rows}
-    begun: dict[str, Transition] = {}
-    over: dict[str, Transition] = {}
-    steps = Transition.objects.filter(entity="order", entity_id__in=list(stops)).order_by("id")
+    begun: dict[str, AuditEvent] = {}
+    over: dict[str, AuditEvent] = {}
+    steps = AuditEvent.objects.filter(entity="order", entity_id__in=list(stops)).order_by("id")
     for step in steps:
         if step.to_state == OrderState.ACCEPTED and step.from_state in ORDER_UNSETTLED:
             begun[step.entity_id] = step

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from execution.domain.metrics import BEYOND, Histogram
-from execution.models import Figure
+from execution.models import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,5 +28,5 @@ class MeasuredFigures:
 
 def measured_figures() -> MeasuredFigures:
     """Read all of them, in one statement."""
-    rows = Figure.objects.values_list("name", "kind", "bound", "count", "total")
+    rows = Metric.objects.values_list("name", "kind", "bound", "count", "total")
     return MeasuredFigures(rows={(name, kind, bound): (count, total) for name, kind, bound, count, total in rows})

@@ -29,14 +29,14 @@ SEALS = (
     " WHERE position > %s AND position <= %s ORDER BY position LIMIT %s"
 )
 LINES = (
-    f"SELECT id, {CONTENT} FROM execution_transition"  # noqa: S608 -- constants
+    f"SELECT id, {CONTENT} FROM execution_auditevent"  # noqa: S608 -- constants
     " WHERE id > %s AND id <= %s ORDER BY id LIMIT %s"
 )
 REMOVALS = (
-    "SELECT id, details::text FROM execution_transition"
+    "SELECT id, details::text FROM execution_auditevent"
     " WHERE id = ANY (%s) AND entity = 'journal' AND to_state = 'REMOVED'"
 )
-UNSEALED = "SELECT count(*) FROM execution_transition WHERE id > %s"
+UNSEALED = "SELECT count(*) FROM execution_auditevent WHERE id > %s"
 
 
 class BreakKind(StrEnum):
@@ -85,7 +85,7 @@ class Head:
 
 
 @dataclass(kw_only=True)
-class Tally:
+class JournalStats:
     """What a walk has seen."""
 
     head: Head | None = None
@@ -95,14 +95,14 @@ class Tally:
 
 
 @dataclass(kw_only=True)
-class Walk:
+class JournalWalk:
     """One walk along the chain; `breaks()` yields what it finds, `tally` says how much it has seen.
 
     `witness` is an older end of the chain, POSITION:LINK, kept outside of the database.
     """
 
     witness: tuple[int, bytes] | None = None
-    tally: Tally = field(default_factory=Tally)
+    tally: JournalStats = field(default_factory=JournalStats)
     _position: int = 0
     _line_id: int = 0
     _link: bytes = GENESIS

@@ -39,7 +39,7 @@ class Preview:
 
 def closable_requests() -> QuerySet[ExecutionRequest, ExecutionRequest]:
     """Return the requests whose positions are ours to close; those that only protect another's are not."""
-    ours = ExecutionRequest.objects.filter(claim__isnull=False, external_position=None)
+    ours = ExecutionRequest.objects.filter(slot__isnull=False, external_position=None)
     return ours.filter(orders__purpose=OrderPurpose.ENTRY)
 
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Cast
 from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose, Source
-from execution.models import DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade, Transition
+from execution.models import AuditEvent, DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade
 from execution.protection.coverage import coverage
 from execution.queries.kept import kept
 from execution.queries.uncovered import uncovered_since
@@ -21,7 +21,15 @@ PERCENT = 100
 RECENT = 1000
 # The exchange had the order, whatever became of it; the others never reached it, or nobody knows yet.
 REACHED = sorted(ORDER_LIVE | {OrderState.FILLED, OrderState.CANCELED, OrderState.EXPIRED})
-FAILED = sorted({RequestState.REFUSED, RequestState.REJECTED, RequestState.EXPIRED, RequestState.ABANDONED})
+FAILED = sorted(
+    {
+        RequestState.DENIED,
+        RequestState.REJECTED,
+        RequestState.EXPIRED,
+        RequestState.NOT_ACCEPTED,
+        RequestState.WRITTEN_OFF,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +141,7 @@ def _table_counts() -> TableCounts:
 def _average_latency() -> timedelta:
     """Return the average time from a decision's arrival to the exchange's acceptance of its entry."""
     received = ExecutionRequest.objects.filter(pk=Cast(OuterRef("entity_id"), UUIDField())).values("received_at")
-    accepted = Transition.objects.filter(entity="request", trigger=RequestTrigger.EXCHANGE_ACCEPTED)
+    accepted = AuditEvent.objects.filter(entity="request", trigger=RequestTrigger.EXCHANGE_ACCEPTED)
     recent = accepted.annotate(took=F("at") - Subquery(received)).order_by("-id")[:RECENT]
     average: timedelta | None = recent.aggregate(average=Avg("took"))["average"]
     return average or timedelta(0)

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db.models import Prefetch, Q
 
 from execution.domain.trading import OrderPurpose
-from execution.models import ExecutionRequest, Fill, Order, OutboxEvent, Trade, Transition
+from execution.models import AuditEvent, ExecutionRequest, Fill, Order, OutboxEvent, Trade
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Story:
     trade: Trade | None
     orders: Sequence[Order]
     fills: Sequence[Fill]
-    transitions: Sequence[Transition]
+    transitions: Sequence[AuditEvent]
     events: Sequence[OutboxEvent]
 
 
@@ -67,9 +67,9 @@ def story_of(request_id: UUID) -> Story:
     )
 
 
-def transitions_of(request_id: UUID, orders: Sequence[Order]) -> list[Transition]:
+def transitions_of(request_id: UUID, orders: Sequence[Order]) -> list[AuditEvent]:
     """Return the steps of a request, its orders and its trade, as they happened."""
     about = Q(entity__in=["request", "trade"], entity_id=str(request_id)) | Q(
         entity="order", entity_id__in=[order.client_order_id for order in orders]
     )
-    return list(Transition.objects.filter(about).order_by("id"))
+    return list(AuditEvent.objects.filter(about).order_by("id"))

@@ -6,9 +6,9 @@ from itertools import zip_longest
 from typing import Any
 
 from execution.domain.risk_review import Proposal
-from execution.models import Transition
+from execution.models import AuditEvent
 from execution.queries.requests import Story
-from execution.risk.decision_snapshot import judged_again
+from execution.risk.decision_snapshot import replay
 from execution.risk.proposal import as_json, proposal_of
 
 
@@ -16,7 +16,7 @@ from execution.risk.proposal import as_json, proposal_of
 class Rerun:
     """One line of the journal judged again: how many verdicts it has, and what is said of those that differ."""
 
-    line: Transition
+    line: AuditEvent
     verdicts: int
     differences: tuple[str, ...]
 
@@ -27,10 +27,10 @@ def rerun(story: Story) -> list[Rerun]:
     return [_again(step, proposal) for step in story.transitions if {"rules", "inputs"} <= step.details.keys()]
 
 
-def _again(line: Transition, proposal: Proposal) -> Rerun:
+def _again(line: AuditEvent, proposal: Proposal) -> Rerun:
     recorded: Sequence[Mapping[str, Any]] = line.details["rules"]
     try:
-        verdicts = [as_json(verdict) for verdict in judged_again(proposal, line.details)]
+        verdicts = [as_json(verdict) for verdict in replay(proposal, line.details)]
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         # What was kept cannot be read as what was written: that is a difference too.
         said = (f"inputs cannot be judged: {type(error).__name__}: {error}",)

@@ -8,13 +8,13 @@ from typing import Any
 
 from execution.domain.money import basis_points, plain
 from execution.domain.states import RequestTrigger
-from execution.models import ExecutionRequest, Fill, Order, Trade, Transition
+from execution.models import AuditEvent, ExecutionRequest, Fill, Order, Trade
 from execution.queries.requests import Story
 
 HEAD_WIDTH = 9
 ESS_STEPS = frozenset({RequestTrigger.ESS_CLEARED, RequestTrigger.ESS_BLOCKED})
 POSITION_UPDATED = "position.updated"
-GUARD_STEPS = frozenset({RequestTrigger.GUARD_APPROVED, RequestTrigger.GUARD_REFUSED})
+GUARD_STEPS = frozenset({RequestTrigger.GUARD_APPROVED, RequestTrigger.GUARD_DENIED})
 
 
 def lines(story: Story) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _known(**numbers: Decimal | None) -> str:
     return " ".join(f"{name}={plain(number)}" for name, number in numbers.items() if number is not None)
 
 
-def _step(story: Story, triggers: frozenset[RequestTrigger]) -> Transition | None:
+def _step(story: Story, triggers: frozenset[RequestTrigger]) -> AuditEvent | None:
     return next((step for step in story.transitions if step.entity == "request" and step.trigger in triggers), None)
 
 
@@ -113,7 +113,7 @@ def _guard(story: Story) -> Iterator[str]:
     version = f" policy_version={details['policy_version']}" if "policy_version" in details else ""
     age = details.get("policy_age_seconds")
     aged = "" if age is None else f" policy_age={age:.0f}s"
-    yield _line("Guard", (f"approved: {numbers}" if approved else f"REFUSED: {step.reason}") + version + aged)
+    yield _line("Guard", (f"approved: {numbers}" if approved else f"DENIED: {step.reason}") + version + aged)
     yield from _seen(details)
     for rule in details.get("rules", ()):
         yield _line("", _rule(rule))

@@ -84,14 +84,14 @@ class ExpireEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckStray:
+class CheckOrphan:
     """An open order with our prefix that is not among our unfinished ones."""
 
     client_order_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stranger:
+class ReportExternal:
     """A position that no trade and no running entry of ours explains: said, never touched, and no entries beside it."""
 
     symbol: str
@@ -121,7 +121,7 @@ class Leave:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surplus:
+class ExcessQuantity:
     """What others have added to a position of ours, as a `position` of its own; `guarded`: it has exits of ours."""
 
     position: PositionReport
@@ -139,5 +139,16 @@ Settling = Apply | LookUpOrder | CancelLeftover | ExpireEntry
 # These are about positions of others: only the stack that has the account does them.
 EXTERNAL = (Guard, Adopt, Leave)
 External = Guard | Adopt | Leave
-Repair = Expire | Resume | BookExits | LookOver | CloseInTime | Cover | CheckStray | Stranger | External | Surplus
+Repair = (
+    Expire
+    | Resume
+    | BookExits
+    | LookOver
+    | CloseInTime
+    | Cover
+    | CheckOrphan
+    | ReportExternal
+    | External
+    | ExcessQuantity
+)
 Action = Settling | Repair

@@ -13,12 +13,12 @@ import structlog
 from django.db import transaction
 from django.db.models import Count, F, OuterRef, Q, Subquery
 
-from execution.domain.oracle import VIOLATIONS, Finding, Followed, Suspect, follow
+from execution.domain.oracle import VIOLATIONS, Finding, Followed, OpenFinding, follow
 from execution.domain.states import TRADE_OPEN
 from execution.domain.trading import OrderPurpose
-from execution.models import Heartbeat, Order, Trade, Transition
+from execution.models import AuditEvent, Heartbeat, Order, Trade
 from execution.reconciliation.invariants import entered_twice, findings, pictures, unjudged_sides
-from execution.reconciliation.state import Books, Observation
+from execution.reconciliation.state import LocalState, VenueState
 from execution.store.metrics import count
 from execution.store.transitions import log_line
 
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 ORACLE = "oracle"
 
 
-def check_invariants(books: Books, seen: Observation, *, now: datetime) -> Followed:
+def check_invariants(books: LocalState, seen: VenueState, *, now: datetime) -> Followed:
     """Hold this cycle's reading against the invariants; count, tell and journal what has become a violation."""
     found = [*findings(books, seen), *_entered_twice(books, seen)]
     before = _suspects()
@@ -42,19 +42,19 @@ def check_invariants(books: Books, seen: Observation, *, now: datetime) -> Follo
     return followed
 
 
-def _suspects() -> list[Suspect]:
+def _suspects() -> list[OpenFinding]:
     """Return what the last cycle has left; a word that is not ours is forgotten, and found again if it is true."""
     row = Heartbeat.objects.filter(part=ORACLE).first()
     suspects = []
     for line in row.details.get("suspects", ()) if row else ():
         try:
-            suspects.append(Suspect.of_json(line))
+            suspects.append(OpenFinding.of_json(line))
         except (KeyError, TypeError, ValueError) as error:
             log.warning("oracle_suspect_unreadable", error=repr(error))
     return suspects
 
 
-def _entered_twice(books: Books, seen: Observation) -> list[Finding]:
+def _entered_twice(books: LocalState, seen: VenueState) -> list[Finding]:
     """Find open trades that more than one order has filled, or that are larger than their entry."""
     unjudged = unjudged_sides(books, seen)
     entry = Order.objects.filter(request_id=OuterRef("pk"), purpose=OrderPurpose.ENTRY)
@@ -76,7 +76,7 @@ def _tell(followed: Followed, now: datetime) -> None:
     lines = [_line(each.finding, "violation_stands", now) for each in raised]
     lines += [_line(each.finding, "violation_over", now) for each in ended]
     if lines:
-        Transition.objects.bulk_create(lines)
+        AuditEvent.objects.bulk_create(lines)
     for each in raised:
         log.error("oracle_violation", **_facts(each.finding))
     for each in ended:
@@ -88,7 +88,7 @@ def _tell(followed: Followed, now: datetime) -> None:
         count(VIOLATIONS, kinds)
 
 
-def _line(finding: Finding, trigger: str, now: datetime) -> Transition:
+def _line(finding: Finding, trigger: str, now: datetime) -> AuditEvent:
     state = finding.kind.value.upper() if trigger == "violation_stands" else "HOLDS"
     reason = (finding.kind.value.upper(), finding.numbers)
     where = f"{finding.symbol} {finding.position_side}"

@@ -17,7 +17,7 @@ from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
 from execution.models import Heartbeat, Trade
 from execution.outbox.trade_mirror import mirrored
 from execution.protection.overdue_stops import marks_of, note_marks
-from execution.reconciliation.actions import EXTERNAL, SETTLING, Action, Resume, Surplus
+from execution.reconciliation.actions import EXTERNAL, SETTLING, Action, ExcessQuantity, Resume
 from execution.reconciliation.check_invariants import check_invariants
 from execution.reconciliation.diff import Patience, reconcile
 from execution.reconciliation.entry_holds import hold_entries
@@ -26,7 +26,7 @@ from execution.reconciliation.position_cache import update_positions
 from execution.reconciliation.repair import Tools
 from execution.reconciliation.scheduler import complete_all, repair_all, settle_all
 from execution.reconciliation.snapshot import observe_exchange, read_books
-from execution.reconciliation.state import Books, Observation
+from execution.reconciliation.state import LocalState, VenueState
 from execution.reconciliation.venue_status import watch_terms
 from execution.risk.entry_gate import renew_lease
 from execution.risk.pricing import priced_symbols
@@ -84,7 +84,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
         repairs=dict(counts),
         failed_repairs=failed,
         held=met_since(begun_at, MONITOR),
-        larger={a.symbol: a.sentence for a in actions if isinstance(a, Surplus) and not a.guarded},
+        larger={a.symbol: a.sentence for a in actions if isinstance(a, ExcessQuantity) and not a.guarded},
     )
     reached(CrashPoint.CYCLE_DONE)
     return CycleResult(actions=actions, failed=failed)
@@ -115,7 +115,7 @@ def swept_by_beat(now: datetime, *, within: timedelta) -> bool:
     return has_beaten(BY_BEAT, now, within=within)
 
 
-def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> tuple[list[Action], int]:
+def _compare_and_repair(seen: VenueState, tools: Tools, patience: Patience) -> tuple[list[Action], int]:
     """Settle the orders first, then compare again: a stop that turns out to be gone is replaced in the same cycle.
 
     The books are read after the exchange, so that what the chain has done in between is known.
@@ -135,7 +135,7 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
     held = {row.symbol for row in seen.positions}
     with apart("terms"):
         watch_terms(tools.exchange, tools.stack, held=held, began_at=seen.begun_at, now=tools.clock())
-    tools.memory.leave_mark()
+    tools.memory.mark_intact()
     # From here on the books are known to agree with the exchange: what waited for that may go on.
     leads = False
     with apart("account lease"):
@@ -150,7 +150,7 @@ def _compare_and_repair(seen: Observation, tools: Tools, patience: Patience) -> 
     return [*settling, *others, *external, *resumed], failed
 
 
-def _compared(seen: Observation, tools: Tools, patience: Patience) -> tuple[Books, list[Action]]:
+def _compared(seen: VenueState, tools: Tools, patience: Patience) -> tuple[LocalState, list[Action]]:
     books = read_books(since=seen.begun_at, open_names=seen.open_orders)
     return books, reconcile(books, seen, patience=patience, now=tools.clock(), wish=tools.external)
 

@@ -29,7 +29,7 @@ from execution.reconciliation.actions import (
     Resume,
 )
 from execution.reconciliation.diff_external import unexplained
-from execution.reconciliation.state import Books, Observation, OurOrder, side_of
+from execution.reconciliation.state import LocalState, OurOrder, VenueState, side_of
 
 PROTECTIVE = frozenset({OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING})
 
@@ -42,8 +42,8 @@ class Patience:
 
 
 def reconcile(
-    books: Books,
-    seen: Observation,
+    books: LocalState,
+    seen: VenueState,
     *,
     patience: Patience,
     now: datetime,
@@ -63,7 +63,7 @@ def reconcile(
     ]
 
 
-def _order_actions(books: Books, seen: Observation, patience: Patience, now: datetime) -> list[Action]:
+def _order_actions(books: LocalState, seen: VenueState, patience: Patience, now: datetime) -> list[Action]:
     actions = [
         _order_action(order, seen, now, stalled=age_of(order.sent_at, now) >= patience.stalled_after)
         for order in books.orders
@@ -71,7 +71,7 @@ def _order_actions(books: Books, seen: Observation, patience: Patience, now: dat
     return [action for action in actions if action is not None]
 
 
-def _order_action(order: OurOrder, seen: Observation, now: datetime, *, stalled: bool) -> Action | None:
+def _order_action(order: OurOrder, seen: VenueState, now: datetime, *, stalled: bool) -> Action | None:
     report = seen.open_orders.get(order.client_order_id)
     live = order.state in ORDER_LIVE
     if report is None:
@@ -93,7 +93,7 @@ def _order_action(order: OurOrder, seen: Observation, now: datetime, *, stalled:
     return None
 
 
-def _replaced_legs(books: Books, seen: Observation) -> list[Action]:
+def _replaced_legs(books: LocalState, seen: VenueState) -> list[Action]:
     """Cancel the orders of a leg that a right one has replaced, and those of a leg that wants none any more.
 
     The right one must be seen at the exchange just now: until then the older one goes on covering.
@@ -106,7 +106,7 @@ def _replaced_legs(books: Books, seen: Observation) -> list[Action]:
     return [CancelLeftover(order_id=order_id) for order_id in surplus if order_id in here]
 
 
-def _trade_actions(books: Books, seen: Observation, now: datetime) -> list[Action]:
+def _trade_actions(books: LocalState, seen: VenueState, now: datetime) -> list[Action]:
     held = {side_of(row): row for row in seen.positions}
     actions: list[Action] = []
     for trade in books.trades:
@@ -124,7 +124,7 @@ def _trade_actions(books: Books, seen: Observation, now: datetime) -> list[Actio
     return actions
 
 
-def _request_actions(books: Books, patience: Patience, now: datetime) -> list[Action]:
+def _request_actions(books: LocalState, patience: Patience, now: datetime) -> list[Action]:
     actions: list[Action] = []
     for request in books.requests:
         if age_of(request.moved_at, now) < patience.stalled_after:

@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Sequence
 
 from execution.domain.client_ids import is_ours
-from execution.domain.external import ExternalPositions, direction_of, part_of
+from execution.domain.external import ExternalPositions, direction_of, position_part
 from execution.domain.money import plain
 from execution.domain.outcomes import PositionReport, held_in
 from execution.domain.states import REQUEST_UNBOOKED
 from execution.domain.trading import OrderPurpose
-from execution.reconciliation.actions import Action, Adopt, CheckStray, Guard, Leave, Stranger, Surplus
-from execution.reconciliation.state import Books, Observation, side_of
+from execution.reconciliation.actions import Action, Adopt, CheckOrphan, ExcessQuantity, Guard, Leave, ReportExternal
+from execution.reconciliation.state import LocalState, VenueState, side_of
 
 Side = tuple[str, str]
 
 
-def unexplained(books: Books, seen: Observation, wish: ExternalPositions) -> list[Action]:
+def unexplained(books: LocalState, seen: VenueState, wish: ExternalPositions) -> list[Action]:
     """Return what to say of it, and what to do about positions; `wish`: what the operator wants of those."""
     strange = _foreign_positions(books, seen)
     surpluses = list(_surpluses(books, seen))
@@ -26,7 +26,7 @@ def unexplained(books: Books, seen: Observation, wish: ExternalPositions) -> lis
     ]
 
 
-def unjudged(books: Books, seen: Observation) -> set[Side]:
+def unjudged(books: LocalState, seen: VenueState) -> set[Side]:
     """Return the symbols and sides of which nobody can tell now how much of the position is ours.
 
     The trade has changed while the exchange was read, or its entry still rests and may have filled further.
@@ -35,7 +35,7 @@ def unjudged(books: Books, seen: Observation) -> set[Side]:
     return moving | set(books.just_closed) | books.set_aside
 
 
-def _foreign_positions(books: Books, seen: Observation) -> list[PositionReport]:
+def _foreign_positions(books: LocalState, seen: VenueState) -> list[PositionReport]:
     """Return the positions that no trade and no running entry of ours explains."""
     ours = {side_of(trade) for trade in books.trades} | books.just_closed | books.set_aside
     entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}
@@ -43,7 +43,7 @@ def _foreign_positions(books: Books, seen: Observation) -> list[PositionReport]:
     return [row for row in seen.positions if side_of(row) not in ours and row.symbol not in entering]
 
 
-def _surpluses(books: Books, seen: Observation) -> Iterator[Surplus]:
+def _surpluses(books: LocalState, seen: VenueState) -> Iterator[ExcessQuantity]:
     """Name what positions of ours are larger than their trades."""
     held = {side_of(row): row for row in seen.positions}
     guarded = {side_of(row) for row in books.external if row.guarded}
@@ -53,21 +53,21 @@ def _surpluses(books: Books, seen: Observation) -> Iterator[Surplus]:
         at_exchange = held_in(row, trade.direction)
         numbers = f"expected={plain(trade.open_quantity)} actual={plain(at_exchange)}"
         if row and side not in unknown and at_exchange > trade.open_quantity:
-            yield Surplus(
-                position=part_of(row, at_exchange - trade.open_quantity),
+            yield ExcessQuantity(
+                position=position_part(row, at_exchange - trade.open_quantity),
                 sentence=f"POSITION_LARGER_THAN_TRADE: {numbers}",
                 guarded=side in guarded,
             )
 
 
-def _stranger(row: PositionReport) -> Stranger:
+def _stranger(row: PositionReport) -> ReportExternal:
     sentence = f"POSITION_NOT_OURS: quantity={row.quantity} side={row.position_side}"
-    return Stranger(symbol=row.symbol, sentence=sentence, position_side=row.position_side)
+    return ReportExternal(symbol=row.symbol, sentence=sentence, position_side=row.position_side)
 
 
 def _external_actions(
-    books: Books,
-    seen: Observation,
+    books: LocalState,
+    seen: VenueState,
     strange: Sequence[PositionReport],
     beside: Sequence[PositionReport],
     wish: ExternalPositions,
@@ -94,8 +94,8 @@ def _external_actions(
     return [*actions, *(Leave(external_id=row.id) for row in gone if row.guarded and row.flat_readings)]
 
 
-def _strays(books: Books, seen: Observation) -> list[Action]:
+def _strays(books: LocalState, seen: VenueState) -> list[Action]:
     """Name open orders that carry our prefix and that our books think ended, or do not know."""
     known = {order.client_order_id for order in books.orders} | books.just_ended
     strays = sorted(name for name in seen.open_orders if is_ours(name) and name not in known)
-    return [CheckStray(client_order_id=name) for name in strays]
+    return [CheckOrphan(client_order_id=name) for name in strays]

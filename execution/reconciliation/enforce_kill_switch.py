@@ -17,10 +17,10 @@ from execution.domain.outcomes import Refused
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_LIVE, ORDER_UNSETTLED
-from execution.models import EntryClaim, ExecutionRequest, KillSwitch, Order
-from execution.operations.worker_pool import SpareExchange, side_by_side
+from execution.models import ExecutionRequest, KillSwitch, Order, PositionSlot
+from execution.operations.worker_pool import SpareExchange, run_parallel
 from execution.orders.cancel import cancel_order
-from execution.protection.bracket_manager import ProtectionRules, Work
+from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.queries.kill_switch import closable_requests, open_entries
 from execution.risk.entry_gate import engaged_switch
 from execution.store.contention import apart
@@ -73,7 +73,7 @@ def cancel_entries(hands: Hands) -> None:
         return run
 
     orders = open_entries().filter(state__in=ORDER_LIVE).select_related("request")
-    side_by_side([errand(order) for order in orders], hands.exchange, hands.spare)
+    run_parallel([errand(order) for order in orders], hands.exchange, hands.spare)
 
 
 def close_positions(hands: Hands, reason: CloseReason) -> None:
@@ -87,7 +87,7 @@ def close_positions(hands: Hands, reason: CloseReason) -> None:
 
     """
     errands = [_closing(request, hands, reason) for request in closable_requests()]
-    silent = [error for error in side_by_side(errands, hands.exchange, hands.spare) if error]
+    silent = [error for error in run_parallel(errands, hands.exchange, hands.spare) if error]
     if silent:
         raise silent[0]
 
@@ -100,7 +100,7 @@ def _closing(
     def run(exchange: Exchange) -> ExchangeUnavailableError | None:
         try:
             with apart(f"close {request.pk}"):
-                _close(Work(request=request, exchange=exchange, rules=hands.rules, clock=hands.clock), reason)
+                _close(BracketManager(request=request, exchange=exchange, rules=hands.rules, clock=hands.clock), reason)
         except ExchangeUnavailableError as error:
             log.warning("position_not_closed_yet", request_id=str(request.pk), error=str(error))
             return error
@@ -109,7 +109,7 @@ def _closing(
     return run
 
 
-def _close(work: Work, reason: CloseReason) -> None:
+def _close(work: BracketManager, reason: CloseReason) -> None:
     outcome = work.close(work.exposure.open, reason)
     if isinstance(outcome, Refused) and leaves_exits(outcome):
         # The exchange finds nothing to reduce: whatever was faster is booked at once.
@@ -138,7 +138,7 @@ def _names(orders: QuerySet[Order, Order]) -> list[str]:
 
 def _positions(exchange: Exchange) -> tuple[list[Line], list[Line]]:
     """Return the exchange's open positions: those of symbols that we have claimed, and all others."""
-    claims = EntryClaim.objects.filter(request__external_position=None)
+    claims = PositionSlot.objects.filter(request__external_position=None)
     claimed = set(claims.values_list("symbol", "position_side"))
     ours: list[Line] = []
     others: list[Line] = []

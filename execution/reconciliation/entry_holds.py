@@ -9,7 +9,7 @@ from django.db import transaction
 from execution.domain.reasons import Reason
 from execution.models import EntryHold, Order
 from execution.models.hold import ACCOUNT
-from execution.reconciliation.actions import Action, CheckStray, Stranger
+from execution.reconciliation.actions import Action, CheckOrphan, ReportExternal
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ def hold_entries(actions: Sequence[Action], *, now: datetime) -> None:
 
 
 def _strange_orders(actions: Sequence[Action]) -> Mapping[str, tuple[Reason, str]]:
-    strays = {action.client_order_id for action in actions if isinstance(action, CheckStray)}
+    strays = {action.client_order_id for action in actions if isinstance(action, CheckOrphan)}
     ours = Order.objects.filter(client_order_id__in=strays).values_list("client_order_id", flat=True) if strays else ()
     strange = sorted(strays - set(ours))
     if not strange:
@@ -44,7 +44,7 @@ def _strange_orders(actions: Sequence[Action]) -> Mapping[str, tuple[Reason, str
 
 
 def _strange_positions(actions: Sequence[Action]) -> Mapping[str, tuple[Reason, str]]:
-    strangers = [action for action in actions if isinstance(action, Stranger)]
+    strangers = [action for action in actions if isinstance(action, ReportExternal)]
     return {action.symbol: (Reason.POSITION_NOT_OURS, action.sentence) for action in strangers}
 
 
@@ -66,10 +66,10 @@ def _clear(hold: EntryHold, now: datetime) -> None:
         EntryHold.objects.filter(pk=hold.pk).update(clear_readings=hold.clear_readings + 1)
         return
     with transaction.atomic():
-        release(hold, trigger="monitor", reason=f"not seen in {CLEAR_READINGS} successive cycles", now=now)
+        release_entry_hold(hold, trigger="monitor", reason=f"not seen in {CLEAR_READINGS} successive cycles", now=now)
 
 
-def release(hold: EntryHold, *, trigger: str, reason: str, now: datetime) -> None:
+def release_entry_hold(hold: EntryHold, *, trigger: str, reason: str, now: datetime) -> None:
     """Let the entries go; call it in a transaction."""
     hold.delete()
     log.warning("entries_released", scope=hold.scope, reason=reason)

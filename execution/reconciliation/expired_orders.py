@@ -13,9 +13,9 @@ from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import held_in
 from execution.domain.ports import Exchange
 from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, TRADE_OPEN, TRADE_OVER, OrderState
-from execution.domain.traces import Weight
-from execution.domain.trading import Direction, OrderBook, OrderPurpose
-from execution.models import ExternalPosition, Order, Trade, Transition
+from execution.domain.traces import Inference
+from execution.domain.trading import Direction, OrderPurpose, OrderService
+from execution.models import AuditEvent, ExternalPosition, Order, Trade
 
 # Binance: Query Order, Query Algo Order, All Orders; "won't be found".
 UNFILLED_KEPT, FILLED_KEPT = timedelta(days=3), timedelta(days=90)
@@ -39,7 +39,7 @@ def is_past_retention(order: Order, exchange: Exchange) -> bool:
     return exchange.now() - _created_at(order) >= kept + RETENTION_MARGIN
 
 
-def contradiction(order: Order, weight: Weight, exchange: Exchange) -> str:
+def contradiction(order: Order, weight: Inference, exchange: Exchange) -> str:
     """Return what speaks against an order's end; empty when position and fills are as our books say without it.
 
     Raises:
@@ -57,7 +57,7 @@ def contradiction(order: Order, weight: Weight, exchange: Exchange) -> str:
 
 def is_silent_long_enough(order: Order, now: datetime) -> bool:
     """Whether an absence has lasted: a leg of an open position is not given up while its service may be blind."""
-    if order.book == OrderBook.ORDINARY or _is_over(order):
+    if order.service == OrderService.STANDARD or _is_over(order):
         return True
     return order.missing_since is not None and now - order.missing_since >= ALGO_BLINDNESS
 
@@ -72,7 +72,7 @@ def _created_at(order: Order) -> datetime:
     made: datetime = order.accepted_at or order.created_at
     if order.state != OrderState.TRIGGERED:
         return made
-    told = Transition.objects.filter(entity="order", entity_id=order.client_order_id, to_state=OrderState.TRIGGERED)
+    told = AuditEvent.objects.filter(entity="order", entity_id=order.client_order_id, to_state=OrderState.TRIGGERED)
     triggered = told.order_by("-id").values_list("at", flat=True).first()
     return max(made, triggered) if triggered else made
 

@@ -6,17 +6,17 @@ from datetime import datetime
 import structlog
 
 from execution.domain import policy as keys
-from execution.domain.external import TARGETS, covered_by_others, direction_of, part_of
+from execution.domain.external import TARGETS, covered_by_others, direction_of, position_part
 from execution.domain.outcomes import PositionReport
 from execution.domain.trading import PositionSide
 from execution.models import ExternalPosition
 from execution.protection.ensure_exits import ensure_exits
-from execution.protection.external_bracket import Terms, take, trade_beside
+from execution.protection.external_bracket import BracketTerms, take, trade_beside
 from execution.protection.external_protection import guard, has_executed, leave, uncovered
-from execution.reconciliation.actions import Action, Stranger, Surplus
+from execution.reconciliation.actions import Action, ExcessQuantity, ReportExternal
 from execution.reconciliation.diff_external import unjudged
-from execution.reconciliation.resolve_inflight import Sources
-from execution.reconciliation.state import Books, Observation, side_of
+from execution.reconciliation.resolve_inflight import VenueAccess
+from execution.reconciliation.state import LocalState, VenueState, side_of
 from execution.risk.limit_usage import take_claim
 from execution.risk.policy_store import policy_in_force
 from execution.risk.pricing import priced
@@ -25,14 +25,14 @@ from execution.trades.adopt_external import adopt
 log = structlog.get_logger(__name__)
 
 
-def note_external(books: Books, actions: Sequence[Action], seen: Observation, *, now: datetime) -> None:
+def note_external(books: LocalState, actions: Sequence[Action], seen: VenueState, *, now: datetime) -> None:
     """Count what one full cycle has seen of positions that are not ours.
 
     One that has protection of ours is forgotten only when that is gone; any other as soon as it is not seen.
     """
     rows = {side_of(row): row for row in seen.positions}
-    foreign = [(action.symbol, action.position_side) for action in actions if isinstance(action, Stranger)]
-    surpluses = [action.position for action in actions if isinstance(action, Surplus)]
+    foreign = [(action.symbol, action.position_side) for action in actions if isinstance(action, ReportExternal)]
+    surpluses = [action.position for action in actions if isinstance(action, ExcessQuantity)]
     strange = {key: rows[key] for key in foreign} | {side_of(row): row for row in surpluses}
     if not strange and not books.external:
         return
@@ -46,7 +46,7 @@ def note_external(books: Books, actions: Sequence[Action], seen: Observation, *,
         _miss(known[key])
 
 
-def guard_external(external_id: int, sources: Sources) -> None:
+def guard_external(external_id: int, sources: VenueAccess) -> None:
     """Keep our exits under a position as large as what nobody else's stop covers.
 
     Beside a trade of ours the position is what others have added to it. The symbol is the trade's then, and the
@@ -72,7 +72,7 @@ def guard_external(external_id: int, sources: Sources) -> None:
         log.error("external_position_naked", symbol=row.symbol, side=row.position_side, quantity=str(naked))
 
 
-def adopt_external(external_id: int, sources: Sources) -> None:
+def adopt_external(external_id: int, sources: VenueAccess) -> None:
     """Make a position a trade of ours, and cover it at once.
 
     Raises:
@@ -97,7 +97,7 @@ def adopt_external(external_id: int, sources: Sources) -> None:
         ensure_exits(request.pk, exchange=sources.exchange, rules=sources.rules, clock=sources.clock)
 
 
-def leave_external(external_id: int, sources: Sources) -> None:
+def leave_external(external_id: int, sources: VenueAccess) -> None:
     """Cancel our exits of a position that two successive readings did not show, unless it is there again."""
     external = _external(external_id)
     if external and _row_of(external, sources) is None:
@@ -133,7 +133,7 @@ def _external(external_id: int) -> ExternalPosition | None:
     return ExternalPosition.objects.select_related("request").filter(pk=external_id).first()
 
 
-def _row_of(external: ExternalPosition | None, sources: Sources) -> PositionReport | None:
+def _row_of(external: ExternalPosition | None, sources: VenueAccess) -> PositionReport | None:
     """Read a position anew: what the cycle has seen may have changed since. Beside a trade of ours, its surplus."""
     if external is None:
         return None
@@ -144,13 +144,13 @@ def _row_of(external: ExternalPosition | None, sources: Sources) -> PositionRepo
     if row is None or trade is None:
         return row
     surplus = abs(row.quantity) - (trade.quantity - trade.exited_quantity)
-    return part_of(row, surplus) if surplus > 0 else None
+    return position_part(row, surplus) if surplus > 0 else None
 
 
-def _terms(row: PositionReport, sources: Sources, *, target: bool) -> Terms | None:
+def _terms(row: PositionReport, sources: VenueAccess, *, target: bool) -> BracketTerms | None:
     rules = sources.exchange.rules(row.symbol)
     policy = policy_in_force()
     if rules is None or not policy[keys.DEFAULT_STOP]:
         log.error("external_position_without_terms", symbol=row.symbol, listed=rules is not None)
         return None
-    return Terms(policy=policy, rules=rules, index=priced(sources.exchange, rules.quote_asset), target=target)
+    return BracketTerms(policy=policy, rules=rules, index=priced(sources.exchange, rules.quote_asset), target=target)

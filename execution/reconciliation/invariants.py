@@ -17,7 +17,7 @@ from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionRepor
 from execution.domain.states import ORDER_UNSETTLED, REQUEST_UNBOOKED
 from execution.domain.trading import OrderPurpose, PositionSide
 from execution.reconciliation.diff_external import unjudged
-from execution.reconciliation.state import Books, Observation, OurTrade, side_of
+from execution.reconciliation.state import LocalState, OurTrade, VenueState, side_of
 
 RESTS = frozenset({ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED})
 STOP, TARGET, TRAILING = "STOP_MARKET", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"
@@ -58,7 +58,7 @@ class _Seen:
     found: list[Finding] = field(default_factory=list)
 
 
-def findings(books: Books, seen: Observation) -> list[Finding]:
+def findings(books: LocalState, seen: VenueState) -> list[Finding]:
     """Return everything that does not hold, on the sides of which this reading can tell."""
     sorted_ = _sorted(books, seen)
     trades = [trade for trade in books.trades if side_of(trade) not in sorted_.unjudged]
@@ -70,12 +70,12 @@ def findings(books: Books, seen: Observation) -> list[Finding]:
     ]
 
 
-def unjudged_sides(books: Books, seen: Observation) -> frozenset[Side]:
+def unjudged_sides(books: LocalState, seen: VenueState) -> frozenset[Side]:
     """Return the sides of which nobody can tell now, as reconciliation has it."""
     return frozenset(unjudged(books, seen))
 
 
-def pictures(books: Books, seen: Observation) -> dict[Side, str]:
+def pictures(books: LocalState, seen: VenueState) -> dict[Side, str]:
     """Return what each side looks like: the position, what our trade has of it, and which orders of ours rest there."""
     parts: dict[Side, list[str]] = defaultdict(list)
     for row in seen.positions:
@@ -88,7 +88,7 @@ def pictures(books: Books, seen: Observation) -> dict[Side, str]:
     return {side: " ".join(each) for side, each in parts.items()}
 
 
-def _sorted(books: Books, seen: Observation) -> _Seen:
+def _sorted(books: LocalState, seen: VenueState) -> _Seen:
     legs: dict[Side, list[_Leg]] = defaultdict(list)
     for name, report in seen.open_orders.items():
         if is_ours(name) and report.terms and report.terms.kind in LEGS and report.status in RESTS:
@@ -181,7 +181,7 @@ def _without_position(seen: _Seen) -> Iterator[Finding]:
             yield _about_order(leg, Kind.ORDER_WITHOUT_POSITION, f"{leg.terms.kind} quantity={plain(leg.left)}")
 
 
-def _without_intent(books: Books, seen: Observation, sorted_: _Seen) -> Iterator[Finding]:
+def _without_intent(books: LocalState, seen: VenueState, sorted_: _Seen) -> Iterator[Finding]:
     """Name open orders under our prefix that our books have ended, or have never known."""
     known = {order.client_order_id for order in books.orders} | books.just_ended
     for name, report in sorted(seen.open_orders.items()):
@@ -193,7 +193,7 @@ def _without_intent(books: Books, seen: Observation, sorted_: _Seen) -> Iterator
             yield _named(Kind.ORDER_WITHOUT_INTENT, report.symbol, position_side, name, numbers)
 
 
-def _doubled_entries(books: Books, seen: Observation) -> Iterator[Finding]:
+def _doubled_entries(books: LocalState, seen: VenueState) -> Iterator[Finding]:
     """Name decisions of which more than one entry is on its way, by the exchange's list and by ours."""
     names = {order.client_order_id: order.symbol for order in books.orders}
     names |= {name: report.symbol for name, report in seen.open_orders.items()}

@@ -9,7 +9,7 @@ from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport, OrderReport
 from execution.domain.ports import Exchange
 from execution.domain.states import TRADE_OPEN
-from execution.domain.traces import LOOK_BACK, Suspect, Traces, fills_in_question, report_from_fills
+from execution.domain.traces import LOOK_BACK, OrderQuery, Traces, fills_in_question, report_from_fills
 from execution.domain.trading import Direction, OrderPurpose, PositionSide, Side
 from execution.models import Fill, Order, Trade
 
@@ -17,9 +17,9 @@ from execution.models import Fill, Order, Trade
 BOOKED_ORIGIN, BOOKED = ("exchange_order_id", "order__client_order_id"), "booked"
 
 
-def suspect_of(order: Order) -> Suspect:
+def query_of(order: Order) -> OrderQuery:
     """Return the order as it is looked for; the first of several attempts may be the one that arrived."""
-    return Suspect(
+    return OrderQuery(
         client_order_id=order.client_order_id,
         order_id=order.exchange_order_id,
         buyer=order.side == Side.BUY,
@@ -37,7 +37,7 @@ def read_traces(order: Order, exchange: Exchange) -> Traces:
         ExchangeUnavailableError: fills or positions were not answered.
 
     """
-    suspect = suspect_of(order)
+    suspect = query_of(order)
     fills = fills_in_question(suspect, exchange.fills_since(order.symbol, suspect.sent_at - LOOK_BACK))
     return with_position(order, fills, _origins(order, fills, exchange), exchange)
 
@@ -60,7 +60,7 @@ def report_of_fills(order: Order, order_id: str, traces: Traces, exchange: Excha
     if isinstance(found, OrderReport) and found.client_order_id == order.client_order_id:
         return found
     fills = [fill for fill in traces.fills if fill.order_id == order_id]
-    return report_from_fills(suspect_of(order), order.symbol, fills)
+    return report_from_fills(query_of(order), order.symbol, fills)
 
 
 def _origins(order: Order, fills: Sequence[FillReport], exchange: Exchange) -> dict[str, str]:

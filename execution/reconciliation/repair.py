@@ -19,23 +19,24 @@ from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange, ExchangeUnavailableError, Memory
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, ORDER_UNSETTLED, REQUEST_BEFORE_WIRE, RequestState
-from execution.domain.trading import OrderBook, OrderPurpose
+from execution.domain.trading import OrderPurpose, OrderService
 from execution.models import ExecutionRequest, Order, Trade
 from execution.operations.worker_pool import SpareExchange
-from execution.orders.apply_report import raise_alarm, settle_accepted
+from execution.orders.apply_report import apply_report, raise_alarm
 from execution.orders.cancel import cancel_order
 from execution.orders.end_request import expire_request
 from execution.protection.bracket_manager import ProtectionRules
 from execution.protection.ensure_exits import ensure_exits, place_stop
-from execution.protection.unprotected_time import measure_cover_of
+from execution.protection.unprotected_time import measure_unprotected_of
 from execution.reconciliation.actions import (
     Adopt,
     Apply,
     BookExits,
     CancelLeftover,
-    CheckStray,
+    CheckOrphan,
     CloseInTime,
     Cover,
+    ExcessQuantity,
     Expire,
     ExpireEntry,
     Guard,
@@ -43,14 +44,13 @@ from execution.reconciliation.actions import (
     LookOver,
     LookUpOrder,
     Repair,
+    ReportExternal,
     Resume,
     Settling,
-    Stranger,
-    Surplus,
 )
 from execution.reconciliation.expired_orders import outlives_its_trade
 from execution.reconciliation.external_positions import adopt_external, guard_external, leave_external
-from execution.reconciliation.resolve_inflight import Sources, is_due, seek
+from execution.reconciliation.resolve_inflight import VenueAccess, is_due_for_resolution, resolve
 from execution.risk.entry_gate import Stack
 from execution.store.metrics import count
 from execution.store.transitions import log_step
@@ -83,7 +83,7 @@ class Tools:
     spare: SpareExchange | None = None
 
 
-def settle(action: Settling, tools: Tools) -> UUID | None:
+def settle_order(action: Settling, tools: Tools) -> UUID | None:
     """Settle what one order is, and cover at once what it turns out to have filled.
 
     Returns:
@@ -152,8 +152,8 @@ def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an a
             _close_in_time(trade_id, reason, tools)
         case Cover(request_id=request_id):
             ensure_exits(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
-            measure_cover_of(request_id)
-        case CheckStray(client_order_id=client_order_id):
+            measure_unprotected_of(request_id)
+        case CheckOrphan(client_order_id=client_order_id):
             _check_stray(client_order_id, tools)
         case Guard(external_id=external_id):
             guard_external(external_id, _sources(tools))
@@ -161,7 +161,7 @@ def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an a
             adopt_external(external_id, _sources(tools))
         case Leave(external_id=external_id):
             leave_external(external_id, _sources(tools))
-        case Stranger(symbol=symbol, sentence=sentence) | Surplus(symbol=symbol, sentence=sentence):
+        case ReportExternal(symbol=symbol, sentence=sentence) | ExcessQuantity(symbol=symbol, sentence=sentence):
             log.warning("monitor_reports", subject=symbol, sentence=sentence)
             return
         case _:
@@ -214,16 +214,16 @@ def _check_stray(client_order_id: str, tools: Tools) -> None:
 def _look_up(order_id: int, tools: Tools) -> UUID | None:
     """Ask what became of an order; only an answer about the order itself moves it."""
     order = _order(order_id)
-    if not is_due(order, tools.clock()):
+    if not is_due_for_resolution(order, tools.clock()):
         return None
-    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
+    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service))
     reached(CrashPoint.ORDER_LOOKED_UP)
     match found:
         case OrderReport():
             return _found(order, found, "look-up", tools)
         case Missing() | Unreadable():
             log.warning("order_not_shown", client_order_id=order.client_order_id, answer=found.message)
-            known = seek(order, found, _sources(tools))
+            known = resolve(order, found, _sources(tools))
             return _found(order, *known, tools) if known else None
         case _:
             assert_never(found)
@@ -237,13 +237,13 @@ def look_up_once(order_id: int, tools: Tools) -> UUID | None:
     order = _order(order_id)
     if order.state not in ORDER_UNSETTLED:
         return None
-    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book), promptly=True)
+    found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service), promptly=True)
     reached(CrashPoint.ORDER_LOOKED_UP)
     return _found(order, found, "look-up", tools) if isinstance(found, OrderReport) else None
 
 
-def _sources(tools: Tools) -> Sources:
-    return Sources(exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
+def _sources(tools: Tools) -> VenueAccess:
+    return VenueAccess(exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
 
 
 def _order(order_id: int) -> Order:
@@ -252,7 +252,7 @@ def _order(order_id: int) -> Order:
 
 def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> UUID | None:
     """Store new evidence and carry it on: an entry's fills want their stop, an exit's fills want booking."""
-    settle_accepted(order, report, now=tools.clock(), source=source)
+    apply_report(order, report, now=tools.clock(), source=source)
     if order.executed_quantity <= 0:
         return None
     if order.purpose != OrderPurpose.ENTRY:

@@ -11,10 +11,10 @@ from django.db import InterfaceError, OperationalError
 from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.trading import OrderPurpose
-from execution.operations.worker_pool import side_by_side
+from execution.operations.worker_pool import run_parallel
 from execution.reconciliation.actions import BookExits, CloseInTime, Cover, LookOver, Repair, Settling
-from execution.reconciliation.repair import Tools, book_reported_exits, complete, look_up_once, repair, settle
-from execution.reconciliation.state import Books
+from execution.reconciliation.repair import Tools, book_reported_exits, complete, look_up_once, repair, settle_order
+from execution.reconciliation.state import LocalState
 from execution.store.contention import is_busy, note
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ WAIT_FOR_EXCHANGE = (Cover, BookExits, CloseInTime, LookOver)
 Piece = tuple[Callable[[Tools], object], object]
 
 
-def settle_all(actions: Sequence[Settling], books: Books, tools: Tools) -> tuple[list[UUID], int]:
+def settle_all(actions: Sequence[Settling], books: LocalState, tools: Tools) -> tuple[list[UUID], int]:
     """Settle these orders; return the requests that want targets and books then, and how many orders failed."""
     orders = {order.id: order for order in books.orders}
     lots: dict[UUID, list[Settling]] = {}
@@ -39,7 +39,7 @@ def settle_all(actions: Sequence[Settling], books: Books, tools: Tools) -> tuple
     filled: list[UUID] = []
 
     def settle_one(action: Settling, tools: Tools) -> None:
-        if request_id := settle(action, tools):
+        if request_id := settle_order(action, tools):
             filled.append(request_id)
 
     ordered = sorted(lots.values(), key=is_urgent, reverse=True)
@@ -98,7 +98,7 @@ def _work_off(lots: Sequence[Sequence[Piece]], tools: Tools) -> int:
 
         return run
 
-    return sum(side_by_side([errand(lot) for lot in lots], tools.exchange, tools.spare))
+    return sum(run_parallel([errand(lot) for lot in lots], tools.exchange, tools.spare))
 
 
 def _done(work: Callable[[Tools], object], subject: object, tools: Tools) -> bool:

@@ -24,7 +24,7 @@ from execution.domain.states import (
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import ExecutionRequest, ExternalPosition, Impediment, Order, Trade
 from execution.protection.bracket_store import exit_orders, exposure_of, plan_of, resting_of
-from execution.reconciliation.state import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.reconciliation.state import Deadline, LocalState, OurExternal, OurOrder, OurRequest, OurTrade, VenueState
 from execution.risk.entry_expiry import expiry_of
 from execution.risk.policy_store import policy_in_force
 from execution.store.quarantine import for_each, note_flaws, pairs, quarantined_sides, read_each
@@ -37,7 +37,7 @@ MOST_LOOKED_OVER = 5
 ENDED_WITHOUT_TRADE = REQUEST_FINAL - {RequestState.RECORDED}
 
 
-def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
+def observe_exchange(exchange: Exchange, *, now: datetime) -> VenueState:
     """Read positions and both books of open orders: three calls.
 
     Positions are read last, so that a position seen has its orders in the lists.
@@ -47,14 +47,14 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> Observation:
 
     """
     reports = [*exchange.open_orders(), *exchange.open_algo_orders()]
-    return Observation(
+    return VenueState(
         open_orders={report.client_order_id: report for report in reports},
         positions=exchange.positions(),
         begun_at=now,
     )
 
 
-def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> Books:
+def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> LocalState:
     """Read everything that is not over, and what has ended since the exchange was read: twelve queries at most.
 
     `open_names`: the client ids that the exchange shows open; of these, what ended meanwhile is no surprise.
@@ -75,7 +75,7 @@ def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> Books:
     unknown = set(open_names) - {order.client_order_id for order in orders}
     closing = _closing_before_end(policy)
     ours = dict(pairs(trades, lambda trade: _our_trade(trade, exits.get(trade.pk, []), closing)))
-    return Books(
+    return LocalState(
         requests=requests,
         orders=orders,
         trades=list(ours.values()),

@@ -92,7 +92,7 @@ class OurExternal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Books:
+class LocalState:
     """What PostgreSQL says."""
 
     requests: Sequence[OurRequest]
@@ -111,7 +111,7 @@ class Books:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observation:
+class VenueState:
     """What the exchange says, read in bulk: open orders of both books by client id, and positions.
 
     `begun_at`: what our books have changed since then is newer than what was read.

@@ -44,7 +44,7 @@ from execution.risk.pricing import priced_symbols
 from execution.store.contention import met_since
 from execution.store.heartbeats import beat, has_beaten
 from execution.store.quarantine import pairs, read_each
-from execution.store.stream_freshness import fills_are_told, marks_are_told
+from execution.store.stream_freshness import fills_are_streamed, marks_are_streamed
 
 log = structlog.get_logger(__name__)
 PROTECTOR = "protector"
@@ -158,7 +158,7 @@ def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
 
 def _are_told(now: datetime) -> bool:
     """Whether streams tell of mark prices and fills; a stream may be mute, so that is not believed for long."""
-    return has_beaten(POSITIONS, now, within=BELIEVED) and marks_are_told(now) and fills_are_told(now)
+    return has_beaten(POSITIONS, now, within=BELIEVED) and marks_are_streamed(now) and fills_are_streamed(now)
 
 
 def _smaller_than_booked(

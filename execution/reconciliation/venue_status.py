@@ -9,7 +9,7 @@ from django.db import transaction
 from execution.domain import policy as keys
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.states import REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
-from execution.domain.venue_status import ANY, Assumed, Terms, Trouble, troubles
+from execution.domain.venue_status import ANY, ExpectedSettings, Terms, Trouble, troubles
 from execution.models import ExecutionRequest, Heartbeat, Impediment, Trade
 from execution.protection.follow_filters import follow_all
 from execution.risk.entry_gate import Stack
@@ -42,14 +42,16 @@ def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_
         return
     # Before anything else is compared: what is placed from now on has to fit.
     follow_all(terms.rules, now=now)
-    ours = assumed(terms, stack, held=frozenset(held), began_at=began_at, now=now)
+    ours = expected_settings(terms, stack, held=frozenset(held), began_at=began_at, now=now)
     found = troubles(terms, ours)
     _note(found, now)
     details = {"position_mode": terms.position_mode, "expected_mode": ours.position_mode, "contracts": len(found)}
     beat(TERMS, now=now, details=details)
 
 
-def assumed(terms: Terms, stack: Stack, *, held: frozenset[str], began_at: datetime, now: datetime) -> Assumed:
+def expected_settings(
+    terms: Terms, stack: Stack, *, held: frozenset[str], began_at: datetime, now: datetime
+) -> ExpectedSettings:
     """Return what the books rest on.
 
     A trade that was opened while the exchange was read is left out: its leverage may have been set after the reading.
@@ -61,7 +63,7 @@ def assumed(terms: Terms, stack: Stack, *, held: frozenset[str], began_at: datet
         wanted.setdefault(symbol, set()).add(leverage)
     settled = {symbol for symbol, _, created_at in trades if created_at < began_at}
     open_in = frozenset(symbol for symbol, _, _ in trades)
-    return Assumed(
+    return ExpectedSettings(
         position_mode=_expected_mode(terms, stack),
         held=held | open_in,
         traded=open_in if terms.demanded_margin == ANY else open_in | _traded_lately(now),

@@ -2,7 +2,7 @@
 
 REST, admin and `manage.py write_off` come through here. It refuses unless the exchange, asked at this moment, denies
 all of it, and it invents nothing: no fill, no price, no result. The trade ends as WRITTEN_OFF, its unfinished orders
-and its request as ABANDONED, and its symbol is free.
+and its request as WRITTEN_OFF, and its symbol is free.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import OrderTrigger, RequestState, RequestTrigger, TradeTrigger
 from execution.domain.trading import OrderPurpose
-from execution.models import EntryClaim, ExecutionRequest, OperatorAction, Order, Position, Trade
+from execution.models import ExecutionRequest, OperatorAction, Order, Position, PositionSlot, Trade
 from execution.models.operator_action import Verb
 from execution.orders.end_request import ending
 from execution.outbox import payloads
-from execution.reconciliation.write_off_conditions import Denial, Holding, holding_of, read_denial
+from execution.reconciliation.write_off_conditions import VenueDenial, WriteOffCase, holding_of, read_denial
 from execution.store.atomic_write import Move, Write, emit
 from execution.store.transitions import apply_to, order_move, request_move, trade_move
 
@@ -70,7 +70,7 @@ def write_off(request_id: UUID, authorization: Authorization, *, exchange: Excha
     return written
 
 
-def _earlier(held: Holding) -> WrittenOff:
+def _earlier(held: WriteOffCase) -> WrittenOff:
     """Return the write-off that has left nothing to be done."""
     action = OperatorAction.objects.filter(verb=Verb.WRITE_OFF, subject=held.request.pk).order_by("-pk").first()
     if action is None:
@@ -80,7 +80,7 @@ def _earlier(held: Holding) -> WrittenOff:
 
 
 @transaction.atomic
-def _write(seen: Holding, denial: Denial, authorization: Authorization, now: datetime) -> WrittenOff:
+def _write(seen: WriteOffCase, denial: VenueDenial, authorization: Authorization, now: datetime) -> WrittenOff:
     """Write all of it, or nothing when anything has moved since the exchange was asked about it."""
     # The lock of all bookings; a second operator waits here, and then finds nothing left.
     ExecutionRequest.objects.select_for_update().get(pk=seen.request.pk)
@@ -96,7 +96,7 @@ def _write(seen: Holding, denial: Denial, authorization: Authorization, now: dat
         _end_request(held, reason, now)
     if held.trade and held.trade_is_open:
         _end_trade(held.trade, authorization, now)
-    EntryClaim.objects.filter(request_id=held.request.pk).delete()
+    PositionSlot.objects.filter(request_id=held.request.pk).delete()
     action = OperatorAction.objects.create(
         verb=Verb.WRITE_OFF,
         subject=held.request.pk,
@@ -110,7 +110,7 @@ def _write(seen: Holding, denial: Denial, authorization: Authorization, now: dat
     return WrittenOff(action=action, repeated=False)
 
 
-def _end_request(held: Holding, reason: tuple[Reason, str], now: datetime) -> None:
+def _end_request(held: WriteOffCase, reason: tuple[Reason, str], now: datetime) -> None:
     """End the request; `order.failed` tells of it where no trade does."""
     request, trigger = held.request, RequestTrigger.WRITTEN_OFF
     state = RequestState(request.state)

@@ -24,9 +24,9 @@ from execution.domain.states import (
     TRADE_OPEN,
 )
 from execution.domain.traces import weigh
-from execution.domain.trading import OrderBook, OrderPurpose, PositionSide
-from execution.models import EntryClaim, ExecutionRequest, Order, Trade
-from execution.reconciliation.order_traces import read_traces, suspect_of
+from execution.domain.trading import OrderPurpose, OrderService, PositionSide
+from execution.models import ExecutionRequest, Order, PositionSlot, Trade
+from execution.reconciliation.order_traces import query_of, read_traces
 from execution.reconciliation.resolve_inflight import latest_arrival
 from execution.trades.book_exits import new_exits
 
@@ -35,7 +35,7 @@ AT_REST_FOR = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Holding:
+class WriteOffCase:
     """What our books still hold of one decision."""
 
     request: ExecutionRequest
@@ -72,7 +72,7 @@ class Holding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Denial:
+class VenueDenial:
     """What the exchange said, sentence by sentence; any objection keeps the books as they are."""
 
     read_at: datetime
@@ -80,7 +80,7 @@ class Denial:
     objections: tuple[str, ...]
 
 
-def holding_of(request_id: UUID) -> Holding:
+def holding_of(request_id: UUID) -> WriteOffCase:
     """Read what our books hold of a decision.
 
     Raises:
@@ -89,15 +89,15 @@ def holding_of(request_id: UUID) -> Holding:
     """
     request = ExecutionRequest.objects.get(pk=request_id)
     unfinished = Order.objects.filter(request_id=request_id).exclude(state__in=sorted(ORDER_FINAL))
-    return Holding(
+    return WriteOffCase(
         request=request,
         trade=Trade.objects.select_related("request").filter(pk=request_id).first(),
         orders=tuple(unfinished.select_related("request").order_by("id")),
-        claimed=EntryClaim.objects.filter(request_id=request_id).exists(),
+        claimed=PositionSlot.objects.filter(request_id=request_id).exists(),
     )
 
 
-def read_denial(held: Holding, *, exchange: Exchange, clock: Clock) -> Denial:
+def read_denial(held: WriteOffCase, *, exchange: Exchange, clock: Clock) -> VenueDenial:
     """Ask the exchange about everything that our books hold.
 
     Raises:
@@ -113,12 +113,12 @@ def read_denial(held: Holding, *, exchange: Exchange, clock: Clock) -> Denial:
         *_fills(asked),
         *_positions(asked),
     )
-    return Denial(read_at=asked.now, said=tuple(asked.said), objections=objections)
+    return VenueDenial(read_at=asked.now, said=tuple(asked.said), objections=objections)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
-    held: Holding
+    held: WriteOffCase
     exchange: Exchange
     said: list[str]
     now: datetime
@@ -156,7 +156,7 @@ def _open_orders(asked: _Asked) -> Iterator[str]:
 def _look_ups(asked: _Asked) -> Iterator[str]:
     """Object to each unfinished order that the exchange still knows something about."""
     for order in asked.held.orders:
-        found = asked.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
+        found = asked.exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service))
         match found:
             case OrderReport():
                 executed = f"{found.status} executed={plain(found.executed_quantity)}"
@@ -199,7 +199,7 @@ def _entry_traces(asked: _Asked) -> Iterator[str]:
     entry = Order.objects.filter(request=asked.held.request, purpose=OrderPurpose.ENTRY).first()
     if entry is None:
         return
-    weight = weigh(suspect_of(entry), read_traces(entry, asked.exchange))
+    weight = weigh(query_of(entry), read_traces(entry, asked.exchange))
     asked.said.append(f"traces of the entry: {weight.sentence}")
     if weight.speaks_for_arrival:
         yield f"FILLS_FOUND: {weight.sentence}"
@@ -218,7 +218,7 @@ def _positions(asked: _Asked) -> Iterator[str]:
             yield f"POSITION_IS_THERE: {_told(there)}"
 
 
-def _side_of(held: Holding) -> str:
+def _side_of(held: WriteOffCase) -> str:
     if held.trade:
         return str(held.trade.position_side)
     return str(held.request.position_side) or PositionSide.BOTH.value

@@ -12,7 +12,7 @@ from execution.domain.risk_review import RuleVerdict
 from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import OrderType
 from execution.models import ExecutionRequest
-from execution.risk.decision_snapshot import plain_fields, stake_of
+from execution.risk.decision_snapshot import impact_of, plain_fields
 from execution.risk.entry_expiry import expiry_of
 from execution.risk.limit_usage import conditional_orders, lock_usage, take_claim, usage_for
 from execution.risk.proposal import as_json, proposal_of
@@ -39,7 +39,7 @@ def approve_entry(request: ExecutionRequest, review: EntryReview, *, now: dateti
     usage = usage_for(request, review.side, policy, now=now)
     orders = {"resting": conditional_orders(), "needed": _exit_orders(review)}
     limits = (
-        *judge_limits(stake_of(proposal_of(request), verdict), usage, policy),
+        *judge_limits(impact_of(proposal_of(request), verdict), usage, policy),
         judge_room(**orders, policy=policy),
     )
     judged = [*review.details["rules"], *(as_json(rule) for rule in limits)]

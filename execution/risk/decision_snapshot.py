@@ -8,25 +8,25 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from execution.domain.depth import Level
 from execution.domain.exit_orders import judge_room
-from execution.domain.limits import Stake, Usage, judge_limits
+from execution.domain.limits import LimitUsage, OrderImpact, judge_limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ONE
 from execution.domain.policy import KEYS, Policy
 from execution.domain.quote_index import ASSUMED_DOLLAR, QuoteIndex
 from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
-from execution.domain.trading import Direction, Quote, SymbolLists, SymbolRules
+from execution.domain.trading import Direction, InstrumentFilters, Quote, SymbolLists
 
-T = TypeVar("T", SymbolRules, Usage, MarginBracket, QuoteIndex)
+T = TypeVar("T", InstrumentFilters, LimitUsage, MarginBracket, QuoteIndex)
 # Journal lines of before quote assets were read: every contract was taken for one in this asset.
 ASSETS_OF_BEFORE = {"quote_asset": ASSUMED_DOLLAR, "margin_asset": ASSUMED_DOLLAR}
 
 
-def noted(
+def capture(
     quote: Quote,
     direction: Direction,
     *,
-    rules: SymbolRules,
+    rules: InstrumentFilters,
     policy: Policy,
     lists: SymbolLists,
     equity: Decimal | None,
@@ -45,7 +45,7 @@ def noted(
     }
 
 
-def plain_fields(values: SymbolRules | Usage | MarginBracket | QuoteIndex) -> dict[str, Any]:
+def plain_fields(values: InstrumentFilters | LimitUsage | MarginBracket | QuoteIndex) -> dict[str, Any]:
     return {name: _plain(value) for name, value in asdict(values).items()}
 
 
@@ -53,9 +53,9 @@ def plain_policy(policy: Policy) -> dict[str, Any]:
     return {key: _plain(policy[key]) for key in KEYS}
 
 
-def stake_of(proposal: Proposal, verdict: Verdict) -> Stake:
+def impact_of(proposal: Proposal, verdict: Verdict) -> OrderImpact:
     """Return what an entry with this verdict adds to what is used."""
-    return Stake.of(
+    return OrderImpact.of(
         proposal.symbol,
         quantity=verdict.quantity,
         price=verdict.reference_price,
@@ -64,23 +64,23 @@ def stake_of(proposal: Proposal, verdict: Verdict) -> Stake:
     )
 
 
-def judged_again(proposal: Proposal, details: Mapping[str, Any]) -> tuple[RuleVerdict, ...]:
+def replay(proposal: Proposal, details: Mapping[str, Any]) -> tuple[RuleVerdict, ...]:
     """Return every rule's verdict from what a journal line has kept; the limits' too when they had been asked."""
-    verdict = verdict_again(proposal, details)
+    verdict = replay_verdict(proposal, details)
     if "usage" not in details:
         return verdict.rules
-    usage, policy = _restored(Usage, details["usage"]), _policy_of(details)
+    usage, policy = _restored(LimitUsage, details["usage"]), _policy_of(details)
     room = [judge_room(**details["exit_orders"], policy=policy)] if "exit_orders" in details else []
-    return (*verdict.rules, *judge_limits(stake_of(proposal, verdict), usage, policy), *room)
+    return (*verdict.rules, *judge_limits(impact_of(proposal, verdict), usage, policy), *room)
 
 
-def verdict_again(proposal: Proposal, details: Mapping[str, Any], *, policy: Policy | None = None) -> Verdict:
+def replay_verdict(proposal: Proposal, details: Mapping[str, Any], *, policy: Policy | None = None) -> Verdict:
     """Return the guard's verdict on what a journal line has kept, by the policy of that time or by another one."""
     inputs = details["inputs"]
     return judge(
         proposal,
         quote=_restored_quote(inputs["quote"]),
-        rules=_restored(SymbolRules, ASSETS_OF_BEFORE | inputs["symbol"]),
+        rules=_restored(InstrumentFilters, ASSETS_OF_BEFORE | inputs["symbol"]),
         policy=policy or _policy_of(details),
         lists=SymbolLists(**{name: frozenset(symbols) for name, symbols in inputs["lists"].items()}),
         equity=None if inputs["equity"] is None else Decimal(inputs["equity"]),

@@ -13,7 +13,7 @@ from django.db.models import F, Q
 from execution.domain.clocks import CLOCKS_DIFFER
 from execution.domain.ports import Memory, Veto
 from execution.domain.reasons import Reason
-from execution.models import AccountLease, EntryHold, Impediment, KillSwitch, Transition
+from execution.models import AccountLease, AuditEvent, EntryHold, Impediment, KillSwitch
 from execution.models.hold import ACCOUNT
 from execution.store.transitions import log_step
 
@@ -181,7 +181,7 @@ def _correct_stamp(stack: Stack, now: datetime) -> None:
         told = {name: moment.isoformat() for name, moment in same.items()}
         log.error("lease_stamp_corrected", holder=found.holder, fence=found.fence, **told)
         # A holder under a wrong clock stamps it so with every cycle: the journal tells of it now and then.
-        lines = Transition.objects.filter(entity="lease", entity_id=stack.account, to_state=CORRECTED)
+        lines = AuditEvent.objects.filter(entity="lease", entity_id=stack.account, to_state=CORRECTED)
         if not lines.filter(at__gt=now - CORRECTIONS_APART, at__lte=now).exists():
             details = {"holder": found.holder, "fence": found.fence, **told}
             log_step("lease", stack.account, to_state=CORRECTED, trigger="monitor", now=now, details=details)

@@ -25,14 +25,14 @@ class KillSwitchError(Exception):
     """The switch cannot be moved as asked; the message says why, with the level in force."""
 
 
-def move(level: KillLevel | None, authorization: Authorization, *, now: datetime) -> KillSwitch:
+def set_kill_switch(level: KillLevel | None, authorization: Authorization, *, now: datetime) -> KillSwitch:
     """Put a level in force, or release it with None.
 
     Raises:
         KillSwitchError: as `engage` and `release` say; nothing was changed.
 
     """
-    return engage(level, authorization, now=now) if level else release(authorization, now=now)
+    return engage(level, authorization, now=now) if level else release_switch(authorization, now=now)
 
 
 def engage(level: KillLevel, authorization: Authorization, *, now: datetime) -> KillSwitch:
@@ -69,7 +69,7 @@ def engage(level: KillLevel, authorization: Authorization, *, now: datetime) -> 
     return switch
 
 
-def release(authorization: Authorization, *, now: datetime) -> KillSwitch:
+def release_switch(authorization: Authorization, *, now: datetime) -> KillSwitch:
     """End what is in force: entries pass again.
 
     Raises:

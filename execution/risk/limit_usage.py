@@ -8,10 +8,10 @@ from django.db.models import Exists, OuterRef
 
 from execution.domain import policy as keys
 from execution.domain.clocks import CLOCKS_DIFFER
-from execution.domain.limits import Usage
+from execution.domain.limits import LimitUsage
 from execution.domain.policy import Policy
 from execution.domain.states import ORDER_FINAL, TRADE_OVER
-from execution.domain.trading import OrderBook, PositionSide
+from execution.domain.trading import OrderService, PositionSide
 from execution.models import BracketLeg, ExecutionRequest, Order
 
 # One lock for all processes while usage is counted and a claim is taken, so that two cannot both be the last that fits.
@@ -32,7 +32,7 @@ USAGE = """
                    -- A stop beyond the entry loses nothing, and its gain is not counted before it is there.
                    ELSE GREATEST((open.price - stop.worst) * side.sign, 0)
                END * request.quote_index AS risk
-        FROM execution_entryclaim AS claim
+        FROM execution_positionslot AS claim
         JOIN execution_executionrequest AS request ON request.id = claim.request_id
         LEFT JOIN execution_trade AS trade ON trade.id = claim.request_id
         CROSS JOIN LATERAL (SELECT CASE request.direction WHEN 'SHORT' THEN -1 ELSE 1 END AS sign) AS side
@@ -53,14 +53,15 @@ USAGE = """
                    CASE WHEN trade.id IS NULL OR EXISTS (
                             SELECT FROM execution_order AS entry
                             WHERE entry.request_id = claim.request_id AND entry.purpose = 'ENTRY'
-                              AND entry.state NOT IN ('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED', 'ABANDONED')
+                              AND entry.state NOT IN
+                                  ('FILLED', 'CANCELED', 'EXPIRED', 'REJECTED', 'NOT_ACCEPTED', 'WRITTEN_OFF')
                         )
                         THEN COALESCE(request.quantity, 0) ELSE trade.quantity
                    END - COALESCE(trade.exited_quantity, 0) AS quantity
         ) AS open
         -- Who has its claim already counts those before its own: they are numbered in the order of their commits.
         WHERE claim.request_id <> %(request)s AND (%(later_too)s OR claim.id < COALESCE(
-            (SELECT own.id FROM execution_entryclaim AS own WHERE own.request_id = %(request)s), 9223372036854775807
+            (SELECT own.id FROM execution_positionslot AS own WHERE own.request_id = %(request)s), 9223372036854775807
         ))
     ),
     day AS (
@@ -76,7 +77,7 @@ USAGE = """
         (SELECT COALESCE(sum(risk), 0) FROM held),
         (SELECT count(*) FROM execution_executionrequest
          WHERE approved_at > %(minute_ago)s AND approved_at <= %(latest)s
-           AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
+           AND id <> %(request)s AND state NOT IN ('DENIED', 'EXPIRED')
            AND (%(approved)s::timestamptz IS NULL OR approved_at < %(approved)s)),
         (SELECT COALESCE(sum(result), 0) FROM day),
         (SELECT GREATEST(max(running), 0) FROM day),
@@ -85,7 +86,7 @@ USAGE = """
         (SELECT request_id FROM held WHERE symbol = %(symbol)s AND state = 'UNKNOWN' LIMIT 1),
         (SELECT extract(epoch FROM %(now)s - max(LEAST(approved_at, %(now)s))) FROM execution_executionrequest
          WHERE approved_at > %(look_alikes_since)s AND approved_at <= %(latest)s
-           AND id <> %(request)s AND state NOT IN ('REFUSED', 'EXPIRED')
+           AND id <> %(request)s AND state NOT IN ('DENIED', 'EXPIRED')
            AND symbol = %(symbol)s AND direction = %(direction)s
            AND notional_usd IS NOT DISTINCT FROM %(notional)s
            AND base_quantity_asked IS NOT DISTINCT FROM %(quantity)s),
@@ -103,7 +104,7 @@ USAGE = """
          ) AS unpriced)
 """
 TAKE_CLAIM = """
-    INSERT INTO execution_entryclaim (symbol, position_side, request_id, claimed_at) VALUES (%s, %s, %s, %s)
+    INSERT INTO execution_positionslot (symbol, position_side, request_id, claimed_at) VALUES (%s, %s, %s, %s)
     ON CONFLICT DO NOTHING
 """
 
@@ -116,7 +117,7 @@ def lock_usage() -> None:
 
 def usage_for(
     request: ExecutionRequest, side: PositionSide, policy: Policy, *, now: datetime, later_too: bool = False
-) -> Usage:
+) -> LimitUsage:
     """Count what others use, in one statement; call it under the lock.
 
     For a request that is approved already it is what was approved before, and needs no lock: that only grows less.
@@ -142,7 +143,7 @@ def usage_for(
     with connection.cursor() as cursor:
         cursor.execute(USAGE, parameters)
         row = cursor.fetchone()
-    return Usage(
+    return LimitUsage(
         positions=row[0],
         exposure=row[1],
         symbol_exposure=row[2],
@@ -175,7 +176,7 @@ def take_claim(request: ExecutionRequest, side: PositionSide, *, now: datetime) 
 
 def conditional_orders() -> int:
     """Return how many conditional orders of ours rest or are on their way, with the legs of entries that have none."""
-    resting = Order.objects.filter(book=OrderBook.ALGO).exclude(state__in=sorted(ORDER_FINAL))
-    begun = Order.objects.filter(request_id=OuterRef("bracket_id"), book=OrderBook.ALGO)
-    coming = BracketLeg.objects.filter(~Exists(begun), bracket__request__claim__isnull=False)
+    resting = Order.objects.filter(service=OrderService.ALGO).exclude(state__in=sorted(ORDER_FINAL))
+    begun = Order.objects.filter(request_id=OuterRef("bracket_id"), service=OrderService.ALGO)
+    coming = BracketLeg.objects.filter(~Exists(begun), bracket__request__slot__isnull=False)
     return resting.count() + coming.count()

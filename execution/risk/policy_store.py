@@ -42,7 +42,7 @@ HTTP, EVENT, OPERATOR = "http", "event", "operator"
 SNAPSHOT = "policy"
 # One lock for all processes while a value changes.
 POLICY_LOCK = 0x706F6C69
-REFUSED, LOOSER, TIGHTER, UNORDERED = "REFUSED", "looser", "tighter", "unordered"
+DENIED, LOOSER, TIGHTER, UNORDERED = "DENIED", "looser", "tighter", "unordered"
 
 
 class PolicyLoosenedError(PolicyValueError):
@@ -157,7 +157,7 @@ def _by_others(listed: Mapping[str, object]) -> dict[str, list[str]]:
 
 def refuse_policy_value(key: str, error: PolicyValueError, trigger: str, now: datetime) -> None:
     log.error("policy_value_refused", key=key, error=str(error))
-    log_step("policy", key, to_state=REFUSED, trigger=trigger, now=now, reason=("", str(error)))
+    log_step("policy", key, to_state=DENIED, trigger=trigger, now=now, reason=("", str(error)))
 
 
 def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by: str = "", reason: str = "") -> None:

@@ -14,7 +14,7 @@ from execution.risk.entry_gate import STANDING, standing_veto, standing_with
 from execution.risk.reapproval import POLICY_VERSION, approved_with, renew_approval
 
 
-def last_word(request: ExecutionRequest, *, now: datetime) -> Veto | None:
+def pre_send_check(request: ExecutionRequest, *, now: datetime) -> Veto | None:
     """Return what an entry must not leave for: emergency stop, kill switch, a hold, or a policy that has changed."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {STANDING}, {POLICY_VERSION}", standing_with(request.symbol))

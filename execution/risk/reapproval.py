@@ -17,8 +17,8 @@ from execution.domain.risk_review import RuleVerdict
 from execution.domain.safety import Verdict
 from execution.domain.states import RequestTrigger
 from execution.domain.trading import PositionSide
-from execution.models import ExecutionRequest, PolicyValue, Transition
-from execution.risk.decision_snapshot import plain_fields, plain_policy, stake_of, verdict_again
+from execution.models import AuditEvent, ExecutionRequest, PolicyValue
+from execution.risk.decision_snapshot import impact_of, plain_fields, plain_policy, replay_verdict
 from execution.risk.limit_usage import usage_for
 from execution.risk.policy_store import policy_in_force
 from execution.risk.proposal import as_json, proposal_of
@@ -74,9 +74,9 @@ def _judged(
         unknown = RuleVerdict(rule="policy_change", numbers="inputs=none", refusal=Reason.POLICY_CHANGED)
         return (unknown,), {"rules": [as_json(unknown)], "policy_version": policy.version}
     proposal = proposal_of(request)
-    before, after = verdict_again(proposal, seen), verdict_again(proposal, seen, policy=policy)
+    before, after = replay_verdict(proposal, seen), replay_verdict(proposal, seen, policy=policy)
     usage = usage_for(request, PositionSide(request.position_side), policy, now=now)
-    rules = (*after.rules, *judge_limits(stake_of(proposal, after), usage, policy), _same_numbers(before, after))
+    rules = (*after.rules, *judge_limits(impact_of(proposal, after), usage, policy), _same_numbers(before, after))
     return rules, {
         "rules": [as_json(rule) for rule in rules],
         "policy_version": policy.version,
@@ -86,7 +86,7 @@ def _judged(
 
 
 def _seen_by_the_guard(request: ExecutionRequest) -> Mapping[str, Any]:
-    story = Transition.objects.filter(entity="request", entity_id=str(request.pk))
+    story = AuditEvent.objects.filter(entity="request", entity_id=str(request.pk))
     approval = story.filter(trigger=RequestTrigger.GUARD_APPROVED).last()
     return approval.details if approval else {}
 

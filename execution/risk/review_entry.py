@@ -11,9 +11,9 @@ from execution.domain.reasons import Reason
 from execution.domain.risk_review import RuleVerdict
 from execution.domain.safety import Verdict, judge
 from execution.domain.sizing import SizingMode, sizing_mode
-from execution.domain.trading import PositionSide, SymbolLists, SymbolRules
+from execution.domain.trading import InstrumentFilters, PositionSide, SymbolLists
 from execution.models import ExecutionRequest
-from execution.risk.decision_snapshot import noted
+from execution.risk.decision_snapshot import capture
 from execution.risk.policy_store import policy_age_seconds, policy_in_force
 from execution.risk.pricing import priced
 from execution.risk.proposal import as_json, proposal_of
@@ -25,7 +25,7 @@ class EntryReview:
 
     verdict: Verdict
     policy: Policy
-    rules: SymbolRules
+    rules: InstrumentFilters
     side: PositionSide
     details: dict[str, Any]
 
@@ -42,7 +42,7 @@ def review_entry(
     rules = exchange.rules(request.symbol)
     policy = policy_in_force()
     if rules is None:
-        return _unknown(request)
+        return RuleVerdict(rule="symbol", numbers=f"symbol={request.symbol}", refusal=Reason.UNKNOWN_SYMBOL)
     if policy.unusable:
         return _unjudgeable(policy)
     quote = exchange.quote(request.symbol)
@@ -55,7 +55,7 @@ def review_entry(
         proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets, index=index
     )
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
-    inputs = noted(
+    inputs = capture(
         quote,
         proposal.direction,
         rules=rules,
@@ -70,10 +70,6 @@ def review_entry(
     return EntryReview(verdict=verdict, policy=policy, rules=rules, side=side, details=details)
 
 
-def _unknown(request: ExecutionRequest) -> RuleVerdict:
-    return RuleVerdict(rule="symbol", numbers=f"symbol={request.symbol}", refusal=Reason.UNKNOWN_SYMBOL)
-
-
 def _unjudgeable(policy: Policy) -> RuleVerdict:
     """Refuse by limits that nobody can read: their defaults may be looser than what was meant."""
     return RuleVerdict(
@@ -81,7 +77,7 @@ def _unjudgeable(policy: Policy) -> RuleVerdict:
     )
 
 
-def _equity(exchange: Exchange, rules: SymbolRules) -> Decimal | None:
+def _equity(exchange: Exchange, rules: InstrumentFilters) -> Decimal | None:
     """Return what stands behind contracts of this margin asset, in USD; None when no index prices the asset."""
     index = priced(exchange, rules.margin_asset)
     return exchange.equity().behind(rules.margin_asset, index) if index else None

@@ -18,7 +18,7 @@ from execution.domain.trading import Source
 from execution.models import InboxEvent, ModelPromotion
 from execution.models.inbox import InboxOutcome
 from execution.risk.ess import hold_trip
-from execution.signals.dead_letters import bury
+from execution.signals.dead_letters import store_dead_letter
 from execution.signals.envelope import MalformedEventError, WireEvent, decode, entry_time
 from execution.signals.inbox import (
     IntakeRules,
@@ -37,7 +37,7 @@ from execution.signals.schemas import (
     ManualOrder,
     ModelPromoted,
     PolicyUpdated,
-    broken_rules,
+    schema_errors,
 )
 from execution.signals.signatures import authenticated, is_proven
 
@@ -60,7 +60,7 @@ M = TypeVar("M", bound=Incoming)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accepted:
+class AcceptedEvent:
     """What an entry asks to be done after its commit: a chain, a policy value, work after a trip."""
 
     request_id: UUID | None = None
@@ -71,7 +71,7 @@ class Accepted:
     differs: bool = False
 
 
-def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
+def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     """Record one stream entry, as an event or as a dead letter. The entry may be acknowledged when this returns."""
     try:
         known = authenticated(entry, rules.signing, now=now)
@@ -80,7 +80,7 @@ def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Ac
     return _accept_known(known, rules=rules, now=now)
 
 
-def _accept_known(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
+def _accept_known(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     try:
         event = decode(entry)
         accepted = accept(event, entry, rules=rules, now=now)
@@ -93,14 +93,14 @@ def _accept_known(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> A
     return accepted
 
 
-def give_up(entry: StreamEntry, why: str, *, rules: IntakeRules, now: datetime) -> Accepted:
+def give_up(entry: StreamEntry, why: str, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     """Keep an entry that was tried for long enough as a dead letter."""
     sentence = f"deliveries={entry.deliveries}: {why}"[:2000]
     error = MalformedEventError(Reason.DELIVERY_LIMIT, sentence)
     return _refuse(entry, error, rules=rules, now=now, trusted=is_proven(entry, rules.signing))
 
 
-def accept(event: WireEvent, entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> Accepted:
+def accept(event: WireEvent, entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     """Store an event that was understood as an envelope.
 
     Raises:
@@ -118,22 +118,22 @@ def accept(event: WireEvent, entry: StreamEntry, *, rules: IntakeRules, now: dat
 
 def _refuse(
     entry: StreamEntry, error: MalformedEventError, *, rules: IntakeRules, now: datetime, trusted: bool = True
-) -> Accepted:
+) -> AcceptedEvent:
     # The copy of an order is no order that has failed: the first one stands.
     was_an_order = entry.event_type in ORDER_EVENTS and error.code is not Reason.SIGNATURE_REPLAYED
     # Both or neither: an entry that comes again finds its letter, and would not hold.
     with transaction.atomic():
-        buried = bury(entry, error, was_an_order=was_an_order, now=now)
+        buried = store_dead_letter(entry, error, was_an_order=was_an_order, now=now)
         tripped = buried and (entry.event_type in STOPPING if trusted else _may_stop(entry))
         if tripped:
             # What was tried for long enough has waited with us; else only an entry that is itself old is history.
             since = now if error.code is Reason.DELIVERY_LIMIT else _since(entry_time(entry.entry_id), None, now)
             reason = f"{'unreadable' if trusted else 'unproven'} {entry.event_type}: {error}"
             hold_trip(reason, tripped_at=since, hold=rules.ess_trip_hold, now=now, proven=trusted)
-    return Accepted(tripped=tripped and trusted)
+    return AcceptedEvent(tripped=tripped and trusted)
 
 
-def _distrust(entry: StreamEntry, error: UntrustedError, *, rules: IntakeRules, now: datetime) -> Accepted:
+def _distrust(entry: StreamEntry, error: UntrustedError, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     """Keep an entry that nobody is proven to have sent as a dead letter; one that may mean to stop us holds entries.
 
     The hold has its usual length, and what ESS_TRIP_ACTION says does not follow: closing positions is an order, and an
@@ -164,16 +164,16 @@ def _may_stop(entry: StreamEntry) -> bool:
     return not permits(change.new_state, can_execute=True)
 
 
-def _accept_ai(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
+def _accept_ai(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     decision = _validated(AiDecision, event)
     inbox = _inbox(event, entry, now, InboxOutcome.REQUESTED if decision.side else InboxOutcome.IGNORED)
     if decision.side is None:
-        return Accepted() if store_event(inbox) else _repeat(inbox)
+        return AcceptedEvent() if store_event(inbox) else _repeat(inbox)
     request = request_of(decision, rules=rules, published_at=event.published_at, now=now)
-    return Accepted(request_id=request.pk) if store_request(inbox, request) else _repeat(inbox)
+    return AcceptedEvent(request_id=request.pk) if store_request(inbox, request) else _repeat(inbox)
 
 
-def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
+def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     order = _validated(ManualOrder, event)
     intake = accept_order(
         order,
@@ -188,11 +188,11 @@ def _accept_signal(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now
         producer=entry.producer,
     )
     if not intake.duplicate:
-        return Accepted(request_id=intake.request_id)
-    return Accepted(repeated=True, differs=not intake.same_meaning)
+        return AcceptedEvent(request_id=intake.request_id)
+    return AcceptedEvent(repeated=True, differs=not intake.same_meaning)
 
 
-def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
+def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     trip = _validated(EssTripped, event)
     inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
     with transaction.atomic():
@@ -201,10 +201,10 @@ def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: 
         if stops:
             tripped_at = _since(event.published_at, trip.timestamp, now)
             hold_trip(trip.reason, tripped_at=tripped_at, hold=rules.ess_trip_hold, now=now)
-    return replace(Accepted() if stored else _repeat(inbox), tripped=stops)
+    return replace(AcceptedEvent() if stored else _repeat(inbox), tripped=stops)
 
 
-def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:
+def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     """Block at once by a state that blocks; one that permits is believed when the service itself says so."""
     change = _validated(EssStateChanged, event)
     inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
@@ -215,7 +215,7 @@ def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now:
             changed_at = _since(event.published_at, change.timestamp, now)
             reason = f"state changed to {change.new_state.upper()}: {change.reason}"
             hold_trip(reason, tripped_at=changed_at, hold=rules.ess_trip_hold, now=now)
-    return replace(Accepted() if stored else _repeat(inbox), tripped=blocks)
+    return replace(AcceptedEvent() if stored else _repeat(inbox), tripped=blocks)
 
 
 def _came_again(inbox: InboxEvent) -> bool:
@@ -233,13 +233,13 @@ def _since(arrived: datetime, stamp: datetime | None, now: datetime) -> datetime
     return min(max(stamp or arrived, arrived), now)
 
 
-def _accept_policy(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:  # noqa: ARG001
+def _accept_policy(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> AcceptedEvent:  # noqa: ARG001
     _validated(PolicyUpdated, event)
     inbox = _inbox(event, entry, now, InboxOutcome.PENDING)
-    return Accepted(policy_inbox_id=inbox.pk) if store_event(inbox) else _repeat(inbox)
+    return AcceptedEvent(policy_inbox_id=inbox.pk) if store_event(inbox) else _repeat(inbox)
 
 
-def _accept_promotion(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> Accepted:  # noqa: ARG001
+def _accept_promotion(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> AcceptedEvent:  # noqa: ARG001
     promotion = _validated(ModelPromoted, event)
     with transaction.atomic():
         inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
@@ -253,10 +253,10 @@ def _accept_promotion(event: WireEvent, entry: StreamEntry, rules: IntakeRules, 
                 promoted_at=promotion.promoted_at or event.published_at,
                 received_at=now,
             )
-    return Accepted() if stored else _repeat(inbox)
+    return AcceptedEvent() if stored else _repeat(inbox)
 
 
-ACCEPTORS: Mapping[str, Callable[[WireEvent, StreamEntry, IntakeRules, datetime], Accepted]] = {
+ACCEPTORS: Mapping[str, Callable[[WireEvent, StreamEntry, IntakeRules, datetime], AcceptedEvent]] = {
     AI_DECISION: _accept_ai,
     MANUAL_SIGNAL: _accept_signal,
     ESS_TRIPPED: _accept_trip,
@@ -266,16 +266,16 @@ ACCEPTORS: Mapping[str, Callable[[WireEvent, StreamEntry, IntakeRules, datetime]
 }
 
 
-def _repeat(inbox: InboxEvent) -> Accepted:
+def _repeat(inbox: InboxEvent) -> AcceptedEvent:
     """Return what to do about an identity that is known: nothing, and whether to say that it says something else."""
-    return Accepted(repeated=True, differs=not means_the_same(inbox))
+    return AcceptedEvent(repeated=True, differs=not means_the_same(inbox))
 
 
 def _validated(schema: type[M], event: WireEvent) -> M:
     try:
         return schema.model_validate(dict(event.payload))
     except ValidationError as error:
-        sentence = "; ".join(f"{name or 'event'}: {rule}" for name, rule in broken_rules(error, schema))[:2000]
+        sentence = "; ".join(f"{name or 'event'}: {rule}" for name, rule in schema_errors(error, schema))[:2000]
         raise MalformedEventError(Reason.INVALID_FIELD, sentence, event.payload) from None
 
 

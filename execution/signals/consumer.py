@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError, connection
 from execution.crash_points import CrashPoint, reached
 from execution.domain.clocks import Clock
 from execution.domain.ports import EventBus, StreamEntry
-from execution.signals.accept import Accepted, accept_entry, give_up
+from execution.signals.accept import AcceptedEvent, accept_entry, give_up
 from execution.signals.inbox import IntakeRules
 from execution.signals.stream_offsets import known_places, note_survey
 from execution.store.heartbeats import beat
@@ -32,7 +32,7 @@ MOST_DELIVERIES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Starters:
+class EventStarters:
     """What to do with an entry after its commit."""
 
     start_chain: Callable[[UUID], None]
@@ -40,7 +40,7 @@ class Starters:
     work_off_trip: Callable[[], object]
 
 
-def read_slice(bus: EventBus, starters: Starters, *, rules: IntakeRules, length: timedelta, clock: Clock) -> int:
+def read_slice(bus: EventBus, starters: EventStarters, *, rules: IntakeRules, length: timedelta, clock: Clock) -> int:
     """Read for about `length` and return how many entries were handled.
 
     Each entry is a try of its own: one that fails is delivered again after a pause, at most MOST_TRIES times, and then
@@ -68,7 +68,9 @@ def pause_ms(deliveries: int) -> int:
     return min(RECLAIM_IDLE_MS << min(deliveries - 1, 10), LONGEST_PAUSE_MS)
 
 
-def _handle(bus: EventBus, entries: Sequence[StreamEntry], starters: Starters, rules: IntakeRules, clock: Clock) -> int:
+def _handle(
+    bus: EventBus, entries: Sequence[StreamEntry], starters: EventStarters, rules: IntakeRules, clock: Clock
+) -> int:
     done: list[StreamEntry] = []
     try:
         for entry in entries:
@@ -87,7 +89,7 @@ def _handle(bus: EventBus, entries: Sequence[StreamEntry], starters: Starters, r
     return len(done)
 
 
-def _tried(entry: StreamEntry, rules: IntakeRules, clock: Clock) -> Accepted | None:
+def _tried(entry: StreamEntry, rules: IntakeRules, clock: Clock) -> AcceptedEvent | None:
     """Accept an entry, or keep it as a dead letter; None when it is to be tried again later.
 
     Raises:
@@ -109,7 +111,7 @@ def _tried(entry: StreamEntry, rules: IntakeRules, clock: Clock) -> Accepted | N
         return give_up(entry, f"{type(error).__name__}: {error}", rules=rules, now=clock())
 
 
-def _start(accepted: Accepted, starters: Starters) -> None:
+def _start(accepted: AcceptedEvent, starters: EventStarters) -> None:
     if accepted.request_id:
         starters.start_chain(accepted.request_id)
     if accepted.policy_inbox_id:

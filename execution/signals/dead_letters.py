@@ -20,7 +20,7 @@ RAW_LIMIT = 16 * 1024
 PRODUCER = "producer"
 
 
-def bury(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, now: datetime) -> bool:
+def store_dead_letter(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, now: datetime) -> bool:
     """Keep a message that cannot be understood, with `order.failed` for an order; False when it was kept before."""
     payload, ids = legible(entry.fields)
     raw = b" ".join(name + b"=" + value for name, value in entry.fields.items())

@@ -7,20 +7,20 @@ from django.db import transaction
 
 from execution.domain.ports import StreamEntry
 from execution.models import DeadLetter
-from execution.models.dead_letter import RedriveOutcome
-from execution.signals.accept import Accepted, accept
+from execution.models.dead_letter import ReplayOutcome
+from execution.signals.accept import AcceptedEvent, accept
 from execution.signals.dead_letters import PRODUCER
 from execution.signals.envelope import WireEvent, decode
 from execution.signals.inbox import TIMES, IntakeRules
 from execution.store.transitions import log_step
 
 
-class AlreadyRedrivenError(Exception):
+class AlreadyReplayedError(Exception):
     """Somebody has driven this letter again before; it works once."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Redrive:
+class Replay:
     """A person's word about a letter.
 
     `payload` is the corrected JSON object, None for the letter's own. A decision keeps its age, and expires by it as
@@ -33,7 +33,7 @@ class Redrive:
     decided_now: bool = False
 
 
-def redrive(letter_id: int, word: Redrive, *, rules: IntakeRules, now: datetime) -> Accepted:
+def replay_letter(letter_id: int, word: Replay, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
     """Accept the letter's event as if its producer had sent it so; what it asks for is to be done after the commit.
 
     Raises:
@@ -53,7 +53,7 @@ def redrive(letter_id: int, word: Redrive, *, rules: IntakeRules, now: datetime)
     return accepted
 
 
-def _claim(letter: DeadLetter, word: Redrive, payload: str, now: datetime) -> None:
+def _claim(letter: DeadLetter, word: Replay, payload: str, now: datetime) -> None:
     """Take the letter by a conditional update; whoever comes second waits for this transaction and finds it taken."""
     untouched = DeadLetter.objects.filter(pk=letter.pk, redriven_at__isnull=True)
     taken = untouched.update(
@@ -61,10 +61,10 @@ def _claim(letter: DeadLetter, word: Redrive, payload: str, now: datetime) -> No
         redriven_by=word.by,
         redrive_reason=word.reason,
         redriven_payload=payload,
-        outcome=RedriveOutcome.ACCEPTED,
+        outcome=ReplayOutcome.ACCEPTED,
     )
     if not taken:
-        raise AlreadyRedrivenError(f"Dead letter {letter.pk} was driven again before")
+        raise AlreadyReplayedError(f"Dead letter {letter.pk} was driven again before")
 
 
 def _entry_of(letter: DeadLetter, payload: str) -> StreamEntry:
@@ -89,8 +89,8 @@ def _decided_at(event: WireEvent, now: datetime) -> WireEvent:
     return replace(event, payload=payload, published_at=now)
 
 
-def _settle(letter: DeadLetter, word: Redrive, accepted: Accepted, *, corrected: bool, now: datetime) -> None:
-    outcome = RedriveOutcome.REPEATED if accepted.repeated else RedriveOutcome.ACCEPTED
+def _settle(letter: DeadLetter, word: Replay, accepted: AcceptedEvent, *, corrected: bool, now: datetime) -> None:
+    outcome = ReplayOutcome.REPEATED if accepted.repeated else ReplayOutcome.ACCEPTED
     DeadLetter.objects.filter(pk=letter.pk).update(outcome=outcome)
     log_step(
         "dead_letter",

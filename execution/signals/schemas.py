@@ -132,7 +132,7 @@ class Incoming(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Order(Incoming):
+class OrderFields(Incoming):
     """A decision to trade: a field that it does not read must not change what it means."""
 
     @model_validator(mode="before")
@@ -153,7 +153,7 @@ class Order(Incoming):
         return frozenset({*cls.model_fields, *ENVELOPE_FIELDS})
 
 
-class AiDecision(Order):
+class AiDecision(OrderFields):
     """`ai.decision.made`: sized by `position_size_usd`; `quantity` is not read, its unit differs by producer."""
 
     symbol: Symbol
@@ -210,7 +210,7 @@ class TrailingIn(Part):
     activation_price: OptionalPositive = None
 
 
-class ManualOrder(Order):
+class ManualOrder(OrderFields):
     """`signal.execute` and POST /api/execution/order: `quantity` is in the base asset; with `price` a LIMIT order."""
 
     symbol: Symbol
@@ -317,7 +317,7 @@ class ModelPromoted(Incoming):
     promoted_at: Moment = None
 
 
-def broken_rules(error: ValidationError, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
+def schema_errors(error: ValidationError, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
     """Yield each field with the rule that it broke; what was sent is not repeated, it may be long or secret."""
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         field = ".".join(str(part) for part in problem["loc"])

@@ -17,7 +17,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
 from django.db.models import Field, Model
 
-from execution.models import OutboxEvent, OutboxSequence, Transition
+from execution.models import AuditEvent, OutboxEvent, OutboxSequence
 
 log = structlog.get_logger(__name__)
 Event = tuple[str, Mapping[str, Any]]
@@ -187,7 +187,7 @@ class Write:
         for place, step in enumerate(move.steps):
             rows += [place, step.state.value, step.following.value, step.trigger.value]
         self._add(
-            f"INSERT INTO {Transition._meta.db_table} ({LOG_COLUMNS}) "
+            f"INSERT INTO {AuditEvent._meta.db_table} ({LOG_COLUMNS}) "
             f"SELECT %s, %s, row.came_from, row.went_to, row.why, %s, %s, %s::jsonb, %s FROM {self._last()}, "
             f"(VALUES {_slots(len(move.steps), 4)}) AS row (place, came_from, went_to, why) "
             "ORDER BY row.place RETURNING id",

@@ -1,6 +1,6 @@
 """Seals the journal behind its writers, and removes old lines of it by the road that the database's owner has left.
 
-Both are functions of the database (migration 0029): the service's role can neither write a seal nor delete a line.
+Both are functions of the database (migration 0002): the service's role can neither write a seal nor delete a line.
 """
 
 from collections.abc import Collection
@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from django.db import connection
 
-from execution.models import Transition
+from execution.models import AuditEvent
 from execution.store.heartbeats import beat
 
 log = structlog.get_logger(__name__)
@@ -46,13 +46,13 @@ class Keeping:
 def keep_sealed(now: datetime) -> None:
     """Seal what is final, and say so; health raises the alarm when lines stay without a seal."""
     sealed = seal_journal()
-    oldest = Transition.objects.filter(id__gt=keeping().sealed_to).order_by("pk").values_list("at", flat=True).first()
+    oldest = AuditEvent.objects.filter(id__gt=keeping().sealed_to).order_by("pk").values_list("at", flat=True).first()
     age = now - oldest if oldest else timedelta(0)
     details = {"sealed": sealed, "oldest_unsealed_seconds": round(age.total_seconds(), 3)}
     beat(PART, now=now, healthy=sealed > 0 or age <= LONGEST_UNSEALED, details=details)
 
 
-def tell_head() -> None:
+def report_head() -> None:
     """Write the end of the chain to the log: kept outside of the database, it shows whether the chain was made anew."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT position, encode(link, 'hex') FROM execution_journalhead")

@@ -10,7 +10,7 @@ from execution.domain.metrics import Histogram
 Additions = Mapping[tuple[str, str, str], tuple[int, float]]
 # All writers take the rows in one order, so that two of them cannot wait for each other.
 ADD = """
-    INSERT INTO execution_figure AS known (name, kind, bound, count, total)
+    INSERT INTO execution_metric AS known (name, kind, bound, count, total)
     SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::float8[]) AS row (a, b, c, d, e)
     ORDER BY a, b, c
     ON CONFLICT (name, kind, bound)

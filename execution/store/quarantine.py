@@ -124,7 +124,7 @@ def scan() -> int:
     return found
 
 
-def repair(
+def repair_row(
     quarantined_row: QuarantinedRow, column: str, value: str, authorization: Authorization, *, now: datetime
 ) -> None:
     """Write a value into a column of a row that is set aside, note who did, and release the row if it is whole then.
@@ -147,10 +147,10 @@ def repair(
     except (ValueError, ValidationError, DatabaseError) as error:
         raise RepairError(f"{column}: {_words(error)}") from None
     if not problem_of(quarantined_row):
-        release(quarantined_row, authorization, now=now)
+        release_row(quarantined_row, authorization, now=now)
 
 
-def release(quarantined_row: QuarantinedRow, authorization: Authorization, *, now: datetime) -> None:
+def release_row(quarantined_row: QuarantinedRow, authorization: Authorization, *, now: datetime) -> None:
     """End a quarantine; a sweep that stumbles over the row again begins another."""
     with transaction.atomic():
         QuarantinedRow.objects.filter(pk=quarantined_row.pk, released_at__isnull=True).update(released_at=now)

@@ -12,12 +12,12 @@ FRESH = timedelta(seconds=5)
 MARKS_FRESH = timedelta(seconds=3)
 
 
-def fills_are_told(now: datetime) -> bool:
+def fills_are_streamed(now: datetime) -> bool:
     """Whether the user-data stream tells of fills."""
     return _is_fresh(USER_STREAM, FRESH, now)
 
 
-def marks_are_told(now: datetime) -> bool:
+def marks_are_streamed(now: datetime) -> bool:
     """Whether the stream of mark prices has held every live stop against a price of moments ago."""
     return _is_fresh(MARK_STREAM, MARKS_FRESH, now)
 

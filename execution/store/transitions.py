@@ -18,7 +18,7 @@ from execution.domain.states import (
     TradeTrigger,
     next_state,
 )
-from execution.models import ExecutionRequest, Order, Trade, Transition
+from execution.models import AuditEvent, ExecutionRequest, Order, Trade
 from execution.store.atomic_write import Move, Step, Write
 
 NO_REASON = ("", "")
@@ -132,9 +132,9 @@ def log_line(
     from_state: str = "",
     reason: tuple[str, str] = NO_REASON,
     details: Mapping[str, Any] | None = None,
-) -> Transition:
+) -> AuditEvent:
     """Return one line of an entity's story, unsaved."""
-    return Transition(
+    return AuditEvent(
         entity=entity,
         entity_id=str(entity_id),
         from_state=from_state,

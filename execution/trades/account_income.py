@@ -31,7 +31,7 @@ LOCKS = {IncomeKind.FUNDING: 0x65780101, IncomeKind.CLEARING: 0x65780102}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class WantedIncome:
     """Whose income is wanted since when, and how new it has to be.
 
     `learned_at`: when we learned, by our clock, of what the books are closed for: an older reading may lack lines.
@@ -43,7 +43,7 @@ class Wanted:
     symbol: str = ""
 
 
-def income_of(wanted: Wanted, *, exchange: Exchange, clock: Clock) -> list[IncomeReport]:
+def income_of(wanted: WantedIncome, *, exchange: Exchange, clock: Clock) -> list[IncomeReport]:
     """Return the lines of a symbol, or with an empty symbol of the whole account, oldest first.
 
     Raises:
@@ -58,7 +58,7 @@ def income_of(wanted: Wanted, *, exchange: Exchange, clock: Clock) -> list[Incom
     return [_report(row) for row in rows.order_by("at", "pk")]
 
 
-def _make_fresh(wanted: Wanted, exchange: Exchange, clock: Clock) -> None:
+def _make_fresh(wanted: WantedIncome, exchange: Exchange, clock: Clock) -> None:
     """Read on, or wait for who does, until a reading has begun that is new enough."""
     give_up = time.monotonic() + PATIENCE_SECONDS
     while not _is_fresh(wanted):
@@ -76,7 +76,7 @@ def _make_fresh(wanted: Wanted, exchange: Exchange, clock: Clock) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _is_fresh(wanted: Wanted) -> bool:
+def _is_fresh(wanted: WantedIncome) -> bool:
     reading = _reading(wanted.kind)
     return reading is not None and _covers(reading, wanted.since) and reading.read_at >= wanted.learned_at
 
@@ -89,7 +89,7 @@ def _covers(reading: IncomeReading | None, since: datetime) -> bool:
     return reading is not None and reading.covers_from <= since
 
 
-def _read_on(wanted: Wanted, exchange: Exchange, begun_at: datetime) -> None:
+def _read_on(wanted: WantedIncome, exchange: Exchange, begun_at: datetime) -> None:
     """Read from where the last reading ended; anew, when that is long ago or began too late for what is wanted."""
     last, present = _reading(wanted.kind), exchange.now()
     goes_on = last is not None and _covers(last, wanted.since) and abs(present - last.read_to) < LONGEST_READING

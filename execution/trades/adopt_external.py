@@ -16,7 +16,7 @@ from execution.domain.outcomes import PositionReport
 from execution.domain.quote_index import in_usd
 from execution.domain.states import TradeState
 from execution.domain.trading import OrderPurpose, PositionSide
-from execution.models import EntryClaim, ExecutionRequest, ExternalPosition, Order, Trade
+from execution.models import ExecutionRequest, ExternalPosition, Order, PositionSlot, Trade
 from execution.outbox import payloads
 from execution.risk.limit_usage import take_claim
 from execution.store.atomic_write import Write
@@ -37,7 +37,7 @@ def adopt(request: ExecutionRequest, row: PositionReport, *, now: datetime) -> b
         if external is None or external.direction != direction_of(row):
             return False
         # One that was taken beside a trade of ours had to wait for the symbol.
-        claimed = EntryClaim.objects.filter(request=request).exists()
+        claimed = PositionSlot.objects.filter(request=request).exists()
         if not (claimed or take_claim(request, PositionSide(row.position_side), now=now)):
             return False
         entry = Order.objects.select_for_update().get(request=request, purpose=OrderPurpose.ENTRY)

@@ -11,7 +11,7 @@ from django.db.models import Sum
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain import pnl
-from execution.domain.attribution import unbooked
+from execution.domain.attribution import unbooked_fills
 from execution.domain.clocks import Clock
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
@@ -31,13 +31,13 @@ from execution.domain.trading import OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Trade
 from execution.outbox import payloads
 from execution.protection.amend_legs import anchor_defaults
-from execution.protection.unprotected_time import measure_cover
+from execution.protection.unprotected_time import measure_unprotected
 from execution.store.atomic_write import Event, Write
 from execution.store.levels import NO_LEVELS, levels_of
 from execution.store.transitions import apply_to, log_line, request_move, trade_move
 from execution.trades.fee_valuation import valued
 from execution.trades.fills import amounts_of, booked_quantities, new_fills
-from execution.trades.streamed_fills import told_of_entry
+from execution.trades.streamed_fills import streamed_entry_fills
 
 log = structlog.get_logger(__name__)
 # What entry fills change of a trade that is there: the monitor writes its other columns meanwhile.
@@ -75,7 +75,7 @@ def book_entry(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     if _is_booked_whole(entry):
         _book(entry, [], clock())
         return True
-    filled = told_of_entry(entry, exchange) or exchange.fills_of_order(
+    filled = streamed_entry_fills(entry, exchange) or exchange.fills_of_order(
         entry.symbol, entry.exchange_order_id, since=entry.created_at
     )
     fills = valued(filled, exchange, entry.request.quote_asset)
@@ -131,7 +131,7 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
         write.emit(trade.pk, events, trace_id=request.trace_id, now=now)
         _finish_request(write, request, now)
         write.run()
-        measure_cover(trade)
+        measure_unprotected(trade)
 
 
 def _takes_entries(trade: Trade, fills: Sequence[FillReport], now: datetime) -> bool:
@@ -140,7 +140,7 @@ def _takes_entries(trade: Trade, fills: Sequence[FillReport], now: datetime) -> 
         return True
     if trade.state == TradeState.WRITTEN_OFF:
         return False
-    if not unbooked(fills, booked_quantities(trade)):
+    if not unbooked_fills(fills, booked_quantities(trade)):
         return False
     beside = Trade.objects.filter(symbol=trade.symbol, position_side=trade.position_side, state__in=sorted(TRADE_OPEN))
     if beside.exists():

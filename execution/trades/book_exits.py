@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import transaction
 
 from execution.crash_points import CrashPoint, reached
-from execution.domain.attribution import exits_of_trade, unbooked
+from execution.domain.attribution import exits_of_trade, unbooked_fills
 from execution.domain.client_ids import SETTLED_WITH_ITS_CONTRACT, closed_by
 from execution.domain.clocks import Clock
 from execution.domain.money import ZERO
@@ -22,7 +22,7 @@ from execution.domain.trading import Direction, OrderPurpose
 from execution.models import ExecutionRequest, Order, Position, Trade
 from execution.outbox import payloads
 from execution.protection.amend_legs import follow_first_target
-from execution.protection.unprotected_time import measure_cover
+from execution.protection.unprotected_time import measure_unprotected
 from execution.risk.pricing import priced
 from execution.store.atomic_write import Event, Write, emit
 from execution.store.transitions import apply_to, trade_move
@@ -30,7 +30,7 @@ from execution.trades.account_income import ABOUT_NOW
 from execution.trades.closing_figures import FORCED, ValuedIncome, books_of, read_income
 from execution.trades.fee_valuation import valued
 from execution.trades.fills import booked_quantities, fill_rows, store
-from execution.trades.streamed_fills import told_exits
+from execution.trades.streamed_fills import streamed_exits
 
 # An order that is unknown for longer after its fill is not shown late: the exchange keeps orders for 90 days.
 SHOWN_WITHIN = timedelta(minutes=10)
@@ -103,7 +103,7 @@ def _learned_at(trade: Trade, fills: Sequence[FillReport], now: datetime) -> dat
 
 def _told(trade: Trade, exchange: Exchange) -> _Evidence:
     """Return what the stream has told of our exits and what is not booked whole."""
-    fills, client_ids = told_exits(trade, exchange)
+    fills, client_ids = streamed_exits(trade, exchange)
     return _Evidence(fills=valued(_not_whole(fills, trade), exchange, trade.quote_asset), client_ids=client_ids)
 
 
@@ -193,7 +193,7 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
             if any(fill.order and _serves_a_target(fill.order) for fill in stored):
                 follow_first_target(trade, now=now)
         emit(trade.pk, events, trace_id=request.trace_id, now=now)
-        measure_cover(trade)
+        measure_unprotected(trade)
     return bool(closed)
 
 
@@ -207,7 +207,7 @@ def _orders_by_exchange_id(request: ExecutionRequest, client_ids: dict[str, str]
 
 def _exits(trade: Trade, evidence: _Evidence, orders: Mapping[str, Order]) -> list[FillReport]:
     """Return the fills that closed this trade; what a person traded beside it belongs to no trade of ours."""
-    fills = unbooked(evidence.fills, booked_quantities(trade))
+    fills = unbooked_fills(evidence.fills, booked_quantities(trade))
     return exits_of_trade(
         trade.quantity - trade.exited_quantity,
         [fill for fill in fills if fill.order_id in orders],

@@ -10,7 +10,7 @@ from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL
 from execution.models import ExecutionRequest, Order
 from execution.orders.cancel import cancel_order
-from execution.protection.bracket_manager import ProtectionRules, Work
+from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.trades.book_entry import book_entry
 
 
@@ -28,7 +28,9 @@ def close_position(
         ExchangeUnavailableError: the entry's fills could not be read; nothing was closed.
 
     """
-    work = Work(request=ExecutionRequest.objects.get(pk=trade_id), exchange=exchange, rules=rules, clock=clock)
+    work = BracketManager(
+        request=ExecutionRequest.objects.get(pk=trade_id), exchange=exchange, rules=rules, clock=clock
+    )
     if work.entry.state not in ORDER_FINAL:
         entry = Order.objects.select_related("request").get(pk=work.entry.pk)
         if not cancel_order(entry, exchange=exchange, clock=clock):

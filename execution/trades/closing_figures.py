@@ -12,7 +12,7 @@ from django.db.models import Q
 from execution.domain import pnl
 from execution.domain.attribution import FEE_GRID
 from execution.domain.clocks import Clock
-from execution.domain.funding import LONGEST_INTERVAL, Change, FundingLine, Holding, parts_of, rate_of
+from execution.domain.funding import LONGEST_INTERVAL, Change, FundingLine, Holding, funding_parts, rate_of
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FundingRate, IncomeKind, IncomeReport
 from execution.domain.ports import Exchange
@@ -20,7 +20,7 @@ from execution.domain.quote_index import QuoteIndex, in_usd
 from execution.domain.reasons import CloseReason
 from execution.domain.trading import Direction
 from execution.models import Fill, Income, Trade
-from execution.trades.account_income import Wanted, income_of
+from execution.trades.account_income import WantedIncome, income_of
 from execution.trades.fee_valuation import Values
 from execution.trades.fills import amounts_of, by_asset, unvalued_fees, unvalued_pnl
 
@@ -56,12 +56,12 @@ def read_income(
     """
     # A line may carry a time shortly before the funding that it is for, and the trade may have begun in between.
     since = trade.entry_at - SETTLED_WITHIN
-    wanted = Wanted(kind=IncomeKind.FUNDING, since=since, learned_at=learned_at, symbol=trade.symbol)
+    wanted = WantedIncome(kind=IncomeKind.FUNDING, since=since, learned_at=learned_at, symbol=trade.symbol)
     lines = income_of(wanted, exchange=exchange, clock=clock)
     rates = _rates(trade.symbol, lines, exchange)
     if forced:
         # A shortfall of the whole account is booked without a symbol.
-        wanted = Wanted(kind=IncomeKind.CLEARING, since=trade.entry_at, learned_at=learned_at)
+        wanted = WantedIncome(kind=IncomeKind.CLEARING, since=trade.entry_at, learned_at=learned_at)
         cleared = income_of(wanted, exchange=exchange, clock=clock)
         lines += [line for line in cleared if line.symbol in {"", trade.symbol}]
     values = Values(exchange=exchange, quote_asset=trade.quote_asset)
@@ -91,7 +91,7 @@ def books_of(trade: Trade, income: Sequence[ValuedIncome], index: QuoteIndex | N
     _store_income(trade, income, exit_at)
     lines = list(trade.income.all())
     funding, other = _sum(lines, IncomeKind.FUNDING), _sum(lines, IncomeKind.CLEARING)
-    result = pnl.settle(
+    result = pnl.result_of(
         entries=amounts_of(entries),
         exits=amounts_of(exits),
         funding=funding,
@@ -163,7 +163,7 @@ def _funding(trade: Trade, income: Sequence[ValuedIncome], exit_at: datetime) ->
     for found in lines:
         line = found.line
         booked = FundingLine(amount=line.amount, value=found.value, at=line.at, rate=found.rate)
-        part = parts_of(booked, holdings).get(trade.pk)
+        part = funding_parts(booked, holdings).get(trade.pk)
         if part is not None:
             rows.append(_row(trade, found, part))
     return rows

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
-from execution.domain.attribution import unbooked
+from execution.domain.attribution import unbooked_fills
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import FillReport
 from execution.domain.pnl import FillAmounts
@@ -15,7 +15,7 @@ def new_fills(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Or
 
     Call it with a lock on the trade's request, so that two callers cannot both find the same fill new.
     """
-    return fill_rows(trade, unbooked(fills, booked_quantities(trade)), orders, entry=entry)
+    return fill_rows(trade, unbooked_fills(fills, booked_quantities(trade)), orders, entry=entry)
 
 
 def fill_rows(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Order], *, entry: bool) -> list[Fill]:

@@ -17,9 +17,9 @@ from execution.domain.money import ZERO
 from execution.domain.ports import Exchange
 from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TRADE_OVER, TradeState
 from execution.domain.trading import OrderPurpose
-from execution.models import EntryClaim, Order, Trade
+from execution.models import Order, PositionSlot, Trade
 from execution.orders.apply_report import raise_alarm
-from execution.orders.cancel import cancel_order, is_due
+from execution.orders.cancel import cancel_is_due, cancel_order
 from execution.protection.bracket_manager import ProtectionRules
 from execution.protection.bracket_store import exit_orders, exposure_of
 from execution.protection.ensure_exits import ensure_exits
@@ -27,7 +27,7 @@ from execution.risk.policy_store import symbol_release
 from execution.store.locks import alone
 from execution.store.transitions import log_step
 from execution.trades.book_exits import book_exits
-from execution.trades.streamed_fills import is_about_to_be_told
+from execution.trades.streamed_fills import is_about_to_be_streamed
 
 log = structlog.get_logger(__name__)
 LONGEST_TURN = timedelta(seconds=10)
@@ -79,7 +79,7 @@ def _turn(trade_id: UUID, now: datetime) -> int:
 def _settle(trade_id: UUID, exited: Decimal, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> Settled:
     if _is_out(trade_id):
         _cancel_all(trade_id, exchange=exchange, clock=clock)
-    if is_about_to_be_told(trade_id, now=clock()):
+    if is_about_to_be_streamed(trade_id, now=clock()):
         return Settled.ELSEWHERE
     if book_exits(trade_id, exchange=exchange, clock=clock):
         return Settled.CLOSED if cancel_legs(trade_id, exchange=exchange, clock=clock) else Settled.LEGS_LEFT
@@ -96,7 +96,7 @@ def cancel_legs(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     """
     _cancel_all(trade_id, exchange=exchange, clock=clock)
     release_symbols()
-    return not any(is_due(order, clock()) for order in _left(trade_id))
+    return not any(cancel_is_due(order, clock()) for order in _left(trade_id))
 
 
 def _cancel_all(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> None:
@@ -127,13 +127,13 @@ def release_symbols() -> int:
     A leg that may still rest at the exchange would reduce the next position of its symbol: until it is over, there is
     none. That is what keeps the lives of positions apart.
     """
-    over = EntryClaim.objects.filter(~Exists(_unfinished("request")), request__trade__state__in=sorted(TRADE_OVER))
+    over = PositionSlot.objects.filter(~Exists(_unfinished("request")), request__trade__state__in=sorted(TRADE_OVER))
     if not over.exists():
         return 0
     with transaction.atomic():
         # One that somebody holds is for the next time: it keeps its own symbol, and no other.
         free = list(over.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
-        return EntryClaim.objects.filter(pk__in=free).delete()[0]
+        return PositionSlot.objects.filter(pk__in=free).delete()[0]
 
 
 def release_locked_symbols(*, now: datetime) -> int:
@@ -144,16 +144,16 @@ def release_locked_symbols(*, now: datetime) -> int:
     a position that no trade explains.
     """
     bound = symbol_release()
-    closed = EntryClaim.objects.filter(request__trade__state=TradeState.CLOSED)
+    closed = PositionSlot.objects.filter(request__trade__state=TradeState.CLOSED)
     due = closed.filter(Exists(_unfinished("request")), request__trade__exit_at__lte=now - bound)
     return sum(_released(claim, now) for claim in due.select_related("request"))
 
 
-def _released(claim: EntryClaim, now: datetime) -> bool:
+def _released(claim: PositionSlot, now: datetime) -> bool:
     undead = list(Order.objects.filter(request=claim.request).exclude(state__in=ORDER_FINAL))
     names = [order.client_order_id for order in undead]
     with transaction.atomic():
-        if not EntryClaim.objects.filter(pk=claim.pk).delete()[0]:
+        if not PositionSlot.objects.filter(pk=claim.pk).delete()[0]:
             return False
         log_step(
             "trade",

@@ -12,8 +12,8 @@ from execution.domain.outcomes import FillReport
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.states import OrderState
 from execution.domain.trading import OrderPurpose
-from execution.models import Fill, Order, ToldFill, Trade
-from execution.store.stream_freshness import fills_are_told
+from execution.models import Fill, Order, StreamedFill, Trade
+from execution.store.stream_freshness import fills_are_streamed
 
 # Accounts in credits mode book everything in an asset of its own, which shows in the fee; this one never does.
 FEE_TOKEN = "BNB"  # noqa: S105 -- an asset
@@ -28,7 +28,7 @@ def note_fill(order: Order, fill: FillReport, *, now: datetime) -> None:
     """Store a fill of an order of ours as the stream tells it; told again, it changes nothing."""
     if SIDES[fill.buyer] != order.side or fill.symbol != order.symbol:
         return
-    row = ToldFill(
+    row = StreamedFill(
         order=order,
         symbol=fill.symbol,
         exchange_trade_id=fill.trade_id,
@@ -42,42 +42,46 @@ def note_fill(order: Order, fill: FillReport, *, now: datetime) -> None:
         commission_asset=fill.commission_asset,
         maker=fill.maker,
         filled_at=fill.at,
-        told_at=now,
+        reported_at=now,
     )
-    ToldFill.objects.bulk_create([row], ignore_conflicts=True)
+    StreamedFill.objects.bulk_create([row], ignore_conflicts=True)
 
 
-def is_about_to_be_told(trade_id: UUID, *, now: datetime) -> bool:
+def is_about_to_be_streamed(trade_id: UUID, *, now: datetime) -> bool:
     """Whether an exit of ours has executed a moment ago, and the stream, which tells of fills, has not told of it yet.
 
     An answer is often faster than the stream, and whoever reads the list of fills then reads what is told next.
     """
-    if not fills_are_told(now):
+    if not fills_are_streamed(now):
         return False
     exits = Order.objects.filter(request_id=trade_id, executed_quantity__gt=0).exclude(purpose=OrderPurpose.ENTRY)
     young = exits.filter(last_evidence_at__gt=now - TOLD_WITHIN, last_evidence_at__lte=now)
-    known = Exists(ToldFill.objects.filter(order=OuterRef("pk"))) | Exists(Fill.objects.filter(order=OuterRef("pk")))
+    known = Exists(StreamedFill.objects.filter(order=OuterRef("pk"))) | Exists(
+        Fill.objects.filter(order=OuterRef("pk"))
+    )
     # What the stream itself has told of came with its fill, or with one that it does not tell whole.
     return young.filter(~known).exclude(last_evidence__startswith=f"{STREAM}:").exists()
 
 
-def told_exits(trade: Trade, exchange: Exchange) -> tuple[list[FillReport], dict[str, str]]:
+def streamed_exits(trade: Trade, exchange: Exchange) -> tuple[list[FillReport], dict[str, str]]:
     """Return the fills of a trade's exits that were told, oldest first, with the client ids behind their orders."""
-    rows = ToldFill.objects.filter(order__request_id=trade.pk).exclude(order__purpose=OrderPurpose.ENTRY)
+    rows = StreamedFill.objects.filter(order__request_id=trade.pk).exclude(order__purpose=OrderPurpose.ENTRY)
     found = _believed(rows.select_related("order"), trade.symbol, trade.quote_asset, exchange)
     return [_report(row) for row in found], {row.exchange_order_id: row.order.client_order_id for row in found}
 
 
-def told_of_entry(entry: Order, exchange: Exchange) -> list[FillReport]:
+def streamed_entry_fills(entry: Order, exchange: Exchange) -> list[FillReport]:
     """Return the fills of an entry, oldest first, when all that it was to fill was told; else none."""
     if entry.state != OrderState.FILLED:
         return []
-    rows = ToldFill.objects.filter(order=entry)
+    rows = StreamedFill.objects.filter(order=entry)
     found = _believed(rows, entry.symbol, entry.request.quote_asset, exchange)
     return [_report(row) for row in found] if _sum(found) == entry.quantity == entry.executed_quantity else []
 
 
-def _believed(rows: "QuerySet[ToldFill]", symbol: str, quote_asset: str, exchange: Exchange) -> Sequence[ToldFill]:
+def _believed(
+    rows: "QuerySet[StreamedFill]", symbol: str, quote_asset: str, exchange: Exchange
+) -> Sequence[StreamedFill]:
     """Return the rows of which the result is known to be in the quote asset; none where one of them is not."""
     found = list(rows.order_by("exchange_trade_id"))
     paid_in = {row.commission_asset for row in found}
@@ -93,11 +97,11 @@ def _believed(rows: "QuerySet[ToldFill]", symbol: str, quote_asset: str, exchang
     return found if rules and rules.margin_asset == quote_asset else []
 
 
-def _sum(rows: Sequence[ToldFill]) -> Decimal:
+def _sum(rows: Sequence[StreamedFill]) -> Decimal:
     return sum((row.quantity for row in rows), ZERO)
 
 
-def _report(row: ToldFill) -> FillReport:
+def _report(row: StreamedFill) -> FillReport:
     return FillReport(
         trade_id=row.exchange_trade_id,
         order_id=row.exchange_order_id,

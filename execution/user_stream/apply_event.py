@@ -29,13 +29,13 @@ from execution.domain.stream import (
 )
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import ExecutionRequest, Order, Trade
-from execution.orders.apply_report import settle_accepted
+from execution.orders.apply_report import apply_report
 from execution.store.transitions import log_step
 from execution.trades.streamed_fills import STREAM, note_fill
-from execution.user_stream.dispatch import HandOver, Work
-from execution.user_stream.position_check import SecondLook
-from execution.user_stream.resync import CatchUp
-from execution.user_stream.silence_detector import Witness, fill_fact, order_fact
+from execution.user_stream.dispatch import DispatchedWork, Dispatcher
+from execution.user_stream.position_check import PositionCheck
+from execution.user_stream.resync import Resync
+from execution.user_stream.silence_detector import SilenceDetector, fill_fact, order_fact
 
 log = structlog.get_logger(__name__)
 # A request whose entry may still fill, or has filled and is not covered yet.
@@ -46,10 +46,10 @@ WANTS_COVER = frozenset({RequestState.ACCEPTED, RequestState.FILLED})
 class Desk:
     """What news are applied with."""
 
-    hand_over: HandOver
-    catch_up: CatchUp
-    witness: Witness
-    second_look: SecondLook
+    hand_over: Dispatcher
+    catch_up: Resync
+    witness: SilenceDetector
+    second_look: PositionCheck
 
 
 def apply(news: StreamNews, desk: Desk, *, now: datetime) -> None:
@@ -93,7 +93,7 @@ def _order(news: OrderNews, desk: Desk, now: datetime) -> None:
     if order is not None and news.report is not None:
         if not _answer_follows(order, news.report):
             before = OrderState(order.state)
-            settle_accepted(order, news.report, now=now, source=STREAM)
+            apply_report(order, news.report, now=now, source=STREAM)
             if not _fills_follow(order, news.report):
                 _follow(order, before, desk)
     elif is_ours(news.client_order_id):
@@ -136,7 +136,7 @@ def _algo(news: AlgoNews, desk: Desk, now: datetime) -> None:
         log.warning("leg_refused_at_trigger", client_order_id=order.client_order_id, reason=news.reason)
     before = OrderState(order.state)
     if not _is_old(order, news.report):
-        settle_accepted(order, news.report, now=now, source=STREAM)
+        apply_report(order, news.report, now=now, source=STREAM)
     _follow(order, before, desk)
 
 
@@ -151,15 +151,15 @@ def _follow(order: Order, before: OrderState, desk: Desk) -> None:
     purpose = OrderPurpose(order.purpose)
     if purpose is OrderPurpose.ENTRY:
         if order.executed_quantity > 0 and not _sender_goes_on(order, before) and _wants_cover(order.request_id):
-            desk.hand_over.ask(Work.COVER_AND_RECORD, order.request_id)
+            desk.hand_over.ask(DispatchedWork.COVER_AND_RECORD, order.request_id)
     elif order.executed_quantity > 0:
         # Also before the trade is recorded: the task waits for that a little.
         if not Trade.objects.filter(pk=order.request_id, state__in=sorted(TRADE_OVER)).exists():
-            desk.hand_over.ask(Work.BOOK_EXITS, order.request_id)
+            desk.hand_over.ask(DispatchedWork.BOOK_EXITS, order.request_id)
     elif purpose is not OrderPurpose.CLOSE and before not in ORDER_FINAL and _has_ended(order):
         tell = log.info if _is_routine(order) else log.warning
         tell("leg_ended_without_fill", client_order_id=order.client_order_id, state=order.state)
-        desk.hand_over.ask(Work.COVER, order.request_id)
+        desk.hand_over.ask(DispatchedWork.COVER, order.request_id)
 
 
 def _sender_goes_on(order: Order, before: OrderState) -> bool:
@@ -205,7 +205,7 @@ def _foreign_fill(news: OrderNews, desk: Desk) -> None:
         exits_by_buying = Direction(trade.direction) is Direction.SHORT
         if news.buyer is exits_by_buying:
             log.warning("closed_by_others", symbol=news.symbol, reason=closed_by(news.client_order_id))
-            desk.hand_over.ask(Work.BOOK_EXITS, trade.pk)
+            desk.hand_over.ask(DispatchedWork.BOOK_EXITS, trade.pk)
 
 
 def _open_trades(symbol: str, position_side: str) -> list[Trade]:

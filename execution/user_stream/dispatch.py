@@ -20,7 +20,7 @@ class BrokerSilentError(Exception):
     """A task could not be handed to the broker."""
 
 
-class Work(StrEnum):
+class DispatchedWork(StrEnum):
     """What the workers can be asked to do."""
 
     COVER_AND_RECORD = "cover_and_record"
@@ -39,15 +39,15 @@ class Starters:
 
 
 @dataclass(kw_only=True)
-class HandOver:
+class Dispatcher:
     """Starts work for an id; when it was started a moment ago, once more when the moment is over."""
 
     starters: Starters
     clock: Clock
-    _started: dict[tuple[Work, UUID], datetime] = field(default_factory=dict)
-    _due: dict[tuple[Work, UUID], datetime] = field(default_factory=dict)
+    _started: dict[tuple[DispatchedWork, UUID], datetime] = field(default_factory=dict)
+    _due: dict[tuple[DispatchedWork, UUID], datetime] = field(default_factory=dict)
 
-    def ask(self, work: Work, subject: UUID) -> None:
+    def ask(self, work: DispatchedWork, subject: UUID) -> None:
         key, now = (work, subject), self.clock()
         last = self._started.get(key)
         self._due.setdefault(key, now if last is None else max(now, last + GAP))
@@ -65,12 +65,12 @@ class HandOver:
     def is_waiting(self) -> bool:
         return bool(self._due)
 
-    def _start(self, key: tuple[Work, UUID], now: datetime) -> None:
+    def _start(self, key: tuple[DispatchedWork, UUID], now: datetime) -> None:
         work, subject = key
         start = {
-            Work.COVER_AND_RECORD: self.starters.cover_and_record,
-            Work.COVER: self.starters.cover,
-            Work.BOOK_EXITS: self.starters.book_exits,
+            DispatchedWork.COVER_AND_RECORD: self.starters.cover_and_record,
+            DispatchedWork.COVER: self.starters.cover,
+            DispatchedWork.BOOK_EXITS: self.starters.book_exits,
         }[work]
         try:
             start(subject)

@@ -22,7 +22,7 @@ AFTER = timedelta(seconds=3)
 
 
 @dataclass(kw_only=True)
-class SecondLook:
+class PositionCheck:
     """The newest amount of each position told of, until it was compared."""
 
     clock: Clock

@@ -18,7 +18,7 @@ ASK_EVERY = timedelta(seconds=1)
 
 
 @dataclass(kw_only=True)
-class CatchUp:
+class Resync:
     """Knows from when on the books have to be compared, until they have been."""
 
     run_cycle: Callable[[], None]

@@ -23,12 +23,12 @@ from execution.domain.states import ImpossibleTransitionError
 from execution.domain.stream import KeyExpired, MarginCall, StreamNews
 from execution.store.contention import is_busy
 from execution.user_stream.apply_event import Desk, apply
-from execution.user_stream.dispatch import HandOver, Starters
+from execution.user_stream.dispatch import Dispatcher, Starters
 from execution.user_stream.listen_key import ListenKey
-from execution.user_stream.position_check import SecondLook
-from execution.user_stream.resync import CatchUp
-from execution.user_stream.silence_detector import Witness
-from execution.user_stream.stats import Phase, Tally
+from execution.user_stream.position_check import PositionCheck
+from execution.user_stream.resync import Resync
+from execution.user_stream.silence_detector import SilenceDetector
+from execution.user_stream.stats import Phase, StreamStats
 
 log = structlog.get_logger(__name__)
 # A connection that lived this long was a good one: the next failure counts as the first.
@@ -71,14 +71,14 @@ class Session:
 
     def __post_init__(self) -> None:
         self.key = ListenKey(keepalive=self.rules.keepalive)
-        self.tally = Tally(clock=self.clock)
-        self.catch_up = CatchUp(run_cycle=self.starters.run_cycle, clock=self.clock)
-        self.witness = Witness(patience=self.rules.patience, clock=self.clock)
+        self.tally = StreamStats(clock=self.clock)
+        self.catch_up = Resync(run_cycle=self.starters.run_cycle, clock=self.clock)
+        self.witness = SilenceDetector(patience=self.rules.patience, clock=self.clock)
         self.desk = Desk(
-            hand_over=HandOver(starters=self.starters, clock=self.clock),
+            hand_over=Dispatcher(starters=self.starters, clock=self.clock),
             catch_up=self.catch_up,
             witness=self.witness,
-            second_look=SecondLook(clock=self.clock, ask_for_cycle=self.catch_up.ask),
+            second_look=PositionCheck(clock=self.clock, ask_for_cycle=self.catch_up.ask),
         )
 
     def __enter__(self) -> Self:

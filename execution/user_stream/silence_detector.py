@@ -13,7 +13,7 @@ from django.db.models import Max
 
 from execution.domain.clocks import Clock
 from execution.domain.states import OrderTrigger
-from execution.models import Fill, Order, Transition
+from execution.models import AuditEvent, Fill, Order
 
 LOOK_EVERY = timedelta(seconds=1)
 # What happened right at the opening of a connection may have been told to nobody; clocks may differ too.
@@ -27,7 +27,7 @@ Fact = tuple[str, str]
 
 
 @dataclass(kw_only=True)
-class Witness:
+class SilenceDetector:
     """What one connection has told, against what the books have learned since it was opened."""
 
     patience: timedelta
@@ -73,7 +73,7 @@ class Witness:
 
     def _note_look(self, now: datetime) -> None:
         """Remember how far was seen, and forget what is older than the last look before every late commit."""
-        transition = Transition.objects.aggregate(last=Max("pk"))["last"] or 0
+        transition = AuditEvent.objects.aggregate(last=Max("pk"))["last"] or 0
         fill = Fill.objects.aggregate(last=Max("pk"))["last"] or 0
         self._looks.append((now, transition, fill))
         while len(self._looks) > 1 and now - self._looks[1][0] > LATE_COMMITS:
@@ -82,7 +82,7 @@ class Witness:
 
 def _new_orders(behind: int, since: datetime) -> Iterable[Fact]:
     """Return the orders that the exchange has accepted by lines behind this number, sent after that moment."""
-    lines = Transition.objects.filter(pk__gt=behind, entity="order", trigger=OrderTrigger.ACCEPTED)
+    lines = AuditEvent.objects.filter(pk__gt=behind, entity="order", trigger=OrderTrigger.ACCEPTED)
     names = list(lines.values_list("entity_id", flat=True))
     sent = Order.objects.filter(client_order_id__in=names, sent_at__gt=since) if names else Order.objects.none()
     return [order_fact(client_order_id) for client_order_id in sent.values_list("client_order_id", flat=True)]

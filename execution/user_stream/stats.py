@@ -34,7 +34,7 @@ class Phase(StrEnum):
 
 
 @dataclass(kw_only=True)
-class Tally:
+class StreamStats:
     """The figures of one process since it has the duty."""
 
     clock: Clock

@@ -13,7 +13,7 @@ from local_stack.supervisor import StackError
 
 ENTRY_PREFIX = f"{PREFIX}e"
 ORDER, ALGO_ORDER = "/fapi/v1/order", "/fapi/v1/algoOrder"
-FINAL_STATES = ["RECORDED", "REFUSED", "REJECTED", "EXPIRED", "CANCELLED", "ABANDONED"]
+FINAL_STATES = ["RECORDED", "DENIED", "REJECTED", "EXPIRED", "CANCELED", "NOT_ACCEPTED", "WRITTEN_OFF"]
 COUNT_FINAL = "SELECT count(*) FROM execution_executionrequest WHERE state = ANY(%s) AND symbol = ANY(%s)"
 COUNT_FAILED = """
     SELECT count(*), state, min(reason) FROM execution_executionrequest
@@ -24,7 +24,7 @@ ALLOW_POSITIONS = """
 """
 STEPS = """
     SELECT request.symbol, step.to_state, (extract(epoch FROM step.at) * 1000000000)::bigint
-    FROM execution_transition step JOIN execution_executionrequest request ON request.id::text = step.entity_id
+    FROM execution_auditevent step JOIN execution_executionrequest request ON request.id::text = step.entity_id
     WHERE step.entity = 'request' AND request.symbol = ANY(%s) ORDER BY step.id
 """
 

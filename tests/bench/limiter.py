@@ -14,7 +14,7 @@ from redis import Redis
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import redis_connection
 from execution.domain.ports import Lane
-from execution.domain.rate_limits import Cost, Limits, Ticket, Usage
+from execution.domain.rate_limits import Cost, Limits, Permit, WindowUsage
 from local_stack.console import Console
 from local_stack.settings import Settings
 from local_stack.valkey import start_valkey
@@ -152,16 +152,16 @@ async def burst(exchange: PaperExchange, redis_url: str, console: Console) -> li
 def call_costs(redis: Redis) -> list[Figure]:
     """Measure one call of the limiter against what any call to Redis costs."""
     limiter = RateLimiter(redis, per_minute=10**9, limits=Limits(weight=10**9, orders_10s=10**9, orders_1m=10**9))
-    order, told = Cost(orders_10s=1, orders_1m=1), Usage(weight=1, orders_10s=1, orders_1m=1)
+    order, told = Cost(orders_10s=1, orders_1m=1), WindowUsage(weight=1, orders_10s=1, orders_1m=1)
     smallest = redis.register_script("return 1")
-    tickets: list[Ticket] = []
+    tickets: list[Permit] = []
 
     def admit() -> None:
         ticket = limiter.admit(Lane.PROTECT, order, max_wait_seconds=1)
-        if isinstance(ticket, Ticket):
+        if isinstance(ticket, Permit):
             tickets.append(ticket)
 
-    limiter.answered(Ticket(cost=order), told)
+    limiter.answered(Permit(cost=order), told)
     floor = median_ms(redis.ping)
     script = median_ms(smallest)
     taken = median_ms(admit)

@@ -19,12 +19,12 @@ from binance.um_futures import UMFutures
 from redis import Redis
 
 from execution.adapters.binance.clock import ServerClock
-from execution.adapters.binance.connector import Connector, Line, NotSentError, Turn
+from execution.adapters.binance.connector import Connector, NotSentError, RequestSlot, VenueConnection
 from execution.adapters.rate_limit import RateLimiter
 from execution.adapters.redis_bus import redis_connection
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
-from execution.domain.rate_limits import Cost, Denial, Limits, Ticket
+from execution.domain.rate_limits import Cost, Limits, Permit, Throttled
 
 SYMBOL, QUANTITY = "BTCUSDT", "0.002"
 TIMEOUT_SECONDS = 10.0
@@ -72,10 +72,10 @@ class TimedLimiter(RateLimiter):
 
     met: Met
 
-    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
+    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Permit | Throttled:
         began = time.perf_counter()
         answer = super().admit(lane, cost, max_wait_seconds=max_wait_seconds)
-        if isinstance(answer, Ticket):
+        if isinstance(answer, Permit):
             self.met.waits[lane.name].append((time.perf_counter() - began) * 1000)
         return answer
 
@@ -91,7 +91,7 @@ class Trader:
             secret=task.secret,
             base_url=task.url,
             timeout_seconds=TIMEOUT_SECONDS,
-            line=Line(limiter=limiter, clock=clock),
+            line=VenueConnection(limiter=limiter, clock=clock),
         )
         self._number = 0
 
@@ -107,15 +107,15 @@ class Trader:
         self._order(Lane.PROTECT)
 
     def read(self) -> None:
-        self._send(Turn(lane=Lane.READ, wait_seconds=LONGEST_WAIT_SECONDS), self._client.get_position_risk)
+        self._send(RequestSlot(lane=Lane.READ, wait_seconds=LONGEST_WAIT_SECONDS), self._client.get_position_risk)
 
     def _order(self, lane: Lane, cover: int = 0) -> bool:
         self._number += 1
         order = {"symbol": SYMBOL, "side": "SELL" if self._number % 2 else "BUY", "type": "MARKET"}
-        turn = Turn(lane=lane, wait_seconds=LONGEST_WAIT_SECONDS, cover_orders=cover)
+        turn = RequestSlot(lane=lane, wait_seconds=LONGEST_WAIT_SECONDS, cover_orders=cover)
         return self._send(turn, lambda: self._client.new_order(**order, quantity=QUANTITY))
 
-    def _send(self, turn: Turn, call: Callable[[], Any]) -> bool:
+    def _send(self, turn: RequestSlot, call: Callable[[], Any]) -> bool:
         try:
             with self._client.turn(turn):
                 call()

@@ -61,7 +61,7 @@ def stories_are_walks(cursor: Any) -> None:
     """
     lines: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     query = (
-        "SELECT entity, entity_id, from_state, to_state FROM execution_transition"
+        "SELECT entity, entity_id, from_state, to_state FROM execution_auditevent"
         " WHERE entity IN ('request', 'order') AND from_state <> '' ORDER BY id"
     )
     for entity, entity_id, before, after in oracle.rows(cursor, query):

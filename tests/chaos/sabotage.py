@@ -26,17 +26,17 @@ def write_the_entry_after_the_call() -> None:
     from execution.orders import apply_report, submit  # noqa: PLC0415 -- Django must be set up first
     from execution.pipeline import place_order  # noqa: PLC0415
 
-    intend, send = submit.intend, submit.send
+    persist_order, send = submit.persist_order, submit.send
     unwritten: dict[str, Callable[[], Any]] = {}
 
     def intend_later(request: Any, intention: Any, **options: Any) -> Any:
         if intention.purpose is not OrderPurpose.ENTRY:
-            return intend(request, intention, **options)
+            return persist_order(request, intention, **options)
         with transaction.atomic():
-            written = intend(request, intention, **options)
+            written = persist_order(request, intention, **options)
             transaction.set_rollback(True)
         if written:
-            unwritten[written[1].client_order_id] = lambda: intend(request, intention, **options)
+            unwritten[written[1].client_order_id] = lambda: persist_order(request, intention, **options)
         return written
 
     def send_first(order: Any, ticket: Any, *, exchange: Any, clock: Any) -> Any:
@@ -49,15 +49,15 @@ def write_the_entry_after_the_call() -> None:
         if written is None:
             return None
         if isinstance(outcome, Accepted):
-            apply_report.settle_accepted(written[0], outcome.report, now=clock(), source="answer")
+            apply_report.apply_report(written[0], outcome.report, now=clock(), source="answer")
         elif isinstance(outcome, Refused):
-            apply_report.settle_refused(written[0], outcome, now=clock())
+            apply_report.apply_rejection(written[0], outcome, now=clock())
         else:
-            apply_report.settle_unknown(written[0], outcome, now=clock())
+            apply_report.apply_unknown(written[0], outcome, now=clock())
         return outcome
 
     for module in (submit, place_order):
-        module.intend, module.send = intend_later, send_first  # type: ignore[attr-defined]
+        module.persist_order, module.send = intend_later, send_first  # type: ignore[attr-defined]
 
 
 def update_whatever_the_state() -> None:
@@ -176,58 +176,58 @@ def plan_the_stop_twice_as_far() -> None:
     """Planned stop: a default lies at twice its distance, and books and orders agree about it."""
     from execution.domain import brackets, exits  # noqa: PLC0415 -- Django must be set up first
 
-    at = brackets.stop_at
+    at = brackets.stop_price_at
 
     def twice_as_far(direction: Any, reference: Any, fraction: Any) -> Any:
         return at(direction, reference, fraction * 2)
 
-    brackets.stop_at = twice_as_far
+    brackets.stop_price_at = twice_as_far
     exits.STOP = replace(exits.STOP, at=twice_as_far)
 
 
 def place_the_stop_late() -> None:
     """Stop in time: no process places a stop within ten seconds of the entry."""
     from execution.domain.trading import OrderPurpose  # noqa: PLC0415 -- Django must be set up first
-    from execution.protection.bracket_manager import Work  # noqa: PLC0415
+    from execution.protection.bracket_manager import BracketManager  # noqa: PLC0415
 
-    place = Work.place
+    place = BracketManager.place
 
     def place_late(self: Any, want: Any, **options: Any) -> Any:
         early = self.clock() - self.entry.created_at < timedelta(seconds=LATE_SECONDS)
         return None if early and want.leg.purpose is OrderPurpose.STOP else place(self, want, **options)
 
-    Work.place = place_late  # type: ignore[method-assign]
+    BracketManager.place = place_late  # type: ignore[method-assign]
 
 
 def count_a_shorts_risk_below_zero() -> None:
     """A short's risk: what its stop may lose is counted without its absolute value, and makes room for others."""
-    from execution.domain.limits import Stake  # noqa: PLC0415 -- Django must be set up first
+    from execution.domain.limits import OrderImpact  # noqa: PLC0415 -- Django must be set up first
     from execution.risk import limit_usage  # noqa: PLC0415
 
     right = "abs(open.price - NULLIF(request.stop_price, 0))"
     if right not in limit_usage.USAGE:
         raise ValueError(f"the statement of the limits does not read {right}")
     limit_usage.USAGE = limit_usage.USAGE.replace(right, right.removeprefix("abs"))
-    of = Stake.of
+    of = OrderImpact.of
 
     def of_signed(symbol: str, **fields: Any) -> Any:
         stake = of(symbol, **fields)
         short = fields["stop_price"] > fields["price"]
         return replace(stake, risk=-stake.risk) if short else stake
 
-    Stake.of = staticmethod(of_signed)  # type: ignore[method-assign]
+    OrderImpact.of = staticmethod(of_signed)  # type: ignore[method-assign]
 
 
 def forget_the_last_fee() -> None:
     """Fees: the books of a closed trade leave out the commission of its last exit."""
     from execution.domain import pnl  # noqa: PLC0415 -- Django must be set up first
 
-    settle = pnl.settle
+    settle = pnl.result_of
 
     def settle_without_a_fee(*, exits: Any, **fields: Any) -> Any:
         return settle(exits=[*exits[:-1], replace(exits[-1], commission=Decimal(0))], **fields)
 
-    pnl.settle = settle_without_a_fee
+    pnl.result_of = settle_without_a_fee
 
 
 def stop_at_the_first_changed_trade() -> None:
@@ -246,7 +246,7 @@ def believe_the_status_of_a_stop() -> None:
     """Overdue stop: a stop counts as protection for as long as its status says that it lives."""
     from execution.domain import overdue as rule  # noqa: PLC0415 -- Django must be set up first
     from execution.protection import bracket_store, cover_unknown_entry, coverage, overdue_stops  # noqa: PLC0415 -- Django must be set up first
-    from execution.protection.bracket_manager import Work  # noqa: PLC0415
+    from execution.protection.bracket_manager import BracketManager  # noqa: PLC0415
 
     def never(stop: Any, *_: Any, **__: Any) -> Any:
         return rule.Watch(best_mark=stop.best_mark)
@@ -257,7 +257,7 @@ def believe_the_status_of_a_stop() -> None:
     _replace(rule.watch, never, overdue_stops)
     # The reader of mark prices, which is no worker, goes on noting them.
     _replace(bracket_store.is_relied_on, is_relied_on, bracket_store, coverage, cover_unknown_entry)
-    Work.overdue = property(lambda _: [])  # type: ignore[assignment, method-assign]
+    BracketManager.overdue = property(lambda _: [])  # type: ignore[assignment, method-assign]
 
 
 def do_nothing(*_: Any) -> None:
@@ -267,11 +267,11 @@ def do_nothing(*_: Any) -> None:
 def hold_by_nothing() -> None:
     """Software stop: it stands in the books, and nobody acts on the mark price."""
     from execution.protection import overdue_stops, run_software_stops  # noqa: PLC0415 -- Django must be set up first
-    from execution.protection.bracket_manager import Work  # noqa: PLC0415
+    from execution.protection.bracket_manager import BracketManager  # noqa: PLC0415
 
     _replace(run_software_stops.note_software_stops, lambda *_, **__: (), overdue_stops)
     # The reader of mark prices, which is no worker, goes on noting what it reaches.
-    Work.software_stop_reached = property(lambda _: False)  # type: ignore[assignment, method-assign]
+    BracketManager.software_stop_reached = property(lambda _: False)  # type: ignore[assignment, method-assign]
 
 
 def wait_for_redis_without_a_bound() -> None:
@@ -395,7 +395,7 @@ class Catch:
 NOT_THE_PLAN = r"I4: \w+ BOTH -?[\d.]+: es1-s"
 MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     # Positions that are in no row are found, or later entries of the story are refused for them.
-    "intent row": (Catch(row=1, workers=8, says=r"I[123]:|'REFUSED'"),),
+    "intent row": (Catch(row=1, workers=8, says=r"I[123]:|'DENIED'"),),
     "conditional update": (Catch(row=15, workers=8, says=r"I[1238]:"),),
     "look-up before resend": (Catch(row=5, workers=2, says=r"I[123]:"), Catch(row=7, workers=2, says=r"I[123]:")),
     "acknowledgement after commit": (Catch(row=4, workers=1, says=r"I2:|0 decisions not acknowledged"),),

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 Rule = tuple[str, tuple[str, ...], str]
 ALL = ("*",)
-REFUSED = "Multiple"
+DENIED = "Multiple"
 
 # The models have no required fields: all must be there, but for what the exchange itself leaves out or sets to null.
 ABSENT: Sequence[Rule] = (
@@ -63,7 +63,7 @@ class Audit:
             if inner is not None:
                 self.compare(where, inner, answer)
             elif isinstance(answer, Mapping):
-                if answer.keys() == {"code", "msg"} and REFUSED in type(parsed).__name__:
+                if answer.keys() == {"code", "msg"} and DENIED in type(parsed).__name__:
                     return
                 self._compare_model(where, parsed, answer)
             else:

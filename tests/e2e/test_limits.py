@@ -89,8 +89,8 @@ def test_fifty_decisions_on_eight_processes_fill_a_limit_exactly(
     assert len(outcomes) == DECISIONS
     assert outcomes.count(("RECORDED", "")) == fit
     refusals = {outcome for outcome in outcomes if outcome != ("RECORDED", "")}
-    assert ("REFUSED", reason) in refusals
-    assert refusals <= {("REFUSED", reason), ("REFUSED", "OPEN_TRADE_EXISTS")}
+    assert ("DENIED", reason) in refusals
+    assert refusals <= {("DENIED", reason), ("DENIED", "OPEN_TRADE_EXISTS")}
     old = {order["orderId"] for order in before.entries}
     assert len([order for order in Ledger.of(eight.paper).entries if order["orderId"] not in old]) == fit
     eight.check()

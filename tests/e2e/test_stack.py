@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 REASONS = "SELECT state, reason_code FROM execution_executionrequest ORDER BY received_at OFFSET %s"
 EXPECTED_REASONS = {
     ("RECORDED", ""),
-    ("REFUSED", "OPEN_TRADE_EXISTS"),
-    ("REFUSED", "ENTRY_UNSETTLED"),
-    ("ABANDONED", "ABSENCE_PROVEN"),
+    ("DENIED", "OPEN_TRADE_EXISTS"),
+    ("DENIED", "ENTRY_UNSETTLED"),
+    ("NOT_ACCEPTED", "ABSENCE_PROVEN"),
     ("EXPIRED", "SIGNAL_TOO_OLD"),
 }
 

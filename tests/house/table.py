@@ -44,11 +44,11 @@ def _uses(pattern: str, *, outside: frozenset[str] = frozenset()) -> int:
 
 CHECKS = (
     Check(
-        name="modules of the pipeline that are no short step", before=52, allowed=71, goal=0, measure=outside_the_chain
+        name="modules of the pipeline that are no short step", before=52, allowed=0, goal=0, measure=outside_the_chain
     ),
     Check(name="imports that a contract ignores", before=4, allowed=5, goal=0, measure=ignored_imports),
     Check(
-        name="longest chain of imports", before=27, allowed=34, goal=15, measure=lambda: len(imports.longest_chain())
+        name="longest chain of imports", before=27, allowed=29, goal=15, measure=lambda: len(imports.longest_chain())
     ),
     Check(name="imports within the package a file", before=4.8, allowed=5.4, goal=3.5, measure=imports.imports_a_file),
     Check(
@@ -58,8 +58,8 @@ CHECKS = (
         goal=50,
         measure=imports.helpers_with_one_caller,
     ),
-    Check(name="public names defined twice", before=18, allowed=37, goal=0, measure=lambda: len(names.doubled())),
-    Check(name="replaced words", before=900, allowed=844, goal=0, measure=lambda: names.banned_uses().total()),
+    Check(name="public names defined twice", before=18, allowed=0, goal=0, measure=lambda: len(names.doubled())),
+    Check(name="replaced words", before=900, allowed=798, goal=0, measure=lambda: names.banned_uses().total()),
     Check(
         name="definitions of protected outside coverage",
         before=7,
@@ -70,18 +70,18 @@ CHECKS = (
     Check(
         name=".objects. outside store, queries, models and admin",
         before=229,
-        allowed=353,
+        allowed=349,
         goal=60,
         measure=lambda: _uses(r"\.objects\.", outside=ROOMS_OF_ROWS),
     ),
     Check(
         name="cursor.execute outside store",
         before=18,
-        allowed=25,
+        allowed=17,
         goal=0,
         measure=lambda: _uses(r"cursor\.execute\(", outside=frozenset({"store"})),
     ),
-    Check(name="clocks spelt out", before=27, allowed=32, goal=1, measure=lambda: _uses(r"Callable\[\[\], datetime\]")),
-    Check(name="Any", before=222, allowed=518, goal=80, measure=lambda: _uses(r"\bAny\b")),
-    Check(name="first lines that are too long, %", before=29, allowed=51.1, goal=2, measure=names.long_first_lines),
+    Check(name="clocks spelt out", before=27, allowed=1, goal=1, measure=lambda: _uses(r"Callable\[\[\], datetime\]")),
+    Check(name="Any", before=222, allowed=479, goal=80, measure=lambda: _uses(r"\bAny\b")),
+    Check(name="first lines that are too long, %", before=29, allowed=51, goal=2, measure=names.long_first_lines),
 )

@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 
 from execution.domain.external import ExternalPositions
-from execution.models import EntryClaim, ExecutionRequest, ExternalPosition, Order, Trade
+from execution.models import ExecutionRequest, ExternalPosition, Order, PositionSlot, Trade
 from execution.queries.positions import held_positions
-from execution.reconciliation.actions import Surplus
+from execution.reconciliation.actions import ExcessQuantity
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +60,7 @@ def test_it_gets_exits_of_its_own_in_the_second_cycle(protecting: Desk) -> None:
 
     assert exits(protecting) == exits(protecting, "TAKE_PROFIT_MARKET") == [ADDED, OURS]
     # It should leave the trade as it was, take no claim beside the trade's, and be no alarm any more.
-    assert (protecting.trade(request_id).quantity, EntryClaim.objects.get().request_id) == (OURS, request_id)
+    assert (protecting.trade(request_id).quantity, PositionSlot.objects.get().request_id) == (OURS, request_id)
     protecting.cycle()
     assert protecting.told_larger() == {}
     [position] = held_positions()
@@ -131,7 +131,7 @@ def test_it_stays_protected_when_the_trade_ends_and_the_symbol_is_its_own_then(p
     trade = protecting.trade(request_id)
     assert (trade.state, trade.close_reason, trade.exited_quantity) == ("CLOSED", "TP", OURS)
     assert (protecting.ledger.positions[SYMBOL], exits(protecting)) == (ADDED, [ADDED])
-    assert EntryClaim.objects.get().request_id == beside().pk
+    assert PositionSlot.objects.get().request_id == beside().pk
 
 
 def test_it_is_adopted_when_the_trade_ends(protecting: Desk) -> None:
@@ -146,7 +146,7 @@ def test_it_is_adopted_when_the_trade_ends(protecting: Desk) -> None:
 
     adopted = Trade.objects.exclude(pk=request_id).get()
     assert (adopted.state, adopted.quantity, adopted.request.source) == ("OPEN", ADDED, "external")
-    assert (exits(protecting), EntryClaim.objects.get().request_id) == ([ADDED], adopted.pk)
+    assert (exits(protecting), PositionSlot.objects.get().request_id) == ([ADDED], adopted.pk)
 
 
 def test_a_resting_entry_of_ours_may_explain_it(protecting: Desk) -> None:
@@ -162,6 +162,6 @@ def test_a_resting_entry_of_ours_may_explain_it(protecting: Desk) -> None:
         result = protecting.cycle()
 
     # It should wait: the rest may fill at any moment, and would pass for somebody else's.
-    assert not [action for action in result.actions if isinstance(action, Surplus)]
+    assert not [action for action in result.actions if isinstance(action, ExcessQuantity)]
     assert not ExternalPosition.objects.exists()
     assert exits(protecting) == [Decimal("0.005")]

@@ -26,18 +26,18 @@ from execution.domain.trading import OrderPurpose
 from execution.models import (
     AccountIncome,
     DeadLetter,
-    EntryClaim,
     EntryHold,
     ExternalPosition,
-    Figure,
     Impediment,
     Income,
     IncomeReading,
     KillSwitch,
+    Metric,
     ModelPromotion,
     OperatorAction,
     OutboxSequence,
     PolicyValue,
+    PositionSlot,
     QuarantinedRow,
     SeenNonce,
     StreamLoss,
@@ -88,7 +88,7 @@ def trade() -> Trade:
     )
     IncomeReading.objects.create(kind="FUNDING_FEE", covers_from=NOW, read_to=NOW, read_at=NOW)
     builders.told_fill(entry)
-    EntryClaim.objects.create(symbol="BTCUSDT", position_side="BOTH", request=request, claimed_at=NOW)
+    PositionSlot.objects.create(symbol="BTCUSDT", position_side="BOTH", request=request, claimed_at=NOW)
     KillSwitch.objects.create(level="halt", reason="drill", engaged_by="anna", engaged_at=NOW)
     DeadLetter.objects.create(stream="s", entry_id="1-0", reason="not JSON", size_bytes=1, received_at=NOW)
     PolicyValue.objects.create(key="risk.max_leverage", value=5, source="http", version=1, changed_at=NOW)
@@ -98,7 +98,7 @@ def trade() -> Trade:
     StreamLoss.objects.create(event_type="signal.execute", after_id="7-0", before_id="9-0", entries=1, noticed_at=NOW)
     builders.lease(wiring.stack())
     Impediment.objects.create(scope="BTCUSDT", reason_code="SYMBOL_ENDS", sentence="", alarming=True, since=NOW)
-    Figure.objects.create(name="repairs", kind="Cover", count=1)
+    Metric.objects.create(name="repairs", kind="Cover", count=1)
     ExternalPosition.objects.create(
         symbol="BTCUSDT", position_side="BOTH", direction="LONG", quantity=1, entry_price=1, since=NOW, seen_at=NOW
     )
@@ -210,7 +210,7 @@ def test_a_list_costs_the_same_however_long_it_is(admin_client: Client, trade: T
         builders.position(each)
         builders.transition("trade", each.pk)
         builders.outbox_event()
-        EntryClaim.objects.create(symbol=each.symbol, position_side="BOTH", request=each.request, claimed_at=NOW)
+        PositionSlot.objects.create(symbol=each.symbol, position_side="BOTH", request=each.request, claimed_at=NOW)
 
     assert cost() == short
 

@@ -23,12 +23,12 @@ from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import (
     DeadLetter,
-    EntryClaim,
     ExecutionRequest,
     ExternalPosition,
     KillSwitch,
     Order,
     Position,
+    PositionSlot,
     Trade,
 )
 from execution.queries.requests import story_of
@@ -96,7 +96,7 @@ def opened(symbol: str = "BTCUSDT", direction: Direction = Direction.LONG, **col
     builders.fill(trade, order=builders.order(request))
     for purpose in (OrderPurpose.STOP, OrderPurpose.TARGET):
         builders.order(request, purpose=purpose)
-    EntryClaim.objects.create(symbol=symbol, position_side="BOTH", request=request, claimed_at=NOW)
+    PositionSlot.objects.create(symbol=symbol, position_side="BOTH", request=request, claimed_at=NOW)
     return trade
 
 
@@ -104,7 +104,7 @@ def resting(symbol: str = "SOLUSDT") -> Order:
     """A LIMIT entry that rests at the exchange."""
     asked = {"order_type": OrderType.LIMIT, "limit_price_asked": Decimal(180)}
     request = builders.approved(symbol=symbol, state="ACCEPTED", **asked)
-    EntryClaim.objects.create(symbol=symbol, position_side="BOTH", request=request, claimed_at=NOW)
+    PositionSlot.objects.create(symbol=symbol, position_side="BOTH", request=request, claimed_at=NOW)
     return builders.order(request, state=OrderState.ACCEPTED)
 
 
@@ -220,7 +220,7 @@ def test_the_pages_bring_their_own_colours(operator: Client) -> None:
     ],
 )
 def test_numbers_are_trimmed_to_their_unit(value: str, unit: str | None, written: str) -> None:
-    assert numbers.rounded(Decimal(value), None if unit is None else Decimal(unit)) == written
+    assert numbers.rounded_text(Decimal(value), None if unit is None else Decimal(unit)) == written
 
 
 @pytest.mark.parametrize(

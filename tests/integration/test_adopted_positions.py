@@ -9,9 +9,9 @@ from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import PositionReport
 from execution.domain.quote_index import quote_index
-from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, OutboxEvent, Trade
-from execution.protection.external_bracket import Terms, take
-from execution.reconciliation.actions import Adopt, Surplus
+from execution.models import EntryHold, ExecutionRequest, ExternalPosition, OutboxEvent, PositionSlot, Trade
+from execution.protection.external_bracket import BracketTerms, take
+from execution.reconciliation.actions import Adopt, ExcessQuantity
 from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
 from execution.risk.kill_switch import engage
 from execution.risk.policy_store import policy_in_force
@@ -45,7 +45,7 @@ def taken(desk: Desk) -> tuple[ExecutionRequest, PositionReport]:
     [row] = desk.exchange.positions()
     rules = desk.exchange.rules(SYMBOL)
     assert rules is not None
-    terms = Terms(policy=policy_in_force(), rules=rules, index=quote_index(rules.quote_asset, None))
+    terms = BracketTerms(policy=policy_in_force(), rules=rules, index=quote_index(rules.quote_asset, None))
     request = take(ExternalPosition.objects.get().pk, row, terms, now=desk.clock())
     assert request
     return request, row
@@ -96,7 +96,7 @@ def test_its_target_closes_its_books_with_what_came_after_the_adoption(adopting:
     # It should stand a second look, and leave the symbol to the next entry.
     adopting.clock.let_pass(61)
     assert adopting.cycle().failed == 0
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     assert adopting.trade(trade.pk).checked_at is not None
 
 
@@ -134,7 +134,7 @@ def test_what_is_added_to_it_is_said_and_not_ours(adopting: Desk) -> None:
     by_hand(adopting)
     result = adopting.cycle()
 
-    assert [type(action) for action in result.actions] == [Surplus]
+    assert [type(action) for action in result.actions] == [ExcessQuantity]
     assert [row[:2] for row in exits(adopting)] == [("SELL", LOT)]
 
 
@@ -203,7 +203,7 @@ def test_an_entry_of_ours_that_has_the_symbol_keeps_it(adopting: Desk) -> None:
     for _ in range(3):
         adopting.cycle(resume=lambda *_: None)
 
-    assert EntryClaim.objects.get().request_id == request_id
+    assert PositionSlot.objects.get().request_id == request_id
     assert not Trade.objects.exists()
 
 
@@ -230,7 +230,7 @@ def test_a_trade_of_ours_that_was_just_closed_is_not_adopted_from_an_old_reading
         take(
             ghost.pk,
             old,
-            Terms(policy=policy_in_force(), rules=rules, index=quote_index(rules.quote_asset, None)),
+            BracketTerms(policy=policy_in_force(), rules=rules, index=quote_index(rules.quote_asset, None)),
             now=now,
         )
         is None
@@ -271,7 +271,7 @@ def test_two_processes_adopt_it_once(adopting: Desk) -> None:
     results = at_once([desk.cycle for desk in desks])
 
     trade = Trade.objects.get()
-    assert EntryClaim.objects.get().request_id == trade.pk
+    assert PositionSlot.objects.get().request_id == trade.pk
     assert OutboxEvent.objects.filter(event_type="trade.opened").count() == 1
     assert sum(result.failed for result in results) == 0
     adopting.clock.let_pass(10)

@@ -79,7 +79,7 @@ def test_figures_are_counted_from_the_rows(client: Client, monkeypatch: pytest.M
     builders.order(builders.approved(state=RequestState.SUBMITTING), state=OrderState.SUBMITTING)
     builders.order(builders.approved(state=RequestState.REJECTED), state=OrderState.REJECTED)
     # Three more never got as far as an order; a cancelled one was placed, so it did not fail.
-    for state in (RequestState.REFUSED, RequestState.EXPIRED, RequestState.ABANDONED, RequestState.CANCELLED):
+    for state in (RequestState.DENIED, RequestState.EXPIRED, RequestState.NOT_ACCEPTED, RequestState.CANCELED):
         builders.request(state=state)
     monkeypatch.setattr(wiring, "limiter_state", lambda: limiter_state(used=1123))
 
@@ -139,7 +139,7 @@ def test_prometheus_sees_the_books(client: Client) -> None:
     builders.order(naked.request, purpose=OrderPurpose.STOP, state=OrderState.REJECTED)
     naked_since = uncovered_since()["ETHUSDT"]
     builders.closed_trade(symbol="SOLUSDT")
-    builders.request(state=RequestState.REFUSED, inbox=builders.inbox(duplicates=19))
+    builders.request(state=RequestState.DENIED, inbox=builders.inbox(duplicates=19))
     builders.inbox(outcome=InboxOutcome.IGNORED)
     builders.outbox_event(created_at=NOW)
     builders.outbox_event(created_at=NOW, sent_at=NOW)
@@ -150,7 +150,7 @@ def test_prometheus_sees_the_books(client: Client) -> None:
     assert seen["execution_database_up"] == seen["execution_redis_up"] == 1
     assert seen["execution_healthy"] == 0
     assert seen["execution_requests{RECORDED}"] == 3
-    assert seen["execution_requests{REFUSED}"] == 1
+    assert seen["execution_requests{DENIED}"] == 1
     assert seen["execution_orders{ENTRY,FILLED}"] == 1
     assert seen["execution_orders{STOP,ACCEPTED}"] == 1
     assert seen["execution_orders{STOP,REJECTED}"] == 1

@@ -152,11 +152,12 @@ def test_a_fill_that_is_not_booked_yet_has_no_invented_price(client: Client, pip
 @pytest.mark.parametrize(
     ("state", "status"),
     [
-        (RequestState.REFUSED, "failed"),
+        (RequestState.DENIED, "failed"),
         (RequestState.REJECTED, "failed"),
         (RequestState.EXPIRED, "failed"),
-        (RequestState.ABANDONED, "failed"),
-        (RequestState.CANCELLED, "cancelled"),
+        (RequestState.NOT_ACCEPTED, "failed"),
+        (RequestState.WRITTEN_OFF, "failed"),
+        (RequestState.CANCELED, "canceled"),
     ],
 )
 def test_an_order_that_came_to_nothing_says_why(
@@ -457,12 +458,12 @@ def test_a_surprise_tells_its_id_only(
 
 
 def test_a_request_tells_its_whole_story(client: Client) -> None:
-    request = builders.approved(state=RequestState.REFUSED, reason_code="ESS_BLOCKED", reason="ESS blocked: TRIPPED")
+    request = builders.approved(state=RequestState.DENIED, reason_code="ESS_BLOCKED", reason="ESS blocked: TRIPPED")
     entry = builders.order(request, state=OrderState.REJECTED)
     builders.transition("request", request.pk, at=builders.NOW)
     builders.transition("order", entry.client_order_id, from_state="SUBMITTING", to_state="REJECTED", trigger="refused")
     builders.transition(
-        "request", request.pk, from_state="RECEIVED", to_state="REFUSED", trigger="ess_blocked", details={"a": 1}
+        "request", request.pk, from_state="RECEIVED", to_state="DENIED", trigger="ess_blocked", details={"a": 1}
     )
     builders.transition("request", uuid4())
 
@@ -470,13 +471,13 @@ def test_a_request_tells_its_whole_story(client: Client) -> None:
 
     assert answer.status_code == 200
     story = answer.json()
-    assert (story["state"], story["reason_code"], story["reason"]) == ("REFUSED", "ESS_BLOCKED", "ESS blocked: TRIPPED")
+    assert (story["state"], story["reason_code"], story["reason"]) == ("DENIED", "ESS_BLOCKED", "ESS blocked: TRIPPED")
     assert (story["symbol"], story["side"], story["trade_id"]) == ("BTCUSDT", "LONG", None)
     # It should tell its own steps and those of its orders, as they happened, and nobody else's.
     assert [(step["entity"], step["to_state"]) for step in story["transitions"]] == [
         ("request", "RECEIVED"),
         ("order", "REJECTED"),
-        ("request", "REFUSED"),
+        ("request", "DENIED"),
     ]
     assert story["transitions"][2]["details"] == {"a": 1}
     assert [order["client_order_id"] for order in story["orders"]] == [entry.client_order_id]

@@ -10,7 +10,7 @@ from execution.domain import policy as keys
 from execution.domain.reasons import Reason
 from execution.domain.sizing import SHOWN_DIGITS
 from execution.domain.states import RequestState
-from execution.models import Trade, Transition
+from execution.models import AuditEvent, Trade
 from execution.risk.policy_store import set_policy_value
 from tests.support.desk import Desk
 
@@ -30,7 +30,7 @@ def allow(desk: Desk, key: str, value: str) -> None:
 
 
 def slippage_told(request_id: Any) -> str:
-    step = Transition.objects.get(entity_id=str(request_id), trigger__startswith="guard_")
+    step = AuditEvent.objects.get(entity_id=str(request_id), trigger__startswith="guard_")
     return next(str(rule["numbers"]) for rule in step.details["rules"] if rule["rule"] == "slippage")
 
 
@@ -57,7 +57,7 @@ def test_the_same_size_is_refused_where_the_book_is_dearer_than_allowed(desk: De
 
     # It should refuse only the size that reaches further levels
     assert desk.request(small).state == RequestState.APPROVED
-    assert desk.request(large).state == RequestState.REFUSED
+    assert desk.request(large).state == RequestState.DENIED
     assert desk.request(large).reason_code == Reason.SLIPPAGE_EXCEEDS_LIMIT
     # It should have sent nothing
     assert desk.paper.ledger()["orders"] == []

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from execution.api.health import measure, report_of
-from execution.domain.limits import Usage
+from execution.domain.limits import LimitUsage
 from execution.domain.trading import PositionSide
-from execution.models import Fill, Income, OutboxEvent, Trade, Transition
+from execution.models import AuditEvent, Fill, Income, OutboxEvent, Trade
 from execution.risk.limit_usage import usage_for
 from execution.risk.policy_store import policy_in_force
 from tests.support import builders
@@ -82,7 +82,7 @@ def test_fees_that_nobody_can_value_are_kept_apart_and_said(desk: Desk) -> None:
     assert reason == "books: net of 1 trade of the last day is incomplete: nobody can value BNB"
 
 
-def usage(desk: Desk) -> Usage:
+def usage(desk: Desk) -> LimitUsage:
     """What the limits would hold against another entry now."""
     request = builders.request(symbol="ETHUSDT", received_at=desk.clock())
     return usage_for(request, PositionSide.BOTH, policy_in_force(), now=desk.clock())
@@ -269,7 +269,7 @@ def test_funding_that_is_shown_late_corrects_the_books_once(desk: Desk) -> None:
     closed = OutboxEvent.objects.filter(event_type="trade.closed").order_by("sequence")
     assert [event.payload["correction"] for event in closed] == [False, True]
     assert [event.payload["funding_usd"] for event in closed] == [0.0, float(trade.funding)]
-    assert Transition.objects.filter(entity="trade", to_state="CORRECTED").count() == 1
+    assert AuditEvent.objects.filter(entity="trade", to_state="CORRECTED").count() == 1
     desk.check()
 
 

@@ -10,10 +10,10 @@ from django.db import transaction
 
 from execution.domain import policy as keys
 from execution.domain.reasons import CloseReason
-from execution.models import BracketLeg, EntryClaim, Order, Transition
+from execution.models import AuditEvent, BracketLeg, Order, PositionSlot
 from execution.models.bracket import LegOrigin
 from execution.protection.amend_legs import move_stop
-from execution.reconciliation.actions import CloseInTime, Stranger
+from execution.reconciliation.actions import CloseInTime, ReportExternal
 from execution.risk.policy_store import set_policy_value
 from tests.integration.test_bracket_targets import THREE_TARGETS, opened, resting
 from tests.support.desk import Desk
@@ -129,7 +129,7 @@ def test_rest_of_an_entry_is_cancelled_when_its_filled_part_is_closed(desk: Desk
     assert (desk.ledger.live(), desk.ledger.positions) == ([], {})
     desk.clock.let_pass(3)
     desk.cycle()
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     desk.check()
 
 
@@ -277,7 +277,7 @@ def test_first_target_moves_the_stop_to_the_entry_and_its_fees(desk: Desk) -> No
 
     # Entry 50000.1 and a tenth of a percent for the fees: 50050.1001, up to the tick.
     assert stops(desk) == [(D("50050.2"), D("0.005"))]
-    moved = Transition.objects.get(entity="trade", entity_id=str(request_id), to_state="LEG_MOVED")
+    moved = AuditEvent.objects.get(entity="trade", entity_id=str(request_id), to_state="LEG_MOVED")
     assert (moved.trigger, D(moved.details["from"]), D(moved.details["to"])) == (
         "leg_moved_break_even",
         D(49000),
@@ -302,7 +302,7 @@ def test_second_target_does_not_move_the_stop_again(desk: Desk) -> None:
         desk.cycle()
 
     assert stops(desk) == [(D("50050.2"), D("0.002"))]
-    assert Transition.objects.filter(entity_id=str(request_id), to_state="LEG_MOVED").count() == 1
+    assert AuditEvent.objects.filter(entity_id=str(request_id), to_state="LEG_MOVED").count() == 1
 
 
 def test_short_position_breaks_even_below_its_entry(desk: Desk) -> None:
@@ -447,10 +447,10 @@ def test_manual_flip_closes_ours_with_its_part_of_the_fill(desk: Desk) -> None:
     assert trade.gross_pnl == D(flip["realizedPnl"]) == D("-0.00200000")
     # It should leave no leg of ours beside the position that is not ours, and report that one.
     assert (desk.ledger.live(), desk.ledger.positions) == ([], {"BTCUSDT": D("-0.015")})
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     desk.clock.let_pass(10)
     result = desk.cycle()
-    assert [type(action) for action in result.actions] == [Stranger]
+    assert [type(action) for action in result.actions] == [ReportExternal]
 
 
 def test_manual_add_and_reduce_beside_ours_are_not_taken_for_its_exit(desk: Desk) -> None:
@@ -458,7 +458,7 @@ def test_manual_add_and_reduce_beside_ours_are_not_taken_for_its_exit(desk: Desk
     by_hand(desk, "BUY", "0.020")
     result = desk.cycle()
     # It should report the surplus and touch nothing.
-    assert [type(action).__name__ for action in result.actions] == ["Surplus"]
+    assert [type(action).__name__ for action in result.actions] == ["ExcessQuantity"]
     by_hand(desk, "SELL", "0.020")
     desk.cycle()
     assert desk.trade(request_id).state == "OPEN"
@@ -499,7 +499,7 @@ def test_symbol_is_given_back_only_when_the_last_leg_is_over(desk: Desk) -> None
     assert desk.trade(first).state == "CLOSED"
     assert [row["clientAlgoId"] for row in desk.ledger.live_stops] == [stop]
     second = desk.signal(stop_loss="49000")
-    assert desk.run(second) == "REFUSED"
+    assert desk.run(second) == "DENIED"
     assert desk.request(second).reason_code == "OPEN_TRADE_EXISTS"
 
     desk.paper.clear_faults()
@@ -604,6 +604,6 @@ def test_stop_is_loosened_only_for_a_person_and_by_name(desk: Desk, operator: st
     desk.cycle()
 
     assert (moved, stops(desk)) == (bool(operator), [(price, D("0.010"))])
-    lines = Transition.objects.filter(entity_id=str(request_id), to_state="LEG_MOVED")
+    lines = AuditEvent.objects.filter(entity_id=str(request_id), to_state="LEG_MOVED")
     assert [line.details["operator"] for line in lines] == ([operator] if operator else [])
     desk.check()

@@ -267,7 +267,7 @@ def test_trailing_stop_whose_activation_was_reached_meanwhile_follows_at_once(de
 def test_plan_that_makes_no_sense_is_refused_before_the_wire(desk: Desk, fields: dict[str, Any], code: str) -> None:
     request_id = desk.signal(stop_loss="49000", **fields)
 
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
     assert desk.request(request_id).reason_code == code
     assert desk.ledger.sent("POST", "/fapi/v1/order") == []
 
@@ -284,12 +284,12 @@ def test_decision_that_ends_without_a_stop_is_refused_unless_policy_and_ceiling_
 ) -> None:
     set_policy(desk, default_sl_pct="0")
     refused = desk.decide()
-    assert desk.run(refused) == "REFUSED"
+    assert desk.run(refused) == "DENIED"
     assert desk.request(refused).reason == "STOP_REQUIRED: stop=none default=none"
 
     set_policy(desk, allow_no_stop="1")
     capped = desk.decide()
-    assert desk.run(capped) == "REFUSED"
+    assert desk.run(capped) == "DENIED"
     assert desk.request(capped).reason == "STOP_REQUIRED: stop=none default=none"
 
     # As with the setting HARD_STOP_REQUIRED switched off.

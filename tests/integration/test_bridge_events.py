@@ -146,7 +146,7 @@ def test_announced_policy_is_fetched_and_put_in_force(desk: Desk) -> None:
     assert (value.key, value.value, value.source, value.version) == (KEY, Decimal("0.0001"), "http", 1)
     request_id = desk.decide(entry_price=49990.0)
     desk.risk.answer_normally()
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
     assert desk.request(request_id).reason_code == "SLIPPAGE_EXCEEDS_LIMIT"
     assert desk.request(request_id).reason.startswith("SLIPPAGE_EXCEEDS_LIMIT: expected<=1.00bps actual=2.02bps")
 

@@ -14,14 +14,14 @@ from django.db import connection
 from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import IncomeKind
-from execution.models import AccountIncome, Fill, IncomeReading, ToldFill, Trade
+from execution.models import AccountIncome, Fill, IncomeReading, StreamedFill, Trade
 from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
 from execution.reconciliation.repair import book_reported_exits
 from execution.reconciliation.stop_watchdog import ensure_cover
 from execution.risk.kill_switch import engage
 from execution.trades import account_income
 from execution.trades.settle_exits import LONGEST_TURN, Settled, _turn, settle_exits
-from execution.trades.streamed_fills import TOLD_WITHIN, told_exits
+from execution.trades.streamed_fills import TOLD_WITHIN, streamed_exits
 from tests.support.desk import PATIENCE, Desk
 from tests.support.listener import Listener
 from tests.support.threads import at_once
@@ -86,7 +86,7 @@ def test_what_the_stream_has_told_is_not_read_again(desk: Desk, listener: Listen
     desk.cycle()
     listener.connect()
     opened(desk)
-    listener.until(lambda: ToldFill.objects.count() >= len(POSITIONS), what="the entries are told")
+    listener.until(lambda: StreamedFill.objects.count() >= len(POSITIONS), what="the entries are told")
     desk.paper.clear_ledger()
 
     way(desk)
@@ -205,7 +205,7 @@ def test_what_the_stream_is_about_to_tell_is_left_to_it_for_a_moment(desk: Desk,
     desk.cycle()
     listener.connect()
     request_id = desk.trade_opened("BTCUSDT", "buy", stop_loss=49000, take_profit=52000)
-    listener.until(ToldFill.objects.exists, what="the entry is told")
+    listener.until(StreamedFill.objects.exists, what="the entry is told")
     desk.paper.control("POST", "streams/faults", {"action": "silent", "count": None})
     flattened(desk)
     desk.paper.clear_ledger()
@@ -224,7 +224,7 @@ def test_what_the_stream_is_about_to_tell_is_left_to_it_for_a_moment(desk: Desk,
 
 def test_income_of_a_position_older_than_any_reading_is_read_by_symbol(desk: Desk) -> None:
     """One close must not cost the whole account's past; what was read of it since is shared."""
-    wanted = account_income.Wanted(
+    wanted = account_income.WantedIncome(
         kind=IncomeKind.FUNDING,
         since=desk.exchange.now() - timedelta(days=40),
         learned_at=desk.clock(),
@@ -246,7 +246,7 @@ def test_a_fill_that_the_stream_has_lost_is_read(desk: Desk, listener: Listener,
     desk.cycle()
     listener.connect()
     request_id = desk.trade_opened("BTCUSDT", side)
-    listener.until(ToldFill.objects.exists, what="the entry is told")
+    listener.until(StreamedFill.objects.exists, what="the entry is told")
     desk.paper.control("POST", "portions", {"fraction": "1", "parts": 2})
     # The birth of the close, and its first fill.
     desk.paper.control("POST", "streams/faults", {"action": "silent", "event": "ORDER_TRADE_UPDATE", "count": 2})
@@ -272,14 +272,14 @@ def test_a_fill_is_believed_where_its_result_is_known_to_be_in_the_quote_asset(
     desk.cycle()
     listener.connect()
     request_id = desk.trade_opened("BTCUSDT", "buy")
-    listener.until(ToldFill.objects.exists, what="the entry is told")
+    listener.until(StreamedFill.objects.exists, what="the entry is told")
     flattened(desk)
     close = desk.order(request_id, "CLOSE")
-    listener.until(lambda: ToldFill.objects.filter(order=close).exists(), what="the close is told")
+    listener.until(lambda: StreamedFill.objects.filter(order=close).exists(), what="the close is told")
     Fill.objects.filter(trade=request_id, entry=False).delete()
-    ToldFill.objects.filter(order=close).update(commission_asset=asset)
+    StreamedFill.objects.filter(order=close).update(commission_asset=asset)
 
-    fills, names = told_exits(desk.trade(request_id), desk.exchange)
+    fills, names = streamed_exits(desk.trade(request_id), desk.exchange)
 
     assert [fill.quantity for fill in fills] == ([close.quantity] if whole else [])
     assert list(names.values()) == ([close.client_order_id] if whole else [])

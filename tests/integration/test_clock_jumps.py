@@ -11,7 +11,7 @@ import time_machine
 from execution.models import ExecutionRequest, Heartbeat
 from execution.outbox.relay import relay_slice
 from execution.reconciliation.cycle import swept_lately
-from execution.signals.consumer import Starters, read_slice
+from execution.signals.consumer import EventStarters, read_slice
 from tests.support.desk import INTAKE, Desk, Started, decision
 from tests.support.ledger import ALGO_ORDER, ORDER
 
@@ -79,7 +79,7 @@ def test_absence_is_not_believed_early_because_a_clock_was_set_ahead(desk: Desk)
             desk.clock.let_pass(301)
             desk.cycle()
 
-    assert desk.request(request_id).state == "ABANDONED"
+    assert desk.request(request_id).state == "NOT_ACCEPTED"
     assert len(desk.ledger.entries_sent) == 1
 
 
@@ -105,7 +105,7 @@ def test_a_slice_ends_in_time_when_the_clock_is_set_back_in_it(desk: Desk, work:
     slices: dict[str, Callable[[], int]] = {
         "bridge": lambda: read_slice(
             desk.bus,
-            Starters(
+            EventStarters(
                 start_chain=Started().chains.append, apply_policy=Started().policies.append, work_off_trip=lambda: None
             ),
             rules=INTAKE,

@@ -12,7 +12,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from execution.domain.trading import Source
-from execution.models import EntryClaim, Order
+from execution.models import Order, PositionSlot
 from execution.queries.metrics import book_counts
 from tests.integration.test_refused_exits import SteppedClock, closes, told
 from tests.support.desk import Desk
@@ -80,7 +80,7 @@ def settled(desk: Desk, request_id: UUID) -> None:
         desk.clock.let_pass(30)
         desk.cycle()
     assert (desk.trade(request_id).state, desk.ledger.positions) == ("CLOSED", {})
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     # What a person has paid for the entry of an adopted position is in no book of ours.
     if desk.request(request_id).source != Source.EXTERNAL:
         desk.check()
@@ -108,10 +108,10 @@ def test_each_way_out_sends_the_next_close_within_a_second(desk: Desk, way: Exit
     first, second = sent_at(desk)
     assert 0.9 < second - first < 10, "a second, but for a machine that is busy"
     # It should keep the symbol while the first may still arrive.
-    assert EntryClaim.objects.filter(request_id=request_id).exists()
+    assert PositionSlot.objects.filter(request_id=request_id).exists()
     never_past_flat(desk)
     settled(desk, request_id)
-    assert [order.state for order in closes(request_id)] == ["ABANDONED", closed]
+    assert [order.state for order in closes(request_id)] == ["NOT_ACCEPTED", closed]
 
 
 @pytest.mark.parametrize(("side", "mode"), [("buy", "one-way"), ("sell", "hedge")])
@@ -242,7 +242,7 @@ def test_beside_a_part_of_somebody_else_the_first_close_is_settled_first(desk: D
         desk.clock.let_pass(30)
         desk.cycle()
         IN_TIME.act(desk, request_id)
-    assert [order.state for order in closes(request_id)] == ["ABANDONED", "FILLED"]
+    assert [order.state for order in closes(request_id)] == ["NOT_ACCEPTED", "FILLED"]
     assert abs(desk.ledger.positions[SYMBOL]) == D("0.010")
 
 

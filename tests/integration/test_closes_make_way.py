@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from execution.models import Order, Transition
+from execution.models import AuditEvent, Order
 from execution.protection.coverage import uncovered_positions
 from tests.integration.test_refused_exits import SteppedClock, closes, told
 from tests.support.desk import Desk
@@ -58,7 +58,7 @@ def steps(desk: Desk, since: int) -> list[str]:
 
 
 def remarks(request_id: UUID) -> list[dict[str, Any]]:
-    lines = Transition.objects.filter(entity="request", entity_id=str(request_id), to_state="MADE_WAY").order_by("id")
+    lines = AuditEvent.objects.filter(entity="request", entity_id=str(request_id), to_state="MADE_WAY").order_by("id")
     return [line.details for line in lines]
 
 

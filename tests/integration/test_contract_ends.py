@@ -11,8 +11,8 @@ import pytest
 
 from execution.api.health import measure, report_of
 from execution.domain.states import ORDER_FINAL
-from execution.health.condition import judge
-from execution.models import EntryClaim, Impediment, Order, PolicyValue, Trade
+from execution.health.condition import judge_health
+from execution.models import Impediment, Order, PolicyValue, PositionSlot, Trade
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
 from tests.support.paper import PaperExchange
@@ -81,7 +81,7 @@ def opened(desk: Desk, symbol: str, side: str = "buy", **fields: Any) -> UUID:
 
 def told_of_terms(desk: Desk) -> str | None:
     """Return what health says of contracts, by the stories' clock."""
-    error: str | None = judge(replace(measure(), now=desk.clock())).components["terms"].error
+    error: str | None = judge_health(replace(measure(), now=desk.clock())).components["terms"].error
     return error
 
 
@@ -95,7 +95,7 @@ def assert_over(request_id: UUID) -> None:
     """Nothing should be left: no order, no lock, no alarm."""
     unfinished = Order.objects.filter(request_id=request_id).exclude(state__in=sorted(ORDER_FINAL))
     assert list(unfinished.values_list("purpose", "state")) == []
-    assert not EntryClaim.objects.filter(request_id=request_id).exists()
+    assert not PositionSlot.objects.filter(request_id=request_id).exists()
     parts = report_of(measure())["components"]
     assert {name: parts[name]["error"] for name in ("orders", "exits", "positions")} == {
         "orders": None,
@@ -105,7 +105,7 @@ def assert_over(request_id: UUID) -> None:
     assert not Impediment.objects.filter(alarming=True).exists()
 
 
-@pytest.mark.parametrize(("hours", "state"), [(25, "RECORDED"), (23, "REFUSED"), (1, "REFUSED")])
+@pytest.mark.parametrize(("hours", "state"), [(25, "RECORDED"), (23, "DENIED"), (1, "DENIED")])
 def test_a_dated_contract_takes_no_entry_within_a_day_of_its_delivery(
     desk: Desk, dated: str, hours: int, state: str
 ) -> None:
@@ -116,7 +116,7 @@ def test_a_dated_contract_takes_no_entry_within_a_day_of_its_delivery(
     request_id = desk.signal(symbol=dated, stop_loss="49000")
 
     assert desk.run(request_id) == state
-    if state == "REFUSED":
+    if state == "DENIED":
         numbers = f"symbol={dated} status=TRADING delivers_at={end.isoformat()}"
         assert desk.request(request_id).reason == f"SYMBOL_ENDS: {numbers}"
         assert desk.ledger.entries_sent == []
@@ -136,7 +136,7 @@ def test_an_entry_is_denied_for_as_long_as_it_would_have_to_be_closed(desk: Desk
 
     request_id = desk.signal(symbol=quarter, stop_loss="49000")
 
-    assert (desk.run(request_id), desk.request(request_id).reason_code) == ("REFUSED", "SYMBOL_ENDS")
+    assert (desk.run(request_id), desk.request(request_id).reason_code) == ("DENIED", "SYMBOL_ENDS")
 
 
 @pytest.mark.parametrize("side", ["buy", "sell"])
@@ -226,7 +226,7 @@ def test_an_entry_that_rests_goes_when_no_more_are_taken(desk: Desk, dated: str,
     desk.cycle()
 
     request = desk.request(request_id)
-    assert (request.state, request.reason_code) == ("CANCELLED", "SYMBOL_ENDS")
+    assert (request.state, request.reason_code) == ("CANCELED", "SYMBOL_ENDS")
     assert desk.ledger.live() == []
     assert_over(request_id)
 

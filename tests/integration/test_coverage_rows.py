@@ -120,7 +120,7 @@ CASES = [
         stops=(stop("0.004", executed_quantity=D("0.001"), state=OrderState.PARTIALLY_FILLED),),
     ),
     Case(name="nothing filled yet", expected=None, filled="0", state=RequestState.ACCEPTED, trade=None),
-    Case(name="ended without a position", expected=None, state=RequestState.CANCELLED, trade=None),
+    Case(name="ended without a position", expected=None, state=RequestState.CANCELED, trade=None),
     Case(name="closed", expected=None, trade=CLOSED),
     # The exchange's row counts when it is larger, of this direction, and no older than the books.
     Case(name="larger at the exchange", expected=("0.006", "0.004"), since=at(9), stops=(stop("0.004"),), position={}),

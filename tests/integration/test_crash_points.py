@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 
 from execution.adapters.stream_names import group_of, stream_of
-from execution.models import EntryClaim, ExecutionRequest, InboxEvent, Order, OutboxEvent, Trade
+from execution.models import ExecutionRequest, InboxEvent, Order, OutboxEvent, PositionSlot, Trade
 from tests.support.desk import Desk, decision
 from tests.support.ledger import ALGO_ORDER, ORDER
 from tests.support.victim import Victim
@@ -73,9 +73,9 @@ def test_killed_between_the_intention_and_the_wire(desk: Desk, victim: Callable[
     settle(desk)
 
     request = desk.request(request_id)
-    assert (request.state, request.reason_code) == ("ABANDONED", "ABSENCE_PROVEN")
+    assert (request.state, request.reason_code) == ("NOT_ACCEPTED", "ABSENCE_PROVEN")
     assert len(desk.ledger.entries_sent) == 1
-    assert (desk.ledger.positions, EntryClaim.objects.count()) == ({}, 0)
+    assert (desk.ledger.positions, PositionSlot.objects.count()) == ({}, 0)
     desk.check()
 
 
@@ -195,7 +195,7 @@ def test_killed_before_its_only_write(desk: Desk, victim: Callable[..., Victim],
     before = desk.request(request_id).state
 
     # Whatever the step changes, its log line stands in the same statement.
-    with victim("step", step, str(request_id)) as process, held("LOCK TABLE execution_transition IN SHARE MODE"):
+    with victim("step", step, str(request_id)) as process, held("LOCK TABLE execution_auditevent IN SHARE MODE"):
         kill(process)
 
     assert desk.request(request_id).state == before

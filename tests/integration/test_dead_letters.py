@@ -13,10 +13,10 @@ from django.urls import reverse
 
 from execution import tasks
 from execution.adapters.stream_names import stream_of
-from execution.models import DeadLetter, EssStatus, ExecutionRequest, InboxEvent, Transition
-from execution.signals.accept import Accepted
+from execution.models import AuditEvent, DeadLetter, EssStatus, ExecutionRequest, InboxEvent
+from execution.signals.accept import AcceptedEvent
 from execution.signals.envelope import MalformedEventError
-from execution.signals.replay_dead_letters import AlreadyRedrivenError, Redrive, redrive
+from execution.signals.replay_dead_letters import AlreadyReplayedError, Replay, replay_letter
 from tests.support.desk import INTAKE, Desk, decision
 from tests.support.threads import at_once
 
@@ -44,10 +44,10 @@ def wrong(**fields: Any) -> dict[str, Any]:
     return decision("BTCUSDT", "sideways", **fields)
 
 
-def drive(desk: Desk, letter: DeadLetter, payload: object = None, **word: Any) -> Accepted:
+def drive(desk: Desk, letter: DeadLetter, payload: object = None, **word: Any) -> AcceptedEvent:
     text = None if payload is None else json.dumps(payload)
-    said = Redrive(**({"by": "ada", "reason": "typing error", "payload": text} | word))
-    return redrive(letter.pk, said, rules=INTAKE, now=desk.clock())
+    said = Replay(**({"by": "ada", "reason": "typing error", "payload": text} | word))
+    return replay_letter(letter.pk, said, rules=INTAKE, now=desk.clock())
 
 
 def test_a_corrected_order_is_traded_and_the_letter_says_so(desk: Desk) -> None:
@@ -62,7 +62,7 @@ def test_a_corrected_order_is_traded_and_the_letter_says_so(desk: Desk) -> None:
     assert (letter.outcome, letter.redriven_by, letter.redrive_reason) == ("ACCEPTED", "ada", "typing error")
     assert json.loads(letter.payload)["side"] == "sideways"
     assert json.loads(letter.redriven_payload)["side"] == "buy"
-    step = Transition.objects.get(entity="dead_letter")
+    step = AuditEvent.objects.get(entity="dead_letter")
     assert (step.to_state, step.details["corrected"]) == ("ACCEPTED", True)
     assert step.details["request_id"] == str(accepted.request_id)
     # It should be the entry that came, with its trace.
@@ -75,7 +75,7 @@ def test_a_letter_is_driven_again_once_only(desk: Desk) -> None:
     letter = buried(desk, {"payload": json.dumps(wrong(event_id="", timestamp=None))})
     drive(desk, letter, wrong() | {"side": "buy", "event_id": ""})
 
-    with pytest.raises(AlreadyRedrivenError):
+    with pytest.raises(AlreadyReplayedError):
         drive(desk, letter, decision("ETHUSDT"))
 
     assert [row.symbol for row in ExecutionRequest.objects.all()] == ["BTCUSDT"]
@@ -90,7 +90,7 @@ def test_two_people_press_at_once_and_one_order_comes_of_it(desk: Desk) -> None:
         def press(size: float, letter: DeadLetter = letter) -> bool:
             try:
                 return drive(desk, letter, decision(position_size_usd=size, event_id="")).request_id is not None
-            except AlreadyRedrivenError:
+            except AlreadyReplayedError:
                 return False
 
         assert sorted(at_once([lambda press=press: press(100), lambda press=press: press(200)])) == [False, True]  # type: ignore[misc]
@@ -127,7 +127,7 @@ def test_a_letter_that_is_still_wrong_stays_open_for_another_correction(desk: De
             drive(desk, letter, payload)
 
     letter.refresh_from_db()
-    assert (letter.redriven_at, letter.outcome, Transition.objects.filter(entity="dead_letter").count()) == (
+    assert (letter.redriven_at, letter.outcome, AuditEvent.objects.filter(entity="dead_letter").count()) == (
         None,
         "",
         0,
@@ -253,14 +253,14 @@ def test_a_letter_is_shown_and_driven_by_the_command(desk: Desk, started: list[A
     corrected.write_text(json.dumps(decision()))
 
     with pytest.raises(CommandError, match="needs a --reason"):
-        run(letter, redrive=True)
+        run(letter, replay_letter=True)
     with pytest.raises(CommandError, match="Nothing was done: INVALID_FIELD"):
-        run(letter, redrive=True, reason="x")
-    said = run(letter, redrive=True, reason="x", payload=str(corrected), by="joan")
+        run(letter, replay_letter=True, reason="x")
+    said = run(letter, replay_letter=True, reason="x", payload=str(corrected), by="joan")
 
     assert (said, started) == (f"Accepted as request {started[0]}.\n", [ExecutionRequest.objects.get().pk])
     with pytest.raises(CommandError, match="was driven again before"):
-        run(letter, redrive=True, reason="x", payload=str(corrected))
+        run(letter, replay_letter=True, reason="x", payload=str(corrected))
     assert "driven again" in run(letter)
     with pytest.raises(CommandError, match="not found"):
         run(DeadLetter(pk=0))

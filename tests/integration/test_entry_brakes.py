@@ -29,7 +29,7 @@ from execution.risk.entry_gate import (
     renew_lease,
     standing_with,
 )
-from execution.risk.pre_send_check import last_word
+from execution.risk.pre_send_check import pre_send_check
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -149,23 +149,23 @@ def test_the_sentence_for_people_names_the_brake(brake: Brake) -> None:
 def test_the_last_question_before_the_wire_names_the_brake(brake: Brake, direction: Direction) -> None:
     brake.apply()
 
-    veto = last_word(entry(direction).request, now=NOW)
+    veto = pre_send_check(entry(direction).request, now=NOW)
 
     assert (veto and (str(veto.code), veto.sentence)) == (brake.code and (brake.code, brake.sentence))
 
 
 def test_a_newer_policy_is_asked_before_the_wire() -> None:
     request = entry().request
-    assert last_word(request, now=NOW) is None
+    assert pre_send_check(request, now=NOW) is None
 
     PolicyValue.objects.create(key="risk.max_positions", value=Decimal(1), source="test", version=1, changed_at=NOW)
 
     # What the guard saw was not written down with this request, so nothing can be judged again.
-    veto = last_word(request, now=NOW)
+    veto = pre_send_check(request, now=NOW)
     assert veto is not None
     assert (veto.code, veto.sentence) == ("POLICY_CHANGED", "inputs=none policy_version=1 approved_with=0")
     request.policy_version = 1
-    assert last_word(request, now=NOW) is None
+    assert pre_send_check(request, now=NOW) is None
 
 
 # The next attempt of an order

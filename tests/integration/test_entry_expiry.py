@@ -10,7 +10,7 @@ import pytest
 from execution.crash_points import CrashPoint
 from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
-from execution.models import EntryClaim, ExecutionRequest, Order, PolicyValue, Transition
+from execution.models import AuditEvent, ExecutionRequest, Order, PolicyValue, PositionSlot
 from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
 from execution.reconciliation.stop_watchdog import ensure_cover
 from execution.risk.kill_switch import engage
@@ -53,13 +53,13 @@ def cancels(desk: Desk) -> int:
 
 def assert_expired(desk: Desk, request_id: UUID) -> None:
     request = desk.request(request_id)
-    assert (request.state, request.reason_code) == ("CANCELLED", "ENTRY_EXPIRED")
+    assert (request.state, request.reason_code) == ("CANCELED", "ENTRY_EXPIRED")
     assert request.entry_expires_at is not None
     assert request.reason.startswith(f"ENTRY_EXPIRED: good_till={request.entry_expires_at.isoformat()}")
     assert desk.event(request_id, "order.failed")["reason_code"] == "ENTRY_EXPIRED"
     assert desk.ledger.live() == []
     # It should have given the symbol back.
-    assert not EntryClaim.objects.filter(request_id=request_id).exists()
+    assert not PositionSlot.objects.filter(request_id=request_id).exists()
     desk.check()
 
 
@@ -87,7 +87,7 @@ def test_an_entry_that_rests_is_cancelled_when_its_time_is_up(
     desk.paper.set_price("BTCUSDT", "47000" if side == "buy" else "53000")
     let_pass(desk, 2 * 86_400)
     desk.cycle()
-    assert (desk.ledger.positions, desk.request(request_id).state) == ({}, "CANCELLED")
+    assert (desk.ledger.positions, desk.request(request_id).state) == ({}, "CANCELED")
 
 
 @pytest.mark.parametrize(("seconds", "ahead"), [(90, 660), (659, 660), (7200, 7200)])
@@ -177,7 +177,7 @@ def test_a_cancel_that_is_refused_is_tried_again_after_a_pause(desk: Desk) -> No
     desk.cycle()
 
     assert_expired(desk, request_id)
-    lines = Transition.objects.filter(entity="order", trigger="entry_expired")
+    lines = AuditEvent.objects.filter(entity="order", trigger="entry_expired")
     assert lines.count() == 1
 
 
@@ -194,7 +194,7 @@ def test_the_policy_may_say_never_and_ends_what_was_approved_under_that(desk: De
     PolicyValue.objects.filter(key="execution.limit_entry_max_age_sec").update(value=HOUR)
     desk.cycle()
     request = desk.request(request_id)
-    assert (request.state, request.reason_code, desk.ledger.live()) == ("CANCELLED", "ENTRY_EXPIRED", [])
+    assert (request.state, request.reason_code, desk.ledger.live()) == ("CANCELED", "ENTRY_EXPIRED", [])
 
 
 def test_an_entry_of_before_there_was_a_time_has_the_policys(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from execution.adapters.memory import RedisMemory
 from execution.adapters.redis_bus import redis_connection
 from execution.domain.client_ids import client_order_id
 from execution.domain.trading import OrderPurpose
-from execution.models import AccountLease, EntryClaim, EntryHold, ExecutionRequest, Order, Transition
+from execution.models import AccountLease, AuditEvent, EntryHold, ExecutionRequest, Order, PositionSlot
 from execution.risk.entry_gate import renew_lease
 from tests.support.desk import STACK, Desk
 from tests.support.ledger import ORDER
@@ -57,7 +57,7 @@ def test_entry_waits_for_the_first_full_cycle(fresh: Desk) -> None:
 
     assert fresh.run(request_id) == "CLEARED"
     # It should not have asked the exchange for anything that adds risk, nor have taken the symbol.
-    assert (fresh.ledger.entries_sent, EntryClaim.objects.count()) == ([], 0)
+    assert (fresh.ledger.entries_sent, PositionSlot.objects.count()) == ([], 0)
 
     fresh.clock.let_pass(3)
     fresh.cycle()
@@ -122,7 +122,7 @@ def test_entry_waits_for_a_cycle_when_redis_has_lost_everything(desk: Desk) -> N
 def test_entry_waits_while_redis_is_silent() -> None:
     nobody = RedisMemory(redis_connection("redis://127.0.0.1:9/0", timeout_seconds=0.2))
 
-    nobody.leave_mark()
+    nobody.mark_intact()
 
     assert not nobody.is_whole()
 
@@ -142,7 +142,7 @@ def test_empty_books_beside_a_position_open_nothing_in_its_symbol(fresh: Desk) -
     fresh.cycle()
 
     refused, other = fresh.decide("BTCUSDT"), fresh.decide("ETHUSDT")
-    assert (fresh.run(refused), fresh.run(other)) == ("REFUSED", "RECORDED")
+    assert (fresh.run(refused), fresh.run(other)) == ("DENIED", "RECORDED")
 
     request = fresh.request(refused)
     assert request.reason_code == "POSITION_NOT_OURS"
@@ -200,7 +200,7 @@ def test_second_stack_with_other_settings_opens_nothing(fresh: Desk) -> None:
     rival.cycle()
 
     request_id = rival.decide()
-    assert rival.run(request_id) == "REFUSED"
+    assert rival.run(request_id) == "DENIED"
 
     # It should name the settings and the holder, and leave the first stack alone.
     request = rival.request(request_id)
@@ -246,7 +246,7 @@ def test_lease_that_is_not_renewed_is_taken_over_under_a_higher_fence(fresh: Des
     assert rival.run(rival.decide("BTCUSDT")) == "RECORDED"
     # It should not let the first one open anything when it comes back.
     fresh.cycle()
-    assert fresh.outcome(fresh.decide("ETHUSDT")) == ("REFUSED", "ACCOUNT_LEASED_BY_OTHERS")
+    assert fresh.outcome(fresh.decide("ETHUSDT")) == ("DENIED", "ACCOUNT_LEASED_BY_OTHERS")
 
 
 def test_settings_changed_by_a_restart_wait_and_are_not_refused(fresh: Desk) -> None:
@@ -284,9 +284,9 @@ def test_stack_that_lost_the_account_between_check_and_sending_sends_nothing(fre
     fresh.run(request_id, until="guard_safety")
     AccountLease.objects.update(settings="c" * 64, holder="rival", fence=2, renewed_at=fresh.clock())
 
-    assert fresh.run(request_id) == "REFUSED"
+    assert fresh.run(request_id) == "DENIED"
     assert fresh.request(request_id).reason_code == "ACCOUNT_LEASED_BY_OTHERS"
-    assert (fresh.ledger.entries_sent, EntryClaim.objects.count()) == ([], 0)
+    assert (fresh.ledger.entries_sent, PositionSlot.objects.count()) == ([], 0)
 
 
 # Orders of nobody that we know
@@ -299,7 +299,7 @@ def test_orders_of_a_stack_on_another_database_stop_entries(desk: Desk) -> None:
     desk.cycle()
 
     request_id = desk.decide()
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
 
     assert holds() == [("ACCOUNT", "FOREIGN_ORDERS")]
     assert f"open=1 under our prefix: {theirs} (scope=ACCOUNT" in desk.request(request_id).reason
@@ -323,11 +323,11 @@ def test_entries_go_on_when_the_strange_orders_are_gone(desk: Desk) -> None:
 
     for _ in range(2):
         desk.cycle()
-        assert desk.outcome(desk.decide()) == ("REFUSED", "FOREIGN_ORDERS")
+        assert desk.outcome(desk.decide()) == ("DENIED", "FOREIGN_ORDERS")
     desk.cycle()
 
     assert desk.run(desk.decide()) == "RECORDED"
-    steps = list(Transition.objects.filter(entity="hold").order_by("id").values_list("to_state", "trigger"))
+    steps = list(AuditEvent.objects.filter(entity="hold").order_by("id").values_list("to_state", "trigger"))
     assert steps == [("HELD", "monitor"), ("RELEASED", "monitor")]
 
 
@@ -341,7 +341,7 @@ def test_operator_releases_entries_and_what_is_still_there_is_held_again(
 
     assert "released ACCOUNT (FOREIGN_ORDERS: open=1" in capsys.readouterr().out
     assert desk.run(desk.decide()) == "RECORDED"
-    released = Transition.objects.get(entity="hold", to_state="RELEASED")
+    released = AuditEvent.objects.get(entity="hold", to_state="RELEASED")
     assert (released.trigger, released.reason) == ("operator", "it is my own test")
     desk.cycle()
     assert holds() == [("ACCOUNT", "FOREIGN_ORDERS")]
@@ -357,7 +357,7 @@ def test_attempt_is_not_repeated_once_entries_are_held(desk: Desk) -> None:
     desk.run(request_id, until="guard_safety")
     EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", since=desk.clock(), seen_at=desk.clock())
 
-    assert desk.outcome(request_id) == ("REFUSED", "POSITION_NOT_OURS")
+    assert desk.outcome(request_id) == ("DENIED", "POSITION_NOT_OURS")
     assert desk.ledger.sent("POST", ORDER) == []
 
 
@@ -372,11 +372,11 @@ def test_books_of_an_old_backup_open_nothing_beside_what_they_have_forgotten(fre
     forgotten = fresh.trade_opened("BTCUSDT", **same)
     with connection.cursor() as cursor:
         # The books as they were before the second decision.
-        cursor.execute("ALTER TABLE execution_transition DISABLE TRIGGER USER")
+        cursor.execute("ALTER TABLE execution_auditevent DISABLE TRIGGER USER")
         for table, column in TABLES:
             cursor.execute(f"DELETE FROM {table} WHERE {column}::text = %s", [str(forgotten)])  # noqa: S608 -- ours
         cursor.execute("DELETE FROM execution_inboxevent WHERE payload->>'symbol' = 'BTCUSDT'")
-        cursor.execute("ALTER TABLE execution_transition ENABLE TRIGGER USER")
+        cursor.execute("ALTER TABLE execution_auditevent ENABLE TRIGGER USER")
     fresh.stack = replace(fresh.stack, started_at=fresh.clock())
 
     # The bus delivers the decision a second time.
@@ -403,9 +403,9 @@ TABLES = (
     ("execution_order", "request_id"),
     ("execution_bracketleg", "bracket_id"),
     ("execution_bracket", "request_id"),
-    ("execution_entryclaim", "request_id"),
+    ("execution_positionslot", "request_id"),
     ("execution_outboxevent", "aggregate"),
     ("execution_outboxsequence", "aggregate"),
-    ("execution_transition", "entity_id"),
+    ("execution_auditevent", "entity_id"),
     ("execution_executionrequest", "id"),
 )

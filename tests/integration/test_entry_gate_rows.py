@@ -15,9 +15,9 @@ from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import Veto
 from execution.domain.reasons import Reason
 from execution.domain.states import RequestState
-from execution.health.condition import Probe, Vitals, judge
+from execution.health.condition import HealthInputs, Probe, judge_health
 from execution.health.rows import health_rows
-from execution.models import AccountLease, EntryHold, Impediment, KillSwitch, PolicyValue, Transition
+from execution.models import AccountLease, AuditEvent, EntryHold, Impediment, KillSwitch, PolicyValue
 from execution.models.hold import ACCOUNT
 from execution.risk.entry_gate import (
     CLOSED,
@@ -34,7 +34,7 @@ from execution.risk.entry_gate import (
     standing_veto,
     standing_with,
 )
-from execution.risk.pre_send_check import last_word
+from execution.risk.pre_send_check import pre_send_check
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -131,7 +131,7 @@ def test_what_stands_in_the_way_is_asked_and_told_alike(row: Row, stops: bool, v
     assert obstacle_to_entry(STACK, "BTCUSDT", now=NOW) == told
     # It should be the same at the last moment before sending
     owner = builders.approved(state=RequestState.APPROVED)
-    assert last_word(owner, now=NOW) == veto
+    assert pre_send_check(owner, now=NOW) == veto
 
 
 def test_the_emergency_stop_stands_in_the_way() -> None:
@@ -139,7 +139,7 @@ def test_the_emergency_stop_stands_in_the_way() -> None:
     builders.ess(permitted=False, state="TRIPPED", reason="loss")
 
     assert (standing(), closed()) == (True, True)
-    veto = last_word(builders.approved(state=RequestState.APPROVED), now=NOW)
+    veto = pre_send_check(builders.approved(state=RequestState.APPROVED), now=NOW)
     assert veto == Veto(code=Reason.ESS_BLOCKED, sentence="state=TRIPPED (http: loss)")
 
 
@@ -162,7 +162,7 @@ def test_the_strongest_reason_is_told_first_and_the_oldest_of_a_kind() -> None:
     assert veto.code is Reason.KILL_SWITCH_ENGAGED
 
     builders.ess(permitted=False)
-    veto = last_word(builders.approved(state=RequestState.APPROVED), now=NOW)
+    veto = pre_send_check(builders.approved(state=RequestState.APPROVED), now=NOW)
     assert veto is not None
     assert veto.code is Reason.ESS_BLOCKED
 
@@ -268,7 +268,7 @@ def test_a_lease_is_taken_once_and_renewed_from_then_on() -> None:
     begun = NOW - SECOND
     assert renew_lease(STACK, reconciled_at=begun, now=NOW)
     assert taken() == [(STACK.account, STACK.settings, "one", 1, NOW, NOW, begun)]
-    line = Transition.objects.get()
+    line = AuditEvent.objects.get()
     assert (line.entity, line.entity_id, line.to_state, line.trigger) == ("lease", STACK.account, "TAKEN", "monitor")
     assert line.details == {"fence": 1, "settings": STACK.settings, "holder": "one"}
 
@@ -276,7 +276,7 @@ def test_a_lease_is_taken_once_and_renewed_from_then_on() -> None:
     later = NOW + 10 * SECOND
     assert renew_lease(replace(STACK, holder="two"), reconciled_at=NOW, now=later)
     assert taken() == [(STACK.account, STACK.settings, "two", 1, NOW, later, NOW)]
-    assert Transition.objects.count() == 1
+    assert AuditEvent.objects.count() == 1
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,9 @@ def test_a_lease_of_other_settings_is_free_when_it_has_lapsed(after: timedelta, 
     won = (STACK.account, "c" * 64, "two", 2, later, later, later - SECOND)
     # It should touch no other account
     assert taken() == [won if free else own, ("z" * 64, *own[1:])]
-    assert Transition.objects.count() == free
+    assert AuditEvent.objects.count() == free
     if free:
-        assert Transition.objects.get().details["fence"] == 2
+        assert AuditEvent.objects.get().details["fence"] == 2
 
 
 YEARS = timedelta(days=3650)
@@ -310,7 +310,7 @@ def test_a_lease_that_is_stamped_ahead_is_corrected_with_an_alarm_and_lapses(col
     # It should not be free at once: who holds it may be alive under a clock of its own.
     assert not renew_lease(rival, reconciled_at=NOW, now=NOW)
     assert taken()[0] == (STACK.account, STACK.settings, "one", 1, NOW, NOW, NOW)
-    [line] = Transition.objects.all()
+    [line] = AuditEvent.objects.all()
     told = (line.entity, line.entity_id, line.to_state, line.trigger, line.details["holder"], line.details[column])
     assert told == ("lease", STACK.account, "CORRECTED", "monitor", "one", (NOW + YEARS).isoformat())
     assert "stamped ahead" in str(entries_of_health())
@@ -324,7 +324,7 @@ def test_a_lease_that_is_stamped_ahead_is_corrected_with_an_alarm_and_lapses(col
 def entries_of_health() -> str:
     rows = health_rows(NOW + SECOND, account=STACK.account)
     assert rows.lease_corrected is not None
-    vitals = Vitals(
+    health_inputs = HealthInputs(
         now=NOW + SECOND,
         database=Probe(),
         redis=Probe(),
@@ -336,7 +336,7 @@ def entries_of_health() -> str:
         monitor_interval=timedelta(seconds=10),
         ess_fail_mode="open",
     )
-    return str(judge(vitals).components["entries"].error)
+    return str(judge_health(health_inputs).components["entries"].error)
 
 
 def test_a_holder_under_a_clock_that_is_ahead_keeps_its_lease_and_is_told_of_now_and_then() -> None:
@@ -347,7 +347,7 @@ def test_a_holder_under_a_clock_that_is_ahead_keeps_its_lease_and_is_told_of_now
         assert not renew_lease(rival, reconciled_at=now, now=now)
 
     # Of 400 seconds, one line in five minutes.
-    assert Transition.objects.filter(to_state="CORRECTED").count() == 2
+    assert AuditEvent.objects.filter(to_state="CORRECTED").count() == 2
     assert AccountLease.objects.get().fence == 1
 
 
@@ -359,7 +359,7 @@ def test_our_own_lease_that_is_stamped_ahead_is_corrected_too() -> None:
     assert renew_lease(STACK, reconciled_at=NOW - SECOND, now=NOW)
 
     assert taken() == [(STACK.account, STACK.settings, "one", 1, NOW, NOW, NOW - SECOND)]
-    assert Transition.objects.get().to_state == "CORRECTED"
+    assert AuditEvent.objects.get().to_state == "CORRECTED"
     assert not closed()
 
 
@@ -380,7 +380,7 @@ def test_a_newer_policy_is_asked_before_an_entry_leaves(
     owner = builders.approved(state=RequestState.APPROVED, policy_version=approved)
 
     # Without what the guard saw it cannot be judged again: then the new policy refuses it.
-    veto = last_word(owner, now=NOW)
+    veto = pre_send_check(owner, now=NOW)
     assert (veto and veto.code) == (Reason.POLICY_CHANGED if asks else None)
 
 
@@ -388,7 +388,7 @@ def test_what_stands_in_the_way_is_told_before_a_newer_policy() -> None:
     PolicyValue.objects.create(key="risk.max_leverage", value=5, source="test", version=1, changed_at=NOW)
     switch()
 
-    veto = last_word(builders.approved(state=RequestState.APPROVED), now=NOW)
+    veto = pre_send_check(builders.approved(state=RequestState.APPROVED), now=NOW)
     assert veto is not None
     assert veto.code is Reason.KILL_SWITCH_ENGAGED
 
@@ -402,7 +402,7 @@ class Remembers:
     def is_whole(self) -> bool:
         return self.whole
 
-    def leave_mark(self) -> None:
+    def mark_intact(self) -> None:
         raise AssertionError("only the monitor leaves marks")
 
 

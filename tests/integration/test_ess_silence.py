@@ -97,7 +97,7 @@ def test_one_connection_serves_many_questions(desk: Desk) -> None:
     assert (asked, pool.num_connections, pool.num_requests) == (["ARMED"] * 3, 1, 3)
 
 
-@pytest.mark.parametrize(("fail_mode", "state"), [("open", "CLEARED"), ("closed", "REFUSED")])
+@pytest.mark.parametrize(("fail_mode", "state"), [("open", "CLEARED"), ("closed", "DENIED")])
 def test_flapping_service_is_believed_whenever_it_answers_and_every_failure_is_counted(
     desk: Desk, fail_mode: str, state: str
 ) -> None:
@@ -109,7 +109,7 @@ def test_flapping_service_is_believed_whenever_it_answers_and_every_failure_is_c
             desk.risk.answer(body, status=status)
         states.append(desk.outcome(desk.decide(), until="check_ess"))
 
-    cleared, silent = ("CLEARED", ""), (state, "ESS_BLOCKED" if state == "REFUSED" else "")
+    cleared, silent = ("CLEARED", ""), (state, "ESS_BLOCKED" if state == "DENIED" else "")
     assert states == [cleared, silent, cleared, silent, silent, cleared, silent]
     known = EssStatus.objects.get()
     assert (known.failures, known.unanswered) == ({"status": 2, "not_json": 2}, 1)
@@ -118,11 +118,11 @@ def test_flapping_service_is_believed_whenever_it_answers_and_every_failure_is_c
     desk.run(desk.decide(), until="check_ess")
     desk.risk.answer("down", status=500)
     later = desk.decide()
-    assert desk.outcome(later, until="check_ess") == ("REFUSED", "ESS_BLOCKED")
+    assert desk.outcome(later, until="check_ess") == ("DENIED", "ESS_BLOCKED")
     assert "state=TRIPPED" in desk.request(later).reason
 
 
-@pytest.mark.parametrize(("fail_mode", "state"), [("open", "CLEARED"), ("closed", "REFUSED")])
+@pytest.mark.parametrize(("fail_mode", "state"), [("open", "CLEARED"), ("closed", "DENIED")])
 @pytest.mark.parametrize("kind", ["connection", "timeout", "status", "not_json"])
 def test_each_way_to_fail_is_judged_as_configured_within_its_budget_and_shown_to_prometheus(
     desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch, kind: str, fail_mode: str, state: str

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from execution import wiring
-from execution.models import OutboxEvent, Transition
+from execution.models import AuditEvent, OutboxEvent
 from execution.outbox import replay as step
 from execution.store.atomic_write import emit
 from tests.support.desk import Desk
@@ -57,7 +57,7 @@ def test_a_lost_stream_is_filled_again_with_the_same_events(desk: Desk) -> None:
         assert found == lost
     # It should have changed nothing else, and stand in the log.
     assert desk.events(request_id)[-1] == "trade.opened"
-    assert Transition.objects.get(entity="outbox").details["events"]["order.placed"] == 3
+    assert AuditEvent.objects.get(entity="outbox").details["events"]["order.placed"] == 3
     assert desk.relay() == 0
 
 
@@ -88,7 +88,7 @@ def test_counting_publishes_nothing(desk: Desk) -> None:
 
     assert replay(after="0", count=True) == "3 events selected: 3 order.placed"
 
-    assert (told(desk), Transition.objects.filter(entity="outbox").count()) == ([], 0)
+    assert (told(desk), AuditEvent.objects.filter(entity="outbox").count()) == ([], 0)
 
 
 def test_what_was_never_sent_is_left_to_the_relay(desk: Desk) -> None:

@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 from execution.adapters.stream_names import group_of, stream_of
-from execution.api.orders import place_order
-from execution.crash_points import CrashPoint, watch
+from execution.api.orders import place_rest_order
+from execution.crash_points import CrashPoint, watch_point
 from execution.domain.states import REQUEST_FINAL
 from execution.models import ExecutionRequest, Order, OutboxEvent, Trade
 from tests.support.desk import Desk, decision
@@ -46,13 +46,13 @@ class Story:
 TAKEN_BACK = Story(fault=(ALGO_ORDER, STOP_REFUSED | {"count": 2}))
 SENT_AGAIN = Story(fault=(ORDER, NOT_SENT))
 LOST = Story(fault=(ORDER, {"action": "drop_after"}))
-REFUSED = Story(symbol="NOSUCHUSDT")
+DENIED = Story(symbol="NOSUCHUSDT")
 BY_HAND = Story(work="order")
 TRAILED = Story(trail_percent=5.0)
 STORIES = {
     P.ORDER_STORED: BY_HAND,
     P.ORDER_STARTED: BY_HAND,
-    P.REQUEST_ENDED: REFUSED,
+    P.REQUEST_ENDED: DENIED,
     P.CLOSE_WRITTEN: TAKEN_BACK,
     P.CLOSE_ANSWERED: TAKEN_BACK,
     P.CLOSE_SETTLED: TAKEN_BACK,
@@ -112,7 +112,7 @@ def live_through(desk: Desk, story: Story) -> None:
     arrange(desk, story)
     if story.work == "order":
         payload = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.010", "leverage": 5}
-        place_order(payload, None, now=desk.clock(), answer_seconds=0)
+        place_rest_order(payload, None, now=desk.clock(), answer_seconds=0)
     settle(desk)
     desk.paper.set_price("BTCUSDT", "50000")
     # The next decision is made now, not when the last story ended.
@@ -121,9 +121,9 @@ def live_through(desk: Desk, story: Story) -> None:
 
 def test_no_point_is_dead(desk: Desk) -> None:
     seen: set[CrashPoint] = set()
-    end = watch(seen.add)
+    end = watch_point(seen.add)
     try:
-        for story in (Story(), TAKEN_BACK, SENT_AGAIN, TRAILED, LOST, REFUSED, BY_HAND):
+        for story in (Story(), TAKEN_BACK, SENT_AGAIN, TRAILED, LOST, DENIED, BY_HAND):
             live_through(desk, story)
     finally:
         end()

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 from execution import wiring
 from execution.domain.trading import PositionSide
-from execution.models import EntryClaim
+from execution.models import PositionSlot
 from tests.support.desk import Desk
 from tests.support.listener import Listener
 
@@ -27,9 +27,9 @@ def prepared(desk: Desk) -> bool:
 def refusal(desk: Desk, **fields: object) -> str:
     """Decide and return why no entry was sent."""
     request_id = desk.decide(**fields)  # type: ignore[arg-type]
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
     assert not desk.ledger.entries_sent
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     return str(desk.request(request_id).reason)
 
 
@@ -68,7 +68,7 @@ def test_mode_that_changes_between_guard_and_wire_refuses(desk: Desk) -> None:
     desk.person.change_position_mode("true")
     desk.redis.delete(*desk.redis.keys("execution:settings:*"))
 
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
     assert desk.request(request_id).reason == "POSITION_MODE_MISMATCH: wanted=one-way found=hedge"
     assert not desk.ledger.entries_sent
 

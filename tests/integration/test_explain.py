@@ -14,7 +14,7 @@ from django.test import Client
 
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose, OrderType, Source
-from execution.models import OutboxEvent, Trade, Transition
+from execution.models import AuditEvent, OutboxEvent, Trade
 from execution.models.bracket import LegOrigin
 from execution.protection.amend_legs import move_stop
 from execution.risk.ess import hold_trip
@@ -152,7 +152,7 @@ def test_a_refused_order_of_a_person_tells_the_rule_and_its_numbers() -> None:
         notional_usd=None,
         base_quantity_asked=Decimal("0.001"),
         limit_price_asked=Decimal(50000),
-        state=RequestState.REFUSED,
+        state=RequestState.DENIED,
         reason_code="STOP_TOO_FAR",
         reason=reason,
     )
@@ -161,8 +161,8 @@ def test_a_refused_order_of_a_person_tells_the_rule_and_its_numbers() -> None:
         "request",
         request.pk,
         from_state="CLEARED",
-        to_state="REFUSED",
-        trigger="guard_refused",
+        to_state="DENIED",
+        trigger="guard_denied",
         reason_code="STOP_TOO_FAR",
         reason=reason,
         details={"rules": [rule | {"before": None, "after": None}]},
@@ -171,17 +171,17 @@ def test_a_refused_order_of_a_person_tells_the_rule_and_its_numbers() -> None:
     assert journal(request.pk).splitlines() == [
         "Decision  BTCUSDT LONG LIMIT quantity=0.001 limit=50000 leverage=10",
         "          from rest identity=key:desk-7 received 2026-03-02T09:30:00.000+00:00",
-        f"Guard     REFUSED: {reason}",
+        f"Guard     DENIED: {reason}",
         "            stop_max_distance        expected<=0.1 actual=0.200000  STOP_TOO_FAR",
-        f"Steps     2026-03-02T09:30:00.000+00:00 request: CLEARED -> REFUSED (guard_refused)  {reason}",
-        f"Result    REFUSED {reason}",
+        f"Steps     2026-03-02T09:30:00.000+00:00 request: CLEARED -> DENIED (guard_denied)  {reason}",
+        f"Result    DENIED {reason}",
     ]
 
 
 def test_a_blocked_decision_tells_what_the_emergency_stop_said() -> None:
-    request = builders.request(state=RequestState.REFUSED, reason_code="ESS_BLOCKED", reason="ESS blocked")
+    request = builders.request(state=RequestState.DENIED, reason_code="ESS_BLOCKED", reason="ESS blocked")
     details = {"ess_state": "TRIPPED", "permitted": False, "evidence": "can_execute=False: drawdown"}
-    builders.transition("request", request.pk, to_state="REFUSED", trigger="ess_blocked", details=details)
+    builders.transition("request", request.pk, to_state="DENIED", trigger="ess_blocked", details=details)
 
     assert "ESS       BLOCKED: state=TRIPPED (can_execute=False: drawdown)" in journal(request.pk).splitlines()
 
@@ -234,7 +234,7 @@ def test_rest_tells_the_same_words_with_what_the_guard_saw(desk: Desk, client: C
     [used] = [line for line in told if "used of limits" in line]
     assert "entries_last_minute=0 exposure=0" in used
     assert "positions=0" in used
-    kept = Transition.objects.get(entity_id=str(trade_id), trigger="guard_approved").details
+    kept = AuditEvent.objects.get(entity_id=str(trade_id), trigger="guard_approved").details
     assert len([line for line in told if line.startswith("            ")]) == len(kept["rules"])
     # It should tell who moved what.
     [moved] = [line for line in told if "leg_moved_operator" in line]
@@ -281,7 +281,7 @@ def tampered(desk: Desk, request_id: UUID, *path: str | int, value: object) -> N
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         cursor.execute(
-            "UPDATE execution_transition SET details = %s WHERE id = %s", [json.dumps(judged.details), judged.pk]
+            "UPDATE execution_auditevent SET details = %s WHERE id = %s", [json.dumps(judged.details), judged.pk]
         )
         cursor.execute("SET LOCAL session_replication_role = origin")
 

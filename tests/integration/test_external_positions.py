@@ -10,9 +10,9 @@ from execution.domain.authorization import Authorization
 from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.quote_index import quote_index
-from execution.models import EntryClaim, EntryHold, ExecutionRequest, ExternalPosition, KillSwitch, Order, Trade
+from execution.models import EntryHold, ExecutionRequest, ExternalPosition, KillSwitch, Order, PositionSlot, Trade
 from execution.operations import retention
-from execution.protection.external_bracket import Terms, take
+from execution.protection.external_bracket import BracketTerms, take
 from execution.reconciliation.actions import Guard, Leave
 from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
 from execution.risk.kill_switch import engage
@@ -99,7 +99,7 @@ def test_it_gets_the_policys_stop_and_target_in_the_second_cycle(protecting: Des
     protecting.cycle()
     assert len(protecting.ledger.sent("POST", ALGO_ORDER)) == sent == 2
     assert EntryHold.objects.get().reason_code == "POSITION_NOT_OURS"
-    assert protecting.run(protecting.decide()) == "REFUSED"
+    assert protecting.run(protecting.decide()) == "DENIED"
 
 
 def test_a_stop_of_the_person_counts_and_ours_steps_in_when_it_goes(protecting: Desk) -> None:
@@ -159,7 +159,7 @@ def test_our_exits_go_when_two_readings_have_missed_it(protecting: Desk) -> None
     assert [type(action) for action in result.actions if isinstance(action, Leave)] == [Leave]
     assert protecting.ledger.live() == []
     assert not ExternalPosition.objects.exists()
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     assert set(Order.objects.exclude(purpose="ENTRY").values_list("state", flat=True)) == {"CANCELED"}
     # It should give the symbol back.
     protecting.cycle()
@@ -262,8 +262,8 @@ def test_a_position_that_our_own_entry_may_explain_is_never_taken(protecting: De
     request_id = protecting.decide()
     protecting.run(request_id, until="place_order")
     # As after an outcome that was wrongly taken for absence: our books have given the order up.
-    Order.objects.filter(request_id=request_id).update(state="ABANDONED")
-    ExecutionRequest.objects.filter(pk=request_id).update(state="ABANDONED")
+    Order.objects.filter(request_id=request_id).update(state="NOT_ACCEPTED")
+    ExecutionRequest.objects.filter(pk=request_id).update(state="NOT_ACCEPTED")
     for _ in range(3):
         protecting.cycle()
 
@@ -280,7 +280,7 @@ def test_an_entry_of_ours_that_has_the_symbol_keeps_it(protecting: Desk) -> None
         protecting.cycle(resume=lambda *_: None)
 
     # The claim of an approved entry, not yet sent, is enough; and nothing is left of the attempt.
-    assert EntryClaim.objects.get().request_id == request_id
+    assert PositionSlot.objects.get().request_id == request_id
     assert ExternalPosition.objects.get().readings == 3
     assert protecting.ledger.live() == []
     assert ExecutionRequest.objects.get().pk == request_id
@@ -325,9 +325,9 @@ def test_two_processes_that_take_it_at_once_take_it_once(protecting: Desk) -> No
     [row] = protecting.exchange.positions()
     rules = protecting.exchange.rules(SYMBOL)
     assert rules is not None
-    terms = Terms(policy=policy_in_force(), rules=rules, index=quote_index(rules.quote_asset, None))
+    terms = BracketTerms(policy=policy_in_force(), rules=rules, index=quote_index(rules.quote_asset, None))
 
     taken = at_once([lambda: take(external.pk, row, terms, now=protecting.clock())] * 4)
 
     assert len([request for request in taken if request]) == 1
-    assert ExecutionRequest.objects.count() == EntryClaim.objects.count() == 1
+    assert ExecutionRequest.objects.count() == PositionSlot.objects.count() == 1

@@ -111,7 +111,7 @@ def test_resting_entries_are_cancelled_side_by_side(desk: Desk, side: str) -> No
     # The look-up that follows a cancel tells who had its answer first.
     asked = [row["params"]["symbol"] for row in desk.ledger.requests if (row["method"], row["path"]) == ("GET", ORDER)]
     assert (sorted(asked[:2]), asked[2:]) == (sorted(others), [slow])
-    assert {desk.request(pk).state for pk in requests.values()} == {"CANCELLED"}
+    assert {desk.request(pk).state for pk in requests.values()} == {"CANCELED"}
 
 
 def test_what_the_exchange_does_not_answer_is_said_after_all_were_tried(desk: Desk) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from execution.domain.trading import SymbolLists
-from execution.models import PolicyValue, Transition
-from execution.risk.decision_snapshot import judged_again
+from execution.models import AuditEvent, PolicyValue
+from execution.risk.decision_snapshot import replay
 from execution.risk.proposal import as_json, proposal_of
 from tests.support.desk import Desk
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 def told(desk: Desk, request_id: Any) -> Any:
     desk.run(request_id, until="guard_safety")
-    return Transition.objects.get(entity_id=str(request_id), trigger__startswith="guard_").details
+    return AuditEvent.objects.get(entity_id=str(request_id), trigger__startswith="guard_").details
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_journal_gives_the_same_verdicts_again(desk: Desk, fields: dict[str, Any
     PolicyValue.objects.all().delete()
     desk.paper.set_price("BTCUSDT", "60000")
 
-    again = [as_json(rule) for rule in judged_again(proposal_of(desk.request(request_id)), kept)]
+    again = [as_json(rule) for rule in replay(proposal_of(desk.request(request_id)), kept)]
     assert again == kept["rules"]
     refusals = [rule["rule"] for rule in again if rule["refusal"]]
     assert refusals[:1] == ([refused_by] if refused_by else [])

@@ -16,7 +16,7 @@ from execution.domain.kill_switch import KillLevel
 from execution.models import Heartbeat, Trade
 from execution.reconciliation.cycle import MONITOR
 from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
-from execution.risk.kill_switch import move
+from execution.risk.kill_switch import set_kill_switch
 from execution_project.postgres.base import bound_session
 from execution_project.waits import Kind, held_as
 from tests.support.desk import Desk
@@ -29,7 +29,7 @@ OF_A_TRADE = {
     "execution_order": "request_id = %s",
     "execution_bracket": "request_id = %s",
     "execution_bracketleg": "bracket_id = %s",
-    "execution_entryclaim": "request_id = %s",
+    "execution_positionslot": "request_id = %s",
     "execution_position": "trade_id = %s",
     "execution_outboxsequence": "aggregate = %s::text",
 }
@@ -127,7 +127,7 @@ def test_health_names_what_is_held_and_since_when(desk: Desk, client: Client) ->
 
 def test_a_held_row_keeps_no_other_position_from_being_flattened(desk: Desk) -> None:
     mine, _ = desk.trade_opened("BTCUSDT"), desk.trade_opened("ETHUSDT")
-    move(KillLevel.FLATTEN, Authorization(by="test", reason="a drill"), now=desk.clock())
+    set_kill_switch(KillLevel.FLATTEN, Authorization(by="test", reason="a drill"), now=desk.clock())
     with held("execution_executionrequest", "id = %s", mine):
         work_off(desk)
         assert "ETHUSDT" not in desk.ledger.positions

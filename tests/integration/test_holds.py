@@ -23,10 +23,10 @@ from execution.adapters.rate_limit import RateLimiter
 from execution.domain.holds import HOLD_CAPS, LONGEST_BAN_SECONDS
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
-from execution.domain.rate_limits import CircuitState, Cost, Counter, Denial, Ticket
-from execution.domain.trading import OrderBook
+from execution.domain.rate_limits import CircuitState, Cost, Counter, Permit, Throttled
+from execution.domain.trading import OrderService
 from execution.domain.venue_status import SymbolSettings
-from execution.models import Transition
+from execution.models import AuditEvent
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 
@@ -48,19 +48,19 @@ def limiter(redis: "Redis") -> RateLimiter:
     return found
 
 
-def ask(limiter: RateLimiter, lane: Lane, cost: Cost = ORDER) -> Ticket | Denial:
+def ask(limiter: RateLimiter, lane: Lane, cost: Cost = ORDER) -> Permit | Throttled:
     return limiter.admit(lane, cost, max_wait_seconds=0)
 
 
-def denied(limiter: RateLimiter, lane: Lane, cost: Cost = ORDER) -> Denial:
+def denied(limiter: RateLimiter, lane: Lane, cost: Cost = ORDER) -> Throttled:
     answer = ask(limiter, lane, cost)
-    assert isinstance(answer, Denial), answer
+    assert isinstance(answer, Throttled), answer
     return answer
 
 
-def granted(limiter: RateLimiter, lane: Lane, cost: Cost = ORDER) -> Ticket:
+def granted(limiter: RateLimiter, lane: Lane, cost: Cost = ORDER) -> Permit:
     answer = ask(limiter, lane, cost)
-    assert isinstance(answer, Ticket), answer
+    assert isinstance(answer, Permit), answer
     return answer
 
 
@@ -171,7 +171,7 @@ def test_a_stop_reaches_an_exchange_that_serves_and_ends_the_hold(desk: Desk, si
 
     assert len(desk.ledger.live_stops) == 1
     assert set(desk.limiter.state().holds.values()) == {0.0}
-    assert isinstance(ask(desk.limiter, Lane.ENTRY), Ticket)
+    assert isinstance(ask(desk.limiter, Lane.ENTRY), Permit)
 
 
 @pytest.mark.django_db
@@ -188,7 +188,7 @@ def test_a_ban_that_is_real_is_found_again_by_its_probe(desk: Desk, monkeypatch:
     came = len(desk.ledger.requests)
 
     for _ in range(3):
-        desk.exchange.look_up("BTCUSDT", "es1-nothing", OrderBook.ORDINARY)
+        desk.exchange.look_up("BTCUSDT", "es1-nothing", OrderService.STANDARD)
 
     # It should have asked once, and hold on.
     assert len(desk.ledger.requests) == came + 1
@@ -414,7 +414,7 @@ def test_an_operator_sees_and_ends_every_hold(desk: Desk, operator: Callable[...
     ]
     assert operator() == "nothing is held\n"
     # It should be in the journal: who, why, and what was held.
-    lines = Transition.objects.filter(entity="hold").order_by("id")
+    lines = AuditEvent.objects.filter(entity="hold").order_by("id")
     assert [(line.entity_id, line.reason, line.details["by"]) for line in lines] == [
         (name, "the proxy is gone", "alice") for name in ("limiter", "breaker", "lease")
     ]

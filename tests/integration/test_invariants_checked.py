@@ -12,10 +12,10 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from execution.api.health import vitals
+from execution.api.health import health_inputs
 from execution.domain.oracle import VIOLATIONS, Kind
-from execution.health.condition import Condition, judge
-from execution.models import Fill, Heartbeat, Order, Trade, Transition
+from execution.health.condition import Condition, judge_health
+from execution.models import AuditEvent, Fill, Heartbeat, Order, Trade
 from execution.queries.figures import measured_figures
 from execution.reconciliation.check_invariants import ORACLE, check_invariants
 from execution.reconciliation.snapshot import observe_exchange, read_books
@@ -181,7 +181,7 @@ def test_violation_that_stands_is_counted_once_named_and_journaled(
     # Of a flat symbol both legs are left, and each is a violation of its own.
     number = 2 if kind is Kind.ORDER_WITHOUT_POSITION else 1
     assert counted()[kind.value] == number, counted()
-    lines = Transition.objects.filter(entity="oracle", trigger="violation_stands", to_state=kind.value.upper())
+    lines = AuditEvent.objects.filter(entity="oracle", trigger="violation_stands", to_state=kind.value.upper())
     line, *others = lines
     assert len(others) == number - 1
     assert (line.entity_id, line.details["symbol"], line.details["kind"]) == ("BTCUSDT BOTH", BTC, kind.value)
@@ -194,7 +194,7 @@ def test_violation_that_stands_is_counted_once_named_and_journaled(
 def judged() -> Condition:
     """Return what health says now: it is measured once a second at most."""
     cache.clear()
-    return judge(vitals())
+    return judge_health(health_inputs())
 
 
 @both_sides
@@ -210,7 +210,7 @@ def test_violation_ends_with_its_cause(desk: Desk, way: dict[str, Any]) -> None:
 
     assert judged().components[ORACLE].error is None
     assert counted() == {"cover_short": 1}
-    triggers = list(Transition.objects.filter(entity="oracle").order_by("id").values_list("trigger", flat=True))
+    triggers = list(AuditEvent.objects.filter(entity="oracle").order_by("id").values_list("trigger", flat=True))
     assert triggers == ["violation_stands", "violation_over"]
     desk.check()
 
@@ -241,9 +241,9 @@ def test_busy_trading_breaks_no_invariant(desk: Desk, way: dict[str, Any]) -> No
     states = {name: desk.trade(pk).state for name, pk in zip(("ETH", "SOL", "XRP"), others, strict=True)}
     assert states == {"ETH": "OPEN", "SOL": "REDUCED", "XRP": "CLOSED"}
     assert (desk.trade(moved).state, desk.trade(late).state) == ("CLOSED", "OPEN")
-    assert Transition.objects.filter(trigger="leg_moved_break_even").exists()
+    assert AuditEvent.objects.filter(trigger="leg_moved_break_even").exists()
     assert counted() == {}
-    assert not Transition.objects.filter(entity="oracle").exists()
+    assert not AuditEvent.objects.filter(entity="oracle").exists()
     assert Heartbeat.objects.get(part=ORACLE).details == {"suspects": []}
     desk.check()
 
@@ -286,6 +286,6 @@ def test_hedge_mode_judges_each_side_for_itself(desk: Desk) -> None:
     cycles(desk, 2)
 
     assert counted() == {"cover_short": 1}
-    [line] = Transition.objects.filter(entity="oracle")
+    [line] = AuditEvent.objects.filter(entity="oracle")
     assert (line.entity_id, line.details["subject"]) == ("BTCUSDT SHORT", str(short))
     assert long != short

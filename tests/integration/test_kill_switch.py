@@ -16,10 +16,10 @@ from execution import tasks
 from execution.crash_points import CrashPoint
 from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
-from execution.models import EntryClaim, KillSwitch, Order, Position, Transition
+from execution.models import AuditEvent, KillSwitch, Order, Position, PositionSlot
 from execution.queries.kill_switch import preview
 from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
-from execution.risk.kill_switch import KillSwitchError, engage, release
+from execution.risk.kill_switch import KillSwitchError, engage, release_switch
 from tests.support.desk import BTC, Desk
 from tests.support.interference import at_point
 from tests.support.ledger import ORDER
@@ -36,11 +36,11 @@ def work_off(desk: Desk) -> bool:
 
 def assert_refused_before_the_wire(desk: Desk, request_id: UUID) -> None:
     request = desk.request(request_id)
-    assert (request.state, request.reason_code) == ("REFUSED", "KILL_SWITCH_ENGAGED")
+    assert (request.state, request.reason_code) == ("DENIED", "KILL_SWITCH_ENGAGED")
     assert request.reason == "KILL_SWITCH_ENGAGED: level=entries by=anna: the model has gone mad"
     assert desk.event(request_id, "order.failed")["reason_code"] == "KILL_SWITCH_ENGAGED"
     assert desk.ledger.sent("POST", ORDER) == []
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
 
 @pytest.mark.parametrize("done", ["", "check_ess", "guard_safety"])
@@ -65,7 +65,7 @@ def test_an_entry_that_is_written_and_waits_for_its_turn_does_not_leave(desk: De
     request = desk.request(request_id)
     assert (request.state, request.reason_code) == ("REJECTED", "KILL_SWITCH_ENGAGED")
     assert desk.ledger.sent("POST", ORDER) == []
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
 
 def test_a_refused_attempt_is_not_sent_again(desk: Desk) -> None:
@@ -81,7 +81,7 @@ def test_a_refused_attempt_is_not_sent_again(desk: Desk) -> None:
 
     assert len(desk.ledger.sent("POST", ORDER)) == 1
     request = desk.request(request_id)
-    assert (request.state, request.reason_code) == ("REJECTED", "EXCHANGE_REFUSED")
+    assert (request.state, request.reason_code) == ("REJECTED", "EXCHANGE_REJECTED")
 
 
 class EngagesWhilePlacing:
@@ -122,10 +122,10 @@ def test_levels_rise_and_fall_by_explicit_words_only(desk: Desk) -> None:
     with pytest.raises(KillSwitchError, match="KILL_SWITCH_STRONGER: in_force=halt asked=entries"):
         engage(KillLevel.ENTRIES, WORD, now=desk.clock())
     # It should end by a word, once
-    release(Authorization(by="anna", reason="checked"), now=desk.clock())
+    release_switch(Authorization(by="anna", reason="checked"), now=desk.clock())
     with pytest.raises(KillSwitchError, match="KILL_SWITCH_NOT_ENGAGED"):
-        release(WORD, now=desk.clock())
-    steps = Transition.objects.filter(entity="kill_switch").order_by("id")
+        release_switch(WORD, now=desk.clock())
+    steps = AuditEvent.objects.filter(entity="kill_switch").order_by("id")
     assert [(step.from_state, step.to_state, step.reason) for step in steps] == [
         ("released", "entries", "the model has gone mad"),
         ("entries", "halt", "the model has gone mad"),
@@ -159,7 +159,7 @@ def test_entries_that_rest_stay_at_the_first_level_and_are_cancelled_at_the_seco
     engage(KillLevel.HALT, WORD, now=desk.clock())
     assert work_off(desk)
     entry.refresh_from_db()
-    assert (entry.state, desk.request(request_id).state) == ("CANCELED", "CANCELLED")
+    assert (entry.state, desk.request(request_id).state) == ("CANCELED", "CANCELED")
     switch = KillSwitch.objects.get(released_at=None)
     assert switch.completed_at is not None
     assert switch.report["entries_resting"] == []

@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 
 from execution.domain.outcomes import OrderReport
-from execution.domain.trading import OrderBook
+from execution.domain.trading import OrderService
 from execution.health.rows import unsettled_orders
-from execution.models import EntryClaim, Order
-from execution.orders.apply_report import settle_accepted
+from execution.models import Order, PositionSlot
+from execution.orders.apply_report import apply_report
 from execution.orders.cancel import cancel_order
 from execution.reconciliation.repair import book_reported_exits
 from tests.integration.test_refused_exits import SteppedClock
@@ -40,9 +40,9 @@ def opened(desk: Desk, side: str, **fields: Any) -> UUID:
 def told_of(desk: Desk, order: Order) -> None:
     """Settle an order as the user-data stream does."""
     order = Order.objects.select_related("request").get(pk=order.pk)
-    report = desk.exchange.look_up(order.symbol, order.client_order_id, OrderBook(order.book))
+    report = desk.exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service))
     assert isinstance(report, OrderReport)
-    settle_accepted(order, report, now=desk.clock(), source="stream")
+    apply_report(order, report, now=desk.clock(), source="stream")
 
 
 @SIDES
@@ -117,17 +117,17 @@ def test_the_symbol_is_free_after_the_bound_and_the_order_stays_watched(desk: De
     stop = desk.order(request_id, "STOP")
     # Until then a decision is told what it waits for.
     refused = desk.decide(side=side)
-    assert desk.outcome(refused) == ("REFUSED", "OPEN_TRADE_EXISTS")
+    assert desk.outcome(refused) == ("DENIED", "OPEN_TRADE_EXISTS")
     assert f"trade=CLOSED unfinished={stop.client_order_id}" in desk.request(refused).reason
     desk.clock.let_pass(20)
     desk.cycle()
-    assert EntryClaim.objects.filter(request_id=request_id).exists()
+    assert PositionSlot.objects.filter(request_id=request_id).exists()
 
     # The fill has the exchange's time, which goes on while our clock stands.
     desk.clock.let_pass(100)
     desk.cycle()
 
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     assert unsettled_orders().oldest == stop.client_order_id
     tries = desk.order(request_id, "STOP").cancel_tries
     desk.clock.let_pass(61)

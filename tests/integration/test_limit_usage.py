@@ -14,12 +14,12 @@ from uuid import UUID
 import pytest
 
 from execution.domain import policy as keys
-from execution.domain.limits import Usage
+from execution.domain.limits import LimitUsage
 from execution.domain.policy import Policy
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
-from execution.models import BracketLeg, EntryClaim, ExecutionRequest, Trade
+from execution.models import BracketLeg, ExecutionRequest, PositionSlot, Trade
 from execution.risk.limit_usage import conditional_orders, take_claim, usage_for
 from tests.support import builders
 from tests.support.builders import NOW
@@ -39,7 +39,7 @@ def usage(
     side: PositionSide = PositionSide.BOTH,
     now: datetime = NOW,
     windows: Mapping[str, int] | None = None,
-) -> Usage:
+) -> LimitUsage:
     """Count for a request, or for a fresh one in BTCUSDT."""
     policy = Policy(values={key: D(value) for key, value in (windows or {}).items()}, version=1)
     return usage_for(request or asking(), side, policy, now=now)
@@ -220,7 +220,7 @@ def test_a_side_is_claimed_once_and_by_one_request(direction: Direction) -> None
     assert [take_claim(each, PositionSide.BOTH, now=NOW) for each in (first, first, second)] == [True, False, False]
     # Nor may one request hold two sides.
     assert not take_claim(first, PositionSide.SHORT, now=NOW)
-    assert EntryClaim.objects.get().request_id == first.pk
+    assert PositionSlot.objects.get().request_id == first.pk
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_entries_of_the_last_minute_are_those_approved_in_it(
 def test_only_what_was_stopped_before_sending_is_no_entry(state: RequestState) -> None:
     builders.approved(state=state, approved_at=NOW - timedelta(seconds=1))
 
-    stopped = state in {RequestState.REFUSED, RequestState.EXPIRED}
+    stopped = state in {RequestState.DENIED, RequestState.EXPIRED}
     assert usage().entries_last_minute == (0 if stopped else 1)
     assert (usage(windows={keys.LOOK_ALIKE_WINDOW: 30}).look_alike_age is None) == stopped
 
@@ -555,5 +555,5 @@ def test_the_legs_of_claimed_entries_without_orders_take_their_room() -> None:
     # Once one of its orders has been written, its orders are counted and not its legs.
     builders.order(first, purpose=OrderPurpose.STOP)
     assert conditional_orders() == 3
-    EntryClaim.objects.all().delete()
+    PositionSlot.objects.all().delete()
     assert conditional_orders() == 1

@@ -17,7 +17,7 @@ from execution.adapters.rate_limit import GUARD_MS, RateLimiter
 from execution.adapters.redis_bus import redis_connection
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
-from execution.domain.rate_limits import Cost, Counter, Denial, Limits, Ticket, Usage
+from execution.domain.rate_limits import Cost, Counter, Limits, Permit, Throttled, WindowUsage
 from tests.support.threads import at_once
 
 LIMITS = Limits(weight=2400, orders_10s=300, orders_1m=1200)
@@ -51,16 +51,16 @@ def begin(limiter: RateLimiter) -> None:
     stand(limiter, 1)
 
 
-def take(limiter: RateLimiter, lane: Lane, cost: Cost = READ, *, within: float = 0) -> Ticket:
+def take(limiter: RateLimiter, lane: Lane, cost: Cost = READ, *, within: float = 0) -> Permit:
     ticket = limiter.admit(lane, cost, max_wait_seconds=within)
-    assert isinstance(ticket, Ticket), ticket
+    assert isinstance(ticket, Permit), ticket
     return ticket
 
 
 def drain(limiter: RateLimiter, lane: Lane, cost: Cost = ORDER, *, most: int = 10_000) -> int:
     """Take without waiting until it is denied, and return how often it was granted."""
     taken = 0
-    while taken < most and isinstance(limiter.admit(lane, cost, max_wait_seconds=0), Ticket):
+    while taken < most and isinstance(limiter.admit(lane, cost, max_wait_seconds=0), Permit):
         taken += 1
     return taken
 
@@ -72,15 +72,15 @@ def drain_at(
     taken = 0
     while taken < most:
         limiter.learn_clock(MINUTE + second * 1000, measured_at=monotonic(), uncertainty_ms=uncertainty_ms)
-        if not isinstance(limiter.admit(lane, cost, max_wait_seconds=0), Ticket):
+        if not isinstance(limiter.admit(lane, cost, max_wait_seconds=0), Permit):
             break
         taken += 1
     return taken
 
 
-def denied(limiter: RateLimiter, lane: Lane, cost: Cost = READ, *, within: float = 0) -> Denial:
+def denied(limiter: RateLimiter, lane: Lane, cost: Cost = READ, *, within: float = 0) -> Throttled:
     denial = limiter.admit(lane, cost, max_wait_seconds=within)
-    assert isinstance(denial, Denial), denial
+    assert isinstance(denial, Throttled), denial
     return denial
 
 
@@ -152,7 +152,7 @@ def test_request_near_a_boundary_counts_in_both_windows(limiter: RateLimiter) ->
 
 def test_others_count_up_to_the_last_moment_of_a_window(limiter: RateLimiter) -> None:
     stand(limiter, 5)
-    limiter.answered(take(limiter, Lane.PROTECT, ORDER), Usage(orders_10s=298, orders_1m=298))
+    limiter.answered(take(limiter, Lane.PROTECT, ORDER), WindowUsage(orders_10s=298, orders_1m=298))
     # As near to the end as the guard goes, which an uncertain clock makes wider.
     limiter.learn_clock(MINUTE + 9_810, measured_at=monotonic(), uncertainty_ms=100)
 
@@ -160,7 +160,7 @@ def test_others_count_up_to_the_last_moment_of_a_window(limiter: RateLimiter) ->
     late = take(limiter, Lane.PROTECT, ORDER)
     assert drain(limiter, Lane.PROTECT) == 300 - 298 - 1
     # A figure of the next window is of the late request alone: this window has room for the one that went over.
-    limiter.answered(late, Usage(orders_10s=1, orders_1m=1))
+    limiter.answered(late, WindowUsage(orders_10s=1, orders_1m=1))
     assert drain_at(limiter, Lane.PROTECT, second=9.81, uncertainty_ms=100) == 1
 
 
@@ -322,8 +322,8 @@ def test_waiting_for_room_takes_nothing_and_does_not_queue(limiter: RateLimiter)
 def test_headers_of_one_correct_all(limiter: RateLimiter, others: list[RateLimiter]) -> None:
     """Somebody else trades the account: what they have used is gone for us too."""
     ticket = take(limiter, Lane.ENTRY)
-    limiter.answered(take(limiter, Lane.PROTECT, ORDER), Usage(weight=None, orders_10s=200, orders_1m=900))
-    limiter.answered(ticket, Usage(weight=2000))
+    limiter.answered(take(limiter, Lane.PROTECT, ORDER), WindowUsage(weight=None, orders_10s=200, orders_1m=900))
+    limiter.answered(ticket, WindowUsage(weight=2000))
 
     assert drain(others[0], Lane.PROTECT) == 100
     assert limiter.state().counters[Counter.WEIGHT].used == 2000
@@ -332,19 +332,19 @@ def test_headers_of_one_correct_all(limiter: RateLimiter, others: list[RateLimit
 
 def test_requests_under_way_are_added_to_what_the_exchange_told(limiter: RateLimiter) -> None:
     first, second = take(limiter, Lane.PROTECT, ORDER), take(limiter, Lane.PROTECT, ORDER)
-    limiter.answered(first, Usage(orders_10s=100, orders_1m=100))
+    limiter.answered(first, WindowUsage(orders_10s=100, orders_1m=100))
     assert limiter.state().counters[Counter.ORDERS_10S].used == 101
 
     # An older figure must not take back a newer one.
-    limiter.answered(second, Usage(orders_10s=99, orders_1m=99))
+    limiter.answered(second, WindowUsage(orders_10s=99, orders_1m=99))
     assert limiter.state().counters[Counter.ORDERS_10S].used == 100
 
 
 def test_an_answer_that_tells_nothing_makes_no_room(limiter: RateLimiter) -> None:
     """A refusal may come without figures, and yet have been counted."""
-    limiter.answered(take(limiter, Lane.PROTECT, ORDER), Usage(orders_10s=101, orders_1m=101))
+    limiter.answered(take(limiter, Lane.PROTECT, ORDER), WindowUsage(orders_10s=101, orders_1m=101))
     for _ in range(10):
-        limiter.answered(take(limiter, Lane.PROTECT, ORDER), Usage(weight=1))
+        limiter.answered(take(limiter, Lane.PROTECT, ORDER), WindowUsage(weight=1))
 
     assert limiter.state().counters[Counter.ORDERS_10S].used == 111
 
@@ -352,7 +352,7 @@ def test_an_answer_that_tells_nothing_makes_no_room(limiter: RateLimiter) -> Non
 def test_answer_of_the_window_before_says_nothing_of_this_one(limiter: RateLimiter) -> None:
     ticket = take(limiter, Lane.PROTECT, ORDER)
     stand(limiter, 11)
-    limiter.answered(ticket, Usage(orders_10s=300, orders_1m=300))
+    limiter.answered(ticket, WindowUsage(orders_10s=300, orders_1m=300))
 
     assert limiter.state().counters[Counter.ORDERS_10S].used == 0
     assert limiter.state().counters[Counter.ORDERS_1M].used == 300
@@ -360,7 +360,7 @@ def test_answer_of_the_window_before_says_nothing_of_this_one(limiter: RateLimit
 
 def test_others_are_expected_again_and_find_their_room(limiter: RateLimiter) -> None:
     stand(limiter, 9)
-    limiter.answered(take(limiter, Lane.PROTECT, ORDER), Usage(orders_10s=101, orders_1m=101))
+    limiter.answered(take(limiter, Lane.PROTECT, ORDER), WindowUsage(orders_10s=101, orders_1m=101))
     stand(limiter, 11)
 
     # 300 less the reserve of 26.7, and less what others will send: their 100 in nine tenths of the last window make
@@ -372,9 +372,9 @@ def test_others_are_expected_again_and_find_their_room(limiter: RateLimiter) -> 
 
 def test_others_are_not_overlooked_while_we_are_busy(limiter: RateLimiter) -> None:
     """The figure that an answer brings is older than what we have let pass since: that must not hide others."""
-    limiter.answered(take(limiter, Lane.PROTECT, ORDER), Usage(orders_10s=51, orders_1m=51))
+    limiter.answered(take(limiter, Lane.PROTECT, ORDER), WindowUsage(orders_10s=51, orders_1m=51))
     busy = [take(limiter, Lane.PROTECT, ORDER) for _ in range(60)]
-    limiter.answered(busy[0], Usage(orders_10s=52, orders_1m=52))
+    limiter.answered(busy[0], WindowUsage(orders_10s=52, orders_1m=52))
 
     told = limiter.state().counters[Counter.ORDERS_10S]
     # It should count ours that are under way, and go on expecting those who sent fifty in the first second.
@@ -464,7 +464,7 @@ def test_lost_state_counts_as_used_until_an_answer_tells(limiter: RateLimiter, r
     assert not limiter.state().counters[Counter.ORDERS_10S].known
 
     # It should believe the first answer.
-    limiter.answered(probe, Usage(weight=7))
+    limiter.answered(probe, WindowUsage(weight=7))
     assert limiter.state().counters[Counter.WEIGHT].used == 7
     assert limiter.state().counters[Counter.WEIGHT].known
     take(limiter, Lane.READ)
@@ -473,11 +473,11 @@ def test_lost_state_counts_as_used_until_an_answer_tells(limiter: RateLimiter, r
 def test_lost_order_counters_are_asked_for_with_one_order(redis: "Redis") -> None:
     limiter = limiter_of(redis)
     stand(limiter, 5)
-    limiter.answered(take(limiter, Lane.READ), Usage(weight=1))
+    limiter.answered(take(limiter, Lane.READ), WindowUsage(weight=1))
 
     order = take(limiter, Lane.ENTRY, ORDER)
     assert drain(limiter, Lane.ENTRY) == 0
-    limiter.answered(order, Usage(weight=1, orders_10s=51, orders_1m=51))
+    limiter.answered(order, WindowUsage(weight=1, orders_10s=51, orders_1m=51))
 
     # 300 less the 51 that are used, which are taken for ours of before the loss, and less the reserve of 15.
     assert drain_at(limiter, Lane.ENTRY, second=5) == 234
@@ -492,7 +492,7 @@ def test_without_redis_exits_flow_in_a_small_share_and_entries_do_not() -> None:
     assert denied(limiter, Lane.ENTRY, ENTRY, within=5).blocked_by == "redis"
     assert denied(limiter, Lane.READ, SWEEP, within=5).blocked_by == "redis"
     take(limiter, Lane.READ)
-    limiter.answered(take(limiter, Lane.CLOSE), Usage(weight=1))
+    limiter.answered(take(limiter, Lane.CLOSE), WindowUsage(weight=1))
 
 
 def test_hold_is_honoured_when_redis_goes_away_after_it() -> None:

@@ -9,7 +9,7 @@ import pytest
 from execution.adapters.rate_limit import RateLimiter
 from execution.domain.outcomes import Waits
 from execution.domain.ports import ExchangeUnavailableError, Lane
-from execution.domain.rate_limits import Cost, Counter, Denial, Limits
+from execution.domain.rate_limits import Cost, Counter, Limits, Throttled
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 
@@ -48,7 +48,7 @@ def test_a_ban_s_end_is_read_by_the_exchange_s_clock_and_obeyed_by_all(desk: Des
         other.exchange.positions()
     for lane in Lane:
         denial = other.limiter.admit(lane, Cost(), max_wait_seconds=0)
-        assert isinstance(denial, Denial)
+        assert isinstance(denial, Throttled)
         assert 50 < denial.wait_seconds < 63
     assert len(desk.ledger.requests) == came
 

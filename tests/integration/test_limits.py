@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from execution.domain.trading import SymbolLists
-from execution.models import EntryClaim, ExecutionRequest, PolicyValue, Trade, Transition
+from execution.models import AuditEvent, ExecutionRequest, PolicyValue, PositionSlot, Trade
 from tests.support.desk import Desk
 from tests.support.threads import at_once
 
@@ -72,8 +72,8 @@ def test_two_connections_cannot_both_take_the_last_share(
     pairs = zip([desk, desk.another()], ids, strict=True)
     at_once([lambda one=one, pk=pk: one.step("guard_safety", pk) for one, pk in pairs])  # type: ignore[misc]
 
-    assert sorted(verdict(desk, pk) for pk in ids) == [("APPROVED", "")] * fit + [("REFUSED", reason)]
-    assert EntryClaim.objects.count() == fit
+    assert sorted(verdict(desk, pk) for pk in ids) == [("APPROVED", "")] * fit + [("DENIED", reason)]
+    assert PositionSlot.objects.count() == fit
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_fifty_decisions_on_eight_workers_fill_a_limit_exactly(
 
     rows = ExecutionRequest.objects.filter(pk__in=ids)
     assert rows.filter(state="RECORDED").count() == fit
-    assert set(rows.exclude(state="RECORDED").values_list("state", flat=True)) == {"REFUSED"}
+    assert set(rows.exclude(state="RECORDED").values_list("state", flat=True)) == {"DENIED"}
     # Only who wanted a symbol that was taken, and came while there was room, was refused for another reason.
-    codes = Counter(rows.filter(state="REFUSED").values_list("reason_code", flat=True))
+    codes = Counter(rows.filter(state="DENIED").values_list("reason_code", flat=True))
     taken = codes.pop("OPEN_TRADE_EXISTS", 0)
     assert codes == {reason: 50 - fit - taken}
     assert taken <= 2 * fit < codes[reason] + taken
@@ -119,7 +119,7 @@ def test_share_is_given_back_with_the_outcome(desk: Desk) -> None:
     # While the first is on its way its share is taken; when the exchange has refused it, it is free again.
     second, third = desk.decide("ETHUSDT"), desk.decide("ETHUSDT")
     desk.run(second)
-    assert verdict(desk, second) == ("REFUSED", "TOTAL_EXPOSURE_EXCEEDS_LIMIT")
+    assert verdict(desk, second) == ("DENIED", "TOTAL_EXPOSURE_EXCEEDS_LIMIT")
     assert desk.run(first) == "REJECTED"
     assert desk.run(third) == "RECORDED"
 
@@ -131,7 +131,7 @@ def test_exposure_is_what_a_trade_still_has_open(desk: Desk) -> None:
     assert desk.run(opened) == "RECORDED"
     refused = desk.decide("ETHUSDT")
     desk.run(refused)
-    assert verdict(desk, refused) == ("REFUSED", "TOTAL_EXPOSURE_EXCEEDS_LIMIT")
+    assert verdict(desk, refused) == ("DENIED", "TOTAL_EXPOSURE_EXCEEDS_LIMIT")
     assert "expected<=900 actual=9" in desk.request(refused).reason
 
     desk.paper.set_price("BTCUSDT", "51000")
@@ -149,7 +149,7 @@ def test_exposure_of_a_symbol_is_of_both_sides(desk: Desk) -> None:
     other_side, other_symbol = desk.decide(side="sell"), desk.decide("ETHUSDT")
     desk.run(other_side)
 
-    assert verdict(desk, other_side) == ("REFUSED", "SYMBOL_EXPOSURE_EXCEEDS_LIMIT")
+    assert verdict(desk, other_side) == ("DENIED", "SYMBOL_EXPOSURE_EXCEEDS_LIMIT")
     assert desk.run(other_symbol) == "RECORDED"
 
 
@@ -163,7 +163,7 @@ def test_the_days_losses_are_over_at_midnight(desk: Desk) -> None:
     refused = desk.decide("ETHUSDT")
     desk.run(refused)
 
-    assert verdict(desk, refused) == ("REFUSED", "DAILY_LOSS_EXCEEDS_LIMIT")
+    assert verdict(desk, refused) == ("DENIED", "DAILY_LOSS_EXCEEDS_LIMIT")
     assert f"lost={loss.normalize():f} open_risk=0 this_risk=12." in desk.request(refused).reason
     limit_row = PolicyValue.objects.get()
     limit_row.value = D(13)
@@ -186,7 +186,7 @@ def test_drawdown_counts_from_the_best_of_the_day_with_open_losses(desk: Desk) -
     refused = desk.decide("SOLUSDT")
     desk.run(refused)
 
-    assert verdict(desk, refused) == ("REFUSED", "DRAWDOWN_EXCEEDS_LIMIT")
+    assert verdict(desk, refused) == ("DENIED", "DRAWDOWN_EXCEEDS_LIMIT")
 
 
 def test_symbol_is_left_alone_after_its_stop(desk: Desk) -> None:
@@ -196,7 +196,7 @@ def test_symbol_is_left_alone_after_its_stop(desk: Desk) -> None:
     refused = desk.decide()
     desk.run(refused)
 
-    assert verdict(desk, refused) == ("REFUSED", "SYMBOL_PAUSED_AFTER_STOP")
+    assert verdict(desk, refused) == ("DENIED", "SYMBOL_PAUSED_AFTER_STOP")
     assert desk.run(desk.decide("ETHUSDT")) == "RECORDED"
     desk.clock.let_pass(301)
     assert desk.run(desk.decide()) == "RECORDED"
@@ -210,9 +210,9 @@ def test_look_alike_within_the_window_is_refused_whatever_its_id(desk: Desk) -> 
     desk.run(same)
     desk.run(larger)
 
-    assert verdict(desk, same) == ("REFUSED", "LOOK_ALIKE_DECISION")
+    assert verdict(desk, same) == ("DENIED", "LOOK_ALIKE_DECISION")
     # Another size is another decision, and then the symbol is taken.
-    assert verdict(desk, larger) == ("REFUSED", "OPEN_TRADE_EXISTS")
+    assert verdict(desk, larger) == ("DENIED", "OPEN_TRADE_EXISTS")
     assert desk.event(same, "order.failed")["reason_code"] == "LOOK_ALIKE_DECISION"
 
 
@@ -220,9 +220,9 @@ def test_look_alike_within_the_window_is_refused_whatever_its_id(desk: Desk) -> 
     ("lists", "state"),
     [
         (SymbolLists(allowed=frozenset({"BTCUSDT"})), "APPROVED"),
-        (SymbolLists(allowed=frozenset({"ETHUSDT"})), "REFUSED"),
-        (SymbolLists(denied=frozenset({"BTCUSDT"})), "REFUSED"),
-        (SymbolLists(allowed=frozenset({"BTCUSDT"}), denied=frozenset({"BTCUSDT"})), "REFUSED"),
+        (SymbolLists(allowed=frozenset({"ETHUSDT"})), "DENIED"),
+        (SymbolLists(denied=frozenset({"BTCUSDT"})), "DENIED"),
+        (SymbolLists(allowed=frozenset({"BTCUSDT"}), denied=frozenset({"BTCUSDT"})), "DENIED"),
     ],
 )
 def test_lists_of_symbols_are_kept(desk: Desk, lists: SymbolLists, state: str) -> None:
@@ -250,7 +250,7 @@ def test_limit_price_far_worse_than_the_mark_is_refused(
     desk.run(fat_finger)
     desk.run(patient, until="guard_safety")
 
-    assert verdict(desk, fat_finger) == ("REFUSED", "PRICE_OUT_OF_BOUNDS")
+    assert verdict(desk, fat_finger) == ("DENIED", "PRICE_OUT_OF_BOUNDS")
     # It should name the exchange's own band around the mark price
     assert desk.request(fat_finger).reason == f"PRICE_OUT_OF_BOUNDS: {numbers}"
     # It should never refuse a price that is better than the market's.
@@ -261,7 +261,7 @@ def test_every_limit_is_told_with_its_numbers_also_where_it_passed(desk: Desk) -
     request_id = desk.decide()
     desk.run(request_id, until="guard_safety")
 
-    told: Any = Transition.objects.get(entity_id=str(request_id), trigger="guard_approved").details
+    told: Any = AuditEvent.objects.get(entity_id=str(request_id), trigger="guard_approved").details
     limits = {rule["rule"]: rule["numbers"] for rule in told["rules"]}
     assert limits["max_positions"] == "expected<=30 actual=1"
     assert limits["total_exposure"] == "expected<=10000000 actual=450.0009"

@@ -6,8 +6,8 @@ import pytest
 
 from execution.domain.liquidation import bracket_for, liquidation_distance
 from execution.domain.trading import Direction
-from execution.models import Transition
-from execution.risk.decision_snapshot import judged_again
+from execution.models import AuditEvent
+from execution.risk.decision_snapshot import replay
 from execution.risk.proposal import as_json, proposal_of
 from tests.support.desk import Desk
 
@@ -31,6 +31,6 @@ def test_liquidation_is_where_the_exchange_puts_it(desk: Desk, side: str, direct
     expected = position.entry_price * (1 - distance * direction.sign)
     assert abs(position.liquidation_price - expected) / expected < Decimal("0.0002")
     # It should keep the brackets, so that the verdict can be given again
-    kept = Transition.objects.get(entity_id=str(request_id), trigger="guard_approved").details
+    kept = AuditEvent.objects.get(entity_id=str(request_id), trigger="guard_approved").details
     assert kept["inputs"]["brackets"]
-    assert [as_json(rule) for rule in judged_again(proposal_of(desk.request(request_id)), kept)] == kept["rules"]
+    assert [as_json(rule) for rule in replay(proposal_of(desk.request(request_id)), kept)] == kept["rules"]

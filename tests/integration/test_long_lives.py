@@ -10,8 +10,8 @@ import pytest
 
 from execution.api.health import measure, report_of
 from execution.domain.outcomes import IncomeKind
-from execution.domain.trading import OrderBook
-from execution.models import EntryClaim, Fill, Income, Order, Transition
+from execution.domain.trading import OrderService
+from execution.models import AuditEvent, Fill, Income, Order, PositionSlot
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
 
@@ -55,8 +55,13 @@ def by_hand(desk: Desk, side: str, quantity: str, *, closes: bool = True) -> Non
 
 def is_free(desk: Desk) -> None:
     """No order of ours is unfinished, no symbol is claimed, nobody is alarmed, and the next entry goes through."""
-    assert Order.objects.exclude(state__in=["FILLED", "CANCELED", "EXPIRED", "REJECTED", "ABANDONED"]).count() == 0
-    assert EntryClaim.objects.count() == 0
+    assert (
+        Order.objects.exclude(
+            state__in=["FILLED", "CANCELED", "EXPIRED", "REJECTED", "NOT_ACCEPTED", "WRITTEN_OFF"]
+        ).count()
+        == 0
+    )
+    assert PositionSlot.objects.count() == 0
     assert report_of(measure())["components"]["orders"]["error"] is None
     desk.check()
     desk.clock.let_pass(3600)
@@ -105,12 +110,12 @@ def test_every_history_read_reaches_from_its_start_to_now(desk: Desk, days: int,
     assert sum((line.amount for line in income), D(0)) == D(desk.ledger.summary["funding"])
     assert len({line.transaction_id for line in income}) == len(income) >= many + 1 + days * 3 - 1
     assert [fill.order_id for fill in mine] == [first]
-    for book, name in (
-        (OrderBook.ORDINARY, "web_first"),
-        (OrderBook.ORDINARY, "web_last"),
-        (OrderBook.ALGO, "es1-old"),
+    for service, name in (
+        (OrderService.STANDARD, "web_first"),
+        (OrderService.STANDARD, "web_last"),
+        (OrderService.ALGO, "es1-old"),
     ):
-        found = desk.exchange.find_in_history("BTCUSDT", name, book, since=since)
+        found = desk.exchange.find_in_history("BTCUSDT", name, service, since=since)
         assert found is not None, name
 
 
@@ -217,7 +222,7 @@ def test_legs_that_are_four_days_old_end_with_their_trade(desk: Desk, lost: str,
     cycles(desk, 3)
 
     assert desk.trade(request_id).close_reason == ends
-    reasons = set(Transition.objects.filter(to_state="CANCELED").values_list("reason_code", flat=True))
+    reasons = set(AuditEvent.objects.filter(to_state="CANCELED").values_list("reason_code", flat=True))
     assert reasons == ({"ENDED_UNSEEN"} if lost == "the answer" else {""})
     is_free(desk)
 
@@ -294,7 +299,7 @@ def test_a_leg_of_a_closed_trade_that_nobody_shows_is_said_and_bounded(
     assert (stop.state, stop.alarmed_at is not None) == ("ACCEPTED", True)
     assert "order_unsettled" in caplog.text
     # Its symbol is free again after the policy's bound, and the order stays watched.
-    assert EntryClaim.objects.count() == 0
+    assert PositionSlot.objects.count() == 0
 
     let_pass(desk, 3 * DAY + HOUR)
     cycles(desk, 2)
@@ -310,7 +315,7 @@ def test_a_leftover_that_no_cancel_ends_is_said(desk: Desk, caplog: pytest.LogCa
     desk.paper.add_fault(path=ALGO_ORDER, method="DELETE", action="reply", status=400, body=gone, count=None)
     desk.paper.set_price("BTCUSDT", "51000")
     cycles(desk, 2)
-    assert (desk.order(request_id, "STOP").alarmed_at, EntryClaim.objects.count()) == (None, 1)
+    assert (desk.order(request_id, "STOP").alarmed_at, PositionSlot.objects.count()) == (None, 1)
     cycles(desk, 1, every=timedelta(minutes=2))
 
     assert desk.order(request_id, "STOP").alarmed_at is not None
@@ -347,7 +352,7 @@ def test_a_limit_entry_that_was_cancelled_while_we_were_down_ends(
         assert len(desk.ledger.live_stops) == 1
         return
     request = desk.request(request_id)
-    assert (request.state, request.reason_code) == ("CANCELLED", "ENTRY_ENDED_WITHOUT_FILL")
+    assert (request.state, request.reason_code) == ("CANCELED", "ENTRY_ENDED_WITHOUT_FILL")
     assert entry.last_evidence.startswith("ENDED_UNSEEN: ")
     if mode != HEDGE:
         is_free(desk)

@@ -12,7 +12,7 @@ import pytest
 from execution.adapters.binance.mark_stream import BinanceMarkStream, read_marks
 from execution.domain.ports import MarkConnection, StreamClosedError
 from execution.models import Heartbeat, Order
-from execution.store.stream_freshness import MARK_STREAM, marks_are_told
+from execution.store.stream_freshness import MARK_STREAM, marks_are_streamed
 from execution.user_stream.dispatch import BrokerSilentError
 from execution.user_stream.mark_prices import MOST_SILENT, MarkWatch
 from tests.support.desk import Desk, ShiftedClock
@@ -99,7 +99,7 @@ def test_it_hears_all_symbols_of_the_exchange_and_notes_a_stop_that_is_passed(de
         for _ in read_for(watch, 20):
             if Heartbeat.objects.filter(part=MARK_STREAM).exists():
                 break
-        assert marks_are_told(desk.clock())
+        assert marks_are_streamed(desk.clock())
         assert Heartbeat.objects.get(part=MARK_STREAM).details["symbols"] > 20
         desk.paper.set_price(BTC, "49000")
         for _ in read_for(watch, 20):
@@ -166,8 +166,8 @@ def test_a_connection_that_tells_no_prices_is_replaced_with_growing_pauses(desk:
 def test_prices_that_are_old_are_not_relied_upon(desk: Desk, clock: ShiftedClock) -> None:
     desk.clock.stop()
     MarkWatch(stream=Line([Told([{BTC: D(50000)}])]), call_protector=Calls(), clock=clock).step(STOPPING)
-    assert marks_are_told(clock())
-    assert not marks_are_told(clock() + timedelta(seconds=3.1))
+    assert marks_are_streamed(clock())
+    assert not marks_are_streamed(clock() + timedelta(seconds=3.1))
 
 
 @pytest.mark.parametrize(

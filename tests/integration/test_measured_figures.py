@@ -12,15 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from execution.domain.metrics import FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED, Histogram
 from execution.domain.stream import News
-from execution.models import Figure, Order, Transition
-from execution.protection.unprotected_time import measure_cover_of
+from execution.models import AuditEvent, Metric, Order
+from execution.protection.unprotected_time import measure_unprotected_of
 from execution.queries import kept as kept_counts
 from execution.queries.figures import measured_figures
 from execution.queries.kept import DEAR_SECONDS, kept
 from execution.queries.uncovered import uncovered_since, unprotected_positions
 from execution.store.metrics import count, observe
 from execution.trades.book_entry import book_entry
-from execution.user_stream.stats import Phase, Tally
+from execution.user_stream.stats import Phase, StreamStats
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 from tests.support.threads import at_once
@@ -39,11 +39,11 @@ def repairs(kind: str) -> int:
 
 
 def accepted_at(order: Order) -> Any:
-    return Transition.objects.get(entity="order", entity_id=order.client_order_id, to_state="ACCEPTED").at
+    return AuditEvent.objects.get(entity="order", entity_id=order.client_order_id, to_state="ACCEPTED").at
 
 
 def ended_at(order: Order) -> Any:
-    return Transition.objects.get(entity="order", entity_id=order.client_order_id, to_state="CANCELED").at
+    return AuditEvent.objects.get(entity="order", entity_id=order.client_order_id, to_state="CANCELED").at
 
 
 def seconds(length: timedelta) -> float:
@@ -71,7 +71,7 @@ def test_a_real_fill_moves_both_figures_once(desk: Desk) -> None:
     assert measured(FILL_TO_STOP) == measured(UNCOVERED) == (1, round(naked, 6))
     # It should be measured once, whoever comes again.
     book_entry(trade_id, exchange=desk.exchange, clock=desk.clock)
-    measure_cover_of(trade_id)
+    measure_unprotected_of(trade_id)
     desk.cycle()
     assert measured(FILL_TO_STOP)[0] == measured(UNCOVERED)[0] == 1
 
@@ -208,7 +208,7 @@ def test_counts_of_whole_tables_are_kept_as_long_as_they_are_dear(monkeypatch: p
 
 
 def test_the_streams_lag_is_measured_from_the_exchanges_sending(desk: Desk) -> None:
-    tally = Tally(clock=desk.clock)
+    tally = StreamStats(clock=desk.clock)
     for lag_seconds in (0.5, 3):
         tally.count(News(kind="ORDER_TRADE_UPDATE", sent_at=desk.clock() - timedelta(seconds=lag_seconds)))
     tally.count(News(kind="ORDER_TRADE_UPDATE", sent_at=desk.clock() + timedelta(seconds=60)))
@@ -235,4 +235,4 @@ def test_processes_that_add_at_the_same_moment_lose_nothing() -> None:
     assert measured(FILL_TO_STOP) == (100, 50.0)
     assert measured(UNCOVERED) == (100, 25.0)
     assert measured_figures().kinds(REPAIRS) == {"Apply": 200, "Cover": 100}
-    assert Figure.objects.count() == 4
+    assert Metric.objects.count() == 4

@@ -14,7 +14,7 @@ import pytest
 
 from execution.domain import policy as keys
 from execution.domain.money import plain
-from execution.models import Trade, Transition
+from execution.models import AuditEvent, Trade
 from execution.risk.policy_store import set_policy_value
 from tests.support.desk import Desk
 from tests.support.ledger import ORDER
@@ -100,7 +100,7 @@ def opened(desk: Desk, way: Direct, symbol: str = BTC, **fields: Any) -> UUID:
 
 def refused(desk: Desk, request_id: UUID) -> str:
     """Run it and return its reason: code and numbers."""
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
     request = desk.request(request_id)
     assert request.reason.startswith(request.reason_code)
     return request.reason
@@ -555,7 +555,7 @@ def test_break_even_is_counted_from_the_entry_whatever_the_market_does(desk: Des
     # Long: 50000.1 and a thousandth for the fees are 50050.1001, up to the tick. Short: 49949.9001, down to it.
     level = D("50050.2") if way is LONG else D("49949.9")
     assert quantities(desk) == {("STOP_MARKET", level): "0.005"}
-    line = Transition.objects.get(entity_id=str(request_id), to_state="LEG_MOVED")
+    line = AuditEvent.objects.get(entity_id=str(request_id), to_state="LEG_MOVED")
     assert (line.trigger, D(line.details["from"]), D(line.details["to"])) == (
         "leg_moved_break_even",
         D(way.stop),
@@ -588,6 +588,6 @@ def test_a_close_follows_one_whose_outcome_nobody_knows_and_ends_at_flat(desk: D
     for _ in range(4):
         desk.clock.let_pass(25)
         desk.cycle()
-    assert desk.order_states(request_id, "CLOSE") == ["ABANDONED", "FILLED"]
+    assert desk.order_states(request_id, "CLOSE") == ["NOT_ACCEPTED", "FILLED"]
     assert (desk.trade(request_id).close_reason, desk.ledger.positions, desk.ledger.live()) == ("TIME", {}, [])
     desk.check()

@@ -8,9 +8,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from execution.models import EntryClaim, Fill, Heartbeat, Order, Position, Trade, Transition
+from execution.models import AuditEvent, Fill, Heartbeat, Order, Position, PositionSlot, Trade
 from execution.operations.single_flight import Duty, single_flight
-from execution.reconciliation.actions import Expire, Stranger, Surplus
+from execution.reconciliation.actions import ExcessQuantity, Expire, ReportExternal
 from execution.reconciliation.diff import reconcile
 from execution.reconciliation.repair import repair
 from execution.reconciliation.snapshot import observe_exchange, read_books
@@ -23,7 +23,9 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "ADAUSDT", "LT
 
 
 def reports(actions: Any) -> list[str]:
-    return [action.sentence.partition(":")[0] for action in actions if isinstance(action, Stranger | Surplus)]
+    return [
+        action.sentence.partition(":")[0] for action in actions if isinstance(action, ReportExternal | ExcessQuantity)
+    ]
 
 
 # Reading
@@ -168,9 +170,9 @@ def test_limit_order_that_is_cancelled_unfilled_ends_its_request(desk: Desk) -> 
 
     desk.cycle()
 
-    assert (desk.request(request_id).state, Trade.objects.count()) == ("CANCELLED", 0)
+    assert (desk.request(request_id).state, Trade.objects.count()) == ("CANCELED", 0)
     assert desk.event(request_id, "order.failed")["reason_code"] == "ENTRY_ENDED_WITHOUT_FILL"
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     desk.check()
 
 
@@ -208,7 +210,7 @@ def test_request_that_stalled_for_too_long_expires(desk: Desk, last: str) -> Non
     assert (desk.request(request_id).state, desk.request(request_id).reason_code) == ("EXPIRED", "SIGNAL_TOO_OLD")
     assert desk.event(request_id, "order.failed")["reason_code"] == "SIGNAL_TOO_OLD"
     assert desk.ledger.entries_sent == []
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
 
 def test_cover_and_books_never_expire(desk: Desk) -> None:
@@ -236,7 +238,7 @@ def test_one_empty_answer_about_positions_cancels_and_closes_nothing(desk: Desk)
 
     assert desk.trade(request_id).state == "OPEN"
     assert (len(desk.ledger.live_stops), len(desk.ledger.live_targets)) == (1, 1)
-    assert (Position.objects.count(), EntryClaim.objects.count()) == (1, 1)
+    assert (Position.objects.count(), PositionSlot.objects.count()) == (1, 1)
     desk.paper.clear_faults()
     desk.cycle()
     desk.check()
@@ -403,7 +405,7 @@ def test_trade_whose_books_close_keeps_its_story(desk: Desk) -> None:
     desk.paper.set_price("BTCUSDT", "49000")
     desk.cycle()
 
-    story = Transition.objects.filter(entity="trade", entity_id=str(request_id)).order_by("id")
+    story = AuditEvent.objects.filter(entity="trade", entity_id=str(request_id)).order_by("id")
     assert [(step.to_state, step.trigger) for step in story] == [("OPEN", "fills_booked"), ("CLOSED", "all_exited")]
     closing = story.get(to_state="CLOSED").details
     assert (closing["reason"], D(closing["net_pnl"])) == ("SL", desk.trade(request_id).net_pnl)

@@ -28,7 +28,7 @@ def test_entry_that_appears_after_its_absence_was_proven_is_cancelled(desk: Desk
     desk.run(request_id, until="guard_safety")
     entry = client_order_id(request_id, OrderPurpose.ENTRY, 1)
     desk.run(request_id)
-    Order.objects.filter(client_order_id=entry).update(state="ABANDONED")
+    Order.objects.filter(client_order_id=entry).update(state="NOT_ACCEPTED")
     assert open_ids(desk) == [entry]
 
     desk.cycle()
@@ -94,5 +94,5 @@ def test_trip_that_cannot_be_read_stops_entries_all_the_same(desk: Desk, payload
     assert (status.state, status.permitted) == ("TRIPPED", False)
     assert status.reason.startswith("unreadable ess.tripped: ")
     # It should refuse the next decision although the service says ARMED.
-    assert desk.run(desk.decide()) == "REFUSED"
+    assert desk.run(desk.decide()) == "DENIED"
     assert desk.ledger.entries == []

@@ -15,7 +15,7 @@ from execution.domain.authorization import Authorization
 from execution.domain.money import ceil_to, floor_to, plain
 from execution.domain.protection_moves import ProtectionMove
 from execution.domain.trading import PositionSide
-from execution.models import BracketLeg, PolicyValue, Transition
+from execution.models import AuditEvent, BracketLeg, PolicyValue
 from execution.protection.amend_bracket import move_protection
 from execution.risk.limit_usage import usage_for
 from execution.risk.policy_store import policy_in_force, set_policy_value
@@ -74,8 +74,8 @@ def patch(desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch, settings:
     return send
 
 
-def moves(trade_id: UUID) -> list[Transition]:
-    return list(Transition.objects.filter(entity_id=str(trade_id), to_state="LEG_MOVED").order_by("id"))
+def moves(trade_id: UUID) -> list[AuditEvent]:
+    return list(AuditEvent.objects.filter(entity_id=str(trade_id), to_state="LEG_MOVED").order_by("id"))
 
 
 def stop_calls(desk: Desk) -> list[tuple[str, str | None]]:
@@ -286,7 +286,7 @@ def test_a_loosening_move_is_held_against_an_entry_s_limits(
     # It should pass what the override names, and say so in the journal with the rules that were set aside.
     status, _ = patch(trade_id, stop_loss=at("0.12"), override=OVERRIDE, **WHY)
     assert status == 200
-    [line] = Transition.objects.filter(entity_id=str(trade_id), to_state="LIMITS_OVERRIDDEN")
+    [line] = AuditEvent.objects.filter(entity_id=str(trade_id), to_state="LIMITS_OVERRIDDEN")
     assert (line.reason, line.details["by"]) == ("earnings", "alice")
     assert line.details["scope"] == ["open_risk", "stop_distance"]
     assert [rule.split(":")[0] for rule in line.details["overridden"]] == ["STOP_TOO_FAR", "OPEN_RISK_EXCEEDS_LIMIT"]

@@ -8,7 +8,7 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 
-from execution.domain.limits import Usage
+from execution.domain.limits import LimitUsage
 from execution.domain.money import plain
 from execution.domain.reasons import CloseReason
 from execution.domain.trading import PositionSide
@@ -49,7 +49,7 @@ def opened(desk: Desk, side: str, **fields: Any) -> Trade:
     return desk.trade(request_id)
 
 
-def used(desk: Desk, others: UUID) -> Usage:
+def used(desk: Desk, others: UUID) -> LimitUsage:
     return usage_for(desk.request(others), PositionSide.BOTH, policy_in_force(), now=desk.clock())
 
 
@@ -109,7 +109,7 @@ def test_after_break_even_a_second_entry_fits_where_the_first_stop_left_no_room(
     )
     set_policy_value("risk.max_open_risk_usd", D(15), source="operator", now=desk.clock())
     refused = desk.decide("ETHUSDT", side)
-    assert desk.run(refused) == "REFUSED"
+    assert desk.run(refused) == "DENIED"
     assert desk.request(refused).reason_code == "OPEN_RISK_EXCEEDS_LIMIT"
 
     desk.paper.set_price("BTCUSDT", plain(level(side, -1000)))

@@ -13,9 +13,9 @@ from django.test import Client
 
 from execution.domain.money import plain
 from execution.domain.outcomes import OrderReport
-from execution.domain.trading import OrderBook
-from execution.models import EntryClaim, OutboxEvent, Transition
-from execution.orders.apply_report import settle_accepted
+from execution.domain.trading import OrderService
+from execution.models import AuditEvent, OutboxEvent, PositionSlot
+from execution.orders.apply_report import apply_report
 from execution.protection.coverage import uncovered_positions
 from execution.queries.metrics import book_counts
 from execution.reconciliation.stop_watchdog import Guarded, ensure_cover
@@ -122,7 +122,7 @@ def test_position_is_closed_whatever_the_orders_status_says(
     assert desk.order_states(request_id, "STOP")[0] == way.state
     closes = [row for row in desk.ledger.orders if row["clientOrderId"].startswith("es1-c")]
     assert [(row["side"], row["status"]) for row in closes] == [(EXITS[side], "FILLED")]
-    assert EntryClaim.objects.exists() is not way.ends
+    assert PositionSlot.objects.exists() is not way.ends
 
 
 @SIDES
@@ -154,7 +154,7 @@ def test_it_is_named_everywhere_while_it_lasts(
     told = OutboxEvent.objects.filter(event_type="position.updated").latest("id").payload
     assert (told["protected"], told["has_tp_sl"]) == (False, False)
     assert [stop.client_order_id in text for text in told["overdue_stops"]] == [True]
-    journal = Transition.objects.filter(entity="order", entity_id=stop.client_order_id, trigger="stop_overdue")
+    journal = AuditEvent.objects.filter(entity="order", entity_id=stop.client_order_id, trigger="stop_overdue")
     assert journal.count() == 1
 
 
@@ -214,9 +214,9 @@ def test_a_hanging_trigger_counts_although_the_mark_has_come_back(desk: Desk, si
     desk.paper.set_price(BTC, "50000")
     # As the user-data stream, or the monitor's reading, tells it.
     stop = desk.order(request_id, "STOP")
-    report = desk.exchange.look_up(BTC, stop.client_order_id, OrderBook.ALGO)
+    report = desk.exchange.look_up(BTC, stop.client_order_id, OrderService.ALGO)
     assert isinstance(report, OrderReport)
-    settle_accepted(stop, report, now=desk.clock(), source="stream")
+    apply_report(stop, report, now=desk.clock(), source="stream")
     assert (stop.state, stop.passed_since) == ("TRIGGERED", desk.clock())
     desk.clock.let_pass(2)
     guard(desk)
@@ -244,7 +244,7 @@ def test_a_stop_that_executes_after_all_never_passes_flat(desk: Desk, side: str,
     reasons = {row["rejectReason"] for row in desk.ledger.algo_orders if row["algoStatus"] == "REJECTED"}
     assert reasons == {"Reduce Only reject"}
     assert desk.order_states(request_id, "STOP") == ["REJECTED"]
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     desk.check()
 
 

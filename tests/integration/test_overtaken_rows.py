@@ -7,11 +7,11 @@ import pytest
 
 from execution.crash_points import CrashPoint
 from execution.domain.trading import OrderPurpose
-from execution.models import Bracket, Order, Transition
-from execution.protection.bracket_manager import Work
+from execution.models import AuditEvent, Bracket, Order
+from execution.protection.bracket_manager import BracketManager
 from execution.protection.follow_filters import follow_filters
-from execution.reconciliation.actions import CheckStray, Expire, ExpireEntry
-from execution.reconciliation.repair import repair, settle
+from execution.reconciliation.actions import CheckOrphan, Expire, ExpireEntry
+from execution.reconciliation.repair import repair, settle_order
 from execution.risk.policy_store import policy_in_force, set_policy_value
 from execution.trades.book_exits import book_exits
 from tests.support.desk import Desk
@@ -28,7 +28,7 @@ def close_by_hand(desk: Desk, side: str, quantity: str) -> None:
 
 
 def journal(entity_id: object) -> list[str]:
-    return list(Transition.objects.filter(entity_id=str(entity_id)).order_by("id").values_list("trigger", flat=True))
+    return list(AuditEvent.objects.filter(entity_id=str(entity_id)).order_by("id").values_list("trigger", flat=True))
 
 
 # Books
@@ -68,7 +68,7 @@ def test_two_processes_that_miss_the_same_stop_write_it_once(desk: Desk, side: s
     request_id = desk.decide(side=side)
     desk.run(request_id, until="place_order")
     works = [
-        Work(request=one.request(request_id), exchange=one.exchange, rules=one._protection(), clock=one.clock)
+        BracketManager(request=one.request(request_id), exchange=one.exchange, rules=one._protection(), clock=one.clock)
         for one in (desk, desk.another())
     ]
     wants = [work.missing(OrderPurpose.STOP) for work in works]
@@ -120,7 +120,7 @@ def test_an_order_that_is_among_the_unfinished_ones_is_no_stray(desk: Desk, side
     assert desk.run(request_id) == "ACCEPTED"
     entry = desk.order(request_id, "ENTRY")
 
-    repair(CheckStray(client_order_id=entry.client_order_id), desk.tools())
+    repair(CheckOrphan(client_order_id=entry.client_order_id), desk.tools())
 
     assert (desk.order(request_id, "ENTRY").state, desk.ledger.sent("DELETE", ORDER)) == ("ACCEPTED", [])
 
@@ -138,7 +138,7 @@ def test_an_entry_that_has_filled_before_its_time_was_up_is_covered_and_not_said
     desk.cycle()
     assert desk.order(request_id, "ENTRY").state == "FILLED"
 
-    due = settle(ExpireEntry(order_id=entry.pk), desk.tools())
+    due = settle_order(ExpireEntry(order_id=entry.pk), desk.tools())
 
     order = desk.order(request_id, "ENTRY")
     assert (due, order.state, order.expired_at) == (request_id, "FILLED", None)

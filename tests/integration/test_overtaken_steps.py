@@ -8,14 +8,14 @@ import pytest
 
 from execution.crash_points import CrashPoint
 from execution.domain.outcomes import ExchangeStatus, OrderReport, Refused, Unknown
-from execution.models import Bracket, EntryClaim, ExecutionRequest, Order, OutboxEvent, Trade, Transition
+from execution.models import AuditEvent, Bracket, ExecutionRequest, Order, OutboxEvent, PositionSlot, Trade
 from execution.orders.apply_report import (
+    apply_absence,
+    apply_rejection,
+    apply_report,
+    apply_unknown,
+    apply_unseen_end,
     raise_alarm,
-    settle_absent,
-    settle_accepted,
-    settle_ended_unseen,
-    settle_refused,
-    settle_unknown,
 )
 from execution.orders.end_request import expire_request
 from execution.protection.ensure_exits import ensure_exits, place_stop
@@ -68,7 +68,7 @@ def test_a_decision_that_is_too_old_expires_at_each_step(desk: Desk, step: str, 
     assert request.reason == "SIGNAL_TOO_OLD: expected<=60s actual=60.1s"
     assert desk.events(request_id) == ["order.failed"]
     # It should have asked the exchange for nothing, and have given back what was claimed.
-    assert (len(desk.ledger.requests), EntryClaim.objects.count()) == (asked, 0)
+    assert (len(desk.ledger.requests), PositionSlot.objects.count()) == (asked, 0)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -145,7 +145,7 @@ def test_a_request_that_ends_in_the_middle_of_a_step_stays_ended(desk: Desk, ste
 
     # It should leave neither claim, plan nor order behind, and tell the end once.
     assert desk.request(request_id).state == "EXPIRED"
-    assert (EntryClaim.objects.count(), Order.objects.count()) == (0, 0)
+    assert (PositionSlot.objects.count(), Order.objects.count()) == (0, 0)
     assert Bracket.objects.exists() is (step == "place_order")
     assert desk.events(request_id) == ["order.failed"]
     assert desk.ledger.sent("POST", ORDER) == []
@@ -171,7 +171,7 @@ def test_a_step_that_another_process_does_meanwhile_is_done_once(desk: Desk, ste
     assert (slower, went) == (False, [True])
     desk.run(request_id)
     assert desk.request(request_id).state == "RECORDED"
-    assert len(desk.ledger.entries_sent) == EntryClaim.objects.count() == 1
+    assert len(desk.ledger.entries_sent) == PositionSlot.objects.count() == 1
     assert len(set(triggers(desk, request_id))) == len(triggers(desk, request_id))
     desk.check()
 
@@ -211,12 +211,12 @@ def filled(order: Order) -> OrderReport:
     )
 
 
-REFUSED = Refused(code=-2019, message="Margin is insufficient.", retry_safe=False)
+DENIED = Refused(code=-2019, message="Margin is insufficient.", retry_safe=False)
 Settle = Callable[[Order, Any], None]
 LATE: dict[str, Settle] = {
-    "refused": lambda order, now: settle_refused(order, REFUSED, now=now),
-    "unknown": lambda order, now: settle_unknown(order, Unknown(message="no answer"), now=now),
-    "absent": lambda order, now: settle_absent(order, now=now, evidence="nobody shows it"),
+    "refused": lambda order, now: apply_rejection(order, DENIED, now=now),
+    "unknown": lambda order, now: apply_unknown(order, Unknown(message="no answer"), now=now),
+    "absent": lambda order, now: apply_absence(order, now=now, evidence="nobody shows it"),
     "alarm": lambda order, now: raise_alarm(order, "nobody shows it", now=now),
 }
 
@@ -231,13 +231,13 @@ def test_what_is_believed_of_an_order_that_has_filled_meanwhile_changes_nothing(
     if late in {"refused", "unknown"}:
         # What only the sender can believe, it believes before it has written anything.
         stale.state = stale.request.state = "SUBMITTING"
-    settle_accepted(order, filled(order), now=desk.clock(), source="stream")
-    rows = [list(model.objects.order_by("pk").values()) for model in (Order, ExecutionRequest, Transition, OutboxEvent)]
+    apply_report(order, filled(order), now=desk.clock(), source="stream")
+    rows = [list(model.objects.order_by("pk").values()) for model in (Order, ExecutionRequest, AuditEvent, OutboxEvent)]
 
     LATE[late](stale, desk.clock())
 
     after = [
-        list(model.objects.order_by("pk").values()) for model in (Order, ExecutionRequest, Transition, OutboxEvent)
+        list(model.objects.order_by("pk").values()) for model in (Order, ExecutionRequest, AuditEvent, OutboxEvent)
     ]
     assert after == rows
     order.refresh_from_db()
@@ -248,9 +248,9 @@ def test_what_is_believed_of_an_order_that_has_filled_meanwhile_changes_nothing(
 def test_a_report_from_before_others_reports_is_looked_at_again(desk: Desk, side: str) -> None:
     order = sent(desk, side, "drop_after")
     first, second = (Order.objects.select_related("request").get(pk=order.pk) for _ in range(2))
-    settle_accepted(first, filled(order), now=desk.clock(), source="stream")
+    apply_report(first, filled(order), now=desk.clock(), source="stream")
 
-    settle_accepted(second, filled(order), now=desk.clock(), source="look-up")
+    apply_report(second, filled(order), now=desk.clock(), source="look-up")
 
     # It should show what is stored, so that its caller goes on from there, and tell of the order once.
     assert (second.state, second.request.state, second.executed_quantity) == ("FILLED", "FILLED", order.quantity)
@@ -280,9 +280,9 @@ def test_news_of_a_trigger_that_comes_second_is_looked_at_again(desk: Desk, side
         executed_quantity=stop.quantity * 0,
         algo_id=stop.algo_id,
     )
-    settle_accepted(stop, gone, now=desk.clock(), source="stream")
+    apply_report(stop, gone, now=desk.clock(), source="stream")
 
-    settle_accepted(stale, resting, now=desk.clock(), source="look-up")
+    apply_report(stale, resting, now=desk.clock(), source="look-up")
 
     # It should end as CANCELED with what was executed, by whichever report that was said.
     stop.refresh_from_db()
@@ -297,11 +297,11 @@ def test_an_order_that_is_heard_of_again_is_not_ended_unseen(desk: Desk, side: s
     stale = Order.objects.select_related("request").get(pk=stop.pk)
     Order.objects.filter(pk=stop.pk).update(state="TRIGGERED")
 
-    settle_ended_unseen(stale, now=desk.clock(), evidence="forgotten")
+    apply_unseen_end(stale, now=desk.clock(), evidence="forgotten")
 
     stop.refresh_from_db()
     assert stop.state == "TRIGGERED"
-    assert not Transition.objects.filter(entity="order", entity_id=stop.client_order_id, to_state="EXPIRED").exists()
+    assert not AuditEvent.objects.filter(entity="order", entity_id=stop.client_order_id, to_state="EXPIRED").exists()
 
 
 # The last word
@@ -323,7 +323,7 @@ def test_a_trip_in_the_last_moment_keeps_the_entry_from_leaving(desk: Desk, side
     assert "state=TRIPPED (ess.tripped: Daily drawdown 5.20% >= 5.00%)" in request.reason
     assert desk.event(request_id, "order.failed")["reason_code"] == "ESS_BLOCKED"
     assert (desk.ledger.sent("POST", ORDER), desk.ledger.positions) == ([], {})
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -340,7 +340,7 @@ def test_a_trip_between_two_attempts_keeps_the_entry_from_being_sent_again(desk:
 
     request = desk.request(request_id)
     # It should tell what became of the only attempt.
-    assert (request.state, request.reason_code) == ("REJECTED", "EXCHANGE_REFUSED")
+    assert (request.state, request.reason_code) == ("REJECTED", "EXCHANGE_REJECTED")
     assert desk.ledger.positions == {}
     assert len(desk.ledger.sent("POST", ORDER)) == 1
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from execution.models import EntryClaim, Transition
+from execution.models import AuditEvent, PositionSlot
 from tests.support.desk import BTC_ASK, Desk
 
 D = Decimal
@@ -38,11 +38,11 @@ def test_long_market_decision_becomes_a_protected_trade(desk: Desk) -> None:
     assert trade.entry_fees == D(fill["commission"]) == D("0.22500045")
     assert trade.slippage_fraction == 0
     assert trade.margin_usd == D("90.00018")
-    assert EntryClaim.objects.get().request_id == request_id
+    assert PositionSlot.objects.get().request_id == request_id
 
     # It should have told each fact once, in order.
     assert desk.events(request_id) == OPENING
-    story = Transition.objects.filter(entity="request", entity_id=str(request_id)).order_by("id")
+    story = AuditEvent.objects.filter(entity="request", entity_id=str(request_id)).order_by("id")
     assert [step.to_state for step in story] == [
         "RECEIVED",
         "CLEARED",
@@ -117,7 +117,7 @@ def test_leg_that_fills_closes_the_trade_with_the_exchange_s_own_result(
 
     # It should leave nothing behind: no leg, no claim, no open row.
     assert (ledger.live(), ledger.positions) == ([], {})
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     legs = {order.purpose: order.state for order in desk.request(request_id).orders.exclude(purpose="ENTRY")}
     filled, other = ("TARGET", "STOP") if reason == "TP" else ("STOP", "TARGET")
     assert legs == {filled: "FILLED", other: "CANCELED"}
@@ -159,7 +159,7 @@ def test_position_closed_in_parts_by_hand_stays_covered_until_the_last(desk: Des
     assert (trade.state, trade.exited_quantity) == ("REDUCED", D("0.004"))
     assert len(desk.ledger.live_stops) == 1
     assert D(desk.ledger.live_stops[0]["quantity"]) >= D("0.005")
-    assert EntryClaim.objects.get().request_id == request_id
+    assert PositionSlot.objects.get().request_id == request_id
 
     desk.person.new_order(symbol="BTCUSDT", side="SELL", type="MARKET", quantity="0.005", reduceOnly="true")
     desk.cycle()
@@ -172,7 +172,7 @@ def test_position_closed_in_parts_by_hand_stays_covered_until_the_last(desk: Des
 
 def test_symbol_is_free_again_after_its_trade_has_closed(desk: Desk) -> None:
     first = desk.trade_opened(stop_loss=49000.0, take_profit=51000.0)
-    assert desk.outcome(desk.decide()) == ("REFUSED", "OPEN_TRADE_EXISTS")
+    assert desk.outcome(desk.decide()) == ("DENIED", "OPEN_TRADE_EXISTS")
     desk.paper.set_price("BTCUSDT", "51000")
     desk.cycle()
 
@@ -297,7 +297,7 @@ def test_every_step_that_runs_again_does_nothing(desk: Desk) -> None:
 def test_guard_refuses_with_numbers_and_before_the_wire(desk: Desk, fields: dict[str, Any], code: str) -> None:
     request_id = desk.decide(**fields)
 
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
 
     request = desk.request(request_id)
     assert request.reason_code == code
@@ -305,7 +305,7 @@ def test_guard_refuses_with_numbers_and_before_the_wire(desk: Desk, fields: dict
     failed = desk.event(request_id, "order.failed")
     assert (failed["reason_code"], failed["reason"], failed["symbol"]) == (code, request.reason, request.symbol)
     assert desk.ledger.sent("POST", "/fapi/v1/order") == []
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
 
 def test_old_signal_expires_instead_of_trading(desk: Desk) -> None:

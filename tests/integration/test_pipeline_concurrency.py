@@ -10,8 +10,8 @@ from django.db import connection, connections
 
 from execution.domain.outcomes import Accepted, PlaceOutcome
 from execution.domain.ports import Lane, OrderTicket
-from execution.models import EntryClaim, ExecutionRequest, InboxEvent, Order, PolicyValue, Trade, Transition
-from execution.orders.apply_report import settle_accepted
+from execution.models import AuditEvent, ExecutionRequest, InboxEvent, Order, PolicyValue, PositionSlot, Trade
+from execution.orders.apply_report import apply_report
 from execution.signals.accept import AI_DECISION, accept_entry
 from tests.support.desk import INTAKE, Desk, decision, entry
 from tests.support.threads import at_once
@@ -34,7 +34,7 @@ SYMBOLS = (
 
 
 def moves(request_id: object) -> list[str]:
-    rows = Transition.objects.filter(entity="request", entity_id=str(request_id)).order_by("id")
+    rows = AuditEvent.objects.filter(entity="request", entity_id=str(request_id)).order_by("id")
     return [row.to_state for row in rows]
 
 
@@ -82,7 +82,7 @@ def test_step_run_by_two_at_once_happens_once(desk: Desk, step: str) -> None:
     ledger = desk.ledger
     assert len(ledger.entries_sent) == 1
     assert len(ledger.live_stops) == len(ledger.live_targets) == 1
-    assert (EntryClaim.objects.count(), Trade.objects.count(), Trade.objects.get().fills.count()) == (1, 1, 1)
+    assert (PositionSlot.objects.count(), Trade.objects.count(), Trade.objects.get().fills.count()) == (1, 1, 1)
     told = desk.events(request_id)
     assert [told.count(name) for name in ("order.filled", "order.executed", "trade.opened")] == [1, 1, 1]
     desk.check()
@@ -111,8 +111,8 @@ def test_two_decisions_for_one_symbol_at_once_are_one_position(desk: Desk) -> No
 
     # It should have let one in and told the other which request has the symbol.
     states = {ExecutionRequest.objects.get(pk=pk).state: pk for pk in ids}
-    assert set(states) == {"RECORDED", "REFUSED"}
-    refused = desk.request(states["REFUSED"])
+    assert set(states) == {"RECORDED", "DENIED"}
+    refused = desk.request(states["DENIED"])
     assert refused.reason_code == "OPEN_TRADE_EXISTS"
     assert f"held_by={states['RECORDED']}" in refused.reason
     assert len(desk.ledger.entries_sent) == 1
@@ -132,7 +132,7 @@ def test_limit_of_positions_is_held_exactly(desk: Desk) -> None:
     rows = ExecutionRequest.objects.all()
     assert (
         sorted((row.state, row.reason_code) for row in rows)
-        == [("RECORDED", "")] * 4 + [("REFUSED", "POSITIONS_EXCEED_LIMIT")] * 6
+        == [("RECORDED", "")] * 4 + [("DENIED", "POSITIONS_EXCEED_LIMIT")] * 6
     )
     assert len(desk.ledger.entries_sent) == len(desk.ledger.positions) == 4
     desk.check()
@@ -213,7 +213,7 @@ def test_sender_whose_answer_comes_after_the_stream_goes_on_to_the_stop(
         outcome = place(ticket, lane, **terms)
         assert isinstance(outcome, Accepted)
         heard = Order.objects.select_related("request").get(client_order_id=ticket.client_order_id)
-        settle_accepted(heard, outcome.report, now=desk.clock(), source="stream")
+        apply_report(heard, outcome.report, now=desk.clock(), source="stream")
         return outcome
 
     monkeypatch.setattr(desk.exchange, "place", overtaken)

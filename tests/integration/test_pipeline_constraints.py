@@ -8,8 +8,8 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from execution.models import (
+    AuditEvent,
     DeadLetter,
-    EntryClaim,
     EssStatus,
     ExecutionRequest,
     Fill,
@@ -17,8 +17,8 @@ from execution.models import (
     Order,
     OutboxEvent,
     Position,
+    PositionSlot,
     Trade,
-    Transition,
 )
 from tests.support import builders
 
@@ -29,9 +29,9 @@ D = Decimal
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE execution_transition SET to_state = 'RECORDED'",
-        "UPDATE execution_transition SET at = now()",
-        "DELETE FROM execution_transition",
+        "UPDATE execution_auditevent SET to_state = 'RECORDED'",
+        "UPDATE execution_auditevent SET at = now()",
+        "DELETE FROM execution_auditevent",
     ],
 )
 def test_log_of_transitions_can_only_grow(change: str) -> None:
@@ -40,13 +40,13 @@ def test_log_of_transitions_can_only_grow(change: str) -> None:
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(change)
 
-    assert Transition.objects.get().to_state == "RECEIVED"
+    assert AuditEvent.objects.get().to_state == "RECEIVED"
 
 
 def second_claim() -> None:
     for _ in range(2):
         row = builders.approved()
-        EntryClaim.objects.create(symbol="BTCUSDT", position_side="BOTH", request=row, claimed_at=builders.NOW)
+        PositionSlot.objects.create(symbol="BTCUSDT", position_side="BOTH", request=row, claimed_at=builders.NOW)
 
 
 def second_entry() -> None:
@@ -113,7 +113,7 @@ def same_dead_letter() -> None:
 
 
 BAD_ROWS: list[tuple[str, Callable[[], Any]]] = [
-    ("claim_one_per_symbol_and_side", second_claim),
+    ("slot_one_per_symbol_and_side", second_claim),
     ("order_one_entry_per_request", second_entry),
     ("order_once_per_step", second_stop_of_a_number),
     ("client_order_id", same_client_id),
@@ -160,6 +160,6 @@ def test_bad_row_is_refused_by_its_constraint(constraint: str, write: Callable[[
         Position,
         EssStatus,
         DeadLetter,
-        EntryClaim,
+        PositionSlot,
     )
     assert sum(model._default_manager.count() for model in models) == 0

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from django.conf import LazySettings
 
-from execution.models import EntryClaim, PolicyValue, Transition
+from execution.models import AuditEvent, PolicyValue, PositionSlot
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +25,7 @@ def test_position_closed_by_the_exchange_closes_the_trade_with_that_reason(desk:
     assert trade.entry_fees + trade.exit_fees == D(ledger.summary["commission"])
     # It should neither enter nor protect again, and cancel what waits.
     assert (ledger.live(), ledger.positions, len(ledger.entries_sent)) == ([], {}, 1)
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     assert desk.event(request_id, "trade.closed")["reason"] == kind
     desk.check()
 
@@ -82,7 +82,7 @@ def test_exit_in_parts_is_one_trade_with_the_price_of_all_its_fills(desk: Desk) 
     assert trade.exit_price == average.quantize(D("1e-18"))
     # A part that explains itself by its fills is no alarm.
     assert trade.flat_readings == 0
-    assert not Transition.objects.filter(to_state="UNEXPLAINED").exists()
+    assert not AuditEvent.objects.filter(to_state="UNEXPLAINED").exists()
     assert (trade.fills.count(), trade.net_pnl) == (4, ledger.net_pnl)
     assert desk.events(request_id).count("trade.closed") == 1
     desk.check()
@@ -122,10 +122,10 @@ def test_market_entry_that_ends_empty_ends_its_request_and_frees_the_symbol(desk
     # Two fifths of the smallest quantity are nothing.
     request_id = desk.decide(position_size_usd=55.0)
 
-    assert desk.run(request_id) == "CANCELLED"
+    assert desk.run(request_id) == "CANCELED"
 
     # It should tell first that it was placed, then that it came to nothing, and let the next decision in.
     assert desk.events(request_id) == ["order.placed", "order.failed"]
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     assert desk.ledger.positions == {}
     desk.check()

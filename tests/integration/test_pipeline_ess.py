@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from execution.adapters.stream_names import stream_of
-from execution.models import EntryClaim, EssStatus, Transition
+from execution.models import AuditEvent, EssStatus, PositionSlot
 from local_stack.bus import wrapped
 from tests.support.desk import Desk
 
 
 def assert_blocked_before_the_wire(desk: Desk, request_id: Any, state: str) -> None:
     request = desk.request(request_id)
-    assert (request.state, request.reason_code) == ("REFUSED", "ESS_BLOCKED")
+    assert (request.state, request.reason_code) == ("DENIED", "ESS_BLOCKED")
     failed = desk.event(request_id, "order.failed")
     assert (failed["reason_code"], failed["ess_state"], failed["trade_id"]) == ("ESS_BLOCKED", state, str(request_id))
     assert desk.events(request_id) == ["order.failed"]
     assert desk.ledger.sent("POST", "/fapi/v1/order") == []
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
 
 def test_armed_service_clears_a_decision(desk: Desk) -> None:
@@ -65,7 +65,7 @@ def test_manual_orders_are_blocked_as_well(desk: Desk) -> None:
     assert_blocked_before_the_wire(desk, request_id, "CRITICAL")
 
 
-@pytest.mark.parametrize(("fail_mode", "state"), [("open", "CLEARED"), ("closed", "REFUSED")])
+@pytest.mark.parametrize(("fail_mode", "state"), [("open", "CLEARED"), ("closed", "DENIED")])
 def test_silence_means_what_the_setting_says(desk: Desk, fail_mode: str, state: str) -> None:
     desk.fail_mode = fail_mode
     desk.step("check_ess", desk.decide("ETHUSDT"))
@@ -77,7 +77,7 @@ def test_silence_means_what_the_setting_says(desk: Desk, fail_mode: str, state: 
     assert desk.request(request_id).state == state
     # It should be counted, for health and alerts.
     assert EssStatus.objects.get().unanswered == 1
-    if state == "REFUSED":
+    if state == "DENIED":
         assert "ESS_FAIL_MODE=closed" in desk.request(request_id).reason
 
 
@@ -101,8 +101,8 @@ def test_a_state_of_any_spelling_is_written_as_changed_once(desk: Desk, state: s
         desk.run(desk.decide(symbol))
         desk.clock.let_pass(2)
 
-    assert [len(line.to_state) <= 32 for line in Transition.objects.filter(entity="ess")] == [True]
-    assert Transition.objects.filter(entity="request", to_state="REFUSED").count() == 3
+    assert [len(line.to_state) <= 32 for line in AuditEvent.objects.filter(entity="ess")] == [True]
+    assert AuditEvent.objects.filter(entity="request", to_state="DENIED").count() == 3
 
 
 def test_known_trip_outranks_a_silence_even_when_failing_open(desk: Desk) -> None:
@@ -179,7 +179,7 @@ def test_replayed_old_stop_does_not_block(desk: Desk, event_type: str, stamped: 
     desk.read_bus()
 
     # It should be in the journal, and be history.
-    assert Transition.objects.filter(entity="ess", trigger="ess.tripped").count() == 1
+    assert AuditEvent.objects.filter(entity="ess", trigger="ess.tripped").count() == 1
     assert desk.run(desk.decide(), until="check_ess") == "CLEARED"
 
 
@@ -216,7 +216,7 @@ def test_stop_that_arrives_now_holds_whatever_its_senders_clock_says(
     held_until = EssStatus.objects.get().held_until
     assert held_until is not None
     assert abs(held_until - arrived - timedelta(seconds=900)) < timedelta(seconds=5)
-    assert desk.outcome(desk.decide()) == ("REFUSED", "ESS_BLOCKED")
+    assert desk.outcome(desk.decide()) == ("DENIED", "ESS_BLOCKED")
     desk.clock.let_pass(910)
     assert desk.run(desk.decide(), until="check_ess") == "CLEARED"
 
@@ -232,7 +232,7 @@ def test_stop_that_comes_again_holds_again(desk: Desk, event_type: str) -> None:
     desk.publish(event_type, named)
     assert desk.read_bus().trips == [True]
 
-    assert desk.outcome(desk.decide()) == ("REFUSED", "ESS_BLOCKED")
+    assert desk.outcome(desk.decide()) == ("DENIED", "ESS_BLOCKED")
 
 
 @pytest.mark.parametrize(

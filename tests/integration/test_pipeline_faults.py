@@ -9,8 +9,8 @@ import pytest
 from execution.domain.closing import LOOK_UPS_SECONDS
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
-from execution.domain.rate_limits import Cost, Denial, Ticket
-from execution.models import EntryClaim, Order, PolicyValue
+from execution.domain.rate_limits import Cost, Permit, Throttled
+from execution.models import Order, PolicyValue, PositionSlot
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
 
@@ -86,7 +86,7 @@ def test_executed_entry_without_an_answer_is_found_covered_and_never_sent_again(
     # It should say that it does not know, and not that it failed.
     assert desk.run(request_id) == "UNKNOWN"
     assert desk.events(request_id) == []
-    assert EntryClaim.objects.get().request_id == request_id
+    assert PositionSlot.objects.get().request_id == request_id
 
     desk.paper.clear_faults()
     desk.clock.let_pass(3)
@@ -126,11 +126,11 @@ def test_entry_that_never_arrived_is_abandoned_with_evidence_and_never_sent_agai
     desk.cycle()
 
     request, order = desk.request(request_id), desk.order(request_id, "ENTRY")
-    assert (request.state, request.reason_code, order.state) == ("ABANDONED", "ABSENCE_PROVEN", "ABANDONED")
+    assert (request.state, request.reason_code, order.state) == ("NOT_ACCEPTED", "ABSENCE_PROVEN", "NOT_ACCEPTED")
     assert "4 look-ups" in request.reason
     assert "no position" in request.reason
     assert desk.event(request_id, "order.failed")["reason_code"] == "ABSENCE_PROVEN"
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
     # It should never be sent again, by nobody.
     desk.run(request_id)
@@ -150,7 +150,7 @@ def test_one_look_up_after_the_window_is_not_proof(desk: Desk) -> None:
     assert desk.request(request_id).state == "UNKNOWN"
 
     desk.cycle()
-    assert desk.request(request_id).state == "ABANDONED"
+    assert desk.request(request_id).state == "NOT_ACCEPTED"
 
 
 def test_order_that_the_look_up_forgets_is_found_in_the_history(desk: Desk) -> None:
@@ -177,11 +177,11 @@ def test_refused_entry_ends_at_once_with_the_exchange_s_reason(desk: Desk) -> No
     assert desk.run(request_id) == "REJECTED"
 
     request = desk.request(request_id)
-    assert request.reason == "EXCHANGE_REFUSED: code=-2019 message=Margin is insufficient."
+    assert request.reason == "EXCHANGE_REJECTED: code=-2019 message=Margin is insufficient."
     failed = desk.event(request_id, "order.failed")
-    assert (failed["error_code"], failed["attempts"], failed["reason_code"]) == (-2019, 1, "EXCHANGE_REFUSED")
+    assert (failed["error_code"], failed["attempts"], failed["reason_code"]) == (-2019, 1, "EXCHANGE_REJECTED")
     assert len(desk.ledger.entries_sent) == 1
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     desk.check()
 
 
@@ -204,7 +204,7 @@ def test_entry_that_is_throttled_every_time_is_given_up_after_three_attempts(des
     desk.paper.add_fault(path=ORDER, method="POST", action="reply", status=400, body=outside, count=None)
     request_id = desk.decide()
 
-    assert desk.outcome(request_id) == ("REJECTED", "EXCHANGE_REFUSED")
+    assert desk.outcome(request_id) == ("REJECTED", "EXCHANGE_REJECTED")
 
     sent = {params["newClientOrderId"] for params in desk.ledger.entries_sent}
     assert (len(desk.ledger.entries_sent), len(sent)) == (3, 1)
@@ -234,8 +234,8 @@ def test_limit_of_requests_silences_every_process(desk: Desk) -> None:
 
     # It should silence the others too, exits as well: a banned client that goes on is banned for longer.
     other.limiter.hold(Waits.EVERYBODY, 0.3)
-    assert isinstance(desk.limiter.admit(Lane.PROTECT, Cost(), max_wait_seconds=0), Denial)
-    assert isinstance(desk.limiter.admit(Lane.PROTECT, Cost(), max_wait_seconds=5), Ticket)
+    assert isinstance(desk.limiter.admit(Lane.PROTECT, Cost(), max_wait_seconds=0), Throttled)
+    assert isinstance(desk.limiter.admit(Lane.PROTECT, Cost(), max_wait_seconds=5), Permit)
     desk.check()
 
 
@@ -257,12 +257,12 @@ def test_leverage_that_is_refused_refuses_the_entry(desk: Desk) -> None:
     desk.paper.add_fault(path="/fapi/v1/leverage", method="POST", action="reply", status=400, body=refusal)
     request_id = desk.decide()
 
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
 
     assert desk.request(request_id).reason_code == "LEVERAGE_MISMATCH"
     assert desk.event(request_id, "order.failed")["error_code"] == -4028
     assert desk.ledger.entries_sent == []
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
 
 # Protection
@@ -424,7 +424,7 @@ def test_entry_below_the_new_minimum_is_refused_once_and_filters_are_read_again(
     desk.paper.control("POST", "symbols", {"symbol": "BTCUSDT", "step": "0.004", "tick": "0.5"})
 
     refused = desk.decide(position_size_usd=150.0)
-    assert desk.outcome(refused) == ("REJECTED", "EXCHANGE_REFUSED")
+    assert desk.outcome(refused) == ("REJECTED", "EXCHANGE_REJECTED")
 
     # It should not try the same again, and judge the next one by the new step.
     assert len([params for params in desk.ledger.entries_sent if params["symbol"] == "BTCUSDT"]) == 1

@@ -8,10 +8,10 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from execution.crash_points import CrashPoint
-from execution.models import EntryClaim, ExecutionRequest, PolicyValue
-from execution.risk.decision_snapshot import judged_again
+from execution.models import ExecutionRequest, PolicyValue, PositionSlot
+from execution.risk.decision_snapshot import replay
 from execution.risk.policy_store import refresh_policy
-from execution.risk.pre_send_check import last_word
+from execution.risk.pre_send_check import pre_send_check
 from execution.risk.proposal import as_json, proposal_of
 from execution.risk.reapproval import renew_approval
 from execution.signals.policy_updates import apply_policy
@@ -45,14 +45,14 @@ def test_tightened_policy_refuses_what_was_approved_before_it(desk: Desk) -> Non
 
     announce(desk, "risk.max_leverage", 5)
 
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
     request = desk.request(request_id)
     assert request.reason_code == "LEVERAGE_EXCEEDS_LIMIT"
     assert request.reason == "LEVERAGE_EXCEEDS_LIMIT: expected<=5 actual=10 policy_version=1 approved_with=0"
     assert desk.event(request_id, "order.failed")["reason_code"] == "LEVERAGE_EXCEEDS_LIMIT"
     # It should have asked the exchange for nothing, and have given its share back.
     assert (desk.ledger.sent("POST", ORDER), desk.ledger.sent("POST", LEVERAGE)) == ([], [])
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
 
 def test_refresh_by_age_counts_as_a_change_too(desk: Desk) -> None:
@@ -62,7 +62,7 @@ def test_refresh_by_age_counts_as_a_change_too(desk: Desk) -> None:
     refresh_policy(risk_safety=desk.risk_safety, now=desk.clock())
     desk.risk.answer_normally()
 
-    assert desk.outcome(request_id) == ("REFUSED", "LEVERAGE_EXCEEDS_LIMIT")
+    assert desk.outcome(request_id) == ("DENIED", "LEVERAGE_EXCEEDS_LIMIT")
     assert desk.ledger.sent("POST", ORDER) == []
 
 
@@ -76,7 +76,7 @@ def test_entry_that_waits_for_its_turn_does_not_leave(desk: Desk) -> None:
     assert (request.state, request.reason_code) == ("REJECTED", "LEVERAGE_EXCEEDS_LIMIT")
     assert "expected<=5 actual=10 policy_version=1 approved_with=0 before sending" in request.reason
     assert desk.ledger.sent("POST", ORDER) == []
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
 
 
 def test_attempt_is_not_repeated_under_a_policy_that_refuses_it(desk: Desk) -> None:
@@ -111,7 +111,7 @@ def test_change_that_would_have_approved_it_lets_it_leave_and_is_in_the_journal(
     [renewed] = [step for step in desk.story(request_id) if step.trigger == "policy_renewed"]
     assert (renewed.from_state, renewed.to_state) == ("APPROVED", "APPROVED")
     kept: Any = renewed.details
-    again = [as_json(rule) for rule in judged_again(proposal_of(request), kept)]
+    again = [as_json(rule) for rule in replay(proposal_of(request), kept)]
     assert [*again, *kept["rules"][len(again) :]] == kept["rules"]
     assert [rule["rule"] for rule in kept["rules"][len(again) :]] == ["policy_change"]
     desk.check()
@@ -133,7 +133,7 @@ def test_entry_that_would_be_protected_differently_now_does_not_leave(
 
     announce(desk, key, value)
 
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
     request = desk.request(request_id)
     assert request.reason_code == "POLICY_CHANGED"
     assert told in request.reason
@@ -159,8 +159,8 @@ def test_lower_limit_lets_the_first_that_fit_leave_and_no_other(desk: Desk, key:
     at_once([lambda one=one, pk=pk: one.run(pk) for one, pk in pairs])  # type: ignore[misc]
 
     states = [desk.request(pk).state for pk in ids]
-    assert states == ["RECORDED"] * 3 + ["REFUSED"] * 5
-    assert set(ExecutionRequest.objects.filter(state="REFUSED").values_list("reason_code", flat=True)) == {reason}
+    assert states == ["RECORDED"] * 3 + ["DENIED"] * 5
+    assert set(ExecutionRequest.objects.filter(state="DENIED").values_list("reason_code", flat=True)) == {reason}
     assert len(desk.ledger.entries_sent) == 3
     desk.check()
 
@@ -174,7 +174,7 @@ def test_last_word_is_one_statement_when_nothing_has_changed(
     request = desk.request(approved(desk))
 
     with django_assert_num_queries(1):
-        assert last_word(request, now=desk.clock()) is None
+        assert pre_send_check(request, now=desk.clock()) is None
 
 
 def test_approval_whose_inputs_were_not_kept_does_not_outlive_a_change(desk: Desk) -> None:

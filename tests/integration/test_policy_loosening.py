@@ -4,18 +4,16 @@ from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
-from importlib import import_module
 from io import StringIO
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 
 from execution.domain.policy import KEYS, Looser, loosens
 from execution.health.rows import policy_alarms
-from execution.models import PolicyValue, Transition
+from execution.models import AuditEvent, PolicyValue
 from execution.risk.policy_store import PolicyLoosenedError, policy_in_force, refresh_policy, set_policy_value
 from execution.signals.policy_updates import apply_policy
 from tests.support.desk import Desk
@@ -53,7 +51,7 @@ def between(name: str, *, looser: bool) -> Decimal | None:
 
 
 def refusals(key: str) -> list[str]:
-    lines = Transition.objects.filter(entity="policy", entity_id=key, to_state="REFUSED").order_by("id")
+    lines = AuditEvent.objects.filter(entity="policy", entity_id=key, to_state="DENIED").order_by("id")
     return [line.reason.split(":")[0] for line in lines]
 
 
@@ -86,7 +84,7 @@ def test_of_announcements_at_once_the_strictest_stands(desk: Desk) -> None:
     at_once([partial(tighten, value) for value in values])
 
     assert stored(LEVERAGE) == (D(3), "event")
-    versions = [line.details["version"] for line in Transition.objects.filter(entity="policy").order_by("id")]
+    versions = [line.details["version"] for line in AuditEvent.objects.filter(entity="policy").order_by("id")]
     assert versions == list(range(1, len(versions) + 1))
 
 
@@ -97,7 +95,7 @@ def test_the_service_s_own_answer_for_the_key_loosens(desk: Desk) -> None:
     announce(desk, LEVERAGE, 125)
 
     assert stored(LEVERAGE) == (D(40), "http")
-    line = Transition.objects.get(entity="policy", entity_id=LEVERAGE)
+    line = AuditEvent.objects.get(entity="policy", entity_id=LEVERAGE)
     assert (line.from_state, line.to_state, line.details["direction"]) == ("default", "40", "looser")
     assert policy_alarms(desk.clock() - timedelta(hours=1)) == (line,)
 
@@ -161,7 +159,7 @@ def test_what_an_operator_has_set_only_an_operator_loosens(desk: Desk) -> None:
     desk.risk.answer({"policies": {LEVERAGE: 20}, "value": 20})
     refresh_policy(risk_safety=desk.risk_safety, now=desk.clock())
     assert stored(LEVERAGE) == (D(20), "http")
-    lines = Transition.objects.filter(entity="policy", trigger="operator").order_by("id")
+    lines = AuditEvent.objects.filter(entity="policy", trigger="operator").order_by("id")
     assert [(line.to_state, line.reason, line.details["by"]) for line in lines] == [
         ("10", "drill", "alice"),
         ("RELEASED", "drill", "alice"),
@@ -185,7 +183,7 @@ def test_an_operator_s_mistake_changes_nothing(arguments: tuple[str, ...]) -> No
         call_command("set_policy", *arguments, stdout=StringIO())
 
     assert not PolicyValue.objects.exists()
-    assert not Transition.objects.exists()
+    assert not AuditEvent.objects.exists()
 
 
 @pytest.mark.django_db
@@ -202,18 +200,3 @@ def test_nothing_passes_the_hard_ceilings(desk: Desk, settings: LazySettings) ->
     settings.POLICY_CEILINGS = {LEVERAGE: D(3), NOTIONAL: D(10**7)}
     PolicyValue.objects.all().delete()
     assert (policy_in_force()[LEVERAGE], policy_in_force()[NOTIONAL]) == (D(3), D(10_000))
-
-
-@pytest.mark.django_db
-def test_what_announcements_have_loosened_before_is_taken_back(desk: Desk) -> None:
-    rows = ((LEVERAGE, 125, "event", 3), (NOTIONAL, 500, "event", 4), ("risk.max_positions", 90, "http", 5))
-    for key, value, source, version in rows:
-        PolicyValue.objects.create(key=key, value=value, source=source, version=version, changed_at=desk.clock())
-
-    import_module("execution.migrations.0028_announced_policy_only_tightens").take_back(apps, None)
-
-    assert [(row.key, int(row.value), row.version) for row in PolicyValue.objects.order_by("key")] == [
-        (LEVERAGE, 20, 6),
-        (NOTIONAL, 500, 4),
-        ("risk.max_positions", 90, 5),
-    ]

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
-from execution.models import Heartbeat, PolicyValue, Transition
+from execution.models import AuditEvent, Heartbeat, PolicyValue
 from execution.risk.policy_store import policy_in_force, refresh_policy
 from execution.signals.policy_updates import apply_policy
 from tests.support.desk import Desk
@@ -72,7 +72,7 @@ def test_value_out_of_bounds_is_refused_told_and_never_applied(desk: Desk) -> No
     assert list(PolicyValue.objects.values_list("key", flat=True)) == ["risk.max_leverage"]
     beat = Heartbeat.objects.get(part="policy")
     assert (beat.healthy, set(beat.details["refused"])) == (False, {SLIPPAGE, RETRIES})
-    lines = Transition.objects.filter(entity="policy", to_state="REFUSED").order_by("entity_id")
+    lines = AuditEvent.objects.filter(entity="policy", to_state="DENIED").order_by("entity_id")
     assert [(line.entity_id, line.reason.partition(":")[0]) for line in lines] == [
         (RETRIES, "POLICY_VALUE_NOT_A_NUMBER"),
         (SLIPPAGE, "POLICY_VALUE_OUT_OF_BOUNDS"),

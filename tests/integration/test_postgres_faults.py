@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 from django.test import Client
 
-from execution.models import EntryClaim, ExecutionRequest, InboxEvent, Order, OutboxEvent, OutboxSequence, Transition
+from execution.models import AuditEvent, ExecutionRequest, InboxEvent, Order, OutboxEvent, OutboxSequence, PositionSlot
 from execution.store.atomic_write import emit
 from tests.support.desk import Desk
 from tests.support.threads import at_once
@@ -40,14 +40,14 @@ def disk_full(*tables: str) -> Iterator[None]:
 
 
 def rows() -> dict[str, int]:
-    tables = (InboxEvent, ExecutionRequest, Order, Transition, OutboxEvent, OutboxSequence, EntryClaim)
+    tables = (InboxEvent, ExecutionRequest, Order, AuditEvent, OutboxEvent, OutboxSequence, PositionSlot)
     return {table.__name__: table._default_manager.count() for table in tables}
 
 
 # Disk full
 
 
-@pytest.mark.parametrize("table", ["execution_inboxevent", "execution_executionrequest", "execution_transition"])
+@pytest.mark.parametrize("table", ["execution_inboxevent", "execution_executionrequest", "execution_auditevent"])
 def test_an_order_that_cannot_be_stored_is_refused_in_words(desk: Desk, client: Client, table: str) -> None:
     before = rows()
 
@@ -59,7 +59,7 @@ def test_an_order_that_cannot_be_stored_is_refused_in_words(desk: Desk, client: 
     assert desk.ledger.entries_sent == []
 
 
-@pytest.mark.parametrize("table", ["execution_order", "execution_transition", "execution_executionrequest"])
+@pytest.mark.parametrize("table", ["execution_order", "execution_auditevent", "execution_executionrequest"])
 def test_no_entry_leaves_without_its_row(desk: Desk, table: str) -> None:
     request_id = desk.decide()
     desk.run(request_id, until="guard_safety")
@@ -75,7 +75,7 @@ def test_no_entry_leaves_without_its_row(desk: Desk, table: str) -> None:
     desk.check()
 
 
-@pytest.mark.parametrize("table", ["execution_transition", "execution_outboxevent"])
+@pytest.mark.parametrize("table", ["execution_auditevent", "execution_outboxevent"])
 def test_an_answer_that_cannot_be_written_is_found_by_evidence(desk: Desk, table: str) -> None:
     """The order is at the exchange, and the books could not take it."""
     request_id = desk.decide()

@@ -11,7 +11,7 @@ import pytest
 from execution.domain.ports import Lane
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import EntryClaim, Heartbeat, Order
+from execution.models import Heartbeat, Order, PositionSlot
 from execution.reconciliation.stop_watchdog import Guarded, ensure_cover, without_cover
 from execution.reconciliation.unfinished_entries import GRACE
 from execution.store.heartbeats import beat
@@ -132,7 +132,7 @@ def test_legs_are_gone_with_the_position_although_nobody_tells_of_its_end(desk: 
 
     assert desk.ledger.live() == []
     assert (desk.trade(request_id).state, desk.trade(request_id).close_reason) == ("CLOSED", by)
-    assert not EntryClaim.objects.exists()
+    assert not PositionSlot.objects.exists()
     desk.check()
 
 
@@ -231,7 +231,7 @@ def test_the_books_say_which_positions_lack_a_stop(lack: Lack, direction: Direct
         ("ACCEPTED", "0.001", 1.0, False, True),
         ("ACCEPTED", "0.001", 0.9, False, False),
         # What its end makes of the fill is the chain's and the monitor's.
-        ("CANCELLED", "0.001", 5, False, False),
+        ("CANCELED", "0.001", 5, False, False),
         ("ACCEPTED", "0.001", 5, True, False),
         ("ACCEPTED", "0", 5, False, False),
     ],

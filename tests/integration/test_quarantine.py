@@ -14,14 +14,14 @@ from django.test import Client
 from django.urls import reverse
 
 from execution.api.health import measure
-from execution.health.condition import judge
+from execution.health.condition import judge_health
 from execution.models import (
+    AuditEvent,
     ExecutionRequest,
     OutboxEvent,
     PolicyValue,
     QuarantinedRow,
     Trade,
-    Transition,
 )
 from execution.operations.retention import RetentionRules, apply_retention
 from execution.reconciliation.stop_watchdog import ensure_cover
@@ -67,7 +67,7 @@ def sweep(desk: Desk) -> None:
     desk.read_bus()
     desk.relay()
     apply_retention(RetentionRules(events=HOUR, requests=HOUR, trades=HOUR), clock=desk.clock, length=HOUR)
-    assert judge(measure()).components
+    assert judge_health(measure()).components
 
 
 def stops(desk: Desk, symbol: str = "BTCUSDT") -> list[Any]:
@@ -154,7 +154,7 @@ def test_a_bad_request_is_named_and_the_others_trade(desk: Desk, client: Client,
     assert desk.request(good).state == "RECORDED"
     assert stops(desk)
     # It should be named by health and counted
-    component = judge(measure()).components["rows"]
+    component = judge_health(measure()).components["rows"]
     assert component.error is not None
     assert f"executionrequest {bad} symbol=SOLUSDT: {column}: cannot be read as stored" in component.error
     assert 'execution_quarantined_rows{table="executionrequest"} 1.0' in client.get("/metrics").content.decode()
@@ -212,8 +212,8 @@ def test_a_trade_without_its_plan_is_set_aside_and_its_position_stays_ours(desk:
     assert stops(desk), "the other position is covered again"
     # It should have left the stop of the bad one, and taken its position for nobody else's
     assert [row["algoId"] for row in stops(desk, "ETHUSDT")] == resting
-    assert not [action for action in result.actions if type(action).__name__ in {"Stranger", "Adopt", "Guard"}]
-    error = judge(measure()).components["rows"].error
+    assert not [action for action in result.actions if type(action).__name__ in {"ReportExternal", "Adopt", "Guard"}]
+    error = judge_health(measure()).components["rows"].error
     assert error is not None
     assert f"trade {bad} symbol=ETHUSDT" in error
     assert desk.trade(good).state == "OPEN"
@@ -254,7 +254,7 @@ def test_a_policy_row_that_means_nothing_blocks_entries_and_nothing_else(desk: D
     assert policy["risk.max_positions"] == 5
     assert policy.unusable == {"risk.max_leverage"}
     refused = desk.decide("BTCUSDT")
-    assert (desk.run(refused), desk.request(refused).reason_code) == ("REFUSED", "POLICY_UNUSABLE")
+    assert (desk.run(refused), desk.request(refused).reason_code) == ("DENIED", "POLICY_UNUSABLE")
     desk.cycle()
     assert stops(desk, "ETHUSDT")
     # It should let entries pass when an operator has repaired it
@@ -296,7 +296,7 @@ def test_the_command_lists_repairs_and_releases(desk: Desk) -> None:
 
     assert quarantine.quarantined() == []
     assert desk.request(bad).expires_at.isoformat() == moment
-    journal = list(Transition.objects.filter(entity="quarantine").order_by("id"))
+    journal = list(AuditEvent.objects.filter(entity="quarantine").order_by("id"))
     assert [(line.to_state, line.reason, line.details["by"]) for line in journal] == [
         ("REPAIRED", "clock", "ops"),
         ("RELEASED", "clock", "ops"),

@@ -13,9 +13,9 @@ from execution.domain import policy as keys
 from execution.domain.external import ExternalPositions
 from execution.domain.sizing import SizingMode
 from execution.domain.states import RequestState
-from execution.models import ExecutionRequest, Position, Trade, Transition
+from execution.models import AuditEvent, ExecutionRequest, Position, Trade
 from execution.queries.positions import held_positions
-from execution.risk.decision_snapshot import judged_again
+from execution.risk.decision_snapshot import replay
 from execution.risk.policy_store import set_policy_value
 from execution.risk.proposal import as_json, proposal_of
 from tests.support.desk import Desk
@@ -51,7 +51,7 @@ def at(symbol: str, share: float) -> str:
 
 
 def approval(request_id: Any) -> dict[str, Any]:
-    details: dict[str, Any] = Transition.objects.get(entity_id=str(request_id), trigger="guard_approved").details
+    details: dict[str, Any] = AuditEvent.objects.get(entity_id=str(request_id), trigger="guard_approved").details
     return details
 
 
@@ -133,7 +133,7 @@ def test_the_largest_exposure_is_in_usd(desk: Desk) -> None:
     set_policy_value(keys.MAX_SYMBOL_EXPOSURE, D(900), source="test", now=desk.clock())
     request_id = desk.decide("ETHBTC", **wish("ETHBTC", 1))
 
-    assert desk.run(request_id) is RequestState.REFUSED
+    assert desk.run(request_id) is RequestState.DENIED
     # 0.39 ETH at 0.05001 are 0.0195039 BTC
     assert desk.request(request_id).reason == "SYMBOL_EXPOSURE_EXCEEDS_LIMIT: expected<=900 actual=975.195"
 
@@ -178,7 +178,7 @@ def test_a_verdict_in_btc_is_judged_the_same_from_the_journal_alone(desk: Desk) 
 
     kept = approval(request_id)
     assert D(kept["inputs"]["quote_index"]["price"]) == D(50_000)
-    assert [as_json(rule) for rule in judged_again(proposal_of(desk.request(request_id)), kept)] == kept["rules"]
+    assert [as_json(rule) for rule in replay(proposal_of(desk.request(request_id)), kept)] == kept["rules"]
     # It should renew the approval by the same index when the policy has changed meanwhile
     set_policy_value(keys.MAX_LEVERAGE, D(19), source="test", now=desk.clock())
     other = desk.decide("BNBBTC", **wish("BNBBTC", 1))
@@ -215,7 +215,7 @@ def test_what_was_adopted_unpriced_is_named_until_it_is_priced(desk: Desk) -> No
     # It should be protected all the same, stand in no sum, and keep entries out that would rest on such a sum
     assert (trade.quote_index, trade.margin_usd) == (None, None)
     assert desk.ledger.live_stops
-    assert desk.run(refused) is RequestState.REFUSED
+    assert desk.run(refused) is RequestState.DENIED
     assert desk.request(refused).reason == "QUOTE_ASSET_UNPRICED: unpriced=ETHBTC"
     assert PositionsOut.of(held_positions()).data["unpriced"] == ["ETHBTC"]
 
@@ -240,7 +240,7 @@ def test_a_close_does_not_wait_for_the_index(desk: Desk) -> None:
     assert (trade.state, trade.quote_index) == ("CLOSED", D(50_000))
     assert trade.net_pnl is not None
     assert trade.net_pnl_usd == trade.net_pnl * 50_000
-    closed = Transition.objects.get(entity="trade", entity_id=str(request_id), trigger="all_exited")
+    closed = AuditEvent.objects.get(entity="trade", entity_id=str(request_id), trigger="all_exited")
     assert closed.details["quote_index"].endswith("(of the entry)")
 
 

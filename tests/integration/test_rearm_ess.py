@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 
-from execution.models import EssStatus, Transition
+from execution.models import AuditEvent, EssStatus
 from execution.reconciliation.enforce_ess_trip import TripAction, work_off_trip
 from tests.support import builders
 from tests.support.desk import Desk
@@ -34,7 +34,7 @@ def outcome(desk: Desk, request_id: UUID) -> tuple[str, str]:
 
 
 def rearmed_lines() -> list[tuple[str, str, str]]:
-    lines = Transition.objects.filter(entity="ess", to_state="REARMED").order_by("id")
+    lines = AuditEvent.objects.filter(entity="ess", to_state="REARMED").order_by("id")
     return list(lines.values_list("from_state", "trigger", "reason"))
 
 
@@ -43,7 +43,7 @@ def test_entries_pass_again_before_the_hold_is_over(desk: Desk, side: str, capsy
     trip(desk)
     before = desk.decide(side=side)
     desk.run(before)
-    assert outcome(desk, before) == ("REFUSED", "ESS_BLOCKED")
+    assert outcome(desk, before) == ("DENIED", "ESS_BLOCKED")
 
     rearm()
 
@@ -58,7 +58,7 @@ def test_entries_pass_again_before_the_hold_is_over(desk: Desk, side: str, capsy
     # It should have asked the service, and not have taken up what was refused before.
     known = EssStatus.objects.get()
     assert (known.state, known.permitted, known.source, known.held_until) == ("ARMED", True, "http", None)
-    assert outcome(desk, before) == ("REFUSED", "ESS_BLOCKED")
+    assert outcome(desk, before) == ("DENIED", "ESS_BLOCKED")
     assert len(desk.ledger.entries_sent) == 1
     desk.check()
 
@@ -70,7 +70,7 @@ def test_an_approved_entry_that_a_trip_would_stop_leaves_after_it(desk: Desk, si
         assert desk.run(request_id, until="guard_safety") == "APPROVED"
     trip(desk)
     assert not desk.step("place_order", stopped)
-    assert outcome(desk, stopped) == ("REFUSED", "ESS_BLOCKED")
+    assert outcome(desk, stopped) == ("DENIED", "ESS_BLOCKED")
 
     rearm()
 
@@ -88,13 +88,13 @@ def test_a_service_that_still_blocks_is_believed_at_the_next_check(desk: Desk, s
 
     again = desk.decide(side=side)
     desk.run(again)
-    assert outcome(desk, again) == ("REFUSED", "ESS_BLOCKED")
+    assert outcome(desk, again) == ("DENIED", "ESS_BLOCKED")
     assert "state=CRITICAL" in desk.request(again).reason
     assert rearmed_lines() == [("CRITICAL", "operator", WHY)]
     assert desk.ledger.sent("POST", ORDER) == []
 
 
-@pytest.mark.parametrize(("fail_mode", "expected"), [("open", ("CLEARED", "")), ("closed", ("REFUSED", "ESS_BLOCKED"))])
+@pytest.mark.parametrize(("fail_mode", "expected"), [("open", ("CLEARED", "")), ("closed", ("DENIED", "ESS_BLOCKED"))])
 def test_a_silent_service_counts_as_configured_and_no_longer_as_the_last_known_trip(
     desk: Desk, fail_mode: str, expected: tuple[str, str]
 ) -> None:
@@ -122,7 +122,7 @@ def test_a_trip_after_it_blocks_again(desk: Desk) -> None:
 
     request_id = desk.decide("ETHUSDT")
     desk.run(request_id)
-    assert outcome(desk, request_id) == ("REFUSED", "ESS_BLOCKED")
+    assert outcome(desk, request_id) == ("DENIED", "ESS_BLOCKED")
     assert "a second one" in desk.request(request_id).reason
 
 
@@ -182,7 +182,7 @@ def test_a_brake_is_not_released_without_a_reason(desk: Desk, command: str, argu
     # It should block as before.
     request_id = desk.decide()
     desk.run(request_id)
-    assert outcome(desk, request_id) == ("REFUSED", "ESS_BLOCKED")
+    assert outcome(desk, request_id) == ("DENIED", "ESS_BLOCKED")
 
 
 @pytest.mark.django_db(transaction=True)

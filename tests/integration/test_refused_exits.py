@@ -13,7 +13,7 @@ from execution.api.health import measure, report_of
 from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.domain.reasons import CloseReason
-from execution.models import Order, Trade, Transition
+from execution.models import AuditEvent, Order, Trade
 from execution.protection.ensure_exits import ensure_exits
 from execution.reconciliation.actions import CloseInTime
 from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
@@ -115,7 +115,7 @@ def test_a_refused_close_is_tried_again_after_a_pause_that_grows(desk: Desk, way
 
     # It should have journaled each try, with the exchange's code.
     names = [order.client_order_id for order in closes(request_id)]
-    lines = Transition.objects.filter(entity="order", entity_id__in=names, to_state="REJECTED")
+    lines = AuditEvent.objects.filter(entity="order", entity_id__in=names, to_state="REJECTED")
     assert (len(names), lines.count(), lines.filter(reason__contains="code=-4131").count()) == (7, 7, 7)
 
 

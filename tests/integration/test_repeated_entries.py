@@ -13,7 +13,7 @@ from execution.signals.accept import (
     MANUAL_SIGNAL,
     MODEL_PROMOTED,
     POLICY_UPDATED,
-    Accepted,
+    AcceptedEvent,
     accept_entry,
 )
 from tests.support.desk import INTAKE, Desk, decision, entry
@@ -51,7 +51,7 @@ def test_an_entry_that_is_read_again_changes_nothing(desk: Desk, event_type: str
     again = accept_entry(same, rules=INTAKE, now=desk.clock())
 
     # It should start nothing a second time.
-    assert again == Accepted(repeated=True)
+    assert again == AcceptedEvent(repeated=True)
     assert rows() == stored
 
 
@@ -62,7 +62,7 @@ def test_an_entry_that_nobody_can_read_is_kept_once(desk: Desk, event_type: str)
     stored = rows()
     assert (len(stored["DeadLetter"]), stored["InboxEvent"]) == (1, [])
     # Whoever sent it meant to stop us.
-    assert first == Accepted(tripped=event_type in {ESS_TRIPPED, ESS_STATE_CHANGED})
+    assert first == AcceptedEvent(tripped=event_type in {ESS_TRIPPED, ESS_STATE_CHANGED})
 
-    assert accept_entry(broken, rules=INTAKE, now=desk.clock()) == Accepted()
+    assert accept_entry(broken, rules=INTAKE, now=desk.clock()) == AcceptedEvent()
     assert rows() == stored

@@ -17,10 +17,10 @@ from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose
 from execution.models import (
     AccountIncome,
+    AuditEvent,
     Bracket,
     BracketLeg,
     DeadLetter,
-    EntryClaim,
     ExecutionRequest,
     Fill,
     InboxEvent,
@@ -31,14 +31,14 @@ from execution.models import (
     Order,
     OutboxEvent,
     OutboxSequence,
-    ToldFill,
+    PositionSlot,
+    StreamedFill,
     Trade,
-    Transition,
 )
 from execution.models.inbox import InboxOutcome
 from execution.operations import retention
 from execution.operations.retention import RetentionRules, apply_retention
-from execution.queries.journal import Walk
+from execution.queries.journal import JournalWalk
 from execution.store.journal_seal import seal_journal
 from local_stack.postgres import SERVICE
 from tests.support import builders
@@ -81,8 +81,8 @@ def name_age(before: datetime) -> None:
 
 def refused(**columns: Any) -> ExecutionRequest:
     """A decision that was refused, with its log line and its event."""
-    request = builders.request(state=RequestState.REFUSED, **columns)
-    builders.transition("request", request.pk, to_state="REFUSED")
+    request = builders.request(state=RequestState.DENIED, **columns)
+    builders.transition("request", request.pk, to_state="DENIED")
     builders.outbox_event(aggregate=str(request.pk), event_type="order.failed", sent_at=NOW)
     OutboxSequence.objects.create(aggregate=str(request.pk), last=1)
     return request
@@ -110,8 +110,8 @@ def closed(**columns: Any) -> Trade:
 def left(*tables: type[models.Model]) -> dict[str, int]:
     """Count what is there, but for what the journal says of its own retention."""
     rows = {table: table._default_manager.all() for table in tables}
-    if Transition in rows:
-        rows[Transition] = rows[Transition].exclude(entity="journal")
+    if AuditEvent in rows:
+        rows[AuditEvent] = rows[AuditEvent].exclude(entity="journal")
     return {table.__name__: found.count() for table, found in rows.items() if found.exists()}
 
 
@@ -122,10 +122,10 @@ EVERYTHING = (
     InboxEvent,
     Order,
     Fill,
-    ToldFill,
+    StreamedFill,
     Income,
     Trade,
-    Transition,
+    AuditEvent,
     OutboxEvent,
     OutboxSequence,
     DeadLetter,
@@ -202,14 +202,14 @@ def test_an_unfinished_decision_never_goes(state: str) -> None:
 def test_a_decision_that_something_hangs_on_stays() -> None:
     by_order, by_claim, by_event, by_log, free = (refused(symbol=f"S{number}USDT") for number in range(5))
     builders.order(by_order, state=OrderState.UNKNOWN)
-    EntryClaim.objects.create(symbol="X", position_side="BOTH", request=by_claim, claimed_at=NOW)
+    PositionSlot.objects.create(symbol="X", position_side="BOTH", request=by_claim, claimed_at=NOW)
     OutboxEvent.objects.filter(aggregate=str(by_event.pk)).update(sent_at=None)
     builders.transition("request", by_log.pk, at=NOW + 70 * DAY)
 
     assert sweep(days=80)["requests"] == 1
 
     assert set(ExecutionRequest.objects.all()) == {by_order, by_claim, by_event, by_log}
-    assert Transition.objects.filter(entity_id=str(by_log.pk)).count() == 2
+    assert AuditEvent.objects.filter(entity_id=str(by_log.pk)).count() == 2
     assert free.pk not in ExecutionRequest.objects.values_list("pk", flat=True)
 
 
@@ -236,12 +236,12 @@ def test_a_closed_trade_goes_whole_at_its_own_age() -> None:
     assert Trade.objects.get() == still_open
 
 
-@pytest.mark.parametrize("request_state", [RequestState.RECORDED, RequestState.ABANDONED])
+@pytest.mark.parametrize("request_state", [RequestState.RECORDED, RequestState.NOT_ACCEPTED, RequestState.WRITTEN_OFF])
 def test_what_was_written_off_goes_like_a_closed_trade_and_the_operators_action_stays(request_state: str) -> None:
     nothing = dict.fromkeys(("exit_price", "exit_at", "gross_pnl", "net_pnl", "net_pnl_usd"))
     owner = builders.approved(state=request_state, moved_at=NOW)
     trade = builders.trade(owner, state="WRITTEN_OFF", close_reason="WRITTEN_OFF", updated_at=NOW, **nothing)
-    builders.order(owner, purpose=OrderPurpose.STOP, state=OrderState.ABANDONED)
+    builders.order(owner, purpose=OrderPurpose.STOP, state=OrderState.NOT_ACCEPTED)
     done = OperatorAction.objects.create(
         verb="WRITE_OFF", subject=trade.pk, symbol=trade.symbol, by="anna", reason="reset", at=NOW
     )
@@ -278,7 +278,7 @@ def test_letters_promotions_and_the_rest_of_the_log_go() -> None:
 
     # It should keep the newest promotion, the counter of what may go on, and what is no story of its own.
     assert (ModelPromotion.objects.count(), OutboxSequence.objects.get().last) == (1, 7)
-    assert left(Transition) == {"Transition": 1}
+    assert left(AuditEvent) == {"AuditEvent": 1}
 
 
 # The journal
@@ -290,11 +290,11 @@ def test_what_goes_is_told_in_the_journal_and_the_chain_holds() -> None:
     builders.transition("ess", 1)
 
     assert sweep(days=61) == {"events": 2, "log": 1, "requests": 1}
-    assert list(Walk().breaks()) == []
+    assert list(JournalWalk().breaks()) == []
     assert sweep(days=91) == {"trades": 1}
 
-    told = [line.details["lines"] for line in Transition.objects.filter(entity="journal").order_by("pk")]
-    walk = Walk()
+    told = [line.details["lines"] for line in AuditEvent.objects.filter(entity="journal").order_by("pk")]
+    walk = JournalWalk()
     assert (list(walk.breaks()), told) == ([], [1, 1, 3])
     assert walk.tally.removed_by_retention == 5
 
@@ -391,7 +391,7 @@ def test_the_account_s_income_goes_when_the_exchange_keeps_it_no_longer() -> Non
 
 def test_every_table_is_kept_within_bounds_or_swept() -> None:
     """A table that grows belongs into the retention; one that refers to a decision goes with it."""
-    bounded = {"EssStatus", "Heartbeat", "PolicyValue", "Position", "EntryClaim", "AccountLease", "EntryHold"}
+    bounded = {"EssStatus", "Heartbeat", "PolicyValue", "Position", "PositionSlot", "AccountLease", "EntryHold"}
     bounded |= {
         "StreamPosition",
         "KillSwitch",

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from execution.models import EntryClaim, ExecutionRequest
+from execution.models import ExecutionRequest, PositionSlot
 from tests.sequences.contract import Contract
 from tests.sequences.judge import leftovers, not_over, unexplained, unprotected
 from tests.sequences.story import Story
@@ -153,7 +153,7 @@ def stuck_request(desk: Desk) -> None:
 def locked(desk: Desk) -> None:
     flat(desk)
     request = ExecutionRequest.objects.get()
-    EntryClaim.objects.create(symbol=SYMBOL, position_side="BOTH", request=request, claimed_at=desk.clock())
+    PositionSlot.objects.create(symbol=SYMBOL, position_side="BOTH", request=request, claimed_at=desk.clock())
 
 
 @pytest.mark.parametrize(
@@ -174,13 +174,13 @@ def test_what_is_not_over_is_named(story: Story, sabotage: Callable[[Desk], None
 @pytest.mark.parametrize(
     ("state", "code", "reason", "ok"),
     [
-        ("REFUSED", "STOP_TOO_FAR", "STOP_TOO_FAR: expected<=0.1 actual=0.2", True),
-        ("REFUSED", "OPEN_TRADE_EXISTS", "OPEN_TRADE_EXISTS: symbol=BTCUSDT held_by=abc", True),
-        ("REFUSED", "STOP_TOO_FAR", "STOP_TOO_FAR", False),
-        ("REFUSED", "STOP_TOO_FAR", "too far", False),
-        ("REFUSED", "", "", False),
-        ("REFUSED", "NO_SUCH_RULE", "NO_SUCH_RULE: expected<=1 actual=2", False),
-        ("REFUSED", "STOP_TOO_FAR", "STOP_ON_WRONG_SIDE: expected<=1 actual=2", False),
+        ("DENIED", "STOP_TOO_FAR", "STOP_TOO_FAR: expected<=0.1 actual=0.2", True),
+        ("DENIED", "OPEN_TRADE_EXISTS", "OPEN_TRADE_EXISTS: symbol=BTCUSDT held_by=abc", True),
+        ("DENIED", "STOP_TOO_FAR", "STOP_TOO_FAR", False),
+        ("DENIED", "STOP_TOO_FAR", "too far", False),
+        ("DENIED", "", "", False),
+        ("DENIED", "NO_SUCH_RULE", "NO_SUCH_RULE: expected<=1 actual=2", False),
+        ("DENIED", "STOP_TOO_FAR", "STOP_ON_WRONG_SIDE: expected<=1 actual=2", False),
         ("RECORDED", "", "", True),
     ],
 )

@@ -23,7 +23,7 @@ from execution.reconciliation.enforce_ess_trip import TripAction, work_off_trip
 from execution.risk.ess import EssRules, decide
 from execution.signals import accept
 from execution.signals.accept import EVENT_TYPES
-from execution.signals.replay_dead_letters import Redrive, redrive
+from execution.signals.replay_dead_letters import Replay, replay_letter
 from execution_project.env import environment
 from local_stack.bus import wrapped
 from tests.support.desk import INTAKE, Desk, decision
@@ -402,7 +402,7 @@ def test_a_letter_that_is_driven_again_is_its_producers_event(desk: Desk, code: 
     letter = DeadLetter.objects.get()
     assert letter.reason_code == code
 
-    accepted = redrive(letter.pk, Redrive(by="me", reason="it is ours"), rules=desk.intake, now=desk.clock())
+    accepted = replay_letter(letter.pk, Replay(by="me", reason="it is ours"), rules=desk.intake, now=desk.clock())
     send(desk, AI, payload, "ai-1")
     started = desk.read_bus()
 

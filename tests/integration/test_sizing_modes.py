@@ -8,8 +8,8 @@ from execution.domain import policy as keys
 from execution.domain.reasons import Reason
 from execution.domain.sizing import SizingMode
 from execution.domain.states import RequestState
-from execution.models import Transition
-from execution.risk.decision_snapshot import judged_again
+from execution.models import AuditEvent
+from execution.risk.decision_snapshot import replay
 from execution.risk.policy_store import set_policy_value
 from execution.risk.proposal import as_json, proposal_of
 from tests.support.desk import BTC_ASK, Desk
@@ -32,12 +32,12 @@ def test_an_entry_by_equity_is_a_fraction_of_what_the_account_is_worth(desk: Des
 
     # 5 % of 10,000 USD are 500 USD: at 50000.1 less than 0.010 BTC
     assert desk.trade(request_id).quantity == Decimal("0.009")
-    kept = Transition.objects.get(entity_id=str(request_id), trigger="guard_approved").details
+    kept = AuditEvent.objects.get(entity_id=str(request_id), trigger="guard_approved").details
     assert Decimal(kept["inputs"]["equity"]) == WALLET
     [size] = [rule for rule in kept["rules"] if rule["rule"] == "size"]
     assert [Decimal(size["before"]), Decimal(size["after"])] == [100, Decimal("0.009") * BTC_ASK]
     # It should be judged the same from the journal alone
-    assert [as_json(rule) for rule in judged_again(proposal_of(desk.request(request_id)), kept)] == kept["rules"]
+    assert [as_json(rule) for rule in replay(proposal_of(desk.request(request_id)), kept)] == kept["rules"]
 
 
 def test_equity_that_nobody_can_read_leaves_the_entry_where_it_is(desk: Desk) -> None:
@@ -76,6 +76,6 @@ def test_a_trade_sized_by_risk_loses_no_more_than_that_at_its_stop(
 def test_a_risk_too_small_for_one_step_is_refused(desk: Desk) -> None:
     in_mode(desk, SizingMode.RISK_PER_TRADE, RISK_PER_TRADE="0.5")
 
-    assert desk.run(request_id := desk.decide(stop_loss=49_000.0)) is RequestState.REFUSED
+    assert desk.run(request_id := desk.decide(stop_loss=49_000.0)) is RequestState.DENIED
     assert desk.request(request_id).reason_code == Reason.QUANTITY_BELOW_MINIMUM
     assert desk.paper.ledger()["orders"] == []

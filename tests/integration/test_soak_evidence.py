@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from execution.models import EntryClaim, Fill, Income, Order, Trade
+from execution.models import Fill, Income, Order, PositionSlot, Trade
 from tests.soak.accounts import audit
 from tests.soak.evidence import Evidence
 from tests.soak.judge import Kind, findings
@@ -91,9 +91,9 @@ def test_stop_that_our_rows_call_ended(desk: Desk, evidence: Evidence, request_i
 
 def test_claim_that_outlives_its_request(desk: Desk, evidence: Evidence) -> None:
     refused = desk.signal("BTCUSDT", quantity="1000000")
-    assert desk.outcome(refused) == ("REFUSED", "QUANTITY_ABOVE_MAXIMUM")
+    assert desk.outcome(refused) == ("DENIED", "QUANTITY_ABOVE_MAXIMUM")
     row = desk.request(refused)
-    EntryClaim.objects.create(symbol="BTCUSDT", position_side="BOTH", request=row, claimed_at=desk.clock())
+    PositionSlot.objects.create(symbol="BTCUSDT", position_side="BOTH", request=row, claimed_at=desk.clock())
 
     assert seen(evidence) == {Kind.LOCKED_SYMBOL}
 

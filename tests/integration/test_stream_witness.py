@@ -12,7 +12,7 @@ from psycopg import sql
 
 from execution.domain.states import OrderTrigger
 from execution.models import Fill, Order, Trade
-from execution.user_stream.silence_detector import LATE_COMMITS, LOOK_EVERY, Witness, fill_fact, order_fact
+from execution.user_stream.silence_detector import LATE_COMMITS, LOOK_EVERY, SilenceDetector, fill_fact, order_fact
 from execution_project.waits import DATABASE, Kind
 from tests.support import builders
 from tests.support.builders import NOW
@@ -36,14 +36,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def witness(clock: Clock) -> Witness:
-    witness = Witness(patience=PATIENCE, clock=clock)
+def witness(clock: Clock) -> SilenceDetector:
+    witness = SilenceDetector(patience=PATIENCE, clock=clock)
     witness.begin()
     clock.now += timedelta(seconds=3)
     return witness
 
 
-def look(witness: Witness, clock: Clock, after: timedelta = LOOK_EVERY) -> tuple[str, str] | None:
+def look(witness: SilenceDetector, clock: Clock, after: timedelta = LOOK_EVERY) -> tuple[str, str] | None:
     clock.now += after
     return witness.missed()
 
@@ -58,7 +58,7 @@ def accept(order: Order) -> None:
 
 def write_line(session: Session, order: Order) -> None:
     session.execute(
-        "INSERT INTO execution_transition"
+        "INSERT INTO execution_auditevent"
         " (entity, entity_id, from_state, to_state, trigger, reason_code, reason, details, at)"
         " VALUES ('order', %s, '', 'ACCEPTED', %s, '', '', '{}', now())",
         [order.client_order_id, OrderTrigger.ACCEPTED.value],
@@ -89,7 +89,7 @@ def session() -> Iterator[Session]:
 
 @pytest.mark.parametrize("kind", ["order", "fill"])
 def test_a_row_that_commits_behind_a_later_one_is_awaited(
-    witness: Witness, clock: Clock, session: Session, kind: str
+    witness: SilenceDetector, clock: Clock, session: Session, kind: str
 ) -> None:
     late, next_one = sent(clock, "BTCUSDT"), sent(clock, "ETHUSDT")
     trade = builders.trade(symbol="SOLUSDT")
@@ -113,7 +113,7 @@ def test_a_row_that_commits_behind_a_later_one_is_awaited(
     assert look(witness, clock) is None
 
 
-def test_what_was_heard_or_seen_long_ago_is_not_awaited_again(witness: Witness, clock: Clock) -> None:
+def test_what_was_heard_or_seen_long_ago_is_not_awaited_again(witness: SilenceDetector, clock: Clock) -> None:
     for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):
         order = sent(clock, symbol)
         witness.hear(order_fact(order.client_order_id))

@@ -8,7 +8,7 @@ from django.test import Client
 
 from execution.api.health import measure, report_of
 from execution.domain.trading import OrderPurpose
-from execution.models import Heartbeat, Impediment, Order, PolicyValue, Transition
+from execution.models import AuditEvent, Heartbeat, Impediment, Order, PolicyValue
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +30,7 @@ def known() -> list[tuple[str, str, bool]]:
 
 def alarms(scope: str) -> list[str]:
     """Return what the journal tells of a scope's alarms, oldest first."""
-    lines = Transition.objects.filter(entity="terms", entity_id=scope).order_by("id")
+    lines = AuditEvent.objects.filter(entity="terms", entity_id=scope).order_by("id")
     return [f"{line.trigger} {line.reason}" for line in lines]
 
 
@@ -38,7 +38,7 @@ def refusal(desk: Desk, symbol: str = "BTCUSDT") -> str:
     """Decide in another process and return why nothing was sent."""
     sent = len(desk.ledger.entries_sent)
     request_id = desk.decide(symbol)
-    assert desk.another().run(request_id) == "REFUSED"
+    assert desk.another().run(request_id) == "DENIED"
     assert len(desk.ledger.entries_sent) == sent
     return str(desk.request(request_id).reason)
 
@@ -61,7 +61,7 @@ def test_a_halt_is_known_to_every_process_after_one_cycle(desk: Desk, status: st
     desk.cycle()
 
     request_id = desk.decide("ETHUSDT")
-    assert warm.run(request_id) == "REFUSED"
+    assert warm.run(request_id) == "DENIED"
     assert desk.request(request_id).reason == f"SYMBOL_NOT_TRADING: symbol=ETHUSDT status={status}"
     assert desk.ledger.entries_sent == []
     # It should be no alarm: nobody holds anything there. And no other symbol should be held.
@@ -76,7 +76,7 @@ def test_an_approved_entry_does_not_leave_once_the_halt_is_known(desk: Desk) -> 
     desk.cycle(resume=lambda _id, _state: None)
 
     # It should be stopped by the statement that starts the submission, not by the exchange.
-    assert desk.run(request_id) == "REFUSED"
+    assert desk.run(request_id) == "DENIED"
     assert desk.request(request_id).reason_code == "SYMBOL_NOT_TRADING"
     assert desk.ledger.entries_sent == []
 

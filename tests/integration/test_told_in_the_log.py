@@ -24,10 +24,10 @@ def only(logs: list[Any], event: str) -> dict[str, Any]:
 def test_a_refusal_of_the_guard_is_told_with_its_numbers(desk: Desk, side: str, stop: float) -> None:
     request_id = desk.signal(side=side, stop_loss=stop)
     with log_lines() as logs:
-        assert desk.run(request_id) == "REFUSED"
+        assert desk.run(request_id) == "DENIED"
 
     told = only(logs, "request_ended")
-    assert (told["log_level"], told["request_id"], told["state"]) == ("info", str(request_id), "REFUSED")
+    assert (told["log_level"], told["request_id"], told["state"]) == ("info", str(request_id), "DENIED")
     assert (told["symbol"], told["side"], told["code"]) == ("BTCUSDT", side, "STOP_ON_WRONG_SIDE")
     assert told["reason"] == desk.request(request_id).reason
     assert told["reason"].startswith("STOP_ON_WRONG_SIDE: ")
@@ -42,7 +42,7 @@ def test_a_refusal_of_the_exchange_is_told_too(desk: Desk, side: str) -> None:
         assert desk.run(request_id) == "REJECTED"
 
     told = only(logs, "request_ended")
-    assert (told["log_level"], told["request_id"], told["code"]) == ("info", str(request_id), "EXCHANGE_REFUSED")
+    assert (told["log_level"], told["request_id"], told["code"]) == ("info", str(request_id), "EXCHANGE_REJECTED")
     assert "-2019" in told["reason"]
 
 

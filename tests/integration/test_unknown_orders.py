@@ -14,8 +14,8 @@ from execution.api.health import measure, report_of
 from execution.domain.client_ids import client_order_id
 from execution.domain.outcomes import ExchangeStatus, OrderReport
 from execution.domain.trading import OrderPurpose
-from execution.models import EntryClaim, Order, Transition
-from execution.orders.apply_report import settle_accepted
+from execution.models import AuditEvent, Order, PositionSlot
+from execution.orders.apply_report import apply_report
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
 from tests.support.waiting import eventually
@@ -110,7 +110,7 @@ def test_entry_that_nobody_names_is_covered_alarmed_and_settled_later(
     assert len(desk.ledger.live_stops) == 1
     assert len(desk.ledger.entries_sent) == 1
     assert len(alarms(caplog)) == 1
-    assert Transition.objects.filter(trigger="alarm_raised").count() == 1
+    assert AuditEvent.objects.filter(trigger="alarm_raised").count() == 1
     evidence = desk.order(request_id, "ENTRY").last_evidence
     assert "unattributed fills=" in evidence
     assert "covered by the planned stop" in evidence
@@ -177,10 +177,10 @@ def test_unsettled_order_is_seen_everywhere_and_blocks_its_symbol(desk: Desk, cl
     # The next decision for the symbol is refused with the reason, in both directions.
     for side in ("buy", "sell"):
         refused = desk.decide(side=side)
-        assert desk.run(refused) == "REFUSED"
+        assert desk.run(refused) == "DENIED"
         assert desk.request(refused).reason_code == "ENTRY_UNSETTLED"
         assert str(request_id) in desk.request(refused).reason
-    assert EntryClaim.objects.get().request_id == request_id
+    assert PositionSlot.objects.get().request_id == request_id
     # Another symbol trades on.
     elsewhere = desk.signal("ETHUSDT")
     desk.run(elsewhere, until="guard_safety")
@@ -254,7 +254,7 @@ def test_revoked_key_ends_trading_without_a_storm(desk: Desk) -> None:
     asked = len(desk.ledger.requests)
     later = desk.decide("ETHUSDT")
     # The exchange refuses to set its leverage.
-    assert locked_out.outcome(later) == ("REFUSED", "LEVERAGE_MISMATCH")
+    assert locked_out.outcome(later) == ("DENIED", "LEVERAGE_MISMATCH")
     assert "-2015" in desk.request(later).reason
     with pytest.raises(AssertionError, match="could not read"):
         locked_out.cycle()
@@ -274,7 +274,7 @@ def test_what_a_person_trades_meanwhile_does_not_keep_an_absence_from_being_prov
     cycles(desk, 4)
 
     # It should attribute the fill by its client id: the position is theirs, and no stop of ours belongs under it.
-    assert desk.request(request_id).state == "ABANDONED"
+    assert desk.request(request_id).state == "NOT_ACCEPTED"
     assert desk.ledger.live_stops == []
     assert Order.objects.filter(purpose="STOP").count() == 0
 
@@ -291,7 +291,7 @@ def test_silence_is_not_absence(desk: Desk, caplog: pytest.LogCaptureFixture) ->
 
     desk.paper.clear_faults()
     cycles(desk, 2)
-    assert desk.request(request_id).state == "ABANDONED"
+    assert desk.request(request_id).state == "NOT_ACCEPTED"
     assert report_of(measure())["components"]["orders"]["error"] is None
     desk.check()
 
@@ -312,7 +312,7 @@ def test_a_report_that_nobody_asked_for_ends_the_doubt(desk: Desk) -> None:
         order_id=str(placed["orderId"]),
     )
 
-    settle_accepted(entry, report, now=desk.clock(), source="stream")
+    apply_report(entry, report, now=desk.clock(), source="stream")
 
     # It should go on from there, as if the answer had come.
     assert (entry.state, entry.request.state) == ("FILLED", "FILLED")

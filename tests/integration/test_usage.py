@@ -12,11 +12,11 @@ import pytest
 from django.db import connection
 
 from execution.domain import policy as keys
-from execution.domain.limits import Usage
+from execution.domain.limits import LimitUsage
 from execution.domain.policy import Policy
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
-from execution.models import EntryClaim, ExecutionRequest, Trade
+from execution.models import ExecutionRequest, PositionSlot, Trade
 from execution.risk.limit_usage import conditional_orders, lock_usage, take_claim, usage_for
 from tests.support import builders
 from tests.support.builders import NOW
@@ -35,7 +35,7 @@ def asking(**columns: Any) -> ExecutionRequest:
     return builders.request(**({"state": RequestState.CLEARED, "received_at": NOW - timedelta(days=2)} | columns))
 
 
-def used(owner: ExecutionRequest | None = None, side: PositionSide = BOTH, now: datetime = NOW) -> Usage:
+def used(owner: ExecutionRequest | None = None, side: PositionSide = BOTH, now: datetime = NOW) -> LimitUsage:
     return usage_for(owner or asking(), side, POLICY, now=now)
 
 
@@ -43,7 +43,7 @@ def claimed(**columns: Any) -> ExecutionRequest:
     """Another entry that was approved long ago and has its claim."""
     defaults = {"symbol": "ETHUSDT", "approved_at": NOW - timedelta(days=1), "received_at": NOW - timedelta(days=1)}
     owner = builders.approved(**(defaults | columns))
-    EntryClaim.objects.create(
+    PositionSlot.objects.create(
         symbol=owner.symbol, position_side=owner.position_side, request=owner, claimed_at=owner.received_at
     )
     return owner
@@ -210,7 +210,7 @@ def test_entries_of_the_last_minute_are_counted(ago: timedelta, counted: int) ->
 def test_what_was_stopped_before_sending_is_no_entry_of_the_minute(state: RequestState) -> None:
     builders.approved(state=state, approved_at=NOW - timedelta(seconds=5), notional_usd=D(100))
 
-    stopped = state in {RequestState.REFUSED, RequestState.EXPIRED}
+    stopped = state in {RequestState.DENIED, RequestState.EXPIRED}
     assert used().entries_last_minute == (0 if stopped else 1)
     # It should not be a look-alike either
     assert used().look_alike_age == (None if stopped else D(5))
@@ -379,7 +379,7 @@ def test_a_claim_is_taken_once_for_a_symbol_and_side() -> None:
     # It should give the other side and the other symbol
     assert take_claim(second, PositionSide.SHORT, now=NOW)
     assert take_claim(other, BOTH, now=NOW)
-    rows = EntryClaim.objects.order_by("id").values_list("symbol", "position_side", "request_id", "claimed_at")
+    rows = PositionSlot.objects.order_by("id").values_list("symbol", "position_side", "request_id", "claimed_at")
     assert list(rows) == [
         ("BTCUSDT", "BOTH", first.pk, NOW),
         ("BTCUSDT", "SHORT", second.pk, NOW),
@@ -423,7 +423,7 @@ def test_ended_orders_and_plans_without_a_claim_take_no_room(planned: Callable[.
     assert conditional_orders() == len(OrderState) - len(ORDER_FINAL)
     ended = planned("ETHUSDT")
     assert conditional_orders() == len(OrderState) - len(ORDER_FINAL) + 2
-    EntryClaim.objects.filter(request=ended).delete()
+    PositionSlot.objects.filter(request=ended).delete()
     assert conditional_orders() == len(OrderState) - len(ORDER_FINAL)
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from execution.models import Fill, Transition
+from execution.models import AuditEvent, Fill
 from tests.support.desk import Desk
 from tests.support.listener import Listener
 
@@ -119,6 +119,6 @@ def test_leverage_changed_by_others_is_written_to_the_trade_and_handed_on(desk: 
     desk.person.change_leverage("BTCUSDT", 9)
     listener.hear("ACCOUNT_CONFIG_UPDATE")
 
-    line = Transition.objects.get(entity="trade", entity_id=str(request_id), trigger="leverage_changed")
+    line = AuditEvent.objects.get(entity="trade", entity_id=str(request_id), trigger="leverage_changed")
     assert line.details == {"expected": 5, "actual": 9}
     assert cycles(listener) == before + 1

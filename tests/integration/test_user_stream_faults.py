@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from execution.domain.stream import MarginCall, OrderNews
-from execution.models import Transition
+from execution.models import AuditEvent
 from execution.user_stream.apply_event import apply
 from execution.user_stream.listen_key import FRESH
 from execution.user_stream.stats import Phase
@@ -292,7 +292,7 @@ def test_a_margin_call_is_written_to_the_trades_concerned(desk: Desk, listener: 
     news = MarginCall(kind="MARGIN_CALL", sent_at=desk.clock(), symbols=("BTCUSDT",))
     apply(news, listener.session.desk, now=desk.clock())
 
-    assert Transition.objects.filter(entity="trade", entity_id=str(request_id), trigger="margin_call").count() == 1
+    assert AuditEvent.objects.filter(entity="trade", entity_id=str(request_id), trigger="margin_call").count() == 1
     assert listener.started["cycle"] == before + 1
 
 

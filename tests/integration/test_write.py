@@ -8,7 +8,7 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from execution.domain.states import RequestState, RequestTrigger
-from execution.models import DeadLetter, ExecutionRequest, InboxEvent, OutboxEvent, Transition
+from execution.models import AuditEvent, DeadLetter, ExecutionRequest, InboxEvent, OutboxEvent
 from execution.store.atomic_write import Write, emit
 from execution.store.transitions import log_line, request_move
 from tests.support import builders
@@ -36,7 +36,7 @@ def test_all_parts_happen_in_one_statement() -> None:
     # It should have moved the row and logged the step with its numbers.
     request.refresh_from_db()
     assert request.state == RequestState.CLEARED
-    story = Transition.objects.filter(entity="request", entity_id=str(request.pk)).values_list(
+    story = AuditEvent.objects.filter(entity="request", entity_id=str(request.pk)).values_list(
         "from_state", "to_state", "trigger", "details"
     )
     assert list(story) == [("RECEIVED", "CLEARED", "ess_cleared", {"n": 1})]
@@ -66,12 +66,12 @@ def test_events_of_several_parts_are_numbered_together() -> None:
 @pytest.mark.django_db
 def test_nothing_happens_when_the_first_part_finds_another_state() -> None:
     request = builders.request(state=RequestState.CLEARED)
-    before = Transition.objects.count()
+    before = AuditEvent.objects.count()
 
     assert clear(request).run() is False
 
     # It should have left no trace at all.
-    assert Transition.objects.count() == before
+    assert AuditEvent.objects.count() == before
     assert OutboxEvent.objects.count() == 0
 
 
@@ -126,7 +126,7 @@ def test_two_connections_move_one_request_once() -> None:
 
     # It should be one winner, one log line, one pair of events.
     assert sorted(won) == [False, False, False, True]
-    assert Transition.objects.filter(entity="request", trigger="ess_cleared").count() == 1
+    assert AuditEvent.objects.filter(entity="request", trigger="ess_cleared").count() == 1
     assert OutboxEvent.objects.count() == 2
 
 

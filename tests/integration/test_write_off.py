@@ -15,15 +15,15 @@ from execution import wiring
 from execution.domain.authorization import Authorization
 from execution.domain.ports import ExchangeUnavailableError
 from execution.models import (
-    EntryClaim,
+    AuditEvent,
     ExecutionRequest,
     Fill,
     OperatorAction,
     Order,
     OutboxEvent,
     Position,
+    PositionSlot,
     Trade,
-    Transition,
 )
 from execution.queries.trades import TradeStatus, count_trades, trades, with_status
 from execution.reconciliation.write_off import WriteOffRefusedError, WrittenOff, write_off
@@ -76,7 +76,7 @@ def books(request_id: UUID) -> list[Any]:
         ExecutionRequest.objects.values().get(pk=request_id),
         list(Trade.objects.filter(pk=request_id).values()),
         list(Order.objects.filter(request_id=request_id).order_by("pk").values("pk", "state", "executed_quantity")),
-        EntryClaim.objects.filter(request_id=request_id).exists(),
+        PositionSlot.objects.filter(request_id=request_id).exists(),
         OutboxEvent.objects.count(),
     ]
 
@@ -108,15 +108,15 @@ def test_a_phantom_is_written_off_without_a_result(desk: Desk, side: str, mode: 
     # It should leave no order on its way, no claim, and no position in the totals.
     assert set(
         Order.objects.filter(request_id=request_id).exclude(purpose="ENTRY").values_list("state", flat=True)
-    ) == {"ABANDONED"}
-    assert not EntryClaim.objects.exists()
+    ) == {"WRITTEN_OFF"}
+    assert not PositionSlot.objects.exists()
     assert not Position.objects.exists()
     assert desk.request(request_id).state == "RECORDED"
     # It should tell everybody, once.
     told = desk.event(request_id, "trade.closed")
     assert (told["close_reason"], told["pnl_usd"], told["exit_price"]) == ("WRITTEN_OFF", None, None)
     assert (told["net_is_complete"], told["duration_sec"]) == (False, None)
-    line = Transition.objects.get(entity="trade", entity_id=str(request_id), to_state="WRITTEN_OFF")
+    line = AuditEvent.objects.get(entity="trade", entity_id=str(request_id), to_state="WRITTEN_OFF")
     assert (line.from_state, line.details["by"], line.details["reason"]) == ("OPEN", ANNA.by, ANNA.reason)
     action = OperatorAction.objects.get()
     assert (action.verb, action.subject, action.by, action.reason) == ("WRITE_OFF", request_id, *("anna", ANNA.reason))
@@ -197,8 +197,8 @@ def test_a_resting_entry_that_is_never_found_is_written_off(desk: Desk, side: st
     written(desk, request_id)
 
     request = desk.request(request_id)
-    assert (request.state, request.reason_code) == ("ABANDONED", "WRITTEN_OFF")
-    assert (desk.order_states(request_id, "ENTRY"), EntryClaim.objects.exists()) == (["ABANDONED"], False)
+    assert (request.state, request.reason_code) == ("WRITTEN_OFF", "WRITTEN_OFF")
+    assert (desk.order_states(request_id, "ENTRY"), PositionSlot.objects.exists()) == (["WRITTEN_OFF"], False)
     assert desk.event(request_id, "order.failed")["reason_code"] == "WRITTEN_OFF"
     assert not Trade.objects.exists()
     trade_again(desk, side)
@@ -215,7 +215,7 @@ def test_an_entry_of_unknown_outcome_waits_until_it_cannot_arrive_any_more(desk:
     desk.clock.let_pass(61)
     Order.objects.filter(request_id=request_id).update(missing_readings=1)
     written(desk, request_id)
-    assert desk.request(request_id).state == "ABANDONED"
+    assert desk.request(request_id).state == "WRITTEN_OFF"
     trade_again(desk)
 
 
@@ -229,7 +229,7 @@ def test_a_filled_entry_without_books_is_written_off_when_its_fills_are_gone(des
 
     written(desk, request_id)
 
-    assert (desk.request(request_id).state, EntryClaim.objects.exists()) == ("ABANDONED", False)
+    assert (desk.request(request_id).state, PositionSlot.objects.exists()) == ("WRITTEN_OFF", False)
     # It should stay so whatever a late task does.
     for step in ("protect_position", "record_trade"):
         desk.step(step, request_id)
@@ -381,7 +381,7 @@ def test_two_operators_at_once_do_it_once(desk: Desk) -> None:
     [action] = OperatorAction.objects.all()
     assert {each.action.pk for each in done} == {action.pk}
     assert desk.events(request_id).count("trade.closed") == 1
-    assert Transition.objects.filter(entity="trade", to_state="WRITTEN_OFF").count() == 1
+    assert AuditEvent.objects.filter(entity="trade", to_state="WRITTEN_OFF").count() == 1
 
 
 # By every road

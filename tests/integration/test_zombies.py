@@ -10,15 +10,15 @@ import pytest
 from django.db import connection, transaction
 
 from execution.domain.trading import OrderPurpose, OrderType
-from execution.models import EntryClaim, EssStatus, ExecutionRequest, Fill, Order, OutboxEvent, Trade, Transition
-from execution.orders.submit import LONGEST_WAIT_BEFORE_SENDING, Intention, intend, take_attempt
+from execution.models import AuditEvent, EssStatus, ExecutionRequest, Fill, Order, OutboxEvent, PositionSlot, Trade
+from execution.orders.submit import LONGEST_WAIT_BEFORE_SENDING, OrderSpec, persist_order, take_attempt
 from tests.support.desk import RECV_WINDOW_MS, Desk
 from tests.support.threads import at_once
 from tests.support.victim import Victim
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-BOOKS = (ExecutionRequest, Order, Trade, Fill, EntryClaim, Transition, OutboxEvent)
+BOOKS = (ExecutionRequest, Order, Trade, Fill, PositionSlot, AuditEvent, OutboxEvent)
 
 
 def books() -> list[Any]:
@@ -52,7 +52,7 @@ def test_entry_of_a_worker_that_slept_is_not_executed(
     with victim("step", "place_order", str(request_id), CRASH_POINT=f"{point}:1:STOP:{mark}") as process:
         asleep(process, mark)
         settle(desk)
-        assert desk.request(request_id).state == "ABANDONED"
+        assert desk.request(request_id).state == "NOT_ACCEPTED"
         # Somebody else has the symbol now.
         other = desk.trade_opened()
         before = books()
@@ -96,8 +96,8 @@ def intended(desk: Desk) -> Order:
     desk.run(request.pk, until="guard_safety")
     request.refresh_from_db()
     assert request.quantity
-    entry = Intention(purpose=OrderPurpose.ENTRY, sequence=1, order_type=OrderType.MARKET, quantity=request.quantity)
-    row = intend(request, entry, recv_window_ms=RECV_WINDOW_MS, now=desk.clock())
+    entry = OrderSpec(purpose=OrderPurpose.ENTRY, sequence=1, order_type=OrderType.MARKET, quantity=request.quantity)
+    row = persist_order(request, entry, recv_window_ms=RECV_WINDOW_MS, now=desk.clock())
     assert row
     return row[0]
 
@@ -169,9 +169,9 @@ def test_no_exit_is_written_for_a_trade_that_is_closed(desk: Desk) -> None:
     desk.paper.set_price("BTCUSDT", "51000")
     desk.cycle()
     assert desk.trade(request_id).state == "CLOSED"
-    close = Intention(
+    close = OrderSpec(
         purpose=OrderPurpose.CLOSE, sequence=1, order_type=OrderType.MARKET, quantity=desk.trade(request_id).quantity
     )
 
-    assert intend(request, close, recv_window_ms=RECV_WINDOW_MS, now=desk.clock()) is None
+    assert persist_order(request, close, recv_window_ms=RECV_WINDOW_MS, now=desk.clock()) is None
     assert Order.objects.filter(purpose="CLOSE").count() == 0

@@ -71,7 +71,7 @@ def empty_positions_answer(desk: Desk) -> Figures:
     "symbol halted",
     stops_during_the_halt="0.01@49000",
     targets_during_the_halt="0.01@51000",
-    new_decision="REFUSED SYMBOL_NOT_TRADING",
+    new_decision="DENIED SYMBOL_NOT_TRADING",
     entries_sent="1",
     ended="TP",
     net="9.493",

@@ -189,7 +189,7 @@ def short_in_usdc(desk: Desk) -> Figures:
     net="-0.0004171",
     net_usd="-20.855",
     nearer="RECORDED",
-    farther="REFUSED",
+    farther="DENIED",
     reason="DAILY_LOSS_EXCEEDS_LIMIT: expected<=25 actual=25.0551 lost=20.855 open_risk=0 this_risk=4.2001",
 )
 def losses_add_up(desk: Desk) -> Figures:
@@ -212,9 +212,9 @@ def losses_add_up(desk: Desk) -> Figures:
     "asset index that cannot be read",
     usdt="RECORDED",
     told_of_usdt="quote_index=USDTUSD 1 (assumed)",
-    in_btc="REFUSED",
+    in_btc="DENIED",
     told_of_btc="QUOTE_ASSET_UNPRICED: quote_index=none quote_asset=BTC",
-    in_usdc="REFUSED",
+    in_usdc="DENIED",
     orders_sent="1",
 )
 def no_index(desk: Desk) -> Figures:

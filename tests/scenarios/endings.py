@@ -34,7 +34,7 @@ def _closes(desk: Desk) -> str:
 
 # Sold one tick below 50000: (49999.9 - 50000.1) x 0.010 = -0.002. Fees 500.001 x 0.0005 = 0.2500005 and 499.999 x
 # 0.0005 = 0.2499995, of both 0.5. The short buys at 50000.1 what it has sold at 49999.9: the same figures.
-REFUSED: dict[str, Any] = {
+DENIED: dict[str, Any] = {
     "closes_after_each_cycle": "1, 2, 3, 3, 4",
     "named_by_health": "-4131 x2, -4131 x3, -4131 x3, nothing",
     "ended": "TIME",
@@ -47,12 +47,12 @@ REFUSED: dict[str, Any] = {
 }
 
 
-@scenario("close refused three times, long", **REFUSED)
+@scenario("close refused three times, long", **DENIED)
 def refused_close_long(desk: Desk) -> Figures:
     return refused_close(desk, "buy")
 
 
-@scenario("close refused three times, short", **REFUSED)
+@scenario("close refused three times, short", **DENIED)
 def refused_close_short(desk: Desk) -> Figures:
     return refused_close(desk, "sell")
 
@@ -90,7 +90,7 @@ def limit_entry_expires_in_part(desk: Desk) -> Figures:
 @scenario(
     "LIMIT entry expires unfilled",
     before="ACCEPTED",
-    afterwards="CANCELLED ENTRY_EXPIRED",
+    afterwards="CANCELED ENTRY_EXPIRED",
     order_failed_events="1",
     wallet="10000",
     left="nothing",
@@ -140,7 +140,7 @@ def _go_to(desk: Desk, moment: datetime) -> None:
 # Settled at the mark price, 50500: (50500 - 50000.1) x 0.010 = 4.999. Fees 0.2500005 and 505 x 0.0005 = 0.2525.
 @scenario(
     "dated contract delivered, long",
-    asked_an_hour_before="REFUSED SYMBOL_ENDS",
+    asked_an_hour_before="DENIED SYMBOL_ENDS",
     ended="SETTLEMENT",
     exit="50500",
     gross="4.999",
@@ -157,7 +157,7 @@ def delivered_long(desk: Desk) -> Figures:
 # (49999.9 - 50500) x 0.010 = -5.001. Fees 0.2499995 and 0.2525.
 @scenario(
     "dated contract delivered, short",
-    asked_an_hour_before="REFUSED SYMBOL_ENDS",
+    asked_an_hour_before="DENIED SYMBOL_ENDS",
     ended="SETTLEMENT",
     exit="50500",
     gross="-5.001",

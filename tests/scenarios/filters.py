@@ -95,7 +95,7 @@ def split_short(desk: Desk) -> Figures:
 # A MARKET entry above the market maximum is no order that the exchange takes; nothing is sent.
 @scenario(
     "market entry above the market maximum",
-    state="REFUSED",
+    state="DENIED",
     reason="QUANTITY_ABOVE_MAXIMUM: expected<=0.12 actual=0.15",
     wallet="10000",
     left="nothing",
@@ -111,7 +111,7 @@ def market_entry_above_maximum(desk: Desk) -> Figures:
 # 0.150 in orders of 0.003 at most are 50 stops and 50 targets: more than 40 for one position.
 @scenario(
     "exits in more orders than are placed for one position",
-    state="REFUSED",
+    state="DENIED",
     reason="EXITS_NOT_PLACEABLE: expected<=40 actual=100 quantity=0.15 closable=0.15 step=0.001 minimum=0.001 "
     "maximum=0.003",
 )

@@ -8,7 +8,7 @@ the long side to the short one, at the prices that stand still until a story mov
 from datetime import timedelta
 from uuid import UUID
 
-from execution.models import EntryClaim, Order, Transition
+from execution.models import AuditEvent, Order, PositionSlot
 from tests.scenarios.scenario import D, Figures, account, books, move, opened, scenario, watch
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
@@ -139,7 +139,7 @@ def four_days_with_a_lost_answer(desk: Desk) -> Figures:
 @scenario(
     "LIMIT entry cancelled unseen after 4 days",
     before="ACCEPTED",
-    request="CANCELLED ENTRY_ENDED_WITHOUT_FILL",
+    request="CANCELED ENTRY_ENDED_WITHOUT_FILL",
     entry_order="CANCELED",
     claims="0",
     wallet="10000",
@@ -159,7 +159,7 @@ def limit_entry_cancelled_unseen(desk: Desk) -> Figures:
         "before": before,
         "request": f"{request.state} {request.reason_code}",
         "entry_order": desk.order(request_id, "ENTRY").state,
-        "claims": EntryClaim.objects.count(),
+        "claims": PositionSlot.objects.count(),
         **account(desk),
     }
 
@@ -257,13 +257,13 @@ def closed_by_hand(desk: Desk) -> UUID:
 
 def kept(request_id: UUID) -> dict[str, object]:
     """Return what still keeps the symbol of a trade: claims, and orders that are not over."""
-    final = ["FILLED", "CANCELED", "EXPIRED", "REJECTED", "ABANDONED"]
+    final = ["FILLED", "CANCELED", "EXPIRED", "REJECTED", "NOT_ACCEPTED", "WRITTEN_OFF"]
     left = Order.objects.filter(request_id=request_id).exclude(state__in=final)
-    return {"claims": EntryClaim.objects.count(), "unfinished_orders": left.count()}
+    return {"claims": PositionSlot.objects.count(), "unfinished_orders": left.count()}
 
 
 def ended(desk: Desk, request_id: UUID) -> dict[str, object]:
     """Return how the stop of a trade ended, and the reasons that were written for it."""
     stop = desk.order(request_id, "STOP")
-    steps = Transition.objects.filter(entity="order", entity_id=stop.client_order_id, to_state=stop.state)
+    steps = AuditEvent.objects.filter(entity="order", entity_id=stop.client_order_id, to_state=stop.state)
     return {"stop": stop.state, "reasons": " ".join(steps.values_list("reason_code", flat=True))}

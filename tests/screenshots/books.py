@@ -9,13 +9,13 @@ from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import (
     DeadLetter,
-    EntryClaim,
     EntryHold,
     ExecutionRequest,
     ExternalPosition,
     Heartbeat,
     KillSwitch,
     PolicyValue,
+    PositionSlot,
     Trade,
 )
 from tests.support import builders
@@ -132,7 +132,7 @@ def _resting(now: datetime, symbol: str) -> None:
 
 
 def _claim(request: ExecutionRequest) -> None:
-    EntryClaim.objects.create(
+    PositionSlot.objects.create(
         symbol=request.symbol, position_side="BOTH", request=request, claimed_at=request.received_at
     )
 

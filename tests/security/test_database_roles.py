@@ -75,7 +75,7 @@ def test_the_migration_makes_the_role_and_gives_it_its_rights(new_role: str, mon
             assert can == [True, *[table not in READ_ONLY] * 3, False, False, False], table
         # It should add lines, and leave their ids to the database.
         service.execute(
-            "INSERT INTO execution_transition (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
+            "INSERT INTO execution_auditevent (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
             " details, at) VALUES ('ess', '1', '', 'x', 'x', '', '', '{}', now())"
         )
     # It should keep a digest of the password only.
@@ -163,18 +163,18 @@ TOO_MUCH = {
     "ALTER ROLE {role} CREATEROLE": "may make roles",
     "ALTER ROLE {role} REPLICATION": "may replicate",
     "GRANT {owner} TO {role}": "is or may become the owner of the journal",
-    "ALTER TABLE execution_transition OWNER TO {role}": "is or may become the owner of the journal",
+    "ALTER TABLE execution_auditevent OWNER TO {role}": "is or may become the owner of the journal",
     "ALTER SCHEMA public OWNER TO {role}": "is or may become the owner of the schema",
-    "GRANT UPDATE ON execution_transition TO {role}": "may update execution_transition",
-    "GRANT UPDATE (reason) ON execution_transition TO {role}": "may update execution_transition",
-    "GRANT DELETE ON execution_transition TO {role}": "may delete execution_transition",
-    "GRANT TRUNCATE ON execution_transition TO {role}": "may truncate execution_transition",
-    "GRANT TRIGGER ON execution_transition TO {role}": "may trigger execution_transition",
-    "GRANT DELETE ON execution_transition TO PUBLIC": "may delete execution_transition",
+    "GRANT UPDATE ON execution_auditevent TO {role}": "may update execution_auditevent",
+    "GRANT UPDATE (reason) ON execution_auditevent TO {role}": "may update execution_auditevent",
+    "GRANT DELETE ON execution_auditevent TO {role}": "may delete execution_auditevent",
+    "GRANT TRUNCATE ON execution_auditevent TO {role}": "may truncate execution_auditevent",
+    "GRANT TRIGGER ON execution_auditevent TO {role}": "may trigger execution_auditevent",
+    "GRANT DELETE ON execution_auditevent TO PUBLIC": "may delete execution_auditevent",
     "GRANT UPDATE ON execution_journalhead TO {role}": "may update execution_journalhead",
     "GRANT DELETE ON execution_journalseal TO {role}": "may delete execution_journalseal",
     "GRANT CREATE ON SCHEMA public TO {role}": "may create in the schema",
-    "GRANT pg_write_all_data TO {role}": "may update execution_transition",
+    "GRANT pg_write_all_data TO {role}": "may update execution_auditevent",
     "GRANT pg_execute_server_program TO {role}": "has the rights of pg_execute_server_program",
 }
 

@@ -139,7 +139,7 @@ def test_a_stop_of_nobody_holds_entries_and_closes_nothing(stack: CeleryStack, h
     letter = put(stack, TRIP, wrapped(TRIP, {"reason": "attack"}, source="attack"))
 
     assert reason_of(stack, letter) == "SIGNATURE_MISSING"
-    lines = "SELECT count(*) FROM execution_transition WHERE entity = 'ess' AND to_state = 'UNPROVEN_STOP'"
+    lines = "SELECT count(*) FROM execution_auditevent WHERE entity = 'ess' AND to_state = 'UNPROVEN_STOP'"
     assert stack.rows(lines) == [(1,)]
     # By itself it should end, and never have closed what was open.
     trading_goes_on(stack, held)

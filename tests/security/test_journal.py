@@ -14,9 +14,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 from psycopg import errors
 
-from execution.models import Heartbeat, JournalHead, JournalSeal, Transition
+from execution.models import AuditEvent, Heartbeat, JournalHead, JournalSeal
 from execution.queries import journal
-from execution.queries.journal import Break, BreakKind, Walk, parse_head
+from execution.queries.journal import Break, BreakKind, JournalWalk, parse_head
 from execution.store.journal_seal import keep_sealed, remove_lines, seal_journal
 from tests.security.aftermath import HeldPosition, trading_goes_on
 from tests.support import builders
@@ -26,7 +26,7 @@ from tests.support.threads import at_once
 
 LINES = 12
 INSERT = (
-    "INSERT INTO execution_transition (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
+    "INSERT INTO execution_auditevent (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
     " details, at) VALUES ('ess', '1', '', 'x', 'x', '', '', '{}', now()) RETURNING id"
 )
 OLD = timedelta(days=400)
@@ -63,7 +63,7 @@ def written(number: int) -> list[int]:
 
 
 def found(witness: str = "") -> list[Break]:
-    return list(Walk(witness=parse_head(witness) if witness else None).breaks())
+    return list(JournalWalk(witness=parse_head(witness) if witness else None).breaks())
 
 
 def kinds(witness: str = "") -> list[BreakKind]:
@@ -89,40 +89,40 @@ def undone() -> Iterator[None]:
 # A stolen service role
 
 ATTACKS = {
-    "change": "UPDATE execution_transition SET reason = 'forged'",
-    "change-times": "UPDATE execution_transition SET at = now()",
-    "delete": "DELETE FROM execution_transition",
+    "change": "UPDATE execution_auditevent SET reason = 'forged'",
+    "change-times": "UPDATE execution_auditevent SET at = now()",
+    "delete": "DELETE FROM execution_auditevent",
     "delete-by-the-road-of-retention": (
-        "SET execution.retention_before = '2100-01-01'; DELETE FROM execution_transition"
+        "SET execution.retention_before = '2100-01-01'; DELETE FROM execution_auditevent"
     ),
-    "truncate": "TRUNCATE execution_transition",
-    "truncate-with-others": "TRUNCATE execution_order, execution_transition CASCADE",
+    "truncate": "TRUNCATE execution_auditevent",
+    "truncate-with-others": "TRUNCATE execution_order, execution_auditevent CASCADE",
     "line-with-an-own-id": (
-        "INSERT INTO execution_transition (id, entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
+        "INSERT INTO execution_auditevent (id, entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
         " details, at) VALUES (1, 'ess', '1', '', 'x', 'x', '', '', '{}', now())"
     ),
     "upsert": (
-        "INSERT INTO execution_transition (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
+        "INSERT INTO execution_auditevent (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
         " details, at) VALUES ('ess', '1', '', 'x', 'x', '', '', '{}', now())"
         " ON CONFLICT (id) DO UPDATE SET reason = 'forged'"
     ),
     "merge": (
-        "MERGE INTO execution_transition t USING (SELECT 1) s ON true WHEN MATCHED THEN UPDATE SET reason = 'forged'"
+        "MERGE INTO execution_auditevent t USING (SELECT 1) s ON true WHEN MATCHED THEN UPDATE SET reason = 'forged'"
     ),
-    "disable-the-trigger": "ALTER TABLE execution_transition DISABLE TRIGGER ALL",
-    "drop-the-trigger": "DROP TRIGGER execution_transition_append_only ON execution_transition",
+    "disable-the-trigger": "ALTER TABLE execution_auditevent DISABLE TRIGGER ALL",
+    "drop-the-trigger": "DROP TRIGGER execution_auditevent_append_only ON execution_auditevent",
     "replace-the-trigger": (
         "CREATE OR REPLACE FUNCTION execution_refuse_change() RETURNS trigger LANGUAGE plpgsql AS"
         " 'BEGIN RETURN NULL; END'"
     ),
     "add-a-trigger": (
-        "CREATE TRIGGER t BEFORE INSERT ON execution_transition FOR EACH ROW EXECUTE FUNCTION execution_refuse_change()"
+        "CREATE TRIGGER t BEFORE INSERT ON execution_auditevent FOR EACH ROW EXECUTE FUNCTION execution_refuse_change()"
     ),
-    "add-a-rule": "CREATE RULE r AS ON INSERT TO execution_transition DO INSTEAD NOTHING",
+    "add-a-rule": "CREATE RULE r AS ON INSERT TO execution_auditevent DO INSTEAD NOTHING",
     "triggers-off": "SET session_replication_role = replica",
-    "add-a-column": "ALTER TABLE execution_transition ADD COLUMN x integer",
-    "drop-the-journal": "DROP TABLE execution_transition",
-    "rename-the-journal": "ALTER TABLE execution_transition RENAME TO gone",
+    "add-a-column": "ALTER TABLE execution_auditevent ADD COLUMN x integer",
+    "drop-the-journal": "DROP TABLE execution_auditevent",
+    "rename-the-journal": "ALTER TABLE execution_auditevent RENAME TO gone",
     "create-beside-it": "CREATE TABLE public.execution_other (id integer)",
     "drop-the-chain": "DROP TABLE execution_journalseal",
     "delete-the-chain": "DELETE FROM execution_journalseal",
@@ -137,14 +137,14 @@ ATTACKS = {
     ),
     "drop-the-sealing": "DROP FUNCTION execution_seal_journal(integer)",
     "move-its-path": "ALTER FUNCTION execution_forget_journal(bigint[]) SET search_path = pg_temp",
-    "spend-its-ids": "SELECT setval('execution_transition_id_seq', 9223372036854775807)",
-    "take-its-ids": "SELECT nextval('execution_transition_id_seq')",
+    "spend-its-ids": "SELECT setval('execution_auditevent_id_seq', 9223372036854775807)",
+    "take-its-ids": "SELECT nextval('execution_auditevent_id_seq')",
     "become-the-owner": "SET ROLE execution",
     "give-itself-rights": "ALTER ROLE execution_service SUPERUSER",
     "make-a-role": "CREATE ROLE other SUPERUSER",
-    "lock-it": "DO 'BEGIN LOCK TABLE execution_transition IN ACCESS EXCLUSIVE MODE; END'",
-    "lock-its-lines": "SELECT * FROM execution_transition FOR UPDATE",
-    "run-a-program": "COPY execution_transition TO PROGRAM 'true'",
+    "lock-it": "DO 'BEGIN LOCK TABLE execution_auditevent IN ACCESS EXCLUSIVE MODE; END'",
+    "lock-its-lines": "SELECT * FROM execution_auditevent FOR UPDATE",
+    "run-a-program": "COPY execution_auditevent TO PROGRAM 'true'",
     "forget-the-migrations": "DELETE FROM django_migrations",
 }
 
@@ -153,16 +153,16 @@ ATTACKS = {
 def test_a_stolen_service_role_cannot_change_the_journal(
     service: "psycopg.Connection[Any]", lines: list[int], attack: str
 ) -> None:
-    before = list(Transition.objects.order_by("pk").values())
+    before = list(AuditEvent.objects.order_by("pk").values())
 
     with pytest.raises(errors.InsufficientPrivilege):
         service.execute(ATTACKS[attack])
 
-    assert list(Transition.objects.order_by("pk").values()) == before
+    assert list(AuditEvent.objects.order_by("pk").values()) == before
     assert (found(), len(before)) == ([], len(lines))
     # It should write on as ever.
     service.execute(
-        "INSERT INTO execution_transition (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
+        "INSERT INTO execution_auditevent (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
         " details, at) VALUES ('ess', '1', '', 'x', 'x', '', '', '{}', now())"
     )
 
@@ -179,9 +179,9 @@ def test_the_road_of_retention_takes_nothing_that_is_young_or_its_own(
         with pytest.raises(errors.RaiseException, match="the journal keeps"):
             service.execute("SELECT execution_forget_journal(%s)", [ids])
     assert service.execute("SELECT execution_forget_journal(%s)", [[lines[0]]]).fetchone() == (1,)
-    told = Transition.objects.get(entity="journal")
+    told = AuditEvent.objects.get(entity="journal")
     service.execute("SELECT execution_seal_journal(100)")
-    as_owner(f"UPDATE execution_transition SET at = at - interval '9 years' WHERE id = {told.pk}")
+    as_owner(f"UPDATE execution_auditevent SET at = at - interval '9 years' WHERE id = {told.pk}")
     with pytest.raises(errors.RaiseException, match="its own lines"):
         service.execute("SELECT execution_forget_journal(%s)", [[told.pk]])
     with_rights(address(), kept_days=None)
@@ -193,7 +193,7 @@ def test_tables_of_its_own_do_not_mislead_what_runs_as_the_owner(
     service: "psycopg.Connection[Any]", lines: list[int]
 ) -> None:
     """Functions with the owner's rights look where the owner has said, also when the caller puts tables in front."""
-    for table in ("execution_transition", "execution_journalhead", "execution_journalseal"):
+    for table in ("execution_auditevent", "execution_journalhead", "execution_journalseal"):
         service.execute(f"CREATE TEMPORARY TABLE {table} (LIKE public.{table})")
     service.execute("SET search_path = pg_temp, public")
     written(1)
@@ -233,12 +233,12 @@ def rehash(position: int) -> str:
         UPDATE execution_journalseal s SET digest = d.digest, link = sha256(
             coalesce((SELECT link FROM execution_journalseal p WHERE p.position = s.position - 1),
                      sha256('execution journal')) || d.digest)
-        FROM (SELECT id, sha256(convert_to({journal.CONTENT}, 'UTF8')) AS digest FROM execution_transition) AS d
+        FROM (SELECT id, sha256(convert_to({journal.CONTENT}, 'UTF8')) AS digest FROM execution_auditevent) AS d
         WHERE d.id = s.line_id AND s.position = {position}
     """
 
 
-CHANGE = "UPDATE execution_transition SET {what} WHERE id = {id}"
+CHANGE = "UPDATE execution_auditevent SET {what} WHERE id = {id}"
 
 
 def change_of_the_sixth(what: str) -> Callable[[Sequence[int]], list[str]]:
@@ -266,31 +266,31 @@ TAMPERING: dict[str, tuple[Callable[[Sequence[int]], list[str]], list[tuple[Brea
     "changed-first": (lambda ids: [CHANGE.format(what="reason = 'x'", id=ids[0])], [(BreakKind.CHANGED, 0)]),
     "changed-last": (lambda ids: [CHANGE.format(what="reason = 'x'", id=ids[-1])], [(BreakKind.CHANGED, -1)]),
     "removed-in-the-middle": (
-        lambda ids: [f"DELETE FROM execution_transition WHERE id = {ids[5]}"],
+        lambda ids: [f"DELETE FROM execution_auditevent WHERE id = {ids[5]}"],
         [(BreakKind.REMOVED, 5)],
     ),
     "removed-first": (
-        lambda ids: [f"DELETE FROM execution_transition WHERE id = {ids[0]}"],
+        lambda ids: [f"DELETE FROM execution_auditevent WHERE id = {ids[0]}"],
         [(BreakKind.REMOVED, 0)],
     ),
     "removed-last": (
-        lambda ids: [f"DELETE FROM execution_transition WHERE id = {ids[-1]}"],
+        lambda ids: [f"DELETE FROM execution_auditevent WHERE id = {ids[-1]}"],
         [(BreakKind.REMOVED, -1)],
     ),
     "two-swapped": (
         lambda ids: [
             (
-                "UPDATE execution_transition a SET reason = b.reason, entity_id = b.entity_id, details = b.details"
-                f" FROM execution_transition b WHERE (a.id, b.id) IN (({ids[3]}, {ids[8]}), ({ids[8]}, {ids[3]}))"
+                "UPDATE execution_auditevent a SET reason = b.reason, entity_id = b.entity_id, details = b.details"
+                f" FROM execution_auditevent b WHERE (a.id, b.id) IN (({ids[3]}, {ids[8]}), ({ids[8]}, {ids[3]}))"
             )
         ],
         [(BreakKind.CHANGED, 3), (BreakKind.CHANGED, 8)],
     ),
     "ids-swapped": (
         lambda ids: [
-            f"UPDATE execution_transition SET id = -1 WHERE id = {ids[3]}",
-            f"UPDATE execution_transition SET id = {ids[3]} WHERE id = {ids[8]}",
-            f"UPDATE execution_transition SET id = {ids[8]} WHERE id = -1",
+            f"UPDATE execution_auditevent SET id = -1 WHERE id = {ids[3]}",
+            f"UPDATE execution_auditevent SET id = {ids[3]} WHERE id = {ids[8]}",
+            f"UPDATE execution_auditevent SET id = {ids[8]} WHERE id = -1",
         ],
         [(BreakKind.CHANGED, 3), (BreakKind.CHANGED, 8)],
     ),
@@ -309,28 +309,28 @@ TAMPERING: dict[str, tuple[Callable[[Sequence[int]], list[str]], list[tuple[Brea
     ),
     "removed-with-its-seal": (
         lambda ids: [
-            f"DELETE FROM execution_transition WHERE id = {ids[5]}",
+            f"DELETE FROM execution_auditevent WHERE id = {ids[5]}",
             f"DELETE FROM execution_journalseal WHERE line_id = {ids[5]}",
         ],
         [(BreakKind.REMOVED, 6)],
     ),
     "first-removed-with-its-seal": (
         lambda ids: [
-            f"DELETE FROM execution_transition WHERE id = {ids[0]}",
+            f"DELETE FROM execution_auditevent WHERE id = {ids[0]}",
             f"DELETE FROM execution_journalseal WHERE line_id = {ids[0]}",
         ],
         [(BreakKind.REMOVED, 1)],
     ),
     "last-removed-with-its-seal": (
         lambda ids: [
-            f"DELETE FROM execution_transition WHERE id = {ids[-1]}",
+            f"DELETE FROM execution_auditevent WHERE id = {ids[-1]}",
             f"DELETE FROM execution_journalseal WHERE line_id = {ids[-1]}",
         ],
         [(BreakKind.REMOVED, -2)],
     ),
     "removed-with-its-seal-and-the-others-moved-up": (
         lambda ids: [
-            f"DELETE FROM execution_transition WHERE id = {ids[5]}",
+            f"DELETE FROM execution_auditevent WHERE id = {ids[5]}",
             f"DELETE FROM execution_journalseal WHERE line_id = {ids[5]}",
             "UPDATE execution_journalseal SET position = -position WHERE position > 6",
             "UPDATE execution_journalseal SET position = -position - 1 WHERE position < 0",
@@ -340,7 +340,7 @@ TAMPERING: dict[str, tuple[Callable[[Sequence[int]], list[str]], list[tuple[Brea
     ),
     "removed-as-if-by-retention": (
         lambda ids: [
-            f"DELETE FROM execution_transition WHERE id = {ids[5]}",
+            f"DELETE FROM execution_auditevent WHERE id = {ids[5]}",
             f"UPDATE execution_journalseal SET removed_by = {ids[8]} WHERE line_id = {ids[5]}",
         ],
         [(BreakKind.REMOVED, 5)],
@@ -416,7 +416,7 @@ def test_a_chain_that_was_made_anew_is_found_by_its_old_head(lines: list[int], k
         seal_journal()
     else:
         as_owner(
-            f"DELETE FROM execution_transition WHERE id > {lines[5]}",
+            f"DELETE FROM execution_auditevent WHERE id > {lines[5]}",
             "DELETE FROM execution_journalseal WHERE position > 6",
             "UPDATE execution_journalhead SET position = 6, line_id = s.line_id, link = s.link"
             " FROM execution_journalseal s WHERE s.position = 6",
@@ -450,7 +450,7 @@ def test_what_retention_has_removed_leaves_anchors(lines: list[int]) -> None:
         assert (found(), found(witness)) == ([], [])
     seal_journal()
 
-    walk = Walk()
+    walk = JournalWalk()
     assert list(walk.breaks()) == []
     assert walk.tally.removed_by_retention == 75
     # It should keep one seal for many lines that are gone side by side.
@@ -472,10 +472,10 @@ def test_a_false_anchor_is_found(lines: list[int]) -> None:
     """Lines and seals go, and the last seal is made to stand for them all."""
     remove_lines(lines[:1])
     seal_journal()
-    told = Transition.objects.get(entity="journal").pk
+    told = AuditEvent.objects.get(entity="journal").pk
 
     as_owner(
-        f"DELETE FROM execution_transition WHERE id BETWEEN {lines[3]} AND {lines[7]}",
+        f"DELETE FROM execution_auditevent WHERE id BETWEEN {lines[3]} AND {lines[7]}",
         "DELETE FROM execution_journalseal WHERE position BETWEEN 4 AND 7",
         f"UPDATE execution_journalseal SET spans = 5, removed_by = {told} WHERE position = 8",
     )
@@ -520,7 +520,7 @@ def test_sealing_keeps_no_writer_waiting_and_one_seals_at_a_time(service: "psyco
         # Its transaction is open still.
         service.execute("SET lock_timeout = '2s'")
         service.execute(
-            "INSERT INTO execution_transition (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
+            "INSERT INTO execution_auditevent (entity, entity_id, from_state, to_state, trigger, reason_code, reason,"
             " details, at) VALUES ('ess', '1', '', 'x', 'x', '', '', '{}', now())"
         )
         assert service.execute("SELECT execution_seal_journal(100)").fetchone() == (0,)
@@ -559,5 +559,5 @@ def test_many_writers_and_sealers_make_one_chain(service: "psycopg.Connection[An
         seal_journal()
 
     assert found() == []
-    ids = list(Transition.objects.order_by("pk").values_list("pk", flat=True))
+    ids = list(AuditEvent.objects.order_by("pk").values_list("pk", flat=True))
     assert list(JournalSeal.objects.order_by("pk").values_list("pk", "line_id")) == list(enumerate(ids, start=1))

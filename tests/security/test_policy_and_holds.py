@@ -70,10 +70,10 @@ def refusal_of(stack: CeleryStack, event_type: str, payload: Mapping[str, Any]) 
 
     def ended() -> list[tuple[Any, ...]]:
         rows = stack.rows(query, f"event:{event_id}")
-        return rows if rows and rows[0][0] in {"REFUSED", "RECORDED", "REJECTED", "EXPIRED"} else []
+        return rows if rows and rows[0][0] in {"DENIED", "RECORDED", "REJECTED", "EXPIRED"} else []
 
     [(state, code)] = eventually(ended, within=WITHIN, what="the decision has its outcome", every=0.1)
-    assert state == "REFUSED", (state, code)
+    assert state == "DENIED", (state, code)
     return str(code)
 
 
@@ -123,7 +123,7 @@ def test_an_announcement_lifts_no_limit(stack: CeleryStack, api: Api, held: Held
     assert refusal_of(stack, SIGNAL, RECKLESS) == "LEVERAGE_EXCEEDS_LIMIT"
     assert refusal_of(stack, SIGNAL, RECKLESS | {"leverage": 5}) == "NOTIONAL_EXCEEDS_LIMIT"
     # It should be in the journal, and an alarm.
-    refused = stack.rows("SELECT entity_id FROM execution_transition WHERE entity = 'policy' AND to_state = 'REFUSED'")
+    refused = stack.rows("SELECT entity_id FROM execution_auditevent WHERE entity = 'policy' AND to_state = 'DENIED'")
     assert {NOTIONAL, "risk.max_leverage", "execution.allow_no_stop", *unknown} <= {key for (key,) in refused}
     assert "POLICY_" in policy_reasons(api)
     trading_goes_on(stack, held)
@@ -191,7 +191,7 @@ def test_a_limit_that_was_tightened_to_nothing_is_an_operators_to_release(
     stack.manage("set_policy", "risk.max_positions", "default", *word)
 
     # It should be in the journal with the operator's name and reason.
-    query = "SELECT reason, details ->> 'by' FROM execution_transition WHERE entity_id = 'risk.max_positions'"
+    query = "SELECT reason, details ->> 'by' FROM execution_auditevent WHERE entity_id = 'risk.max_positions'"
     assert ("set by nobody we know", "alice") in stack.rows(query)
     trading_goes_on(stack, held, restart=False)
 
@@ -301,7 +301,7 @@ def test_an_operator_lists_and_releases_holds(stack: CeleryStack, held: HeldPosi
 
     assert "released limiter" in released
     assert "entries must wait" not in stack.manage("release_holds")
-    query = "SELECT entity_id, reason, details ->> 'by' FROM execution_transition WHERE entity = 'hold'"
+    query = "SELECT entity_id, reason, details ->> 'by' FROM execution_auditevent WHERE entity = 'hold'"
     assert ("limiter", "planted by a neighbour", "alice") in stack.rows(query)
     trading_goes_on(stack, held, restart=False)
 
@@ -358,7 +358,7 @@ def test_a_stop_is_not_moved_out_of_reach(stack: CeleryStack, api: Api, held: He
     assert Ledger.of(stack.paper).live("STOP_MARKET", "BTCUSDT") == stops
     # It should let an operator go beyond the policy by name, and write that down.
     assert move("0.12", override=override).status_code == 200
-    query = "SELECT reason, details ->> 'by' FROM execution_transition WHERE to_state = 'LIMITS_OVERRIDDEN'"
+    query = "SELECT reason, details ->> 'by' FROM execution_auditevent WHERE to_state = 'LIMITS_OVERRIDDEN'"
     assert ("earnings", "alice") in stack.rows(query)
     assert planned
     trading_goes_on(stack, held, restart=False)

@@ -17,7 +17,7 @@ import requests
 from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
-from execution.adapters.binance.connector import Line
+from execution.adapters.binance.connector import VenueConnection
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.stream import BinanceUserStream
@@ -94,7 +94,7 @@ def exchange_at(venue: Trap, redis: "Redis") -> BinanceExchange:
         base_url=f"https://localhost:{venue.port}",
         timeout_seconds=3,
         recv_window_ms=3000,
-        line=Line(limiter=limiter, peer_rule=peer_is_this_machine),
+        line=VenueConnection(limiter=limiter, peer_rule=peer_is_this_machine),
         rules=SetupRules(cache=SettingsCache(redis, account="tls", secret=SECRET)),
     )
 

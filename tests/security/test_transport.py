@@ -26,7 +26,7 @@ from redis import Redis
 
 from execution.adapters.binance import stream as user_stream
 from execution.adapters.binance.client import BinanceExchange
-from execution.adapters.binance.connector import Connector, Line, Turn
+from execution.adapters.binance.connector import Connector, RequestSlot, VenueConnection
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.stream import open_socket
@@ -165,11 +165,11 @@ def limiter() -> Iterator[RateLimiter]:
 
 
 @pytest.fixture
-def line(limiter: RateLimiter) -> Line:
-    return Line(limiter=limiter, peer_rule=peer_is_this_machine)
+def line(limiter: RateLimiter) -> VenueConnection:
+    return VenueConnection(limiter=limiter, peer_rule=peer_is_this_machine)
 
 
-def exchange_at(url: str, line: Line, *, timeout_seconds: float = 3.0) -> BinanceExchange:
+def exchange_at(url: str, line: VenueConnection, *, timeout_seconds: float = 3.0) -> BinanceExchange:
     redis = Redis.from_url(redis_address())
     return BinanceExchange(
         key=KEY,
@@ -333,7 +333,9 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trap]:
 
 
 def test_a_name_that_leads_elsewhere_gets_no_order(elsewhere: Trap, limiter: RateLimiter) -> None:
-    exchange = exchange_at(f"http://localhost:{elsewhere.port}", Line(limiter=limiter, peer_rule=only_the_first))
+    exchange = exchange_at(
+        f"http://localhost:{elsewhere.port}", VenueConnection(limiter=limiter, peer_rule=only_the_first)
+    )
 
     outcome = exchange.place(ORDER, Lane.ENTRY, send_before=soon())
 
@@ -365,17 +367,17 @@ def test_a_name_that_leads_elsewhere_is_not_asked_for_the_emergency_stop(elsewhe
     "status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-def test_a_signed_request_is_not_carried_elsewhere(line: Line, method: str, status: str) -> None:
+def test_a_signed_request_is_not_carried_elsewhere(line: VenueConnection, method: str, status: str) -> None:
     with trap(answering("200 OK", body=b'{"orderId": 1}')) as other:
         with trap(answering(status, f"Location: {other.url}/fapi/v1/order")) as venue:
             client = Connector(key=KEY, secret=SECRET, base_url=venue.url, timeout_seconds=3, line=line)
-            with client.turn(Turn(lane=Lane.PROTECT, wait_seconds=1)), pytest.raises(requests.RequestException):
+            with client.turn(RequestSlot(lane=Lane.PROTECT, wait_seconds=1)), pytest.raises(requests.RequestException):
                 client.sign_request(method, "/fapi/v1/order", {"symbol": "BTCUSDT"})
         assert len(venue.heard) == 1
         assert other.connections == 0
 
 
-def test_an_order_that_was_answered_by_a_redirect_is_unknown(line: Line) -> None:
+def test_an_order_that_was_answered_by_a_redirect_is_unknown(line: VenueConnection) -> None:
     with (
         trap(answering("200 OK")) as other,
         trap(answering("307 Temporary Redirect", f"Location: {other.url}")) as venue,
@@ -422,7 +424,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trap]:
         yield caught
 
 
-def test_no_proxy_of_the_environment_hears_an_order(proxy: Trap, line: Line) -> None:
+def test_no_proxy_of_the_environment_hears_an_order(proxy: Trap, line: VenueConnection) -> None:
     with trap(answering("200 OK", body=b'{"orderId": 1}')) as venue:
         exchange_at(venue.url, line).place(ORDER, Lane.ENTRY, send_before=soon())
     assert len(venue.heard) == 1
@@ -442,7 +444,9 @@ def test_no_proxy_of_the_environment_hears_the_listen_key(proxy: Trap) -> None:
     assert proxy.connections == 0
 
 
-def test_no_password_file_is_read_for_a_host(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, line: Line) -> None:
+def test_no_password_file_is_read_for_a_host(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, line: VenueConnection
+) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password from-the-file\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -455,7 +459,7 @@ def test_no_password_file_is_read_for_a_host(tmp_path: Any, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("behaviour", [endless, dripping], ids=["endless", "dripping"])
-def test_no_answer_of_the_exchange_holds_a_worker(line: Line, behaviour: Callable[..., None]) -> None:
+def test_no_answer_of_the_exchange_holds_a_worker(line: VenueConnection, behaviour: Callable[..., None]) -> None:
     with trap(behaviour) as venue:
         began = time.monotonic()
         outcome = exchange_at(venue.url, line, timeout_seconds=1.0).place(ORDER, Lane.ENTRY, send_before=soon())
@@ -588,7 +592,7 @@ def test_a_policy_key_is_asked_for_by_its_name() -> None:
     assert neighbour.heard[0].startswith(b"GET /api/policy/execution.max_slippage_pct HTTP/1.1\r\n")
 
 
-def test_trading_is_possible_after_all_that(line: Line) -> None:
+def test_trading_is_possible_after_all_that(line: VenueConnection) -> None:
     """The client that was attacked reads the next, honest answer."""
     exchange = exchange_at("http://127.0.0.1:9", line)
     with pytest.raises(ExchangeUnavailableError):

@@ -9,7 +9,7 @@ from django.db import connection
 from execution.domain.money import floor_to
 from execution.domain.reasons import Reason
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, RequestState, TradeState
-from execution.models import EntryClaim, ExecutionRequest, Order, Trade
+from execution.models import ExecutionRequest, Order, PositionSlot, Trade
 from tests.sequences.story import OPEN, Story
 from tests.support.ledger import Ledger
 from tests.support.stop_plans import booked_stops
@@ -76,7 +76,7 @@ def _not_over(story: Story, ledger: Ledger) -> Iterator[str]:
         yield f"request {request.pk} stuck in {request.state}"
     for order in Order.objects.filter(symbol=story.symbol).exclude(state__in=ORDER_FINAL):
         yield f"order {order.client_order_id} stuck in {order.state}"
-    if EntryClaim.objects.filter(symbol=story.symbol).exists():
+    if PositionSlot.objects.filter(symbol=story.symbol).exists():
         yield "symbol locked by a claim"
 
 

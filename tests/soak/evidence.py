@@ -25,7 +25,7 @@ TRADES = (
 )
 CLAIMS = (
     "SELECT c.request_id::text, c.symbol, c.position_side, NOT r.state = ANY(%s) OR coalesce(t.state = ANY(%s), false)"
-    " FROM execution_entryclaim c JOIN execution_executionrequest r ON r.id = c.request_id"
+    " FROM execution_positionslot c JOIN execution_executionrequest r ON r.id = c.request_id"
     " LEFT JOIN execution_trade t ON t.request_id = r.id"
 )
 ORDERS = "SELECT client_order_id, symbol, position_side, state FROM execution_order WHERE NOT state = ANY(%s)"
@@ -57,7 +57,7 @@ CLOSED = (
 )
 # What has happened last to the requests, orders and trades of a symbol.
 STORY = (
-    "SELECT l.at, l.entity, l.entity_id, l.from_state, l.to_state, l.trigger, l.reason FROM execution_transition l"
+    "SELECT l.at, l.entity, l.entity_id, l.from_state, l.to_state, l.trigger, l.reason FROM execution_auditevent l"
     " WHERE l.entity_id IN (SELECT id::text FROM execution_executionrequest WHERE symbol = %s"
     "  UNION SELECT client_order_id FROM execution_order WHERE symbol = %s)"
     " OR (l.entity = 'terms' AND l.entity_id = %s)"

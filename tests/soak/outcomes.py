@@ -9,7 +9,7 @@ from tests.support.oracle import FINAL
 
 # A trade tells its own story; everything else that a decision can end in needs a rule.
 TRADED = "RECORDED"
-REFUSED = frozenset({"REFUSED", "REJECTED"})
+DENIED = frozenset({"DENIED", "REJECTED"})
 # A measured value: a number, or what was found of something that has none, such as status=BREAK.
 VALUE = re.compile(r"\d|\w[<>]?=\S")
 
@@ -46,5 +46,5 @@ def _unexplained(row: Outcome) -> Iterator[tuple[Kind, str, str, str]]:
         return
     if not (row.reason_code and row.reason):
         yield Kind.NO_REASON, row.symbol, row.id, f"{row.state} code={row.reason_code!r} reason={row.reason!r}"
-    elif row.state in REFUSED and not VALUE.search(row.reason.partition(":")[2] or row.reason):
+    elif row.state in DENIED and not VALUE.search(row.reason.partition(":")[2] or row.reason):
         yield Kind.NO_NUMBERS, row.symbol, row.id, f"{row.state} {row.reason}"

@@ -9,9 +9,10 @@ from uuid import uuid4
 from execution.domain.client_ids import client_order_id
 from execution.domain.quote_index import in_usd
 from execution.domain.states import OrderState, RequestState, TradeState
-from execution.domain.trading import Direction, OrderBook, OrderPurpose, OrderType, PositionSide, Source
+from execution.domain.trading import Direction, OrderPurpose, OrderService, OrderType, PositionSide, Source
 from execution.models import (
     AccountLease,
+    AuditEvent,
     Bracket,
     BracketLeg,
     EssStatus,
@@ -22,9 +23,8 @@ from execution.models import (
     Order,
     OutboxEvent,
     Position,
-    ToldFill,
+    StreamedFill,
     Trade,
-    Transition,
 )
 from execution.models.inbox import InboxOutcome
 from execution.risk.entry_gate import Stack
@@ -137,8 +137,8 @@ def _kind(owner: ExecutionRequest, purpose: OrderPurpose, number: str) -> dict[s
     else:
         order_type = owner.order_type if purpose is OrderPurpose.ENTRY else OrderType.MARKET
         limit = {"price": owner.limit_price_asked} if order_type == OrderType.LIMIT else {}
-        return {"book": OrderBook.ORDINARY, "exchange_order_id": number, "order_type": order_type} | limit
-    return {"book": OrderBook.ALGO, "algo_id": number} | conditional
+        return {"service": OrderService.STANDARD, "exchange_order_id": number, "order_type": order_type} | limit
+    return {"service": OrderService.ALGO, "algo_id": number} | conditional
 
 
 def trade(owner: ExecutionRequest | None = None, **columns: Any) -> Trade:
@@ -217,7 +217,7 @@ def fill(owner: Trade, **columns: Any) -> Fill:
     return Fill.objects.create(trade=owner, **(defaults | columns))
 
 
-def told_fill(source: Order, **columns: Any) -> ToldFill:
+def told_fill(source: Order, **columns: Any) -> StreamedFill:
     """The fill of a whole order as the user-data stream told it."""
     defaults = {
         "symbol": source.symbol,
@@ -232,9 +232,9 @@ def told_fill(source: Order, **columns: Any) -> ToldFill:
         "commission_asset": "USDT",
         "maker": False,
         "filled_at": NOW,
-        "told_at": NOW,
+        "reported_at": NOW,
     }
-    return ToldFill.objects.create(order=source, **(defaults | columns))
+    return StreamedFill.objects.create(order=source, **(defaults | columns))
 
 
 def position(owner: Trade | None = None, **columns: Any) -> Position:
@@ -256,10 +256,10 @@ def position(owner: Trade | None = None, **columns: Any) -> Position:
     return Position.objects.create(trade=owner, **(defaults | columns))
 
 
-def transition(entity: str, entity_id: object, **columns: Any) -> Transition:
+def transition(entity: str, entity_id: object, **columns: Any) -> AuditEvent:
     """One line of an entity's story."""
     defaults = {"to_state": RequestState.RECEIVED, "trigger": Source.AI, "at": NOW}
-    return Transition.objects.create(entity=entity, entity_id=str(entity_id), **(defaults | columns))
+    return AuditEvent.objects.create(entity=entity, entity_id=str(entity_id), **(defaults | columns))
 
 
 def outbox_event(**columns: Any) -> OutboxEvent:

@@ -17,7 +17,7 @@ from redis import Redis
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.clock import ServerClock
-from execution.adapters.binance.connector import Line
+from execution.adapters.binance.connector import VenueConnection
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.breaker import CircuitBreaker
@@ -34,7 +34,7 @@ from execution.domain.rate_limits import Limits
 from execution.domain.safety import ANY_SYMBOL
 from execution.domain.states import RequestState
 from execution.domain.trading import SymbolLists
-from execution.models import ExecutionRequest, Heartbeat, Order, OutboxEvent, Trade, Transition
+from execution.models import AuditEvent, ExecutionRequest, Heartbeat, Order, OutboxEvent, Trade
 from execution.outbox.relay import send_batch
 from execution.pipeline.check_ess import check_ess
 from execution.pipeline.guard_safety import guard_safety
@@ -48,7 +48,7 @@ from execution.risk.entry_gate import Stack, renew_lease
 from execution.risk.ess import EssRules
 from execution.risk.policy_store import set_policy_value
 from execution.signals.accept import AI_DECISION, EVENT_TYPES, MANUAL_SIGNAL, accept_entry
-from execution.signals.consumer import Starters, read_slice
+from execution.signals.consumer import EventStarters, read_slice
 from execution.signals.inbox import IntakeRules
 from execution.trades.follow_plan import record_and_follow
 from execution.workflow import STEPS
@@ -132,7 +132,7 @@ class Desk:
             base_url=self.paper.url,
             timeout_seconds=self.timeout_seconds,
             recv_window_ms=RECV_WINDOW_MS,
-            line=Line(
+            line=VenueConnection(
                 limiter=self.limiter,
                 breaker=self.breaker,
                 clock=self.server_clock,
@@ -176,7 +176,7 @@ class Desk:
         """Take the account, as the first cycle of a stack does when nothing is strange."""
         if not renew_lease(self.stack, reconciled_at=self.clock(), now=self.clock()):
             raise AssertionError("another stack has the account")
-        self.memory.leave_mark()
+        self.memory.mark_intact()
 
     # Events in
 
@@ -198,7 +198,7 @@ class Desk:
     def read_bus(self, *, start: Callable[[UUID], None] | None = None) -> "Started":
         """Read the bus for one slice and return what was started."""
         started = Started()
-        starters = Starters(
+        starters = EventStarters(
             start_chain=start or started.chains.append,
             apply_policy=started.policies.append,
             work_off_trip=lambda: started.trips.append(True),
@@ -306,9 +306,9 @@ class Desk:
         orders = Order.objects.filter(request_id=request_id, purpose=purpose).order_by("sequence")
         return list(orders.values_list("state", flat=True))
 
-    def story(self, request_id: UUID) -> list[Transition]:
+    def story(self, request_id: UUID) -> list[AuditEvent]:
         """Return the journal of a request, oldest first."""
-        return list(Transition.objects.filter(entity="request", entity_id=str(request_id)).order_by("id"))
+        return list(AuditEvent.objects.filter(entity="request", entity_id=str(request_id)).order_by("id"))
 
     def events(self, aggregate: object) -> list[str]:
         """Return the types of an aggregate's events in order, after making sure that their numbers have no gap."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from execution.crash_points import CrashPoint, watch
+from execution.crash_points import CrashPoint, watch_point
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def at_point(point: CrashPoint, act: Callable[[], object]) -> Iterator[None]:
         if reached is point:
             act()
 
-    unwatch = watch(watcher)
+    unwatch = watch_point(watcher)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from execution.adapters.binance.client import BinanceExchange
-from execution.adapters.binance.connector import Line
+from execution.adapters.binance.connector import VenueConnection
 from execution.adapters.binance.stream import BinanceUserStream
 from execution.models import Heartbeat
 from execution.reconciliation.repair import Tools, book_reported_exits
@@ -49,7 +49,7 @@ class Listener:
             base_url=self.desk.paper.url,
             timeout_seconds=5,
             recv_window_ms=RECV_WINDOW_MS,
-            line=Line(limiter=self.desk.limiter, clock=self.desk.server_clock),
+            line=VenueConnection(limiter=self.desk.limiter, clock=self.desk.server_clock),
             rules=self.desk.setup_rules,
         )
         stream = BinanceUserStream(

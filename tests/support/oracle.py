@@ -13,7 +13,7 @@ from tests.support.ledger import Ledger
 from tests.support.stop_plans import BookedStop, booked_stops
 from tests.support.stops import STOP, mismatch
 
-FINAL = ("RECORDED", "REFUSED", "REJECTED", "EXPIRED", "CANCELLED", "ABANDONED")
+FINAL = ("RECORDED", "DENIED", "REJECTED", "EXPIRED", "CANCELED", "NOT_ACCEPTED", "WRITTEN_OFF")
 ZERO = Decimal(0)
 USDT = "USDT"
 
@@ -148,13 +148,13 @@ def all_requests_are_final(cursor: Any) -> bool:
 
 def violations_counted(cursor: Any) -> Counter[str]:
     """Return what the service's own oracle has counted, by kind; these judges share no rule with it."""
-    query = "SELECT kind, count FROM execution_figure WHERE name = 'oracle_violations' AND count > 0"
+    query = "SELECT kind, count FROM execution_metric WHERE name = 'oracle_violations' AND count > 0"
     return Counter(dict(rows(cursor, query)))
 
 
 def violations_told(cursor: Any) -> list[str]:
     """Return what the journal still says of them: where, which, and with what numbers."""
-    query = "SELECT at, entity_id, to_state, reason FROM execution_transition WHERE trigger = 'violation_stands'"
+    query = "SELECT at, entity_id, to_state, reason FROM execution_auditevent WHERE trigger = 'violation_stands'"
     return [" ".join(map(str, row)) for row in rows(cursor, query)]
 
 

@@ -17,7 +17,7 @@ SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 # After these a server answers, and says with its last message whether a transaction is open.
 ANSWERED = frozenset({b"Q", b"S", b"F"})
 READY, IDLE = b"Z", b"I"
-REFUSED = (b"SFATAL", b"VFATAL", b"C08P01", b"Mtransaction blocks not allowed in statement pooling mode", b"", b"")
+DENIED = (b"SFATAL", b"VFATAL", b"C08P01", b"Mtransaction blocks not allowed in statement pooling mode", b"", b"")
 Mode = Literal["session", "transaction", "statement"]
 
 
@@ -63,7 +63,7 @@ class Pooler:
                 if kind == b"X":
                     break
                 if self.mode == "statement" and b"BEGIN" in body.upper():
-                    client.sendall(message(b"E", b"\0".join(REFUSED)))
+                    client.sendall(message(b"E", b"\0".join(DENIED)))
                     break
                 self._carry(client, held, startup, message(kind, body), answered=kind in ANSWERED)
         self.idle += held

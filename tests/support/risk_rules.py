@@ -11,7 +11,7 @@ from typing import Any
 
 from execution.domain import policy as keys
 from execution.domain.exit_orders import judge_room
-from execution.domain.limits import Stake, Usage, judge_limits
+from execution.domain.limits import LimitUsage, OrderImpact, judge_limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
 from execution.domain.quote_index import quote_index
@@ -35,7 +35,7 @@ LONG_AT_50000 = Proposal(
     target_price=D(53000),
     confidence=D("0.85"),
 )
-IDLE = Usage(
+IDLE = LimitUsage(
     positions=0,
     exposure=D(0),
     symbol_exposure=D(0),
@@ -54,7 +54,7 @@ KINDS: Mapping[str, Callable[[str], Any]] = {
     "unpriced": str,
 }
 # 100 USD of notional, 2.50 USD to the stop.
-STAKE = Stake.of("BTCUSDT", quantity=D("0.002"), price=D(50000), stop_price=D(48750))
+STAKE = OrderImpact.of("BTCUSDT", quantity=D("0.002"), price=D(50000), stop_price=D(48750))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -305,7 +305,7 @@ class CeleryStack:
             yield cursor
 
     def _is_flat(self) -> bool:
-        [(claims,)] = self.rows("SELECT count(*) FROM execution_entryclaim")
+        [(claims,)] = self.rows("SELECT count(*) FROM execution_positionslot")
         [(trades,)] = self.rows("SELECT count(*) FROM execution_trade WHERE state <> 'CLOSED'")
         return not (claims or trades or Ledger.of(self.paper).live())
 

@@ -27,10 +27,10 @@ PLANS = """
 """
 # Each earlier price of a stop: moved by a rule or an operator, or rounded to another tick.
 EARLIER = """
-    SELECT entity_id, details ->> 'from' FROM execution_transition
+    SELECT entity_id, details ->> 'from' FROM execution_auditevent
     WHERE to_state = 'LEG_MOVED' AND details ->> 'purpose' = 'STOP' AND details ->> 'from' IS NOT NULL
     UNION ALL
-    SELECT entity_id, leg ->> 1 FROM execution_transition, jsonb_array_elements(details -> 'legs') AS leg
+    SELECT entity_id, leg ->> 1 FROM execution_auditevent, jsonb_array_elements(details -> 'legs') AS leg
     WHERE to_state = 'REGRIDDED' AND jsonb_typeof(details -> 'legs') = 'array' AND leg ->> 0 = 'STOP 1'
 """
 MOVED = frozenset({"BREAK_EVEN", "OPERATOR"})

@@ -84,7 +84,7 @@ def run_step(name: str, request_id: str) -> None:
     # Read what never changes before the start counts, and begin as after the first cycle.
     wiring.exchange().rules("BTCUSDT")
     renew_lease(wiring.stack(), reconciled_at=wiring.clock(), now=wiring.clock())
-    wiring.memory().leave_mark()
+    wiring.memory().mark_intact()
     say("ready")
     run_task(name, request_id)
 
@@ -98,7 +98,7 @@ def run_task(name: str, request_id: str) -> None:
 def read_bus() -> None:
     """Read the bus, and die between the commit of an entry and its acknowledgement."""
     from execution import wiring  # noqa: PLC0415 -- Django must be set up first
-    from execution.signals.consumer import Starters, read_slice  # noqa: PLC0415
+    from execution.signals.consumer import EventStarters, read_slice  # noqa: PLC0415
 
     def never_returns(_argument: Any) -> None:
         say("committed")
@@ -110,7 +110,7 @@ def read_bus() -> None:
     say("ready")
     read_slice(
         wiring.event_bus(),
-        Starters(start_chain=starters, apply_policy=never_returns, work_off_trip=lambda: None),
+        EventStarters(start_chain=starters, apply_policy=never_returns, work_off_trip=lambda: None),
         rules=wiring.intake_rules(),
         length=timedelta(seconds=START_SECONDS),
         clock=wiring.clock,
@@ -134,7 +134,7 @@ def live() -> None:
     from execution.outbox.relay import send_batch  # noqa: PLC0415
     from execution.reconciliation.cycle import run_cycle  # noqa: PLC0415
     from execution.reconciliation.repair import Tools  # noqa: PLC0415
-    from execution.signals.consumer import Starters, read_slice  # noqa: PLC0415
+    from execution.signals.consumer import EventStarters, read_slice  # noqa: PLC0415
     from execution.workflow import STEPS  # noqa: PLC0415
 
     def run_chain(request_id: UUID, _state: RequestState = RequestState.RECEIVED) -> None:
@@ -145,7 +145,7 @@ def live() -> None:
     def policy_is_not_asked_for(_inbox_id: int) -> None:
         raise AssertionError("no policy event was sent")
 
-    starters = Starters(start_chain=run_chain, apply_policy=policy_is_not_asked_for, work_off_trip=lambda: None)
+    starters = EventStarters(start_chain=run_chain, apply_policy=policy_is_not_asked_for, work_off_trip=lambda: None)
     rules = wiring.protection_rules()
     tools = Tools(
         exchange=wiring.exchange(),
@@ -167,11 +167,11 @@ def live() -> None:
 def order() -> None:
     """Take a person's order over HTTP's own function, without its answer."""
     from execution import wiring  # noqa: PLC0415 -- Django must be set up first
-    from execution.api.orders import place_order  # noqa: PLC0415
+    from execution.api.orders import place_rest_order  # noqa: PLC0415
 
     say("ready")
     payload = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.010", "leverage": 5}
-    place_order(payload, "key-of-this-order", now=wiring.clock(), answer_seconds=0)
+    place_rest_order(payload, "key-of-this-order", now=wiring.clock(), answer_seconds=0)
 
 
 def main(work: str, *arguments: str) -> None:

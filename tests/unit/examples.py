@@ -6,9 +6,9 @@ from execution.domain.depth import Level
 from execution.domain.outcomes import Waits
 from execution.domain.ports import Lane
 from execution.domain.rate_limits import HELD, Circuit, CircuitState, Counter, CounterState, LimiterState
-from execution.domain.trading import Quote, SymbolRules
+from execution.domain.trading import InstrumentFilters, Quote
 
-BTCUSDT = SymbolRules(
+BTCUSDT = InstrumentFilters(
     symbol="BTCUSDT",
     trading=True,
     quote_asset="USDT",

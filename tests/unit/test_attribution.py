@@ -6,7 +6,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.attribution import exits_of_trade, part_of, unbooked
+from execution.domain.attribution import exits_of_trade, part_of_fill, unbooked_fills
 from execution.domain.outcomes import FillReport
 
 D = Decimal
@@ -54,7 +54,7 @@ def test_a_fill_that_turns_the_position_is_ours_up_to_what_was_open() -> None:
 
 
 def test_a_part_of_a_fill_has_all_of_its_pnl_and_its_share_of_the_fee() -> None:
-    part = part_of(fill(1, "0.025"), D("0.010"))
+    part = part_of_fill(fill(1, "0.025"), D("0.010"))
 
     # The rest of the fill opened a position: it has realised nothing
     assert (part.quantity, part.commission, part.realized_pnl) == (D("0.010"), D("0.02"), D(1))
@@ -80,7 +80,7 @@ def test_never_more_than_was_open_and_never_a_fill_twice(
 def test_what_is_left_of_a_fill_that_was_booked_in_part() -> None:
     fills = [fill(1, "0.010", fee="0.10"), fill(2, "0.004"), fill(3, "0.003")]
 
-    [rest, new] = unbooked(fills, {1: D("0.004"), 2: D("0.004")})
+    [rest, new] = unbooked_fills(fills, {1: D("0.004"), 2: D("0.004")})
 
     # It should be its quantity's share of the fee; the PnL went with the first part
     assert (rest.trade_id, rest.quantity, rest.commission, rest.realized_pnl) == (1, D("0.006"), D("0.06"), D(0))
@@ -114,23 +114,25 @@ def test_fills_of_others_are_taken_newest_first_and_told_oldest_first() -> None:
 def test_a_part_has_its_share_of_the_fees_value_too() -> None:
     whole = replace(fill(1, "0.025", fee="0.0001"), commission_asset="BNB", fee_value=D("0.075"))
 
-    part = part_of(whole, D("0.010"))
+    part = part_of_fill(whole, D("0.010"))
     assert (part.commission, part.fee_value) == (D("0.00004"), D("0.03"))
-    assert part_of(replace(whole, fee_value=None), D("0.010")).fee_value is None
+    assert part_of_fill(replace(whole, fee_value=None), D("0.010")).fee_value is None
     # It should be told to a trillionth, and be the fill itself when it is all of it
-    assert part_of(replace(whole, commission=D(1)), D("0.003")).commission == D("0.12")
-    assert part_of(replace(whole, quantity=D("0.003"), commission=D(1)), D("0.001")).commission == D("0.333333333333")
-    assert part_of(whole, D("0.025")) == whole
+    assert part_of_fill(replace(whole, commission=D(1)), D("0.003")).commission == D("0.12")
+    assert part_of_fill(replace(whole, quantity=D("0.003"), commission=D(1)), D("0.001")).commission == D(
+        "0.333333333333"
+    )
+    assert part_of_fill(whole, D("0.025")) == whole
 
 
 def test_what_was_booked_of_a_fill_is_not_booked_again_whatever_lies_around_it() -> None:
     fills = [replace(fill(1, "0.010"), pnl_value=D(2)), replace(fill(2, "0.004"), pnl_value=D(3))]
 
     # It should take the PnL's value away with the PnL
-    (rest, new) = unbooked(fills, {1: D("0.009")})
+    (rest, new) = unbooked_fills(fills, {1: D("0.009")})
     assert (rest.quantity, rest.realized_pnl, rest.pnl_value) == (D("0.001"), D(0), D(0))
     assert new == fills[1]
-    assert unbooked(fills, {1: D("0.010"), 2: D("0.005")}) == []
+    assert unbooked_fills(fills, {1: D("0.010"), 2: D("0.005")}) == []
 
 
 def test_a_fill_that_is_taken_whole_is_left_to_the_last_digit() -> None:

@@ -72,7 +72,7 @@ def test_the_next_try_is_after_the_pause_and_not_before() -> None:
 def test_only_what_the_exchange_never_took_is_a_refusal(state: OrderState) -> None:
     found = refusals_of([Order(state, NOW, -2019)], LONGEST_PAUSE_OPEN)
 
-    never_taken = state in {OrderState.REJECTED, OrderState.ABANDONED}
+    never_taken = state in {OrderState.REJECTED, OrderState.NOT_ACCEPTED}
     assert (found is not None) is never_taken
     assert (state in NEVER_TAKEN) is never_taken
 
@@ -82,7 +82,7 @@ def test_a_row_of_refusals_ends_with_the_last_that_was_taken() -> None:
     older = Order(OrderState.REJECTED, NOW - 60 * SECOND, -1)
     row = [
         Order(OrderState.REJECTED, NOW - 40 * SECOND, -2),
-        Order(OrderState.ABANDONED, NOW - 30 * SECOND),
+        Order(OrderState.NOT_ACCEPTED, NOW - 30 * SECOND),
         Order(OrderState.REJECTED, NOW - 10 * SECOND, -4),
     ]
 
@@ -116,7 +116,7 @@ def test_orders_that_follow_at_once_are_one_try(apart: timedelta, together: time
 
 
 def test_each_order_is_a_try_unless_somebody_says_otherwise() -> None:
-    row = [Order(OrderState.ABANDONED, NOW, -1)] * 2
+    row = [Order(OrderState.NOT_ACCEPTED, NOW, -1)] * 2
 
     found = refusals_of(row, LONGEST_PAUSE_OPEN)
     assert found is not None

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.clock import ServerClock
-from execution.adapters.binance.connector import Line
+from execution.adapters.binance.connector import VenueConnection
 from execution.adapters.binance.settings_cache import SettingsCache, life_of
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.weights import cost_of
@@ -34,9 +34,9 @@ from execution.domain.outcomes import (
     Waits,
 )
 from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket, Veto
-from execution.domain.rate_limits import Cost, Denial, Limits, Ticket, Usage
+from execution.domain.rate_limits import Cost, Limits, Permit, Throttled, WindowUsage
 from execution.domain.reasons import Reason
-from execution.domain.trading import OrderBook, OrderType, PositionSide, Side
+from execution.domain.trading import OrderService, OrderType, PositionSide, Side
 from execution.management.commands.check_exchange import log_obstacles
 from tests.unit.examples import BTCUSDT
 
@@ -85,22 +85,22 @@ class Turns(RateLimiter):
         self.asked: list[tuple[Lane, float]] = []
         self.costs: list[Cost] = []
         self.holds: list[tuple[Waits, float]] = []
-        self.usages: list[Usage] = []
+        self.usages: list[WindowUsage] = []
         self.limits: list[Limits] = []
         self.clocks: list[float] = []
         self.looked: list[tuple[Lane, Cost, float]] = []
-        self.ahead: Denial | None = None
+        self.ahead: Throttled | None = None
 
-    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
+    def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Permit | Throttled:
         self.asked.append((lane, max_wait_seconds))
         self.costs.append(cost)
-        return Ticket(cost=cost) if self.allowed else Denial(blocked_by="orders_10s", wait_seconds=7)
+        return Permit(cost=cost) if self.allowed else Throttled(blocked_by="orders_10s", wait_seconds=7)
 
-    def await_room(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Denial | None:
+    def await_room(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Throttled | None:
         self.looked.append((lane, cost, max_wait_seconds))
         return self.ahead
 
-    def answered(self, ticket: Ticket, usage: Usage) -> None:  # noqa: ARG002 -- the limiter's signature
+    def answered(self, ticket: Permit, usage: WindowUsage) -> None:  # noqa: ARG002 -- the limiter's signature
         self.usages.append(usage)
 
     def hold(self, who: Waits, seconds: float) -> None:
@@ -175,7 +175,7 @@ def connected(
         base_url=BASE,
         timeout_seconds=5,
         recv_window_ms=3000,
-        line=Line(limiter=limiter, clock=server_clock),
+        line=VenueConnection(limiter=limiter, clock=server_clock),
         rules=SetupRules(cache=Remembered(clock), **demands),
         monotonic=clock,
     )
@@ -442,7 +442,7 @@ def test_each_request_is_paid_for_by_its_own_cost(
     exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
     exchange.place(STOP, Lane.PROTECT, send_before=soon())
     exchange.open_orders()
-    exchange.look_up("BTCUSDT", "es1-e-1", OrderBook.ORDINARY)
+    exchange.look_up("BTCUSDT", "es1-e-1", OrderService.STANDARD)
 
     assert limiter.costs == [
         # It should ask for the room of stop and target together with the entry's
@@ -465,7 +465,7 @@ def test_the_limiter_is_told_what_every_answer_says(
         exchange.place(ENTRY, Lane.ENTRY, send_before=soon())
 
     # It should tell also of a refusal, and that a request without an answer is no longer under way
-    assert limiter.usages == [Usage(weight=37, orders_10s=2, orders_1m=11), Usage(weight=38), Usage()]
+    assert limiter.usages == [WindowUsage(weight=37, orders_10s=2, orders_1m=11), WindowUsage(weight=38), WindowUsage()]
 
 
 def test_published_limits_are_passed_on(
@@ -501,7 +501,7 @@ def test_an_order_that_is_not_wanted_any_more_does_not_leave(
 ) -> None:
     veto = Veto(code=Reason.KILL_SWITCH_ENGAGED, sentence="level=halt by=anna: drill")
 
-    outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon(), last_word=lambda: veto)
+    outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon(), pre_send_check=lambda: veto)
 
     assert isinstance(outcome, Refused)
     assert (outcome.reason, outcome.message) == (veto.code, "level=halt by=anna: drill before sending")
@@ -516,8 +516,8 @@ def test_an_order_is_looked_up_in_its_own_book(server: responses.RequestsMock, e
     server.get(BASE + ORDER, json=ORDER_ROW)
     server.get(BASE + ALGO, json=ALGO_ROW | {"algoStatus": "TRIGGERED", "actualOrderId": "12", "actualQty": "0.001"})
 
-    ordinary = exchange.look_up("BTCUSDT", "es1-e-1", OrderBook.ORDINARY)
-    conditional = exchange.look_up("BTCUSDT", "es1-s-1", OrderBook.ALGO)
+    ordinary = exchange.look_up("BTCUSDT", "es1-e-1", OrderService.STANDARD)
+    conditional = exchange.look_up("BTCUSDT", "es1-s-1", OrderService.ALGO)
 
     assert isinstance(ordinary, OrderReport)
     assert isinstance(conditional, OrderReport)
@@ -528,15 +528,15 @@ def test_an_order_is_looked_up_in_its_own_book(server: responses.RequestsMock, e
     ]
 
 
-@pytest.mark.parametrize("book", OrderBook)
+@pytest.mark.parametrize("service", OrderService)
 @pytest.mark.parametrize("code", [-2013, -2011])
 def test_an_order_that_does_not_exist_is_missing(
-    server: responses.RequestsMock, exchange: BinanceExchange, book: OrderBook, code: int
+    server: responses.RequestsMock, exchange: BinanceExchange, service: OrderService, code: int
 ) -> None:
     for path in (ORDER, ALGO):
         server.get(BASE + path, status=400, json=error(code, "Order does not exist."))
 
-    assert exchange.look_up("BTCUSDT", "es1-x", book) == Missing(message=f"code={code} Order does not exist.")
+    assert exchange.look_up("BTCUSDT", "es1-x", service) == Missing(message=f"code={code} Order does not exist.")
 
 
 @pytest.mark.parametrize(
@@ -561,7 +561,7 @@ def test_no_answer_about_the_order_is_never_missing(
     server.get(BASE + ORDER, status=status, body=body)
 
     # It should not take an error for the absence of an order
-    assert isinstance(exchange.look_up("BTCUSDT", "es1-e-1", OrderBook.ORDINARY), Unreadable)
+    assert isinstance(exchange.look_up("BTCUSDT", "es1-e-1", OrderService.STANDARD), Unreadable)
 
 
 def test_without_a_turn_a_look_up_is_unreadable(
@@ -569,7 +569,7 @@ def test_without_a_turn_a_look_up_is_unreadable(
 ) -> None:
     limiter.allowed = False
 
-    assert isinstance(exchange.look_up("BTCUSDT", "es1-e-1", OrderBook.ORDINARY), Unreadable)
+    assert isinstance(exchange.look_up("BTCUSDT", "es1-e-1", OrderService.STANDARD), Unreadable)
     assert len(server.calls) == 0
 
 
@@ -582,7 +582,7 @@ def test_a_cancel_believes_only_the_order_itself(
     server.delete(BASE + ORDER, status=status, json=answer)
     server.get(BASE + ORDER, json=ORDER_ROW | {"status": "FILLED", "executedQty": "0.002"})
 
-    found = exchange.cancel("BTCUSDT", "es1-e-1", OrderBook.ORDINARY)
+    found = exchange.cancel("BTCUSDT", "es1-e-1", OrderService.STANDARD)
 
     # It should report the fill that was faster
     assert isinstance(found, OrderReport)
@@ -596,7 +596,7 @@ def test_a_conditional_order_is_cancelled_in_its_own_book(
     server.delete(BASE + ALGO, json={"algoId": 9, "clientAlgoId": "es1-s-1", "code": "200", "msg": "success"})
     server.get(BASE + ALGO, json=ALGO_ROW | {"algoStatus": "CANCELED"})
 
-    found = exchange.cancel("BTCUSDT", "es1-s-1", OrderBook.ALGO)
+    found = exchange.cancel("BTCUSDT", "es1-s-1", OrderService.ALGO)
 
     assert isinstance(found, OrderReport)
     assert found.status is ExchangeStatus.CANCELED
@@ -619,7 +619,7 @@ def test_a_conditional_order_that_its_book_forgets_is_asked_for_among_the_ordina
     server.get(BASE + ALGO, status=400, json=error(-2013, "Order does not exist."))
     server.get(BASE + ORDER, json=row)
 
-    found = exchange.look_up("BTCUSDT", "es1-s-1", OrderBook.ALGO)
+    found = exchange.look_up("BTCUSDT", "es1-s-1", OrderService.ALGO)
 
     # It should be the same order under the id of what it has become
     assert isinstance(found, OrderReport)
@@ -633,7 +633,7 @@ def test_a_conditional_order_is_not_missing_when_one_book_did_not_answer(
     server.get(BASE + ALGO, status=400, json=error(-2013, "Order does not exist."))
     server.get(BASE + ORDER, status=503, json=error(-1000, "Unknown error"))
 
-    assert isinstance(exchange.look_up("BTCUSDT", "es1-s-1", OrderBook.ALGO), Unreadable)
+    assert isinstance(exchange.look_up("BTCUSDT", "es1-s-1", OrderService.ALGO), Unreadable)
 
 
 def test_a_triggered_order_is_found_in_the_history_of_ordinary_orders(
@@ -644,7 +644,7 @@ def test_a_triggered_order_is_found_in_the_history_of_ordinary_orders(
     server.get(BASE + "/fapi/v1/allAlgoOrders", json=[])
     server.get(BASE + "/fapi/v1/allOrders", json=[row])
 
-    found = exchange.find_in_history("BTCUSDT", "es1-s-1", OrderBook.ALGO, since=since)
+    found = exchange.find_in_history("BTCUSDT", "es1-s-1", OrderService.ALGO, since=since)
 
     assert found
     assert found.status is ExchangeStatus.FILLED
@@ -655,8 +655,8 @@ CANCELLED_ALGO = {"algoId": 9, "clientAlgoId": "es1-s-1", "code": "200", "msg": 
 
 
 @pytest.mark.parametrize(
-    ("book", "path", "answer", "executed"),
-    [(OrderBook.ORDINARY, ORDER, CANCELLED_ROW, "0.001"), (OrderBook.ALGO, ALGO, CANCELLED_ALGO, "0")],
+    ("service", "path", "answer", "executed"),
+    [(OrderService.STANDARD, ORDER, CANCELLED_ROW, "0.001"), (OrderService.ALGO, ALGO, CANCELLED_ALGO, "0")],
 )
 @pytest.mark.parametrize(
     ("status", "body"),
@@ -670,7 +670,7 @@ CANCELLED_ALGO = {"algoId": 9, "clientAlgoId": "es1-s-1", "code": "200", "msg": 
 def test_the_answer_to_a_cancel_is_evidence_where_the_look_up_tells_nothing(
     server: responses.RequestsMock,
     exchange: BinanceExchange,
-    book: OrderBook,
+    service: OrderService,
     path: str,
     answer: dict[str, object],
     executed: str,
@@ -681,7 +681,7 @@ def test_the_answer_to_a_cancel_is_evidence_where_the_look_up_tells_nothing(
     for each in (ORDER, ALGO):
         server.get(BASE + each, status=status, json=body)
 
-    found = exchange.cancel("BTCUSDT", str(answer.get("clientOrderId") or "es1-s-1"), book)
+    found = exchange.cancel("BTCUSDT", str(answer.get("clientOrderId") or "es1-s-1"), service)
 
     # It should be cancelled with what it had filled: forgotten, silent, unreadable, or shown as it was before
     assert isinstance(found, OrderReport)
@@ -696,7 +696,7 @@ def test_an_answer_that_does_not_say_so_is_no_evidence_of_a_cancel(
     for each in (ORDER, ALGO):
         server.get(BASE + each, status=400, json=error(-2013))
 
-    assert isinstance(exchange.cancel("BTCUSDT", "es1-s-1", OrderBook.ALGO), Missing)
+    assert isinstance(exchange.cancel("BTCUSDT", "es1-s-1", OrderService.ALGO), Missing)
 
 
 def test_a_cancel_asks_nothing_more_while_everybody_has_to_wait(
@@ -705,7 +705,7 @@ def test_a_cancel_asks_nothing_more_while_everybody_has_to_wait(
     server.delete(BASE + ORDER, status=418, json=error(-1003, "banned"), headers={"Retry-After": "30"})
 
     expected = Unreadable(message="code=-1003 banned", sent=False)
-    assert exchange.cancel("BTCUSDT", "es1-e-1", OrderBook.ORDINARY) == expected
+    assert exchange.cancel("BTCUSDT", "es1-e-1", OrderService.STANDARD) == expected
     assert (limiter.holds, len(server.calls)) == ([(Waits.EVERYBODY, 30.0)], 1)
 
 
@@ -714,7 +714,7 @@ def test_a_cancel_without_a_turn_is_not_sent_into_a_ban(
 ) -> None:
     limiter.allowed = False
 
-    assert isinstance(exchange.cancel("BTCUSDT", "es1-e-1", OrderBook.ORDINARY), Unreadable)
+    assert isinstance(exchange.cancel("BTCUSDT", "es1-e-1", OrderService.STANDARD), Unreadable)
     assert len(server.calls) == 0
     assert limiter.asked == [(Lane.CLOSE, 10.0)]
 
@@ -750,7 +750,7 @@ def test_an_entry_that_would_wait_long_asks_for_nothing(
     server: responses.RequestsMock, exchange: BinanceExchange, limiter: Turns
 ) -> None:
     account(server)
-    limiter.ahead = Denial(blocked_by="orders_1m", wait_seconds=31)
+    limiter.ahead = Throttled(blocked_by="orders_1m", wait_seconds=31)
     with pytest.raises(ExchangeUnavailableError, match=r"expected<=2.0s blocked_by=orders_1m needed=31.0s"):
         setting_up(exchange)
     assert len(server.calls) == 0
@@ -1090,7 +1090,7 @@ def test_the_wait_for_a_turn_is_no_part_of_the_clock(
 ) -> None:
     """A second in the queue would look like a clock that is half a second ahead, and move the limiter's windows."""
 
-    def slowly(lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Ticket | Denial:
+    def slowly(lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Permit | Throttled:
         clock.now += 1.0
         return Turns.admit(limiter, lane, cost, max_wait_seconds=max_wait_seconds)
 

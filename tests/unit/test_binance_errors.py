@@ -23,8 +23,8 @@ from execution.adapters.binance.errors import (
     CLOCK_MARGIN_SECONDS,
     Failure,
     answer_of,
+    classify,
     is_answer,
-    judge,
     was_served,
     whole_number,
 )
@@ -49,7 +49,7 @@ def failure_of_a_placement() -> Failure:
     try:
         client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.002")
     except Exception as error:  # noqa: BLE001 - whatever the connector raises is to be judged
-        return judge(Operation.PLACE, error, exchange_ms=NOW_MS)
+        return classify(Operation.PLACE, error, exchange_ms=NOW_MS)
     raise AssertionError("the connector raised nothing")
 
 
@@ -173,7 +173,7 @@ def test_no_text_bans_for_years(exchange: responses.RequestsMock, until: str) ->
 def test_what_is_no_row_of_ascii_digits_is_no_time(after: str) -> None:
     error = ClientError(429, -1003, "Too many requests.", {"Retry-After": after})
 
-    assert judge(Operation.PLACE, error, exchange_ms=NOW_MS).back_off_seconds == 44.0
+    assert classify(Operation.PLACE, error, exchange_ms=NOW_MS).back_off_seconds == 44.0
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_transport_fault_says_its_kind_only(exchange: responses.RequestsMock) 
 
 def test_a_fault_of_our_own_is_not_judged() -> None:
     with pytest.raises(AssertionError, match="ours"):
-        judge(Operation.PLACE, AssertionError("ours"), exchange_ms=NOW_MS)
+        classify(Operation.PLACE, AssertionError("ours"), exchange_ms=NOW_MS)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from execution.adapters.binance.client import BinanceExchange
 from execution.domain.outcomes import IncomeKind
 from execution.domain.ports import ExchangeUnavailableError
-from execution.domain.trading import OrderBook
+from execution.domain.trading import OrderService
 from tests.unit.test_binance_client import BASE, Clock, Turns, connected
 
 Row = dict[str, Any]
@@ -42,9 +42,9 @@ class Past:
     from_id: str = ""
 
 
-def nowhere(exchange: BinanceExchange, book: OrderBook, since: datetime) -> list[str]:
+def nowhere(exchange: BinanceExchange, service: OrderService, since: datetime) -> list[str]:
     """Look for an order that is in no list, so that all of it is read."""
-    assert exchange.find_in_history("BTCUSDT", "es1-none", book, since=since) is None
+    assert exchange.find_in_history("BTCUSDT", "es1-none", service, since=since) is None
     return []
 
 
@@ -64,14 +64,14 @@ PASTS = {
     "orders": Past(
         path="/fapi/v1/allOrders",
         row=lambda number, at: {**ORDER, "clientOrderId": f"es1-{number}", "orderId": number, "time": at},
-        ask=lambda exchange, since: nowhere(exchange, OrderBook.ORDINARY, since),
+        ask=lambda exchange, since: nowhere(exchange, OrderService.STANDARD, since),
         identity="orderId",
         from_id="orderId",
     ),
     "algo orders": Past(
         path="/fapi/v1/allAlgoOrders",
         row=lambda number, at: {**ALGO, "clientAlgoId": f"es1-{number}", "algoId": number, "createTime": at},
-        ask=lambda exchange, since: nowhere(exchange, OrderBook.ALGO, since),
+        ask=lambda exchange, since: nowhere(exchange, OrderService.ALGO, since),
         time="createTime",
         identity="algoId",
         from_id="algoId",
@@ -386,7 +386,7 @@ def test_an_order_is_looked_for_no_further_than_where_it_is(
     since = datetime.now(UTC) - timedelta(days=40)
     found = venue(server, PASTS["orders"], [ms(since) + 1000])
 
-    report = exchange.find_in_history("BTCUSDT", "es1-1001", OrderBook.ORDINARY, since=since)
+    report = exchange.find_in_history("BTCUSDT", "es1-1001", OrderService.STANDARD, since=since)
 
     assert report is not None
     assert len(found.calls) == 1

@@ -21,7 +21,7 @@ from execution.domain.outcomes import (
 )
 from execution.domain.quote_index import AccountMargin
 from execution.domain.rate_limits import Limits
-from execution.domain.trading import SymbolRules
+from execution.domain.trading import InstrumentFilters
 from tests.unit.examples import BTCUSDT, levels
 
 ORDER: dict[str, Any] = {
@@ -140,7 +140,7 @@ def test_a_symbol_without_the_optional_filters() -> None:
     row = exchange_info()
     row["filters"] = [entry for entry in row["filters"] if entry["filterType"] in {"PRICE_FILTER", "LOT_SIZE"}]
 
-    rules: SymbolRules = parse.symbol_rules(row)
+    rules: InstrumentFilters = parse.symbol_rules(row)
 
     # It should hold market orders against the limit filter
     assert (rules.market_step, rules.market_max_quantity) == (Decimal("0.001"), Decimal(1000))
@@ -460,7 +460,7 @@ def test_both_sides_of_the_band_and_each_market_filter_are_read() -> None:
     ]
     row |= {"quoteAsset": "USDC", "marginAsset": "BNFCR"}
 
-    assert parse.symbol_rules(row) == SymbolRules(
+    assert parse.symbol_rules(row) == InstrumentFilters(
         symbol="BTCUSDT",
         trading=True,
         quote_asset="USDC",

@@ -18,10 +18,10 @@ from execution.domain.brackets import (
     round_stop,
     round_target,
     split,
-    stop_at,
-    stop_distance,
-    target_at,
+    stop_fraction,
+    stop_price_at,
     target_distance,
+    target_price_at,
     target_quantities,
     wanted_legs,
 )
@@ -42,15 +42,15 @@ ticks = st.sampled_from(["0.0001", "0.01", "0.1", "0.5", "1"]).map(Decimal)
 def test_a_stop_lies_on_the_losing_side_and_a_target_on_the_other(
     direction: Direction, stop: int, distance: str
 ) -> None:
-    assert stop_distance(direction, Decimal(50000), Decimal(stop)) == Decimal(distance)
+    assert stop_fraction(direction, Decimal(50000), Decimal(stop)) == Decimal(distance)
     assert target_distance(direction, Decimal(50000), Decimal(stop)) == -Decimal(distance)
 
 
 @given(directions, prices, fractions)
 def test_a_price_at_a_distance_has_that_distance(direction: Direction, price: Decimal, fraction: Decimal) -> None:
-    stop, target = stop_at(direction, price, fraction), target_at(direction, price, fraction)
+    stop, target = stop_price_at(direction, price, fraction), target_price_at(direction, price, fraction)
 
-    assert stop_distance(direction, price, stop) == fraction
+    assert stop_fraction(direction, price, stop) == fraction
     assert target_distance(direction, price, target) == fraction
     # It should put the entry between the two
     assert (stop < price < target) is (direction is LONG)
@@ -64,7 +64,7 @@ def test_a_stop_is_rounded_away_from_the_entry(
 
     assert rounded % tick == 0
     assert abs(rounded - stop) < tick
-    assert stop_distance(direction, entry, rounded) >= stop_distance(direction, entry, stop)
+    assert stop_fraction(direction, entry, rounded) >= stop_fraction(direction, entry, stop)
 
 
 @given(directions, prices, prices, ticks)
@@ -276,7 +276,7 @@ def test_break_even_lies_beyond_the_entry_by_its_buffer(direction: Direction, en
     price = break_even_at(direction, entry, Decimal("0.001"), tick)
 
     assert target_distance(direction, entry, price) >= Decimal("0.001")
-    assert abs(price - target_at(direction, entry, Decimal("0.001"))) < tick
+    assert abs(price - target_price_at(direction, entry, Decimal("0.001"))) < tick
     assert is_tighter(direction, price, entry)
 
 

@@ -87,11 +87,11 @@ def test_cell_in_which_nothing_was_traded_fails(traded: int, holds: bool) -> Non
     ("found", "allowed", "holds"),
     [
         ([("RECORDED", 10)], {}, True),
-        ([("RECORDED", 9), ("ABANDONED", 1)], {"ABANDONED": 1}, True),
-        ([("RECORDED", 8), ("ABANDONED", 2)], {"ABANDONED": 1}, False),
-        ([("RECORDED", 9), ("REFUSED", 1)], {"ABANDONED": 1}, False),
+        ([("RECORDED", 9), ("NOT_ACCEPTED", 1)], {"NOT_ACCEPTED": 1}, True),
+        ([("RECORDED", 8), ("NOT_ACCEPTED", 2)], {"NOT_ACCEPTED": 1}, False),
+        ([("RECORDED", 9), ("DENIED", 1)], {"NOT_ACCEPTED": 1}, False),
         ([("RECORDED", 9)], {}, False),
-        ([], {"ABANDONED": 10}, False),
+        ([], {"NOT_ACCEPTED": 10}, False),
     ],
 )
 def test_outcomes_are_held_against_number_and_kind(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from execution import crash_points
-from execution.crash_points import Ambush, CrashPoint, reached, watch
+from execution.crash_points import Ambush, CrashPoint, reached, watch_point
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_nobody_listens_in_a_running_service() -> None:
 
 def test_a_watcher_sees_every_point_until_it_ends() -> None:
     seen: list[CrashPoint] = []
-    end = watch(seen.append)
+    end = watch_point(seen.append)
     reached(CrashPoint.ENTRY_WRITTEN)
     end()
     reached(CrashPoint.ENTRY_ANSWERED)

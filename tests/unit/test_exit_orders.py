@@ -13,7 +13,7 @@ from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.risk_review import AskedTarget, Proposal
 from execution.domain.safety import Verdict, judge
-from execution.domain.trading import Direction, OrderType, SymbolRules
+from execution.domain.trading import Direction, InstrumentFilters, OrderType
 from tests.unit.examples import BTCUSDT, quote
 
 D = Decimal
@@ -74,7 +74,7 @@ def test_an_account_has_room_for_a_stop_and_a_target_of_each_position(
     assert verdict.refusal is (None if passed else Reason.EXITS_NOT_PLACEABLE)
 
 
-def judged(direction: Direction, quantity: str, rules: SymbolRules) -> Verdict:
+def judged(direction: Direction, quantity: str, rules: InstrumentFilters) -> Verdict:
     """Judge a LIMIT entry at 50,000 with a target of its own and the policy's stop."""
     proposal = Proposal(
         symbol="BTCUSDT",

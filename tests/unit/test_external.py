@@ -15,7 +15,7 @@ from execution.domain.external import (
     covered_by_others,
     direction_of,
     exits_for,
-    part_of,
+    position_part,
 )
 from execution.domain.outcomes import PositionReport
 from execution.domain.policy import Policy
@@ -51,7 +51,7 @@ def position(quantity: Decimal, position_side: str = "BOTH") -> PositionReport:
 def test_a_part_is_on_the_side_of_the_whole(quantity: str, side: str, direction: Direction) -> None:
     whole = position(Decimal(quantity), side)
 
-    part = part_of(whole, Decimal("0.005"))
+    part = position_part(whole, Decimal("0.005"))
 
     assert (direction_of(part), abs(part.quantity)) == (direction, Decimal("0.005"))
     for figure in ("entry_price", "mark_price", "liquidation_price"):
@@ -63,7 +63,7 @@ def test_two_parts_are_as_large_as_the_whole(first: int, second: int, short: boo
     sizes = [Decimal(lots) / 1000 for lots in (first, second)]
     whole = position(sum(sizes, Decimal(0)) * (-1 if short else 1))
 
-    parts = [part_of(whole, size) for size in sizes]
+    parts = [position_part(whole, size) for size in sizes]
 
     assert sum(part.quantity for part in parts) == whole.quantity
     for figure in ("notional", "initial_margin", "unrealized_pnl"):

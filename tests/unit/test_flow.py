@@ -9,7 +9,7 @@ from execution.adapters.binance.weights import cost_of
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import Mismatch
 from execution.domain.ports import Lane
-from execution.domain.rate_limits import SHARES, Cost, Counter, Denial, Limits, Ticket, Usage
+from execution.domain.rate_limits import SHARES, Cost, Counter, Limits, Permit, Throttled, WindowUsage
 from execution.domain.reasons import Reason
 from tests.unit.examples import limiter_state
 
@@ -146,13 +146,13 @@ def test_what_may_still_be_sent(limit: int, used: int, banned: float, available:
 def test_what_nobody_has_told_is_not_known() -> None:
     assert Cost() == Cost(weight=0, orders_10s=0, orders_1m=0, cover_orders=0)
     assert Limits() == Limits(weight=2400, orders_10s=300, orders_1m=1200)
-    assert Usage() == Usage(weight=None, orders_10s=None, orders_1m=None)
+    assert WindowUsage() == WindowUsage(weight=None, orders_10s=None, orders_1m=None)
     # It should be certain of no window, and go through no hold
-    assert Ticket(cost=ORDER) == Ticket(cost=ORDER, window_10s=-1, window_1m=-1, shared=True, probe=False)
+    assert Permit(cost=ORDER) == Permit(cost=ORDER, window_10s=-1, window_1m=-1, shared=True, probe=False)
 
 
 def test_a_denial_says_what_is_scarce_and_for_how_long() -> None:
-    assert str(Denial(blocked_by="orders_10s", wait_seconds=2.26)) == "blocked_by=orders_10s needed=2.3s"
+    assert str(Throttled(blocked_by="orders_10s", wait_seconds=2.26)) == "blocked_by=orders_10s needed=2.3s"
     assert str(Mismatch(reason=Reason.LEVERAGE_MISMATCH, wanted="5", found="20")) == (
         "LEVERAGE_MISMATCH: wanted=5 found=20"
     )

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from execution.domain import policy as keys
-from execution.domain.limits import Stake, Usage, judge_limits
+from execution.domain.limits import LimitUsage, OrderImpact, judge_limits
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.risk_review import RuleVerdict
 
 D = Decimal
 # Two positions beside the entry, and every figure another number.
-USED = Usage(
+USED = LimitUsage(
     positions=2,
     exposure=D(700),
     symbol_exposure=D(300),
@@ -24,7 +24,7 @@ USED = Usage(
     day_peak=D(20),
     open_loss=D(-5),
 )
-STAKE = Stake(symbol="ETHUSDT", notional=D(150), risk=D(7))
+STAKE = OrderImpact(symbol="ETHUSDT", notional=D(150), risk=D(7))
 
 
 def policy(**values: Any) -> Policy:
@@ -35,7 +35,9 @@ def policied(key: str, value: str) -> dict[str, Any]:
     return {key: value}
 
 
-def verdicts(usage: Usage = USED, stake: Stake = STAKE, **values: Any) -> dict[str, tuple[str, Reason | None]]:
+def verdicts(
+    usage: LimitUsage = USED, stake: OrderImpact = STAKE, **values: Any
+) -> dict[str, tuple[str, Reason | None]]:
     """What each limit says, by its name."""
     rules: tuple[RuleVerdict, ...] = judge_limits(stake, usage, policy(**values))
     assert len({rule.rule for rule in rules}) == len(rules)
@@ -55,14 +57,14 @@ def verdicts(usage: Usage = USED, stake: Stake = STAKE, **values: Any) -> dict[s
     ],
 )
 def test_what_an_entry_may_lose_is_the_distance_to_its_stop_on_either_side(stop: str, risk: str) -> None:
-    stake = Stake.of("ETHUSDT", quantity=D("0.5"), price=D(2000), stop_price=D(stop))
+    stake = OrderImpact.of("ETHUSDT", quantity=D("0.5"), price=D(2000), stop_price=D(stop))
 
-    assert stake == Stake(symbol="ETHUSDT", notional=D(1000), risk=D(risk))
+    assert stake == OrderImpact(symbol="ETHUSDT", notional=D(1000), risk=D(risk))
 
 
 @pytest.mark.parametrize(("stop", "risk"), [("1900", "55"), ("2150", "82.5"), ("0", "1100")])
 def test_a_stake_is_in_dollars_whatever_the_quote_asset_is_worth(stop: str, risk: str) -> None:
-    stake = Stake.of("ETHBTC", quantity=D("0.5"), price=D(2000), stop_price=D(stop), usd_per_quote=D("1.1"))
+    stake = OrderImpact.of("ETHBTC", quantity=D("0.5"), price=D(2000), stop_price=D(stop), usd_per_quote=D("1.1"))
 
     assert (stake.notional, stake.risk) == (D(1100), D(risk))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.lots import LotRule, Split, closing_parts, entry_lot, lot_rule, out_of_reach, parts_of, split_of
+from execution.domain.lots import LotRule, Split, closing_parts, entry_lot, lot_parts, lot_rule, out_of_reach, split_of
 from execution.domain.trading import OrderType
 from tests.unit.examples import BTCUSDT
 
@@ -49,12 +49,12 @@ amounts = st.integers(1, 100_000).map(lambda thousandths: D(thousandths) / 1000)
 )
 def test_parts_by_hand(quantity: str, minimum: str, maximum: str, parts: list[str]) -> None:
     lot = LotRule(step=D("0.001"), minimum=D(minimum), maximum=D(maximum))
-    assert parts_of(D(quantity), lot) == [D(part) for part in parts]
+    assert lot_parts(D(quantity), lot) == [D(part) for part in parts]
 
 
 @given(lots(), amounts)
 def test_every_part_is_an_order_that_the_exchange_takes(lot: LotRule, quantity: Decimal) -> None:
-    parts = parts_of(quantity, lot)
+    parts = lot_parts(quantity, lot)
 
     assert all(part % lot.step == 0 and lot.minimum <= part <= lot.maximum for part in parts)
     assert sum(parts, D(0)) <= quantity
@@ -63,7 +63,7 @@ def test_every_part_is_an_order_that_the_exchange_takes(lot: LotRule, quantity: 
 
 @given(lots(), amounts)
 def test_parts_add_up_to_the_quantity_on_its_step_in_as_few_orders_as_can_be(lot: LotRule, quantity: Decimal) -> None:
-    parts = parts_of(quantity, lot)
+    parts = lot_parts(quantity, lot)
     on_step = quantity // lot.step * lot.step
     most = lot.maximum // lot.step * lot.step
 
@@ -76,7 +76,7 @@ def test_parts_add_up_to_the_quantity_on_its_step_in_as_few_orders_as_can_be(lot
 
 @given(lots(), amounts)
 def test_a_split_is_counted_as_its_parts_are(lot: LotRule, quantity: Decimal) -> None:
-    parts = parts_of(quantity, lot)
+    parts = lot_parts(quantity, lot)
 
     assert split_of(quantity, lot) == Split(number=len(parts), total=sum(parts, Decimal(0)))
 
@@ -91,8 +91,8 @@ def test_what_takes_millions_of_orders_is_counted_and_not_made() -> None:
 def test_a_larger_quantity_is_never_closed_by_less(lot: LotRule, one: Decimal, other: Decimal) -> None:
     small, large = sorted([one, other])
 
-    assert sum(parts_of(small, lot), D(0)) <= sum(parts_of(large, lot), D(0))
-    assert len(parts_of(small, lot)) <= len(parts_of(large, lot))
+    assert sum(lot_parts(small, lot), D(0)) <= sum(lot_parts(large, lot), D(0))
+    assert len(lot_parts(small, lot)) <= len(lot_parts(large, lot))
 
 
 @given(lots(), amounts)
@@ -141,7 +141,7 @@ def test_where_it_does_not_nothing_is_closed_twice(lot: LotRule, quantity: Decim
 def test_parts_on_a_grid_of_their_own(quantity: str, step: str, minimum: str, maximum: str, parts: list[str]) -> None:
     lot = LotRule(step=D(step), minimum=D(minimum), maximum=D(maximum))
 
-    assert parts_of(D(quantity), lot) == [D(part) for part in parts]
+    assert lot_parts(D(quantity), lot) == [D(part) for part in parts]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_each_part_of_the_sql_is_changed_in_its_place() -> None:
     # It should be possible to lose the minute, the absolute value, and a state of the list
     assert any("approved_at > %(midnight)s" in text for text in texts)
     assert any("THEN (open.price - COALESCE(request.stop_price" in text for text in texts)
-    assert any("NOT IN ('REFUSED')" in text for text in texts)
+    assert any("NOT IN ('DENIED')" in text for text in texts)
 
 
 def test_every_listed_equivalent_is_a_mutant_of_its_module() -> None:

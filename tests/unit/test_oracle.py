@@ -10,12 +10,21 @@ import pytest
 
 from execution.domain.brackets import Exposure, Leg, Plan, Resting
 from execution.domain.client_ids import client_order_id
-from execution.domain.oracle import CONFIRMED_AFTER, NEAR, RESTLESS_AFTER, VIOLATIONS, Finding, Kind, Suspect, follow
+from execution.domain.oracle import (
+    CONFIRMED_AFTER,
+    NEAR,
+    RESTLESS_AFTER,
+    VIOLATIONS,
+    Finding,
+    Kind,
+    OpenFinding,
+    follow,
+)
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport, RestingTerms
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
 from execution.reconciliation.invariants import entered_twice, findings, pictures
-from execution.reconciliation.state import Books, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.reconciliation.state import LocalState, OurExternal, OurOrder, OurRequest, OurTrade, VenueState
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(seconds=60)
@@ -59,13 +68,13 @@ class Scene:
         self.open[name] = self._report(order)
         self.spoil(name, **changes)
 
-    def read(self) -> tuple[Books, Observation]:
+    def read(self) -> tuple[LocalState, VenueState]:
         more = dict(self.more)
         orders = [*self.books.values(), *more.pop("orders", [])]
         trades = more.pop("trades", [self.trade])
         held = [self.position] if self.position else []
-        books = Books(**{"requests": [], "orders": orders, "trades": trades, **more})
-        return books, Observation(open_orders=self.open, positions=held, begun_at=NOW)
+        books = LocalState(**{"requests": [], "orders": orders, "trades": trades, **more})
+        return books, VenueState(open_orders=self.open, positions=held, begun_at=NOW)
 
     def kinds(self) -> list[str]:
         return sorted(finding.kind.value for finding in findings(*self.read()))
@@ -411,12 +420,12 @@ def watched(*cycles: tuple[float, bool, str], unjudged: tuple[int, ...] = ()) ->
 
     `unjudged`: the numbers of cycles that cannot tell.
     """
-    before: tuple[Suspect, ...] = ()
+    before: tuple[OpenFinding, ...] = ()
     told = []
     for number, (seconds, finds, picture) in enumerate(cycles):
         followed = follow(
             # As the next cycle's process reads it.
-            [Suspect.of_json(suspect.as_json()) for suspect in before],
+            [OpenFinding.of_json(suspect.as_json()) for suspect in before],
             [FOUND] if finds else [],
             {SIDE: picture},
             unjudged={SIDE} if number in unjudged else set(),
@@ -527,7 +536,7 @@ def test_a_finding_is_told_by_what_where_and_whom() -> None:
 def test_a_side_without_a_picture_looks_empty() -> None:
     [suspect] = follow([], [FOUND], {("ETHUSDT", "BOTH"): "a"}, unjudged=set(), now=NOW).suspects
 
-    assert suspect == Suspect(finding=FOUND, first_at=NOW, at_rest_since=NOW, seen_at=NOW, picture="")
+    assert suspect == OpenFinding(finding=FOUND, first_at=NOW, at_rest_since=NOW, seen_at=NOW, picture="")
 
 
 @each_mode

@@ -7,7 +7,7 @@ import pytest
 import responses
 from binance.um_futures import UMFutures
 
-from execution.adapters.binance.errors import judge
+from execution.adapters.binance.errors import classify
 from execution.adapters.binance.outcome_table import (
     AFTER,
     TABLES,
@@ -102,7 +102,7 @@ def test_every_documented_code(server: responses.RequestsMock, operation: Operat
         try:
             call(client)
         except Exception as error:  # noqa: BLE001 - whatever the connector raises is to be judged
-            failure = judge(operation, error, exchange_ms=0)
+            failure = classify(operation, error, exchange_ms=0)
             assert (failure.code, failure.message) == (code, "the exchange's words")
             found[code] = failure.meaning
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from execution.domain.pnl import FillAmounts, assumed_cost, excursion, settle, total_commission, total_quantity, vwap
+from execution.domain.pnl import FillAmounts, assumed_cost, excursion, result_of, total_commission, total_quantity, vwap
 
 
 def fill(price: str, quantity: str, realized: str = "0", commission: str = "0") -> FillAmounts:
@@ -31,7 +31,7 @@ fills = st.lists(
 
 
 def test_a_trade_is_booked_from_its_fills() -> None:
-    result = settle(
+    result = result_of(
         entries=[fill("50000", "0.001", commission="0.02"), fill("50010", "0.001", commission="0.02")],
         exits=[fill("52000", "0.0005", "0.9975", "0.0104"), fill("52100", "0.0015", "3.1425", "0.0313")],
         funding=Decimal("-0.01"),
@@ -51,7 +51,7 @@ def test_a_trade_is_booked_from_its_fills() -> None:
 
 def test_leverage_does_not_multiply_the_result() -> None:
     # 0.01 BTC from 50000 to 51000 earns 10 USD, at 10x (margin 50) as at 1x
-    result = settle(
+    result = result_of(
         entries=[fill("50000", "0.01")],
         exits=[fill("51000", "0.01", "10")],
         funding=Decimal(0),
@@ -66,7 +66,7 @@ def test_leverage_does_not_multiply_the_result() -> None:
 def test_net_is_realised_less_fees_plus_funding(
     entries: list[FillAmounts], exits: list[FillAmounts], funding: Decimal
 ) -> None:
-    result = settle(entries=entries, exits=exits, funding=funding, margin=None, risk=None)
+    result = result_of(entries=entries, exits=exits, funding=funding, margin=None, risk=None)
 
     # It should hold to the last digit
     assert result.net_pnl + result.fees - funding == result.gross_pnl
@@ -80,7 +80,7 @@ def test_net_is_realised_less_fees_plus_funding(
 
 @pytest.mark.parametrize("unknown", [None, Decimal(0)])
 def test_what_is_not_known_stays_unknown(unknown: Decimal | None) -> None:
-    result = settle(
+    result = result_of(
         entries=[fill("50000", "1")], exits=[fill("50001", "1", "1")], funding=Decimal(0), margin=unknown, risk=unknown
     )
 
@@ -89,7 +89,7 @@ def test_what_is_not_known_stays_unknown(unknown: Decimal | None) -> None:
 
 
 def test_fees_alone_make_a_loss() -> None:
-    result = settle(
+    result = result_of(
         entries=[fill("100", "1", commission="0.05")],
         exits=[fill("100", "1", commission="0.05")],
         funding=Decimal("-0.02"),
@@ -141,7 +141,7 @@ def test_what_nobody_can_value_counts_at_its_worst(fees_unvalued: bool, income_u
 
 @pytest.mark.parametrize(("other", "net"), [("0", "6.5"), ("-2", "4.5"), ("3", "9.5")])
 def test_what_a_liquidation_costs_beside_its_fills_is_in_the_net_result(other: str, net: str) -> None:
-    result = settle(
+    result = result_of(
         entries=[fill("100", "1", commission="0.25")],
         exits=[fill("90", "1", realized="7", commission="0.75")],
         funding=Decimal("0.5"),

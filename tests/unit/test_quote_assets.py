@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution.domain import policy as keys
-from execution.domain.limits import Stake
+from execution.domain.limits import OrderImpact
 from execution.domain.policy import Policy
 from execution.domain.quote_index import AccountMargin, QuoteIndex, in_usd, quote_index
 from execution.domain.reasons import Reason
@@ -139,7 +139,7 @@ def test_the_policys_largest_order_is_in_usd_and_the_exchanges_least_in_the_quot
 def test_a_stake_is_in_usd(direction: Direction, price: str) -> None:
     stop = D("0.05") - direction.sign * D("0.001")
 
-    stake = Stake.of("ETHXXX", quantity=D(2), price=D("0.05"), stop_price=stop, usd_per_quote=D(price))
+    stake = OrderImpact.of("ETHXXX", quantity=D(2), price=D("0.05"), stop_price=stop, usd_per_quote=D(price))
 
     assert (stake.notional, stake.risk) == (D("0.1") * D(price), D("0.002") * D(price))
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from execution.domain.brackets import Exposure, Leg, Plan, Resting
-from execution.domain.external import ExternalPositions, part_of
+from execution.domain.external import ExternalPositions, position_part
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState
@@ -20,17 +20,17 @@ from execution.reconciliation.actions import (
     CancelLeftover,
     CloseInTime,
     Cover,
+    ExcessQuantity,
     Expire,
     Guard,
     Leave,
     LookOver,
     LookUpOrder,
+    ReportExternal,
     Resume,
-    Stranger,
-    Surplus,
 )
 from execution.reconciliation.diff import Patience, reconcile
-from execution.reconciliation.state import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.reconciliation.state import Deadline, LocalState, OurExternal, OurOrder, OurRequest, OurTrade, VenueState
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LONG_AGO, JUST_NOW = NOW - timedelta(seconds=60), NOW - timedelta(seconds=1)
@@ -109,8 +109,8 @@ def compared(
     **known: Any,
 ) -> list[Action]:
     return reconcile(
-        replace(Books(requests=requests, orders=orders, trades=trades), **known),
-        Observation(
+        replace(LocalState(requests=requests, orders=orders, trades=trades), **known),
+        VenueState(
             open_orders={row.client_order_id: row for row in open_orders}, positions=positions, begun_at=BEGUN_AT
         ),
         patience=PATIENCE,
@@ -345,8 +345,8 @@ def test_a_larger_position_is_reported_and_left_alone() -> None:
     larger = replace(POSITION, quantity=Decimal("0.005"))
 
     assert compared(trades=(TRADE,), positions=(larger,)) == [
-        Surplus(
-            position=part_of(larger, Decimal("0.003")),
+        ExcessQuantity(
+            position=position_part(larger, Decimal("0.003")),
             sentence="POSITION_LARGER_THAN_TRADE: expected=0.002 actual=0.005",
         )
     ]
@@ -386,7 +386,7 @@ def test_a_larger_position_without_a_stop_is_covered_and_reported() -> None:
 
     actions = compared(trades=(trade,), positions=(larger,))
 
-    assert [type(action) for action in actions] == [Cover, Surplus]
+    assert [type(action) for action in actions] == [Cover, ExcessQuantity]
 
 
 def test_a_trade_that_changed_while_the_exchange_was_read_is_not_compared() -> None:
@@ -410,8 +410,8 @@ def test_a_position_whose_time_is_up_is_closed_instead_of_covered() -> None:
 
 
 def test_an_order_that_ended_while_the_exchange_was_read_is_no_stray() -> None:
-    books = Books(requests=(), orders=(), trades=(), just_ended=frozenset({"es1-s-1"}))
-    seen = Observation(open_orders={"es1-s-1": report_of(STOP)}, positions=(), begun_at=BEGUN_AT)
+    books = LocalState(requests=(), orders=(), trades=(), just_ended=frozenset({"es1-s-1"}))
+    seen = VenueState(open_orders={"es1-s-1": report_of(STOP)}, positions=(), begun_at=BEGUN_AT)
 
     assert reconcile(books, seen, patience=PATIENCE, now=NOW) == []
 
@@ -420,7 +420,7 @@ def test_a_foreign_position_is_reported_and_never_touched() -> None:
     foreign = replace(POSITION, symbol="ETHUSDT", quantity=Decimal(-3))
 
     assert compared(trades=(TRADE,), positions=(POSITION, foreign)) == [
-        Stranger(symbol="ETHUSDT", sentence="POSITION_NOT_OURS: quantity=-3 side=BOTH")
+        ReportExternal(symbol="ETHUSDT", sentence="POSITION_NOT_OURS: quantity=-3 side=BOTH")
     ]
 
 
@@ -437,7 +437,7 @@ def test_of_such_a_position_nobody_says_that_it_is_larger(known: str) -> None:
     sides: dict[str, Any] = {known: frozenset({(POSITION.symbol, POSITION.position_side)})}
     found = compared(trades=(TRADE,), positions=(larger,), orders=(STOP, TARGET), **sides)
 
-    assert [action for action in found if isinstance(action, Surplus)] == []
+    assert [action for action in found if isinstance(action, ExcessQuantity)] == []
 
 
 @pytest.mark.parametrize("state", [OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED])
@@ -452,7 +452,7 @@ def test_the_other_side_in_hedge_mode_is_foreign() -> None:
     long, short = (replace(POSITION, position_side=side) for side in ("LONG", "SHORT"))
 
     assert compared(trades=(trade,), positions=(long, short)) == [
-        Stranger(symbol="BTCUSDT", sentence="POSITION_NOT_OURS: quantity=0.002 side=SHORT", position_side="SHORT")
+        ReportExternal(symbol="BTCUSDT", sentence="POSITION_NOT_OURS: quantity=0.002 side=SHORT", position_side="SHORT")
     ]
 
 
@@ -462,7 +462,7 @@ def test_a_position_of_a_running_entry_is_not_foreign() -> None:
     assert compared(orders=(entry,), positions=(POSITION,)) == []
     # It should be foreign when the entry's request ended without a trade
     ended = replace(entry, closed=True)
-    assert [type(action) for action in compared(orders=(ended,), positions=(POSITION,))] == [Stranger]
+    assert [type(action) for action in compared(orders=(ended,), positions=(POSITION,))] == [ReportExternal]
 
 
 # Positions of others
@@ -475,8 +475,8 @@ def cared_for(
 ) -> list[Action]:
     """Compare, and return what is done about positions of others besides saying that they are there."""
     known = (external,) if external else ()
-    rows = Books(**{"requests": (), "orders": (), "trades": (), "external": known, **books})  # type: ignore[arg-type]
-    seen = Observation(open_orders={}, positions=positions, begun_at=BEGUN_AT)
+    rows = LocalState(**{"requests": (), "orders": (), "trades": (), "external": known, **books})  # type: ignore[arg-type]
+    seen = VenueState(open_orders={}, positions=positions, begun_at=BEGUN_AT)
     actions = reconcile(rows, seen, patience=PATIENCE, now=NOW, wish=wish)
     return [action for action in actions if isinstance(action, Guard | Adopt | Leave)]
 
@@ -534,8 +534,8 @@ def test_our_exits_leave_after_two_readings_without_the_position(
 
 def test_closed_books_that_are_due_are_looked_over_each_once_in_their_order() -> None:
     first, second = UUID(int=7), UUID(int=3)
-    books = Books(requests=(), orders=(), trades=(), to_look_over=(first, second))
-    seen = Observation(open_orders={}, positions=(), begun_at=BEGUN_AT)
+    books = LocalState(requests=(), orders=(), trades=(), to_look_over=(first, second))
+    seen = VenueState(open_orders={}, positions=(), begun_at=BEGUN_AT)
 
     actions = reconcile(books, seen, patience=PATIENCE, now=NOW)
 
@@ -544,13 +544,13 @@ def test_closed_books_that_are_due_are_looked_over_each_once_in_their_order() ->
 
 def test_looking_over_comes_behind_cover_and_before_what_is_only_said() -> None:
     naked, foreign = replace(TRADE, resting=()), replace(POSITION, symbol="ETHUSDT")
-    books = Books(requests=(REQUEST,), orders=(), trades=(naked,), to_look_over=(UUID(int=7),))
-    seen = Observation(open_orders={}, positions=(POSITION, foreign), begun_at=BEGUN_AT)
+    books = LocalState(requests=(REQUEST,), orders=(), trades=(naked,), to_look_over=(UUID(int=7),))
+    seen = VenueState(open_orders={}, positions=(POSITION, foreign), begun_at=BEGUN_AT)
 
     actions = reconcile(books, seen, patience=PATIENCE, now=NOW)
 
     # It should not let old books delay a stop
-    assert [type(action) for action in actions] == [Cover, Resume, LookOver, Stranger]
+    assert [type(action) for action in actions] == [Cover, Resume, LookOver, ReportExternal]
 
 
 # Requests
@@ -602,7 +602,7 @@ def test_orders_come_before_trades_and_these_before_requests_and_foreigners() ->
         positions=(replace(POSITION, symbol="ETHUSDT"),),
     )
 
-    assert [type(action) for action in actions] == [LookUpOrder, BookExits, Resume, Stranger]
+    assert [type(action) for action in actions] == [LookUpOrder, BookExits, Resume, ReportExternal]
 
 
 def test_comparing_again_asks_for_the_same() -> None:

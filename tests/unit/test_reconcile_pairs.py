@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from execution.domain.brackets import Exposure, Leg, Plan, Resting
-from execution.domain.external import ExternalPositions, part_of
+from execution.domain.external import ExternalPositions, position_part
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_LIVE, ORDER_UNSETTLED, OrderState, RequestState
@@ -19,21 +19,21 @@ from execution.reconciliation.actions import (
     Apply,
     BookExits,
     CancelLeftover,
-    CheckStray,
+    CheckOrphan,
     CloseInTime,
     Cover,
+    ExcessQuantity,
     Expire,
     ExpireEntry,
     Guard,
     Leave,
     LookUpOrder,
+    ReportExternal,
     Resume,
-    Stranger,
-    Surplus,
 )
 from execution.reconciliation.diff import reconcile
 from execution.reconciliation.diff_external import unjudged
-from execution.reconciliation.state import Books, Deadline, Observation, OurExternal, OurOrder, OurTrade
+from execution.reconciliation.state import Deadline, LocalState, OurExternal, OurOrder, OurTrade, VenueState
 from tests.unit.test_reconcile import (
     BEGUN_AT,
     ENTRY,
@@ -104,8 +104,8 @@ def compared(
     wish: ExternalPositions = ExternalPositions.IGNORE,
     **books: object,
 ) -> list[Action]:
-    rows = Books(**{"requests": (), "orders": orders, "trades": trades, **books})  # type: ignore[arg-type]
-    seen = Observation(
+    rows = LocalState(**{"requests": (), "orders": orders, "trades": trades, **books})  # type: ignore[arg-type]
+    seen = VenueState(
         open_orders={row.client_order_id: row for row in open_orders}, positions=positions, begun_at=BEGUN_AT
     )
     return reconcile(rows, seen, patience=PATIENCE, now=NOW, wish=wish)
@@ -303,8 +303,8 @@ def test_a_request_has_stalled_when_the_patience_is_over() -> None:
 def test_a_surplus_is_what_the_exchange_holds_beyond_the_trade(direction: Direction, side: str) -> None:
     larger = position(direction, side, size="0.005")
     own = trade(direction, side)
-    surplus = Surplus(
-        position=part_of(larger, D("0.003")), sentence="POSITION_LARGER_THAN_TRADE: expected=0.002 actual=0.005"
+    surplus = ExcessQuantity(
+        position=position_part(larger, D("0.003")), sentence="POSITION_LARGER_THAN_TRADE: expected=0.002 actual=0.005"
     )
 
     assert compared(larger, trades=(own,)) == [surplus]
@@ -334,7 +334,10 @@ def test_a_surplus_of_a_trade_in_motion_is_not_judged(direction: Direction, side
     assert compared(larger, trades=(changed,)) == []
     # It should hide no other trade's surplus
     assert compared(larger, other, trades=(growing, second)) == [
-        Surplus(position=part_of(other, D("0.002")), sentence="POSITION_LARGER_THAN_TRADE: expected=0.002 actual=0.004")
+        ExcessQuantity(
+            position=position_part(other, D("0.002")),
+            sentence="POSITION_LARGER_THAN_TRADE: expected=0.002 actual=0.004",
+        )
     ]
 
 
@@ -345,7 +348,7 @@ def test_what_lies_beside_a_trade_is_guarded_and_never_adopted(direction: Direct
 
     def cared_for(wish: ExternalPositions) -> list[Action]:
         found = compared(larger, trades=(trade(direction, side),), external=(known,), wish=wish)
-        return [action for action in found if not isinstance(action, Surplus)]
+        return [action for action in found if not isinstance(action, ExcessQuantity)]
 
     assert cared_for(ExternalPositions.IGNORE) == []
     assert cared_for(ExternalPositions.PROTECT) == [Guard(external_id=5)]
@@ -377,7 +380,7 @@ def test_two_positions_of_others_are_both_told_and_guarded(direction: Direction,
     sizes = (shown[0].quantity, shown[1].quantity)
 
     told: list[Action] = [
-        Stranger(symbol=symbol, sentence=f"POSITION_NOT_OURS: quantity={size} side={side}", position_side=side)
+        ReportExternal(symbol=symbol, sentence=f"POSITION_NOT_OURS: quantity={size} side={side}", position_side=side)
         for symbol, size in zip(("BTCUSDT", "ETHUSDT"), sizes, strict=True)
     ]
     assert compared(*shown, external=known) == told
@@ -395,14 +398,16 @@ def test_a_position_of_a_filled_request_is_not_foreign(state: RequestState) -> N
     ours = state in {RequestState.FILLED, RequestState.PROTECTED, RequestState.FLATTENED}
 
     found = compared(position(SHORT), requests=(request,))
-    assert [type(action) for action in found] == ([] if ours else [Stranger])
+    assert [type(action) for action in found] == ([] if ours else [ReportExternal])
     # It should explain no other symbol
     other = compared(position(SHORT, symbol="ETHUSDT"), requests=(request,))
-    assert [type(action) for action in other] == [Stranger]
+    assert [type(action) for action in other] == [ReportExternal]
 
 
 def test_an_exit_order_explains_no_position() -> None:
-    assert [type(action) for action in compared(position(), orders=(replace(STOP, sent_at=JUST_NOW),))] == [Stranger]
+    assert [type(action) for action in compared(position(), orders=(replace(STOP, sent_at=JUST_NOW),))] == [
+        ReportExternal
+    ]
 
 
 def test_a_position_of_a_trade_that_was_closed_meanwhile_is_not_foreign() -> None:
@@ -411,7 +416,9 @@ def test_a_position_of_a_trade_that_was_closed_meanwhile_is_not_foreign() -> Non
     assert compared(position(LONG, "LONG"), just_closed=closed) == []
     # It should say what lies on the other side
     assert compared(position(SHORT, "SHORT"), just_closed=closed) == [
-        Stranger(symbol="BTCUSDT", sentence="POSITION_NOT_OURS: quantity=-0.002 side=SHORT", position_side="SHORT")
+        ReportExternal(
+            symbol="BTCUSDT", sentence="POSITION_NOT_OURS: quantity=-0.002 side=SHORT", position_side="SHORT"
+        )
     ]
 
 
@@ -419,10 +426,10 @@ def test_what_nobody_can_judge_now_are_growing_changed_and_closed_trades() -> No
     still = trade()
     growing = replace(trade(SHORT, number=2, symbol="ETHUSDT"), exposure=replace(still.exposure, growing=True))
     changed = replace(trade(SHORT, "SHORT", number=3, symbol="SOLUSDT"), changed_at=BEGUN_AT + MILLISECOND)
-    books = Books(
+    books = LocalState(
         requests=(), orders=(), trades=(still, growing, changed), just_closed=frozenset({("XRPUSDT", "LONG")})
     )
-    seen = Observation(open_orders={}, positions=(), begun_at=BEGUN_AT)
+    seen = VenueState(open_orders={}, positions=(), begun_at=BEGUN_AT)
 
     assert unjudged(books, seen) == {("ETHUSDT", "BOTH"), ("SOLUSDT", "SHORT"), ("XRPUSDT", "LONG")}
 
@@ -431,15 +438,15 @@ def test_orders_under_our_prefix_that_the_books_do_not_know_are_checked_in_order
     unknown = [replace(report_of(STOP), client_order_id=name) for name in ("es1-sz-1", "es1-sa-1", "web_1")]
 
     found = compared(orders=(STOP,), open_orders=(report_of(STOP), *unknown), just_ended=frozenset({"es1-sq-1"}))
-    assert found == [CheckStray(client_order_id="es1-sa-1"), CheckStray(client_order_id="es1-sz-1")]
+    assert found == [CheckOrphan(client_order_id="es1-sa-1"), CheckOrphan(client_order_id="es1-sz-1")]
 
 
 def test_positions_of_others_are_left_alone_unless_the_operator_says_else() -> None:
     known = OurExternal(id=5, symbol="BTCUSDT", position_side="BOTH", direction=SHORT)
-    books = Books(requests=(), orders=(), trades=(), external=(known,))
-    seen = Observation(open_orders={}, positions=(position(SHORT),), begun_at=BEGUN_AT)
+    books = LocalState(requests=(), orders=(), trades=(), external=(known,))
+    seen = VenueState(open_orders={}, positions=(position(SHORT),), begun_at=BEGUN_AT)
 
-    assert [type(action) for action in reconcile(books, seen, patience=PATIENCE, now=NOW)] == [Stranger]
+    assert [type(action) for action in reconcile(books, seen, patience=PATIENCE, now=NOW)] == [ReportExternal]
 
 
 @SIDES

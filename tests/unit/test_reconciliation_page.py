@@ -16,7 +16,7 @@ from execution.domain.reasons import CloseReason
 from execution.domain.states import OrderState, RequestState
 from execution.reconciliation.actions import Action
 from execution.reconciliation.diff import reconcile
-from execution.reconciliation.state import Books, Deadline, Observation, OurExternal, OurOrder, OurRequest, OurTrade
+from execution.reconciliation.state import Deadline, LocalState, OurExternal, OurOrder, OurRequest, OurTrade, VenueState
 from tests.unit.test_reconcile import (
     BEGUN_AT,
     ENTRY,
@@ -65,7 +65,7 @@ class Case:
 
     def compared(self) -> tuple[str, ...]:
         """Return the names of what the comparison asks for."""
-        books = Books(
+        books = LocalState(
             requests=self.requests,
             orders=self.orders,
             trades=self.trades,
@@ -74,7 +74,7 @@ class Case:
             to_look_over=[ID] if self.to_look_over else [],
             external=self.external,
         )
-        seen = Observation(
+        seen = VenueState(
             open_orders={row.client_order_id: row for row in self.open_orders},
             positions=self.positions,
             begun_at=BEGUN_AT,
@@ -184,7 +184,7 @@ CASES = (
         just_ended=frozenset({STRAY.client_order_id}),
         open_orders=resting(STRAY),
     ),
-    order("ended, or never known, with our prefix", "open", "CheckStray", open_orders=resting(STRAY)),
+    order("ended, or never known, with our prefix", "open", "CheckOrphan", open_orders=resting(STRAY)),
     order("orders of others", "open", open_orders=[replace(report_of(STOP), client_order_id="web_abc")]),
     position("trade open", "as large, legs right within a tick", trades=[TRADE], positions=[POSITION]),
     position("trade open", "smaller, turned, or not there", "BookExits", trades=[TRADE]),
@@ -209,7 +209,7 @@ CASES = (
         trades=[replace(TRADE, resting=())],
         positions=[POSITION],
     ),
-    position("trade open", "larger", "Surplus", trades=[TRADE], positions=[LARGER]),
+    position("trade open", "larger", "ExcessQuantity", trades=[TRADE], positions=[LARGER]),
     position(
         "trade open, entry still rests",
         "larger",
@@ -219,7 +219,7 @@ CASES = (
     position(
         "trade open, added to in the cycle before too, to be protected or adopted",
         "larger",
-        "Surplus",
+        "ExcessQuantity",
         "Guard",
         trades=[TRADE],
         positions=[LARGER],
@@ -268,11 +268,11 @@ CASES = (
         orders=[replace(ENTRY, sent_at=JUST_NOW)],
         positions=[POSITION],
     ),
-    position("no trade", "a position", "Stranger", positions=[POSITION]),
+    position("no trade", "a position", "ReportExternal", positions=[POSITION]),
     position(
         "no trade, seen in the cycle before, to be protected",
         "a position",
-        "Stranger",
+        "ReportExternal",
         "Guard",
         positions=[POSITION],
         external=[EXTERNAL],
@@ -281,7 +281,7 @@ CASES = (
     position(
         "no trade, seen in the cycle before, to be adopted",
         "a position",
-        "Stranger",
+        "ReportExternal",
         "Adopt",
         positions=[POSITION],
         external=[EXTERNAL],

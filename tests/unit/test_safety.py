@@ -6,13 +6,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from execution.domain import policy as keys
-from execution.domain.brackets import stop_distance, target_distance
+from execution.domain.brackets import stop_fraction, target_distance
 from execution.domain.liquidation import liquidation_distance
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
-from execution.domain.trading import Direction, OrderType, Quote, SymbolRules
+from execution.domain.trading import Direction, InstrumentFilters, OrderType, Quote
 from tests.unit.examples import BTCUSDT, levels, quote
 
 LONG, SHORT = Direction.LONG, Direction.SHORT
@@ -39,7 +39,7 @@ def policy(**values: str) -> Policy:
 
 
 def judged(
-    proposal: Proposal, book: Quote | None = None, rules: SymbolRules = BTCUSDT, values: Policy = DEFAULTS
+    proposal: Proposal, book: Quote | None = None, rules: InstrumentFilters = BTCUSDT, values: Policy = DEFAULTS
 ) -> Verdict:
     return judge(proposal, quote=book or quote(), rules=rules, policy=values)
 
@@ -252,7 +252,7 @@ def test_a_limit_order_has_no_slippage_and_needs_no_depth() -> None:
     ],
 )
 def test_each_rule_at_its_boundary(
-    change: dict[str, object], rules: SymbolRules, values: Policy, expected: Reason | None
+    change: dict[str, object], rules: InstrumentFilters, values: Policy, expected: Reason | None
 ) -> None:
     proposal = replace(PROPOSAL, **change)  # type: ignore[arg-type]
 
@@ -498,9 +498,9 @@ def test_what_is_approved_keeps_every_promise(
     assume(verdict.refusal is None)
 
     # It should place the stop on the losing side, at least 0.1 % and at most 10 % away, and before liquidation
-    assert Decimal("0.001") <= stop_distance(direction, price, verdict.stop_price) <= Decimal("0.10")
+    assert Decimal("0.001") <= stop_fraction(direction, price, verdict.stop_price) <= Decimal("0.10")
     liquidation = liquidation_distance(direction, leverage=leverage, notional=notional, rate=Decimal("0.005"))
-    assert stop_distance(direction, price, verdict.stop_price) < liquidation
+    assert stop_fraction(direction, price, verdict.stop_price) < liquidation
     # It should place the target on the winning side, as far away at least
     assert target_distance(direction, price, verdict.target_price) >= Decimal("0.001")
     # It should send prices on their tick and a quantity on its step, worth no more than was asked

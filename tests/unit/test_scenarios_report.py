@@ -32,7 +32,7 @@ def test_figure_that_was_not_told_is_red() -> None:
 
 
 def test_scenario_that_breaks_off_is_red_and_says_why() -> None:
-    broken = verdict(error="AssertionError: not RECORDED but REFUSED")
+    broken = verdict(error="AssertionError: not RECORDED but DENIED")
 
     assert not broken.is_green
-    assert "not RECORDED but REFUSED" in table([broken])
+    assert "not RECORDED but DENIED" in table([broken])

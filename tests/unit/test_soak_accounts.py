@@ -164,7 +164,7 @@ def test_statement_tells_whose_money_moved() -> None:
 # Outcomes
 
 
-def outcome(state: str = "REFUSED", code: str = "SLIPPAGE", reason: str = "SLIPPAGE: expected<=50bps") -> Outcome:
+def outcome(state: str = "DENIED", code: str = "SLIPPAGE", reason: str = "SLIPPAGE: expected<=50bps") -> Outcome:
     return Outcome(id="one", symbol=BTC, state=state, reason_code=code, reason=reason)
 
 
@@ -181,9 +181,9 @@ def judged(row: Outcome | None) -> list[Kind]:
         (outcome("EXPIRED", "SIGNAL_TOO_OLD", "SIGNAL_TOO_OLD: nobody came"), []),
         (None, [Kind.LOST_DECISION]),
         (outcome("REJECTED", "", ""), [Kind.NO_REASON]),
-        (outcome("CANCELLED", "", "ended"), [Kind.NO_REASON]),
+        (outcome("CANCELED", "", "ended"), [Kind.NO_REASON]),
         (outcome("EXPIRED", "SIGNAL_TOO_OLD", ""), [Kind.NO_REASON]),
-        (outcome("REFUSED", "RULE", "RULE: for some reason"), [Kind.NO_NUMBERS]),
+        (outcome("DENIED", "RULE", "RULE: for some reason"), [Kind.NO_NUMBERS]),
         (outcome("REJECTED", "CODE_2019", "CODE_2019: no margin"), [Kind.NO_NUMBERS]),
     ],
 )

@@ -9,14 +9,22 @@ import pytest
 import responses
 
 from execution.adapters.binance.client import BinanceExchange
-from execution.adapters.binance.connector import Line
+from execution.adapters.binance.connector import VenueConnection
 from execution.adapters.binance.parse import all_rules
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.terms import contracts_of
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.rate_limits import Limits
 from execution.domain.reasons import Reason
-from execution.domain.venue_status import HEDGE, ONE_WAY, Assumed, ContractTerms, SymbolSettings, Terms, troubles
+from execution.domain.venue_status import (
+    HEDGE,
+    ONE_WAY,
+    ContractTerms,
+    ExpectedSettings,
+    SymbolSettings,
+    Terms,
+    troubles,
+)
 from tests.unit.test_binance_client import BASE, Clock, Remembered, Turns, sent
 from tests.unit.test_binance_parse import exchange_info
 
@@ -28,7 +36,7 @@ AS_TOLD = Terms(
     position_mode="one-way",
     may_trade=True,
 )
-OURS = Assumed(
+OURS = ExpectedSettings(
     position_mode="one-way",
     held=frozenset({"BTCUSDT"}),
     traded=frozenset({"BTCUSDT"}),
@@ -37,7 +45,7 @@ OURS = Assumed(
 )
 
 
-def told(terms: Terms = AS_TOLD, ours: Assumed = OURS) -> list[tuple[str, Reason, str, bool]]:
+def told(terms: Terms = AS_TOLD, ours: ExpectedSettings = OURS) -> list[tuple[str, Reason, str, bool]]:
     return [(each.scope, each.code, each.sentence, each.alarming) for each in troubles(terms, ours)]
 
 
@@ -51,7 +59,7 @@ def with_settings(symbol: str, leverage: int, margin_type: str) -> Terms:
 
 
 def test_what_nobody_has_said_is_demanded_and_assumed_of_nothing() -> None:
-    assert Assumed(position_mode="hedge", now=ENDS) == Assumed(
+    assert ExpectedSettings(position_mode="hedge", now=ENDS) == ExpectedSettings(
         position_mode="hedge",
         held=frozenset(),
         traded=frozenset(),
@@ -270,7 +278,7 @@ def test_all_is_read_in_three_calls_and_told_to_who_goes_by_it(
         base_url=BASE,
         timeout_seconds=5,
         recv_window_ms=3000,
-        line=Line(limiter=limiter, clock=None),
+        line=VenueConnection(limiter=limiter, clock=None),
         rules=SetupRules(cache=cache, position_mode="hedge", margin_type="CROSSED"),
         monotonic=Clock(),
     )

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from execution.domain.outcomes import ExchangeStatus, FillReport
-from execution.domain.traces import Suspect, Traces, Weight, fills_in_question, report_from_fills, weigh
+from execution.domain.traces import Inference, OrderQuery, Traces, fills_in_question, report_from_fills, weigh
 
 SENT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 LOT = Decimal("0.010")
-ENTRY = Suspect(
+ENTRY = OrderQuery(
     client_order_id="es1-e-1",
     order_id="",
     buyer=True,
@@ -55,13 +55,13 @@ def traces(*fills: FillReport, held: str = "0", since: float | None = 1, booked:
 def test_nothing_speaks_for_an_order_without_traces() -> None:
     weight = weigh(ENTRY, traces(since=None))
 
-    assert weight == Weight()
+    assert weight == Inference()
     assert not weight.speaks_for_arrival
     assert weight.sentence == "no fill; no position from it"
 
 
 @pytest.mark.parametrize("suspect", [ENTRY, replace(ENTRY, opens=False, buyer=False)])
-def test_a_fill_under_our_client_id_is_ours(suspect: Suspect) -> None:
+def test_a_fill_under_our_client_id_is_ours(suspect: OrderQuery) -> None:
     weight = weigh(suspect, traces(fill("7"), fill("8"), held="0.010", o8="es1-e-1", o7="web_x"))
 
     assert (weight.order_id, weight.speaks_for_arrival) == ("8", True)
@@ -74,14 +74,14 @@ def test_a_fill_under_the_order_id_that_we_know_is_ours() -> None:
 def test_a_fill_that_nobody_names_is_not_adopted_and_speaks_against_absence() -> None:
     weight = weigh(ENTRY, traces(fill("7"), held="0.010"))
 
-    assert weight == Weight(unattributed=LOT, at_stake=LOT)
+    assert weight == Inference(unattributed=LOT, at_stake=LOT)
     assert weight.sentence == "unattributed fills=0.010; position unexplained=0.010"
 
 
 def test_a_fill_that_nobody_names_speaks_against_absence_even_when_the_position_is_out() -> None:
     weight = weigh(ENTRY, traces(fill("7"), since=None))
 
-    assert weight == Weight(unattributed=LOT)
+    assert weight == Inference(unattributed=LOT)
     assert weight.speaks_for_arrival
 
 
@@ -95,25 +95,25 @@ def test_a_fill_that_nobody_names_speaks_against_absence_even_when_the_position_
     ids=["other-side", "other-position", "long-before"],
 )
 def test_a_fill_unlike_ours_says_nothing(other: FillReport) -> None:
-    assert weigh(ENTRY, traces(other, since=None)) == Weight()
+    assert weigh(ENTRY, traces(other, since=None)) == Inference()
 
 
 def test_a_fill_that_others_made_explains_their_position() -> None:
-    assert weigh(ENTRY, traces(fill("7"), held="0.010", o7="web_x")) == Weight()
+    assert weigh(ENTRY, traces(fill("7"), held="0.010", o7="web_x")) == Inference()
     # Also when it lies on top of an older position of theirs.
-    assert weigh(ENTRY, traces(fill("7"), held="0.500", o7="web_x")) == Weight()
+    assert weigh(ENTRY, traces(fill("7"), held="0.500", o7="web_x")) == Inference()
 
 
 def test_a_position_that_changed_without_a_listed_fill_is_at_stake() -> None:
     # The list of fills may lag: the position is evidence of its own.
-    assert weigh(ENTRY, traces(held="0.010")) == Weight(at_stake=LOT)
+    assert weigh(ENTRY, traces(held="0.010")) == Inference(at_stake=LOT)
     assert weigh(ENTRY, traces(fill("6", at=SENT - timedelta(seconds=9)), held="0.010", o6="web_x")).at_stake == LOT
     # An exchange that does not say when it changed is not believed either.
     assert weigh(ENTRY, traces(held="0.010", since=None)).at_stake == LOT
 
 
 def test_a_position_that_has_not_changed_for_hours_is_not_the_orders() -> None:
-    assert weigh(ENTRY, traces(held="0.010", since=-7201)) == Weight()
+    assert weigh(ENTRY, traces(held="0.010", since=-7201)) == Inference()
     # A clock that was set back or forth by an hour must not make it look old.
     assert weigh(ENTRY, traces(held="0.010", since=-3600)).at_stake == LOT
 
@@ -135,8 +135,8 @@ def test_no_more_is_at_stake_than_was_ordered_and_is_not_booked(held: str, booke
 def test_an_exit_puts_nothing_at_stake() -> None:
     close = replace(ENTRY, opens=False, buyer=False)
 
-    assert weigh(close, traces(held="0.010", since=None)) == Weight()
-    assert weigh(close, traces(fill("7", buyer=False), held="0.010")) == Weight(unattributed=LOT)
+    assert weigh(close, traces(held="0.010", since=None)) == Inference()
+    assert weigh(close, traces(fill("7", buyer=False), held="0.010")) == Inference(unattributed=LOT)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +179,13 @@ def test_a_fill_of_the_same_second_explains_a_change(behind: timedelta, lags: bo
 @pytest.mark.parametrize(
     ("weight", "arrived", "sentence"),
     [
-        (Weight(), False, "no fill; no position from it"),
-        (Weight(order_id="8"), True, "fills of order id 8"),
-        (Weight(unattributed=LOT), True, "unattributed fills=0.010; no position from it"),
-        (Weight(at_stake=LOT), True, "no fill; position unexplained=0.010"),
+        (Inference(), False, "no fill; no position from it"),
+        (Inference(order_id="8"), True, "fills of order id 8"),
+        (Inference(unattributed=LOT), True, "unattributed fills=0.010; no position from it"),
+        (Inference(at_stake=LOT), True, "no fill; position unexplained=0.010"),
     ],
 )
-def test_each_trace_speaks_for_arrival_and_says_so(weight: Weight, arrived: bool, sentence: str) -> None:  # noqa: FBT001
+def test_each_trace_speaks_for_arrival_and_says_so(weight: Inference, arrived: bool, sentence: str) -> None:  # noqa: FBT001
     assert (weight.speaks_for_arrival, weight.sentence) == (arrived, sentence)
 
 
@@ -193,9 +193,9 @@ def test_a_short_entry_is_weighed_by_the_fills_that_sell() -> None:
     short = replace(ENTRY, buyer=False, position_side="SHORT")
     sold = fill("7", buyer=False, position_side="SHORT")
 
-    assert weigh(short, traces(sold, held="0.010")) == Weight(unattributed=LOT, at_stake=LOT)
-    assert weigh(short, traces(replace(sold, buyer=True), held="0.010", since=1)) == Weight()
-    assert weigh(short, traces(sold, sold, held="0.004")) == Weight(unattributed=2 * LOT, at_stake=Decimal("0.004"))
+    assert weigh(short, traces(sold, held="0.010")) == Inference(unattributed=LOT, at_stake=LOT)
+    assert weigh(short, traces(replace(sold, buyer=True), held="0.010", since=1)) == Inference()
+    assert weigh(short, traces(sold, sold, held="0.004")) == Inference(unattributed=2 * LOT, at_stake=Decimal("0.004"))
 
 
 def test_a_report_has_the_order_id_of_its_first_fill_and_what_was_asked() -> None:

@@ -9,11 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from execution.domain.unread import Said, letters, nearest, not_known, not_read
-from execution.signals.schemas import AiDecision, ManualOrder, Order, RestOrder, broken_rules
+from execution.signals.schemas import AiDecision, ManualOrder, OrderFields, RestOrder, schema_errors
 
 DECISION: dict[str, Any] = {"symbol": "BTCUSDT", "side": "buy", "position_size_usd": 100}
 SIGNAL: dict[str, Any] = {"symbol": "BTCUSDT", "side": "sell", "quantity": "0.002"}
-ORDERS: dict[type[Order], dict[str, Any]] = {AiDecision: DECISION, ManualOrder: SIGNAL}
+ORDERS: dict[type[OrderFields], dict[str, Any]] = {AiDecision: DECISION, ManualOrder: SIGNAL}
 # Each would have traded otherwise than it says: seen on a running stack.
 OPPOSITE: list[tuple[dict[str, Any], str, str]] = [
     ({"reduce_only": True}, "reduce_only", "is not known; it may change what the order means"),
@@ -81,31 +81,31 @@ HARMLESS: list[dict[str, Any]] = [
 ]
 
 
-def other_and_same(schema: type[Order]) -> tuple[str, str]:
+def other_and_same(schema: type[OrderFields]) -> tuple[str, str]:
     return ("sell", "buy") if schema is AiDecision else ("long", "short")
 
 
-def worded(text: str, schema: type[Order]) -> str:
+def worded(text: str, schema: type[OrderFields]) -> str:
     other, _ = other_and_same(schema)
     return text.replace("{other}", repr(other)).replace("{side}", repr(ORDERS[schema]["side"]))
 
 
-def filled(change: dict[str, Any], schema: type[Order]) -> dict[str, Any]:
+def filled(change: dict[str, Any], schema: type[OrderFields]) -> dict[str, Any]:
     other, same = other_and_same(schema)
     words = {"{other}": other, "{same}": same}
     return {name: words.get(value, value) if isinstance(value, str) else value for name, value in change.items()}
 
 
-def rules(schema: type[Order], payload: dict[str, Any]) -> dict[str, str]:
+def rules(schema: type[OrderFields], payload: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(ValidationError) as caught:
         schema.model_validate(payload)
-    return dict(broken_rules(caught.value, schema))
+    return dict(schema_errors(caught.value, schema))
 
 
 @pytest.mark.parametrize("schema", ORDERS)
 @pytest.mark.parametrize(("change", "field", "rule"), OPPOSITE)
 def test_what_gives_an_order_another_meaning_is_refused_by_name(
-    schema: type[Order], change: dict[str, Any], field: str, rule: str
+    schema: type[OrderFields], change: dict[str, Any], field: str, rule: str
 ) -> None:
     assert rules(schema, ORDERS[schema] | filled(change, schema)) == {field: worded(rule, schema)}
 
@@ -122,7 +122,7 @@ def test_a_consent_that_is_given_or_empty_is_left_aside(value: object) -> None:
 
 @pytest.mark.parametrize("schema", ORDERS)
 @pytest.mark.parametrize("extra", HARMLESS)
-def test_what_says_nothing_of_the_order_is_left_aside(schema: type[Order], extra: dict[str, Any]) -> None:
+def test_what_says_nothing_of_the_order_is_left_aside(schema: type[OrderFields], extra: dict[str, Any]) -> None:
     read = schema.model_validate(ORDERS[schema] | filled(extra, schema))
 
     assert read == schema.model_validate(ORDERS[schema])
@@ -153,7 +153,7 @@ def test_the_type_of_a_limit_order_is_limit() -> None:
 
 @pytest.mark.parametrize("schema", [ManualOrder, RestOrder])
 @pytest.mark.parametrize("empty", ["", " ", "\t"])
-def test_an_empty_price_makes_no_market_order(schema: type[Order], empty: str) -> None:
+def test_an_empty_price_makes_no_market_order(schema: type[OrderFields], empty: str) -> None:
     assert rules(schema, SIGNAL | {"price": empty}) == {
         "price": "must be a positive number, or left out for a MARKET order"
     }
@@ -172,7 +172,7 @@ def test_every_unknown_field_of_a_rest_order_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize("schema", [ManualOrder, RestOrder])
-def test_no_field_of_a_target_is_swallowed(schema: type[Order]) -> None:
+def test_no_field_of_a_target_is_swallowed(schema: type[OrderFields]) -> None:
     targets = [{"price": 60000, "share": 0.5, "reduce_only": True}]
 
     assert rules(schema, SIGNAL | {"take_profits": targets}) == {"take_profits.0.reduce_only": "is not known"}
@@ -222,7 +222,7 @@ SPELLINGS: dict[str, Callable[[list[str]], str]] = {
 @pytest.mark.parametrize("schema", ORDERS)
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("stem", STEMS)
-def test_no_spelling_of_a_dangerous_name_passes(schema: type[Order], stem: str, spelling: str) -> None:
+def test_no_spelling_of_a_dangerous_name_passes(schema: type[OrderFields], stem: str, spelling: str) -> None:
     name = SPELLINGS[spelling](stem.split())
     value: Any = random.Random(name).choice([True, "true", 1, "GTC", 0.5, "yes", {"x": 1}])  # noqa: S311 -- a test's dice
 

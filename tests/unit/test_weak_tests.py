@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("unit", "integration", "e2e", "paper_exchange", "local_stack", "security")
 FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("test_*.py"))
-REFUSED_STATES = frozenset({"REFUSED", "REJECTED"})
+REFUSED_STATES = frozenset({"DENIED", "REJECTED"})
 # Any of these in a test's text says that it looks at why: a reason, a code, or a helper that returns both.
 NAMES_A_REASON = ("reason", "_code", "verdict(", "refused(", "outcome(", "error")
 # A wall-clock bound below this is broken by a machine that is busy for a moment.
@@ -202,8 +202,8 @@ def test_every_exception_is_still_needed() -> None:
         (sleeps, "def test_a(): time.sleep(1)", "def test_a(): eventually(probe, within=5)"),
         (
             refusals_without_reason,
-            "def test_a(): assert desk.run(pk) == 'REFUSED'",
-            "def test_a(): assert desk.outcome(pk) == ('REFUSED', 'SYMBOL_NOT_ALLOWED')",
+            "def test_a(): assert desk.run(pk) == 'DENIED'",
+            "def test_a(): assert desk.outcome(pk) == ('DENIED', 'SYMBOL_NOT_ALLOWED')",
         ),
         (one_of_several_outcomes, "assert state in {'FILLED', 'CANCELED'}", "assert state == 'FILLED'"),
         (one_of_several_outcomes, "assert answer.status_code in (200, 503)", "assert answer.status_code == 200"),

@@ -7,8 +7,8 @@ from typing import TypeVar
 import requests
 from binance.error import ClientError, ServerError
 
-from execution.adapters.binance.connector import Connector, NotSentError, Turn
-from execution.adapters.binance.errors import UNREADABLE, Failure, judge
+from execution.adapters.binance.connector import Connector, NotSentError, RequestSlot
+from execution.adapters.binance.errors import UNREADABLE, Failure, classify
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.rate_limit import RateLimiter
 from execution.domain.outcomes import LookUp, Missing, OrderReport, Unreadable, Waits
@@ -19,7 +19,7 @@ READ_WAIT_SECONDS = 10.0
 T = TypeVar("T")
 
 
-class Calls:
+class ApiCaller:
     """One instance a client. All but `judged` are for calls that may be repeated without harm.
 
     `protective_seconds`: how long the answer is waited for where a position may be unprotected meanwhile.
@@ -52,7 +52,9 @@ class Calls:
 
         """
         try:
-            with self._client.turn(Turn(lane=lane, wait_seconds=READ_WAIT_SECONDS, answer_seconds=answer_seconds)):
+            with self._client.turn(
+                RequestSlot(lane=lane, wait_seconds=READ_WAIT_SECONDS, answer_seconds=answer_seconds)
+            ):
                 return call()
         except NotSentError as error:
             raise ExchangeUnavailableError(f"{error.reason}: {error}") from error
@@ -74,7 +76,7 @@ class Calls:
 
     def judged(self, operation: Operation, error: Exception) -> Failure:
         """Return what an error of the line or of the exchange proves, and let all processes wait if they have to."""
-        failure = judge(operation, error, exchange_ms=self._client.at_ms(datetime.now(UTC)))
+        failure = classify(operation, error, exchange_ms=self._client.at_ms(datetime.now(UTC)))
         if failure.waits is not Waits.NOBODY:
             self._limiter.hold(failure.waits, failure.back_off_seconds)
         return failure

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, TypeVar, assert_never
 
 from execution.adapters.binance import parse
-from execution.adapters.binance.calls import CALL_ERRORS, READ_WAIT_SECONDS, Calls, unavailable
-from execution.adapters.binance.connector import Connector, Line, NotSentError, Turn
+from execution.adapters.binance.calls import CALL_ERRORS, READ_WAIT_SECONDS, ApiCaller, unavailable
+from execution.adapters.binance.connector import Connector, NotSentError, RequestSlot, VenueConnection
 from execution.adapters.binance.errors import Failure
-from execution.adapters.binance.history import History, Source
+from execution.adapters.binance.history import History, HistorySource
 from execution.adapters.binance.key_check import KEY_HOST, KeyCheck
 from execution.adapters.binance.market import Market
 from execution.adapters.binance.order_parameters import algo_parameters, order_parameters
@@ -44,7 +44,7 @@ from execution.domain.outcomes import (
 from execution.domain.ports import ExchangeUnavailableError, Lane, LastWord, OrderTicket
 from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
-from execution.domain.trading import OrderBook, PositionSide, Quote, SymbolRules
+from execution.domain.trading import InstrumentFilters, OrderService, PositionSide, Quote
 from execution.domain.venue_status import Terms
 
 # What still waits at the exchange, whatever its cancel was answered with.
@@ -93,7 +93,7 @@ class BinanceExchange:
         base_url: str,
         timeout_seconds: float,
         recv_window_ms: int,
-        line: Line,
+        line: VenueConnection,
         rules: SetupRules,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -107,7 +107,7 @@ class BinanceExchange:
         self._window: Mapping[str, Any] = {"recvWindow": recv_window_ms}
         self._limiter = line.limiter
         protective_seconds = min(timeout_seconds, line.protective_seconds or timeout_seconds)
-        self._calls = Calls(self._client, line.limiter, protective_seconds=protective_seconds)
+        self._calls = ApiCaller(self._client, line.limiter, protective_seconds=protective_seconds)
         self._history = History(self._client, self._calls)
         self._market = Market(
             self._client, self._calls, line.limiter, window=self._window, monotonic=monotonic, cache=rules.cache
@@ -117,10 +117,10 @@ class BinanceExchange:
 
     # Reads
 
-    def rules(self, symbol: str) -> SymbolRules | None:
+    def rules(self, symbol: str) -> InstrumentFilters | None:
         return self._market.rules(symbol)
 
-    def known_rules(self, symbol: str) -> SymbolRules | None:
+    def known_rules(self, symbol: str) -> InstrumentFilters | None:
         return self._market.known_rules(symbol)
 
     def quote(self, symbol: str) -> Quote:
@@ -174,7 +174,7 @@ class BinanceExchange:
         return [row for row in rows if row.quantity]
 
     def now(self) -> datetime:
-        return parse.moment(self._calls.read(self._client.exchange_ms))
+        return parse.from_milliseconds(self._calls.read(self._client.exchange_ms))
 
     def fills_of_order(self, symbol: str, order_id: str, *, since: datetime) -> Sequence[FillReport]:
         return self._fills(symbol, since - FILLS_LOOK_BACK, Lane.ENTRY, orderId=order_id)
@@ -195,7 +195,7 @@ class BinanceExchange:
 
     def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]:
         which = {"symbol": symbol} if symbol else {}
-        source = Source(
+        source = HistorySource(
             fetch=partial(self._client.get_income_history, incomeType=kind.value, **which),
             # Unique among the lines of its kind.
             identity=lambda row: str(row["tranId"]),
@@ -204,7 +204,7 @@ class BinanceExchange:
         return [self._readable(parse.income_report, row) for row in self._history.walk(source, since)]
 
     def funding_rates(self, symbol: str, since: datetime) -> Sequence[FundingRate]:
-        source = Source(
+        source = HistorySource(
             fetch=partial(self._client.funding_rate, symbol),
             identity=lambda row: int(row["fundingTime"]),
             time="fundingTime",
@@ -226,12 +226,12 @@ class BinanceExchange:
             return None
         raise unavailable(answer)
 
-    def look_up(self, symbol: str, client_order_id: str, book: OrderBook, *, promptly: bool = False) -> LookUp:
+    def look_up(self, symbol: str, client_order_id: str, service: OrderService, *, promptly: bool = False) -> LookUp:
         """Ask for an order by its client id; a conditional one first in its own book, then among the ordinary ones.
 
         When it triggers, an ordinary order of the same client id appears, and the Algo Service may forget its own.
         """
-        if book is OrderBook.ORDINARY:
+        if service is OrderService.STANDARD:
             return self._look_up_ordinary(symbol, client_order_id, promptly=promptly)
         own = self._calls.find(
             Operation.QUERY_CONDITIONAL,
@@ -251,30 +251,30 @@ class BinanceExchange:
         )
 
     def find_in_history(
-        self, symbol: str, client_order_id: str, book: OrderBook, *, since: datetime
+        self, symbol: str, client_order_id: str, service: OrderService, *, since: datetime
     ) -> OrderReport | None:
         begin = since - ORDER_LOOK_BACK
-        if book is OrderBook.ALGO:
+        if service is OrderService.ALGO:
             for row in self._history.walk(self._all_algo_orders(symbol), begin):
                 if row.get("clientAlgoId") == client_order_id:
                     return self._readable(parse.algo_report, row)
         for row in self._history.walk(self._all_orders(symbol), begin):
             if row.get("clientOrderId") == client_order_id:
                 found = self._readable(parse.order_report, row)
-                return parse.as_triggered(found) if book is OrderBook.ALGO else found
+                return parse.as_triggered(found) if service is OrderService.ALGO else found
         return None
 
-    def _all_orders(self, symbol: str) -> Source:
-        return Source(
+    def _all_orders(self, symbol: str) -> HistorySource:
+        return HistorySource(
             fetch=partial(self._client.get_all_orders, symbol),
             identity=lambda row: int(row["orderId"]),
             time="time",
             from_id="orderId",
         )
 
-    def _all_algo_orders(self, symbol: str) -> Source:
+    def _all_algo_orders(self, symbol: str) -> HistorySource:
         fixed = {"symbol": symbol, **self._window}
-        return Source(
+        return HistorySource(
             fetch=lambda **which: self._client.sign_request("GET", ALL_ALGO_ORDERS, {**fixed, **which}),
             identity=lambda row: int(row["algoId"]),
             time="createTime",
@@ -325,15 +325,15 @@ class BinanceExchange:
         self._setup.note_change(symbol, leverage)
 
     def place(
-        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, last_word: LastWord | None = None
+        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, pre_send_check: LastWord | None = None
     ) -> PlaceOutcome:
         wait = (send_before - datetime.now(UTC)).total_seconds()
-        turn = Turn(
+        turn = RequestSlot(
             lane=lane,
             wait_seconds=max(0.0, wait),
             cover_orders=COVER_ORDERS if lane is Lane.ENTRY else 0,
             send_before=send_before,
-            last_word=last_word,
+            pre_send_check=pre_send_check,
             answer_seconds=self._calls.protective_seconds if lane in PROTECTIVE else None,
         )
         try:
@@ -342,7 +342,7 @@ class BinanceExchange:
         except NotSentError as error:
             return Refused(code=None, message=str(error), reason=error.reason, retry_safe=error.retry_safe)
         except CALL_ERRORS as error:
-            operation = Operation.PLACE if ticket.book is OrderBook.ORDINARY else Operation.PLACE_CONDITIONAL
+            operation = Operation.PLACE if ticket.service is OrderService.STANDARD else Operation.PLACE_CONDITIONAL
             failure = self._calls.judged(operation, error)
             if failure.code in TERMS_REFUSED:
                 # Its terms are others than we knew: the next order is judged by what they are now.
@@ -351,11 +351,11 @@ class BinanceExchange:
                 self._setup.forget_hedge_mode()
             return self._outcome(failure)
 
-    def cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> LookUp:
+    def cancel(self, symbol: str, client_order_id: str, service: OrderService) -> LookUp:
         cancelled: OrderReport | None = None
         try:
             with self._client.turn(self._cancelling):
-                cancelled = self._send_cancel(symbol, client_order_id, book)
+                cancelled = self._send_cancel(symbol, client_order_id, service)
         except NotSentError as error:
             return Unreadable(message=f"{error.reason}: {error}", sent=False)
         except CALL_ERRORS as error:
@@ -363,19 +363,19 @@ class BinanceExchange:
             if failure.waits is Waits.EVERYBODY:
                 return Unreadable(message=str(failure), sent=False)
         # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
-        found = self.look_up(symbol, client_order_id, book, promptly=True)
-        if book is OrderBook.ALGO and _rests_as_ordinary(found):
+        found = self.look_up(symbol, client_order_id, service, promptly=True)
+        if service is OrderService.ALGO and _rests_as_ordinary(found):
             # What the trigger has made is cancelled where it rests, under the same client id.
-            made = self.cancel(symbol, client_order_id, OrderBook.ORDINARY)
+            made = self.cancel(symbol, client_order_id, OrderService.STANDARD)
             return parse.as_triggered(made) if isinstance(made, OrderReport) else found
         ended = isinstance(found, OrderReport) and found.status not in OPEN
         # A look-up forgets what ended without a fill, may lag behind, and may fail: the answer itself has told the end.
         return found if ended or cancelled is None else cancelled
 
     @property
-    def _cancelling(self) -> Turn:
+    def _cancelling(self) -> RequestSlot:
         seconds = self._calls.protective_seconds
-        return Turn(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS, answer_seconds=seconds)
+        return RequestSlot(lane=Lane.CLOSE, wait_seconds=READ_WAIT_SECONDS, answer_seconds=seconds)
 
     def cancel_of_others(self, symbol: str, order: ForeignOrder) -> bool:
         try:
@@ -390,8 +390,8 @@ class BinanceExchange:
             return self._calls.judged(Operation.CANCEL, error).meaning is Meaning.BENIGN
         return True
 
-    def _send_cancel(self, symbol: str, client_order_id: str, book: OrderBook) -> OrderReport:
-        if book is OrderBook.ORDINARY:
+    def _send_cancel(self, symbol: str, client_order_id: str, service: OrderService) -> OrderReport:
+        if service is OrderService.STANDARD:
             return parse.order_report(
                 self._client.cancel_order(symbol, origClientOrderId=client_order_id, **self._window)
             )
@@ -399,7 +399,7 @@ class BinanceExchange:
         return parse.cancelled_algo(answer, symbol)
 
     def _send(self, ticket: OrderTicket) -> OrderReport:
-        if ticket.book is OrderBook.ALGO:
+        if ticket.service is OrderService.ALGO:
             return parse.algo_report(
                 self._client.sign_request("POST", ALGO_ORDER, {**algo_parameters(ticket), **self._window})
             )
@@ -425,7 +425,7 @@ class BinanceExchange:
                 assert_never(failure.meaning)
 
     def _fills(self, symbol: str, since: datetime, lane: Lane, **which: Any) -> list[FillReport]:
-        source = Source(
+        source = HistorySource(
             fetch=partial(self._client.get_account_trades, symbol, **which),
             identity=lambda row: int(row["id"]),
             time="time",

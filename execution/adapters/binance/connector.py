@@ -21,7 +21,7 @@ from execution.adapters.outgoing import OutgoingSession, PeerRule, any_peer
 from execution.adapters.rate_limit import RateLimiter
 from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import Lane, LastWord
-from execution.domain.rate_limits import Denial, Ticket, Usage
+from execution.domain.rate_limits import Permit, Throttled, WindowUsage
 from execution.domain.reasons import Reason
 
 log = structlog.get_logger(__name__)
@@ -41,17 +41,17 @@ METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class RequestSlot:
     """How the requests of the moment queue: their lane, how long they may wait, and until when they may leave.
 
-    `last_word` is asked when a request's turn has come: whoever waited may not be wanted any more.
+    `pre_send_check` is asked when a request's turn has come: whoever waited may not be wanted any more.
     """
 
     lane: Lane
     wait_seconds: float
     cover_orders: int = 0
     send_before: datetime | None = None
-    last_word: LastWord | None = None
+    pre_send_check: LastWord | None = None
     # How long an answer is waited for; as usual without it.
     answer_seconds: float | None = None
 
@@ -66,7 +66,7 @@ class NotSentError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class VenueConnection:
     """What stands between us and a host: limiter and breaker of all processes, the clock of this one.
 
     `tells_time`: whether this host is the one whose clock it is.
@@ -85,7 +85,7 @@ class Line:
 class Connector(UMFutures):  # type: ignore[misc] # the package has no types
     """One instance a thread: it has one HTTP session and one turn at a time."""
 
-    def __init__(self, *, key: str, secret: str, base_url: str, timeout_seconds: float, line: Line) -> None:
+    def __init__(self, *, key: str, secret: str, base_url: str, timeout_seconds: float, line: VenueConnection) -> None:
         super().__init__(key=key, secret=secret, base_url=base_url, timeout=timeout_seconds)
         outgoing = OutgoingSession(peer_rule=line.peer_rule, largest_body=LARGEST_ANSWER)
         outgoing.headers.update(self.session.headers)
@@ -93,11 +93,11 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         self.session.hooks["response"] += [self._note_usage, self._note_time]
         self._limiter, self._breaker, self._clock = line.limiter, line.breaker, line.clock
         self._measured = line.clock if line.tells_time else None
-        self._turn: Turn | None = None
-        self._usage = Usage()
+        self._turn: RequestSlot | None = None
+        self._usage = WindowUsage()
 
     @contextmanager
-    def turn(self, turn: Turn) -> Iterator[None]:
+    def turn(self, turn: RequestSlot) -> Iterator[None]:
         """Let the requests of this block queue so; a request outside of such a block is a mistake of ours."""
         before, self._turn = self._turn, turn
         try:
@@ -165,8 +165,8 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         ticket = self._admitted(http_method, url_path, payload or {})
         return self._sent(ticket, http_method, url_path, {**(payload or {})})
 
-    def _sent(self, ticket: Ticket, method: str, path: str, parameters: dict[str, Any]) -> Any:
-        self._usage = Usage()
+    def _sent(self, ticket: Permit, method: str, path: str, parameters: dict[str, Any]) -> Any:
+        self._usage = WindowUsage()
         try:
             answer = self._exchanged(method, path, parameters)
         except (ClientError, ServerError, requests.RequestException) as error:
@@ -199,7 +199,7 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         except ValueError:
             return response.text
 
-    def _admitted(self, method: str, path: str, parameters: Mapping[str, Any]) -> Ticket:
+    def _admitted(self, method: str, path: str, parameters: Mapping[str, Any]) -> Permit:
         turn = self._turn
         if turn is None:
             raise RuntimeError(f"{method} {path} outside of a turn")
@@ -207,21 +207,21 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
             raise NotSentError(f"host={self._breaker.host}", reason=Reason.CIRCUIT_OPEN, retry_safe=True)
         cost = replace(cost_of(method, path, parameters), cover_orders=turn.cover_orders)
         ticket = self._limiter.admit(turn.lane, cost, max_wait_seconds=turn.wait_seconds)
-        if isinstance(ticket, Denial):
+        if isinstance(ticket, Throttled):
             message = f"expected<={turn.wait_seconds:.1f}s {ticket}"
             raise NotSentError(message, reason=Reason.RATE_LIMIT_WAIT_EXCEEDED)
         return ticket
 
-    def _leaving(self, turn: Turn | None, ticket: Ticket) -> int:
+    def _leaving(self, turn: RequestSlot | None, ticket: Permit) -> int:
         """Return the present time as the exchange's clock shows it."""
-        veto = turn.last_word() if turn and turn.last_word else None
+        veto = turn.pre_send_check() if turn and turn.pre_send_check else None
         if veto:
-            self._limiter.answered(ticket, Usage())
+            self._limiter.answered(ticket, WindowUsage())
             raise NotSentError(f"{veto.sentence} before sending", reason=veto.code)
         now = datetime.now(UTC)
         # A process that was stopped and woken up late must not send what others have declared absent.
         if turn and turn.send_before and now > turn.send_before:
-            self._limiter.answered(ticket, Usage())
+            self._limiter.answered(ticket, WindowUsage())
             late = (now - turn.send_before).total_seconds()
             raise NotSentError(f"woken up {late:.1f}s too late to send", reason=Reason.SENT_TOO_LATE, retry_safe=True)
         return self.at_ms(now)
@@ -233,7 +233,7 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         seconds = self._turn.answer_seconds if self._turn else None
         clock.put_off()
         try:
-            with self.turn(Turn(lane=lane, wait_seconds=MEASURING_WAIT_SECONDS, answer_seconds=seconds)):
+            with self.turn(RequestSlot(lane=lane, wait_seconds=MEASURING_WAIT_SECONDS, answer_seconds=seconds)):
                 # Only the way there and back is measured: a wait for a turn would look like a clock that is ahead.
                 ticket = self._admitted("GET", SERVER_TIME, {})
                 measured = clock.ask(lambda: int(self._sent(ticket, "GET", SERVER_TIME, {})["serverTime"]))
@@ -257,7 +257,7 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
     def _note_usage(self, response: requests.Response, **_: object) -> None:
         figures = (_figure(response, name) for name in (USED_WEIGHT, ORDERS_10S, ORDERS_1M))
         weight, orders_10s, orders_1m = figures
-        self._usage = Usage(weight=weight, orders_10s=orders_10s, orders_1m=orders_1m)
+        self._usage = WindowUsage(weight=weight, orders_10s=orders_10s, orders_1m=orders_1m)
 
     def _note_time(self, response: requests.Response, **_: object) -> None:
         """Hear from an answer's head whether the exchange's clock is where we believe it to be."""

@@ -47,7 +47,7 @@ class Failure:
         return f"code={self.code} {self.message}"
 
 
-def judge(operation: Operation, error: Exception, *, exchange_ms: int) -> Failure:
+def classify(operation: Operation, error: Exception, *, exchange_ms: int) -> Failure:
     """Tell what an exception proves about an operation; `exchange_ms` is the exchange's time, in which bans end.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from execution.adapters.binance.calls import Calls
+from execution.adapters.binance.calls import ApiCaller
 from execution.adapters.binance.connector import Connector
 from execution.domain.ports import Lane
 
@@ -28,7 +28,7 @@ MARGIN_MS = int(CLOCK_MARGIN / timedelta(milliseconds=1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class HistorySource:
     """One list of the past.
 
     `fetch` asks for a page with the parameters that it is given. `from_id` names the parameter by which the rows from
@@ -54,11 +54,11 @@ class Entry:
 class History:
     """One instance a client."""
 
-    def __init__(self, client: Connector, calls: Calls) -> None:
+    def __init__(self, client: Connector, calls: ApiCaller) -> None:
         self._client = client
         self._calls = calls
 
-    def walk(self, source: Source, since: datetime) -> Iterator[Row]:
+    def walk(self, source: HistorySource, since: datetime) -> Iterator[Row]:
         """Yield every row since a time, each once, oldest window first; who has found what it wants may stop.
 
         Raises:
@@ -84,7 +84,7 @@ class History:
         wanted = min(self._client.since_ms(since), now - MARGIN_MS)
         return max(wanted, now - RETENTION_MS + MARGIN_MS)
 
-    def _window(self, source: Source, start: int, end: int) -> Iterator[Entry]:
+    def _window(self, source: HistorySource, start: int, end: int) -> Iterator[Entry]:
         """Yield a window's rows, page by page, whichever rows a full page keeps: which is documented nowhere.
 
         The next page begins in the millisecond in which this one ends; what may lie before a first page is asked for.
@@ -104,7 +104,7 @@ class History:
                 yield from self._window(source, start, first)
             start = last
 
-    def _rest_of_moment(self, source: Source, page: list[Entry], moment: int) -> Iterator[Entry]:
+    def _rest_of_moment(self, source: HistorySource, page: list[Entry], moment: int) -> Iterator[Entry]:
         """Yield what lies in a millisecond behind a page that it has filled alone."""
         if not source.from_id:
             # No parameter leads any further.
@@ -115,7 +115,7 @@ class History:
             page = self._page(source, **{source.from_id: following})
             yield from (entry for entry in page if entry.at_ms <= moment)
 
-    def _page(self, source: Source, **which: int) -> list[Entry]:
+    def _page(self, source: HistorySource, **which: int) -> list[Entry]:
         """Read one page; a row without its id or its time makes the answer unusable."""
         return self._calls.read(
             lambda: [

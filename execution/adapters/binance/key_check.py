@@ -8,7 +8,7 @@ import requests
 import structlog
 from binance.error import ClientError, ServerError
 
-from execution.adapters.binance.connector import Connector, NotSentError, Turn
+from execution.adapters.binance.connector import Connector, NotSentError, RequestSlot
 from execution.adapters.binance.errors import UNREADABLE
 from execution.domain.outcomes import Mismatch
 from execution.domain.ports import ExchangeUnavailableError, Lane
@@ -70,7 +70,7 @@ class KeyCheck:
 
     def _judged(self, client: Connector) -> tuple[tuple[Mismatch, ...], list[str]]:
         try:
-            with client.turn(Turn(lane=Lane.ENTRY, wait_seconds=WAIT_SECONDS)):
+            with client.turn(RequestSlot(lane=Lane.ENTRY, wait_seconds=WAIT_SECONDS)):
                 rights: Mapping[str, Any] = client.sign_request("GET", RESTRICTIONS)
             # A right that the answer does not mention is not known, and never taken for harmless.
             return _wrong(rights), [name for name in NEEDLESS if rights.get(name)]

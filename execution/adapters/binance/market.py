@@ -7,7 +7,7 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from execution.adapters.binance import parse
-from execution.adapters.binance.calls import Calls
+from execution.adapters.binance.calls import ApiCaller
 from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.adapters.rate_limit import RateLimiter
@@ -15,7 +15,7 @@ from execution.domain.liquidation import MarginBracket
 from execution.domain.ports import ExchangeUnavailableError, Lane
 from execution.domain.quote_index import AccountMargin
 from execution.domain.rate_limits import Limits
-from execution.domain.trading import Quote, SymbolRules
+from execution.domain.trading import InstrumentFilters, Quote
 
 # How long the listing of symbols and limits is believed.
 LISTING_AGE_SECONDS = 300.0
@@ -42,7 +42,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Believed(Generic[T]):
+class TtlCache(Generic[T]):
     """An answer of the exchange that is read again when it is older than `seconds`."""
 
     def __init__(self, read: Callable[[], T], *, seconds: float, monotonic: Monotonic) -> None:
@@ -90,7 +90,7 @@ class _Told:
         return answer
 
 
-def _digest_of(rules: Mapping[str, SymbolRules]) -> str:
+def _digest_of(rules: Mapping[str, InstrumentFilters]) -> str:
     return hashlib.sha256(repr(sorted(rules.items(), key=lambda item: item[0])).encode()).hexdigest()
 
 
@@ -100,7 +100,7 @@ class Market:
     def __init__(
         self,
         client: Connector,
-        calls: Calls,
+        calls: ApiCaller,
         limiter: RateLimiter,
         *,
         window: Mapping[str, Any],
@@ -116,26 +116,26 @@ class Market:
         self._told = _Told(cache, monotonic)
         # The listing that this process knows, or has been told of, in short; empty while it had no reason to ask.
         self._digest = ""
-        self._listing = Believed(self._read_listing, seconds=LISTING_AGE_SECONDS, monotonic=monotonic)
-        self._marks = Believed(self._read_marks, seconds=MARK_AGE_SECONDS, monotonic=monotonic)
-        self._brackets = Believed(self._read_brackets, seconds=BRACKETS_AGE_SECONDS, monotonic=monotonic)
-        self._equity = Believed(self._read_equity, seconds=EQUITY_AGE_SECONDS, monotonic=monotonic)
-        self._multi_assets = Believed(self._read_multi_assets, seconds=MODE_AGE_SECONDS, monotonic=monotonic)
-        self._asset_index = Believed(self._read_asset_index, seconds=ASSET_INDEX_AGE_SECONDS, monotonic=monotonic)
+        self._listing = TtlCache(self._read_listing, seconds=LISTING_AGE_SECONDS, monotonic=monotonic)
+        self._marks = TtlCache(self._read_marks, seconds=MARK_AGE_SECONDS, monotonic=monotonic)
+        self._brackets = TtlCache(self._read_brackets, seconds=BRACKETS_AGE_SECONDS, monotonic=monotonic)
+        self._equity = TtlCache(self._read_equity, seconds=EQUITY_AGE_SECONDS, monotonic=monotonic)
+        self._multi_assets = TtlCache(self._read_multi_assets, seconds=MODE_AGE_SECONDS, monotonic=monotonic)
+        self._asset_index = TtlCache(self._read_asset_index, seconds=ASSET_INDEX_AGE_SECONDS, monotonic=monotonic)
 
-    def rules(self, symbol: str) -> SymbolRules | None:
+    def rules(self, symbol: str) -> InstrumentFilters | None:
         self._follow_others()
         rules = self._listing.value().get(symbol)
         if rules is None or rules.trading:
             return rules
         return self._listing.value(at_most_seconds=HALTED_AGE_SECONDS).get(symbol)
 
-    def known_rules(self, symbol: str) -> SymbolRules | None:
+    def known_rules(self, symbol: str) -> InstrumentFilters | None:
         """Return the rules as last read, however long ago, unless others were read since; None when none ever was."""
         self._follow_others()
         return self._listing.value(at_most_seconds=inf).get(symbol) if self._digest else None
 
-    def learn(self, rules: dict[str, SymbolRules], limits: Limits) -> None:
+    def learn(self, rules: dict[str, InstrumentFilters], limits: Limits) -> None:
         """Take in a listing that was just read, and tell the other processes where it differs from what they know."""
         self._limiter.learn_limits(limits)
         self._listing.learn(rules)
@@ -181,14 +181,14 @@ class Market:
             self._index_rests_until = self._monotonic() + ASSET_INDEX_AGE_SECONDS
             raise
 
-    def _read_listing(self) -> dict[str, SymbolRules]:
+    def _read_listing(self) -> dict[str, InstrumentFilters]:
         # A stop may wait for it.
         rules, limits = self._calls.read(lambda: parse.listing(self._client.exchange_info()), lane=Lane.CLOSE)
         self._limiter.learn_limits(limits)
         self._tell(rules)
         return rules
 
-    def _tell(self, rules: Mapping[str, SymbolRules]) -> None:
+    def _tell(self, rules: Mapping[str, InstrumentFilters]) -> None:
         self._digest = _digest_of(rules)
         self._told.tell(self._digest)
 

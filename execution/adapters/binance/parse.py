@@ -25,7 +25,7 @@ from execution.domain.outcomes import (
 )
 from execution.domain.quote_index import AccountMargin
 from execution.domain.rate_limits import Limits
-from execution.domain.trading import PositionSide, Quote, SymbolRules
+from execution.domain.trading import InstrumentFilters, PositionSide, Quote
 
 log = structlog.get_logger(__name__)
 Row = Mapping[str, Any]
@@ -52,7 +52,7 @@ ALGO_STATUSES = {
 }
 
 
-def moment(milliseconds: int) -> datetime:
+def from_milliseconds(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
 
 
@@ -110,7 +110,7 @@ def algo_report(row: Row) -> OrderReport:
 def _created(row: Row, name: str) -> datetime | None:
     """Return when the exchange made an order; the answer to its placement tells only its last change, the same then."""
     made = row.get(name) or (row.get("updateTime") if row.get("status", row.get("algoStatus")) == "NEW" else None)
-    return moment(int(made)) if made else None
+    return from_milliseconds(int(made)) if made else None
 
 
 def as_triggered(report: OrderReport) -> OrderReport:
@@ -119,9 +119,9 @@ def as_triggered(report: OrderReport) -> OrderReport:
     return replace(report, status=ExchangeStatus.TRIGGERED) if resting else report
 
 
-def all_rules(information: Row) -> dict[str, SymbolRules]:
+def all_rules(information: Row) -> dict[str, InstrumentFilters]:
     """Read `exchangeInfo`, by symbol; a symbol that cannot be read is not traded, and keeps no other from it."""
-    rules: dict[str, SymbolRules] = {}
+    rules: dict[str, InstrumentFilters] = {}
     for row in information["symbols"]:
         try:
             rules[row["symbol"]] = symbol_rules(row)
@@ -130,7 +130,7 @@ def all_rules(information: Row) -> dict[str, SymbolRules]:
     return rules
 
 
-def listing(answer: Row) -> tuple[dict[str, SymbolRules], Limits]:
+def listing(answer: Row) -> tuple[dict[str, InstrumentFilters], Limits]:
     """Read `exchangeInfo`: the rules of every symbol, and the limits of requests and orders."""
     return all_rules(answer), limits(answer.get("rateLimits", ()))
 
@@ -200,13 +200,13 @@ def _reduces(row: Row) -> bool:
     return "true" in flags or (row.get("positionSide"), row.get("side")) in {("LONG", "SELL"), ("SHORT", "BUY")}
 
 
-def symbol_rules(row: Row) -> SymbolRules:
+def symbol_rules(row: Row) -> InstrumentFilters:
     """Read one symbol of `exchangeInfo`. Precision fields are not steps and are not used as such."""
     filters = {entry["filterType"]: entry for entry in row["filters"]}
     price, lot = filters["PRICE_FILTER"], filters["LOT_SIZE"]
     percent = filters.get("PERCENT_PRICE", {})
     market = filters.get("MARKET_LOT_SIZE", lot)
-    return SymbolRules(
+    return InstrumentFilters(
         symbol=str(row["symbol"]),
         trading=row["status"] == "TRADING",
         quote_asset=str(row["quoteAsset"]),
@@ -288,7 +288,7 @@ def fill_report(row: Row) -> FillReport:
         commission_asset=str(row["commissionAsset"]),
         pnl_asset=str(row.get("marginAsset") or ""),
         maker=bool(row["maker"]),
-        at=moment(row["time"]),
+        at=from_milliseconds(row["time"]),
     )
 
 
@@ -304,7 +304,7 @@ def position_report(row: Row) -> PositionReport:
         liquidation_price=Decimal(row["liquidationPrice"]),
         initial_margin=Decimal(row.get("positionInitialMargin") or ZERO),
         notional=Decimal(row["notional"]),
-        updated_at=moment(row["updateTime"]) if row.get("updateTime") else None,
+        updated_at=from_milliseconds(row["updateTime"]) if row.get("updateTime") else None,
     )
 
 
@@ -315,7 +315,7 @@ def income_report(row: Row) -> IncomeReport:
         symbol=str(row.get("symbol") or ""),
         amount=Decimal(row["income"]),
         asset=str(row["asset"]),
-        at=moment(row["time"]),
+        at=from_milliseconds(row["time"]),
         transaction_id=str(row["tranId"]),
     )
 
@@ -325,7 +325,7 @@ def funding_rate(row: Row) -> FundingRate:
     return FundingRate(
         rate=Decimal(row["fundingRate"]),
         mark=Decimal(row.get("markPrice") or ZERO),
-        at=moment(int(row["fundingTime"])),
+        at=from_milliseconds(int(row["fundingTime"])),
     )
 
 

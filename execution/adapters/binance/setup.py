@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from execution.adapters.binance.calls import Calls, unavailable
+from execution.adapters.binance.calls import ApiCaller, unavailable
 from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.errors import Failure
 from execution.adapters.binance.outcome_table import Meaning, Operation
@@ -34,7 +34,7 @@ class SetupRules:
 class EntrySetup:
     """One instance an exchange client."""
 
-    def __init__(self, client: Connector, calls: Calls, *, rules: SetupRules) -> None:
+    def __init__(self, client: Connector, calls: ApiCaller, *, rules: SetupRules) -> None:
         self._client = client
         self._calls = calls
         self._cache = rules.cache

@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any
 
-from execution.adapters.binance.parse import ALGO_STATUSES, ORDER_STATUSES, moment
+from execution.adapters.binance.parse import ALGO_STATUSES, ORDER_STATUSES, from_milliseconds
 from execution.domain.client_ids import is_ours
 from execution.domain.outcomes import ExchangeStatus, FillReport, OrderReport
 from execution.domain.stream import (
@@ -60,7 +60,7 @@ def _order(kind: str, row: Row) -> OrderNews:
         status = ExchangeStatus.TRIGGERED
     return OrderNews(
         kind=kind,
-        sent_at=moment(row["E"]),
+        sent_at=from_milliseconds(row["E"]),
         client_order_id=client_order_id,
         symbol=str(order["s"]),
         buyer=order["S"] == "BUY",
@@ -90,7 +90,7 @@ def _fill(order: Row) -> FillReport | None:
             commission=_amount(order["n"]),
             commission_asset=str(order["N"]),
             maker=bool(order["m"]),
-            at=moment(order["T"]),
+            at=from_milliseconds(order["T"]),
         )
     except UNREADABLE:
         return None
@@ -107,7 +107,7 @@ def _order_report(order: Row, status: ExchangeStatus, algo_id: str) -> OrderRepo
         executed_quantity=_quantity(order["z"]),
         order_id=str(order["i"]),
         algo_id=algo_id,
-        created_at=moment(order["T"]) if status is ExchangeStatus.NEW and order.get("T") else None,
+        created_at=from_milliseconds(order["T"]) if status is ExchangeStatus.NEW and order.get("T") else None,
     )
 
 
@@ -127,9 +127,9 @@ def _algo(kind: str, row: Row) -> AlgoNews:
         executed_quantity=executed,
         order_id=str(order.get("ai") or ""),
         algo_id=str(order["aid"]),
-        created_at=moment(row["T"]) if order["X"] == "NEW" and row.get("T") else None,
+        created_at=from_milliseconds(row["T"]) if order["X"] == "NEW" and row.get("T") else None,
     )
-    return AlgoNews(kind=kind, sent_at=moment(row["E"]), report=report, reason=str(order.get("rm") or ""))
+    return AlgoNews(kind=kind, sent_at=from_milliseconds(row["E"]), report=report, reason=str(order.get("rm") or ""))
 
 
 def _account(kind: str, row: Row) -> AccountNews:
@@ -138,31 +138,33 @@ def _account(kind: str, row: Row) -> AccountNews:
         HeldAmount(symbol=str(each["s"]), position_side=str(each["ps"]), quantity=_amount(each["pa"]))
         for each in change.get("P") or ()
     )
-    return AccountNews(kind=kind, sent_at=moment(row["E"]), reason=str(change.get("m", "")), held=held)
+    return AccountNews(kind=kind, sent_at=from_milliseconds(row["E"]), reason=str(change.get("m", "")), held=held)
 
 
 def _setting(kind: str, row: Row) -> SettingNews:
     leverage = row.get("ac")
     if leverage is None:
-        return SettingNews(kind=kind, sent_at=moment(row["E"]))
-    return SettingNews(kind=kind, sent_at=moment(row["E"]), symbol=str(leverage["s"]), leverage=int(leverage["l"]))
+        return SettingNews(kind=kind, sent_at=from_milliseconds(row["E"]))
+    return SettingNews(
+        kind=kind, sent_at=from_milliseconds(row["E"]), symbol=str(leverage["s"]), leverage=int(leverage["l"])
+    )
 
 
 def _margin_call(kind: str, row: Row) -> MarginCall:
     symbols = sorted({str(each["s"]) for each in row.get("p") or ()})
-    return MarginCall(kind=kind, sent_at=moment(row["E"]), symbols=tuple(symbols))
+    return MarginCall(kind=kind, sent_at=from_milliseconds(row["E"]), symbols=tuple(symbols))
 
 
 def _key_expired(kind: str, row: Row) -> KeyExpired:
-    return KeyExpired(kind=kind, sent_at=moment(row["E"]), key=str(row.get("listenKey") or ""))
+    return KeyExpired(kind=kind, sent_at=from_milliseconds(row["E"]), key=str(row.get("listenKey") or ""))
 
 
 def _hand_on(kind: str, row: Row) -> HandOn:
-    return HandOn(kind=kind, sent_at=moment(row["E"]))
+    return HandOn(kind=kind, sent_at=from_milliseconds(row["E"]))
 
 
 def ignored(kind: str, row: Row) -> Ignored:
-    return Ignored(kind=kind, sent_at=moment(row["E"]))
+    return Ignored(kind=kind, sent_at=from_milliseconds(row["E"]))
 
 
 def _amount(value: Any) -> Decimal:

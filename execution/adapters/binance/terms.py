@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from execution.adapters.binance.calls import Calls
+from execution.adapters.binance.calls import ApiCaller
 from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.market import Market
-from execution.adapters.binance.parse import listing, moment
+from execution.adapters.binance.parse import from_milliseconds, listing
 from execution.adapters.binance.setup import ACCOUNT_CONFIG, MODES, SYMBOL_CONFIG, SetupRules, settings_of
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.rate_limits import Limits
-from execution.domain.trading import SymbolRules
+from execution.domain.trading import InstrumentFilters
 from execution.domain.venue_status import ContractTerms, Terms
 
 # A perpetual contract's delivery is set to the end of the year 2100 until its real one is announced.
@@ -19,7 +19,7 @@ FAR_AWAY_MS = datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000
 PERPETUAL = "PERPETUAL"
 
 
-def read_terms(client: Connector, calls: Calls, market: Market, rules: SetupRules) -> Terms:
+def read_terms(client: Connector, calls: ApiCaller, market: Market, rules: SetupRules) -> Terms:
     """Read them, and let all processes know what holds now: filters, and limits, which a Redis may have lost.
 
     `accountConfig` tells the position mode for a sixth of the weight of the call that is made for it.
@@ -43,7 +43,7 @@ def read_terms(client: Connector, calls: Calls, market: Market, rules: SetupRule
     )
 
 
-def _listing(information: Mapping[str, Any]) -> tuple[dict[str, ContractTerms], dict[str, SymbolRules], Limits]:
+def _listing(information: Mapping[str, Any]) -> tuple[dict[str, ContractTerms], dict[str, InstrumentFilters], Limits]:
     return contracts_of(information), *listing(information)
 
 
@@ -59,6 +59,6 @@ def _contract(row: Mapping[str, Any]) -> ContractTerms:
     delivery = int(row.get("deliveryDate") or 0)
     return ContractTerms(
         status=str(row["status"]),
-        delivers_at=moment(delivery) if 0 < delivery < FAR_AWAY_MS else None,
+        delivers_at=from_milliseconds(delivery) if 0 < delivery < FAR_AWAY_MS else None,
         dated=PERPETUAL not in str(row.get("contractType", PERPETUAL)),
     )

@@ -24,7 +24,7 @@ class OrderAnswerOut(AnySerializer):
     side = serializers.ChoiceField(choices=["long", "short"])
     quantity = serializers.FloatField(help_text="In the base asset: filled, else approved, else asked.")
     price = serializers.FloatField(allow_null=True, help_text="Average fill price; the limit price while it rests.")
-    status = serializers.ChoiceField(choices=["pending", "placed", "filled", "failed", "cancelled"])
+    status = serializers.ChoiceField(choices=["pending", "placed", "filled", "failed", "canceled"])
     message = serializers.CharField(allow_null=True)
     timestamp = Moment()
     request_id = serializers.UUIDField()
@@ -32,7 +32,7 @@ class OrderAnswerOut(AnySerializer):
     client_order_id = serializers.CharField(allow_null=True)
 
 
-class TransitionOut(AnySerializer):
+class AuditEventOut(AnySerializer):
     """One step of a request, of one of its orders, or of its trade."""
 
     at = Moment()
@@ -98,7 +98,7 @@ class RequestOut(AnySerializer):
     )
     trade_id = serializers.UUIDField(source="trade.id", allow_null=True, default=None)
     orders = OrderEvidenceOut(many=True)
-    transitions = TransitionOut(many=True)
+    transitions = AuditEventOut(many=True)
     story = serializers.SerializerMethodField(
         help_text="All of it in words, line by line, as `manage.py explain` tells it."
     )

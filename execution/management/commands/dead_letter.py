@@ -9,11 +9,11 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from execution import tasks, wiring
-from execution.admin.replay_page import sentence
+from execution.admin.replay_page import replay_sentence
 from execution.management.terminal import TerminalCommand
 from execution.models import DeadLetter
 from execution.signals.envelope import MalformedEventError
-from execution.signals.replay_dead_letters import AlreadyRedrivenError, Redrive, redrive
+from execution.signals.replay_dead_letters import AlreadyReplayedError, Replay, replay_letter
 
 
 class Command(TerminalCommand):
@@ -39,7 +39,7 @@ class Command(TerminalCommand):
         reason = options["reason"].strip()
         if not reason:
             raise CommandError("--redrive needs a --reason")
-        word = Redrive(
+        word = Replay(
             by=options["by"] or getuser(),
             reason=reason,
             payload=_text(options["payload"]) if options["payload"] else None,
@@ -56,13 +56,13 @@ class Command(TerminalCommand):
             )
         self.stdout.write(letter.payload)
 
-    def _redrive(self, letter: DeadLetter, word: Redrive) -> None:
+    def _redrive(self, letter: DeadLetter, word: Replay) -> None:
         try:
-            accepted = redrive(letter.pk, word, rules=wiring.intake_rules(), now=wiring.clock())
-        except (AlreadyRedrivenError, MalformedEventError) as error:
+            accepted = replay_letter(letter.pk, word, rules=wiring.intake_rules(), now=wiring.clock())
+        except (AlreadyReplayedError, MalformedEventError) as error:
             raise CommandError(f"Nothing was done: {error}") from None
         tasks.begin(accepted)
-        self.stdout.write(sentence(accepted))
+        self.stdout.write(replay_sentence(accepted))
 
 
 def _text(place: str) -> str:

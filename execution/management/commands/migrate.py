@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
+from django.db.migrations.loader import MigrationLoader
 
 from execution_project.database_roles import RoleError, ensure_role, grant_database, grant_service
 from execution_project.env import Environment, environment
@@ -21,6 +22,7 @@ class Command(migrate.Command):
     def handle(self, *arguments: Any, **options: Any) -> None:
         env = environment()
         with as_owner(options["database"]) as connection, unbounded(connection):
+            _refuse_earlier_schema(connection)
             if not env.database_owner_url.get_secret_value() or options["plan"] or options["check_unapplied"]:
                 super().handle(*arguments, **options)
                 return
@@ -47,6 +49,21 @@ class Command(migrate.Command):
         else:
             # A database that is new, or was migrated back to before the chain.
             grant_database(connection.connection, role)
+
+
+def _refuse_earlier_schema(connection: Any) -> None:
+    """Refuse a database of before 1.0: its migrations have become one, and its states have other names."""
+    loader = MigrationLoader(connection)
+    unknown = sorted(
+        name
+        for app, name in loader.applied_migrations
+        if app == "execution" and (app, name) not in loader.disk_migrations
+    )
+    if unknown:
+        raise CommandError(
+            f"this database is of an earlier version ({unknown[0]} and {len(unknown) - 1} more are not known here): "
+            "start with a new database, and keep the old one for its books"
+        )
 
 
 def service_role(env: Environment) -> str:

@@ -57,12 +57,12 @@ class Command(TerminalCommand):
             raise CommandError("--set and --release need a --reason")
         authorization = Authorization(by=options["by"] or getuser(), reason=reason)
         if options["release"]:
-            quarantine.release(row, authorization, now=wiring.clock())
+            quarantine.release_row(row, authorization, now=wiring.clock())
             return
         column, equals, value = options["set"].partition("=")
         if not equals:
             raise CommandError("--set needs COLUMN=VALUE")
         try:
-            quarantine.repair(row, column, value, authorization, now=wiring.clock())
+            quarantine.repair_row(row, column, value, authorization, now=wiring.clock())
         except RepairError as error:
             raise CommandError(f"Nothing was changed: {error}") from None

@@ -10,7 +10,7 @@ from execution.management.stated_reason import stated_reason
 from execution.management.terminal import TerminalCommand
 from execution.models import EntryHold
 from execution.models.hold import ACCOUNT
-from execution.reconciliation.entry_holds import release
+from execution.reconciliation.entry_holds import release_entry_hold
 
 
 class Command(TerminalCommand):
@@ -29,5 +29,5 @@ class Command(TerminalCommand):
                 raise CommandError(f"no entries are held for {scope}")
             # The row is gone after its release.
             held = hold.reason
-            release(hold, trigger="operator", reason=reason, now=wiring.clock())
+            release_entry_hold(hold, trigger="operator", reason=reason, now=wiring.clock())
         self.stdout.write(f"released {scope} ({held}); the next cycle holds it again if it is still there")

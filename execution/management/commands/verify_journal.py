@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from execution.management.terminal import TerminalCommand
-from execution.queries.journal import Walk, parse_head
+from execution.queries.journal import JournalWalk, parse_head
 
 MOST_SHOWN = 1000
 
@@ -29,7 +29,7 @@ class Command(TerminalCommand):
             witness = parse_head(options["head"]) if options["head"] else None
         except ValueError as error:
             raise CommandError(f"--head cannot be read: {error}") from None
-        walk = Walk(witness=witness)
+        walk = JournalWalk(witness=witness)
         broken = 0
         for found in walk.breaks():
             broken += 1
@@ -40,7 +40,7 @@ class Command(TerminalCommand):
             raise CommandError(f"The journal is broken: {broken} breaks", returncode=1)
         self.stdout.write("The journal is whole.")
 
-    def _show(self, walk: Walk) -> None:
+    def _show(self, walk: JournalWalk) -> None:
         tally = walk.tally
         self.stdout.write(
             f"{tally.sealed} lines as sealed, {tally.removed_by_retention} removed by retention,"

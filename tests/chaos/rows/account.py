@@ -64,7 +64,7 @@ def contract_halted(cell: Cell) -> None:
     assert halted not in cell.ledger.positions
     # Sent and refused once by the exchange, unless the halt was read before.
     refused = answers_of(cell, NOT_TRADING)
-    assert (cell.state_of(halted), refused) in {("REJECTED", 1), ("REFUSED", 0)}, (cell.state_of(halted), refused)
+    assert (cell.state_of(halted), refused) in {("REJECTED", 1), ("DENIED", 0)}, (cell.state_of(halted), refused)
     cell.saw(f"decision: {cell.state_of(halted)}")
     # It should raise an alarm about the position, and end it with the halt.
     cell.wait(lambda: not cell.part_is_healthy("terms"), "health tells", within=TOLD_WITHIN_SECONDS)
@@ -110,7 +110,7 @@ def position_mode_changed(cell: Cell) -> None:
     assert not cell.ledger.positions
     outcomes, refused = cell.outcomes(), answers_of(cell, OTHER_MODE)
     # Sent and refused by the exchange, or held back once the mode was known; none is tried twice.
-    assert (outcomes["RECORDED"], outcomes["REJECTED"], outcomes["REFUSED"]) == (1, refused, 2 - refused), outcomes
+    assert (outcomes["RECORDED"], outcomes["REJECTED"], outcomes["DENIED"]) == (1, refused, 2 - refused), outcomes
     stopped = cell.rows("SELECT reason_code, reason FROM execution_executionrequest WHERE reason_code <> ''")
     assert all(code == "POSITION_MODE_MISMATCH" or "-4061" in reason for code, reason in stopped), stopped
     cell.struck("decisions in the wrong mode", len(stopped), exactly=2)
@@ -145,4 +145,4 @@ def key_revoked(cell: Cell) -> None:
     cell.paper.control("POST", "keys", {"revoked": False})
     cell.settle()
     assert cell.entries() == {cell.symbols[0]: 1}
-    assert cell.outcomes() == {"RECORDED": 1, "REFUSED": 4}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 1, "DENIED": 4}, cell.outcomes()

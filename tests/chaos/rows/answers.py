@@ -13,7 +13,7 @@ HANG_SECONDS = 12
 # How long the worker that sent the order to a symbol waited for an answer.
 GIVEN_UP_AFTER = """
     SELECT extract(epoch FROM min(t.at) - o.created_at)::float8 FROM execution_order o
-    JOIN execution_transition t ON t.entity = 'order' AND t.entity_id = o.client_order_id AND t.to_state = 'UNKNOWN'
+    JOIN execution_auditevent t ON t.entity = 'order' AND t.entity_id = o.client_order_id AND t.to_state = 'UNKNOWN'
     WHERE o.symbol = %s GROUP BY o.created_at
 """
 
@@ -35,7 +35,7 @@ def request_lost_before_execution(cell: Cell) -> None:
     cell.decide(6)
     cell.settle()
     cell.struck("requests lost", cell.hits(fault), exactly=3)
-    assert cell.outcomes() == {"RECORDED": 3, "ABANDONED": 3}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 3, "NOT_ACCEPTED": 3}, cell.outcomes()
 
 
 @row(7, "503 of unknown meaning, executed")
@@ -57,7 +57,7 @@ def status_unknown(cell: Cell) -> None:
     cell.settle()
     for code, fault in faults.items():
         cell.struck(f"answers of {code}", cell.hits(fault), exactly=2)
-    assert cell.outcomes() == {"RECORDED": 4, "ABANDONED": 2}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 4, "NOT_ACCEPTED": 2}, cell.outcomes()
 
 
 @row(9, "exchange hangs", bounds=ABSENCE)
@@ -71,7 +71,7 @@ def exchange_hangs(cell: Cell) -> None:
     [waited] = cell.wait(lambda: cell.rows(GIVEN_UP_AFTER, hung), "the worker has given up", within=HANG_SECONDS - 1)
     assert waited[0] <= TIMEOUT_SECONDS + 1, f"the worker was held for {waited[0]:.1f} s"
     cell.settle()
-    assert cell.outcomes() == {"RECORDED": 4, "ABANDONED": 1}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 4, "NOT_ACCEPTED": 1}, cell.outcomes()
 
 
 @row(10, "slow exchange")
@@ -102,7 +102,7 @@ def late_arrival(cell: Cell) -> None:
     handled = [row for row in cell.ledger.requests if (row["method"], row["path"]) == ("POST", ORDER)]
     cell.struck("of them too late", sum(row["done_code"] == TIMESTAMP_REFUSED for row in handled), exactly=2)
     assert cell.entries() == dict.fromkeys(in_time, 1)
-    assert cell.outcomes() == {"RECORDED": 2, "ABANDONED": 2}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 2, "NOT_ACCEPTED": 2}, cell.outcomes()
 
 
 # As long as every look-up is blind, nobody knows of the position.

@@ -36,7 +36,7 @@ def floats_in_events(cell: Cell) -> None:
     amounts = [params[name] for params in sent for name in AMOUNTS if name in params]
     assert amounts
     assert all("e" not in amount.lower() and len(amount) <= 20 for amount in amounts), amounts
-    assert cell.outcomes() == {"RECORDED": 2, "REFUSED": 2}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 2, "DENIED": 2}, cell.outcomes()
     # A stop far below the price is out of reach for a long, and on the wrong side for a short.
     misplaced = "STOP_TOO_FAR" if cell.sign > 0 else "STOP_ON_WRONG_SIDE"
     assert cell.reasons() == {"QUANTITY_BELOW_MINIMUM": 1, misplaced: 1}, cell.reasons()

@@ -63,7 +63,7 @@ def killed_between_placement_and_persistence(cell: Cell) -> None:
     cell.stack.start_workers()
     cell.settle()
     # A process that dies between row and call has sent nothing.
-    cell.came_to(10, but_for={"ABANDONED": cell.world.workers - 1})
+    cell.came_to(10, but_for={"NOT_ACCEPTED": cell.world.workers - 1})
     assert cell.outcomes()["RECORDED"] >= executed, cell.outcomes()
     recovered = recovered_after(cell, killed_at)
     cell.saw(f"stops {recovered:.2f} s after the kill")
@@ -148,7 +148,7 @@ def killed_between_intent_and_placement(cell: Cell) -> None:
         cell.decide(4)
         cell.wait(mark.exists, "a process died between row and call")
         cell.settle()
-    assert cell.outcomes() == {"RECORDED": 3, "ABANDONED": 1}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 3, "NOT_ACCEPTED": 1}, cell.outcomes()
 
 
 @row(3, "kill -9 after the outcome's commit, before it is published", bounds=KILLED)
@@ -274,7 +274,7 @@ def frozen_and_woken(cell: Cell) -> None:
         cell.struck("process frozen", len(children), exactly=1)
         frozen = freeze_owners(cell, children)
         cell.wait(lambda: is_given_up(cell), "others have settled the order", within=60)
-        [(given_up,)] = cell.rows("SELECT client_order_id FROM execution_order WHERE state = 'ABANDONED'")
+        [(given_up,)] = cell.rows("SELECT client_order_id FROM execution_order WHERE state = 'NOT_ACCEPTED'")
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
         pause(2)
@@ -282,7 +282,7 @@ def frozen_and_woken(cell: Cell) -> None:
         sent = [params for params in cell.ledger.entries_sent if params["newClientOrderId"] == given_up]
         assert not sent, "a woken process has sent an order that was given up"
         cell.settle()
-    assert cell.outcomes() == {"RECORDED": 2, "ABANDONED": 1}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 2, "NOT_ACCEPTED": 1}, cell.outcomes()
 
 
 def freeze_owners(cell: Cell, children: list[int]) -> list[int]:
@@ -294,7 +294,7 @@ def freeze_owners(cell: Cell, children: list[int]) -> list[int]:
 
 
 def is_given_up(cell: Cell) -> bool:
-    return bool(cell.outcomes()["ABANDONED"])
+    return bool(cell.outcomes()["NOT_ACCEPTED"])
 
 
 @row(22, "rolling restart under load", bounds=KILLED)

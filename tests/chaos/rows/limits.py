@@ -77,9 +77,9 @@ def burst_of_a_thousand(cell: Cell) -> None:
     # One open trade a symbol, and of each trade the entry and two legs at least were answered well.
     assert 1 <= outcomes["RECORDED"] <= BURST_SYMBOLS, outcomes
     assert statuses[200] >= 3 * outcomes["RECORDED"], statuses
-    expected = {"SIGNAL_TOO_OLD": outcomes["EXPIRED"], "OPEN_TRADE_EXISTS": outcomes["REFUSED"]}
+    expected = {"SIGNAL_TOO_OLD": outcomes["EXPIRED"], "OPEN_TRADE_EXISTS": outcomes["DENIED"]}
     assert reasons == expected, reasons
     assert set(cell.entries().values()) == {1}, cell.entries()
     assert len(cell.entries()) == outcomes["RECORDED"], cell.entries()
     cell.struck("decisions too old before their turn", outcomes["EXPIRED"], between=(1, BURST - BURST_SYMBOLS))
-    cell.struck("decisions for a symbol that is taken", outcomes["REFUSED"], between=(1, BURST - BURST_SYMBOLS))
+    cell.struck("decisions for a symbol that is taken", outcomes["DENIED"], between=(1, BURST - BURST_SYMBOLS))

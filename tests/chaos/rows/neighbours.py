@@ -78,7 +78,7 @@ def trip_and_service_disagree(cell: Cell) -> None:
     cell.decide(2, first=4)
     cell.settle()
     cell.struck("trips read", trips_read(cell), exactly=2)
-    assert cell.outcomes() == {"REFUSED": 4, "RECORDED": 2}, cell.outcomes()
+    assert cell.outcomes() == {"DENIED": 4, "RECORDED": 2}, cell.outcomes()
 
 
 def await_trip(cell: Cell, number: int) -> None:
@@ -89,7 +89,7 @@ def await_trip(cell: Cell, number: int) -> None:
 
 def trips_read(cell: Cell) -> int:
     """Return how many trips the journal records."""
-    query = "SELECT count(*) FROM execution_transition WHERE entity = 'ess' AND trigger = %s"
+    query = "SELECT count(*) FROM execution_auditevent WHERE entity = 'ess' AND trigger = %s"
     [(trips,)] = cell.rows(query, TRIPPED)
     return int(trips)
 
@@ -132,8 +132,8 @@ def kill_switch_under_load(cell: Cell) -> None:
     outcomes = cell.outcomes()
     # The two that were held, the one that rested, the burst and the four after the restart.
     assert sum(outcomes.values()) == 2 + 1 + 20 + 4, outcomes
-    assert (outcomes["CANCELLED"], outcomes["RECORDED"]) == (1, 26 - stopped - outcomes["ABANDONED"]), outcomes
-    assert outcomes["ABANDONED"] <= cell.world.workers, outcomes
+    assert (outcomes["CANCELED"], outcomes["RECORDED"]) == (1, 26 - stopped - outcomes["NOT_ACCEPTED"]), outcomes
+    assert outcomes["NOT_ACCEPTED"] <= cell.world.workers, outcomes
     move_kill_switch(cell, "released")
     await_word_of_loss(cell)
 

@@ -27,7 +27,7 @@ READ_AGAIN = (
     "SELECT r.state FROM execution_inboxevent i"
     " JOIN execution_executionrequest r ON r.inbox_id = i.id WHERE i.identity = ANY(%s) ORDER BY r.received_at"
 )
-WRITTEN = ("execution_order", "execution_transition", "execution_inboxevent", "execution_outboxevent")
+WRITTEN = ("execution_order", "execution_auditevent", "execution_inboxevent", "execution_outboxevent")
 
 
 @row(27, "PostgreSQL restarts at once, in the middle of it", bounds=LOST, short=True)
@@ -47,7 +47,7 @@ def postgres_restarts(cell: Cell) -> None:
     cell.settle()
     cell.struck("slow calls", cell.hits(fault), between=(1, 2 * 16))
     # A process that loses its session between row and call sends nothing.
-    cell.came_to(16, but_for={"ABANDONED": cell.world.workers})
+    cell.came_to(16, but_for={"NOT_ACCEPTED": cell.world.workers})
 
 
 def sessions_of(cell: Cell) -> list[int]:
@@ -121,7 +121,7 @@ def start_with_empty_books(cell: Cell) -> None:
     cell.settle()
     assert cell.ledger.positions == before
     assert len(cell.ledger.live_stops) == 2
-    assert cell.outcomes() == {"REFUSED": 2}, cell.outcomes()
+    assert cell.outcomes() == {"DENIED": 2}, cell.outcomes()
     assert cell.reasons() == {"FOREIGN_ORDERS": 2}, cell.reasons()
     # It should trade again when a person has closed and cancelled what the books do not know.
     clear_away(cell, held)
@@ -169,5 +169,5 @@ def old_backup_restored(cell: Cell) -> None:
     # The books have the first two; what they read anew is held back, or has grown too old under load.
     assert states[:2] == ["RECORDED"] * 2, states
     assert len(states) == 4, states
-    cell.struck("decisions read again", sum(state in {"REFUSED", "EXPIRED"} for state in states[2:]), exactly=2)
+    cell.struck("decisions read again", sum(state in {"DENIED", "EXPIRED"} for state in states[2:]), exactly=2)
     assert cell.entries() == dict.fromkeys([*known, *unknown], 1)

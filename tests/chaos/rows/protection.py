@@ -25,7 +25,7 @@ def entry_filled_in_part(cell: Cell) -> None:
     symbols = cell.decide(4)
     cell.settle()
     cell.struck("entries cut short", sum(map(cell.hits, rules)), exactly=4)
-    assert cell.outcomes() == {"RECORDED": 3, "CANCELLED": 1}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 3, "CANCELED": 1}, cell.outcomes()
     entries = {order["symbol"]: order for order in cell.ledger.entries}
     assert entries.keys() == set(symbols)
     shares = [Decimal(order["executedQty"]) / Decimal(order["origQty"]) for order in entries.values()]
@@ -175,4 +175,4 @@ def price_leaps(cell: Cell) -> None:
     cell.decide(1, first=4, entry_price=before)
     cell.settle()
     cell.struck("decision overtaken by a leap", cell.reasons()["SLIPPAGE_EXCEEDS_LIMIT"], exactly=1)
-    assert cell.outcomes() == {"RECORDED": 4, "REFUSED": 1}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 4, "DENIED": 1}, cell.outcomes()

@@ -46,7 +46,7 @@ def same_trade_under_two_ids(cell: Cell) -> None:
     cell.settle()
     # One open trade a symbol: the second is refused, and its event says so.
     assert cell.entries() == dict.fromkeys(symbols, 1)
-    assert cell.outcomes() == {"RECORDED": 4, "REFUSED": 4}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 4, "DENIED": 4}, cell.outcomes()
     cell.struck("trades decided twice", cell.reasons()["OPEN_TRADE_EXISTS"], exactly=4)
     assert cell.reasons() == {"OPEN_TRADE_EXISTS": 4}, cell.reasons()
     told = cell.rows(
@@ -64,5 +64,5 @@ def race_for_one_symbol(cell: Cell) -> None:
     cell.publish([decision(symbol, side, position_size_usd=100.0) for side in sides])
     cell.settle()
     assert cell.entries() == {symbol: 1}
-    assert cell.outcomes() == {"RECORDED": 1, "REFUSED": RACERS - 1}, cell.outcomes()
+    assert cell.outcomes() == {"RECORDED": 1, "DENIED": RACERS - 1}, cell.outcomes()
     cell.struck("decisions came second", cell.reasons()["OPEN_TRADE_EXISTS"], exactly=RACERS - 1)

@@ -100,7 +100,7 @@ def told_unprotected(cell: Cell) -> int:
 
 
 def claims(cell: Cell) -> int:
-    return len(cell.rows("SELECT FROM execution_entryclaim"))
+    return len(cell.rows("SELECT FROM execution_positionslot"))
 
 
 def let_go(cell: Cell, symbols: list[str]) -> None:

@@ -33,7 +33,7 @@ HOLD = (
     "SELECT FROM execution_executionrequest WHERE id = %s FOR UPDATE",
     "SELECT FROM execution_order WHERE request_id = %s FOR UPDATE",
     "SELECT FROM execution_position WHERE trade_id = %s FOR UPDATE",
-    "SELECT FROM execution_entryclaim WHERE request_id = %s FOR UPDATE",
+    "SELECT FROM execution_positionslot WHERE request_id = %s FOR UPDATE",
 )
 NOWHERE = ("127.0.0.1", "9")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from execution.domain.rate_limits import CircuitState
-from execution.health.condition import Probe, Status, Vitals, judge, not_ready, total_lag
+from execution.health.condition import HealthInputs, Probe, Status, judge_health, not_ready, total_lag
 from execution.health.rows import HealthRows, Unsettled
 from execution.models import EssStatus, Heartbeat, Impediment
 from tests.unit.examples import circuit, limiter_state
@@ -37,9 +37,9 @@ def rows(*beats: Heartbeat, ess: EssStatus | None = None, unsettled: Unsettled |
     )
 
 
-def fine(**differences: Any) -> Vitals:
+def fine(**differences: Any) -> HealthInputs:
     """A service in which everything works, but for the differences."""
-    vitals = Vitals(
+    health_inputs = HealthInputs(
         now=NOW,
         database=Probe(latency_ms=1.0),
         redis=Probe(latency_ms=0.5),
@@ -51,11 +51,11 @@ def fine(**differences: Any) -> Vitals:
         monitor_interval=timedelta(seconds=10),
         ess_fail_mode="open",
     )
-    return replace(vitals, **differences)
+    return replace(health_inputs, **differences)
 
 
 def test_everything_works() -> None:
-    condition = judge(fine())
+    condition = judge_health(fine())
 
     assert condition.status is Status.OK
     assert condition.healthy
@@ -64,7 +64,7 @@ def test_everything_works() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vitals", "status", "reason"),
+    ("health_inputs", "status", "reason"),
     [
         (fine(database=Probe(error="OperationalError")), Status.DOWN, "trade_store: OperationalError"),
         (fine(redis=Probe(error="ConnectionError")), Status.DOWN, "event_bus: ConnectionError"),
@@ -167,8 +167,8 @@ def test_everything_works() -> None:
         ),
     ],
 )
-def test_each_fault_has_its_weight_and_its_words(vitals: Vitals, status: Status, reason: str) -> None:
-    condition = judge(vitals)
+def test_each_fault_has_its_weight_and_its_words(health_inputs: HealthInputs, status: Status, reason: str) -> None:
+    condition = judge_health(health_inputs)
 
     assert condition.status is status
     assert condition.healthy == (status in {Status.OK, Status.DEGRADED})
@@ -178,20 +178,20 @@ def test_each_fault_has_its_weight_and_its_words(vitals: Vitals, status: Status,
 def test_a_service_that_has_just_begun_is_starting_not_down() -> None:
     begun = replace(rows(), heartbeats={}, active_positions=0, orders_last_minute=0, last_event_at=None)
 
-    condition = judge(fine(rows=begun))
+    condition = judge_health(fine(rows=begun))
     assert condition.status is Status.STARTING
     assert not condition.healthy
     assert not_ready(fine(rows=begun)) == ("monitor: has not run yet", "bridge: has not run yet")
 
     # It should be down, not starting, when a store is missing as well.
-    assert judge(fine(rows=begun, redis=Probe(error="ConnectionError"))).status is Status.DOWN
+    assert judge_health(fine(rows=begun, redis=Probe(error="ConnectionError"))).status is Status.DOWN
 
 
 @pytest.mark.parametrize(("fail_mode", "status"), [("open", Status.DEGRADED), ("closed", Status.DOWN)])
 def test_a_silent_emergency_stop_weighs_as_its_fail_mode_says(fail_mode: str, status: Status) -> None:
     silent = EssStatus(state="ARMED", permitted=True, unanswered=2)
 
-    condition = judge(fine(rows=rows(ess=silent), ess_fail_mode=fail_mode))
+    condition = judge_health(fine(rows=rows(ess=silent), ess_fail_mode=fail_mode))
 
     assert condition.status is status
     assert condition.reasons == (f"ess: unanswered=2 fail_mode={fail_mode}",)
@@ -200,7 +200,7 @@ def test_a_silent_emergency_stop_weighs_as_its_fail_mode_says(fail_mode: str, st
 def test_an_emergency_stop_that_blocks_does_its_work() -> None:
     tripped = EssStatus(state="TRIPPED", permitted=False, unanswered=0, observed_at=NOW - timedelta(seconds=4))
 
-    condition = judge(fine(rows=rows(ess=tripped)))
+    condition = judge_health(fine(rows=rows(ess=tripped)))
 
     assert condition.status is Status.OK
     assert condition.components["ess"].details == {"state": "TRIPPED", "can_execute": False, "age_seconds": 4.0}

@@ -1,15 +1,29 @@
-"""Seal the journal in a hash chain, and give retention a narrow road: two functions that run with the owner's rights.
+"""What the database itself holds: an append-only journal, its seal, and numbers that are numbers.
 
 Who writes the journal needs INSERT on it and no more. Sealing is no part of that write: `execution_seal_journal` comes
-behind it and takes lines in the order of their ids, up to an id below which no running transaction can add one.
+behind it and takes lines in the order of their ids, up to an id below which no running transaction can add one. Both
+functions run with the owner's rights.
 """
 
 from typing import Any
 
-from django.db import migrations, models
-from django.db.models import Q
+from django.db import migrations
 
-FORWARD = """
+APPEND_ONLY = """
+-- Only in a transaction that names an age, and none under a day: see execution_forget_journal.
+CREATE FUNCTION execution_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE'
+       AND OLD.at < NULLIF(current_setting('execution.retention_before', true), '')::timestamptz
+       AND OLD.at < now() - interval '1 day' THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'execution_auditevent is append-only: % refused', TG_OP;
+END $$;
+CREATE TRIGGER execution_auditevent_append_only BEFORE UPDATE OR DELETE ON execution_auditevent
+    FOR EACH ROW EXECUTE FUNCTION execution_refuse_change();
+"""
+JOURNAL = """
 -- Seals at most that many lines and returns how many it did.
 CREATE FUNCTION execution_seal_journal(most integer) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
@@ -37,13 +51,13 @@ BEGIN
     -- A writer holds the table's lock before it takes an id, and until it ends. So once those that held the lock after
     -- the id was read have ended, no line with this id or an older one is still to come.
     IF NOT EXISTS (
-        SELECT FROM pg_locks WHERE locktype = 'relation' AND relation = 'execution_transition'::regclass
+        SELECT FROM pg_locks WHERE locktype = 'relation' AND relation = 'execution_auditevent'::regclass
         AND virtualtransaction = ANY (string_to_array(head.pending_writers, ','))
     ) THEN
         head.final_id := greatest(head.final_id, head.pending_id);
         SELECT CASE WHEN is_called THEN last_value ELSE 0 END INTO issued FROM {sequence};
         SELECT coalesce(string_agg(DISTINCT virtualtransaction, ','), '') INTO writers FROM pg_locks
-            WHERE locktype = 'relation' AND relation = 'execution_transition'::regclass
+            WHERE locktype = 'relation' AND relation = 'execution_auditevent'::regclass
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
             AND mode = 'RowExclusiveLock' AND granted AND pid IS DISTINCT FROM pg_backend_pid();
         head.pending_id := issued;
@@ -56,7 +70,7 @@ BEGIN
         SELECT id, sha256(convert_to(jsonb_build_array(
             id, entity, entity_id, from_state, to_state, trigger, reason_code, reason, details,
             extract(epoch FROM at)::text)::text, 'UTF8')) AS digest
-        FROM execution_transition WHERE id > head.line_id AND id <= head.final_id ORDER BY id LIMIT most
+        FROM execution_auditevent WHERE id > head.line_id AND id <= head.final_id ORDER BY id LIMIT most
     LOOP
         head.position := head.position + 1;
         head.line_id := line.id;
@@ -92,13 +106,13 @@ BEGIN
         RAISE EXCEPTION 'the journal is kept for ever';
     END IF;
     before := now() - make_interval(days => head.kept_days);
-    IF EXISTS (SELECT FROM execution_transition WHERE id = ANY (lines)
+    IF EXISTS (SELECT FROM execution_auditevent WHERE id = ANY (lines)
                AND (at >= before OR id > head.line_id OR entity = 'journal')) THEN
         RAISE EXCEPTION 'the journal keeps what is younger than % days, what has no seal, and its own lines',
             head.kept_days;
     END IF;
     PERFORM set_config('execution.retention_before', before::text, true);
-    WITH removed AS (DELETE FROM execution_transition WHERE id = ANY (lines) RETURNING id)
+    WITH removed AS (DELETE FROM execution_auditevent WHERE id = ANY (lines) RETURNING id)
         SELECT array_agg(id) INTO gone FROM removed;
     PERFORM set_config('execution.retention_before', '', true);
     IF gone IS NULL THEN
@@ -122,7 +136,7 @@ BEGIN
         runs := runs || (SELECT jsonb_build_array(jsonb_build_array(run.first, run.last, encode(link, 'hex')))
                          FROM execution_journalseal WHERE position = run.last);
     END LOOP;
-    INSERT INTO execution_transition
+    INSERT INTO execution_auditevent
         (id, entity, entity_id, from_state, to_state, trigger, reason_code, reason, details, at)
         VALUES (told, 'journal', 'retention', '', 'REMOVED', 'retention', '', '', jsonb_build_object(
             'lines', cardinality(gone), 'positions', ranges, 'runs', runs), clock_timestamp());
@@ -131,62 +145,41 @@ END $$;
 
 REVOKE ALL ON FUNCTION execution_seal_journal(integer), execution_forget_journal(bigint[]) FROM PUBLIC;
 """
-BACKWARD = """
-DROP FUNCTION execution_forget_journal(bigint[]);
-DROP FUNCTION execution_seal_journal(integer);
-"""
-# What runs with the owner's rights must not look for its tables where somebody else may put some.
+# What runs with the owner's rights must not look for its tables where another role may put some.
 FIXED_PATH = "ALTER FUNCTION {function} SET search_path = {schema}, pg_temp"
+FUNCTIONS = ("execution_seal_journal(integer)", "execution_forget_journal(bigint[])")
+FIRST_HEAD = """
+INSERT INTO execution_journalhead (id, position, line_id, link, final_id, pending_id, pending_writers, kept_days)
+    VALUES (1, 0, 0, sha256('execution journal'), 0, 0, '', 1)
+"""
+# NaN is a number to PostgreSQL, and nothing that calculates survives it.
+NUMERIC_COLUMNS = """
+    SELECT table_name, string_agg(format('%I <> %L', column_name, 'NaN'), ' AND ' ORDER BY ordinal_position)
+    FROM information_schema.columns
+    WHERE table_schema = current_schema() AND table_name LIKE 'execution\\_%' AND data_type = 'numeric'
+    GROUP BY table_name
+"""
 
 
-def add_functions(_apps: Any, schema_editor: Any) -> None:
+def keep_journal(_apps: Any, schema_editor: Any) -> None:
     with schema_editor.connection.cursor() as cursor:
-        cursor.execute("SELECT quote_ident(current_schema()), pg_get_serial_sequence('execution_transition', 'id')")
+        cursor.execute("SELECT quote_ident(current_schema()), pg_get_serial_sequence('execution_auditevent', 'id')")
         schema, sequence = cursor.fetchone()
-        cursor.execute(FORWARD.replace("{sequence}", sequence))
-        # The chain begins with the first line that is sealed; kept_days: what the log's trigger has always kept.
-        cursor.execute(
-            "INSERT INTO execution_journalhead (id, position, line_id, link, final_id, pending_id, pending_writers, kept_days)"
-            " VALUES (1, 0, 0, sha256('execution journal'), 0, 0, '', 1)"
-        )
-        for function in ("execution_seal_journal(integer)", "execution_forget_journal(bigint[])"):
+        cursor.execute(APPEND_ONLY)
+        cursor.execute(JOURNAL.replace("{sequence}", sequence))
+        # The chain begins with the first line that is sealed.
+        cursor.execute(FIRST_HEAD)
+        for function in FUNCTIONS:
             cursor.execute(FIXED_PATH.format(function=function, schema=schema))
 
 
-def drop_functions(_apps: Any, schema_editor: Any) -> None:
+def refuse_nan(_apps: Any, schema_editor: Any) -> None:
     with schema_editor.connection.cursor() as cursor:
-        cursor.execute(BACKWARD)
+        cursor.execute(NUMERIC_COLUMNS)
+        for table, condition in cursor.fetchall():
+            cursor.execute(f'ALTER TABLE "{table}" ADD CONSTRAINT {table}_numbers CHECK ({condition})')
 
 
 class Migration(migrations.Migration):
-    dependencies = [("execution", "0028_announced_policy_only_tightens")]
-    operations = [
-        migrations.CreateModel(
-            name="JournalHead",
-            fields=[
-                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ("position", models.BigIntegerField(default=0)),
-                ("line_id", models.BigIntegerField(default=0)),
-                ("link", models.BinaryField(default=b"", max_length=32)),
-                ("final_id", models.BigIntegerField(default=0)),
-                ("pending_id", models.BigIntegerField(default=0)),
-                ("pending_writers", models.TextField(blank=True, default="")),
-                ("kept_days", models.PositiveIntegerField(blank=True, default=1, null=True)),
-            ],
-            options={
-                "constraints": [models.CheckConstraint(condition=Q(id=1), name="journal_one_head")],
-            },
-        ),
-        migrations.CreateModel(
-            name="JournalSeal",
-            fields=[
-                ("position", models.BigIntegerField(primary_key=True, serialize=False)),
-                ("spans", models.BigIntegerField(default=1)),
-                ("line_id", models.BigIntegerField(unique=True)),
-                ("digest", models.BinaryField(max_length=32)),
-                ("link", models.BinaryField(max_length=32)),
-                ("removed_by", models.BigIntegerField(blank=True, null=True)),
-            ],
-        ),
-        migrations.RunPython(add_functions, drop_functions),
-    ]
+    dependencies = [("execution", "0001_initial")]
+    operations = [migrations.RunPython(keep_journal), migrations.RunPython(refuse_nan)]

@@ -5,7 +5,7 @@ from django.db import models
 from execution.models.fields import code
 
 
-class Transition(models.Model):
+class AuditEvent(models.Model):
     """One step of one entity (request, order, trade, policy, ess)."""
 
     entity = code()
@@ -19,11 +19,11 @@ class Transition(models.Model):
     at = models.DateTimeField()
 
     class Meta:
-        verbose_name = "journal line"
-        verbose_name_plural = "journal lines"
+        verbose_name = "audit event"
+        verbose_name_plural = "audit events"
         indexes = [
             # Read by the journal and the admin: one entity's story.
-            models.Index(fields=["entity", "entity_id", "id"], name="transition_story"),
+            models.Index(fields=["entity", "entity_id", "id"], name="audit_story"),
         ]
 
     def __str__(self) -> str:

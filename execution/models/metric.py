@@ -1,11 +1,11 @@
-"""Figures that survive a restart and sum over processes: each is added to in one statement, by whoever measured it."""
+"""Metrics that survive a restart and sum over processes: each is added to in one statement, by whoever measured it."""
 
 from django.db import models
 
 from execution.models.fields import code
 
 
-class Figure(models.Model):
+class Metric(models.Model):
     """A counter of one kind, or one bucket of a histogram: how many, and their sum."""
 
     name = code(40)
@@ -16,9 +16,9 @@ class Figure(models.Model):
     total = models.FloatField(default=0)
 
     class Meta:
-        verbose_name = "figure"
-        verbose_name_plural = "figures"
-        constraints = [models.UniqueConstraint(fields=["name", "kind", "bound"], name="figure_once")]
+        verbose_name = "metric"
+        verbose_name_plural = "metrics"
+        constraints = [models.UniqueConstraint(fields=["name", "kind", "bound"], name="metric_once")]
 
     def __str__(self) -> str:
         return f"{self.name} {self.kind}{self.bound}: {self.count}"

@@ -1,4 +1,4 @@
-"""Fills that the user-data stream has told of: what is here, nobody has to read from the exchange again."""
+"""Fills that the user-data stream has reported: what is here, nobody has to read from the exchange again."""
 
 from django.db import models
 from django.db.models import Q
@@ -7,13 +7,13 @@ from execution.models.fields import code, money
 from execution.models.order import Order
 
 
-class ToldFill(models.Model):
-    """One fill of an order of ours as the stream told it; the books (`Fill`) take it from here.
+class StreamedFill(models.Model):
+    """One fill of an order of ours as the stream reported it; the books (`Fill`) take it from here.
 
     The stream names no margin asset: whether the result is in the quote asset is for the reader to judge.
     """
 
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="told_fills")
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="streamed_fills")
     symbol = code(40)
     exchange_trade_id = models.BigIntegerField()
     exchange_order_id = models.CharField(max_length=32)
@@ -26,14 +26,14 @@ class ToldFill(models.Model):
     commission_asset = code(16)
     maker = models.BooleanField()
     filled_at = models.DateTimeField()
-    told_at = models.DateTimeField()
+    reported_at = models.DateTimeField()
 
     class Meta:
-        verbose_name = "fill told by the stream"
-        verbose_name_plural = "fills told by the stream"
+        verbose_name = "streamed fill"
+        verbose_name_plural = "streamed fills"
         constraints = [
-            models.UniqueConstraint(fields=["symbol", "exchange_trade_id"], name="fill_told_once"),
-            models.CheckConstraint(name="told_fill_positive", condition=Q(quantity__gt=0, price__gt=0)),
+            models.UniqueConstraint(fields=["symbol", "exchange_trade_id"], name="streamed_fill_once"),
+            models.CheckConstraint(name="streamed_fill_positive", condition=Q(quantity__gt=0, price__gt=0)),
         ]
 
     def __str__(self) -> str:

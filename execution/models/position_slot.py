@@ -6,7 +6,7 @@ from execution.models.fields import code
 from execution.models.request import ExecutionRequest
 
 
-class EntryClaim(models.Model):
+class PositionSlot(models.Model):
     """Taken when the guard approves, given back when the request ends without a position or its trade is closed.
 
     The unique constraint, not a look before the leap, is what serialises the entries of one symbol and side.
@@ -14,14 +14,14 @@ class EntryClaim(models.Model):
 
     symbol = code(40)
     position_side = code(5)
-    request = models.OneToOneField(ExecutionRequest, on_delete=models.PROTECT, related_name="claim")
+    request = models.OneToOneField(ExecutionRequest, on_delete=models.PROTECT, related_name="slot")
     claimed_at = models.DateTimeField()
 
     class Meta:
-        verbose_name = "entry claim"
-        verbose_name_plural = "entry claims"
+        verbose_name = "position slot"
+        verbose_name_plural = "position slots"
         constraints = [
-            models.UniqueConstraint(fields=["symbol", "position_side"], name="claim_one_per_symbol_and_side"),
+            models.UniqueConstraint(fields=["symbol", "position_side"], name="slot_one_per_symbol_and_side"),
         ]
 
     def __str__(self) -> str:
