@@ -20,6 +20,9 @@ LISTS = {
         f"{count:5} {word} -> {names.banned()[word]}" for word, count in names.banned_uses().most_common()
     ],
     "protected": names.definitions_of_protected,
+    "places": names.places_of_words,
+    "first-lines": names.places_of_long_first_lines,
+    "helpers": imports.places_of_helpers,
 }
 
 

@@ -44,13 +44,18 @@ def imports_a_file() -> float:
 
 def helpers_with_one_caller() -> float:
     """Return the share of private functions, in percent, that one place of their module uses."""
-    uses = [count for module in modules() for count in _uses_of_helpers(module)]
+    uses = [count for module in modules() for _, count in _uses_of_helpers(module)]
     return 100 * sum(count == 1 for count in uses) / len(uses)
 
 
-def _uses_of_helpers(module: Module) -> list[int]:
+def places_of_helpers() -> list[str]:
+    """Return where they stand."""
+    return [f"{module.name}.{name}" for module in modules() for name, count in _uses_of_helpers(module) if count == 1]
+
+
+def _uses_of_helpers(module: Module) -> list[tuple[str, int]]:
     private = [
         node.name for node in module.definitions if node.name.startswith("_") and not isinstance(node, ast.ClassDef)
     ]
     used = Counter(node.id for node in ast.walk(module.tree) if isinstance(node, ast.Name))
-    return [used[name] for name in private]
+    return [(name, used[name]) for name in private]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from tests.house.source import Module, modules, pages
+from tests.house.source import ROOT, Module, modules, pages
 
 WORDS = Path(__file__).with_name("words.txt")
 LONGEST_FIRST_LINE = 100
@@ -39,24 +39,42 @@ def banned_uses() -> Counter[str]:
     found: Counter[str] = Counter()
     single = {word for word in banned() if " " not in word}
     phrases = [word for word in banned() if " " in word]
-    for text in (*_spoken(), *(text for _, text in pages())):
+    for text in (*(text for _, text in _spoken()), *(text for _, text in pages())):
         lowered = text.lower()
         found.update(word for word in re.findall(r"[a-z]+", lowered) if word in single)
         found.update({phrase: lowered.count(phrase) for phrase in phrases if phrase in lowered})
     return found
 
 
-def _spoken() -> Iterator[str]:
-    """Return the names, docstrings and log events of each module, a text each."""
+def places_of_words() -> list[str]:
+    """Return where each replaced word stands: file, line of the definition or page, and the words."""
+    places = []
+    for where, text in (*_spoken(), *((f"{path.name}:{row}", line) for path, row, line in _lines_of_pages())):
+        lowered = text.lower()
+        found = [word for word in banned() if re.search(rf"\b{word}\b", lowered)]
+        if found:
+            places.append(f"{where} {', '.join(found)}")
+    return places
+
+
+def _lines_of_pages() -> Iterator[tuple[Path, int, str]]:
+    for path, text in pages():
+        for number, line in enumerate(text.splitlines(), start=1):
+            yield path, number, line
+
+
+def _spoken() -> Iterator[tuple[str, str]]:
+    """Return the names, docstrings and log events of each module: where, and a text."""
     for module in modules():
+        where = str(module.path.relative_to(ROOT))
         for node in ast.walk(module.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                yield _parted(node.name)
-                yield ast.get_docstring(node) or ""
+                yield f"{where}:{node.lineno}", _parted(node.name)
+                yield f"{where}:{node.lineno}", ast.get_docstring(node) or ""
             elif isinstance(node, ast.Call) and (event := _log_event(node)):
-                yield event.replace("_", " ")
-        yield ast.get_docstring(module.tree) or ""
-        yield _parted(module.path.stem)
+                yield f"{where}:{node.lineno}", event.replace("_", " ")
+        yield f"{where}:1", ast.get_docstring(module.tree) or ""
+        yield f"{where}:1", _parted(module.path.stem)
 
 
 def _parted(name: str) -> str:
@@ -73,16 +91,25 @@ def _log_event(node: ast.Call) -> str:
 
 def long_first_lines() -> float:
     """Return the share of docstrings, in percent, whose first line is too long or has a semicolon."""
-    lines = [line for module in modules() for line in _first_lines(module)]
-    return 100 * sum(len(line) > LONGEST_FIRST_LINE or ";" in line for line in lines) / len(lines)
+    lines = [line for module in modules() for _, line in _first_lines(module)]
+    return 100 * sum(map(_is_long, lines)) / len(lines)
 
 
-def _first_lines(module: Module) -> Iterator[str]:
+def places_of_long_first_lines() -> list[str]:
+    """Return where they stand."""
+    return [f"{where} {line}" for module in modules() for where, line in _first_lines(module) if _is_long(line)]
+
+
+def _is_long(line: str) -> bool:
+    return len(line) > LONGEST_FIRST_LINE or ";" in line
+
+
+def _first_lines(module: Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(module.tree):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if text := ast.get_docstring(node):
-            yield text.splitlines()[0]
+            yield f"{module.path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}", text.splitlines()[0]
 
 
 def definitions_of_protected() -> list[str]:
