@@ -132,7 +132,7 @@ def test_limit_of_positions_is_held_exactly(desk: Desk) -> None:
     rows = ExecutionRequest.objects.all()
     assert (
         sorted((row.state, row.reason_code) for row in rows)
-        == [("RECORDED", "")] * 4 + [("DENIED", "POSITIONS_EXCEED_LIMIT")] * 6
+        == [("DENIED", "POSITIONS_EXCEED_LIMIT")] * 6 + [("RECORDED", "")] * 4
     )
     assert len(desk.ledger.entries_sent) == len(desk.ledger.positions) == 4
     desk.check()
