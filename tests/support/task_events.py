@@ -21,7 +21,7 @@ def task_events(broker_url: str) -> Iterator[list[Event]]:
     app.conf.update(broker_transport_options={"global_keyprefix": KEY_PREFIX}, event_exchange=EVENT_EXCHANGE)
     begun = threading.Event()
 
-    class Listener(EventReceiver):
+    class Listener(EventReceiver):  # type: ignore[misc]
         def on_consume_ready(self, *_: object, **__: object) -> None:
             begun.set()
 
