@@ -41,6 +41,7 @@ from execution.store import journal_seal
 from execution.store.heartbeats import beat, queue_part
 from execution.workflow import PRIORITIES, resume_or_leave, start_chain
 from execution_project.celery import drop_broken_connections
+from execution_project.in_place import StepTask, go_on_here
 
 log = structlog.get_logger(__name__)
 # Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
@@ -79,7 +80,7 @@ def begin(accepted: AcceptedEvent) -> bool:
     return True
 
 
-@shared_task(bind=True, **ON_LOST_DATABASE)
+@shared_task(base=StepTask, bind=True, **ON_LOST_DATABASE)
 def check_ess(self: Task, request_id: str, **_: object) -> None:
     """Ask the emergency stop."""
     _run(
@@ -90,7 +91,7 @@ def check_ess(self: Task, request_id: str, **_: object) -> None:
     )
 
 
-@shared_task(bind=True, **ON_LOST_DATABASE)
+@shared_task(base=StepTask, bind=True, **ON_LOST_DATABASE)
 def guard_safety(self: Task, request_id: str, **_: object) -> None:
     """Judge the entry and claim the symbol."""
     _run(
@@ -106,7 +107,7 @@ def guard_safety(self: Task, request_id: str, **_: object) -> None:
     )
 
 
-@shared_task(bind=True, **ON_LOST_DATABASE)
+@shared_task(base=StepTask, bind=True, **ON_LOST_DATABASE)
 def place_order(self: Task, request_id: str, **_: object) -> None:
     """Send the entry."""
     _run(
@@ -121,7 +122,7 @@ def place_order(self: Task, request_id: str, **_: object) -> None:
     )
 
 
-@shared_task(bind=True, **ON_LOST_DATABASE)
+@shared_task(base=StepTask, bind=True, **ON_LOST_DATABASE)
 def protect_position(self: Task, request_id: str, **_: object) -> None:
     """Put stop and target at the exchange."""
     _run(
@@ -132,7 +133,7 @@ def protect_position(self: Task, request_id: str, **_: object) -> None:
     )
 
 
-@shared_task(bind=True, **ON_LOST_DATABASE)
+@shared_task(base=StepTask, bind=True, **ON_LOST_DATABASE)
 def record_trade(self: Task, request_id: str, **_: object) -> None:
     """Book the fills, open the trade, and let default exits follow the price of the fill."""
     _run(
@@ -363,3 +364,5 @@ def _run(task: Task, step: Callable[[], bool]) -> None:
         goes_on = False
     if not goes_on:
         task.request.chain = None
+    elif wiring.chain_in_place():
+        go_on_here(task)

@@ -299,6 +299,11 @@ def _fingerprint(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def chain_in_place() -> bool:
+    """Return whether a step's successor runs in the same process, instead of going through the broker."""
+    return environment().chain_in_place
+
+
 def shortest_sweep_period() -> timedelta:
     """Return how soon after the last sweep the clock may ask for the next: a beat that comes a little early may."""
     return timedelta(seconds=0.75 * environment().position_monitor_interval_sec)

@@ -188,6 +188,7 @@ class Environment(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     celery_visibility_timeout_seconds: int = Field(60, ge=1)
     celery_task_time_limit_seconds: int = Field(45, ge=1)
+    chain_in_place: bool = True
     worker_alive_file: str = ""
     celery_db_reuse_max: int = Field(10**9, ge=0)
     # For tests that prove what becomes of a decision when a process dies: execution/crash_points.py.

@@ -24,6 +24,8 @@ from execution_project.strength import PASSWORD_BITS, is_weak
 
 READING = frozenset({"GET", "HEAD"})
 BASIC = "Basic "
+# A thousand decisions with their steps: Flower's own bound, 100,000, lets its memory grow for days.
+MOST_TASKS = 5_000
 CHALLENGE = ("WWW-Authenticate", 'Basic realm="flower"')
 
 
@@ -98,13 +100,18 @@ def broker_seen(address: RedisAddress) -> str:
     return address.url.replace("unix://", "redis+socket://", 1) if address.path else address.broker_url
 
 
+def command_line(given: Sequence[str]) -> list[str]:
+    """Return Celery's command with Flower's options; what is given comes last, so that it wins."""
+    return ["celery", "--quiet", "--app=execution_project", "flower", f"--max-tasks={MOST_TASKS}", *given]
+
+
 def main() -> None:
     env = environment()
     guard(credentials_of(env))
     Flower.broker_uri_with_password = broker_seen(env.redis_broker)
     # It asks workers by remote control, which is off, and would say after each start that nobody answers.
     logging.getLogger("flower.inspector").setLevel(logging.ERROR)
-    sys.argv = ["celery", "--quiet", "--app=execution_project", "flower", *sys.argv[1:]]
+    sys.argv = command_line(sys.argv[1:])
     celery_main()
 
 

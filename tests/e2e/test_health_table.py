@@ -173,6 +173,19 @@ def kill(*names: str) -> Trouble:
     return killed
 
 
+@contextmanager
+def killed_neighbours(stage: Stage) -> Iterator[None]:
+    """Kill what the service talks to; it comes back at its place, the exchange with a new account."""
+    neighbours = (stage.stack.risk, stage.stack.paper)
+    for each in neighbours:
+        each.kill()
+    try:
+        yield
+    finally:
+        for each in neighbours:
+            each.start_again()
+
+
 def break_keys(*keys: str) -> Trouble:
     """Let something else lie where streams or queues should be, until somebody takes it away."""
 
@@ -221,6 +234,7 @@ ROWS = (
         short=True,
     ),
     Row(id="frozen: beat", troubles=(freeze("beat"),), words=parts("beat")),
+    Row(id="killed: neighbours", troubles=(killed_neighbours,), words=parts(*NEIGHBOURS)),
     Row(id="killed: beat", troubles=(kill("beat"),), words=parts("beat"), short=True),
     Row(id="frozen: monitor, protect", troubles=(freeze(*SECOND),), words=parts(*SECOND)),
     Row(id="killed: orders, bridge, user stream", troubles=(kill(*FIRST),), words=parts(*FIRST)),

@@ -30,6 +30,8 @@ from tests.support.oracle import FINAL
 
 CONTRACTS, FOREIGN = 26, 2
 CYCLE_SECONDS, FAR_SECONDS, NEAR_SECONDS, BUSY_SECONDS = 10, 1200, 30, 900
+# From a cycle to the protector's next look that counts.
+GUARD_SECONDS = 4
 # A cycle and what the stop's own placement may take; for the rest two minutes of cycles.
 BOUNDS = Bounds(naked_seconds=12.0, cycles=12, ghost_seconds=3.0 * HOUR)
 QUIET_CYCLES = BOUNDS.cycles + 2
@@ -166,7 +168,14 @@ class DaysSoak:
             self._look()
             if not self.watch.waits:
                 return
-            self.world.let_pass(CYCLE_SECONDS)
+            self._until_next_cycle()
+
+    def _until_next_cycle(self) -> None:
+        """Let the protector look between two cycles: in the service it does so every two seconds."""
+        self.world.let_pass(GUARD_SECONDS)
+        self.world.hear()
+        self.world.guard()
+        self.world.let_pass(CYCLE_SECONDS - GUARD_SECONDS)
 
     def _down(self, seconds: float) -> None:
         """Stop our processes, let the market go on without them for a while, and start new ones."""

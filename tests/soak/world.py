@@ -119,9 +119,19 @@ class World:
         result = desk.cycle()
         self.failed_repairs += result.failed
         self.counts.update(f"repair {type(action).__name__}" for action in result.actions)
-        ensure_cover(desk.tools(), patience=PATIENCE, monitor_silent_after=MONITOR_SILENT)
-        desk.relay()
+        self._protect()
         return len(result.actions)
+
+    def guard(self) -> None:
+        """Run what beat starts every two seconds, alone: between two cycles, the protector looks several times."""
+        try:
+            self._protect()
+        except Exception as error:  # noqa: BLE001 -- as above: the next run comes
+            self.raised(error)
+
+    def _protect(self) -> None:
+        ensure_cover(self.desk.tools(), patience=PATIENCE, monitor_silent_after=MONITOR_SILENT)
+        self.desk.relay()
 
     def silence(self, *, until: float) -> None:
         """Let the stream lose every event until then; its socket lives on."""

@@ -119,6 +119,12 @@ class PaperExchange:
             self._process.kill()
             self._process.wait()
 
+    def start_again(self) -> None:
+        """Start it at its place with its options after a kill; without a state file it begins anew."""
+        if "--port" not in self._options:
+            self._options += ["--port", self.url.rpartition(":")[2]]
+        self.start()
+
     def set_price(self, symbol: str, price: str, *, mark: str | None = None, hold: bool = True) -> None:
         """Set last and mark price at once, the mark elsewhere if told; they stay there unless `hold` is false."""
         self.control("POST", "price", {"symbol": symbol, "price": price, "mark": mark, "hold": hold})

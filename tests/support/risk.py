@@ -29,11 +29,23 @@ class RiskSafetyStandIn:
         self.url = ""
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "local_stack.risk_safety", "--port", "0"]
+        self._start("0")
+        return self
+
+    def _start(self, port: str) -> None:
+        command = [sys.executable, "-m", "local_stack.risk_safety", "--port", port]
         env = {**unmeasured_environment(), "REDIS_URL": self._redis_url}
         self._process = subprocess.Popen(tethered(command), cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
         self.url = self._read_url(self._process)
-        return self
+
+    def kill(self) -> None:
+        """End the process without letting it clean up; `start_again` brings it back at its place."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def start_again(self) -> None:
+        self._start(self.url.rpartition(":")[2])
 
     def __exit__(self, *_: object) -> None:
         process, self._process = self._process, None

@@ -113,6 +113,8 @@ def start_with_empty_books(cell: Cell) -> None:
     cell.world.reader.forget()
     cell.decisions.clear()
     cell.foreign |= set(held)
+    # Their orders rest without our rows until a person has looked: the oracle may name them.
+    cell.told_by_oracle.add("order_without_intent")
     cell.world.use(1)
     before = cell.ledger.positions
     # It should not trade a symbol that holds what it does not know, and not touch what is there.
@@ -160,7 +162,8 @@ def old_backup_restored(cell: Cell) -> None:
     cell.stack.redis.xgroup_setid("quantum:stream:ai.decision.made", "quantum:group:execution:ai.decision.made", "0")
     cell.world.use(1)
     cell.foreign |= set(unknown)
-    cell.told_by_health.append(FOREIGN_ORDERS)
+    # Their orders rest without our rows until a person has looked: after two cycles the oracle names them, too.
+    cell.told_by_health += [FOREIGN_ORDERS, "oracle: "]
     cell.told_by_oracle.add("order_without_intent")
     cell.settle()
     pause(5)
