@@ -161,7 +161,7 @@ def old_backup_restored(cell: Cell) -> None:
     cell.world.use(1)
     cell.foreign |= set(unknown)
     cell.told_by_health.append(FOREIGN_ORDERS)
-    cell.told_by_oracle.add("order_without_intent")
+    cell.expected_violations.add("order_without_intent")
     cell.settle()
     pause(5)
     # It should not open what is open already.
