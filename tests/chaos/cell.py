@@ -56,7 +56,7 @@ class Cell(Evidence):
     # Reasons with which health rightly goes on after this story.
     told_by_health: list[str] = field(default_factory=list)
     # Violations that the service's own oracle rightly counts in this story, by kind.
-    told_by_oracle: set[str] = field(default_factory=set)
+    expected_violations: set[str] = field(default_factory=set)
     # Events that were on the bus when a cell made Redis lose it.
     lost_events: set[str] = field(default_factory=set)
     # The stops that decisions were published with, None without one, by the identity of the decision in the books.
@@ -249,7 +249,7 @@ class Cell(Evidence):
         with self.stack.cursor() as cursor:
             counted = oracle.violations_counted(cursor)
         return ", ".join(
-            f"{kind} {number}" for kind, number in sorted(counted.items()) if kind not in self.told_by_oracle
+            f"{kind} {number}" for kind, number in sorted(counted.items()) if kind not in self.expected_violations
         )
 
     def _longest_unprotected(self) -> timeline.Unprotected:

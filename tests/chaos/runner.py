@@ -159,13 +159,13 @@ def break_one_by_one(world: World, safeguards: Sequence[str], *, seed: int, say:
         world.break_safeguard(safeguard)
         for catch in MUST_CATCH[safeguard]:
             verdict = examine(world, ROWS[catch.row], catch.workers, seed=seed)
-            noticed = verdict.result == "RED" and re.search(catch.says, verdict.seen) is not None
+            noticed = verdict.result == "RED" and re.search(catch.text, verdict.seen) is not None
             noticed = (
                 noticed
                 and re.search(f"oracle counted .*{catch.oracle}" if catch.oracle else "", verdict.seen) is not None
             )
             caught = replace(verdict, fault=f"broken: {safeguard}")
-            expected = f"{catch.says} {catch.oracle}".strip()
+            expected = f"{catch.text} {catch.oracle}".strip()
             say("  ".join((*caught.cells(), "" if noticed else f"(expected: {expected})")))
             yield caught, noticed
     world.break_safeguard("")

@@ -379,14 +379,14 @@ SAFEGUARDS: Mapping[str, Callable[[], None]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Catch:
-    """A cell that must turn red, and by what: a pattern of the sentence that it says then.
+    """A cell that must turn red, and by what: a pattern of the sentence that it shows then.
 
     Red for another reason is not caught: a patch that no longer fits the service would turn everything red.
     """
 
     row: int
     workers: int
-    says: str
+    text: str
     # The kind of violation that the service's own oracle has to count; empty where its cycle cannot see the fault.
     oracle: str = ""
 
@@ -395,42 +395,42 @@ class Catch:
 NOT_THE_PLAN = r"I4: \w+ BOTH -?[\d.]+: es1-s"
 MUST_CATCH: Mapping[str, Sequence[Catch]] = {
     # Positions that are in no row are found, or later entries of the story are refused for them.
-    "intent row": (Catch(row=1, workers=8, says=r"I[123]:|'DENIED'"),),
-    "conditional update": (Catch(row=15, workers=8, says=r"I[1238]:"),),
-    "look-up before resend": (Catch(row=5, workers=2, says=r"I[123]:"), Catch(row=7, workers=2, says=r"I[123]:")),
-    "acknowledgement after commit": (Catch(row=4, workers=1, says=r"I2:|0 decisions not acknowledged"),),
-    "fencing": (Catch(row=18, workers=2, says=r"given up"),),
+    "intent row": (Catch(row=1, workers=8, text=r"I[123]:|'DENIED'"),),
+    "conditional update": (Catch(row=15, workers=8, text=r"I[1238]:"),),
+    "look-up before resend": (Catch(row=5, workers=2, text=r"I[123]:"), Catch(row=7, workers=2, text=r"I[123]:")),
+    "acknowledgement after commit": (Catch(row=4, workers=1, text=r"I2:|0 decisions not acknowledged"),),
+    "fencing": (Catch(row=18, workers=2, text=r"given up"),),
     # Long and short, by the number of workers.
     "stop price": tuple(
-        Catch(row=14, workers=count, says=rf"{NOT_THE_PLAN}.*: price", oracle="stop_price") for count in (1, 2)
+        Catch(row=14, workers=count, text=rf"{NOT_THE_PLAN}.*: price", oracle="stop_price") for count in (1, 2)
     ),
-    "planned stop": tuple(Catch(row=14, workers=count, says=r"plans are not what was decided") for count in (1, 2)),
-    "stop size": (Catch(row=14, workers=2, says=r"I4: \w+ -?[\d.]+: \[", oracle="cover_short"),),
-    "reduce-only": (Catch(row=14, workers=2, says=rf"{NOT_THE_PLAN}.*: not reduce-only", oracle="exit_not_reducing"),),
-    "trigger type": (Catch(row=14, workers=2, says=rf"{NOT_THE_PLAN}.*: trigger type", oracle="exit_trigger_type"),),
-    "stop in time": (Catch(row=14, workers=2, says=r"I4: 1\d\.\d s without its stop"),),
-    "a short's risk": tuple(Catch(row=67, workers=count, says=r"loses more than a day may") for count in (1, 2)),
-    "fees": (Catch(row=35, workers=2, says=r"I9: (?:trade|our books)"),),
+    "planned stop": tuple(Catch(row=14, workers=count, text=r"plans are not what was decided") for count in (1, 2)),
+    "stop size": (Catch(row=14, workers=2, text=r"I4: \w+ -?[\d.]+: \[", oracle="cover_short"),),
+    "reduce-only": (Catch(row=14, workers=2, text=rf"{NOT_THE_PLAN}.*: not reduce-only", oracle="exit_not_reducing"),),
+    "trigger type": (Catch(row=14, workers=2, text=rf"{NOT_THE_PLAN}.*: trigger type", oracle="exit_trigger_type"),),
+    "stop in time": (Catch(row=14, workers=2, text=r"I4: 1\d\.\d s without its stop"),),
+    "a short's risk": tuple(Catch(row=67, workers=count, text=r"loses more than a day may") for count in (1, 2)),
+    "fees": (Catch(row=35, workers=2, text=r"I9: (?:trade|our books)"),),
     # Long and short are in each cell.
     "overdue stop": tuple(
         Catch(
-            row=number, workers=2, says=r"health names a stop|an event tells of each position|the positions are closed"
+            row=number, workers=2, text=r"health names a stop|an event tells of each position|the positions are closed"
         )
         for number in (70, 74)
     ),
     # Long and short are in each cell.
-    "software stop": tuple(Catch(row=number, workers=2, says=r"the positions are closed") for number in (93, 94)),
-    "every trade of a cycle": (Catch(row=66, workers=2, says=r"the readable trade is closed"),),
-    "waits for Redis": (Catch(row=86, workers=1, says=r"heartbeats missing|all heartbeats are back"),),
-    "waits for PostgreSQL": (Catch(row=87, workers=1, says=r"the stop covers|heartbeats missing|heartbeats are back"),),
-    "held rows": (Catch(row=88, workers=1, says=r"health names what is held|is booked|others waited|has not run"),),
-    "answers of Redis": (Catch(row=89, workers=1, says=r"processes ended|the stop covers"),),
-    "the protector's clock": (Catch(row=89, workers=2, says=r"the stop covers"),),
+    "software stop": tuple(Catch(row=number, workers=2, text=r"the positions are closed") for number in (93, 94)),
+    "every trade of a cycle": (Catch(row=66, workers=2, text=r"the readable trade is closed"),),
+    "waits for Redis": (Catch(row=86, workers=1, text=r"heartbeats missing|all heartbeats are back"),),
+    "waits for PostgreSQL": (Catch(row=87, workers=1, text=r"the stop covers|heartbeats missing|heartbeats are back"),),
+    "held rows": (Catch(row=88, workers=1, text=r"health names what is held|is booked|others waited|has not run"),),
+    "answers of Redis": (Catch(row=89, workers=1, text=r"processes ended|the stop covers"),),
+    "the protector's clock": (Catch(row=89, workers=2, text=r"the stop covers"),),
     # Long and short, by the number of workers.
     # Long and short, by the number of workers.
-    "going on": tuple(Catch(row=96, workers=count, says=r"s from a fill to the books|I4: ") for count in (1, 2)),
-    "exits are followed": tuple(Catch(row=76, workers=count, says=r"the positions are closed") for count in (1, 2)),
-    "closes make way": (Catch(row=82, workers=2, says=r"the trades are closed"),),
+    "going on": tuple(Catch(row=96, workers=count, text=r"s from a fill to the books|I4: ") for count in (1, 2)),
+    "exits are followed": tuple(Catch(row=76, workers=count, text=r"the positions are closed") for count in (1, 2)),
+    "closes make way": (Catch(row=82, workers=2, text=r"the trades are closed"),),
 }
 
 

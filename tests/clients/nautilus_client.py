@@ -74,7 +74,7 @@ class Nautilus:
         "batch_place": "the adapter places orders one by one",
         "funding": "the adapter has no call for rates and income",
         "websocket_api": "the adapter of this version trades by REST only",
-        "models": "every answer went through its closed models; they do not tell what is new to them",
+        "models": "every answer went through its closed models; they do not report unknown fields",
     }
     exceptions: Mapping[int, type[Exception]] = dict.fromkeys(raw.CODES, BinanceClientError)
 

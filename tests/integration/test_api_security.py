@@ -117,7 +117,7 @@ def test_health_asks_nobody_for_a_key(client: Client, address: str) -> None:
 
 @pytest.mark.usefixtures("_key_is_set")
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": "wrong"}, {"Authorization": f"Basic {KEY}"}])
-def test_health_tells_strangers_only_whether_it_is_well(client: Client, headers: dict[str, str]) -> None:
+def test_health_without_the_key_shows_only_the_verdict(client: Client, headers: dict[str, str]) -> None:
     builders.heartbeat("monitor", details={"larger": {"ETHUSDT": "is larger than its trade"}})
 
     health = client.get("/health", headers=headers).json()

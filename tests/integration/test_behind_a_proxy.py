@@ -117,7 +117,7 @@ def test_a_named_proxy_says_who_calls(
         "VIA",
     ],
 )
-def test_nobody_else_does(settings: LazySettings, trusted: str, peer: str, header: str) -> None:
+def test_other_peers_are_not_trusted(settings: LazySettings, trusted: str, peer: str, header: str) -> None:
     request = seen(trusted, settings, REMOTE_ADDR=peer, **{f"HTTP_{header}": "https"})
 
     assert request.META["REMOTE_ADDR"] == peer

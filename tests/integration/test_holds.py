@@ -224,7 +224,7 @@ PLANTS: dict[str, Plant] = {
 
 
 @pytest.mark.parametrize("name", PLANTS)
-def test_a_value_that_is_not_ours_stops_nobody(limiter: RateLimiter, redis: "Redis", name: str) -> None:
+def test_a_foreign_value_blocks_no_request(limiter: RateLimiter, redis: "Redis", name: str) -> None:
     PLANTS[name](redis)
 
     for lane in EXITS:

@@ -100,7 +100,7 @@ def test_the_migration_says_what_retention_may_take(
     assert JournalHead.objects.get().kept_days == kept
 
 
-def test_a_table_that_comes_later_is_nobodys_until_the_migration_says(
+def test_a_later_table_has_no_rights_until_the_migration_grants_them(
     new_role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings(monkeypatch, database_url=of_role(new_role), database_owner_url=address())

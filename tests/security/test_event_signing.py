@@ -134,7 +134,7 @@ def test_a_guessed_identity_does_not_take_the_real_one(stack: CeleryStack, held:
     trading_goes_on(stack, held, restart=False)
 
 
-def test_a_stop_of_nobody_holds_entries_and_closes_nothing(stack: CeleryStack, held: HeldPosition) -> None:
+def test_an_unsigned_stop_holds_entries_and_closes_nothing(stack: CeleryStack, held: HeldPosition) -> None:
     """ESS_TRIP_ACTION is flatten: whoever can write to the bus could otherwise close every position at market."""
     letter = put(stack, TRIP, wrapped(TRIP, {"reason": "attack"}, source="attack"))
 

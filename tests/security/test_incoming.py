@@ -151,7 +151,7 @@ def test_empty_and_blank_words_are_refused(stack: CeleryStack, api: Api, held: H
     trading_goes_on(stack, held, restart=False)
 
 
-def test_a_guessed_identity_is_told(stack: CeleryStack, held: HeldPosition) -> None:
+def test_a_guessed_identity_is_reported(stack: CeleryStack, held: HeldPosition) -> None:
     """Fault 26: whoever sends first under a guessed id does not swallow the real decision in silence."""
     real = decision("BTCUSDT")
     add(stack, AI, decision("BTCUSDT", "hold") | {"event_id": real["event_id"]})

@@ -78,7 +78,7 @@ def test_every_safeguard_is_caught_by_a_cell_that_exists() -> None:
     for safeguard, catches in MUST_CATCH.items():
         assert catches, safeguard
         assert {(catch.row, catch.workers) for catch in catches} <= set(CELLS), safeguard
-        assert all(re.compile(catch.says).groups == 0 for catch in catches)
+        assert all(re.compile(catch.text).groups == 0 for catch in catches)
 
 
 def test_page_lists_every_safeguard_with_its_rows() -> None:

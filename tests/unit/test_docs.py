@@ -141,6 +141,29 @@ def test_the_life_cycles_are_those_of_the_code(heading: str, table: Mapping[tupl
     assert rows("docs/architecture.md", heading) == expected
 
 
+def test_the_rooms_are_the_layers() -> None:
+    contract = (ROOT / ".importlinter").read_text().partition("\nlayers =\n")[2].partition("\n\n")[0]
+    lines = section("docs/architecture.md", "## Rooms").partition("execution/\n")[2].partition("```")[0].splitlines()
+
+    # It should name every room, in an order in which no import runs up.
+    rooms = [[name.rstrip("/").removesuffix(".py") for name in line[:29].split()] for line in lines]
+    shown = [set(room) for room in rooms]
+    for layer in ({name.strip() for name in line.split("|")} for line in contract.splitlines()):
+        found: set[str] = set()
+        while found < layer:
+            found |= shown.pop(0)
+        assert found == layer
+    assert shown == []
+
+
+def test_the_glossary_is_in_alphabetical_order() -> None:
+    text = (ROOT / "docs/glossary.md").read_text()
+    terms = re.findall(r"^\| ([^|]+) \|", text, flags=re.MULTILINE)[2:]
+
+    assert len(terms) > 50
+    assert terms == sorted(set(terms), key=str.lower)
+
+
 def test_the_addresses_are_those_of_the_service() -> None:
     documented = {
         cells[0].split()[1]
@@ -200,11 +223,11 @@ def test_every_reason_is_explained() -> None:
     assert set(first_column("docs/operations.md", "### Close reasons")) == set(CloseReason)
 
 
-def test_every_figure_of_prometheus_is_explained() -> None:
+def test_every_metric_of_prometheus_is_explained() -> None:
     source = (ROOT / "execution/api/prometheus.py").read_text()
     names = re.findall(r'(?:gauge|labelled|counted)\(\s*"(\w+)"', source) + re.findall(r'PREFIX \+ "(\w+)"', source)
 
-    documented = {name.partition("{")[0] for name in first_column("docs/operations.md", "### Figures")}
+    documented = {name.partition("{")[0] for name in first_column("docs/operations.md", "### Metrics")}
     assert {name.removesuffix("_total") for name in documented} == {f"execution_{name}" for name in names}
 
 

@@ -63,7 +63,7 @@ def bounds() -> dict[str, str]:
         "a connection to PostgreSQL": f"{database['connect_timeout']} s",
         f"a sign of life of a session that has rested for {waits.RESTED_SECONDS:g} s": f"{waits.SIGN_SECONDS:g} s",
         "keepalives of a session, from both ends": f"{keepalive_seconds()} s",
-        "bytes to PostgreSQL that nobody acknowledges": f"{database['tcp_user_timeout'] // 1000} s",
+        "bytes to PostgreSQL that are not acknowledged": f"{database['tcp_user_timeout'] // 1000} s",
         "/health for PostgreSQL and Redis, which it asks beside each other": f"{waits.HEALTH_SECONDS:g} s",
         "all that /health asks of PostgreSQL": f"{waits.HEALTH_DATABASE_SECONDS:g} s and one connection",
         "a command of Redis, and a connection to it": f"{redis:g} s",
@@ -84,7 +84,7 @@ def bounds() -> dict[str, str]:
         "whose turn it is: single duties": "none: asked once",
         "whose turn it is: a trade's exits": f"none: asked once, and of a frozen holder after {turn:g} s again",
         "another process's reading of the account's income": f"{account_income.PATIENCE_SECONDS:g} s",
-        "a fill that the user stream is about to tell": f"{told.total_seconds():g} s after the exit was answered",
+        "a fill that the user stream is about to report": f"{told.total_seconds():g} s after the exit was answered",
     }
 
 

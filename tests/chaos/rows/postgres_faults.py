@@ -114,7 +114,7 @@ def start_with_empty_books(cell: Cell) -> None:
     cell.decisions.clear()
     cell.foreign |= set(held)
     # Their orders rest without our rows until a person has looked: the oracle may name them.
-    cell.told_by_oracle.add("order_without_intent")
+    cell.expected_violations.add("order_without_intent")
     cell.world.use(1)
     before = cell.ledger.positions
     # It should not trade a symbol that holds what it does not know, and not touch what is there.
@@ -164,7 +164,7 @@ def old_backup_restored(cell: Cell) -> None:
     cell.foreign |= set(unknown)
     # Their orders rest without our rows until a person has looked: after two cycles the oracle names them, too.
     cell.told_by_health += [FOREIGN_ORDERS, "oracle: "]
-    cell.told_by_oracle.add("order_without_intent")
+    cell.expected_violations.add("order_without_intent")
     cell.settle()
     pause(5)
     # It should not open what is open already.

@@ -109,7 +109,7 @@ def nobody_ended(cell: Cell) -> None:
 def row_held(cell: Cell) -> None:
     held, *others = cell.opened(5)
     # What nobody can book for a minute differs from the exchange's for as long, and the oracle may say so.
-    cell.told_by_oracle |= {"books_differ", "order_without_position"}
+    cell.expected_violations |= {"books_differ", "order_without_position"}
     with everything_held(cell, held):
         end = time.monotonic() + HELD_SECONDS
         # The held one is stopped out, too: it is booked when it is let go.
