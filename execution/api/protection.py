@@ -1,16 +1,14 @@
-"""A person's move of a position's exits over HTTP: written at once, followed until the exchange has confirmed it."""
+"""Moves a position's exits over HTTP: written at once, followed until the exchange has confirmed it."""
 
 import time
-from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from rest_framework.exceptions import APIException, ValidationError
 
 from execution import wiring, workflow
-from execution.api.errors import ConflictError
+from execution.api.errors import ConflictError, gathered
+from execution.api.serializers.protection import MoveAsked
 from execution.domain.authorization import Authorization
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.protection_moves import MoveLimit, ProtectionMove
@@ -27,7 +25,7 @@ class ExchangeSilentError(APIException):
     default_detail = "The exchange does not answer: nothing was changed."
 
 
-def move_by_hand(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, answer_seconds: float) -> Protection:
+def move_by_hand(trade_id: UUID, asked: MoveAsked, *, now: datetime, answer_seconds: float) -> Protection:
     """Move the exits and return how they stand, confirmed or not, within `answer_seconds`.
 
     Raises:
@@ -44,7 +42,7 @@ def move_by_hand(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, ans
             trade_id, move_of(asked), authorization, exchange=wiring.exchange(), now=now, override_reason=why
         )
     except MoveRefusedError as error:
-        raise ValidationError(_by_field(error)) from None
+        raise ValidationError(gathered(error.broken)) from None
     except TradeNotOpenError as error:
         raise ConflictError(str(error), reason_code="TRADE_NOT_OPEN") from None
     except ExchangeUnavailableError:
@@ -55,22 +53,15 @@ def move_by_hand(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, ans
     return _followed(trade_id, answer_seconds)
 
 
-def move_of(asked: Mapping[str, Any]) -> ProtectionMove:
+def move_of(asked: MoveAsked) -> ProtectionMove:
     """Return the move that the input's words mean."""
-    targets: dict[int, Decimal] = {target["number"]: target["price"] for target in asked.get("take_profits", [])}
+    targets = {target["number"]: target["price"] for target in asked.get("take_profits", [])}
     return ProtectionMove(
         stop_price=asked.get("stop_loss"),
         target_prices=targets,
         callback_percent=asked.get("trailing", {}).get("callback_percent"),
         override=frozenset(map(MoveLimit, asked.get("override", {}).get("scope", ()))),
     )
-
-
-def _by_field(error: MoveRefusedError) -> dict[str, list[str]]:
-    rules: dict[str, list[str]] = {}
-    for name, rule in error.broken:
-        rules.setdefault(name, []).append(rule)
-    return rules
 
 
 def _followed(trade_id: UUID, seconds: float) -> Protection:

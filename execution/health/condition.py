@@ -1,19 +1,19 @@
-"""Judges the service's health from what was measured: pure, so that every sentence of it is tested without a server."""
+"""Judges the service's health from what was measured, purely, so that tests need no server."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 from execution.domain.coverage import Coverage
 from execution.domain.outcomes import Waits
 from execution.domain.rate_limits import Circuit, CircuitState, LimiterState
 from execution.domain.software_stop import ProtectedBy
 from execution.domain.trading import PositionSide
-from execution.health.rows import SLICE_MAX_AGE, HealthRows, Incomplete, Unsettled, covering
 from execution.models import AuditEvent, Heartbeat, StreamLoss
 from execution.outbox.payloads import EVENT_TYPES
+from execution.queries.health_rows import SLICE_MAX_AGE, HealthRows, Incomplete, Unsettled, covering
 from execution.queries.refused_exits import MOST_NAMED, RefusedExit
 from execution.risk.entry_gate import Obstacle
 from execution.risk.policy_store import DENIED
@@ -48,7 +48,7 @@ OLDEST_DECISION = timedelta(seconds=10)
 
 
 class Status(StrEnum):
-    """The whole service in one word; only DOWN and STARTING answer 503."""
+    """The whole service in one word. Only DOWN and STARTING answer 503."""
 
     OK = "OK"
     DEGRADED = "DEGRADED"
@@ -79,8 +79,8 @@ class HealthInputs:
     monitor_interval: timedelta
     ess_fail_mode: Literal["open", "closed"]
     migrated: bool = True
-    # What the account's lease says against entries of this stack.
-    lease_says: Obstacle | None = None
+    # What the account's lease has against entries of this stack.
+    lease_block: Obstacle | None = None
     reconciled: bool = True
     # When Redis took the oldest entry of each incoming stream that is not acknowledged yet.
     oldest_entries: Mapping[str, datetime] = field(default_factory=dict)
@@ -90,14 +90,14 @@ class HealthInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """One part of the service; `weight` is what the whole becomes when this part is not healthy."""
+    """One part of the service. `weight` is what the whole becomes when this part is not healthy."""
 
     error: str | None = None
     latency_ms: float | None = None
-    details: Mapping[str, Any] | None = None
+    details: Mapping[str, object] | None = None
     weight: Status = Status.DOWN
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {
             "healthy": self.error is None,
             "error": self.error,
@@ -154,15 +154,15 @@ def judge_health(health_inputs: HealthInputs) -> Condition:
 
 
 def not_ready(health_inputs: HealthInputs) -> tuple[str, ...]:
-    """Return what is missing before requests can be served; the exchange is not asked for."""
+    """Return what is missing before requests can be served. The exchange is not asked for."""
     stores = {"database": health_inputs.database.error, "redis": health_inputs.redis.error}
     reasons = [f"{name}: {error}" for name, error in stores.items() if error]
     if not health_inputs.migrated:
         reasons.append("database: migrations are not applied")
     parts = ((MONITOR, _monitor_max_age(health_inputs)), (BRIDGE, SLICE_MAX_AGE))
     reasons += [f"{part}: {error}" for part, most in parts if (error := silence(health_inputs, part, most))]
-    if health_inputs.lease_says and not health_inputs.reconciled:
-        reasons.append(f"entries: {_words(health_inputs.lease_says)}")
+    if health_inputs.lease_block and not health_inputs.reconciled:
+        reasons.append(f"entries: {_words(health_inputs.lease_block)}")
     return tuple(reasons)
 
 
@@ -175,7 +175,7 @@ def heartbeat(health_inputs: HealthInputs, part: str) -> Heartbeat | None:
 
 
 def total_lag(health_inputs: HealthInputs) -> int | None:
-    """Return the sum of the lags that are known; None when none is."""
+    """Return the sum of the lags that are known, or None when none is."""
     known = [lag for lag in health_inputs.lags.values() if lag is not None]
     return sum(known) if known else None
 
@@ -208,7 +208,7 @@ def silence(health_inputs: HealthInputs, part: str, most: timedelta) -> str | No
 def _exchange(health_inputs: HealthInputs) -> Component:
     """Judge the exchange by the monitor's eyes: health itself never calls it."""
     beat = heartbeat(health_inputs, MONITOR)
-    details: Mapping[str, Any] = beat.details if beat else {}
+    details = beat.details if beat else {}
     error = silence(health_inputs, MONITOR, _monitor_max_age(health_inputs))
     if error:
         return Component(error=f"monitor {error}")
@@ -238,50 +238,53 @@ def _event_bus(health_inputs: HealthInputs) -> Component:
 
 
 def entry_ages(health_inputs: HealthInputs) -> dict[str, float]:
-    """Return how long the oldest entry of each incoming stream has waited, in seconds; 0 where none waits."""
+    """Return how many seconds the oldest entry of each incoming stream has waited, 0 where none waits."""
     oldest = health_inputs.oldest_entries
     return {name: max(0.0, age_seconds(health_inputs, oldest.get(name)) or 0.0) for name in health_inputs.lags}
 
 
 def lost(loss: StreamLoss) -> str:
-    """Say what is gone of a stream; the ids tell its sender what to send again."""
+    """Describe what is gone of a stream. The ids show its sender what to send again."""
     number = "an unknown number of" if loss.entries is None else loss.entries
     end = f" before {loss.before_id}" if loss.before_id else " when the stream was lost"
     return f"{number} entries of {loss.event_type} gone unread behind {loss.after_id}{end}"
 
 
 def _rate_limiter(health_inputs: HealthInputs) -> Component:
-    """Judge whether requests may leave: full counters are its work; a ban, or a state that others wrote, is not."""
+    """Judge whether requests may leave.
+
+    Full counters are the limiter's work. A ban is a fault, and so are values in Redis that others wrote.
+    """
     limiter, details = health_inputs.limiter, {"tokens_available": None, "rpm_limit": health_inputs.rpm_limit}
     if limiter is None:
         error = health_inputs.redis.error or "its state cannot be read"
         return Component(error=error, details=details, weight=Status.DEGRADED)
-    said = [_of_hold(limiter, who, left) for who, left in limiter.holds.items() if left and alarms(who, left)]
+    errors = [_of_hold(limiter, who, left) for who, left in limiter.holds.items() if left and alarms(who, left)]
     ago = limiter.corrected_ago_seconds
     if ago is not None and ago < CORRECTIONS_SHOWN.total_seconds():
-        said.append(f"{limiter.corrected} values in Redis were not ours and are corrected, the last {ago:.0f}s ago")
+        errors.append(f"{limiter.corrected} values in Redis were not ours and are corrected, the last {ago:.0f}s ago")
     return Component(
-        error="; ".join(said) or None,
+        error="; ".join(errors) or None,
         details=details | {"tokens_available": limiter.available} | limiter_details(limiter),
         weight=Status.DEGRADED,
     )
 
 
 def alarms(who: Waits, left: float) -> bool:
-    """Whether a hold is more than the exchange's ordinary pacing: it stops all of us, or for longer than a window."""
+    """Whether a hold is more than the exchange's ordinary pacing: on all requests, or beyond a window."""
     return who is Waits.EVERYBODY or left > ORDINARY_PAUSE.total_seconds()
 
 
 def _of_hold(limiter: LimiterState, who: Waits, left: float) -> str:
     if who is Waits.ENTRIES:
-        return f"the exchange asks entries to wait, {left:.1f}s more"
-    whom = "all of us" if who is Waits.EVERYBODY else "orders"
+        return f"the exchange rate-limits entries, {left:.1f}s more"
+    whom = "all requests" if who is Waits.EVERYBODY else "orders"
     probes = f"exits probe it (probes={limiter.probes}, next in {limiter.probe_due_seconds:.0f}s)"
-    return f"the exchange bids {whom} wait, {left:.1f}s more; {probes}"
+    return f"the exchange rate-limits {whom}, {left:.1f}s more; {probes}"
 
 
 def _circuit_breaker(health_inputs: HealthInputs) -> Component:
-    """Judge the line to the exchange; while the breaker is not closed, only exits and probes leave."""
+    """Judge the connection to the exchange. Unless the breaker is closed, only exits and probes leave."""
     circuit = health_inputs.circuit
     if circuit is None:
         return Component(error=health_inputs.redis.error or "its state cannot be read", weight=Status.DEGRADED)
@@ -290,7 +293,7 @@ def _circuit_breaker(health_inputs: HealthInputs) -> Component:
     return Component(error=None if closed else error, details=asdict(circuit), weight=Status.DEGRADED)
 
 
-def limiter_details(limiter: LimiterState) -> dict[str, Any]:
+def limiter_details(limiter: LimiterState) -> dict[str, object]:
     """Return the limiter's state in plain words and numbers."""
     return {
         "counters": {counter.value: asdict(state) for counter, state in limiter.counters.items()},
@@ -304,7 +307,7 @@ def limiter_details(limiter: LimiterState) -> dict[str, Any]:
 
 
 def _ess(health_inputs: HealthInputs) -> Component:
-    """Judge whether the emergency stop answers; that it blocks is its work, not a fault."""
+    """Judge whether the emergency stop answers. That it blocks is its work, not a fault."""
     ess = health_inputs.rows.ess if health_inputs.rows else None
     weight = Status.DEGRADED if health_inputs.ess_fail_mode == "open" else Status.DOWN
     if ess is None:
@@ -319,12 +322,12 @@ def _policy(health_inputs: HealthInputs) -> Component:
     """Judge the snapshot: old values stay in force, and a value out of bounds is never applied."""
     beat = heartbeat(health_inputs, POLICY)
     refused: Mapping[str, str] = beat.details.get("refused", {}) if beat else {}
-    said = list(refused.values())
+    errors = list(refused.values())
     if beat and (unanswered := beat.details.get("unanswered")):
-        said.append(f"unanswered={unanswered}: {beat.details.get('error')}")
+        errors.append(f"unanswered={unanswered}: {beat.details.get('error')}")
     alarms = health_inputs.rows.policy_alarms if health_inputs.rows else ()
     # What the snapshot still refuses is named above.
-    said += [_of_policy(line) for line in alarms if line.reason not in refused.values()]
+    errors += [_of_policy(line) for line in alarms if line.reason not in refused.values()]
     capped = health_inputs.rows.policy_capped if health_inputs.rows else {}
     details = {
         "age_seconds": policy_age(health_inputs),
@@ -333,7 +336,7 @@ def _policy(health_inputs: HealthInputs) -> Component:
         "not_kept": beat.details.get("not_kept", []) if beat else [],
         "by_operator": beat.details.get("by_operator", []) if beat else [],
     }
-    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+    return Component(error="; ".join(errors) or None, details=details, weight=Status.DEGRADED)
 
 
 def _of_policy(line: AuditEvent) -> str:
@@ -344,48 +347,48 @@ def _of_policy(line: AuditEvent) -> str:
 
 
 def policy_age(health_inputs: HealthInputs) -> float | None:
-    """Return how long ago the policy's source has last answered; None when it never has."""
+    """Return how many seconds ago the policy's source last answered, or None when it never has."""
     beat = heartbeat(health_inputs, POLICY)
     answered = beat.details.get("answered_at") if beat else None
     return age_seconds(health_inputs, datetime.fromisoformat(answered)) if answered else None
 
 
 def _entries(health_inputs: HealthInputs) -> Component:
-    """Judge whether positions may be opened; protection and exits go on in any case."""
+    """Judge whether positions may be opened. Protection and exits go on in any case."""
     holds = health_inputs.rows.holds if health_inputs.rows else ()
-    said = [f"{hold.scope} held: {hold.reason}" for hold in holds]
-    if health_inputs.lease_says:
-        said.append(_words(health_inputs.lease_says))
+    errors = [f"{hold.scope} held: {hold.reason}" for hold in holds]
+    if health_inputs.lease_block:
+        errors.append(_words(health_inputs.lease_block))
     if health_inputs.rows and (line := health_inputs.rows.lease_corrected):
         stamps = f"renewed_at={line.details['renewed_at']} holder={line.details['holder']}"
-        said.append(f"the account's lease was stamped ahead and is corrected: {stamps}; look at that host's clock")
+        errors.append(f"the account's lease was stamped ahead and is corrected: {stamps}; look at that host's clock")
     details = {"held": {hold.scope: hold.reason_code for hold in holds}}
-    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+    return Component(error="; ".join(errors) or None, details=details, weight=Status.DEGRADED)
 
 
 def _terms(health_inputs: HealthInputs) -> Component:
-    """Judge what the exchange says of contracts and account: halts under open positions, settings changed outside."""
+    """Judge the states of contracts and account: halts under open positions, settings changed outside."""
     beat = heartbeat(health_inputs, TERMS)
-    said = [f"{row.reason_code}: {row.sentence}" for row in (health_inputs.rows.alarms if health_inputs.rows else ())]
+    errors = [f"{row.reason_code}: {row.sentence}" for row in (health_inputs.rows.alarms if health_inputs.rows else ())]
     if beat and not beat.healthy:
-        said.append(f"not read: {beat.details.get('error')}")
+        errors.append(f"not read: {beat.details.get('error')}")
     elif beat and (silent := silence(health_inputs, TERMS, _monitor_max_age(health_inputs))):
-        said.append(silent)
+        errors.append(silent)
     details = {"age_seconds": age_seconds(health_inputs, beat.at if beat else None)} | (beat.details if beat else {})
-    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+    return Component(error="; ".join(errors) or None, details=details, weight=Status.DEGRADED)
 
 
 def _positions(health_inputs: HealthInputs) -> Component:
-    """Judge whether live stops cover every position that we answer for, and whether it is as large as our trade."""
+    """Judge whether live stops protect every position of the service, and whether its size is the trade's."""
     beat = heartbeat(health_inputs, MONITOR)
     larger: Mapping[str, str] = beat.details.get("larger", {}) if beat else {}
-    said = [f"{symbol} {sentence}" for symbol, sentence in sorted(larger.items())]
+    errors = [f"{symbol} {sentence}" for symbol, sentence in sorted(larger.items())]
     uncovered = health_inputs.rows.uncovered if health_inputs.rows else ()
-    said += [_of_uncovered(health_inputs, each) for each in uncovered if each.symbol not in larger]
+    errors += [_of_uncovered(health_inputs, each) for each in uncovered if each.symbol not in larger]
     named = {each.symbol: each.sentence for each in uncovered if each.protected_by is ProtectedBy.NONE}
     by_software = {each.symbol: each.sentence for each in uncovered if each.protected_by is ProtectedBy.SOFTWARE}
     details = {"larger": dict(larger), "uncovered": named, "protected_by_software": by_software}
-    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+    return Component(error="; ".join(errors) or None, details=details, weight=Status.DEGRADED)
 
 
 def _of_uncovered(health_inputs: HealthInputs, found: Coverage) -> str:
@@ -399,9 +402,9 @@ def _words(obstacle: Obstacle) -> str:
 
 
 def _protector(health_inputs: HealthInputs) -> Component:
-    """Judge whether somebody looks after the stops beside order workers and monitor."""
+    """Judge whether the protector looks after the stops beside order workers and monitor."""
     beat = heartbeat(health_inputs, PROTECTOR)
-    details: Mapping[str, Any] = beat.details if beat else {}
+    details = beat.details if beat else {}
     error = silence(health_inputs, PROTECTOR, SLICE_MAX_AGE)
     if error is None and beat and not beat.healthy:
         error = str(details.get("error") or f"failed={details.get('failed')}")
@@ -418,20 +421,19 @@ def _orders(health_inputs: HealthInputs) -> Component:
 
 
 def _queues(health_inputs: HealthInputs) -> Component:
-    """Judge whether each queue is worked off: beat sends a proof to each every few seconds, which a worker finishes."""
-    silent = {queue: error for queue in QUEUES if (error := _queue_silence(health_inputs, queue))}
-    said = [f"{queue}: {error}" for queue, error in silent.items()]
+    """Judge whether workers finish tasks of each queue.
+
+    Beat sends a proof to each queue every few seconds, which a worker finishes.
+    """
+    ages = queue_ages(health_inputs)
+    # Before the first proof of any queue, beat is about to begin.
+    silences = {queue: silence(health_inputs, queue_part(queue), SLICE_MAX_AGE) for queue in QUEUES} if ages else {}
+    silent = {queue: error for queue, error in silences.items() if error}
+    errors = [f"{queue}: {error}" for queue, error in silent.items()]
     if len(silent) == len(QUEUES):
         # Four workers do not end at once.
-        said.append("beat sends nothing, or nobody works")
-    return Component(
-        error="; ".join(said) or None, details={"age_seconds": queue_ages(health_inputs)}, weight=Status.DEGRADED
-    )
-
-
-def _queue_silence(health_inputs: HealthInputs, queue: str) -> str | None:
-    """Return how long nothing of a queue was finished; before the first proof of any, beat is about to begin."""
-    return silence(health_inputs, queue_part(queue), SLICE_MAX_AGE) if queue_ages(health_inputs) else None
+        errors.append("beat sends nothing, or no worker runs")
+    return Component(error="; ".join(errors) or None, details={"age_seconds": ages}, weight=Status.DEGRADED)
 
 
 def queue_ages(health_inputs: HealthInputs) -> dict[str, float]:
@@ -441,7 +443,7 @@ def queue_ages(health_inputs: HealthInputs) -> dict[str, float]:
 
 
 def _decisions(health_inputs: HealthInputs) -> Component:
-    """Judge whether decisions are decided: what waits for longer than a moment is in nobody's hands."""
+    """Judge whether decisions are decided: no worker handles one that waits for longer than a moment."""
     age = oldest_decision_age(health_inputs)
     late = age > OLDEST_DECISION.total_seconds()
     error = f"the oldest waits {age:.0f}s, expected<={OLDEST_DECISION.total_seconds():.0f}s" if late else None
@@ -449,7 +451,7 @@ def _decisions(health_inputs: HealthInputs) -> Component:
 
 
 def oldest_decision_age(health_inputs: HealthInputs) -> float:
-    """Return for how many seconds the oldest decision that has not left yet has waited; 0 without one."""
+    """Return how many seconds the oldest decision that has not left yet has waited, 0 without one."""
     return max(
         0.0, age_seconds(health_inputs, health_inputs.rows.oldest_decision_at if health_inputs.rows else None) or 0.0
     )
@@ -458,7 +460,7 @@ def oldest_decision_age(health_inputs: HealthInputs) -> float:
 def _journal(health_inputs: HealthInputs) -> Component:
     """Judge whether the journal's hash chain follows its lines: what has no seal can be changed unseen."""
     beat = heartbeat(health_inputs, JOURNAL)
-    details: Mapping[str, Any] = beat.details if beat else {}
+    details = beat.details if beat else {}
     error = silence(health_inputs, JOURNAL, JOURNAL_MAX_AGE) if beat else None
     if error is None and beat and not beat.healthy:
         error = f"lines without a seal for {details.get('oldest_unsealed_seconds')}s: a transaction does not end"
@@ -468,51 +470,55 @@ def _journal(health_inputs: HealthInputs) -> Component:
 def _oracle(health_inputs: HealthInputs) -> Component:
     """Judge whether every invariant holds that the monitor checks: a violation that stands is named."""
     beat = heartbeat(health_inputs, ORACLE)
-    details: Mapping[str, Any] = beat.details if beat else {}
+    details = beat.details if beat else {}
     standing = [row for row in details.get("suspects", ()) if row.get("stands")]
-    said = [_of_violation(row, health_inputs.now) for row in standing[:MOST_NAMED]]
-    if len(standing) > len(said):
-        said.append(f"and {len(standing) - len(said)} more")
-    # Where the whole cycle is silent, that is said of the exchange.
+    errors = [_of_violation(row, health_inputs.now) for row in standing[:MOST_NAMED]]
+    if len(standing) > len(errors):
+        errors.append(f"and {len(standing) - len(errors)} more")
+    # Where the whole cycle is silent, that stands under the exchange.
     if beat and not silence(health_inputs, MONITOR, _monitor_max_age(health_inputs)):
         silent = silence(health_inputs, ORACLE, _monitor_max_age(health_inputs))
-        said += [f"invariants: {silent}"] if silent else []
-    return Component(error="; ".join(said) or None, details={"standing": standing}, weight=Status.DEGRADED)
+        errors += [f"invariants: {silent}"] if silent else []
+    return Component(error="; ".join(errors) or None, details={"standing": standing}, weight=Status.DEGRADED)
 
 
-def _of_violation(row: Mapping[str, Any], now: datetime) -> str:
+def _of_violation(row: Mapping[str, str], now: datetime) -> str:
     age = (now - datetime.fromisoformat(row["first_at"])).total_seconds()
     return f"{row['symbol']} {row['position_side']} {row['kind']} {row['subject']}: {row['numbers']} for={age:.0f}s"
 
 
 def _rows(health_inputs: HealthInputs) -> Component:
-    """Judge whether every stored row can be used: one that cannot is passed over, and nothing looks after it."""
+    """Judge whether every stored row can be used. One that cannot is passed over, and stays unattended."""
     aside = health_inputs.rows.set_aside if health_inputs.rows else ()
-    said = [row.sentence for row in aside[:MOST_NAMED]]
-    if len(aside) > len(said):
-        said.append(f"and {len(aside) - len(said)} more")
-    words = [f"quarantined: {'; '.join(said)}"] if said else []
-    held = _held_rows(health_inputs)
+    errors = [row.sentence for row in aside[:MOST_NAMED]]
+    if len(aside) > len(errors):
+        errors.append(f"and {len(aside) - len(errors)} more")
+    words = [f"quarantined: {'; '.join(errors)}"] if errors else []
+    beats = (heartbeat(health_inputs, MONITOR), heartbeat(health_inputs, PROTECTOR))
+    # What the last sweeps could not do, because another session holds a row of it.
+    held = {what: since for beat in beats if beat for what, since in (beat.details.get("held") or {}).items()}
     words += [f"held by another session since {since}: {what}" for what, since in list(held.items())[:MOST_NAMED]]
     details = {"quarantined": len(aside), "held": len(held)}
     return Component(error="; ".join(words) or None, details=details, weight=Status.DEGRADED)
 
 
-def _held_rows(health_inputs: HealthInputs) -> dict[str, str]:
-    """Return what the last sweeps could not do because somebody holds a row of it, and since when."""
-    beats = (heartbeat(health_inputs, MONITOR), heartbeat(health_inputs, PROTECTOR))
-    return {what: since for beat in beats if beat for what, since in (beat.details.get("held") or {}).items()}
-
-
 def _exits(health_inputs: HealthInputs) -> Component:
-    """Judge whether the exchange takes what protects and closes positions; each that it refuses is named."""
+    """Judge whether the exchange takes what protects and closes positions, and name each refusal."""
     refused = health_inputs.rows.refused if health_inputs.rows else ()
-    said = [_refusal(each, health_inputs.now) for each in refused[:MOST_NAMED]]
-    if len(refused) > len(said):
-        said.append(f"and {len(refused) - len(said)} more")
-    shown = [asdict(each) | {"request_id": str(each.request_id)} for each in refused[:MOST_NAMED]]
-    details = {"count": len(refused), "refused": [_plain(each) for each in shown]}
-    return Component(error="; ".join(said) or None, details=details, weight=Status.DEGRADED)
+    errors = [_refusal(each, health_inputs.now) for each in refused[:MOST_NAMED]]
+    if len(refused) > len(errors):
+        errors.append(f"and {len(refused) - len(errors)} more")
+    shown = [
+        asdict(each)
+        | {
+            "request_id": str(each.request_id),
+            "since": each.since.isoformat(),
+            "next_at": each.next_at.isoformat(),
+        }
+        for each in refused[:MOST_NAMED]
+    ]
+    details = {"count": len(refused), "refused": shown}
+    return Component(error="; ".join(errors) or None, details=details, weight=Status.DEGRADED)
 
 
 def _refusal(each: RefusedExit, now: datetime) -> str:
@@ -524,15 +530,11 @@ def _refusal(each: RefusedExit, now: datetime) -> str:
     return f"{each.symbol}{side} {each.what} {happened}: {numbers}"
 
 
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
-
-
 def _books(health_inputs: HealthInputs) -> Component:
-    """Judge whether the results of the last day are whole: limits assume the worse for what nobody can value."""
+    """Judge whether the results of the last day are whole. Limits assume the worse for what has no value."""
     found = health_inputs.rows.incomplete if health_inputs.rows else Incomplete()
     trades = "trade" if found.count == 1 else "trades"
-    error = f"net of {found.count} {trades} of the last day is incomplete: nobody can value {', '.join(found.assets)}"
+    error = f"net of {found.count} {trades} of the last day is incomplete: no known value of {', '.join(found.assets)}"
     details = {"incomplete": found.count, "assets": list(found.assets)}
     return Component(error=error if found.count else None, details=details, weight=Status.DEGRADED)
 
@@ -544,11 +546,11 @@ def _outbox(health_inputs: HealthInputs) -> Component:
 
 
 def _broken(health_inputs: HealthInputs, names: Iterable[str]) -> str:
-    """Name the streams that are out of order; all others go on."""
-    said = [
+    """Name the streams that are out of order. All others go on."""
+    errors = [
         f"stream {name} {health_inputs.broken_streams[name]}" for name in names if name in health_inputs.broken_streams
     ]
-    return "; ".join(said)
+    return "; ".join(errors)
 
 
 def _user_stream(health_inputs: HealthInputs) -> Component:

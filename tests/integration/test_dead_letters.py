@@ -261,6 +261,6 @@ def test_a_letter_is_shown_and_driven_by_the_command(desk: Desk, started: list[A
     assert (said, started) == (f"Accepted as request {started[0]}.\n", [ExecutionRequest.objects.get().pk])
     with pytest.raises(CommandError, match="was driven again before"):
         run(letter, replay_letter=True, reason="x", payload=str(corrected))
-    assert "driven again" in run(letter)
+    assert "replayed" in run(letter)
     with pytest.raises(CommandError, match="not found"):
         run(DeadLetter(pk=0))
