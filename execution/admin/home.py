@@ -15,7 +15,7 @@ MOST_POSITIONS = 25
 
 
 class BrakeFigure(TypedDict):
-    """A figure at the top of the first page; `tone` is done, warn, bad or plain."""
+    """A figure at the top of the first page. `tone` is done, warn, bad or plain."""
 
     title: str
     value: object

@@ -97,7 +97,7 @@ def by_schema_field(error: SchemaError, schema: type[BaseModel]) -> dict[str, li
 
 
 def gathered(broken: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return field -> rules of pairs of both; what concerns no field stands under `request`."""
+    """Return field -> rules of pairs of both. Rules of no field stand under `request`."""
     rules: dict[str, list[str]] = {}
     for name, rule in broken:
         rules.setdefault(name or "request", []).append(rule)

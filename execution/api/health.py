@@ -29,17 +29,9 @@ from execution.api.inquiry import Inquiry, UnansweredError
 from execution.api.permissions import may_see_details
 from execution.api.streams import Streams, look_at_streams
 from execution.domain.rate_limits import Circuit, LimiterState
-from execution.health.condition import (
-    HealthInputs,
-    Probe,
-    age_seconds,
-    heartbeat,
-    judge_health,
-    not_ready,
-    silence,
-    total_lag,
-)
-from execution.health.condition import Status as Overall
+from execution.health.condition import judge_health, not_ready
+from execution.health.inputs import HealthInputs, Probe, age_seconds, heartbeat, silence, total_lag
+from execution.health.inputs import Status as Overall
 from execution.queries.health_rows import SLICE_MAX_AGE, HealthRows, covering, health_rows
 from execution.risk.entry_gate import is_reconciled, obstacle_of
 from execution.store.heartbeats import BRIDGE, MONITOR, USER_STREAM

@@ -20,16 +20,10 @@ from execution.api.health import health_inputs
 from execution.domain.metrics import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
 from execution.domain.oracle import VIOLATIONS, Kind
 from execution.domain.rate_limits import CircuitState, LimiterState
-from execution.health.condition import (
-    HealthInputs,
-    age_seconds,
-    entry_ages,
-    heartbeat,
-    judge_health,
-    oldest_decision_age,
-    policy_age,
-    queue_ages,
-)
+from execution.health.condition import judge_health
+from execution.health.entry_parts import oldest_decision_age, policy_age, queue_ages
+from execution.health.inputs import HealthInputs, age_seconds, heartbeat
+from execution.health.message_parts import entry_ages
 from execution.queries.figures import MeasuredFigures, measured_figures
 from execution.queries.health_rows import covering
 from execution.queries.metrics import BookCounts, book_counts

@@ -38,7 +38,7 @@ from execution.api.serializers.write_off import WriteOffIn, WrittenOffOut
 from execution.api.write_off import demand_decision, write_off_by_hand
 from execution.domain.bounds import uuid_of
 from execution.domain.rate_limits import LimiterState
-from execution.health.condition import limiter_details
+from execution.health.exchange_parts import limiter_details
 from execution.models import Trade
 from execution.queries.health_rows import covering, user_stream_beat
 from execution.queries.kill_switch import describe

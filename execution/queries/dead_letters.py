@@ -4,7 +4,7 @@ from execution.models import DeadLetter
 
 
 def letter_of(number: int) -> DeadLetter | None:
-    """Return the letter of this id; None when there is none."""
+    """Return the letter of this id, or None when there is none."""
     return DeadLetter.objects.filter(pk=number).first()
 
 

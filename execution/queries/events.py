@@ -48,7 +48,7 @@ def events_after(cursor: int, *, limit: int, event_type: str = "", aggregate: st
 
 @dataclass(frozen=True, kw_only=True)
 class IdsAround:
-    """Outbox ids around a moment, each None without such an event; `last` is the newest of all."""
+    """Outbox ids around a moment, each None without such an event. `last` is the newest of all."""
 
     first_after: int | None
     last_up_to: int | None

@@ -40,7 +40,7 @@ class Preview:
 
 
 class SwitchState(TypedDict):
-    """The level in force with its story; `released`, and nothing else, when none is."""
+    """The level in force with its story, or `released` alone when none is."""
 
     level: str
     reason: str | None

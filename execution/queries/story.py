@@ -18,7 +18,10 @@ GUARD_STEPS = frozenset({RequestTrigger.GUARD_APPROVED, RequestTrigger.GUARD_DEN
 
 
 class RecordedRule(TypedDict):
-    """A rule's verdict as the journal keeps it; amounts are text, None where the rule adjusted nothing."""
+    """A rule's verdict as the journal keeps it.
+
+    The amounts `before` and `after` are text, None where the rule adjusted nothing.
+    """
 
     rule: str
     numbers: str

@@ -13,7 +13,7 @@ LAST_ID = "SELECT pg_sequence_last_value(pg_get_serial_sequence('execution_outbo
 
 
 def last_event_id() -> int | None:
-    """Return the highest id given so far, committed or not; None before the first."""
+    """Return the highest id given so far, committed or not, or None before the first."""
     with connection.cursor() as cursor:
         cursor.execute(LAST_ID)
         (last,) = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""The rows that hold entries: the emergency stop, entry holds, and the account's lease, for operators to release."""
+"""The rows that hold entries, for operators to release: emergency stop, entry holds, leases."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,17 @@ from execution.models import AccountLease, EntryHold, EssStatus
 
 
 def lock_blocking_ess() -> EssStatus | None:
-    """Lock and return the emergency stop's state while it blocks entries; None when it does not."""
+    """Lock and return the emergency stop's state while it blocks entries, or None when it does not."""
     return EssStatus.objects.select_for_update().filter(pk=1, permitted=False).first()
 
 
 def blocking_ess() -> list[EssStatus]:
-    """Return the emergency stop's state while it blocks entries, else nothing."""
+    """Return the emergency stop's state while it blocks entries, else an empty list."""
     return list(EssStatus.objects.filter(permitted=False))
 
 
 def lock_entry_hold(scope: str) -> EntryHold | None:
-    """Lock and return the hold of a symbol or of the account; None when its entries are not held."""
+    """Lock and return the hold of a symbol or of the account, or None when its entries are not held."""
     return EntryHold.objects.select_for_update().filter(scope=scope).first()
 
 
@@ -31,5 +31,5 @@ def leases_of_others(account: str, *, settings: str) -> list[AccountLease]:
 
 
 def delete_leases(leases: Sequence[AccountLease]) -> None:
-    """End these leases; a stack that is alive takes its own again with its next cycle."""
+    """End these leases. A stack that is alive takes its own again with its next cycle."""
     AccountLease.objects.filter(pk__in=[each.pk for each in leases]).delete()

@@ -1,4 +1,4 @@
-"""Reads the journal's hash chain: its head, its seals, the lines as they are hashed, and what retention removed.
+"""Reads the journal's hash chain: its head, its seals, the lines as hashed, the removals.
 
 Only the database's functions write it (migration 0002).
 """

@@ -21,7 +21,7 @@ from execution.signals.schemas import MAX_TARGETS
 
 
 class TargetAsked(TypedDict):
-    """A target that moves, by its number from the nearest; `price` in the quote asset."""
+    """A target that moves, by its number from the nearest. `price` in the quote asset."""
 
     number: int
     price: Decimal
@@ -41,7 +41,7 @@ class OverrideAsked(TypedDict):
 
 
 class MoveAsked(TypedDict, total=False):
-    """A move of a bracket as `ProtectionIn` has checked it; `stop_loss` is a price in the quote asset."""
+    """A move of a bracket as `ProtectionIn` has checked it. `stop_loss` is a price in the quote asset."""
 
     stop_loss: Decimal
     take_profits: list[TargetAsked]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from execution.domain.rate_limits import CircuitState
-from execution.health.condition import HealthInputs, Probe, Status, judge_health, not_ready, total_lag
+from execution.health.condition import judge_health, not_ready
+from execution.health.inputs import HealthInputs, Probe, Status, total_lag
 from execution.models import EssStatus, Heartbeat, Impediment
 from execution.queries.health_rows import HealthRows, Unsettled
 from tests.unit.examples import circuit, limiter_state
