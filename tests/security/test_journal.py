@@ -453,7 +453,7 @@ def test_what_retention_has_removed_leaves_anchors(lines: list[int]) -> None:
 
     walk = JournalWalk()
     assert list(walk.breaks()) == []
-    assert walk.tally.removed_by_retention == 75
+    assert walk.stats.removed_by_retention == 75
     # It should keep one seal for many lines that are gone side by side.
     assert JournalSeal.objects.count() < LINES + 100 + 5 - 60
     # It should find what is done to an anchor.
