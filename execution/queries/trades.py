@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Case, Exists, OuterRef, Prefetch, Q, QuerySet, Value, When
@@ -39,7 +40,7 @@ STILL_OPEN = Q(state__in=sorted(TRADE_OPEN))
 OVER = {TradeStatus.CLOSED: TradeState.CLOSED, TradeStatus.WRITTEN_OFF: TradeState.WRITTEN_OFF}
 
 
-def trades() -> QuerySet[Trade]:
+def trades() -> QuerySet[Trade, Any]:
     """Return all trades, newest first, with `status`, decision, bracket and orders.
 
     It takes three statements for any number.
