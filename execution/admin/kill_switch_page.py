@@ -45,7 +45,7 @@ class MoveForm(forms.Form):
 
     @property
     def asks_first(self) -> bool:
-        """Whether the level cancels or closes something, and the person has not seen yet what."""
+        """Whether the level cancels or closes something that the operator has not been shown yet."""
         level = self.cleaned_data["level"]
         return level != RELEASED and KillLevel(level).cancels_entries and not self.cleaned_data["confirmed"]
 

@@ -46,7 +46,7 @@ def display_grid(row: object) -> Grid | None:
 
 
 def _plan_of(row: object) -> Bracket | None:
-    """Follow the row's own way only: another would ask the database once more for every row of a list."""
+    """Follow the row's own way only: another would query the database once more for every row."""
     way = next((way for way in WAYS if hasattr(row, way[0])), ())
     for name in way:
         # The error of a request without a plan is an AttributeError as well.

@@ -36,7 +36,7 @@ class WriteOffForm(forms.Form):
 
 
 def may_be_denied(pk: UUID) -> bool:
-    """Whether our books hold anything of a decision that could be written off."""
+    """Whether the books hold anything of a decision that could be written off."""
     return not holding_of(pk).is_empty
 
 

@@ -35,7 +35,7 @@ class JsonView(APIView):
     parser_classes = [ExactJSONParser]
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
-        """Refuse questions with a parameter that is not read: what it asks for would not be in the answer."""
+        """Refuse a request with a parameter that is not read: the answer would ignore what it asks for."""
         super().initial(request, *args, **kwargs)
         # What is no operation has no parameters, and another answer.
         known = self.query_parameters() if hasattr(self, str(request.method).lower()) else None

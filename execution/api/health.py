@@ -112,7 +112,7 @@ class RedisAnswer:
 
 
 def measure() -> HealthInputs:
-    """Ask both stores at the same time, and take what has come within a second."""
+    """Ask both stores at the same time, and take the answers that come within a second."""
     now, env, stack = timezone.now(), settings.ENV, wiring.stack()
     database, redis = _read_stores()
     rows, queues = database.rows, redis.streams.queues
@@ -208,7 +208,7 @@ def report_of(found: HealthInputs) -> HealthReport:
 
 
 def short(report: HealthReport) -> dict[str, object]:
-    """Return what everybody may know of a report: the verdict, and which parts are well."""
+    """Return what callers without the service key may know: the verdict, and which parts are healthy."""
     parts = {name: {"healthy": part["healthy"]} for name, part in report["components"].items()}
     return {name: report[name] for name in WITHOUT_KEY} | {"components": parts}
 

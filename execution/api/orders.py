@@ -1,4 +1,4 @@
-"""A person's order over HTTP: checked, handed to the pipeline, and followed for a moment."""
+"""An operator's order over HTTP: checked, handed to the pipeline, and followed for a moment."""
 
 import re
 import time

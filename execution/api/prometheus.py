@@ -32,7 +32,7 @@ from execution.store.heartbeats import MONITOR, ORACLE, POLICY, PROTECTOR, USER_
 from execution.store.stream_freshness import MARK_STREAM
 
 PREFIX = "execution_"
-# One word, or one for each label.
+# One label value, or one for each label.
 L = TypeVar("L", str, tuple[str, str])
 
 
@@ -89,7 +89,7 @@ def labelled(name: str, meaning: str, labels: str, values: Mapping[L, float]) ->
 
 
 def counted(name: str, meaning: str, labels: str, values: Mapping[tuple[str, str], float]) -> CounterMetricFamily:
-    """Return a number for each combination of words that only grows."""
+    """Return a number that only grows, for each combination of label values."""
     family = CounterMetricFamily(PREFIX + name, meaning, labels=labels.split())
     for words, value in values.items():
         family.add_metric(words, value)

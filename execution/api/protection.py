@@ -26,7 +26,7 @@ class ExchangeSilentError(APIException):
 
 
 def move_by_hand(trade_id: UUID, asked: MoveAsked, *, now: datetime, answer_seconds: float) -> Protection:
-    """Move the exits and return how they stand, confirmed or not, within `answer_seconds`.
+    """Move the exits and return their state, confirmed or not, within `answer_seconds`.
 
     Raises:
         Trade.DoesNotExist: there is no such trade.
@@ -54,7 +54,7 @@ def move_by_hand(trade_id: UUID, asked: MoveAsked, *, now: datetime, answer_seco
 
 
 def move_of(asked: MoveAsked) -> ProtectionMove:
-    """Return the move that the input's words mean."""
+    """Return the move that the checked input asks for."""
     targets = {target["number"]: target["price"] for target in asked.get("take_profits", [])}
     return ProtectionMove(
         stop_price=asked.get("stop_loss"),
@@ -65,7 +65,7 @@ def move_of(asked: MoveAsked) -> ProtectionMove:
 
 
 def _followed(trade_id: UUID, seconds: float) -> Protection:
-    """Look at the rows until the exchange has confirmed the move or the time is up."""
+    """Poll the rows until the exchange has confirmed the move or the time is up."""
     deadline = time.monotonic() + seconds
     while not (found := protection_of(trade_id)).settled and time.monotonic() < deadline:
         time.sleep(PAUSE_SECONDS)

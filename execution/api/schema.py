@@ -74,7 +74,7 @@ class RestOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
 
 
 def _inlined(schema: Any, models: Schema) -> Any:
-    """Write out what the model's schema only refers to: its references lead nowhere in ours."""
+    """Write out the models that a schema only refers to: its references lead nowhere in ours."""
     if isinstance(schema, list):
         return [_inlined(each, models) for each in schema]
     if not isinstance(schema, dict):

@@ -90,7 +90,7 @@ class WriteOffMixin(JsonView):
 
     @action(detail=True, methods=["post"], url_path="write-off")
     def write_off(self, request: Request, pk: str) -> Response:
-        """End what the books hold and the exchange denies at this moment: no fill, price or result is made up."""
+        """End what the books hold and the exchange denies now: no fill, price or result is made up."""
         demand_decision(pk)
         asked = WriteOffIn(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -162,7 +162,7 @@ class TradeViewSet(WriteOffMixin, ListModelMixin, GenericViewSet[Trade]):
     @extend_schema(operation_id="trade_protection", responses={200: ProtectionOut, **problems(401, 404)})
     @action(detail=True, methods=["get"])
     def protection(self, request: Request, pk: str) -> Response:  # noqa: ARG002 -- the framework's signature
-        """Show the plan that protects a trade, with the orders that live for it."""
+        """Show a trade's bracket with its live orders."""
         try:
             return Response(ProtectionOut(protection_of(uuid_of(pk))).data)
         except (ValueError, ObjectDoesNotExist):
@@ -233,7 +233,7 @@ class KillSwitchViewSet(JsonView, ViewSet):
 
 
 class MetricsViewSet(JsonView, ViewSet):
-    """Shows how well the service executes."""
+    """Shows the execution metrics."""
 
     @extend_schema(operation_id="execution_metrics", responses={200: one(MetricsOut), **problems(401)})
     def list(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature

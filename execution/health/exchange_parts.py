@@ -19,7 +19,7 @@ CORRECTIONS_SHOWN = timedelta(hours=1)
 
 
 def exchange_health(health_inputs: HealthInputs) -> Component:
-    """Judge the exchange by the monitor's eyes: health itself never calls it."""
+    """Judge the exchange by the monitor's last cycle: health itself never calls the exchange."""
     beat = heartbeat(health_inputs, MONITOR)
     details = beat.details if beat else {}
     error = silence(health_inputs, MONITOR, monitor_max_age(health_inputs))

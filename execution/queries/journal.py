@@ -136,7 +136,7 @@ class JournalWalk:
             self._known_end_seen = True
 
     def _line(self, seal: Seal, content: str | None, removal: Removal | None) -> Iterator[Break]:
-        """Compare a seal with its line, or with the word of the retention that removed the line."""
+        """Compare a seal with its line, or with the record of the retention that removed the line."""
         if content is not None and seal.removed_by is None:
             self.stats.sealed += 1
             if hashlib.sha256(content.encode()).digest() != seal.digest:

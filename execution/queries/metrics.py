@@ -51,7 +51,7 @@ class ExecutionFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class TableCounts:
-    """How many rows stand in which state: whole tables are read for it."""
+    """Row counts by state, for which whole tables are read."""
 
     requests: Mapping[str, int]
     orders: Mapping[tuple[str, str], int]
@@ -63,7 +63,7 @@ class TableCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class BookCounts(TableCounts):
-    """The same, with what is lost, waits to be sent, or has no cover."""
+    """Row counts, with what is lost, waits to be sent, or has no live stop."""
 
     lost_entries: Mapping[str, int]
     losses: Mapping[str, int]

@@ -35,12 +35,12 @@ class HeldPosition:
 
     @property
     def has_tp_sl(self) -> bool:
-        """Whether live stops cover the whole position and a target rests beside them."""
+        """Whether live stops protect the whole position and a target rests beside them."""
         return has_tp_sl(self.position.quantity, [*self.stops, *self.targets])
 
     @property
     def protected(self) -> bool:
-        """Whether live stops cover the whole position, and none of them is overdue."""
+        """Whether live stops protect the whole position, and none of them is overdue."""
         return is_protected(self.position.quantity, self.stops)
 
     @property

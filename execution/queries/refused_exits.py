@@ -130,7 +130,7 @@ def _cancels() -> Iterable[RefusedExit]:
 
 
 def _of_open_positions() -> Q:
-    """Fit the orders of whatever has a position, or may have one."""
+    """Match the orders of requests that have a position, or may have one."""
     trade = Q(request__trade__state__in=sorted(TRADE_OPEN))
     before_its_trade = Q(request__trade=None, request__slot__isnull=False)
     of_others = Q(request__external_position__isnull=False)

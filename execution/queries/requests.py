@@ -37,7 +37,7 @@ def request_exists(request_id: UUID) -> bool:
 
 
 def progress_of(request_id: UUID) -> Progress:
-    """Return where a request stands, in two statements.
+    """Return a request's state, entry and trade, in two statements.
 
     Raises:
         ExecutionRequest.DoesNotExist: there is no such request.

@@ -221,7 +221,7 @@ def _steps(story: Story) -> Iterator[str]:
 
 
 def _leg(details: Mapping[str, object]) -> str:
-    """Return which leg of the plan moved, from where to where, and who asked for it."""
+    """Return which leg of the bracket moved, from where to where, and which operator moved it."""
     if "purpose" not in details or "to" not in details:
         return ""
     who = f" by {details['operator']}" if details.get("operator") else ""

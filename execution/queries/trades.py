@@ -28,7 +28,7 @@ class TradeStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TradeCounts:
-    """All trades there are, whatever a page shows of them."""
+    """The numbers of all trades, whatever a page shows of them."""
 
     total: int
     open: int

@@ -1,4 +1,4 @@
-"""Positions that live stops do not cover in full at this moment, as figures: how many, and since when."""
+"""Counts positions that live stops do not protect in full now, and since when they do not."""
 
 from collections.abc import Iterable
 from datetime import datetime

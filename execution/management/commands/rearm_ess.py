@@ -16,7 +16,7 @@ from execution.store.transitions import log_step
 
 
 class Command(TerminalCommand):
-    """`manage.py rearm_ess --reason "..."`: an operator's word, written to the log with its reason."""
+    """`manage.py rearm_ess --reason "..."`: an operator's decision, written to the log with its reason."""
 
     help = __doc__ or ""
 

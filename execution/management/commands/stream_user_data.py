@@ -89,7 +89,7 @@ class Command(TerminalCommand):
 
     @contextmanager
     def _marks_watched(self) -> Iterator[None]:
-        """Hold stops against mark prices beside the stream, for as long as the duty is ours."""
+        """Compare stops with mark prices beside the stream, while this process has the duty."""
         ends = Event()
         thread = Thread(target=watch_marks, args=(self._mark_watch, ends), name="mark prices", daemon=True)
         thread.start()
