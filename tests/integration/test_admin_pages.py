@@ -365,7 +365,7 @@ def test_a_request_tells_its_story_in_words(operator: Client) -> None:
     assert "RULE_59" in page.text
     assert '"rules"' not in page.text
     assert '{"' not in page.text
-    assert f"/admin/execution/transition/?q={trade.pk}" in page.links
+    assert f"/admin/execution/auditevent/?q={trade.pk}" in page.links
 
 
 def test_the_chapters_are_the_lines_of_the_story() -> None:
