@@ -1,4 +1,4 @@
-"""The books for people: everything can be found and read; only dead letters and the kill switch can be acted on."""
+"""The admin site: operators read every table, and act on dead letters, decisions and the kill switch."""
 
 from django.contrib import admin
 

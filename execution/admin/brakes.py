@@ -1,12 +1,11 @@
-"""What keeps entries back or watches over them: claims, holds, policy, kill switch, heartbeats, figures."""
+"""Admin tables of entry blocks and controls: slots, holds, policy, kill switch, heartbeats, metrics."""
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import path
+from django.urls import URLPattern, path
 
 from execution.admin import tables
 from execution.admin.kill_switch_page import MOVE, move_page
@@ -51,7 +50,7 @@ class PositionSlotAdmin(ReadOnlyAdmin):
 
 @admin.register(EntryHold)
 class HoldAdmin(ReadOnlyAdmin):
-    """What keeps positions from being opened; `manage.py release_entries` releases it."""
+    """What keeps positions from being opened, until `manage.py release_entries` releases it."""
 
     list_display = ("scope", "reason_code", "reason", "since", "seen_at", "clear_readings")
     search_fields = ("scope", "reason")
@@ -59,8 +58,8 @@ class HoldAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Impediment)
-class ImpedimentAdmin(ReadOnlyAdmin):
-    """What the exchange says that entries cannot go by; it ends when the exchange says otherwise."""
+class EntryBlockAdmin(ReadOnlyAdmin):
+    """Entry blocks that come from the exchange's contract and account states, and end with them."""
 
     list_display = ("scope", "reason_code", "sentence", "alarming", "since")
     list_filter = ("alarming", "reason_code")
@@ -78,7 +77,10 @@ class LeaseAdmin(ReadOnlyAdmin):
 
 @admin.register(PolicyValue)
 class PolicyAdmin(ReadOnlyAdmin):
-    """Policy values that differ from the defaults; `manage.py set_policy` sets one, with its reason."""
+    """Policy values that differ from the defaults.
+
+    `manage.py set_policy` sets one, with its reason.
+    """
 
     list_display = ("key", "value", "in_force", "version", "source", "changed_at")
     search_fields = ("key",)
@@ -99,7 +101,7 @@ class EssAdmin(ReadOnlyAdmin):
 
 @admin.register(KillSwitch)
 class KillSwitchAdmin(ReadOnlyAdmin):
-    """Each time that the kill switch was engaged; it is moved on a page of its own."""
+    """Each engagement of the kill switch, with the page that moves it."""
 
     list_display = ("engaged_at", "in_words", "reason", "engaged_by", "completed_at", "released_at", "released_by")
     list_filter = (words("level", KillLevel), "engaged_at")
@@ -110,14 +112,14 @@ class KillSwitchAdmin(ReadOnlyAdmin):
     def in_words(self, row: KillSwitch) -> str:
         return tables.state(row.level)
 
-    def get_urls(self) -> list[Any]:
+    def get_urls(self) -> list[URLPattern]:
         page = path("move/", self.admin_site.admin_view(move_page(self, tables=what_goes)), name=MOVE)
         return [page, *super().get_urls()]
 
 
 @admin.register(OperatorAction)
 class OperatorActionAdmin(ReadOnlyAdmin):
-    """What operators have done by hand to one decision, with their reason and what the exchange said."""
+    """What operators have done by hand to one decision, with their reason and the exchange's answer."""
 
     list_display = ("at", "verb", "symbol", "subject", "by", "reason")
     list_filter = ("verb", "at")

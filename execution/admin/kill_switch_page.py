@@ -1,10 +1,10 @@
-"""The admin's page of the kill switch: shows what is in force and what a level would do, and calls one function."""
+"""The admin's kill switch page: shows the level in force and what a level would do, and moves it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -12,6 +12,7 @@ from django.urls import reverse
 from unfold.widgets import UnfoldAdminTextInputWidget  # type: ignore[import-untyped]  # the package brings no types
 
 from execution import tasks, wiring
+from execution.admin.tables import Table
 from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.models import KillSwitch
@@ -29,7 +30,10 @@ MEANINGS = {
 
 
 class MoveForm(forms.Form):
-    """What a person may say to the switch; `confirmed` comes with the page that shows what will be done."""
+    """What an operator may ask of the kill switch.
+
+    `confirmed` comes with the page that shows what will be done.
+    """
 
     level = forms.ChoiceField(choices=list(MEANINGS.items()), widget=forms.RadioSelect)
     reason = forms.CharField(
@@ -41,34 +45,40 @@ class MoveForm(forms.Form):
 
     @property
     def asks_first(self) -> bool:
-        """Whether the level cancels or closes something, and the person has not seen yet what."""
+        """Whether the level cancels or closes something that the operator has not been shown yet."""
         level = self.cleaned_data["level"]
         return level != RELEASED and KillLevel(level).cancels_entries and not self.cleaned_data["confirmed"]
 
 
-def move_page(page: Any, *, tables: Callable[[Preview], Sequence[Any]]) -> Callable[..., HttpResponse]:
-    """Return the view for a model admin; `tables` writes what a level would cancel and close."""
+def move_page(
+    page: "ModelAdmin[KillSwitch]", *, tables: Callable[[Preview], Sequence[Table]]
+) -> Callable[..., HttpResponse]:
+    """Return the view for a model admin.
+
+    `tables` writes what a level would cancel and close.
+    """
 
     def view(request: HttpRequest) -> HttpResponse:
         if not request.user.has_perm(PERMISSION):
             raise PermissionDenied
         form = MoveForm(request.POST or None)
-        context = {**page.admin_site.each_context(request), "opts": KillSwitch._meta, "switch": describe()}
+        switch = describe()
+        context = {**page.admin_site.each_context(request), "opts": KillSwitch._meta, "switch": switch}
         if request.method == "POST" and form.is_valid():
             if form.asks_first:
                 return _confirmation(request, form, context, tables)
             _move(request, form)
             return HttpResponseRedirect(reverse(f"admin:{MOVE}"))
-        shown = {"title": "Kill switch", "form": form, "is_released": context["switch"]["level"] == RELEASED}
+        shown = {"title": "Kill switch", "form": form, "is_released": switch["level"] == RELEASED}
         return TemplateResponse(request, "execution/kill_switch.html", context | shown)
 
     return view
 
 
 def _confirmation(
-    request: HttpRequest, form: MoveForm, context: dict[str, Any], tables: Callable[[Preview], Sequence[Any]]
+    request: HttpRequest, form: MoveForm, context: dict[str, object], tables: Callable[[Preview], Sequence[Table]]
 ) -> HttpResponse:
-    """Show what will be cancelled and closed; nothing is done until it is sent again from there."""
+    """Show what will be cancelled and closed, and do nothing until it is sent again from there."""
     level = KillLevel(form.cleaned_data["level"])
     found = preview(level)
     asked = {"level": level, "reason": form.cleaned_data["reason"], "preview": found, "tables": tables(found)}

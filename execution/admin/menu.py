@@ -1,8 +1,7 @@
-"""Where everything is in the admin: three groups, of which home, sidebar and the list of all tables are made."""
+"""The admin's three groups of tables and pages, of which home, sidebar and the full list are made."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
@@ -29,10 +28,6 @@ class Page:
     permission: str
 
 
-def _waiting_letters() -> str:
-    return f"{reverse('admin:execution_deadletter_changelist')}?{replay_page.WAITING}"
-
-
 KILL_SWITCH = Page(
     title="Kill switch",
     icon="emergency_home",
@@ -44,7 +39,7 @@ REPLAY = Page(
     title="Replay",
     icon="replay",
     about="Correct messages that were not understood, and take them again",
-    address=_waiting_letters,
+    address=lambda: f"{reverse('admin:execution_deadletter_changelist')}?{replay_page.WAITING}",
     permission="execution.view_deadletter",
 )
 Entry = Page | tuple[type[Model], str]
@@ -96,8 +91,11 @@ GROUPS: Mapping[str, tuple[Entry, ...]] = {
 }
 
 
-def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the groups for the theme, without what the reader may not see; home shows the same."""
+def sidebar(request: HttpRequest) -> list[dict[str, object]]:
+    """Return the groups for the theme, without what the reader may not see.
+
+    Home shows the same.
+    """
     groups = [
         {
             "title": title,
@@ -109,10 +107,15 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return [group for group in groups if group["items"]]
 
 
-def _item(request: HttpRequest, entry: Entry) -> dict[str, Any] | None:
+def _item(request: HttpRequest, entry: Entry) -> dict[str, object] | None:
     if isinstance(entry, Page):
         allowed = request.user.has_perm(entry.permission)
-        item = {"title": entry.title, "icon": entry.icon, "link": entry.address(), "about": entry.about}
+        item: dict[str, object] = {
+            "title": entry.title,
+            "icon": entry.icon,
+            "link": entry.address(),
+            "about": entry.about,
+        }
         # The table below has the same address.
         return item | ({"active": False} if entry is REPLAY else {}) if allowed else None
     model, icon = entry

@@ -1,9 +1,7 @@
 """Events in and out: as they came, as they leave, what was not understood and what was lost."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.urls import path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -58,16 +56,16 @@ class OutboxAdmin(ReadOnlyAdmin):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """Messages that were not understood; each can be corrected and driven again, once, on a page of its own."""
+    """Messages that could not be read. Each can be corrected and replayed once, on a page of its own."""
 
-    list_display = ("received_at", "drive_again", "event_type", "reason_code", "why", "size_bytes", "entry_id")
+    list_display = ("received_at", "replay", "event_type", "reason_code", "why", "size_bytes", "entry_id")
     list_filter = (
         ("redriven_at", admin.EmptyFieldListFilter),
         words("reason_code", Reason),
         words("outcome", ReplayOutcome),
         "received_at",
     )
-    readonly_fields = ("drive_again",)
+    readonly_fields = ("replay",)
     search_fields = ("entry_id", "event_type", "reason", "raw", "sha256")
     ordering = ("-received_at",)
 
@@ -76,13 +74,13 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return shortened(letter.reason)
 
     @admin.display(description="Replay")
-    def drive_again(self, letter: DeadLetter) -> SafeString | str:
-        """Lead to the page, as long as the letter has not been driven again."""
+    def replay(self, letter: DeadLetter) -> SafeString | str:
+        """Link to the page until the letter has been replayed."""
         if letter.redriven_at:
             return f"{letter.outcome} by {letter.redriven_by}"
         return format_html(BUTTON, reverse(f"admin:{REDRIVE}", args=[letter.pk]))
 
-    def get_urls(self) -> list[Any]:
+    def get_urls(self) -> list[URLPattern]:
         page = path("<int:pk>/redrive/", self.admin_site.admin_view(replay_page(self)), name=REDRIVE)
         return [page, *super().get_urls()]
 
@@ -135,7 +133,7 @@ class PromotionAdmin(ReadOnlyAdmin):
 
 @admin.register(QuarantinedRow)
 class QuarantineAdmin(ReadOnlyAdmin):
-    """Stored rows that cannot be used as they are; `manage.py quarantine` repairs them."""
+    """Stored rows that cannot be used as they are, until `manage.py quarantine` repairs them."""
 
     list_display = ("first_seen_at", "table", "row_id", "symbol", "problem", "last_seen_at", "released_at")
     list_filter = (("released_at", admin.EmptyFieldListFilter), "first_seen_at")

@@ -1,8 +1,7 @@
-"""Numbers as people read them: prices on the tick, quantities on the step, amounts in cents, losses in red."""
+"""Formats numbers for people: prices on the tick, quantities on the step, amounts in cents."""
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,7 +15,7 @@ MOST_DECIMALS = Decimal("1e-8")
 CENT, FINE = Decimal("0.01"), Decimal("0.0001")
 # The way from a row to the plan that knows the grid of its contract: the first that the row has.
 WAYS = (("bracket",), ("request", "bracket"), ("trade", "request", "bracket"))
-# Columns that say what was won or lost.
+# Columns of what was won or lost.
 SIGNED = frozenset(
     {
         *("net_pnl", "net_pnl_usd", "gross_pnl", "realized_pnl", "unrealized_pnl", "pnl_value"),
@@ -31,29 +30,32 @@ QUANTITY_WORD = "quantity"
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The precision of a contract: `tick` of its prices in quote asset, `step` of its quantities in base asset."""
+    """The precision of a contract.
+
+    `tick` is that of its prices in quote asset, `step` that of its quantities in base asset.
+    """
 
     tick: Decimal
     step: Decimal
 
 
-def display_grid(row: Any) -> Grid | None:
-    """Return the precision of a row's contract; None where no plan of ours knows it."""
+def display_grid(row: object) -> Grid | None:
+    """Return the precision of a row's contract, or None where none of our brackets knows it."""
     plan = row if isinstance(row, Bracket) else _plan_of(row)
     return Grid(tick=plan.tick_size, step=plan.quantity_step) if plan else None
 
 
-def _plan_of(row: Any) -> Bracket | None:
-    """Follow the row's own way only: another would ask the database once more for every row of a list."""
+def _plan_of(row: object) -> Bracket | None:
+    """Follow the row's own way only: another would query the database once more for every row."""
     way = next((way for way in WAYS if hasattr(row, way[0])), ())
     for name in way:
-        # A request without a plan says so by an error that is an AttributeError as well.
+        # The error of a request without a plan is an AttributeError as well.
         row = getattr(row, name, None)
     return row if isinstance(row, Bracket) else None
 
 
 def rounded_text(value: Decimal | None, unit: Decimal | None) -> str:
-    """Write a number with the decimals of `unit`; without one as it is, to eight decimals at most."""
+    """Write a number with the decimals of `unit`, without one with eight decimals at most."""
     if value is None:
         return NOTHING
     if unit is None:
@@ -76,7 +78,7 @@ def quantity(value: Decimal | None, grid: Grid | None) -> str:
 
 
 def amount(value: Decimal | None) -> str:
-    """Write an amount of money in cents; one below a unit to a hundredth of a cent."""
+    """Write an amount of money in cents, one below a unit to a hundredth of a cent."""
     return rounded_text(value, FINE if value is not None and abs(value) < 1 else CENT)
 
 
@@ -98,7 +100,7 @@ def _signed(value: Decimal, text: str) -> SafeString:
 
 
 def written(name: str, value: Decimal | None, grid: Grid | None) -> SafeString | str:
-    """Write the number of a column by what its name says it is."""
+    """Write the number of a column in the form that its name calls for."""
     if name in SIGNED:
         return won(value)
     if name in RATIOS:

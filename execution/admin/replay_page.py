@@ -1,10 +1,10 @@
-"""The admin's page on which a person corrects a dead letter and drives it again: shows, and calls one function."""
+"""The admin's page on which an operator corrects a dead letter and replays it."""
 
 from collections.abc import Callable
-from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -23,12 +23,12 @@ from execution.signals.replay_dead_letters import AlreadyReplayedError, Replay, 
 
 REDRIVE = "execution_deadletter_redrive"
 PERMISSION = "execution.redrive_deadletter"
-# The filter of the list that keeps the letters that were not driven again yet.
+# The filter of the list that keeps the letters that were not replayed yet.
 WAITING = "redriven_at__isempty=1"
 
 
 class ReplayForm(forms.Form):
-    """What a person may say about a letter."""
+    """How an operator corrects and replays a letter."""
 
     payload = forms.CharField(
         max_length=MAX_EVENT_BYTES,
@@ -61,7 +61,7 @@ class ReplayForm(forms.Form):
         )
 
 
-def replay_page(page: Any) -> Callable[..., HttpResponse]:
+def replay_page(page: "ModelAdmin[DeadLetter]") -> Callable[..., HttpResponse]:
     """Return the view for a model admin."""
 
     def view(request: HttpRequest, pk: int) -> HttpResponse:
@@ -69,7 +69,7 @@ def replay_page(page: Any) -> Callable[..., HttpResponse]:
             raise PermissionDenied
         letter = get_object_or_404(DeadLetter, pk=pk)
         form = ReplayForm(request.POST or None, initial={"payload": letter.payload})
-        if request.method == "POST" and form.is_valid() and _driven(request, letter, form):
+        if request.method == "POST" and form.is_valid() and _replayed(request, letter, form):
             return HttpResponseRedirect(reverse("admin:execution_deadletter_change", args=[pk]))
         context = {
             **page.admin_site.each_context(request),
@@ -83,8 +83,8 @@ def replay_page(page: Any) -> Callable[..., HttpResponse]:
     return view
 
 
-def _driven(request: HttpRequest, letter: DeadLetter, form: ReplayForm) -> bool:
-    """Drive the letter and say what came of it; False when it can be corrected further."""
+def _replayed(request: HttpRequest, letter: DeadLetter, form: ReplayForm) -> bool:
+    """Replay the letter and show the result. False when it can be corrected further."""
     try:
         accepted = replay_letter(letter.pk, form.word_of(request), rules=wiring.intake_rules(), now=wiring.clock())
     except MalformedEventError as error:
@@ -99,7 +99,7 @@ def _driven(request: HttpRequest, letter: DeadLetter, form: ReplayForm) -> bool:
 
 
 def replay_sentence(accepted: AcceptedEvent) -> str:
-    """Say in words what came of a letter."""
+    """Describe what came of a letter."""
     if accepted.repeated:
         return "An event with this identity had come already: nothing was executed."
     if accepted.request_id:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -18,20 +19,26 @@ from unfold.admin import ModelAdmin  # type: ignore[import-untyped]  # the packa
 from execution.admin.numbers import NOTHING, display_grid, written
 from execution.queries.kill_switch import describe
 
-Column = Callable[[Any], SafeString | str]
+Cell = SafeString | str
+Column = Callable[[Model], Cell]
+# Writes a column's value for people: its name, the value, its row.
+Writer = Callable[[str, object, Model], Cell]
 # A list shows the beginning of what is long; its row's page shows all.
 LONGEST_CELL = 80
 ID_SHOWN = 8
 
 
 def words(column: str, vocabulary: type[StrEnum]) -> type[SimpleListFilter]:
-    """Return a filter by a column's known words; Django's own would read the whole table to find them."""
+    """Return a filter by a column's known words.
+
+    Django's own filter would read the whole table to find them.
+    """
 
     class WordFilter(SimpleListFilter):
         title = column.replace("_", " ")
         parameter_name = column
 
-        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+        def lookups(self, request: HttpRequest, model_admin: object) -> list[tuple[str, str]]:  # noqa: ARG002
             return [(word, word) for word in vocabulary]
 
         def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
@@ -45,7 +52,7 @@ def moment_text(value: datetime | None) -> SafeString | str:
     return format_html('<span class="xs-time">{}</span>', formats.localize(value)) if value else NOTHING
 
 
-def in_words(value: Any) -> str:
+def in_words(value: object) -> str:
     """Write JSON on one line as `name=value`, without what is empty."""
     if isinstance(value, dict):
         return ", ".join(f"{name}={in_words(each)}" for name, each in value.items() if each not in (None, "", [], {}))
@@ -53,19 +60,19 @@ def in_words(value: Any) -> str:
 
 
 def shortened(text: str) -> SafeString | str:
-    """Cut a text for a list; a pointer that rests on it shows the rest."""
+    """Cut a text for a list. The whole text shows when a pointer rests on it."""
     if len(text) <= LONGEST_CELL:
         return text
     return format_html('<span title="{}">{}…</span>', text, text[:LONGEST_CELL])
 
 
-def pretty_json(value: Any) -> SafeString | str:
+def pretty_json(value: object) -> SafeString | str:
     text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
     return format_html('<pre class="xs-json" tabindex="0">{}</pre>', text) if value else NOTHING
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # as above
-    """Shows every column; states change by evidence only, never by hand.
+    """Shows every column read-only: states change by evidence, never by hand.
 
     Numbers, times, ids and JSON are written as people read them, in lists and on pages, whichever table it is.
     """
@@ -84,17 +91,17 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # as above
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:  # noqa: ARG002
         return False
 
-    def get_list_display(self, request: HttpRequest) -> list[Any]:
+    def get_list_display(self, request: HttpRequest) -> list[str | Column]:
         return [self._column(name, listed) for name in super().get_list_display(request)]
 
-    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[Any]:
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str | Column]:
         return [self._column(name, whole) for name in super().get_fields(request, obj)]
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponse:
         answer: HttpResponse = super().changelist_view(request, {**(extra_context or {}), "switch": describe()})
         return answer
 
-    def _column(self, name: Any, write: Callable[[str, Any, Any], Any]) -> Any:
+    def _column(self, name: str, write: Writer) -> str | Column:
         """Return a column's name, or what writes it in its place where the framework would write it badly."""
         field = next((each for each in self.opts.fields if each.name == name), None)
         return column(field, write) if isinstance(field, REWRITTEN) and not hasattr(self, name) else name
@@ -103,10 +110,10 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # as above
 REWRITTEN = (DecimalField, DateTimeField, JSONField, UUIDField, BinaryField)
 
 
-def column(field: "Field[Any, Any]", write: Callable[[str, Any, Any], Any]) -> Column:
+def column(field: "Field[object, object]", write: Writer) -> Column:
     """Return a column of the admin that writes a field with `write(name, value, row)` and sorts by it."""
 
-    def shown(row: Any) -> SafeString | str:
+    def shown(row: Model) -> SafeString | str:
         value = getattr(row, field.name)
         return NOTHING if value is None else write(field.name, value, row)
 
@@ -116,7 +123,7 @@ def column(field: "Field[Any, Any]", write: Callable[[str, Any, Any], Any]) -> C
     return shown
 
 
-def listed(name: str, value: Any, row: Any) -> SafeString | str:
+def listed(name: str, value: object, row: Model) -> SafeString | str:
     """Write a value of a list: short, on one line."""
     if isinstance(value, dict | list):
         return shortened(in_words(value))
@@ -125,7 +132,7 @@ def listed(name: str, value: Any, row: Any) -> SafeString | str:
     return whole(name, value, row)
 
 
-def whole(name: str, value: Any, row: Any) -> SafeString | str:
+def whole(name: str, value: object, row: Model) -> SafeString | str:
     """Write a value of a row's page: all of it."""
     if isinstance(value, datetime):
         return moment_text(value)
@@ -135,4 +142,4 @@ def whole(name: str, value: Any, row: Any) -> SafeString | str:
         return format_html('<span class="xs-code">{}</span>', bytes(value).hex())
     if isinstance(value, UUID):
         return format_html('<span class="xs-code">{}</span>', value)
-    return written(name, value, display_grid(row))
+    return written(name, value, display_grid(row)) if isinstance(value, Decimal) else str(value)

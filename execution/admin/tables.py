@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from django.db.models import Model
 from django.urls import reverse
@@ -11,19 +11,23 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from execution.admin.numbers import NOTHING, Grid, amount, display_grid, price, quantity, won
-from execution.admin.shared import moment_text
+from execution.admin.shared import Cell, moment_text
 from execution.domain.states import ORDER_FINAL
 from execution.domain.stop_distance import StopDistance
 from execution.models import ExecutionRequest, Fill, Order, Position
 from execution.queries.positions import HeldPosition
 
-Cell = SafeString | str
-Columns = Sequence[tuple[str, Callable[[Any], Cell]]]
+R = TypeVar("R")
+# The heads of a table, each with what writes its cell of a row.
+Columns = Sequence[tuple[str, Callable[[R], Cell]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A caption, the heads of the columns, and rows of as many cells; `empty` is said when there is no row."""
+    """A caption, the heads of the columns, and rows of as many cells.
+
+    `empty` is shown when there is no row.
+    """
 
     caption: str
     empty: str
@@ -31,8 +35,8 @@ class Table:
     rows: Sequence[Sequence[tuple[str, Cell]]]
 
 
-def table(caption: str, columns: Columns, rows: Iterable[Any], *, empty: str) -> Table:
-    """Write each row by the columns; a cell knows its head, which stands beside it on a phone."""
+def table(caption: str, columns: Columns[R], rows: Iterable[R], *, empty: str) -> Table:
+    """Write each row by the columns. A cell carries its head, which stands beside it on a phone."""
     cells = [[(head, write(row)) for head, write in columns] for row in rows]
     return Table(caption=caption, empty=empty, head=[head for head, _ in columns], rows=cells)
 
@@ -46,7 +50,7 @@ def link(row: Model | None, text: str = "") -> Cell:
 
 
 def state(word: str) -> SafeString:
-    """Return a state as a badge: its colour says whether something is under way, done or wrong."""
+    """Return a state as a badge, coloured by whether something is under way, done or wrong."""
     return format_html('<span class="xs-badge xs-badge-{}">{}</span>', TONES.get(word, "plain"), word)
 
 
@@ -68,7 +72,7 @@ def age_text(order: Order) -> str:
 
 
 def evidence(order: Order, *, dated: bool = True) -> Cell:
-    """Return what is known of an order, and since when nobody can tell what became of it."""
+    """Return the last evidence of an order, and since when its outcome has been unknown."""
     at = moment_text(order.last_evidence_at) if dated and order.last_evidence_at else ""
     known = format_html("{} {}", order.last_evidence, at)
     if not order.alarmed_at:
@@ -78,7 +82,7 @@ def evidence(order: Order, *, dated: bool = True) -> Cell:
 
 def orders(rows: Iterable[Order], grid: Grid | None) -> Table:
     """Return a trade's or request's orders with what is known of each."""
-    columns: Columns = (
+    columns: Columns[Order] = (
         ("Order", lambda order: link(order, order.purpose)),
         ("State", lambda order: state(order.state)),
         ("Side and type", lambda order: f"{order.side} {order.order_type}"),
@@ -95,7 +99,7 @@ def orders(rows: Iterable[Order], grid: Grid | None) -> Table:
 
 def fills(rows: Iterable[Fill], grid: Grid | None) -> Table:
     """Return fills as the exchange booked them."""
-    columns: Columns = (
+    columns: Columns[Fill] = (
         ("Fill", lambda fill: link(fill, str(fill.exchange_trade_id))),
         ("For", lambda fill: fill.order.purpose if fill.order else "not ours"),
         ("Side", lambda fill: "BUY" if fill.buyer else "SELL"),
@@ -116,14 +120,9 @@ def distance(away: StopDistance | None, grid: Grid | None) -> Cell:
     return text if away.price > 0 else format_html('<strong class="xs-loss">{} passed</strong>', text)
 
 
-def _stop(each: HeldPosition) -> Cell:
-    away = each.stop_distance
-    return price(away.trigger if away else None, display_grid(each.position))
-
-
 def held(rows: Iterable[HeldPosition]) -> Table:
     """Return the open positions of the last reading with their stops."""
-    columns: Columns = (
+    columns: Columns[HeldPosition] = (
         ("Position", lambda each: link(each.position.trade or each.position, each.position.symbol)),
         ("Side", lambda each: side(each.position.direction)),
         ("PnL", lambda each: won(each.position.unrealized_pnl, each.position.quote_asset)),
@@ -142,7 +141,7 @@ def held(rows: Iterable[HeldPosition]) -> Table:
 
 def closing(rows: Iterable[Position], caption: str) -> Table:
     """Return positions that the kill switch would close, or leave alone."""
-    columns: Columns = (
+    columns: Columns[Position] = (
         ("Position", lambda row: link(row.trade or row, row.symbol)),
         ("Side", lambda row: side(row.direction)),
         ("Quantity", lambda row: quantity(row.quantity, display_grid(row))),
@@ -156,7 +155,7 @@ def closing(rows: Iterable[Position], caption: str) -> Table:
 
 def unread(rows: Iterable[ExecutionRequest]) -> Table:
     """Return what our fills have opened and no reading of the exchange has shown yet."""
-    columns: Columns = (
+    columns: Columns[ExecutionRequest] = (
         ("Position", lambda row: link(row, row.symbol)),
         ("Side", lambda row: side(row.direction)),
         ("Approved quantity", lambda row: quantity(row.quantity, display_grid(row))),
@@ -167,7 +166,7 @@ def unread(rows: Iterable[ExecutionRequest]) -> Table:
 
 def entries(rows: Iterable[Order]) -> Table:
     """Return entries that the kill switch cancels or settles."""
-    columns: Columns = (
+    columns: Columns[Order] = (
         ("Entry", lambda order: link(order, order.symbol)),
         ("State", lambda order: state(order.state)),
         ("Side and type", lambda order: f"{order.side} {order.order_type}"),

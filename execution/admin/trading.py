@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -46,21 +46,24 @@ class StoryAdmin(ReadOnlyAdmin):
     """A page that begins with figures and tables of its own, above all columns."""
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, object] | None = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
-        told = self.told(row) if row else {}
-        answer: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})
+        own = self.page_context(row) if row else {}
+        answer: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **own})
         return answer
 
-    def told(self, row: Any) -> dict[str, Any]:
+    def page_context(self, row: Any) -> dict[str, object]:
         """Return what the page's own template shows."""
         raise NotImplementedError
 
 
 @admin.register(ExecutionRequest)
 class RequestAdmin(StoryAdmin):
-    """Decisions with every step that they took, in words; what the exchange denies is written off from here."""
+    """Decisions with every step that they took, in words.
+
+    An operator writes off from here what the exchange denies.
+    """
 
     change_form_template = "execution/request.html"
     list_display = ("id", "what", "in_state", "reason_code", "source", "received_at", "moved_at")
@@ -83,11 +86,11 @@ class RequestAdmin(StoryAdmin):
     def in_state(self, request: ExecutionRequest) -> SafeString:
         return tables.state(request.state)
 
-    def get_urls(self) -> list[Any]:
+    def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(write_off_page(self))
         return [path("<uuid:pk>/write-off/", view, name=WRITE_OFF), *super().get_urls()]
 
-    def told(self, row: ExecutionRequest) -> dict[str, Any]:
+    def page_context(self, row: ExecutionRequest) -> dict[str, object]:
         story = story_of(row.pk)
         grid = display_grid(story.request)
         return {
@@ -217,7 +220,7 @@ class IncomeAdmin(ReadOnlyAdmin):
 
 @admin.register(AccountIncome)
 class AccountIncomeAdmin(ReadOnlyAdmin):
-    """The account's income as it was read, whoever's it is."""
+    """The account's income as it was read, with and without a trade of the service."""
 
     list_display = ("at", "kind", "symbol", "amount", "asset", "transaction_id")
     list_filter = (words("kind", IncomeKind), "at")
@@ -234,7 +237,7 @@ class IncomeReadingAdmin(ReadOnlyAdmin):
 
 @admin.register(StreamedFill)
 class StreamedFillAdmin(ReadOnlyAdmin):
-    """Fills of our orders as the user-data stream told them, before they were booked."""
+    """Fills of our orders as the user-data stream reported them, before they were booked."""
 
     list_display = ("filled_at", "symbol", "buyer", "price", "quantity", "order", "reported_at")
     list_filter = ("filled_at",)
@@ -245,7 +248,7 @@ class StreamedFillAdmin(ReadOnlyAdmin):
 
 @admin.register(Trade)
 class TradeAdmin(StoryAdmin):
-    """Trades with their books; of the origin EXTERNAL those that somebody else has opened."""
+    """Trades with their books. Those of the origin EXTERNAL were opened by another client."""
 
     change_form_template = "execution/trade.html"
     list_display = (
@@ -300,7 +303,7 @@ class TradeAdmin(StoryAdmin):
         """Show where the decision came from."""
         return Source(trade.request.source).name
 
-    def told(self, row: Trade) -> dict[str, Any]:
+    def page_context(self, row: Trade) -> dict[str, object]:
         now, grid = trade_now(row), display_grid(row)
         shown = _result_of(row, grid) if now.position is None else _live(now, grid)
         return {
@@ -377,7 +380,7 @@ class PositionAdmin(ReadOnlyAdmin):
 
 @admin.register(ExternalPosition)
 class ExternalPositionAdmin(ReadOnlyAdmin):
-    """Positions that no trade of ours explains; with a request where they have exits of ours."""
+    """Positions that none of our trades explains, with a request where our exits protect them."""
 
     list_display = (
         "symbol",
@@ -399,7 +402,7 @@ class ExternalPositionAdmin(ReadOnlyAdmin):
 
 @admin.register(Bracket)
 class BracketAdmin(ReadOnlyAdmin):
-    """How each position is protected: its settings; the legs are a table of their own."""
+    """The settings that protect each position. The legs are a table of their own."""
 
     list_display = ("request_id", "break_even", "time_exit_seconds", "tick_size", "quantity_step")
     search_fields = ("request__id", "request__symbol")
@@ -408,7 +411,7 @@ class BracketAdmin(ReadOnlyAdmin):
 
 @admin.register(BracketLeg)
 class LegAdmin(ReadOnlyAdmin):
-    """Stops, targets and trailing stops as planned now; their orders say what became of each."""
+    """Stops, targets and trailing stops as planned now. Their orders show what became of each."""
 
     list_display = ("bracket_id", "purpose", "number", "origin", "price", "share", "callback_percent")
     list_filter = (words("purpose", OrderPurpose), words("origin", LegOrigin))
@@ -419,7 +422,7 @@ class LegAdmin(ReadOnlyAdmin):
 
 @admin.register(JournalSeal)
 class JournalSealAdmin(ReadOnlyAdmin):
-    """The journal's hash chain; `manage.py verify_journal` compares the lines with it."""
+    """The journal's hash chain, with which `manage.py verify_journal` compares the lines."""
 
     list_display = ("position", "spans", "line_id", "removed_by")
     search_fields = ("line_id",)

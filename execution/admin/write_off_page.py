@@ -1,11 +1,11 @@
-"""The admin's page on which a person writes off what the exchange denies: shows its word, and calls one function."""
+"""The admin's page on which an operator writes off what the exchange denies."""
 
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -25,7 +25,7 @@ PERMISSION = "execution.write_off_trade"
 
 
 class WriteOffForm(forms.Form):
-    """Why; a person confirms below what the exchange has said."""
+    """The operator's reason, and his confirmation of what the exchange has answered."""
 
     reason = forms.CharField(
         max_length=500,
@@ -36,11 +36,11 @@ class WriteOffForm(forms.Form):
 
 
 def may_be_denied(pk: UUID) -> bool:
-    """Whether our books hold anything of a decision that could be written off."""
+    """Whether the books hold anything of a decision that could be written off."""
     return not holding_of(pk).is_empty
 
 
-def write_off_page(page: Any) -> Callable[..., HttpResponse]:
+def write_off_page(page: "ModelAdmin[ExecutionRequest]") -> Callable[..., HttpResponse]:
     """Return the view for a model admin."""
 
     def view(request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -67,7 +67,7 @@ def write_off_page(page: Any) -> Callable[..., HttpResponse]:
 
 
 def _denial(request: HttpRequest, pk: UUID) -> VenueDenial | None:
-    """Return what the exchange says now; None when it does not answer."""
+    """Return what the exchange answers now, or None when it does not answer."""
     try:
         return read_denial(holding_of(pk), exchange=wiring.exchange(), clock=wiring.clock)
     except ExchangeUnavailableError:

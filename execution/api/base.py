@@ -1,7 +1,6 @@
 """What all addresses of the API have in common: JSON in, JSON out."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from rest_framework.exceptions import ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -14,7 +13,10 @@ from execution.domain.unread import not_known
 
 
 class FirstRenderer(DefaultContentNegotiation):
-    """Answers in the view's own form whatever a client accepts: a browser's or scraper's header is never an error."""
+    """Answers in the view's own media type whatever a client accepts.
+
+    A browser's or scraper's header is never an error.
+    """
 
     def select_renderer(
         self,
@@ -27,13 +29,13 @@ class FirstRenderer(DefaultContentNegotiation):
 
 
 class JsonView(APIView):
-    """The base of every address of ours; asks for the service key by the project's defaults."""
+    """The base of every address of the API. It asks for the service key by the project's defaults."""
 
     content_negotiation_class = FirstRenderer
     parser_classes = [ExactJSONParser]
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse questions with a parameter that is not read: what it asks for would not be in the answer."""
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        """Refuse a request with a parameter that is not read: the answer would ignore what it asks for."""
         super().initial(request, *args, **kwargs)
         # What is no operation has no parameters, and another answer.
         known = self.query_parameters() if hasattr(self, str(request.method).lower()) else None
@@ -41,12 +43,12 @@ class JsonView(APIView):
             raise ValidationError({name: [not_known(name, known)] for name in sorted(unknown)})
 
     def query_parameters(self) -> frozenset[str] | None:
-        """Return the names of the parameters that are read; None where any may be sent."""
+        """Return the names of the parameters that are read, or None where any may be sent."""
         return frozenset()
 
 
 class OpenView(JsonView):
-    """An address that asks nobody for a key."""
+    """An address that asks for no key."""
 
     authentication_classes = ()
     permission_classes = ()

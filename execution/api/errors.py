@@ -1,7 +1,10 @@
-"""One shape for every error: `detail` in words, `errors` by field for wrong fields, `error_id` when it is our fault."""
+"""One shape for every error of the API.
 
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+`detail` is in words, `errors` names the rules by field for wrong fields, `error_id` comes with a fault of the service.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypedDict, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -50,8 +53,14 @@ class TooLargeError(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
 
 
-def explain(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """Answer any error of a view; the REST framework's exception handler."""
+class ErrorContext(TypedDict):
+    """What is read of the framework's context of an error."""
+
+    request: HttpRequest
+
+
+def explain(error: Exception, context: ErrorContext) -> HttpResponse:
+    """Answer any error of a view, as the REST framework's exception handler."""
     if isinstance(error, ValidationError):
         return problem(error.status_code, INVALID, errors=by_field(error.detail))
     if isinstance(error, APIException):
@@ -59,17 +68,19 @@ def explain(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     for kind, code, detail in DJANGO_ERRORS:
         if isinstance(error, kind):
             return problem(code, detail)
-    request: HttpRequest = context["request"]
-    return _explain_surprise(error, request)
+    return _explain_surprise(error, context["request"])
 
 
 def problem(code: int, detail: str, **more: object) -> JsonResponse:
-    """Return an error answer; what is empty is left out."""
+    """Return an error answer without what is empty."""
     return JsonResponse({"detail": detail} | {name: value for name, value in more.items() if value}, status=code)
 
 
 def logged(answer: A) -> A:
-    """Mark an answer so that Django does not log it as one more error: somebody has, or nobody needs to."""
+    """Mark an answer so that Django does not log it as one more error.
+
+    The view has logged it already, or it needs no log line.
+    """
     # Django's own mark; without it every answer from 500 on is logged, a probe's 503 once a second.
     answer._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
     return answer
@@ -77,16 +88,18 @@ def logged(answer: A) -> A:
 
 def by_field(detail: object) -> dict[str, list[str]]:
     """Flatten the framework's nested error lists into field -> rules."""
-    rules: dict[str, list[str]] = {}
-    for name, rule in _rules("", detail):
-        rules.setdefault(name or "request", []).append(rule)
-    return rules
+    return gathered(_rules("", detail))
 
 
 def by_schema_field(error: SchemaError, schema: type[BaseModel]) -> dict[str, list[str]]:
     """Return field -> rules of a schema."""
+    return gathered(schema_errors(error, schema))
+
+
+def gathered(broken: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return field -> rules of pairs of both. Rules of no field stand under `request`."""
     rules: dict[str, list[str]] = {}
-    for name, rule in schema_errors(error, schema):
+    for name, rule in broken:
         rules.setdefault(name or "request", []).append(rule)
     return rules
 
@@ -107,7 +120,7 @@ def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:  # no
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    """Answer a surprise outside of the API (`handler500`); Django logs its traceback itself, on the next line."""
+    """Answer a surprise outside of the API (`handler500`). Django logs its traceback on the next line."""
     error_id = str(uuid4())
     log.error("request failed", error_id=error_id, method=request.method, path=request.path)
     return problem(status.HTTP_500_INTERNAL_SERVER_ERROR, UNEXPECTED, error_id=error_id)
@@ -122,7 +135,7 @@ def _explain_known(error: APIException) -> JsonResponse:
 
 
 def _explain_surprise(error: Exception, request: HttpRequest) -> HttpResponse:
-    """Log once with everything, tell the caller only under which id."""
+    """Log the error once with its traceback, and show the caller only its id."""
     error_id = str(uuid4())
     log.error("request failed", error_id=error_id, method=request.method, path=request.path, exc_info=error)
     if isinstance(error, OperationalError | InterfaceError):

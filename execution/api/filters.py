@@ -1,4 +1,4 @@
-"""Filters and pages of the trade list; what cannot be understood is an error, never ignored."""
+"""Filters and pages of the trade list. What cannot be understood is an error, never ignored."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,10 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from execution.api.serializers.fields import SYMBOL_PATTERN, UuidIn, WholeIn
+from execution.api.serializers.fields import SYMBOL_PATTERN, AnySerializer, UuidIn, WholeIn
 from execution.domain import bounds
 from execution.models import Trade
 from execution.outbox.payloads import EVENT_TYPES
+from execution.queries.events import EventPage, events_after
 from execution.queries.trades import TradeStatus, count_trades, page_of, with_status
 
 DEFAULT_LIMIT, MOST = 100, 1000
@@ -25,7 +26,7 @@ FARTHEST = 2**31 - 1
 
 
 class IsoField(forms.Field):
-    """A time in a question: what lies beyond the bounds means their end; an empty one is a mistake."""
+    """A time in a query. One beyond the bounds means their end, an empty one is a mistake."""
 
     def clean(self, value: str | None) -> datetime | None:
         if value is None:
@@ -41,7 +42,7 @@ class IsoFilter(filters.IsoDateTimeFilter):  # type: ignore[misc]  # the package
 
     field_class = IsoField
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         super().__init__(**options)
         self.extra.pop("input_formats", None)
 
@@ -55,9 +56,9 @@ class TradeFilter(filters.FilterSet):  # type: ignore[misc]  # the package bring
     to = IsoFilter(field_name="entry_at", lookup_expr="lt", label="Entered before this time")
 
     @classmethod
-    def get_filters(cls) -> dict[str, Any]:
+    def get_filters(cls) -> dict[str, object]:
         """Call the lower bound `from`, which Python does not allow as the name of an attribute."""
-        found: dict[str, Any] = super().get_filters()
+        found: dict[str, object] = super().get_filters()
         return {name.removesuffix("_"): each for name, each in found.items()}
 
     def filter_status(self, rows: QuerySet[Trade], name: str, value: str) -> QuerySet[Trade]:  # noqa: ARG002
@@ -67,14 +68,14 @@ class TradeFilter(filters.FilterSet):  # type: ignore[misc]  # the package bring
         return rows.filter(symbol=bounds.capitals(value))
 
 
-class PageIn(serializers.Serializer[Any]):
+class PageIn(AnySerializer):
     """Which part of the list."""
 
     limit = WholeIn(default=DEFAULT_LIMIT, min_value=1, max_value=MOST)
     offset = WholeIn(default=0, min_value=0, max_value=FARTHEST)
 
 
-class EventsIn(serializers.Serializer[Any]):
+class EventsIn(AnySerializer):
     """Which events: those behind a cursor, of a type, of a trade."""
 
     after = WholeIn(
@@ -84,12 +85,15 @@ class EventsIn(serializers.Serializer[Any]):
     event_type = serializers.ChoiceField(choices=EVENT_TYPES, required=False)
     trade_id = UuidIn(required=False)
 
-    @property
-    def selection(self) -> dict[str, Any]:
-        """What was asked for, in the words of the query."""
-        asked = dict(self.validated_data)
-        trade_id = asked.pop("trade_id", None)
-        return {"cursor": asked.pop("after"), "aggregate": str(trade_id) if trade_id else "", **asked}
+    def page(self) -> EventPage:
+        """Return the events that were asked for."""
+        asked = self.validated_data
+        return events_after(
+            asked["after"],
+            limit=asked["limit"],
+            event_type=asked.get("event_type", ""),
+            aggregate=str(asked["trade_id"]) if "trade_id" in asked else "",
+        )
 
 
 class TradePage(BasePagination):
@@ -105,7 +109,7 @@ class TradePage(BasePagination):
         page.is_valid(raise_exception=True)
         return page_of(queryset, **page.validated_data)
 
-    def get_paginated_response(self, data: Sequence[Mapping[str, Any]]) -> Response:
+    def get_paginated_response(self, data: Sequence[Mapping[str, object]]) -> Response:
         counts = count_trades()
         return Response(
             {
@@ -117,12 +121,12 @@ class TradePage(BasePagination):
             }
         )
 
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+    def get_paginated_response_schema(self, schema: dict[str, object]) -> dict[str, object]:
         counters = ("total_trades", "open_trades", "closed_trades", "written_off_trades")
         properties = {"trades": schema} | {name: {"type": "integer"} for name in counters}
         return {"type": "object", "required": list(properties), "properties": properties}
 
-    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:  # noqa: ARG002
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, object]]:  # noqa: ARG002
         limit = {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}
         offset = {"type": "integer", "minimum": 0, "maximum": FARTHEST, "default": 0}
         return [

@@ -1,6 +1,7 @@
-"""Health over HTTP: measured at most once a second, with no call to the exchange or to a neighbour service.
+"""Health over HTTP: measured at most once a second, without a call to the exchange.
 
-It answers within a second whatever hangs: what has not answered by then is named as silent.
+It calls no neighbour service either. It answers within a second whatever hangs: what has not answered by then is named
+as silent.
 """
 
 import time
@@ -28,18 +29,10 @@ from execution.api.inquiry import Inquiry, UnansweredError
 from execution.api.permissions import may_see_details
 from execution.api.streams import Streams, look_at_streams
 from execution.domain.rate_limits import Circuit, LimiterState
-from execution.health.condition import (
-    HealthInputs,
-    Probe,
-    age_seconds,
-    heartbeat,
-    judge_health,
-    not_ready,
-    silence,
-    total_lag,
-)
-from execution.health.condition import Status as Overall
-from execution.health.rows import SLICE_MAX_AGE, HealthRows, covering, health_rows
+from execution.health.condition import judge_health, not_ready
+from execution.health.inputs import HealthInputs, Probe, age_seconds, heartbeat, silence, total_lag
+from execution.health.inputs import Status as Overall
+from execution.queries.health_rows import SLICE_MAX_AGE, HealthRows, covering, health_rows
 from execution.risk.entry_gate import is_reconciled, obstacle_of
 from execution.store.heartbeats import BRIDGE, MONITOR, USER_STREAM
 from execution_project.postgres.connection import answers_within
@@ -47,8 +40,8 @@ from execution_project.waits import HEALTH_DATABASE_SECONDS, HEALTH_KEPT_SECONDS
 
 CACHED_SECONDS = 1
 SERVICE = {"service": settings.SERVICE_NAME, "version": settings.SERVICE_VERSION}
-# What /health tells without the service key.
-FOR_EVERYBODY = ("service", "version", "status", "healthy", "running", "timestamp")
+# What /health shows without the service key.
+WITHOUT_KEY = ("service", "version", "status", "healthy", "running", "timestamp")
 R = TypeVar("R")
 HEALTH_ANSWERS = {200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT}
 
@@ -67,7 +60,7 @@ class HealthView(OpenView):
 
 
 class LivenessView(OpenView):
-    """Whether this process answers at all; it asks nobody."""
+    """Whether this process answers at all. It asks no store."""
 
     @extend_schema(operation_id="health_live", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
@@ -75,7 +68,7 @@ class LivenessView(OpenView):
 
 
 class ReadinessView(OpenView):
-    """Whether requests can be served: stores, migrations, monitor, bridge, and a full cycle since the start."""
+    """Whether requests can be served: stores, migrations, monitor, bridge, and a cycle since the start."""
 
     @extend_schema(operation_id="health_ready", responses=HEALTH_ANSWERS)
     def get(self, request: Request) -> Response:
@@ -87,19 +80,21 @@ class ReadinessView(OpenView):
 
 def health_inputs() -> HealthInputs:
     """Return what was measured within the last second, or measure."""
-    found: HealthInputs | None = cache.get("vitals")
+    found: HealthInputs | None = cache.get("health_inputs")
     if found is None:
         found = measure()
-        cache.set("vitals", found, CACHED_SECONDS)
+        cache.set("health_inputs", found, CACHED_SECONDS)
     return found
 
 
+# The body of /health, by its fields.
+HealthReport = dict[str, Any]
 NO_STREAMS = Streams(queues={}, broken={})
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromDatabase:
-    """What PostgreSQL has told."""
+class DatabaseAnswer:
+    """What PostgreSQL has answered."""
 
     probe: Probe
     rows: HealthRows | None
@@ -107,8 +102,8 @@ class FromDatabase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromRedis:
-    """What Redis has told."""
+class RedisAnswer:
+    """What Redis has answered."""
 
     probe: Probe
     streams: Streams = NO_STREAMS
@@ -117,9 +112,9 @@ class FromRedis:
 
 
 def measure() -> HealthInputs:
-    """Ask both stores at the same time, and take what has come within a second."""
+    """Ask both stores at the same time, and take the answers that come within a second."""
     now, env, stack = timezone.now(), settings.ENV, wiring.stack()
-    database, redis = _told()
+    database, redis = _read_stores()
     rows, queues = database.rows, redis.streams.queues
     return HealthInputs(
         now=now,
@@ -134,20 +129,20 @@ def measure() -> HealthInputs:
         rpm_limit=env.binance_rate_limit_rpm,
         monitor_interval=timedelta(seconds=env.position_monitor_interval_sec),
         ess_fail_mode=env.ess_silence,
-        lease_says=obstacle_of(rows.lease, stack, now=now) if rows else None,
+        lease_block=obstacle_of(rows.lease, stack, now=now) if rows else None,
         reconciled=rows is not None and is_reconciled(rows.lease, stack, now=now),
         migrated=database.migrated,
     )
 
 
-def _told() -> tuple[FromDatabase, FromRedis]:
-    """Return what the stores tell, each in a thread of its own where people and probes wait for the answer."""
+def _read_stores() -> tuple[DatabaseAnswer, RedisAnswer]:
+    """Return what both stores answer. A web process asks each in a thread of its own."""
     if kind_held() is not Kind.WEB:
         return _ask_database(), _ask_redis()
     # Redis is asked meanwhile.
     DATABASE.put()
-    redis = _in_time(REDIS, FromRedis)
-    return _in_time(DATABASE, lambda probe: FromDatabase(probe=probe, rows=None)), redis
+    redis = _in_time(REDIS, RedisAnswer)
+    return _in_time(DATABASE, lambda probe: DatabaseAnswer(probe=probe, rows=None)), redis
 
 
 def _in_time(inquiry: Inquiry[R], without: Callable[..., R]) -> R:
@@ -157,22 +152,22 @@ def _in_time(inquiry: Inquiry[R], without: Callable[..., R]) -> R:
         return without(probe=Probe(error=str(error)))
 
 
-def _ask_database() -> FromDatabase:
+def _ask_database() -> DatabaseAnswer:
     now, account = timezone.now(), wiring.stack().account
     probe, rows = _probe(lambda: _rows_in_time(now, account=account))
-    return FromDatabase(probe=probe, rows=rows, migrated=rows is not None and _migrated())
+    return DatabaseAnswer(probe=probe, rows=rows, migrated=rows is not None and _migrated())
 
 
-def _ask_redis() -> FromRedis:
+def _ask_redis() -> RedisAnswer:
     probe, streams = _probe(lambda: look_at_streams(wiring.health_redis_client()))
     # One silence of Redis is enough to wait for.
     if streams is None:
-        return FromRedis(probe=probe)
+        return RedisAnswer(probe=probe)
     limiter, circuit = _probe(wiring.limiter_state)[1], _probe(wiring.circuit_state)[1]
-    return FromRedis(probe=probe, streams=streams, limiter=limiter, circuit=circuit)
+    return RedisAnswer(probe=probe, streams=streams, limiter=limiter, circuit=circuit)
 
 
-def _ask_database_apart() -> FromDatabase:
+def _ask_database_apart() -> DatabaseAnswer:
     # No request of Django's begins and ends in this thread, which would look after its connection.
     connection.close_if_unusable_or_obsolete()
     return _ask_database()
@@ -183,12 +178,12 @@ REDIS = Inquiry(_ask_redis, seconds=HEALTH_SECONDS, kept_seconds=HEALTH_KEPT_SEC
 
 
 def _rows_in_time(now: datetime, *, account: str) -> HealthRows:
-    """Read within health's own bound: a page that waits for a frozen database tells nobody that it is frozen."""
+    """Read within health's own bound, so that a frozen database is reported and not waited for."""
     with answers_within(HEALTH_DATABASE_SECONDS):
         return health_rows(now, account=account)
 
 
-def report_of(found: HealthInputs) -> dict[str, Any]:
+def report_of(found: HealthInputs) -> HealthReport:
     """Return the body of /health: the shape that the system's own health service knows, and more."""
     condition, rows = judge_health(found), found.rows
     monitor = heartbeat(found, MONITOR)
@@ -212,14 +207,14 @@ def report_of(found: HealthInputs) -> dict[str, Any]:
     }
 
 
-def short(report: dict[str, Any]) -> dict[str, Any]:
-    """Return what everybody may know of a report: the verdict, and which parts are well."""
+def short(report: HealthReport) -> dict[str, object]:
+    """Return what callers without the service key may know: the verdict, and which parts are healthy."""
     parts = {name: {"healthy": part["healthy"]} for name, part in report["components"].items()}
-    return {name: report[name] for name in FOR_EVERYBODY} | {"components": parts}
+    return {name: report[name] for name in WITHOUT_KEY} | {"components": parts}
 
 
 def _probe(question: Callable[[], R]) -> tuple[Probe, R | None]:
-    """Ask a store; its silence is an answer too."""
+    """Ask a store, and take its silence for an answer too."""
     started = time.perf_counter()
     try:
         answer = question()
@@ -230,7 +225,7 @@ def _probe(question: Callable[[], R]) -> tuple[Probe, R | None]:
 
 
 def _migrated() -> bool:
-    """Return whether every migration is applied; once true it stays true for this process."""
+    """Return whether every migration is applied. Once true it stays true for this process."""
     if cache.get("migrated"):
         return True
     executor = MigrationExecutor(connection)
@@ -240,6 +235,6 @@ def _migrated() -> bool:
     return migrated
 
 
-def _answer(body: dict[str, Any], *, healthy: bool) -> Response:
+def _answer(body: dict[str, object], *, healthy: bool) -> Response:
     response = Response(body, status=status.HTTP_200_OK if healthy else status.HTTP_503_SERVICE_UNAVAILABLE)
     return logged(response)

@@ -1,7 +1,7 @@
 """Asks a store in a thread of its own, so that a page is answered in time whatever hangs.
 
-A thread cannot be stopped. A question that is not answered in time goes on until its own bound ends it, and whoever
-asks meanwhile is told the answer of before while that is fresh, and then that there is none.
+A thread cannot be stopped. A question that is not answered in time goes on until its own bound ends it. A caller that
+asks meanwhile gets the answer of before while that is fresh, and then an error.
 """
 
 import time
@@ -19,7 +19,7 @@ class UnansweredError(Exception):
 
 
 class Inquiry(Generic[R]):
-    """One question at a time; who asks while it is open waits for the same answer.
+    """One question at a time. Callers that ask while it is open wait for the same answer.
 
     Args:
         question: asked in the thread; bounds of its own end it some time.
@@ -62,7 +62,7 @@ class Inquiry(Generic[R]):
             self._thread.submit(work).result()
 
     def put(self) -> tuple["Future[R]", float]:
-        """Put the question, unless it is open; return what will be its answer, and since when it is open."""
+        """Put the question unless it is open. Return its future answer, and since when it is open."""
         with self._lock:
             if self._open is None or self._open[0].done():
                 self._thread = self._thread or ThreadPoolExecutor(1, "inquiry")

@@ -1,10 +1,9 @@
-"""A person's order over HTTP: checked, handed to the pipeline, and followed for a moment."""
+"""An operator's order over HTTP: checked, handed to the pipeline, and followed for a moment."""
 
 import re
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -52,7 +51,7 @@ RESTING_PATIENCE_SECONDS = 0.25
 ON_THE_WAY = frozenset({R.RECEIVED, R.CLEARED, R.APPROVED, R.SUBMITTING})
 
 
-def place_rest_order(payload: Any, key: str | None, *, now: datetime, answer_seconds: float) -> Progress:
+def place_rest_order(payload: object, key: str | None, *, now: datetime, answer_seconds: float) -> Progress:
     """Store an order, start its chain, and return what has become of it within `answer_seconds`.
 
     Raises:
@@ -60,6 +59,8 @@ def place_rest_order(payload: Any, key: str | None, *, now: datetime, answer_sec
         ConflictError: the key was used for a different order.
 
     """
+    if not isinstance(payload, Mapping):
+        raise ValidationError({"request": ["must be a JSON object"]})
     order = read_order(payload)
     identity = identity_of(key, order.request_id)
     try:
@@ -80,10 +81,8 @@ def place_rest_order(payload: Any, key: str | None, *, now: datetime, answer_sec
     return wait_for_outcome(intake.request_id, answer_seconds)
 
 
-def read_order(payload: Any) -> RestOrder:
-    """Return the order; the rules are those of `signal.execute`."""
-    if not isinstance(payload, Mapping):
-        raise ValidationError({"request": ["must be a JSON object"]})
+def read_order(payload: Mapping[str, object]) -> RestOrder:
+    """Return the order, checked by the rules of `signal.execute`."""
     try:
         return RestOrder.model_validate(payload)
     except SchemaError as error:
@@ -103,7 +102,7 @@ def identity_of(key: str | None, request_id: str) -> str:
 
 
 def wait_for_outcome(request_id: UUID, seconds: float) -> Progress:
-    """Look at the request until it says enough or the time is up; the row is the truth, so the row is what we ask."""
+    """Poll the request's row until its state is worth an answer or the time is up."""
     deadline = time.monotonic() + seconds
     wait, state, since = SHORTEST_WAIT, "", time.monotonic()
     while True:
@@ -117,8 +116,8 @@ def wait_for_outcome(request_id: UUID, seconds: float) -> Progress:
         wait = min(wait * 1.5, LONGEST_WAIT)
 
 
-def order_answer(progress: Progress) -> dict[str, Any]:
-    """Return the answer's fields; a price is an average of fills, or the limit of an order that rests."""
+def order_answer(progress: Progress) -> dict[str, object]:
+    """Return the answer's fields. A price is the average of fills, or the limit of an order that rests."""
     request, entry, trade = progress.request, progress.entry, progress.trade
     status = STATUSES.get(RequestState(request.state), PENDING)
     accepted = status in ACCEPTED_BY_EXCHANGE

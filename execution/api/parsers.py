@@ -1,4 +1,4 @@
-"""JSON coming in: numbers keep the digits that were written, and nothing passes that could not be stored."""
+"""Reads JSON bodies: numbers keep the digits that were written, and only what can be stored passes."""
 
 import json
 import math
@@ -52,7 +52,7 @@ class ExactJSONParser(BaseParser):
             raise ParseError(f"The body is not JSON that can be read: {error}") from None
 
 
-def read_json(raw: bytes) -> Any:
+def read_json(raw: bytes) -> object:
     """Return the value of a JSON text.
 
     Raises:
@@ -68,7 +68,10 @@ def read_json(raw: bytes) -> Any:
 
 
 def _read_limited(stream: IO[bytes]) -> bytes:
-    """Read at most one byte beyond the limit: Django's own check does not see bodies that are read as a stream."""
+    """Read at most one byte beyond the limit.
+
+    Django's own check does not see bodies that are read as a stream.
+    """
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     try:
         raw = stream.read(limit + 1)
@@ -83,8 +86,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a name that is given twice: which of two quantities is meant, nobody can know."""
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a name that is given twice: which of two quantities is meant cannot be known."""
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
@@ -93,7 +96,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_storable(value: object) -> None:
-    """Refuse nesting without end, and the characters and numbers that PostgreSQL or a reader has no place for."""
+    """Refuse nesting without end, and characters and numbers that PostgreSQL or a reader cannot hold."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             if character := bounds.unstorable_character(name):

@@ -1,7 +1,8 @@
-"""Who may use the API: holders of the service key; without a configured key, on paper only, callers of this machine.
+"""Lets holders of the service key use the API.
 
-Where the caller is, the connection says, not the setting HOST: a server may listen on more than that names. A request
-that a proxy has passed on comes from elsewhere, whatever machine the proxy runs on.
+Without a configured key, on paper only, callers of this machine may use it. The connection decides where the caller is,
+not the setting HOST: a server may listen on more than that names. A request that a proxy has passed on comes from
+elsewhere, whatever machine the proxy runs on.
 """
 
 from hmac import compare_digest
@@ -23,7 +24,7 @@ class ServiceKeyAuthentication(BaseAuthentication):
     """Compares `X-API-Key` or `Authorization: Bearer` with EXECUTION_API_KEY, in constant time."""
 
     def authenticate(self, request: Request) -> tuple[None, str] | None:
-        """Return that the key is held, or None when nobody is asked for one.
+        """Return that the key is held, or None when no key is asked for.
 
         Raises:
             NotAuthenticated: a key is asked for and none was sent.
@@ -57,7 +58,7 @@ def key_is_asked_for(request: Request) -> bool:
 
 def holds_key(request: Request) -> bool:
     """Whether the request carries the service key."""
-    # Without a configured key nobody holds it; an empty one must not match.
+    # Without a configured key no caller holds it; an empty one must not match.
     expected = settings.ENV.execution_api_key.get_secret_value()
     return bool(expected) and compare_digest(given_key(request).encode(), expected.encode())
 

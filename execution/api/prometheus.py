@@ -20,25 +20,19 @@ from execution.api.health import health_inputs
 from execution.domain.metrics import CYCLE, FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED
 from execution.domain.oracle import VIOLATIONS, Kind
 from execution.domain.rate_limits import CircuitState, LimiterState
-from execution.health.condition import (
-    HealthInputs,
-    age_seconds,
-    entry_ages,
-    heartbeat,
-    judge_health,
-    oldest_decision_age,
-    policy_age,
-    queue_ages,
-)
-from execution.health.rows import covering
+from execution.health.condition import judge_health
+from execution.health.entry_parts import oldest_decision_age, policy_age, queue_ages
+from execution.health.inputs import HealthInputs, age_seconds, heartbeat
+from execution.health.message_parts import entry_ages
 from execution.queries.figures import MeasuredFigures, measured_figures
+from execution.queries.health_rows import covering
 from execution.queries.metrics import BookCounts, book_counts
 from execution.queries.refused_exits import RefusedExit
 from execution.store.heartbeats import MONITOR, ORACLE, POLICY, PROTECTOR, USER_STREAM
 from execution.store.stream_freshness import MARK_STREAM
 
 PREFIX = "execution_"
-# One word, or one for each label.
+# One label value, or one for each label.
 L = TypeVar("L", str, tuple[str, str])
 
 
@@ -56,7 +50,7 @@ class PrometheusView(JsonView):
 
 
 class ServiceCollector(Collector):
-    """Collects anew at every call, so that any number of web processes tells the same figures."""
+    """Collects anew at every call, so that any number of web processes shows the same figures."""
 
     def collect(self) -> Iterator[Metric]:
         found = health_inputs()
@@ -79,7 +73,7 @@ class ServiceCollector(Collector):
 
 
 def gauge(name: str, meaning: str, value: float | None) -> GaugeMetricFamily:
-    """Return one number; an unknown one has a name and no sample."""
+    """Return one number. An unknown one has a name and no sample."""
     family = GaugeMetricFamily(PREFIX + name, meaning)
     if value is not None:
         family.add_metric([], value)
@@ -87,7 +81,7 @@ def gauge(name: str, meaning: str, value: float | None) -> GaugeMetricFamily:
 
 
 def labelled(name: str, meaning: str, labels: str, values: Mapping[L, float]) -> GaugeMetricFamily:
-    """Return one number for each combination of words; the labels are divided by a space."""
+    """Return one number for each combination of label values. A space divides the labels' names."""
     family = GaugeMetricFamily(PREFIX + name, meaning, labels=labels.split())
     for words, value in values.items():
         family.add_metric([words] if isinstance(words, str) else words, value)
@@ -95,7 +89,7 @@ def labelled(name: str, meaning: str, labels: str, values: Mapping[L, float]) ->
 
 
 def counted(name: str, meaning: str, labels: str, values: Mapping[tuple[str, str], float]) -> CounterMetricFamily:
-    """Return a number for each combination of words that only grows."""
+    """Return a number that only grows, for each combination of label values."""
     family = CounterMetricFamily(PREFIX + name, meaning, labels=labels.split())
     for words, value in values.items():
         family.add_metric(words, value)
@@ -119,8 +113,10 @@ def _health(found: HealthInputs) -> Iterator[Metric]:
     if found.rows:
         yield gauge("active_positions", "Positions at the exchange", found.rows.active_positions)
         unsettled, incomplete = found.rows.unsettled, found.rows.incomplete.count
-        yield gauge("unsettled_orders", "Orders of which nobody can tell what became", unsettled.count)
-        yield gauge("trades_incomplete", "Trades of the last day of whose net nobody can value a part", incomplete)
+        yield gauge("unsettled_orders", "Orders whose outcome is unknown", unsettled.count)
+        yield gauge(
+            "trades_incomplete", "Trades of the last day whose net has a part without a known value", incomplete
+        )
         yield gauge("unsettled_oldest_seconds", "Age of the oldest of them", age_seconds(found, unsettled.since) or 0)
         alarms = Counter(row.reason_code for row in found.rows.alarms)
         yield labelled("terms_alarms", "Alarms about contracts and the account's settings", "code", alarms)
@@ -138,7 +134,7 @@ def _health(found: HealthInputs) -> Iterator[Metric]:
     yield from _user_stream(found)
     marks = heartbeat(found, MARK_STREAM)
     age = age_seconds(found, marks.at) if marks else None
-    yield gauge("mark_price_age_seconds", "Since the stream of mark prices last told them", age)
+    yield gauge("mark_price_age_seconds", "Since the stream of mark prices last sent them", age)
     if policy := heartbeat(found, POLICY):
         yield gauge("policy_age_seconds", "Since the policy's source last answered", policy_age(found))
         yield gauge("policy_unanswered", "Successive questions to it without an answer", policy.details["unanswered"])
@@ -149,7 +145,7 @@ def _health(found: HealthInputs) -> Iterator[Metric]:
     if found.rows and (ess := found.rows.ess):
         yield gauge("ess_permitted", "Whether the emergency stop lets entries pass", ess.permitted)
         yield gauge("ess_unanswered", "Successive checks of it without an answer", ess.unanswered)
-        yield gauge("ess_age_seconds", "Since its state was last told", age_seconds(found, ess.observed_at))
+        yield gauge("ess_age_seconds", "Since its state was last reported", age_seconds(found, ess.observed_at))
         failures = CounterMetricFamily(PREFIX + "ess_failures", "Checks without a usable answer", labels=["kind"])
         for kind, count in ess.failures.items():
             failures.add_metric([kind], count)
@@ -171,7 +167,7 @@ def _oracle(found: HealthInputs) -> Iterator[Metric]:
 
 
 def _refused(refused: Iterable[RefusedExit], found: HealthInputs) -> Iterator[Metric]:
-    """Return the exits that the exchange keeps refusing; of several of a kind in one symbol the longest."""
+    """Return the exits that the exchange keeps refusing, of several of a kind in one symbol the longest."""
     tries: dict[tuple[str, str], float] = {}
     ages: dict[tuple[str, str], float] = {}
     unanswered: dict[tuple[str, str], float] = {}
@@ -184,45 +180,45 @@ def _refused(refused: Iterable[RefusedExit], found: HealthInputs) -> Iterator[Me
         ages[key] = max(ages.get(key, 0.0), age_seconds(found, each.since) or 0.0)
     yield labelled("refused_exit_tries", "Successive refusals of a position's exit", "symbol what", tries)
     yield labelled("refused_exit_seconds", "Since the first of them", "symbol what", ages)
-    yield labelled("unanswered_exits", "Exits of a position of which nobody knows yet", "symbol what", unanswered)
+    yield labelled("unanswered_exits", "Exits of a position whose outcome is unknown", "symbol what", unanswered)
 
 
 def _user_stream(found: HealthInputs) -> Iterator[Metric]:
     beat = heartbeat(found, USER_STREAM)
     covers = covering(beat, found.now) == "stream"
-    yield gauge("user_stream_covers", "Whether the user-data stream tells of fills; else polling", covers)
+    yield gauge("user_stream_covers", "Whether the user-data stream reports fills; else polling", covers)
     if beat is None:
         return
-    told = beat.details
+    details = beat.details
     for family, name in (
         (CounterMetricFamily(PREFIX + "user_stream_connections", "Connections opened"), "connections"),
-        (CounterMetricFamily(PREFIX + "user_stream_silences", "Connections that did not tell"), "silences"),
+        (CounterMetricFamily(PREFIX + "user_stream_silences", "Connections that missed a report"), "silences"),
         (CounterMetricFamily(PREFIX + "user_stream_listen_keys_opened", "Asked for"), "listen_keys_opened"),
         (CounterMetricFamily(PREFIX + "user_stream_listen_keys_renewed", "Renewed"), "listen_keys_renewed"),
         (CounterMetricFamily(PREFIX + "user_stream_margin_calls", "Margin calls"), "margin_calls"),
     ):
-        family.add_metric([], told.get(name, 0))
+        family.add_metric([], details.get(name, 0))
         yield family
     for family, name in (
         (CounterMetricFamily(PREFIX + "user_stream_events", "Events handled", labels=["kind"]), "events"),
         (CounterMetricFamily(PREFIX + "user_stream_unread", "Events not understood", labels=["kind"]), "unread"),
     ):
-        for kind, count in told.get(name, {}).items():
+        for kind, count in details.get(name, {}).items():
             family.add_metric([kind], count)
         yield family
-    yield from _user_stream_times(found, told)
+    yield from _user_stream_times(found, details)
 
 
-def _user_stream_times(found: HealthInputs, told: Mapping[str, Any]) -> Iterator[Metric]:
+def _user_stream_times(found: HealthInputs, details: Mapping[str, Any]) -> Iterator[Metric]:
     def age(moment: str) -> float | None:
-        return age_seconds(found, datetime.fromisoformat(told[moment])) if told.get(moment) else None
+        return age_seconds(found, datetime.fromisoformat(details[moment])) if details.get(moment) else None
 
-    lags = {each: told[f"lag_ms_{each}"] for each in ("p50", "p99") if told.get(f"lag_ms_{each}") is not None}
+    lags = {each: details[f"lag_ms_{each}"] for each in ("p50", "p99") if details.get(f"lag_ms_{each}") is not None}
     yield labelled("user_stream_lag_ms", "From an event's sending to its handling", "quantile", lags)
     yield gauge("user_stream_connected_seconds", "Age of the connection", age("connected_since"))
     yield gauge("user_stream_socket_sign_age_seconds", "Since its last sign of life", age("last_socket_sign_at"))
     yield gauge("user_stream_event_age_seconds", "Since the last event", age("last_event_at"))
-    key_age = told.get("listen_key_age_seconds")
+    key_age = details.get("listen_key_age_seconds")
     yield gauge("user_stream_listen_key_age_seconds", "Since the listen key was last confirmed", key_age)
 
 
@@ -238,7 +234,7 @@ def _limiter(state: LimiterState | None) -> Iterator[Metric]:
     yield labelled("rate_limit_used", "Used of it in this window", "counter", used)
     held = {who.value: seconds for who, seconds in holds}
     yield gauge("rate_limit_values_corrected", "Values in Redis that were not ours, since ever", state.corrected)
-    yield labelled("rate_limit_held_seconds", "How much longer the exchange bids them wait", "who", held)
+    yield labelled("rate_limit_held_seconds", "How much longer the exchange rate-limits them", "who", held)
     yield gauge("rate_limit_waiting", "Requests that wait for their turn", state.waiting)
     answers = {(lane.name, "granted"): float(count) for lane, count in state.granted.items()}
     answers |= {(lane.name, "refused"): float(count) for lane, count in state.refused.items()}

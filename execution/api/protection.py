@@ -1,16 +1,14 @@
-"""A person's move of a position's exits over HTTP: written at once, followed until the exchange has confirmed it."""
+"""Moves a position's exits over HTTP: written at once, followed until the exchange has confirmed it."""
 
 import time
-from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from rest_framework.exceptions import APIException, ValidationError
 
 from execution import wiring, workflow
-from execution.api.errors import ConflictError
+from execution.api.errors import ConflictError, gathered
+from execution.api.serializers.protection import MoveAsked
 from execution.domain.authorization import Authorization
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.protection_moves import MoveLimit, ProtectionMove
@@ -27,8 +25,8 @@ class ExchangeSilentError(APIException):
     default_detail = "The exchange does not answer: nothing was changed."
 
 
-def move_by_hand(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, answer_seconds: float) -> Protection:
-    """Move the exits and return how they stand, confirmed or not, within `answer_seconds`.
+def move_by_hand(trade_id: UUID, asked: MoveAsked, *, now: datetime, answer_seconds: float) -> Protection:
+    """Move the exits and return their state, confirmed or not, within `answer_seconds`.
 
     Raises:
         Trade.DoesNotExist: there is no such trade.
@@ -44,7 +42,7 @@ def move_by_hand(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, ans
             trade_id, move_of(asked), authorization, exchange=wiring.exchange(), now=now, override_reason=why
         )
     except MoveRefusedError as error:
-        raise ValidationError(_by_field(error)) from None
+        raise ValidationError(gathered(error.broken)) from None
     except TradeNotOpenError as error:
         raise ConflictError(str(error), reason_code="TRADE_NOT_OPEN") from None
     except ExchangeUnavailableError:
@@ -55,9 +53,9 @@ def move_by_hand(trade_id: UUID, asked: Mapping[str, Any], *, now: datetime, ans
     return _followed(trade_id, answer_seconds)
 
 
-def move_of(asked: Mapping[str, Any]) -> ProtectionMove:
-    """Return the move that the input's words mean."""
-    targets: dict[int, Decimal] = {target["number"]: target["price"] for target in asked.get("take_profits", [])}
+def move_of(asked: MoveAsked) -> ProtectionMove:
+    """Return the move that the checked input asks for."""
+    targets = {target["number"]: target["price"] for target in asked.get("take_profits", [])}
     return ProtectionMove(
         stop_price=asked.get("stop_loss"),
         target_prices=targets,
@@ -66,15 +64,8 @@ def move_of(asked: Mapping[str, Any]) -> ProtectionMove:
     )
 
 
-def _by_field(error: MoveRefusedError) -> dict[str, list[str]]:
-    rules: dict[str, list[str]] = {}
-    for name, rule in error.broken:
-        rules.setdefault(name, []).append(rule)
-    return rules
-
-
 def _followed(trade_id: UUID, seconds: float) -> Protection:
-    """Look at the rows until the exchange has confirmed the move or the time is up."""
+    """Poll the rows until the exchange has confirmed the move or the time is up."""
     deadline = time.monotonic() + seconds
     while not (found := protection_of(trade_id)).settled and time.monotonic() < deadline:
         time.sleep(PAUSE_SECONDS)

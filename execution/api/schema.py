@@ -1,4 +1,4 @@
-"""How the API describes itself: the service key, the errors, and the order in the words that are accepted."""
+"""Extends the API's description: the service key, the errors, and the order as it may be written."""
 
 from typing import Any
 
@@ -11,8 +11,10 @@ from execution.api.serializers.fields import AMOUNT_PATTERN, NAME_PATTERN, SYMBO
 from execution.api.serializers.service import ProblemOut
 from execution.domain.trading import DIRECTIONS
 
+# A JSON Schema as pydantic and the package give and take it.
+Schema = dict[str, Any]
 BOUNDS = {"ge": "minimum", "le": "maximum"}
-# A default of null says no more than that the field may be left out.
+# A default of null means only that the field may be left out.
 LEFT_OUT = frozenset({"anyOf", "default", "title"})
 NULL, TEXT = {"type": "null"}, {"type": "string"}
 # The same of what has bounds of its own, by its maximum.
@@ -33,7 +35,7 @@ class ServiceKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
     target_class = "execution.api.permissions.ServiceKeyAuthentication"
     name = ["serviceKey", "serviceKeyAsBearer"]
 
-    def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[Any]]]:  # noqa: ARG002
+    def get_security_requirement(self, auto_schema: AutoSchema) -> list[dict[str, list[str]]]:  # noqa: ARG002
         return [{name: []} for name in self.name]
 
     def get_security_definition(self, auto_schema: AutoSchema) -> list[dict[str, str]]:  # noqa: ARG002
@@ -44,7 +46,7 @@ class ServiceKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
 
 
 class RestOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
-    """The order as one may write it; the model's own schema tells what it becomes."""
+    """The order as a client may write it. The model's own schema describes what it becomes."""
 
     target_class = "execution.signals.schemas.RestOrder"
     priority = 1
@@ -53,9 +55,9 @@ class RestOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
         """Keep the name by which clients were generated."""
         return "ManualOrder"
 
-    def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:  # noqa: ARG002
-        schema: dict[str, Any] = self.target.model_json_schema()
-        properties: dict[str, Any] = _inlined(schema["properties"], schema.get("$defs", {}))
+    def map_serializer(self, auto_schema: AutoSchema, direction: str) -> Schema:  # noqa: ARG002
+        schema: Schema = self.target.model_json_schema()
+        properties: dict[str, Schema] = _inlined(schema["properties"], schema.get("$defs", {}))
         written = {name: _in_openapi_words(each) for name, each in properties.items()}
         written["side"] = {"type": "string", "enum": list(DIRECTIONS)}
         written["symbol"]["pattern"] = SYMBOL_PATTERN
@@ -71,8 +73,8 @@ class RestOrderSchema(PydanticExtension):  # type: ignore[no-untyped-call]
         }
 
 
-def _inlined(schema: Any, models: dict[str, Any]) -> Any:
-    """Write out what the model's schema only refers to: its references lead nowhere in ours."""
+def _inlined(schema: Any, models: Schema) -> Any:
+    """Write out the models that a schema only refers to: its references lead nowhere in ours."""
     if isinstance(schema, list):
         return [_inlined(each, models) for each in schema]
     if not isinstance(schema, dict):
@@ -82,21 +84,21 @@ def _inlined(schema: Any, models: dict[str, Any]) -> Any:
     return {name: _inlined(each, models) for name, each in schema.items()}
 
 
-def _in_openapi_words(schema: dict[str, Any]) -> dict[str, Any]:
-    """Turn JSON Schema as pydantic writes it into that of OpenAPI 3.0, which spells null and bounds differently."""
+def _in_openapi_words(schema: Schema) -> Schema:
+    """Turn pydantic's JSON Schema into that of OpenAPI 3.0, which spells null and bounds differently."""
     kinds = [_in_openapi_words(kind) for kind in schema.get("anyOf", [])]
-    said = {BOUNDS.get(name, name): _number(value) for name, value in schema.items() if name not in LEFT_OUT}
+    shown = {BOUNDS.get(name, name): _number(value) for name, value in schema.items() if name not in LEFT_OUT}
     if "properties" in schema:
-        said["properties"] = {name: _in_openapi_words(each) for name, each in schema["properties"].items()}
+        shown["properties"] = {name: _in_openapi_words(each) for name, each in schema["properties"].items()}
     if "items" in schema:
-        said["items"] = _in_openapi_words(schema["items"])
+        shown["items"] = _in_openapi_words(schema["items"])
     most = next((kind["maximum"] for kind in kinds if "maximum" in kind), 0.0)
     text = {"pattern": PATTERNS.get(most, AMOUNT_PATTERN)}
-    alternatives = [kind | (text if kind == TEXT else said) for kind in kinds if kind != NULL]
+    alternatives = [kind | (text if kind == TEXT else shown) for kind in kinds if kind != NULL]
     nullable = {"nullable": True} if NULL in kinds else {}
     if len(alternatives) > 1:
         return {"anyOf": alternatives} | nullable
-    return (alternatives[0] if alternatives else said) | nullable
+    return (alternatives[0] if alternatives else shown) | nullable
 
 
 def _number(value: object) -> object:
@@ -110,6 +112,6 @@ def problems(*codes: int) -> dict[int, type[ProblemOut]]:
 
 
 def one(shape: type[AnySerializer]) -> type[AnySerializer]:
-    """Say that a `list` action answers with one object; the package would describe an array of them."""
+    """Declare that a `list` action answers with one object, where the package would describe an array."""
     singular: type[AnySerializer] = forced_singular_serializer(shape)  # type: ignore[no-untyped-call]
     return singular

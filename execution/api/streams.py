@@ -1,9 +1,9 @@
-"""How far the service is behind on the event bus: what its consumer groups have not read and not acknowledged yet."""
+"""Reads the backlog of the event bus: what the consumer groups have not read or acknowledged yet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 from redis import Redis
 
@@ -17,9 +17,23 @@ GROUP = "quantum:group:execution:{}"
 PROBE, PROBE_SECONDS = "execution:health", 60
 
 
+GroupInfo = TypedDict(
+    "GroupInfo",
+    {"name": bytes, "lag": int | None, "pending": int | None, "last-delivered-id": bytes},
+    total=False,
+)
+"""What is read of a line of XINFO GROUPS; nothing of a stream without our group."""
+
+
+class PendingEntry(TypedDict):
+    """What is read of a line of XPENDING: the entry's id."""
+
+    message_id: bytes
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamQueue:
-    """What of an incoming stream waits; None where Redis cannot tell.
+    """What waits of an incoming stream, None where Redis has no answer.
 
     `lag`: entries undelivered or unacknowledged; `pending`: delivered and unacknowledged, such as those that fail;
     `oldest_at`: when Redis took the oldest of them.
@@ -32,7 +46,7 @@ class StreamQueue:
 
 @dataclass(frozen=True, kw_only=True)
 class Streams:
-    """The incoming streams by event type, and what is wrong with any stream, incoming or outgoing, by event type."""
+    """The incoming streams, and the faults of all streams, both by event type."""
 
     queues: Mapping[str, StreamQueue]
     broken: Mapping[str, str]
@@ -55,8 +69,11 @@ def look_at_streams(redis: Redis) -> Streams:
     return Streams(queues=queues, broken={name: error for name, error in found.items() if error})
 
 
-def _not_a_stream(reply: Any) -> str:
-    """Return what is wrong with a key by its type; a stream that does not exist yet is made when it is needed."""
+def _not_a_stream(reply: bytes | Exception) -> str:
+    """Return what is wrong with a key by its type.
+
+    A stream that does not exist yet is made when it is needed.
+    """
     if isinstance(reply, Exception):
         return str(reply).partition(" ")[0]
     kind = reply.decode()
@@ -84,34 +101,35 @@ def stream_queues(redis: Redis) -> dict[str, StreamQueue]:
     }
 
 
-def _group(event_type: str, reply: Any) -> Mapping[str, Any]:
-    """Return our group of a stream; a stream that does not exist yet answers with an error."""
+def _group(event_type: str, reply: Sequence[GroupInfo] | Exception) -> GroupInfo:
+    """Return our group of a stream. A stream that does not exist yet answers with an error."""
     if isinstance(reply, Exception):
-        return {}
+        return GroupInfo()
     name = GROUP.format(event_type).encode()
-    found: Mapping[str, Any] = next((group for group in reply if group["name"] == name), {})
-    return found
+    return next((group for group in reply if group["name"] == name), GroupInfo())
 
 
-def _oldest(redis: Redis, groups: Mapping[str, Mapping[str, Any]]) -> list[datetime | None]:
+def _oldest(redis: Redis, groups: Mapping[str, GroupInfo]) -> list[datetime | None]:
     """Return when the oldest entry was taken that is unacknowledged, or else undelivered."""
     with redis.pipeline(transaction=False) as pipe:
         for event_type, group in groups.items():
             delivered = group.get("last-delivered-id", b"0-0").decode()
             pipe.xpending_range(STREAM.format(event_type), GROUP.format(event_type), "-", "+", 1)
             pipe.xrange(STREAM.format(event_type), f"({delivered}", "+", 1)
-        replies: Any = pipe.execute(raise_on_error=False)
+        replies = pipe.execute(raise_on_error=False)
     return [_first_of(pending, unread) for pending, unread in zip(replies[::2], replies[1::2], strict=True)]
 
 
-def _first_of(pending: Any, unread: Any) -> datetime | None:
+def _first_of(
+    pending: Sequence[PendingEntry] | Exception, unread: Sequence[tuple[bytes, object]] | Exception
+) -> datetime | None:
     if isinstance(pending, Exception) or isinstance(unread, Exception):
         return None
     ids = [row["message_id"] for row in pending] or [entry_id for entry_id, _ in unread]
     return entry_time(ids[0].decode()) if ids else None
 
 
-def _queue(group: Mapping[str, Any], oldest_at: datetime | None) -> StreamQueue:
+def _queue(group: GroupInfo, oldest_at: datetime | None) -> StreamQueue:
     undelivered, pending = group.get("lag"), group.get("pending")
     lag = None if undelivered is None or pending is None else int(undelivered) + int(pending)
     return StreamQueue(lag=lag, pending=None if pending is None else int(pending), oldest_at=oldest_at)

@@ -1,4 +1,4 @@
-"""Addresses of the API; those without a key are the three health addresses."""
+"""Addresses of the API. The three health addresses ask for no key."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter

@@ -35,7 +35,7 @@ class SchemaView(SpectacularAPIView):
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """`GET /docs`: page and script are served from the package's own files; no script stands in the page."""
+    """`GET /docs`, with page and script from the package's own files and no script in the page."""
 
     permission_classes = [HoldsServiceKey]
     content_negotiation_class = FirstRenderer

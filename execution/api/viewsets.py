@@ -1,8 +1,9 @@
 """The addresses under /api/execution: each reads its input, makes one call, and shows the result."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
@@ -37,23 +38,23 @@ from execution.api.serializers.write_off import WriteOffIn, WrittenOffOut
 from execution.api.write_off import demand_decision, write_off_by_hand
 from execution.domain.bounds import uuid_of
 from execution.domain.rate_limits import LimiterState
-from execution.health.condition import limiter_details
-from execution.health.rows import covering, user_stream_beat
+from execution.health.exchange_parts import limiter_details
 from execution.models import Trade
-from execution.queries.events import events_after
+from execution.queries.health_rows import covering, user_stream_beat
 from execution.queries.kill_switch import describe
 from execution.queries.metrics import ExecutionFigures, execution_figures
 from execution.queries.positions import held_positions
 from execution.queries.protection import protection_of
 from execution.queries.requests import story_of
-from execution.queries.trades import trades
+from execution.queries.trades import trade_exists, trades
 from execution.signals.schemas import RestOrder
 
 LONGEST_ECHO = 100
+V = TypeVar("V", bound=Callable[..., object])
 
 
 class OrderViewSet(JsonView, ViewSet):
-    """Places a person's order; it passes the same four layers as every decision."""
+    """Places an operator's order. It passes the same four layers as every decision."""
 
     @extend_schema(
         operation_id="place_order",
@@ -82,18 +83,21 @@ class OrderViewSet(JsonView, ViewSet):
 
 
 class WriteOffMixin(JsonView):
-    """Lets an operator write off what the exchange denies, by the id that a decision shares with its trade."""
+    """Lets an operator write off what the exchange denies.
+
+    The id is that which a decision shares with its trade.
+    """
 
     @action(detail=True, methods=["post"], url_path="write-off")
     def write_off(self, request: Request, pk: str) -> Response:
-        """End what the books hold and the exchange denies at this moment: no fill, price or result is made up."""
+        """End what the books hold and the exchange denies now: no fill, price or result is made up."""
         demand_decision(pk)
-        said = WriteOffIn(data=request.data)
-        said.is_valid(raise_exception=True)
-        return Response(WrittenOffOut(write_off_by_hand(pk, **said.validated_data)).data)
+        asked = WriteOffIn(data=request.data)
+        asked.is_valid(raise_exception=True)
+        return Response(WrittenOffOut(write_off_by_hand(pk, **asked.validated_data)).data)
 
 
-def _documented(operation_id: str) -> Any:
+def _documented(operation_id: str) -> Callable[[V], V]:
     codes = problems(400, 401, 404, 409, 413, 415, 503)
     described = extend_schema(operation_id=operation_id, request=WriteOffIn, responses={200: WrittenOffOut, **codes})
     return extend_schema_view(write_off=described)
@@ -101,7 +105,7 @@ def _documented(operation_id: str) -> Any:
 
 @_documented("write_off_decision")
 class RequestViewSet(WriteOffMixin, ViewSet):
-    """Tells where a decision stands, and every step that led there."""
+    """Shows the state of a decision, and every step that led there."""
 
     lookup_value_regex = "[^/]+"
 
@@ -134,7 +138,7 @@ class TradeViewSet(WriteOffMixin, ListModelMixin, GenericViewSet[Trade]):
     def query_parameters(self) -> frozenset[str]:
         return frozenset({*TradeFilter.get_filters(), *PageIn().fields}) if self.action == "list" else frozenset()
 
-    def get_queryset(self) -> QuerySet[Trade, Any]:
+    def get_queryset(self) -> QuerySet[Trade]:
         return trades()
 
     @extend_schema(
@@ -142,7 +146,7 @@ class TradeViewSet(WriteOffMixin, ListModelMixin, GenericViewSet[Trade]):
         parameters=[OpenApiParameter("symbol", type={"type": "string", "pattern": SYMBOL_PATTERN})],
         responses={200: TradeOut, **problems(400, 401)},
     )
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def list(self, request: Request, *args: object, **kwargs: object) -> Response:
         # Django's forms take an empty value for one that was left out.
         if empty := [name for name, value in request.query_params.items() if not value]:
             raise ValidationError({name: ["must not be empty"] for name in empty})
@@ -158,7 +162,7 @@ class TradeViewSet(WriteOffMixin, ListModelMixin, GenericViewSet[Trade]):
     @extend_schema(operation_id="trade_protection", responses={200: ProtectionOut, **problems(401, 404)})
     @action(detail=True, methods=["get"])
     def protection(self, request: Request, pk: str) -> Response:  # noqa: ARG002 -- the framework's signature
-        """Show the plan that protects a trade, with the orders that live for it."""
+        """Show a trade's bracket with its live orders."""
         try:
             return Response(ProtectionOut(protection_of(uuid_of(pk))).data)
         except (ValueError, ObjectDoesNotExist):
@@ -171,22 +175,25 @@ class TradeViewSet(WriteOffMixin, ListModelMixin, GenericViewSet[Trade]):
     )
     @protection.mapping.patch
     def move_protection(self, request: Request, pk: str) -> Response:
-        """Move stop, targets or trailing stop by hand; each new order stands before the one that it replaces goes."""
+        """Move stop, targets or trailing stop by hand.
+
+        Each new order stands before the one that it replaces goes.
+        """
         self._demand(pk)
-        said = ProtectionIn(data=request.data)
-        said.is_valid(raise_exception=True)
+        asked = ProtectionIn(data=request.data)
+        asked.is_valid(raise_exception=True)
         seconds = settings.ENV.order_answer_seconds
         try:
-            moved = move_by_hand(uuid_of(pk), said.validated_data, now=timezone.now(), answer_seconds=seconds)
+            moved = move_by_hand(uuid_of(pk), asked.validated_data, now=timezone.now(), answer_seconds=seconds)
         except (ValueError, ObjectDoesNotExist):
             raise NotFound(f"Trade {pk[:LONGEST_ECHO]} not found") from None
         code = status.HTTP_200_OK if moved.settled else status.HTTP_202_ACCEPTED
         return Response(ProtectionOut(moved).data, status=code)
 
     def _demand(self, pk: str) -> None:
-        """Answer 404 before anything is said about a body that is for no trade."""
+        """Answer 404 before the body is checked, when there is no such trade."""
         try:
-            known = Trade.objects.filter(pk=uuid_of(pk)).exists()
+            known = trade_exists(uuid_of(pk))
         except ValueError:
             known = False
         if not known:
@@ -203,7 +210,7 @@ class EventViewSet(JsonView, ViewSet):
     def list(self, request: Request) -> Response:
         asked = EventsIn(data=request.query_params.dict())
         asked.is_valid(raise_exception=True)
-        return Response(EventsOut(events_after(**asked.selection)).data)
+        return Response(EventsOut(asked.page()).data)
 
 
 class KillSwitchViewSet(JsonView, ViewSet):
@@ -219,23 +226,23 @@ class KillSwitchViewSet(JsonView, ViewSet):
         responses={200: KillSwitchOut, **problems(400, 401, 409, 413, 415)},
     )
     def create(self, request: Request) -> Response:
-        """Put a level in force, or release it; the answer comes when no entry is on its way any more."""
-        said = KillSwitchIn(data=request.data)
-        said.is_valid(raise_exception=True)
-        return Response(KillSwitchOut(move_kill_switch(**said.validated_data, now=timezone.now())).data)
+        """Put a level in force, or release it, and answer when no entry is being sent any more."""
+        asked = KillSwitchIn(data=request.data)
+        asked.is_valid(raise_exception=True)
+        return Response(KillSwitchOut(move_kill_switch(**asked.validated_data, now=timezone.now())).data)
 
 
 class MetricsViewSet(JsonView, ViewSet):
-    """Shows how well the service executes."""
+    """Shows the execution metrics."""
 
     @extend_schema(operation_id="execution_metrics", responses={200: one(MetricsOut), **problems(401)})
     def list(self, request: Request) -> Response:  # noqa: ARG002 -- the framework's signature
         return Response(MetricsOut(figures_of(execution_figures(), limiter_figures(), timezone.now())).data)
 
 
-def figures_of(figures: ExecutionFigures, limiter: LimiterState | None, now: datetime) -> dict[str, Any]:
+def figures_of(figures: ExecutionFigures, limiter: LimiterState | None, now: datetime) -> dict[str, object]:
     beat = user_stream_beat()
-    told = beat.details if beat else {}
+    details = beat.details if beat else {}
     return {
         "orders_placed_total": figures.orders_placed,
         "orders_filled_total": figures.orders_filled,
@@ -248,13 +255,13 @@ def figures_of(figures: ExecutionFigures, limiter: LimiterState | None, now: dat
         "circuit_breaker": circuit_figures(),
         "rate_limits": limiter_details(limiter) if limiter else None,
         "covering": covering(beat, now),
-        "stream_lag_ms_p50": told.get("lag_ms_p50"),
-        "stream_lag_ms_p99": told.get("lag_ms_p99"),
+        "stream_lag_ms_p50": details.get("lag_ms_p50"),
+        "stream_lag_ms_p99": details.get("lag_ms_p99"),
     }
 
 
-def circuit_figures() -> dict[str, Any] | None:
-    """Return how the circuit breaker stands; None when Redis does not answer."""
+def circuit_figures() -> dict[str, object] | None:
+    """Return the circuit breaker's state, or None when Redis does not answer."""
     try:
         return asdict(wiring.circuit_state())
     except RedisError:
@@ -262,7 +269,7 @@ def circuit_figures() -> dict[str, Any] | None:
 
 
 def limiter_figures() -> LimiterState | None:
-    """Return how the limiter stands; None when Redis, which counts for all processes, does not answer."""
+    """Return the limiter's state, or None when Redis, which counts for all processes, does not answer."""
     try:
         return wiring.limiter_state()
     except RedisError:

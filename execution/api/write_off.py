@@ -1,4 +1,4 @@
-"""An operator's write-off over HTTP: one call, and what the exchange said."""
+"""An operator's write-off over HTTP: one call, and the exchange's answer."""
 
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from execution.domain.authorization import Authorization
 from execution.domain.bounds import uuid_of
 from execution.domain.ports import ExchangeUnavailableError
 from execution.models import ExecutionRequest
+from execution.queries.requests import request_exists
 from execution.reconciliation.write_off import WriteOffRefusedError, WrittenOff, write_off
 
 LONGEST_ECHO = 100
@@ -38,8 +39,8 @@ def write_off_by_hand(name: str, reason: str, by: str) -> WrittenOff:
 
 
 def demand_decision(name: str) -> None:
-    """Answer 404 before anything is said about a body that is for no decision."""
-    if not ExecutionRequest.objects.filter(pk=_id_of(name)).exists():
+    """Answer 404 before the body is checked, when there is no such decision."""
+    if not request_exists(_id_of(name)):
         raise _missing(name)
 
 

@@ -1,10 +1,10 @@
-"""The reason that an operator gives on the command line: it is written to the log, so an empty one is no reason."""
+"""The reason of an operator's command. It is written to the log, so an empty one is refused."""
 
 from argparse import ArgumentTypeError
 
 
 def stated_reason(text: str) -> str:
-    """Return the reason without surrounding space; `type=` of an argument.
+    """Return the reason without surrounding space. It is the `type=` of an argument.
 
     Raises:
         ArgumentTypeError: nothing is left of it.

@@ -1,1 +1,1 @@
-"""Questions to the books, one file a subject, for API, admin, journal and metrics. Nothing here writes."""
+"""Read-only questions to the books, one file a subject, for API, admin, commands and health."""

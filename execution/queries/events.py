@@ -1,30 +1,24 @@
-"""The recorded events page by page, for readers that missed some: a cursor that no late commit can slip behind."""
+"""Pages through the recorded events, with a cursor that no late commit can slip behind."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
-from django.db import connection
-from django.db.models import Min
+from django.db.models import Max, Min, Q
 
 from execution.models import OutboxEvent
+from execution.store.event_ids import event_writers, last_event_id
 from execution.store.quarantine import read_each
 
-# A writer holds this lock from its first insert to its commit, which is milliseconds later.
-WRITERS = """
-    SELECT virtualtransaction FROM pg_locks
-    WHERE locktype = 'relation' AND relation = 'execution_outboxevent'::regclass AND mode = 'RowExclusiveLock'
-      AND granted AND pid <> pg_backend_pid()
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-LAST_ID = "SELECT pg_sequence_last_value(pg_get_serial_sequence('execution_outboxevent', 'id')::regclass)"
 PATIENCE_SECONDS = 1.0
 POLL_SECONDS = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventPage:
-    """Events in the order of their ids; the next page begins behind `next_after`."""
+    """Events in the order of their ids. The next page begins behind `next_after`."""
 
     events: Sequence[OutboxEvent]
     next_after: int
@@ -52,27 +46,51 @@ def events_after(cursor: int, *, limit: int, event_type: str = "", aggregate: st
     return EventPage(events=page, next_after=page[-1].pk if more else horizon, has_more=more, oldest_id=_oldest())
 
 
+@dataclass(frozen=True, kw_only=True)
+class IdsAround:
+    """Outbox ids around a moment, each None without such an event. `last` is the newest of all."""
+
+    first_after: int | None
+    last_up_to: int | None
+    last: int | None
+
+
+def id_of_event(event_id: UUID) -> int:
+    """Return the outbox id of an event.
+
+    Raises:
+        OutboxEvent.DoesNotExist: no such event is recorded.
+
+    """
+    return OutboxEvent.objects.values_list("pk", flat=True).get(event_id=event_id)
+
+
+def ids_around(moment: datetime) -> IdsAround:
+    """Return the ids of the events that were made just before, at and after an aware time."""
+    found = OutboxEvent.objects.aggregate(
+        first_after=Min("pk", filter=Q(created_at__gt=moment)),
+        last_up_to=Max("pk", filter=Q(created_at__lte=moment)),
+        last=Max("pk"),
+    )
+    return IdsAround(first_after=found["first_after"], last_up_to=found["last_up_to"], last=found["last"])
+
+
 def _certain_id() -> int | None:
-    """Return the highest id given so far, once all who may have taken one up to it have ended; None: they have not."""
-    with connection.cursor() as cursor:
-        cursor.execute(LAST_ID)
-        (last,) = cursor.fetchone()
-        if last is None:
+    """Return the highest id given so far, once every writer that may hold a lower one has ended.
+
+    None: a writer has not ended in time, or no event was ever recorded.
+    """
+    last = last_event_id()
+    if last is None:
+        return None
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    waited_for = running = event_writers()
+    while waited_for & running:
+        if time.monotonic() > deadline:
             return None
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        waited_for = running = _writers()
-        while waited_for & running:
-            if time.monotonic() > deadline:
-                return None
-            time.sleep(POLL_SECONDS)
-            running = _writers()
-    return int(last)
-
-
-def _writers() -> set[str]:
-    with connection.cursor() as cursor:
-        cursor.execute(WRITERS)
-        return {str(row[0]) for row in cursor.fetchall()}
+        time.sleep(POLL_SECONDS)
+        running = event_writers()
+    return last
 
 
 def _oldest() -> int | None:

@@ -1,4 +1,4 @@
-"""The figures that all processes have added up, read for whoever shows them."""
+"""Reads the figures that all processes have added up."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

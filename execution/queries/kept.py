@@ -14,7 +14,10 @@ KEPT_TIMES = 20
 
 
 def kept(name: str, count: Callable[[], C], *, monotonic: Callable[[], float] = time.monotonic) -> C:
-    """Return what `count` finds, or what it has found a moment ago when finding it took long by `monotonic`."""
+    """Return what `count` finds, or what it found a moment ago when finding it took long.
+
+    `monotonic` measures that time in seconds.
+    """
     known: C | None = cache.get(name)
     if known is not None:
         return known

@@ -1,14 +1,16 @@
-"""What the kill switch says now, and what each of its levels would do: for REST, commands, health and the admin."""
+"""Shows the kill switch's level, and what each level would do, to REST, commands, health and admin."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import TypedDict
 from uuid import UUID
 
 from django.db.models import QuerySet
 
+from execution.domain.json_values import JsonObject
 from execution.domain.kill_switch import KillLevel
-from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED
+from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, OrderState
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, KillSwitch, Order, Position
 
@@ -37,8 +39,19 @@ class Preview:
         return sorted({row.symbol for row in self.positions} | {row.symbol for row in self.unread})
 
 
+class SwitchState(TypedDict):
+    """The level in force with its story, or `released` alone when none is."""
+
+    level: str
+    reason: str | None
+    by: str | None
+    engaged_at: datetime | None
+    completed_at: datetime | None
+    report: JsonObject
+
+
 def closable_requests() -> QuerySet[ExecutionRequest, ExecutionRequest]:
-    """Return the requests whose positions are ours to close; those that only protect another's are not."""
+    """Return the requests whose positions the service may close, without those that protect external ones."""
     ours = ExecutionRequest.objects.filter(slot__isnull=False, external_position=None)
     return ours.filter(orders__purpose=OrderPurpose.ENTRY)
 
@@ -48,8 +61,19 @@ def open_entries() -> QuerySet[Order, Order]:
     return Order.objects.filter(purpose=OrderPurpose.ENTRY).exclude(state__in=ORDER_FINAL)
 
 
+def entry_is_being_sent() -> bool:
+    """Whether an entry is being sent: its row was written before the switch moved.
+
+    Whatever leaves later asks the switch first.
+    """
+    return Order.objects.filter(purpose=OrderPurpose.ENTRY, state=OrderState.SUBMITTING).exists()
+
+
 def preview(level: KillLevel) -> Preview:
-    """Return what the level would do now, in four statements; the work itself selects by the same conditions."""
+    """Return what the level would do now, in four statements.
+
+    The work itself selects by the same conditions.
+    """
     entries = list(open_entries().select_related("request__bracket").order_by("id")) if level.cancels_entries else []
     unsettled = [order for order in entries if order.state in ORDER_UNSETTLED]
     resting = [order for order in entries if order.state not in ORDER_UNSETTLED]
@@ -77,7 +101,7 @@ def _filled(requests: Iterable[ExecutionRequest]) -> list[UUID]:
     return list(entries.filter(executed_quantity__gt=0).values_list("request_id", flat=True))
 
 
-def describe() -> dict[str, Any]:
+def describe() -> SwitchState:
     """Return the level in force with its story so far, or that nothing is in force."""
     switch = KillSwitch.objects.filter(released_at=None).first()
     if switch is None:

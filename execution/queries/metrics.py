@@ -17,9 +17,9 @@ from execution.queries.kept import kept
 from execution.queries.uncovered import uncovered_since
 
 PERCENT = 100
-# Averages look at the newest rows only: they tell how it goes now, and their cost does not grow with the books.
+# Averages look at the newest rows only: they show how it goes now, and their cost does not grow with the books.
 RECENT = 1000
-# The exchange had the order, whatever became of it; the others never reached it, or nobody knows yet.
+# The exchange had the order, whatever became of it; the others never reached it, or that is not known yet.
 REACHED = sorted(ORDER_LIVE | {OrderState.FILLED, OrderState.CANCELED, OrderState.EXPIRED})
 FAILED = sorted(
     {
@@ -34,7 +34,7 @@ FAILED = sorted(
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionFigures:
-    """Entries that the exchange accepted, entries with a fill, decisions that never reached it, and how it went."""
+    """Accepted entries, entries with a fill, decisions that never reached the exchange, and averages."""
 
     orders_placed: int
     orders_filled: int
@@ -51,7 +51,7 @@ class ExecutionFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class TableCounts:
-    """How many rows stand in which state: whole tables are read for it."""
+    """Row counts by state, for which whole tables are read."""
 
     requests: Mapping[str, int]
     orders: Mapping[tuple[str, str], int]
@@ -63,7 +63,7 @@ class TableCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class BookCounts(TableCounts):
-    """The same, with what is lost, waits to be sent, or has no cover."""
+    """Row counts, with what is lost, waits to be sent, or has no live stop."""
 
     lost_entries: Mapping[str, int]
     losses: Mapping[str, int]
@@ -91,7 +91,7 @@ def execution_figures() -> ExecutionFigures:
 
 def _entry_counts() -> tuple[int, int, int]:
     """Return how many entries were placed, how many have a fill, and how many decisions have failed."""
-    # What stands in for the entry of somebody else was never placed.
+    # What stands in for the entry of an external position was never placed.
     sent = Order.objects.filter(purpose=OrderPurpose.ENTRY).exclude(request__source=Source.EXTERNAL)
     entries = sent.aggregate(
         placed=Count("pk", filter=Q(state__in=REACHED)), filled=Count("pk", filter=Q(executed_quantity__gt=0))
@@ -100,7 +100,10 @@ def _entry_counts() -> tuple[int, int, int]:
 
 
 def book_counts() -> BookCounts:
-    """Return the counts. Those over whole tables are kept for as long as they are dear; what alarms is always fresh."""
+    """Return the counts.
+
+    Those over whole tables are kept for as long as they are dear. What alarms is always fresh.
+    """
     unsent = OutboxEvent.objects.filter(sent_at__isnull=True).aggregate(count=Count("pk"), oldest=Min("created_at"))
     tables = kept("table_counts", _table_counts)
     covered = coverage()

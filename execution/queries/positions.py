@@ -21,7 +21,7 @@ PERCENT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class HeldPosition:
-    """One position with the live exits of ours: those of its trade, and those under what others hold of it."""
+    """One position with our live exits: those of its trade, and those that protect an external one."""
 
     position: Position
     stops: tuple[Order, ...]
@@ -35,12 +35,12 @@ class HeldPosition:
 
     @property
     def has_tp_sl(self) -> bool:
-        """Whether live stops cover the whole position and a target rests beside them."""
+        """Whether live stops protect the whole position and a target rests beside them."""
         return has_tp_sl(self.position.quantity, [*self.stops, *self.targets])
 
     @property
     def protected(self) -> bool:
-        """Whether live stops cover the whole position, and none of them is overdue."""
+        """Whether live stops protect the whole position, and none of them is overdue."""
         return is_protected(self.position.quantity, self.stops)
 
     @property
@@ -50,18 +50,18 @@ class HeldPosition:
 
     @property
     def overdue_stops(self) -> list[str]:
-        """What is said of each stop or trailing stop whose price was passed without a fill."""
+        """Describe each stop or trailing stop whose price was passed without a fill."""
         return overdue_of([*self.stops, *self.trailing])
 
     @property
     def stop_distance(self) -> StopDistance | None:
-        """How far the mark price is from the first live stop; None without one."""
+        """How far the mark price is from the first live stop, or None without one."""
         triggers = [order.trigger_price for order in self.stops if order.trigger_price is not None]
         return stop_distance(Direction(self.position.direction), self.position.mark_price, triggers)
 
     @property
     def leverage(self) -> int:
-        """The trade's leverage; for a position that is not ours what its margin implies."""
+        """The trade's leverage, or for a position that is not ours what its margin implies."""
         if self.position.trade:
             return self.position.trade.leverage
         margin = self.position.initial_margin
@@ -100,7 +100,7 @@ def held_positions(now: datetime | None = None) -> list[HeldPosition]:
 
 
 def _last_reading() -> datetime | None:
-    """Return when the last cycle that could read the exchange began to; None when the last one could not."""
+    """Return when the last cycle that could read the exchange began, or None when the last one could not."""
     details = Heartbeat.objects.filter(pk=MONITOR).values_list("details", flat=True).first() or {}
     return datetime.fromisoformat(details["begun_at"]) if details.get("begun_at") else None
 

@@ -1,4 +1,4 @@
-"""How a position is protected: the plan's legs as they should be, each with the orders that live at the exchange."""
+"""Shows how a position is protected: the bracket's legs, each with its live orders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from execution.protection.bracket_store import exit_orders, exposure_of, plan_of
 
 @dataclass(frozen=True, kw_only=True)
 class ProtectedLeg:
-    """One leg of a plan; `number` counts the legs of a purpose, the nearest target first."""
+    """One leg of a bracket. `number` counts the legs of a purpose, the nearest target first."""
 
     leg: BracketLeg
     number: int
@@ -29,7 +29,10 @@ class ProtectedLeg:
 
 @dataclass(frozen=True, kw_only=True)
 class Protection:
-    """A trade's plan. `settled`: the exchange has confirmed what the plan wants, and nothing that it replaced rests."""
+    """A trade's bracket.
+
+    `settled`: the exchange has confirmed what the bracket wants, and nothing that it replaced rests.
+    """
 
     trade: Trade
     legs: Sequence[ProtectedLeg]

@@ -1,7 +1,7 @@
-"""What of open positions the exchange refuses, or leaves without an answer: closes, stops, targets, cancels.
+"""Finds the exits of open positions that the exchange refuses, or leaves without an answer.
 
-Told from the order rows, so that it needs no upkeep: it begins with a refusal and ends when an order of the same kind
-is taken, or with the position.
+They are closes, stops, targets and cancels, found in the order rows and therefore without upkeep: a refusal is reported
+until an order of the same kind is taken or the position ends.
 """
 
 from collections.abc import Iterable
@@ -34,9 +34,10 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedExit:
-    """One order of a position that is not taken, or one cancel without effect; `next_at`: not tried before then.
+    """One order of a position that is not taken, or one cancel without effect.
 
-    `answered`: whether the exchange has refused it; else nobody knows what became of the last tries.
+    `next_at`: it is not tried before then. `answered`: whether the exchange has refused it, else the outcome of the
+    last tries is unknown.
     """
 
     symbol: str
@@ -51,13 +52,19 @@ class RefusedExit:
 
 
 def refused_exits() -> tuple[RefusedExit, ...]:
-    """Return what is refused now, closes first, then by age: three queries, and rows of positions in trouble only."""
+    """Return what is refused now, closes first, then by age.
+
+    It takes three statements, which read rows of positions with a refusal only.
+    """
     found = [*_refused(), *_unanswered(), *_cancels()]
     return tuple(sorted(found, key=lambda each: (each.what != OrderPurpose.CLOSE, each.since)))
 
 
 def _refused() -> Iterable[RefusedExit]:
-    """Return, by position and leg, the tries that end with a refusal; what closes the whole position has no leg."""
+    """Return, by position and leg, the tries that end with a refusal.
+
+    What closes the whole position has no leg.
+    """
     exits = Order.objects.filter(_of_open_positions()).exclude(purpose=OrderPurpose.ENTRY)
     newest = exits.values("request_id", "purpose", "leg_id").annotate(newest=Max("id")).values("newest")
     refused = Order.objects.filter(pk__in=newest, state__in=sorted(NEVER_TAKEN)).values_list("request_id", flat=True)
@@ -84,7 +91,7 @@ def _refused() -> Iterable[RefusedExit]:
 
 
 def _unanswered() -> Iterable[RefusedExit]:
-    """Return the closes of open positions of which nobody knows what became; one that was just sent is no news."""
+    """Return the closes of open positions whose outcome is unknown. One just sent is not reported."""
     closes = Order.objects.filter(_of_open_positions(), purpose=OrderPurpose.CLOSE, state=OrderState.UNKNOWN)
     for _, group in groupby(closes.order_by("request_id", "id"), key=lambda order: order.request_id):
         orders = list(group)
@@ -123,7 +130,7 @@ def _cancels() -> Iterable[RefusedExit]:
 
 
 def _of_open_positions() -> Q:
-    """Fit the orders of whatever has a position, or may have one."""
+    """Match the orders of requests that have a position, or may have one."""
     trade = Q(request__trade__state__in=sorted(TRADE_OPEN))
     before_its_trade = Q(request__trade=None, request__slot__isnull=False)
     of_others = Q(request__external_position__isnull=False)

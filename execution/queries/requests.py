@@ -1,4 +1,4 @@
-"""A decision on its way: where it stands, and the whole story that the rows tell about it."""
+"""Reads where a decision stands, and its whole story from the rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +31,13 @@ class Story:
     events: Sequence[OutboxEvent]
 
 
+def request_exists(request_id: UUID) -> bool:
+    """Whether there is a decision of this id."""
+    return ExecutionRequest.objects.filter(pk=request_id).exists()
+
+
 def progress_of(request_id: UUID) -> Progress:
-    """Return where a request stands, in two statements.
+    """Return a request's state, entry and trade, in two statements.
 
     Raises:
         ExecutionRequest.DoesNotExist: there is no such request.
@@ -48,7 +53,7 @@ def progress_of(request_id: UUID) -> Progress:
 
 
 def story_of(request_id: UUID) -> Story:
-    """Return a request's whole story, in five statements; a trade has its request's id.
+    """Return a request's whole story, in five statements. A trade has its request's id.
 
     Raises:
         ExecutionRequest.DoesNotExist: there is no such request.

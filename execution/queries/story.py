@@ -1,10 +1,10 @@
-"""One decision's whole story in words, line by line, from the rows alone; command line and REST tell the same."""
+"""Writes one decision's whole story line by line, from the rows alone, for command line and REST."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict
 
 from execution.domain.money import basis_points, plain
 from execution.domain.states import RequestTrigger
@@ -17,8 +17,21 @@ POSITION_UPDATED = "position.updated"
 GUARD_STEPS = frozenset({RequestTrigger.GUARD_APPROVED, RequestTrigger.GUARD_DENIED})
 
 
+class RecordedRule(TypedDict):
+    """A rule's verdict as the journal keeps it.
+
+    The amounts `before` and `after` are text, None where the rule adjusted nothing.
+    """
+
+    rule: str
+    numbers: str
+    refusal: str
+    before: str | None
+    after: str | None
+
+
 def lines(story: Story) -> Iterator[str]:
-    """Return the story in the order of the pipeline; each part is left out while it has not happened."""
+    """Return the story in the order of the pipeline, without the parts that have not happened."""
     yield from _decision(story.request)
     yield from _ess(story)
     yield from _guard(story)
@@ -43,14 +56,14 @@ class Chapter:
 
 def chapters(story: Story) -> list[Chapter]:
     """Return the lines of a story by their heads, for pages that set them apart."""
-    told: list[Chapter] = []
+    found: list[Chapter] = []
     for line in lines(story):
         head, text = line[:HEAD_WIDTH].strip(), line[HEAD_WIDTH + 1 :].strip()
         if head:
-            told.append(Chapter(head=head, lines=(text,)))
+            found.append(Chapter(head=head, lines=(text,)))
         else:
-            told[-1] = replace(told[-1], lines=(*told[-1].lines, text))
-    return told
+            found[-1] = replace(found[-1], lines=(*found[-1].lines, text))
+    return found
 
 
 def _line(head: str, text: str) -> str:
@@ -89,7 +102,7 @@ def _decision(request: ExecutionRequest) -> Iterator[str]:
 def _ess(story: Story) -> Iterator[str]:
     step = _step(story, ESS_STEPS)
     if step:
-        details: Mapping[str, Any] = step.details
+        details = step.details
         verdict = "permitted" if details.get("permitted") else "BLOCKED"
         age = details.get("ess_age_seconds")
         aged = "" if age is None else f" age={age:.1f}s"
@@ -108,7 +121,7 @@ def _guard(story: Story) -> Iterator[str]:
         stop=request.stop_price,
         target=request.target_price,
     )
-    details: Mapping[str, Any] = step.details
+    details = step.details
     approved = step.trigger == RequestTrigger.GUARD_APPROVED
     version = f" policy_version={details['policy_version']}" if "policy_version" in details else ""
     age = details.get("policy_age_seconds")
@@ -137,12 +150,12 @@ def _best(levels: Sequence[Sequence[str]]) -> str:
 
 
 def _figure(value: object) -> str:
-    """Return a figure of the journal; exact amounts stand there as text, and so do ids."""
+    """Return a figure of the journal, where exact amounts are text, and so are ids."""
     text = str(value)
     return _shorter(text) if text.lstrip("-").replace(".", "", 1).isdigit() else text
 
 
-def _rule(rule: Mapping[str, Any]) -> str:
+def _rule(rule: RecordedRule) -> str:
     verdict = rule["refusal"] or "ok"
     if rule["after"] is not None:
         verdict = f"adjusted {_shorter(rule['before'])} -> {_shorter(rule['after'])}"
@@ -187,7 +200,7 @@ def _books(trade: Trade) -> Iterator[str]:
         yield _line("", f"{usd} at quote_index={asset}USD {plain(trade.quote_index)}")
     if not trade.net_is_complete:
         parts = " ".join(f"{asset}={amount}" for asset, amount in _unvalued(trade))
-        yield _line("", f"net is incomplete, nobody can value {parts}: limits count {plain(trade.assumed_cost)} for it")
+        yield _line("", f"net is incomplete without {parts}: limits count {plain(trade.assumed_cost)} for it")
 
 
 def _unvalued(trade: Trade) -> Iterator[tuple[str, str]]:
@@ -207,8 +220,8 @@ def _steps(story: Story) -> Iterator[str]:
         yield _line("" if number else "Steps", f"{_time(step.at)} {what}: {way} ({step.trigger}){reason}")
 
 
-def _leg(details: Mapping[str, Any]) -> str:
-    """Return which leg of the plan moved, from where to where, and who asked for it."""
+def _leg(details: Mapping[str, object]) -> str:
+    """Return which leg of the bracket moved, from where to where, and which operator moved it."""
     if "purpose" not in details or "to" not in details:
         return ""
     who = f" by {details['operator']}" if details.get("operator") else ""
@@ -217,9 +230,9 @@ def _leg(details: Mapping[str, Any]) -> str:
 
 def _events(story: Story) -> Iterator[str]:
     """Return every event but `position.updated`, which comes with each monitor cycle: those are counted."""
-    told = [event for event in story.events if event.event_type != POSITION_UPDATED]
-    for number, event in enumerate(told):
+    shown = [event for event in story.events if event.event_type != POSITION_UPDATED]
+    for number, event in enumerate(shown):
         sent = f"sent {_time(event.sent_at)}" if event.sent_at else "not sent yet"
         yield _line("" if number else "Events", f"{event.sequence} {event.event_type} {event.event_id} {sent}")
-    if repeated := len(story.events) - len(told):
+    if repeated := len(story.events) - len(shown):
         yield _line("", f"and {repeated} {POSITION_UPDATED}")

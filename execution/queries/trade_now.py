@@ -1,4 +1,4 @@
-"""One trade as it stands now: its orders and fills, what is still open, and how far the price is from its stop."""
+"""Reads one open trade as it is now: orders, fills, open quantity, distance to its stop."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ from execution.models import Fill, Order, Position, Trade
 
 @dataclass(frozen=True, kw_only=True)
 class TradeNow:
-    """A trade with its rows; `position` is the exchange's last reading, None when it is closed or not shown."""
+    """A trade with its rows.
+
+    `position` is the exchange's last reading, None when it is closed or not shown.
+    """
 
     trade: Trade
     orders: Sequence[Order]
@@ -44,7 +47,7 @@ class TradeNow:
 
     @property
     def stop_distance(self) -> StopDistance | None:
-        """How far the mark price is from the first live stop; None without either."""
+        """How far the mark price is from the first live stop, or None without either."""
         if self.position is None:
             return None
         triggers = [order.trigger_price for order in self.stops if order.trigger_price is not None]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Case, Exists, OuterRef, Prefetch, Q, QuerySet, Value, When
 
@@ -14,7 +15,7 @@ from execution.store.quarantine import read_each
 
 
 class TradeStatus(StrEnum):
-    """A trade in one word; `pending_exit` is an open trade whose exit is under way or not yet booked.
+    """A trade in one word. `pending_exit`: it is open, and its exit is under way or not yet booked.
 
     `written_off`: the exchange denies its position, its last fills were never found, and an operator has ended it.
     """
@@ -27,7 +28,7 @@ class TradeStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TradeCounts:
-    """All trades there are, whatever a page shows of them."""
+    """The numbers of all trades, whatever a page shows of them."""
 
     total: int
     open: int
@@ -40,7 +41,10 @@ OVER = {TradeStatus.CLOSED: TradeState.CLOSED, TradeStatus.WRITTEN_OFF: TradeSta
 
 
 def trades() -> QuerySet[Trade, Any]:
-    """Return all trades, newest first, with `status`, decision, plan and orders: three statements for any number."""
+    """Return all trades, newest first, with `status`, decision, bracket and orders.
+
+    It takes three statements for any number.
+    """
     status = Case(
         When(state=TradeState.CLOSED, then=Value(TradeStatus.CLOSED)),
         When(state=TradeState.WRITTEN_OFF, then=Value(TradeStatus.WRITTEN_OFF)),
@@ -53,8 +57,13 @@ def trades() -> QuerySet[Trade, Any]:
     return rows.order_by("-entry_at", "-id")
 
 
-def with_status(rows: QuerySet[Trade, Any], status: TradeStatus) -> QuerySet[Trade, Any]:
-    """Keep the trades of one status; the conditions are those of the partial indexes."""
+def trade_exists(trade_id: UUID) -> bool:
+    """Whether there is a trade of this id."""
+    return Trade.objects.filter(pk=trade_id).exists()
+
+
+def with_status(rows: QuerySet[Trade], status: TradeStatus) -> QuerySet[Trade]:
+    """Keep the trades of one status. The conditions are those of the partial indexes."""
     if status in OVER:
         return rows.filter(state=OVER[status])
     if status is TradeStatus.PENDING_EXIT:
@@ -62,7 +71,7 @@ def with_status(rows: QuerySet[Trade, Any], status: TradeStatus) -> QuerySet[Tra
     return rows.filter(STILL_OPEN).exclude(_leaving())
 
 
-def page_of(rows: QuerySet[Trade, Any], *, limit: int, offset: int) -> list[Trade]:
+def page_of(rows: QuerySet[Trade], *, limit: int, offset: int) -> list[Trade]:
     """Return a part of `trades()`, filtered or not: first the ids by an index alone, then only these rows.
 
     Skipping a hundred thousand whole rows would work out the status of each of them.
@@ -73,12 +82,15 @@ def page_of(rows: QuerySet[Trade, Any], *, limit: int, offset: int) -> list[Trad
 
 
 def count_trades() -> TradeCounts:
-    """Count all of them; of large books the counts may be a moment old."""
+    """Count all trades. Of large books the counts may be a moment old."""
     return kept("trade_counts", _count_trades)
 
 
 def _count_trades() -> TradeCounts:
-    """Count those that are not closed by their partial indexes; one statement for all would read every row."""
+    """Count those that are not closed by their partial indexes.
+
+    One statement for all would read every row.
+    """
     total, still_open = Trade.objects.count(), Trade.objects.filter(STILL_OPEN).count()
     written_off = Trade.objects.filter(state=TradeState.WRITTEN_OFF).count()
     closed = total - still_open - written_off
@@ -86,6 +98,6 @@ def _count_trades() -> TradeCounts:
 
 
 def _leaving() -> Q:
-    """Match trades with an exit order under way, and those that the exchange shows flat while fills are awaited."""
+    """Match trades with an exit order under way, and flat trades whose fills are awaited."""
     exits = Order.objects.filter(request=OuterRef("request"), purpose=OrderPurpose.CLOSE)
     return Q(flat_readings__gt=0) | Q(Exists(exits.exclude(state__in=sorted(ORDER_FINAL))))

@@ -1,4 +1,4 @@
-"""Positions that live stops do not cover in full at this moment, as figures: how many, and since when."""
+"""Counts positions that live stops do not protect in full now, and since when they do not."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -8,12 +8,15 @@ from execution.protection.coverage import uncovered_positions
 
 
 def unprotected_positions() -> int:
-    """Return how many positions that we answer for have neither live stops nor stops of our own for all of it."""
+    """Return how many of our positions have neither live stops nor software stops for all of it."""
     return len(uncovered_positions())
 
 
 def uncovered_since(found: Iterable[Coverage] | None = None) -> dict[str, datetime]:
-    """Return since when each symbol's position has lacked a stop for all of it; in hedge mode the longer one's."""
+    """Return since when each symbol's position has lacked a stop for all of it.
+
+    In hedge mode it is the longer one's time.
+    """
     since: dict[str, datetime] = {}
     for each in uncovered_positions() if found is None else found:
         if each.since:

@@ -87,6 +87,11 @@ def quarantined() -> list[QuarantinedRow]:
     return list(QuarantinedRow.objects.filter(released_at__isnull=True).order_by("first_seen_at", "pk"))
 
 
+def quarantined_row(number: int) -> QuarantinedRow | None:
+    """Return what is quarantined under this id; None when nothing is any more."""
+    return QuarantinedRow.objects.filter(pk=number, released_at__isnull=True).first()
+
+
 def quarantined_sides(table: str = "") -> frozenset[tuple[str, str]]:
     """Return the symbols and sides of positions that a row which is set aside may be about."""
     rows = QuarantinedRow.objects.filter(released_at__isnull=True).exclude(symbol="")

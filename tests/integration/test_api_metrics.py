@@ -17,7 +17,7 @@ from execution import wiring
 from execution.adapters.redis_bus import redis_connection
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import OrderPurpose
-from execution.health.condition import limiter_details
+from execution.health.exchange_parts import limiter_details
 from execution.models import DeadLetter, ExecutionRequest
 from execution.models.inbox import InboxOutcome
 from execution.queries.uncovered import uncovered_since

@@ -79,7 +79,7 @@ def test_fees_that_nobody_can_value_are_kept_apart_and_said(desk: Desk) -> None:
     assert trade.assumed_cost == D("0.9")
     assert usage(desk).day_result == trade.net_pnl - D("0.9")
     [reason] = [text for text in report_of(measure())["reasons"] if text.startswith("books: ")]
-    assert reason == "books: net of 1 trade of the last day is incomplete: nobody can value BNB"
+    assert reason == "books: net of 1 trade of the last day is incomplete: no known value of BNB"
 
 
 def usage(desk: Desk) -> LimitUsage:

@@ -253,14 +253,14 @@ def test_a_letter_is_shown_and_driven_by_the_command(desk: Desk, started: list[A
     corrected.write_text(json.dumps(decision()))
 
     with pytest.raises(CommandError, match="needs a --reason"):
-        run(letter, replay_letter=True)
+        run(letter, redrive=True)
     with pytest.raises(CommandError, match="Nothing was done: INVALID_FIELD"):
-        run(letter, replay_letter=True, reason="x")
-    said = run(letter, replay_letter=True, reason="x", payload=str(corrected), by="joan")
+        run(letter, redrive=True, reason="x")
+    said = run(letter, redrive=True, reason="x", payload=str(corrected), by="joan")
 
     assert (said, started) == (f"Accepted as request {started[0]}.\n", [ExecutionRequest.objects.get().pk])
     with pytest.raises(CommandError, match="was driven again before"):
-        run(letter, replay_letter=True, reason="x", payload=str(corrected))
-    assert "driven again" in run(letter)
+        run(letter, redrive=True, reason="x", payload=str(corrected))
+    assert "replayed" in run(letter)
     with pytest.raises(CommandError, match="not found"):
         run(DeadLetter(pk=0))

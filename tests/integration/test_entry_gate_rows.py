@@ -15,10 +15,11 @@ from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import Veto
 from execution.domain.reasons import Reason
 from execution.domain.states import RequestState
-from execution.health.condition import HealthInputs, Probe, judge_health
-from execution.health.rows import health_rows
+from execution.health.condition import judge_health
+from execution.health.inputs import HealthInputs, Probe
 from execution.models import AccountLease, AuditEvent, EntryHold, Impediment, KillSwitch, PolicyValue
 from execution.models.hold import ACCOUNT
+from execution.queries.health_rows import health_rows
 from execution.risk.entry_gate import (
     CLOSED,
     STANDING,

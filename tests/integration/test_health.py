@@ -375,7 +375,7 @@ def test_when_no_queue_is_worked_off_beat_is_named(client: Client) -> None:
     for queue in QUEUES:
         builders.heartbeat(f"queue:{queue}", at=NOW - timedelta(seconds=16))
 
-    assert get(client)[1]["reasons"][0].endswith("; beat sends nothing, or nobody works")
+    assert get(client)[1]["reasons"][0].endswith("; beat sends nothing, or no worker runs")
 
 
 @pytest.mark.usefixtures("_running")

@@ -8,10 +8,10 @@ import pytest
 
 from execution.domain.outcomes import OrderReport
 from execution.domain.trading import OrderService
-from execution.health.rows import unsettled_orders
 from execution.models import Order, PositionSlot
 from execution.orders.apply_report import apply_report
 from execution.orders.cancel import cancel_order
+from execution.queries.health_rows import unsettled_orders
 from execution.reconciliation.repair import book_reported_exits
 from tests.integration.test_refused_exits import SteppedClock
 from tests.support.desk import Desk

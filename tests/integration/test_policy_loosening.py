@@ -12,8 +12,8 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 
 from execution.domain.policy import KEYS, Looser, loosens
-from execution.health.rows import policy_alarms
 from execution.models import AuditEvent, PolicyValue
+from execution.queries.health_rows import policy_alarms
 from execution.risk.policy_store import PolicyLoosenedError, policy_in_force, refresh_policy, set_policy_value
 from execution.signals.policy_updates import apply_policy
 from tests.support.desk import Desk

@@ -296,7 +296,7 @@ def test_what_goes_is_told_in_the_journal_and_the_chain_holds() -> None:
     told = [line.details["lines"] for line in AuditEvent.objects.filter(entity="journal").order_by("pk")]
     walk = JournalWalk()
     assert (list(walk.breaks()), told) == ([], [1, 1, 3])
-    assert walk.tally.removed_by_retention == 5
+    assert walk.stats.removed_by_retention == 5
 
 
 def test_nothing_of_the_journal_goes_that_its_owner_keeps() -> None:

@@ -7,9 +7,9 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
-from execution.health.rows import health_rows
 from execution.models import Order, OutboxEvent, Trade
 from execution.protection.coverage import coverage, uncovered_positions
+from execution.queries.health_rows import health_rows
 from execution.queries.metrics import book_counts
 from execution.queries.positions import held_positions
 from tests.support.desk import STACK, Desk

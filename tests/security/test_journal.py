@@ -17,6 +17,7 @@ from psycopg import errors
 from execution.models import AuditEvent, Heartbeat, JournalHead, JournalSeal
 from execution.queries import journal
 from execution.queries.journal import Break, BreakKind, JournalWalk, parse_head
+from execution.store.journal_chain import CONTENT, head
 from execution.store.journal_seal import keep_sealed, remove_lines, seal_journal
 from tests.security.aftermath import HeldPosition, trading_goes_on
 from tests.support import builders
@@ -63,7 +64,7 @@ def written(number: int) -> list[int]:
 
 
 def found(witness: str = "") -> list[Break]:
-    return list(JournalWalk(witness=parse_head(witness) if witness else None).breaks())
+    return list(JournalWalk(known_end=parse_head(witness) if witness else None).breaks())
 
 
 def kinds(witness: str = "") -> list[BreakKind]:
@@ -233,7 +234,7 @@ def rehash(position: int) -> str:
         UPDATE execution_journalseal s SET digest = d.digest, link = sha256(
             coalesce((SELECT link FROM execution_journalseal p WHERE p.position = s.position - 1),
                      sha256('execution journal')) || d.digest)
-        FROM (SELECT id, sha256(convert_to({journal.CONTENT}, 'UTF8')) AS digest FROM execution_auditevent) AS d
+        FROM (SELECT id, sha256(convert_to({CONTENT}, 'UTF8')) AS digest FROM execution_auditevent) AS d
         WHERE d.id = s.line_id AND s.position = {position}
     """
 
@@ -404,7 +405,7 @@ def test_a_line_that_retention_has_removed_does_not_come_back(lines: list[int]) 
 @pytest.mark.parametrize("kept", ["everything-sealed-anew", "the-chain-dropped", "the-end-cut-off"])
 def test_a_chain_that_was_made_anew_is_found_by_its_old_head(lines: list[int], kept: str) -> None:
     """Who owns the database can make a chain that fits itself; not one that fits what was told before."""
-    witness = str(journal.head())
+    witness = str(head())
     change = CHANGE.format(what="reason = 'x'", id=lines[5])
     if kept == "everything-sealed-anew":
         as_owner(change, *(rehash(position) for position in range(6, LINES + 1)))
@@ -442,7 +443,7 @@ def test_a_head_that_is_gone_is_no_new_beginning(lines: list[int]) -> None:  # n
 def test_what_retention_has_removed_leaves_anchors(lines: list[int]) -> None:
     more = written(100)
     seal_journal()
-    witness = str(journal.head())
+    witness = str(head())
 
     # In pieces, so that later runs take up what earlier ones have left.
     for ids in (lines[2:4], lines[6:9], more[:10], more[20:70], more[10:20]):
@@ -452,7 +453,7 @@ def test_what_retention_has_removed_leaves_anchors(lines: list[int]) -> None:
 
     walk = JournalWalk()
     assert list(walk.breaks()) == []
-    assert walk.tally.removed_by_retention == 75
+    assert walk.stats.removed_by_retention == 75
     # It should keep one seal for many lines that are gone side by side.
     assert JournalSeal.objects.count() < LINES + 100 + 5 - 60
     # It should find what is done to an anchor.

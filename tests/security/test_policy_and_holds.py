@@ -285,7 +285,7 @@ def test_an_answer_that_asks_for_years_of_silence_does_not_get_them(
         return found if found["details"]["held_seconds"]["everybody"] else {}
 
     found = eventually(is_held, within=WITHIN, what="the hold is an alarm with its time left", every=0.1)
-    assert "all of us" in found["error"]
+    assert "all requests" in found["error"]
     assert found["details"]["held_seconds"]["everybody"] <= (3 * 86_400 if status == 418 else 300)
     # It should look whether the exchange serves, and go on when it does.
     held = stop_comes_back(stack, held)

@@ -37,7 +37,7 @@ from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket, 
 from execution.domain.rate_limits import Cost, Limits, Permit, Throttled, WindowUsage
 from execution.domain.reasons import Reason
 from execution.domain.trading import OrderService, OrderType, PositionSide, Side
-from execution.management.commands.check_exchange import log_obstacles
+from execution.management.commands.check_exchange import log_setup_problems
 from tests.unit.examples import BTCUSDT
 
 BASE = "http://exchange.invalid"
@@ -1008,7 +1008,7 @@ def test_a_start_tells_of_a_key_that_will_open_nothing(
     server.get(RIGHTS, **answer)
 
     with capture_logs() as told:
-        log_obstacles(connected(limiter, clock, checks_key=True))
+        log_setup_problems(connected(limiter, clock, checks_key=True))
 
     assert told == [{"event": "entries_will_be_refused", "problem": problem, "log_level": "critical"}]
 

@@ -1,7 +1,5 @@
 """The shapes of recorded events."""
 
-from typing import Any
-
 from rest_framework import serializers
 
 from execution.api.serializers.fields import AnySerializer, Moment
@@ -22,7 +20,7 @@ class EventOut(AnySerializer):
     timestamp = Moment(source="created_at")
     sent_at = Moment(allow_null=True, help_text="When the bus took it; null while it waits.")
 
-    def to_representation(self, instance: OutboxEvent) -> dict[str, Any]:
+    def to_representation(self, instance: OutboxEvent) -> dict[str, object]:
         return super().to_representation(instance) | {"payload": payload_of(instance)}
 
 

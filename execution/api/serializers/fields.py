@@ -23,11 +23,11 @@ AnySerializer = serializers.Serializer[Any]
 class In(AnySerializer):
     """A shape that comes in: a field that it does not know is refused, never left aside."""
 
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
+    def to_internal_value(self, data: object) -> dict[str, object]:
         unknown = sorted(set(data) - set(self.fields)) if isinstance(data, Mapping) else []
         if unknown:
             raise serializers.ValidationError({name: [not_known(name, self.fields)] for name in unknown})
-        known: dict[str, Any] = super().to_internal_value(data)
+        known: dict[str, object] = super().to_internal_value(data)
         return known
 
 
@@ -44,7 +44,7 @@ TEXT_PATTERN = f"^[^{CONTROLS}]*[^{CONTROLS}{SPACES}][^{CONTROLS}]*$"
 
 
 @extend_schema_field({"type": "string", "format": "decimal", "example": "3.92"})
-class Exact(serializers.Field[Any, Any, str, Any]):
+class Exact(serializers.Field[Decimal, str, str, object]):
     """A Decimal with all its digits, without exponent or trailing zeros."""
 
     def to_representation(self, value: Decimal) -> str:
@@ -52,7 +52,7 @@ class Exact(serializers.Field[Any, Any, str, Any]):
 
 
 @extend_schema_field({"type": "string", "format": "date-time"})
-class Moment(serializers.Field[Any, Any, str, Any]):
+class Moment(serializers.Field[datetime, str, str, object]):
     """A time with its zone written as +00:00, which every ISO reader understands."""
 
     def to_representation(self, value: datetime) -> str:
@@ -61,13 +61,16 @@ class Moment(serializers.Field[Any, Any, str, Any]):
 
 @extend_schema_field({"type": "string", "pattern": "^(LONG|SHORT)$"})
 class DirectionWord(serializers.CharField):
-    """Which way a position earns; a pattern, because the schema knows three sets of words for a `side`."""
+    """Which way a position earns.
+
+    It is a pattern, because the schema knows three sets of words for a `side`.
+    """
 
 
 class WholeIn(serializers.IntegerField):
     """A whole number in ASCII digits: Python's own reader takes underscores and the digits of any script."""
 
-    def to_internal_value(self, data: Any) -> int:
+    def to_internal_value(self, data: object) -> int:
         try:
             return bounds.integer_of(data)
         except ValueError:
@@ -77,10 +80,12 @@ class WholeIn(serializers.IntegerField):
 class ExactIn(serializers.DecimalField):
     """A number in ASCII digits, as a number or as text, rounded to what its column keeps."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(max_digits=None, decimal_places=None, **options)
+    def __init__(self, *, min_value: Decimal, max_value: Decimal, required: bool | None = None) -> None:
+        super().__init__(
+            max_digits=None, decimal_places=None, min_value=min_value, max_value=max_value, required=required
+        )
 
-    def to_internal_value(self, data: Any) -> Decimal:
+    def to_internal_value(self, data: object) -> Decimal:
         if isinstance(data, bool) or not isinstance(data, int | float | str | Decimal):
             self.fail("invalid")
         try:
@@ -100,8 +105,8 @@ class ExactIn(serializers.DecimalField):
 class PriceIn(ExactIn):
     """A price in the quote asset."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(min_value=SMALLEST, max_value=LARGEST, **options)
+    def __init__(self, *, required: bool | None = None) -> None:
+        super().__init__(min_value=SMALLEST, max_value=LARGEST, required=required)
 
 
 @extend_schema_field(
@@ -115,8 +120,8 @@ class PriceIn(ExactIn):
 class CallbackIn(ExactIn):
     """How far a trailing stop lets the price come back, in percent."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(min_value=LEAST_CALLBACK, max_value=MOST_CALLBACK, **options)
+    def __init__(self, *, required: bool | None = None) -> None:
+        super().__init__(min_value=LEAST_CALLBACK, max_value=MOST_CALLBACK, required=required)
 
 
 class TextIn(serializers.CharField):
@@ -126,7 +131,7 @@ class TextIn(serializers.CharField):
         # Spaces count: what is too long with them is refused and not cut.
         super().__init__(trim_whitespace=False, **options)
 
-    def to_internal_value(self, data: Any) -> str:
+    def to_internal_value(self, data: object) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         if not data.strip():
@@ -139,7 +144,7 @@ class TextIn(serializers.CharField):
 class UuidIn(serializers.UUIDField):
     """An id in ASCII: Python's own reader takes underscores and the digits of any script."""
 
-    def to_internal_value(self, data: Any) -> UUID:
+    def to_internal_value(self, data: object) -> UUID:
         try:
             return bounds.uuid_of(data if isinstance(data, str) else "")
         except ValueError:
@@ -147,21 +152,21 @@ class UuidIn(serializers.UUIDField):
 
 
 class InSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """Says of what comes in that it has no other fields."""
+    """Declares that an input has no other fields."""
 
     target_class = "execution.api.serializers.fields.In"
     match_subclasses = True
 
-    def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+    def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, object]:
         plain_schema: Any = auto_schema._map_serializer  # noqa: SLF001 -- as below
         return {**plain_schema(self.target, direction, bypass_extensions=True), "additionalProperties": False}
 
 
 class TextInSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Says of a text what is refused of it."""
+    """Declares which texts are refused."""
 
     target_class = "execution.api.serializers.fields.TextIn"
 
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, object]:
         plain_schema: Any = auto_schema._map_serializer_field  # noqa: SLF001 -- the package's way to extend its own answer
         return {**plain_schema(self.target, direction, bypass_extensions=True), "pattern": TEXT_PATTERN}

@@ -1,7 +1,5 @@
 """The shapes of orders and of decisions on their way."""
 
-from typing import Any
-
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -59,7 +57,7 @@ class OrderOut(AnySerializer):
     price = Exact(allow_null=True)
     trigger_price = Exact(allow_null=True)
 
-    def to_representation(self, instance: Order) -> dict[str, Any]:
+    def to_representation(self, instance: Order) -> dict[str, object]:
         shown = super().to_representation(instance)
         return shown | {"purpose": instance.purpose.lower()}
 
@@ -69,7 +67,7 @@ class OrderEvidenceOut(OrderOut):
 
     sent_at = Moment()
     age_seconds = serializers.SerializerMethodField(help_text="Since it was sent; null when the order is over.")
-    last_evidence = serializers.CharField(help_text="What the exchange last said about it, and where.")
+    last_evidence = serializers.CharField(help_text="What the exchange last reported of it, and where.")
     last_evidence_at = Moment(allow_null=True)
     alarmed_at = Moment(allow_null=True, help_text="Since when its outcome should be known and is not.")
 
@@ -100,7 +98,7 @@ class RequestOut(AnySerializer):
     orders = OrderEvidenceOut(many=True)
     transitions = AuditEventOut(many=True)
     story = serializers.SerializerMethodField(
-        help_text="All of it in words, line by line, as `manage.py explain` tells it."
+        help_text="All of it in words, line by line, as `manage.py explain` prints it."
     )
 
     @extend_schema_field({"type": "array", "items": {"type": "string"}})

@@ -18,7 +18,7 @@ class ExitOrderOut(AnySerializer):
 
 
 class PositionOut(AnySerializer):
-    """One position; `unrealized_pnl` is in USD at `quote_index`, `unrealized_pnl_pct` of the margin."""
+    """One position. `unrealized_pnl` is in USD at `quote_index`, `unrealized_pnl_pct` of the margin."""
 
     symbol = serializers.CharField(source="position.symbol")
     side = DirectionWord(source="position.direction")
@@ -55,13 +55,13 @@ class PositionOut(AnySerializer):
         source="position.trade_id", allow_null=True, help_text="Null for a position that was not opened by the service."
     )
     phantom = serializers.BooleanField(
-        help_text="The exchange shows it no more and its trade has no fills that say why: it is in no total."
+        help_text="The exchange shows it no more and no fills of its trade explain that: it is in no total."
     )
     observed_at = Moment(source="position.observed_at")
 
 
 class PositionsOut(AnySerializer):
-    """All positions, as the exchange last showed them; the totals are in USD."""
+    """All positions, as the exchange last showed them. The totals are in USD."""
 
     positions = PositionOut(many=True)
     total_positions = serializers.IntegerField()

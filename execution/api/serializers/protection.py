@@ -1,6 +1,7 @@
 """The shapes of a plan that protects a position, and of what an operator moves in it."""
 
-from typing import Any
+from decimal import Decimal
+from typing import Required, TypedDict
 
 from rest_framework import serializers
 
@@ -19,6 +20,37 @@ from execution.domain.protection_moves import MoveLimit
 from execution.signals.schemas import MAX_TARGETS
 
 
+class TargetAsked(TypedDict):
+    """A target that moves, by its number from the nearest. `price` in the quote asset."""
+
+    number: int
+    price: Decimal
+
+
+class TrailingAsked(TypedDict):
+    """How far a trailing stop lets the price come back."""
+
+    callback_percent: Decimal
+
+
+class OverrideAsked(TypedDict):
+    """Limits of the policy that do not hold for a move, by name, and why."""
+
+    scope: set[str]
+    reason: str
+
+
+class MoveAsked(TypedDict, total=False):
+    """A move of a bracket as `ProtectionIn` has checked it. `stop_loss` is a price in the quote asset."""
+
+    stop_loss: Decimal
+    take_profits: list[TargetAsked]
+    trailing: TrailingAsked
+    override: OverrideAsked
+    reason: Required[str]
+    by: Required[str]
+
+
 class TargetMoveIn(In):
     """A target that moves: `number` 1 is the nearest of the plan."""
 
@@ -27,13 +59,19 @@ class TargetMoveIn(In):
 
 
 class TrailingMoveIn(In):
-    """How far a trailing stop lets the price come back, in percent; the new order begins anew to follow it."""
+    """How far a trailing stop lets the price come back, in percent.
+
+    The new order begins anew to follow it.
+    """
 
     callback_percent = CallbackIn()
 
 
 class OverrideIn(In):
-    """Limits of the policy that do not hold for this move; the hard ceilings of the settings hold all the same."""
+    """Limits of the policy that do not hold for this move.
+
+    The hard ceilings of the settings hold all the same.
+    """
 
     scope = serializers.MultipleChoiceField(
         choices=[limit.value for limit in MoveLimit], allow_empty=False, help_text="The rules by name."
@@ -42,7 +80,7 @@ class OverrideIn(In):
 
 
 class ProtectionIn(In):
-    """What an operator moves; what is left out stays. A stop may be loosened here, and only here.
+    """What an operator moves. What is left out stays. A stop may be loosened here, and only here.
 
     A move that loosens is held against the limits of an entry: distance, open risk and loss of the day.
     """
@@ -54,7 +92,7 @@ class ProtectionIn(In):
     reason = TextIn(max_length=500, help_text="Why; it is written to the journal.")
     by = TextIn(max_length=150, default="rest", help_text="Who; the service key has no name.")
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+    def validate(self, attrs: MoveAsked) -> MoveAsked:
         if not {"stop_loss", "take_profits", "trailing"} & set(attrs):
             raise serializers.ValidationError({"request": ["one of stop_loss, take_profits, trailing is required"]})
         numbers = [target["number"] for target in attrs.get("take_profits", [])]

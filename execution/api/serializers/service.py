@@ -21,7 +21,7 @@ class ProblemOut(AnySerializer):
 
 
 class MetricsOut(AnySerializer):
-    """How the service executes; averages are over the newest thousand."""
+    """How the service executes. Averages are over the newest thousand."""
 
     orders_placed_total = serializers.IntegerField(help_text="Entry orders that the exchange accepted.")
     orders_filled_total = serializers.IntegerField(help_text="Entry orders with at least one fill.")
@@ -41,7 +41,7 @@ class MetricsOut(AnySerializer):
     )
     covering = serializers.ChoiceField(
         choices=["stream", "polling"],
-        help_text="Which of the two tells of fills: the user-data stream, or the monitor.",
+        help_text="Which of the two reports fills: the user-data stream, or the monitor.",
     )
     stream_lag_ms_p50 = serializers.FloatField(
         allow_null=True, help_text="From an event's sending by the exchange to its handling; of the newest 512."
@@ -60,7 +60,7 @@ class ServiceOut(AnySerializer):
 
 
 class KillSwitchIn(In):
-    """What is said to the kill switch."""
+    """A move of the kill switch."""
 
     level = serializers.ChoiceField(choices=[*KillLevel, RELEASED])
     reason = TextIn(max_length=500, help_text="Why; it is written to the log.")

@@ -15,10 +15,10 @@ from execution.store.levels import NO_LEVELS, Levels, levels_in
 
 
 class TradeOut(AnySerializer):
-    """One trade. `pnl_usd` is net of fees and funding, `pnl_percent` of the margin; null until it is closed.
+    """One trade. `pnl_usd` is net of fees and funding, `pnl_percent` of the margin.
 
-    What is named `_usd` is in USD at `quote_index`; prices, `net_pnl`, `gross_pnl`, `fees`, `funding` and
-    `other_income` are in `quote_asset`, exact.
+    Both are null until the trade is closed. What is named `_usd` is in USD at `quote_index`; prices, `net_pnl`,
+    `gross_pnl`, `fees`, `funding` and `other_income` are in `quote_asset`, exact.
     """
 
     trade_id = serializers.UUIDField(source="id")
@@ -53,7 +53,7 @@ class TradeOut(AnySerializer):
     fees_usd = serializers.SerializerMethodField()
     funding_usd = serializers.SerializerMethodField()
     other_income_usd = serializers.SerializerMethodField()
-    unvalued_fees = serializers.DictField(help_text="Asset -> fees that are in no figure: nobody can tell their value.")
+    unvalued_fees = serializers.DictField(help_text="Asset -> fees that are in no figure: their value is not known.")
     unvalued_income = serializers.DictField(help_text="The same of funding, other income and realised PnL.")
     net_is_complete = serializers.BooleanField(help_text="False: something that belongs into the net has no value.")
     max_adverse_excursion_usd = serializers.SerializerMethodField(

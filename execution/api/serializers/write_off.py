@@ -13,7 +13,7 @@ class WriteOffIn(In):
 
 
 class WrittenOffOut(AnySerializer):
-    """What was written off, by whom, and what the exchange said then."""
+    """What was written off, by whom, and what the exchange answered then."""
 
     request_id = serializers.UUIDField(source="action.subject", help_text="Of the decision, and of its trade.")
     symbol = serializers.CharField(source="action.symbol")

@@ -1,4 +1,4 @@
-"""Reads what entries rest on at the exchange, and says what would refuse them: to be run before the first one."""
+"""Reads the account states that entries need at the exchange, and names what would refuse them."""
 
 import structlog
 from django.core.management.base import CommandError
@@ -11,7 +11,10 @@ log = structlog.get_logger(__name__)
 
 
 class Command(TerminalCommand):
-    """`manage.py check_exchange`: exit 0 only when nothing stands in the way; it changes nothing."""
+    """`manage.py check_exchange`: exits with 0 only when the exchange would take entries.
+
+    It changes nothing. It is run before the first entry.
+    """
 
     help = __doc__ or ""
 
@@ -28,8 +31,8 @@ class Command(TerminalCommand):
         self.stdout.write("nothing stands in the way of entries")
 
 
-def log_obstacles(exchange: Exchange) -> None:
-    """Log at a start what will refuse every entry, so that nobody learns it from the first one; exits go on anyway."""
+def log_setup_problems(exchange: Exchange) -> None:
+    """Log at a start what will refuse every entry, before the first entry is refused. Exits go on anyway."""
     try:
         problems = exchange.check().problems
     except ExchangeUnavailableError as error:

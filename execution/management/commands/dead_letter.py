@@ -1,10 +1,9 @@
-"""`manage.py dead_letter <id>`: shows a message that was not understood; with `--redrive` it is driven again."""
+"""`manage.py dead_letter <id>`: shows a message that could not be read, or replays it."""
 
 import sys
 from argparse import ArgumentParser
 from getpass import getuser
 from pathlib import Path
-from typing import Any
 
 from django.core.management.base import CommandError
 
@@ -12,6 +11,7 @@ from execution import tasks, wiring
 from execution.admin.replay_page import replay_sentence
 from execution.management.terminal import TerminalCommand
 from execution.models import DeadLetter
+from execution.queries.dead_letters import letter_of
 from execution.signals.envelope import MalformedEventError
 from execution.signals.replay_dead_letters import AlreadyReplayedError, Replay, replay_letter
 
@@ -19,51 +19,50 @@ from execution.signals.replay_dead_letters import AlreadyReplayedError, Replay, 
 class Command(TerminalCommand):
     """The admin's page as a command."""
 
-    help = "Show a dead letter, or correct it and drive it again; that works once."
+    help = "Show a dead letter, or correct it and replay it; that works once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("id", type=int)
+        parser.add_argument("number", metavar="id", type=int)
         parser.add_argument("--redrive", action="store_true", help="accept it as if its producer had sent it so")
         parser.add_argument("--payload", help="file with the corrected JSON object; - for standard input")
         parser.add_argument("--decided-now", action="store_true", help="decide it anew, or its age may let it expire")
         parser.add_argument("--reason", default="", help="why, for the log; required with --redrive")
         parser.add_argument("--by", default="", help="who; default: the user of this shell")
 
-    def handle(self, **options: Any) -> None:
-        letter = DeadLetter.objects.filter(pk=options["id"]).first()
+    def handle(
+        self,
+        *_: object,
+        number: int,
+        redrive: bool,
+        payload: str | None,
+        decided_now: bool,
+        reason: str,
+        by: str,
+        **__: object,
+    ) -> None:
+        letter = letter_of(number)
         if letter is None:
-            raise CommandError(f"Dead letter {options['id']} not found")
-        if not options["redrive"]:
+            raise CommandError(f"Dead letter {number} not found")
+        if not redrive:
             self._show(letter)
             return
-        reason = options["reason"].strip()
-        if not reason:
+        if not reason.strip():
             raise CommandError("--redrive needs a --reason")
-        word = Replay(
-            by=options["by"] or getuser(),
-            reason=reason,
-            payload=_text(options["payload"]) if options["payload"] else None,
-            decided_now=options["decided_now"],
-        )
-        self._redrive(letter, word)
+        corrected = (sys.stdin.read() if payload == "-" else Path(payload).read_text()) if payload else None
+        asked = Replay(by=by or getuser(), reason=reason.strip(), payload=corrected, decided_now=decided_now)
+        self._replay(letter, asked)
 
     def _show(self, letter: DeadLetter) -> None:
         self.stdout.write(f"{letter.event_type} {letter.stream} {letter.entry_id} {letter.received_at.isoformat()}")
         self.stdout.write(f"{letter.reason_code}: {letter.reason}")
         if letter.redriven_at:
-            self.stdout.write(
-                f"driven again {letter.redriven_at.isoformat()} by {letter.redriven_by}: {letter.outcome}"
-            )
+            self.stdout.write(f"replayed {letter.redriven_at.isoformat()} by {letter.redriven_by}: {letter.outcome}")
         self.stdout.write(letter.payload)
 
-    def _redrive(self, letter: DeadLetter, word: Replay) -> None:
+    def _replay(self, letter: DeadLetter, asked: Replay) -> None:
         try:
-            accepted = replay_letter(letter.pk, word, rules=wiring.intake_rules(), now=wiring.clock())
+            accepted = replay_letter(letter.pk, asked, rules=wiring.intake_rules(), now=wiring.clock())
         except (AlreadyReplayedError, MalformedEventError) as error:
             raise CommandError(f"Nothing was done: {error}") from None
         tasks.begin(accepted)
         self.stdout.write(replay_sentence(accepted))
-
-
-def _text(place: str) -> str:
-    return sys.stdin.read() if place == "-" else Path(place).read_text()

@@ -1,8 +1,7 @@
-"""`manage.py ensure_admin`: makes sure that somebody can sign in to the admin; safe to repeat."""
+"""`manage.py ensure_admin`: makes sure that a superuser can sign in to the admin. Safe to repeat."""
 
 import sys
 from argparse import ArgumentParser
-from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
@@ -21,8 +20,8 @@ class Command(TerminalCommand):
         parser.add_argument("--username", default="admin")
         parser.add_argument("--password-stdin", action="store_true", required=True)
 
-    def handle(self, **options: Any) -> None:
-        username, password = options["username"], sys.stdin.readline().rstrip("\r\n")
+    def handle(self, *_: object, username: str, **__: object) -> None:
+        password = sys.stdin.readline().rstrip("\r\n")
         try:
             validate_password(password)
         except ValidationError as error:

@@ -3,7 +3,6 @@
 import json
 from argparse import ArgumentParser
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -24,17 +23,22 @@ class Command(TerminalCommand):
     help = "Tell the whole story of a trade or request."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("id", help="the id of a trade or of a request (they are the same)")
+        parser.add_argument("trade_id", metavar="id", help="the id of a trade or of a request (they are the same)")
         how = parser.add_mutually_exclusive_group()
-        how.add_argument("--json", action="store_true", help="print every column as JSON")
-        how.add_argument("--rerun", action="store_true", help="judge it again by its journal; fails on a difference")
+        how.add_argument("--json", dest="as_rows", action="store_true", help="print every column as JSON")
+        how.add_argument(
+            "--rerun", dest="again", action="store_true", help="judge it again by its journal; fails on a difference"
+        )
 
-    def handle(self, **options: Any) -> None:
-        story = _find(options["id"])
-        if options["json"]:
+    def handle(self, *_: object, trade_id: str, as_rows: bool, again: bool, **__: object) -> None:
+        try:
+            story = story_of(UUID(trade_id))
+        except (ValueError, ObjectDoesNotExist):
+            raise CommandError(f"Trade or request {trade_id} not found") from None
+        if as_rows:
             self.stdout.write(json.dumps(as_json(story), indent=2, cls=DjangoJSONEncoder))
             return
-        if options["rerun"]:
+        if again:
             self._rerun(story)
             return
         for line in lines(story):
@@ -45,16 +49,16 @@ class Command(TerminalCommand):
         if not found:
             raise CommandError("The guard has never judged this request")
         for each in found:
-            for said in each.differences:
-                self.stdout.write(f"differs: {said}")
+            for difference in each.differences:
+                self.stdout.write(f"differs: {difference}")
             at = f"{each.line.at:%Y-%m-%d %H:%M:%S}"
             self.stdout.write(f"judged at {at}: {each.verdicts} verdicts, {len(each.differences)} of them differ")
         if any(each.differences for each in found):
             raise CommandError("The journal does not lead to the recorded verdicts")
 
 
-def as_json(story: Story) -> dict[str, Any]:
-    """Return every column of every row; amounts are strings with all their digits."""
+def as_json(story: Story) -> dict[str, object]:
+    """Return every column of every row. Amounts are strings with all their digits."""
     return {
         "request": _columns(story.request),
         "event": _columns(story.request.inbox),
@@ -66,13 +70,6 @@ def as_json(story: Story) -> dict[str, Any]:
     }
 
 
-def _find(text: str) -> Story:
-    try:
-        return story_of(UUID(text))
-    except (ValueError, ObjectDoesNotExist):
-        raise CommandError(f"Trade or request {text} not found") from None
-
-
-def _columns(row: Model) -> dict[str, Any]:
+def _columns(row: Model) -> dict[str, object]:
     values = {column.attname: getattr(row, column.attname) for column in row._meta.concrete_fields}
     return {name: plain(value) if isinstance(value, Decimal) else value for name, value in values.items()}

@@ -1,9 +1,8 @@
-"""`manage.py kill_switch [entries|halt|flatten|released] --reason "..."`: moves the kill switch, or shows it."""
+"""`manage.py kill_switch [LEVEL] --reason "..."`: moves the kill switch, or shows it."""
 
 import json
 from argparse import ArgumentParser
 from getpass import getuser
-from typing import Any
 
 from django.core.management.base import CommandError
 
@@ -16,7 +15,7 @@ from execution.risk.kill_switch import KillSwitchError
 
 
 class Command(TerminalCommand):
-    """The kill switch from the command line; without a level it changes nothing."""
+    """The kill switch from the command line. Without a level it changes nothing."""
 
     help = "Stop entries, cancel those that rest, or close everything; or let entries pass again."
 
@@ -25,9 +24,9 @@ class Command(TerminalCommand):
         parser.add_argument("--reason", default="", help="why, for the log; required with a level")
         parser.add_argument("--by", default="", help="who; default: the user of this shell")
 
-    def handle(self, **options: Any) -> None:
-        if options["level"]:
-            self._move(options["level"], options["reason"].strip(), options["by"] or getuser())
+    def handle(self, *_: object, level: str | None, reason: str, by: str, **__: object) -> None:
+        if level:
+            self._move(level, reason.strip(), by or getuser())
         self.stdout.write(json.dumps(describe(), indent=2, default=str))
 
     def _move(self, level: str, reason: str, by: str) -> None:

@@ -1,9 +1,14 @@
-"""`manage.py migrate`: Django's own, as the role of DATABASE_OWNER_URL, which then sets the rights of the service's."""
+"""`manage.py migrate`: Django's own, as the role of DATABASE_OWNER_URL.
 
+That role then sets the rights of the service's role.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.core.management.commands import migrate
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 
 from execution_project.database_roles import RoleError, ensure_role, grant_database, grant_service
@@ -14,12 +19,12 @@ from execution_project.store_urls import password_of_database_url, user_of_datab
 
 
 class Command(migrate.Command):
-    """Without DATABASE_OWNER_URL, one role does it all, as PostgreSQL is used by default: not in live mode.
+    """Without DATABASE_OWNER_URL, one role does it all, by PostgreSQL's default: not in live mode.
 
     Its session has no bounds: rewriting a table takes as long as it takes.
     """
 
-    def handle(self, *arguments: Any, **options: Any) -> None:
+    def handle(self, *arguments: object, **options: Any) -> None:
         env = environment()
         with as_owner(options["database"]) as connection, unbounded(connection):
             _refuse_earlier_schema(connection)
@@ -31,7 +36,13 @@ class Command(migrate.Command):
             except RoleError as error:
                 raise CommandError(str(error)) from None
 
-    def _migrate(self, connection: Any, env: Environment, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    def _migrate(
+        self,
+        connection: BaseDatabaseWrapper,
+        env: Environment,
+        arguments: tuple[object, ...],
+        options: Mapping[str, Any],
+    ) -> None:
         connection.ensure_connection()
         role = service_role(env)
         made = ensure_role(connection.connection, role, password_of_service(env))
@@ -42,7 +53,7 @@ class Command(migrate.Command):
         if options["verbosity"] >= 1:
             self.stdout.write(f"{'Made' if made else 'Set the rights of'} the service's role {role}.")
 
-    def _grant(self, connection: Any, env: Environment, role: str) -> None:
+    def _grant(self, connection: BaseDatabaseWrapper, env: Environment, role: str) -> None:
         connection.ensure_connection()
         if has_journal(connection):
             grant_service(connection.connection, role, kept_days=env.journal_kept_days)
@@ -51,7 +62,7 @@ class Command(migrate.Command):
             grant_database(connection.connection, role)
 
 
-def _refuse_earlier_schema(connection: Any) -> None:
+def _refuse_earlier_schema(connection: BaseDatabaseWrapper) -> None:
     """Refuse a database of before 1.0: its migrations have become one, and its states have other names."""
     loader = MigrationLoader(connection)
     unknown = sorted(
@@ -74,5 +85,5 @@ def password_of_service(env: Environment) -> str:
     return password_of_database_url(env.database_url.get_secret_value()) or env.database_password.get_secret_value()
 
 
-def has_journal(connection: Any) -> bool:
+def has_journal(connection: BaseDatabaseWrapper) -> bool:
     return "execution_journalhead" in connection.introspection.table_names()

@@ -1,4 +1,7 @@
-"""Ends a trip of the emergency stop that came by event and is still held; the next check asks the service again."""
+"""Ends a trip of the emergency stop that came by event and is still held.
+
+The next check asks the service again.
+"""
 
 from argparse import ArgumentParser
 
@@ -8,12 +11,12 @@ from django.db import transaction
 from execution import wiring
 from execution.management.stated_reason import stated_reason
 from execution.management.terminal import TerminalCommand
-from execution.models import EssStatus
+from execution.store.holds import lock_blocking_ess
 from execution.store.transitions import log_step
 
 
 class Command(TerminalCommand):
-    """`manage.py rearm_ess --reason "..."`: an operator's word, written to the log with its reason."""
+    """`manage.py rearm_ess --reason "..."`: an operator's decision, written to the log with its reason."""
 
     help = __doc__ or ""
 
@@ -23,7 +26,7 @@ class Command(TerminalCommand):
     def handle(self, *_: object, reason: str, **__: object) -> None:
         now = wiring.clock()
         with transaction.atomic():
-            status = EssStatus.objects.select_for_update().filter(pk=1, permitted=False).first()
+            status = lock_blocking_ess()
             if status is None:
                 raise CommandError("the emergency stop is not known to block anything")
             log_step(

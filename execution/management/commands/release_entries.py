@@ -1,4 +1,4 @@
-"""Releases entries that the monitor holds for something strange at the exchange, by an operator's word."""
+"""Releases entries that the monitor holds for something strange at the exchange."""
 
 from argparse import ArgumentParser
 
@@ -8,13 +8,16 @@ from django.db import transaction
 from execution import wiring
 from execution.management.stated_reason import stated_reason
 from execution.management.terminal import TerminalCommand
-from execution.models import EntryHold
 from execution.models.hold import ACCOUNT
 from execution.reconciliation.entry_holds import release_entry_hold
+from execution.store.holds import lock_entry_hold
 
 
 class Command(TerminalCommand):
-    """`manage.py release_entries --reason "..."`: written to the log. What is still there is held again next cycle."""
+    """`manage.py release_entries --reason "..."`: an operator's release, written to the log.
+
+    The next cycle holds again what is still there.
+    """
 
     help = __doc__ or ""
 
@@ -24,7 +27,7 @@ class Command(TerminalCommand):
 
     def handle(self, *_: object, reason: str, scope: str, **__: object) -> None:
         with transaction.atomic():
-            hold = EntryHold.objects.select_for_update().filter(scope=scope).first()
+            hold = lock_entry_hold(scope)
             if hold is None:
                 raise CommandError(f"no entries are held for {scope}")
             # The row is gone after its release.

@@ -1,24 +1,28 @@
-"""Lists everything that keeps requests or entries back, and releases what an operator names; written to the journal."""
+"""Lists everything that holds requests or entries, and releases what an operator names.
+
+Each release is written to the journal.
+"""
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from django.core.management.base import CommandError
 from redis import RedisError
 
 from execution import wiring
+from execution.domain.json_values import JsonValue
 from execution.domain.rate_limits import CircuitState
 from execution.management.terminal import TerminalCommand
-from execution.models import AccountLease, EntryHold, EssStatus
+from execution.models import AccountLease
 from execution.risk.entry_gate import engaged_switch
+from execution.store.holds import blocking_ess, delete_leases, entry_holds, leases_of_others
 from execution.store.transitions import log_step
 
 LIMITER, BREAKER, LEASE, ALL = "limiter", "breaker", "lease", "all"
 
 
 class Command(TerminalCommand):
-    """`manage.py release_holds`; with `--release limiter|breaker|lease|all --by NAME --reason "..."` it ends them.
+    """`manage.py release_holds [--release limiter|breaker|lease|all --by NAME --reason "..."]`.
 
     A ban that is real comes back with the next request. The emergency stop, entry holds and the kill switch are listed
     with the command that releases each.
@@ -55,7 +59,7 @@ class Command(TerminalCommand):
 
 
 def _holds() -> Iterator[str]:
-    """Say what is held and for how much longer."""
+    """Describe what is held and for how much longer."""
     limiter = wiring.limiter_state()
     for who, left in limiter.holds.items():
         if left:
@@ -65,14 +69,10 @@ def _holds() -> Iterator[str]:
         yield f"{BREAKER}: {circuit.state}, faults={circuit.faults}, probe in {circuit.probe_due_seconds:.0f}s"
     for lease in _leases_of_others():
         yield f"{LEASE}: held by {lease.holder} fence={lease.fence}, renewed at {lease.renewed_at.isoformat()}"
-    yield from _released_elsewhere()
-
-
-def _released_elsewhere() -> Iterator[str]:
-    for status in EssStatus.objects.filter(permitted=False):
-        until = status.held_until.isoformat() if status.held_until else "the service says otherwise"
+    for status in blocking_ess():
+        until = status.held_until.isoformat() if status.held_until else "the service reports otherwise"
         yield f"emergency stop: {status.state} until {until} (manage.py rearm_ess)"
-    for hold in EntryHold.objects.order_by("scope"):
+    for hold in entry_holds():
         yield f"entries of {hold.scope}: {hold.reason} (manage.py release_entries)"
     if switch := engaged_switch():
         yield f"kill switch: {switch.level} by {switch.engaged_by} (manage.py kill_switch released)"
@@ -80,30 +80,30 @@ def _released_elsewhere() -> Iterator[str]:
 
 def _leases_of_others() -> list[AccountLease]:
     stack = wiring.stack()
-    return list(AccountLease.objects.filter(account=stack.account).exclude(settings=stack.settings))
+    return leases_of_others(stack.account, settings=stack.settings)
 
 
-def _release_limiter() -> Any:
-    before = {who.value: left for who, left in wiring.limiter_state().holds.items()}
+def _release_limiter() -> JsonValue:
+    before: JsonValue = {who.value: left for who, left in wiring.limiter_state().holds.items()}
     wiring.limiter().release()
     return before
 
 
-def _release_breaker() -> Any:
+def _release_breaker() -> JsonValue:
     before = wiring.circuit_state()
     wiring.breaker().release()
     return {"state": before.state.value, "probe_due_seconds": before.probe_due_seconds}
 
 
-def _release_lease() -> Any:
+def _release_lease() -> JsonValue:
     leases = _leases_of_others()
-    before = [{"holder": each.holder, "renewed_at": each.renewed_at.isoformat()} for each in leases]
+    before: JsonValue = [{"holder": each.holder, "renewed_at": each.renewed_at.isoformat()} for each in leases]
     # A stack that is alive takes it again with its next cycle.
-    AccountLease.objects.filter(pk__in=[each.pk for each in leases]).delete()
+    delete_leases(leases)
     return before
 
 
-RELEASES: Mapping[str, Callable[[], Any]] = {
+RELEASES: Mapping[str, Callable[[], JsonValue]] = {
     LIMITER: _release_limiter,
     BREAKER: _release_breaker,
     LEASE: _release_lease,

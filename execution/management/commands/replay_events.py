@@ -1,21 +1,24 @@
-"""`manage.py replay_events --after <id, event id or time>`: publishes recorded events to the bus again."""
+"""`manage.py replay_events --after PLACE`: publishes recorded events to the bus again."""
 
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db.models import Max, Min, Q
 
 from execution import wiring
 from execution.management.terminal import TerminalCommand
 from execution.models import OutboxEvent
 from execution.outbox.replay import Selection, TooManyEventsError, count_events, log_replay, replay_events
+from execution.queries.events import id_of_event, ids_around
 
 
 class Command(TerminalCommand):
-    """For readers that lost events, and for a Redis that lost its data: same ids and numbers, marked `redelivered`."""
+    """For readers that lost events, and for a Redis that lost its data.
+
+    Events keep their ids and numbers, and are marked `redelivered`.
+    """
 
     help = "Publish recorded events to the bus again, with the same event_id and sequence, marked as redelivered."
 
@@ -25,16 +28,26 @@ class Command(TerminalCommand):
         parser.add_argument("--aggregate", default="", help="only one trade's events, by its id")
         parser.add_argument("--type", default="", dest="event_type", help="only one type, as trade.closed")
         parser.add_argument("--reason", default="", help="why, for the log")
-        parser.add_argument("--count", action="store_true", help="only say how many they are")
+        parser.add_argument("--count", action="store_true", help="only count them")
 
-    def handle(self, **options: Any) -> None:
+    def handle(
+        self,
+        *_: object,
+        after: str,
+        until: str | None,
+        aggregate: str,
+        event_type: str,
+        reason: str,
+        count: bool,
+        **__: object,
+    ) -> None:
         selection = Selection(
-            after=place_of(options["after"]),
-            until=place_of(options["until"], including=True) if options["until"] else None,
-            aggregate=options["aggregate"],
-            event_type=options["event_type"],
+            after=place_of(after),
+            until=place_of(until, including=True) if until else None,
+            aggregate=aggregate,
+            event_type=event_type,
         )
-        if options["count"]:
+        if count:
             self.stdout.write(sentence("selected", count_events(selection)))
             return
         try:
@@ -43,11 +56,11 @@ class Command(TerminalCommand):
             raise CommandError(
                 f"Nothing was published: {error}. Narrow it, or use GET /api/execution/events."
             ) from None
-        log_replay(selection, counts, reason=options["reason"], now=wiring.clock())
+        log_replay(selection, counts, reason=reason, now=wiring.clock())
         self.stdout.write(sentence("published again", counts))
 
 
-def sentence(verb: str, counts: Any) -> str:
+def sentence(verb: str, counts: Mapping[str, int]) -> str:
     kinds = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
     return f"{sum(counts.values())} events {verb}" + (f": {kinds}" if kinds else "")
 
@@ -61,14 +74,11 @@ def place_of(text: str, *, including: bool = False) -> int:
     if text.isdigit():
         return int(text)
     try:
-        return _place_of_event(UUID(text))
+        event_id = UUID(text)
     except ValueError:
         return _place_at(text, including=including)
-
-
-def _place_of_event(event_id: UUID) -> int:
     try:
-        return OutboxEvent.objects.values_list("pk", flat=True).get(event_id=event_id)
+        return id_of_event(event_id)
     except OutboxEvent.DoesNotExist:
         raise CommandError(f"No event {event_id} is recorded") from None
 
@@ -78,12 +88,7 @@ def _place_at(text: str, *, including: bool) -> int:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise CommandError(f"{text!r} is neither an outbox id, nor an event id, nor an ISO time") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    events = OutboxEvent.objects.aggregate(
-        first_after=Min("pk", filter=Q(created_at__gt=moment)),
-        last_up_to=Max("pk", filter=Q(created_at__lte=moment)),
-        last=Max("pk"),
-    )
+    around = ids_around(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     if including:
-        return events["last_up_to"] or 0
-    return events["first_after"] - 1 if events["first_after"] else events["last"] or 0
+        return around.last_up_to or 0
+    return around.first_after - 1 if around.first_after else around.last or 0

@@ -1,9 +1,11 @@
-"""`manage.py send_event <type> --payload <file> --key <key id>`: puts an event on the bus, signed as its producer."""
+"""`manage.py send_event TYPE --payload FILE --key ID`: puts an event on the bus.
+
+The event is signed as its producer signs it.
+"""
 
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from django.core.management.base import CommandError
@@ -15,38 +17,54 @@ from execution.signals.envelope import parse_json
 
 
 class Command(TerminalCommand):
-    """For whoever holds a producer's key: to try a key, to send by hand what a producer could not."""
+    """For holders of a producer's key: tries a key, or sends by hand what a producer could not."""
 
     help = "Put an event on the bus, signed with a key of EVENT_SIGNING_KEYS, or unsigned without one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("type", choices=EVENT_TYPES)
+        parser.add_argument("event_type", metavar="type", choices=EVENT_TYPES)
         parser.add_argument("--payload", required=True, help="file with the JSON object; - for standard input")
         parser.add_argument("--key", default="", help="id of the key; without it the event is not signed")
         parser.add_argument("--event-id", default="", help="the event's identity; default: a new one")
         parser.add_argument("--trace-id", default="")
         parser.add_argument("--source", default="operator")
 
-    def handle(self, **options: Any) -> None:
-        text = _object(options["payload"])
+    def handle(
+        self,
+        *_: object,
+        event_type: str,
+        payload: str,
+        key: str,
+        event_id: str,
+        trace_id: str,
+        source: str,
+        **__: object,
+    ) -> None:
+        text = json_object_in(payload)
         try:
-            bus = wiring.producers_bus(options["key"])
+            bus = wiring.producers_bus(key)
         except KeyError:
-            raise CommandError(f"EVENT_SIGNING_KEYS has no key {options['key']}") from None
-        event_id = options["event_id"] or str(uuid4())
+            raise CommandError(f"EVENT_SIGNING_KEYS has no key {key}") from None
+        event_id = event_id or str(uuid4())
         message = {
-            "event_type": options["type"],
+            "event_type": event_type,
             "payload": text,
             "event_id": event_id,
-            "trace_id": options["trace_id"],
+            "trace_id": trace_id,
             "timestamp": wiring.clock().isoformat(),
-            "source": options["source"],
+            "source": source,
         }
         bus.publish([message])
-        self.stdout.write(f"sent {options['type']} event_id={event_id} key={options['key'] or 'none'}")
+        self.stdout.write(f"sent {event_type} event_id={event_id} key={key or 'none'}")
 
 
-def _object(place: str) -> str:
+def json_object_in(place: str) -> str:
+    """Return the text of a JSON object from a file, or from standard input for `-`.
+
+    Raises:
+        CommandError: it is no JSON object.
+
+    """
     text = sys.stdin.read() if place == "-" else Path(place).read_text()
     try:
         value = parse_json(text)

@@ -1,4 +1,7 @@
-"""Sets one policy value by an operator's word, or returns it to risk-safety; no other source loosens it meanwhile."""
+"""Sets one policy value by an operator's decision, or returns it to risk-safety.
+
+No other source loosens the value meanwhile.
+"""
 
 from argparse import ArgumentParser
 
@@ -13,7 +16,10 @@ RELEASE = "release"
 
 
 class Command(TerminalCommand):
-    """`manage.py set_policy KEY VALUE --by NAME --reason "..."`; VALUE `release`: risk-safety may loosen it again."""
+    """`manage.py set_policy KEY VALUE --by NAME --reason "..."`.
+
+    With the VALUE `release`, risk-safety may loosen it again.
+    """
 
     help = __doc__ or ""
 

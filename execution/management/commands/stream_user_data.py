@@ -1,4 +1,7 @@
-"""Reads the exchange's user-data stream until it is stopped; one process at a time, any further one stands by."""
+"""Reads the exchange's user-data stream until it is stopped.
+
+One process at a time reads it, any further one stands by.
+"""
 
 import signal
 import time
@@ -12,7 +15,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
 from execution import wiring
-from execution.management.commands.check_exchange import log_obstacles
+from execution.management.commands.check_exchange import log_setup_problems
 from execution.management.terminal import TerminalCommand
 from execution.operations.single_flight import Duty, single_flight
 from execution.user_stream.mark_prices import MarkWatch, watch_marks
@@ -47,13 +50,13 @@ class Command(TerminalCommand):
             signal.signal(number, lambda *_: self._stopping.set())
         if wiring.setup_rules().checks_key:
             # Beside the stream, which must not wait for it: this process alone runs from the start, and once.
-            Thread(target=lambda: log_obstacles(wiring.exchange()), daemon=True).start()
+            Thread(target=lambda: log_setup_problems(wiring.exchange()), daemon=True).start()
         stood_by = False
         while self._goes_on():
             try:
                 had_duty = self._take_duty()
             except (DatabaseError, InterfaceError) as error:
-                # The lock is gone with its session, and what was told meanwhile is not stored: begin anew.
+                # The lock is gone with its session, and what was reported meanwhile is not stored: begin anew.
                 log.warning("user_stream_lost_database", error=type(error).__name__)
                 connection.close()
                 self._stopping.wait(DATABASE_SECONDS)
@@ -64,7 +67,7 @@ class Command(TerminalCommand):
             self._stopping.wait(STAND_BY_SECONDS)
 
     def _take_duty(self) -> bool:
-        """Watch the stream for as long as the duty is ours; False when somebody else has it."""
+        """Watch the stream while this process has the duty. False when another process has it."""
         with single_flight(Duty.STREAM_USER_DATA) as held:
             if held:
                 log.info("user_stream_on_duty")
@@ -78,7 +81,7 @@ class Command(TerminalCommand):
             rules=wiring.stream_rules(),
             clock=wiring.clock,
         )
-        # The duty is a lock of this session of the database: with another one it may be somebody else's by now.
+        # The duty is a lock of this session of the database: with another one another process may have it by now.
         duty_of = connection.connection
         with session, self._marks_watched():
             while self._goes_on() and connection.connection is duty_of:
@@ -86,7 +89,7 @@ class Command(TerminalCommand):
 
     @contextmanager
     def _marks_watched(self) -> Iterator[None]:
-        """Hold stops against mark prices beside the stream, for as long as the duty is ours."""
+        """Compare stops with mark prices beside the stream, while this process has the duty."""
         ends = Event()
         thread = Thread(target=watch_marks, args=(self._mark_watch, ends), name="mark prices", daemon=True)
         thread.start()
@@ -100,7 +103,7 @@ class Command(TerminalCommand):
         return MarkWatch(stream=wiring.mark_stream(), call_protector=protector_caller(), clock=wiring.clock)
 
     def _goes_on(self) -> bool:
-        """Whether nobody has asked to stop; says on the way that the process lives."""
+        """Whether no stop was asked for. Touches the alive file on the way."""
         now = time.monotonic()
         if self._alive_file is not None and now - self._touched >= ALIVE_SECONDS:
             self._alive_file.touch()

@@ -1,7 +1,6 @@
 """`manage.py verify_journal`: names the journal's lines that were changed, removed or inserted since."""
 
 from argparse import ArgumentParser
-from typing import Any
 
 from django.core.management.base import CommandError
 
@@ -21,15 +20,15 @@ class Command(TerminalCommand):
             "--head",
             default="",
             metavar="POSITION:LINK",
-            help="an end of the chain that this command, or a worker's log, has told before",
+            help="an end of the chain that this command, or a worker's log, has printed before",
         )
 
-    def handle(self, **options: Any) -> None:
+    def handle(self, *_: object, head: str, **__: object) -> None:
         try:
-            witness = parse_head(options["head"]) if options["head"] else None
+            known_end = parse_head(head) if head else None
         except ValueError as error:
             raise CommandError(f"--head cannot be read: {error}") from None
-        walk = JournalWalk(witness=witness)
+        walk = JournalWalk(known_end=known_end)
         broken = 0
         for found in walk.breaks():
             broken += 1
@@ -41,10 +40,10 @@ class Command(TerminalCommand):
         self.stdout.write("The journal is whole.")
 
     def _show(self, walk: JournalWalk) -> None:
-        tally = walk.tally
+        stats = walk.stats
         self.stdout.write(
-            f"{tally.sealed} lines as sealed, {tally.removed_by_retention} removed by retention,"
-            f" {tally.unsealed} not sealed yet"
+            f"{stats.sealed} lines as sealed, {stats.removed_by_retention} removed by retention,"
+            f" {stats.unsealed} not sealed yet"
         )
-        if tally.head is not None:
-            self.stdout.write(f"head {tally.head}")
+        if stats.head is not None:
+            self.stdout.write(f"head {stats.head}")

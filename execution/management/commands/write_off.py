@@ -1,9 +1,11 @@
-"""`manage.py write_off ID --reason "..."`: ends what the exchange denies; without a reason it only asks it."""
+"""`manage.py write_off ID --reason "..."`: ends what the exchange denies.
+
+Without a reason it only asks the exchange.
+"""
 
 import json
 from argparse import ArgumentParser
 from getpass import getuser
-from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
@@ -28,32 +30,33 @@ class Command(TerminalCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("id", help="of the trade or of its decision: they are the same")
+        parser.add_argument("trade_id", metavar="id", help="of the trade or of its decision: they are the same")
         parser.add_argument("--reason", default="", help="why, for auditors; without it nothing is changed")
         parser.add_argument("--by", default="", help="who; default: the user of this shell")
 
-    def handle(self, **options: Any) -> None:
+    def handle(self, *_: object, trade_id: str, reason: str, by: str, **__: object) -> None:
+        reason = reason.strip()
         try:
-            pk, reason = uuid_of(options["id"]), options["reason"].strip()
-            told = self._write_off(pk, options["by"] or getuser(), reason) if reason else self._ask(pk)
+            pk = uuid_of(trade_id)
+            shown = self._write_off(pk, by or getuser(), reason) if reason else self._ask(pk)
         except (ValueError, ExecutionRequest.DoesNotExist):
-            raise CommandError(f"There is no decision {options['id']}") from None
+            raise CommandError(f"There is no decision {trade_id}") from None
         except WriteOffRefusedError as error:
             raise CommandError(f"Nothing was written off: {error}") from None
         except ExchangeUnavailableError as error:
             raise CommandError(f"Nothing was written off: the exchange does not answer ({error})") from None
-        self.stdout.write(json.dumps(told, indent=2, default=str))
+        self.stdout.write(json.dumps(shown, indent=2, default=str))
 
-    def _ask(self, pk: UUID) -> dict[str, Any]:
-        """Return what the books hold and what the exchange says, and change nothing."""
+    def _ask(self, pk: UUID) -> dict[str, object]:
+        """Return what the books hold and what the exchange answers, and change nothing."""
         held = holding_of(pk)
         if held.is_empty:
             return {"held": {}, "written_off": False}
         denial = read_denial(held, exchange=wiring.exchange(), clock=wiring.clock)
         return {"held": held.states, "said": denial.said, "objections": denial.objections, "written_off": False}
 
-    def _write_off(self, pk: UUID, by: str, reason: str) -> dict[str, Any]:
+    def _write_off(self, pk: UUID, by: str, reason: str) -> dict[str, object]:
         written = write_off(pk, Authorization(by=by, reason=reason), exchange=wiring.exchange(), clock=wiring.clock)
         action = written.action
-        told = {"by": action.by, "reason": action.reason, "at": action.at, "before": action.before}
-        return {**told, "said": action.evidence["said"], "written_off": True, "repeated": written.repeated}
+        shown = {"by": action.by, "reason": action.reason, "at": action.at, "before": action.before}
+        return {**shown, "said": action.evidence["said"], "written_off": True, "repeated": written.repeated}

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from execution.domain.rate_limits import CircuitState
-from execution.health.condition import HealthInputs, Probe, Status, judge_health, not_ready, total_lag
-from execution.health.rows import HealthRows, Unsettled
+from execution.health.condition import judge_health, not_ready
+from execution.health.inputs import HealthInputs, Probe, Status, total_lag
 from execution.models import EssStatus, Heartbeat, Impediment
+from execution.queries.health_rows import HealthRows, Unsettled
 from tests.unit.examples import circuit, limiter_state
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -163,7 +164,7 @@ def test_everything_works() -> None:
         (
             fine(limiter=limiter_state(banned_seconds=90)),
             Status.DEGRADED,
-            "rate_limiter: the exchange bids all of us wait, 90.0s more; exits probe it (probes=0, next in 0s)",
+            "rate_limiter: the exchange rate-limits all requests, 90.0s more; exits probe it (probes=0, next in 0s)",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the rows know about the service's health: some sixteen small reads, none of which grows with the books."""
+"""Reads what health is judged from: some sixteen small reads, none of which grows with the books."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ CORRECTION_SHOWN = timedelta(minutes=10)
 
 @dataclass(frozen=True, kw_only=True)
 class Unsettled:
-    """Orders of which nobody can tell what became; `oldest` is the client id of the one sent first."""
+    """Orders whose outcome is unknown. `oldest` is the client order id of the one sent first."""
 
     count: int = 0
     oldest: str = ""
@@ -55,7 +55,7 @@ class Unsettled:
 
 @dataclass(frozen=True, kw_only=True)
 class Incomplete:
-    """Closed trades whose net lacks what nobody can value, and the assets that it is in."""
+    """Closed trades whose net lacks amounts that no index has valued, and the assets that these are in."""
 
     count: int = 0
     assets: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class HealthRows:
     last_event_at: datetime | None
     lease: AccountLease | None = None
     holds: tuple[EntryHold, ...] = ()
-    # Of what the exchange says of contracts and account: only what concerns more than entries.
+    # Entry blocks from the states of contracts and account, only those that concern more than entries.
     alarms: tuple[Impediment, ...] = ()
     # Entries of incoming streams that were lately found to be gone unread.
     losses: tuple[StreamLoss, ...] = ()
@@ -90,7 +90,7 @@ class HealthRows:
     lease_corrected: AuditEvent | None = None
     # Stored rows that cannot be used as they are.
     set_aside: tuple[QuarantinedRow, ...] = ()
-    # When the oldest decision came that nobody has refused or sent yet.
+    # When the oldest decision came that is neither refused nor sent yet.
     oldest_decision_at: datetime | None = None
 
 
@@ -123,7 +123,10 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
 
 
 def oldest_decision_at() -> datetime | None:
-    """Return when the oldest decision came that has not left yet; such are seconds old while order workers work."""
+    """Return when the oldest decision came that has not left yet.
+
+    Such decisions are seconds old while order workers work.
+    """
     waiting = ExecutionRequest.objects.filter(state__in=sorted(REQUEST_BEFORE_WIRE))
     return waiting.order_by("received_at").values_list("received_at", flat=True).first()
 
@@ -141,7 +144,7 @@ def policy_alarms(since: datetime) -> tuple[AuditEvent, ...]:
 
 
 def covering(beat: Heartbeat | None, now: datetime) -> str:
-    """Return which of the two tells of fills: the user-data stream by its last word, or the monitor's polling."""
+    """Return which of the two reports fills now: the user-data stream, or the monitor's polling."""
     works = beat is not None and beat.healthy and now - beat.at <= SLICE_MAX_AGE
     return "stream" if works else "polling"
 
@@ -151,14 +154,14 @@ def user_stream_beat() -> Heartbeat | None:
 
 
 def unsettled_orders() -> Unsettled:
-    """Count the unfinished orders that an alarm was raised for; it ends with the first evidence about them."""
+    """Count the unfinished orders with an alarm. The first evidence about an order ends its alarm."""
     alarmed = Order.objects.exclude(state__in=sorted(ORDER_FINAL)).filter(alarmed_at__isnull=False)
     rows = list(alarmed.order_by("sent_at").values_list("client_order_id", "sent_at"))
     return Unsettled(count=len(rows), oldest=rows[0][0], since=rows[0][1]) if rows else Unsettled()
 
 
 def incomplete_books(since: datetime) -> Incomplete:
-    """Count the trades closed since then with something in their books that nobody can value."""
+    """Count the trades closed since then with something in their books that no index has valued."""
     whole = Q(unvalued_fees={}, unvalued_income={})
     rows = Trade.objects.filter(~whole, state=TradeState.CLOSED, exit_at__gte=since)
     found = list(rows.values_list("unvalued_fees", "unvalued_income"))
