@@ -18,8 +18,8 @@ FAULTS_TO_OPEN = 5
 FIRST_OPEN_MS, LONGEST_OPEN_MS = 5_000, 60_000
 # How long one probe may take before another is sent.
 PROBE_MS = 10_000
-# A state read from Redis is believed for so long: a working line costs nothing, and a dead one is seen late by this.
-BELIEVED_SECONDS = 0.25
+# A state read from Redis is cached for so long: a working host costs nothing, and a dead one is noticed late by this.
+CACHED_SECONDS = 0.25
 EXITS = frozenset({Lane.PROTECT, Lane.CLOSE})
 # As redis-py reads what a script answers; the last number is 1 when the call has opened or closed the circuit.
 StateAnswer = tuple[bytes, int, int, int, int]
@@ -146,7 +146,7 @@ class CircuitBreaker:
         try:
             answer: StateAnswer = self._scripts[name](keys=self._keys, args=arguments)
         except RedisError:
-            # What is shared cannot be known: the line is tried, and the limiter's backstop holds entries anyway.
+            # The shared state is unknown: the host is tried, and the limiter's backstop stops entries anyway.
             self._learn(CLOSED)
             return
         self._learn(_circuit(answer))
@@ -154,7 +154,7 @@ class CircuitBreaker:
             log.warning("circuit_changed", host=self.host, state=self._known.state.value, faults=self._known.faults)
 
     def _learn(self, circuit: Circuit) -> None:
-        self._known, self._known_until = circuit, self._monotonic() + BELIEVED_SECONDS
+        self._known, self._known_until = circuit, self._monotonic() + CACHED_SECONDS
 
 
 SCRIPTS = {"show": SHOW, "fault": FAULT, "answer": ANSWER, "take_probe": TAKE_PROBE, "release": RELEASE}

@@ -182,7 +182,16 @@ class RateLimiter:
         rows = iter(self._script(keys=self._keys, args=self._arguments("show")))
         values = {name.decode(): int(value) for name, value in zip(rows, rows, strict=True)}
         return LimiterState(
-            counters={counter: _counter_state(values, counter) for counter in Counter},
+            counters={
+                counter: CounterState(
+                    limit=values[f"{counter}:limit"],
+                    used=values[f"{counter}:used"],
+                    told_by_exchange=values[f"{counter}:reported"],
+                    expected_of_others=values[f"{counter}:foreign"],
+                    known=bool(values[f"{counter}:known"]),
+                )
+                for counter in Counter
+            },
             holds={who: values[f"hold:{who}"] / 1000 for who in HELD},
             waiting=values["waiting"],
             granted={lane: values[f"granted:{lane.value}"] for lane in Lane},
@@ -224,13 +233,3 @@ class RateLimiter:
 def _lane_arguments(lane: Lane, cost: Cost) -> tuple[EncodableT, ...]:
     share = SHARES[lane]
     return lane.value, int(share.exits), share.at_start, share.at_end, cost.cover_orders
-
-
-def _counter_state(values: dict[str, int], counter: Counter) -> CounterState:
-    return CounterState(
-        limit=values[f"{counter}:limit"],
-        used=values[f"{counter}:used"],
-        told_by_exchange=values[f"{counter}:told"],
-        expected_of_others=values[f"{counter}:foreign"],
-        known=bool(values[f"{counter}:known"]),
-    )

@@ -13,7 +13,7 @@ LARGEST_ANSWER = 1024 * 1024
 # What can be the name of a policy value. Anything else would be another address at that service, not another key.
 POLICY_KEY = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 LONGEST_KEY = 200
-# What is kept of a state and of its reason, so that what is stored equals what the next answer is held against.
+# How much of a state and of its reason is kept, so that the stored text can be compared with the next answer.
 STATE_LENGTH, REASON_LENGTH = 32, 2000
 # The stand-in of the local stack names itself in every answer.
 STAND_IN_HEADER = "X-Stand-In"

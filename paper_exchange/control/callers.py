@@ -1,8 +1,8 @@
 """Who may use the control API: programs of this machine, but no web page in a browser on it.
 
 A page can make a browser post to loopback, and by DNS rebinding even read the answer. So the connection and the name
-by which it was called must be loopback's, a body must be declared as JSON (no form can do that, and other pages may not), and
-a page must be this server's own.
+by which it was called must be loopback's, a body must be declared as JSON (no form can do that, and other pages may
+not), and a page must be this server's own.
 """
 
 from collections.abc import Mapping

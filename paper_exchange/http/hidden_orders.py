@@ -33,5 +33,5 @@ def hide(answer: Any, path: str, ids: Collection[str] | None) -> Any:
     return answer
 
 
-def _is_named(row: Any, ids: Collection[str]) -> bool:
+def _is_named(row: object, ids: Collection[str]) -> bool:
     return isinstance(row, dict) and any(str(row[name]) in ids for name in _IDS if name in row)

@@ -78,11 +78,6 @@ ORDER_LOOK_BACK, FILLS_LOOK_BACK = timedelta(hours=2), timedelta(days=1)
 T = TypeVar("T")
 
 
-def _rests_as_ordinary(found: LookUp) -> bool:
-    """Whether a conditional order has triggered and its ordinary order still rests."""
-    return isinstance(found, OrderReport) and found.status is ExchangeStatus.TRIGGERED and bool(found.order_id)
-
-
 class BinanceExchange:
     """Implements the `Exchange` port.
 
@@ -371,8 +366,9 @@ class BinanceExchange:
                 return Unreadable(message=str(failure), sent=False)
         # Cancelled, filled, triggered or unanswered: in every case the order itself shows what is true now.
         found = self.look_up(symbol, client_order_id, service, promptly=True)
-        if service is OrderService.ALGO and _rests_as_ordinary(found):
-            # What the trigger has made is cancelled where it rests, under the same client id.
+        triggered = isinstance(found, OrderReport) and found.status is ExchangeStatus.TRIGGERED and found.order_id
+        if service is OrderService.ALGO and triggered:
+            # The ordinary order that the trigger has made is cancelled under the same client id.
             made = self.cancel(symbol, client_order_id, OrderService.STANDARD)
             return parse.as_triggered(made) if isinstance(made, OrderReport) else found
         ended = isinstance(found, OrderReport) and found.status not in OPEN

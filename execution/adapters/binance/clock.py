@@ -11,8 +11,8 @@ MEASURED_SECONDS = 300.0
 AGAIN_SECONDS = 5.0
 # An answer that took longer is too uncertain. The first one counts in any case.
 LONGEST_ROUND_TRIP = 2.0
-# An answer that took longer is believed and asked for again soon, since the limiter's windows hang on it; then ever
-# more seldom, since a line that is that long does not get shorter.
+# An answer that took longer counts, and the clock is measured again soon, because the limiter's windows depend on it.
+# Then ever more rarely, because a connection that is that slow stays slow.
 QUICK_ROUND_TRIP = 0.1
 WORTH_A_LINE_MS = 500.0
 # Answers carry the time in a header, to the second: a difference as large as this is a clock that was set.

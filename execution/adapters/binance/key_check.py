@@ -17,7 +17,7 @@ from execution.domain.reasons import Reason
 # Only the spot host answers this; the testnet and the paper exchange have no such page, and no money to withdraw.
 KEY_HOST = "https://api.binance.com"
 RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
-BELIEVED_SECONDS = 3600.0
+VALID_SECONDS = 3600.0
 WAIT_SECONDS = 10.0
 CALL_ERRORS = (NotSentError, ClientError, ServerError, requests.RequestException, *UNREADABLE)
 
@@ -67,7 +67,7 @@ class KeyCheck:
             return ()
         wrong, needless = self._judged(self._client)
         if not wrong:
-            self._clean_until = self._monotonic() + BELIEVED_SECONDS
+            self._clean_until = self._monotonic() + VALID_SECONDS
             if needless:
                 log.warning("key_has_needless_rights", rights=needless)
         return wrong

@@ -20,7 +20,7 @@ from execution.domain.quote_index import AccountMargin
 from execution.domain.rate_limits import Limits
 from execution.domain.trading import InstrumentFilters, Quote
 
-# How long the listing of symbols and limits is believed.
+# How long the listing of symbols and limits is cached.
 LISTING_AGE_SECONDS = 300.0
 # A contract that did not trade is read again sooner: its halt may be over.
 HALTED_AGE_SECONDS = 5.0

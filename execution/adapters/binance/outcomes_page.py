@@ -44,6 +44,7 @@ ABOUT = {
     Operation.SETTINGS: "`POST /fapi/v1/leverage`; margin type and position mode are not set by the service. Setting "
     "is safe to repeat: unless it is refused or confirmed, no entry is sent and it is set again.",
 }
+CODED = {None: "", True: "any", False: "none"}
 FAULTS = {Fault.NOT_SENT: "no connection", Fault.LOST: "no answer", Fault.UNREADABLE: "any, unreadable"}
 SOURCES = """## Sources
 
@@ -73,7 +74,7 @@ def _operation(operation: Operation) -> str:
     rows = [
         [
             _statuses(row),
-            _codes(row),
+            _spans(sorted(row.codes, reverse=True)) or CODED[row.coded],
             row.what,
             row.meaning.value,
             "" if row.waits is Waits.NOBODY else row.waits.value,
@@ -93,12 +94,6 @@ def _statuses(row: Row) -> str:
     hundreds = {status // 100 for status in row.statuses}
     whole = len(row.statuses) == len(range(100))
     return f"{hundreds.pop()}xx" if whole else ", ".join(map(str, sorted(row.statuses)))
-
-
-def _codes(row: Row) -> str:
-    if row.codes:
-        return _spans(sorted(row.codes, reverse=True))
-    return {None: "", True: "any", False: "none"}[row.coded]
 
 
 def _spans(numbers: Sequence[int]) -> str:
