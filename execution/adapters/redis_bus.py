@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
-from redis import Connection, ConnectionPool, Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.retry import Retry
@@ -41,7 +42,7 @@ class WaryPool(ConnectionPool):
     What has silenced one has most likely silenced all, and each of them would wait for its whole time-out.
     """
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: Any) -> None:
         super().release(connection)
         if not connection.is_connected:
             self.disconnect(inuse_connections=False)

@@ -156,7 +156,7 @@ class Connector(UMFutures):  # type: ignore[misc] # the package has no types
         """
         turn = self._turn
         permit = self._admitted(http_method, url_path, payload or {})
-        signed = {**(payload or {}), TIMESTAMP: self._leaving(turn, permit)}
+        signed: dict[str, object] = {**(payload or {}), TIMESTAMP: self._leaving(turn, permit)}
         signed["signature"] = self._get_sign(self._prepare_params(signed))
         if turn and turn.send_before:
             reached(CrashPoint.ORDER_SIGNED)

@@ -26,7 +26,8 @@ def order_parameters(ticket: OrderTicket, at_ms: Callable[[datetime], int]) -> P
         "newOrderRespType": "RESULT",
     }
     if ticket.order_type is OrderType.LIMIT and ticket.price is not None:
-        parameters |= {"price": plain(ticket.price), **_time_in_force(ticket.good_till, at_ms)}
+        parameters["price"] = plain(ticket.price)
+        parameters |= _time_in_force(ticket.good_till, at_ms)
     return parameters
 
 

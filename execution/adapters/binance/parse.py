@@ -343,6 +343,6 @@ def funding_rate(row: Row) -> FundingRate:
     )
 
 
-def opening_price(rows: Sequence[Sequence[str]]) -> Decimal | None:
+def opening_price(rows: Sequence[Sequence[str | int]]) -> Decimal | None:
     """Read the opening price of the first candle of `klines`. None when there is none."""
     return Decimal(rows[0][1]) if rows else None
