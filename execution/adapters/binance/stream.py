@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import websocket
 
 from execution.adapters.binance.client import BinanceExchange
-from execution.adapters.binance.stream_events import READERS, read_event, read_ignored
+from execution.adapters.binance.stream_events import READERS, ignored_news, read_event
 from execution.adapters.outgoing import KEEPALIVE, PeerRule, any_peer, checked
 from execution.domain.clocks import Clock
 from execution.domain.ports import StreamClosedError, StreamConnection
@@ -22,7 +22,7 @@ PINGS_WITHOUT_ANSWER = 3
 # The largest honest message is an account snapshot of some hundred positions.
 LARGEST_MESSAGE = 4 * 1024 * 1024
 # What the stream is asked for: all that we read, but for what repeats it.
-WANTED = tuple(kind for kind, reader in READERS.items() if reader is not read_ignored)
+WANTED = tuple(kind for kind, reader in READERS.items() if reader is not ignored_news)
 PORTS = {"ws": 80, "wss": 443}
 
 

@@ -47,7 +47,7 @@ def read_event(text: str | bytes) -> StreamNews:
         return Unread(kind=kind, why=repr(error))
 
 
-def read_order(kind: str, row: Row) -> OrderNews:
+def order_news(kind: str, row: Row) -> OrderNews:
     """Read an ORDER_TRADE_UPDATE.
 
     `z` is the cumulative quantity, `si` the id of the conditional order behind a triggered one.
@@ -113,7 +113,7 @@ def _order_report(order: Row, status: ExchangeStatus, algo_id: str) -> OrderRepo
     )
 
 
-def read_algo(kind: str, row: Row) -> AlgoNews:
+def algo_news(kind: str, row: Row) -> AlgoNews:
     """Read an ALGO_UPDATE.
 
     `aq` and `ai` appear with the trigger. FINISHED without an executed quantity means cancelled.
@@ -137,7 +137,7 @@ def read_algo(kind: str, row: Row) -> AlgoNews:
     return AlgoNews(kind=kind, sent_at=from_milliseconds(row["E"]), report=report, reason=str(order.get("rm") or ""))
 
 
-def read_account(kind: str, row: Row) -> AccountNews:
+def account_news(kind: str, row: Row) -> AccountNews:
     change = row["a"]
     held = tuple(
         HeldAmount(symbol=str(each["s"]), position_side=str(each["ps"]), quantity=_amount(each["pa"]))
@@ -146,7 +146,7 @@ def read_account(kind: str, row: Row) -> AccountNews:
     return AccountNews(kind=kind, sent_at=from_milliseconds(row["E"]), reason=str(change.get("m", "")), held=held)
 
 
-def read_setting(kind: str, row: Row) -> SettingNews:
+def setting_news(kind: str, row: Row) -> SettingNews:
     leverage = row.get("ac")
     if leverage is None:
         return SettingNews(kind=kind, sent_at=from_milliseconds(row["E"]))
@@ -155,20 +155,20 @@ def read_setting(kind: str, row: Row) -> SettingNews:
     )
 
 
-def read_margin_call(kind: str, row: Row) -> MarginCall:
+def margin_call_news(kind: str, row: Row) -> MarginCall:
     symbols = sorted({str(each["s"]) for each in row.get("p") or ()})
     return MarginCall(kind=kind, sent_at=from_milliseconds(row["E"]), symbols=tuple(symbols))
 
 
-def read_key_expired(kind: str, row: Row) -> KeyExpired:
+def key_expired_news(kind: str, row: Row) -> KeyExpired:
     return KeyExpired(kind=kind, sent_at=from_milliseconds(row["E"]), key=str(row.get("listenKey") or ""))
 
 
-def read_hand_on(kind: str, row: Row) -> HandOn:
+def hand_on_news(kind: str, row: Row) -> HandOn:
     return HandOn(kind=kind, sent_at=from_milliseconds(row["E"]))
 
 
-def read_ignored(kind: str, row: Row) -> Ignored:
+def ignored_news(kind: str, row: Row) -> Ignored:
     return Ignored(kind=kind, sent_at=from_milliseconds(row["E"]))
 
 
@@ -188,19 +188,19 @@ def _quantity(value: object) -> Decimal:
 
 READERS: Mapping[str, Callable[[str, Row], StreamNews]] = MappingProxyType(
     {
-        "ORDER_TRADE_UPDATE": read_order,
-        "ALGO_UPDATE": read_algo,
-        "ACCOUNT_UPDATE": read_account,
-        "ACCOUNT_CONFIG_UPDATE": read_setting,
-        "MARGIN_CALL": read_margin_call,
-        "listenKeyExpired": read_key_expired,
+        "ORDER_TRADE_UPDATE": order_news,
+        "ALGO_UPDATE": algo_news,
+        "ACCOUNT_UPDATE": account_news,
+        "ACCOUNT_CONFIG_UPDATE": setting_news,
+        "MARGIN_CALL": margin_call_news,
+        "listenKeyExpired": key_expired_news,
         # The former event for a conditional order that was refused at its trigger. It has no client order id.
-        "CONDITIONAL_ORDER_TRIGGER_REJECT": read_hand_on,
+        "CONDITIONAL_ORDER_TRIGGER_REJECT": hand_on_news,
         # The same fill follows as ORDER_TRADE_UPDATE with its cumulative quantity, status and fee. Without them a fill
         # and its repetition look alike.
-        "TRADE_LITE": read_ignored,
+        "TRADE_LITE": ignored_news,
         # Grids that an operator runs on the exchange's own pages.
-        "STRATEGY_UPDATE": read_ignored,
-        "GRID_UPDATE": read_ignored,
+        "STRATEGY_UPDATE": ignored_news,
+        "GRID_UPDATE": ignored_news,
     }
 )
