@@ -42,7 +42,7 @@ def test_fee_is_paid_in_bnb_at_a_discount(trader: Trader) -> None:
 
 
 @pytest.mark.parametrize(("amount", "burn"), [("0.0001", True), ("1", False)])
-def test_fee_stays_in_usdt_without_the_wish_or_enough_bnb(trader: Trader, amount: str, *, burn: bool) -> None:
+def test_fee_stays_in_usdt_without_the_setting_or_enough_bnb(trader: Trader, amount: str, *, burn: bool) -> None:
     account = give(trader, amount)
     account.fee_burn = burn
     [fill] = trader.buy("0.010").fills
@@ -112,7 +112,7 @@ def asset_index(paper: PaperExchange) -> Any:
     return requests.get(f"{paper.url}/fapi/v1/assetIndex", timeout=5, proxies={"http": ""}).json()
 
 
-def test_fee_in_bnb_is_told_everywhere(paper: PaperExchange, client: UMFutures) -> None:
+def test_fee_in_bnb_is_reported_everywhere(paper: PaperExchange, client: UMFutures) -> None:
     paper.control("POST", "transfer", {"asset": "BNB", "amount": "1"})
     client.sign_request("POST", "/fapi/v1/feeBurn", {"feeBurn": "true"})
     key = client.new_listen_key()["listenKey"]
