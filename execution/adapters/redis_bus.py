@@ -200,7 +200,7 @@ class RedisEventBus:
         """Append the messages in order and return the event types whose stream has refused them.
 
         Raises:
-            redis.RedisError: no stream has taken any. The caller sends all of them again.
+            redis.RedisError: Redis has not taken the others either. The caller sends all of them again.
 
         """
         with self._redis.pipeline(transaction=True) as pipe:

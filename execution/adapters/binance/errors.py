@@ -61,11 +61,11 @@ def classify(operation: Operation, error: Exception, *, exchange_ms: int) -> Fai
     answer = answer_of(error)
     row = row_for(operation, answer)
     waits = row.meaning is Meaning.BACK_OFF or row.waits is not Waits.NOBODY
-    by_the_exchange = answer.fault is not None or answer.code is not None
+    by_others = answer.fault is None and answer.code is None
     return Failure(
         meaning=row.meaning,
         code=answer.code,
-        message=answer.message if by_the_exchange else f"HTTP {answer.status} {answer.message}".strip(),
+        message=f"HTTP {answer.status} {answer.message}".strip() if by_others else answer.message,
         waits=row.waits,
         back_off_seconds=_back_off(error, answer, exchange_ms / 1000) if waits else 0.0,
     )
