@@ -47,10 +47,7 @@ def freeze(levers: Levers, request: ControlRequest) -> object:
 
 
 def set_clock(levers: Levers, request: ControlRequest) -> object:
-    """Move the exchange's time forward, with all that falls due on the way.
-
-    Or show clients a wrong time.
-    """
+    """Move the exchange's time forward with all that falls due, or show clients a wrong time."""
     clock, skew = levers.exchange.clock, request.optional_integer("skew_ms")
     milliseconds = request.integer("advance_ms") if "advance_ms" in request.body or skew is None else 0
     stride = request.optional_integer("stride_ms")

@@ -84,10 +84,7 @@ class Matching:
             self.drop_idle_reducers(order)
 
     def carry_on(self, plan: Plan) -> None:
-        """Fill the next part of an order that a rule divides, or all that come at once.
-
-        Then see to its rest.
-        """
+        """Fill the next part of an order that a rule divides, or all parts at once, and end it as ruled."""
         order = plan.order
         while plan.targets and order.is_open:
             self.fill_up_to(order, plan.targets.pop())

@@ -164,7 +164,7 @@ class OrderEntry:
         rests_count: bool = True,
         but: Order | None = None,
     ) -> None:
-        """Hold a reducing order against the position (-2022) and against what rests, except `but`.
+        """Hold a reducing order against the position (-2022), and with `rests_count` against resting ones.
 
         A reduce-only order may be larger than the position, a closing one of hedge mode may not.
         """
