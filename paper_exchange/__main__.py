@@ -22,7 +22,7 @@ from paper_exchange.config import (
     ReplayConfig,
 )
 from paper_exchange.core.assumptions import AssumptionError, Assumptions, assume
-from paper_exchange.core.coins import COINS
+from paper_exchange.core.margin_assets import COINS
 from paper_exchange.core.replay import ReplayError
 from paper_exchange.http.keys import check_key
 from paper_exchange.server import PaperServer
@@ -169,7 +169,7 @@ def config_of(options: argparse.Namespace) -> Config:
 
 
 def spare_pauses() -> None:
-    """Keep the garbage collector off the past: orders and fills live for ever, and scanning 100 000 takes 0.3 s.
+    """Exclude the past from garbage collection: scanning 100 000 orders and fills takes 0.3 s.
 
     Small young generations keep each remaining pause at a few milliseconds.
     """

@@ -1,4 +1,4 @@
-"""What can be chosen when the exchange starts; the command line fills it."""
+"""What can be chosen when the exchange starts. The command line fills it."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,7 +15,10 @@ LISTINGS: Final = (VENUE, UNIFORM)
 
 @dataclass(frozen=True, kw_only=True)
 class AccountConfig:
-    """An account; with a public key (PEM of RSA or Ed25519) requests are signed by its private key, not the secret."""
+    """An account.
+
+    With a public key (PEM of RSA or Ed25519) requests are signed by its private key, not the secret.
+    """
 
     key: str
     secret: str
@@ -37,7 +40,7 @@ class ReplayConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings of one exchange; money in USDT, times in milliseconds."""
+    """Settings of one exchange. Money in USDT, times in milliseconds."""
 
     host: str = "127.0.0.1"
     port: int = 8700

@@ -1,4 +1,4 @@
-"""Every refusal of the exchange: its code, its text as Binance words it, and the HTTP status it travels with."""
+"""Every refusal of the exchange: its code, Binance's text and its HTTP status."""
 
 from typing import Final
 

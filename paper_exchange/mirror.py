@@ -1,4 +1,4 @@
-"""A mirror of another exchange: its public streams, real or paper, become the prices of the synthetic market.
+"""A mirror: the public streams of another exchange, real or paper, set the prices of this one.
 
 Messages are collected as they come and applied together a few times a second, each through the journal like any change.
 When the source is silent nothing is applied: prices stand still until it speaks again.
@@ -29,7 +29,7 @@ _ROUTES: Final = {"public": ("bookTicker",), "market": ("markPrice@1s", "aggTrad
 
 
 class Mirror:
-    """Follows one source for all listed symbols; `run` ends only by cancellation."""
+    """Follows one source for all listed symbols. `run` ends only by cancellation."""
 
     def __init__(self, exchange: Exchange, url: str) -> None:
         self._exchange = exchange
@@ -49,7 +49,7 @@ class Mirror:
             group.create_task(self._apply_regularly())
 
     def status(self) -> dict[str, object]:
-        """Tell where prices come from and whether they stand still because the source is silent."""
+        """Return where prices come from, and whether they stand still because the source is silent."""
         silence = None if self._heard is None else time.monotonic() - self._heard
         return {
             "url": self._url,
@@ -60,7 +60,7 @@ class Mirror:
         }
 
     async def _follow(self, http: aiohttp.ClientSession, route: str) -> None:
-        """Read one connection for ever; each failure in a row doubles the pause before the next attempt."""
+        """Read one connection for ever. Each failure in a row doubles the pause before the next attempt."""
         pause = _FIRST_PAUSE_S
         while True:
             heard = self._heard
@@ -104,7 +104,7 @@ class Mirror:
                 logger.exception("Mirror failed to apply")
 
     def apply(self) -> None:
-        """Bring what has come since the last time to the markets: trades in their order, then marks and quotes."""
+        """Apply what has come since the last time to the markets: trades in order, then marks and quotes."""
         trades, marks, quotes = list(self._trades), self._marks, self._quotes
         self._trades.clear()
         self._marks, self._quotes = {}, {}

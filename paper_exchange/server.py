@@ -12,7 +12,7 @@ from aiohttp import web
 
 from paper_exchange.config import Config
 from paper_exchange.control.api import PREFIX, Control
-from paper_exchange.control.wish import Levers
+from paper_exchange.control.request import Levers
 from paper_exchange.core.clock import SystemClock
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError

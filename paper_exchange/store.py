@@ -1,6 +1,6 @@
-"""State on disk: a snapshot and a journal of what changed since, so that a killed exchange loses no order.
+"""State on disk: a snapshot and a journal of later changes, so that a killed exchange loses no order.
 
-The snapshot is read through a list of the classes that a state consists of: a file of somebody else's making can
+The snapshot is read through a list of the classes that a state consists of: a file that another program has made can
 hold wrong books, but it runs no code.
 """
 
@@ -15,7 +15,7 @@ import orjson
 
 from paper_exchange.core.exchange import Exchange
 
-FORMAT: Final = 11
+FORMAT: Final = 12
 # Steps of the price are journalled too: half an hour of them is replayed in a few seconds.
 JOURNAL_LIMIT: Final = 600_000
 _OWN: Final = ("paper_exchange.core.", "paper_exchange.config")
@@ -38,7 +38,7 @@ class StoreError(Exception):
 
 
 class StateUnpickler(pickle.Unpickler):
-    """Knows the exchange's own classes and the plain values in them, and nothing that could be called to harm."""
+    """Loads the exchange's own classes and the plain values in them, and nothing that could do harm."""
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name) if module.startswith(_OWN) or (module, name) in _PLAIN else None
@@ -60,7 +60,7 @@ class Store:
         self._lock: int | None = None
 
     def lock(self) -> None:
-        """Make sure that no other process uses the files; the system lets go when the process ends."""
+        """Make sure that no other process uses the files. The system lets go when the process ends."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -82,7 +82,7 @@ class Store:
         return exchange
 
     def notes(self) -> Iterator[dict[str, Any]]:
-        """Yield what was done after the snapshot; a last line torn by a crash was never answered."""
+        """Yield what was done after the snapshot. A last line torn by a crash was never answered."""
         if not self._journal_path.exists():
             return
         with self._journal_path.open("rb") as file:
@@ -105,13 +105,16 @@ class Store:
         self._written = 0
 
     def record(self, note: dict[str, object]) -> None:
-        """Append to the journal before the change happens; the system keeps it when the process is killed."""
+        """Append to the journal before the change happens. The system keeps it when the process is killed."""
         if self._journal is not None:
             self._written += os.write(self._journal, orjson.dumps(note) + b"\n")
 
     @property
     def is_full(self) -> bool:
-        """Tell whether a new snapshot is due; the larger the state, the rarer, so that orders stay cheap."""
+        """Return whether a new snapshot is due.
+
+        The larger the state, the rarer, so that orders stay cheap.
+        """
         return self._written > max(JOURNAL_LIMIT, 2 * self._saved)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""The limiter's backstop while Redis is away: one process's small share, in which stops and exits still flow.
+"""The limiter's backstop while Redis is away: a small quota for one process, for stops and exits.
 
-Nobody can count for all then. So each process allows itself little enough that many of them stay below the limits:
-exits first, small reads that they need, and neither entries nor bulk reads.
+No process can count for all of them then. So each allows itself little enough that many of them stay below the limits:
+exits, and the small reads that exits need, but neither entries nor bulk reads.
 """
 
 import threading
@@ -23,7 +23,10 @@ PAUSE_SECONDS = 0.05
 
 
 class LocalQuota:
-    """Counts what the last seconds have used, wherever the exchange's windows begin; safe for threads."""
+    """Counts what one process has used in the last seconds. Safe for threads.
+
+    Its windows slide, so they hold wherever the exchange's calendar windows begin.
+    """
 
     def __init__(self, *, per_minute: int, limits: Limits, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
@@ -36,7 +39,10 @@ class LocalQuota:
         self._lock = threading.Lock()
 
     def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Permit | Throttled:
-        """Wait for a turn in this process's share; what is not an exit or a small read is denied at once."""
+        """Wait for a turn within this process's quota.
+
+        What is neither an exit nor a small read is throttled at once.
+        """
         if cost.weight > LARGEST_READ or (lane not in EXITS and (lane is Lane.ENTRY or cost.orders_10s)):
             return Throttled(blocked_by="redis", wait_seconds=0)
         deadline = self._monotonic() + max_wait_seconds
@@ -51,7 +57,7 @@ class LocalQuota:
             time.sleep(min(PAUSE_SECONDS, left))
 
     def hold(self, who: Waits, seconds: float) -> None:
-        """Remember a hold, so that it is honoured also when Redis went away after it."""
+        """Remember a hold, so that it is honoured also when Redis goes away after it."""
         with self._lock:
             now = self._monotonic()
             if not any(now < until for until in self._until.values()):
@@ -75,13 +81,19 @@ class LocalQuota:
         self._limits = limits
 
     def _take(self, lane: Lane, cost: Cost) -> Permit | str:
-        """Count a request and return its ticket, or return what stands in its way."""
+        """Count a request and return its permit, or return the limit or hold that blocks it."""
         now = self._monotonic()
         held = self._held(cost, now)
         probe = bool(held) and lane in EXITS and now >= self._probe_at
         if held and not probe:
             return held
-        wanted = {counter: amount for counter, amount in _amounts(cost).items() if amount}
+        amounts = {
+            Counter.REQUESTS: 1,
+            Counter.WEIGHT: cost.weight,
+            Counter.ORDERS_10S: cost.orders_10s,
+            Counter.ORDERS_1M: cost.orders_1m,
+        }
+        wanted = {counter: amount for counter, amount in amounts.items() if amount}
         for counter, amount in wanted.items():
             if self._lately_used(counter, now) + amount > max(1, int(self._limit(counter) * SHARE)):
                 return counter.value
@@ -100,7 +112,7 @@ class LocalQuota:
         return ""
 
     def _lately_used(self, counter: Counter, now: float) -> int:
-        """Return what a stretch as long as the counter's window has used up to now."""
+        """Return what was used in the last seconds, as many as the counter's window has."""
         used = self._used[counter]
         while used and used[0][0] <= now - LENGTHS[counter]:
             used.popleft()
@@ -114,12 +126,3 @@ class LocalQuota:
             Counter.ORDERS_10S: limits.orders_10s,
             Counter.ORDERS_1M: limits.orders_1m,
         }[counter]
-
-
-def _amounts(cost: Cost) -> dict[Counter, int]:
-    return {
-        Counter.REQUESTS: 1,
-        Counter.WEIGHT: cost.weight,
-        Counter.ORDERS_10S: cost.orders_10s,
-        Counter.ORDERS_1M: cost.orders_1m,
-    }

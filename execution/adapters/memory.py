@@ -1,4 +1,7 @@
-"""A mark in Redis that tells whether Redis still has what it was given: flushed or restarted empty, it has lost it."""
+"""A mark in Redis that shows whether Redis has kept its data.
+
+A Redis that was flushed, or restarted without its data, has lost the mark with everything else.
+"""
 
 import structlog
 from redis import Redis, RedisError
@@ -8,7 +11,7 @@ KEY = "execution:memory"
 
 
 class RedisMemory:
-    """Redis that does not answer counts as Redis that has lost everything."""
+    """Sets and finds the mark. A Redis that does not answer counts as one that has lost its data."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

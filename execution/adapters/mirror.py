@@ -8,9 +8,9 @@ from redis import Redis, RedisError
 from execution.domain.ports import MirrorError
 
 PREFIX = "trade:"
-# The monitor may have read a trade as open just before it was closed and mirrored: what it writes then is the past.
-# A close is always written, whatever the clocks say.
-# What stands there and is no hash is nobody's trade: it must not keep the relay or the monitor from going on.
+# Reconciliation may have read a trade as open just before it was closed and mirrored: what it writes then is outdated.
+# A close is always written, whatever its time.
+# A key of another type is no trade and is deleted: it must not stop the relay or reconciliation.
 WRITE = """
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'none' and kind ~= 'hash' then redis.call('DEL', KEYS[1]) end
@@ -27,14 +27,19 @@ return 1
 
 
 class RedisTradeMirror:
-    """Writes `trade:{id}` hashes whole; PostgreSQL is the truth, so losing them costs nothing but a rebuild."""
+    """Writes `trade:{id}` hashes, each with all of its fields.
+
+    PostgreSQL has every trade, so losing the hashes costs no more than rebuilding them.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._write = redis.register_script(WRITE)
 
     def write(self, trades: Sequence[Mapping[str, str]], *, keep_seconds: int | None) -> None:
-        """Store the trades, but for what is older than a close; with `keep_seconds` they vanish after that time.
+        """Store the trades. With `keep_seconds` their hashes expire after that time.
+
+        An open state that is older than a close already stored is left out.
 
         Raises:
             MirrorError: Redis is away, or takes nothing.

@@ -1,4 +1,4 @@
-"""The one way out over HTTP: no redirect, no proxy, no endless answer, and no other end than the one allowed.
+"""HTTP sessions without redirects, proxies or endless answers, to allowed addresses only.
 
 A redirect would carry our key and a signed order to the host that the answer names. A proxy of the environment would
 see both. A name may resolve to another machine than the one that was meant, so the other end's IP address is checked
@@ -16,7 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import DecodeError, HTTPError, NewConnectionError, ReadTimeoutError
 
-# Says of the other end's IP address whether we may talk to it.
+# Decides from the IP address of the other end whether we may talk to it.
 PeerRule = Callable[[str], bool]
 
 LARGEST_PIECE = 65_536
@@ -39,11 +39,11 @@ KEEPALIVE: tuple[tuple[int, int, int], ...] = (
 
 
 class AnswerTooLargeError(requests.RequestException):
-    """The answer is longer than any honest one; the rest of it was not read."""
+    """The answer is longer than any honest one. The rest of it was not read."""
 
 
 class PeerRefusedError(ConnectionError):
-    """The connection ended at an address that is not allowed; nothing was sent."""
+    """The connection ended at an address that is not allowed. Nothing was sent."""
 
 
 def any_peer(_peer: str) -> bool:
@@ -51,7 +51,7 @@ def any_peer(_peer: str) -> bool:
 
 
 class OutgoingSession(requests.Session):
-    """A session for one thread; every answer is complete when it is returned.
+    """A session for one thread. Every answer is complete when it is returned.
 
     Args:
         peer_rule: which IP addresses may be at the other end.
@@ -131,7 +131,7 @@ def _checked_for(connection: HTTPConnection, sock: socket.socket, peer_rule: Pee
     try:
         return checked(sock, peer_rule)
     except PeerRefusedError as error:
-        # As the library says that no connection was made: nothing was sent.
+        # As the library reports that no connection was made: nothing was sent.
         raise NewConnectionError(connection, str(error)) from error
 
 

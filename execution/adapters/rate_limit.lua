@@ -1,23 +1,23 @@
--- The limiter's one state for all processes: counters in the exchange's calendar windows, who waits, and who must hold.
+-- The limiter's state for all processes: counters in the exchange's calendar windows, waiting requests, and holds.
 --
 -- KEYS: the state (a hash), the queue (members "id weight orders_10s orders_1m", best first), the leases of its members.
--- ARGV: what to do, our ceiling of requests a minute, the exchange's three limits until it has told its own, the rest.
+-- ARGV: what to do, our ceiling of requests a minute, the three limits until the exchange has published its own, the rest.
 -- Times are milliseconds. `now` is Redis's clock, `clock` the exchange's as far as we have measured it.
 -- HOLD_CAPS, FIRST_PROBE_MS and LONGEST_PROBE_PAUSE_MS stand before this text, from `domain/holds.py`.
 --
--- Others may write to this Redis. What no rule of ours could have written (a wrong type, text for a number, a time
--- years ahead, a waiter without a lease) is corrected first, and counted, so that it stops nobody.
+-- Other clients may write to this Redis. A value that this script cannot have written (a wrong type, text for a number,
+-- a time years ahead, a waiter without a lease) is corrected first, and counted, so that it stops no request.
 
 local STATE, QUEUE, LEASES = KEYS[1], KEYS[2], KEYS[3]
 local LEASE_MS = 1000      -- how much longer than announced a waiter may be silent before it counts as gone
 local PROBE_MS = 1000      -- how long the answer to a probe may take before another is sent
-local WIDEST_MS = 200      -- the guard as long as nobody has measured the exchange's clock well: an exit may wait for it
-local COLD_SHARE = 0.9     -- of a window that we know nothing of, this much counts as used before us
-local SETTLING = 1 / 6     -- the share of a window that others are watched for before their pace is believed
+local WIDEST_MS = 200      -- the guard until the exchange's clock is measured well: an exit may wait for it
+local COLD_SHARE = 0.9     -- of an unknown window, this much counts as used before us
+local SETTLING = 1 / 6     -- the share of a window for which others are watched before their pace is projected
 local CLOCK_MS = 300000    -- how long a measurement of the clock outranks a less certain one
 local SOON_MS = 100        -- when to look again at room that is only kept for others
 
-local LARGEST = 1e15       -- beyond every time and counter of ours
+local LARGEST = 1e15       -- beyond every time and counter
 local LEAST_LIMIT = 10     -- a limit below this would refuse even what cancels
 local HELD = { 'everybody', 'orders', 'entries' }
 
@@ -100,7 +100,7 @@ local COUNTERS = {
   { name = 'orders_1m', length = 60000, limit = state['limit:orders_1m'] or tonumber(ARGV[5]), guard = guard },
 }
 
--- What a window has used: what we let pass, or what the exchange has told plus what it has not answered yet.
+-- What a window has used: our requests, or the exchange's figure plus the requests that it has not answered yet.
 local function used(c)
   local known = math.max(c.own, c.seen + c.pending)
   return c.cold == 1 and known + c.limit * COLD_SHARE or known
@@ -112,11 +112,11 @@ local function foreign(c)
   return math.min(c.limit, math.max(c.carried, c.others / (watched + SETTLING)))
 end
 
--- Take in what an answer tells: what the exchange has counted and we have not let pass, others have sent.
-local function see(c, told)
-  if told < c.seen then return end
-  c.seen = told
-  local theirs = math.max(0, told - c.own)
+-- Note an answer's figure: what the exchange has counted beyond our own requests, others have sent.
+local function see(c, figure)
+  if figure < c.seen then return end
+  c.seen = figure
+  local theirs = math.max(0, figure - c.own)
   -- While requests are under way this is too little, never too much; with none it is exact.
   if theirs >= c.others or c.pending == 0 then c.others, c.view = theirs, c.at end
 end
@@ -126,7 +126,7 @@ local FIELDS = { 'slot', 'own', 'pending', 'seen', 'others', 'view', 'before', '
 local function turn_over(c, slot)
   if slot == c.slot + 1 then
     local watched = math.max(SETTLING, (c.view - c.slot * c.length) / c.length)
-    -- Who was there in the last window is expected again, and forgotten by halves.
+    -- The use by others in the last window is expected again, less by half each time.
     c.carried = math.max(math.min(c.limit, c.carried) / 2, math.min(c.limit, c.others / watched))
     c.before, c.own = used(c), c.next
   else
@@ -140,7 +140,7 @@ local function load(c)
   for _, field in ipairs(FIELDS) do c[field] = get(c.name .. ':' .. field) end
   local slot = math.floor(clock / c.length)
   if state[c.name .. ':slot'] == nil then
-    -- Redis has lost its data, or never had any: until an answer tells, everything counts as used.
+    -- Redis has lost its data, or never had any: until an answer has a figure, everything counts as used.
     c.slot, c.view, c.cold, c.before = slot, slot * c.length, 1, c.limit
   elseif slot > c.slot then
     turn_over(c, slot)
@@ -162,7 +162,7 @@ end
 
 for _, c in ipairs(COUNTERS) do load(c) end
 
--- Orders that entries under way will need for their cover, by windows of ten seconds: the last and this one.
+-- Orders that entries under way will need for their protection, by windows of ten seconds: the last and this one.
 local function promised()
   local slot = COUNTERS[3].slot
   local this = get('promise:slot') == slot and get('promise:this') or 0
@@ -215,7 +215,7 @@ local function charge(c, cost)
   if c.cold == 1 then c.probe = now end
 end
 
--- The window that an answer's figures will be of; -1 where believing it could make a window look emptier than it is.
+-- The window that an answer's figures will be of; -1 where using them could make a window look emptier than it is.
 -- Near a window's end it may be of the next one: then it is below what is known already, and changes nothing.
 local function window_of(c) return (near_start(c) or near_end(c) and c.cold == 1) and -1 or c.slot end
 
@@ -233,7 +233,7 @@ local function waits(member, costs)
   return true
 end
 
--- What those who were here before, or go first anyway, will take.
+-- What the requests ahead in the queue will take.
 local function ahead_of(member, rank)
   local sums = { 0, 0, 0, 0 }
   if redis.call('ZCARD', QUEUE) == 0 then return sums end
@@ -262,7 +262,7 @@ local function held_back(lane, is_order)
   return math.max(0, until_ms - now), why
 end
 
--- How long until an exit may look whether a hold still stands.
+-- How long until an exit may probe whether a hold still stands.
 local function probe_wait() return math.max(0, get('probe:next') - now) end
 
 local function start_probe()
@@ -280,8 +280,8 @@ end
 local ACTIONS = {}
 
 -- ARGV: lane, exits, at_start, at_end, promise, member, milliseconds left, longest pause, 1 to only look.
--- Returns 2 to go as a probe through a hold, 1 to go, 0 to ask again, -1 refused; the pause; the two windows; what
--- stands in the way; how many values were corrected that no log has named.
+-- Returns 2 to go as a probe through a hold, 1 to go, 0 to ask again, -1 refused; the pause; the two windows; the limit
+-- or hold that blocks; how many values were corrected that no log has named.
 function ACTIONS.admit()
   local lane = {
     number = tonumber(ARGV[6]),
@@ -299,7 +299,7 @@ function ACTIONS.admit()
   local wait, held = hold, hold > 0
   if held then
     why = 'hold:' .. why
-    -- A hold may be wrong, and a position may lie open: exits look for themselves, one at a time.
+    -- A hold may be wrong, and a position may be unprotected: exits probe it, one at a time.
     if lane.exits then wait = math.min(hold, probe_wait()) end
   end
   for i, c in ipairs(COUNTERS) do
@@ -326,7 +326,7 @@ function ACTIONS.admit()
   elseif left <= 0 or (wait > left and not lane.exits) then
     set('refused:' .. lane.number, get('refused:' .. lane.number) + 1)
     outcome = -1
-    -- The hold itself, not the next look at it.
+    -- The hold itself, not the next probe of it.
     if string.sub(why, 1, 5) == 'hold:' then wait = math.max(wait, hold) end
   end
   if outcome == 0 then
@@ -344,19 +344,19 @@ function ACTIONS.admit()
   return { outcome, math.ceil(wait), window_of(COUNTERS[3]), window_of(COUNTERS[4]), why, unlogged }
 end
 
--- ARGV: the two windows of the request, its three costs, the exchange's three figures (-1: not told).
+-- ARGV: the two windows of the request, its three costs, the exchange's three figures (-1: not reported).
 function ACTIONS.answered()
   local slots = { ['10000'] = tonumber(ARGV[6]), ['60000'] = tonumber(ARGV[7]) }
   local costs = { 1, tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]) }
-  local told = { -1, tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]) }
+  local figures = { -1, tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]) }
   local requests, weight, minute = COUNTERS[1], COUNTERS[2], COUNTERS[4]
   for i = 2, 4 do
     local c = COUNTERS[i]
     if slots[tostring(c.length)] == c.slot then
-      if told[i] >= 0 then
+      if figures[i] >= 0 then
         c.pending = math.max(0, c.pending - costs[i])
-        if c.cold == 1 then c.cold, c.own = 0, told[i] + c.pending end
-        see(c, told[i])
+        if c.cold == 1 then c.cold, c.own = 0, figures[i] + c.pending end
+        see(c, figures[i])
       end
     end
   end
@@ -398,7 +398,7 @@ function ACTIONS.passed()
   return {}
 end
 
--- Ends every hold, by an operator's word.
+-- Ends every hold because an operator asked for it.
 function ACTIONS.release()
   for _, who in ipairs(HELD) do end_hold(who) end
   set('probe:number', 0)
@@ -433,30 +433,30 @@ end
 -- Returns the state without changing it: names and numbers in turn.
 function ACTIONS.show()
   local found = {}
-  local function tell(name, value)
+  local function add(name, value)
     found[#found + 1] = name
     found[#found + 1] = string.format('%.0f', value)
   end
   for _, c in ipairs(COUNTERS) do
-    tell(c.name .. ':limit', c.limit)
-    tell(c.name .. ':used', used(c))
-    tell(c.name .. ':told', c.seen)
-    tell(c.name .. ':foreign', foreign(c))
-    tell(c.name .. ':known', 1 - c.cold)
+    add(c.name .. ':limit', c.limit)
+    add(c.name .. ':used', used(c))
+    add(c.name .. ':reported', c.seen)
+    add(c.name .. ':foreign', foreign(c))
+    add(c.name .. ':known', 1 - c.cold)
   end
   for _, who in ipairs(HELD) do
-    tell('hold:' .. who, math.max(0, get('until:' .. who) - now))
+    add('hold:' .. who, math.max(0, get('until:' .. who) - now))
   end
   for lane = 0, 3 do
-    tell('granted:' .. lane, get('granted:' .. lane))
-    tell('refused:' .. lane, get('refused:' .. lane))
+    add('granted:' .. lane, get('granted:' .. lane))
+    add('refused:' .. lane, get('refused:' .. lane))
   end
-  tell('waiting', redis.call('ZCOUNT', LEASES, now, '+inf'))
-  tell('offset', get('offset'))
-  tell('probes', get('probe:number'))
-  tell('probe_due', probe_wait())
-  tell('corrected', get('corrected'))
-  tell('corrected_ago', get('corrected_at') > 0 and math.max(0, now - get('corrected_at')) or -1)
+  add('waiting', redis.call('ZCOUNT', LEASES, now, '+inf'))
+  add('offset', get('offset'))
+  add('probes', get('probe:number'))
+  add('probe_due', probe_wait())
+  add('corrected', get('corrected'))
+  add('corrected_ago', get('corrected_at') > 0 and math.max(0, now - get('corrected_at')) or -1)
   save()
   return found
 end

@@ -1,6 +1,7 @@
-"""The limiter of requests to one exchange, shared by all processes through Redis: lanes, calendar windows, and holds.
+"""The rate limiter of requests to one exchange address, shared by all processes through Redis.
 
-The rules are in `rate_limit.lua`, which runs inside Redis, so that every decision is one step for everybody.
+Its rules (lanes, calendar windows, holds) are in `rate_limit.lua`, which runs inside Redis: every decision is atomic
+for all processes.
 """
 
 import itertools
@@ -13,6 +14,7 @@ from typing import Any
 
 import structlog
 from redis import Redis, RedisError
+from redis.typing import EncodableT
 
 from execution.adapters.local_limit import LocalQuota
 from execution.domain.holds import FIRST_PROBE_SECONDS, HOLD_CAPS, LONGEST_PROBE_PAUSE_SECONDS, hold_length
@@ -38,20 +40,26 @@ local FIRST_PROBE_MS = {FIRST_PROBE_SECONDS * 1000:.0f}
 local LONGEST_PROBE_PAUSE_MS = {LONGEST_PROBE_PAUSE_SECONDS * 1000:.0f}
 """
 SCRIPT = PRELUDE + Path(__file__).with_suffix(".lua").read_text()
-# After Redis has failed, nobody waits for it again this soon.
+# After Redis has failed, no request waits for it again this soon.
 REDIS_PAUSE_SECONDS = 1.0
-# Longest pause between two questions of one that waits, in milliseconds: a header may have made room meanwhile.
+# Longest pause between two attempts of a waiting request, in milliseconds: a header may have made room meanwhile.
 PAUSES_MS = {Lane.PROTECT: 20, Lane.CLOSE: 50, Lane.ENTRY: 250, Lane.READ: 250}
 SHORTEST_PAUSE = 0.001
-# What a network may delay one request more than another, beyond what the clock's measurement tells.
+# What a network may delay one request more than another, beyond the uncertainty of the clock's measurement.
 GUARD_MS = 100
-UNTOLD = -1
-# What `admit` answers beyond 0, to ask again, and less, refused.
+NOT_REPORTED = -1
+# `admit` answers 0 to try again, less when refused, 1 to send, and this to send as a probe through a hold.
 GO_AS_PROBE = 2
+# What `admit` answers, as redis-py reads it: outcome, pause in milliseconds, starts of both order windows, the limit or
+# hold that blocks, and how many values of the shared state no limiter could have written and were corrected.
+AdmitAnswer = tuple[int, int, int, int, bytes, int]
 
 
 class RateLimiter:
-    """Leave to send, for one exchange address; one instance a thread or shared, as the Redis client allows."""
+    """Permits requests to one exchange address.
+
+    One instance serves one thread or several, as its Redis client allows.
+    """
 
     def __init__(
         self,
@@ -74,15 +82,18 @@ class RateLimiter:
         self._redis_again_at = 0.0
 
     def admit(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Permit | Throttled:
-        """Wait for a turn; a Denial when none can come in time, and then nothing was used.
+        """Wait for a turn. Throttled when none can come in time, and then nothing was used.
 
-        An exit waits for as long as it may; an entry or a read is denied as soon as it is clear that it waits in vain.
+        An exit waits for as long as it may. An entry or a read is throttled as soon as it is clear that it waits in
+        vain.
         """
         deadline = self._monotonic() + max_wait_seconds
         member = self._member(cost)
         while True:
             left = max(0.0, deadline - self._monotonic())
-            answer = self._shared("admit", *_lane_arguments(lane, cost), member, left * 1000, PAUSES_MS[lane], 0)
+            answer: AdmitAnswer | None = self._shared(
+                "admit", *_lane_arguments(lane, cost), member, left * 1000, PAUSES_MS[lane], 0
+            )
             if answer is None:
                 return self._local.admit(lane, cost, max_wait_seconds=left)
             outcome, pause_ms, window_10s, window_1m, blocked_by, corrected = answer
@@ -96,7 +107,10 @@ class RateLimiter:
             time.sleep(max(SHORTEST_PAUSE, min(pause_ms / 1000, left)))
 
     def await_room(self, lane: Lane, cost: Cost, *, max_wait_seconds: float) -> Throttled | None:
-        """Wait until such a request could go, without taking or queueing; what stands in the way when it cannot yet."""
+        """Wait until such a request could leave, without using a turn or queueing for one.
+
+        Throttled, with the limit or hold that blocks it, when it still could not after `max_wait_seconds`.
+        """
         deadline = self._monotonic() + max_wait_seconds
         while True:
             ahead = self._look_ahead(lane, cost)
@@ -105,25 +119,25 @@ class RateLimiter:
             time.sleep(max(SHORTEST_PAUSE, ahead.wait_seconds))
 
     def _look_ahead(self, lane: Lane, cost: Cost) -> Throttled | None:
-        answer = self._shared("admit", *_lane_arguments(lane, cost), self._member(cost), 0, 0, 1)
+        answer: AdmitAnswer | None = self._shared("admit", *_lane_arguments(lane, cost), self._member(cost), 0, 0, 1)
         if answer is None:
             return None
         _, pause_ms, _, _, blocked_by, _ = answer
         return Throttled(blocked_by=blocked_by.decode(), wait_seconds=pause_ms / 1000) if pause_ms else None
 
-    def answered(self, ticket: Permit, usage: WindowUsage) -> None:
-        """Tell what came back for a ticket: the exchange's own figures correct ours, for everybody."""
-        if not ticket.shared:
+    def answered(self, permit: Permit, usage: WindowUsage) -> None:
+        """Note what an answer's headers reported. The exchange's figures correct ours, for all processes."""
+        if not permit.shared:
             return
-        cost = ticket.cost
-        told = (UNTOLD if figure is None else figure for figure in (usage.weight, usage.orders_10s, usage.orders_1m))
-        windows = (ticket.window_10s, ticket.window_1m)
-        self._shared("answered", *windows, cost.weight, cost.orders_10s, cost.orders_1m, *told)
+        cost, figures = permit.cost, (usage.weight, usage.orders_10s, usage.orders_1m)
+        reported = (NOT_REPORTED if figure is None else figure for figure in figures)
+        windows = (permit.window_10s, permit.window_1m)
+        self._shared("answered", *windows, cost.weight, cost.orders_10s, cost.orders_1m, *reported)
 
     def hold(self, who: Waits, seconds: float) -> None:
-        """Keep these from sending, in every process; a shorter hold does not shorten a longer one.
+        """Keep these requests from being sent, in every process. A shorter hold does not shorten a longer one.
 
-        No hold is longer than the cap of its kind, and exits look through it at intervals: `domain/holds.py`.
+        No hold is longer than the cap of its kind, and exits probe it at intervals: `domain/holds.py`.
         """
         length = hold_length(who, seconds)
         if length < seconds:
@@ -131,14 +145,14 @@ class RateLimiter:
         self._local.hold(who, length)
         self._shared("hold", who.value, max(1.0, length * 1000))
 
-    def passed(self, ticket: Permit) -> None:
+    def passed(self, probe: Permit) -> None:
         """Note that the exchange has served a probe: the hold that it went through is over, for all processes."""
-        self._local.passed(ticket.cost)
-        self._shared("passed", int(ticket.cost.orders_10s > 0))
+        self._local.passed(probe.cost)
+        self._shared("passed", int(probe.cost.orders_10s > 0))
         log.warning("hold_ended_by_probe")
 
     def release(self) -> None:
-        """End every hold, by an operator's word.
+        """End every hold because an operator asked for it.
 
         Raises:
             RedisError: Redis does not answer; nothing was released.
@@ -154,34 +168,43 @@ class RateLimiter:
         self._shared("learn_limits", limits.weight, limits.orders_10s, limits.orders_1m)
 
     def learn_clock(self, server_ms: float, *, measured_at: float, uncertainty_ms: float) -> None:
-        """Follow the exchange's clock, which its windows follow. `measured_at` is of the same clock as `monotonic`."""
+        """Follow the exchange's clock and windows. `measured_at` is of the same clock as `monotonic`."""
         age_ms = (self._monotonic() - measured_at) * 1000
         self._shared("learn_clock", server_ms, age_ms, GUARD_MS + uncertainty_ms)
 
     def state(self) -> LimiterState:
-        """Return how it stands, without taking from it.
+        """Return the state of all counters and holds, without using a turn.
 
         Raises:
             RedisError: Redis does not answer.
 
         """
         rows = iter(self._script(keys=self._keys, args=self._arguments("show")))
-        told = {name.decode(): int(value) for name, value in zip(rows, rows, strict=True)}
+        values = {name.decode(): int(value) for name, value in zip(rows, rows, strict=True)}
         return LimiterState(
-            counters={counter: _counter_state(told, counter) for counter in Counter},
-            holds={who: told[f"hold:{who}"] / 1000 for who in HELD},
-            waiting=told["waiting"],
-            granted={lane: told[f"granted:{lane.value}"] for lane in Lane},
-            refused={lane: told[f"refused:{lane.value}"] for lane in Lane},
-            clock_offset_ms=told["offset"],
-            probes=told["probes"],
-            probe_due_seconds=told["probe_due"] / 1000,
-            corrected=told["corrected"],
-            corrected_ago_seconds=told["corrected_ago"] / 1000 if told["corrected_ago"] >= 0 else None,
+            counters={
+                counter: CounterState(
+                    limit=values[f"{counter}:limit"],
+                    used=values[f"{counter}:used"],
+                    told_by_exchange=values[f"{counter}:reported"],
+                    expected_of_others=values[f"{counter}:foreign"],
+                    known=bool(values[f"{counter}:known"]),
+                )
+                for counter in Counter
+            },
+            holds={who: values[f"hold:{who}"] / 1000 for who in HELD},
+            waiting=values["waiting"],
+            granted={lane: values[f"granted:{lane.value}"] for lane in Lane},
+            refused={lane: values[f"refused:{lane.value}"] for lane in Lane},
+            clock_offset_ms=values["offset"],
+            probes=values["probes"],
+            probe_due_seconds=values["probe_due"] / 1000,
+            corrected=values["corrected"],
+            corrected_ago_seconds=values["corrected_ago"] / 1000 if values["corrected_ago"] >= 0 else None,
         )
 
-    def _shared(self, action: str, *arguments: object) -> Any:
-        """Run an action in Redis; None when Redis is away, or was a moment ago."""
+    def _shared(self, action: str, *arguments: EncodableT) -> Any:
+        """Run an action in Redis and return its answer. None when Redis is away, or was a moment ago."""
         if self._monotonic() < self._redis_again_at:
             return None
         try:
@@ -192,7 +215,7 @@ class RateLimiter:
             log.warning("limiter_without_redis", error=type(error).__name__)
             return None
 
-    def _arguments(self, action: str, *arguments: object) -> list[Any]:
+    def _arguments(self, action: str, *arguments: EncodableT) -> list[EncodableT]:
         limits = self._limits
         return [action, self._per_minute, limits.weight, limits.orders_10s, limits.orders_1m, *arguments]
 
@@ -202,21 +225,11 @@ class RateLimiter:
     def _denied(self, blocked_by: str, wait_seconds: float) -> Throttled:
         kind, _, who = blocked_by.partition(":")
         if kind == "hold":
-            # Should Redis go away now, this process still knows.
+            # This process remembers the hold should Redis go away now.
             self._local.hold(Waits(who), wait_seconds)
         return Throttled(blocked_by=blocked_by, wait_seconds=wait_seconds)
 
 
-def _lane_arguments(lane: Lane, cost: Cost) -> tuple[object, ...]:
+def _lane_arguments(lane: Lane, cost: Cost) -> tuple[EncodableT, ...]:
     share = SHARES[lane]
     return lane.value, int(share.exits), share.at_start, share.at_end, cost.cover_orders
-
-
-def _counter_state(told: dict[str, int], counter: Counter) -> CounterState:
-    return CounterState(
-        limit=told[f"{counter}:limit"],
-        used=told[f"{counter}:used"],
-        told_by_exchange=told[f"{counter}:told"],
-        expected_of_others=told[f"{counter}:foreign"],
-        known=bool(told[f"{counter}:known"]),
-    )

@@ -1,8 +1,7 @@
-"""The risk-safety service over HTTP: one connection kept open, one budget of time, all vocabularies understood."""
+"""The risk-safety service over HTTP: its emergency stop and its policy values."""
 
 import json
 import re
-from typing import Any
 
 import requests
 
@@ -14,14 +13,18 @@ LARGEST_ANSWER = 1024 * 1024
 # What can be the name of a policy value. Anything else would be another address at that service, not another key.
 POLICY_KEY = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 LONGEST_KEY = 200
-# What is kept of a state and of its reason, so that what is stored equals what the next answer is held against.
+# How much of a state and of its reason is kept, so that the stored text can be compared with the next answer.
 STATE_LENGTH, REASON_LENGTH = 32, 2000
-# The stand-in of the local stack says so in every answer.
+# The stand-in of the local stack names itself in every answer.
 STAND_IN_HEADER = "X-Stand-In"
 
 
 class HttpRiskSafety:
-    """Asks the emergency stop and policy values. One instance a process or thread; sessions are not shared."""
+    """Asks for the state of the emergency stop and for policy values.
+
+    Each answer has one time-out in all, and the connection is kept open. One instance serves one process or thread:
+    sessions are not shared.
+    """
 
     def __init__(
         self, base_url: str, *, timeout_seconds: float, peer_rule: PeerRule = any_peer, takes_stand_in: bool = True
@@ -50,7 +53,7 @@ class HttpRiskSafety:
         )
 
     def policy(self, key: str) -> object:
-        """Return a policy value, or None when the service does not keep the key, or cannot: no name of a value.
+        """Return a policy value. None when the service does not keep it, or when the key is no possible name.
 
         Raises:
             RiskSafetyUnavailableError: as for `ess`.
@@ -72,7 +75,7 @@ class HttpRiskSafety:
             raise RiskSafetyUnavailableError("an answer without policies", kind="not_json")
         return values
 
-    def _get(self, path: str) -> dict[str, Any]:
+    def _get(self, path: str) -> dict[str, object]:
         try:
             response = self._session.get(self._base_url + path, timeout=self._timeout)
         except requests.Timeout as error:
@@ -83,7 +86,10 @@ class HttpRiskSafety:
             raise RiskSafetyUnavailableError("a stand-in answers, which judges nothing", kind="stand_in")
         if response.status_code != requests.codes.ok:
             raise RiskSafetyUnavailableError(f"HTTP {response.status_code}", kind="status")
-        body = _parsed(response.content)
+        try:
+            body: object = json.loads(response.content)
+        except ValueError:
+            body = None
         if not isinstance(body, dict):
             raise RiskSafetyUnavailableError("HTTP 200 without a JSON object", kind="not_json")
         return body
@@ -93,12 +99,5 @@ class HttpRiskSafety:
 
 
 def _words(value: object, length: int) -> str:
-    """Return a text of theirs as it can be stored."""
+    """Return a text of the service as it can be stored."""
     return without_unfit(str(value)[:length])
-
-
-def _parsed(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return None

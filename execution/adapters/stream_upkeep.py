@@ -1,11 +1,11 @@
-"""Keeps streams and their groups from growing without end, and never takes an entry that somebody has still to read."""
+"""Trims streams and their groups, and never an entry that a consumer has still to read."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from execution.adapters.stream_replies import Facts, reply
 from execution.domain.stream_offsets import STREAM_LENGTH
 
 LONG_GONE_MS = 24 * 3600 * 1000
@@ -25,35 +25,41 @@ return gone
 
 
 def shorten(redis: Redis, stream: str) -> int:
-    """Trim a stream to the system's length when all that any group has still to read is within it."""
-    length: Any = redis.xlen(stream)
+    """Trim a stream to the system's length when all that any group has still to read is within it.
+
+    Returns how many entries were removed.
+    """
+    length: int = reply(redis.xlen(stream))
     if length <= STREAM_LENGTH:
         return 0
-    groups: Any = redis.xinfo_groups(stream)
+    groups: Sequence[Facts] = reply(redis.xinfo_groups(stream))
     if not groups or any(_unread(group) is None for group in groups):
         return 0
     if max(_unread(group) or 0 for group in groups) > STREAM_LENGTH:
         return 0
-    trimmed: Any = redis.xtrim(stream, maxlen=STREAM_LENGTH, approximate=True)
-    return int(trimmed)
+    trimmed: int = reply(redis.xtrim(stream, maxlen=STREAM_LENGTH, approximate=True))
+    return trimmed
 
 
 def forget_readers(redis: Redis, stream: str, group: str, *, idle_ms: int = LONG_GONE_MS) -> int:
-    """Drop readers of a group that have been silent for long and hold nothing: each restart makes new ones."""
+    """Delete consumers of a group that were idle for `idle_ms` and hold no entry.
+
+    Each restart makes a new one. Returns how many there were.
+    """
     try:
-        gone: Any = redis.eval(FORGET_READERS, 1, stream, group, str(idle_ms))
+        gone: int = redis.eval(FORGET_READERS, 1, stream, group, str(idle_ms))
     except ResponseError as error:
-        # No stream or no group yet: nobody to forget.
+        # No stream or no group yet: no consumer to delete.
         if "no such key" in str(error) or "NOGROUP" in str(error):
             return 0
         raise
-    return int(gone)
+    return gone
 
 
-def _unread(group: Mapping[str, Any]) -> int | None:
-    """Return how far from the end a group's oldest unfinished entry may be; None when Redis cannot tell.
+def _unread(group: Facts) -> int | None:
+    """Return how far from the end a group's oldest unfinished entry may be. None when Redis does not know.
 
-    What was given to a reader and not acknowledged may lie anywhere in the stream.
+    An entry that was delivered and not acknowledged may lie anywhere in the stream.
     """
     lag = group.get("lag")
     return None if lag is None or group["pending"] else int(lag)

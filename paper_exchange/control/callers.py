@@ -1,8 +1,8 @@
-"""Who may use the control API: programs of this machine, and no web page that a browser of this machine has open.
+"""Who may use the control API: programs of this machine, but no web page in a browser on it.
 
 A page can make a browser post to loopback, and by DNS rebinding even read the answer. So the connection and the name
-by which it was called must be loopback's, a body must say that it is JSON (no form can, and other pages may not), and
-a page must be this server's own.
+by which it was called must be loopback's, a body must be declared as JSON (no form can do that, and other pages may
+not), and a page must be this server's own.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def refusal(remote: str | None, headers: Mapping[str, str], *, has_body: bool) -> tuple[int, str] | None:
-    """Return status and sentence for a caller who may not use the control API; None for one who may."""
+    """Return status and sentence for a caller who may not use the control API. None for one who may."""
     host = headers.get("Host", "")
     if not is_loopback(remote):
         return 403, "the control API answers loopback callers only"

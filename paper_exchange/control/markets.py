@@ -2,43 +2,43 @@
 
 from dataclasses import replace
 
-from paper_exchange.control.wish import Action, Actions, ControlError, Levers, Wish
+from paper_exchange.control.request import Action, Actions, ControlError, ControlRequest, Levers
 from paper_exchange.core import settings
 from paper_exchange.core.book import LEVELS
+from paper_exchange.core.contract_changes import ContractChange, ContractChangeError, change_contract
 from paper_exchange.core.exchange import MOST_STRIDES, stride_of
 from paper_exchange.core.listing import ListingError
 from paper_exchange.core.market import Market
-from paper_exchange.core.relisting import Relisting, RelistingError, relist
 from paper_exchange.core.rules import MAX_LEVERAGE
 from paper_exchange.core.symbols import NO_DELIVERY_MS, Bracket, Symbol, make_brackets
 from paper_exchange.http.render import Json
 from paper_exchange.http.routes.listing import listing
 
 
-def set_price(levers: Levers, wish: Wish) -> object:
-    price, market = wish.decimal("price"), levers.market(wish)
+def set_price(levers: Levers, request: ControlRequest) -> object:
+    price, market = request.decimal("price"), levers.market(request)
     if not market.symbol.min_price <= price <= market.symbol.max_price or price % market.symbol.tick:
         raise ControlError(f"price must be a multiple of {market.symbol.tick} within the symbol's limits")
-    volume = wish.decimal("volume") if "volume" in wish.body else None
+    volume = request.decimal("volume") if "volume" in request.body else None
     if volume is not None and (volume <= 0 or volume % market.symbol.step):
         raise ControlError(f"volume must be a multiple of {market.symbol.step}")
-    mark = wish.optional_decimal("mark")
+    mark = request.optional_decimal("mark")
     if mark is not None and mark <= 0:
         raise ControlError("mark must be above 0")
     levers.exchange.set_price(
         market.symbol.name,
         price,
         mark=mark,
-        hold=wish.flag("hold", default=market.held),
-        anchor=wish.flag("anchor"),
+        hold=request.flag("hold", default=market.held),
+        anchor=request.flag("anchor"),
         volume=volume,
     )
     return {"symbol": market.symbol.name, "price": str(market.last), "mark": str(market.mark), "hold": market.held}
 
 
-def freeze(levers: Levers, wish: Wish) -> object:
-    """Stop or restart all prices; restarting also lets go of held symbols."""
-    frozen = wish.flag("frozen", default=True)
+def freeze(levers: Levers, request: ControlRequest) -> object:
+    """Stop or restart all prices. Restarting also lets go of held symbols."""
+    frozen = request.flag("frozen", default=True)
     levers.exchange.state.frozen = frozen
     if not frozen:
         for market in levers.exchange.state.markets.values():
@@ -46,11 +46,11 @@ def freeze(levers: Levers, wish: Wish) -> object:
     return {"frozen": frozen}
 
 
-def set_clock(levers: Levers, wish: Wish) -> object:
-    """Move the exchange's time forward, with all that falls due on the way; or show clients a wrong time."""
-    clock, skew = levers.exchange.clock, wish.optional_integer("skew_ms")
-    milliseconds = wish.integer("advance_ms") if "advance_ms" in wish.body or skew is None else 0
-    stride = wish.optional_integer("stride_ms")
+def set_clock(levers: Levers, request: ControlRequest) -> object:
+    """Move the exchange's time forward with all that falls due, or show clients a wrong time."""
+    clock, skew = levers.exchange.clock, request.optional_integer("skew_ms")
+    milliseconds = request.integer("advance_ms") if "advance_ms" in request.body or skew is None else 0
+    stride = request.optional_integer("stride_ms")
     _check_leap(milliseconds, stride)
     if skew is not None:
         clock.skew_ms = skew
@@ -68,11 +68,11 @@ def _check_leap(milliseconds: int, stride: int | None) -> None:
         raise ControlError(f"a leap takes at most {MOST_STRIDES} strides: advance less, or by a longer stride_ms")
 
 
-def settle_funding(levers: Levers, wish: Wish) -> object:
-    """Pay funding of one symbol or all at once, so many times in a row; a rate given here stays."""
-    state, times = levers.exchange.state, wish.times()
-    markets = [levers.market(wish)] if "symbol" in wish.body else list(state.markets.values())
-    rate = wish.decimal("rate") if "rate" in wish.body else None
+def settle_funding(levers: Levers, request: ControlRequest) -> object:
+    """Pay funding of one symbol or all at once, so many times in a row. A rate given here stays."""
+    state, times = levers.exchange.state, request.times()
+    markets = [levers.market(request)] if "symbol" in request.body else list(state.markets.values())
+    rate = request.decimal("rate") if "rate" in request.body else None
     for market in markets:
         market.funding_rate = market.funding_rate if rate is None else rate
         for _ in range(times):
@@ -80,14 +80,14 @@ def settle_funding(levers: Levers, wish: Wish) -> object:
     return {"settled": [market.symbol.name for market in markets]}
 
 
-def set_liquidity(levers: Levers, wish: Wish) -> object:
-    """Make a market thin: fewer levels for takers, smaller fills for resting orders; null is plenty."""
-    market = levers.market(wish)
-    if "levels" in wish.body:
-        market.book.levels = LEVELS if wish.body["levels"] is None else max(0, wish.integer("levels"))
+def set_liquidity(levers: Levers, request: ControlRequest) -> object:
+    """Make a market thin: fewer levels for takers, smaller fills for resting orders. Null is plenty."""
+    market = levers.market(request)
+    if "levels" in request.body:
+        market.book.levels = LEVELS if request.body["levels"] is None else max(0, request.integer("levels"))
         market.book.change()
-    if "resting_fill" in wish.body:
-        limit = wish.optional_decimal("resting_fill")
+    if "resting_fill" in request.body:
+        limit = request.optional_decimal("resting_fill")
         if limit is not None and (limit <= 0 or limit % market.symbol.step):
             raise ControlError(f"resting_fill must be a multiple of {market.symbol.step}")
         market.resting_fill = limit
@@ -95,17 +95,17 @@ def set_liquidity(levers: Levers, wish: Wish) -> object:
     return {"symbol": market.symbol.name, "levels": market.book.levels, "resting_fill": fill and str(fill)}
 
 
-def relist_symbol(levers: Levers, wish: Wish) -> object:
-    """Change a contract's terms; answers its row of exchangeInfo."""
-    market, wanted = levers.market(wish), _terms(wish)
+def change_symbol(levers: Levers, request: ControlRequest) -> object:
+    """Change a contract's terms. Answers its row of exchangeInfo."""
+    market, wanted = levers.market(request), _terms(request)
     if wanted.brackets is None:
-        wanted = replace(wanted, brackets=_capped(market.symbol, wish))
+        wanted = replace(wanted, brackets=_capped(market.symbol, request))
     before = market.symbol.status, market.symbol.delivery_ms
     if wanted.funding_hours is not None:
         levers.exchange.calendar.begin_interval(market)
     try:
-        relist(market, wanted)
-    except RelistingError as error:
+        change_contract(market, wanted)
+    except ContractChangeError as error:
         raise ControlError(str(error)) from error
     if wanted.brackets is not None:
         settings.fit_leverage(levers.exchange.state, market.symbol)
@@ -116,20 +116,20 @@ def relist_symbol(levers: Levers, wish: Wish) -> object:
     return _row(levers, market)
 
 
-def change_listing(levers: Levers, wish: Wish) -> object:
+def change_listing(levers: Levers, request: ControlRequest) -> object:
     """List a new contract on the terms of another one, or settle one and take it off the listing."""
     calendar, state = levers.exchange.calendar, levers.exchange.state
-    if wish.flag("delist"):
-        market = levers.market(wish)
+    if request.flag("delist"):
+        market = levers.market(request)
         calendar.delist(market)
         return _row(levers, market)
-    name = wish.text("symbol")
+    name = request.text("symbol")
     if name in state.markets:
         raise ControlError(f"{name} is listed")
     try:
-        market = calendar.list(_new_contract(levers, wish, name))
-        relist(market, _terms(wish))
-    except (ListingError, RelistingError) as error:
+        market = calendar.list(_new_contract(levers, request, name))
+        change_contract(market, _terms(request))
+    except (ListingError, ContractChangeError) as error:
         if name in state.markets:
             calendar.delist(state.markets[name])
         raise ControlError(str(error)) from error
@@ -141,29 +141,29 @@ def _row(levers: Levers, market: Market) -> Json:
     return listing(market.symbol, with_rpi=levers.exchange.state.assumptions.rpi_in_times)
 
 
-def _new_contract(levers: Levers, wish: Wish, name: str) -> Symbol:
-    like = levers.exchange.state.market(str(wish.body.get("like", "BTCUSDT"))).symbol
-    delivery = wish.optional_integer("delivery_ms")
+def _new_contract(levers: Levers, request: ControlRequest, name: str) -> Symbol:
+    like = levers.exchange.state.market(str(request.body.get("like", "BTCUSDT"))).symbol
+    delivery = request.optional_integer("delivery_ms")
     return replace(
         like,
         name=name,
-        pair=wish.optional_text("pair") or (like.pair if delivery and like.is_dated else name),
-        base=wish.optional_text("base") or name.removesuffix(like.quote),
-        price=wish.decimal("price") if "price" in wish.body else like.price,
-        status=wish.optional_text("status") or "TRADING",
-        onboard_ms=wish.optional_integer("onboard_ms") or levers.exchange.clock.now_ms(),
+        pair=request.optional_text("pair") or (like.pair if delivery and like.is_dated else name),
+        base=request.optional_text("base") or name.removesuffix(like.quote),
+        price=request.decimal("price") if "price" in request.body else like.price,
+        status=request.optional_text("status") or "TRADING",
+        onboard_ms=request.optional_integer("onboard_ms") or levers.exchange.clock.now_ms(),
         delivery_ms=delivery or NO_DELIVERY_MS,
     )
 
 
-def _brackets(wish: Wish) -> tuple[Bracket, ...] | None:
+def _brackets(request: ControlRequest) -> tuple[Bracket, ...] | None:
     """Read brackets: rows of {leverage, cap, maint_ratio}, the largest leverage first."""
-    rows = wish.body.get("brackets")
+    rows = request.body.get("brackets")
     if rows is None:
         return None
     if not isinstance(rows, list) or not rows:
         raise ControlError("brackets must be a list of {leverage, cap, maint_ratio}")
-    read = [Wish(row, {}) for row in rows if isinstance(row, dict)]
+    read = [ControlRequest(row, {}) for row in rows if isinstance(row, dict)]
     terms = [(row.integer("leverage"), row.decimal("cap"), row.decimal("maint_ratio")) for row in read]
     falling = [leverage for leverage, _, _ in terms]
     rising = [(cap, ratio) for _, cap, ratio in terms]
@@ -174,9 +174,9 @@ def _brackets(wish: Wish) -> tuple[Bracket, ...] | None:
     return make_brackets(terms)
 
 
-def _capped(symbol: Symbol, wish: Wish) -> tuple[Bracket, ...] | None:
-    """Return a contract's brackets with no more leverage than the wish allows."""
-    most = wish.optional_integer("max_leverage")
+def _capped(symbol: Symbol, request: ControlRequest) -> tuple[Bracket, ...] | None:
+    """Return a contract's brackets with no more leverage than the request allows."""
+    most = request.optional_integer("max_leverage")
     if most is None:
         return None
     if not 1 <= most <= MAX_LEVERAGE:
@@ -184,25 +184,25 @@ def _capped(symbol: Symbol, wish: Wish) -> tuple[Bracket, ...] | None:
     return make_brackets((min(row.leverage, most), row.cap, row.maint_ratio) for row in symbol.brackets)
 
 
-def _terms(wish: Wish) -> Relisting:
-    return Relisting(
-        status=wish.optional_text("status"),
-        tick=wish.optional_decimal("tick"),
-        step=wish.optional_decimal("step"),
-        min_price=wish.optional_decimal("min_price"),
-        max_price=wish.optional_decimal("max_price"),
-        max_quantity=wish.optional_decimal("max_quantity"),
-        market_max_quantity=wish.optional_decimal("market_max_quantity"),
-        min_notional=wish.optional_decimal("min_notional"),
-        multiplier_up=wish.optional_decimal("multiplier_up"),
-        multiplier_down=wish.optional_decimal("multiplier_down"),
-        max_open_orders=wish.optional_integer("max_open_orders"),
-        delivery_ms=wish.optional_integer("delivery_ms"),
-        funding_hours=wish.optional_integer("funding_interval_hours"),
-        brackets=_brackets(wish),
-        position_control=wish.optional_text("position_control"),
-        position_limit=wish.optional_decimal("position_limit"),
-        position_limit_code=wish.optional_integer("position_limit_code"),
+def _terms(request: ControlRequest) -> ContractChange:
+    return ContractChange(
+        status=request.optional_text("status"),
+        tick=request.optional_decimal("tick"),
+        step=request.optional_decimal("step"),
+        min_price=request.optional_decimal("min_price"),
+        max_price=request.optional_decimal("max_price"),
+        max_quantity=request.optional_decimal("max_quantity"),
+        market_max_quantity=request.optional_decimal("market_max_quantity"),
+        min_notional=request.optional_decimal("min_notional"),
+        multiplier_up=request.optional_decimal("multiplier_up"),
+        multiplier_down=request.optional_decimal("multiplier_down"),
+        max_open_orders=request.optional_integer("max_open_orders"),
+        delivery_ms=request.optional_integer("delivery_ms"),
+        funding_hours=request.optional_integer("funding_interval_hours"),
+        brackets=_brackets(request),
+        position_control=request.optional_text("position_control"),
+        position_limit=request.optional_decimal("position_limit"),
+        position_limit_code=request.optional_integer("position_limit_code"),
     )
 
 
@@ -212,6 +212,6 @@ ACTIONS: Actions = {
     ("POST", "/paper/clock"): Action(run=set_clock),
     ("POST", "/paper/funding"): Action(run=settle_funding),
     ("POST", "/paper/liquidity"): Action(run=set_liquidity),
-    ("POST", "/paper/symbols"): Action(run=relist_symbol),
+    ("POST", "/paper/symbols"): Action(run=change_symbol),
     ("POST", "/paper/listing"): Action(run=change_listing),
 }

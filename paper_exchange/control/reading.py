@@ -2,13 +2,13 @@
 
 from paper_exchange.control import views
 from paper_exchange.control.report import fills_report
-from paper_exchange.control.wish import Action, Actions, Levers, Wish
+from paper_exchange.control.request import Action, Actions, ControlRequest, Levers
 
 
-def read_ledger(levers: Levers, wish: Wish) -> object:
+def read_ledger(levers: Levers, request: ControlRequest) -> object:
     state = levers.exchange.state
     return {
-        "requests": levers.ledger.since(wish.number("since", 0)),
+        "requests": levers.ledger.since(request.number("since", 0)),
         "orders": [views.order(order) for order in state.orders],
         "algo_orders": [views.algo(algo) for algo in state.algos],
         "fills": [views.fill(fill) for fill in state.fills],
@@ -16,17 +16,17 @@ def read_ledger(levers: Levers, wish: Wish) -> object:
     }
 
 
-def clear_ledger(levers: Levers, _: Wish) -> object:
+def clear_ledger(levers: Levers, _: ControlRequest) -> object:
     levers.ledger.clear()
     return {"cleared": True}
 
 
-def summary(levers: Levers, wish: Wish) -> object:
-    return views.summary(levers.account(wish.query.get("key", "paper")), levers.exchange.state.markets)
+def summary(levers: Levers, request: ControlRequest) -> object:
+    return views.summary(levers.account(request.query.get("key", "paper")), levers.exchange.state.markets)
 
 
-def status(levers: Levers, _: Wish) -> object:
-    """Tell the exchange's time and where its prices come from."""
+def status(levers: Levers, _: ControlRequest) -> object:
+    """Return the exchange's time and the source of its prices."""
     return {
         "now_ms": levers.exchange.clock.now_ms(),
         "skew_ms": levers.exchange.clock.skew_ms,
@@ -35,14 +35,14 @@ def status(levers: Levers, _: Wish) -> object:
     }
 
 
-def report_fills(levers: Levers, wish: Wish) -> object:
+def report_fills(levers: Levers, request: ControlRequest) -> object:
     """Compare fills with the book at the arrival of their orders, of one account or of all."""
-    account = levers.account(wish.query["key"]) if "key" in wish.query else None
+    account = levers.account(request.query["key"]) if "key" in request.query else None
     fills = levers.exchange.state.fills
     return fills_report([fill for fill in fills if account in {None, fill.order.account}])
 
 
-def reset(levers: Levers, _: Wish) -> object:
+def reset(levers: Levers, _: ControlRequest) -> object:
     """Begin anew: accounts, orders, books, prices, time, faults, limits and the ledger of requests."""
     levers.exchange.reset()
     levers.faults.reset()

@@ -13,7 +13,10 @@ _BPS_UNIT: Final = Decimal("0.0001")
 
 
 def fills_report(fills: Sequence[Fill]) -> dict[str, Any]:
-    """Return a row for each fill, and the totals; bps are weighted by what the arrival price made of the fills."""
+    """Return a row for each fill, and the totals.
+
+    Bps are weighted by what the arrival price made of the fills.
+    """
     slippages = [(fill, slippage) for fill in fills if (slippage := _slippage(fill)) is not None]
     paid = sum((slippage for _, slippage in slippages), ZERO)
     expected = sum((fill.quote for fill, _ in slippages), ZERO) - sum(
@@ -59,7 +62,10 @@ def _row(fill: Fill) -> Json:
 
 
 def _slippage(fill: Fill) -> Decimal | None:
-    """USDT lost against taking the best opposite price at arrival; negative for a better fill, None without a book."""
+    """USDT lost against taking the best opposite price at arrival.
+
+    Negative for a better fill, None without a book.
+    """
     arrival = fill.order.arrival_price
     if arrival is None:
         return None

@@ -3,54 +3,54 @@
 from dataclasses import asdict
 
 from paper_exchange.control import views
-from paper_exchange.control.wish import Action, Actions, Body, ControlError, Levers, Wish
+from paper_exchange.control.request import Action, Actions, Body, ControlError, ControlRequest, Levers
 from paper_exchange.core.assumptions import AssumptionError, assume
 from paper_exchange.core.triggers import ACTIONS as TRIGGER_ACTIONS
 from paper_exchange.core.triggers import CANCEL_CODES, HOLDING, RELEASES, TriggerRule
 
 
-def set_assumptions(levers: Levers, wish: Wish) -> object:
-    """Set switches where the public documentation is silent; answers all of them."""
+def set_assumptions(levers: Levers, request: ControlRequest) -> object:
+    """Set switches where the public documentation is silent. Answers all of them."""
     state = levers.exchange.state
     try:
-        state.assumptions = assume(state.assumptions, wish.body)
+        state.assumptions = assume(state.assumptions, request.body)
     except AssumptionError as error:
         raise ControlError(str(error)) from error
     return asdict(state.assumptions)
 
 
-def list_assumptions(levers: Levers, _: Wish) -> object:
+def list_assumptions(levers: Levers, _: ControlRequest) -> object:
     return asdict(levers.exchange.state.assumptions)
 
 
-def add_trigger_rule(levers: Levers, wish: Wish) -> object:
+def add_trigger_rule(levers: Levers, request: ControlRequest) -> object:
     """Let coming triggers hang, rest, expire or be refused."""
     triggers = levers.exchange.state.triggers
-    action, release = wish.text("action"), str(wish.body.get("release", "TRIGGER"))
-    for_ms, cancel_code = wish.optional_integer("for_ms"), wish.optional_integer("cancel_code") or -2011
-    times = wish.optional_integer("count") if "count" in wish.body else 1
+    action, release = request.text("action"), str(request.body.get("release", "TRIGGER"))
+    for_ms, cancel_code = request.optional_integer("for_ms"), request.optional_integer("cancel_code") or -2011
+    times = request.optional_integer("count") if "count" in request.body else 1
     _check_words(action, release, cancel_code)
     if times is not None and times < 1:
         raise ControlError("count must be a positive integer, or null for ever")
     if for_ms is not None and (for_ms < 1 or action not in HOLDING):
         raise ControlError(f"for_ms is a positive time of {' and '.join(sorted(HOLDING))}")
     rule = TriggerRule(
-        id=str(wish.body.get("id") or f"trigger-{len(triggers.rules) + 1}"),
+        id=str(request.body.get("id") or f"trigger-{len(triggers.rules) + 1}"),
         action=action,
-        symbol=wish.optional_text("symbol"),
-        key=wish.optional_text("key"),
-        order=wish.optional_text("order"),
+        symbol=request.optional_text("symbol"),
+        key=request.optional_text("key"),
+        order=request.optional_text("order"),
         left=times,
         for_ms=for_ms,
         release=release,
-        reason=wish.optional_text("reason") or "margin not enough",
+        reason=request.optional_text("reason") or "margin not enough",
         cancel_code=cancel_code,
     )
     triggers.add(rule)
     return _rule_view(rule)
 
 
-def list_trigger_rules(levers: Levers, _: Wish) -> object:
+def list_trigger_rules(levers: Levers, _: ControlRequest) -> object:
     triggers = levers.exchange.state.triggers
     return {
         "rules": [_rule_view(rule) for rule in triggers.rules],
@@ -58,13 +58,13 @@ def list_trigger_rules(levers: Levers, _: Wish) -> object:
     }
 
 
-def remove_trigger_rules(levers: Levers, _: Wish) -> object:
+def remove_trigger_rules(levers: Levers, _: ControlRequest) -> object:
     return {"removed": levers.exchange.state.triggers.remove()}
 
 
-def release_triggers(levers: Levers, wish: Wish) -> object:
+def release_triggers(levers: Levers, request: ControlRequest) -> object:
     """Let one held order go on now, or all of them."""
-    holds = list(levers.exchange.state.triggers.let_go(wish.optional_text("order")))
+    holds = list(levers.exchange.state.triggers.let_go(request.optional_text("order")))
     for hold in holds:
         levers.exchange.algos.let_go(hold)
     return {"released": [views.algo(hold.algo) for hold in holds]}

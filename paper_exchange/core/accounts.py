@@ -1,4 +1,4 @@
-"""An API key's account: its wallet, positions, settings, and its orders found without scanning the past."""
+"""An API key's account: wallet, positions, settings, and indexes of its orders."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Position:
-    """Holding of one symbol and side; `amount` is negative for a short, `entry` is not rounded."""
+    """Holding of one symbol and side. `amount` is negative for a short, `entry` is not rounded."""
 
     symbol: Symbol
     side: PositionSide
@@ -27,7 +27,7 @@ class Position:
     updated: int = 0
 
     def apply(self, signed_quantity: Decimal, price: Decimal) -> Decimal:
-        """Book a fill and return its realised PnL, not rounded; crossing zero restarts the entry price."""
+        """Book a fill and return its realised PnL, not rounded. Crossing zero restarts the entry price."""
         amount = self.amount
         if amount * signed_quantity >= 0:
             total = amount + signed_quantity
@@ -82,7 +82,7 @@ class Income:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarginChange:
-    """A transfer between the cross wallet and an isolated position; negative when it was taken out."""
+    """A transfer between the cross wallet and an isolated position. Negative when it was taken out."""
 
     symbol: str
     side: PositionSide
@@ -142,7 +142,7 @@ class Account:
 
     @property
     def asset(self) -> str:
-        """Asset of the wallet itself; the others are coins."""
+        """Asset of the wallet itself. The others are coins."""
         return CREDITS if self.credits else USDT
 
     def margin_of(self, symbol: Symbol) -> str:
@@ -188,7 +188,7 @@ class Account:
         return sum((position.isolated_wallet for position in held if self.margin_of(position.symbol) == asset), ZERO)
 
     def assets(self) -> list[str]:
-        """Return the assets in the wallet and those that positions or open orders are margined in, its own first."""
+        """Return the assets of the wallet and of the margin of positions and open orders, its own first."""
         needed = {self.margin_of(position.symbol) for position in self.open_positions.values()}
         needed |= {self.margin_of(order.symbol) for book in self.open_orders.values() for order in book.values()}
         return [self.asset, *self.coins, *sorted(needed - {self.asset, *self.coins})]
@@ -226,7 +226,7 @@ class Account:
         self.expose(order, order.remaining)
 
     def shut_order(self, order: Order) -> None:
-        """Take an order out of the open ones; its unfilled rest no longer needs margin."""
+        """Take an order out of the open ones. Its unfilled rest no longer needs margin."""
         if self.open_orders[order.symbol.name].pop(order.order_id, None) is None:
             return
         self.open_clients.discard(order.client_id)
@@ -245,12 +245,12 @@ class Account:
             del self.exposures[key]
 
     def has_open_orders(self, symbol: str | None = None) -> bool:
-        """Tell whether ordinary or conditional orders wait, on one symbol or at all."""
+        """Return whether ordinary or conditional orders wait, on one symbol or at all."""
         if symbol is None:
             return bool(self.open_algos) or any(self.open_orders.values())
         return bool(self.open_orders[symbol]) or any(a.symbol.name == symbol for a in self.open_algos.values())
 
 
 def closes(side: Side, position_side: PositionSide) -> bool:
-    """Tell whether a hedge-mode order is a closing one by its nature."""
+    """Return whether a hedge-mode order is a closing one by its nature."""
     return (position_side, side) in {("LONG", "SELL"), ("SHORT", "BUY")}

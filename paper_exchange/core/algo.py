@@ -6,12 +6,12 @@ from typing import Final
 
 from paper_exchange.core import rules
 from paper_exchange.core.accounts import Account, closes
-from paper_exchange.core.desk import GIVEN_ID_LENGTH, OrderDesk
+from paper_exchange.core.contract_changes import check_control, check_status
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import reducible
 from paper_exchange.core.money import ZERO
+from paper_exchange.core.order_entry import GIVEN_ID_LENGTH, OrderEntry
 from paper_exchange.core.orders import ALGO_OPEN, LIMIT_CONDITIONAL, AlgoOrder, AlgoTicket, Order, PositionSide, Ticket
-from paper_exchange.core.relisting import check_control, check_status
 from paper_exchange.core.retention import GOOD_TILL_CANCEL_MS
 from paper_exchange.core.state import State
 from paper_exchange.core.triggers import Hold, TriggerRule
@@ -23,7 +23,7 @@ _REASONS: Final = {-2019: "margin not enough", -2022: "Reduce Only reject"}
 
 
 def rises_to(ticket: AlgoTicket) -> bool:
-    """Tell whether a condition is met from below: buy stops and sell targets."""
+    """Return whether a condition is met from below: buy stops and sell targets."""
     return (ticket.side == "BUY") == ticket.type.startswith("STOP")
 
 
@@ -31,13 +31,13 @@ def is_met(ticket: AlgoTicket, price: Decimal) -> bool:
     return price >= ticket.trigger_price if rises_to(ticket) else price <= ticket.trigger_price
 
 
-class AlgoDesk:
-    def __init__(self, state: State, desk: OrderDesk) -> None:
+class AlgoService:
+    def __init__(self, state: State, order_entry: OrderEntry) -> None:
         self._state = state
-        self._desk = desk
+        self._order_entry = order_entry
 
     def place(self, account: Account, ticket: AlgoTicket) -> AlgoOrder:
-        """Accept a conditional order; it binds no margin before its trigger."""
+        """Accept a conditional order. It binds no margin before its trigger."""
         market = self._state.market(ticket.symbol)
         algo = self._checked(account, market, ticket)
         self._state.add_algo(algo)
@@ -103,7 +103,7 @@ class AlgoDesk:
             self._end_at_trigger(algo, rule.action, rule.reason)
 
     def let_go(self, hold: Hold) -> None:
-        """Go on with an order that a rule has held, in the way that the rule says."""
+        """Release an order that a rule has held, in the way that the rule prescribes."""
         algo, rule = hold.algo, hold.rule
         algo.account.open_algos.pop(algo.algo_id, None)
         if algo.order is not None:
@@ -117,13 +117,16 @@ class AlgoDesk:
             self._end_at_trigger(algo, rule.release, rule.reason)
 
     def _let_order_go(self, order: Order, rule: TriggerRule) -> None:
-        """Match an order that has rested unfilled, or end it; one that was cancelled or amended is left alone."""
+        """Match an order that has rested unfilled, or end it.
+
+        One that was cancelled or amended is left alone.
+        """
         if not order.is_open or order.queue_key is not None:
             return
         if rule.release == "TRIGGER":
-            self._desk.match(order)
+            self._order_entry.match(order)
         else:
-            self._desk.end(order, "EXPIRED")
+            self._order_entry.end(order, "EXPIRED")
 
     def _end_at_trigger(self, algo: AlgoOrder, action: str, reason: str) -> None:
         """End a conditional order whose price was reached without an ordinary order."""
@@ -135,13 +138,16 @@ class AlgoDesk:
             self._move(algo, "REJECTED", reason)
 
     def _send(self, market: Market, algo: AlgoOrder, rule: TriggerRule | None = None) -> None:
-        """Hand a triggered order to the matching engine, which may still refuse it; `rule` lets it rest unfilled."""
+        """Hand a triggered order to the matching engine, which may still refuse it.
+
+        `rule` lets it rest unfilled.
+        """
         ticket = self._triggered_ticket(market, algo)
         if ticket is None:
             self._end_without_position(algo)
             return
         try:
-            order = self._desk.place(algo.account, ticket, algo, at_rest=rule is not None)
+            order = self._order_entry.place(algo.account, ticket, algo, at_rest=rule is not None)
         except ExchangeError as refusal:
             self._move(algo, "REJECTED", _REASONS.get(refusal.code, refusal.msg))
             return
@@ -173,7 +179,7 @@ class AlgoDesk:
         return -2011 if rule is None else rule.cancel_code
 
     def _triggered_ticket(self, market: Market, algo: AlgoOrder) -> Ticket | None:
-        """Ordinary order for a trigger; None when there is no position left to close."""
+        """Ordinary order for a trigger. None when there is no position left to close."""
         wanted = algo.ticket
         quantity = wanted.quantity
         if wanted.close_position:
@@ -230,7 +236,10 @@ class AlgoDesk:
         return algo
 
     def _most_open(self, account: Account) -> int:
-        """Return how many may be open; each contract that exists nowhere brings room for a stop and a target."""
+        """Return how many may be open.
+
+        Each contract that exists nowhere brings room for a stop and a target.
+        """
         return MAX_OPEN + 2 * self._state.config.extra_symbols if account.algo_limit is None else account.algo_limit
 
     def _check_filters(self, market: Market, ticket: AlgoTicket, *, spared: bool) -> None:
@@ -243,7 +252,7 @@ class AlgoDesk:
         if ticket.type != "TRAILING_STOP_MARKET":
             rules.check_trigger(symbol, ticket.trigger_price)
         if ticket.time_in_force == "GTD":
-            self._desk.check_good_till(ticket.good_till)
+            self._order_entry.check_good_till(ticket.good_till)
         if not spared:
             price = ticket.price or ticket.trigger_price or market.mark
             rules.check_notional(symbol, price * ticket.quantity)
@@ -282,7 +291,7 @@ class AlgoDesk:
             raise refuse(-2021)
 
     def _trail(self, market: Market, algo: AlgoOrder) -> bool:
-        """Follow the best price since placement; true when the price has come back by the callback rate."""
+        """Follow the best price since placement. True when the price has come back by the callback rate."""
         price, ticket = market.working_price(algo.ticket.working_type), algo.ticket
         buys, rate = ticket.side == "BUY", (ticket.callback_rate or ZERO) / 100
         algo.extreme = min(algo.extreme, price) if buys else max(algo.extreme, price)

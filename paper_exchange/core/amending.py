@@ -1,4 +1,4 @@
-"""Amendment of resting LIMIT orders: new price or quantity under the same ids, at the end of the queue."""
+"""Amendment of resting LIMIT orders: a new price or quantity, at the end of the queue."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -6,12 +6,12 @@ from typing import Final
 
 from paper_exchange.core import rules
 from paper_exchange.core.accounts import Account
-from paper_exchange.core.desk import OrderDesk
+from paper_exchange.core.contract_changes import TRADING
 from paper_exchange.core.ids import Ids
 from paper_exchange.core.matching import Matching, crosses, reduces_only
 from paper_exchange.core.money import ZERO
+from paper_exchange.core.order_entry import OrderEntry
 from paper_exchange.core.orders import POST_ONLY, Order, Side, opposite
-from paper_exchange.core.relisting import TRADING
 from paper_exchange.core.state import State
 from paper_exchange.errors import refuse
 
@@ -20,7 +20,7 @@ MAX_AMENDMENTS: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmendTicket:
-    """A well-formed wish to change one order; `price` is zero with a price match."""
+    """A well-formed request to change one order. `price` is zero with a price match."""
 
     symbol: str
     side: Side
@@ -49,21 +49,21 @@ class Amendment:
 
 
 class AmendDesk:
-    def __init__(self, state: State, desk: OrderDesk, matching: Matching) -> None:
+    def __init__(self, state: State, order_entry: OrderEntry, matching: Matching) -> None:
         self._state = state
-        self._desk = desk
+        self._order_entry = order_entry
         self._matching = matching
         self._ids = Ids(1)
 
     def amend(self, account: Account, ticket: AmendTicket) -> Order:
-        """Change an order or refuse; an order that can no longer rest as wanted is cancelled."""
+        """Change an order or refuse. An order that can no longer rest as wanted is cancelled."""
         market = self._state.market(ticket.symbol)
-        order = self._desk.find(account, ticket.symbol, ticket.order_id, ticket.client_id)
+        order = self._order_entry.find(account, ticket.symbol, ticket.order_id, ticket.client_id)
         if order is None or not order.is_open:
             raise refuse(-2013)
         price = ticket.price
         if ticket.price_match != "NONE":
-            price = self._desk.matched_price(market, ticket.side, ticket.price_match)
+            price = self._order_entry.matched_price(market, ticket.side, ticket.price_match)
         self._check(order, ticket, price)
         best, _ = market.book.best(opposite(order.side))
         would_take = order.time_in_force in POST_ONLY and crosses(order.side, price, best)
@@ -101,7 +101,7 @@ class AmendDesk:
             rules.check_notional(order.symbol, price * ticket.quantity, -5029)
         if reduces_only(order) and ticket.quantity > order.quantity:
             market, rest = self._state.markets[order.symbol.name], ticket.quantity - order.executed
-            self._desk.check_reducible(order.account, market, order.side, order.position_side, rest, but=order)
+            self._order_entry.check_reducible(order.account, market, order.side, order.position_side, rest, but=order)
 
     def _check_margin(self, order: Order, quantity: Decimal, price: Decimal) -> None:
         if reduces_only(order):

@@ -1,7 +1,7 @@
-"""What the exchange's public documentation leaves open: each point is a switch with a default and its other values.
+"""Switches for what the exchange's public documentation leaves open, each with a default.
 
 A switch is set at the start (`--assume NAME=VALUE`) or while the exchange runs (`POST /paper/assumptions`). The page
-`docs/paper-exchange.md` says of each where its default comes from.
+`docs/paper-exchange.md` gives the source of each default.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ class AssumptionError(ValueError):
 
 
 def _switch(*values: str) -> str:
-    """Return the field of a switch; its first value is the default."""
+    """Return the field of a switch. Its first value is the default."""
     found: str = field(default=values[0], metadata={"values": values})
     return found
 
@@ -62,7 +62,7 @@ class Assumptions:
     countdown_conditional: bool = _flag(default=False)
     # Whether leverageBracket of one symbol is a bare object instead of a list.
     bracket_bare: bool = _flag(default=False)
-    # Whether a user stream whose key stands in the path, so without `events`, connects and says nothing.
+    # Whether a user stream whose key stands in the path, so without `events`, connects and sends nothing.
     user_path_silent: bool = _flag(default=True)
     # Whether openAlgoOrders lists a conditional order that hangs in TRIGGERING.
     stuck_listed: bool = _flag(default=True)
@@ -80,13 +80,13 @@ SWITCHES: Final[dict[str, tuple[str, ...]]] = {row.name: row.metadata["values"] 
 
 
 def assume(known: Assumptions, wanted: Mapping[str, object]) -> Assumptions:
-    """Return assumptions with some switches set; AssumptionError names what does not exist."""
+    """Return assumptions with some switches set. AssumptionError names what does not exist."""
     changes: dict[str, Any] = {name: _read(name, value) for name, value in wanted.items()}
     return replace(known, **changes)
 
 
 def _read(name: str, value: object) -> object:
-    """Read a switch's value; one that is on or off is a boolean or, from a command line, a word."""
+    """Read a switch's value. One that is on or off is a boolean or, from a command line, a word."""
     if name not in SWITCHES:
         raise AssumptionError(f"no switch {name}: there are {', '.join(SWITCHES)}")
     is_flag = set(SWITCHES[name]) == {"true", "false"}

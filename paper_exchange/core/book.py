@@ -1,4 +1,4 @@
-"""The order book of one symbol: synthetic levels around the price, and the resting orders of the accounts."""
+"""The order book of one symbol: synthetic levels around the price, and resting orders."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
@@ -99,7 +99,7 @@ class Book:
         return self.queue(order.side)
 
     def move(self, mid: Decimal) -> None:
-        """Centre the synthetic levels on a new price; eaten liquidity grows back."""
+        """Centre the synthetic levels on a new price. Eaten liquidity grows back."""
         self.mid = mid
         self._eaten.clear()
         self.change()
@@ -133,7 +133,7 @@ class Book:
         self.change()
 
     def volume_at(self, side: Side, price: Decimal) -> Decimal:
-        """Synthetic quantity on one level; zero between the levels and beyond the last."""
+        """Synthetic quantity on one level. Zero between the levels and beyond the last."""
         for level, quantity in self.synthetic(side):
             if level == price:
                 return quantity
@@ -142,7 +142,7 @@ class Book:
         return ZERO
 
     def remove(self, order: Order) -> None:
-        """Take an order out; harmless when it does not rest here."""
+        """Take an order out. Harmless when it does not rest here."""
         self._home(order).remove(order)
         self.change()
 

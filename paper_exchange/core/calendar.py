@@ -1,4 +1,4 @@
-"""What happens to contracts by the calendar: funding at the hours of each, the end of some, the listing of others.
+"""What is due by the calendar: funding, deliveries and listings of contracts.
 
 A contract that ends takes no opening orders in its last minutes, then its orders expire and its positions are settled
 at the mark price. Later it leaves the listing, while a dated one makes room for the next of its pair.
@@ -11,14 +11,14 @@ from functools import partial
 from typing import Final
 
 from paper_exchange.core.accounts import Account, Position
-from paper_exchange.core.algo import AlgoDesk
+from paper_exchange.core.algo import AlgoService
+from paper_exchange.core.contract_changes import TRADING, is_halted
 from paper_exchange.core.funding import Funding
 from paper_exchange.core.listing import check, dated, quarter_ends
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import BY_POSITION_END, Matching
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import Order
-from paper_exchange.core.relisting import TRADING, is_halted
 from paper_exchange.core.settlement import settle
 from paper_exchange.core.state import State, first_id, open_market
 from paper_exchange.core.symbols import CURRENT_QUARTER, HOUR_MS, NEXT_QUARTER, NO_DELIVERY_MS, Symbol
@@ -38,7 +38,7 @@ _ENDED: Final = frozenset({"DELIVERING", "DELIVERED", "SETTLING", "CLOSE"})
 
 @dataclass(frozen=True, slots=True, order=True)
 class Event:
-    """What is due at a moment (ms); at one moment things happen in the order of their ranks."""
+    """What is due at a moment (ms). At one moment things happen in the order of their ranks."""
 
     time: int
     rank: int
@@ -49,7 +49,7 @@ class Event:
 class Calendar:
     """Does in the order of time what is due, also when time was stepped over much of it."""
 
-    def __init__(self, state: State, matching: Matching, algos: AlgoDesk, funding: Funding) -> None:
+    def __init__(self, state: State, matching: Matching, algos: AlgoService, funding: Funding) -> None:
         now = state.clock.now_ms()
         self._state = state
         self._matching = matching
@@ -76,7 +76,7 @@ class Calendar:
         return [self._state.markets[name] for name in names]
 
     def step(self, now: int) -> None:
-        """Do all that is due; nearly always a single comparison."""
+        """Do all that is due. Nearly always a single comparison."""
         while (due := self.due) <= now:
             self.change()
             self._do(sorted(event for event in self._events() if event.time == due))
@@ -92,13 +92,16 @@ class Calendar:
         self._next = 0
 
     def begin_interval(self, market: Market) -> None:
-        """Pay what is due by the present funding interval, and count the next one from now: no hour is owed later."""
+        """Pay what is due by the present funding interval, and begin the next one now."""
         now = self._state.clock.now_ms()
         self.step(now)
         self._paid[market.symbol.name] = now
 
     def list(self, symbol: Symbol) -> Market:
-        """Take a new contract into the listing, at the price it names; ListingError when nobody could trade it."""
+        """List a new contract, at the price it names.
+
+        ListingError when no client could trade it.
+        """
         check(symbol)
         now, known = self._state.clock.now_ms(), self._state.delisted.pop(symbol.name, None)
         first = known.history.next_trade_id() if known else first_id(now)
@@ -113,7 +116,7 @@ class Calendar:
         return market
 
     def _forget_positions(self, name: str) -> None:
-        """Let a name that comes again begin flat: its old positions are settled, and belong to the old contract."""
+        """Let a name that is listed again begin flat: the old contract's positions are settled."""
         for account in self._state.accounts.values():
             for key in [key for key in account.positions if key[0] == name]:
                 del account.positions[key]
@@ -256,5 +259,5 @@ def settlement_price(market: Market) -> Decimal:
 
 
 def _is_announced(symbol: Symbol, now: int) -> bool:
-    """Tell whether a contract is listed and begins to trade later."""
+    """Return whether a contract is listed and begins to trade later."""
     return symbol.status == PENDING and symbol.onboard_ms > now

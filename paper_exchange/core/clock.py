@@ -8,13 +8,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    # How far the time that clients are told, and against which their timestamps are held, is off the exchange's own.
+    # How far the time that clients are shown, and against which timestamps are checked, is off the exchange's own.
     skew_ms: int
 
     def now_ms(self) -> int: ...
 
     def shown_ms(self) -> int:
-        """Time that clients are told."""
+        """Time that clients are shown."""
         ...
 
     def accepted_ms(self) -> tuple[int, ...]:
@@ -28,7 +28,7 @@ class Clock(Protocol):
     def advance(self, milliseconds: int) -> None: ...
 
     def pin(self, now_ms: int | None) -> None:
-        """Stand still at a moment; None lets the clock go again."""
+        """Stand still at a moment. None lets the clock go again."""
         ...
 
     def at(self, now_ms: int) -> AbstractContextManager[None]:

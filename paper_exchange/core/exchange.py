@@ -1,4 +1,4 @@
-"""The exchange as a whole: one object with the desks, the price steps and the hooks between them."""
+"""The exchange as a whole: order entry, algo orders, price steps and the hooks between them."""
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -8,19 +8,19 @@ from typing import Final, TypeVar
 
 from paper_exchange.config import Config
 from paper_exchange.core.accounts import Account
-from paper_exchange.core.algo import AlgoDesk
+from paper_exchange.core.algo import AlgoService
 from paper_exchange.core.amending import AmendDesk
 from paper_exchange.core.assumptions import Assumptions
 from paper_exchange.core.calendar import Calendar
 from paper_exchange.core.clock import Clock
-from paper_exchange.core.desk import OrderDesk
+from paper_exchange.core.contract_changes import is_halted
 from paper_exchange.core.funding import Funding
 from paper_exchange.core.liquidation import Liquidation
 from paper_exchange.core.listen_keys import ListenKeys
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import Matching
+from paper_exchange.core.order_entry import OrderEntry
 from paper_exchange.core.orders import Order
-from paper_exchange.core.relisting import is_halted
 from paper_exchange.core.state import State, build_state, follow_recording
 
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ class Exchange:
         self.config = config
         self.clock = clock
         self.listen_keys = ListenKeys()
-        # Told of every change before it happens.
+        # Called with every change before it happens.
         self.journal: Callable[[dict[str, object]], None] | None = None
         self._build(build_state(config, clock))
 
@@ -58,7 +58,7 @@ class Exchange:
         self._connect()
 
     def adopt(self, config: Config) -> None:
-        """Go on from a saved state under new settings; accounts that are new there are opened."""
+        """Go on from a saved state under new settings. Accounts that are new there are opened."""
         self.config = self.state.config = config
         if config.assumptions != Assumptions():
             self.state.assumptions = config.assumptions
@@ -80,15 +80,15 @@ class Exchange:
             self.clock.pin(None)
 
     def reset(self) -> None:
-        """Begin again with fresh accounts, books and prices; ids are not given twice."""
+        """Begin again with fresh accounts, books and prices. Ids are not given twice."""
         self.clock.reset()
         self._build(build_state(self.config, self.clock, self.state))
 
     def _build(self, state: State) -> None:
         self.state = state
         self.matching = Matching(state)
-        self.orders = OrderDesk(state, self.matching)
-        self.algos = AlgoDesk(state, self.orders)
+        self.orders = OrderEntry(state, self.matching)
+        self.algos = AlgoService(state, self.orders)
         self.amendments = AmendDesk(state, self.orders, self.matching)
         self.funding = Funding(state)
         self.calendar = Calendar(state, self.matching, self.algos, self.funding)
@@ -106,7 +106,7 @@ class Exchange:
             self.state.listener.listen_key_closed(text)
 
     def step(self, first: int = 0, count: int | None = None) -> None:
-        """Bring prices and books of all markets, or of `count` from the `first` on, and what expires to this moment."""
+        """Bring prices, books and expiries to this moment, of all markets or of `count` from `first` on."""
         now = self.clock.now_ms()
         stepped = islice(self.state.markets.values(), first, None if count is None else first + count)
         self._move_markets(now, stepped, check_margin=True)
@@ -136,12 +136,12 @@ class Exchange:
     def _due_after(self, now: int) -> list[int]:
         """Return the moments at which something falls due: the next of each kind."""
         expiring = self.state.expiring
-        found = [self.calendar.due, self.state.portions.next_due, self.state.triggers.next_due]
+        found = [self.calendar.due, self.state.fill_rules.next_due, self.state.triggers.next_due]
         found += [self.listen_keys.next_end(now), expiring[0][0] if expiring else None, *self._countdowns.values()]
         return [max(moment, now + 1) for moment in found if moment is not None]
 
     def _settle_time(self, now: int) -> None:
-        """Bring what does not hang on prices to this moment: calendar, ends of orders and keys, what is forgotten."""
+        """Bring what is independent of prices to this moment: calendar, expiries, retention."""
         self.calendar.step(now)
         self.expire()
         self.state.listener.expire_keys(now)
@@ -175,7 +175,7 @@ class Exchange:
             self.liquidation.check(market)
 
     def mirror(self, kind: str, symbol: str, first: Decimal, second: Decimal) -> None:
-        """Take over what a source tells: a trade (price, volume), a mark price (twice), or a quote (bid, ask)."""
+        """Take over a source's trade (price, volume), mark price (twice) or quote (bid, ask)."""
         market = self.state.markets[symbol]
         if market.held or self.state.frozen or is_halted(market.symbol):
             return
@@ -205,7 +205,7 @@ class Exchange:
         anchor: bool = False,
         volume: Decimal | None = None,
     ) -> Market:
-        """Set last and mark price at once, apart if told; `hold` keeps them, `anchor` makes a new centre."""
+        """Set last and mark price at once. `hold` keeps them, `anchor` makes a new centre."""
         market = self.state.market(symbol)
         market.held = hold
         if anchor:
@@ -216,16 +216,16 @@ class Exchange:
         return market
 
     def count_down(self, account: Account, symbol: str, milliseconds: int) -> None:
-        """Cancel a symbol's orders when that time passes without another call; zero stops the countdown."""
+        """Cancel a symbol's orders when that time passes without another call. Zero stops the countdown."""
         if milliseconds:
             self._countdowns[account.key, symbol] = self.clock.now_ms() + milliseconds
         else:
             self._countdowns.pop((account.key, symbol), None)
 
     def is_due(self) -> bool:
-        """Tell whether anything has run out."""
+        """Return whether anything has run out."""
         now, expiring = self.clock.now_ms(), self.state.expiring
-        waiting = (self.state.portions, self.state.triggers)
+        waiting = (self.state.fill_rules, self.state.triggers)
         if (expiring and expiring[0][0] <= now) or any(plans.is_due(now) for plans in waiting):
             return True
         return any(end <= now for end in self._countdowns.values())
@@ -241,7 +241,7 @@ class Exchange:
                 self.matching.close(order, "EXPIRED")
             else:
                 self.algos.close(order, "EXPIRED")
-        for plan in self.state.portions.due(now):
+        for plan in self.state.fill_rules.due(now):
             # An order that rests was amended meanwhile.
             if plan.order.is_open and plan.order.queue_key is None:
                 self.matching.carry_on(plan)

@@ -1,4 +1,4 @@
-"""Funding: at fixed hours longs pay shorts, or the other way round, by rate and mark price of each contract."""
+"""Funding: longs pay shorts at fixed hours, or shorts longs, by rate and mark price of a contract."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class FundingRate:
 
 
 class Funding:
-    """Pays funding and remembers the past rates; when a contract pays is the calendar's business."""
+    """Pays funding and remembers the past rates. When a contract pays is the calendar's business."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -63,7 +63,7 @@ class Funding:
         return [_default_rate(markets[place], time) for time, place in chosen]
 
     def _hours(self, market: Market, start: int, end: int) -> range:
-        """Funding times of a contract before the exchange began; a dated one has none."""
+        """Funding times of a contract before the exchange began. A dated one has none."""
         interval = market.symbol.funding_ms
         if not interval:
             return range(0)

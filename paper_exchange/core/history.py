@@ -82,7 +82,10 @@ def candle_end(start: int, interval: str) -> int:
 
 
 class History:
-    """One symbol's past; recorded candles of minutes, and of hours where those are old, are the base of all others."""
+    """One symbol's past.
+
+    Recorded candles of minutes, and of hours where those are old, are the base of all others.
+    """
 
     def __init__(self, symbol: Symbol, seed: int, first_trade_id: int) -> None:
         self.symbol = symbol
@@ -166,7 +169,7 @@ class History:
             self._hours.append(replace(minute, open_time=start, close_time=start + HOUR - 1))
 
     def _quiet(self, start: int, end: int, before: Candle | None) -> Candle:
-        """Return a candle without recorded trades: invented before the start, afterwards flat at the last close."""
+        """Return a candle without recorded trades: invented before the start, later flat at the last close."""
         if before is None or start <= self._began:
             return self._invented(start, end)
         price = before.close

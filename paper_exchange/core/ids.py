@@ -1,4 +1,4 @@
-"""Counters and random texts that live in the exchange's state, so that a saved state goes on where it was."""
+"""Counters and random texts in the exchange's state, so that a saved state continues them."""
 
 import secrets
 from base64 import b64encode
@@ -22,7 +22,7 @@ class Ids:
 
 
 class Texts:
-    """Random letters and digits; repeatable from a saved state, unpredictable otherwise."""
+    """Random letters and digits. Repeatable from a saved state, unpredictable otherwise."""
 
     def __init__(self) -> None:
         self._random = Random(secrets.randbits(128))  # noqa: S311 - names, not secrets

@@ -4,13 +4,13 @@ from decimal import Decimal
 from typing import Final
 
 from paper_exchange.core.accounts import Account, Position
-from paper_exchange.core.coins import exchange_for_debt
+from paper_exchange.core.contract_changes import is_halted
 from paper_exchange.core.margin import cross_margin, crossed, maintenance_margin
+from paper_exchange.core.margin_assets import exchange_for_debt
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import BY_LIQUIDATION, Matching
 from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import Order
-from paper_exchange.core.relisting import is_halted
 from paper_exchange.core.settlement import settle
 from paper_exchange.core.state import State
 
@@ -62,13 +62,13 @@ class Liquidation:
             self._check_cross(account, account.margin_of(market.symbol))
 
     def force(self, position: Position, account: Account, kind: str) -> Order:
-        """Close a position because somebody says so; a liquidation first ends the symbol's orders."""
+        """Close a position by a control call. A liquidation first ends the symbol's orders."""
         if kind == "LIQUIDATION":
             self._cancel_orders(account, position.symbol.name)
         return self.close(position, account, kind)
 
     def close(self, position: Position, account: Account, kind: str = "LIQUIDATION") -> Order:
-        """Close a position at the mark price; `kind` is LIQUIDATION or ADL."""
+        """Close a position at the mark price. `kind` is LIQUIDATION or ADL."""
         market = self._state.markets[position.symbol.name]
         isolated_wallet = position.isolated_wallet if account.setting(position.symbol).isolated else None
         order = self._order(account, market, position, kind)
@@ -94,7 +94,7 @@ class Liquidation:
         self.close(position, account)
 
     def _check_cross(self, account: Account, asset: str) -> None:
-        """Close the cross positions that one balance no longer bears: those of an asset, in multi-assets mode all."""
+        """Close the cross positions of a balance that cannot bear them: an asset's, or in multi-assets all."""
         positions = crossed(account, None if account.multi_assets else asset)
         balance, needed = cross_margin(account, self._state.markets, asset)
         if needed >= balance:
@@ -117,7 +117,7 @@ class Liquidation:
             self._matching.close(order, "EXPIRED", BY_LIQUIDATION)
 
     def _clear(self, account: Account, order: Order, left: Decimal | None) -> None:
-        """Charge the liquidation fee, at most what is left; a shortfall of isolated margin is made up for."""
+        """Charge the liquidation fee, at most what is left. A shortfall of isolated margin is made up for."""
         fee = to_cash(order.quote * order.symbol.liquidation_fee)
         asset = account.margin_of(order.symbol)
         available = account.cross(asset) if left is None else left

@@ -1,4 +1,4 @@
-"""The default listing: contracts as they stand on the venue, read once from recorded data and checked as they are read.
+"""The default listing: contracts as on the venue, read from recorded data and checked.
 
 `recorded/contracts.csv` has a row for each contract, `recorded/brackets.csv` the margin brackets of a group of
 contracts, in the quote asset. Dated contracts have `*` for the date in their name: it follows from the start.
@@ -51,7 +51,7 @@ def build_listing(config: Config, now: int) -> dict[str, Symbol]:
 
 
 def quarter_ends(after: int) -> Iterator[int]:
-    """Yield the deliveries of quarterly contracts after a moment: last Fridays of quarters at 08:00 UTC (ms)."""
+    """Yield the deliveries of quarters after a moment (ms): their last Fridays at 08:00 UTC."""
     year, quarter = datetime.fromtimestamp(after / 1000, UTC).year, 0
     while True:
         end = _last_friday(year + quarter // 4, quarter % 4 * 3 + 3)
@@ -155,7 +155,7 @@ def _read(row: dict[str, str], brackets: dict[str, tuple[Bracket, ...]]) -> Symb
 
 
 def check(symbol: Symbol) -> None:
-    """Raise ListingError for terms under which nobody could trade."""
+    """Raise ListingError for terms under which no client could trade."""
     faults = {
         "the price is off its grid": (symbol.price - symbol.min_price) % symbol.tick,
         "the lowest price is off its grid": symbol.min_price % symbol.tick,

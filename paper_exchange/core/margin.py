@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Account, Exposure, Position
-from paper_exchange.core.coins import counted, index_price
+from paper_exchange.core.margin_assets import counted, index_price
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import PositionSide
@@ -96,7 +96,7 @@ def account_figures(account: Account, markets: dict[str, Market], asset: str = "
 
 
 def total_figures(account: Account, markets: dict[str, Market]) -> Figures:
-    """Return the totals of an account: of the wallet's own asset, or in multi-assets mode of all assets in USD."""
+    """Return an account's totals: of the wallet's own asset, or in multi-assets mode of all in USD."""
     if not account.multi_assets:
         return account_figures(account, markets)
     totals = dict.fromkeys((field.name for field in fields(Figures)), ZERO)
@@ -147,14 +147,14 @@ def _own_figures(account: Account, markets: dict[str, Market], asset: str) -> Fi
 
 
 def live_rows(account: Account) -> list[tuple[str, PositionSide]]:
-    """Return (symbol, side) of every position held and of every side with open orders that may enlarge one."""
+    """Return (symbol, side) of every position, and of every side with open orders that may enlarge one."""
     return sorted({*account.open_positions, *account.exposures})
 
 
 def cross_margin(account: Account, markets: dict[str, Market], asset: str) -> tuple[Decimal, Decimal]:
-    """Return what stands behind the cross positions of an asset, and their maintenance margin.
+    """Return the balance behind the cross positions of an asset, and their maintenance margin.
 
-    In multi-assets mode that is all assets and all cross positions, told in the asset.
+    In multi-assets mode that is all assets and all cross positions, expressed in the asset.
     """
     if not account.multi_assets:
         return _cross_of(account, markets, asset)
@@ -193,7 +193,7 @@ def cross_balance(account: Account, markets: dict[str, Market], asset: str) -> D
 
 
 def _surplus(position: Position, markets: dict[str, Market]) -> Decimal:
-    """Return what a position adds to a shared balance: its unrealised result without its maintenance margin."""
+    """Return what a position adds to a shared balance: unrealised result less maintenance margin."""
     mark = markets[position.symbol.name].mark
     return position.unrealized(mark) - maintenance_margin(position.symbol, abs(position.amount * mark))
 
@@ -201,7 +201,7 @@ def _surplus(position: Position, markets: dict[str, Market]) -> Decimal:
 def liquidation_price(
     account: Account, markets: dict[str, Market], position: Position, cross: Decimal | None = None
 ) -> Decimal:
-    """Mark price at which this position would be closed by force; zero when there is none.
+    """Mark price at which this position would be closed by force. Zero when there is none.
 
     `cross`: the account's cross balance in the contract's margin asset, for a caller that asks for many positions.
     """

@@ -1,4 +1,4 @@
-"""One symbol's market: its last and mark price, book, history and the conditional orders that watch it."""
+"""One symbol's market: its last and mark price, book, history and waiting conditional orders."""
 
 from bisect import bisect_left, insort
 from decimal import Decimal
@@ -51,7 +51,7 @@ class Watch:
 
 
 class Market:
-    """State of one symbol; the exchange moves its price and settles what that price reaches."""
+    """State of one symbol. The exchange moves its price and settles what that price reaches."""
 
     def __init__(self, symbol: Symbol, *, seed: int, volatility: float, first_trade_id: int, now: int) -> None:
         self.symbol = symbol
@@ -74,7 +74,7 @@ class Market:
         self._random = Random(f"trades/{seed}/{symbol.name}")  # noqa: S311 - prints, not secrets
 
     def set_price(self, last: Decimal, mark: Decimal, now: int, volume: Decimal | None = None) -> None:
-        """Take over a new price: the book is centred on it and a public trade is printed, of any volume if not told."""
+        """Take over a new price: centre the book on it and print a public trade, by default of any volume."""
         self.last, self.mark, self.updated = last, mark, now
         self.book.move(last)
         self.traded = self.symbol.step * self._random.randint(1, 2000) if volume is None else volume
@@ -89,13 +89,16 @@ class Market:
         return trade
 
     def is_filled_by_touch(self, price: Decimal, probability: float) -> bool:
-        """Tell whether a resting order fills: surely when the price has gone through it, else by chance."""
+        """Return whether a resting order fills: surely when the price has gone through it, else by chance."""
         return price != self.last or probability >= 1 or self._random.random() < probability
 
     def working_price(self, working_type: str) -> Decimal:
         return self.mark if working_type == "MARK_PRICE" else self.last
 
     def next_funding(self, now: int) -> int:
-        """Return the first funding time after a moment; zero for a contract without funding, as the venue tells it."""
+        """Return the first funding time after a moment.
+
+        Zero for a contract without funding, as on the venue.
+        """
         interval = self.symbol.funding_ms
         return (now // interval + 1) * interval if interval else 0

@@ -5,21 +5,21 @@ from decimal import Decimal
 
 from paper_exchange.core.accounts import Account, closes
 from paper_exchange.core.book import Queue
+from paper_exchange.core.fill_rules import Plan
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import POST_ONLY, Fill, Order, PositionSide, Side, opposite
-from paper_exchange.core.portions import Plan
 from paper_exchange.core.settlement import settle
 from paper_exchange.core.state import State
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import refuse
 
-# Why the exchange ended an order by itself, as told in the event field "er".
+# Why the exchange ended an order by itself, as reported in the event field "er".
 BY_SELF_TRADE, BY_IOC, BY_REDUCE_ONLY, BY_LIQUIDATION, BY_POSITION_END, BY_MARKET_REST = 1, 2, 4, 5, 6, 9
 
 
 def crosses(side: Side, limit: Decimal, price: Decimal) -> bool:
-    """Tell whether an order of that side and limit would trade at `price`."""
+    """Return whether an order of that side and limit would trade at `price`."""
     return price <= limit if side == "BUY" else price >= limit
 
 
@@ -37,17 +37,17 @@ def _ignore(_: Order) -> None: ...
 
 
 class Matching:
-    """Executes orders against the books; callers have checked that the orders are allowed."""
+    """Executes orders against the books. Callers have checked that the orders are allowed."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        # Told of every order that rested and ended.
+        # Called with every order that rested and ended.
         self.on_end: Callable[[Order], None] = _ignore
-        # Told of every order whose fill left its position flat.
+        # Called with every order whose fill left its position flat.
         self.on_flat: Callable[[Order], None] = _ignore
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out who is told: the exchange connects them anew."""
+        """Leave out the listeners: the exchange connects them again."""
         return {"_state": self._state, "on_end": None, "on_flat": None}
 
     def check_immediate(self, order: Order) -> None:
@@ -69,9 +69,9 @@ class Matching:
         order.arrival_bid, order.arrival_ask = bid if bids else None, ask if asks else None
 
     def execute(self, order: Order) -> None:
-        """Let a new order take what it can; the rest goes to the book or expires."""
+        """Let a new order take what it can. The rest goes to the book or expires."""
         market = self._state.markets[order.symbol.name]
-        plan = self._state.portions.plan(order) if self._state.portions.rules else None
+        plan = self._state.fill_rules.plan(order) if self._state.fill_rules.rules else None
         if plan is not None:
             self.carry_on(plan)
             return
@@ -84,12 +84,12 @@ class Matching:
             self.drop_idle_reducers(order)
 
     def carry_on(self, plan: Plan) -> None:
-        """Fill the next part of an order that a rule divides, or all that come at once; then see to its rest."""
+        """Fill the next part of an order that a rule divides, or all parts at once, and end it as ruled."""
         order = plan.order
         while plan.targets and order.is_open:
             self.fill_up_to(order, plan.targets.pop())
             if plan.targets and plan.rule.every_ms:
-                self._state.portions.wait(plan, self._state.clock.now_ms())
+                self._state.fill_rules.wait(plan, self._state.clock.now_ms())
                 return
         if not order.is_open:
             return
@@ -111,7 +111,7 @@ class Matching:
         self.drop_idle_reducers(order)
 
     def fill_resting(self, order: Order, quantity: Decimal) -> None:
-        """Let a resting order execute at its price, as if somebody had met it there."""
+        """Let a resting order execute at its price, as if another order had met it there."""
         self._fill_resting(self._state.markets[order.symbol.name], order, quantity)
 
     def sweep(self, market: Market) -> None:
@@ -137,7 +137,7 @@ class Matching:
         self.on_end(order)
 
     def replace(self, order: Order, price: Decimal, quantity: Decimal) -> None:
-        """Give an open order a new price and quantity; whatever changed, it queues anew, and it may take."""
+        """Give an open order a new price and quantity. Whatever changed, it queues anew, and it may take."""
         account = order.account
         self._remove(order)
         order.price, order.quantity = price, quantity
@@ -223,7 +223,7 @@ class Matching:
 
     @staticmethod
     def _comes_first(taker: Side, resting: Order, level: Decimal) -> bool:
-        """Tell whether a taker meets a resting order before the rest of the synthetic level."""
+        """Return whether a taker meets a resting order before the rest of the synthetic level."""
         return crosses(taker, level, resting.price) and not (resting.price == level and resting.ahead)
 
     @staticmethod

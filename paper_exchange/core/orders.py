@@ -1,4 +1,4 @@
-"""Orders, conditional (algo) orders and fills as the exchange books them, and the tickets that ask for them."""
+"""Orders, conditional (algo) orders and fills as the exchange books them, and their tickets."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,7 +18,7 @@ ALGO_OPEN: Final = frozenset({"NEW", "TRIGGERING", "TRIGGERED"})
 CONDITIONAL_TYPES: Final = frozenset(
     {"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"}
 )
-# Times in force that never take; RPI orders moreover meet nobody but the app's and the web page's users.
+# Times in force that never take; RPI orders moreover meet only users of the app and the web page.
 POST_ONLY: Final = frozenset({"GTX", "RPI"})
 LIMIT_CONDITIONAL: Final = frozenset({"STOP", "TAKE_PROFIT"})
 
@@ -29,7 +29,10 @@ def opposite(side: Side) -> Side:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ticket:
-    """A well-formed wish for an ordinary order; whether the exchange grants it is decided by the core."""
+    """A well-formed request for an ordinary order.
+
+    Whether the exchange grants it is decided by the core.
+    """
 
     symbol: str
     side: Side
@@ -47,7 +50,7 @@ class Ticket:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlgoTicket:
-    """A well-formed wish for a conditional order; `quantity` is zero with close_position."""
+    """A well-formed request for a conditional order. `quantity` is zero with close_position."""
 
     symbol: str
     side: Side
@@ -71,7 +74,7 @@ class AlgoTicket:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Order:
-    """An ordinary order; only matching changes it."""
+    """An ordinary order. Only matching changes it."""
 
     order_id: int
     account: "Account"
@@ -126,7 +129,10 @@ class Order:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class AlgoOrder:
-    """A conditional order of the Algo Service; after its trigger `order` is the ordinary order it became."""
+    """A conditional order of the Algo Service.
+
+    After its trigger `order` is the ordinary order it became.
+    """
 
     algo_id: int
     account: "Account"
@@ -148,13 +154,13 @@ class AlgoOrder:
 
     @property
     def is_open(self) -> bool:
-        """Still waiting for its trigger; one that hangs in TRIGGERING is neither open nor ended."""
+        """Still waiting for its trigger. One that hangs in TRIGGERING is neither open nor ended."""
         return self.status == "NEW"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fill:
-    """One execution of one order; `realized` is before the fee, both are as booked in the wallet."""
+    """One execution of one order. `realized` is before the fee, both are as booked in the wallet."""
 
     trade_id: int
     order: Order

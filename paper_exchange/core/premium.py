@@ -1,4 +1,4 @@
-"""What stands behind a contract's price: the index it follows, its premium over it, and its open interest.
+"""A contract's index price, its premium over the index, and its open interest.
 
 All three are synthetic: smooth waves, seeded by symbol, with a value for every moment, so that candles of the past and
 figures of now agree and a repeated question gets the same answer.
@@ -42,7 +42,7 @@ class Basis:
         self._phase = (seed % 991) * 7 + sum(place * code for place, code in enumerate(symbol.name.encode(), start=1))
 
     def premium(self, time: int) -> Decimal:
-        """Fraction by which the mark price is above the index price; eight decimals."""
+        """Fraction by which the mark price is above the index price. Eight decimals."""
         turn = time / MINUTE_MS + self._phase
         wave = math.sin(turn / 5.3) + math.sin(turn / 37.0) + math.sin(turn / 411.0)
         return Decimal(round(LARGEST * wave / 3 * 1e8)).scaleb(-8)
@@ -53,11 +53,11 @@ class Basis:
         return Span(first=values[0], high=max(values), low=min(values), last=values[-1])
 
     def index(self, mark: Decimal, time: int) -> Decimal:
-        """Index price to a mark price; eight decimals."""
+        """Index price to a mark price. Eight decimals."""
         return (mark / (1 + self.premium(time))).quantize(CENT8)
 
     def index_span(self, candle: Candle, now: int) -> Span:
-        """Return the index prices of a candle of mark prices; a running one ends now."""
+        """Return the index prices of a candle of mark prices. A running one ends now."""
         premium = self.premium_span(candle.open_time, min(candle.close_time, now))
         return Span(
             first=(candle.open / (1 + premium.first)).quantize(CENT8),

@@ -26,7 +26,10 @@ class PriceSource(Protocol):
 
 
 class PricePath:
-    """An Ornstein-Uhlenbeck walk of the logarithm of price / centre; the mark price strays a little from it."""
+    """An Ornstein-Uhlenbeck walk of the logarithm of price / centre.
+
+    The mark price strays a little from it.
+    """
 
     def __init__(self, symbol: Symbol, seed: int, volatility: float = 1.0) -> None:
         self.symbol = symbol
@@ -53,7 +56,7 @@ class PricePath:
         yield self.step(seconds)
 
     def jump(self, price: Decimal) -> None:
-        """Continue from a price that was set from outside; the walk returns to its centre."""
+        """Continue from a price that was set from outside. The walk returns to its centre."""
         self._offset = math.log(float(price) / self._centre)
         self._basis = 0.0
 

@@ -24,7 +24,7 @@ class ReplayError(ValueError):
 
 
 class ReplayPath:
-    """Source of a market's prices: each recorded price is visited, also when a step passes several of them."""
+    """A market's recorded prices: each is visited, also when a step passes several of them."""
 
     def __init__(self, symbol: Symbol, file: Path, speed: float) -> None:
         self._symbol = symbol
@@ -43,7 +43,10 @@ class ReplayPath:
         return self.__dict__ | {"_rows": None}
 
     def steps(self, seconds: float) -> Iterator[tuple[Decimal, Decimal]]:
-        """Yield the prices (last and mark alike) that this time brings; at the end of the file the last one stays."""
+        """Yield the prices (last and mark alike) that this time brings.
+
+        At the end of the file the last one stays.
+        """
         self._elapsed_ms += seconds * 1000 * self._speed
         while self._next is not None and self._next[0] - self._began <= self._elapsed_ms:
             price = self._on_grid(self._next[1])

@@ -1,4 +1,4 @@
-"""How long the exchange remembers: ended orders without a fill for three days, all else for three months.
+"""Retention: ended orders without a fill for three days, everything else for three months.
 
 Reads ask `is_kept` and so are exact to the millisecond. Forgetting itself happens a little later, with the steps of
 time, and only keeps the accounts' lists and indexes small. The arbiter's ledger forgets nothing.
@@ -28,12 +28,15 @@ AnyOrder = Order | AlgoOrder
 
 
 def is_kept(order: AnyOrder, now: int) -> bool:
-    """Tell whether an order can still be looked up, by its age since it was placed and by how it ended."""
+    """Return whether an order can still be looked up, by its age since it was placed and by how it ended."""
     return now - order.created <= (UNFILLED_KEPT_MS if is_void(order) else KEPT_MS)
 
 
 def is_void(order: AnyOrder) -> bool:
-    """Tell whether an order ended without any fill; a conditional one that was triggered ends FINISHED instead."""
+    """Return whether an order ended without any fill.
+
+    A conditional one that was triggered ends FINISHED instead.
+    """
     filled = order.executed if isinstance(order, Order) else None
     return order.status in _UNFILLED_ENDS and not filled
 
@@ -47,7 +50,7 @@ class Retention:
         self._trimmed = 0
 
     def placed(self, order: AnyOrder) -> None:
-        """Note a new order; they come in the order of time."""
+        """Note a new order. They come in the order of time."""
         self._aging.append(order)
 
     def ended(self, order: AnyOrder) -> None:
@@ -58,7 +61,7 @@ class Retention:
             heappush(self._ended, (order.created + KEPT_MS, _identity(order), order))
 
     def step(self, accounts: dict[str, Account], now: int) -> None:
-        """Forget what is over at a moment; an order that is still open stays until it ends."""
+        """Forget what is over at a moment. An order that is still open stays until it ends."""
         while self._ended and self._ended[0][0] < now:
             order = heappop(self._ended)[2]
             if not _is_live(order):
@@ -82,7 +85,7 @@ def _identity(order: AnyOrder) -> int:
 
 
 def _forget(order: AnyOrder) -> None:
-    """Take an order out of its account's lists and indexes; harmless when it has gone before."""
+    """Take an order out of its account's lists and indexes. Harmless when it has gone before."""
     account, symbol = order.account, order.symbol.name
     if isinstance(order, Order):
         _take_out(account.orders[symbol], order)
@@ -104,7 +107,7 @@ def _take_out(rows: list[Order] | list[AlgoOrder], order: AnyOrder) -> None:
 
 
 def _trim(account: Account, now: int) -> None:
-    """Cut the lists of rows that only grow; each is in the order of time."""
+    """Cut the lists of rows that only grow. Each is in the order of time."""
     for fills in account.fills.values():
         del fills[: bisect_left(fills, now - HISTORY_KEPT_MS, key=lambda fill: fill.time)]
     del account.income[: bisect_left(account.income, now - HISTORY_KEPT_MS, key=lambda row: row.time)]

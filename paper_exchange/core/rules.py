@@ -1,4 +1,4 @@
-"""The exchange filters: what a price, a quantity and a notional must satisfy, and the code when they do not."""
+"""The filters for price, quantity and notional, and the codes of their refusals."""
 
 import re
 from decimal import Decimal
@@ -76,7 +76,7 @@ def check_percent_price(market: Market, side: Side, price: Decimal) -> None:
 
 
 def resolve_position_side(account: Account, wanted: PositionSide | None) -> PositionSide:
-    """Return the row an order goes to; -4061 when it does not fit the account's position mode."""
+    """Return the row an order goes to. -4061 when it does not fit the account's position mode."""
     side: PositionSide = wanted or "BOTH"
     if (side == "BOTH") == account.dual_side:
         raise refuse(-4061)
@@ -93,7 +93,7 @@ def resolve_reduce_only(account: Account, wanted: bool | None) -> bool:  # noqa:
 def check_margin(
     account: Account, markets: dict[str, Market], market: Market, side: Side, position_side: PositionSide, cost: Decimal
 ) -> None:
-    """Refuse an order of notional `cost` that the free balance (-2019) or the leverage bracket (-2027) cannot bear."""
+    """Refuse a notional `cost` beyond the free balance (-2019) or the leverage bracket (-2027)."""
     if closes(side, position_side):
         return
     held = account.amount(market.symbol, position_side) * market.mark

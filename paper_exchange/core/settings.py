@@ -33,7 +33,10 @@ def change_leverage(state: State, account: Account, market: Market, leverage: in
 
 
 def fit_leverage(state: State, symbol: Symbol) -> None:
-    """Bring settings above a contract's new largest leverage down to it; open positions then bind more margin."""
+    """Bring settings above a contract's new largest leverage down to it.
+
+    Open positions then bind more margin.
+    """
     for account in state.accounts.values():
         setting = account.setting(symbol)
         if setting.leverage > symbol.max_leverage:
@@ -113,7 +116,10 @@ def _held_notional(account: Account, market: Market) -> Decimal:
 
 
 def _is_covered(state: State, account: Account, asset: str) -> bool:
-    """Tell whether what is bound of an asset is there; in multi-assets mode, whether all that is bound is."""
+    """Return whether what is bound of an asset is there.
+
+    In multi-assets mode, whether all that is bound is.
+    """
     if account.multi_assets:
         return free_dollars(account, state.markets) >= 0
     figures = account_figures(account, state.markets, asset)

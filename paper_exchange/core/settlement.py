@@ -1,9 +1,9 @@
-"""Booking of a fill: position, realised PnL, fee, wallet and income, all in the digits that are published."""
+"""Booking of a fill: position, realised PnL, fee, wallet and income, as published."""
 
 from decimal import Decimal
 
 from paper_exchange.core.accounts import Position
-from paper_exchange.core.coins import DISCOUNT, fee
+from paper_exchange.core.margin_assets import DISCOUNT, fee
 from paper_exchange.core.money import ZERO, to_cash
 from paper_exchange.core.orders import Fill, Order
 from paper_exchange.core.state import State
@@ -20,7 +20,10 @@ def settle(
     fee_rate: Decimal | None = None,
     profit: str = "REALIZED_PNL",
 ) -> Fill:
-    """Execute `quantity` of an order at `price` and return the fill as booked; `profit` is its type of income."""
+    """Execute `quantity` of an order at `price` and return the fill as booked.
+
+    `profit` is its type of income.
+    """
     account, now = order.account, state.clock.now_ms()
     position = account.position(order.symbol, order.position_side)
     signed = quantity if order.side == "BUY" else -quantity
@@ -76,7 +79,7 @@ def carried_fees(position: Position, before: Decimal, signed: Decimal, commissio
 
 
 def isolated_margin(position: Position, before: Decimal, signed: Decimal, price: Decimal, leverage: int) -> Decimal:
-    """Margin set aside for an isolated position after a fill: opened parts bring some, closed parts release theirs."""
+    """Margin of an isolated position after a fill: opened parts add theirs, closed parts release it."""
     after = position.amount
     if before * signed >= 0:
         return position.isolated_wallet + to_cash(abs(signed) * price / leverage)

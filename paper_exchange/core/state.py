@@ -8,12 +8,12 @@ from paper_exchange.config import AccountConfig, Config
 from paper_exchange.core.accounts import Account, Income, Position
 from paper_exchange.core.assumptions import Assumptions
 from paper_exchange.core.clock import Clock
+from paper_exchange.core.fill_rules import FillRules
 from paper_exchange.core.ids import Ids, Texts
 from paper_exchange.core.listing import build_listing
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import ZERO
 from paper_exchange.core.orders import AlgoOrder, Fill, Order
-from paper_exchange.core.portions import Portions
 from paper_exchange.core.replay import ReplayError, ReplayPath
 from paper_exchange.core.retention import Retention
 from paper_exchange.core.symbols import Symbol
@@ -26,7 +26,7 @@ _IDS_PER_SECOND = 10_000
 
 
 class Listener(Protocol):
-    """Hears of every change at the moment it happens; the user data stream is one."""
+    """Hears of every change at the moment it happens. The user data stream is one."""
 
     def order_changed(self, order: Order, execution: str, fill: Fill | None) -> None: ...
 
@@ -57,7 +57,7 @@ class Listener(Protocol):
 
 
 class Deaf:
-    """The listener of an exchange that nobody listens to."""
+    """The listener of an exchange without listeners."""
 
     def order_changed(self, order: Order, execution: str, fill: Fill | None) -> None: ...
 
@@ -119,7 +119,7 @@ class State:
     # Good-till-date orders: (end, id, order), the next one first.
     expiring: list[tuple[int, int, Order | AlgoOrder]] = field(default_factory=list)
     frozen: bool = False
-    portions: Portions = field(default_factory=Portions)
+    fill_rules: FillRules = field(default_factory=FillRules)
     triggers: Triggers = field(default_factory=Triggers)
     texts: Texts = field(default_factory=Texts)
     assumptions: Assumptions = field(default_factory=Assumptions)
@@ -130,18 +130,18 @@ class State:
         return self.__dict__ | {"listener": Deaf()}
 
     def market(self, symbol: str) -> Market:
-        """Return a symbol's market; -1121 for one that is not listed."""
+        """Return a symbol's market. -1121 for one that is not listed."""
         found = self.markets.get(symbol)
         if found is None:
             raise refuse(-1121)
         return found
 
     def past_market(self, symbol: str) -> Market:
-        """Return the market of a contract that is listed or was; -1121 for one that never was."""
+        """Return the market of a contract that is listed or was. -1121 for one that never was."""
         return self.delisted[symbol] if symbol in self.delisted else self.market(symbol)
 
     def last_booked(self) -> int:
-        """Return when the last order came or the last balance changed; zero before the first."""
+        """Return when the last order came or the last balance changed. Zero before the first."""
         order = max(self.orders[-1].created, self.orders[-1].updated) if self.orders else 0
         return max(order, self.balances[-1].time if self.balances else 0)
 
@@ -189,7 +189,7 @@ class State:
         trade_id: str = "",
         asset: str = "",
     ) -> None:
-        """Change the balance by exactly `amount` (rounded to cash by the caller) and write the row that shows it.
+        """Change the balance by exactly `amount`, which the caller has rounded to cash, and write its row.
 
         Without an asset it is the one of the account's wallet.
         """
@@ -219,7 +219,10 @@ class State:
 
 
 def build_state(config: Config, clock: Clock, previous: State | None = None) -> State:
-    """Return a fresh exchange: listed symbols, markets, configured accounts; ids go on from a previous state."""
+    """Return a fresh exchange: listed symbols, markets, configured accounts.
+
+    Ids go on from a previous state.
+    """
     now = clock.now_ms()
     base = first_id(now)
     symbols = build_listing(config, now)

@@ -34,9 +34,10 @@ class Bracket:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Symbol:
-    """One contract; `price` is where its synthetic price starts and returns to. Only relisting changes it.
+    """One contract.
 
-    Prices and notionals are in the quote asset; profit, fees, funding and margin are in the margin asset.
+    `price` is where its synthetic price starts and returns to. Only a ContractChange changes it. Prices and notionals
+    are in the quote asset; profit, fees, funding and margin are in the margin asset.
     """
 
     name: str
@@ -94,7 +95,7 @@ class Symbol:
 
     @property
     def funding_ms(self) -> int:
-        """Milliseconds between two funding payments; zero when there are none."""
+        """Milliseconds between two funding payments. Zero when there are none."""
         return 0 if self.is_dated else self.funding_hours * HOUR_MS
 
     @property
@@ -110,7 +111,7 @@ class Symbol:
         return format(quantity.quantize(self.quantity_unit), "f")
 
     def bracket_of(self, notional: Decimal) -> Bracket:
-        """Return the bracket that holds an absolute notional; the last one has no end."""
+        """Return the bracket that holds an absolute notional. The last one has no end."""
         for bracket in self.brackets:
             if notional <= bracket.cap:
                 return bracket
@@ -177,7 +178,7 @@ _BASES: Final = frozenset(row[0] for row in _ROWS)
 
 
 def make_brackets(rows: Iterable[tuple[int, str | Decimal, str | Decimal]]) -> tuple[Bracket, ...]:
-    """Return brackets from rows of largest leverage, cap and maintenance margin rate, the smallest cap first."""
+    """Return brackets from rows of largest leverage, cap and maintenance rate, the smallest cap first."""
     brackets: list[Bracket] = []
     floor, cum, previous = ZERO, ZERO, ZERO
     for number, (leverage, cap_given, ratio_given) in enumerate(rows, start=1):
@@ -190,7 +191,7 @@ def make_brackets(rows: Iterable[tuple[int, str | Decimal, str | Decimal]]) -> t
 
 
 def _invented(count: int) -> list[tuple[str, str, str, str, int, int, str, str]]:
-    """Return rows of contracts that exist nowhere, for whoever needs more symbols than there are names."""
+    """Return rows of invented contracts, for clients that need more symbols than there are names."""
     return [(f"X{number:04d}", "10", "0.001", "0.01", 3, 2, "1000000", "40000") for number in range(1, count + 1)]
 
 

@@ -1,4 +1,4 @@
-"""Triggers by prescription: conditional orders that hang, end without an order, or rest when their price is reached."""
+"""Trigger rules: let conditional orders hang, end without an order, or rest when triggered."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ CANCEL_CODES: Final = frozenset({-2011, -4117})
 
 @dataclass(slots=True, kw_only=True)
 class TriggerRule:
-    """One rule; `left` is the number of triggers it still applies to, None for ever; `for_ms` how long it holds."""
+    """One rule. `left`: how many triggers it still applies to, None for ever. `for_ms`: how long it holds."""
 
     id: str
     action: str
@@ -43,7 +43,10 @@ class TriggerRule:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Hold:
-    """A conditional order that a rule holds; `until` is when it is let go by itself (ms), None for never."""
+    """A conditional order that a rule holds.
+
+    `until` is when it is let go by itself (ms), None for never.
+    """
 
     algo: AlgoOrder
     rule: TriggerRule
@@ -62,7 +65,7 @@ class Triggers:
         self.rules.append(rule)
 
     def remove(self) -> int:
-        """Remove all rules and return how many there were; what they hold stays held."""
+        """Remove all rules and return how many there were. What they hold stays held."""
         before, self.rules = len(self.rules), []
         return before
 
@@ -85,7 +88,7 @@ class Triggers:
 
     @property
     def next_due(self) -> int | None:
-        """Time at which the next held order is let go by itself (ms); None when none is."""
+        """Time at which the next held order is let go by itself (ms). None when none is."""
         return min((hold.until for hold in self.held if hold.until is not None), default=None)
 
     def is_due(self, now: int) -> bool:

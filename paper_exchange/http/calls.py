@@ -18,7 +18,7 @@ SIGNED: Final = "signed"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request that passed security; `account` is the caller's on all but public routes."""
+    """One request that passed security. `account` is the caller's on all but public routes."""
 
     exchange: Exchange
     params: Params
@@ -50,7 +50,10 @@ class Call:
         return self.exchange.state.past_market(name) if name else None
 
     def limit(self, default: int, most: int) -> int:
-        """Return the page size: the default when not sent; -1130 above the most, or the most where that is assumed."""
+        """Return the page size: the default when not sent.
+
+        -1130 above the most, or the most where that is assumed.
+        """
         wanted = self.params.limit(default)
         if wanted > most and self.exchange.state.assumptions.limit_above_most == "refuse":
             raise refuse(-1130, name="limit")

@@ -24,14 +24,14 @@ ALGO_PATHS: Final = frozenset(
 ACTIONS: Final = frozenset(
     {"delay", "drop_before", "drop_after", "reply", "refuse", REFUSE_REDUCING, "hide", "hang", "late"}
 )
-# How the exchange says that a reducing order finds nothing left to reduce, or less than the smallest order.
+# Codes for a reducing order that finds nothing left to reduce, or less than the smallest order.
 HELD_CODES: Final = (-4118, -2022, -4164)
 # A ban without an end.
 _FAR: Final = 4_102_444_800_000
 _BANNED: Final = frozenset({418, 429})
 
 
-# Tells whether orders that rest hold the quantity of the order that a request asks for.
+# Decides whether resting orders hold the quantity of the order that a request asks for.
 Held = Callable[[str | None, Params], bool]
 
 
@@ -41,7 +41,7 @@ class FaultError(ValueError):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Fault:
-    """One rule; `left` is how often it still applies, None for ever."""
+    """One rule. `left` is how often it still applies, None for ever."""
 
     id: str
     path: str
@@ -89,11 +89,11 @@ class Fault:
             await asyncio.wait_for(self.removed.wait(), min(limits, default=None))
 
     def seconds_left(self) -> int | None:
-        """Whole seconds until the rule ends by itself; None for one without an end."""
+        """Whole seconds until the rule ends by itself. None for one without an end."""
         return None if self.ends is None else max(1, math.ceil(self.ends - time.monotonic()))
 
     def scripted(self, now_ms: int) -> tuple[object, dict[str, str]]:
-        """Return body and headers of a reply; a limit tells how long it lasts."""
+        """Return body and headers of a reply. A limit reports how long it lasts."""
         left, headers, body = self.seconds_left(), dict(self.headers), self.body
         if left is not None and self.status in _BANNED:
             headers.setdefault("Retry-After", str(left))
@@ -118,7 +118,7 @@ class Fault:
 
 
 class Faults:
-    """The rules in force, oldest first; the first that fits a request is used."""
+    """The rules in force, oldest first. The first that fits a request is used."""
 
     def __init__(self, seed: int, held: Held) -> None:
         self._held = held
@@ -210,7 +210,7 @@ def _refusal(wanted: Mapping[str, object]) -> Preset:
 
 
 class _Names(dict[str, str]):
-    """Placeholders that nobody filled stand for themselves."""
+    """Placeholders without a value stand for themselves."""
 
     def __missing__(self, name: str) -> str:
         return name

@@ -16,9 +16,9 @@ from paper_exchange.core.accounts import Account
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.errors import ExchangeError, refuse
 from paper_exchange.http import security
-from paper_exchange.http.blindness import hide, ids_of
 from paper_exchange.http.calls import PUBLIC, SIGNED, Route
 from paper_exchange.http.faults import Fault, Faults
+from paper_exchange.http.hidden_orders import hide, ids_of
 from paper_exchange.http.ledger import Entry, RequestLedger
 from paper_exchange.http.limits import LimitError, Limits
 from paper_exchange.http.params import Params, parse
@@ -64,7 +64,7 @@ def error_reply(error: ExchangeError, headers: dict[str, str] | None = None) -> 
 
 
 class Gateway:
-    """Serves the exchange's own paths; one instance per server."""
+    """Serves the exchange's own paths. One instance per server."""
 
     def __init__(self, exchange: Exchange, limits: Limits, faults: Faults, ledger: RequestLedger) -> None:
         self.exchange = exchange
@@ -141,7 +141,7 @@ class Gateway:
                 return reply
 
     async def _execute_late(self, request: Request, wait_ms: int) -> None:
-        """Handle a request that nobody waits for any more; its receive window goes on counting."""
+        """Handle a request whose client no longer waits. Its receive window goes on counting."""
         era = self.faults.era
         await asyncio.sleep(wait_ms / 1000)
         if era == self.faults.era:
@@ -203,21 +203,21 @@ class Gateway:
 
 
 def _response(reply: Reply, entry: Entry, now_ms: int) -> web.Response:
-    """Send an answer with the exchange's own time in its head, whatever time clients are told elsewhere."""
+    """Send an answer with the exchange's own time in its header, also where clients are shown another."""
     entry.status, entry.code = reply.status, reply.code
     headers = {"Date": formatdate(now_ms / 1000, usegmt=True), **reply.headers}
     return web.Response(body=reply.body, status=reply.status, headers=headers, content_type=_JSON)
 
 
 def _scripted(fault: Fault, now_ms: int) -> Reply:
-    """Answer with what the rule says: an object as JSON, a text as it is."""
+    """Answer with the body of the rule: an object as JSON, a text as it is."""
     body, headers = fault.scripted(now_ms)
     code = body.get("code") if isinstance(body, dict) else None
     return Reply(fault.status, body.encode() if isinstance(body, str) else orjson.dumps(body), headers, code)
 
 
 def _hang_up(http: web.BaseRequest) -> web.Response:
-    """Close the connection at once; the response object is never sent."""
+    """Close the connection at once. The response object is never sent."""
     if http.transport is not None:
         http.transport.abort()
     return web.Response(status=500)

@@ -1,4 +1,4 @@
-"""Whether orders that rest hold the quantity that an order wants to close: what the fault `refuse_reducing` asks."""
+"""Whether resting orders hold the quantity that an order closes, for the fault `refuse_reducing`."""
 
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -13,13 +13,13 @@ _CLOSING: Final = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
 
 
 def reduces(params: Params) -> bool:
-    """Tell whether an order closes by its parameters: the flags, or a closing side in hedge mode."""
+    """Return whether an order closes by its parameters: the flags, or a closing side in hedge mode."""
     flags = (params.values.get("reduceOnly", ""), params.values.get("closePosition", ""))
     return "true" in {flag.lower() for flag in flags} or _place(params) in _CLOSING
 
 
 def is_held(exchange: Exchange, key: str | None, params: Params) -> bool:
-    """Tell whether reducing orders of the account, waiting conditional ones too, leave less than an order closes.
+    """Return whether the account's reducing orders, conditional ones too, leave less than an order closes.
 
     One that is larger than the position closes no more than that. Without a position there is nothing to hold.
     """

@@ -1,4 +1,4 @@
-"""Signatures by private key: RSA (PKCS#1 v1.5, SHA-256) and Ed25519, checked with the public key of an account."""
+"""Signatures by private key, RSA (PKCS#1 v1.5, SHA-256) and Ed25519, checked with the public key."""
 
 import binascii
 from base64 import b64decode
@@ -31,7 +31,7 @@ def is_ed25519(pem: str) -> bool:
 
 
 def is_signed_by(pem: str, payload: bytes, signature: str) -> bool:
-    """Tell whether a signature in base64 is that key's over the payload."""
+    """Return whether a signature in base64 is that key's over the payload."""
     try:
         _verifier(pem)(payload, b64decode(signature, validate=True))
     except (ValueError, binascii.Error):

@@ -44,7 +44,7 @@ class Entry:
         }
 
     def _params(self) -> dict[str, str]:
-        """Parse only when somebody reads: the text is a fifth of the size."""
+        """Parse only when the ledger is read: the text is a fifth of the size."""
         try:
             values = parse(self.query, self.body).values
         except ExchangeError:

@@ -1,4 +1,4 @@
-"""Rate limits: request weight per address, orders per account, in calendar windows, with bans for who goes on."""
+"""Rate limits in calendar windows: weight per address, orders per account, bans for repeated breaches."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -79,7 +79,7 @@ class Limits:
         self._orders.clear()
 
     def use_weight(self, address: str, weight: int, now: int) -> int:
-        """Count a call and return the weight used in this minute; raise when it is too much."""
+        """Count a call and return the weight used in this minute. Raise when it is too much."""
         caller = self._callers.setdefault(address, Caller())
         if self.enforced and now < caller.banned_until:
             raise self._ban_error(caller, now)
@@ -89,14 +89,14 @@ class Limits:
         return used
 
     def use_funding(self, address: str, now: int) -> None:
-        """Count a call for funding rates in its own pool; raise when there were too many."""
+        """Count a call for funding rates in its own pool. Raise when there were too many."""
         window = self._callers.setdefault(address, Caller()).funding
         if window.add(1, now) > FUNDING_LIMIT and self.enforced:
             text = refuse(-1003, limit=FUNDING_LIMIT).msg.replace("per minute", "per 5 minutes")
             raise LimitError(ExchangeError(-1003, text), window.seconds_left(now), 429)
 
     def use_orders(self, account: Account, ten_seconds: int, minute: int, now: int) -> tuple[int, int]:
-        """Count orders and return both counters; raise when one is above its limit."""
+        """Count orders and return both counters. Raise when one is above its limit."""
         counters = self._orders.setdefault(account.key, OrderCounters())
         short, long = counters.ten_seconds.add(ten_seconds, now), counters.minute.add(minute, now)
         if self.enforced and short > ORDERS_10S:

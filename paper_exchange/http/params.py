@@ -1,4 +1,4 @@
-"""Request parameters: read from query and form body, and turned into typed values with the exchange's refusals."""
+"""Request parameters: read from query and form body as typed values, or refused as the exchange does."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -18,7 +18,7 @@ _FLAGS: Final = {"true": True, "false": False}
 
 
 class Params:
-    """Parameters of one call by name; blank values count as not sent."""
+    """Parameters of one call by name. Blank values count as not sent."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = values
@@ -27,7 +27,7 @@ class Params:
         return self.values.get(name) or None
 
     def required(self, name: str, shown: str | None = None) -> str:
-        """Return a mandatory value; `shown` is how the refusal spells the name."""
+        """Return a mandatory value. `shown` is how the refusal spells the name."""
         value = self.values.get(name)
         if not value:
             raise missing(shown or name)
@@ -88,7 +88,7 @@ class Params:
         return next((value for known, value in self.values.items() if known.lower() == wanted and value), None)
 
     def choice(self, name: str, allowed: Collection[str], code: int) -> str | None:
-        """Return a value out of a closed list; `code` refuses all others."""
+        """Return a value out of a closed list. `code` refuses all others."""
         value = self.values.get(name)
         if not value:
             return None
@@ -98,7 +98,7 @@ class Params:
 
 
 def parse(query: str, body: bytes) -> Params:
-    """Merge query and form body; the query wins, a name twice in one of them is refused."""
+    """Merge query and form body. The query wins, a name twice in one of them is refused."""
     values = _pairs(query)
     if body and body.lstrip()[:1] not in {b"{", b"["}:
         values = {**_pairs(body.decode("utf-8", "replace")), **values}

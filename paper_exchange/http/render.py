@@ -14,7 +14,7 @@ _ZEROS: Final = "0"
 
 
 def placed_order(order: Order, *, acknowledged: bool = False) -> Json:
-    """Answer of place, amend and cancel; an acknowledgement shows the order as before matching."""
+    """Answer of place, amend and cancel. An acknowledgement shows the order as before matching."""
     symbol = order.symbol
     executed = symbol.quantity_text(ZERO if acknowledged else order.executed)
     return {

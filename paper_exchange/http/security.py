@@ -47,7 +47,7 @@ def check_window(timestamp: int, window: int | None, *clocks: int) -> None:
 
 
 def is_signature_of(account: Account, payload: str, given: str) -> bool:
-    """Tell whether a text was signed by an account's private key, or with its secret."""
+    """Return whether a text was signed by an account's private key, or with its secret."""
     signed = payload.encode("utf-8", "replace")
     if account.public_key:
         return is_signed_by(account.public_key, signed, given)

@@ -84,7 +84,7 @@ class WsApi:
         return socket
 
     def answer(self, text: str, address: str, session: Session) -> Json:
-        """Return the answer to one request; its id is given back as it came."""
+        """Return the answer to one request. Its id is given back as it came."""
         identity: object = None
         limits: list[Json] = []
         with_limits = True
@@ -118,7 +118,7 @@ class WsApi:
         return result
 
     def _run_session(self, method: str, params: Params, address: str, limits: list[Json], session: Session) -> object:
-        """Log the connection in or out, or tell who it is; only Ed25519 keys log in."""
+        """Log the connection in or out, or return its status. Only Ed25519 keys log in."""
         now = self._exchange.clock.now_ms()
         used = self._limits.use_weight(address, SESSION_WEIGHT, now)
         limits.append(_limit("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT, used))

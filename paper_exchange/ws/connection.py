@@ -16,7 +16,7 @@ _AT_ONCE: Final = 16
 
 
 class Connection:
-    """Messages are queued without waiting; a reader too slow for its queue is cut off."""
+    """Messages are queued without waiting. A reader too slow for its queue is cut off."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Connection:
         self.send(orjson.dumps(message).decode())
 
     def wants(self, stream: str, event: str) -> bool:
-        """Tell whether a user event passes the filter given at connect."""
+        """Return whether a user event passes the filter given at connect."""
         return stream not in self.events or event in self.events[stream]
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Connection:
             self._transport.abort()
 
     async def write(self) -> None:
-        """Write queued messages until the end; runs as a task of its own."""
+        """Write queued messages until the end. Runs as a task of its own."""
         written = 0
         with contextlib.suppress(ClientConnectionError, ConnectionError):
             while (text := await self._queue.get()) is not None:

@@ -35,7 +35,7 @@ class Address:
 
 
 class BadMessageError(ValueError):
-    """A control message that is refused; `code` is one of the four documented ones."""
+    """A control message that is refused. `code` is one of the four documented ones."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -52,7 +52,7 @@ def read_address(raw_path: str) -> Address | None:
     if not parts or parts[0] not in {"ws", "stream"}:
         return None
     combined = parts[0] == "stream"
-    # A lone number is ccxt's way to tell its connections apart.
+    # ccxt distinguishes its connections by a lone number.
     streams = [part for part in parts[1:] if not part.isdigit()]
     in_path = frozenset(streams)
     events: dict[str, list[str]] = {}
@@ -76,7 +76,7 @@ class StreamServer:
         life_ms: int,
         is_path_silent: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Serve the hub's streams; `is_path_silent` tells whether user streams by path say nothing."""
+        """Serve the hub's streams. `is_path_silent`: whether user streams by path send nothing."""
         self._hub = hub
         self._is_path_silent = is_path_silent
         self._clock = clock

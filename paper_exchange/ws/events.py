@@ -1,4 +1,4 @@
-"""Payloads of the user data stream: what an order, a fill or a conditional order looks like in an event."""
+"""Payloads of the user data stream: orders, fills and conditional orders in events."""
 
 from paper_exchange.core.accounts import Account, Position
 from paper_exchange.core.margin import maintenance_margin

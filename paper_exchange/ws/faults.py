@@ -16,7 +16,7 @@ _SHUFFLE_WAIT_MS: Final = 250
 
 @dataclass(slots=True, kw_only=True)
 class StreamFault:
-    """One rule; `left` is the number of events it still applies to, None for ever."""
+    """One rule. `left` is the number of events it still applies to, None for ever."""
 
     id: str
     action: str
@@ -50,7 +50,7 @@ class StreamFault:
 
 
 class StreamFaults:
-    """The rules in force; the first that fits an event is used."""
+    """The rules in force. The first that fits an event is used."""
 
     def __init__(self, seed: int) -> None:
         self.rules: list[StreamFault] = []

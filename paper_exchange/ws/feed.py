@@ -1,4 +1,4 @@
-"""Market streams: for each subscribed name a publisher that tells what is new since it was asked last."""
+"""Market streams: for each subscribed name a publisher of what is new since it was last asked."""
 
 import re
 from collections.abc import Callable

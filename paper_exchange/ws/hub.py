@@ -26,7 +26,10 @@ class Hub:
         self.connections: set[Connection] = set()
 
     def subscribe(self, connection: Connection, stream: str) -> None:
-        """Take a stream in; a name that is unknown or belongs to another route is accepted and stays silent."""
+        """Take a stream in.
+
+        A name that is unknown or belongs to another route is accepted and stays silent.
+        """
         connection.streams.add(stream)
         if not is_served(stream, connection.path, legacy=self._legacy):
             return
@@ -77,7 +80,7 @@ class Hub:
                 connection.send(wrapped if connection.combined else raw)
 
     async def poll(self, now: int) -> None:
-        """Publish whatever the market streams have new; orders get their turn in between."""
+        """Publish whatever the market streams have new. Orders get their turn in between."""
         for number, (stream, publisher) in enumerate(list(self._publishers.items()), start=1):
             for payload in publisher.poll(now):
                 self.publish(stream, payload)

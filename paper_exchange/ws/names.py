@@ -26,7 +26,7 @@ def path_of(stream: str) -> Path:
 
 
 def is_served(stream: str, path: Path, *, legacy: bool) -> bool:
-    """Tell whether a connection receives a stream; without a route only book data, unless `legacy`."""
+    """Return whether a connection receives a stream. Without a route only book data, unless `legacy`."""
     if path is Path.UNROUTED:
         return legacy or path_of(stream) is Path.PUBLIC
     return path_of(stream) is path

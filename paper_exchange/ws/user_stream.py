@@ -23,7 +23,7 @@ from paper_exchange.ws.hub import Hub, Json
 
 
 class UserStream:
-    """Costs nothing for accounts whose listen key nobody listens to."""
+    """Costs nothing for accounts whose listen key has no connection."""
 
     def __init__(self, exchange: Exchange, hub: Hub) -> None:
         self._exchange = exchange
@@ -86,7 +86,7 @@ class UserStream:
         self._hub.publish("!forceOrder@arr", event)
 
     def contract_changed(self, symbol: Symbol, *, with_brackets: bool = False) -> None:
-        """Tell the public that a contract was listed, that it ended, or that its terms have changed."""
+        """Publish that a contract was listed, that it ended, or that its terms have changed."""
         self._hub.awaken()
         event = contract_event(symbol, self._exchange.clock.now_ms(), with_brackets=with_brackets)
         self._hub.publish("!contractInfo", event)
@@ -105,7 +105,7 @@ class UserStream:
         return len(connections)
 
     def expire_keys(self, now: int) -> None:
-        """Tell the listeners of keys whose hour is over; afterwards their streams stay silent."""
+        """Send listenKeyExpired to the connections of keys whose hour is over. Then their streams stay silent."""
         for key in self._exchange.listen_keys.expired(now):
             event: Json = {"e": "listenKeyExpired", "E": now, "listenKey": key.text}
             self._hub.publish(key.text, event, "listenKeyExpired")
@@ -155,7 +155,7 @@ class UserStream:
                 return
 
     def _shuffle(self, stream: str, event: Json, fault: StreamFault) -> None:
-        """Collect events until there are enough, or none came for a while; then send them in any order."""
+        """Collect events until there are enough, or none came for a while. Then send them in any order."""
         group = self._groups.setdefault(stream, [])
         if not group:
             asyncio.get_running_loop().call_later(fault.ms / 1000, self._release, stream, group)

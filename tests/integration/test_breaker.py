@@ -23,7 +23,7 @@ HOST = "exchange.example"
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Open for a third of a second, and believe nothing that was read before."""
     monkeypatch.setattr(subject, "FIRST_OPEN_MS", 300)
-    monkeypatch.setattr(subject, "BELIEVED_SECONDS", 0.0)
+    monkeypatch.setattr(subject, "CACHED_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_a_breaker_that_loses_redis_while_half_open_lets_the_line_be_tried(
         breaker.failed()
     eventually(lambda: breaker.state().state is CircuitState.HALF_OPEN, what="a probe is due")
     # What was read last is believed from here on.
-    monkeypatch.setattr(breaker_module, "BELIEVED_SECONDS", 60.0)
+    monkeypatch.setattr(breaker_module, "CACHED_SECONDS", 60.0)
     breaker._known_until = 0.0
     breaker._current()
     away = redis_connection("redis://127.0.0.1:9/0", timeout_seconds=0.2)

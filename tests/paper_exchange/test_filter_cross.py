@@ -6,7 +6,7 @@ import pytest
 
 from paper_exchange.core.amending import AmendTicket
 from paper_exchange.core.assumptions import assume
-from paper_exchange.core.relisting import Relisting, relist
+from paper_exchange.core.contract_changes import ContractChange, change_contract
 from paper_exchange.errors import ExchangeError
 from tests.paper_exchange.modes import MODES, Mode, name_of
 from tests.paper_exchange.trader import BTC, D, Trader
@@ -20,8 +20,8 @@ USES: Final = ("opening", "reducing")
 @pytest.fixture
 def strict(trader: Trader) -> Trader:
     """BTCUSDT where a MARKET order may be half as large as a LIMIT order, and an order must be worth 100."""
-    terms = Relisting(max_quantity=LOT_MOST, market_max_quantity=MARKET_MOST, min_notional=D(100))
-    relist(trader.market, terms)
+    terms = ContractChange(max_quantity=LOT_MOST, market_max_quantity=MARKET_MOST, min_notional=D(100))
+    change_contract(trader.market, terms)
     return trader
 
 
@@ -83,7 +83,7 @@ class TestEachType:
 
     def test_step_and_least(self, strict: Trader, kind: str, use: str, mode: Mode) -> None:
         hold(strict, mode)
-        relist(strict.market, Relisting(step=D("0.010")))
+        change_contract(strict.market, ContractChange(step=D("0.010")))
         assert outcome(strict, mode, use, kind, "0.015") == -4023
         assert outcome(strict, mode, use, kind, "0.005") == -4004
         assert outcome(strict, mode, use, kind, "0.020") == 0
@@ -102,7 +102,7 @@ def test_tick_holds_for_all_that_have_a_price(strict: Trader, kind: str, use: st
 @pytest.mark.parametrize("kind", ["STOP_MARKET", "TAKE_PROFIT_MARKET"])
 def test_close_position_asks_for_no_notional(strict: Trader, kind: str, mode: Mode) -> None:
     hold(strict, mode, "0.002")
-    relist(strict.market, Relisting(min_notional=D(1000)))
+    change_contract(strict.market, ContractChange(min_notional=D(1000)))
     steps = 1 if kind == "STOP_MARKET" else -1
     algo = mode.stop(strict, kind=kind, steps=steps)
     strict.price(mode.against(steps))
@@ -150,7 +150,7 @@ def test_filter_that_tightens_refuses_at_the_trigger(strict: Trader, kind: str, 
     hold(strict, mode, "0.050")
     steps = 1 if kind == "STOP_MARKET" else -1
     algo = mode.stop(strict, "0.050", kind=kind, steps=steps)
-    relist(strict.market, Relisting(market_max_quantity=D("0.040")))
+    change_contract(strict.market, ContractChange(market_max_quantity=D("0.040")))
     strict.price(mode.against(steps))
     assert (algo.status, algo.reject_reason) == ("REJECTED", "Quantity greater than max quantity.")
     assert abs(strict.position(mode.position_side).amount) == D("0.050")

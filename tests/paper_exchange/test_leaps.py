@@ -10,11 +10,11 @@ from binance.um_futures import UMFutures
 from paper_exchange.config import Config
 from paper_exchange.core.clock import SteppedClock
 from paper_exchange.core.exchange import Exchange
+from paper_exchange.core.fill_rules import FillRule
 from paper_exchange.core.history import candle_end, candle_start
 from paper_exchange.core.listen_keys import VALIDITY_MS
 from paper_exchange.core.money import floor_to
 from paper_exchange.core.orders import AlgoTicket, Ticket
-from paper_exchange.core.portions import PortionRule
 from tests.paper_exchange.test_user_stream import listen
 from tests.paper_exchange.trader import BTC, D, Trader
 from tests.support.paper import PaperExchange
@@ -46,7 +46,7 @@ def live_for_weeks(trader: Trader) -> None:
         trader.bid("0.010", "49000", client_id=name, time_in_force="GTD", good_till=now + hours * HOUR + 1234)
     trader.bid("0.010", "48000", client_id="counted")
     trader.exchange.count_down(trader.account, BTC, 200 * HOUR + 7)
-    trader.exchange.state.portions.add(PortionRule(id="p", client_id="parts", parts=4, every_ms=11 * HOUR))
+    trader.exchange.state.fill_rules.add(FillRule(id="p", client_id="parts", parts=4, every_ms=11 * HOUR))
     trader.buy("0.040", client_id="parts")
 
 

@@ -86,7 +86,7 @@ def test_uniform_listing_stays(capsys: pytest.CaptureFixture[str]) -> None:
     assert {(s.min_notional, s.margin, s.contract_type, s.funding_hours) for s in alike.values()} == {
         (D(7), "USDT", "PERPETUAL", 8)
     }
-    # It should not let a wish for the one listing change the other in silence.
+    # It should not let an option of the one listing change the other in silence.
     assert main(["--min-notional", "100"]) == 2
     assert "uniform" in capsys.readouterr().err
 

@@ -13,13 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from paper_exchange.config import AccountConfig, Config
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.clock import SteppedClock
+from paper_exchange.core.contract_changes import ContractChange, change_contract
 from paper_exchange.core.exchange import Exchange
 from paper_exchange.core.listing import ListingError
 from paper_exchange.core.margin import account_figures, total_figures
 from paper_exchange.core.market import Market
 from paper_exchange.core.money import CENT8, ZERO
 from paper_exchange.core.orders import AlgoTicket, Ticket
-from paper_exchange.core.relisting import Relisting, relist
 from paper_exchange.core.settings import change_assets_mode, change_margin_type, change_position_mode, fit_leverage
 from paper_exchange.core.symbols import make_brackets
 from paper_exchange.errors import ExchangeError
@@ -144,8 +144,10 @@ class Venue(RuleBasedStateMachine):
             return
         symbol = market.symbol
         rows = make_brackets((max(b.leverage // 2, 1), b.cap, b.maint_ratio) for b in symbol.brackets)
-        terms = Relisting(tick=symbol.tick * coarser, step=symbol.step * coarser, funding_hours=hours, brackets=rows)
-        relist(market, terms)
+        terms = ContractChange(
+            tick=symbol.tick * coarser, step=symbol.step * coarser, funding_hours=hours, brackets=rows
+        )
+        change_contract(market, terms)
         fit_leverage(self.exchange.state, symbol)
         self.exchange.calendar.change()
 

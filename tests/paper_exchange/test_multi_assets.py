@@ -6,7 +6,7 @@ import pytest
 from binance.error import ClientError
 from binance.um_futures import UMFutures
 
-from paper_exchange.core import coins
+from paper_exchange.core import margin_assets
 from paper_exchange.core.margin import account_figures, free_dollars, total_figures
 from paper_exchange.core.settings import change_assets_mode, change_leverage, change_margin_type
 from paper_exchange.errors import ExchangeError
@@ -33,7 +33,7 @@ def refusal(call: Any, *words: Any, **terms: Any) -> int:
 @pytest.mark.parametrize(("asset", "amount", "worth", "margin"), HELD)
 def test_each_asset_counts_less_its_buffer(trader: Trader, asset: str, amount: str, worth: str, margin: str) -> None:
     account, state = trader.account, trader.exchange.state
-    coins.transfer(state, account, asset, D(amount))
+    margin_assets.transfer(state, account, asset, D(amount))
     assert account_figures(account, state.markets).available == total_figures(account, state.markets).wallet
     change_assets_mode(state, account, multi=True)
     assert total_figures(account, state.markets).wallet - account.wallet == D(worth)
@@ -57,7 +57,7 @@ def test_totals_are_in_dollars_over_all_assets(paper: PaperExchange, client: UMF
 
 @pytest.mark.parametrize("mode", MODES, ids=name_of)
 def test_other_assets_carry_what_usdt_alone_could_not(trader: Trader, mode: Mode) -> None:
-    coins.transfer(trader.exchange.state, trader.account, "BTC", D("0.2"))
+    margin_assets.transfer(trader.exchange.state, trader.account, "BTC", D("0.2"))
     mode.prepare(trader)
     # 10,000 USDT at leverage 20 carry 200,000; with 9,500 more 390,000.
     assert refusal(trader.send, mode.opening, "MARKET", "5", **mode.side_terms) == -2019
@@ -78,7 +78,7 @@ def test_the_mode_forbids_isolated_symbols(trader: Trader) -> None:
 @pytest.mark.parametrize("mode", MODES, ids=name_of)
 def test_position_that_usdt_cannot_carry_keeps_the_mode(trader: Trader, mode: Mode) -> None:
     state, account = trader.exchange.state, trader.account
-    coins.transfer(state, account, "BTC", D("0.2"))
+    margin_assets.transfer(state, account, "BTC", D("0.2"))
     change_assets_mode(state, account, multi=True)
     mode.prepare(trader, "5")
     assert refusal(change_assets_mode, state, account, multi=False) == -4169
@@ -110,7 +110,7 @@ def test_mode_that_is_set_already(trader: Trader, *, multi: bool) -> None:
 @pytest.mark.parametrize("asset", ["USDT", "USDC"])
 def test_debt_in_an_asset_keeps_the_mode(trader: Trader, asset: str) -> None:
     state, account = trader.exchange.state, trader.account
-    coins.transfer(state, account, "BTC", D("1"))
+    margin_assets.transfer(state, account, "BTC", D("1"))
     change_assets_mode(state, account, multi=True)
     state.book_income(account, "TRANSFER", D(-11_000), asset=asset)
     assert refusal(change_assets_mode, state, account, multi=False) == -4172
@@ -118,7 +118,7 @@ def test_debt_in_an_asset_keeps_the_mode(trader: Trader, asset: str) -> None:
 
 def test_leverage_counts_all_assets(trader: Trader) -> None:
     state, account = trader.exchange.state, trader.account
-    coins.transfer(state, account, "BTC", D("0.2"))
+    margin_assets.transfer(state, account, "BTC", D("0.2"))
     change_assets_mode(state, account, multi=True)
     trader.buy("3")
     # 150,000 at leverage 8 bind 18,750.

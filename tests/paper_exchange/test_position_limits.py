@@ -6,7 +6,7 @@ import pytest
 
 from paper_exchange.core.amending import AmendTicket
 from paper_exchange.core.assumptions import assume
-from paper_exchange.core.relisting import Relisting, RelistingError, relist
+from paper_exchange.core.contract_changes import ContractChange, ContractChangeError, change_contract
 from paper_exchange.errors import ExchangeError
 from paper_exchange.http.routes.listing import filters
 from tests.paper_exchange.modes import MODES, Mode, name_of
@@ -38,7 +38,7 @@ def test_bracket_of_the_leverage(trader: Trader, mode: Mode, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["LIMIT", "MARKET"])
 def test_limit_of_a_symbol(trader: Trader, mode: Mode, code: int, kind: str) -> None:
     mode.prepare(trader, "0.100")
-    relist(trader.market, Relisting(position_limit=D(7500), position_limit_code=code))
+    change_contract(trader.market, ContractChange(position_limit=D(7500), position_limit_code=code))
     price = "50000" if kind == "LIMIT" else "0"
     send, terms = trader.send, mode.side_terms
     assert outcome(send, mode.opening, kind, "0.051", price, **terms) == code
@@ -50,7 +50,7 @@ def test_limit_of_a_symbol(trader: Trader, mode: Mode, code: int, kind: str) -> 
 @pytest.mark.parametrize("mode", MODES, ids=name_of)
 def test_amendment_is_held_to_the_limit(trader: Trader, mode: Mode) -> None:
     mode.prepare(trader, "0.050")
-    relist(trader.market, Relisting(position_limit=D(7500)))
+    change_contract(trader.market, ContractChange(position_limit=D(7500)))
     order = trader.send(mode.opening, "LIMIT", "0.040", mode.against(1), **mode.side_terms)
 
     def grown(quantity: str) -> int:
@@ -65,7 +65,7 @@ def test_amendment_is_held_to_the_limit(trader: Trader, mode: Mode) -> None:
 @pytest.mark.parametrize("mode", MODES, ids=name_of)
 def test_position_above_a_new_limit_may_only_shrink(trader: Trader, mode: Mode) -> None:
     mode.prepare(trader, "0.200")
-    relist(trader.market, Relisting(position_limit=D(5000)))
+    change_contract(trader.market, ContractChange(position_limit=D(5000)))
     assert outcome(trader.send, mode.opening, "MARKET", "0.001", **mode.side_terms) == -2027
     assert outcome(trader.send, mode.closing, "MARKET", "0.050", **mode.terms) == 0
     # A conditional order that opens is refused at its trigger only: no margin is looked at before.
@@ -84,7 +84,7 @@ def test_position_above_a_new_limit_may_only_shrink(trader: Trader, mode: Mode) 
 )
 def test_position_risk_control(trader: Trader, mode: Mode, kind: str, control: str, buys: int, sells: int) -> None:
     mode.prepare(trader, "0.010")
-    relist(trader.market, Relisting(position_control=control))
+    change_contract(trader.market, ContractChange(position_control=control))
     price = mode.against(1) if kind == "LIMIT" else "0"
     wanted = buys if mode.opening == "BUY" else sells
     assert outcome(trader.send, mode.opening, kind, "0.010", price, **mode.side_terms) == wanted
@@ -104,14 +104,14 @@ def test_position_risk_control(trader: Trader, mode: Mode, kind: str, control: s
 def test_plain_order_that_would_reduce_opens_for_the_control(trader: Trader, mode: Mode) -> None:
     """In one-way mode only the reduceOnly flag tells that an order reduces."""
     mode.prepare(trader, "0.010")
-    relist(trader.market, Relisting(position_control="BOTH"))
+    change_contract(trader.market, ContractChange(position_control="BOTH"))
     assert outcome(trader.send, mode.closing, "MARKET", "0.010") == -4105
     assert outcome(trader.send, mode.closing, "MARKET", "0.010", reduce_only=True) == 0
 
 
 def test_control_may_spare_conditional_orders_until_their_trigger(trader: Trader) -> None:
     trader.exchange.state.assumptions = assume(trader.exchange.state.assumptions, {"control_conditional": False})
-    relist(trader.market, Relisting(position_control="LONG"))
+    change_contract(trader.market, ContractChange(position_control="LONG"))
     algo = trader.condition("BUY", "STOP_MARKET", "0.010", "51000")
     trader.price("51000")
     assert (algo.status, algo.order) == ("REJECTED", None)
@@ -122,6 +122,6 @@ def test_control_may_spare_conditional_orders_until_their_trigger(trader: Trader
     "terms", [{"position_control": "SIDEWAYS"}, {"position_limit": D(0)}, {"position_limit_code": -1}]
 )
 def test_terms_that_make_no_sense(trader: Trader, terms: dict[str, Any]) -> None:
-    with pytest.raises(RelistingError):
-        relist(trader.market, Relisting(**terms))
+    with pytest.raises(ContractChangeError):
+        change_contract(trader.market, ContractChange(**terms))
     assert trader.market.symbol.position_limit is None

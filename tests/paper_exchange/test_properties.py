@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from paper_exchange.config import AccountConfig, Config
-from paper_exchange.core import coins
+from paper_exchange.core import margin_assets
 from paper_exchange.core.accounts import Account, closes
 from paper_exchange.core.amending import AmendTicket
 from paper_exchange.core.clock import SteppedClock
+from paper_exchange.core.fill_rules import RESTS, FillRule
 from paper_exchange.core.margin import account_figures
 from paper_exchange.core.money import CENT8, USDT, ZERO
 from paper_exchange.core.orders import AlgoTicket, Order, PositionSide, Ticket
-from paper_exchange.core.portions import RESTS, PortionRule
 from paper_exchange.core.settings import change_assets_mode, change_margin_type
 from paper_exchange.errors import ExchangeError
 from paper_exchange.store import StateUnpickler
@@ -52,7 +52,7 @@ class RandomTrading(RuleBasedStateMachine):
         account.dual_side = hedge
         if D(bnb):
             account.fee_burn = True
-            coins.transfer(state, account, coins.BNB, D(bnb))
+            margin_assets.transfer(state, account, margin_assets.BNB, D(bnb))
         if isolated:
             change_margin_type(state, account, self.trader.market, isolated=True)
         elif multi:
@@ -175,8 +175,8 @@ class RandomTrading(RuleBasedStateMachine):
     )
     def divide_next_order(self, tenths: int, parts: int, every_ms: int, rest: str) -> None:
         fraction = D(tenths) / 10
-        rule = PortionRule(id="divide", fraction=fraction, parts=parts, every_ms=every_ms, rest=rest)
-        self.exchange.state.portions.add(rule)
+        rule = FillRule(id="divide", fraction=fraction, parts=parts, every_ms=every_ms, rest=rest)
+        self.exchange.state.fill_rules.add(rule)
 
     @rule(rate=st.integers(-30, 30))
     def fund(self, rate: int) -> None:
@@ -234,7 +234,7 @@ class RandomTrading(RuleBasedStateMachine):
         # Between its parts an order stands in no book.
         waiting = {id(order) for order in opened if order.queue_key is None}
         assert resting == {id(order) for order in opened} - waiting
-        assert not waiting or self.exchange.state.portions.has_waiting
+        assert not waiting or self.exchange.state.fill_rules.has_waiting
         assert all(order.is_open and order.remaining > 0 for order in opened)
         for account in self.exchange.state.accounts.values():
             assert account.open_clients == {order.client_id for order in account.open_orders[BTC].values()}

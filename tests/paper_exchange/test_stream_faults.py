@@ -1,4 +1,4 @@
-"""Faults beyond single replies: blindness, presets, thin markets, and user streams that misbehave."""
+"""Faults beyond single replies: hidden orders, presets, thin markets, and user streams that misbehave."""
 
 import json
 import time
@@ -173,7 +173,7 @@ def test_unknown_preset(paper: PaperExchange) -> None:
     assert "unknown_503" in answer.json()["error"]
 
 
-def test_blindness_for_a_time(paper: PaperExchange, client: UMFutures) -> None:
+def test_an_order_is_hidden_for_a_time(paper: PaperExchange, client: UMFutures) -> None:
     stop = {"algoType": "CONDITIONAL", "symbol": "BTCUSDT", "side": "SELL", "type": "STOP_MARKET"}
     stop |= {"triggerPrice": "49000", "quantity": "0.010", "clientAlgoId": "s"}
     client.sign_request("POST", "/fapi/v1/algoOrder", stop)
@@ -185,7 +185,7 @@ def test_blindness_for_a_time(paper: PaperExchange, client: UMFutures) -> None:
         return found
 
     assert listed() == []
-    wait_until(listed, what="end of the blindness")
+    wait_until(listed, what="end of the hiding")
     assert time.monotonic() - began >= 0.25
 
 

@@ -1,4 +1,4 @@
-"""Triggers by prescription: orders that hang in TRIGGERING, expire, are refused, or rest unfilled."""
+"""Trigger rules: orders that hang in TRIGGERING, expire, are refused, or rest unfilled."""
 
 import json
 from contextlib import closing

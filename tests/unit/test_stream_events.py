@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execution.adapters.binance.stream import user_stream_path
-from execution.adapters.binance.stream_events import READERS, ignored, read_event
+from execution.adapters.binance.stream_events import READERS, ignored_news, read_event
 from execution.domain.outcomes import ExchangeStatus, FillReport, OrderReport
 from execution.domain.stream import (
     AccountNews,
@@ -360,5 +360,5 @@ def test_the_stream_is_asked_by_query_for_all_that_is_read() -> None:
     assert named["listenKey"] == ["k" * 64]
     # It should name each event that changes something, and none that repeats another.
     events = named["events"][0].split("/")
-    assert set(events) == {kind for kind, reader in READERS.items() if reader is not ignored}
+    assert set(events) == {kind for kind, reader in READERS.items() if reader is not ignored_news}
     assert "TRADE_LITE" not in events

@@ -1,4 +1,4 @@
-"""Makes a client's calls, each in its turn, and turns every failure into what it proves."""
+"""Makes the calls of one client, each in its turn, and returns every failure as what it proves."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,9 +20,10 @@ T = TypeVar("T")
 
 
 class ApiCaller:
-    """One instance a client. All but `judged` are for calls that may be repeated without harm.
+    """Makes calls for one client.
 
-    `protective_seconds`: how long the answer is waited for where a position may be unprotected meanwhile.
+    All methods but `judged` are for calls that may be repeated without harm. `protective_seconds` is how long an answer
+    is awaited where a position may be unprotected meanwhile.
     """
 
     def __init__(self, client: Connector, limiter: RateLimiter, *, protective_seconds: float) -> None:
@@ -31,10 +32,10 @@ class ApiCaller:
         self.protective_seconds = protective_seconds
 
     def read(self, call: Callable[[], T], *, lane: Lane = Lane.READ, answer_seconds: float | None = None) -> T:
-        """Make a call and return its answer, waited for as long as usual without `answer_seconds`.
+        """Make a call and return its answer, which is awaited as long as usual without `answer_seconds`.
 
         Raises:
-            ExchangeUnavailableError: whatever kept us from a usable answer.
+            ExchangeUnavailableError: there was no usable answer.
 
         """
         answer = self.attempt(Operation.LIST, call, lane, answer_seconds=answer_seconds)
@@ -62,9 +63,9 @@ class ApiCaller:
             return self.judged(operation, error)
 
     def find(self, operation: Operation, call: Callable[[], OrderReport], *, promptly: bool = False) -> LookUp:
-        """Ask for an order; what cannot be read is told apart from what is not there."""
+        """Query an order. It is Unreadable without a usable answer, Missing where it does not exist."""
         try:
-            # What became of an order decides whether a position is naked: it does not queue with the sweeps.
+            # The state of an order decides whether a position is unprotected: it does not queue with the sweeps.
             answer = self.attempt(
                 operation, call, Lane.CLOSE, answer_seconds=self.protective_seconds if promptly else None
             )
@@ -75,7 +76,7 @@ class ApiCaller:
         return Missing(message=str(answer)) if answer.meaning is Meaning.MISSING else Unreadable(message=str(answer))
 
     def judged(self, operation: Operation, error: Exception) -> Failure:
-        """Return what an error of the line or of the exchange proves, and let all processes wait if they have to."""
+        """Return what an error proves about an operation. A back-off that it asks for holds all processes."""
         failure = classify(operation, error, exchange_ms=self._client.at_ms(datetime.now(UTC)))
         if failure.waits is not Waits.NOBODY:
             self._limiter.hold(failure.waits, failure.back_off_seconds)
@@ -83,5 +84,5 @@ class ApiCaller:
 
 
 def unavailable(failure: Failure) -> ExchangeUnavailableError:
-    """Return the failure of a read as the exception that all steps know."""
+    """Return the failure of a read as the exception that the steps handle."""
     return ExchangeUnavailableError(str(failure))

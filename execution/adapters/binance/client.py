@@ -1,4 +1,4 @@
-"""The exchange behind binance-futures-connector: our words in, outcomes out, every call limited and timed."""
+"""The `Exchange` port on binance-futures-connector, with every call rate-limited."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from execution.adapters.binance import parse
 from execution.adapters.binance.calls import CALL_ERRORS, READ_WAIT_SECONDS, ApiCaller, unavailable
@@ -17,6 +17,7 @@ from execution.adapters.binance.key_check import KEY_HOST, KeyCheck
 from execution.adapters.binance.market import Market
 from execution.adapters.binance.order_parameters import algo_parameters, order_parameters
 from execution.adapters.binance.outcome_table import Meaning, Operation
+from execution.adapters.binance.rows import Row
 from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
 from execution.adapters.binance.terms import read_terms
 from execution.adapters.binance.weights import ORDER
@@ -62,7 +63,7 @@ TERMS_REFUSED = frozenset(
 )
 # Of these, refusals by price, quantity or their steps: rounded anew, the order may be taken.
 FILTERS_REFUSED = frozenset({-1013, -1111, *range(-4007, -4000), -4013, -4014, -4023})
-# The order has a position side in one-way mode, or none in hedge mode: somebody has changed the mode.
+# The order has a position side in one-way mode, or none in hedge mode: the mode was changed elsewhere.
 WRONG_POSITION_MODE = -4061
 # The stop and the target that follow an entry: their room is kept when the entry gets its own.
 COVER_ORDERS = 2
@@ -77,13 +78,11 @@ ORDER_LOOK_BACK, FILLS_LOOK_BACK = timedelta(hours=2), timedelta(days=1)
 T = TypeVar("T")
 
 
-def _rests_as_ordinary(found: LookUp) -> bool:
-    """Whether a conditional order has become an ordinary one that still rests."""
-    return isinstance(found, OrderReport) and found.status is ExchangeStatus.TRIGGERED and bool(found.order_id)
-
-
 class BinanceExchange:
-    """One instance a process or thread: the connector's HTTP session must not be shared."""
+    """Implements the `Exchange` port.
+
+    One instance serves one process or thread, because the connector's HTTP session must not be shared.
+    """
 
     def __init__(
         self,
@@ -99,12 +98,11 @@ class BinanceExchange:
     ) -> None:
         connect = partial(Connector, key=key, secret=secret, timeout_seconds=timeout_seconds)
         self._client = connect(base_url=base_url, line=line)
-        # Another host: its troubles are not the exchange's, so the breaker does not count them.
-        asker = (
-            connect(base_url=KEY_HOST, line=replace(line, breaker=None, tells_time=False)) if rules.checks_key else None
-        )
-        self._key_check = KeyCheck(asker, monotonic=monotonic)
-        self._window: Mapping[str, Any] = {"recvWindow": recv_window_ms}
+        # Another host: its faults are not the exchange's, so the breaker does not count them.
+        key_line = replace(line, breaker=None, has_exchange_clock=False)
+        key_client = connect(base_url=KEY_HOST, line=key_line) if rules.checks_key else None
+        self._key_check = KeyCheck(key_client, monotonic=monotonic)
+        self._window: Mapping[str, int] = {"recvWindow": recv_window_ms}
         self._limiter = line.limiter
         protective_seconds = min(timeout_seconds, line.protective_seconds or timeout_seconds)
         self._calls = ApiCaller(self._client, line.limiter, protective_seconds=protective_seconds)
@@ -141,7 +139,7 @@ class BinanceExchange:
     def terms(self) -> Terms:
         return read_terms(self._client, self._calls, self._market, self._demands)
 
-    # What shows that a position is naked does not queue behind what can wait; orders do not compete with it for weight.
+    # Reads that can show an unprotected position do not queue behind what can wait. Orders use no weight of theirs.
 
     def open_orders(self) -> Sequence[OrderReport]:
         return self._calls.read(lambda: parse.our_orders(self._client.get_orders()), lane=Lane.CLOSE)
@@ -153,7 +151,7 @@ class BinanceExchange:
         )
 
     def orders_of_others(self, symbol: str) -> Sequence[ForeignOrder]:
-        algo = {**self._window, "symbol": symbol}
+        algo: Mapping[str, object] = {**self._window, "symbol": symbol}
         return [
             *self._calls.read(lambda: parse.orders_of_others(self._client.get_orders(symbol=symbol))),
             *self._calls.read(lambda: parse.orders_of_others(self._client.sign_request("GET", OPEN_ALGO_ORDERS, algo))),
@@ -183,7 +181,10 @@ class BinanceExchange:
         return self._fills(symbol, since, Lane.READ)
 
     def client_id_of(self, symbol: str, order_id: str) -> str:
-        """Return the client order id of an order; empty when the exchange knows the order or its contract no more."""
+        """Return the client order id of an order.
+
+        Empty when the exchange no longer knows the order or its contract.
+        """
         answer = self._calls.attempt(
             Operation.QUERY, lambda: str(self._client.query_order(symbol, orderId=order_id)["clientOrderId"]), Lane.READ
         )
@@ -227,9 +228,10 @@ class BinanceExchange:
         raise unavailable(answer)
 
     def look_up(self, symbol: str, client_order_id: str, service: OrderService, *, promptly: bool = False) -> LookUp:
-        """Ask for an order by its client id; a conditional one first in its own book, then among the ordinary ones.
+        """Query an order by its client id, a conditional one first at the Algo Service.
 
-        When it triggers, an ordinary order of the same client id appears, and the Algo Service may forget its own.
+        When a conditional order triggers, an ordinary order of the same client id appears, and the Algo Service may
+        forget its own: an order that is missing there is queried among the ordinary ones.
         """
         if service is OrderService.STANDARD:
             return self._look_up_ordinary(symbol, client_order_id, promptly=promptly)
@@ -273,7 +275,7 @@ class BinanceExchange:
         )
 
     def _all_algo_orders(self, symbol: str) -> HistorySource:
-        fixed = {"symbol": symbol, **self._window}
+        fixed: Mapping[str, object] = {"symbol": symbol, **self._window}
         return HistorySource(
             fetch=lambda **which: self._client.sign_request("GET", ALL_ALGO_ORDERS, {**fixed, **which}),
             identity=lambda row: int(row["algoId"]),
@@ -288,13 +290,13 @@ class BinanceExchange:
             promptly=promptly,
         )
 
-    # Listen keys: what protects hangs on them, so they go before reads
+    # Listen keys: protection depends on the stream, so they go before reads
 
     def open_listen_key(self) -> str:
         return self._calls.read(lambda: str(self._client.new_listen_key()["listenKey"]), lane=Lane.PROTECT)
 
     def renew_listen_key(self, key: str) -> bool:
-        """Give the account's key another hour; False when there is none alive."""
+        """Give the account's listen key another hour. False when it has none that is alive."""
         answer = self._calls.attempt(Operation.LIST, lambda: self._client.renew_listen_key(key), Lane.PROTECT)
         if not isinstance(answer, Failure):
             return True
@@ -321,7 +323,7 @@ class BinanceExchange:
         )
 
     def note_setting(self, symbol: str, leverage: int) -> None:
-        """Take in what the user-data stream tells of a symbol's leverage."""
+        """Note a symbol's leverage as the user-data stream reported it."""
         self._setup.note_change(symbol, leverage)
 
     def place(
@@ -345,7 +347,7 @@ class BinanceExchange:
             operation = Operation.PLACE if ticket.service is OrderService.STANDARD else Operation.PLACE_CONDITIONAL
             failure = self._calls.judged(operation, error)
             if failure.code in TERMS_REFUSED:
-                # Its terms are others than we knew: the next order is judged by what they are now.
+                # The contract's terms have changed: they are read again before the next order.
                 self._market.forget_rules()
             if failure.code == WRONG_POSITION_MODE:
                 self._setup.forget_hedge_mode()
@@ -362,14 +364,15 @@ class BinanceExchange:
             failure = self._calls.judged(Operation.CANCEL, error)
             if failure.waits is Waits.EVERYBODY:
                 return Unreadable(message=str(failure), sent=False)
-        # Cancelled, filled, triggered or unheard: in every case the order itself says what is true now.
+        # Cancelled, filled, triggered or unanswered: in every case the order itself shows what is true now.
         found = self.look_up(symbol, client_order_id, service, promptly=True)
-        if service is OrderService.ALGO and _rests_as_ordinary(found):
-            # What the trigger has made is cancelled where it rests, under the same client id.
+        triggered = isinstance(found, OrderReport) and found.status is ExchangeStatus.TRIGGERED and found.order_id
+        if service is OrderService.ALGO and triggered:
+            # The ordinary order that the trigger has made is cancelled under the same client id.
             made = self.cancel(symbol, client_order_id, OrderService.STANDARD)
             return parse.as_triggered(made) if isinstance(made, OrderReport) else found
         ended = isinstance(found, OrderReport) and found.status not in OPEN
-        # A look-up forgets what ended without a fill, may lag behind, and may fail: the answer itself has told the end.
+        # A look-up forgets what ended without a fill, may lag behind, and may fail. The cancel's answer showed the end.
         return found if ended or cancelled is None else cancelled
 
     @property
@@ -424,7 +427,7 @@ class BinanceExchange:
             case _:
                 assert_never(failure.meaning)
 
-    def _fills(self, symbol: str, since: datetime, lane: Lane, **which: Any) -> list[FillReport]:
+    def _fills(self, symbol: str, since: datetime, lane: Lane, **which: str) -> list[FillReport]:
         source = HistorySource(
             fetch=partial(self._client.get_account_trades, symbol, **which),
             identity=lambda row: int(row["id"]),
@@ -435,6 +438,6 @@ class BinanceExchange:
         fills = [self._readable(parse.fill_report, row) for row in self._history.walk(source, since)]
         return sorted(fills, key=lambda fill: fill.trade_id)
 
-    def _readable(self, read: Callable[[parse.Row], T], row: parse.Row) -> T:
-        """Read a row of the past; one that cannot be read makes the whole answer unusable."""
+    def _readable(self, read: Callable[[Row], T], row: Row) -> T:
+        """Read a row of the past. A row that cannot be read makes the whole answer unusable."""
         return self._calls.read(lambda: read(row))

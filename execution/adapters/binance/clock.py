@@ -1,4 +1,4 @@
-"""The exchange's clock as one process knows it: asked for, not assumed, because a wrong time is a refused order."""
+"""The exchange's clock as one process has measured it. A request signed with a wrong time is refused."""
 
 import time
 from collections.abc import Callable
@@ -9,18 +9,18 @@ log = structlog.get_logger(__name__)
 # Quartz drifts by less than a tenth of a second in that time.
 MEASURED_SECONDS = 300.0
 AGAIN_SECONDS = 5.0
-# An answer that took longer tells too little; the first one counts in any case.
+# An answer that took longer is too uncertain. The first one counts in any case.
 LONGEST_ROUND_TRIP = 2.0
-# An answer that took longer is believed and asked for again soon, since the limiter's windows hang on it; then ever
-# more seldom, since a line that is that long does not get shorter.
+# An answer that took longer counts, and the clock is measured again soon, because the limiter's windows depend on it.
+# Then ever more rarely, because a connection that is that slow stays slow.
 QUICK_ROUND_TRIP = 0.1
 WORTH_A_LINE_MS = 500.0
-# Answers tell the time in their heads, to the second: a difference as large as this is a clock that was set.
+# Answers carry the time in a header, to the second: a difference as large as this is a clock that was set.
 JUMP_MS = 60_000.0
 
 
 class ServerClock:
-    """Our clock and how far the exchange's is ahead of it. Shared by the threads of a process."""
+    """Our clock, and how far the exchange's is ahead of it. Shared by the threads of a process."""
 
     def __init__(
         self, *, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
@@ -30,7 +30,7 @@ class ServerClock:
         self._due_at = 0.0
         self._measured = False
         self._pause = AGAIN_SECONDS
-        # By how much the heads of answers are off, although the clock was asked for since.
+        # By how much the `Date` headers of answers are off, although the clock was measured since.
         self._head_off_ms = 0.0
         self.offset_ms = 0.0
         self.uncertainty_ms = 0.0
@@ -47,21 +47,25 @@ class ServerClock:
         return self._monotonic() >= self._due_at
 
     def put_off(self) -> None:
-        """Let nobody else ask just now, nor soon after a failure: the old offset is better than failing again."""
+        """Let no other thread measure now, nor soon after a failure.
+
+        The old offset is better than another failure.
+        """
         self._due_at = self._monotonic() + AGAIN_SECONDS
 
-    def hear(self, told_ms: float) -> None:
-        """Take in the time that an answer's head tells; when a clock was set since, it is asked for at once.
+    def hear(self, header_ms: float) -> None:
+        """Note the time of an answer's `Date` header.
 
-        Heads that stay off after that are another machine's concern, and not asked about again.
+        Where a clock was set since, a measurement is due at once. Headers that stay off after that come from another
+        machine, and cause no further measurement.
         """
-        off = told_ms - self.now_ms()
+        off = header_ms - self.now_ms()
         if abs(off - self._head_off_ms) > JUMP_MS:
             self._head_off_ms = off
             self._due_at = self._monotonic()
 
     def ask(self, question: Callable[[], int]) -> bool:
-        """Measure by one question; False when the answer took so long that it tells too little."""
+        """Measure by one question. False when the answer took so long that it is too uncertain."""
         began = self._monotonic()
         server_ms = question()
         ended = self._monotonic()

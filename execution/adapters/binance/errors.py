@@ -1,9 +1,8 @@
-"""Reads what a call of the connector raised, and looks up in the operation's table what it proves."""
+"""Reads what a call of the connector raised, and looks up what it proves in the operation's table."""
 
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import requests
 import structlog
@@ -15,27 +14,30 @@ from execution.domain.holds import LONGEST_BAN_SECONDS, LONGEST_PAUSE_SECONDS
 from execution.domain.outcomes import Waits
 
 log = structlog.get_logger(__name__)
-# An answer that is not as documented. The exchange has said something, we cannot tell what.
+# An answer that is not as documented. The exchange has answered something that we cannot read.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 NOT_SENT = (NewConnectionError, NameResolutionError, ConnectTimeoutError)
 BANNED_UNTIL = re.compile(r"banned until ([0-9]{1,18})")
-# No number of an answer's head has more digits.
+# No number of an answer's header has more digits.
 MOST_DIGITS = 12
 LONGEST_MESSAGE = 200
 DEFAULT_BACK_OFF_SECONDS = 2.0
 FIREWALL_BACK_OFF_SECONDS = 60.0
-# What we know of the exchange's clock may be wrong by as much: who comes back before a ban's end prolongs it.
+# The measured clock may be wrong by as much. A request before a ban's end prolongs the ban.
 CLOCK_MARGIN_SECONDS = 1.0
 # The exchange's windows begin with the minutes and tens of seconds of its clock.
 LIMIT_LENGTHS = {-1003: 60.0, -1015: 10.0}
 BANNED = 418
-# Statuses of who keeps requests from the exchange.
+# Statuses of a firewall or limit that keeps requests from the exchange.
 NOT_SERVED = frozenset({requests.codes.forbidden, *LIMITED})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """One failed call, judged; `waits` says who must hold back, for `back_off_seconds`."""
+    """One failed call and what it proves.
+
+    `waits` names the requests that must hold back, for `back_off_seconds`.
+    """
 
     meaning: Meaning
     code: int | None
@@ -48,19 +50,22 @@ class Failure:
 
 
 def classify(operation: Operation, error: Exception, *, exchange_ms: int) -> Failure:
-    """Tell what an exception proves about an operation; `exchange_ms` is the exchange's time, in which bans end.
+    """Return what an exception proves about an operation.
+
+    `exchange_ms` is the exchange's present time in ms, by which bans end.
 
     Raises:
-        Exception: `error` itself, when it is a fault of our own and not an answer.
+        Exception: `error` itself, when it is a fault in our code and not an answer.
 
     """
     answer = answer_of(error)
     row = row_for(operation, answer)
     waits = row.meaning is Meaning.BACK_OFF or row.waits is not Waits.NOBODY
+    by_others = answer.fault is None and answer.code is None
     return Failure(
         meaning=row.meaning,
         code=answer.code,
-        message=_said(answer),
+        message=f"HTTP {answer.status} {answer.message}".strip() if by_others else answer.message,
         waits=row.waits,
         back_off_seconds=_back_off(error, answer, exchange_ms / 1000) if waits else 0.0,
     )
@@ -83,39 +88,39 @@ def answer_of(error: Exception) -> Answer:
 
 
 def is_answer(error: Exception) -> bool:
-    """Whether the exchange itself has spoken, a refusal too; a proxy's page, or silence, is the transport's fault."""
+    """Whether the exchange itself has answered, be it with a refusal.
+
+    A proxy's page, or no answer, is a fault of the transport.
+    """
     if isinstance(error, ServerError):
         return isinstance(_body(str(error.message))[0], int) or "Service Unavailable" in str(error.message)
     return isinstance(error, ClientError)
 
 
 def was_served(error: Exception) -> bool:
-    """Whether the exchange itself has worked on a request, refusing it too: then no ban and no full window stands."""
+    """Whether the exchange itself has handled a request, be it with a refusal.
+
+    Then no ban holds, and no window is full.
+    """
     if not isinstance(error, ClientError) or error.status_code in NOT_SERVED:
         return False
     return isinstance(error.error_code, int) and error.error_code < 0 and error.error_code not in LIMIT_LENGTHS
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number that a header spells; None when it is none, or too long to be one of the exchange's."""
+    """Return the number in a header. None when it is none, or has more digits than the exchange's numbers."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
 
 
-def _said(answer: Answer) -> str:
-    """Return the exchange's own words, or the status of whoever else has answered."""
-    by_others = answer.fault is None and answer.code is None
-    return f"HTTP {answer.status} {answer.message}".strip() if by_others else answer.message
-
-
 def _coded(status: int, code: object, message: str) -> Answer:
-    """Return an HTTP answer; the exchange's error codes are negative, and anything else is not one of them."""
+    """Return an HTTP answer. Only negative integers are error codes of the exchange."""
     known = code if isinstance(code, int) and code < 0 else None
     return Answer(status=status, code=known, message=message[:LONGEST_MESSAGE])
 
 
 def _body(text: str) -> tuple[object, str]:
     try:
-        body: Any = json.loads(text)
+        body: object = json.loads(text)
     except ValueError:
         return None, text
     return (body.get("code"), str(body.get("msg", ""))) if isinstance(body, dict) else (None, text)
@@ -130,9 +135,9 @@ def _never_left(error: requests.RequestException) -> bool:
 
 
 def _back_off(error: Exception, answer: Answer, now: float) -> float:
-    """Return the seconds that the exchange asks for, at most what a pause of that kind may be.
+    """Return the seconds that the exchange asks for, at most what a pause of that kind may last.
 
-    A ban (418) lasts up to three days; whatever else asks us to wait is over within a few of the exchange's windows.
+    A ban (418) lasts up to three days. All other waits are over within a few of the exchange's windows.
     """
     asked = _asked_back_off(error, answer, now)
     allowed = min(asked, LONGEST_BAN_SECONDS if answer.status == BANNED else LONGEST_PAUSE_SECONDS)

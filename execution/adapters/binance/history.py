@@ -1,22 +1,21 @@
-"""Reads the exchange's past whole: in windows of less than a week, every window over all of its pages.
+"""Reads the exchange's lists of the past completely: in windows of less than a week, each by pages.
 
-The exchange answers one week from the start at most, and `limit` rows a page; a short answer to a long question says
+The exchange answers one week from the start at most, and `limit` rows a page: a short answer to a long question proves
 nothing about the rest. Every list of the past is read through here: fills, orders of both services, income, rates.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 
 from execution.adapters.binance.calls import ApiCaller
 from execution.adapters.binance.connector import Connector
+from execution.adapters.binance.rows import Row
 from execution.domain.ports import Lane
 
 log = structlog.get_logger(__name__)
-Row = Mapping[str, Any]
 PAGE = 1000
 # Every list documents "less than 7 days" between start and end; both ends belong to the window.
 WINDOW_MS = 7 * 86_400_000
@@ -31,8 +30,9 @@ MARGIN_MS = int(CLOCK_MARGIN / timedelta(milliseconds=1))
 class HistorySource:
     """One list of the past.
 
-    `fetch` asks for a page with the parameters that it is given. `from_id` names the parameter by which the rows from
-    an id on are asked for, where there is one: it alone leads through a millisecond with more rows than a page.
+    `fetch` requests a page with the parameters that it is given, `identity` and `time` are a row's id and the name of
+    its time in ms. `from_id` names the parameter that requests rows from an id on, where there is one: only it leads
+    through a millisecond with more rows than a page.
     """
 
     fetch: Callable[..., Iterable[Row]]
@@ -44,7 +44,7 @@ class HistorySource:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A row with what tells it from others."""
+    """A row with its identity and time in ms."""
 
     identity: Hashable
     at_ms: int
@@ -52,17 +52,17 @@ class Entry:
 
 
 class History:
-    """One instance a client."""
+    """Walks the lists of the past for one client."""
 
     def __init__(self, client: Connector, calls: ApiCaller) -> None:
         self._client = client
         self._calls = calls
 
     def walk(self, source: HistorySource, since: datetime) -> Iterator[Row]:
-        """Yield every row since a time, each once, oldest window first; who has found what it wants may stop.
+        """Yield every row since a time, each once, oldest window first. The caller may stop early.
 
         Raises:
-            ExchangeUnavailableError: a page was not answered; what was yielded before is not all.
+            ExchangeUnavailableError: a page was not answered. The rows yielded before are not all.
 
         """
         seen: set[Hashable] = set()
@@ -73,21 +73,22 @@ class History:
                 if entry.identity not in seen:
                     seen.add(entry.identity)
                     yield entry.row
-            # Asked after the page: its answer may have shown that the exchange's clock is further than we thought.
+            # Asked after the page: its answer may have shown that the exchange's clock is ahead of the measured one.
             if end >= self._client.exchange_ms() + MARGIN_MS:
                 return
             start = end + 1
 
     def _first_ms(self, since: datetime) -> int:
         now = self._client.exchange_ms()
-        # A time of ours may be ahead of the exchange's present; its past does not begin there.
+        # A time of our clock may be ahead of the exchange's present, where its past does not begin.
         wanted = min(self._client.since_ms(since), now - MARGIN_MS)
         return max(wanted, now - RETENTION_MS + MARGIN_MS)
 
     def _window(self, source: HistorySource, start: int, end: int) -> Iterator[Entry]:
-        """Yield a window's rows, page by page, whichever rows a full page keeps: which is documented nowhere.
+        """Yield a window's rows, page by page.
 
-        The next page begins in the millisecond in which this one ends; what may lie before a first page is asked for.
+        Which rows a full page keeps is documented nowhere. So the next page begins in the millisecond in which this one
+        ends, and rows that may lie before a first page are requested too.
         """
         while start <= end:
             page = self._page(source, startTime=start, endTime=end)
@@ -105,7 +106,7 @@ class History:
             start = last
 
     def _rest_of_moment(self, source: HistorySource, page: list[Entry], moment: int) -> Iterator[Entry]:
-        """Yield what lies in a millisecond behind a page that it has filled alone."""
+        """Yield the remaining rows of a millisecond that has filled a page alone."""
         if not source.from_id:
             # No parameter leads any further.
             log.error("history_moment_cut_off", moment_ms=moment, rows=len(page))
@@ -116,7 +117,7 @@ class History:
             yield from (entry for entry in page if entry.at_ms <= moment)
 
     def _page(self, source: HistorySource, **which: int) -> list[Entry]:
-        """Read one page; a row without its id or its time makes the answer unusable."""
+        """Read one page. A row without its id or its time makes the answer unusable."""
         return self._calls.read(
             lambda: [
                 Entry(identity=source.identity(row), at_ms=int(row[source.time]), row=row)

@@ -1,8 +1,7 @@
-"""Asks what the API key may do, and keeps entries from leaving with one that could take the money elsewhere."""
+"""Reads the rights of the API key, and blocks entries while the key could withdraw or transfer money."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import requests
 import structlog
@@ -10,6 +9,7 @@ from binance.error import ClientError, ServerError
 
 from execution.adapters.binance.connector import Connector, NotSentError, RequestSlot
 from execution.adapters.binance.errors import UNREADABLE
+from execution.adapters.binance.rows import Row
 from execution.domain.outcomes import Mismatch
 from execution.domain.ports import ExchangeUnavailableError, Lane
 from execution.domain.reasons import Reason
@@ -17,7 +17,7 @@ from execution.domain.reasons import Reason
 # Only the spot host answers this; the testnet and the paper exchange have no such page, and no money to withdraw.
 KEY_HOST = "https://api.binance.com"
 RESTRICTIONS = "/sapi/v1/account/apiRestrictions"
-BELIEVED_SECONDS = 3600.0
+VALID_SECONDS = 3600.0
 WAIT_SECONDS = 10.0
 CALL_ERRORS = (NotSentError, ClientError, ServerError, requests.RequestException, *UNREADABLE)
 
@@ -41,7 +41,11 @@ log = structlog.get_logger(__name__)
 
 
 class KeyCheck:
-    """`client` is None where nobody can be asked. `accountConfig` would tell the account's ability, not the key's."""
+    """Reads the key's rights at most once an hour while they are as demanded.
+
+    `client` is None where no host answers `apiRestrictions`. `accountConfig` shows the rights of the account, not those
+    of the key.
+    """
 
     def __init__(self, client: Connector | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -49,21 +53,21 @@ class KeyCheck:
         self._clean_until = 0.0
 
     def problem(self) -> Mismatch | None:
-        """Return the first thing that is wrong with the key; raises as `problems`."""
+        """Return the first right of the key that is not as demanded, or None. Raises as `problems`."""
         return next(iter(self.problems()), None)
 
     def problems(self) -> tuple[Mismatch, ...]:
-        """Return everything that is wrong with the key.
+        """Return every right of the key that is not as demanded.
 
         Raises:
-            ExchangeUnavailableError: nobody could tell; no entry leaves with a key that may be able to withdraw.
+            ExchangeUnavailableError: the rights cannot be read. No entry leaves with a key that might withdraw.
 
         """
         if self._client is None or self._monotonic() < self._clean_until:
             return ()
         wrong, needless = self._judged(self._client)
         if not wrong:
-            self._clean_until = self._monotonic() + BELIEVED_SECONDS
+            self._clean_until = self._monotonic() + VALID_SECONDS
             if needless:
                 log.warning("key_has_needless_rights", rights=needless)
         return wrong
@@ -71,17 +75,14 @@ class KeyCheck:
     def _judged(self, client: Connector) -> tuple[tuple[Mismatch, ...], list[str]]:
         try:
             with client.turn(RequestSlot(lane=Lane.ENTRY, wait_seconds=WAIT_SECONDS)):
-                rights: Mapping[str, Any] = client.sign_request("GET", RESTRICTIONS)
-            # A right that the answer does not mention is not known, and never taken for harmless.
-            return _wrong(rights), [name for name in NEEDLESS if rights.get(name)]
+                rights: Row = client.sign_request("GET", RESTRICTIONS)
+            # A right that the answer does not mention is unknown and raises: it is never taken for harmless.
+            wrong = tuple(
+                Mismatch(reason=reason, wanted=f"{name}={str(wanted).lower()}", found=str(rights[name]).lower()[:20])
+                for name, wanted, reason in DEMANDS
+                if rights[name] is not wanted
+            )
+            return wrong, [name for name in NEEDLESS if rights.get(name)]
         except CALL_ERRORS as error:
             kind = getattr(error, "error_code", None) or type(error).__name__
             raise ExchangeUnavailableError(f"the key's rights cannot be read: {kind}") from error
-
-
-def _wrong(rights: Mapping[str, Any]) -> tuple[Mismatch, ...]:
-    return tuple(
-        Mismatch(reason=reason, wanted=f"{name}={str(wanted).lower()}", found=str(rights[name]).lower()[:20])
-        for name, wanted, reason in DEMANDS
-        if rights[name] is not wanted
-    )

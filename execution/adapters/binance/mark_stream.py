@@ -4,10 +4,10 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 import websocket
 
+from execution.adapters.binance.rows import Row
 from execution.adapters.binance.stream import BinanceStreamConnection, open_socket
 from execution.adapters.outgoing import PeerRule, any_peer
 from execution.domain.clocks import Clock
@@ -33,7 +33,9 @@ class BinanceMarkStream:
     ) -> None:
         self._url = stream_url.rstrip("/") + ROUTE
         self._peer_rule = peer_rule
-        self._options: dict[str, Any] = {"ping_seconds": ping_seconds, "clock": clock, "monotonic": monotonic}
+        self._ping_seconds = ping_seconds
+        self._clock = clock
+        self._monotonic = monotonic
 
     def connect(self) -> MarkConnection:
         try:
@@ -41,7 +43,13 @@ class BinanceMarkStream:
         except (websocket.WebSocketException, OSError) as error:
             raise StreamClosedError(f"cannot connect: {type(error).__name__}") from None
         return BinanceMarkConnection(
-            BinanceStreamConnection(opened, note_setting=lambda _symbol, _leverage: None, **self._options)
+            BinanceStreamConnection(
+                opened,
+                ping_seconds=self._ping_seconds,
+                clock=self._clock,
+                note_setting=lambda _symbol, _leverage: None,
+                monotonic=self._monotonic,
+            )
         )
 
 
@@ -60,7 +68,7 @@ class BinanceMarkConnection:
 
 
 def read_marks(text: str | bytes) -> dict[str, Decimal]:
-    """Read one message, plain or wrapped with its stream's name; a row that cannot be read is no price."""
+    """Read one message, plain or wrapped with its stream's name. A row that cannot be read is left out."""
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError):
@@ -71,7 +79,7 @@ def read_marks(text: str | bytes) -> dict[str, Decimal]:
     return dict(pair for pair in found if pair is not None)
 
 
-def _mark(row: Any) -> tuple[str, Decimal] | None:
+def _mark(row: Row) -> tuple[str, Decimal] | None:
     try:
         if row["e"] != "markPriceUpdate" or row.get("st", USDT_MARGINED) != USDT_MARGINED:
             return None

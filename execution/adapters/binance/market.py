@@ -1,10 +1,13 @@
-"""Reads what an entry is judged by: filters, book, mark price, brackets, equity; most of it is believed for a while."""
+"""Reads the market data that decides on an entry: filters, book, mark price, brackets, equity.
+
+Most of it is cached for a while, see the ages below.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from execution.adapters.binance import parse
 from execution.adapters.binance.calls import ApiCaller
@@ -17,15 +20,15 @@ from execution.domain.quote_index import AccountMargin
 from execution.domain.rate_limits import Limits
 from execution.domain.trading import InstrumentFilters, Quote
 
-# How long the listing of symbols and limits is believed.
+# How long the listing of symbols and limits is cached.
 LISTING_AGE_SECONDS = 300.0
-# A contract that did not trade is looked at again sooner: its halt may be over.
+# A contract that did not trade is read again sooner: its halt may be over.
 HALTED_AGE_SECONDS = 5.0
 # For the least notional, and for a collar that is percents wide.
 MARK_AGE_SECONDS = 3.0
 # The exchange announces new brackets days before.
 BRACKETS_AGE_SECONDS = 3600.0
-# An entry's size follows the equity; what others gain or lose in this time is no matter.
+# An entry's size follows the equity. Gains and losses of other positions in this time do not matter.
 EQUITY_AGE_SECONDS = 5.0
 # The account's mode is a setting that people change on a flat account.
 MODE_AGE_SECONDS = 60.0
@@ -36,14 +39,14 @@ BOOK_LEVELS = 50
 Monotonic = Callable[[], float]
 # An entry or a stop does not wait for a Redis that hangs, more than once in a while.
 SLOW_SECONDS, LEFT_ALONE_SECONDS = 0.2, 5.0
-# Stands for a listing that nobody has read, when an order was refused by its filters.
+# Stands for a listing that no process has read, when an order was refused by its filters.
 REFUSED_BY = "refused"
 R = TypeVar("R")
 T = TypeVar("T")
 
 
 class TtlCache(Generic[T]):
-    """An answer of the exchange that is read again when it is older than `seconds`."""
+    """A cached answer of the exchange, which is read again when it is older than `seconds`."""
 
     def __init__(self, read: Callable[[], T], *, seconds: float, monotonic: Monotonic) -> None:
         self._read = read
@@ -52,22 +55,25 @@ class TtlCache(Generic[T]):
         self._known: tuple[T, float] | None = None
 
     def value(self, *, at_most_seconds: float | None = None) -> T:
-        """Return it, at most so old; raises what reading it raises, and then what was known stays known."""
+        """Return the answer, at most so old. Raises what reading it raises, and keeps the old answer then."""
         age = self._seconds if at_most_seconds is None else at_most_seconds
         if self._known is None or self._monotonic() >= self._known[1] + age:
             self._known = self._read(), self._monotonic()
         return self._known[0]
 
     def learn(self, value: T) -> None:
-        """Take in an answer that was got elsewhere."""
+        """Store an answer that was read elsewhere."""
         self._known = value, self._monotonic()
 
     def forget(self) -> None:
         self._known = None
 
 
-class _Told:
-    """What the processes tell each other of the listing. A Redis that is slow or silent is left alone for a while."""
+class _SharedDigest:
+    """The digest of the listing that some process has read last, shared through Redis.
+
+    A Redis that is slow or does not answer is not asked again for a while.
+    """
 
     def __init__(self, cache: SettingsCache, monotonic: Monotonic) -> None:
         self._cache = cache
@@ -77,7 +83,7 @@ class _Told:
     def listing(self) -> str | None:
         return self._in_time(self._cache.listing)
 
-    def tell(self, digest: str) -> None:
+    def publish(self, digest: str) -> None:
         self._in_time(lambda: self._cache.remember_listing(digest))
 
     def _in_time(self, question: Callable[[], R]) -> R | None:
@@ -90,12 +96,8 @@ class _Told:
         return answer
 
 
-def _digest_of(rules: Mapping[str, InstrumentFilters]) -> str:
-    return hashlib.sha256(repr(sorted(rules.items(), key=lambda item: item[0])).encode()).hexdigest()
-
-
 class Market:
-    """One instance a client."""
+    """Reads and caches market data for one client."""
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class Market:
         calls: ApiCaller,
         limiter: RateLimiter,
         *,
-        window: Mapping[str, Any],
+        window: Mapping[str, int],
         monotonic: Monotonic,
         cache: SettingsCache,
     ) -> None:
@@ -113,8 +115,8 @@ class Market:
         self._window = window
         self._monotonic = monotonic
         self._index_rests_until = float("-inf")
-        self._told = _Told(cache, monotonic)
-        # The listing that this process knows, or has been told of, in short; empty while it had no reason to ask.
+        self._shared = _SharedDigest(cache, monotonic)
+        # Digest of the listing that this process has read or seen shared. Empty while it has read none.
         self._digest = ""
         self._listing = TtlCache(self._read_listing, seconds=LISTING_AGE_SECONDS, monotonic=monotonic)
         self._marks = TtlCache(self._read_marks, seconds=MARK_AGE_SECONDS, monotonic=monotonic)
@@ -131,34 +133,37 @@ class Market:
         return self._listing.value(at_most_seconds=HALTED_AGE_SECONDS).get(symbol)
 
     def known_rules(self, symbol: str) -> InstrumentFilters | None:
-        """Return the rules as last read, however long ago, unless others were read since; None when none ever was."""
+        """Return the filters as last read, however long ago, unless another process has read others since.
+
+        None when this process has never read any.
+        """
         self._follow_others()
         return self._listing.value(at_most_seconds=inf).get(symbol) if self._digest else None
 
     def learn(self, rules: dict[str, InstrumentFilters], limits: Limits) -> None:
-        """Take in a listing that was just read, and tell the other processes where it differs from what they know."""
+        """Store a listing that was just read, and share its digest so that the other processes read it too."""
         self._limiter.learn_limits(limits)
         self._listing.learn(rules)
-        self._tell(rules)
+        self._publish(rules)
 
     def _follow_others(self) -> None:
         """Forget the listing, once, when another process has read one that differs."""
         if not self._digest:
             return
-        told = self._told.listing()
-        if told and told != self._digest:
-            self._digest = told
+        shared = self._shared.listing()
+        if shared and shared != self._digest:
+            self._digest = shared
             self._listing.forget()
 
     def forget_rules(self) -> None:
-        """Read the listing anew before the next entry: the exchange refuses by other terms than we know."""
+        """Read the listing again before the next entry: the exchange has refused an order by other terms."""
         self._digest = self._digest or REFUSED_BY
         self._listing.forget()
 
     def quote(self, symbol: str) -> Quote:
         marks = self._marks.value()
         if symbol not in marks:
-            # Perhaps listed since.
+            # The symbol may have been listed since.
             self._marks.forget()
             raise ExchangeUnavailableError(f"no mark price of {symbol}")
         return self._calls.read(
@@ -172,7 +177,10 @@ class Market:
         return self._equity.value()
 
     def asset_index(self) -> Mapping[str, Decimal]:
-        """Return it, or raise at once for a while after it could not be read: entries do not queue behind an outage."""
+        """Return the asset index.
+
+        After it could not be read it raises at once for a while: entries do not queue behind an outage.
+        """
         if self._monotonic() < self._index_rests_until:
             raise ExchangeUnavailableError("the asset index could not be read a moment ago")
         try:
@@ -185,12 +193,13 @@ class Market:
         # A stop may wait for it.
         rules, limits = self._calls.read(lambda: parse.listing(self._client.exchange_info()), lane=Lane.CLOSE)
         self._limiter.learn_limits(limits)
-        self._tell(rules)
+        self._publish(rules)
         return rules
 
-    def _tell(self, rules: Mapping[str, InstrumentFilters]) -> None:
-        self._digest = _digest_of(rules)
-        self._told.tell(self._digest)
+    def _publish(self, rules: Mapping[str, InstrumentFilters]) -> None:
+        text = repr(sorted(rules.items(), key=lambda item: item[0]))
+        self._digest = hashlib.sha256(text.encode()).hexdigest()
+        self._shared.publish(self._digest)
 
     def _read_marks(self) -> dict[str, Decimal]:
         return self._calls.read(lambda: parse.mark_prices(self._client.mark_price()), lane=Lane.ENTRY)

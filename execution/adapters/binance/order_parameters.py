@@ -1,36 +1,37 @@
-"""Writes an order in the exchange's words: one form for ordinary orders, one for the Algo Service."""
+"""Writes an order as request parameters: one form for ordinary orders, one for the Algo Service."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from execution.domain.money import plain
 from execution.domain.ports import OrderTicket
 from execution.domain.trading import OrderType, PositionSide
 
-# The exchange refuses an end that is not more than 600 s ahead (-5040); a minute more bears clocks and travel.
+# The exchange refuses an end that is not more than 600 s ahead (-5040). A minute more covers clocks and latency.
 LEAST_GOOD_FOR_MS = 660_000
 # It takes whole seconds below the year 10000.
 LATEST_GOOD_TILL_MS = 253_402_300_798_000
+Parameters = dict[str, str | int]
 
 
-def order_parameters(ticket: OrderTicket, at_ms: Callable[[datetime], int]) -> dict[str, Any]:
-    """Return the parameters of an ordinary order; its answer is to tell the result.
+def order_parameters(ticket: OrderTicket, at_ms: Callable[[datetime], int]) -> Parameters:
+    """Return the parameters of an ordinary order. Its answer shall report the result.
 
-    `at_ms` writes a moment of our clock by the exchange's. The end of a LIMIT order there is the safety net for when
-    nobody here is alive to cancel it: never before its own end, and as soon after it as the exchange takes it.
+    `at_ms` converts a moment of our clock to the exchange's. The end of a LIMIT order at the exchange is the safety net
+    for when no process is alive to cancel it: never before its own end, and as soon after it as the exchange allows.
     """
-    parameters = {
+    parameters: Parameters = {
         **_common(ticket),
         "newClientOrderId": ticket.client_order_id,
         "newOrderRespType": "RESULT",
     }
     if ticket.order_type is OrderType.LIMIT and ticket.price is not None:
-        parameters |= {"price": plain(ticket.price), **_time_in_force(ticket.good_till, at_ms)}
+        parameters["price"] = plain(ticket.price)
+        parameters |= _time_in_force(ticket.good_till, at_ms)
     return parameters
 
 
-def _time_in_force(good_till: datetime | None, at_ms: Callable[[datetime], int]) -> dict[str, Any]:
+def _time_in_force(good_till: datetime | None, at_ms: Callable[[datetime], int]) -> Parameters:
     if good_till is None:
         return {"timeInForce": "GTC"}
     soonest = at_ms(datetime.now(UTC)) + LEAST_GOOD_FOR_MS
@@ -38,7 +39,7 @@ def _time_in_force(good_till: datetime | None, at_ms: Callable[[datetime], int])
     return {"timeInForce": "GTD", "goodTillDate": min(seconds * 1000, LATEST_GOOD_TILL_MS)}
 
 
-def algo_parameters(ticket: OrderTicket) -> dict[str, Any]:
+def algo_parameters(ticket: OrderTicket) -> Parameters:
     """Return the parameters of a conditional order."""
     return {
         **_common(ticket),
@@ -50,9 +51,9 @@ def algo_parameters(ticket: OrderTicket) -> dict[str, Any]:
     }
 
 
-def _common(ticket: OrderTicket) -> dict[str, Any]:
-    """Return what both books take, as strings: the connector would send floats with exponents."""
-    parameters = {
+def _common(ticket: OrderTicket) -> Parameters:
+    """Return the parameters of both services, as strings: the connector would send floats with exponents."""
+    parameters: Parameters = {
         "symbol": ticket.symbol,
         "side": ticket.side.value,
         "type": ticket.order_type.value,
@@ -65,8 +66,8 @@ def _common(ticket: OrderTicket) -> dict[str, Any]:
     return parameters
 
 
-def _condition(ticket: OrderTicket) -> Mapping[str, str]:
-    """Return what a conditional order waits for; a trailing stop takes no trigger price, but where it activates."""
+def _condition(ticket: OrderTicket) -> dict[str, str]:
+    """Return what triggers a conditional order. A trailing stop has an activation price instead."""
     if ticket.callback_percent is not None:
         activate = {"activatePrice": plain(ticket.trigger_price)} if ticket.trigger_price is not None else {}
         return {"callbackRate": plain(ticket.callback_percent), **activate}

@@ -1,7 +1,7 @@
-"""What each answer of the exchange proves, one table an operation: rows of data, each with its source.
+"""What each answer of the exchange proves: one table for each operation, each row with its source.
 
-`errors.judge` looks an answer up here; the first row that fits decides. What fits no row that names it falls to the
-last rows, which say the safe thing. `docs/outcomes.md` shows these tables and is written from them.
+`errors.classify` looks an answer up here, and the first row that fits decides. An answer that no row names falls to the
+last rows, which are on the safe side. `docs/outcomes.md` is written from these tables.
 """
 
 import re
@@ -26,7 +26,7 @@ class Operation(StrEnum):
 
 
 class Meaning(StrEnum):
-    """What an answer says about the operation."""
+    """What an answer proves about the operation."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -60,7 +60,10 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One rule. What is left empty fits everything; `coded` asks whether the exchange's own code is there."""
+    """One rule. An empty field fits everything.
+
+    `coded`: whether the answer must have a code of the exchange.
+    """
 
     what: str
     meaning: Meaning
@@ -83,7 +86,7 @@ class Row:
 
 
 def row_for(operation: Operation, answer: Answer) -> Row:
-    """Return the first row that fits; every table has one for every answer and fault."""
+    """Return the first row that fits. Every table has one for every answer and fault."""
     return next(row for row in TABLES[operation] if row.fits(answer))
 
 
@@ -140,7 +143,7 @@ LIMITS = (
         source=f"{GENERAL}, HTTP Return Codes",
     ),
     Row(
-        what="the same, told by its code alone",
+        what="the same, reported by its code alone",
         codes=codes(-1003),
         meaning=M.BACK_OFF,
         waits=W.EVERYBODY,
@@ -153,13 +156,13 @@ FIREWALL = Row(
     coded=False,
     meaning=M.UNKNOWN,
     waits=W.EVERYBODY,
-    source=f"{GENERAL}, HTTP Return Codes: no word about execution",
+    source=f"{GENERAL}, HTTP Return Codes: execution is not mentioned",
 )
 TIMED_OUT = Row(
     what="the backend did not answer in time", statuses=range(408, 409), meaning=M.UNKNOWN, source=f"{ERRORS} -1007"
 )
 STATUS_UNKNOWN = Row(
-    what="execution status unknown, or no word about it",
+    what="execution status unknown, or not mentioned",
     codes=codes(-1000, -1006, -1007, -1010, -4083),
     meaning=M.UNKNOWN,
     source=f"{ERRORS}; nautilus_trader #4215",
@@ -227,7 +230,7 @@ def refused(what: str, *numbers: int | range, source: str = LISTED) -> Row:
 
 
 DUPLICATE = Row(
-    what="duplicated client id: an earlier attempt of ours arrived; look it up and adopt it, filled or not",
+    what="duplicated client id: an earlier attempt has arrived; query the order and adopt it, filled or not",
     statuses=CLIENT,
     codes=codes(-4116),
     meaning=M.UNKNOWN,
@@ -259,7 +262,7 @@ LEVEL_PASSED = refused("the level has passed: the order would trigger at once", 
 ALGO_ONLY = refused("trailing or close-position terms", -4135, upto(-4136, -4139))
 
 NOT_OPEN = Row(
-    what="not open, or never there: the order itself says which",
+    what="not open, or never there: the order itself shows which",
     statuses=CLIENT,
     codes=codes(-2011, -2013),
     meaning=M.BENIGN,
@@ -277,7 +280,7 @@ NO_SUCH_ORDER = Row(
 )
 NO_SUCH_ALGO_ORDER = replace(
     NO_SUCH_ORDER,
-    what="the Algo Service does not know it: triggered, ended or forgotten; the ordinary book is asked next",
+    what="the Algo Service does not know it: triggered, ended or forgotten; the ordinary order is queried next",
     source=f"{ERRORS}; freqtrade #12681, nautilus_trader #4411, ccxt #27486",
 )
 ALREADY_SO = (

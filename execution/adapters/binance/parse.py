@@ -1,13 +1,13 @@
-"""Reads the exchange's JSON into our own words; unknown fields and filters are no concern of ours."""
+"""Reads the exchange's JSON into domain values. Unknown fields and filters are ignored."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 import structlog
 
+from execution.adapters.binance.rows import Row
 from execution.domain.client_ids import is_ours
 from execution.domain.depth import Level
 from execution.domain.external import ForeignOrder
@@ -28,7 +28,6 @@ from execution.domain.rate_limits import Limits
 from execution.domain.trading import InstrumentFilters, PositionSide, Quote
 
 log = structlog.get_logger(__name__)
-Row = Mapping[str, Any]
 UNREADABLE_ROW = (KeyError, TypeError, ValueError, InvalidOperation)
 
 ORDER_STATUSES = {
@@ -41,7 +40,7 @@ ORDER_STATUSES = {
     "REJECTED": ExchangeStatus.REJECTED,
 }
 # TRIGGERING: its price was reached, so it waits no more, whether an order comes of it or not.
-# FINISHED means that the order made by the trigger has ended, filled or not: its quantity tells which.
+# FINISHED means that the order made by the trigger has ended, filled or not: its quantity shows which.
 ALGO_STATUSES = {
     "NEW": ExchangeStatus.NEW,
     "TRIGGERING": ExchangeStatus.TRIGGERED,
@@ -70,10 +69,10 @@ def order_report(row: Row) -> OrderReport:
 
 
 def cancelled_algo(row: Row, symbol: str) -> OrderReport:
-    """Read the answer to a conditional order's cancel: one that could be cancelled has not triggered.
+    """Read the answer to a conditional order's cancel. An order that could be cancelled has not triggered.
 
     Raises:
-        ValueError: it does not say that it was.
+        ValueError: the answer does not confirm the cancel.
 
     """
     if str(row.get("code")) != "200":
@@ -89,7 +88,10 @@ def cancelled_algo(row: Row, symbol: str) -> OrderReport:
 
 
 def algo_report(row: Row) -> OrderReport:
-    """Read an answer of `/fapi/v1/algoOrder` and its relatives; ids and quantities appear as the order lives."""
+    """Read an answer of `/fapi/v1/algoOrder` and its relatives.
+
+    The ordinary order's id and executed quantity appear once the order has triggered.
+    """
     executed = Decimal(row.get("actualQty") or 0)
     if row["algoStatus"] == "FINISHED":
         status = ExchangeStatus.FILLED if executed > 0 else ExchangeStatus.CANCELED
@@ -108,19 +110,28 @@ def algo_report(row: Row) -> OrderReport:
 
 
 def _created(row: Row, name: str) -> datetime | None:
-    """Return when the exchange made an order; the answer to its placement tells only its last change, the same then."""
+    """Return when the exchange created an order.
+
+    The answer to a placement contains only the time of the last change, which is the same then.
+    """
     made = row.get(name) or (row.get("updateTime") if row.get("status", row.get("algoStatus")) == "NEW" else None)
     return from_milliseconds(int(made)) if made else None
 
 
 def as_triggered(report: OrderReport) -> OrderReport:
-    """Read the ordinary order that a conditional one has become: whatever rests or fills in parts has triggered."""
+    """Return an ordinary order's report as that of the conditional order whose trigger has made it.
+
+    While the ordinary order is open, the conditional one is TRIGGERED.
+    """
     resting = report.status in {ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED}
     return replace(report, status=ExchangeStatus.TRIGGERED) if resting else report
 
 
 def all_rules(information: Row) -> dict[str, InstrumentFilters]:
-    """Read `exchangeInfo`, by symbol; a symbol that cannot be read is not traded, and keeps no other from it."""
+    """Read the filters of `exchangeInfo`, by symbol.
+
+    A symbol that cannot be read is left out and not traded.
+    """
     rules: dict[str, InstrumentFilters] = {}
     for row in information["symbols"]:
         try:
@@ -136,7 +147,7 @@ def listing(answer: Row) -> tuple[dict[str, InstrumentFilters], Limits]:
 
 
 def limits(rows: Iterable[Row]) -> Limits:
-    """Read `rateLimits`; a limit that is not published stays as documented."""
+    """Read `rateLimits`. A limit that is not published stays as documented."""
     published = {(row["rateLimitType"], row["interval"], int(row["intervalNum"])): int(row["limit"]) for row in rows}
     documented = Limits()
     return Limits(
@@ -147,19 +158,22 @@ def limits(rows: Iterable[Row]) -> Limits:
 
 
 def our_orders(rows: Iterable[Row]) -> list[OrderReport]:
-    """Read the open orders that carry our prefix; what others have placed must not keep us from reading ours."""
+    """Read the open orders with our prefix.
+
+    The orders of other clients are skipped, so that none of them can make the answer unreadable.
+    """
     return [replace(order_report(row), terms=terms_of(row)) for row in rows if is_ours(str(row["clientOrderId"]))]
 
 
 def our_algo_orders(rows: Iterable[Row]) -> list[OrderReport]:
-    """Read the open algo orders that carry our prefix."""
+    """Read the open algo orders with our prefix."""
     return [replace(algo_report(row), terms=terms_of(row)) for row in rows if is_ours(str(row["clientAlgoId"]))]
 
 
 def terms_of(row: Row) -> RestingTerms:
-    """Read what an open order of either book would do; what the exchange does not tell stays empty.
+    """Read the terms of an open order of either service. A field that is missing stays empty.
 
-    It is there to be checked: what cannot be read must not keep the order itself from being read.
+    They are read to be checked: a field that cannot be read must not make the order itself unreadable.
     """
     try:
         trigger = Decimal(row.get("triggerPrice") or row.get("stopPrice") or ZERO)
@@ -177,7 +191,7 @@ def terms_of(row: Row) -> RestingTerms:
 
 
 def orders_of_others(rows: Iterable[Row]) -> list[ForeignOrder]:
-    """Read what others let rest, of both kinds of orders; a row that cannot be read covers nothing."""
+    """Read the open orders of other clients, ordinary and conditional ones."""
     return [foreign_order(row) for row in rows if not is_ours(str(row.get("clientAlgoId") or row.get("clientOrderId")))]
 
 
@@ -227,7 +241,7 @@ def symbol_rules(row: Row) -> InstrumentFilters:
 
 
 def margin_brackets(rows: Iterable[Row]) -> dict[str, tuple[MarginBracket, ...]]:
-    """Read `leverageBracket` of all symbols, by symbol; its amounts are JSON numbers."""
+    """Read `leverageBracket` of all symbols, by symbol. Its amounts are JSON numbers."""
     return {
         str(row["symbol"]): tuple(
             MarginBracket(
@@ -321,7 +335,7 @@ def income_report(row: Row) -> IncomeReport:
 
 
 def funding_rate(row: Row) -> FundingRate:
-    """Read one row of `fundingRate`; the mark price is not told for the oldest ones."""
+    """Read one row of `fundingRate`. The oldest rows have no mark price."""
     return FundingRate(
         rate=Decimal(row["fundingRate"]),
         mark=Decimal(row.get("markPrice") or ZERO),
@@ -329,6 +343,6 @@ def funding_rate(row: Row) -> FundingRate:
     )
 
 
-def opening_price(rows: Sequence[Sequence[Any]]) -> Decimal | None:
-    """Read the opening price of the first candle of `klines`; None when there is none."""
+def opening_price(rows: Sequence[Sequence[str | int]]) -> Decimal | None:
+    """Read the opening price of the first candle of `klines`. None when there is none."""
     return Decimal(rows[0][1]) if rows else None

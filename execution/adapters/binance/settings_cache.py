@@ -1,9 +1,9 @@
-"""What the exchange last said about the account's settings, shared by all processes, so that an entry need not ask.
+"""The account's settings as last read from the exchange, cached in Redis for all processes.
 
-Others may write to this Redis, and an entry that believes a false leverage or mode is another one than was approved. So
-each value carries its time and an HMAC by a key that only processes with the account's secret can make: what they have
-not written is as good as forgotten, and the exchange is asked. An old true value that is written back is believed for
-no longer than any other.
+Other clients may write to this Redis, and an entry that relies on a false leverage or mode is not the one that was
+approved. So each value carries its time and an HMAC by a key that only processes with the account's secret can derive.
+A value that they have not written counts as missing, and the exchange is asked. An old true value that is written back
+is valid no longer than any other.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ from execution.domain.venue_status import HEDGE, ONE_WAY, SymbolSettings
 
 log = structlog.get_logger(__name__)
 
-# How long an answer is believed: a change from outside that nobody told of is found after this time at the latest.
+# How long an answer is valid: a change elsewhere that no event reports is found after this time at the latest.
 SYMBOL_SECONDS = 300
 MODE_SECONDS = 60
-# Every cycle of a monitor tells it anew.
+# Reconciliation writes it again in every cycle.
 LISTING_SECONDS = 300
 POSITION_MODE, LISTING = "position-mode", "listing"
 LIVES = {POSITION_MODE: MODE_SECONDS, LISTING: LISTING_SECONDS}
@@ -36,7 +36,7 @@ def mode_name(*, hedge: bool) -> str:
 
 
 class SettingsCache:
-    """Redis that does not answer remembers nothing: then the exchange is asked."""
+    """Caches settings. A Redis that does not answer has no value, and the exchange is asked."""
 
     def __init__(self, redis: Redis, *, account: str, secret: str, clock: Callable[[], float] = time.time) -> None:
         self._redis = redis
@@ -72,7 +72,10 @@ class SettingsCache:
         self._forget(POSITION_MODE)
 
     def forget_all_but(self, settings: Mapping[str, SymbolSettings], *, hedge: bool) -> None:
-        """Forget what a reading of everything contradicts; who has just changed it himself reads it once more."""
+        """Forget the values that a complete reading contradicts.
+
+        A process that has just changed one itself reads it once more.
+        """
         known = self._get_all([*settings, POSITION_MODE])
         for symbol, found in settings.items():
             if symbol in known and _settings(known[symbol]) != found:
@@ -105,7 +108,7 @@ class SettingsCache:
             return
 
     def _proven(self, name: str, value: object) -> str | None:
-        """Return what a process of this account has written, while it may be believed."""
+        """Return a value that a process of this account has written, while it is valid."""
         if not isinstance(value, bytes):
             return None
         at_ms, _, marked = value.decode(errors="replace").partition(":")
@@ -118,7 +121,7 @@ class SettingsCache:
         return text if -CLOCKS_DIFFER_SECONDS <= age <= life_of(name) + CLOCKS_DIFFER_SECONDS else None
 
     def _mark(self, name: str, at_ms: str, text: str) -> str:
-        # The name and the time hold no line's end where they are ours.
+        # Names and times that we write contain no line break.
         return hmac.new(self._key, f"{self._prefix}\n{name}\n{at_ms}\n{text}".encode(), hashlib.sha256).hexdigest()
 
     def _forget(self, name: str) -> None:
@@ -129,12 +132,12 @@ class SettingsCache:
 
 
 def life_of(name: str) -> int:
-    """Return how many seconds a value is believed; what has no name of its own is a symbol's."""
+    """Return for how many seconds a value is valid. A name that is not listed is a symbol."""
     return LIVES.get(name, SYMBOL_SECONDS)
 
 
 def _settings(text: str | None) -> SymbolSettings | None:
-    """Read what a process of ours has remembered; anything else counts as forgotten, and the exchange is asked."""
+    """Read the settings that one of our processes has stored. Anything else counts as missing."""
     try:
         fields = json.loads(text or "null")
     except (ValueError, RecursionError):
@@ -142,5 +145,5 @@ def _settings(text: str | None) -> SymbolSettings | None:
     kinds = get_type_hints(SymbolSettings)
     if not isinstance(fields, dict) or fields.keys() != kinds.keys():
         return None
-    whole = all(type(value) is kinds[name] for name, value in fields.items())
-    return SymbolSettings(**fields) if whole else None
+    complete = all(type(value) is kinds[name] for name, value in fields.items())
+    return SymbolSettings(**fields) if complete else None

@@ -1,13 +1,14 @@
-"""Sees to it that an entry finds the account as the decision assumes it: modes read, leverage set and read back."""
+"""Prepares the account for an entry: reads its modes, sets the leverage and reads it back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from execution.adapters.binance.calls import ApiCaller, unavailable
 from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.errors import Failure
 from execution.adapters.binance.outcome_table import Meaning, Operation
+from execution.adapters.binance.rows import Row
 from execution.adapters.binance.settings_cache import SettingsCache
 from execution.domain.outcomes import Mismatch
 from execution.domain.ports import Lane
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class SetupRules:
-    """What the operator demands of account and key; `any` takes a mode as it is."""
+    """The settings of account and key that the operator demands. `any` accepts a mode as it is."""
 
     cache: SettingsCache
     position_mode: str = ANY
@@ -32,7 +33,7 @@ class SetupRules:
 
 
 class EntrySetup:
-    """One instance an exchange client."""
+    """Checks and sets the account's settings for one exchange client."""
 
     def __init__(self, client: Connector, calls: ApiCaller, *, rules: SetupRules) -> None:
         self._client = client
@@ -51,24 +52,24 @@ class EntrySetup:
         return bool(self._read(lambda: self._client.sign_request("GET", ACCOUNT_CONFIG)["canTrade"]))
 
     def demanded_mode(self) -> Mismatch | None:
-        """Return the position mode that would refuse every entry, when one is demanded."""
+        """Return the mismatch that refuses every entry while the account is not in the demanded position mode."""
         found, wanted = MODES[self.hedge_mode()], self._rules.position_mode
         if wanted in {ANY, found}:
             return None
         return Mismatch(reason=Reason.POSITION_MODE_MISMATCH, wanted=wanted, found=found)
 
     def prepare(self, symbol: str, leverage: int, position_side: PositionSide) -> Mismatch | None:
-        """Return what keeps an entry from being sent; None when the account is as it must be."""
+        """Return the mismatch that stops an entry. None when the account is as it must be."""
         return self._wrong_mode(position_side) or self._wrong_settings(symbol, leverage)
 
     def note_change(self, symbol: str, leverage: int) -> None:
-        """Take in that somebody has set a symbol's leverage; we may have been it ourselves."""
+        """Note that a symbol's leverage was set, by another client or by ourselves."""
         known = self._cache.symbol(symbol)
         if known and known.leverage != leverage:
             self._cache.forget_symbol(symbol)
 
     def forget_hedge_mode(self) -> None:
-        """Ask again before the next entry: an answer of the exchange contradicts what was read."""
+        """Read the mode again before the next entry: an answer of the exchange contradicts the cached one."""
         self._cache.forget_hedge_mode()
 
     def _wrong_mode(self, position_side: PositionSide) -> Mismatch | None:
@@ -91,7 +92,7 @@ class EntrySetup:
         found = self._read_back(symbol)
         if found.leverage != leverage:
             return Mismatch(reason=Reason.LEVERAGE_MISMATCH, wanted=str(leverage), found=str(found.leverage))
-        # A margin type that is not as demanded is not remembered: who corrects it need not wait.
+        # A margin type that is not as demanded is not cached: once corrected, it counts at once.
         wrong = self._wrong_margin(found)
         if wrong is None:
             self._cache.remember_symbol(symbol, found)
@@ -104,7 +105,7 @@ class EntrySetup:
         return Mismatch(reason=Reason.MARGIN_TYPE_MISMATCH, wanted=wanted, found=settings.margin_type)
 
     def _set_leverage(self, symbol: str, leverage: int) -> Mismatch | None:
-        """Set it, which is safe to repeat; what it is then, only the read-back tells."""
+        """Set the leverage, which is safe to repeat. Only the read-back shows what it is then."""
         answer = self._calls.attempt(
             Operation.SETTINGS, lambda: self._client.change_leverage(symbol, leverage), Lane.ENTRY
         )
@@ -115,7 +116,7 @@ class EntrySetup:
         return Mismatch(reason=Reason.LEVERAGE_MISMATCH, wanted=str(leverage), found=str(answer), code=answer.code)
 
     def _read_back(self, symbol: str) -> SymbolSettings:
-        # Forgotten before it is read: who is stopped in between must not leave an old answer behind.
+        # Forgotten before it is read: a process that stops in between must not leave an old value behind.
         self._cache.forget_symbol(symbol)
         return self._read(lambda: settings_of(self._client.sign_request("GET", SYMBOL_CONFIG, {"symbol": symbol})[0]))
 
@@ -123,6 +124,6 @@ class EntrySetup:
         return self._calls.read(call, lane=Lane.ENTRY)
 
 
-def settings_of(row: Mapping[str, Any]) -> SymbolSettings:
+def settings_of(row: Row) -> SymbolSettings:
     """Read one row of `symbolConfig`."""
     return SymbolSettings(leverage=int(row["leverage"]), margin_type=str(row["marginType"]))

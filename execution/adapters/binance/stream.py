@@ -1,4 +1,4 @@
-"""The exchange's user-data stream: listen keys over REST, events over one WebSocket connection a time."""
+"""The exchange's user-data stream: listen keys over REST, events over a WebSocket connection."""
 
 import socket
 import ssl
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import websocket
 
 from execution.adapters.binance.client import BinanceExchange
-from execution.adapters.binance.stream_events import READERS, ignored, read_event
+from execution.adapters.binance.stream_events import READERS, ignored_news, read_event
 from execution.adapters.outgoing import KEEPALIVE, PeerRule, any_peer, checked
 from execution.domain.clocks import Clock
 from execution.domain.ports import StreamClosedError, StreamConnection
@@ -19,15 +19,18 @@ from execution.domain.stream import SettingNews, StreamNews
 CONNECT_SECONDS = 10.0
 # Unanswered pings in a row after which the other side is taken for dead.
 PINGS_WITHOUT_ANSWER = 3
-# The largest honest message is an account's snapshot of some hundred positions.
+# The largest honest message is an account snapshot of some hundred positions.
 LARGEST_MESSAGE = 4 * 1024 * 1024
 # What the stream is asked for: all that we read, but for what repeats it.
-WANTED = tuple(kind for kind, reader in READERS.items() if reader is not ignored)
+WANTED = tuple(kind for kind, reader in READERS.items() if reader is not ignored_news)
 PORTS = {"ws": 80, "wss": 443}
 
 
 class BinanceUserStream:
-    """Opens connections on the route for private events; without it the exchange connects and stays silent."""
+    """Opens connections on the route for private events.
+
+    On other routes the exchange connects and stays silent.
+    """
 
     def __init__(
         self,
@@ -68,9 +71,9 @@ class BinanceUserStream:
 
 
 def user_stream_path(key: str) -> str:
-    """Return where the user stream of a key is, naming the events that are wanted.
+    """Return the path of a key's user stream, naming the events that are wanted.
 
-    Production is reported to say nothing on `/private/ws/KEY`, while both testnets speak there:
+    Production is reported to send nothing on `/private/ws/KEY`, while both testnets do:
     https://github.com/ccxt/ccxt/issues/28091, https://github.com/adshao/go-binance/issues/812.
     """
     return f"/private/ws?listenKey={key}&events={'/'.join(WANTED)}"
@@ -105,17 +108,13 @@ def _connected(url: str, peer_rule: PeerRule) -> socket.socket:
     if parts.scheme == "ws":
         return connection
     try:
-        return _proving_context().wrap_socket(connection, server_hostname=host)
+        context = ssl.create_default_context()
+        # Only the certificate's list of names is verified by its issuer. Its subject can contain any text.
+        context.hostname_checks_common_name = False
+        return context.wrap_socket(connection, server_hostname=host)
     except BaseException:
         connection.close()
         raise
-
-
-def _proving_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    # The names that a certificate is for stand in its list of names; its subject is what somebody wrote.
-    context.hostname_checks_common_name = False
-    return context
 
 
 class BoundedWebSocket(websocket.WebSocket):
@@ -144,7 +143,7 @@ class BoundedFrames(websocket.frame_buffer):
 
 
 class BinanceStreamConnection:
-    """One connection, used by one thread. It pings by itself: the exchange's own pings come minutes apart."""
+    """One connection, used by one thread. It sends pings: the exchange's own come minutes apart."""
 
     def __init__(
         self,
@@ -194,7 +193,7 @@ class BinanceStreamConnection:
     def _read(self, frame: bytes) -> StreamNews:
         news = read_event(frame)
         if isinstance(news, SettingNews) and news.symbol:
-            # What entries believe of this symbol is no longer so, in any process.
+            # The cached settings of this symbol are outdated, in every process.
             self._note_setting(news.symbol, news.leverage)
         return news
 
@@ -210,7 +209,9 @@ class BinanceStreamConnection:
             self._socket.ping()
 
     def _give_up_when_dead(self) -> None:
-        """Close after pings without an answer; time in which nobody read here says nothing of the other side.
+        """Close after pings without an answer.
+
+        Time in which this process did not read does not count as silence.
 
         Raises:
             StreamClosedError: as many pings in a row were not answered, the last one for as long as between two.

@@ -1,12 +1,12 @@
-"""Reads the user-data stream's JSON into our own words; what cannot be read is news of its own, never an exception."""
+"""Reads the user-data stream's JSON into stream news. An unreadable message becomes `Unread` news."""
 
 import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Any
 
 from execution.adapters.binance.parse import ALGO_STATUSES, ORDER_STATUSES, from_milliseconds
+from execution.adapters.binance.rows import Row
 from execution.domain.client_ids import is_ours
 from execution.domain.outcomes import ExchangeStatus, FillReport, OrderReport
 from execution.domain.stream import (
@@ -23,7 +23,6 @@ from execution.domain.stream import (
     Unread,
 )
 
-Row = Mapping[str, Any]
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, InvalidOperation)
 NOT_JSON = "not JSON"
 
@@ -48,14 +47,17 @@ def read_event(text: str | bytes) -> StreamNews:
         return Unread(kind=kind, why=repr(error))
 
 
-def _order(kind: str, row: Row) -> OrderNews:
-    """Read an ORDER_TRADE_UPDATE: `z` is the cumulative quantity, `si` the conditional order behind a triggered one."""
+def order_news(kind: str, row: Row) -> OrderNews:
+    """Read an ORDER_TRADE_UPDATE.
+
+    `z` is the cumulative quantity, `si` the id of the conditional order behind a triggered one.
+    """
     order = row["o"]
     client_order_id, algo_id = str(order["c"]), str(order.get("si") or "")
     status = ORDER_STATUSES.get(order["X"])
     if status is None and is_ours(client_order_id):
         raise ValueError(f"status {order['X']}")
-    # What a trigger has made is a new order to the exchange, and to us the old one in its next state.
+    # A triggered order is a new one to the exchange, and to us the conditional order in its next state.
     if algo_id and status is ExchangeStatus.NEW:
         status = ExchangeStatus.TRIGGERED
     return OrderNews(
@@ -73,9 +75,9 @@ def _order(kind: str, row: Row) -> OrderNews:
 
 
 def _fill(order: Row) -> FillReport | None:
-    """Read the fill that an event tells of; one that it does not tell whole is left to the list of fills.
+    """Read the fill that an event reports. One that it reports incompletely is left to the list of fills.
 
-    An event names no margin asset, and neither fee nor its asset where nothing was charged.
+    An event has no margin asset, and neither a fee nor its asset where nothing was charged.
     """
     try:
         fill = FillReport(
@@ -94,8 +96,8 @@ def _fill(order: Row) -> FillReport | None:
         )
     except UNREADABLE:
         return None
-    whole = fill.trade_id > 0 and fill.quantity > 0 and fill.price > 0 and order["N"]
-    return fill if whole else None
+    complete = fill.trade_id > 0 and fill.quantity > 0 and fill.price > 0 and order["N"]
+    return fill if complete else None
 
 
 def _order_report(order: Row, status: ExchangeStatus, algo_id: str) -> OrderReport:
@@ -111,8 +113,11 @@ def _order_report(order: Row, status: ExchangeStatus, algo_id: str) -> OrderRepo
     )
 
 
-def _algo(kind: str, row: Row) -> AlgoNews:
-    """Read an ALGO_UPDATE; `aq` and `ai` appear with the trigger, FINISHED without quantity means cancelled."""
+def algo_news(kind: str, row: Row) -> AlgoNews:
+    """Read an ALGO_UPDATE.
+
+    `aq` and `ai` appear with the trigger. FINISHED without an executed quantity means cancelled.
+    """
     order = row["o"]
     executed = _quantity(order.get("aq") or 0)
     if order["X"] == "FINISHED":
@@ -132,7 +137,7 @@ def _algo(kind: str, row: Row) -> AlgoNews:
     return AlgoNews(kind=kind, sent_at=from_milliseconds(row["E"]), report=report, reason=str(order.get("rm") or ""))
 
 
-def _account(kind: str, row: Row) -> AccountNews:
+def account_news(kind: str, row: Row) -> AccountNews:
     change = row["a"]
     held = tuple(
         HeldAmount(symbol=str(each["s"]), position_side=str(each["ps"]), quantity=_amount(each["pa"]))
@@ -141,7 +146,7 @@ def _account(kind: str, row: Row) -> AccountNews:
     return AccountNews(kind=kind, sent_at=from_milliseconds(row["E"]), reason=str(change.get("m", "")), held=held)
 
 
-def _setting(kind: str, row: Row) -> SettingNews:
+def setting_news(kind: str, row: Row) -> SettingNews:
     leverage = row.get("ac")
     if leverage is None:
         return SettingNews(kind=kind, sent_at=from_milliseconds(row["E"]))
@@ -150,31 +155,31 @@ def _setting(kind: str, row: Row) -> SettingNews:
     )
 
 
-def _margin_call(kind: str, row: Row) -> MarginCall:
+def margin_call_news(kind: str, row: Row) -> MarginCall:
     symbols = sorted({str(each["s"]) for each in row.get("p") or ()})
     return MarginCall(kind=kind, sent_at=from_milliseconds(row["E"]), symbols=tuple(symbols))
 
 
-def _key_expired(kind: str, row: Row) -> KeyExpired:
+def key_expired_news(kind: str, row: Row) -> KeyExpired:
     return KeyExpired(kind=kind, sent_at=from_milliseconds(row["E"]), key=str(row.get("listenKey") or ""))
 
 
-def _hand_on(kind: str, row: Row) -> HandOn:
+def hand_on_news(kind: str, row: Row) -> HandOn:
     return HandOn(kind=kind, sent_at=from_milliseconds(row["E"]))
 
 
-def ignored(kind: str, row: Row) -> Ignored:
+def ignored_news(kind: str, row: Row) -> Ignored:
     return Ignored(kind=kind, sent_at=from_milliseconds(row["E"]))
 
 
-def _amount(value: Any) -> Decimal:
+def _amount(value: object) -> Decimal:
     amount = Decimal(str(value))
     if not amount.is_finite():
         raise ValueError(f"amount {value}")
     return amount
 
 
-def _quantity(value: Any) -> Decimal:
+def _quantity(value: object) -> Decimal:
     quantity = _amount(value)
     if quantity < 0:
         raise ValueError(f"quantity {value}")
@@ -183,19 +188,19 @@ def _quantity(value: Any) -> Decimal:
 
 READERS: Mapping[str, Callable[[str, Row], StreamNews]] = MappingProxyType(
     {
-        "ORDER_TRADE_UPDATE": _order,
-        "ALGO_UPDATE": _algo,
-        "ACCOUNT_UPDATE": _account,
-        "ACCOUNT_CONFIG_UPDATE": _setting,
-        "MARGIN_CALL": _margin_call,
-        "listenKeyExpired": _key_expired,
-        # The old words for a conditional order that was refused at its trigger; they name no id of ours.
-        "CONDITIONAL_ORDER_TRIGGER_REJECT": _hand_on,
-        # The same fill follows as ORDER_TRADE_UPDATE with its cumulative quantity, status and fee. Without them it
-        # could not be told from its own repetition.
-        "TRADE_LITE": ignored,
-        # Grids that a person runs on the exchange's own pages.
-        "STRATEGY_UPDATE": ignored,
-        "GRID_UPDATE": ignored,
+        "ORDER_TRADE_UPDATE": order_news,
+        "ALGO_UPDATE": algo_news,
+        "ACCOUNT_UPDATE": account_news,
+        "ACCOUNT_CONFIG_UPDATE": setting_news,
+        "MARGIN_CALL": margin_call_news,
+        "listenKeyExpired": key_expired_news,
+        # The former event for a conditional order that was refused at its trigger. It has no client order id.
+        "CONDITIONAL_ORDER_TRIGGER_REJECT": hand_on_news,
+        # The same fill follows as ORDER_TRADE_UPDATE with its cumulative quantity, status and fee. Without them a fill
+        # and its repetition look alike.
+        "TRADE_LITE": ignored_news,
+        # Grids that an operator runs on the exchange's own pages.
+        "STRATEGY_UPDATE": ignored_news,
+        "GRID_UPDATE": ignored_news,
     }
 )

@@ -1,13 +1,12 @@
-"""Reads what the exchange says of all contracts and of the account's settings: three calls, of little weight."""
+"""Reads the terms of all contracts and the account's settings: three calls, of little weight."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from execution.adapters.binance.calls import ApiCaller
 from execution.adapters.binance.connector import Connector
 from execution.adapters.binance.market import Market
 from execution.adapters.binance.parse import from_milliseconds, listing
+from execution.adapters.binance.rows import Row
 from execution.adapters.binance.setup import ACCOUNT_CONFIG, MODES, SYMBOL_CONFIG, SetupRules, settings_of
 from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.rate_limits import Limits
@@ -20,9 +19,10 @@ PERPETUAL = "PERPETUAL"
 
 
 def read_terms(client: Connector, calls: ApiCaller, market: Market, rules: SetupRules) -> Terms:
-    """Read them, and let all processes know what holds now: filters, and limits, which a Redis may have lost.
+    """Read the terms, and share filters, limits and settings with all processes.
 
-    `accountConfig` tells the position mode for a sixth of the weight of the call that is made for it.
+    Redis may have lost what was shared before. `accountConfig` contains the position mode for a sixth of the weight of
+    the call that is made for it.
     """
     contracts, filters, published = calls.read(lambda: _listing(client.exchange_info()))
     market.learn(filters, published)
@@ -43,19 +43,24 @@ def read_terms(client: Connector, calls: ApiCaller, market: Market, rules: Setup
     )
 
 
-def _listing(information: Mapping[str, Any]) -> tuple[dict[str, ContractTerms], dict[str, InstrumentFilters], Limits]:
+def _listing(information: Row) -> tuple[dict[str, ContractTerms], dict[str, InstrumentFilters], Limits]:
     return contracts_of(information), *listing(information)
 
 
-def contracts_of(information: Mapping[str, Any]) -> dict[str, ContractTerms]:
-    """Read status and end of every contract of `exchangeInfo`; a listing of nothing says nothing."""
+def contracts_of(information: Row) -> dict[str, ContractTerms]:
+    """Read status and delivery time of every contract of `exchangeInfo`.
+
+    Raises:
+        ExchangeUnavailableError: it lists no contract.
+
+    """
     contracts = {str(row["symbol"]): _contract(row) for row in information["symbols"]}
     if not contracts:
         raise ExchangeUnavailableError("exchangeInfo lists no contract")
     return contracts
 
 
-def _contract(row: Mapping[str, Any]) -> ContractTerms:
+def _contract(row: Row) -> ContractTerms:
     delivery = int(row.get("deliveryDate") or 0)
     return ContractTerms(
         status=str(row["status"]),

@@ -1,11 +1,10 @@
-"""What each request that we make costs at the exchange: rows of data from its documented weight tables.
+"""What each of our requests costs at the exchange, by its documented weight tables.
 
-A weight that is wrong here is made up for by the answers' headers; too high a default costs a little of the limit.
+The headers of answers correct a weight that is wrong here. Too high a default costs a little of the limit.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from execution.domain.rate_limits import Cost
 
@@ -69,7 +68,7 @@ STEPS: Mapping[str, tuple[int, tuple[tuple[int, int], ...]]] = MappingProxyType(
 )
 
 
-def cost_of(method: str, path: str, parameters: Mapping[str, Any]) -> Cost:
+def cost_of(method: str, path: str, parameters: Mapping[str, object]) -> Cost:
     """Return the cost of a request by its parameters."""
     fixed = FIXED.get((method, path))
     if fixed is not None:
@@ -79,6 +78,6 @@ def cost_of(method: str, path: str, parameters: Mapping[str, Any]) -> Cost:
         return Cost(weight=one if parameters.get("symbol") else all_symbols)
     if path in STEPS:
         default, steps = STEPS[path]
-        limit = int(parameters.get("limit") or default)
+        limit = int(str(parameters.get("limit") or default))
         return Cost(weight=next((weight for most, weight in steps if limit <= most), steps[-1][1]))
     return Cost(weight=UNLISTED)

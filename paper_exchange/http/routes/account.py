@@ -186,7 +186,7 @@ def commission_rate(call: Call) -> object:
 
 
 def income(call: Call) -> object:
-    """List changes of the wallet, oldest first; `page` is no parameter any more and is not looked at."""
+    """List changes of the wallet, oldest first. `page` is no parameter any more and is not looked at."""
     symbol, kind = call.params.text("symbol"), call.params.text("incomeType")
     if kind not in {None, *INCOME_TYPES} and call.exchange.state.assumptions.unknown_income_type == "refuse":
         raise refuse(-1130, name="incomeType")

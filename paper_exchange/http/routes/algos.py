@@ -6,7 +6,7 @@ from typing import Final
 from paper_exchange.core.orders import AlgoOrder
 from paper_exchange.core.retention import KEPT_MS, is_kept
 from paper_exchange.errors import missing, refuse
-from paper_exchange.http import render, tickets
+from paper_exchange.http import order_params, render
 from paper_exchange.http.calls import Call, Route, RouteTable, per_symbol
 from paper_exchange.http.routes.orders import CANCELLED_ALL
 from paper_exchange.http.routes.pages import Window, after_id, cut, has_times, read_from_id, read_span, within
@@ -15,7 +15,7 @@ ALGOS: Final = Window(page=500, most=1000, less_than=True, kept_ms=KEPT_MS)
 
 
 def place(call: Call) -> object:
-    return render.placed_algo(call.exchange.algos.place(call.account, tickets.algo_ticket(call.params)))
+    return render.placed_algo(call.exchange.algos.place(call.account, order_params.algo_ticket(call.params)))
 
 
 def query(call: Call) -> object:

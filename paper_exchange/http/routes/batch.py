@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import orjson
 
 from paper_exchange.errors import ExchangeError, missing, refuse
-from paper_exchange.http import render, tickets
+from paper_exchange.http import order_params, render
 from paper_exchange.http.calls import Call, Route, RouteTable
 from paper_exchange.http.params import Params
 from paper_exchange.http.routes.orders import found
@@ -19,11 +19,11 @@ MAX_CANCELLED: Final = 10
 
 
 def amend(call: Call) -> object:
-    return render.amended_order(call.exchange.amendments.amend(call.account, tickets.amend_ticket(call.params)))
+    return render.amended_order(call.exchange.amendments.amend(call.account, order_params.amend_ticket(call.params)))
 
 
 def list_amendments(call: Call) -> object:
-    """List the changes of one order, newest first; without times all that are kept."""
+    """List the changes of one order, newest first. Without times all that are kept."""
     rows = call.exchange.amendments.history(call.account, found(call).order_id)
     span = read_span(call, AMENDMENTS, everything=True)
     page = cut(within(rows, span, lambda row: row.time), span, call.limit(AMENDMENTS.page, AMENDMENTS.most))
@@ -32,15 +32,15 @@ def list_amendments(call: Call) -> object:
 
 def place_batch(call: Call) -> object:
     def place_one(params: Params) -> object:
-        order = call.exchange.orders.place(call.account, tickets.order_ticket(params))
-        return render.placed_order(order, acknowledged=not tickets.wants_result(params))
+        order = call.exchange.orders.place(call.account, order_params.order_ticket(params))
+        return render.placed_order(order, acknowledged=not order_params.wants_result(params))
 
     return [_attempt(place_one, params) for params in _orders(call)]
 
 
 def amend_batch(call: Call) -> object:
     def amend_one(params: Params) -> object:
-        return render.amended_order(call.exchange.amendments.amend(call.account, tickets.amend_ticket(params)))
+        return render.amended_order(call.exchange.amendments.amend(call.account, order_params.amend_ticket(params)))
 
     return [_attempt(amend_one, params) for params in _orders(call)]
 

@@ -1,13 +1,13 @@
-"""The rest of the account and market endpoints: funding, forced orders, isolated margin, quantiles, statistics."""
+"""Further account and market endpoints: funding, forced orders, isolated margin, statistics."""
 
 from decimal import Decimal
 from typing import Final, cast
 
 from paper_exchange.core import settings
 from paper_exchange.core.accounts import MarginChange
-from paper_exchange.core.coins import ASSETS, BUFFERS, index_price
 from paper_exchange.core.funding import FundingRate
 from paper_exchange.core.history import Candle
+from paper_exchange.core.margin_assets import ASSETS, BUFFERS, index_price
 from paper_exchange.core.market import FUNDING_INTERVAL_MS, Market
 from paper_exchange.core.money import CREDITS, cash, plain
 from paper_exchange.core.orders import Order, PositionSide
@@ -16,7 +16,7 @@ from paper_exchange.core.retention import KEPT_MS, MARGIN_HISTORY_KEPT_MS
 from paper_exchange.core.state import State
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.errors import missing, refuse
-from paper_exchange.http import render, tickets
+from paper_exchange.http import order_params, render
 from paper_exchange.http.calls import PUBLIC, SUCCESS, Call, Route, RouteTable, per_symbol
 from paper_exchange.http.params import Params
 from paper_exchange.http.render import Json
@@ -50,7 +50,7 @@ def funding_info(call: Call) -> object:
 
 
 def open_interest(call: Call) -> object:
-    """Contracts that the whole market holds; what the accounts here hold is no part of it."""
+    """Contracts that the whole market holds. What the accounts here hold is no part of it."""
     market = call.market()
     held = market.symbol.quantity_text(market.basis.open_interest(call.now))
     return {"symbol": market.symbol.name, "openInterest": held, "time": call.now}
@@ -111,7 +111,7 @@ def force_orders(call: Call) -> object:
 
 def set_position_margin(call: Call) -> object:
     market, params = call.market(), call.params
-    side = tickets.position_side(params) or "BOTH"
+    side = order_params.position_side(params) or "BOTH"
     amount, direction = params.required_decimal("amount"), params.required_integer("type")
     if direction not in {1, 2}:
         raise refuse(-1130, name="type")
@@ -167,7 +167,7 @@ def get_fee_burn(call: Call) -> object:
 
 
 def set_fee_burn(call: Call) -> object:
-    """Remember the wish; without enough BNB fees stay in USDT, as on the exchange."""
+    """Remember the setting. Without enough BNB fees stay in USDT, as on the exchange."""
     wanted = call.params.flag("feeBurn")
     if wanted is None:
         raise missing("feeBurn")
@@ -189,7 +189,7 @@ def insurance_balance(call: Call) -> object:
 
 
 def asset_index(call: Call) -> object:
-    """Prices of margin assets in multi-assets mode, and by how much less they count: a stablecoin is one dollar."""
+    """Index prices of margin assets in multi-assets mode, and their buffers. A stablecoin is one dollar."""
     rows, wanted = asset_rows(call.exchange.state, call.now), call.params.text("symbol")
     if wanted is None:
         return rows

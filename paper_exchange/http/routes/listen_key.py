@@ -1,4 +1,4 @@
-"""The listen key of an account: create, keep alive, close; by key header alone, unsigned."""
+"""The listen key of an account: create, keep alive, close. By key header alone, unsigned."""
 
 from paper_exchange.http.calls import KEYED, Call, Route, RouteTable
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from paper_exchange.core.coins import ASSETS
+from paper_exchange.core.margin_assets import ASSETS
 from paper_exchange.core.money import CREDITS, plain
 from paper_exchange.core.symbols import Symbol
 from paper_exchange.http.calls import Call
@@ -49,7 +49,7 @@ def exchange_info(call: Call) -> object:
 
 
 def listing(symbol: Symbol, *, with_rpi: bool = True) -> Json:
-    """Row of exchangeInfo; `with_rpi` names RPI among the times in force of a contract that takes it."""
+    """Row of exchangeInfo. `with_rpi` names RPI among the times in force of a contract that takes it."""
     last = symbol.brackets[0]
     return {
         "symbol": symbol.name,

@@ -200,7 +200,7 @@ def agg_trades(call: Call) -> object:
 
 
 def _timed(call: Call, rows: Sequence[PublicTrade], limit: int) -> list[PublicTrade]:
-    """Rows between the times of a call, an hour apart at most; without times the most recent."""
+    """Rows between the times of a call, an hour apart at most. Without times the most recent."""
     start, end = call.params.integer("startTime"), call.params.integer("endTime")
     if start is not None and end is not None:
         if start > end:

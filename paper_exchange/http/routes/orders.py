@@ -7,7 +7,7 @@ from typing import Final
 from paper_exchange.core.orders import Fill, Order
 from paper_exchange.core.retention import KEPT_MS, is_kept
 from paper_exchange.errors import missing, refuse
-from paper_exchange.http import render, tickets
+from paper_exchange.http import order_params, render
 from paper_exchange.http.calls import Call, Route, RouteTable, per_symbol
 from paper_exchange.http.routes.pages import Span, Window, after_id, cut, has_times, read_from_id, read_span, within
 
@@ -17,14 +17,14 @@ CANCELLED_ALL: Final = {"code": 200, "msg": "The operation of cancel all open or
 
 
 def place(call: Call) -> object:
-    order = call.exchange.orders.place(call.account, tickets.order_ticket(call.params))
+    order = call.exchange.orders.place(call.account, order_params.order_ticket(call.params))
     # ACK answers before matching; RESULT waits for the end, which is immediate here.
-    return render.placed_order(order, acknowledged=not tickets.wants_result(call.params))
+    return render.placed_order(order, acknowledged=not order_params.wants_result(call.params))
 
 
 def test(call: Call) -> object:
     """Check an order like POST /order does, and record nothing."""
-    order = call.exchange.orders.check(call.account, tickets.order_ticket(call.params))
+    order = call.exchange.orders.check(call.account, order_params.order_ticket(call.params))
     return render.placed_order(order) | {"avgPrice": "0.00", "cumQuote": "0.00000"}
 
 

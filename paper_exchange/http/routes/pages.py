@@ -1,6 +1,6 @@
-"""Windows and pages of history: which rows a call means by time, by id and by number.
+"""Windows and pages of history: which rows a call selects by time, by id and by number.
 
-Each list with a history says its documented bounds once, as a `Window`; where the documentation is silent, the
+Each list with a history has its documented bounds in one place, a `Window`. Where the documentation is silent, the
 exchange's assumptions decide. Lists are in the order of time and of ids, and are cut without going through the past.
 """
 
@@ -20,9 +20,9 @@ WEEK_MS: Final = 7 * DAY_MS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Bounds of one list: its page sizes, how far a missing time reaches, and the longest period (None: silent).
+    """Bounds of one list: page sizes, reach of a missing time, and longest period (None: undocumented).
 
-    `most_ms` is the longest period between two times, `less_than` says that it must be shorter. Times in ms.
+    `most_ms` is the longest period between two times, `less_than`: it must be shorter than that. Times in ms.
     """
 
     page: int
@@ -43,7 +43,10 @@ class Span:
 
 
 def read_span(call: Call, window: Window, *, everything: bool = False) -> Span:
-    """Return what a call means by its times; without any the window's reach, or with `everything` all that is kept."""
+    """Return what a call means by its times.
+
+    Without any the window's reach, or with `everything` all that is kept.
+    """
     start, end = call.params.integer("startTime"), call.params.integer("endTime")
     keeps = _kept_rows(call, start, end)
     if start is None and end is None:
@@ -58,12 +61,15 @@ def read_span(call: Call, window: Window, *, everything: bool = False) -> Span:
 
 
 def has_times(call: Call) -> bool:
-    """Tell whether a call gives a start or an end."""
+    """Return whether a call gives a start or an end."""
     return call.params.has("startTime") or call.params.has("endTime")
 
 
 def read_from_id(call: Call, window: Window) -> Span:
-    """Return the period of a call that names a first id and no times; its page begins with the oldest row."""
+    """Return the period of a call that names a first id and no times.
+
+    Its page begins with the oldest row.
+    """
     week = call.exchange.state.assumptions.first_id_reach == "week"
     return Span(call.now - (WEEK_MS if week else window.kept_ms), call.now, keeps_newest=False)
 
@@ -90,7 +96,7 @@ def _first(rows: Iterable[Row], limit: int, wanted: Callable[[Row], bool] | None
 
 
 def _kept_rows(call: Call, start: int | None, end: int | None) -> str:
-    """Tell which rows a full page keeps; without times the most recent ones, as documented."""
+    """Return which rows a full page keeps. Without times the most recent ones, as documented."""
     assumed = call.exchange.state.assumptions
     if start is None:
         return "newest" if end is None else assumed.page_to_end

@@ -1,4 +1,4 @@
-"""Fills by prescription: rules that let an order execute only a share of its quantity, in several parts, over time."""
+"""Fill rules: prescribe which share of an order executes, in how many parts, and how far apart."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from typing import Final
 from paper_exchange.core.money import floor_to
 from paper_exchange.core.orders import POST_ONLY, Order
 
-# What becomes of the quantity that a rule leaves over; NORMAL is what the order's time in force says.
+# What becomes of the quantity that a rule leaves over; NORMAL follows the order's time in force.
 RESTS: Final = frozenset({"NORMAL", "EXPIRED", "CANCELED"})
 
 
 @dataclass(slots=True, kw_only=True)
-class PortionRule:
-    """One rule; `left` is the number of orders it still applies to, None for ever."""
+class FillRule:
+    """One rule. `left` is the number of orders it still applies to, None for ever."""
 
     id: str
     symbol: str | None = None
@@ -42,27 +42,27 @@ class Plan:
     """How one order is to be filled: the executed quantities at which its parts end, the next one last."""
 
     order: Order
-    rule: PortionRule
+    rule: FillRule
     targets: list[Decimal]
 
 
-class Portions:
+class FillRules:
     def __init__(self) -> None:
-        self.rules: list[PortionRule] = []
+        self.rules: list[FillRule] = []
         self._waiting: list[tuple[int, int, Plan]] = []
         self._numbers = 0
 
-    def add(self, rule: PortionRule) -> None:
+    def add(self, rule: FillRule) -> None:
         self.rules = [known for known in self.rules if known.id != rule.id]
         self.rules.append(rule)
 
     def remove(self) -> int:
-        """Remove all rules and return how many there were; orders that are being filled by one go on."""
+        """Remove all rules and return how many there were. Orders that are being filled by one go on."""
         before, self.rules = len(self.rules), []
         return before
 
     def plan(self, order: Order) -> Plan | None:
-        """Return how a new order shall be filled, if a rule says so; all-or-nothing orders are left alone."""
+        """Return how a new order shall be filled, if a rule fits. All-or-nothing orders are left alone."""
         if order.time_in_force == "FOK" or order.time_in_force in POST_ONLY:
             return None
         for rule in self.rules:
@@ -84,7 +84,7 @@ class Portions:
 
     @property
     def next_due(self) -> int | None:
-        """Time of the next part (ms); None when nothing waits."""
+        """Time of the next part (ms). None when nothing waits."""
         return self._waiting[0][0] if self._waiting else None
 
     def is_due(self, now: int) -> bool:
@@ -95,7 +95,7 @@ class Portions:
             yield heappop(self._waiting)[2]
 
 
-def _targets(order: Order, rule: PortionRule) -> list[Decimal]:
+def _targets(order: Order, rule: FillRule) -> list[Decimal]:
     step = order.symbol.step
     total = floor_to(order.quantity * rule.fraction, step)
     ends = (floor_to(total * part / rule.parts, step) for part in range(1, rule.parts + 1))

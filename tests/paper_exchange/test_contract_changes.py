@@ -10,7 +10,7 @@ from binance.um_futures import UMFutures
 from tests.support.paper import PaperExchange
 
 
-def relist(paper: PaperExchange, **terms: Any) -> dict[str, Any]:
+def change_contract(paper: PaperExchange, **terms: Any) -> dict[str, Any]:
     row: dict[str, Any] = paper.control("POST", "symbols", {"symbol": "BTCUSDT"} | terms)
     return row
 
@@ -46,7 +46,7 @@ def test_filter_that_changes(
     good: tuple[str, str],
 ) -> None:
     limit(client, *bad)
-    relist(paper, **terms)
+    change_contract(paper, **terms)
 
     with pytest.raises(ClientError) as caught:
         limit(client, *bad)
@@ -57,7 +57,7 @@ def test_filter_that_changes(
 
 
 def test_filters_are_listed_as_they_are(paper: PaperExchange, client: UMFutures) -> None:
-    row = relist(paper, tick="0.01", step="0.0001", min_notional="100")
+    row = change_contract(paper, tick="0.01", step="0.0001", min_notional="100")
     [listed] = [row for row in client.exchange_info()["symbols"] if row["symbol"] == "BTCUSDT"]
     assert listed == row
     filters = {row["filterType"]: row for row in listed["filters"]}
@@ -69,7 +69,7 @@ def test_filters_are_listed_as_they_are(paper: PaperExchange, client: UMFutures)
 
 def test_market_moves_to_the_new_grid(paper: PaperExchange, client: UMFutures) -> None:
     paper.set_price("BTCUSDT", "50000.10")
-    relist(paper, tick="0.50")
+    change_contract(paper, tick="0.50")
     assert float(client.ticker_price("BTCUSDT")["price"]) % 0.5 == 0
     book = client.depth("BTCUSDT", limit=50)
     for side in ("asks", "bids"):
@@ -77,7 +77,7 @@ def test_market_moves_to_the_new_grid(paper: PaperExchange, client: UMFutures) -
 
 
 def test_reset_lists_the_old_terms(paper: PaperExchange, client: UMFutures) -> None:
-    relist(paper, tick="100", status="CLOSE")
+    change_contract(paper, tick="100", status="CLOSE")
     paper.reset()
     assert limit(client, price="49000.10")["status"] == "NEW"
 
@@ -97,7 +97,7 @@ def test_status_and_what_it_lets_pass(
 ) -> None:
     paper.control("POST", "position", {"symbol": "BTCUSDT", "amount": "0.010"})
     resting = limit(client)
-    assert relist(paper, status=status)["status"] == status
+    assert change_contract(paper, status=status)["status"] == status
 
     with pytest.raises(ClientError) as caught:
         client.new_order(symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.010")
@@ -120,21 +120,21 @@ def test_status_and_what_it_lets_pass(
 def test_conditional_orders_are_held_to_the_status(paper: PaperExchange, client: UMFutures) -> None:
     stop = {"algoType": "CONDITIONAL", "symbol": "BTCUSDT", "side": "BUY", "type": "STOP_MARKET"}
     stop |= {"triggerPrice": "51000", "quantity": "0.010"}
-    relist(paper, status="PRE_SETTLE")
+    change_contract(paper, status="PRE_SETTLE")
     with pytest.raises(ClientError) as caught:
         client.sign_request("POST", "/fapi/v1/algoOrder", dict(stop))
     assert code_of(caught) == -4140
-    relist(paper, status="TRADING")
+    change_contract(paper, status="TRADING")
     assert client.sign_request("POST", "/fapi/v1/algoOrder", dict(stop))["algoStatus"] == "NEW"
 
 
 def test_halted_symbol_trades_with_nobody(paper: PaperExchange, client: UMFutures) -> None:
     resting = limit(client)
-    relist(paper, status="BREAK")
+    change_contract(paper, status="BREAK")
     paper.set_price("BTCUSDT", "48000")
     assert client.query_order("BTCUSDT", orderId=resting["orderId"])["status"] == "NEW"
 
-    relist(paper, status="TRADING")
+    change_contract(paper, status="TRADING")
     paper.set_price("BTCUSDT", "48000")
     assert client.query_order("BTCUSDT", orderId=resting["orderId"])["status"] == "FILLED"
 

@@ -22,7 +22,7 @@ class ControlError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ControlRequest:
     """One control call: its JSON body and its query."""
 
     body: Body
@@ -59,7 +59,7 @@ class Wish:
         return self.integer(name) if self.body.get(name) is not None else None
 
     def times(self) -> int:
-        """How often to do it, in one call; once unless said."""
+        """Return how often the call repeats its action. Once by default."""
         times = self.integer("times") if "times" in self.body else 1
         if not 1 <= times <= MOST_TIMES:
             raise ControlError(f"times must be 1 to {MOST_TIMES}")
@@ -96,19 +96,19 @@ class Levers:
             raise ControlError("no account with this key")
         return account
 
-    def owner(self, wish: Wish) -> Account:
+    def owner(self, request: ControlRequest) -> Account:
         """Return the account that a body names, the one called paper otherwise."""
-        return self.account(wish.body.get("key", "paper"))
+        return self.account(request.body.get("key", "paper"))
 
-    def market(self, wish: Wish) -> Market:
-        return self.exchange.state.market(wish.text("symbol"))
+    def market(self, request: ControlRequest) -> Market:
+        return self.exchange.state.market(request.text("symbol"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One control call; those that change the exchange itself go into its journal."""
+    """One control call. Those that change the exchange itself go into its journal."""
 
-    run: Callable[[Levers, Wish], object]
+    run: Callable[[Levers, ControlRequest], object]
     changes: bool = True
 
 

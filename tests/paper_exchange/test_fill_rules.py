@@ -1,4 +1,4 @@
-"""Fills by prescription: a share of the quantity, in parts, at once or over time; and fills and ends by hand."""
+"""Fill rules: a share of the quantity, in parts, at once or over time. And fills and ends by hand."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ _IDS: Final = ("orderId", "clientOrderId", "algoId", "clientAlgoId", "actualOrde
 
 
 def ids_of(account: Account | None, name: str | None) -> Collection[str] | None:
-    """Return all ids of the orders that one id names; None when no name was given."""
+    """Return all ids of the orders that one id names. None when no name was given."""
     if name is None:
         return None
     orders = (
@@ -20,7 +20,10 @@ def ids_of(account: Account | None, name: str | None) -> Collection[str] | None:
 
 
 def hide(answer: Any, path: str, ids: Collection[str] | None) -> Any:
-    """Return an answer without what shall not be seen (None: all of it); None where that is a look-up's only order."""
+    """Return an answer without what shall not be seen (None: all of it).
+
+    None where that is a look-up's only order.
+    """
     if path in _LOOK_UPS:
         return None if ids is None or _is_named(answer, ids) else answer
     if isinstance(answer, list):
@@ -30,5 +33,5 @@ def hide(answer: Any, path: str, ids: Collection[str] | None) -> Any:
     return answer
 
 
-def _is_named(row: Any, ids: Collection[str]) -> bool:
+def _is_named(row: object, ids: Collection[str]) -> bool:
     return isinstance(row, dict) and any(str(row[name]) in ids for name in _IDS if name in row)

@@ -45,7 +45,7 @@ def wants_result(params: Params) -> bool:
 
 
 def order_ticket(params: Params, *, conditional_allowed: bool = False) -> Ticket:
-    """Read the parameters of POST /order; conditional types belong to the Algo Service."""
+    """Read the parameters of POST /order. Conditional types belong to the Algo Service."""
     symbol, order_side = params.required("symbol"), side(params)
     kind = params.required("type")
     if kind in CONDITIONAL_TYPES and not conditional_allowed:
@@ -132,7 +132,7 @@ def _time_in_force(params: Params) -> str:
 
 
 def _no_limit_terms(params: Params) -> str:
-    """Refuse what a MARKET order must not carry; it reports GTC."""
+    """Refuse what a MARKET order must not carry. It reports GTC."""
     for name in ("timeInForce", "price"):
         if params.has(name):
             raise unwanted(name.lower())

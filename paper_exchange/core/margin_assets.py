@@ -1,4 +1,4 @@
-"""The assets of a futures wallet: each is margin of its own contracts, and in multi-assets mode of all of them.
+"""The margin assets of a futures wallet: each for its own contracts, or in multi-assets for all.
 
 BNB moreover pays fees.
 """
@@ -29,7 +29,7 @@ COINS: Final = tuple(asset for asset in ASSETS if asset not in {USDT, CREDITS})
 
 
 def index_price(markets: dict[str, Market], asset: str) -> Decimal:
-    """Price of an asset in USD; USDT, USDC and credits are one dollar each."""
+    """Price of an asset in USD. USDT, USDC and credits are one dollar each."""
     return Decimal(1) if asset in DOLLARS else markets[f"{asset}USDT"].mark
 
 

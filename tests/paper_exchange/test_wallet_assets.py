@@ -10,7 +10,7 @@ import websocket
 from binance.error import ClientError
 from binance.um_futures import UMFutures
 
-from paper_exchange.core import coins
+from paper_exchange.core import margin_assets
 from paper_exchange.core.accounts import Account
 from paper_exchange.core.margin import account_figures, total_figures
 from paper_exchange.core.settings import change_assets_mode
@@ -19,7 +19,7 @@ from tests.support.paper import PaperExchange
 
 
 def give(trader: Trader, amount: str) -> Account:
-    coins.transfer(trader.exchange.state, trader.account, "BNB", D(amount))
+    margin_assets.transfer(trader.exchange.state, trader.account, "BNB", D(amount))
     return trader.account
 
 
@@ -42,7 +42,7 @@ def test_fee_is_paid_in_bnb_at_a_discount(trader: Trader) -> None:
 
 
 @pytest.mark.parametrize(("amount", "burn"), [("0.0001", True), ("1", False)])
-def test_fee_stays_in_usdt_without_the_wish_or_enough_bnb(trader: Trader, amount: str, *, burn: bool) -> None:
+def test_fee_stays_in_usdt_without_the_setting_or_enough_bnb(trader: Trader, amount: str, *, burn: bool) -> None:
     account = give(trader, amount)
     account.fee_burn = burn
     [fill] = trader.buy("0.010").fills
@@ -65,7 +65,7 @@ def test_debt_is_paid_by_selling_bnb(trader: Trader) -> None:
     change_assets_mode(state, account, multi=True)
     state.book_income(account, "TRANSFER", D("-10570"))
 
-    coins.exchange_for_debt(state, account)
+    margin_assets.exchange_for_debt(state, account)
 
     # 570 dollars at 570 for one BNB.
     assert incomes(trader, "AUTO_EXCHANGE") == [("BNB", D("-1.00000001")), ("USDT", D("570.00000570"))]
@@ -112,7 +112,7 @@ def asset_index(paper: PaperExchange) -> Any:
     return requests.get(f"{paper.url}/fapi/v1/assetIndex", timeout=5, proxies={"http": ""}).json()
 
 
-def test_fee_in_bnb_is_told_everywhere(paper: PaperExchange, client: UMFutures) -> None:
+def test_fee_in_bnb_is_reported_everywhere(paper: PaperExchange, client: UMFutures) -> None:
     paper.control("POST", "transfer", {"asset": "BNB", "amount": "1"})
     client.sign_request("POST", "/fapi/v1/feeBurn", {"feeBurn": "true"})
     key = client.new_listen_key()["listenKey"]

@@ -40,16 +40,16 @@ _KNOWN: Final[dict[str, Collection[object]]] = {
     "position_limit_code": LIMIT_CODES,
     "funding_hours": FUNDING_HOURS,
 }
-_SPOKEN: Final = {"funding_hours": "funding_interval_hours"}
+_PUBLIC_NAMES: Final = {"funding_hours": "funding_interval_hours"}
 
 
-class RelistingError(ValueError):
+class ContractChangeError(ValueError):
     """A change that leaves no contract that can be traded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relisting:
-    """What shall change; None stays as it is."""
+class ContractChange:
+    """What shall change. None stays as it is."""
 
     status: str | None = None
     tick: Decimal | None = None
@@ -90,15 +90,15 @@ def check_status(symbol: Symbol, *, reducing: bool) -> None:
 
 
 def is_halted(symbol: Symbol) -> bool:
-    """Tell whether nothing at all trades, so that prices reach nobody."""
+    """Return whether nothing at all trades, so that prices reach no order."""
     return STATUSES[symbol.status][1] is not None
 
 
-def relist(market: Market, wanted: Relisting) -> None:
-    """Give a contract other terms; orders that rest keep their prices and quantities."""
+def change_contract(market: Market, wanted: ContractChange) -> None:
+    """Give a contract other terms. Orders that rest keep their prices and quantities."""
     symbol = market.symbol
     _check(wanted)
-    for name in Relisting.__slots__:
+    for name in ContractChange.__slots__:
         value = getattr(wanted, name)
         if value is not None:
             setattr(symbol, name, value)
@@ -110,16 +110,18 @@ def relist(market: Market, wanted: Relisting) -> None:
     market.book.fit()
 
 
-def _check(wanted: Relisting) -> None:
+def _check(wanted: ContractChange) -> None:
     """Refuse words that are not known and numbers that make no sense."""
     for name, known in _KNOWN.items():
         value = getattr(wanted, name)
         if value is not None and value not in known:
-            raise RelistingError(f"{_SPOKEN.get(name, name)} must be one of {', '.join(sorted(map(str, known)))}")
-    for name in Relisting.__slots__:
+            raise ContractChangeError(
+                f"{_PUBLIC_NAMES.get(name, name)} must be one of {', '.join(sorted(map(str, known)))}"
+            )
+    for name in ContractChange.__slots__:
         value = getattr(wanted, name)
         if isinstance(value, Decimal | int) and value <= 0 and name not in _KNOWN:
-            raise RelistingError(f"{name} must be positive")
+            raise ContractChangeError(f"{name} must be positive")
 
 
 def _regrid(market: Market, min_price: Decimal | None) -> None:

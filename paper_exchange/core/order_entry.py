@@ -1,4 +1,4 @@
-"""The order desk: grants or refuses ordinary orders, cancels them, and finds them again."""
+"""Order entry: accepts or refuses ordinary orders, cancels them and finds them."""
 
 from decimal import Decimal
 from heapq import heappush
@@ -6,11 +6,11 @@ from typing import Final
 
 from paper_exchange.core import rules
 from paper_exchange.core.accounts import Account, closes
+from paper_exchange.core.contract_changes import check_control, check_status
 from paper_exchange.core.market import Market
 from paper_exchange.core.matching import Matching, reducible
 from paper_exchange.core.money import CENT8, ZERO
 from paper_exchange.core.orders import AlgoOrder, Order, PositionSide, Side, Ticket, opposite
-from paper_exchange.core.relisting import check_control, check_status
 from paper_exchange.core.retention import GOOD_TILL_CANCEL_MS
 from paper_exchange.core.state import State
 from paper_exchange.errors import refuse
@@ -21,13 +21,13 @@ GOOD_TILL_MIN_MS: Final = 600_000
 GOOD_TILL_MAX: Final = 253_402_300_799_000
 
 
-class OrderDesk:
+class OrderEntry:
     def __init__(self, state: State, matching: Matching) -> None:
         self._state = state
         self._matching = matching
 
     def place(self, account: Account, ticket: Ticket, algo: AlgoOrder | None = None, *, at_rest: bool = False) -> Order:
-        """Grant an order and match it; `algo` is the conditional order that it comes from.
+        """Grant an order and match it. `algo` is the conditional order that it comes from.
 
         `at_rest` leaves it unfilled and outside the book until `match`.
         """
@@ -47,7 +47,7 @@ class OrderDesk:
         return order
 
     def check(self, account: Account, ticket: Ticket, algo: AlgoOrder | None = None) -> Order:
-        """Return the order that a ticket would become, or refuse it; nothing is recorded."""
+        """Return the order that a ticket would become, or refuse it. Nothing is recorded."""
         market = self._state.market(ticket.symbol)
         position_side = rules.resolve_position_side(account, ticket.position_side)
         reduce_only = rules.resolve_reduce_only(account, ticket.reduce_only)
@@ -80,7 +80,7 @@ class OrderDesk:
         self._matching.close(order, status)
 
     def find(self, account: Account, symbol: str, order_id: int | None, client_id: str | None) -> Order | None:
-        """Look an order up; the order id wins over the client's id, of which the newest counts."""
+        """Look an order up. The order id wins over the client's id, of which the newest counts."""
         if order_id is not None:
             return account.order_by_id.get((symbol, order_id))
         return account.order_by_client.get((symbol, client_id or ""))
@@ -164,7 +164,7 @@ class OrderDesk:
         rests_count: bool = True,
         but: Order | None = None,
     ) -> None:
-        """Hold a reducing order against the position (-2022) and, unless told not to, against what rests but `but`.
+        """Hold a reducing order against the position (-2022), and with `rests_count` against resting ones.
 
         A reduce-only order may be larger than the position, a closing one of hedge mode may not.
         """
