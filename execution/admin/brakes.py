@@ -18,12 +18,12 @@ from execution.models import (
     EntryHold,
     EssStatus,
     Heartbeat,
-    Impediment,
     KillSwitch,
     Metric,
     OperatorAction,
     PolicyValue,
     PositionSlot,
+    VenueBlock,
 )
 from execution.queries.kill_switch import Preview
 
@@ -58,8 +58,8 @@ class HoldAdmin(ReadOnlyAdmin):
     ordering = ("scope",)
 
 
-@admin.register(Impediment)
-class ImpedimentAdmin(ReadOnlyAdmin):
+@admin.register(VenueBlock)
+class VenueBlockAdmin(ReadOnlyAdmin):
     """What the exchange says that entries cannot go by; it ends when the exchange says otherwise."""
 
     list_display = ("scope", "reason_code", "sentence", "alarming", "since")

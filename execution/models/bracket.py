@@ -1,4 +1,4 @@
-"""The plan that protects a position: written with the approval, before the entry is sent, and read by everybody."""
+"""The plan that protects a position, written with the approval before the entry is sent."""
 
 from enum import StrEnum
 
@@ -13,7 +13,10 @@ LEG_PURPOSES = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
 
 
 class LegOrigin(StrEnum):
-    """Where a leg's present price comes from; a default is of the real entry price, once that is known."""
+    """Where a leg's present price comes from.
+
+    A default is measured from the real entry price, once that is known.
+    """
 
     ASKED = "ASKED"
     DEFAULT = "DEFAULT"
@@ -22,7 +25,9 @@ class LegOrigin(StrEnum):
 
 
 class Bracket(models.Model):
-    """How one life of a position is protected: its request's id names that life, and no other reads these rows.
+    """The protection of one life of a position, which its request's id names.
+
+    No other life reads these rows.
 
     The grid is the symbol's as far as we know: written with the approval, and again, with the legs on it, whenever the
     exchange is seen with another one. It is kept here so that a stop need not wait for an answer about filters.
@@ -69,7 +74,10 @@ class Bracket(models.Model):
 
 
 class BracketLeg(models.Model):
-    """One exit of a plan; its orders come and go while it stays. `number` counts the targets, nearest first."""
+    """One exit of a plan. Its orders come and go while it stays.
+
+    `number` counts the targets, nearest first.
+    """
 
     bracket = models.ForeignKey(Bracket, on_delete=models.PROTECT, related_name="legs")
     purpose = code(8)
