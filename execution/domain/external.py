@@ -77,8 +77,8 @@ def position_part(row: PositionReport, quantity: Decimal) -> PositionReport:
     )
 
 
-def covered_by_others(row: PositionReport, orders: Iterable[ForeignOrder], kinds: frozenset[str]) -> Decimal:
-    """Return how much of a position the orders of other clients of these kinds would close."""
+def exit_quantity_of_others(row: PositionReport, orders: Iterable[ForeignOrder], kinds: frozenset[str]) -> Decimal:
+    """Return how much of a position other clients' orders of these kinds would close."""
     side: Side = direction_of(row).exit_side
     size = abs(row.quantity)
     exits = [o for o in orders if o.kind in kinds and o.side == side and o.position_side == row.position_side]

@@ -90,7 +90,9 @@ def weigh(query: OrderQuery, traces: Traces) -> Inference:
     for fill in recent:
         if fill.order_id == query.order_id or traces.origins.get(fill.order_id) == query.client_order_id:
             return Inference(order_id=fill.order_id)
-    unattributed = _unattributed(query, recent, traces)
+    # Fills that look like the order's and whose own order the exchange does not name.
+    alike = (fill for fill in recent if fill.order_id not in traces.origins and fill.buyer is query.buyer)
+    unattributed = sum((fill.quantity for fill in alike), ZERO)
     suspicious = unattributed > 0 or _fills_lag_behind(query, recent, traces)
     # An entry may have opened no more of the position than it asked for and our trades leave.
     unexplained = min(query.quantity, max(ZERO, traces.held - traces.booked))
@@ -109,12 +111,6 @@ def report_from_fills(query: OrderQuery, symbol: str, fills: Sequence[FillReport
         executed_quantity=executed,
         order_id=fills[0].order_id,
     )
-
-
-def _unattributed(query: OrderQuery, recent: Sequence[FillReport], traces: Traces) -> Decimal:
-    """Sum the fills that look like the order's and whose own order the exchange does not name."""
-    alike = (fill for fill in recent if fill.order_id not in traces.origins and fill.buyer is query.buyer)
-    return sum((fill.quantity for fill in alike), ZERO)
 
 
 def _fills_lag_behind(query: OrderQuery, recent: Sequence[FillReport], traces: Traces) -> bool:
