@@ -21,10 +21,10 @@ def exits_of_trade(
     Args:
         open_quantity: what of the trade is not booked as closed.
         ours: fills of our own exits, all of them the trade's.
-        others: fills in the closing direction by whomever else.
+        others: fills in the closing direction by all other clients of the account.
         held: what the exchange still holds in the trade's direction, read before the fills.
 
-    What a person closes is taken from what was added by hand first: only what the position falls short of our trade
+    What an operator closes is taken from what was added by hand first: only what the position falls short of our trade
     has closed it, and the newest fills are those that made it so.
 
     """

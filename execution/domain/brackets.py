@@ -161,7 +161,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class _Held:
-    """One leg held against its orders: those that are right, and the quantities of those that it lacks."""
+    """One leg compared with its orders: those that are right, and the quantities of those that it lacks."""
 
     right: frozenset[int]
     lacking: tuple[Decimal, ...]

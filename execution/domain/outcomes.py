@@ -12,7 +12,7 @@ from execution.domain.trading import Direction
 
 
 class ExchangeStatus(StrEnum):
-    """An order's status in the exchange's words, ordinary and algo orders in one vocabulary."""
+    """An order's status as the exchange names it, ordinary and algo orders in one vocabulary."""
 
     NEW = "NEW"
     PARTIALLY_FILLED = "PARTIALLY_FILLED"
@@ -36,7 +36,7 @@ STATUS_TRIGGERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class RestingTerms:
-    """What an open order would do, in the exchange's words.
+    """What an open order would do, in the exchange's terms.
 
     `reduces`: it can open nothing. `whole`: it closes whatever is there. `trigger_type`: which price a conditional
     order waits for, such as MARK_PRICE.
@@ -199,7 +199,7 @@ class PositionReport:
 
 
 class IncomeKind(StrEnum):
-    """What moves the wallet beside fills, and belongs to a position."""
+    """What moves the wallet apart from fills and belongs to a position."""
 
     FUNDING = "FUNDING_FEE"
     CLEARING = "INSURANCE_CLEAR"

@@ -55,7 +55,7 @@ def result_of(
 ) -> Result:
     """Book a trade: net = realised - commissions of both sides + funding + other income.
 
-    The exchange's realizedPnl of a fill is before fees; other income is what a liquidation costs beside its fills.
+    The exchange's realizedPnl of a fill is before fees. Other income is what a liquidation costs apart from its fills.
 
     `margin` and `risk` (what the stop would have lost) are in the quote asset; None when they are not known.
     """

@@ -168,7 +168,7 @@ def _check_symbol(review: RiskReview) -> None:
 
 def _check_confidence(review: RiskReview) -> None:
     confidence = review.proposal.confidence
-    # A person's order has no confidence; the limit is about models.
+    # An operator's order has no confidence; the limit is about models.
     if confidence is None:
         return
     least = review.policy[keys.MIN_CONFIDENCE]
@@ -196,7 +196,7 @@ def _check_book(review: RiskReview, quantity: Decimal) -> Decimal:
 def _check_slippage(review: RiskReview, reached: Walk) -> None:
     """Compare what the size would pay with the planned price. A better price is never refused."""
     proposal, best = review.proposal, review.quote.taking_price(review.proposal.direction)
-    # Who plans no price plans the best one: then only what the size itself moves is held against the limit.
+    # Without a planned price the best one counts: then the limit applies to what the size itself moves.
     planned = proposal.expected_price or best
     actual = (reached.average_price - planned) * proposal.direction.sign / reached.average_price
     limit = review.policy[keys.MAX_SLIPPAGE] / (2 if proposal.leverage > HIGH_LEVERAGE else 1)

@@ -47,7 +47,7 @@ DEEDS = re.compile(r"(close|exit|flat|flatten|reduce|cancel|unwind|cover|liquida
 WRAPPERS = frozenset(
     {"params", "options", "flags", "extra", "config", "instructions", "orderparams", "execution", "order"}
 )
-# A misspelt name is held against those of the fields and these.
+# A misspelt name is compared with those of the fields and these.
 DANGEROUS = ("reduce_only", "close_position", "dry_run", "order_type", "time_in_force", "post_only", "position_side")
 # Fields whose misspelling is only a note that is lost.
 NOTES = frozenset(

@@ -51,7 +51,7 @@ class Bracket(models.Model):
     # Closed at market this long after the first fill.
     time_exit_seconds = models.PositiveIntegerField(null=True, blank=True)
     # Since when a stop of our own stands in for one that the exchange does not take; empty when none does. Its price is
-    # the stop leg's. Then when a mark price was last held against it, and when that reached it.
+    # the stop leg's. Then when a mark price was last compared with it, and when that reached it.
     software_since = models.DateTimeField(null=True, blank=True)
     software_seen_at = models.DateTimeField(null=True, blank=True)
     software_passed_at = models.DateTimeField(null=True, blank=True)

@@ -20,7 +20,7 @@ class DeadLetter(models.Model):
     """One message that could not be handled. `raw` is cut at 16 KiB.
 
     `size_bytes` and `sha256` are of the whole message. `payload` is the event's own part, as text, which may be
-    corrected; `envelope` holds the ids that came beside it. The last five columns stay empty until an operator replays
+    corrected; `envelope` holds the ids that came with it. The last five columns stay empty until an operator replays
     the letter, which works once.
     """
 

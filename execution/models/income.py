@@ -1,4 +1,4 @@
-"""What moved the wallet for a trade beside its fills: funding, and insurance at a liquidation."""
+"""What moved the wallet for a trade apart from its fills: funding, and insurance at a liquidation."""
 
 from django.db import models
 from django.db.models import Q

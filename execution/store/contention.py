@@ -1,4 +1,4 @@
-"""Lets a locked row or a slow statement delay its own trade and nothing beside it.
+"""Lets a locked row or a slow statement delay its own trade and nothing else.
 
 A session waits for a lock or a statement no longer than its bound (execution_project/waits.py). What then fails has met
 another transaction. The database works, and all that is not about that row goes on.
