@@ -1,6 +1,6 @@
-"""Names the moments between two effects of a decision's life, so that tests can end a process exactly there.
+"""Named points between two effects, where a test can end or stop the process.
 
-Nobody listens in a running service: a point that is passed then costs one look at an empty list.
+In a running service nothing watches: passing a point costs one look at an empty list.
 """
 
 import os
@@ -78,13 +78,13 @@ _watchers: list[Watcher] = []
 
 
 def reached(point: CrashPoint) -> None:
-    """Tell those who watch; in a running service nobody does."""
+    """Call every watcher of this point. A running service has none."""
     for watch_point in _watchers:
         watch_point(point)
 
 
 def watch_point(watcher: Watcher) -> Callable[[], None]:
-    """Call `watcher` at every point from now on; returns what ends that."""
+    """Call `watcher` at every point from now on. Returns the function that ends this."""
     _watchers.append(watcher)
     return lambda: _watchers.remove(watcher)
 

@@ -17,12 +17,12 @@ from execution.models import (
     EntryHold,
     EssStatus,
     Heartbeat,
-    Impediment,
     KillSwitch,
     Metric,
     OperatorAction,
     PolicyValue,
     PositionSlot,
+    VenueBlock,
 )
 from execution.queries.kill_switch import Preview
 
@@ -57,8 +57,8 @@ class HoldAdmin(ReadOnlyAdmin):
     ordering = ("scope",)
 
 
-@admin.register(Impediment)
-class EntryBlockAdmin(ReadOnlyAdmin):
+@admin.register(VenueBlock)
+class VenueBlockAdmin(ReadOnlyAdmin):
     """Entry blocks that come from the exchange's contract and account states, and end with them."""
 
     list_display = ("scope", "reason_code", "sentence", "alarming", "since")

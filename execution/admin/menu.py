@@ -63,7 +63,7 @@ GROUPS: Mapping[str, tuple[Entry, ...]] = {
         (m.OperatorAction, "gavel"),
         (m.EssStatus, "e911_emergency"),
         (m.EntryHold, "front_hand"),
-        (m.Impediment, "block"),
+        (m.VenueBlock, "block"),
         (m.PolicyValue, "tune"),
         (m.DeadLetter, "mark_email_unread"),
         (m.QuarantinedRow, "coronavirus"),

@@ -1,4 +1,4 @@
-"""Which of the fills that reduce a position closed our trade: a person may trade the same symbol beside us."""
+"""Attributes the fills that reduce a position to our trade or to other clients of the account."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,15 +14,17 @@ FEE_GRID = Decimal("0.000000000001")
 def exits_of_trade(
     open_quantity: Decimal, ours: Sequence[FillReport], others: Sequence[FillReport], held: Decimal
 ) -> list[FillReport]:
-    """Return the fills that closed a trade, oldest first, the last ones split where they close more than is ours.
+    """Return the fills that closed a trade, oldest first.
+
+    The last fills are split where they close more than the trade had open.
 
     Args:
         open_quantity: what of the trade is not booked as closed.
         ours: fills of our own exits, all of them the trade's.
-        others: fills in the closing direction by whomever else.
+        others: fills in the closing direction by all other clients of the account.
         held: what the exchange still holds in the trade's direction, read before the fills.
 
-    What a person closes is taken from what was added by hand first: only what the position falls short of our trade
+    What an operator closes is taken from what was added by hand first: only what the position falls short of our trade
     has closed it, and the newest fills are those that made it so.
 
     """
@@ -33,9 +35,10 @@ def exits_of_trade(
 
 
 def part_of_fill(fill: FillReport, quantity: Decimal) -> FillReport:
-    """Return the part of a fill that closed our trade: a fill that turns a position realises its PnL on that part only.
+    """Return the part of a fill that closed our trade.
 
-    The fee is shared by quantity; the rest of the fill belongs to a position that is not ours.
+    The fee is shared by quantity. The rest of the fill belongs to a position that is not ours. A fill that turns a
+    position round realises its PnL on the closing part only, so the PnL stays whole.
     """
     return replace(
         fill,
@@ -46,7 +49,9 @@ def part_of_fill(fill: FillReport, quantity: Decimal) -> FillReport:
 
 
 def unbooked_fills(fills: Sequence[FillReport], booked: Mapping[int, Decimal]) -> list[FillReport]:
-    """Return what is not booked of these fills; the PnL of a fill that is booked in part went with that part.
+    """Return what is not yet booked of these fills.
+
+    The PnL of a fill that is booked in part was booked with that part.
 
     Args:
         fills: as the exchange has them.

@@ -1,11 +1,11 @@
-"""Names the person behind something that is done by hand."""
+"""Names the operator behind an action by hand."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Authorization:
-    """Who decides something by hand, and why."""
+    """The operator who acts by hand, and the reason."""
 
     by: str
     reason: str

@@ -1,4 +1,4 @@
-"""How long to wait before something that was refused is tried again: longer each time, and never for ever. Pure."""
+"""Pauses before a rejected order is sent again: each longer than the last, up to a bound. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,10 @@ class Try(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Refusals:
-    """Successive tries that were refused, the last of them at `last_at`; `code`: what the exchange said to that."""
+    """Successive attempts that were rejected.
+
+    `last_at` is when the last of them was, `code` the exchange's error code for it.
+    """
 
     tries: int
     since: datetime
@@ -47,7 +50,7 @@ class Refusals:
         return self.last_at + pause_after(self.tries, self.longest_pause)
 
     def holds_at(self, now: datetime) -> bool:
-        """Whether it is too early for another try; a clock that was set back does not prolong it."""
+        """Whether it is too early for another attempt. A clock that was set back does not prolong it."""
         return age_of(self.last_at, now) < pause_after(self.tries, self.longest_pause)
 
 
@@ -60,7 +63,9 @@ def pause_after(tries: int, longest: timedelta) -> timedelta:
 def refusals_of(
     orders: Sequence[Try], longest_pause: timedelta, *, together: timedelta = timedelta(0)
 ) -> Refusals | None:
-    """Return the refusals with which a row of tries ends, oldest first; None when the last one was taken.
+    """Return the rejections with which the attempts end, or None when the last attempt was accepted.
+
+    `orders` are oldest first.
 
     `together`: orders that follow one another within less are one try, such as a close that is sent again at once
     because something was cancelled to make way for it.

@@ -1,4 +1,4 @@
-"""Bounds of whatever comes from outside: a number, a time, a text, a JSON value that can be stored and read back."""
+"""Bounds for outside input: numbers, times, texts, and JSON that can be stored and read back."""
 
 import re
 import sys
@@ -36,7 +36,10 @@ UNFIT = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 class UnreadableTime(datetime):
-    """Stands for a stored time that Python cannot hold or calculate with: the end of the bounds that it lies beyond."""
+    """Replaces a stored time that Python cannot hold or calculate with.
+
+    Its value is the end of the bounds beyond which the stored time lies.
+    """
 
     @classmethod
     def of(cls, *, past: bool) -> "UnreadableTime":
@@ -58,7 +61,7 @@ def known(moment: datetime | None) -> datetime | None:
 
 
 def number_of(text: str) -> Decimal:
-    """Return the number that a text writes in ASCII digits; spaces around it do not count.
+    """Return the number that a text writes in ASCII digits. Spaces around it do not count.
 
     Raises:
         ValueError: another character, no digit, or longer than any amount.
@@ -80,7 +83,7 @@ def integer_of(value: object) -> int:
     """Return a whole number that is written as one: an int, or a text of ASCII digits.
 
     Raises:
-        ValueError: a boolean, a fraction, another character, or longer than any number of ours.
+        ValueError: a boolean, a fraction, another character, or longer than any of our numbers.
 
     """
     text = value.strip(ASCII_SPACES) if isinstance(value, str) else str(value) if type(value) is int else ""
@@ -107,19 +110,25 @@ def capitals(text: str) -> str:
 
 
 def small(text: str) -> str:
-    """Write A to Z in small letters and leave every other letter as it is: `str.lower` turns the Kelvin sign into k."""
+    """Write A to Z in small letters and leave every other letter as it is.
+
+    `str.lower` would turn the Kelvin sign into k.
+    """
     return text.translate(SMALL)
 
 
 def moment_of(value: object) -> datetime:
-    """Return a time that is given as ISO text (without a zone: UTC), or as an epoch in seconds or milliseconds.
+    """Return the UTC time of an ISO text or of an epoch in seconds or milliseconds.
+
+    An ISO text without a zone is UTC.
 
     Raises:
         ValueError: it is none, or outside of EARLIEST to LATEST.
 
     """
     if isinstance(value, str):
-        return _bounded(_epoch(Decimal(value)) if _is_epoch(value) else iso_of(value))
+        is_epoch = len(value) <= LONGEST_NUMBER and EPOCH.fullmatch(value) is not None
+        return _bounded(_epoch(Decimal(value)) if is_epoch else iso_of(value))
     if isinstance(value, datetime):
         return _bounded(value)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -128,7 +137,10 @@ def moment_of(value: object) -> datetime:
 
 
 def clamped(moment: datetime) -> datetime:
-    """Return a time in UTC, or the end of the bounds that it lies beyond: for questions, where both mean the same."""
+    """Return a time in UTC, or the end of the bounds beyond which it lies.
+
+    For queries only, where both mean the same.
+    """
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return EARLIEST if aware < EARLIEST else LATEST if aware > LATEST else aware.astimezone(UTC)
 
@@ -155,7 +167,7 @@ def without_unfit(text: str) -> str:
 
 
 def json_problem(value: object, *, deepest: int) -> str | None:
-    """Return why a JSON value cannot be stored and read back by every reader; None when it can."""
+    """Return why a JSON value cannot be stored and read back by every reader, or None when it can."""
     for found, depth in _walk(value, 0):
         if depth > deepest:
             return f"nested deeper than {deepest} levels"
@@ -189,10 +201,6 @@ def _is_too_large(value: object) -> bool:
     return not (number.is_finite() and LEAST_JSON_NUMBER <= number <= LARGEST_JSON_NUMBER)
 
 
-def _is_epoch(text: str) -> bool:
-    return len(text) <= LONGEST_NUMBER and EPOCH.fullmatch(text) is not None
-
-
 def _epoch(value: float | Decimal) -> datetime:
     # Bounds before the arithmetic: a float or int beyond them overflows.
     if not 0 <= value <= int(LATEST.timestamp()) * 1000:
@@ -202,7 +210,7 @@ def _epoch(value: float | Decimal) -> datetime:
 
 
 def iso_of(text: str) -> datetime:
-    """Return the time that an ISO text writes in ASCII; without a zone it is UTC.
+    """Return the time that an ISO text writes in ASCII. Without a zone it is UTC.
 
     Raises:
         ValueError: it is none.

@@ -1,4 +1,4 @@
-"""The exits of a position: where their prices lie, which orders a plan wants, and what differs from what rests.
+"""The exits of a position: their prices, the orders that a plan wants, and what the account lacks.
 
 A plan belongs to one life of a position, named by its trade's id; no leg of it is ever read for another life.
 """
@@ -17,12 +17,18 @@ UNBOUNDED = Decimal(10**12)
 
 
 def stop_fraction(direction: Direction, reference: Decimal, stop: Decimal) -> Decimal:
-    """Return how far the stop lies on the losing side, as a fraction of the reference price; negative: wrong side."""
+    """Return how far the stop lies on the losing side, as a fraction of the reference price.
+
+    Negative on the wrong side.
+    """
     return (reference - stop) * direction.sign / reference
 
 
 def target_distance(direction: Direction, reference: Decimal, target: Decimal) -> Decimal:
-    """Return how far the target lies on the winning side, as a fraction of the reference; negative: wrong side."""
+    """Return how far the target lies on the winning side, as a fraction of the reference price.
+
+    Negative on the wrong side.
+    """
     return -stop_fraction(direction, reference, target)
 
 
@@ -47,7 +53,10 @@ def round_target(direction: Direction, price: Decimal, tick: Decimal) -> Decimal
 
 
 def break_even_at(direction: Direction, entry: Decimal, buffer: Decimal, tick: Decimal) -> Decimal:
-    """Return the stop that loses nothing: the entry and `buffer` of it for the fees, rounded in the user's favour."""
+    """Return the break-even stop: the entry price plus `buffer` of it for the fees.
+
+    Rounded to the tick in the user's favour.
+    """
     price = target_price_at(direction, entry, buffer)
     return ceil_to(price, tick) if direction is Direction.LONG else floor_to(price, tick)
 
@@ -76,7 +85,7 @@ class Leg:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The legs of one position, nearest target first, with the grid that the exchange demands of market quantities."""
+    """The legs of one position, nearest target first, with the exchange's grid for market orders."""
 
     legs: tuple[Leg, ...]
     tick: Decimal
@@ -94,7 +103,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Exposure:
-    """What there is to protect, in the base asset: all that the entry filled, and what of it is still open.
+    """What there is to protect, in base asset: all that the entry filled, and what is still open.
 
     `growing`: the entry rests and may fill further. `hedged`: the exchange refuses a closing order that is larger than
     the position, instead of trimming it.
@@ -106,13 +115,16 @@ class Exposure:
     hedged: bool = False
 
     def closing_parts(self, lot: LotRule) -> list[Decimal]:
-        """Return the orders that would close all of it; in hedge mode they may leave less than a step."""
+        """Return the orders that would close all of it. In hedge mode they may leave less than a step."""
         return closing_parts(self.open, lot, trims=not self.hedged)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A leg with the quantity that it should close now; of a missing order, with that order's quantity."""
+    """A leg with the quantity that it should close now.
+
+    For a missing order the quantity is that order's.
+    """
 
     leg: Leg
     quantity: Decimal
@@ -120,7 +132,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Resting:
-    """An order of a leg that lives at the exchange; `quantity` is what it has still to execute.
+    """An order of a leg that rests at the exchange. `quantity` is what it has still to execute.
 
     `seen`: the exchange's own lists know it, and it is not overdue. One that they have forgotten, or whose price was
     passed without a fill, protects nothing. `begun`: it has executed a part.
@@ -137,15 +149,19 @@ class Resting:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What to place, an entry for each order, and what to cancel once all orders stand that replace it (order ids)."""
+    """What to place and what to cancel.
+
+    `missing` has an entry for each order to place. `excess` are ids of orders to cancel once all orders stand that
+    replace them.
+    """
 
     missing: tuple[Wanted, ...]
-    surplus: tuple[int, ...]
+    excess: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Held:
-    """One leg held against its orders: those that are right, and the quantities of those that it lacks."""
+    """One leg compared with its orders: those that are right, and the quantities of those that it lacks."""
 
     right: frozenset[int]
     lacking: tuple[Decimal, ...]
@@ -167,25 +183,27 @@ def wanted_legs(plan: Plan, exposure: Exposure) -> list[Wanted]:
 
 
 def compare(plan: Plan, exposure: Exposure, resting: Iterable[Resting]) -> Comparison:
-    """Hold the orders that rest against those that should; one that is right within a tick is left alone.
+    """Compare the resting orders with the wanted ones. An order within a tick of its price stays.
 
     A leg may want several orders, because the exchange bounds each. The older orders of a leg stay until all of the
-    right ones stand, so that cover never drops.
+    right ones stand, so that the position never loses protection.
     """
     orders = sorted(resting, key=lambda order: order.order_id)
     wanted = wanted_legs(plan, exposure)
     held = {want.leg.id: _held_against(want, plan, exposure, orders) for want in wanted}
     settled = {leg_id for leg_id, each in held.items() if not each.lacking}
-    settled |= {leg.id for leg in plan.legs if leg.id not in held and _may_go(leg, exposure)}
+    # While the entry grows, a trailing leg that wants no order only waits, so its orders stay.
+    waiting = {OrderPurpose.TRAILING} if exposure.growing else set[OrderPurpose]()
+    settled |= {leg.id for leg in plan.legs if leg.id not in held and leg.purpose not in waiting}
     right = frozenset[int]().union(*(each.right for each in held.values()))
     return Comparison(
         missing=tuple(Wanted(leg=want.leg, quantity=part) for want in wanted for part in held[want.leg.id].lacking),
-        surplus=tuple(order.order_id for order in orders if order.leg_id in settled and order.order_id not in right),
+        excess=tuple(order.order_id for order in orders if order.leg_id in settled and order.order_id not in right),
     )
 
 
 def _held_against(want: Wanted, plan: Plan, exposure: Exposure, orders: Sequence[Resting]) -> _Held:
-    """Match a leg's orders with the parts that the present lot asks for; the newest of equal ones is kept."""
+    """Match a leg's orders with the parts that the present lot asks for. Of equal orders the newest stays."""
     trims = not exposure.hedged
     parts = closing_parts(want.quantity, plan.lot, trims=trims)
     fitting = [order for order in orders if order.leg_id == want.leg.id and _fits(want.leg, order, plan)]
@@ -211,7 +229,10 @@ def _held_against(want: Wanted, plan: Plan, exposure: Exposure, orders: Sequence
 
 
 def _follows(want: Wanted, plan: Plan, fitting: Sequence[Resting]) -> _Held:
-    """Keep every trailing order: reduce-only trims what is too large, a new one forgets the best price it has seen."""
+    """Keep every trailing order of the leg.
+
+    Reduce-only trims one that is too large, and a new order would forget the best price it has seen.
+    """
     right, short = set(), want.quantity
     for order in fitting:
         if short > 0:
@@ -221,7 +242,10 @@ def _follows(want: Wanted, plan: Plan, fitting: Sequence[Resting]) -> _Held:
 
 
 def _adding_up_to(quantity: Decimal, fitting: Sequence[Resting]) -> list[Resting]:
-    """Return orders that close exactly this quantity, the larger and newer ones first; none when they do not."""
+    """Return orders that close exactly this quantity, or none.
+
+    Larger and newer orders are taken first.
+    """
     taken, left = [], quantity
     for order in sorted(fitting, key=lambda order: (order.quantity, order.order_id), reverse=True):
         if order.quantity <= left:
@@ -279,7 +303,7 @@ def _hand_on(parts: list[Decimal], givers: Iterable[int], taker: int) -> None:
 
 
 def _fits(leg: Leg, order: Resting, plan: Plan) -> bool:
-    """Whether an order of a leg has its price within a tick, and a quantity that the exchange would still execute.
+    """Whether an order has its leg's price within a tick and a quantity that the exchange executes.
 
     The exchange keeps orders whose price lies off a new tick, and they trigger as before. One whose quantity does not
     fit the present lot would be refused when it triggers.
@@ -292,8 +316,3 @@ def _fits(leg: Leg, order: Resting, plan: Plan) -> bool:
     if order.price is None or leg.price is None:
         return False
     return abs(order.price - leg.price) <= plan.tick
-
-
-def _may_go(leg: Leg, exposure: Exposure) -> bool:
-    """Whether orders of a leg that wants none now are too many; a trailing one only waits for a growing entry."""
-    return not (leg.purpose is OrderPurpose.TRAILING and exposure.growing)

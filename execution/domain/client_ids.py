@@ -28,10 +28,11 @@ LAST_SEQUENCE = len(DIGITS) ** SEQUENCE_WIDTH - 1
 
 
 def client_order_id(request_id: UUID, purpose: OrderPurpose, sequence: int) -> str:
-    """Return an order's id, 36 characters at most, whatever its number: an exit is never too late for an id.
+    """Return an order's client id of at most 36 characters, whatever its sequence number.
 
-    `es1-<purpose letter><26 letters of the request id>-<sequence>`; from 10,000 on, without the dash that tells the two
-    forms apart, `es1-<purpose letter><25 digits of base 36><6 digits of base 36>`.
+    `es1-<purpose letter><26 letters of the request id>-<sequence>`. From 10,000 on it has no dash, which keeps the two
+    forms apart: `es1-<purpose letter><25 digits of base 36><6 digits of base 36>`. An exit never fails for lack of an
+    id.
 
     Raises:
         ValueError: the number is not within 1..2,176,782,335, more than the database's column holds.
@@ -56,12 +57,12 @@ def _base36(number: int, width: int) -> str:
 
 
 def is_ours(client_order_id: str) -> bool:
-    """Whether an order carries our prefix; only such orders are ours to cancel."""
+    """Whether an order carries our prefix. Only such orders are ours to cancel."""
     return client_order_id.startswith(PREFIX)
 
 
 def entry_of(client_order_id: str) -> str:
-    """Return the part that all entries of one decision share; empty for any other order."""
+    """Return the part that all entries of one decision share, or an empty text for any other order."""
     head, _, number = client_order_id.rpartition("-")
     return head if head.startswith(f"{PREFIX}{LETTERS[OrderPurpose.ENTRY]}") and number.isdigit() else ""
 
@@ -75,11 +76,14 @@ CLOSED_BY_EXCHANGE = {
 }
 
 
-# What closed a position in a contract of which the exchange tells nothing any more: it has settled all that was open.
+# What closed a position in a contract that the exchange reports no more: it has settled all that was open.
 SETTLED_WITH_ITS_CONTRACT = "settlement_autoclose-"
 
 
 def closed_by(client_order_id: str) -> CloseReason:
-    """Return why an order that is not ours closed a position: the exchange and its reason, or somebody else."""
+    """Return why an order that is not ours closed a position.
+
+    The exchange's own orders name their reason. All others count as MANUAL.
+    """
     found = (reason for prefix, reason in CLOSED_BY_EXCHANGE.items() if client_order_id.startswith(prefix))
     return next(found, CloseReason.MANUAL)

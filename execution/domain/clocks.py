@@ -1,4 +1,4 @@
-"""The clock that is handed to whoever asks for the time, and ages under clocks that may be set."""
+"""The clock that callers pass in, and ages under clocks that may be set back."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,8 +10,8 @@ LONG_AGO = timedelta(days=1)
 
 
 def age_of(moment: datetime, now: datetime) -> timedelta:
-    """Return how long ago something was noted; when a clock was set back in between, it was long ago.
+    """Return how long ago something was noted, or LONG_AGO when a clock was set back in between.
 
-    Else whoever waits until it is old enough would wait for as long as the clock was set back.
+    Otherwise a caller that waits for an age would wait for as long as the clock was set back.
     """
     return LONG_AGO if moment > now + CLOCKS_DIFFER else now - moment

@@ -1,4 +1,7 @@
-"""How much of a position at the exchange has a live stop: one definition for figures, health, API, event and repair."""
+"""How much of a position has a live stop: the one definition for every reader.
+
+Figures, health, API, events and repairs all use it.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,13 +15,13 @@ from execution.domain.trading import Direction
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """One position that we answer for, in the base asset, whether or not it has a trade row.
+    """One position that the service answers for, in base asset, whether or not it has a trade row.
 
     `covered`: what our live stops on its side would close together. `out_of_reach`: what no order can close, because it
-    is smaller than the present step. `since`: from when on a part of it has had no stop; None for a covered one.
-    `overdue`: what is said of each live stop or trailing stop of it whose price was passed without a fill.
-    `by_software`: what stops of our own protect of what is not covered, and `software_since` since when. `flaws`: why
-    one of them does not protect. `stop_required`: false where no plan on its side has a stop, which policy permits.
+    is smaller than the present step. `since`: from when on a part of it has had no stop, None when it is covered.
+    `overdue`: one sentence for each live stop or trailing stop of it whose price was passed without a fill.
+    `by_software`: what software stops protect of what is not covered, and `software_since` since when. `flaws`: why one
+    of them does not protect. `stop_required`: false where no plan on its side has a stop, which policy permits.
     """
 
     symbol: str
@@ -37,7 +40,7 @@ class Coverage:
 
     @property
     def is_unprotected(self) -> bool:
-        """Whether somebody has to act: nothing protects all of it, and something should."""
+        """Whether it needs action: nothing protects all of it, and something should."""
         return self.protected_by is ProtectedBy.NONE and (self.stop_required or bool(self.overdue))
 
     @property
@@ -53,15 +56,15 @@ class Coverage:
 
     @property
     def sentence(self) -> str:
-        """What health says of it."""
+        """Return the position's line in health."""
         numbers = f"uncovered={plain(self.uncovered)} of={plain(self.quantity)}"
         if 0 < self.uncovered <= self.out_of_reach:
             return f"{self.symbol} {self.direction} REMAINDER_UNTRADABLE: {numbers} step={plain(self.step)}"
         if self.protected_by is ProtectedBy.SOFTWARE:
             since = self.software_since.isoformat() if self.software_since else "unknown"
             return f"{self.symbol} {self.direction} PROTECTED_BY_SOFTWARE: {numbers} since={since}"
-        said = [f"{self.symbol} {self.direction} POSITION_UNPROTECTED: {numbers}", *self.overdue, *self.flaws]
-        return " ".join(said)
+        unprotected = f"{self.symbol} {self.direction} POSITION_UNPROTECTED: {numbers}"
+        return " ".join([unprotected, *self.overdue, *self.flaws])
 
 
 def is_covered(quantity: Decimal, stops: Iterable[Decimal]) -> bool:

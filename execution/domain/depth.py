@@ -1,4 +1,4 @@
-"""What an order of some size would pay: the book walked level by level. Pure, so that a verdict can be run again."""
+"""Walks the order book: what an order of some size would pay. Pure, so a verdict can be replayed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,10 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """How far a size reaches into the book: `covered` of it by the first `levels`, at `average_price` for each unit."""
+    """How far a size reaches into the book.
+
+    The first `levels` hold `covered` of it, at `average_price` for each unit.
+    """
 
     levels: int
     covered: Decimal
@@ -25,7 +28,10 @@ class Walk:
 
 
 def walk(levels: Sequence[Level], quantity: Decimal) -> Walk:
-    """Return what a market order of this base quantity would pay, best level first; of no size, the best price."""
+    """Return what a market order of this base quantity would pay, best level first.
+
+    For a quantity of zero it is the best price.
+    """
     covered, cost, used = ZERO, ZERO, 0
     for level in levels:
         if used and covered >= quantity:
@@ -39,17 +45,20 @@ def walk(levels: Sequence[Level], quantity: Decimal) -> Walk:
 
 
 def levels_within(levels: Sequence[Level], limit: Decimal, sign: int) -> tuple[Level, ...]:
-    """Return what a LIMIT order takes from: the levels that are no worse than its limit, and then the limit itself.
+    """Return what a LIMIT order takes from: the levels no worse than its limit, then the limit itself.
 
-    What the book does not hold at once rests at the limit and is taken there: `sign` is 1 for a buyer, -1 for a seller.
-    The last level stands for any size.
+    What the book does not hold at once rests at the limit and fills there, so the last level stands for any size.
+    `sign` is 1 for a buyer, -1 for a seller.
     """
     taken = tuple(level for level in levels if level.price * sign <= limit * sign)
     return (*taken, Level(price=limit, quantity=Decimal("Infinity")))
 
 
 def quantity_worth(levels: Sequence[Level], cost: Decimal) -> Decimal:
-    """Return the base quantity that costs this much, taken level by level; all that there is when that costs less."""
+    """Return the base quantity that costs this much, taken level by level.
+
+    All that the levels hold when that costs less.
+    """
     quantity, left = ZERO, cost
     for level in levels:
         if level.price * level.quantity >= left:

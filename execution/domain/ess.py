@@ -8,7 +8,10 @@ PERMITTING_STATES = frozenset({"ARMED", "DISABLED", "NORMAL", "CAUTION"})
 
 @dataclass(frozen=True, kw_only=True)
 class EssDecision:
-    """The answer for one entry, with the evidence in words, and how old that is; None when there is none."""
+    """The emergency stop's answer for one entry, with its evidence.
+
+    `age_seconds` is the age of the evidence, None without one.
+    """
 
     permitted: bool
     state: str
@@ -17,5 +20,5 @@ class EssDecision:
 
 
 def permits(state: str, *, can_execute: bool | None) -> bool:
-    """Tell whether a state lets entries pass; a missing flag or an unknown state blocks."""
+    """Whether a state lets entries pass. A missing flag or an unknown state blocks."""
     return can_execute is True and state.upper() in PERMITTING_STATES

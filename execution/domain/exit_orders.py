@@ -1,4 +1,4 @@
-"""The guard's part that counts the orders which exits take: an entry that could not be protected is not sent.
+"""Guard rule on the orders that exits take: an entry that could not be protected is refused.
 
 Stops, targets and trailing stops are market orders to the exchange, whose maximum may lie far below that of a LIMIT
 entry. They are split by it; what cannot be split, or takes too many orders, is refused before there is a position.
@@ -42,9 +42,9 @@ def exit_orders_for(quantity: Decimal, exits: ExitPlan, lot: LotRule) -> int:
 
 
 def judge_room(*, resting: int, needed: int, policy: Policy) -> RuleVerdict:
-    """Return whether the account has room for an entry's exits beside the conditional orders that it has already.
+    """Return whether the account has room for an entry's exits beside its open conditional orders.
 
-    An exchange that takes a stop and a target of more positions than Binance says so by `risk.max_positions`.
+    An exchange with room for a stop and a target of more positions than Binance is given as `risk.max_positions`.
     """
     room = max(CONDITIONAL_ORDERS, 2 * int(policy[keys.MAX_POSITIONS]))
     numbers = f"expected<={room} actual={resting + needed} resting={resting} needed={needed}"

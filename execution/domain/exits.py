@@ -1,4 +1,4 @@
-"""The guard's part that judges the exits: a stop, one or more targets, a trailing stop, break-even and a time exit."""
+"""Guard rules on exits: stop, targets, trailing stop, break-even and time exit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ LEAST_CALLBACK, MOST_CALLBACK, CALLBACK_STEP = Decimal("0.1"), Decimal(20), Deci
 
 @dataclass(frozen=True, kw_only=True)
 class ExitPlan:
-    """The exits as approved, on their ticks, nearest target first; without a stop only where the policy allows it.
+    """The exits as approved, on their ticks, nearest target first.
+
+    It has no stop only where the policy allows that.
 
     A defaulted price is meant from the real entry price and moves there once that is known.
     """
@@ -58,7 +60,7 @@ def judge_exits(review: RiskReview, reference: Decimal) -> ExitPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class _ExitRule:
-    """What stop and target have in common: the policy keys of their distances, and which side they belong on."""
+    """What stop and target have in common: the policy keys of their distances, and their side."""
 
     name: str
     default: str
@@ -87,7 +89,10 @@ TARGET = _ExitRule(
 
 
 def _exit_price(review: RiskReview, reference: Decimal, asked: Decimal | None, rule: _ExitRule) -> Decimal:
-    """Return where an exit belongs: the default when none was asked, small crossings moved, absurd ones refused."""
+    """Return where an exit belongs.
+
+    The policy's default when none was asked. A small crossing is moved, a large one refused.
+    """
     direction, policy = review.proposal.direction, review.policy
     if asked is None:
         asked = rule.at(direction, reference, policy[rule.default])
@@ -104,7 +109,7 @@ def _exit_price(review: RiskReview, reference: Decimal, asked: Decimal | None, r
 
 
 def _stop(review: RiskReview, reference: Decimal) -> Decimal | None:
-    """Return the stop on its tick; none at all is refused, unless the policy allows it."""
+    """Return the stop on its tick. No stop is refused unless the policy allows it."""
     direction, policy = review.proposal.direction, review.policy
     if review.proposal.stop_price is None and not policy[keys.DEFAULT_STOP]:
         allowed = bool(policy[keys.ALLOW_NO_STOP])
@@ -113,18 +118,17 @@ def _stop(review: RiskReview, reference: Decimal) -> Decimal | None:
     wanted = _exit_price(review, reference, review.proposal.stop_price, STOP)
     stop = brackets.round_stop(direction, wanted, review.rules.tick_size)
     # Moving and rounding go outwards, so what will be sent is measured, not what was asked.
-    _check_stop_distance(review, brackets.stop_fraction(direction, reference, stop))
+    distance, most = brackets.stop_fraction(direction, reference, stop), policy[keys.MAX_STOP_DISTANCE]
+    numbers = f"expected<={plain(most)} actual={distance:.6f}"
+    review.check("stop_max_distance", numbers, Reason.STOP_TOO_FAR, passed=distance <= most)
     return stop
 
 
-def _check_stop_distance(review: RiskReview, distance: Decimal) -> None:
-    most = review.policy[keys.MAX_STOP_DISTANCE]
-    far = f"expected<={plain(most)} actual={distance:.6f}"
-    review.check("stop_max_distance", far, Reason.STOP_TOO_FAR, passed=distance <= most)
-
-
 def check_liquidation(review: RiskReview, reference: Decimal, stop: Decimal, quantity: Decimal) -> None:
-    """Refuse a stop that liquidation would come before: it protects nothing. Which bracket counts, the size tells."""
+    """Refuse a stop beyond the liquidation price, which protects nothing.
+
+    The position's size decides which margin bracket counts.
+    """
     proposal, notional = review.proposal, quantity * reference
     distance = brackets.stop_fraction(proposal.direction, reference, stop)
     limit = partial(liquidation_distance, proposal.direction, leverage=proposal.leverage, notional=notional)
@@ -152,7 +156,7 @@ def _targets(review: RiskReview, reference: Decimal) -> tuple[AskedTarget, ...]:
 
 
 def _target(review: RiskReview, reference: Decimal, asked: Decimal | None) -> Decimal:
-    """Return a target on its tick; a very far one is only noted."""
+    """Return a target on its tick. A very far one is only noted."""
     direction, policy, tick = review.proposal.direction, review.policy, review.rules.tick_size
     wanted = _exit_price(review, reference, asked, TARGET)
     distance, usual = brackets.target_distance(direction, reference, wanted), policy[keys.MAX_TARGET_DISTANCE]
@@ -165,7 +169,7 @@ def _target(review: RiskReview, reference: Decimal, asked: Decimal | None) -> De
 
 
 def _trailing(review: RiskReview, reference: Decimal) -> tuple[Decimal | None, Decimal | None]:
-    """Return how far a trailing stop lets the price come back, in percent, and from which price on it follows."""
+    """Return a trailing stop's callback in percent and its activation price."""
     asked, default = review.proposal.callback_percent, review.policy[keys.DEFAULT_TRAIL] * PERCENT
     percent = asked or default
     if not percent:
@@ -180,7 +184,7 @@ def _trailing(review: RiskReview, reference: Decimal) -> tuple[Decimal | None, D
 
 
 def _activation(review: RiskReview, reference: Decimal) -> Decimal | None:
-    """Return the price from which a trailing stop follows; one that has been reached is the same as none."""
+    """Return a trailing stop's activation price, or None when it was reached already."""
     direction, asked = review.proposal.direction, review.proposal.activation_price
     if asked is None:
         return None

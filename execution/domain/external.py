@@ -1,4 +1,4 @@
-"""Positions that we did not open: what to do about them, what covers them already, and where our exits would lie."""
+"""Positions that we did not open: what to do about them, and where our exits would lie."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ TARGETS = frozenset({"TAKE_PROFIT", "TAKE_PROFIT_MARKET"})
 
 
 class ExternalPositions(StrEnum):
-    """What the operator wants of a position that no trade of ours explains (EXTERNAL_POSITIONS)."""
+    """What the operator wants for a position that none of our trades explains (EXTERNAL_POSITIONS)."""
 
     IGNORE = "ignore"
     PROTECT = "protect"
@@ -33,9 +33,10 @@ class ExternalPositions(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignOrder:
-    """A resting order of somebody else; `kind` in the exchange's words, no quantity when it closes everything.
+    """A resting order that is not ours. `kind` is the exchange's order type.
 
-    `order_id`: the exchange's own, of the Algo Service for a `conditional` one. `reduces`: it can open nothing.
+    `closes_all`: it has no quantity and closes whatever is there. `order_id`: the exchange's own, of the Algo Service
+    for a `conditional` one. `reduces`: it can open nothing.
     """
 
     kind: str
@@ -50,7 +51,10 @@ class ForeignOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalExits:
-    """Where stop and target of such a position belong, on their ticks; None where the policy has none."""
+    """Where stop and target of an external position belong, on their ticks.
+
+    None where the policy has none.
+    """
 
     stop_price: Decimal | None
     target_price: Decimal
@@ -62,7 +66,7 @@ def direction_of(row: PositionReport) -> Direction:
 
 
 def position_part(row: PositionReport, quantity: Decimal) -> PositionReport:
-    """Return a part of a position, of this size, as one of its own; both have the entry price of the whole."""
+    """Return a part of a position of this size, with the entry price of the whole."""
     share = quantity / abs(row.quantity)
     return replace(
         row,
@@ -73,8 +77,8 @@ def position_part(row: PositionReport, quantity: Decimal) -> PositionReport:
     )
 
 
-def covered_by_others(row: PositionReport, orders: Iterable[ForeignOrder], kinds: frozenset[str]) -> Decimal:
-    """Return how much of a position other people's orders of these kinds would close."""
+def exit_quantity_of_others(row: PositionReport, orders: Iterable[ForeignOrder], kinds: frozenset[str]) -> Decimal:
+    """Return how much of a position other clients' orders of these kinds would close."""
     side: Side = direction_of(row).exit_side
     size = abs(row.quantity)
     exits = [o for o in orders if o.kind in kinds and o.side == side and o.position_side == row.position_side]
@@ -82,10 +86,10 @@ def covered_by_others(row: PositionReport, orders: Iterable[ForeignOrder], kinds
 
 
 def exits_for(row: PositionReport, policy: Policy, tick: Decimal) -> ExternalExits:
-    """Return the policy's default exits from the entry price, or from the mark price where that has passed them.
+    """Return the policy's default exits from the entry price, or from a mark price beyond them.
 
-    A default that lies behind the market would close the position at once, and nobody has asked for that. A stop beyond
-    the liquidation price protects nothing: it lies half-way between that and the mark price instead.
+    A default behind the market would close the position at once, which no operator has asked for. A stop beyond the
+    liquidation price protects nothing, so it lies half-way between that and the mark price instead.
     """
     direction = direction_of(row)
     fraction, least = policy[keys.DEFAULT_STOP], policy[keys.MIN_STOP_DISTANCE]

@@ -1,7 +1,8 @@
-"""Whose a line of funding is: by side and size at the funding time. Pure, so every case is a test.
+"""Shares a line of funding among trades, by side and size at the funding time. Pure.
 
-The exchange books a line for a symbol and names no side. Its sign tells the side, by the rate's; its amount tells how
-much was held. What our trades held then is known from their fills; what is beyond that belongs to somebody else.
+The exchange books a line for a symbol and names no side. Together with the rate its sign gives the side and its amount
+the size that was held. Our trades' sizes at that time are known from their fills. The rest of the line belongs to
+positions that are not ours.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ class Holding:
 
 @dataclass(frozen=True, kw_only=True)
 class FundingLine:
-    """A line of funding; `value` is its amount in the symbol's quote asset, None where nobody can tell."""
+    """A line of funding. `value` is its amount in the symbol's quote asset, None when not known."""
 
     amount: Decimal
     value: Decimal | None
@@ -49,14 +50,17 @@ class FundingLine:
 
 @dataclass(frozen=True, kw_only=True)
 class _Reading:
-    """What a line looks like when the position was this: expected amounts by trade, and what they leave unexplained."""
+    """The line that a set of positions would explain.
+
+    `expected`: amounts by trade. `unexplained`: what they leave of the line.
+    """
 
     expected: Mapping[UUID, Decimal]
     unexplained: Decimal
 
 
 def rate_of(at: datetime, rates: Iterable[FundingRate]) -> FundingRate | None:
-    """Return the funding that a line of this time was booked for; None when none is known."""
+    """Return the funding that a line of this time was booked for, or None when none is known."""
     known = list(rates)
     near = [rate for rate in known if abs(rate.at - at) <= SAME_TIME]
     if near:
@@ -66,9 +70,9 @@ def rate_of(at: datetime, rates: Iterable[FundingRate]) -> FundingRate | None:
 
 
 def funding_parts(line: FundingLine, holdings: Sequence[Holding]) -> dict[UUID, Decimal]:
-    """Return each trade's part of a line, in the line's asset; what is left of the line is somebody else's.
+    """Return each trade's part of a line, in the line's asset. The rest of the line is not ours.
 
-    Without a known rate nobody can tell sides apart: then the line belongs to the only trade that held anything.
+    Without a known rate, sides cannot be kept apart. Then the line belongs to the only trade that held anything.
     """
     rate, value = line.rate, line.value
     if rate is None or not rate.rate or not rate.mark or not value:
@@ -82,14 +86,17 @@ def funding_parts(line: FundingLine, holdings: Sequence[Holding]) -> dict[UUID, 
 
 
 def _moment(booked_at: datetime, paid_at: datetime) -> tuple[datetime, datetime]:
-    """Return between which times the position was looked at; a line that was booked much later tells nothing of it."""
+    """Return between which times the exchange took the position's size.
+
+    A line that was booked much later than its funding time does not narrow it.
+    """
     if abs(booked_at - paid_at) > SAME_TIME:
         return paid_at, paid_at
     return min(booked_at, paid_at), max(booked_at, paid_at)
 
 
 def _positions(holdings: Sequence[Holding], begin: datetime, end: datetime) -> Iterator[dict[UUID, Decimal]]:
-    """Yield what the trades held before the moment, and after each fill that lies in it, in the exchange's order."""
+    """Yield what the trades held before the moment and after each fill within it, in order."""
     held = _held_before(holdings, begin)
     yield dict(held)
     within = [(change, each.trade_id) for each in holdings for change in each.changes if begin <= change.at <= end]
@@ -116,7 +123,10 @@ def _reading(value: Decimal, payment: Decimal, held: Mapping[UUID, Decimal]) -> 
 
 
 def _shared(amount: Decimal, value: Decimal, expected: Mapping[UUID, Decimal]) -> dict[UUID, Decimal]:
-    """Share a line by size; when the trades explain all of it, their parts sum up to it to the last digit."""
+    """Share a line by size.
+
+    When the trades explain all of it, their parts sum up to it to the last digit.
+    """
     if not expected:
         return {}
     total = sum(expected.values(), ZERO)

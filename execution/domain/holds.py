@@ -1,4 +1,4 @@
-"""Longest time of each hold on sending, and the pauses at which stops and closes probe through it. Pure.
+"""The longest time of each hold on sending, and the pauses at which exits probe through it. Pure.
 
 A hold is what an exchange's answer asks of us, kept in Redis for all processes. Both can be wrong: an answer of a proxy
 in between, a number that a neighbour wrote. So every hold has a longest time by its kind, and no hold stops exits
@@ -23,7 +23,7 @@ MOST_DOUBLINGS = 16
 
 
 def hold_length(who: Waits, seconds: float) -> float:
-    """Return how long such a hold may last, of the seconds that were asked for; what is no number holds nobody."""
+    """Return how many seconds such a hold may last, of those asked for. NaN holds nothing."""
     return max(0.0, min(seconds, HOLD_CAPS[who])) if seconds == seconds else 0.0  # noqa: PLR0124 -- NaN is not itself
 
 

@@ -1,10 +1,10 @@
-"""The kill switch's three levels, named by what they block; reducing orders pass at every level."""
+"""The kill switch's three levels, named by what they block. Reducing orders pass at every level."""
 
 from enum import StrEnum
 
 
 class KillLevel(StrEnum):
-    """What an engaged kill switch does, from the mildest to the strongest; each does what those before it do."""
+    """The kill switch's levels, mildest first. Each does what those before it do."""
 
     # No new entry is sent.
     ENTRIES = "entries"

@@ -1,4 +1,4 @@
-"""The limits that hold over all positions together. Pure: what is used comes as an argument, so it can be re-run."""
+"""The limits over all positions together. Pure: usage is an argument, so a verdict can be replayed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from execution.domain.risk_review import RuleVerdict
 
 @dataclass(frozen=True, kw_only=True)
 class OrderImpact:
-    """What one entry adds: its notional, and what its stop may lose; both in USD.
+    """What one entry adds in USD: its notional, and what its stop may lose.
 
     Without a stop all of the notional may be lost. A fill worse than the stop's level is not in the figure.
     """
@@ -36,12 +36,12 @@ class OrderImpact:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitUsage:
-    """What is used already when an entry asks for its share; amounts in USD.
+    """What is used already when an entry is judged. Amounts are in USD.
 
-    `exposure` and `open_risk` are of all positions that are open or opening, by their claims. The day is UTC's:
-    `day_result` is the net PnL of its closed trades, less what is assumed of what nobody can value, `day_peak` the best
-    that this sum has been (0 at midnight), `open_loss` the losing positions' unrealised PnL (0 or less) as the monitor
-    last read it.
+    `exposure` and `open_risk` are of all positions that are open or opening, by their slots. The day is UTC's:
+    `day_result` is the net PnL of its closed trades, less what is assumed for amounts without a price, `day_peak` the
+    best that this sum has been (0 at midnight), `open_loss` the losing positions' unrealised PnL (0 or less) as
+    reconciliation last read it.
     """
 
     positions: int
@@ -63,8 +63,11 @@ class LimitUsage:
 
 
 def judge_limits(stake: OrderImpact, usage: LimitUsage, policy: Policy) -> tuple[RuleVerdict, ...]:
-    """Hold one entry against every limit; each is inclusive, and each verdict shows the use with this entry."""
-    return (*_alone(stake, usage, policy), *_priced(usage), *_within(stake, usage, policy))
+    """Check one entry against every limit. Limits are inclusive, and verdicts show the use with it."""
+    # Sums in USD that are not whole take no entry.
+    numbers = f"unpriced={usage.unpriced or 'none'}"
+    priced = _verdict("usage_in_usd", numbers, Reason.QUOTE_ASSET_UNPRICED, passed=not usage.unpriced)
+    return (*_alone(stake, usage, policy), priced, *_within(stake, usage, policy))
 
 
 def _alone(stake: OrderImpact, usage: LimitUsage, policy: Policy) -> Iterator[RuleVerdict]:
@@ -76,12 +79,6 @@ def _alone(stake: OrderImpact, usage: LimitUsage, policy: Policy) -> Iterator[Ru
     yield _verdict("one_open_trade", held, Reason.OPEN_TRADE_EXISTS, passed=not usage.held_by)
     pause = policy[keys.STOP_OUT_PAUSE]
     yield _pause("stop_out_pause", usage.stopped_out_age, pause, Reason.SYMBOL_PAUSED_AFTER_STOP)
-
-
-def _priced(usage: LimitUsage) -> Iterator[RuleVerdict]:
-    """Refuse to add to sums in USD that are not whole."""
-    numbers = f"unpriced={usage.unpriced or 'none'}"
-    yield _verdict("usage_in_usd", numbers, Reason.QUOTE_ASSET_UNPRICED, passed=not usage.unpriced)
 
 
 def _within(stake: OrderImpact, usage: LimitUsage, policy: Policy) -> Iterator[RuleVerdict]:
@@ -114,7 +111,7 @@ def _within(stake: OrderImpact, usage: LimitUsage, policy: Policy) -> Iterator[R
 
 
 def _pause(rule: str, age: Decimal | None, pause: Decimal, refusal: Reason) -> RuleVerdict:
-    """Refuse what comes sooner than `pause` after the last; exactly at its end it passes."""
+    """Refuse what comes sooner than `pause` after the last one. Exactly at its end it passes."""
     actual = "none" if age is None else f"{plain(age)}s"
     return _verdict(rule, f"expected>={plain(pause)}s actual={actual}", refusal, passed=age is None or age >= pause)
 

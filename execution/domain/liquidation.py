@@ -1,4 +1,4 @@
-"""How far a price may go against a position before the exchange closes it by force. Only its own margin counts."""
+"""How far the price may move before liquidation, with only the position's own margin behind it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ class MarginBracket:
 
 
 def bracket_for(brackets: Sequence[MarginBracket], notional: Decimal) -> MarginBracket | None:
-    """Return the bracket of a notional, caps included and the last without end; None when none is known."""
+    """Return the bracket of a notional, or None when none is known.
+
+    Caps are inclusive, and the last bracket has no end.
+    """
     ordered = sorted(brackets, key=lambda bracket: bracket.notional_cap)
     fitting = (bracket for bracket in ordered if notional <= bracket.notional_cap)
     return next(fitting, ordered[-1] if ordered else None)

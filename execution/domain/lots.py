@@ -1,4 +1,4 @@
-"""The lots of a symbol: which quantities an order may have, and the parts in which a larger one is closed. Pure.
+"""The lots of a symbol: which quantities an order may have, and how a larger one is split. Pure.
 
 Every order that reduces a position takes its quantities from here: stops, targets, trailing stops and closes.
 """
@@ -32,7 +32,10 @@ def lot_rule(rules: InstrumentFilters, order_type: OrderType) -> LotRule:
 
 
 def entry_lot(rules: InstrumentFilters, order_type: OrderType) -> LotRule:
-    """Return the lot rule of an entry: its quantity must lie on the step of its exits too, which are market orders."""
+    """Return the lot rule of an entry.
+
+    Its exits are market orders, so its quantity lies on their step too.
+    """
     lot = lot_rule(rules, order_type)
     return replace(lot, step=max(lot.step, rules.market_step))
 
@@ -51,7 +54,7 @@ def _bounds(lot: LotRule) -> tuple[Decimal, Decimal]:
 
 
 def split_of(quantity: Decimal, lot: LotRule) -> Split:
-    """Return the split that `parts_of` makes; what is asked for may take millions of orders."""
+    """Return the split that `lot_parts` makes, without building parts that may be millions."""
     least, most = _bounds(lot)
     left = floor_to(quantity, lot.step)
     # A quantity below the minimum is no part, by the counting below; a maximum below the step takes no order at all.
@@ -80,11 +83,11 @@ def lot_parts(quantity: Decimal, lot: LotRule) -> list[Decimal]:
 
 
 def closing_parts(quantity: Decimal, lot: LotRule, *, trims: bool) -> list[Decimal]:
-    """Return the orders that close a quantity which may lie off the lot: a step may have become coarser since.
+    """Return the orders that close a quantity, which may lie off a step that has become coarser.
 
-    `trims`: the exchange executes no more of a reduce-only order than the position has (one-way mode), so that a
-    remainder below step or minimum is closed by an order that is larger. In hedge mode such an order is refused, and
-    the remainder stays out of reach: what the parts lack of the quantity.
+    `trims`: the exchange executes no more of a reduce-only order than the position has (one-way mode), so a remainder
+    below step or minimum is closed by an order that is larger. In hedge mode such an order is rejected, and the
+    remainder stays out of reach: what the parts lack of the quantity.
     """
     if quantity <= 0:
         return []

@@ -1,4 +1,4 @@
-"""What is measured over all processes and restarts: counters, and histograms with the bounds of their buckets."""
+"""Names and buckets of the metrics that sum over all processes and restarts."""
 
 from bisect import bisect_left
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
-"""The invariants that production checks of itself: what a violation is called, and when a finding has become one. Pure.
+"""The invariants that a running service checks, and when a finding becomes a violation. Pure.
 
-A monitor cycle sees many things in the middle of a change: a stop that is being replaced, a fill that is not booked
-yet. A finding becomes a violation when it is there in two successive cycles, for at least `CONFIRMED_AFTER`, while
-nothing has moved on its symbol and side. On a side that never rests it becomes one after `RESTLESS_AFTER`. Cycles that
-are further apart than `NEAR` are not successive, and a finding begins anew.
+A reconciliation cycle sees many things in the middle of a change: a stop that is being replaced, a fill that is not
+booked yet. A finding becomes a violation when it is there in two successive cycles, for at least `CONFIRMED_AFTER`,
+while nothing has moved on its symbol and side. On a side that never rests it becomes one after `RESTLESS_AFTER`. Cycles
+that are further apart than `NEAR` are not successive, and a finding begins anew.
 
 The tests have judges of their own, which share no line with this rule.
 """
@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
+
+from execution.domain.json_values import JsonValue
 
 # The counter of violations, by kind, in the figures of all processes.
 VIOLATIONS = "oracle_violations"
@@ -26,7 +28,7 @@ Side = tuple[str, str]
 
 
 class Kind(StrEnum):
-    """Every invariant that can be broken; the metric's label."""
+    """Every invariant that can be broken. The value is the metric's label."""
 
     COVER_SHORT = "cover_short"
     COVER_EXCESS = "cover_excess"
@@ -44,7 +46,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One invariant that does not hold at one moment; `subject` is a trade's id or an order's client id.
+    """One invariant that does not hold at one moment.
+
+    `subject` is a trade's id or an order's client id.
 
     `numbers` are what was expected and what is there, in the base asset or the quote asset.
     """
@@ -70,7 +74,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenFinding:
-    """A finding that goes on: since when at all, since when undisturbed, and whether it was counted as a violation.
+    """A finding that goes on: since when, since when undisturbed, and whether it is a violation.
 
     `picture` is what its symbol and side looked like at the last reading, which was at `seen_at`.
     """
@@ -86,7 +90,7 @@ class OpenFinding:
         at_rest = now - self.at_rest_since >= CONFIRMED_AFTER
         return self.stands or at_rest or now - self.first_at >= RESTLESS_AFTER
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, JsonValue]:
         """Return it as the next cycle's process reads it."""
         return {
             **asdict(self.finding),
@@ -98,7 +102,7 @@ class OpenFinding:
         }
 
     @classmethod
-    def of_json(cls, row: Mapping[str, Any]) -> Self:
+    def of_json(cls, row: Mapping[str, object]) -> Self:
         """Read what `as_json` has written.
 
         Raises:
@@ -107,10 +111,10 @@ class OpenFinding:
         """
         words = {name: str(row[name]) for name in ("symbol", "position_side", "subject", "numbers")}
         return cls(
-            finding=Finding(kind=Kind(row["kind"]), **words),
-            first_at=datetime.fromisoformat(row["first_at"]),
-            at_rest_since=datetime.fromisoformat(row["at_rest_since"]),
-            seen_at=datetime.fromisoformat(row["seen_at"]),
+            finding=Finding(kind=Kind(str(row["kind"])), **words),
+            first_at=datetime.fromisoformat(str(row["first_at"])),
+            at_rest_since=datetime.fromisoformat(str(row["at_rest_since"])),
+            seen_at=datetime.fromisoformat(str(row["seen_at"])),
             picture=str(row["picture"]),
             stands=bool(row["stands"]),
         )
@@ -118,15 +122,19 @@ class OpenFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class Followed:
-    """What one cycle has made of the findings: all that go on, those that are violations now, and those that ended."""
+    """What one cycle has made of the findings.
 
-    suspects: tuple[OpenFinding, ...]
+    `going_on`: all that were found again or stand. `raised`: those that became violations. `ended`: violations that are
+    gone.
+    """
+
+    going_on: tuple[OpenFinding, ...]
     raised: tuple[OpenFinding, ...]
     ended: tuple[OpenFinding, ...]
 
     @property
     def standing(self) -> list[OpenFinding]:
-        return [suspect for suspect in self.suspects if suspect.stands]
+        return [each for each in self.going_on if each.stands]
 
 
 def follow(
@@ -137,26 +145,26 @@ def follow(
     unjudged: Collection[Side],
     now: datetime,
 ) -> Followed:
-    """Hold the findings of this cycle against those of the last one that could judge.
+    """Compare the findings of this cycle with those of the last one that could judge.
 
     Args:
         before: what the last cycle has left.
         found: what this cycle finds, on sides that can be judged.
         pictures: positions and resting orders by side, in one text each: another text means that something has moved.
-        unjudged: sides of which nobody can tell now; a violation there stands, anything less begins anew.
+        unjudged: sides that cannot be judged now. A violation there stands, anything less begins anew.
         now: when the exchange was read.
 
     """
-    known = {suspect.finding.key: suspect for suspect in before}
+    known = {each.finding.key: each for each in before}
+    stood = {key for key, each in known.items() if each.stands}
     here = [_followed(known.get(each.key), each, pictures.get(each.side, ""), now) for each in found]
-    keys = {suspect.finding.key for suspect in here}
-    left = [suspect for key, suspect in known.items() if key not in keys and suspect.stands]
-    kept = [suspect for suspect in left if suspect.finding.side in unjudged]
-    new = [suspect for suspect in here if suspect.stands and not _stood(known, suspect)]
+    keys = {each.finding.key for each in here}
+    left = [each for key, each in known.items() if key not in keys and each.stands]
+    kept = [each for each in left if each.finding.side in unjudged]
     return Followed(
-        suspects=(*here, *kept),
-        raised=tuple(new),
-        ended=tuple(suspect for suspect in left if suspect not in kept),
+        going_on=(*here, *kept),
+        raised=tuple(each for each in here if each.stands and each.finding.key not in stood),
+        ended=tuple(each for each in left if each not in kept),
     )
 
 
@@ -165,10 +173,5 @@ def _followed(known: OpenFinding | None, finding: Finding, picture: str, now: da
         return OpenFinding(finding=finding, first_at=now, at_rest_since=now, seen_at=now, picture=picture)
     moved = known.picture != picture
     rest = now if moved else known.at_rest_since
-    suspect = replace(known, finding=finding, at_rest_since=rest, seen_at=now, picture=picture)
-    return replace(suspect, stands=suspect.is_violation(now))
-
-
-def _stood(known: Mapping[str, OpenFinding], suspect: OpenFinding) -> bool:
-    before = known.get(suspect.finding.key)
-    return before is not None and before.stands
+    followed = replace(known, finding=finding, at_rest_since=rest, seen_at=now, picture=picture)
+    return replace(followed, stands=followed.is_violation(now))

@@ -12,7 +12,7 @@ from execution.domain.trading import Direction
 
 
 class ExchangeStatus(StrEnum):
-    """An order's status in the exchange's words, ordinary and algo orders in one vocabulary."""
+    """An order's status as the exchange names it, ordinary and algo orders in one vocabulary."""
 
     NEW = "NEW"
     PARTIALLY_FILLED = "PARTIALLY_FILLED"
@@ -36,7 +36,7 @@ STATUS_TRIGGERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class RestingTerms:
-    """What an open order would do, in the exchange's words.
+    """What an open order would do, in the exchange's terms.
 
     `reduces`: it can open nothing. `whole`: it closes whatever is there. `trigger_type`: which price a conditional
     order waits for, such as MARK_PRICE.
@@ -53,9 +53,9 @@ class RestingTerms:
 
 @dataclass(frozen=True, kw_only=True)
 class OrderReport:
-    """One order as the exchange sees it. `order_id` is empty for a conditional order that has not triggered.
+    """One order as the exchange reports it.
 
-    `terms`: told by the lists of open orders only.
+    `order_id` is empty for a conditional order that has not triggered. Only the lists of open orders report `terms`.
     """
 
     client_order_id: str
@@ -65,7 +65,7 @@ class OrderReport:
     executed_quantity: Decimal
     order_id: str = ""
     algo_id: str = ""
-    # When the exchange made it, by its own clock; None where it does not tell.
+    # When the exchange made it, by its own clock. None when it does not report that.
     created_at: datetime | None = None
     terms: RestingTerms | None = None
 
@@ -88,11 +88,7 @@ class Waits(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """Proof that the order is not at the exchange. `retry_safe`: the same order may be sent again.
-
-    `reason`: the exchange refused it, or it never left and this says why. `by_filters`: its price or quantity does not
-    fit the symbol's filters, which are others than we knew.
-    """
+    """Which requests must hold back after an answer: all, all that count as orders, or entries only."""
 
     code: int | None
     message: str
@@ -112,7 +108,10 @@ class Unknown:
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """The account is not as an entry needs it, so none is sent: what was wanted, and what the exchange has."""
+    """Why the account is not as an entry needs it, so that none is sent.
+
+    `wanted` is what the entry needs, `found` what the exchange has.
+    """
 
     reason: Reason
     wanted: str
@@ -125,7 +124,7 @@ class Mismatch:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountCheck:
-    """What the exchange says of account and key, and what of it would refuse every entry, in words."""
+    """What the exchange reports of account and key, and every problem that would refuse all entries."""
 
     position_mode: str
     can_trade: bool
@@ -138,7 +137,7 @@ PlaceOutcome = Accepted | Refused | Unknown
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """A look-up answered that the order does not exist; one such answer is not proof."""
+    """A look-up answered that the order does not exist. One such answer is no proof."""
 
     message: str
 
@@ -156,7 +155,10 @@ LookUp = OrderReport | Missing | Unreadable
 
 @dataclass(frozen=True, kw_only=True)
 class FillReport:
-    """One fill as the exchange booked it; `realized_pnl` is before fees, in `pnl_asset` (empty: the quote asset)."""
+    """One fill as the exchange booked it.
+
+    `realized_pnl` is before fees, in `pnl_asset` (empty: the quote asset).
+    """
 
     trade_id: int
     order_id: str
@@ -171,17 +173,17 @@ class FillReport:
     maker: bool
     at: datetime
     pnl_asset: str = ""
-    # What the fee is worth in the symbol's quote asset; None where nobody can tell.
+    # What the fee is worth in the symbol's quote asset, None when not known.
     fee_value: Decimal | None = None
-    # What `realized_pnl` is worth there; None where nobody can tell, and before it was valued.
+    # What `realized_pnl` is worth there, None when not known, and before it was valued.
     pnl_value: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PositionReport:
-    """One position row of the exchange; `quantity` is negative for a short in one-way mode.
+    """One position row of the exchange. `quantity` is negative for a short in one-way mode.
 
-    `updated_at` is its last change, where the exchange tells.
+    `updated_at` is its last change, None when the exchange does not report it.
     """
 
     symbol: str
@@ -197,7 +199,7 @@ class PositionReport:
 
 
 class IncomeKind(StrEnum):
-    """What moves the wallet beside fills, and belongs to a position."""
+    """What moves the wallet apart from fills and belongs to a position."""
 
     FUNDING = "FUNDING_FEE"
     CLEARING = "INSURANCE_CLEAR"
@@ -205,7 +207,9 @@ class IncomeKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class IncomeReport:
-    """One line of income; negative when we paid. `transaction_id` is unique among the lines of its kind.
+    """One line of income, negative when we paid.
+
+    `transaction_id` is unique among the lines of its kind.
 
     `symbol` is empty where the exchange settles the whole account.
     """
@@ -220,9 +224,9 @@ class IncomeReport:
 
 @dataclass(frozen=True, kw_only=True)
 class FundingRate:
-    """One funding of a symbol: a position of `q` (negative when short) gets `-q * mark * rate`, in the quote asset.
+    """One funding of a symbol, paid per position in the quote asset: `-quantity * mark * rate`.
 
-    `mark` is zero where the exchange does not tell it.
+    The quantity is negative for a short. `mark` is zero when the exchange does not report it.
     """
 
     rate: Decimal
@@ -231,7 +235,7 @@ class FundingRate:
 
 
 def held_in(row: PositionReport | None, direction: Direction) -> Decimal:
-    """Return how much of a position in this direction the exchange holds; never negative."""
+    """Return how much of a position in this direction the exchange holds, never negative."""
     if row is None:
         return ZERO
     if row.position_side == direction.value:

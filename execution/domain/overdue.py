@@ -1,8 +1,8 @@
-"""Whether a live stop still protects: one whose price the mark price has passed, and that has not executed, does not.
+"""Whether a live stop still protects: it does not once its price was passed without a fill.
 
-Protector and monitor both ask here, so that they cannot disagree. The status of the order is no answer: an exchange may
-leave a stop NEW, TRIGGERING or TRIGGERED while its position stays open. Source: NautilusTrader discussion #5378, a
-reduce-only STOP_MARKET that hung in TRIGGERING for a day. Pure.
+Protector and reconciliation both ask here, so that they cannot disagree. The status of the order is no answer: an
+exchange may leave a stop NEW, TRIGGERING or TRIGGERED while its position stays open. Source: NautilusTrader discussion
+#5378, a reduce-only STOP_MARKET that hung in TRIGGERING for a day. Pure.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,10 @@ PERCENT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class OverdueRule:
-    """How far the mark price may pass a stop, in ticks or as a fraction of its price, the larger, and for how long."""
+    """How far and for how long the mark price may be past a stop.
+
+    The distance is in ticks or a fraction of its price, the larger.
+    """
 
     ticks: Decimal
     fraction: Decimal
@@ -60,7 +63,10 @@ class LiveStop:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """What is to be remembered of a stop after a reading; `due_at`: when it becomes overdue unless it executes."""
+    """What is to be remembered of a stop after a reading.
+
+    `due_at`: when it becomes overdue unless it executes.
+    """
 
     best_mark: Decimal | None = None
     passed_since: datetime | None = None
@@ -69,7 +75,7 @@ class Watch:
 
 
 def watch(stop: LiveStop, mark: Decimal | None, rule: OverdueRule, *, now: datetime) -> Watch:
-    """Hold a stop against the mark price, which is None where nobody has read it."""
+    """Compare a stop with the mark price, which is None when it was not read."""
     best = _best(stop, mark)
     if not (stop.triggered or _is_passed(stop, mark, best, rule)):
         # Without a reading nothing has come back.
@@ -83,26 +89,31 @@ def watch(stop: LiveStop, mark: Decimal | None, rule: OverdueRule, *, now: datet
 
 
 def soonest(watches: Iterable[Watch], now: datetime) -> timedelta | None:
-    """Return in what time the next stop becomes overdue; None when none is about to."""
+    """Return in what time the next stop becomes overdue, or None when none is about to."""
     waiting = [each.due_at - now for each in watches if each.due_at and not each.overdue]
     return max(timedelta(0), min(waiting)) if waiting else None
 
 
 def trigger_level(stop: LiveStop, best: Decimal | None) -> Decimal | None:
-    """Return the price at which a stop is to execute; None for a trailing one that does not follow yet.
+    """Return the price at which a stop is to execute, or None for a trailing one that does not follow yet.
 
     The exchange may have seen a better price than we have, so its own level of a trailing stop is never less tight.
     """
     if stop.callback_percent is None:
         return stop.level
-    if best is None or (stop.level is not None and _is_worse(stop.side, best, stop.level)):
+    if best is None:
+        return None
+    if stop.level is not None and (best < stop.level if stop.side is Side.SELL else best > stop.level):
         return None
     back = stop.callback_percent / PERCENT
     return best * (ONE - back if stop.side is Side.SELL else ONE + back)
 
 
 def sentence(client_order_id: str, level: Decimal | None, since: datetime | None) -> str:
-    """Return what health says of an overdue stop; a trailing one that followed at once has no level to name."""
+    """Return the line in health about an overdue stop.
+
+    A trailing stop that followed at once has no level to name.
+    """
     at = plain(level) if level is not None else "trailing"
     return f"STOP_OVERDUE order={client_order_id} level={at} since={since.isoformat() if since else 'unknown'}"
 
@@ -124,7 +135,3 @@ def _best(stop: LiveStop, mark: Decimal | None) -> Decimal | None:
     if mark is None or stop.best_mark is None:
         return mark if stop.best_mark is None else stop.best_mark
     return max(stop.best_mark, mark) if stop.side is Side.SELL else min(stop.best_mark, mark)
-
-
-def _is_worse(side: Side, price: Decimal, than: Decimal) -> bool:
-    return price < than if side is Side.SELL else price > than

@@ -11,7 +11,7 @@ FEE_AT_WORST = Decimal("0.001")
 
 @dataclass(frozen=True, kw_only=True)
 class FillAmounts:
-    """The amounts of one fill in the quote asset; `realized_pnl` is the exchange's own figure, before fees."""
+    """The amounts of one fill in the quote asset. `realized_pnl` is the exchange's, before fees."""
 
     price: Decimal
     quantity: Decimal
@@ -21,7 +21,7 @@ class FillAmounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The books of a finished trade, in the quote asset; `pnl_percent` is of the margin."""
+    """The books of a finished trade, in the quote asset. `pnl_percent` is of the margin."""
 
     exit_price: Decimal
     gross_pnl: Decimal
@@ -55,7 +55,7 @@ def result_of(
 ) -> Result:
     """Book a trade: net = realised - commissions of both sides + funding + other income.
 
-    The exchange's realizedPnl of a fill is before fees; other income is what a liquidation costs beside its fills.
+    The exchange's realizedPnl of a fill is before fees. Other income is what a liquidation costs apart from its fills.
 
     `margin` and `risk` (what the stop would have lost) are in the quote asset; None when they are not known.
     """
@@ -73,10 +73,10 @@ def result_of(
 
 
 def assumed_cost(*, turnover: Decimal, margin: Decimal, fees_unvalued: bool, income_unvalued: bool) -> Decimal:
-    """Return what limits take the unvalued part of a trade to have cost, in the quote asset: the worse.
+    """Return what limits assume that the unvalued part of a trade has cost, in the quote asset.
 
-    Fees that nobody can value count as a tenth of a percent of all that was bought and sold, twice the highest taker
-    fee. Funding, other income and PnL that nobody can value count as the whole margin lost.
+    It is the worse case. Fees without a value count as a tenth of a percent of all that was bought and sold, twice the
+    highest taker fee. Funding, other income and PnL without a value count as the whole margin lost.
     """
     fees = turnover * FEE_AT_WORST if fees_unvalued else ZERO
     return fees + (margin if income_unvalued else ZERO)
@@ -84,7 +84,10 @@ def assumed_cost(*, turnover: Decimal, margin: Decimal, fees_unvalued: bool, inc
 
 @dataclass(frozen=True, kw_only=True)
 class Excursion:
-    """How far the price went against a position and for it, in the quote asset and in percent of its entry price."""
+    """How far the price went against and for a position.
+
+    In the quote asset, and in percent of its entry price.
+    """
 
     adverse: Decimal
     favourable: Decimal
@@ -95,7 +98,10 @@ class Excursion:
 def excursion(
     *, sign: int, entry_price: Decimal, quantity: Decimal, lowest: Decimal | None, highest: Decimal | None
 ) -> Excursion | None:
-    """Return the excursion over the prices seen, None when none was; `sign` is 1 for a long position, else -1."""
+    """Return the excursion over the prices seen, or None when none was.
+
+    `sign` is 1 for a long position, -1 for a short one.
+    """
     if lowest is None or highest is None or not entry_price:
         return None
     moves = [(lowest - entry_price) * sign, (highest - entry_price) * sign]

@@ -15,7 +15,10 @@ MOST_SHOWN = 100
 
 
 class Looser(StrEnum):
-    """Which way a value takes on more risk. EITHER: every change counts, because it moves orders or has no order."""
+    """Which way a value takes on more risk.
+
+    EITHER: every change counts, because it moves orders or has no order.
+    """
 
     HIGHER = "higher"
     LOWER = "lower"
@@ -24,9 +27,10 @@ class Looser(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyKey:
-    """One tunable number. `unit` says what it counts; bounds are inclusive. A `whole` one chooses among meanings.
+    """One tunable number, with its unit and inclusive bounds.
 
-    `looser`: which way it takes on more risk. `zero_is_off`: 0 stands for no limit at all, so it is the loosest.
+    `whole`: the number chooses among meanings. `looser`: which way it takes on more risk. `zero_is_off`: 0 stands for
+    no limit at all, so it is the loosest.
     """
 
     name: str
@@ -378,7 +382,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
 
 
 class PolicyValueError(ValueError):
-    """A policy value that cannot be applied; the message names the key and the rule."""
+    """A policy value that cannot be applied. The message names the key and the rule."""
 
 
 def parse_policy_value(name: str, raw: object) -> Decimal:
@@ -407,7 +411,10 @@ def parse_policy_value(name: str, raw: object) -> Decimal:
 
 
 def loosens(name: str, before: Decimal, after: Decimal) -> bool:
-    """Whether a change of a known key takes on more risk; where that has no order, every change does."""
+    """Whether a change of a known key takes on more risk.
+
+    Where more risk has no direction, every change does.
+    """
     key = KEYS[name]
     if before == after:
         return False
@@ -435,7 +442,7 @@ def _shown(raw: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The values in force; `version` grows with every change and is written beside each verdict.
+    """The values in force. `version` grows with every change and stands beside each verdict.
 
     `unusable`: keys whose stored value means nothing. They have their defaults, and no entry passes meanwhile.
     """

@@ -1,4 +1,4 @@
-"""What the steps ask of the outside world; adapters implement it, `wiring.py` chooses them."""
+"""The ports: what steps ask of the outside world. Adapters implement them, `wiring.py` chooses."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,10 @@ from execution.domain.venue_status import Terms
 
 
 class Lane(IntEnum):
-    """Who goes first when requests are scarce; the lower number is served from a reserve that others cannot touch."""
+    """Which requests go first when capacity is scarce.
+
+    The lower number has a reserve that the others cannot touch.
+    """
 
     PROTECT = 0
     CLOSE = 1
@@ -64,18 +67,19 @@ class OrderTicket:
 
 
 class ExchangeUnavailableError(Exception):
-    """A read got no usable answer (transport, ban, server error); nothing is known, nothing is changed."""
+    """A read got no usable answer (transport, ban, server error). Nothing was changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Veto:
-    """Why an order must not leave after all."""
+class EntryBlock:
+    """Why an order that was approved must not be sent."""
 
     code: Reason
     sentence: str
 
 
-LastWord = Callable[[], Veto | None]
+# Asked right before an order leaves. Returns what blocks it, or None.
+PreSendCheck = Callable[[], EntryBlock | None]
 
 
 class Exchange(Protocol):
@@ -84,28 +88,27 @@ class Exchange(Protocol):
     def rules(self, symbol: str) -> InstrumentFilters | None: ...
 
     def known_rules(self, symbol: str) -> InstrumentFilters | None:
-        """Return the rules as last read by this process, unless another has read that they are others since.
+        """Return the filters as this process last read them, unless another process has seen a change since.
 
-        For what must not wait: the exchange is asked only when what is known is known to be old, and None says that
-        nothing is known.
+        For what must not wait: the exchange is asked only when the filters are known to be old. None: nothing is known.
         """
 
     def quote(self, symbol: str) -> Quote:
-        """Return the book as deep as one cheap call tells it, and the mark price."""
+        """Return the mark price, and the book as deep as one cheap call returns it."""
 
     def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
-        """Return what maintenance needs by notional; empty when the exchange names nothing for the symbol."""
+        """Return the maintenance margin by notional, empty when the exchange lists none for the symbol."""
 
     def equity(self) -> AccountMargin:
-        """Return what stands behind the account's positions, open results included; at most a few seconds old."""
+        """Return the account's margin with open results, at most a few seconds old."""
 
     def asset_index(self) -> Mapping[str, Decimal]:
-        """Return what one unit of an asset is worth in USD by the exchange's asset index; a few seconds old at most."""
+        """Return USD per unit of each asset by the exchange's asset index, at most a few seconds old."""
 
     def hedge_mode(self) -> bool: ...
 
     def terms(self) -> Terms:
-        """Read what is said of every contract and of the account's settings: three calls, however many contracts."""
+        """Read every contract's status and the account's settings: three calls for all contracts."""
 
     def prepare_entry(self, symbol: str, *, leverage: int, position_side: PositionSide) -> Mismatch | None:
         """Set the leverage, read back what an entry rests on, and return what is not as it must be.
@@ -114,14 +117,14 @@ class Exchange(Protocol):
         """
 
     def check(self) -> AccountCheck:
-        """Read what every entry rests on, whatever its symbol; changes nothing."""
+        """Read what every entry rests on, whatever its symbol. Changes nothing."""
 
     def place(
-        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, pre_send_check: LastWord | None = None
+        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, pre_send_check: PreSendCheck | None = None
     ) -> PlaceOutcome:
-        """Send an order; when it cannot leave before `send_before`, it is not sent and the outcome is a refusal.
+        """Send an order. One that cannot leave before `send_before` is not sent and counts as refused.
 
-        `pre_send_check` is asked when the order's turn has come, right before it leaves; a veto is a refusal, too.
+        `pre_send_check` is asked when the order's turn has come, right before it leaves. A block is a refusal, too.
         """
 
     def look_up(self, symbol: str, client_order_id: str, service: OrderService, *, promptly: bool = False) -> LookUp:
@@ -131,18 +134,18 @@ class Exchange(Protocol):
         """
 
     def find_by_order_id(self, symbol: str, order_id: str) -> LookUp:
-        """Return an ordinary order by the exchange's own id, whoever has placed it."""
+        """Return an ordinary order by the exchange's own id, ours or not."""
 
     def find_in_history(
         self, symbol: str, client_order_id: str, service: OrderService, *, since: datetime
     ) -> OrderReport | None:
-        """Return an order from the list of all orders since then: a second source for what a look-up has forgotten."""
+        """Return an order from the list of all orders since then, when a look-up has forgotten it."""
 
     def cancel(self, symbol: str, client_order_id: str, service: OrderService) -> LookUp:
         """Cancel and return the final state, which may be a fill that was faster."""
 
     def cancel_of_others(self, symbol: str, order: ForeignOrder) -> bool:
-        """Cancel an order that is not ours, by the exchange's own id; True when it rests no more."""
+        """Cancel an order that is not ours, by the exchange's own id. True when it rests no more."""
 
     def open_orders(self) -> Sequence[OrderReport]:
         """Return the open ordinary orders with our prefix, over all symbols."""
@@ -157,7 +160,7 @@ class Exchange(Protocol):
         """Return the positions that are open: none of quantity zero."""
 
     def positions_in(self, symbol: str) -> Sequence[PositionReport]:
-        """Return the open positions of one symbol, soon or not at all: it is asked while one may be unprotected."""
+        """Return the open positions of one symbol with a short time-out: one may be unprotected."""
 
     def now(self) -> datetime:
         """Return the exchange's present, by its own clock."""
@@ -165,13 +168,13 @@ class Exchange(Protocol):
     # The past is read whole, however long it is, as far back as the exchange keeps it (90 days).
 
     def fills_of_order(self, symbol: str, order_id: str, *, since: datetime) -> Sequence[FillReport]:
-        """Return an order's fills, oldest first; `since`: the order's creation."""
+        """Return an order's fills, oldest first. `since` is the order's creation."""
 
     def fills_since(self, symbol: str, since: datetime) -> Sequence[FillReport]:
         """Return the fills from a time on, oldest first."""
 
     def client_id_of(self, symbol: str, order_id: str) -> str:
-        """Return the client order id of an order; names the origin of a fill that is not ours.
+        """Return the client id of an order, the origin of a fill that is not ours.
 
         Empty when the exchange does not know the order (any more), or does not list its contract any more.
         """
@@ -182,7 +185,10 @@ class Exchange(Protocol):
         """Return the rates at which funding was paid from a time on, oldest first."""
 
     def price_at(self, symbol: str, at: datetime) -> Decimal | None:
-        """Return the price at which the minute of `at` opened: the same whenever it is asked; None without one."""
+        """Return the open price of the minute of `at`, or None without one.
+
+        The same whenever it is asked.
+        """
 
 
 class StreamClosedError(Exception):
@@ -195,38 +201,47 @@ class StreamConnection(Protocol):
     last_sign_at: datetime
 
     def receive(self, *, within_seconds: float) -> StreamNews | None:
-        """Return the next news, or None when there was none in time; raises StreamClosedError at the end."""
+        """Return the next news, or None when there was none in time.
+
+        Raises StreamClosedError at the end.
+        """
 
     def close(self) -> None: ...
 
 
 class UserStream(Protocol):
-    """The exchange's user-data stream, named by a listen key. Keys raise ExchangeUnavailableError when unanswered."""
+    """The exchange's user-data stream, named by a listen key.
+
+    Keys raise ExchangeUnavailableError when unanswered.
+    """
 
     def open_key(self) -> str:
         """Return the account's living key with its full hour ahead, or a new one."""
 
     def renew_key(self, key: str) -> bool:
-        """Give the key another hour; False when the exchange knows no living key."""
+        """Give the key another hour. False when the exchange knows no living key."""
 
     def connect(self, key: str) -> StreamConnection:
-        """Open a connection; raises StreamClosedError."""
+        """Open a connection, or raise StreamClosedError."""
 
 
 class MarkConnection(Protocol):
     """One connection of the stream of mark prices."""
 
     def receive(self, *, within_seconds: float) -> Mapping[str, Decimal] | None:
-        """Return mark prices by symbol, or None when there were none in time; raises StreamClosedError at the end."""
+        """Return mark prices by symbol, or None when there were none in time.
+
+        Raises StreamClosedError at the end.
+        """
 
     def close(self) -> None: ...
 
 
 class MarkStream(Protocol):
-    """The exchange's public stream of all mark prices, told every second."""
+    """The exchange's public stream of all mark prices, one message a second."""
 
     def connect(self) -> MarkConnection:
-        """Open a connection; raises StreamClosedError."""
+        """Open a connection, or raise StreamClosedError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +254,10 @@ class EssReading:
 
 
 class RiskSafety(Protocol):
-    """The risk-safety service. All raise RiskSafetyUnavailableError when it does not answer usefully in time."""
+    """The risk-safety service.
+
+    All raise RiskSafetyUnavailableError when it does not answer usefully in time.
+    """
 
     def ess(self) -> EssReading: ...
 
@@ -250,7 +268,7 @@ class RiskSafety(Protocol):
 
 
 class RiskSafetyUnavailableError(Exception):
-    """No usable answer within the budget; `kind` is what the figures count it as."""
+    """No usable answer within the budget. `kind` is its label in the metrics."""
 
     def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message)
@@ -259,7 +277,7 @@ class RiskSafetyUnavailableError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamEntry:
-    """One entry of an incoming stream, as read; `deliveries` counts this one too.
+    """One entry of an incoming stream, as read. `deliveries` counts this delivery too.
 
     `producer`: who has signed it, once that is proven; empty where events are not signed.
     """
@@ -276,10 +294,10 @@ class EventBus(Protocol):
     """The system's event bus: one stream an event type, read in slices."""
 
     def begin(self, known: Mapping[str, StreamPlace]) -> Survey:
-        """Begin a slice of reading; groups that were lost go on from the places that are known."""
+        """Begin a slice of reading. Groups that were lost go on from the known places."""
 
     def survey(self) -> Survey:
-        """End it: say how far each stream is handled, and what is gone unread."""
+        """End the slice: return how far each stream is handled, and what is gone unread."""
 
     def read(self, *, block_ms: int, count: int) -> Sequence[StreamEntry]: ...
 
@@ -292,17 +310,17 @@ class EventBus(Protocol):
     def acknowledge(self, entries: Sequence[StreamEntry]) -> None: ...
 
     def publish(self, messages: Sequence[Mapping[str, str]]) -> frozenset[str]:
-        """Append each message to the stream named by its `event_type`; return the types whose stream refused them.
+        """Append each message to its `event_type`'s stream. Returns the types that were refused.
 
         Raises when Redis did not take the others either.
         """
 
     def tidy(self) -> Mapping[str, int]:
-        """Shorten incoming streams of which every group has read the rest; return what went, by event type."""
+        """Shorten incoming streams that every group has read. Returns how many went, by event type."""
 
 
 class Memory(Protocol):
-    """Whether Redis has kept what it was given. Neither raises: silence is loss."""
+    """Whether Redis has kept what was written to it. Neither method raises: no answer counts as loss."""
 
     def is_whole(self) -> bool: ...
 
@@ -310,12 +328,12 @@ class Memory(Protocol):
 
 
 class MirrorError(Exception):
-    """The mirror takes nothing now; PostgreSQL, which is the truth, has all of it."""
+    """The mirror takes nothing now. PostgreSQL, which is the truth, has all of it."""
 
 
 class TradeMirror(Protocol):
     """The second backend: trades as Redis hashes for neighbours that read fast."""
 
     def write(self, trades: Sequence[Mapping[str, str]], *, keep_seconds: int | None) -> None:
-        """Store trades; raises MirrorError."""
+        """Store trades, or raise MirrorError."""
         ...

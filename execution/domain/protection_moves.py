@@ -1,8 +1,8 @@
-"""Judges what a person asks of a position's exits: pure, so that every rule is tested at its edge without an exchange.
+"""Rules on moving a position's exits by hand. Pure, so each is tested at its edge.
 
-A person may loosen a stop as far as the rules allow that judge an entry: distance, open risk, loss of the day. Beyond
-them it takes an override that names the rule, and the hard ceilings of the settings hold also then. Nobody may put an
-exit where the exchange would trigger it at once, or where the position would be liquidated first.
+An operator may loosen a stop as far as the rules allow that judge an entry: distance, open risk, loss of the day.
+Beyond them it takes an override that names the rule, and the hard ceilings of the settings hold also then. No override
+lets an exit lie where the exchange would trigger it at once, or where the position would be liquidated first.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ Broken = tuple[str, str]
 
 
 class MoveLimit(StrEnum):
-    """The rules of the policy that a move which loosens is held against; an override names them."""
+    """The policy's rules on a move that loosens. An override names them."""
 
     STOP_DISTANCE = "stop_distance"
     OPEN_RISK = "open_risk"
@@ -39,9 +39,10 @@ LIMIT_KEYS: Mapping[MoveLimit, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ProtectionMove:
-    """New prices of legs that a plan has; targets by their number, nearest first. What is absent stays.
+    """New prices for a plan's legs. What is absent stays.
 
-    `override`: rules of the policy that do not hold for this move.
+    `target_prices`: by the target's number, nearest first. `override`: rules of the policy that do not hold for this
+    move.
     """
 
     stop_price: Decimal | None = None
@@ -52,9 +53,9 @@ class ProtectionMove:
 
 @dataclass(frozen=True, kw_only=True)
 class LossRoom:
-    """What stops may lose: the position's open quantity and entry price, and what all others use of the limits, in USD.
+    """What stops may lose: this position's size and entry price, and the others' use of the limits.
 
-    `ceilings`: what no policy and no override passes, by policy key.
+    Amounts of the limits are in USD. `ceilings`: what no policy and no override passes, by policy key.
     """
 
     policy: Policy
@@ -103,7 +104,10 @@ def _stop(move: ProtectionMove, plan: Plan, around: Surroundings) -> Iterator[Br
 
 
 def loosens_stop(plan: Plan, direction: Direction, price: Decimal) -> bool:
-    """Whether a stop there would lose more than the plan's stop; a plan's stop without a price counts as nearer."""
+    """Whether a stop there would lose more than the plan's stop.
+
+    A plan's stop without a price counts as nearer.
+    """
     return any(leg.price is None or is_tighter(direction, leg.price, price) for leg in plan.of(OrderPurpose.STOP))
 
 

@@ -1,4 +1,4 @@
-"""What a contract's quote asset is worth in US dollars: sizes, limits and reports in USD rest on this named price."""
+"""What a contract's quote asset is worth in USD. Sizes, limits and reports rest on this price."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from execution.domain.money import ONE, ZERO, plain
 
 # Trading in USDT goes on while the asset index cannot be read; no other asset is taken for a dollar unseen.
 ASSUMED_DOLLAR = "USDT"
-# Amounts in USD are told to a hundred-millionth, as the exchange tells its own.
+# Amounts in USD have eight decimals, as the exchange's own have.
 USD_GRID = Decimal("1E-8")
 
 
@@ -29,7 +29,7 @@ class AccountMargin:
     """What stands behind an account's positions, open results included.
 
     `total_usd` counts all assets together in multi-assets mode. In single-asset mode it is None: each contract has only
-    its own margin asset behind it, of which `by_asset` tells the amount.
+    its own margin asset behind it, with the amount in `by_asset`.
     """
 
     total_usd: Decimal | None
@@ -41,7 +41,9 @@ class AccountMargin:
 
 
 def quote_index(asset: str, index: Mapping[str, Decimal] | None) -> QuoteIndex | None:
-    """Return what one unit of an asset is worth; None when the index does not say and nobody may assume it.
+    """Return what one unit of an asset is worth, or None when no index prices it.
+
+    USDT alone may be assumed to be a dollar.
 
     Args:
         asset: a contract's quote asset, as listed.
@@ -55,7 +57,7 @@ def quote_index(asset: str, index: Mapping[str, Decimal] | None) -> QuoteIndex |
 
 
 def in_usd(amount: Decimal | None, price: Decimal | None) -> Decimal | None:
-    """Return an amount of a quote asset in USD at its index price; None when either is not known."""
+    """Return an amount of a quote asset in USD at its index price, or None when either is not known."""
     if amount is None or price is None:
         return None
     # At a price of one it is the amount itself, with all its digits.

@@ -1,4 +1,4 @@
-"""What requests to the exchange cost, who goes first when they are scarce, and how the limiter stands: plain data."""
+"""What requests cost, which go first when capacity is scarce, and the limiter's state: plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,10 @@ HELD = (Waits.EVERYBODY, Waits.ORDERS, Waits.ENTRIES)
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one request adds to the exchange's counters. `cover_orders`: the orders that will follow to protect it."""
+    """What one request adds to the exchange's counters.
+
+    `cover_orders`: the orders that will follow to protect it.
+    """
 
     weight: int = 0
     orders_10s: int = 0
@@ -33,7 +36,10 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The exchange's limits: weight per address and minute, orders per account in ten seconds and a minute."""
+    """The exchange's limits.
+
+    Weight per address and minute, orders per account in ten seconds and in a minute.
+    """
 
     weight: int = 2400
     orders_10s: int = 300
@@ -42,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowUsage:
-    """What the exchange said in an answer's headers that its windows have used; None when it did not."""
+    """How much of its windows the exchange reports as used in an answer's headers, or None."""
 
     weight: int | None = None
     orders_10s: int | None = None
@@ -51,9 +57,11 @@ class WindowUsage:
 
 @dataclass(frozen=True, kw_only=True)
 class LaneQuota:
-    """What a lane leaves free in a window, as fractions of the limit: at its start, falling evenly to its end.
+    """What a lane leaves free in a window, as fractions of the limit.
 
-    `exits` never give way to an unknown state, to others on the account, or to cover that is still to come.
+    `at_start` falls evenly to `at_end` over the window.
+
+    `exits` never give way to an unknown state, to others on the account, or to stops that are still to come.
     """
 
     at_start: float
@@ -61,7 +69,7 @@ class LaneQuota:
     exits: bool
 
 
-# Cover of what is open goes before everything. What nobody has needed of the reserve is released as the window ends,
+# Stops of what is open go before everything. The unused part of the reserve is released as the window ends,
 # so that it is not lost; the last part stays, because a stop may come in the last moment too.
 SHARES: Mapping[Lane, LaneQuota] = MappingProxyType(
     {
@@ -75,9 +83,10 @@ SHARES: Mapping[Lane, LaneQuota] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Permit:
-    """Leave to send one request. The windows are those that its answer's figures will be of; -1: not certain.
+    """Permission to send one request.
 
-    `probe`: it goes through a hold, to see whether that still stands.
+    The windows are those that its answer's figures will be of, -1 when that is not certain. `probe`: it goes through a
+    hold, to see whether that still stands.
     """
 
     cost: Cost
@@ -89,7 +98,10 @@ class Permit:
 
 @dataclass(frozen=True, kw_only=True)
 class Throttled:
-    """No leave in time. `blocked_by` names the counter or the hold, `wait_seconds` how long it would have taken."""
+    """No permission in time.
+
+    `blocked_by` names the counter or the hold, `wait_seconds` how long it would have taken.
+    """
 
     blocked_by: str
     wait_seconds: float
@@ -100,7 +112,10 @@ class Throttled:
 
 @dataclass(frozen=True, kw_only=True)
 class CounterState:
-    """One counter in its present window. `known` is false until an answer has told what a lost state had used."""
+    """One counter in its present window.
+
+    `known` is false until an answer has reported what a lost state had used. `told_by_exchange`: the exchange's figure.
+    """
 
     limit: int
     used: int
@@ -111,7 +126,7 @@ class CounterState:
 
 @dataclass(frozen=True, kw_only=True)
 class LimiterState:
-    """How the limiter stands now: counters, who is held back for how long, who waits, and what lanes have got."""
+    """The limiter's state: counters, holds in seconds, waiting requests, and grants by lane."""
 
     counters: Mapping[Counter, CounterState]
     holds: Mapping[Waits, float]
@@ -122,7 +137,7 @@ class LimiterState:
     # Of the present hold: exits that looked through it, and when the next one may.
     probes: int = 0
     probe_due_seconds: float = 0.0
-    # Values in Redis that no rule of ours could have written, since ever, and how long ago the last one was found.
+    # Values in Redis that none of our rules could have written, since ever, and how long ago the last one was found.
     corrected: int = 0
     corrected_ago_seconds: float | None = None
 
@@ -133,7 +148,7 @@ class LimiterState:
 
     @property
     def available(self) -> int:
-        """Return how many requests of ours may still be sent in this minute."""
+        """Return how many of our requests may still be sent in this minute."""
         if self.holds[Waits.EVERYBODY]:
             return 0
         own = self.counters[Counter.REQUESTS]
@@ -150,7 +165,10 @@ class CircuitState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Circuit:
-    """The breaker's state for all processes. `faults`: transport faults in a row, with no answer to anybody between."""
+    """The breaker's state for all processes.
+
+    `faults`: transport faults in a row, with no answer to any process between.
+    """
 
     state: CircuitState
     probe_due_seconds: float

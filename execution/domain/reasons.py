@@ -96,7 +96,10 @@ class Reason(StrEnum):
 
 
 class CloseReason(StrEnum):
-    """How a position ended, told from the fills that ended it; WRITTEN_OFF: by an operator, without such fills."""
+    """How a position ended, by the fills that ended it.
+
+    WRITTEN_OFF: an operator ended it, without such fills.
+    """
 
     TP = "TP"
     SL = "SL"

@@ -1,4 +1,4 @@
-"""What the guard is shown and what it notes down: a proposal, the market, and one verdict for each rule."""
+"""Input and record of the guard: a proposal, the market, and one verdict for each rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from execution.domain.trading import Direction, InstrumentFilters, OrderType, Qu
 
 @dataclass(frozen=True, kw_only=True)
 class AskedTarget:
-    """A target as asked for; `share` of the position, as a fraction."""
+    """A target as asked for. `share` is a fraction of the position."""
 
     price: Decimal
     share: Decimal
@@ -22,9 +22,9 @@ class AskedTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """An entry as it was asked for. `notional_usd` wins over `base_quantity`; prices in the quote asset.
+    """An entry as it was asked for. Prices are in the quote asset.
 
-    What is None is left to the policy.
+    `notional_usd` wins over `base_quantity`. What is None is left to the policy.
     """
 
     symbol: str
@@ -48,7 +48,10 @@ class Proposal:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleVerdict:
-    """One rule with its numbers; `refusal` is set when it refuses, `before` and `after` when it adjusts."""
+    """One rule's verdict with its numbers.
+
+    `refusal` is set when it refuses, `before` and `after` when it adjusts.
+    """
 
     rule: str
     numbers: str
@@ -59,14 +62,14 @@ class RuleVerdict:
 
 @dataclass
 class RiskReview:
-    """One run of the guard over one proposal; collects each rule's verdict."""
+    """One run of the guard over one proposal, with the verdicts so far."""
 
     proposal: Proposal
     quote: Quote
     rules: InstrumentFilters
     policy: Policy
     lists: SymbolLists
-    # What the account is worth with its open results, in USD; None when nobody had to ask.
+    # What the account is worth with its open results, in USD; None when no rule asks for it.
     equity: Decimal | None = None
     # The symbol's maintenance margin by notional; empty when the exchange names none.
     brackets: Sequence[MarginBracket] = ()

@@ -1,4 +1,4 @@
-"""The guard: whether an entry is sane, how large it may be, and which exits protect it. Pure, so it can be re-run."""
+"""The guard: whether an entry is sane, how large it may be, and which exits protect it. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,17 +30,17 @@ class Verdict:
     limit_price: Decimal | None = None
     quantity: Decimal = ZERO
     exits: ExitPlan | None = None
-    # What the contract's quote asset was worth; None when nobody knows, which is a refusal.
+    # What the contract's quote asset was worth; None when no index prices it, which is a refusal.
     index: QuoteIndex | None = None
 
     @property
     def stop_price(self) -> Decimal:
-        """The stop's trigger price; 0 when there is none."""
+        """Return the stop's trigger price, 0 when there is none."""
         return (self.exits and self.exits.stop_price) or ZERO
 
     @property
     def target_price(self) -> Decimal:
-        """The nearest target's trigger price."""
+        """Return the nearest target's trigger price."""
         return self.exits.targets[0].price if self.exits else ZERO
 
     @property
@@ -59,7 +59,9 @@ def judge(
     brackets: Sequence[MarginBracket] = (),
     index: QuoteIndex | None = None,
 ) -> Verdict:
-    """Apply every rule and return the verdict with all numbers; limits that need the books are the step's.
+    """Apply every rule and return the verdict with all numbers.
+
+    Limits that need the database are the step's.
 
     Without an `index` only the asset that may be assumed to be a dollar is sized.
     """
@@ -101,7 +103,7 @@ def judge(
 
 
 def _check_index(review: RiskReview) -> None:
-    """Name the price by which USD and the quote asset are converted; what cannot be converted is not entered."""
+    """Record the price that converts USD and the quote asset. Refuse an entry without one."""
     asset = review.rules.quote_asset
     numbers = f"quote_index={review.index}" if review.index else f"quote_index=none quote_asset={asset}"
     review.check("quote_index", numbers, Reason.QUOTE_ASSET_UNPRICED, passed=review.index is not None)
@@ -132,7 +134,10 @@ def _reference(review: RiskReview) -> tuple[Decimal, Decimal | None]:
 
 
 def _better(review: RiskReview, limit: Decimal) -> Decimal:
-    """Return the better of a limit and the book's best price; the limit where the book does not meet it."""
+    """Return the better of a limit and the book's best price.
+
+    The limit where the book does not meet it.
+    """
     direction, best = review.proposal.direction, review.quote.taking_price(review.proposal.direction)
     if best <= 0 or best * direction.sign >= limit * direction.sign:
         return limit
@@ -163,7 +168,7 @@ def _check_symbol(review: RiskReview) -> None:
 
 def _check_confidence(review: RiskReview) -> None:
     confidence = review.proposal.confidence
-    # A person's order has no confidence; the limit is about models.
+    # An operator's order has no confidence; the limit is about models.
     if confidence is None:
         return
     least = review.policy[keys.MIN_CONFIDENCE]
@@ -189,9 +194,9 @@ def _check_book(review: RiskReview, quantity: Decimal) -> Decimal:
 
 
 def _check_slippage(review: RiskReview, reached: Walk) -> None:
-    """Compare what the size would pay with the planned price; a better price is never refused."""
+    """Compare what the size would pay with the planned price. A better price is never refused."""
     proposal, best = review.proposal, review.quote.taking_price(review.proposal.direction)
-    # Who plans no price plans the best one: then only what the size itself moves is held against the limit.
+    # Without a planned price the best one counts: then the limit applies to what the size itself moves.
     planned = proposal.expected_price or best
     actual = (reached.average_price - planned) * proposal.direction.sign / reached.average_price
     limit = review.policy[keys.MAX_SLIPPAGE] / (2 if proposal.leverage > HIGH_LEVERAGE else 1)
@@ -203,7 +208,10 @@ def _check_slippage(review: RiskReview, reached: Walk) -> None:
 
 
 def _check_collar(review: RiskReview, price: Decimal) -> None:
-    """Hold the price to pay against the mark price: a book or a limit far from it is an error, not an offer."""
+    """Check the price to pay against the mark price.
+
+    A book or a limit far from it is an error, not an offer.
+    """
     mark = review.quote.mark
     review.check("mark", f"price={plain(mark)}", Reason.MARKET_DATA_UNAVAILABLE, passed=mark > 0)
     if mark <= 0:

@@ -7,7 +7,7 @@ entry and the name of its stream. So nothing of it can be changed, added, left o
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -34,9 +34,9 @@ NONCES_KEPT = 2 * LONGEST_WAIT
 
 @dataclass(frozen=True, kw_only=True)
 class SigningKey:
-    """A producer's key. While keys are exchanged, a producer has two of them, and is one producer under both.
+    """A producer's key. During a key exchange a producer has two.
 
-    `streams`: the event types that it may sign.
+    It is one producer under both. `streams`: the event types that it may sign.
     """
 
     key_id: str
@@ -47,7 +47,7 @@ class SigningKey:
 
 @dataclass(frozen=True, kw_only=True)
 class SigningRules:
-    """What every incoming entry is held against; `max_age`: how old a signature may be when its entry arrives."""
+    """The rules for every incoming entry. `max_age`: how old a signature may be on arrival."""
 
     keys: Mapping[str, SigningKey]
     max_age: timedelta
@@ -63,7 +63,10 @@ class Signature:
 
 
 class UntrustedError(Exception):
-    """An entry that is not proven to come from a producer; `claimed` is the one whose key it names, if it is known."""
+    """An entry that is not proven to come from a producer.
+
+    `claimed` is the producer whose key it names, if it is known.
+    """
 
     def __init__(self, code: Reason, sentence: str, *, claimed: str = "") -> None:
         super().__init__(f"{code}: {sentence}")
@@ -75,7 +78,7 @@ class UntrustedError(Exception):
 def sign(
     fields: Mapping[str, str], *, stream: str, key_id: str, secret: bytes, at: datetime, nonce: str
 ) -> dict[str, str]:
-    """Return the fields of a stream entry with their signature; `stream` is the whole name in Redis."""
+    """Return the fields of a stream entry with their signature. `stream` is its whole Redis key."""
     marks = {KEY_FIELD: key_id, TIME_FIELD: str(int(at.timestamp() * 1000)), NONCE_FIELD: nonce}
     marked = {**fields, **marks}
     encoded = {name.encode(): value.encode() for name, value in marked.items()}
@@ -83,18 +86,21 @@ def sign(
 
 
 def signed_bytes(stream: str, fields: Mapping[bytes, bytes]) -> bytes:
-    """Return what is signed: form, stream, key id, time, nonce, then name and value of each other field, by name.
+    """Return what is signed: form, stream, key id, time, nonce, then all other fields by name.
 
     Each part is its length in decimal digits, a colon, its bytes and a comma, so that no two entries have the same
-    bytes, whatever stands in them. The body is taken as it is sent: nobody has to write JSON anew.
+    bytes, whatever stands in them. The body is taken as it is sent, so no reader has to write JSON anew.
     """
     marks = [fields.get(name.encode(), b"") for name in (KEY_FIELD, TIME_FIELD, NONCE_FIELD)]
     others = sorted((name, value) for name, value in fields.items() if name.decode("latin-1") not in SIGNATURE_FIELDS)
-    return b"".join(_parts([FORM, stream.encode(), *marks, *(part for field in others for part in field)]))
+    parts = [FORM, stream.encode(), *marks, *(part for field in others for part in field)]
+    return b"".join(b"%d:%b," % (len(part), part) for part in parts)
 
 
 def read_signature(stream: str, event_type: str, fields: Mapping[bytes, bytes], rules: SigningRules) -> Signature:
-    """Return the signature of an entry after proving it; its age and whether it came before are not looked at.
+    """Return the signature of an entry after proving it.
+
+    Neither its age nor whether it came before is checked here.
 
     Raises:
         UntrustedError: it has none, its key is unknown or not for this stream, or something differs from what was
@@ -104,7 +110,8 @@ def read_signature(stream: str, event_type: str, fields: Mapping[bytes, bytes], 
     marks = {name: fields.get(name.encode(), b"").decode("latin-1") for name in SIGNATURE_FIELDS}
     if not any(marks.values()):
         raise UntrustedError(Reason.SIGNATURE_MISSING, "the entry is not signed")
-    if broken := _malformed(marks):
+    forms = {KEY_FIELD: ID_FORM, TIME_FIELD: TIME_FORM, NONCE_FIELD: NONCE_FORM, SIGNATURE_FIELD: DIGEST_FORM}
+    if broken := [name for name, form in forms.items() if not form.fullmatch(marks[name])]:
         raise UntrustedError(Reason.SIGNATURE_INVALID, f"{', '.join(broken)}: missing or malformed")
     key = rules.keys.get(marks[KEY_FIELD])
     if key is None:
@@ -121,10 +128,10 @@ def read_signature(stream: str, event_type: str, fields: Mapping[bytes, bytes], 
 
 
 def age_problem(signature: Signature, rules: SigningRules, *, arrived: datetime, now: datetime) -> str:
-    """Return why a signature is of another time, or nothing.
+    """Return why a signature is of another time, or an empty text.
 
-    Its age counts up to the arrival on the stream, so that what waits while we are down stays good, for a day. The
-    stream's own ids tell the arrival, and whoever writes may choose them: one in the future counts as now.
+    Its age counts up to the arrival on the stream, so that what waits while the service is down stays good, for a day.
+    The arrival is read from the entry's id, which the writer may choose, so one in the future counts as now.
     """
     arrival = min(arrived, now)
     age, waited = arrival - signature.signed_at, now - signature.signed_at
@@ -135,17 +142,8 @@ def age_problem(signature: Signature, rules: SigningRules, *, arrived: datetime,
     return f"signed {_seconds(waited)} ago, expected<={_seconds(LONGEST_WAIT)}" if waited > LONGEST_WAIT else ""
 
 
-def _malformed(marks: Mapping[str, str]) -> list[str]:
-    forms = {KEY_FIELD: ID_FORM, TIME_FIELD: TIME_FORM, NONCE_FIELD: NONCE_FORM, SIGNATURE_FIELD: DIGEST_FORM}
-    return [name for name, form in forms.items() if not form.fullmatch(marks[name])]
-
-
 def _digest(secret: bytes, stream: str, fields: Mapping[bytes, bytes]) -> str:
     return hmac.new(secret, signed_bytes(stream, fields), hashlib.sha256).hexdigest()
-
-
-def _parts(parts: Iterable[bytes]) -> Iterable[bytes]:
-    return (b"%d:%b," % (len(part), part) for part in parts)
 
 
 def _seconds(length: timedelta) -> str:

@@ -1,4 +1,4 @@
-"""How much to buy or sell: the quantity that a mode of sizing gives, on the exchange's step, never above its amount."""
+"""Sizing: the quantity that a mode gives, on the exchange's step, never above its amount."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from execution.domain.reasons import Reason
 from execution.domain.risk_review import Proposal, RiskReview
 from execution.domain.trading import Direction, OrderType
 
-# An average has as many digits as there are; nobody reads them all.
+# An average may have very many digits.
 SHOWN_DIGITS = 8
 
 
 class SizingMode(IntEnum):
-    """What decides the size of an entry that was asked for by its notional; the values are those of the policy."""
+    """What decides the size of an entry that was asked for by its notional. The values are the policy's."""
 
     NOTIONAL = 0
     EQUITY_FRACTION = 1
@@ -48,7 +48,10 @@ class Loss:
 
 
 def quantity_for(notional: Decimal, levels: Sequence[Level], lot: LotRule) -> Decimal:
-    """Return the base quantity that costs no more than `notional`, taken level by level; all in one asset."""
+    """Return the base quantity that costs no more than `notional`, taken level by level.
+
+    All in one asset.
+    """
     return floor_to(quantity_worth(levels, notional), lot.step)
 
 
@@ -65,7 +68,9 @@ def sizing_levels(review: RiskReview, reference: Decimal, limit: Decimal | None)
 
 
 def quantity_at_risk(risk_usd: Decimal, levels: Sequence[Level], loss: Loss) -> Decimal:
-    """Return the quantity that loses this much at its stop, entered level by level; 0 when that loses nothing.
+    """Return the quantity that loses this much at its stop, or 0 when that loses nothing.
+
+    It is entered level by level.
 
     Where the book ends before the risk is used up, its last price is taken to go on: whether the book holds such a
     size is another rule's question.
@@ -82,12 +87,18 @@ def quantity_at_risk(risk_usd: Decimal, levels: Sequence[Level], loss: Loss) -> 
 
 
 def sizing_mode(proposal: Proposal, policy: Policy) -> SizingMode:
-    """Return what decides this entry's size: a base quantity is a person's word, and stands under any policy."""
+    """Return what decides this entry's size.
+
+    A base quantity is an operator's own figure and stands under any policy.
+    """
     return SizingMode.NOTIONAL if proposal.notional_usd is None else SizingMode(int(policy[keys.SIZING_MODE]))
 
 
 def judge_size(review: RiskReview, reference: Decimal, stop: Decimal, limit: Decimal | None = None) -> Decimal:
-    """Return the quantity, held against the filters; a too small order is never enlarged. `stop`: 0 without one."""
+    """Return the quantity, checked against the filters. A too small order is never enlarged.
+
+    `stop` is 0 without one.
+    """
     lot = entry_lot(review.rules, review.proposal.order_type)
     levels = sizing_levels(review, reference, limit)
     mode = sizing_mode(review.proposal, review.policy)
@@ -156,7 +167,7 @@ def _of_risk(review: RiskReview, counted: Sequence[Level], stop: Decimal, lot: L
 
 
 def _resized(review: RiskReview, numbers: str, quantity: Decimal, price: Decimal) -> None:
-    """Record the notional before and after, in USD: what the decision asked for, and what the policy made of it."""
+    """Record the notional in USD before and after: what was asked for, and what the policy made of it."""
     numbers = f"{numbers} price={_shown(price)} quantity={plain(quantity)}"
     review.adjust("size", numbers, review.proposal.notional_usd, review.usd(quantity * price))
 

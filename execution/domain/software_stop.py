@@ -1,8 +1,8 @@
-"""The second means of protection: a stop of our own, kept while the exchange takes none.
+"""Software stops: the second means of protection, kept while the exchange takes no stop.
 
-The protector holds the mark price against the plan's stop price and closes at market when it is reached. It is never
-kept instead of a stop that the exchange takes: that one is asked for all the while. Whether the price is reached is
-told by `domain/overdue.py`, as for a stop at the exchange, but without its margin and its patience: what is not at the
+The protector compares the mark price with the plan's stop price and closes at market when it is reached. A software
+stop never replaces a stop that the exchange takes: the service keeps asking for that one. `domain/overdue.py` decides
+whether the price is reached, as for a stop at the exchange, but without its margin and its patience: what is not at the
 exchange is overdue as soon as the price is there. Pure.
 """
 
@@ -53,7 +53,10 @@ class ProtectedBy(StrEnum):
 
 
 class WithoutStop(IntEnum):
-    """What becomes of a position whose stop the exchange does not take within the bound: values of the policy key."""
+    """What becomes of a position whose stop the exchange does not take within the bound.
+
+    The values are those of the policy key.
+    """
 
     CLOSE = 0
     HOLD_IN_OUTAGE = 1
@@ -62,14 +65,20 @@ class WithoutStop(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SoftwareStop:
-    """A stop of our own; `seen_at`: the last mark price that was held against it, `passed_at`: it was reached."""
+    """A software stop.
+
+    `seen_at`: when a mark price was last compared with it. `passed_at`: when the price was reached.
+    """
 
     since: datetime
     seen_at: datetime
     passed_at: datetime | None = None
 
     def flaw(self, *, guarded_at: datetime | None, now: datetime) -> str:
-        """Return why it does not protect; empty when it does. `guarded_at`: when somebody last looked what to close."""
+        """Return why it does not protect, or an empty text when it does.
+
+        `guarded_at`: when the protector last looked for what to close.
+        """
         if self.passed_at is not None:
             return f"SOFTWARE_STOP reached={self.passed_at.isoformat()}"
         seen = age_of(self.seen_at, now)
@@ -84,9 +93,9 @@ class SoftwareStop:
 
 
 def is_outage(outcome: PlaceOutcome | None) -> bool:
-    """Whether the exchange takes no such stop for reasons that lie neither in the order nor in its position.
+    """Whether the exchange takes no such stop for reasons beyond the order and its position.
 
-    No answer, an internal error, a limit of the account, a type that it does not take, a code that nobody knows.
+    No answer, an internal error, a limit of the account, a type that it does not take, a code that is in no table.
     """
     if isinstance(outcome, Unknown):
         return True

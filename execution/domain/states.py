@@ -1,4 +1,4 @@
-"""Every life cycle as one table of (state, trigger) -> state; a pair that is not in its table never happens."""
+"""Every life cycle as one table of (state, trigger) -> state. Other pairs never happen."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -81,7 +81,10 @@ class OrderTrigger(StrEnum):
 
 
 class TradeState(StrEnum):
-    """Where a trade stands, by its booked fills; WRITTEN_OFF: an operator has ended it without its last ones."""
+    """Where a trade stands, by its booked fills.
+
+    WRITTEN_OFF: an operator has ended it without its last ones.
+    """
 
     OPEN = "OPEN"
     REDUCED = "REDUCED"
@@ -127,7 +130,7 @@ REQUEST_STATES: Mapping[tuple[RequestState, RequestTrigger], RequestState] = Map
         (R.FILLED, RT.POSITION_FLATTENED): R.FLATTENED,
         (R.PROTECTED, RT.FILLS_BOOKED): R.RECORDED,
         (R.FLATTENED, RT.FILLS_BOOKED): R.RECORDED,
-        # The exchange denies all of it, and an operator has said that it will stay so.
+        # The exchange denies all of it, and an operator has decided that it will stay so.
         (R.SUBMITTING, RT.WRITTEN_OFF): R.WRITTEN_OFF,
         (R.UNKNOWN, RT.WRITTEN_OFF): R.WRITTEN_OFF,
         (R.ACCEPTED, RT.WRITTEN_OFF): R.WRITTEN_OFF,
@@ -187,7 +190,7 @@ TRADE_STATES: Mapping[tuple[TradeState, TradeTrigger], TradeState] = MappingProx
 
 REQUEST_FINAL = frozenset({R.RECORDED, R.DENIED, R.REJECTED, R.EXPIRED, R.CANCELED, R.NOT_ACCEPTED, R.WRITTEN_OFF})
 REQUEST_BEFORE_WIRE = frozenset({R.RECEIVED, R.CLEARED, R.APPROVED})
-# Filled, and on its way to cover and books.
+# Filled, and on its way to protection and books.
 REQUEST_UNBOOKED = frozenset({R.FILLED, R.PROTECTED, R.FLATTENED})
 ORDER_FINAL = frozenset({D.FILLED, D.CANCELED, D.EXPIRED, D.REJECTED, D.NOT_ACCEPTED, D.WRITTEN_OFF})
 ORDER_UNSETTLED = frozenset({D.SUBMITTING, D.UNKNOWN})
@@ -201,7 +204,7 @@ G = TypeVar("G", bound=StrEnum)
 
 
 class ImpossibleTransitionError(Exception):
-    """A trigger arrived in a state whose table has no row for it: a bug of ours, or new behaviour of the exchange."""
+    """A trigger has no row for the state: a fault here, or new behaviour of the exchange."""
 
 
 def next_state(table: Mapping[tuple[S, G], S], state: S, trigger: G) -> S:

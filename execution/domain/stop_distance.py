@@ -11,7 +11,7 @@ PERCENT = 100
 
 @dataclass(frozen=True, kw_only=True)
 class StopDistance:
-    """From the mark price to a stop, in the quote asset; negative where the mark price is past it."""
+    """From the mark price to a stop, in the quote asset. Negative where the mark price is past it."""
 
     trigger: Decimal
     price: Decimal
@@ -19,7 +19,10 @@ class StopDistance:
 
 
 def stop_distance(direction: Direction, mark: Decimal, triggers: Iterable[Decimal]) -> StopDistance | None:
-    """Return the distance to the stop that the price reaches first; None without a stop or a mark price."""
+    """Return the distance to the stop that the price reaches first.
+
+    None without a stop or a mark price.
+    """
     prices = list(triggers)
     if not prices or not mark:
         return None

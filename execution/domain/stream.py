@@ -1,4 +1,4 @@
-"""What the exchange's user-data stream tells, in our own words; the stream's adapter reads it, `stream/` acts on it."""
+"""Events of the exchange's user-data stream, typed. Its adapter reads them, `user_stream/` acts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from execution.domain.outcomes import FillReport, OrderReport
 
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """One event. `sent_at` is the exchange's time of sending; None when the event could not be read."""
+    """One event. `sent_at` is the exchange's time of sending, None when the event was unreadable."""
 
     kind: str
     sent_at: datetime | None = None
@@ -17,11 +17,11 @@ class News:
 
 @dataclass(frozen=True, kw_only=True)
 class OrderNews(News):
-    """An ordinary order changed, ours or anybody's at this account.
+    """An ordinary order of this account changed, ours or not.
 
     `report` is None when its status is not in our vocabulary, as for some orders of the exchange itself. `fill_id` is 0
     when nothing filled, `algo_id` empty unless a conditional order has made this one. `fill` is None when nothing
-    filled, and when the event does not tell the fill whole, such as one without a fee.
+    filled, and when the event lacks a part of the fill, such as its fee.
     """
 
     client_order_id: str
@@ -36,7 +36,7 @@ class OrderNews(News):
 
 @dataclass(frozen=True, kw_only=True)
 class AlgoNews(News):
-    """A conditional order changed; `reason` is the exchange's when it was refused at its trigger."""
+    """A conditional order changed. `reason` is the exchange's when it was rejected at its trigger."""
 
     report: OrderReport
     reason: str = ""
@@ -44,7 +44,10 @@ class AlgoNews(News):
 
 @dataclass(frozen=True, kw_only=True)
 class HeldAmount:
-    """How much of a position is held now; negative for a short in one-way mode, zero when it is out."""
+    """How much of a position is held now.
+
+    Negative for a short in one-way mode, zero when it is out.
+    """
 
     symbol: str
     position_side: str
@@ -53,7 +56,7 @@ class HeldAmount:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountNews(News):
-    """Balances or positions changed; only the positions that did are listed."""
+    """Balances or positions changed. Only the positions that did are listed."""
 
     reason: str
     held: tuple[HeldAmount, ...]
@@ -61,7 +64,10 @@ class AccountNews(News):
 
 @dataclass(frozen=True, kw_only=True)
 class SettingNews(News):
-    """A setting of the account changed: a symbol's leverage, or with an empty symbol the multi-assets mode."""
+    """A setting of the account changed.
+
+    A symbol's leverage, or with an empty symbol the multi-assets mode.
+    """
 
     symbol: str = ""
     leverage: int = 0
@@ -76,7 +82,7 @@ class MarginCall(News):
 
 @dataclass(frozen=True, kw_only=True)
 class KeyExpired(News):
-    """The listen key has run out; this connection stays open and silent."""
+    """The listen key has run out. This connection stays open and silent."""
 
     key: str
 
@@ -93,7 +99,7 @@ class Ignored(News):
 
 @dataclass(frozen=True, kw_only=True)
 class Unread(News):
-    """Not understood; `why` says at what the reading failed."""
+    """An event that was not understood. `why` is the reading's error."""
 
     why: str
 

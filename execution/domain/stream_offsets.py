@@ -1,4 +1,4 @@
-"""What is agreed about the streams of the event bus, and what their numbers say about entries that nobody has read."""
+"""Offsets of the event bus's streams, and what they show about entries that were never read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ class StreamPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamFacts:
-    """What Redis says of a stream and of our group on it. `first_id` is None when the stream is empty."""
+    """Redis's report of a stream and of our group on it. `first_id` is None when it is empty."""
 
     first_id: str | None
     last_id: str
     entries_added: int
     length: int
     delivered_to: str = BEGINNING
-    # None: Redis cannot tell.
+    # None: Redis does not know.
     entries_read: int | None = 0
     pending: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamGap:
-    """Entries that are gone unread: those behind `after` and before `before`. `entries` is None when nobody can tell.
+    """Entries that are gone unread: those behind `after` and before `before`.
 
-    `before` is empty when the whole stream was lost.
+    `entries` is None when their number is not known. `before` is empty when the whole stream was lost.
     """
 
     event_type: str
@@ -58,7 +58,7 @@ def order_of(entry_id: str) -> tuple[int, int]:
 
 
 def continues(place: StreamPlace, facts: StreamFacts, *, entry_is_there: bool) -> bool:
-    """Whether a stream is the one in which the place was noted, and not another that began after that was lost.
+    """Whether a stream is the one in which the place was noted, and not a new one after a loss.
 
     While all of a stream is newer than the place, it must have had as many entries before; else the place's own entry
     must still be there.
@@ -87,7 +87,10 @@ def trimmed_unread(event_type: str, facts: StreamFacts) -> StreamGap | None:
 
 
 def jumped_over(event_type: str, before: StreamFacts, now: StreamFacts, *, delivered: int) -> StreamGap | None:
-    """Return the entries that vanished while we were reading: Redis counts them as read, and we were not given them."""
+    """Return the entries that vanished while we were reading.
+
+    Redis counts them as read, and our group was not given them.
+    """
     if before.entries_read is None or now.entries_read is None:
         return None
     gone = now.entries_read - before.entries_read - delivered

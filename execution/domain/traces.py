@@ -1,4 +1,4 @@
-"""Weighs what fills and positions say about an order that no look-up knows; pure, so every case is a test.
+"""Weighs the evidence of fills and positions about an order that no look-up knows. Pure.
 
 An order leaves traces that do not depend on its look-up: its fills, and what they did to the position. They prove that
 it arrived when the exchange names its client id, they may raise the suspicion, and only their absence allows to believe
@@ -14,7 +14,7 @@ from execution.domain.money import ZERO
 from execution.domain.outcomes import ExchangeStatus, FillReport, OrderReport
 
 # How far back before the sending a fill may lie and still be asked about: clocks jump by an hour, and a fill that is
-# attributed to somebody else does no harm.
+# attributed to another client does no harm.
 LOOK_BACK = timedelta(hours=2)
 # A position's last change carries the time of the fill that made it, or nearly so.
 SAME_MOMENT = timedelta(seconds=1)
@@ -22,7 +22,10 @@ SAME_MOMENT = timedelta(seconds=1)
 
 @dataclass(frozen=True, kw_only=True)
 class OrderQuery:
-    """The order that is looked for. `order_id` is empty unless the exchange has told it; `opens`: an entry."""
+    """The order that is looked for.
+
+    `order_id` is empty unless the exchange has reported it. `opens`: it is an entry.
+    """
 
     client_order_id: str
     order_id: str
@@ -37,7 +40,7 @@ class OrderQuery:
 class Traces:
     """What the exchange shows of the order's symbol.
 
-    `origins` names the client id of an order id, as far as the exchange tells. `held` is the position in the order's
+    `origins` maps order ids to client ids, as far as the exchange reports them. `held` is the position in the order's
     direction, `held_since` its last change, `booked` what of it our open trades explain.
     """
 
@@ -53,8 +56,8 @@ class Inference:
     """What the traces come to.
 
     `order_id` is set when the exchange attributes fills to our client id. `unattributed`: filled like our order, by an
-    order that the exchange does not name. `at_stake`: of the position, what may have come from our order and what no
-    trade of ours covers.
+    order that the exchange does not name. `at_stake`: of the position, what may have come from our order and what none
+    of our trades covers.
     """
 
     order_id: str = ""
@@ -74,53 +77,46 @@ class Inference:
         return f"{fills}; {stake}"
 
 
-def fills_in_question(suspect: OrderQuery, fills: Sequence[FillReport]) -> list[FillReport]:
+def fills_in_question(query: OrderQuery, fills: Sequence[FillReport]) -> list[FillReport]:
     """Return the fills of the order's position that cannot be older than the order."""
     return [
-        fill for fill in fills if fill.position_side == suspect.position_side and fill.at >= suspect.sent_at - LOOK_BACK
+        fill for fill in fills if fill.position_side == query.position_side and fill.at >= query.sent_at - LOOK_BACK
     ]
 
 
-def weigh(suspect: OrderQuery, traces: Traces) -> Inference:
-    """Return what the traces say; an order id of ours outweighs everything."""
-    recent = fills_in_question(suspect, traces.fills)
+def weigh(query: OrderQuery, traces: Traces) -> Inference:
+    """Return what the traces show. One of our order ids outweighs everything."""
+    recent = fills_in_question(query, traces.fills)
     for fill in recent:
-        if fill.order_id == suspect.order_id or traces.origins.get(fill.order_id) == suspect.client_order_id:
+        if fill.order_id == query.order_id or traces.origins.get(fill.order_id) == query.client_order_id:
             return Inference(order_id=fill.order_id)
-    unattributed = _unattributed(suspect, recent, traces)
-    suspicious = unattributed > 0 or _fills_lag_behind(suspect, recent, traces)
-    return Inference(unattributed=unattributed, at_stake=_unexplained(suspect, traces) if suspicious else ZERO)
+    # Fills that look like the order's and whose own order the exchange does not name.
+    alike = (fill for fill in recent if fill.order_id not in traces.origins and fill.buyer is query.buyer)
+    unattributed = sum((fill.quantity for fill in alike), ZERO)
+    suspicious = unattributed > 0 or _fills_lag_behind(query, recent, traces)
+    # An entry may have opened no more of the position than it asked for and our trades leave.
+    unexplained = min(query.quantity, max(ZERO, traces.held - traces.booked))
+    return Inference(unattributed=unattributed, at_stake=unexplained if suspicious and query.opens else ZERO)
 
 
-def report_from_fills(suspect: OrderQuery, symbol: str, fills: Sequence[FillReport]) -> OrderReport:
-    """Return an order as its own fills show it; its remainder, if there is one, is not seen."""
+def report_from_fills(query: OrderQuery, symbol: str, fills: Sequence[FillReport]) -> OrderReport:
+    """Return an order as its own fills show it. A remainder is not seen."""
     executed = sum((fill.quantity for fill in fills), ZERO)
-    status = ExchangeStatus.FILLED if executed >= suspect.quantity else ExchangeStatus.PARTIALLY_FILLED
+    status = ExchangeStatus.FILLED if executed >= query.quantity else ExchangeStatus.PARTIALLY_FILLED
     return OrderReport(
-        client_order_id=suspect.client_order_id,
+        client_order_id=query.client_order_id,
         symbol=symbol,
         status=status,
-        quantity=suspect.quantity,
+        quantity=query.quantity,
         executed_quantity=executed,
         order_id=fills[0].order_id,
     )
 
 
-def _unattributed(suspect: OrderQuery, recent: Sequence[FillReport], traces: Traces) -> Decimal:
-    """Sum the fills that look like the order's and whose own order the exchange does not name."""
-    alike = (fill for fill in recent if fill.order_id not in traces.origins and fill.buyer is suspect.buyer)
-    return sum((fill.quantity for fill in alike), ZERO)
-
-
-def _fills_lag_behind(suspect: OrderQuery, recent: Sequence[FillReport], traces: Traces) -> bool:
-    """Whether the position has changed lately by a fill that is not listed; both times are the exchange's."""
+def _fills_lag_behind(query: OrderQuery, recent: Sequence[FillReport], traces: Traces) -> bool:
+    """Whether the position changed lately by a fill that is not listed. Both times are the exchange's."""
     changed = traces.held_since
     if changed is None:
         return True
-    lately = changed >= suspect.sent_at - LOOK_BACK
+    lately = changed >= query.sent_at - LOOK_BACK
     return lately and all(fill.at < changed - SAME_MOMENT for fill in recent)
-
-
-def _unexplained(suspect: OrderQuery, traces: Traces) -> Decimal:
-    """Return how much of the position an entry may have opened: no more than it asked for and our trades leave."""
-    return min(suspect.quantity, max(ZERO, traces.held - traces.booked)) if suspect.opens else ZERO

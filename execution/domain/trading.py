@@ -67,7 +67,10 @@ class OrderPurpose(StrEnum):
 
 
 class OrderService(StrEnum):
-    """Which service of the exchange keeps an order; conditional ones live in the Algo Service, with own ids."""
+    """Which service of the exchange keeps an order. Conditional ones live in the Algo Service.
+
+    That service has ids of its own.
+    """
 
     STANDARD = "STANDARD"
     ALGO = "ALGO"
@@ -79,18 +82,20 @@ class Source(StrEnum):
     AI = "ai.decision.made"
     SIGNAL = "signal.execute"
     REST = "rest"
-    # No decision: a position that somebody else has opened.
+    # No decision: a position that another client has opened.
     EXTERNAL = "external"
 
-    def model(self, told: str) -> str:
-        """Return the model behind a decision as readers need it: always a word."""
+    def model(self, named: str) -> str:
+        """Return the model behind a decision, always a word: the one it names, or its source's."""
         persons = {Source.SIGNAL: "manual", Source.REST: "manual", Source.EXTERNAL: "external"}
-        return told or persons.get(self, "unknown")
+        return named or persons.get(self, "unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstrumentFilters:
-    """The exchange's filters of one symbol (`exchangeInfo`); prices in quote asset, quantities in base asset.
+    """The exchange's filters of one symbol (`exchangeInfo`).
+
+    Prices are in the quote asset, quantities in the base asset.
 
     Results, fees and funding are booked in the margin asset, which is the quote asset of every USDⓈ-M contract so far.
     """
@@ -126,12 +131,12 @@ class Quote:
 
     @property
     def bid(self) -> Decimal:
-        """The best bid; 0 when there is none."""
+        """Return the best bid, 0 when there is none."""
         return self.bids[0].price if self.bids else ZERO
 
     @property
     def ask(self) -> Decimal:
-        """The best ask; 0 when there is none."""
+        """Return the best ask, 0 when there is none."""
         return self.asks[0].price if self.asks else ZERO
 
     def taken_levels(self, direction: Direction) -> tuple[Level, ...]:

@@ -1,4 +1,4 @@
-"""When a position had less cover than it was large: told from its fills and from the lives of its stops."""
+"""The times in which stops covered less than the position, from its fills and its stops' lives."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ class Growth:
 
 @dataclass(frozen=True, kw_only=True)
 class StopLife:
-    """How long a stop of this quantity stood; `until` is None for one that stands, or stood until it filled."""
+    """How long a stop of this quantity stood.
+
+    `until` is None for one that stands, or stood until it filled.
+    """
 
     quantity: Decimal
     since: datetime
@@ -27,7 +30,7 @@ class StopLife:
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """A time in which the stops did not cover all of the position; it lasts while `until` is None.
+    """A time in which the stops did not cover all of the position. It lasts while `until` is None.
 
     `by_stop`: a stop ended it, and not the position's own end.
     """
@@ -38,7 +41,7 @@ class Gap:
 
 
 def gaps(fills: Iterable[Growth], stops: Sequence[StopLife]) -> list[Gap]:
-    """Return the times without full cover, oldest first."""
+    """Return the times in which the stops did not cover all of the position, oldest first."""
     growths = sorted(fills, key=lambda fill: fill.at)
     ends = [stop.until for stop in stops if stop.until is not None]
     moments = sorted({*(fill.at for fill in growths), *(stop.since for stop in stops), *ends})
@@ -46,16 +49,12 @@ def gaps(fills: Iterable[Growth], stops: Sequence[StopLife]) -> list[Gap]:
     since: datetime | None = None
     for moment in moments:
         held = sum((fill.quantity for fill in growths if fill.at <= moment), ZERO)
-        naked = held > _covered(stops, moment)
-        if naked and since is None:
+        # One position may need several stops.
+        standing = [stop for stop in stops if stop.since <= moment and (stop.until is None or moment < stop.until)]
+        unprotected = held > sum((stop.quantity for stop in standing), ZERO)
+        if unprotected and since is None:
             since = moment
-        elif not naked and since is not None:
+        elif not unprotected and since is not None:
             found.append(Gap(since=since, until=moment, by_stop=held > 0))
             since = None
     return found if since is None else [*found, Gap(since=since, until=None)]
-
-
-def _covered(stops: Iterable[StopLife], moment: datetime) -> Decimal:
-    """Return what the stops that stood would have closed together: one position may need several."""
-    standing = [stop for stop in stops if stop.since <= moment and (stop.until is None or moment < stop.until)]
-    return sum((stop.quantity for stop in standing), ZERO)

@@ -1,4 +1,4 @@
-"""Names in an order that no field reads: which field was meant, and whether they may change what the order means.
+"""Names in an order that no field reads: which was meant, and whether it may change the order.
 
 A producer on the bus may send fields of its own. What closes, reduces, tests, limits or protects is none of them, in
 whatever spelling: an order that is carried out without it is another order than the one that was sent.
@@ -47,7 +47,7 @@ DEEDS = re.compile(r"(close|exit|flat|flatten|reduce|cancel|unwind|cover|liquida
 WRAPPERS = frozenset(
     {"params", "options", "flags", "extra", "config", "instructions", "orderparams", "execution", "order"}
 )
-# A misspelt name is held against those of the fields and these.
+# A misspelt name is compared with those of the fields and these.
 DANGEROUS = ("reduce_only", "close_position", "dry_run", "order_type", "time_in_force", "post_only", "position_side")
 # Fields whose misspelling is only a note that is lost.
 NOTES = frozenset(
@@ -59,8 +59,11 @@ NEAR, VERY_NEAR = 0.7, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
-    """What an order says in the fields that are read: its side as it was sent, and whether it has a limit price."""
+class ReadFields:
+    """The fields of an order that are read.
+
+    `known`: their names. `side`: its side as it was sent. `limit`: whether it has a limit price.
+    """
 
     known: frozenset[str]
     side: object
@@ -73,7 +76,7 @@ def letters(name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = NEAR) -> str | None:
-    """Return the known name that is most like this one; None when none is."""
+    """Return the known name that is most like this one, or None when none is."""
     spelt = {letters(each): each for each in sorted(known)}
     found = get_close_matches(letters(name), spelt, n=1, cutoff=cutoff)
     return spelt[found[0]] if found else None
@@ -85,39 +88,39 @@ def not_known(name: str, known: Iterable[str]) -> str:
     return f"is not known; did you mean {meant}?" if meant else "is not known"
 
 
-def not_read(payload: Mapping[str, object], said: Said) -> Iterator[tuple[str, str]]:
+def not_read(payload: Mapping[str, object], fields: ReadFields) -> Iterator[tuple[str, str]]:
     """Yield each field that is not read and may change what the order means, with the rule that it breaks."""
     for name, value in payload.items():
-        if name in said.known:
+        if name in fields.known:
             continue
         if isinstance(value, Mapping) and letters(name) in WRAPPERS:
-            inside = Said(known=frozenset(), side=said.side, limit=said.limit)
+            inside = ReadFields(known=frozenset(), side=fields.side, limit=fields.limit)
             yield from ((f"{name}.{inner}", rule) for inner, rule in not_read(value, inside))
-        elif rule := _broken_rule(name, value, said):
+        elif rule := _broken_rule(name, value, fields):
             yield name, rule
 
 
-def _broken_rule(name: str, value: object, said: Said) -> str | None:
+def _broken_rule(name: str, value: object, fields: ReadFields) -> str | None:
     spelt, word = letters(name), _word(value)
     if spelt in SIDES or (spelt in VERBS and (word in DIRECTIONS or DEEDS.fullmatch(letters(word)))):
-        return None if word in EMPTY else _side_rule(word, said)
+        return None if word in EMPTY else _side_rule(word, fields)
     if spelt in TYPES and isinstance(value, str):
-        return None if word in EMPTY else _type_rule(word, said)
-    changes = _refuses_consent(value) if _is_consent(name) else _changes_the_meaning(name, value, said)
-    return f"{not_known(name, said.known)}; it may change what the order means" if changes else None
+        return None if word in EMPTY else _type_rule(word, fields)
+    changes = _refuses_consent(value) if _is_consent(name) else _changes_the_meaning(name, value, fields)
+    return f"{not_known(name, fields.known)}; it may change what the order means" if changes else None
 
 
-def _side_rule(word: str, said: Said) -> str | None:
-    if word == "both" or (word in DIRECTIONS and DIRECTIONS[word] is DIRECTIONS.get(_word(said.side))):
+def _side_rule(word: str, fields: ReadFields) -> str | None:
+    if word == "both" or (word in DIRECTIONS and DIRECTIONS[word] is DIRECTIONS.get(_word(fields.side))):
         return None
-    return f"contradicts side: {word[:40]!r} is not {_word(said.side)[:40]!r}"
+    return f"contradicts side: {word[:40]!r} is not {_word(fields.side)[:40]!r}"
 
 
-def _type_rule(word: str, said: Said) -> str | None:
-    expected = "limit" if said.limit else "market"
+def _type_rule(word: str, fields: ReadFields) -> str | None:
+    expected = "limit" if fields.limit else "market"
     if word == expected:
         return None
-    return f"must be {expected}: an order with{'' if said.limit else 'out'} a price is a {expected} order"
+    return f"must be {expected}: an order with{'' if fields.limit else 'out'} a price is a {expected} order"
 
 
 def _is_consent(name: str) -> bool:
@@ -125,18 +128,18 @@ def _is_consent(name: str) -> bool:
 
 
 def _refuses_consent(value: object) -> bool:
-    """Whether a field that would consent says no; a text that is no answer is held against the deeds."""
+    """Whether a field that would consent refuses. A text that is no answer is compared with the deeds."""
     if isinstance(value, str):
         return _word(value) in NO - EMPTY or _is_zero(value) or _is_a_deed(value)
     return value is not None and not value and not isinstance(value, list | Mapping)
 
 
-def _changes_the_meaning(name: str, value: object, said: Said) -> bool:
-    if _says_nothing(value) or letters(name) in HARMLESS:
+def _changes_the_meaning(name: str, value: object, fields: ReadFields) -> bool:
+    if _is_empty(value) or letters(name) in HARMLESS:
         return False
     if letters(name) in WRAPPERS or _has_a_dangerous_word(name) or _is_a_deed(value):
         return True
-    return nearest(name, (said.known - NOTES) | {*DANGEROUS}, cutoff=VERY_NEAR) is not None
+    return nearest(name, (fields.known - NOTES) | {*DANGEROUS}, cutoff=VERY_NEAR) is not None
 
 
 def _has_a_dangerous_word(name: str) -> bool:
@@ -154,7 +157,7 @@ def _words(name: str) -> list[str]:
     return [word.casefold() for word in re.split(r"[\W_]+", broken) if word]
 
 
-def _says_nothing(value: object) -> bool:
+def _is_empty(value: object) -> bool:
     if isinstance(value, str):
         return _word(value) in NO or _is_zero(value)
     return not value

@@ -2,5 +2,8 @@
 
 
 def market_between(asset: str, quote: str) -> str:
-    """Return the market that prices an asset in a quote asset, as listed; empty when none is needed or known."""
+    """Return the market that prices an asset in a quote asset, as listed.
+
+    Empty when none is needed or known.
+    """
     return f"{asset}{quote}" if quote and asset != quote else ""

@@ -1,4 +1,4 @@
-"""What the exchange says of its contracts and of our account, and what of it entries cannot go by. Pure."""
+"""What of the exchange's contracts and our account's settings blocks entries. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ TRADING = "TRADING"
 UNLISTED = "unlisted"
 # Orders that only reduce are still taken.
 CLOSABLE = frozenset({TRADING, "PRE_DELIVERING", "PRE_SETTLE"})
-# Health tells of a position in a contract that ends this soon, whatever the policy says of entries.
-TOLD_BEFORE_END = timedelta(days=1)
+# Health reports a position in a contract that ends this soon, whatever the policy demands of entries.
+REPORTED_BEFORE_END = timedelta(days=1)
 ONE_WAY, HEDGE = "one-way", "hedge"
 # A demand that takes a mode as it is.
 ANY = "any"
@@ -43,7 +43,7 @@ class SymbolSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """One reading of all contracts and of the account's settings, beside what the operator demands of these."""
+    """One reading of all contracts and of the account's settings, with the operator's demands."""
 
     contracts: Mapping[str, ContractTerms]
     settings: Mapping[str, SymbolSettings]
@@ -73,10 +73,10 @@ class ExpectedSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
-    """Why no entry may be sent in a scope, a symbol or the account; `alarming` when it concerns more than entries.
+class FoundBlock:
+    """Why no entry may be sent in a scope, which is a symbol or the whole account.
 
-    `ends_at`: when a contract ends that can still be closed.
+    `alarming`: it concerns more than entries. `ends_at`: when a contract ends that can still be closed.
     """
 
     scope: str
@@ -86,8 +86,8 @@ class Trouble:
     ends_at: datetime | None = None
 
 
-def troubles(terms: Terms, ours: ExpectedSettings) -> list[Trouble]:
-    """Return everything that entries cannot go by, at most one of a code in a scope."""
+def find_blocks(terms: Terms, ours: ExpectedSettings) -> list[FoundBlock]:
+    """Return everything that blocks entries, at most one of a code in a scope."""
     return [
         *_of_account(terms, ours),
         *_of_contracts(terms, ours),
@@ -96,7 +96,7 @@ def troubles(terms: Terms, ours: ExpectedSettings) -> list[Trouble]:
     ]
 
 
-def _of_account(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
+def _of_account(terms: Terms, ours: ExpectedSettings) -> Iterator[FoundBlock]:
     if not terms.may_trade:
         yield _alarm(WHOLE_ACCOUNT, Reason.ACCOUNT_MAY_NOT_TRADE, "canTrade=false")
     if terms.position_mode != ours.position_mode:
@@ -104,8 +104,8 @@ def _of_account(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
         yield _alarm(WHOLE_ACCOUNT, Reason.POSITION_MODE_MISMATCH, numbers)
 
 
-def _of_contracts(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
-    """Name every contract that does not trade or is about to end; an open position in it is worth an alarm.
+def _of_contracts(terms: Terms, ours: ExpectedSettings) -> Iterator[FoundBlock]:
+    """Find every contract that does not trade or is about to end. An open position makes it alarming.
 
     A dated one is about to end for as long before as no entry is taken, and with a position in it for a day at least.
     """
@@ -115,7 +115,7 @@ def _of_contracts(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
         if not halted and not _is_about_to_end(contract, ours, held=symbol in ours.held):
             continue
         ends = f" delivers_at={contract.delivers_at.isoformat()}" if contract.delivers_at else ""
-        yield Trouble(
+        yield FoundBlock(
             scope=symbol,
             code=Reason.SYMBOL_NOT_TRADING if halted else Reason.SYMBOL_ENDS,
             sentence=f"symbol={symbol} status={contract.status}{ends}",
@@ -127,12 +127,12 @@ def _of_contracts(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
 def _is_about_to_end(contract: ContractTerms, ours: ExpectedSettings, *, held: bool) -> bool:
     if contract.delivers_at is None or not contract.dated:
         return contract.delivers_at is not None
-    before = max(ours.no_entry_before_end, TOLD_BEFORE_END) if held else ours.no_entry_before_end
+    before = max(ours.no_entry_before_end, REPORTED_BEFORE_END) if held else ours.no_entry_before_end
     return ours.now >= contract.delivers_at - before
 
 
-def _of_leverage(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
-    """Name symbols whose leverage is none that a trade or an entry of ours has asked for."""
+def _of_leverage(terms: Terms, ours: ExpectedSettings) -> Iterator[FoundBlock]:
+    """Find symbols whose leverage none of our trades or entries has asked for."""
     for symbol, wanted in ours.leverages.items():
         found = terms.settings.get(symbol)
         if found and found.leverage not in wanted:
@@ -140,7 +140,7 @@ def _of_leverage(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
             yield _alarm(symbol, Reason.LEVERAGE_MISMATCH, numbers)
 
 
-def _of_margin(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
+def _of_margin(terms: Terms, ours: ExpectedSettings) -> Iterator[FoundBlock]:
     for symbol in sorted(ours.traded):
         found = terms.settings.get(symbol)
         if found and terms.demanded_margin not in {ANY, found.margin_type}:
@@ -148,5 +148,5 @@ def _of_margin(terms: Terms, ours: ExpectedSettings) -> Iterator[Trouble]:
             yield _alarm(symbol, Reason.MARGIN_TYPE_MISMATCH, numbers)
 
 
-def _alarm(scope: str, code: Reason, sentence: str) -> Trouble:
-    return Trouble(scope=scope, code=code, sentence=sentence, alarming=True)
+def _alarm(scope: str, code: Reason, sentence: str) -> FoundBlock:
+    return FoundBlock(scope=scope, code=code, sentence=sentence, alarming=True)

@@ -369,7 +369,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="Impediment",
+            name="VenueBlock",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("scope", models.CharField(max_length=40)),
@@ -380,9 +380,9 @@ class Migration(migrations.Migration):
                 ("ends_at", models.DateTimeField(null=True)),
             ],
             options={
-                "verbose_name": "impediment",
-                "verbose_name_plural": "impediments",
-                "constraints": [models.UniqueConstraint(fields=("scope", "reason_code"), name="impediment_once")],
+                "verbose_name": "entry block",
+                "verbose_name_plural": "entry blocks",
+                "constraints": [models.UniqueConstraint(fields=("scope", "reason_code"), name="venue_block_once")],
             },
         ),
         migrations.CreateModel(

@@ -1,4 +1,4 @@
-"""What the service remembers: one file a noun. PostgreSQL is the truth for everything that we intended and booked."""
+"""The service's tables, one file a noun. PostgreSQL is the truth for all that was intended and booked."""
 
 from execution.models.account_income import AccountIncome, IncomeReading
 from execution.models.audit_event import AuditEvent
@@ -9,7 +9,6 @@ from execution.models.external import ExternalPosition
 from execution.models.fill import Fill
 from execution.models.heartbeat import Heartbeat
 from execution.models.hold import EntryHold
-from execution.models.impediment import Impediment
 from execution.models.inbox import InboxEvent
 from execution.models.income import Income
 from execution.models.journal import JournalHead, JournalSeal
@@ -29,6 +28,7 @@ from execution.models.request import ExecutionRequest
 from execution.models.stream import StreamLoss, StreamPosition
 from execution.models.streamed_fill import StreamedFill
 from execution.models.trade import Trade
+from execution.models.venue_block import VenueBlock
 
 __all__ = [
     "AccountIncome",
@@ -43,7 +43,6 @@ __all__ = [
     "ExternalPosition",
     "Fill",
     "Heartbeat",
-    "Impediment",
     "InboxEvent",
     "Income",
     "IncomeReading",
@@ -65,4 +64,5 @@ __all__ = [
     "StreamPosition",
     "StreamedFill",
     "Trade",
+    "VenueBlock",
 ]

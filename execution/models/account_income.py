@@ -7,7 +7,10 @@ from execution.models.fields import code, money, one_of
 
 
 class AccountIncome(models.Model):
-    """One line of the exchange's income of the whole account, as told; what of it is a trade's is in `Income`."""
+    """One line of the income of the whole account, as the exchange reported it.
+
+    A trade's part of it is in `Income`.
+    """
 
     kind = code()
     # Unique among the lines of its kind.

@@ -1,4 +1,4 @@
-"""The plan that protects a position: written with the approval, before the entry is sent, and read by everybody."""
+"""The plan that protects a position, written with the approval before the entry is sent."""
 
 from enum import StrEnum
 
@@ -13,7 +13,10 @@ LEG_PURPOSES = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
 
 
 class LegOrigin(StrEnum):
-    """Where a leg's present price comes from; a default is of the real entry price, once that is known."""
+    """Where a leg's present price comes from.
+
+    A default is measured from the real entry price, once that is known.
+    """
 
     ASKED = "ASKED"
     DEFAULT = "DEFAULT"
@@ -22,7 +25,9 @@ class LegOrigin(StrEnum):
 
 
 class Bracket(models.Model):
-    """How one life of a position is protected: its request's id names that life, and no other reads these rows.
+    """The protection of one life of a position, which its request's id names.
+
+    No other life reads these rows.
 
     The grid is the symbol's as far as we know: written with the approval, and again, with the legs on it, whenever the
     exchange is seen with another one. It is kept here so that a stop need not wait for an answer about filters.
@@ -46,7 +51,7 @@ class Bracket(models.Model):
     # Closed at market this long after the first fill.
     time_exit_seconds = models.PositiveIntegerField(null=True, blank=True)
     # Since when a stop of our own stands in for one that the exchange does not take; empty when none does. Its price is
-    # the stop leg's. Then when a mark price was last held against it, and when that reached it.
+    # the stop leg's. Then when a mark price was last compared with it, and when that reached it.
     software_since = models.DateTimeField(null=True, blank=True)
     software_seen_at = models.DateTimeField(null=True, blank=True)
     software_passed_at = models.DateTimeField(null=True, blank=True)
@@ -69,7 +74,10 @@ class Bracket(models.Model):
 
 
 class BracketLeg(models.Model):
-    """One exit of a plan; its orders come and go while it stays. `number` counts the targets, nearest first."""
+    """One exit of a plan. Its orders come and go while it stays.
+
+    `number` counts the targets, nearest first.
+    """
 
     bracket = models.ForeignKey(Bracket, on_delete=models.PROTECT, related_name="legs")
     purpose = code(8)

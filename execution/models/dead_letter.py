@@ -1,4 +1,4 @@
-"""Messages that could not be understood, kept with the reason, and what a person made of them."""
+"""Messages that could not be understood, with the reason, and the outcome of their replay."""
 
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from execution.models.fields import code
 
 
 class ReplayOutcome(StrEnum):
-    """What became of a letter that was driven again."""
+    """What became of a replayed letter."""
 
     ACCEPTED = "ACCEPTED"
     # Its identity had come in another way already; nothing was executed.
@@ -17,10 +17,11 @@ class ReplayOutcome(StrEnum):
 
 
 class DeadLetter(models.Model):
-    """One message that became nothing. `raw` is cut at 16 KiB; size and digest tell the rest.
+    """One message that could not be handled. `raw` is cut at 16 KiB.
 
-    `payload` is the event's own part, as text, which may be corrected; `envelope` holds the ids that came beside it.
-    The last five columns stay empty until a person drives the letter again, which works once.
+    `size_bytes` and `sha256` are of the whole message. `payload` is the event's own part, as text, which may be
+    corrected; `envelope` holds the ids that came with it. The last five columns stay empty until an operator replays
+    the letter, which works once.
     """
 
     stream = models.CharField(max_length=100)

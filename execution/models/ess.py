@@ -7,7 +7,10 @@ from execution.models.fields import code
 
 
 class EssStatus(models.Model):
-    """What we know of the emergency stop, by event or by answer. A trip that came by event holds until `held_until`."""
+    """The emergency stop's last known state, by event or by answer.
+
+    A trip that came by event holds until `held_until`.
+    """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     state = code()

@@ -1,4 +1,4 @@
-"""A position at the exchange that no trade of ours explains, for as long as it is seen."""
+"""A position at the exchange that none of our trades explains, for as long as it is seen."""
 
 from django.db import models
 
@@ -8,9 +8,10 @@ from execution.models.request import ExecutionRequest
 
 
 class ExternalPosition(models.Model):
-    """Counted by successive monitor cycles; the lock on this row is what lets it be taken once only.
+    """One external position, counted by successive reconciliation cycles.
 
-    `request`: the rows of its protection, once it has some. Adopted, it becomes a trade and leaves this table.
+    The lock on this row lets one cycle only take it. `request`: the rows of its protection, once it has some. Adopted,
+    it becomes a trade and leaves this table.
     """
 
     symbol = code(40)

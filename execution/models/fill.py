@@ -1,4 +1,4 @@
-"""Fills as the exchange booked them; each can be stored once only."""
+"""Fills as the exchange booked them. Each can be stored once only."""
 
 from django.db import models
 from django.db.models import Q
@@ -9,7 +9,10 @@ from execution.models.trade import Trade
 
 
 class Fill(models.Model):
-    """One fill of a trade. `order` is empty when the exchange or a person closed the position by an order not ours."""
+    """One fill of a trade.
+
+    `order` is empty when the exchange or another client closed the position by an order that is not ours.
+    """
 
     symbol = code(40)
     exchange_trade_id = models.BigIntegerField()
@@ -21,12 +24,12 @@ class Fill(models.Model):
     price = money()
     quantity = money()
     realized_pnl = money()
-    # What it is in, where that is not the symbol's quote asset, and its value there; empty where nobody can tell.
+    # Its asset, where that is not the symbol's quote asset, and its value in that; empty when the value is not known.
     pnl_asset = code(16, blank=True)
     pnl_value = optional_money()
     commission = money()
     commission_asset = code(16)
-    # The fee in the symbol's quote asset; empty where no market of its minute says what it was worth.
+    # The fee in the symbol's quote asset; empty where no market of its minute prices it.
     fee_value = optional_money()
     maker = models.BooleanField()
     filled_at = models.DateTimeField()

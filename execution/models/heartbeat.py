@@ -1,4 +1,4 @@
-"""When each periodic part of the service last did its work: what health tells the truth from."""
+"""When each periodic part of the service last did its work. Health is judged by these rows."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from execution.models.fields import code
 
 
 class Heartbeat(models.Model):
-    """One part's last run; `healthy` and `details` are its own words about it."""
+    """One part's last run. `healthy` and `details` are the part's own report."""
 
     part = code(primary_key=True)
     at = models.DateTimeField()

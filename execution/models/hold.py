@@ -1,4 +1,4 @@
-"""What keeps new positions from being opened until it is gone, for one symbol or for the whole account."""
+"""What blocks new positions until it is gone, for one symbol or for the whole account."""
 
 from django.db import models
 
@@ -8,7 +8,10 @@ ACCOUNT = "ACCOUNT"
 
 
 class EntryHold(models.Model):
-    """Placed by the monitor for what it sees at the exchange and cannot explain; exits and protection go on."""
+    """Placed by reconciliation for what it sees at the exchange and cannot explain.
+
+    Exits and protection go on.
+    """
 
     # A symbol, or ACCOUNT.
     scope = code(40, primary_key=True)

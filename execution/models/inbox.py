@@ -1,4 +1,4 @@
-"""Events as they came in; the identity of an event can be stored once only, whatever is delivered again."""
+"""Incoming events. An event's identity can be stored once only, however often it is delivered."""
 
 from enum import StrEnum
 
@@ -14,7 +14,7 @@ class InboxOutcome(StrEnum):
     REQUESTED = "REQUESTED"
     IGNORED = "IGNORED"
     APPLIED = "APPLIED"
-    # Stored, and to be applied: should the broker lose the task, the monitor starts it again.
+    # Stored, and to be applied: should the broker lose the task, reconciliation starts it again.
     PENDING = "PENDING"
 
 

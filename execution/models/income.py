@@ -1,4 +1,4 @@
-"""What moved the wallet for a trade beside its fills: funding, and the insurance fund at a liquidation."""
+"""What moved the wallet for a trade apart from its fills: funding, and insurance at a liquidation."""
 
 from django.db import models
 from django.db.models import Q
@@ -19,7 +19,7 @@ class Income(models.Model):
     transaction_id = models.CharField(max_length=40)
     amount = money()
     asset = code(16)
-    # In the symbol's quote asset; empty where nobody can tell.
+    # In the symbol's quote asset; empty when not known.
     value = optional_money()
     at = models.DateTimeField()
 

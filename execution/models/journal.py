@@ -1,10 +1,10 @@
-"""The hash chain over the journal: written by functions of the database alone, read by `manage.py verify_journal`."""
+"""The journal's hash chain. Only database functions write it, `manage.py verify_journal` reads it."""
 
 from django.db import models
 
 
 class JournalSeal(models.Model):
-    """One line of the journal as it was when it was sealed; it stays when retention removes the line.
+    """One line of the journal as it was when it was sealed. It stays when retention removes the line.
 
     `digest` is the hash of the line's content, `link` the hash of the link before and the digest. Where retention has
     removed many lines side by side, the last seal stands for all `spans` of them.
@@ -15,7 +15,7 @@ class JournalSeal(models.Model):
     line_id = models.BigIntegerField(unique=True)
     digest = models.BinaryField(max_length=32)
     link = models.BinaryField(max_length=32)
-    # The line of the journal that says that retention has removed this one.
+    # The line of the journal that records that retention has removed this one.
     removed_by = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
@@ -30,7 +30,7 @@ class JournalHead(models.Model):
     """Where the chain ends: one row.
 
     Lines up to `line_id` are sealed, and none that is older comes any more. Those up to `pending_id` are next, when the
-    transactions in `pending_writers` have ended. `kept_days` is the age below which nobody but the owner removes lines.
+    transactions in `pending_writers` have ended. `kept_days` is the age below which only the owner removes lines.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)

@@ -8,7 +8,10 @@ from execution.models.fields import code, one_of
 
 
 class KillSwitch(models.Model):
-    """One engagement; the one without an end is in force. A stronger level ends the weaker one before it."""
+    """One engagement. The one without an end is in force.
+
+    A stronger level ends the weaker one before it.
+    """
 
     level = code()
     reason = models.TextField()

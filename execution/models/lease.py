@@ -1,4 +1,4 @@
-"""Who trades an exchange account: the settings whose stack has the right to open positions on it."""
+"""Leases of exchange accounts: which stack's settings may open positions on an account."""
 
 from django.db import models
 from django.db.models import Q
@@ -7,7 +7,7 @@ from execution.models.fields import code
 
 
 class AccountLease(models.Model):
-    """Renewed by the monitor after every full cycle; stacks with the same settings share it.
+    """Renewed by reconciliation after every full cycle. Stacks with the same settings share it.
 
     `account` is a fingerprint of the API key, never the key. `fence` grows whenever other settings take it over.
     """

@@ -1,4 +1,4 @@
-"""Metrics that survive a restart and sum over processes: each is added to in one statement, by whoever measured it."""
+"""Metrics that survive a restart and sum over all processes, each added to in one statement."""
 
 from django.db import models
 

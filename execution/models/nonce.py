@@ -1,10 +1,12 @@
-"""The nonces of signatures that were seen, so that a signed entry that is copied is not taken a second time."""
+"""The nonces of seen signatures, so that a copied signed entry is not taken a second time."""
 
 from django.db import models
 
 
 class SeenNonce(models.Model):
-    """One signature, and the entry that it came in: the same entry may come again, another with it may not.
+    """One signature, and the entry that it came in.
+
+    The same entry may come again, another one with this signature may not.
 
     Kept for as long as the signature would still be believed, and as long again (`domain/signatures.py`).
     """

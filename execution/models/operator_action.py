@@ -1,4 +1,4 @@
-"""What operators have done by hand to one decision, with their reason and what the exchange said: kept for auditors."""
+"""Operators' actions on one decision, with their reason and the exchange's answers, for auditors."""
 
 from enum import StrEnum
 
@@ -15,9 +15,10 @@ class Verb(StrEnum):
 
 
 class OperatorAction(models.Model):
-    """One action; it stays when retention removes the decision that it was about. `subject`: the request's id.
+    """One action. It stays when retention removes the decision that it was about.
 
-    `evidence`: what the exchange was seen to say at that moment. `before`: the states that the action has ended.
+    `subject`: the request's id. `evidence`: what the exchange reported at that moment. `before`: the states that the
+    action has ended.
     """
 
     verb = code()

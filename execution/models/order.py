@@ -1,4 +1,4 @@
-"""Orders as we intended and sent them; the row is committed before the call and settled after it."""
+"""Orders as intended and sent. The row is committed before the call and settled after it."""
 
 from django.db import models
 from django.db.models import Q
@@ -55,7 +55,7 @@ class Order(models.Model):
     cancel_tried_at = models.DateTimeField(null=True, blank=True)
     # When an entry that has rested for too long was first to be cancelled for that.
     expired_at = models.DateTimeField(null=True, blank=True)
-    # Since when nobody can tell what became of the order, although it should be known; empty when it is known again.
+    # Since when the order's outcome is unknown, although it should be known; empty when it is known again.
     alarmed_at = models.DateTimeField(null=True, blank=True)
     # Of a live stop: since when the mark price is seen past it, or it has triggered, and since when that is too long.
     passed_since = models.DateTimeField(null=True, blank=True)
@@ -63,7 +63,7 @@ class Order(models.Model):
     # Of a live trailing stop: the best mark price seen since it rests.
     best_mark = optional_money()
     created_at = models.DateTimeField()
-    # When the exchange made it, by its own clock; empty until it has told.
+    # When the exchange made it, by its own clock; empty until it has reported that.
     accepted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -85,7 +85,7 @@ class Order(models.Model):
             models.CheckConstraint(name="order_executed_not_negative", condition=Q(executed_quantity__gte=0)),
         ]
         indexes = [
-            # Read by the monitor: everything that is not over.
+            # Read by reconciliation: everything that is not over.
             models.Index(fields=["id"], name="order_unfinished", condition=~Q(state__in=sorted(ORDER_FINAL))),
             # Read when a fill's order is looked for.
             models.Index(fields=["exchange_order_id"], name="order_exchange_id"),

@@ -1,4 +1,4 @@
-"""Events to send: written in the transaction that made the fact, sent at least once, in order per trade."""
+"""Events to send: written with the fact in one transaction, sent at least once, in order per trade."""
 
 from uuid import uuid4
 
@@ -9,7 +9,7 @@ from execution.models.fields import code
 
 
 class OutboxSequence(models.Model):
-    """The last sequence number of one aggregate; its row lock puts an aggregate's events in commit order."""
+    """The last sequence number of one aggregate. Its row lock orders the aggregate's events by commit."""
 
     aggregate = models.CharField(max_length=100, primary_key=True)
     last = models.PositiveIntegerField()

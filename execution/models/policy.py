@@ -6,7 +6,10 @@ from execution.models.fields import money
 
 
 class PolicyValue(models.Model):
-    """One value in force. Every change raises the version of the whole policy; its history is in the transitions."""
+    """One value in force. Every change raises the version of the whole policy.
+
+    The history of values is in the journal.
+    """
 
     key = models.CharField(max_length=100, primary_key=True)
     value = money()

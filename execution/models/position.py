@@ -10,9 +10,9 @@ from execution.models.trade import Trade
 
 
 class Position(models.Model):
-    """One position row of the exchange; deleted when two readings have shown it flat. `quantity` is never negative.
+    """One position row of the exchange, deleted when two readings have shown it flat.
 
-    Amounts are in the quote asset; `usd` converts them at the index price of the reading.
+    `quantity` is never negative. Amounts are in the quote asset; `usd` converts them at the index price of the reading.
     """
 
     symbol = code(40)
@@ -42,5 +42,5 @@ class Position(models.Model):
         return f"{self.symbol} {self.position_side}"
 
     def usd(self, amount: Decimal) -> Decimal | None:
-        """Return an amount of the quote asset in USD; None where no index has ever priced it."""
+        """Return an amount of the quote asset in USD, or None where no index has ever priced it."""
         return in_usd(amount, self.quote_index)

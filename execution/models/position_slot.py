@@ -7,7 +7,9 @@ from execution.models.request import ExecutionRequest
 
 
 class PositionSlot(models.Model):
-    """Taken when the guard approves, given back when the request ends without a position or its trade is closed.
+    """Taken when the guard approves, freed when the request or its trade ends.
+
+    A request that ends without a position frees it at once.
 
     The unique constraint, not a look before the leap, is what serialises the entries of one symbol and side.
     """

@@ -1,4 +1,4 @@
-"""Stored rows that cannot be read or used as they are: set aside with their reason, while all others go on."""
+"""Stored rows that cannot be read or used: set aside with their reason, while all others go on."""
 
 from django.db import models
 from django.db.models import Q
@@ -7,7 +7,10 @@ from execution.models.fields import code
 
 
 class QuarantinedRow(models.Model):
-    """One row that a sweep had to pass over, or whose times it had to bound. `symbol` names a position it may hold."""
+    """One row that a sweep passed over, or whose times it bounded.
+
+    `symbol` names a position that it may hold.
+    """
 
     table = code(64)
     row_id = models.CharField(max_length=100)

@@ -1,4 +1,4 @@
-"""A decision on its way through the chain; its state is the truth, the Celery message only the fast path."""
+"""A decision on its way through the chain. Its state is the truth, the Celery message a fast path."""
 
 from uuid import uuid4
 
@@ -12,7 +12,10 @@ from execution.models.inbox import InboxEvent
 
 
 class ExecutionRequest(models.Model):
-    """One decision: as asked for (`*_asked`), as approved, and where it stands. Its id is also its trade's id."""
+    """One decision: as asked for (`*_asked`), as approved, and where it stands.
+
+    Its id is also its trade's id.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     inbox = models.OneToOneField(InboxEvent, on_delete=models.PROTECT, related_name="request")
@@ -57,9 +60,9 @@ class ExecutionRequest(models.Model):
     decided_at = models.DateTimeField()
     received_at = models.DateTimeField()
     expires_at = models.DateTimeField()
-    # When a LIMIT entry that rests is cancelled; empty: the policy in force says how long after the decision.
+    # When a LIMIT entry that rests is cancelled; empty: by the policy in force, so long after the decision.
     entry_expires_at = models.DateTimeField(null=True, blank=True)
-    # When the request last moved: the monitor resumes those that have stood still for too long.
+    # When the request last moved: reconciliation resumes those that have stood still for too long.
     moved_at = models.DateTimeField()
 
     class Meta:
@@ -83,7 +86,7 @@ class ExecutionRequest(models.Model):
             models.CheckConstraint(name="request_leverage_range", condition=Q(leverage__gte=1, leverage__lte=125)),
         ]
         indexes = [
-            # Read by the monitor (stalled requests) and by health (requests in flight).
+            # Read by reconciliation (stalled requests) and by health (requests in flight).
             models.Index(fields=["moved_at"], name="request_unfinished", condition=~Q(state__in=sorted(REQUEST_FINAL))),
             # Read by metrics and the admin's list.
             models.Index(fields=["received_at"], name="request_received"),

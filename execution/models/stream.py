@@ -1,4 +1,4 @@
-"""How far the incoming streams are handled, and what was lost of them: what Redis cannot be trusted to remember."""
+"""Offsets of the incoming streams and their losses: what Redis cannot be trusted to remember."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from execution.models.fields import code
 
 
 class StreamPosition(models.Model):
-    """Everything of a stream up to this entry is stored; a group that was lost goes on behind it."""
+    """Everything of a stream up to this entry is stored. A group that was lost goes on behind it."""
 
     event_type = code(64, primary_key=True)
     entry_id = models.CharField(max_length=64)
@@ -25,7 +25,7 @@ class StreamPosition(models.Model):
 class StreamLoss(models.Model):
     """Entries that were gone before they were read: behind `after_id` and before `before_id`.
 
-    `entries` is empty when nobody can tell how many; `before_id` when a whole stream was lost.
+    `entries` is empty when their number is not known, `before_id` when a whole stream was lost.
     """
 
     event_type = code(64)

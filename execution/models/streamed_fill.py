@@ -1,4 +1,4 @@
-"""Fills that the user-data stream has reported: what is here, nobody has to read from the exchange again."""
+"""Fills that the user-data stream has reported and that need not be read from the exchange again."""
 
 from django.db import models
 from django.db.models import Q
@@ -8,7 +8,7 @@ from execution.models.order import Order
 
 
 class StreamedFill(models.Model):
-    """One fill of an order of ours as the stream reported it; the books (`Fill`) take it from here.
+    """One fill of our order as the stream reported it. The books (`Fill`) take it from here.
 
     The stream names no margin asset: whether the result is in the quote asset is for the reader to judge.
     """

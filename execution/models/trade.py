@@ -14,7 +14,7 @@ from execution.models.request import ExecutionRequest
 
 
 class Trade(models.Model):
-    """One trade; prices, fees and PnL come from booked fills only.
+    """One trade. Prices, fees and PnL come from booked fills only.
 
     Amounts are in the quote asset, exact to its last digit; those named `_usd` are in USD at `quote_index`.
     """
@@ -51,13 +51,13 @@ class Trade(models.Model):
     funding = money(default=0)
     # Beside fills and funding: what a liquidation pays into the insurance fund, or gets from it.
     other_income = money(default=0)
-    # Fees that nobody can value in the quote asset, by asset: not in the figures above and below.
+    # Fees without a value in the quote asset, by asset: not in the figures above and below.
     unvalued_fees = models.JSONField(default=dict, blank=True)
     # The same of funding, other income and realised PnL.
     unvalued_income = models.JSONField(default=dict, blank=True)
     # What limits take the unvalued to have cost, in the quote asset: the worse, in no figure above and below.
     assumed_cost = money(default=0)
-    # Prices seen while it was open: mark prices at each monitor cycle, and fills.
+    # Prices seen while it was open: mark prices at each reconciliation cycle, and fills.
     lowest_price = optional_money()
     highest_price = optional_money()
     gross_pnl = optional_money()
@@ -70,7 +70,7 @@ class Trade(models.Model):
     # How often its closed books were changed by what the exchange showed late, and when they were looked over for that.
     corrections = models.PositiveSmallIntegerField(default=0)
     checked_at = models.DateTimeField(null=True, blank=True)
-    # Until when times without full cover have been measured.
+    # Until when unprotected times have been measured.
     cover_measured_until = models.DateTimeField(null=True, blank=True)
     # Successive readings of the exchange without this position.
     flat_readings = models.PositiveIntegerField(default=0)
@@ -113,7 +113,7 @@ class Trade(models.Model):
             models.Index(fields=["symbol", "-entry_at"], name="trade_symbol"),
             # Read by the limits: the day's results, and a symbol's last stop.
             models.Index(fields=["exit_at"], name="trade_closed_at", condition=Q(state=TradeState.CLOSED)),
-            # Read by each monitor cycle: closed books that were not looked over yet.
+            # Read by each reconciliation cycle: closed books that were not looked over yet.
             models.Index(
                 fields=["exit_at"], condition=Q(state=TradeState.CLOSED, checked_at=None), name="trade_unchecked"
             ),
@@ -125,7 +125,10 @@ class Trade(models.Model):
         return f"{self.symbol} {self.direction} {self.state} {self.id}"
 
     def usd(self, amount: Decimal | None) -> Decimal | None:
-        """Return an amount of the quote asset in USD at the trade's index price; None where either is not known."""
+        """Return an amount of the quote asset in USD at the trade's index price.
+
+        None where either is not known.
+        """
         return in_usd(amount, self.quote_index)
 
     @property

@@ -22,7 +22,7 @@ from execution.domain.states import (
     RequestTrigger,
 )
 from execution.domain.trading import OrderPurpose
-from execution.models import Impediment, Order
+from execution.models import Order, VenueBlock
 from execution.orders.end_request import ending
 from execution.outbox import payloads
 from execution.store.atomic_write import Move, Write
@@ -251,7 +251,7 @@ def _ended_without_fill(order: Order, following: OrderState, now: datetime) -> t
     if not _ended_by_age(order, following, now=now):
         return Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}"
     asked, began = order.request.entry_expires_at, order.expired_at
-    ends = Impediment.objects.filter(scope=order.symbol, reason_code=Reason.SYMBOL_ENDS).first()
+    ends = VenueBlock.objects.filter(scope=order.symbol, reason_code=Reason.SYMBOL_ENDS).first()
     if ends and began and (asked is None or began < asked):
         # It was cancelled before its time, because what it would have opened could not stay open.
         return Reason.SYMBOL_ENDS, f"SYMBOL_ENDS: {ends.sentence} order_state={following}"

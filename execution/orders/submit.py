@@ -20,7 +20,7 @@ from execution.domain.clocks import Clock
 from execution.domain.lots import entry_lot
 from execution.domain.money import ceil_to, floor_to, plain
 from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
-from execution.domain.ports import Exchange, ExchangeUnavailableError, Lane, OrderTicket, Veto
+from execution.domain.ports import EntryBlock, Exchange, ExchangeUnavailableError, Lane, OrderTicket
 from execution.domain.reasons import Reason
 from execution.domain.states import TRADE_OVER, OrderState
 from execution.domain.trading import Direction, InstrumentFilters, OrderPurpose, OrderType, PositionSide, Side
@@ -211,7 +211,7 @@ class _Sending:
         self.order.quantity, self.order.price = rounded.quantity, rounded.price
         return True
 
-    def _last_word(self) -> Veto | None:
+    def _last_word(self) -> EntryBlock | None:
         return pre_send_check(self.order.request, now=self.clock())
 
 

@@ -226,7 +226,7 @@ class BracketManager:
 
     def cancel_surplus(self, *purposes: OrderPurpose) -> None:
         """Cancel what newer orders have replaced: new first, then old, so that cover never drops."""
-        surplus = self.comparison.surplus
+        surplus = self.comparison.excess
         self.cancel(order for order in self.exits if order.pk in surplus and order.purpose in purposes)
 
     def make_room(self) -> bool:

@@ -11,7 +11,7 @@ import structlog
 from django.db import transaction
 
 from execution.domain.clocks import Clock
-from execution.domain.external import STOPS, ForeignOrder, covered_by_others
+from execution.domain.external import STOPS, ForeignOrder, exit_quantity_of_others
 from execution.domain.money import ZERO
 from execution.domain.outcomes import PositionReport, Refused
 from execution.domain.ports import Exchange
@@ -31,7 +31,7 @@ LEGS = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
 
 def uncovered(row: PositionReport, others: Iterable[ForeignOrder]) -> Decimal:
     """Return how much of a position no stop of somebody else would close."""
-    return abs(row.quantity) - covered_by_others(row, others, STOPS)
+    return abs(row.quantity) - exit_quantity_of_others(row, others, STOPS)
 
 
 def guard(

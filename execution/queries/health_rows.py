@@ -17,7 +17,6 @@ from execution.models import (
     EssStatus,
     ExecutionRequest,
     Heartbeat,
-    Impediment,
     InboxEvent,
     Order,
     OutboxEvent,
@@ -25,6 +24,7 @@ from execution.models import (
     QuarantinedRow,
     StreamLoss,
     Trade,
+    VenueBlock,
 )
 from execution.protection.coverage import coverage
 from execution.queries.refused_exits import RefusedExit, refused_exits
@@ -73,7 +73,7 @@ class HealthRows:
     lease: AccountLease | None = None
     holds: tuple[EntryHold, ...] = ()
     # Entry blocks from the states of contracts and account, only those that concern more than entries.
-    alarms: tuple[Impediment, ...] = ()
+    alarms: tuple[VenueBlock, ...] = ()
     # Entries of incoming streams that were lately found to be gone unread.
     losses: tuple[StreamLoss, ...] = ()
     unsettled: Unsettled = Unsettled()
@@ -106,7 +106,7 @@ def health_rows(now: datetime, *, account: str) -> HealthRows:
         last_event_at=newest.first(),
         lease=AccountLease.objects.filter(account=account).first(),
         holds=tuple(EntryHold.objects.order_by("scope")),
-        alarms=tuple(Impediment.objects.filter(alarming=True).order_by("scope", "reason_code")),
+        alarms=tuple(VenueBlock.objects.filter(alarming=True).order_by("scope", "reason_code")),
         losses=tuple(StreamLoss.objects.filter(noticed_at__gt=now - LOSS_SHOWN).order_by("noticed_at")),
         unsettled=unsettled_orders(),
         refused=refused_exits(),

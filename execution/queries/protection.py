@@ -63,4 +63,4 @@ def _settled(trade: Trade, bracket: Bracket, exits: Sequence[Order]) -> bool:
     growing = entry is not None and entry.state not in ORDER_FINAL
     exposure = exposure_of(trade.request, exits, filled=filled, exited=trade.exited_quantity, growing=growing)
     compared = compare(plan_of(bracket, exits), exposure, resting_of(exits))
-    return not (compared.missing or compared.surplus)
+    return not (compared.missing or compared.excess)

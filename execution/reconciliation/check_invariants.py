@@ -31,7 +31,7 @@ def check_invariants(books: LocalState, seen: VenueState, *, now: datetime) -> F
     found = [*findings(books, seen), *_entered_twice(books, seen)]
     before = _suspects()
     followed = follow(before, found, pictures(books, seen), unjudged=unjudged_sides(books, seen), now=seen.begun_at)
-    rows = [suspect.as_json() for suspect in followed.suspects]
+    rows = [suspect.as_json() for suspect in followed.going_on]
     word = Heartbeat(part=ORACLE, at=now, healthy=not followed.standing, details={"suspects": rows})
     # Counted once: the word that a violation stands and its count are there together, or neither.
     with transaction.atomic(savepoint=False):

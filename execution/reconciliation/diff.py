@@ -102,7 +102,7 @@ def _replaced_legs(books: LocalState, seen: VenueState) -> list[Action]:
     surplus: list[int] = []
     for trade in books.trades:
         resting = [replace(order, seen=order.seen and order.order_id in here) for order in trade.resting]
-        surplus += compare(trade.plan, trade.exposure, resting).surplus
+        surplus += compare(trade.plan, trade.exposure, resting).excess
     return [CancelLeftover(order_id=order_id) for order_id in surplus if order_id in here]
 
 

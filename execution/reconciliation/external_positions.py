@@ -6,7 +6,7 @@ from datetime import datetime
 import structlog
 
 from execution.domain import policy as keys
-from execution.domain.external import TARGETS, covered_by_others, direction_of, position_part
+from execution.domain.external import TARGETS, direction_of, exit_quantity_of_others, position_part
 from execution.domain.outcomes import PositionReport
 from execution.domain.trading import PositionSide
 from execution.models import ExternalPosition
@@ -64,7 +64,7 @@ def guard_external(external_id: int, sources: VenueAccess) -> None:
     naked = uncovered(row, others)
     request = external.request
     if request is None and naked > 0:
-        terms = _terms(row, sources, target=not covered_by_others(row, others, TARGETS))
+        terms = _terms(row, sources, target=not exit_quantity_of_others(row, others, TARGETS))
         request = take(external_id, row, terms, now=sources.clock()) if terms else None
     elif request:
         take_claim(request, PositionSide(row.position_side), now=sources.clock())

@@ -22,7 +22,7 @@ from execution.domain.states import (
     TradeState,
 )
 from execution.domain.trading import Direction, OrderPurpose, OrderType
-from execution.models import ExecutionRequest, ExternalPosition, Impediment, Order, Trade
+from execution.models import ExecutionRequest, ExternalPosition, Order, Trade, VenueBlock
 from execution.protection.bracket_store import exit_orders, exposure_of, plan_of, resting_of
 from execution.reconciliation.state import Deadline, LocalState, OurExternal, OurOrder, OurRequest, OurTrade, VenueState
 from execution.risk.entry_expiry import expiry_of
@@ -63,7 +63,7 @@ def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> LocalState
     between is seen in two of them, never in none: its position would pass for a stranger's.
     """
     policy = policy_in_force()
-    ending = set(Impediment.objects.filter(reason_code=Reason.SYMBOL_ENDS).values_list("scope", flat=True))
+    ending = set(VenueBlock.objects.filter(reason_code=Reason.SYMBOL_ENDS).values_list("scope", flat=True))
     orders = for_each(read_each(_unfinished_orders()), lambda order: _our_order(order, policy, ending))
     requests = for_each(read_each(ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))), _our_request)
     open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
@@ -206,4 +206,4 @@ def _closing_before_end(policy: Policy) -> dict[str, datetime]:
     if not hours:
         return {}
     before = timedelta(hours=float(hours))
-    return {row.scope: row.ends_at - before for row in Impediment.objects.exclude(ends_at=None) if row.ends_at}
+    return {row.scope: row.ends_at - before for row in VenueBlock.objects.exclude(ends_at=None) if row.ends_at}

@@ -9,8 +9,8 @@ from django.db import transaction
 from execution.domain import policy as keys
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.states import REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
-from execution.domain.venue_status import ANY, ExpectedSettings, Terms, Trouble, troubles
-from execution.models import ExecutionRequest, Heartbeat, Impediment, Trade
+from execution.domain.venue_status import ANY, ExpectedSettings, FoundBlock, Terms, find_blocks
+from execution.models import ExecutionRequest, Heartbeat, Trade, VenueBlock
 from execution.protection.follow_filters import follow_all
 from execution.risk.entry_gate import Stack
 from execution.risk.policy_store import policy_in_force
@@ -28,7 +28,7 @@ Key = tuple[str, str]
 
 
 def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_at: datetime, now: datetime) -> None:
-    """Read the terms and keep the table of impediments as they are.
+    """Read the terms and keep the table of entry blocks as they are.
 
     When they cannot be read, what is known stays in force: an entry that is held too long loses less than one that is
     sent too early.
@@ -43,7 +43,7 @@ def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_
     # Before anything else is compared: what is placed from now on has to fit.
     follow_all(terms.rules, now=now)
     ours = expected_settings(terms, stack, held=frozenset(held), began_at=began_at, now=now)
-    found = troubles(terms, ours)
+    found = find_blocks(terms, ours)
     _note(found, now)
     details = {"position_mode": terms.position_mode, "expected_mode": ours.position_mode, "contracts": len(found)}
     beat(TERMS, now=now, details=details)
@@ -97,10 +97,10 @@ def _told_since_start(stack: Stack) -> Mapping[str, object]:
     return last.details if last else {}
 
 
-def _note(found: Sequence[Trouble], now: datetime) -> None:
+def _note(found: Sequence[FoundBlock], now: datetime) -> None:
     """Write what is new, what has changed and what is gone; nothing when all is as before."""
-    known: Mapping[Key, Impediment] = {(row.scope, row.reason_code): row for row in Impediment.objects.all()}
-    seen: Mapping[Key, Trouble] = {(trouble.scope, trouble.code.value): trouble for trouble in found}
+    known: Mapping[Key, VenueBlock] = {(row.scope, row.reason_code): row for row in VenueBlock.objects.all()}
+    seen: Mapping[Key, FoundBlock] = {(trouble.scope, trouble.code.value): trouble for trouble in found}
     new = [trouble for key, trouble in seen.items() if key not in known]
     changed = [(row, seen[key]) for key, row in known.items() if key in seen and _differs(row, seen[key])]
     gone = [row for key, row in known.items() if key not in seen]
@@ -108,12 +108,12 @@ def _note(found: Sequence[Trouble], now: datetime) -> None:
         return
     with transaction.atomic():
         # Two cycles side by side find the same: whoever writes second has nothing to add.
-        Impediment.objects.bulk_create([_row(trouble, now) for trouble in new], ignore_conflicts=True)
+        VenueBlock.objects.bulk_create([_row(trouble, now) for trouble in new], ignore_conflicts=True)
         for row, trouble in changed:
-            Impediment.objects.filter(pk=row.pk).update(
+            VenueBlock.objects.filter(pk=row.pk).update(
                 sentence=trouble.sentence, alarming=trouble.alarming, ends_at=trouble.ends_at
             )
-        Impediment.objects.filter(pk__in=[row.pk for row in gone]).delete()
+        VenueBlock.objects.filter(pk__in=[row.pk for row in gone]).delete()
         for trouble in (*new, *(trouble for _, trouble in changed)):
             if trouble.alarming:
                 _raise_alarm(trouble, now)
@@ -124,12 +124,12 @@ def _note(found: Sequence[Trouble], now: datetime) -> None:
         log.info("contracts_not_to_be_entered", count=len(quiet), symbols=quiet[:NAMED])
 
 
-def _differs(row: Impediment, trouble: Trouble) -> bool:
+def _differs(row: VenueBlock, trouble: FoundBlock) -> bool:
     return (row.sentence, row.alarming, row.ends_at) != (trouble.sentence, trouble.alarming, trouble.ends_at)
 
 
-def _row(trouble: Trouble, now: datetime) -> Impediment:
-    return Impediment(
+def _row(trouble: FoundBlock, now: datetime) -> VenueBlock:
+    return VenueBlock(
         scope=trouble.scope,
         reason_code=trouble.code,
         sentence=trouble.sentence,
@@ -139,14 +139,13 @@ def _row(trouble: Trouble, now: datetime) -> Impediment:
     )
 
 
-def _raise_alarm(trouble: Trouble, now: datetime) -> None:
+def _raise_alarm(trouble: FoundBlock, now: datetime) -> None:
     log.error("terms_changed", scope=trouble.scope, code=trouble.code, sentence=trouble.sentence)
     reason = (trouble.code.value, f"{trouble.code}: {trouble.sentence}")
     log_step("terms", trouble.scope, to_state="ALARMED", trigger="alarm_raised", now=now, reason=reason)
 
 
-def _end_alarm(row: Impediment, now: datetime) -> None:
+def _end_alarm(row: VenueBlock, now: datetime) -> None:
     log.warning("terms_alarm_ended", scope=row.scope, code=row.reason_code)
     reason = (row.reason_code, f"{row.reason_code}: no longer so, since {row.since.isoformat()}")
-    states = {"from_state": "ALARMED", "to_state": "ENDED"}
-    log_step("terms", row.scope, **states, trigger="alarm_ended", now=now, reason=reason)
+    log_step("terms", row.scope, from_state="ALARMED", to_state="ENDED", trigger="alarm_ended", now=now, reason=reason)

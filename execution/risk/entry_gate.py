@@ -11,9 +11,9 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from execution.domain.clocks import CLOCKS_DIFFER
-from execution.domain.ports import Memory, Veto
+from execution.domain.ports import EntryBlock, Memory
 from execution.domain.reasons import Reason
-from execution.models import AccountLease, AuditEvent, EntryHold, Impediment, KillSwitch
+from execution.models import AccountLease, AuditEvent, EntryHold, KillSwitch, VenueBlock
 from execution.models.hold import ACCOUNT
 from execution.store.transitions import log_step
 
@@ -24,7 +24,7 @@ STANDING = """(
     EXISTS (SELECT FROM execution_essstatus WHERE NOT permitted)
     OR EXISTS (SELECT FROM execution_killswitch WHERE released_at IS NULL)
     OR EXISTS (SELECT FROM execution_entryhold WHERE scope IN (%s, %s))
-    OR EXISTS (SELECT FROM execution_impediment WHERE scope IN (%s, %s))
+    OR EXISTS (SELECT FROM execution_venueblock WHERE scope IN (%s, %s))
 )"""
 # What the statement that starts a submission asks once more: an answer may have changed since it was read.
 CLOSED = f"""(
@@ -64,19 +64,21 @@ def obstacle_to_entry(stack: Stack, symbol: str, *, now: datetime) -> Obstacle |
     return obstacle_of(AccountLease.objects.filter(account=stack.account).first(), stack, now=now)
 
 
-def standing_veto(symbol: str, *, now: datetime) -> Veto | None:
+def standing_veto(symbol: str, *, now: datetime) -> EntryBlock | None:
     """Return the kill switch in force, what the monitor has held entries for, or what the exchange says."""
     switch = engaged_switch()
     if switch:
         sentence = f"level={switch.level} by={switch.engaged_by}: {switch.reason}"
-        return Veto(code=Reason.KILL_SWITCH_ENGAGED, sentence=sentence)
+        return EntryBlock(code=Reason.KILL_SWITCH_ENGAGED, sentence=sentence)
     hold = EntryHold.objects.filter(scope__in=[ACCOUNT, symbol]).order_by("since").first()
     if hold:
         since = (now - hold.since).total_seconds()
-        return Veto(code=Reason(hold.reason_code), sentence=f"{hold.reason} (scope={hold.scope} for {since:.0f}s)")
-    impediment = Impediment.objects.filter(scope__in=[ACCOUNT, symbol]).order_by("since", "pk").first()
-    if impediment:
-        return Veto(code=Reason(impediment.reason_code), sentence=impediment.sentence)
+        return EntryBlock(
+            code=Reason(hold.reason_code), sentence=f"{hold.reason} (scope={hold.scope} for {since:.0f}s)"
+        )
+    block = VenueBlock.objects.filter(scope__in=[ACCOUNT, symbol]).order_by("since", "pk").first()
+    if block:
+        return EntryBlock(code=Reason(block.reason_code), sentence=block.sentence)
     return None
 
 

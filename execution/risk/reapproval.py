@@ -11,7 +11,7 @@ from typing import Any
 
 from execution.domain.limits import judge_limits
 from execution.domain.policy import Policy
-from execution.domain.ports import Veto
+from execution.domain.ports import EntryBlock
 from execution.domain.reasons import Reason
 from execution.domain.risk_review import RuleVerdict
 from execution.domain.safety import Verdict
@@ -33,7 +33,7 @@ RENEWED = "policy_renewed"
 class Renewal:
     """What the policy in force says of an approved entry: why it must not leave, if so, and every rule's verdict."""
 
-    veto: Veto | None
+    veto: EntryBlock | None
     details: Mapping[str, Any]
 
 
@@ -57,7 +57,7 @@ def renew_approval(request: ExecutionRequest, *, now: datetime) -> Renewal:
     refused = next((rule for rule in rules if rule.refusal), None)
     if refused and refused.refusal:
         versions = f"policy_version={policy.version} approved_with={approved_with(request)}"
-        return Renewal(veto=Veto(code=refused.refusal, sentence=f"{refused.numbers} {versions}"), details=details)
+        return Renewal(veto=EntryBlock(code=refused.refusal, sentence=f"{refused.numbers} {versions}"), details=details)
     state = request.state
     log_step("request", request.pk, from_state=state, to_state=state, trigger=RENEWED, now=now, details=details)
     ExecutionRequest.objects.filter(pk=request.pk).update(policy_version=policy.version)

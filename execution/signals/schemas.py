@@ -22,7 +22,7 @@ from pydantic import (
 from execution.domain import bounds
 from execution.domain.signatures import SIGNATURE_FIELDS
 from execution.domain.trading import DIRECTIONS, Direction
-from execution.domain.unread import Said, not_known, not_read
+from execution.domain.unread import ReadFields, not_known, not_read
 
 # What the database can hold exactly, with room to spare on both ends.
 SMALLEST, LARGEST = Decimal("1e-12"), Decimal("1e12")
@@ -143,9 +143,9 @@ class OrderFields(Incoming):
         return payload
 
     @classmethod
-    def said(cls, payload: Mapping[str, object]) -> Said:
+    def said(cls, payload: Mapping[str, object]) -> ReadFields:
         """Return what the payload says in the fields that are read."""
-        return Said(known=cls.read_fields(), side=payload.get("side"), limit=payload.get("price") is not None)
+        return ReadFields(known=cls.read_fields(), side=payload.get("side"), limit=payload.get("price") is not None)
 
     @classmethod
     def read_fields(cls) -> frozenset[str]:
@@ -178,10 +178,10 @@ class AiDecision(OrderFields):
         return None if _word(value) == HOLD else _direction(value, allowed=(*DIRECTIONS, HOLD))
 
     @classmethod
-    def said(cls, payload: Mapping[str, object]) -> Said:
+    def said(cls, payload: Mapping[str, object]) -> ReadFields:
         """Take `action` for the side where there is no other; `quantity` is sent by contract, and is not read."""
         names = {*cls.read_fields(), "quantity"} | (set() if "side" in payload else {"action"})
-        return Said(known=frozenset(names), side=payload.get("side"), limit=False)
+        return ReadFields(known=frozenset(names), side=payload.get("side"), limit=False)
 
     @model_validator(mode="after")
     def has_a_size(self) -> "AiDecision":

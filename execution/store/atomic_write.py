@@ -1,4 +1,4 @@
-"""One statement that changes everything or nothing: a conditional change, and all that follows from it.
+"""One SQL statement for a conditional change and all that follows from it: all or nothing.
 
 A step's outcome is an update, its log line, perhaps a second row and some events. As parts of one SQL statement they
 are one transaction and one round trip; as separate statements they would be six.
@@ -20,7 +20,8 @@ from django.db.models import Field, Model
 from execution.models import AuditEvent, OutboxEvent, OutboxSequence
 
 log = structlog.get_logger(__name__)
-Event = tuple[str, Mapping[str, Any]]
+# Event type and payload; the payload holds what DjangoJSONEncoder writes.
+Event = tuple[str, Mapping[str, object]]
 LOG_COLUMNS = "entity, entity_id, from_state, to_state, trigger, reason_code, reason, details, at"
 EVENT_COLUMNS = "event_id, event_type, aggregate, sequence, payload, trace_id, created_at"
 
@@ -45,7 +46,7 @@ class Move:
     steps: Sequence[Step]
     now: datetime
     reason: tuple[str, str]
-    details: Mapping[str, Any] | None
+    details: Mapping[str, object] | None
     columns: Mapping[str, Any]
     # A further condition in SQL under which the row stays where it is, and its parameters.
     unless: str = ""
@@ -54,7 +55,7 @@ class Move:
 
 @dataclass
 class Write:
-    """Collects the parts of one statement. The first part decides: when it changes no row, no other part does."""
+    """Collects the parts of one statement. When the first changes no row, no other part runs."""
 
     _parts: list[str] = field(default_factory=list)
     _parameters: list[Any] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Write:
     _said: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
 
     def move(self, move: Move) -> Self:
-        """Update a row that is still where the move starts, and log each step; both or neither."""
+        """Update a row that is still where the move starts, and log each step. Both or neither."""
         values = {"state": move.steps[-1].following, **move.columns}
         fields = {column.name: column for column in move.model._meta.concrete_fields}
         assignments = ", ".join(f"{_column(fields[name])} = %s" for name in values)
@@ -121,7 +122,9 @@ class Write:
         return self
 
     def emit(self, aggregate: object, events: Sequence[Event], *, trace_id: str, now: datetime) -> Self:
-        """Store events of one aggregate in the given order, numbered without gaps, behind those asked for before.
+        """Store events of one aggregate in the given order, numbered without gaps.
+
+        They come behind those asked for before.
 
         The sequence's row stays locked until the commit, so that later events of the aggregate come after these.
         """
@@ -144,7 +147,7 @@ class Write:
             *(aggregate, len(events)),
         )
         taken = self._last()
-        rows: list[Any] = []
+        rows: list[object] = []
         for place, (event_type, payload) in enumerate(events, start=1):
             rows += [str(uuid4()), event_type, len(events) - place, _json(payload)]
         self._add(
@@ -156,7 +159,9 @@ class Write:
         )
 
     def run(self) -> bool:
-        """Execute the statement; False when its first part changed nothing. Inserted rows get their keys.
+        """Execute the statement. Returns False when its first part changed nothing.
+
+        Inserted rows get their keys.
 
         Raises:
             IntegrityError: a constraint refused a part, and with it all of them.
@@ -183,7 +188,7 @@ class Write:
             log.info(event, **facts)
 
     def _log(self, move: Move) -> Self:
-        rows: list[Any] = []
+        rows: list[object] = []
         for place, step in enumerate(move.steps):
             rows += [place, step.state.value, step.following.value, step.trigger.value]
         self._add(
@@ -195,7 +200,7 @@ class Write:
         )
         return self
 
-    def _add(self, part: str, *parameters: Any) -> None:
+    def _add(self, part: str, *parameters: object) -> None:
         self._parts.append(part)
         self._parameters += parameters
 
@@ -248,5 +253,5 @@ def _slots(rows: int, columns: int) -> str:
     return ", ".join([f"({', '.join(['%s'] * columns)})"] * rows)
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _json(value: Mapping[str, object]) -> str:
     return json.dumps(dict(value), cls=DjangoJSONEncoder)

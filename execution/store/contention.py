@@ -1,7 +1,7 @@
-"""Lets a row that another session holds, or a statement that is slow, delay its own trade and nothing beside it.
+"""Lets a locked row or a slow statement delay its own trade and nothing else.
 
-A session waits for a lock or a statement no longer than its bound (execution_project/waits.py). What then fails has
-met somebody else's transaction; the database works, and all that is not about that row goes on.
+A session waits for a lock or a statement no longer than its bound (execution_project/waits.py). What then fails has met
+another transaction. The database works, and all that is not about that row goes on.
 """
 
 import threading
@@ -24,13 +24,13 @@ _met: dict[str, datetime] = {}
 
 
 def is_busy(error: BaseException) -> bool:
-    """Whether a statement has met a row that is held, or its own time limit; the connection can go on."""
+    """Whether a statement met a locked row or its time limit, after which the connection is usable."""
     return getattr(error.__cause__, "sqlstate", None) in BUSY
 
 
 @contextmanager
 def apart(what: str) -> Iterator[None]:
-    """Let what the block does be left out when it meets a row that is held; the next sweep tries again.
+    """Skip the rest of the block when it meets a locked row. The next sweep tries again.
 
     Raises:
         OperationalError: the database itself has failed.
@@ -45,7 +45,7 @@ def apart(what: str) -> Iterator[None]:
 
 
 def note(what: str, error: OperationalError) -> None:
-    """Write down that something was not done because of a row that is held; health tells of it."""
+    """Record that something was not done because of a locked row. Health reports it."""
     log.error("row_held_by_another_session", what=what, error=str(error).partition("\n")[0])
     with _lock:
         _met[what] = timezone.now()
@@ -54,7 +54,7 @@ def note(what: str, error: OperationalError) -> None:
 def met_since(began_at: datetime, part: str) -> dict[str, str]:
     """Return what was not done since then, with the time since which it is so.
 
-    `part`: whose last heartbeat has told `held` before.
+    `part`: the part whose last heartbeat may have reported `held` before.
     """
     with _lock:
         lately = {what: at for what, at in _met.items() if at >= began_at}

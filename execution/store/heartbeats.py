@@ -1,8 +1,7 @@
-"""Says that a periodic part of the service has done its work; health reads it."""
+"""Heartbeats: each periodic part of the service records its last run, and health reads it."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from execution.models import Heartbeat
 from execution.store.contention import apart
@@ -13,7 +12,7 @@ TERMS = "terms"
 JOURNAL = "journal"
 POLICY = "policy"
 ORACLE = "oracle"
-# What is queued for whom (celeryconfig.py): each has a part of its own that proves that somebody finishes work of it.
+# The queues (celeryconfig.py). Each has a part of its own, which proves that a worker finishes work of it.
 QUEUES = ("orders", "monitor", "protect", "bridge")
 
 
@@ -22,8 +21,8 @@ def queue_part(queue: str) -> str:
     return f"queue:{queue}"
 
 
-def beat(part: str, *, now: datetime, details: Mapping[str, Any], healthy: bool = True) -> None:
-    """Write one part's last run; a row that another session holds is left as it is, and health sees it grow old."""
+def beat(part: str, *, now: datetime, details: Mapping[str, object], healthy: bool = True) -> None:
+    """Write one part's last run. A row that another session holds stays, and health sees it grow old."""
     with apart(f"heartbeat {part}"):
         Heartbeat.objects.update_or_create(
             part=part, defaults={"at": now, "healthy": healthy, "details": dict(details)}
@@ -31,6 +30,9 @@ def beat(part: str, *, now: datetime, details: Mapping[str, Any], healthy: bool 
 
 
 def has_beaten(part: str, now: datetime, *, within: timedelta) -> bool:
-    """Whether a part has beaten within this time; it has not when its last beat lies in the future."""
+    """Whether a part has beaten within this time.
+
+    It has not when its last beat lies in the future.
+    """
     at = Heartbeat.objects.filter(part=part).values_list("at", flat=True).first()
     return at is not None and timedelta(0) <= now - at < within

@@ -1,4 +1,4 @@
-"""Seals the journal behind its writers, and removes old lines of it by the road that the database's owner has left.
+"""Seals the journal behind its writers, and removes old lines as the database's owner permits.
 
 Both are functions of the database (migration 0002): the service's role can neither write a seal nor delete a line.
 """
@@ -6,7 +6,6 @@ Both are functions of the database (migration 0002): the service's role can neit
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from django.db import connection
@@ -31,20 +30,23 @@ LONGEST_UNSEALED = timedelta(minutes=5)
 
 @dataclass(frozen=True, kw_only=True)
 class Keeping:
-    """What retention may take from the journal: lines up to `sealed_to`, older than `kept_days` (None: nothing)."""
+    """What retention may remove from the journal.
+
+    Lines up to `sealed_to`, older than `kept_days` (None: nothing).
+    """
 
     sealed_to: int
     kept_days: int | None
 
     def before(self, wanted: datetime, now: datetime) -> datetime | None:
-        """Return the time before which lines may go, at most `wanted`; None: none may."""
+        """Return the time before which lines may be removed, at most `wanted`. None: none may."""
         if self.kept_days is None:
             return None
         return min(wanted, now - timedelta(days=self.kept_days) - CLOCKS_DIFFER)
 
 
 def keep_sealed(now: datetime) -> None:
-    """Seal what is final, and say so; health raises the alarm when lines stay without a seal."""
+    """Seal what is final and beat. Health raises the alarm when lines stay without a seal."""
     sealed = seal_journal()
     oldest = AuditEvent.objects.filter(id__gt=keeping().sealed_to).order_by("pk").values_list("at", flat=True).first()
     age = now - oldest if oldest else timedelta(0)
@@ -53,7 +55,10 @@ def keep_sealed(now: datetime) -> None:
 
 
 def report_head() -> None:
-    """Write the end of the chain to the log: kept outside of the database, it shows whether the chain was made anew."""
+    """Write the end of the chain to the log.
+
+    Kept outside of the database, it shows whether the chain was made anew.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT position, encode(link, 'hex') FROM execution_journalhead")
         for position, link in cursor.fetchall():
@@ -72,7 +77,7 @@ def seal_journal() -> int:
 
 
 def remove_lines(ids: Collection[int]) -> int:
-    """Remove old, sealed lines and say so in the journal; return how many there were.
+    """Remove old, sealed lines and record that in the journal. Returns how many there were.
 
     Raises:
         django.db.DatabaseError: one of them is too young, or has no seal yet; none was removed.
@@ -89,7 +94,7 @@ def keeping() -> Keeping:
     return Keeping(sealed_to=row[0], kept_days=row[1]) if row else Keeping(sealed_to=0, kept_days=None)
 
 
-def _call(query: str, parameter: Any) -> int:
+def _call(query: str, parameter: int | list[int]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(query, [parameter])
         (number,) = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""Where a plan's stop and its nearest target lie now, as pages, events and the copies of a trade in Redis show them.
+"""Where a plan's stop and its nearest target lie now, for pages, events and the trades in Redis.
 
 The columns of a trade keep where they lay first: the risk that its result is measured by.
 """
@@ -16,7 +16,7 @@ from execution.models import Bracket, BracketLeg
 
 @dataclass(frozen=True, kw_only=True)
 class Levels:
-    """Trigger prices in the quote asset; None where the plan has none."""
+    """Trigger prices in the quote asset. None where the plan has none."""
 
     stop: Decimal | None = None
     target: Decimal | None = None
@@ -26,7 +26,10 @@ NO_LEVELS = Levels()
 
 
 def levels_of(requests: Collection[UUID]) -> dict[UUID, Levels]:
-    """Return the levels of these plans by request: one query; a request without a plan is not in it."""
+    """Return the levels of these plans by request, in one query.
+
+    A request without a plan is not in it.
+    """
     legs = BracketLeg.objects.filter(bracket_id__in=requests).exclude(purpose=OrderPurpose.TRAILING)
     plans: dict[UUID, list[BracketLeg]] = {}
     for leg in legs:
@@ -41,6 +44,6 @@ def without_stop(requests: Collection[UUID]) -> frozenset[UUID]:
 
 
 def levels_in(legs: Iterable[BracketLeg]) -> Levels:
-    """Return the levels of one plan's legs; targets are numbered from the nearest."""
+    """Return the levels of one plan's legs. Targets are numbered from the nearest."""
     prices = {(leg.purpose, leg.number): leg.price for leg in legs}
     return Levels(stop=prices.get((OrderPurpose.STOP, 1)), target=prices.get((OrderPurpose.TARGET, 1)))

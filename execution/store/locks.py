@@ -1,4 +1,4 @@
-"""One holder at a time of a piece of work, by a lock of its database session: it ends when its holder does."""
+"""One holder at a time of a piece of work, by an advisory lock of its database session."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from django.db import connection
 
 @contextmanager
 def alone(number: int) -> Iterator[bool]:
-    """Yield whether this caller has the work now; it only avoids doing it twice, correctness never rests on it.
+    """Yield whether this caller has the work now. It saves double work, correctness never rests on it.
 
     A killed holder's session is closed with its socket, so the next one need not wait for a lease to run out.
 

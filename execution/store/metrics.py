@@ -1,4 +1,4 @@
-"""Adds what was measured to the figures of all processes."""
+"""Adds measurements to the metrics of all processes."""
 
 from collections.abc import Iterable, Mapping
 
@@ -19,7 +19,10 @@ ADD = """
 
 
 def observe(*measured: tuple[Histogram, float]) -> None:
-    """Count lengths of time in seconds. In the transaction of the fact, once and last: its rows are everybody's."""
+    """Count lengths of time in seconds.
+
+    Call it in the transaction of the fact, once and last: all processes share its rows.
+    """
     add(additions(measured))
 
 

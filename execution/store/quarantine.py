@@ -1,4 +1,4 @@
-"""Reads rows so that one which cannot be read or used fails alone: it is set aside with an alarm, all others go on.
+"""Reads rows so that an unreadable one fails alone: it is set aside, with an alarm.
 
 Every sweep reads through here. A row stays set aside while sweeps still stumble over it; a repair releases it.
 """
@@ -24,18 +24,21 @@ from execution.store.transitions import log_step
 log = structlog.get_logger(__name__)
 M = TypeVar("M", bound=Model)
 R = TypeVar("R")
-# What a row's content does to whoever reads or uses it; a database that is away is none of them.
+# The errors that a row's content causes in the code that reads or uses it. A database that is away causes none of them.
 ROW_ERRORS = (DataError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, ObjectDoesNotExist)
 PROBLEM_LENGTH = 500
 APPLICATION = "execution"
 
 
 class RepairError(Exception):
-    """A repair that cannot be done as asked; the message says why, and nothing was changed."""
+    """A repair that cannot be done as asked. The message names the reason, and nothing was changed."""
 
 
 def read_each(rows: "QuerySet[M, M]") -> list[M]:
-    """Return the rows that can be read, in their order; those that cannot are set aside, and flawed ones are noted."""
+    """Return the rows that can be read, in their order.
+
+    Those that cannot are set aside, and flawed ones are noted.
+    """
     try:
         found = list(rows)
     except ROW_ERRORS:
@@ -49,7 +52,7 @@ def read_each(rows: "QuerySet[M, M]") -> list[M]:
 
 
 def for_each(rows: Iterable[M], use: Callable[[M], R]) -> list[R]:
-    """Return what `use` makes of each row; a row on which it fails is set aside."""
+    """Return what `use` makes of each row. A row on which it fails is set aside."""
     return [made for _, made in pairs(rows, use)]
 
 
@@ -71,7 +74,7 @@ def note_flaws(row: Model) -> None:
 
 
 def flaw_of(row: Model) -> str:
-    """Return which columns of a row hold what nothing can calculate with; empty when none does."""
+    """Return which columns of a row hold what nothing can calculate with. Empty when none does."""
     names = [column.attname for column in row._meta.concrete_fields if _is_flawed(row.__dict__.get(column.attname))]
     return f"{', '.join(names)}: cannot be read as stored" if names else ""
 
@@ -100,14 +103,17 @@ def quarantined_sides(table: str = "") -> frozenset[tuple[str, str]]:
 
 
 def release_repaired(*, since: datetime, now: datetime) -> int:
-    """Release rows over which no sweep has stumbled since then and that are whole or gone; return how many."""
+    """Release rows that no sweep has failed on since then and that are whole or gone.
+
+    Returns how many.
+    """
     waiting = QuarantinedRow.objects.filter(released_at__isnull=True, last_seen_at__lt=since)
     whole = [row.pk for row in waiting if not problem_of(row)]
     return QuarantinedRow.objects.filter(pk__in=whole).update(released_at=now)
 
 
 def problem_of(quarantined_row: QuarantinedRow) -> str:
-    """Return what is wrong with the row now; empty when it is whole or gone."""
+    """Return what is wrong with the row now. Empty when it is whole or gone."""
     model = model_of(quarantined_row.table)
     try:
         row = QuerySet(model).filter(pk=quarantined_row.row_id).first()
@@ -117,7 +123,10 @@ def problem_of(quarantined_row: QuarantinedRow) -> str:
 
 
 def scan() -> int:
-    """Look through all tables for times that cannot be read as stored, set their rows aside, and return how many."""
+    """Search all tables for times that cannot be read as stored, and set their rows aside.
+
+    Returns how many.
+    """
     found = 0
     for model in apps.get_app_config(APPLICATION).get_models():
         beyond = Q()
@@ -132,7 +141,9 @@ def scan() -> int:
 def repair_row(
     quarantined_row: QuarantinedRow, column: str, value: str, authorization: Authorization, *, now: datetime
 ) -> None:
-    """Write a value into a column of a row that is set aside, note who did, and release the row if it is whole then.
+    """Write a value into a column of a row that is set aside, and release the row if that made it whole.
+
+    The journal notes who did it.
 
     Raises:
         RepairError: there is no such row or column, or the value does not fit it; nothing was changed.
@@ -156,7 +167,7 @@ def repair_row(
 
 
 def release_row(quarantined_row: QuarantinedRow, authorization: Authorization, *, now: datetime) -> None:
-    """End a quarantine; a sweep that stumbles over the row again begins another."""
+    """End a quarantine. A sweep that fails on the row again begins another."""
     with transaction.atomic():
         QuarantinedRow.objects.filter(pk=quarantined_row.pk, released_at__isnull=True).update(released_at=now)
         _log(quarantined_row, "RELEASED", authorization, now, {})

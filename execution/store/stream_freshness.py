@@ -1,4 +1,4 @@
-"""Whether the streams tell of fills and mark prices just now: then nobody has to read them from the exchange."""
+"""Whether the streams report fills and mark prices just now, so that they need not be read."""
 
 from datetime import datetime, timedelta
 
@@ -13,12 +13,12 @@ MARKS_FRESH = timedelta(seconds=3)
 
 
 def fills_are_streamed(now: datetime) -> bool:
-    """Whether the user-data stream tells of fills."""
+    """Whether the user-data stream reports fills."""
     return _is_fresh(USER_STREAM, FRESH, now)
 
 
 def marks_are_streamed(now: datetime) -> bool:
-    """Whether the stream of mark prices has held every live stop against a price of moments ago."""
+    """Whether every live stop was compared with a streamed mark price moments ago."""
     return _is_fresh(MARK_STREAM, MARKS_FRESH, now)
 
 

@@ -1,9 +1,10 @@
-"""The conditional update that every step rests on: whoever moves the row does the work, others do nothing."""
+"""The conditional update that every step rests on: the process that moves the row does the work."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 from execution.domain.states import (
@@ -27,16 +28,32 @@ S = TypeVar("S", bound=StrEnum)
 G = TypeVar("G", bound=StrEnum)
 
 
+class RequestColumns(TypedDict, total=False):
+    """Columns of `ExecutionRequest` that its approval sets beside the state."""
+
+    quote_asset: str
+    quote_index: Decimal | None
+    reference_price: Decimal
+    limit_price: Decimal | None
+    quantity: Decimal
+    stop_price: Decimal | None
+    target_price: Decimal
+    position_side: str
+    policy_version: int
+    approved_at: datetime
+    entry_expires_at: datetime | None
+
+
 def request_move(
     request_id: UUID,
     state: RequestState,
     *triggers: RequestTrigger,
     now: datetime,
     reason: tuple[str, str] = NO_REASON,
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
     unless: str = "",
     unless_with: Sequence[object] = (),
-    **columns: Any,
+    **columns: Unpack[RequestColumns],
 ) -> Move:
     """Return a request's move from exactly this state.
 
@@ -52,8 +69,7 @@ def request_move(
         columns: further columns to set in the same update.
 
     """
-    if reason[0]:
-        columns |= {"reason_code": reason[0], "reason": reason[1]}
+    given = {"reason_code": reason[0], "reason": reason[1]} if reason[0] else {}
     return Move(
         model=ExecutionRequest,
         key=request_id,
@@ -63,16 +79,16 @@ def request_move(
         now=now,
         reason=reason,
         details=details,
-        columns={"moved_at": now, **columns},
+        columns={"moved_at": now, **columns, **given},
         unless=unless,
         unless_with=unless_with,
     )
 
 
 def order_move(
-    order: Order, *triggers: OrderTrigger, now: datetime, reason: tuple[str, str] = NO_REASON, **columns: Any
+    order: Order, *triggers: OrderTrigger, now: datetime, reason: tuple[str, str] = NO_REASON, **columns: object
 ) -> Move:
-    """Return an order's move from the state that `order` shows."""
+    """Return an order's move from the state that `order` shows. `columns` are set in the same update."""
     return Move(
         model=Order,
         key=order.pk,
@@ -87,9 +103,14 @@ def order_move(
 
 
 def trade_move(
-    trade: Trade, trigger: TradeTrigger, *, now: datetime, details: Mapping[str, Any] | None = None, **columns: Any
+    trade: Trade,
+    trigger: TradeTrigger,
+    *,
+    now: datetime,
+    details: Mapping[str, object] | None = None,
+    **columns: object,
 ) -> Move:
-    """Return a trade's move from the state that `trade` shows."""
+    """Return a trade's move from the state that `trade` shows. `columns` are set in the same update."""
     return Move(
         model=Trade,
         key=trade.pk,
@@ -104,10 +125,17 @@ def trade_move(
 
 
 def move_request(
-    request_id: UUID, state: RequestState, *triggers: RequestTrigger, now: datetime, **options: Any
+    request_id: UUID,
+    state: RequestState,
+    *triggers: RequestTrigger,
+    now: datetime,
+    reason: tuple[str, str] = NO_REASON,
+    details: Mapping[str, object] | None = None,
+    **columns: Unpack[RequestColumns],
 ) -> bool:
-    """Move a request as `request_move` says; False when somebody else has moved it."""
-    return Write().move(request_move(request_id, state, *triggers, now=now, **options)).run()
+    """Move a request as `request_move` does. False when another process has moved it."""
+    move = request_move(request_id, state, *triggers, now=now, reason=reason, details=details, **columns)
+    return Write().move(move).run()
 
 
 def apply_to(row: Order | Trade, move: Move) -> None:
@@ -117,9 +145,29 @@ def apply_to(row: Order | Trade, move: Move) -> None:
         setattr(row, name, value)
 
 
-def log_step(entity: str, entity_id: object, *, to_state: str, trigger: str, now: datetime, **options: Any) -> None:
-    """Save what `log_line` returns."""
-    log_line(entity, entity_id, to_state=to_state, trigger=trigger, now=now, **options).save(force_insert=True)
+def log_step(
+    entity: str,
+    entity_id: object,
+    *,
+    to_state: str,
+    trigger: str,
+    now: datetime,
+    from_state: str = "",
+    reason: tuple[str, str] = NO_REASON,
+    details: Mapping[str, object] | None = None,
+) -> None:
+    """Save one line of an entity's story, see `log_line`."""
+    line = log_line(
+        entity,
+        entity_id,
+        to_state=to_state,
+        trigger=trigger,
+        now=now,
+        from_state=from_state,
+        reason=reason,
+        details=details,
+    )
+    line.save(force_insert=True)
 
 
 def log_line(
@@ -131,7 +179,7 @@ def log_line(
     now: datetime,
     from_state: str = "",
     reason: tuple[str, str] = NO_REASON,
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
 ) -> AuditEvent:
     """Return one line of an entity's story, unsaved."""
     return AuditEvent(

@@ -28,7 +28,6 @@ from execution.models import (
     DeadLetter,
     EntryHold,
     ExternalPosition,
-    Impediment,
     Income,
     IncomeReading,
     KillSwitch,
@@ -43,6 +42,7 @@ from execution.models import (
     StreamLoss,
     StreamPosition,
     Trade,
+    VenueBlock,
 )
 from execution.store.journal_seal import seal_journal
 from tests.support import builders
@@ -97,7 +97,7 @@ def trade() -> Trade:
     StreamPosition.objects.create(event_type="signal.execute", entry_id="7-0", entries_read=7, noted_at=NOW)
     StreamLoss.objects.create(event_type="signal.execute", after_id="7-0", before_id="9-0", entries=1, noticed_at=NOW)
     builders.lease(wiring.stack())
-    Impediment.objects.create(scope="BTCUSDT", reason_code="SYMBOL_ENDS", sentence="", alarming=True, since=NOW)
+    VenueBlock.objects.create(scope="BTCUSDT", reason_code="SYMBOL_ENDS", sentence="", alarming=True, since=NOW)
     Metric.objects.create(name="repairs", kind="Cover", count=1)
     ExternalPosition.objects.create(
         symbol="BTCUSDT", position_side="BOTH", direction="LONG", quantity=1, entry_price=1, since=NOW, seen_at=NOW

@@ -12,7 +12,7 @@ import pytest
 from execution.api.health import measure, report_of
 from execution.domain.states import ORDER_FINAL
 from execution.health.condition import judge_health
-from execution.models import Impediment, Order, PolicyValue, PositionSlot, Trade
+from execution.models import Order, PolicyValue, PositionSlot, Trade, VenueBlock
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER, ORDER
 from tests.support.paper import PaperExchange
@@ -102,7 +102,7 @@ def assert_over(request_id: UUID) -> None:
         "exits": None,
         "positions": None,
     }
-    assert not Impediment.objects.filter(alarming=True).exists()
+    assert not VenueBlock.objects.filter(alarming=True).exists()
 
 
 @pytest.mark.parametrize(("hours", "state"), [(25, "RECORDED"), (23, "DENIED"), (1, "DENIED")])
@@ -122,10 +122,10 @@ def test_a_dated_contract_takes_no_entry_within_a_day_of_its_delivery(
         assert desk.ledger.entries_sent == []
 
 
-def test_weeks_before_it_is_no_impediment(desk: Desk, quarter: str) -> None:
+def test_weeks_before_it_blocks_no_entry(desk: Desk, quarter: str) -> None:
     desk.cycle()
 
-    assert not Impediment.objects.filter(scope=quarter).exists()
+    assert not VenueBlock.objects.filter(scope=quarter).exists()
     opened(desk, quarter)
 
 

@@ -16,7 +16,7 @@ from django.db import connection
 from execution.domain.kill_switch import KillLevel
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import AccountLease, EntryHold, EssStatus, Impediment, KillSwitch, Order, PolicyValue
+from execution.models import AccountLease, EntryHold, EssStatus, KillSwitch, Order, PolicyValue, VenueBlock
 from execution.orders.submit import take_attempt
 from execution.risk.entry_gate import (
     CLOSED,
@@ -57,8 +57,8 @@ def hold(scope: str) -> None:
     EntryHold.objects.create(scope=scope, reason_code="POSITION_NOT_OURS", reason="seen", since=NOW, seen_at=NOW)
 
 
-def impediment(scope: str) -> None:
-    Impediment.objects.create(
+def block_entries(scope: str) -> None:
+    VenueBlock.objects.create(
         scope=scope, reason_code="SYMBOL_NOT_TRADING", sentence="halted", alarming=False, since=NOW
     )
 
@@ -99,9 +99,9 @@ BRAKES = [
         sentence="seen (scope=ACCOUNT for 0s)",
     ),
     Brake(name="other symbol held", apply=lambda: hold(OTHER), code=None),
-    Brake(name="symbol halted", apply=lambda: impediment(SYMBOL), code="SYMBOL_NOT_TRADING", sentence="halted"),
-    Brake(name="account halted", apply=lambda: impediment("ACCOUNT"), code="SYMBOL_NOT_TRADING", sentence="halted"),
-    Brake(name="other symbol halted", apply=lambda: impediment(OTHER), code=None),
+    Brake(name="symbol halted", apply=lambda: block_entries(SYMBOL), code="SYMBOL_NOT_TRADING", sentence="halted"),
+    Brake(name="account halted", apply=lambda: block_entries("ACCOUNT"), code="SYMBOL_NOT_TRADING", sentence="halted"),
+    Brake(name="other symbol halted", apply=lambda: block_entries(OTHER), code=None),
     Brake(
         name="emergency stop",
         apply=lambda: ess(permitted=False),

@@ -12,12 +12,12 @@ import pytest
 from django.db import connection
 
 from execution.domain.kill_switch import KillLevel
-from execution.domain.ports import Veto
+from execution.domain.ports import EntryBlock
 from execution.domain.reasons import Reason
 from execution.domain.states import RequestState
 from execution.health.condition import judge_health
 from execution.health.inputs import HealthInputs, Probe
-from execution.models import AccountLease, AuditEvent, EntryHold, Impediment, KillSwitch, PolicyValue
+from execution.models import AccountLease, AuditEvent, EntryHold, KillSwitch, PolicyValue, VenueBlock
 from execution.models.hold import ACCOUNT
 from execution.queries.health_rows import health_rows
 from execution.risk.entry_gate import (
@@ -71,8 +71,8 @@ def hold(scope: str, *, ago: timedelta = MINUTE, code: Reason = Reason.POSITION_
     return EntryHold.objects.create(scope=scope, reason_code=code, reason=f"held {scope}", since=NOW - ago, seen_at=NOW)
 
 
-def impede(scope: str, *, ago: timedelta = MINUTE, code: Reason = Reason.SYMBOL_NOT_TRADING) -> Impediment:
-    return Impediment.objects.create(
+def impede(scope: str, *, ago: timedelta = MINUTE, code: Reason = Reason.SYMBOL_NOT_TRADING) -> VenueBlock:
+    return VenueBlock.objects.create(
         scope=scope, reason_code=code, sentence=f"impeded {scope}", alarming=False, since=NOW - ago
     )
 
@@ -97,32 +97,32 @@ def test_nothing_stands_in_the_way_of_an_entry_with_a_lease() -> None:
 
 
 Row = Callable[[], object]
-STOPS: list[tuple[Row, bool, Veto | None]] = [
+STOPS: list[tuple[Row, bool, EntryBlock | None]] = [
     (
         switch,
         True,
-        Veto(code=Reason.KILL_SWITCH_ENGAGED, sentence="level=entries by=ann: drill"),
+        EntryBlock(code=Reason.KILL_SWITCH_ENGAGED, sentence="level=entries by=ann: drill"),
     ),
     (lambda: switch(released_at=NOW), False, None),
     (
         lambda: hold("BTCUSDT"),
         True,
-        Veto(code=Reason.POSITION_NOT_OURS, sentence="held BTCUSDT (scope=BTCUSDT for 60s)"),
+        EntryBlock(code=Reason.POSITION_NOT_OURS, sentence="held BTCUSDT (scope=BTCUSDT for 60s)"),
     ),
     (
         lambda: hold(ACCOUNT, ago=SECOND),
         True,
-        Veto(code=Reason.POSITION_NOT_OURS, sentence="held ACCOUNT (scope=ACCOUNT for 1s)"),
+        EntryBlock(code=Reason.POSITION_NOT_OURS, sentence="held ACCOUNT (scope=ACCOUNT for 1s)"),
     ),
     (lambda: hold("ETHUSDT"), False, None),
-    (lambda: impede("BTCUSDT"), True, Veto(code=Reason.SYMBOL_NOT_TRADING, sentence="impeded BTCUSDT")),
-    (lambda: impede(ACCOUNT), True, Veto(code=Reason.SYMBOL_NOT_TRADING, sentence="impeded ACCOUNT")),
+    (lambda: impede("BTCUSDT"), True, EntryBlock(code=Reason.SYMBOL_NOT_TRADING, sentence="impeded BTCUSDT")),
+    (lambda: impede(ACCOUNT), True, EntryBlock(code=Reason.SYMBOL_NOT_TRADING, sentence="impeded ACCOUNT")),
     (lambda: impede("ETHUSDT"), False, None),
 ]
 
 
 @pytest.mark.parametrize(("row", "stops", "veto"), STOPS)
-def test_what_stands_in_the_way_is_asked_and_told_alike(row: Row, stops: bool, veto: Veto | None) -> None:  # noqa: FBT001
+def test_what_stands_in_the_way_is_asked_and_told_alike(row: Row, stops: bool, veto: EntryBlock | None) -> None:  # noqa: FBT001
     builders.lease(STACK)
     row()
 
@@ -141,7 +141,7 @@ def test_the_emergency_stop_stands_in_the_way() -> None:
 
     assert (standing(), closed()) == (True, True)
     veto = pre_send_check(builders.approved(state=RequestState.APPROVED), now=NOW)
-    assert veto == Veto(code=Reason.ESS_BLOCKED, sentence="state=TRIPPED (http: loss)")
+    assert veto == EntryBlock(code=Reason.ESS_BLOCKED, sentence="state=TRIPPED (http: loss)")
 
 
 def test_the_strongest_reason_is_told_first_and_the_oldest_of_a_kind() -> None:

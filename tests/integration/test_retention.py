@@ -395,7 +395,7 @@ def test_every_table_is_kept_within_bounds_or_swept() -> None:
     bounded |= {
         "StreamPosition",
         "KillSwitch",
-        "Impediment",
+        "VenueBlock",
         "ExternalPosition",
         "Metric",
         "JournalHead",

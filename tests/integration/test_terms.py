@@ -8,7 +8,7 @@ from django.test import Client
 
 from execution.api.health import measure, report_of
 from execution.domain.trading import OrderPurpose
-from execution.models import AuditEvent, Heartbeat, Impediment, Order, PolicyValue
+from execution.models import AuditEvent, Heartbeat, Order, PolicyValue, VenueBlock
 from tests.support.desk import Desk
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ def relist(desk: Desk, symbol: str = "BTCUSDT", **terms: object) -> None:
 
 def known() -> list[tuple[str, str, bool]]:
     """Return what is known beside the contracts that do not trade from the start, as on the venue."""
-    rows = Impediment.objects.exclude(scope__in=DORMANT).order_by("scope", "reason_code")
+    rows = VenueBlock.objects.exclude(scope__in=DORMANT).order_by("scope", "reason_code")
     return list(rows.values_list("scope", "reason_code", "alarming"))
 
 

@@ -33,7 +33,7 @@ from execution.domain.outcomes import (
     Unreadable,
     Waits,
 )
-from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket, Veto
+from execution.domain.ports import EntryBlock, ExchangeUnavailableError, Lane, OrderTicket
 from execution.domain.rate_limits import Cost, Limits, Permit, Throttled, WindowUsage
 from execution.domain.reasons import Reason
 from execution.domain.trading import OrderService, OrderType, PositionSide, Side
@@ -499,7 +499,7 @@ def test_nothing_is_sent_without_a_turn(
 def test_an_order_that_is_not_wanted_any_more_does_not_leave(
     server: responses.RequestsMock, exchange: BinanceExchange
 ) -> None:
-    veto = Veto(code=Reason.KILL_SWITCH_ENGAGED, sentence="level=halt by=anna: drill")
+    veto = EntryBlock(code=Reason.KILL_SWITCH_ENGAGED, sentence="level=halt by=anna: drill")
 
     outcome = exchange.place(ENTRY, Lane.ENTRY, send_before=soon(), pre_send_check=lambda: veto)
 

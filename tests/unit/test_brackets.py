@@ -252,7 +252,7 @@ ONLY_A_STOP = Plan(legs=(STOP,), tick=TICK, step=STEP, minimum=MINIMUM)
 def test_what_rests_is_held_against_the_plan(resting: list[Resting], missing: int, surplus: tuple[int, ...]) -> None:
     found = compare(ONLY_A_STOP, WHOLE, resting)
 
-    assert (len(found.missing), found.surplus) == (missing, surplus)
+    assert (len(found.missing), found.excess) == (missing, surplus)
 
 
 @pytest.mark.parametrize(("hedged", "kept"), [(False, True), (True, False)])
@@ -268,7 +268,7 @@ def test_a_trailing_order_that_is_too_large_stays_where_the_exchange_trims_it(he
 def test_nothing_open_wants_nothing_and_leaves_nothing() -> None:
     gone = Exposure(filled=Decimal("0.010"), open=Decimal(0))
 
-    assert compare(ONLY_A_STOP, gone, [RIGHT]).surplus == (11,)
+    assert compare(ONLY_A_STOP, gone, [RIGHT]).excess == (11,)
 
 
 @given(directions, prices, ticks)
@@ -321,13 +321,13 @@ def test_the_orders_of_a_leg_are_held_against_the_parts_it_wants(
     compared = compare(WIDE, exposure, stops_of(*rest))
 
     assert [want.quantity for want in compared.missing] == [Decimal(part) for part in missing]
-    assert list(compared.surplus) == surplus
+    assert list(compared.excess) == surplus
 
 
 def test_orders_that_execute_just_now_are_left_alone() -> None:
     compared = compare(WIDE, replace(ALL, open=Decimal("0.100")), stops_of("0.070", "0.030", begun=True))
 
-    assert (compared.missing, compared.surplus) == ((), ())
+    assert (compared.missing, compared.excess) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_an_order_off_the_present_step_is_replaced(hedged: bool, missing: list[s
 
     # It would be refused when it triggers: in one-way mode a larger order is trimmed, in hedge mode the rest is lost.
     assert [want.quantity for want in compared.missing] == [Decimal(part) for part in missing]
-    assert compared.surplus == ()
+    assert compared.excess == ()
 
 
 @pytest.mark.parametrize("hedged", [False, True])
@@ -355,7 +355,7 @@ def test_what_rests_stays_where_the_present_filters_take_no_order_at_all(
 
     found = compare(plan, exposure, stops_of(*quantities))
 
-    assert (found.missing, found.surplus) == ((), ())
+    assert (found.missing, found.excess) == ((), ())
 
 
 def test_an_order_off_the_present_tick_is_left_alone() -> None:
@@ -363,7 +363,7 @@ def test_an_order_off_the_present_tick_is_left_alone() -> None:
 
     compared = compare(coarse, replace(ALL, open=Decimal("0.030")), stops_of("0.030"))
 
-    assert (compared.missing, compared.surplus) == ((), ())
+    assert (compared.missing, compared.excess) == ((), ())
 
 
 def test_trailing_parts_keep_the_best_price_that_they_have_seen() -> None:
@@ -376,9 +376,9 @@ def test_trailing_parts_keep_the_best_price_that_they_have_seen() -> None:
     small = compare(plan, replace(ALL, open=Decimal("0.100")), rest)
 
     # Reduce-only trims what is too large; what is lacking is added; what is not needed at all goes.
-    assert (shrunk.missing, shrunk.surplus) == ((), ())
-    assert ([want.quantity for want in grown.missing], grown.surplus) == ([Decimal("0.010")], ())
-    assert (small.missing, small.surplus) == ((), (11,))
+    assert (shrunk.missing, shrunk.excess) == ((), ())
+    assert ([want.quantity for want in grown.missing], grown.excess) == ([Decimal("0.010")], ())
+    assert (small.missing, small.excess) == ((), (11,))
 
 
 @given(quantities, st.integers(1, 200).map(lambda steps: steps * STEP), st.booleans())
@@ -392,7 +392,7 @@ def test_what_is_missing_covers_everything_once_it_rests(filled: Decimal, maximu
     assert all(want.quantity <= maximum for want in wanted)
     # It should then want nothing more, and nothing less.
     settled = compare(plan, exposure, placed)
-    assert (settled.missing, settled.surplus) == ((), ())
+    assert (settled.missing, settled.excess) == ((), ())
 
 
 # Exact amounts at every edge
@@ -527,7 +527,7 @@ def test_an_order_is_right_within_a_tick_of_its_leg(order: dict[str, object], ke
     found = compare(ONLY_A_STOP, WHOLE, [replace(RIGHT, **order)])  # type: ignore[arg-type]
 
     assert found.missing == (() if kept else (Wanted(leg=STOP, quantity=Decimal("0.010")),))
-    assert found.surplus == ()
+    assert found.excess == ()
 
 
 @pytest.mark.parametrize(
@@ -556,7 +556,7 @@ def test_an_order_that_would_be_refused_at_its_trigger_is_replaced(
     exposure = Exposure(filled=Decimal(quantity), open=Decimal(quantity))
 
     found = compare(plan, exposure, [rests])
-    assert (found.missing == (), found.surplus) == (kept, ())
+    assert (found.missing == (), found.excess) == (kept, ())
 
 
 def test_what_is_missing_names_each_leg_with_its_own_quantity() -> None:
@@ -582,15 +582,15 @@ def test_each_leg_is_held_against_its_own_orders() -> None:
 
     # It should replace the second's older order, and leave the stop's and the first's
     found = compare(plan, WHOLE, [RIGHT, first, old, second])
-    assert (found.missing, found.surplus) == ((), (30,))
+    assert (found.missing, found.excess) == ((), (30,))
     # It should keep the older one while the right one is missing, and ask for that alone
     found = compare(plan, WHOLE, [RIGHT, first, old])
-    assert (found.missing, found.surplus) == ((Wanted(leg=legs[1], quantity=Decimal("0.005")),), ())
+    assert (found.missing, found.excess) == ((Wanted(leg=legs[1], quantity=Decimal("0.005")),), ())
     # It should cancel the first's order when that one is done, and only then
     done = replace(plan, legs=(STOP, replace(legs[0], executed=Decimal("0.005"), done=True), legs[1]))
     half = Exposure(filled=Decimal("0.010"), open=Decimal("0.005"))
     stop = replace(RIGHT, quantity=Decimal("0.005"))
-    assert compare(done, half, [stop, first, second]).surplus == (21,)
+    assert compare(done, half, [stop, first, second]).excess == (21,)
 
 
 @pytest.mark.parametrize(
@@ -611,13 +611,13 @@ def test_orders_that_add_up_to_the_quantity_are_kept(rest: list[str], kept: list
 
     assert [want.quantity for want in found.missing] == [Decimal(part) for part in missing]
     surplus = () if missing else tuple(10 + place for place in range(len(rest)) if 10 + place not in kept)
-    assert found.surplus == surplus
+    assert found.excess == surplus
 
 
 def test_more_orders_than_the_lot_asks_for_are_replaced_by_fewer() -> None:
     found = compare(ONLY_A_STOP, WHOLE, stops_of("0.006", "0.004"))
 
-    assert (found.missing, found.surplus) == ((Wanted(leg=STOP, quantity=Decimal("0.010")),), ())
+    assert (found.missing, found.excess) == ((Wanted(leg=STOP, quantity=Decimal("0.010")),), ())
 
 
 TRAILING = Leg(id=9, purpose=OrderPurpose.TRAILING, price=None, callback_percent=Decimal(1))
@@ -650,7 +650,7 @@ def test_trailing_orders_are_kept_in_their_order_and_topped_up(
     found = compare(TRAILED, WHOLE, trailing_of(*rest))
 
     assert [want.quantity for want in found.missing] == [Decimal(part) for part in missing]
-    assert found.surplus == surplus
+    assert found.excess == surplus
 
 
 def test_a_trailing_order_with_another_callback_is_replaced() -> None:
@@ -659,18 +659,18 @@ def test_a_trailing_order_with_another_callback_is_replaced() -> None:
     assert [want.quantity for want in found.missing] == [Decimal("0.006"), Decimal("0.004")]
     both = [*trailing_of("0.006", "0.004", callback="1.1")]
     new = [replace(order, order_id=order.order_id + 10, callback_percent=Decimal(1)) for order in both]
-    assert compare(TRAILED, WHOLE, [*both, *new]).surplus == (10, 11)
+    assert compare(TRAILED, WHOLE, [*both, *new]).excess == (10, 11)
 
 
 def test_a_trailing_leg_of_a_growing_entry_keeps_what_rests_and_wants_nothing() -> None:
     growing = replace(WHOLE, growing=True)
     found = compare(TRAILED, growing, trailing_of("0.004"))
-    assert (found.missing, found.surplus) == ((), ())
+    assert (found.missing, found.excess) == ((), ())
 
     # It should not keep a stop or target that wants nothing any more
     done = Plan(legs=(STOP, target(2, "1", executed="0.010", done=True)), tick=TICK, step=STEP, minimum=MINIMUM)
     rests = Resting(order_id=21, leg_id=2, quantity=Decimal("0.010"), price=Decimal(51000))
-    assert compare(done, growing, [RIGHT, rests]).surplus == (21,)
+    assert compare(done, growing, [RIGHT, rests]).excess == (21,)
 
 
 @pytest.mark.parametrize(("hedged", "surplus"), [(False, ()), (True, (11,))])
@@ -683,7 +683,7 @@ def test_where_no_order_fits_the_lot_hedge_mode_keeps_only_what_would_be_taken(
     rest = stops_of("0.010", "0.011")
     found = compare(plan, replace(WHOLE, hedged=hedged), rest)
 
-    assert (found.missing, found.surplus) == ((), surplus)
+    assert (found.missing, found.excess) == ((), surplus)
 
 
 def test_a_position_is_closed_in_parts_of_its_lot() -> None:
@@ -726,14 +726,14 @@ def test_nothing_is_wanted_of_a_position_that_is_gone(still_open: str) -> None:
     assert wanted_legs(plan, gone) == []
     # It should cancel every leg's orders, the trailing ones too
     found = compare(plan, gone, rests)
-    assert (found.missing, found.surplus) == ((), (10, 11, 21))
+    assert (found.missing, found.excess) == ((), (10, 11, 21))
 
 
 def test_the_newest_of_equal_orders_is_kept_in_whatever_order_they_are_read() -> None:
     newer = replace(RIGHT, order_id=12)
 
-    assert compare(ONLY_A_STOP, WHOLE, [newer, RIGHT]).surplus == (11,)
-    assert compare(ONLY_A_STOP, WHOLE, [RIGHT, newer]).surplus == (11,)
+    assert compare(ONLY_A_STOP, WHOLE, [newer, RIGHT]).excess == (11,)
+    assert compare(ONLY_A_STOP, WHOLE, [RIGHT, newer]).excess == (11,)
 
 
 def test_parts_that_each_rest_are_kept_where_larger_ones_add_up_to_nothing() -> None:
@@ -742,7 +742,7 @@ def test_parts_that_each_rest_are_kept_where_larger_ones_add_up_to_nothing() -> 
     exposure = Exposure(filled=Decimal("0.007"), open=Decimal("0.007"))
 
     found = compare(plan, exposure, stops_of("0.006", "0.005", "0.002"))
-    assert (found.missing, found.surplus) == ((), (10,))
+    assert (found.missing, found.excess) == ((), (10,))
 
 
 def test_what_a_trailing_leg_lacks_below_a_step_is_a_whole_step_where_it_is_trimmed() -> None:
@@ -757,7 +757,7 @@ def test_what_rests_where_no_order_fits_keeps_no_order_of_another_leg() -> None:
     plan = Plan(legs=(STOP, done), tick=TICK, step=Decimal("0.02"), minimum=Decimal("0.02"), maximum=Decimal("0.006"))
     rests = Resting(order_id=21, leg_id=2, quantity=Decimal("0.010"), price=Decimal(51000))
 
-    assert compare(plan, WHOLE, [RIGHT, rests]).surplus == (21,)
+    assert compare(plan, WHOLE, [RIGHT, rests]).excess == (21,)
 
 
 def test_one_order_that_executes_just_now_keeps_those_beside_it() -> None:
@@ -765,7 +765,7 @@ def test_one_order_that_executes_just_now_keeps_those_beside_it() -> None:
 
     for rests in ([replace(first, begun=True), second], [first, replace(second, begun=True)]):
         found = compare(ONLY_A_STOP, WHOLE, rests)
-        assert (found.missing, found.surplus) == ((), ())
+        assert (found.missing, found.excess) == ((), ())
 
 
 def test_an_order_of_a_leg_without_a_price_is_never_right() -> None:

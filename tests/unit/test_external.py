@@ -12,8 +12,8 @@ from execution.domain.external import (
     STOPS,
     TARGETS,
     ForeignOrder,
-    covered_by_others,
     direction_of,
+    exit_quantity_of_others,
     exits_for,
     position_part,
 )
@@ -92,7 +92,7 @@ def test_only_orders_that_would_close_the_position_cover_it(quantity: str, posit
     elsewhere = "LONG" if position_side != "LONG" else "SHORT"
 
     def covered(*orders: ForeignOrder, kinds: frozenset[str] = STOPS) -> Decimal:
-        return covered_by_others(row, orders, kinds)
+        return exit_quantity_of_others(row, orders, kinds)
 
     stop = order("STOP_MARKET", exit_side, "0.004", position_side)
     assert covered() == 0

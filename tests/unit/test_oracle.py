@@ -431,7 +431,7 @@ def watched(*cycles: tuple[float, bool, str], unjudged: tuple[int, ...] = ()) ->
             unjudged={SIDE} if number in unjudged else set(),
             now=NOW + timedelta(seconds=seconds),
         )
-        before = followed.suspects
+        before = followed.going_on
         told.append((len(followed.raised), len(followed.standing), len(followed.ended)))
     return told
 
@@ -515,15 +515,15 @@ OTHERS = {
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
 def test_two_findings_are_followed_each_by_itself(other: Finding) -> None:
     first = follow([], [FOUND], {}, unjudged=set(), now=NOW)
-    second = follow(first.suspects, [other], {}, unjudged=set(), now=NOW + timedelta(seconds=10))
-    third = follow(second.suspects, [FOUND, other], {}, unjudged=set(), now=NOW + timedelta(seconds=20))
+    second = follow(first.going_on, [other], {}, unjudged=set(), now=NOW + timedelta(seconds=10))
+    third = follow(second.going_on, [FOUND, other], {}, unjudged=set(), now=NOW + timedelta(seconds=20))
     # It should take no finding for another that was there before it
-    assert (second.raised, third.standing) == ((), [third.suspects[1]])
-    assert [(each.finding, each.first_at) for each in third.suspects] == [
+    assert (second.raised, third.standing) == ((), [third.going_on[1]])
+    assert [(each.finding, each.first_at) for each in third.going_on] == [
         (FOUND, NOW + timedelta(seconds=20)),
         (other, NOW + timedelta(seconds=10)),
     ]
-    fourth = follow(third.suspects, [FOUND], {}, unjudged=set(), now=NOW + timedelta(seconds=30))
+    fourth = follow(third.going_on, [FOUND], {}, unjudged=set(), now=NOW + timedelta(seconds=30))
     assert [each.finding for each in (*fourth.raised, *fourth.ended)] == [FOUND, other]
 
 
@@ -534,7 +534,7 @@ def test_a_finding_is_told_by_what_where_and_whom() -> None:
 
 
 def test_a_side_without_a_picture_looks_empty() -> None:
-    [suspect] = follow([], [FOUND], {("ETHUSDT", "BOTH"): "a"}, unjudged=set(), now=NOW).suspects
+    [suspect] = follow([], [FOUND], {("ETHUSDT", "BOTH"): "a"}, unjudged=set(), now=NOW).going_on
 
     assert suspect == OpenFinding(finding=FOUND, first_at=NOW, at_rest_since=NOW, seen_at=NOW, picture="")
 

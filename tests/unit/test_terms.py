@@ -23,7 +23,7 @@ from execution.domain.venue_status import (
     ExpectedSettings,
     SymbolSettings,
     Terms,
-    troubles,
+    find_blocks,
 )
 from tests.unit.test_binance_client import BASE, Clock, Remembered, Turns, sent
 from tests.unit.test_binance_parse import exchange_info
@@ -46,7 +46,7 @@ OURS = ExpectedSettings(
 
 
 def told(terms: Terms = AS_TOLD, ours: ExpectedSettings = OURS) -> list[tuple[str, Reason, str, bool]]:
-    return [(each.scope, each.code, each.sentence, each.alarming) for each in troubles(terms, ours)]
+    return [(each.scope, each.code, each.sentence, each.alarming) for each in find_blocks(terms, ours)]
 
 
 def with_contract(symbol: str, **terms: Any) -> Terms:
@@ -141,7 +141,7 @@ def test_no_code_comes_twice_in_a_scope() -> None:
         position_mode="hedge",
         may_trade=False,
     )
-    keys = [(each.scope, each.code) for each in troubles(everything, OURS)]
+    keys = [(each.scope, each.code) for each in find_blocks(everything, OURS)]
 
     assert len(keys) == len(set(keys)) == 5
 
@@ -213,7 +213,7 @@ def test_a_dated_contract_is_about_to_end_when_its_delivery_comes_near(
 def test_what_takes_only_closing_orders_can_still_be_closed_before_its_end(
     status: str, ends_at: datetime | None
 ) -> None:
-    [found] = troubles(with_contract("BTCUSDT", status=status, delivers_at=ENDS, dated=True), OURS)
+    [found] = find_blocks(with_contract("BTCUSDT", status=status, delivers_at=ENDS, dated=True), OURS)
 
     assert (found.code, found.alarming, found.ends_at) == (Reason.SYMBOL_NOT_TRADING, True, ends_at)
 
@@ -323,7 +323,7 @@ def test_all_is_read_in_three_calls_and_told_to_who_goes_by_it(
     ],
 )
 def test_an_end_is_told_while_a_position_can_be_closed(status: str, code: Reason, closable: bool) -> None:  # noqa: FBT001
-    [found] = troubles(with_contract("ETHUSDT", status=status, delivers_at=ENDS), OURS)
+    [found] = find_blocks(with_contract("ETHUSDT", status=status, delivers_at=ENDS), OURS)
 
     assert (found.scope, found.code, found.ends_at) == ("ETHUSDT", code, ENDS if closable else None)
 
@@ -351,9 +351,11 @@ def test_a_dated_contract_is_news_near_its_end(
     )
     dated = with_contract("ETHUSDT", status="TRADING", delivers_at=ENDS, dated=True)
 
-    assert [(each.scope, each.alarming) for each in troubles(dated, ours)] == ([("ETHUSDT", held)] if told_of else [])
+    assert [(each.scope, each.alarming) for each in find_blocks(dated, ours)] == (
+        [("ETHUSDT", held)] if told_of else []
+    )
     # It should say nothing of one whose end nobody knows
-    assert troubles(with_contract("ETHUSDT", status="TRADING", dated=True), ours) == []
+    assert find_blocks(with_contract("ETHUSDT", status="TRADING", dated=True), ours) == []
 
 
 def test_several_symbols_are_told_in_their_order_and_none_without_settings() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from execution.domain.unread import Said, letters, nearest, not_known, not_read
+from execution.domain.unread import ReadFields, letters, nearest, not_known, not_read
 from execution.signals.schemas import AiDecision, ManualOrder, OrderFields, RestOrder, schema_errors
 
 DECISION: dict[str, Any] = {"symbol": "BTCUSDT", "side": "buy", "position_size_usd": 100}
@@ -256,7 +256,7 @@ def test_of_two_spellings_of_a_name_the_same_one_is_told_in_any_order() -> None:
     ("side", "told"), [(None, ""), (f" Buy{'x' * 50}", f"buy{'x' * 37}"), ("b", "b"), (7, "7"), ("hold", "hold")]
 )
 def test_a_contradiction_names_the_side_that_was_sent_up_to_forty_letters(side: object, told: str) -> None:
-    said = Said(known=frozenset({"side"}), side=side, limit=False)
+    said = ReadFields(known=frozenset({"side"}), side=side, limit=False)
 
     assert list(not_read({"side": side, "action": "sell"}, said)) == [
         ("action", f"contradicts side: 'sell' is not {told!r}")
@@ -270,7 +270,7 @@ def test_letters_are_what_all_spellings_share() -> None:
 
 
 def test_several_fields_are_named_each() -> None:
-    said = Said(known=frozenset({"side"}), side="buy", limit=False)
+    said = ReadFields(known=frozenset({"side"}), side="buy", limit=False)
 
     assert list(not_read({"side": "buy", "tif": "GTC", "note": "x", "exit": 1}, said)) == [
         ("tif", "is not known; it may change what the order means"),

@@ -42,7 +42,7 @@ from execution.domain.outcomes import (
     Unreadable,
     Waits,
 )
-from execution.domain.ports import ExchangeUnavailableError, Lane, LastWord, OrderTicket
+from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket, PreSendCheck
 from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
 from execution.domain.trading import InstrumentFilters, OrderService, PositionSide, Quote
@@ -327,7 +327,7 @@ class BinanceExchange:
         self._setup.note_change(symbol, leverage)
 
     def place(
-        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, pre_send_check: LastWord | None = None
+        self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, pre_send_check: PreSendCheck | None = None
     ) -> PlaceOutcome:
         wait = (send_before - datetime.now(UTC)).total_seconds()
         turn = RequestSlot(

@@ -20,7 +20,7 @@ from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.outgoing import OutgoingSession, PeerRule, any_peer
 from execution.adapters.rate_limit import RateLimiter
 from execution.crash_points import CrashPoint, reached
-from execution.domain.ports import Lane, LastWord
+from execution.domain.ports import Lane, PreSendCheck
 from execution.domain.rate_limits import Permit, Throttled, WindowUsage
 from execution.domain.reasons import Reason
 
@@ -51,7 +51,7 @@ class RequestSlot:
     wait_seconds: float
     cover_orders: int = 0
     send_before: datetime | None = None
-    pre_send_check: LastWord | None = None
+    pre_send_check: PreSendCheck | None = None
     # How long an answer is awaited in seconds. None: as usual.
     answer_seconds: float | None = None
 

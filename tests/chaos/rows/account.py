@@ -87,7 +87,7 @@ def contract_halted(cell: Cell) -> None:
 
 def noted_as_halted(cell: Cell, *symbols: str) -> int:
     """Return for how many of these contracts the service has noted that they do not trade."""
-    query = "SELECT count(*) FROM execution_impediment WHERE reason_code = 'SYMBOL_NOT_TRADING' AND scope = ANY(%s)"
+    query = "SELECT count(*) FROM execution_venueblock WHERE reason_code = 'SYMBOL_NOT_TRADING' AND scope = ANY(%s)"
     [(found,)] = cell.rows(query, list(symbols))
     return int(found)
 

@@ -9,12 +9,12 @@ import pytest
 from execution.domain.rate_limits import CircuitState
 from execution.health.condition import judge_health, not_ready
 from execution.health.inputs import HealthInputs, Probe, Status, total_lag
-from execution.models import EssStatus, Heartbeat, Impediment
+from execution.models import EssStatus, Heartbeat, VenueBlock
 from execution.queries.health_rows import HealthRows, Unsettled
 from tests.unit.examples import circuit, limiter_state
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-HALTED = Impediment(
+HALTED = VenueBlock(
     scope="BTCUSDT", reason_code="SYMBOL_NOT_TRADING", sentence="symbol=BTCUSDT status=BREAK", alarming=True, since=NOW
 )
 

@@ -1,12 +1,15 @@
-"""What the exchange says of a contract or of our account that entries cannot go by, for as long as it says so."""
+"""What of the exchange's contracts and our account's settings blocks entries, while it does."""
 
 from django.db import models
 
 from execution.models.fields import code
 
 
-class Impediment(models.Model):
-    """Written by the monitor at each cycle and read before each entry; exits and protection go on."""
+class VenueBlock(models.Model):
+    """One entry block, written by reconciliation at each cycle and read before each entry.
+
+    Exits and protection go on.
+    """
 
     # A symbol, or ACCOUNT.
     scope = code(40)
@@ -19,11 +22,11 @@ class Impediment(models.Model):
     ends_at = models.DateTimeField(null=True)
 
     class Meta:
-        verbose_name = "impediment"
-        verbose_name_plural = "impediments"
+        verbose_name = "entry block"
+        verbose_name_plural = "entry blocks"
         constraints = [
             # Also read before each entry, by scope.
-            models.UniqueConstraint(fields=["scope", "reason_code"], name="impediment_once"),
+            models.UniqueConstraint(fields=["scope", "reason_code"], name="venue_block_once"),
         ]
 
     def __str__(self) -> str:
