@@ -15,7 +15,7 @@ from execution.health.rows import SLICE_MAX_AGE, HealthRows, Incomplete, Unsettl
 from execution.models import AuditEvent, Heartbeat, StreamLoss
 from execution.outbox.payloads import EVENT_TYPES
 from execution.queries.refused_exits import MOST_NAMED, RefusedExit
-from execution.risk.entry_gate import Obstacle
+from execution.risk.entry_gate import GateBlock
 from execution.risk.policy_store import DENIED
 from execution.store.heartbeats import (
     BRIDGE,
@@ -80,7 +80,7 @@ class HealthInputs:
     ess_fail_mode: Literal["open", "closed"]
     migrated: bool = True
     # What the account's lease says against entries of this stack.
-    lease_says: Obstacle | None = None
+    lease_says: GateBlock | None = None
     reconciled: bool = True
     # When Redis took the oldest entry of each incoming stream that is not acknowledged yet.
     oldest_entries: Mapping[str, datetime] = field(default_factory=dict)
@@ -394,7 +394,7 @@ def _of_uncovered(health_inputs: HealthInputs, found: Coverage) -> str:
     return found.sentence if age is None else f"{found.sentence} for={age:.0f}s"
 
 
-def _words(obstacle: Obstacle) -> str:
+def _words(obstacle: GateBlock) -> str:
     return f"{obstacle.code}: {obstacle.sentence}" if obstacle.code else obstacle.sentence
 
 

@@ -214,7 +214,7 @@ def test_a_decision_that_something_hangs_on_stays() -> None:
 
 
 def test_those_that_stay_do_not_keep_the_others_from_going(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "STORIES", 2)
+    monkeypatch.setattr(retention, "DECISIONS", 2)
     requests = [refused(received_at=NOW + timedelta(seconds=number // 3)) for number in range(9)]
     kept = requests[:4]
     OutboxEvent.objects.filter(aggregate__in=[str(row.pk) for row in kept]).update(sent_at=None)

@@ -11,7 +11,7 @@ from execution import wiring
 from execution.domain.rate_limits import CircuitState
 from execution.management.terminal import TerminalCommand
 from execution.models import AccountLease, EntryHold, EssStatus
-from execution.risk.entry_gate import engaged_switch
+from execution.store.entry_gates import engaged_switch
 from execution.store.transitions import log_step
 
 LIMITER, BREAKER, LEASE, ALL = "limiter", "breaker", "lease", "all"
