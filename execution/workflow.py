@@ -135,10 +135,15 @@ class _Options(TypedDict, total=False):
 
 
 def _step(name: str, request_id: UUID) -> Signature:
-    options: _Options = {"priority": PRIORITIES[name], "queue": "orders"}
+    options: _Options = {
+        "kwargs": {"request_id": str(request_id)},
+        "immutable": True,
+        "priority": PRIORITIES[name],
+        "queue": "orders",
+    }
     if name in PERISHABLE:
         options["expires"] = wiring.intake_rules().signal_max_age.total_seconds()
-    return _task(name, kwargs={"request_id": str(request_id)}, immutable=True, **options)
+    return _task(name, **options)
 
 
 def _task(name: str, **options: Unpack[_Options]) -> Signature:

@@ -8,7 +8,7 @@ the database's owner demands.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -105,7 +105,7 @@ def _delete_events(before: datetime) -> Deleted:
     """
     alive = rows.unfinished_aggregates()
     for event_type in EVENT_TYPES:
-        but = () if event_type == POSITION_UPDATED else alive
+        but: Collection[str] = () if event_type == POSITION_UPDATED else alive
         yield from _delete("events", rows.old_sent_events(event_type, before=before, but=but))
     # An event that became a request stays with it.
     yield from _delete("inbox", rows.old_inbox_events(before=before))

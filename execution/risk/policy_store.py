@@ -204,7 +204,7 @@ def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by
 
 
 def _direction(key: str, *, loosens: bool) -> str:
-    """Return the journal's word for a change. Health raises an alarm for LOOSER."""
+    """Return the direction of a change for the journal. Health raises an alarm for LOOSER."""
     if not loosens:
         return TIGHTER
     return UNORDERED if KEYS[key].looser is Looser.EITHER else LOOSER

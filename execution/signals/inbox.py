@@ -23,7 +23,7 @@ from execution.store.requests import request_of_event
 from execution.store.transitions import log_line
 
 IDENTITY = ("event_type", "identity", "producer")
-# Where a payload says when it was written.
+# Fields of a payload with the time of its writing.
 TIMES = frozenset({"timestamp", "trip_time"})
 
 

@@ -337,8 +337,8 @@ def schema_errors(error: ValidationError, schema: type[BaseModel]) -> Iterator[t
         else:
             # A rule about the whole names its field itself.
             for line in rule.splitlines():
-                name, colon, said = line.partition(": ")
-                yield (name, said) if colon else ("", line)
+                name, colon, broken = line.partition(": ")
+                yield (name, broken) if colon else ("", line)
 
 
 def _notes(value: object) -> object:
