@@ -34,14 +34,14 @@ class Selection:
 
 def selected(selection: Selection) -> QuerySet[OutboxEvent]:
     """Return the sent events of a selection, oldest first. Unsent events are left to the relay."""
-    wanted = Q(pk__gt=selection.after)
+    wanted = Q()
     if selection.until is not None:
         wanted &= Q(pk__lte=selection.until)
     if selection.aggregate:
         wanted &= Q(aggregate=selection.aggregate)
     if selection.event_type:
         wanted &= Q(event_type=selection.event_type)
-    return sent_events(wanted)
+    return sent_events(wanted, after=selection.after)
 
 
 def count_events(selection: Selection) -> Mapping[str, int]:

@@ -58,9 +58,9 @@ def mark_sent(keys: Collection[int], *, at: datetime) -> None:
     OutboxEvent.objects.filter(pk__in=keys).update(sent_at=at)
 
 
-def sent_events(wanted: Q) -> QuerySet[OutboxEvent]:
-    """Return the sent events that match, oldest first."""
-    return OutboxEvent.objects.filter(wanted & Q(sent_at__isnull=False)).order_by("pk")
+def sent_events(wanted: Q, *, after: int) -> QuerySet[OutboxEvent]:
+    """Return the sent events with ids above `after` that match, oldest first."""
+    return OutboxEvent.objects.filter(Q(pk__gt=after, sent_at__isnull=False) & wanted).order_by("pk")
 
 
 def trades_to_mirror(ids: Collection[str | UUID]) -> QuerySet[Trade]:
