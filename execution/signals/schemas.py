@@ -202,14 +202,14 @@ class Part(BaseModel):
 
 
 class TargetIn(Part):
-    """One of several targets, with its share as a fraction of the position."""
+    """One of several targets. `share` is a fraction of the position."""
 
     price: Positive
     share: Share
 
 
 class TrailingIn(Part):
-    """A trailing stop: how far the price may come back, in percent, and the price from which it follows."""
+    """A trailing stop: how far the price may come back, in percent, and from which price on it follows."""
 
     callback_percent: Percent
     activation_price: OptionalPositive = None
