@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.contrib.sessions.models import Session
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
 from execution.domain.trading import Source
@@ -40,6 +40,16 @@ from execution.store.journal_seal import Keeping, remove_lines
 # Entities of the journal besides requests, orders and trades, which take their lines with them.
 STANDALONE = ("ess", "policy", "outbox", "dead_letter", "quarantine", "lease", "hold", "terms", "oracle")
 ENDED_WITHOUT_TRADE = sorted(REQUEST_FINAL - {RequestState.RECORDED})
+# What hangs on a request, each before what it refers to, with the column that leads to the request's id.
+PARTS: tuple[tuple[type[Model], str], ...] = (
+    (Fill, "trade_id"),
+    (Income, "trade_id"),
+    (StreamedFill, "order__request_id"),
+    (Order, "request_id"),
+    (BracketLeg, "bracket_id"),
+    (Bracket, "request_id"),
+    (Trade, "request_id"),
+)
 
 
 def ended_sessions(*, before: datetime) -> QuerySet[Session]:
@@ -161,13 +171,8 @@ def lines_of(ids: Sequence[UUID]) -> Q:
 def delete_requests(inbox_of: Mapping[UUID, int], ids: Sequence[UUID]) -> None:
     """Delete requests with all that hangs on them, each row before what it refers to."""
     lines = list(AuditEvent.objects.filter(lines_of(ids)).values_list("pk", flat=True))
-    Fill.objects.filter(trade_id__in=ids).delete()
-    Income.objects.filter(trade_id__in=ids).delete()
-    StreamedFill.objects.filter(order__request_id__in=ids).delete()
-    Order.objects.filter(request_id__in=ids).delete()
-    BracketLeg.objects.filter(bracket_id__in=ids).delete()
-    Bracket.objects.filter(request_id__in=ids).delete()
-    Trade.objects.filter(request_id__in=ids).delete()
+    for model, column in PARTS:
+        QuerySet(model).filter(**{f"{column}__in": ids}).delete()
     remove_lines(lines)
     names = [str(pk) for pk in ids]
     OutboxEvent.objects.filter(aggregate__in=names).delete()

@@ -5,6 +5,7 @@ A slot belongs to one request, for one symbol and position side. It is taken at 
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from django.db import connection
@@ -120,7 +121,7 @@ def lock_usage() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [USAGE_LOCK])
 
 
-def read_usage(parameters: Mapping[str, object]) -> LimitUsage:
+def read_usage(parameters: Mapping[str, bool | Decimal | datetime | UUID | str | None]) -> LimitUsage:
     """Return what the limits count as used, in one statement with the parameters of `USAGE`."""
     with connection.cursor() as cursor:
         cursor.execute(USAGE, parameters)

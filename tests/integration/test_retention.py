@@ -39,6 +39,7 @@ from execution.models.inbox import InboxOutcome
 from execution.operations import retention
 from execution.operations.retention import RetentionRules, apply_retention
 from execution.queries.journal import JournalWalk
+from execution.store import retention as rows
 from execution.store.journal_seal import seal_journal
 from local_stack.postgres import SERVICE
 from tests.support import builders
@@ -397,7 +398,7 @@ def test_every_table_is_kept_within_bounds_or_swept() -> None:
         "KillSwitch",
         "Impediment",
         "ExternalPosition",
-        "Figure",
+        "Metric",
         "JournalHead",
         "IncomeReading",
     }
@@ -412,7 +413,7 @@ def test_every_table_is_kept_within_bounds_or_swept() -> None:
     stories = {ExecutionRequest, Order, Trade, Bracket}
 
     assert {model.__name__ for model in ours} == bounded | swept
-    parts = {rows.model for rows, _ in retention.PARTS}
+    parts = {model for model, _ in rows.PARTS}
     for model in ours:
         refers = {field.related_model for field in model._meta.concrete_fields if field.is_relation}
         assert not refers & stories or model in parts or model.__name__ in bounded
@@ -422,7 +423,7 @@ def test_every_kind_of_log_line_is_swept() -> None:
     source = "".join(file.read_text() for file in ROOT.glob("execution/**/*.py"))
     kinds = set(re.findall(r'log_(?:step|line)\(\s*"(\w+)"', source))
 
-    assert kinds - {"request", "order", "trade"} == set(retention.STANDALONE)
+    assert kinds - {"request", "order", "trade"} == set(rows.STANDALONE)
 
 
 # The bus
