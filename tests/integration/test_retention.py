@@ -311,7 +311,7 @@ def test_nothing_of_the_journal_goes_that_its_owner_keeps() -> None:
         assert JournalHead.objects.update(kept_days=kept) == 1
         # It should leave the decisions, too, whose lines stay.
         assert set(sweep(days=91)) <= {"events"}
-    assert left(*EVERYTHING)["Transition"] == before["Transition"]
+    assert left(*EVERYTHING)["AuditEvent"] == before["AuditEvent"]
     assert left(ExecutionRequest, Trade) == {"ExecutionRequest": 2, "Trade": 1}
 
 
