@@ -1,8 +1,8 @@
-"""Start-up checks: settings that could lose a task, run code from the broker or expose the service refuse to start."""
+"""Start-up checks: refuse settings that could lose tasks, run foreign code or expose the service."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Protocol
 
 import psycopg
 from celery import current_app
@@ -27,7 +27,7 @@ TAG = "execution"
 # Read by Celery's fixup for Django, which has no name for it among its settings.
 OWN_SETTINGS = frozenset({"CELERY_DB_REUSE_MAX"})
 # (setting, the value that it must have, what would happen otherwise)
-MUST_BE: tuple[tuple[str, Any, str], ...] = (
+MUST_BE: tuple[tuple[str, object, str], ...] = (
     ("task_acks_late", True, "a worker that dies loses the task that it has taken"),
     ("task_reject_on_worker_lost", True, "a pool process that dies loses its task"),
     ("worker_prefetch_multiplier", 1, "a dying worker holds back tasks that it has not begun"),
@@ -37,20 +37,34 @@ MUST_BE: tuple[tuple[str, Any, str], ...] = (
 )
 
 
+class CeleryTask(Protocol):
+    """A registered task with its own options, None where the settings decide."""
+
+    acks_late: bool | None
+    reject_on_worker_lost: bool | None
+
+
+class CelerySettings(Protocol):
+    """The settings of Celery that bound a task."""
+
+    broker_transport_options: Mapping[str, float]
+    task_time_limit: float | None
+
+
 @register(TAG)
 def tasks_cannot_be_lost(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001
-    """Hold Celery's settings against what exactly-once rests on."""
+    """Check the settings of Celery that exactly-once execution rests on."""
     conf = current_app.conf
     problems: list[CheckMessage] = [
         Error(f"{name} must be {wanted!r}, not {conf[name]!r}", hint=f"Otherwise {why}.", id="execution.E001")
         for name, wanted, why in MUST_BE
         if conf[name] != wanted
     ]
-    return problems + _tasks_of_their_own(current_app.tasks) + _delivery_outlives_task(conf)
+    return problems + _tasks_with_own_options(current_app.tasks) + _delivery_outlives_task(conf)
 
 
-def _tasks_of_their_own(tasks: Mapping[str, Any]) -> list[CheckMessage]:
-    """Return the tasks that set aside what the settings say."""
+def _tasks_with_own_options(tasks: Mapping[str, CeleryTask]) -> list[CheckMessage]:
+    """Return an error for each task that overrides these settings."""
     return [
         Error(f"{name} must not set {word}={getattr(task, word)!r}", hint=f"Otherwise {why}.", id="execution.E001")
         for name, task in sorted(tasks.items())
@@ -60,7 +74,7 @@ def _tasks_of_their_own(tasks: Mapping[str, Any]) -> list[CheckMessage]:
     ]
 
 
-def _delivery_outlives_task(conf: Any) -> list[CheckMessage]:
+def _delivery_outlives_task(conf: CelerySettings) -> list[CheckMessage]:
     visible, limit = conf.broker_transport_options.get("visibility_timeout", 0), conf.task_time_limit
     if limit and visible > limit:
         return []
@@ -75,10 +89,10 @@ def _delivery_outlives_task(conf: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def celery_shows_no_settings(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001
-    """Hold the names of Celery's settings against those that Celery knows, and its control against off.
+    """Check that celeryconfig.py has only settings that Celery knows, and that remote control is off.
 
-    Celery takes every name of celeryconfig.py for a setting and shows it to who asks; an object of ours among them
-    would show every password that it holds.
+    Celery takes every name of celeryconfig.py for a setting and shows its value to clients. An object of this project
+    among them would show every password that it holds.
     """
     strange = sorted(set(dir(import_module("celeryconfig"))) - set(SETTING_KEYS) - OWN_SETTINGS)
     found: list[CheckMessage] = [
@@ -94,7 +108,7 @@ def celery_shows_no_settings(app_configs: Sequence[AppConfig] | None, **_: objec
 
 @register(TAG)
 def profile_is_safe(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001
-    """Hold the settings against what their mode demands (execution_project/live_profile.py)."""
+    """Check the settings that their mode demands (execution_project/live_profile.py)."""
     return [
         (Error if problem.is_error else Warning)(problem.sentence, id=problem.code)
         for problem in profile_problems(environment(), debug=settings.DEBUG)
@@ -103,7 +117,7 @@ def profile_is_safe(app_configs: Sequence[AppConfig] | None, **_: object) -> lis
 
 @register(TAG)
 def every_setting_is_read(app_configs: Sequence[AppConfig] | None, **_: object) -> list[CheckMessage]:  # noqa: ARG001
-    """Name the settings that look like ours and are not read: what they were to do does not happen."""
+    """Report settings that look like the service's own and are not read, so that they have no effect."""
     return [
         Error(unread.sentence, id="execution.E035")
         if unread.is_error
@@ -117,7 +131,10 @@ def producers_speak_on_known_streams(
     app_configs: Sequence[AppConfig] | None,  # noqa: ARG001
     **_: object,
 ) -> list[CheckMessage]:
-    """Hold the streams of EVENT_SIGNING_KEYS against those that are read: a slip would refuse every honest event."""
+    """Check that the streams of EVENT_SIGNING_KEYS are read.
+
+    A misspelt name would refuse every honest event.
+    """
     named = {name for key in environment().event_keys.values() for name in key.streams}
     return [
         Error(
@@ -135,9 +152,9 @@ def sessions_are_ours(
     databases: Sequence[str] | None = None,
     **_: object,
 ) -> list[CheckMessage]:
-    """Refuse a pooler in transaction or statement mode; asked where a database is named, as at each process's start.
+    """Refuse a pooler in transaction or statement mode.
 
-    A database that does not answer yet is waited for elsewhere.
+    Runs when a database is named, as at each process's start. Other code waits for a database that does not answer yet.
     """
     try:
         shared = bool(databases) and sessions_are_shared(connection)
@@ -156,10 +173,10 @@ def neighbours_are_real(
     databases: Sequence[str] | None = None,
     **_: object,
 ) -> list[CheckMessage]:
-    """In live mode, ask PostgreSQL and risk-safety for what the settings do not show; only where a database is named.
+    """In live mode, check in PostgreSQL and risk-safety what the settings do not show.
 
-    `manage.py check --database default`, and the start of every process. A neighbour that does not answer now may do
-    so later, and entries wait for it anyway: that is a warning.
+    Runs when a database is named: at the start of every process, and by `manage.py check --database default`. A
+    neighbour that does not answer now may do so later, and entries wait for it anyway, so that is a warning.
     """
     if environment().mode is not Mode.LIVE or not databases:
         return []
@@ -188,7 +205,7 @@ def _password_was_asked_for(env: Environment) -> Iterator[CheckMessage]:
 
 
 def _role_is_bounded(env: Environment) -> Iterator[CheckMessage]:
-    """Ask what the service's role may do: by its name, because the migration asks as the owner."""
+    """Check the rights of the service's role. It is named, because the migration connects as the owner."""
     role = user_of_database_url(env.database_url.get_secret_value())
     try:
         connection.ensure_connection()

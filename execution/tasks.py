@@ -1,15 +1,15 @@
-"""The way of a signal, and the page to read first: one thin task a step, an id in, one call; then beat's duties.
+"""The way of a signal, and the page to read first: a thin task for each step, then periodic duties.
 
 accept_event (bridge or REST) -> check_ess -> guard_safety -> place_order -> protect_position -> record_trade ->
 send_events. Only the request's id crosses the broker. Each task is safe to run twice: its step moves the request from
 the state it expects, or does nothing. The chain is the fast path; the request's state is the truth, and the monitor
-resumes whatever stands still. How a request is sent on its way, and from where: `execution/workflow.py`.
+resumes a request that stands still. `execution/workflow.py` starts the chain.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 import structlog
@@ -39,25 +39,37 @@ from execution.signals import consumer, policy_updates
 from execution.signals.accept import AcceptedEvent
 from execution.store import journal_seal
 from execution.store.heartbeats import beat, queue_part
+from execution.store.inbox import pending_events
 from execution.workflow import PRIORITIES, resume_or_leave, start_chain
 from execution_project.celery import drop_broken_connections
 from execution_project.in_place import StepTask, go_on_here
 
 log = structlog.get_logger(__name__)
-# Short enough that a worker asked to stop is soon done, long enough that starting anew costs nothing.
+# Short enough that a stopping worker is soon done, long enough that starting anew costs nothing.
 SLICE = timedelta(seconds=2)
-# A policy value that was announced is applied within moments, unless its task was lost.
+# An announced policy value is applied within moments, unless its task was lost.
 POLICY_PATIENCE = timedelta(seconds=15)
-# Beat asks for it every two seconds.
+# Beat sends it every two seconds.
 PROTECTOR_PATIENCE = timedelta(seconds=3)
-# A run that is asked for again sooner would find the clock where it was.
+# A run that follows sooner would find the clock where it was.
 LEAST_COUNTDOWN = 0.05
 # Well below the time limit of a task.
 TIDYING = timedelta(seconds=20)
-# How long the list of fills is given to show a fill that the stream has told of, attempt by attempt.
+# How long to wait, attempt by attempt, until the list of fills shows a fill that the stream has reported.
 FILLS_LAG_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0)
+
+
+class RetryOptions(TypedDict):
+    """Celery's options for the retries of a task, with times in seconds."""
+
+    autoretry_for: tuple[type[Exception], ...]
+    retry_backoff: float
+    retry_backoff_max: float
+    max_retries: int
+
+
 # A database that restarts is back in moments; the wait stays far below the visibility timeout.
-ON_LOST_DATABASE: dict[str, Any] = {
+ON_LOST_DATABASE: RetryOptions = {
     "autoretry_for": (OperationalError, InterfaceError),
     "retry_backoff": 0.2,
     "retry_backoff_max": 5,
@@ -66,7 +78,12 @@ ON_LOST_DATABASE: dict[str, Any] = {
 
 
 def begin(accepted: AcceptedEvent) -> bool:
-    """Start what an accepted event asks for; False when the broker is away, and then the monitor starts it."""
+    """Start the tasks of an accepted event.
+
+    Returns:
+        False while the broker does not answer; the monitor starts them then.
+
+    """
     try:
         if accepted.request_id:
             start_chain(accepted.request_id)
@@ -82,7 +99,7 @@ def begin(accepted: AcceptedEvent) -> bool:
 
 @shared_task(base=StepTask, bind=True, **ON_LOST_DATABASE)
 def check_ess(self: Task, request_id: str, **_: object) -> None:
-    """Ask the emergency stop."""
+    """Check the emergency stop."""
     _run(
         self,
         lambda: check_ess_step.check_ess(
@@ -93,7 +110,7 @@ def check_ess(self: Task, request_id: str, **_: object) -> None:
 
 @shared_task(base=StepTask, bind=True, **ON_LOST_DATABASE)
 def guard_safety(self: Task, request_id: str, **_: object) -> None:
-    """Judge the entry and claim the symbol."""
+    """Judge the entry and reserve the symbol."""
     _run(
         self,
         lambda: guard_safety_step.guard_safety(
@@ -146,7 +163,10 @@ def record_trade(self: Task, request_id: str, **_: object) -> None:
 
 @shared_task
 def read_events(**_: object) -> None:
-    """Read the event bus for a few seconds, then ask to be run again; beat re-arms it should the message be lost."""
+    """Read the event bus for a few seconds, then send this task again.
+
+    Beat sends it anew should the message be lost.
+    """
     with single_flight(Duty.READ_EVENTS) as held:
         if not held:
             return
@@ -169,12 +189,12 @@ def send_events(**_: object) -> None:
 
 @shared_task(**ON_LOST_DATABASE)
 def apply_policy(inbox_id: int, **_: object) -> None:
-    """Fetch and apply a policy value that was announced."""
+    """Fetch and apply an announced policy value."""
     policy_updates.apply_policy(inbox_id, risk_safety=wiring.risk_safety(), now=wiring.clock())
 
 
 def move_kill_switch(level: str, authorization: Authorization, *, now: datetime) -> None:
-    """Move the kill switch as REST, admin and command line ask for, and begin its work.
+    """Move the kill switch for REST, admin and command line, and start its enforcement.
 
     Raises:
         KillSwitchError: it cannot be moved so; nothing was changed.
@@ -185,31 +205,34 @@ def move_kill_switch(level: str, authorization: Authorization, *, now: datetime)
         try:
             work_off_kill_switch.delay()
         except BrokerAwayError:
-            # The row blocks already; the monitor does the work when it runs next.
+            # The row blocks already; the next monitor cycle enforces the rest.
             log.exception("kill_switch_work_not_started")
 
 
 @shared_task(**ON_LOST_DATABASE)
 def work_off_kill_switch(**_: object) -> None:
-    """Cancel resting entries and close positions, as the switch in force asks for; the monitor comes back to it."""
+    """Cancel resting entries and close positions as the kill switch demands. The monitor repeats it."""
     _work_off_kill_switch()
 
 
 @shared_task(**ON_LOST_DATABASE)
 def work_off_trip(**_: object) -> None:
-    """Cancel resting entries or close positions after a trip, as ESS_TRIP_ACTION says; the monitor comes back to it."""
+    """Cancel resting entries or close positions after a trip, by ESS_TRIP_ACTION. The monitor repeats it."""
     _work_off_trip()
 
 
 @shared_task
 def prove_queue(queue: str, **_: object) -> None:
-    """Say that a worker of this queue has finished what it was given; beat sends one to each, and health reads it."""
+    """Write that a worker of this queue finishes its tasks.
+
+    Beat sends one to each queue, and health reads what they write.
+    """
     beat(queue_part(queue), now=wiring.clock(), details={})
 
 
 @shared_task
 def tidy_up(**_: object) -> None:
-    """Delete what has grown old, for a while; the next run goes on where this one ends."""
+    """Delete old rows for a while. The next run continues where this one ends."""
     with single_flight(Duty.TIDY_UP) as held:
         if held:
             wiring.event_bus().tidy()
@@ -219,25 +242,25 @@ def tidy_up(**_: object) -> None:
 
 @shared_task(**ON_LOST_DATABASE)
 def seal_journal(**_: object) -> None:
-    """Continue the journal's hash chain over the lines that are final; of two at once, one does the work."""
+    """Continue the journal's hash chain over the lines that are final. Of two at once, one does the work."""
     journal_seal.keep_sealed(wiring.clock())
 
 
 @shared_task
 def run_monitor_cycle(*, by_beat: bool = False, **_: object) -> None:
-    """Compare with the exchange and repair; a cycle that takes long makes the next ones skip, never pile up.
+    """Compare with the exchange and repair. While a cycle runs, the next ones are skipped.
 
-    `by_beat`: sent by the clock. A second clock beside the first must not double the sweeps.
+    `by_beat`: sent by the scheduler. A second scheduler beside the first must not double the sweeps.
     """
     with single_flight(Duty.WATCH_POSITIONS) as held:
         if held and not (by_beat and swept_by_beat(wiring.clock(), within=wiring.shortest_sweep_period())):
-            # The emergency stop is asked between orders too, so that health and admin show what it says now.
+            # The emergency stop is checked between orders too, so that health and admin show its state now.
             ess.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)
             run_cycle(_tools(), wiring.trade_mirror(), patience=wiring.patience(), by_beat=by_beat)
             _work_off_kill_switch()
             _work_off_trip()
             _apply_late_policies()
-            # Last: a neighbour that is slow must not delay what covers positions.
+            # Last: a slow neighbour must not delay what protects positions.
             policy_store.refresh_policy(
                 risk_safety=wiring.risk_safety(), now=wiring.clock(), older_than=wiring.policy_max_age()
             )
@@ -245,9 +268,9 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: object) -> None:
 
 @shared_task
 def ensure_cover(**_: object) -> None:
-    """Give positions without a stop theirs, in a worker of its own that neither orders nor monitor can block.
+    """Place missing stops, in a worker of its own that neither orders nor monitor can block.
 
-    Then send on their way those requests that their worker has left between fill and books.
+    Then resume the requests that their worker has left between fill and books.
     """
     guarded = _cover()
     if guarded is None:
@@ -262,12 +285,15 @@ def ensure_cover(**_: object) -> None:
 
 
 def cover_without_broker(at_start: bool) -> bool:  # noqa: FBT001 -- the only argument of a callback
-    """Do what `ensure_cover` does when it has not been done for long, as when no broker brings it; True when it was.
+    """Do the work of `ensure_cover` when it was not done lately, as when the broker is down.
 
-    At the start of the process it is done in any case: those who did it last may have been killed with it.
+    At the start of the process it is done in any case: the processes that did it last may have been killed with it.
+    The protector's own clock (execution_project/own_clock.py) calls it every second. A reached software stop is closed
+    here in any case: it waits neither for the broker nor for a run that waits for the exchange.
 
-    Called every second by the protector's own clock (execution_project/own_clock.py). What a software stop asks for is
-    closed here in any case: it waits neither for the broker nor for a run that waits for the exchange.
+    Returns:
+        True when the work was done after the start.
+
     """
     drop_broken_connections()
     _close_reached()
@@ -284,7 +310,7 @@ def _close_reached() -> None:
 
 
 def _cover() -> stop_watchdog.Guarded | None:
-    """Run the protector once and return what it did; None when it runs already."""
+    """Run the protector once and return what it did, or None when it runs already."""
     _close_reached()
     with single_flight(Duty.ENSURE_COVER) as held:
         if not held:
@@ -296,14 +322,14 @@ def _cover() -> stop_watchdog.Guarded | None:
 
 @shared_task(**ON_LOST_DATABASE)
 def book_exits(trade_id: str, attempt: int = 1, **_: object) -> None:
-    """Book an exit that the user-data stream told of, and cover what is left of the position."""
+    """Book an exit that the user-data stream has reported, and protect what is left of the position."""
     try:
-        told = book_reported_exits(UUID(trade_id), _tools())
+        booked = book_reported_exits(UUID(trade_id), _tools())
     except ExchangeUnavailableError:
         # The monitor books it when the exchange answers again.
         return
     # The list of fills lags behind the stream.
-    if not told and attempt < len(FILLS_LAG_SECONDS):
+    if not booked and attempt < len(FILLS_LAG_SECONDS):
         book_exits.apply_async(
             kwargs={"trade_id": trade_id, "attempt": attempt + 1},
             countdown=FILLS_LAG_SECONDS[attempt],
@@ -325,8 +351,11 @@ def _tools() -> Tools:
 
 
 def _apply_late_policies() -> None:
-    """Send what was announced and never applied on its way again; without a broker the next cycle does."""
-    for inbox_id in policy_updates.unapplied(before=wiring.clock() - POLICY_PATIENCE):
+    """Start the task again for announced policy values that were never applied.
+
+    While the broker does not answer, the next cycle does.
+    """
+    for inbox_id in pending_events(before=wiring.clock() - POLICY_PATIENCE):
         try:
             apply_policy.delay(inbox_id)
         except BrokerAwayError:
@@ -357,7 +386,7 @@ def _work_off_trip() -> None:
 
 
 def _run(task: Task, step: Callable[[], bool]) -> None:
-    """Run a step; the chain ends here when there is nothing to do next, or when the exchange is silent for now."""
+    """Run a step. The chain ends here when nothing follows, or while the exchange does not answer."""
     try:
         goes_on = step()
     except ExchangeUnavailableError:

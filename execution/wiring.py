@@ -1,4 +1,4 @@
-"""The only place that chooses adapters: everything else takes them as arguments."""
+"""The only place that chooses adapters. All other code takes them as arguments."""
 
 import hashlib
 import json
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from queue import Empty, LifoQueue
-from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis
@@ -51,13 +50,13 @@ from execution_project.waits import (
     REDIS_SECONDS,
 )
 
-# HTTP sessions are not to be shared: one client a thread, made after the fork.
+# HTTP sessions are not shared: one client for each thread, made after the fork.
 _local = threading.local()
 # Clients that no thread uses at the moment, the one used last on top: its connection is the freshest.
 _spare: "LifoQueue[Exchange]" = LifoQueue()
 # Of this program; the processes of a pool are forked later and inherit it.
 STARTED_AT = datetime.now(UTC)
-# What decides how an entry is judged, sent and watched: stacks that differ in one of these must not trade together.
+# Settings by which entries are judged, sent and watched: stacks that differ in one must not trade together.
 SHARED_SETTINGS = (
     "binance_recv_window_ms",
     "binance_rate_limit_rpm",
@@ -73,7 +72,7 @@ SHARED_SETTINGS = (
     "external_positions",
     "policy_ceilings",
 )
-# A cycle may take long; the account is not given away for that.
+# A cycle may take long; the account's lease must outlast it.
 LEASE_INTERVALS, SHORTEST_LEASE = 3, timedelta(seconds=15)
 
 
@@ -97,13 +96,13 @@ def state_redis_client() -> Redis:
 
 @cache
 def health_redis_client() -> Redis:
-    """Return a client that gives up soon: a health page that hangs tells nothing."""
+    """Return a client with a short time-out, so that the health page never hangs."""
     return _redis(environment().redis_bus, HEALTH_REDIS_SECONDS)
 
 
 @cache
 def limiter_redis_client() -> Redis:
-    """Return a client that gives up soon: a stop that asks for its turn must not wait for a Redis that hangs."""
+    """Return a client with a short time-out, so that an order never waits for a Redis that hangs."""
     return _redis(environment().redis_state, LIMITER_REDIS_SECONDS)
 
 
@@ -116,7 +115,7 @@ def exchange() -> Exchange:
 
 @contextmanager
 def pooled_exchange() -> Iterator[Exchange]:
-    """Lend a client to a thread that lives for moments; the client's connection to the exchange outlives it."""
+    """Lend a client to a short-lived thread. The client's connection to the exchange outlives the thread."""
     try:
         client = _spare.get_nowait()
     except Empty:
@@ -167,7 +166,7 @@ def risk_safety() -> RiskSafety:
 
 
 def new_risk_safety() -> RiskSafety:
-    """Return a client of its own, for who asks once."""
+    """Return a new client, for a caller that needs one answer."""
     env = environment()
     return HttpRiskSafety(
         env.risk_safety_url,
@@ -189,7 +188,7 @@ def own_seal() -> Seal:
 
 
 def producers_bus(key_id: str) -> EventBus:
-    """Return a bus that sends in a producer's name, for who holds its key; without a name, unsigned.
+    """Return a bus that signs with a producer's key, or sends unsigned without a key id.
 
     Raises:
         KeyError: EVENT_SIGNING_KEYS has no such key.
@@ -226,7 +225,7 @@ def intake_rules() -> IntakeRules:
 
 @cache
 def signing_rules() -> SigningRules | None:
-    """Return what entries of the bus must be signed with; None where EVENT_SIGNING_KEYS names no key."""
+    """Return the keys for signed entries of the bus, or None when EVENT_SIGNING_KEYS names no key."""
     env = environment()
     keys = {
         key_id: SigningKey(
@@ -282,7 +281,7 @@ def protection_rules() -> ProtectionRules:
 
 
 def stack() -> Stack:
-    """Return what this installation is to its exchange account, with fingerprints instead of key and settings."""
+    """Return this installation as its exchange account knows it, with fingerprints of key and settings."""
     env = environment()
     shared = {name: str(getattr(env, name)) for name in SHARED_SETTINGS}
     interval = timedelta(seconds=env.position_monitor_interval_sec)
@@ -305,12 +304,15 @@ def chain_in_place() -> bool:
 
 
 def shortest_sweep_period() -> timedelta:
-    """Return how soon after the last sweep the clock may ask for the next: a beat that comes a little early may."""
+    """Return how soon after the last sweep the next may start. A beat may come a little early."""
     return timedelta(seconds=0.75 * environment().position_monitor_interval_sec)
 
 
 def monitor_silent_after() -> timedelta:
-    """Return when the monitor counts as silent, so that the protector reads the exchange itself: two cycles late."""
+    """Return when the monitor counts as silent: two cycles late.
+
+    Then the protector reads the exchange itself.
+    """
     return timedelta(seconds=2 * environment().position_monitor_interval_sec + 2)
 
 
@@ -329,7 +331,7 @@ def limiter() -> RateLimiter:
 
 @cache
 def _limiter_on(redis: Redis) -> RateLimiter:
-    """Return this process's limiter of the exchange's address: paper, testnet and live are counted apart."""
+    """Return this process's limiter of the exchange's address, which counts paper, testnet and live apart."""
     env = environment()
     return RateLimiter(redis, per_minute=env.binance_rate_limit_rpm, name=urlsplit(env.exchange_url).netloc)
 
@@ -365,16 +367,12 @@ def breaker() -> CircuitBreaker:
 
 @cache
 def _breaker_on(redis: Redis) -> CircuitBreaker:
-    """Return this process's breaker of the exchange's host: it remembers for moments what all processes share."""
+    """Return this process's breaker of the exchange's host, which caches the shared state for moments."""
     return CircuitBreaker(redis, host=urlsplit(environment().exchange_url).netloc)
 
 
 def _new_exchange() -> BinanceExchange:
     env = environment()
-    settings: dict[str, Any] = {
-        "timeout_seconds": env.binance_timeout_seconds,
-        "recv_window_ms": env.binance_recv_window_ms,
-    }
     return BinanceExchange(
         key=env.exchange_key,
         secret=env.exchange_secret,
@@ -389,5 +387,6 @@ def _new_exchange() -> BinanceExchange:
             ),
         ),
         rules=setup_rules(),
-        **settings,
+        timeout_seconds=env.binance_timeout_seconds,
+        recv_window_ms=env.binance_recv_window_ms,
     )

@@ -1,11 +1,11 @@
-"""Sends a request on its way: which steps follow from where it stands, how urgent each is, and when it is worthless.
+"""Starts the tasks of a request: which steps follow its state, with the priority and expiry of each.
 
-Tasks are named, not imported, so that whoever starts a chain needs none of what its steps need.
+Tasks are named, not imported, so that a process that starts a chain needs none of the imports of its steps.
 """
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict, Unpack
 from uuid import UUID
 
 import structlog
@@ -20,7 +20,7 @@ from execution.user_stream.dispatch import BrokerSilentError, Starters
 log = structlog.get_logger(__name__)
 # Redis serves the lower number first: a step further on goes before a new signal, protection before everything.
 PRIORITIES = {"check_ess": 6, "guard_safety": 5, "place_order": 4, "record_trade": 2, "protect_position": 0}
-# A cycle that was asked for and not begun by then has been overtaken by beat's.
+# A requested cycle that has not begun by then has been overtaken by the scheduled one.
 CYCLE_EXPIRES_SECONDS = 5
 FIRST_SILENT_PAUSE_SECONDS, LONGEST_SILENT_PAUSE_SECONDS = 0.5, 8.0
 STEPS = {
@@ -31,22 +31,25 @@ STEPS = {
     RequestState.PROTECTED: ("record_trade",),
     RequestState.FLATTENED: ("record_trade",),
 }
-# Steps that open risk are worthless when late; those that cover and book it are never dropped.
+# Steps that open risk are worthless when late; steps that protect and book it are never dropped.
 PERISHABLE = frozenset({"check_ess", "guard_safety", "place_order"})
 
 
 def start_chain(request_id: UUID) -> None:
-    """Send a new request on its way."""
+    """Start all steps of a new request."""
     resume_chain(request_id, RequestState.RECEIVED)
 
 
 def resume_chain(request_id: UUID, state: RequestState) -> None:
-    """Send a request on its way from where it stands."""
+    """Start the steps that follow a request's state."""
     chain(*(_step(name, request_id) for name in STEPS[state])).apply_async()
 
 
 def cover(request_id: UUID) -> None:
-    """Let a position's orders follow its plan at once; a broker that is away leaves it to the protector and monitor."""
+    """Let a position's orders follow its plan at once.
+
+    While the broker does not answer, protector and monitor do it later.
+    """
     try:
         _step("protect_position", request_id).apply_async()
     except BrokerAwayError as error:
@@ -54,7 +57,10 @@ def cover(request_id: UUID) -> None:
 
 
 def resume_or_leave(request_id: UUID, state: RequestState) -> bool:
-    """Resume a request, and return whether the broker took it: one that is away must not keep others from repairs."""
+    """Resume a request, and return whether the broker took it.
+
+    The broker's outage must not keep the monitor from its repairs.
+    """
     try:
         resume_chain(request_id, state)
     except BrokerAwayError as error:
@@ -64,7 +70,10 @@ def resume_or_leave(request_id: UUID, state: RequestState) -> bool:
 
 
 def stream_starters() -> Starters:
-    """Return what the user-data stream starts: the same tasks as the chain and the monitor, protection first."""
+    """Return the callbacks by which the user-data stream starts tasks of chain and monitor.
+
+    Protection goes first.
+    """
     line = BrokerLine()
     return Starters(
         cover_and_record=lambda request_id: line.hand(lambda: resume_chain(request_id, RequestState.FILLED)),
@@ -77,10 +86,9 @@ def stream_starters() -> Starters:
 
 
 def protector_caller() -> Callable[[], None]:
-    """Return what lets the protector run now, for one thread.
+    """Return a function that makes the protector run now, for one thread.
 
-    Raises:
-        BrokerSilentError: when called, the broker does not take it.
+    The function raises BrokerSilentError when the broker does not take the task.
 
     """
     line = BrokerLine()
@@ -88,20 +96,20 @@ def protector_caller() -> Callable[[], None]:
 
 
 class BrokerLine:
-    """Hands tasks to the broker; one that takes none is left alone for ever longer: each try may take its time-out.
+    """Hands tasks to the broker, and pauses ever longer while the broker takes none.
 
-    For one thread, which has more to do than to wait.
+    Each try may last the broker's whole time-out. For one thread, which has more to do than to wait.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._pause, self._again_at = FIRST_SILENT_PAUSE_SECONDS, 0.0
 
-    def hand(self, start: Callable[[], Any]) -> None:
+    def hand(self, start: Callable[[], object]) -> None:
         """Start a task.
 
         Raises:
-            BrokerSilentError: the broker does not take it, or has not taken the last one a moment ago.
+            BrokerSilentError: the broker does not take it, or has just not taken the last one.
 
         """
         if self._monotonic() < self._again_at:
@@ -109,19 +117,34 @@ class BrokerLine:
         try:
             start()
         except BrokerAwayError as error:
-            # From the end of the try on.
+            # The pause begins with the end of the try.
             self._again_at = self._monotonic() + self._pause
             self._pause = min(LONGEST_SILENT_PAUSE_SECONDS, 2 * self._pause)
             raise BrokerSilentError(str(error)) from error
         self._pause = FIRST_SILENT_PAUSE_SECONDS
 
 
+class _Options(TypedDict, total=False):
+    """Options of a Celery signature."""
+
+    kwargs: dict[str, str]
+    priority: int
+    queue: str
+    expires: float
+    immutable: bool
+
+
 def _step(name: str, request_id: UUID) -> Signature:
-    options: dict[str, Any] = {"priority": PRIORITIES[name], "queue": "orders"}
+    options: _Options = {
+        "kwargs": {"request_id": str(request_id)},
+        "immutable": True,
+        "priority": PRIORITIES[name],
+        "queue": "orders",
+    }
     if name in PERISHABLE:
         options["expires"] = wiring.intake_rules().signal_max_age.total_seconds()
-    return _task(name, kwargs={"request_id": str(request_id)}, immutable=True, **options)
+    return _task(name, **options)
 
 
-def _task(name: str, **options: Any) -> Signature:
+def _task(name: str, **options: Unpack[_Options]) -> Signature:
     return signature(f"execution.tasks.{name}", **options)

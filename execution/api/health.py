@@ -33,7 +33,7 @@ from execution.health.condition import judge_health, not_ready
 from execution.health.inputs import HealthInputs, Probe, age_seconds, heartbeat, silence, total_lag
 from execution.health.inputs import Status as Overall
 from execution.queries.health_rows import SLICE_MAX_AGE, HealthRows, covering, health_rows
-from execution.risk.entry_gate import is_reconciled, obstacle_of
+from execution.risk.entry_gate import is_reconciled, lease_block
 from execution.store.heartbeats import BRIDGE, MONITOR, USER_STREAM
 from execution_project.postgres.connection import answers_within
 from execution_project.waits import HEALTH_DATABASE_SECONDS, HEALTH_KEPT_SECONDS, HEALTH_SECONDS, Kind, kind_held
@@ -129,7 +129,7 @@ def measure() -> HealthInputs:
         rpm_limit=env.binance_rate_limit_rpm,
         monitor_interval=timedelta(seconds=env.position_monitor_interval_sec),
         ess_fail_mode=env.ess_silence,
-        lease_block=obstacle_of(rows.lease, stack, now=now) if rows else None,
+        lease_block=lease_block(rows.lease, stack, now=now) if rows else None,
         reconciled=rows is not None and is_reconciled(rows.lease, stack, now=now),
         migrated=database.migrated,
     )

@@ -9,7 +9,7 @@ from typing import Literal
 from execution.domain.rate_limits import Circuit, LimiterState
 from execution.models import Heartbeat
 from execution.queries.health_rows import HealthRows
-from execution.risk.entry_gate import Obstacle
+from execution.risk.entry_gate import GateBlock
 
 MONITOR_INTERVALS = 2
 # The clocks of several hosts may differ by so much.
@@ -49,7 +49,7 @@ class HealthInputs:
     ess_fail_mode: Literal["open", "closed"]
     migrated: bool = True
     # What the account's lease has against entries of this stack.
-    lease_block: Obstacle | None = None
+    lease_block: GateBlock | None = None
     reconciled: bool = True
     # When Redis took the oldest entry of each incoming stream that is not acknowledged yet.
     oldest_entries: Mapping[str, datetime] = field(default_factory=dict)
@@ -105,5 +105,5 @@ def silence(health_inputs: HealthInputs, part: str, most: timedelta) -> str | No
     return f"last run {age.total_seconds():.0f}s ago, expected<={most.total_seconds():.0f}s" if age > most else None
 
 
-def block_in_words(obstacle: Obstacle) -> str:
+def block_in_words(obstacle: GateBlock) -> str:
     return f"{obstacle.code}: {obstacle.sentence}" if obstacle.code else obstacle.sentence

@@ -1,4 +1,7 @@
-"""One holder at a time of a periodic duty, by a lock of its database session: it ends when its holder does."""
+"""Lets one process at a time hold a periodic duty, by a lock of its database session.
+
+The lock ends when its holder does.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +24,9 @@ class Duty(IntEnum):
 
 @contextmanager
 def single_flight(duty: Duty) -> Iterator[bool]:
-    """Yield whether this caller has the duty now; it only avoids pile-ups, correctness never rests on it."""
+    """Yield whether this caller holds the duty now.
+
+    The lock only avoids pile-ups. Correctness never rests on it.
+    """
     with alone(duty.value) as held:
         yield held

@@ -1,6 +1,6 @@
-"""Several positions at a time: what concerns one of them waits for no answer that another is waiting for.
+"""Runs work on several positions in parallel, so that none waits for another's answer.
 
-Each hand is a thread with a database connection and an exchange client of its own.
+Each worker is a thread with a database connection and an exchange client of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,56 +13,56 @@ from django.db import connections
 
 from execution.domain.ports import Exchange
 
-# Lends a client that nobody else uses meanwhile.
+# Lends a client that no other thread uses meanwhile.
 SpareExchange = Callable[[], AbstractContextManager[Exchange]]
 Value = TypeVar("Value")
-# Most of an errand is waiting for the exchange; more hands than this would wait for the processor instead.
-MOST_HANDS = 8
+# Most of a task is waiting for the exchange; more workers than this would wait for the processor instead.
+MOST_WORKERS = 8
 LOOK_SECONDS = 0.5
 
 
 def run_parallel(
-    errands: Sequence[Callable[[Exchange], Value]], exchange: Exchange, spare: SpareExchange | None
+    tasks: Sequence[Callable[[Exchange], Value]], exchange: Exchange, spare: SpareExchange | None
 ) -> list[Value]:
-    """Run the errands, the first ones first, and return their answers in their order.
+    """Run the tasks, the first ones first, and return their results in their order.
 
-    A single errand, or any without spare clients, is the caller's own work, on its own connections.
+    The caller runs a single task itself, on its own connections, and all of them when there are no spare clients.
 
     Raises:
-        Exception: the first that an errand raised; those that had not begun in that hand are left to the others.
+        Exception: the first that a task raised; the other workers run the tasks that had not begun.
 
     """
-    hands = min(len(errands), MOST_HANDS)
-    if spare is None or hands < 2:
-        return [errand(exchange) for errand in errands]
+    workers = min(len(tasks), MOST_WORKERS)
+    if spare is None or workers < 2:
+        return [task(exchange) for task in tasks]
     waiting: SimpleQueue[tuple[int, Callable[[Exchange], Value]]] = SimpleQueue()
-    for numbered in enumerate(errands):
+    for numbered in enumerate(tasks):
         waiting.put(numbered)
     answers: dict[int, Value] = {}
-    with ThreadPoolExecutor(hands) as pool:
-        working = [pool.submit(_work_off, waiting, answers, spare) for _ in range(hands)]
+    with ThreadPoolExecutor(workers) as pool:
+        working = [pool.submit(_work, waiting, answers, spare) for _ in range(workers)]
         try:
-            # Looked at again and again: a thread that sleeps on a lock cannot be told that its task's time is over.
+            # In short waits: a thread that sleeps on a lock does not notice that the time of its Celery task is over.
             while wait(working, LOOK_SECONDS).not_done:
                 pass
         finally:
-            # Cut short, the hands end what they have begun and take no more.
+            # Cut short, the workers end what they have begun and take no more.
             with suppress(Empty):
                 while True:
                     waiting.get_nowait()
-    for hand in working:
-        hand.result()
-    return [answers[number] for number in range(len(errands))]
+    for worker in working:
+        worker.result()
+    return [answers[number] for number in range(len(tasks))]
 
 
-def _work_off(
+def _work(
     waiting: "SimpleQueue[tuple[int, Callable[[Exchange], Value]]]", answers: dict[int, Value], spare: SpareExchange
 ) -> None:
     try:
         with spare() as exchange:
             while True:
-                number, errand = waiting.get_nowait()
-                answers[number] = errand(exchange)
+                number, task = waiting.get_nowait()
+                answers[number] = task(exchange)
     except Empty:
         return
     finally:

@@ -14,10 +14,10 @@ from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import Direction
 from execution.models import ExecutionRequest, PositionSlot
 from execution.outbox import payloads
-from execution.risk.entry_gate import Obstacle, Stack, obstacle_to_entry
-from execution.risk.ess import known_block
+from execution.risk.entry_gate import GateBlock, Stack, gate_block
 from execution.risk.proposal import as_json
 from execution.store.atomic_write import Write
+from execution.store.emergency_stop import known_block
 from execution.store.transitions import request_move
 
 log = structlog.get_logger(__name__)
@@ -103,7 +103,7 @@ def deny(request: ExecutionRequest, rule: RuleVerdict, details: Mapping[str, Any
     return end_request(request, RequestTrigger.GUARD_DENIED, reason, now=now, details=kept)
 
 
-def stop_at(obstacle: Obstacle, request: ExecutionRequest, *, now: datetime) -> None:
+def stop_at(obstacle: GateBlock, request: ExecutionRequest, *, now: datetime) -> None:
     """Refuse a request, or leave it where it is: the monitor resumes it, or it expires."""
     if obstacle.code is None:
         log.warning("entry_waits", request_id=str(request.pk), reason=obstacle.sentence)
@@ -120,7 +120,7 @@ def deny_setup(request: ExecutionRequest, mismatch: Mismatch, *, now: datetime) 
 def end_stopped(request: ExecutionRequest, stack: Stack, *, now: datetime) -> None:
     """End an approved request by what has kept it from leaving; nothing has when another process moved it."""
     block = known_block()
-    obstacle = obstacle_to_entry(stack, request.symbol, now=now)
+    obstacle = gate_block(stack, request.symbol, now=now)
     if block:
         found = f"state={block.state} before sending ({block.source}: {block.reason})"
         reason = (Reason.ESS_BLOCKED, f"ESS blocked: {found}")

@@ -26,10 +26,10 @@ from execution.domain.states import TRADE_OVER, OrderState
 from execution.domain.trading import Direction, InstrumentFilters, OrderPurpose, OrderType, PositionSide, Side
 from execution.models import ExecutionRequest, Order
 from execution.orders.apply_report import apply_rejection, apply_report, apply_unknown
-from execution.risk.entry_gate import STANDING, standing_with
 from execution.risk.policy_store import policy_in_force
 from execution.risk.pre_send_check import pre_send_check
 from execution.store.atomic_write import Move, Write
+from execution.store.entry_gates import STANDING, standing_with
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)

@@ -1,14 +1,15 @@
-"""The payloads that we publish: supersets that every known reader understands, numbers as JSON numbers.
+"""Payloads of the published events: supersets for all known readers, with JSON numbers.
 
-Readers add up what they get and know one unit: an amount is in USD, converted at the payload's `quote_index`, unless
-its name says `_quote`; then it is in `quote_asset`, exact. Prices are in the quote asset.
+Readers add up amounts and know one unit: an amount is in USD, converted at the payload's `quote_index`. An amount whose
+name ends in `_quote` is in `quote_asset`, exact. Prices are in the quote asset.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypedDict
+from typing import TypeAlias, TypedDict
 
+from execution.domain.json_values import JsonValue
 from execution.domain.quote_index import in_usd
 from execution.domain.software_stop import ProtectedBy
 from execution.domain.trading import Direction, OrderPurpose, Source
@@ -26,13 +27,16 @@ POSITION_UPDATED = "position.updated"
 EVENT_TYPES = (ORDER_PLACED, ORDER_FILLED, ORDER_EXECUTED, ORDER_FAILED, TRADE_OPENED, TRADE_CLOSED, POSITION_UPDATED)
 
 PERCENT = 100
+Payload: TypeAlias = dict[str, JsonValue]
 
 
 def number(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
-def order_placed(order: Order, request: ExecutionRequest, now: datetime) -> dict[str, Any]:
+def order_placed(order: Order, request: ExecutionRequest, now: datetime) -> Payload:
+    # A MARKET entry shows the price that the guard read, a MARKET exit none.
+    planned = request.reference_price if order.purpose == OrderPurpose.ENTRY else None
     return {
         "order_id": order.exchange_order_id or order.algo_id,
         "client_order_id": order.client_order_id,
@@ -43,7 +47,7 @@ def order_placed(order: Order, request: ExecutionRequest, now: datetime) -> dict
         "order_type": order.order_type,
         "purpose": order.purpose.lower(),
         "quantity": number(order.quantity),
-        "price": number(_price_of(order, request)),
+        "price": number(order.price or order.trigger_price or planned),
         "status": "placed",
         "source": request.source,
         "correlation_id": request.trace_id,
@@ -51,16 +55,14 @@ def order_placed(order: Order, request: ExecutionRequest, now: datetime) -> dict
     }
 
 
-def _price_of(order: Order, request: ExecutionRequest) -> Decimal | None:
-    """Return the order's own price; of an entry at market what the guard saw, of an exit at market none."""
-    own = order.price or order.trigger_price
-    return own or (request.reference_price if order.purpose == OrderPurpose.ENTRY else None)
-
-
 def order_filled(
     fill: Fill, order: Order | None, request: ExecutionRequest, cumulative: Decimal, now: datetime
-) -> dict[str, Any]:
-    """`slippage_pct` is of the planned price, positive when worse; null for exits, which have no planned price."""
+) -> Payload:
+    """Return the payload of a fill.
+
+    `slippage_pct` is in percent of the planned price, positive when worse, and null for exits, which have no planned
+    price.
+    """
     entry = order is not None and order.purpose == OrderPurpose.ENTRY
     return {
         "order_id": fill.exchange_order_id,
@@ -86,7 +88,7 @@ def order_filled(
 
 
 class FailureFields(TypedDict, total=False):
-    """What a failure may say besides its reason."""
+    """Optional fields of a failure."""
 
     client_order_id: str
     error_code: int | None
@@ -106,7 +108,7 @@ def order_failed(  # noqa: PLR0913 -- the fields of the event
     attempts: int = 0,
     trace_id: str = "",
     trade_id: str | None = None,
-) -> dict[str, Any]:
+) -> Payload:
     return {
         "order_id": None,
         "client_order_id": client_order_id,
@@ -123,7 +125,7 @@ def order_failed(  # noqa: PLR0913 -- the fields of the event
     }
 
 
-def trade_opened(trade: Trade, request: ExecutionRequest, entry: Order, now: datetime) -> dict[str, Any]:
+def trade_opened(trade: Trade, request: ExecutionRequest, entry: Order, now: datetime) -> Payload:
     return {
         **_trade_identity(trade, request, entry),
         "margin_usd": number(trade.margin_usd),
@@ -133,8 +135,8 @@ def trade_opened(trade: Trade, request: ExecutionRequest, entry: Order, now: dat
     }
 
 
-def trade_closed(trade: Trade, request: ExecutionRequest, entry: Order, now: datetime) -> dict[str, Any]:
-    """Every name that readers use for the same number; the percentages are of the margin."""
+def trade_closed(trade: Trade, request: ExecutionRequest, entry: Order, now: datetime) -> Payload:
+    """Return a trade's result under every name that readers use. Percentages are of the margin."""
     net, percent = number(trade.net_pnl_usd), number(trade.pnl_percent)
     moved = trade.excursion
     duration = (trade.exit_at - trade.entry_at).total_seconds() if trade.exit_at else None
@@ -178,8 +180,11 @@ def position_updated(
     overdue: Sequence[str],
     levels: Levels,
     now: datetime,
-) -> dict[str, Any]:
-    """`stop_loss` and `take_profit` are where the plan has them now, null where it has none or we have no plan."""
+) -> Payload:
+    """Return a position, with the `stop_loss` and `take_profit` of its plan now.
+
+    They are null when the plan has none, and without a plan.
+    """
     margin = position.initial_margin
     return {
         "symbol": position.symbol,
@@ -200,7 +205,7 @@ def position_updated(
         "liquidation_price": number(position.liquidation_price),
         "stop_loss": number(levels.stop),
         "take_profit": number(levels.target),
-        # False where our plan has none, which policy permits.
+        # False where the plan has none, which the policy permits.
         "stop_required": position.trade_id is None or levels.stop is not None,
         "has_tp_sl": has_tp_sl,
         "protected": protected,
@@ -212,12 +217,12 @@ def position_updated(
 
 
 def slippage(request: ExecutionRequest, price: Decimal) -> Decimal:
-    """Return how much worse than planned a price is, as a fraction of the planned price; negative: better."""
+    """Return how much worse than planned a price is, as a fraction of it. Negative is better."""
     planned = request.expected_price or request.reference_price or price
     return (price - planned) * Direction(request.direction).sign / planned
 
 
-def _trade_identity(trade: Trade, request: ExecutionRequest, entry: Order) -> dict[str, Any]:
+def _trade_identity(trade: Trade, request: ExecutionRequest, entry: Order) -> Payload:
     return {
         "trade_id": str(trade.pk),
         "order_id": entry.exchange_order_id,

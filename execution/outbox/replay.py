@@ -1,19 +1,20 @@
-"""Publishes recorded events again, as they were and in their order, for readers that have lost or missed some."""
+"""Publishes recorded events again, unchanged and in their order, for readers that have missed some."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 
 from execution.domain.clocks import Clock
+from execution.domain.json_values import JsonValue
 from execution.domain.ports import EventBus
 from execution.domain.stream_offsets import STREAM_LENGTH
 from execution.models import OutboxEvent
-from execution.outbox.relay import BATCH, RELAY_LOCK, wrapped
+from execution.outbox.relay import BATCH, wrapped
+from execution.store.outbox import sent_events, wait_for_relay_lock
 from execution.store.transitions import log_step
 
 
@@ -23,7 +24,7 @@ class TooManyEventsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which events: ids above `after`, up to and with `until`; of one aggregate, of one type."""
+    """Which events: ids above `after` up to `until`, and of one aggregate or one type when named."""
 
     after: int
     until: int | None = None
@@ -32,15 +33,15 @@ class Selection:
 
 
 def selected(selection: Selection) -> QuerySet[OutboxEvent]:
-    """Return the events of a selection that were sent before: what was not sent yet is the relay's, in its turn."""
-    wanted = Q(pk__gt=selection.after, sent_at__isnull=False)
+    """Return the sent events of a selection, oldest first. Unsent events are left to the relay."""
+    wanted = Q()
     if selection.until is not None:
         wanted &= Q(pk__lte=selection.until)
     if selection.aggregate:
         wanted &= Q(aggregate=selection.aggregate)
     if selection.event_type:
         wanted &= Q(event_type=selection.event_type)
-    return OutboxEvent.objects.filter(wanted).order_by("pk")
+    return sent_events(wanted, after=selection.after)
 
 
 def count_events(selection: Selection) -> Mapping[str, int]:
@@ -70,8 +71,8 @@ def replay_events(selection: Selection, bus: EventBus, *, clock: Clock) -> Mappi
 
 
 def log_replay(selection: Selection, counts: Mapping[str, int], *, reason: str, now: datetime) -> None:
-    """Write to the log who was sent what a second time."""
-    details: dict[str, Any] = {**vars(selection), "events": dict(counts)}
+    """Write to the journal which events were published again, and why."""
+    details: dict[str, JsonValue] = {**vars(selection), "events": dict(counts)}
     log_step(
         "outbox",
         selection.after,
@@ -84,10 +85,9 @@ def log_replay(selection: Selection, counts: Mapping[str, int], *, reason: str, 
 
 
 def _publish_batch(selection: Selection, bus: EventBus, *, now: datetime) -> list[OutboxEvent]:
-    """Publish the oldest of the selection while no relay publishes: the two must not mix within one trade."""
+    """Publish the oldest of the selection under the relay's lock: the two must not mix within one trade."""
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [RELAY_LOCK])
+        wait_for_relay_lock()
         events = list(selected(selection)[:BATCH])
         if events:
             bus.publish([{**wrapped(event), "redelivered": "true", "replayed_at": now.isoformat()} for event in events])

@@ -1,4 +1,4 @@
-"""Trades as the neighbours' TradeStore keeps them: one Redis hash a trade, every value a string.
+"""Trades as the neighbours' TradeStore keeps them: a Redis hash for each, every value a string.
 
 Fields named `_usd` are in USD at `quote_index`, prices in `quote_asset`.
 """
@@ -16,13 +16,13 @@ CLOSED_KEPT_SECONDS = 30 * 24 * 3600
 
 
 def mirrored(trades: Sequence[Trade]) -> list[Mapping[str, str]]:
-    """Return the hash of each trade; one that cannot be shown is set aside, and told of."""
+    """Return the hash of each trade. A trade that cannot be shown is set aside, with an alarm."""
     levels = levels_of([trade.pk for trade in trades])
     return for_each(trades, lambda trade: mirror_fields(trade, levels.get(trade.pk, NO_LEVELS)))
 
 
 def mirror_fields(trade: Trade, levels: Levels) -> Mapping[str, str]:
-    """Return the hash of a trade; an absent value is an empty string."""
+    """Return the hash of a trade. An absent value is an empty string."""
     request = trade.request
     return {
         "trade_id": str(trade.pk),

@@ -1,4 +1,7 @@
-"""First step: ask the emergency stop before every order that adds risk, manual ones too. Exits never come here."""
+"""First step: check the emergency stop before every order that adds risk, manual ones too.
+
+Exits never come here.
+"""
 
 from uuid import UUID
 
@@ -7,16 +10,16 @@ from execution.domain.clocks import Clock
 from execution.domain.ports import RiskSafety
 from execution.domain.reasons import Reason
 from execution.domain.states import RequestState, RequestTrigger
-from execution.models import ExecutionRequest
 from execution.orders.end_request import end_request, expire_request
 from execution.outbox import payloads
 from execution.risk.ess import EssRules, decide
+from execution.store.requests import load_request
 from execution.store.transitions import move_request
 
 
 def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> bool:
-    """Clear a request or refuse it; True when this call has cleared it."""
-    request = ExecutionRequest.objects.get(pk=request_id)
+    """Clear a request or deny it. Returns True when this call has cleared it."""
+    request = load_request(request_id)
     if request.state != RequestState.RECEIVED:
         return False
     if clock() > request.expires_at:

@@ -1,4 +1,4 @@
-"""Second step: judge the entry, fix its quantity and exits, and claim the symbol."""
+"""Second step: judge the entry, set its quantity and exits, and reserve the symbol."""
 
 from datetime import datetime
 from uuid import UUID
@@ -16,8 +16,9 @@ from execution.models import ExecutionRequest
 from execution.orders.end_request import deny, expire_request, stop_at
 from execution.protection.bracket_store import write_bracket
 from execution.risk.approve_entry import approve_entry
-from execution.risk.entry_gate import Stack, obstacle_of_loss, obstacle_to_entry
+from execution.risk.entry_gate import Stack, data_loss_block, gate_block
 from execution.risk.review_entry import EntryReview, review_entry
+from execution.store.requests import load_request
 
 
 def guard_safety(
@@ -29,21 +30,21 @@ def guard_safety(
     clock: Clock,
     lists: SymbolLists = ANY_SYMBOL,
 ) -> bool:
-    """Approve a request with its numbers or refuse it with the rule; True when this call has approved it.
+    """Approve a request with its numbers, or deny it with the rule. Returns whether it is approved.
 
     Raises:
         ExchangeUnavailableError: no market data; the request stays CLEARED and is resumed or expires.
 
     """
-    request = ExecutionRequest.objects.get(pk=request_id)
+    request = load_request(request_id)
     if request.state != RequestState.CLEARED:
         return False
     if clock() > request.expires_at:
         expire_request(request, now=clock())
         return False
-    obstacle = obstacle_to_entry(stack, request.symbol, now=clock()) or obstacle_of_loss(memory)
-    if obstacle:
-        stop_at(obstacle, request, now=clock())
+    block = gate_block(stack, request.symbol, now=clock()) or data_loss_block(memory)
+    if block:
+        stop_at(block, request, now=clock())
         return False
     review = review_entry(request, exchange=exchange, lists=lists, clock=clock)
     if isinstance(review, RuleVerdict):
@@ -59,13 +60,13 @@ def guard_safety(
 
 
 def _approve(request: ExecutionRequest, review: EntryReview, now: datetime) -> bool:
-    """Approve and write the plan in one transaction, or refuse."""
+    """Approve and write the plan in one transaction, or deny."""
     with transaction.atomic():
         approval = approve_entry(request, review, now=now)
         if approval.exceeded:
             deny(request, approval.exceeded, approval.details, now=now)
         elif approval.approved and review.verdict.exits:
             write_bracket(request, review.verdict.exits, review.rules)
-        # Another process moved the request: the claim taken above must not outlive this transaction.
+        # Another process has moved the request: the slot taken above must not outlive this transaction.
         transaction.set_rollback(not (approval.approved or approval.exceeded))
     return approval.approved

@@ -1,36 +1,41 @@
-"""Third step: send the entry, once. Row, call, settle; a repeated task that finds the row sends nothing."""
+"""Third step: send the entry, once: write its row, call the exchange, settle the row.
+
+A repeated task finds the row and sends nothing.
+"""
 
 from datetime import datetime
 from uuid import UUID
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.clocks import Clock
-from execution.domain.ports import Exchange, OrderTicket
+from execution.domain.ports import Exchange
 from execution.domain.states import OrderState, RequestState, RequestTrigger
 from execution.domain.trading import PositionSide
-from execution.models import ExecutionRequest, Order
+from execution.models import ExecutionRequest
 from execution.orders.end_request import deny_setup, end_request, end_stopped, expire_request
 from execution.orders.query_inflight import ask_at_once
 from execution.orders.submit import approved_entry, persist_order, send
-from execution.risk.entry_gate import CLOSED, Stack, closed_with
+from execution.risk.entry_gate import Stack, closed_with
 from execution.risk.reapproval import policy_is_newer, renew_approval
+from execution.store.entry_gates import CLOSED
+from execution.store.requests import load_request
 from execution.store.transitions import request_move
 
 
 def place_order(request_id: UUID, *, exchange: Exchange, stack: Stack, recv_window_ms: int, clock: Clock) -> bool:
-    """Send a request's entry; True when it has filled and its position needs cover now.
+    """Send a request's entry. Returns True when it has filled and its position needs protection now.
 
     Raises:
         ExchangeUnavailableError: the account could not be set up; nothing was sent, the request stays APPROVED.
 
     """
-    request = ExecutionRequest.objects.get(pk=request_id)
+    request = load_request(request_id)
     if request.state != RequestState.APPROVED:
         return False
     if clock() > request.expires_at:
         expire_request(request, now=clock())
         return False
-    if policy_is_newer(request) and not _holds_still(request, clock()):
+    if policy_is_newer(request) and not _is_approved_anew(request, clock()):
         return False
     mismatch = exchange.prepare_entry(
         request.symbol, leverage=request.leverage, position_side=PositionSide(request.position_side)
@@ -39,30 +44,8 @@ def place_order(request_id: UUID, *, exchange: Exchange, stack: Stack, recv_wind
         deny_setup(request, mismatch, now=clock())
         return False
     reached(CrashPoint.LEVERAGE_SET)
-    written = _start(request, stack, recv_window_ms, clock())
-    if written is None:
-        return False
-    order, ticket = written
-    send(order, ticket, exchange=exchange, clock=clock)
-    if order.state == OrderState.UNKNOWN:
-        ask_at_once(order, exchange=exchange, clock=clock)
-    return bool(order.request.state == RequestState.FILLED)
-
-
-def _holds_still(request: ExecutionRequest, now: datetime) -> bool:
-    """Hold an approval against a policy that has changed since; False when that refuses it, and then it has ended."""
-    renewal = renew_approval(request, now=now)
-    if renewal.veto:
-        reason = (renewal.veto.code, f"{renewal.veto.code}: {renewal.veto.sentence}")
-        end_request(request, RequestTrigger.GUARD_DENIED, reason, now=now, details=renewal.details)
-    return renewal.veto is None
-
-
-def _start(
-    request: ExecutionRequest, stack: Stack, recv_window_ms: int, now: datetime
-) -> tuple[Order, OrderTicket] | None:
-    """Write the intention; None when the request was moved, or entries were stopped in the meantime."""
-    # A trip may have come after the check: whatever is in flight stops here, before the wire.
+    # A trip may have come after the check: the statement stops an approved entry here, before it is sent.
+    now = clock()
     move = request_move(
         request.pk,
         RequestState.APPROVED,
@@ -74,6 +57,19 @@ def _start(
     written = persist_order(request, approved_entry(request), recv_window_ms=recv_window_ms, now=now, after=move)
     if written is None:
         end_stopped(request, stack, now=now)
-        return None
+        return False
     request.state = RequestState.SUBMITTING
-    return written
+    order, ticket = written
+    send(order, ticket, exchange=exchange, clock=clock)
+    if order.state == OrderState.UNKNOWN:
+        ask_at_once(order, exchange=exchange, clock=clock)
+    return bool(order.request.state == RequestState.FILLED)
+
+
+def _is_approved_anew(request: ExecutionRequest, now: datetime) -> bool:
+    """Judge an approval by a policy that has changed since. A refusal ends the request."""
+    renewal = renew_approval(request, now=now)
+    if renewal.block:
+        reason = (renewal.block.code, f"{renewal.block.code}: {renewal.block.sentence}")
+        end_request(request, RequestTrigger.GUARD_DENIED, reason, now=now, details=renewal.details)
+    return renewal.block is None

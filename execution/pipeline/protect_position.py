@@ -9,5 +9,10 @@ from execution.protection.ensure_exits import ensure_exits
 
 
 def protect_position(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
-    """Protect what the entry has filled, as watchdog and monitor do later; True when its fills can be recorded."""
+    """Protect what the entry has filled, as protector and monitor do later.
+
+    Returns:
+        True when the fills can be recorded.
+
+    """
     return ensure_exits(request_id, exchange=exchange, rules=rules, clock=clock)

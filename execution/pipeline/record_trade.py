@@ -9,10 +9,10 @@ from execution.trades.follow_plan import record_and_follow
 
 
 def record_trade(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
-    """Book the entry, as the monitor does later; True when all of it is booked.
+    """Book the entry's fills, as the monitor does later. Returns True when all of them are booked.
 
     Raises:
-        ExchangeUnavailableError: the fills could not be read; nothing is changed, and the monitor comes back.
+        ExchangeUnavailableError: the fills could not be read; nothing is changed, and the monitor tries again.
 
     """
     return record_and_follow(request_id, exchange=exchange, rules=rules, clock=clock)

@@ -25,8 +25,9 @@ from execution.models import Bracket, BracketLeg, ExecutionRequest, Trade
 from execution.models.bracket import LegOrigin
 from execution.protection.amend_legs import move_callback, move_stop, move_target
 from execution.protection.bracket_store import exit_orders, plan_of
-from execution.risk.limit_usage import lock_usage, usage_for
+from execution.risk.limit_usage import usage_for
 from execution.risk.policy_store import policy_in_force
+from execution.store.slots import lock_usage
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)

@@ -26,7 +26,7 @@ from execution.domain.trading import InstrumentFilters, OrderPurpose, OrderServi
 from execution.models import ExecutionRequest, ExternalPosition, InboxEvent, Order, Trade
 from execution.models.inbox import InboxOutcome
 from execution.protection.bracket_store import write_bracket
-from execution.risk.limit_usage import take_claim
+from execution.store.slots import take_slot
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ def take(external_id: int, row: PositionReport, terms: BracketTerms, *, now: dat
         if external is None or external.direction != direction_of(row) or _may_be_ours(row, now):
             return None
         request = _request(external, row, terms, now)
-        claimed = take_claim(request, PositionSide(row.position_side), now=now)
+        claimed = take_slot(request, PositionSide(row.position_side), now=now)
         if not claimed and trade_beside(external) is None:
             # An entry of ours has the symbol: what is seen is its position, or will be beside it.
             transaction.set_rollback(True)

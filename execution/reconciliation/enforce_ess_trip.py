@@ -12,7 +12,7 @@ from execution.domain.reasons import CloseReason
 from execution.operations.worker_pool import SpareExchange
 from execution.protection.bracket_manager import ProtectionRules
 from execution.reconciliation.enforce_kill_switch import Hands, cancel_entries, close_positions
-from execution.risk.ess import known_block
+from execution.store.emergency_stop import known_block
 
 
 class TripAction(StrEnum):

@@ -22,8 +22,8 @@ from execution.operations.worker_pool import SpareExchange, run_parallel
 from execution.orders.cancel import cancel_order
 from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.queries.kill_switch import closable_requests, open_entries
-from execution.risk.entry_gate import engaged_switch
 from execution.store.contention import apart
+from execution.store.entry_gates import engaged_switch
 from execution.trades.close_position import leaves_exits
 from execution.trades.settle_exits import settle_exits
 

@@ -17,9 +17,9 @@ from execution.reconciliation.actions import Action, ExcessQuantity, ReportExter
 from execution.reconciliation.diff_external import unjudged
 from execution.reconciliation.resolve_inflight import VenueAccess
 from execution.reconciliation.state import LocalState, VenueState, side_of
-from execution.risk.limit_usage import take_claim
 from execution.risk.policy_store import policy_in_force
 from execution.risk.pricing import priced
+from execution.store.slots import take_slot
 from execution.trades.adopt_external import adopt
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,7 @@ def guard_external(external_id: int, sources: VenueAccess) -> None:
         terms = _terms(row, sources, target=not exit_quantity_of_others(row, others, TARGETS))
         request = take(external_id, row, terms, now=sources.clock()) if terms else None
     elif request:
-        take_claim(request, PositionSide(row.position_side), now=sources.clock())
+        take_slot(request, PositionSide(row.position_side), now=sources.clock())
     if request and not guard(request, naked, exchange=sources.exchange, rules=sources.rules, clock=sources.clock):
         log.error("external_position_naked", symbol=row.symbol, side=row.position_side, quantity=str(naked))
 

@@ -1,51 +1,64 @@
-"""Approves a reviewed entry: its share of every limit, its claim on the symbol, and its numbers, all or nothing."""
+"""Approves a reviewed entry: its share of the limits, its slot and its numbers, all or nothing."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from execution.domain.exit_orders import exit_orders_for, judge_room
+from execution.domain.json_values import JsonObject
 from execution.domain.limits import judge_limits
 from execution.domain.lots import lot_rule
 from execution.domain.risk_review import RuleVerdict
 from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import OrderType
 from execution.models import ExecutionRequest
-from execution.risk.decision_snapshot import impact_of, plain_fields
+from execution.risk.decision_snapshot import ExitOrders, impact_of, plain_fields
 from execution.risk.entry_expiry import expiry_of
-from execution.risk.limit_usage import conditional_orders, lock_usage, take_claim, usage_for
+from execution.risk.limit_usage import usage_for
 from execution.risk.proposal import as_json, proposal_of
 from execution.risk.review_entry import EntryReview
+from execution.store.slots import conditional_orders, lock_usage, take_slot
 from execution.store.transitions import move_request
 
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """Whether the request is approved now, or the limit that it would exceed; neither: another process moved it."""
+    """Whether the request is approved now, and the limit that it would exceed.
+
+    Neither, when another process has moved the request or holds the slot.
+    """
 
     approved: bool
     exceeded: RuleVerdict | None
-    details: Mapping[str, Any]
+    details: JsonObject
 
 
 def approve_entry(request: ExecutionRequest, review: EntryReview, *, now: datetime) -> Approval:
-    """Claim the symbol and a share of every limit, and approve; call it in a transaction.
+    """Take the slot and a share of every limit, and approve the request, in the caller's transaction.
 
     The limits are judged under one lock, so that two entries never take the same room.
     """
     verdict, policy, rules = review.verdict, review.policy, review.rules
     lock_usage()
     usage = usage_for(request, review.side, policy, now=now)
-    orders = {"resting": conditional_orders(), "needed": _exit_orders(review)}
+    orders = ExitOrders(
+        # Orders of other clients at the account are not known here.
+        resting=conditional_orders(),
+        needed=exit_orders_for(verdict.quantity, verdict.exits, lot_rule(rules, OrderType.MARKET))
+        if verdict.exits
+        else 0,
+    )
     limits = (
         *judge_limits(impact_of(proposal_of(request), verdict), usage, policy),
         judge_room(**orders, policy=policy),
     )
-    judged = [*review.details["rules"], *(as_json(rule) for rule in limits)]
-    details = review.details | {"rules": judged, "usage": plain_fields(usage), "exit_orders": orders}
+    details: JsonObject = {
+        **review.details,
+        "rules": [as_json(rule) for rule in (*verdict.rules, *limits)],
+        "usage": plain_fields(usage),
+        "exit_orders": {"resting": orders["resting"], "needed": orders["needed"]},
+    }
     exceeded = next((rule for rule in limits if rule.refusal), None)
-    approved = exceeded is None and take_claim(request, review.side, now=now)
+    approved = exceeded is None and take_slot(request, review.side, now=now)
     approved = approved and move_request(
         request.pk,
         RequestState.CLEARED,
@@ -65,11 +78,3 @@ def approve_entry(request: ExecutionRequest, review: EntryReview, *, now: dateti
         entry_expires_at=expiry_of(request, policy),
     )
     return Approval(approved=approved, exceeded=exceeded, details=details)
-
-
-def _exit_orders(review: EntryReview) -> int:
-    """Return how many orders the exits take; what others have resting at the account, nobody here knows."""
-    verdict = review.verdict
-    if not verdict.exits:
-        return 0
-    return exit_orders_for(verdict.quantity, verdict.exits, lot_rule(review.rules, OrderType.MARKET))

@@ -1,4 +1,4 @@
-"""When a LIMIT entry that rests comes to its end: by its decision, else by the policy. Exits never expire."""
+"""When a resting LIMIT entry expires: by its decision, else by the policy. Exits never expire."""
 
 from datetime import datetime, timedelta
 
@@ -9,9 +9,9 @@ from execution.models import ExecutionRequest
 
 
 def expiry_of(request: ExecutionRequest, policy: Policy) -> datetime | None:
-    """Return when this request's entry expires; None: it rests until it fills or is cancelled.
+    """Return when this request's entry expires, or None when it rests until it fills or is cancelled.
 
-    An entry that was approved before there was a time for it has the policy's of today.
+    An entry that was approved before expiry times existed gets today's value of the policy.
     """
     if request.order_type != OrderType.LIMIT or request.entry_expires_at:
         return request.entry_expires_at

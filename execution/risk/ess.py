@@ -1,25 +1,27 @@
-"""The emergency stop as we know it: its last answer, a trip that came by event, and what silence means."""
+"""The emergency stop: risk-safety's last answer, trips that came by event, and what its silence means."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from execution.domain.clocks import Clock
 from execution.domain.ess import BLOCKING_STATES, EssDecision, permits
 from execution.domain.ports import EssReading, RiskSafety, RiskSafetyUnavailableError
 from execution.domain.reasons import Reason
 from execution.models import EssStatus
+from execution.store.emergency_stop import (
+    clear_unanswered,
+    count_unanswered,
+    ess_status,
+    lock_ess_status,
+    save_ess_status,
+)
 from execution.store.transitions import log_step
 
 HTTP = "http"
 UNREACHABLE = "UNREACHABLE"
-# Counted in the row itself: all processes share the figure.
-COUNT_SILENCE = """
-    UPDATE execution_essstatus SET unanswered = unanswered + 1,
-        failures = failures || jsonb_build_object(%(kind)s::text, COALESCE((failures ->> %(kind)s)::int, 0) + 1)
-"""
 TRIPPED, TRIP_EVENT = "TRIPPED", "ess.tripped"
 # A stop came whose sender is not proven: entries are held, and nothing else follows.
 UNPROVEN = "UNPROVEN_STOP"
@@ -32,17 +34,12 @@ class EssRules:
     fail_mode: Literal["open", "closed"]
 
 
-def known_block() -> EssStatus | None:
-    """Return the blocking state that we know of already, without asking anybody."""
-    return EssStatus.objects.filter(pk=1, permitted=False).first()
-
-
 def hold_trip(reason: str, *, tripped_at: datetime, hold: timedelta, now: datetime, proven: bool = True) -> None:
-    """Block entries at once, and for a while: an answer that still says ARMED a moment later must not undo a trip.
+    """Block entries at once, until `hold` after the trip.
 
-    A trip that is replayed after its hold has run out is history; the next check asks the service itself. One whose
-    sender is not proven blocks as long, but it is no trip: nothing is cancelled or closed for its sake, and it does not
-    take the place of a trip that stands.
+    Until then an answer of risk-safety that still shows ARMED does not undo the trip. A trip that is replayed after its
+    hold has run out is history; the next check asks risk-safety itself. A trip whose sender is not `proven` blocks as
+    long, but nothing is cancelled or closed because of it, and it does not replace a trip that stands.
     """
     held_until = tripped_at + hold
     if not proven:
@@ -58,7 +55,7 @@ def hold_trip(reason: str, *, tripped_at: datetime, hold: timedelta, now: dateti
     }
     with transaction.atomic():
         if held_until > now:
-            EssStatus.objects.update_or_create(pk=1, defaults=blocked)
+            save_ess_status(blocked)
         details = {"tripped_at": tripped_at.isoformat(), "held_until": held_until.isoformat()}
         why = (Reason.ESS_BLOCKED, reason)
         log_step("ess", 1, to_state=TRIPPED, trigger=TRIP_EVENT, now=now, reason=why, details=details)
@@ -67,39 +64,35 @@ def hold_trip(reason: str, *, tripped_at: datetime, hold: timedelta, now: dateti
 def _hold_unproven(reason: str, held_until: datetime, now: datetime) -> None:
     with transaction.atomic():
         if held_until > now:
-            known = EssStatus.objects.select_for_update().filter(pk=1).first()
+            known = lock_ess_status()
             stands = known is not None and not known.permitted and known.state in BLOCKING_STATES
             longest = max(held_until, known.held_until or held_until) if known else held_until
-            blocked = {"permitted": False, "held_until": longest}
+            blocked: dict[str, object] = {"permitted": False, "held_until": longest}
             if not stands:
                 blocked |= {"state": UNPROVEN, "reason": reason, "source": TRIP_EVENT, "observed_at": now}
-            EssStatus.objects.update_or_create(pk=1, defaults=blocked)
+            save_ess_status(blocked)
         details = {"held_until": held_until.isoformat()}
-        log_step(
-            "ess",
-            1,
-            to_state=UNPROVEN,
-            trigger=TRIP_EVENT,
-            now=now,
-            reason=(Reason.ESS_BLOCKED, reason),
-            details=details,
-        )
+        why = (Reason.ESS_BLOCKED, reason)
+        log_step("ess", 1, to_state=UNPROVEN, trigger=TRIP_EVENT, now=now, reason=why, details=details)
 
 
 def decide(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecision:
-    """Ask the service; a trip that came by event outranks its answer while it is held, a known block any time-out."""
-    known = EssStatus.objects.filter(pk=1).first()
+    """Ask risk-safety whether entries are permitted.
+
+    A trip that came by event outranks the answer while it is held; a known block outranks a time-out.
+    """
+    known = ess_status()
     try:
         reading = risk_safety.ess()
     except RiskSafetyUnavailableError as error:
         return _unanswered(known, rules, error, clock())
     now = clock()
     if known and known.state == UNPROVEN and not permits(reading.state, can_execute=reading.can_execute):
-        # The service itself says so: what follows a trip must not be kept from following by a stop of nobody.
+        # Risk-safety itself blocks: a stop without a proven sender must not keep back what follows a trip.
         return _answered(known, reading, now)
     if known and not known.permitted and known.held_until and known.held_until > now:
-        # The service is heard again, though it is not yet believed.
-        EssStatus.objects.filter(pk=1, unanswered__gt=0).update(unanswered=0)
+        # Risk-safety answers again, though its answer does not count yet.
+        clear_unanswered()
         return EssDecision(
             permitted=False,
             state=known.state,
@@ -115,25 +108,25 @@ def _answered(known: EssStatus | None, reading: EssReading, now: datetime) -> Es
     changed = known is None or (known.state, known.permitted) != (reading.state, permitted)
     # One row for all workers: it is written when something changed, and else once a second for its age.
     if changed or known is None or known.unanswered or (now - known.observed_at).total_seconds() >= 1:
-        _remember(known, reading, now, permitted=permitted, changed=changed)
+        _save_answer(known, reading, now, permitted=permitted, changed=changed)
     return EssDecision(permitted=permitted, state=reading.state, evidence=evidence, age_seconds=0.0)
 
 
-def _remember(known: EssStatus | None, reading: EssReading, now: datetime, *, permitted: bool, changed: bool) -> None:
+def _save_answer(
+    known: EssStatus | None, reading: EssReading, now: datetime, *, permitted: bool, changed: bool
+) -> None:
+    answer = {
+        "state": reading.state,
+        "permitted": permitted,
+        "reason": reading.reason,
+        "source": HTTP,
+        "observed_at": now,
+        # A hold without a proven sender stays when risk-safety's own block ends sooner.
+        "held_until": known.held_until if known and known.state == UNPROVEN and not permitted else None,
+        "unanswered": 0,
+    }
     with transaction.atomic():
-        EssStatus.objects.update_or_create(
-            pk=1,
-            defaults={
-                "state": reading.state,
-                "permitted": permitted,
-                "reason": reading.reason,
-                "source": HTTP,
-                "observed_at": now,
-                # What holds entries for a while holds them still when this block ends sooner.
-                "held_until": known.held_until if known and known.state == UNPROVEN and not permitted else None,
-                "unanswered": 0,
-            },
-        )
+        save_ess_status(answer)
         if changed:
             before = known.state if known else ""
             log_step("ess", 1, from_state=before, to_state=reading.state, trigger=HTTP, now=now)
@@ -142,12 +135,10 @@ def _remember(known: EssStatus | None, reading: EssReading, now: datetime, *, pe
 def _unanswered(
     known: EssStatus | None, rules: EssRules, error: RiskSafetyUnavailableError, now: datetime
 ) -> EssDecision:
-    """Count the silence and apply the configured side; what we know to be blocked stays blocked."""
+    """Count the silence and decide by `fail_mode`. What is known to block goes on blocking."""
     permitted = rules.fail_mode == "open"
     first = {"state": UNREACHABLE, "permitted": permitted, "source": HTTP, "observed_at": now}
-    EssStatus.objects.get_or_create(pk=1, defaults=first)
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT_SILENCE, {"kind": error.kind})
+    count_unanswered(error.kind, first)
     if known and not known.permitted and known.state != UNREACHABLE:
         age = (now - known.observed_at).total_seconds()
         evidence = f"{error}; last known state, {age:.0f}s old: {known.reason}"

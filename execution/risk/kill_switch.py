@@ -1,49 +1,48 @@
-"""The kill switch: a person's word that stops entries, cancels those that rest, or closes everything.
+"""The kill switch: an operator stops entries, cancels the resting ones, or closes everything.
 
-The row is what blocks: entries ask for it in the statement that lets them leave. The rest is work, done by a task at
-once and again by every monitor cycle until the exchange confirms that nothing is left of it.
+The row is what blocks: the statement that lets an entry leave reads it. A task enforces the rest at once, and every
+monitor cycle again, until the exchange confirms that nothing is left of it.
 """
 
 from datetime import datetime
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 
 from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.models import KillSwitch
-from execution.risk.entry_gate import engaged_switch
+from execution.store.entry_gates import engaged_switch
+from execution.store.kill_switch import insert_engagement, lock_kill_switch
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)
 ENTITY = "kill_switch"
-# One lock for all processes while the switch is moved, so that two people cannot both find it released.
-SWITCH_LOCK = 0x6B696C6C
 
 
 class KillSwitchError(Exception):
-    """The switch cannot be moved as asked; the message says why, with the level in force."""
+    """The switch cannot be moved as asked, and the message has the reason and the level in force."""
 
 
 def set_kill_switch(level: KillLevel | None, authorization: Authorization, *, now: datetime) -> KillSwitch:
     """Put a level in force, or release it with None.
 
     Raises:
-        KillSwitchError: as `engage` and `release` say; nothing was changed.
+        KillSwitchError: as for `engage` and `release_switch`; nothing was changed.
 
     """
     return engage(level, authorization, now=now) if level else release_switch(authorization, now=now)
 
 
 def engage(level: KillLevel, authorization: Authorization, *, now: datetime) -> KillSwitch:
-    """Put a level in force; the same level again changes nothing.
+    """Put a level in force. The same level again changes nothing.
 
     Raises:
         KillSwitchError: a stronger level is in force, which only an explicit release ends.
 
     """
     with transaction.atomic():
-        _lock()
+        lock_kill_switch()
         known = engaged_switch()
         if known and known.level == level:
             return known
@@ -51,9 +50,7 @@ def engage(level: KillLevel, authorization: Authorization, *, now: datetime) -> 
             raise KillSwitchError(f"KILL_SWITCH_STRONGER: in_force={known.level} asked={level}; release it first")
         if known:
             _end(known, Authorization(by=authorization.by, reason=f"raised to {level}: {authorization.reason}"), now)
-        switch = KillSwitch.objects.create(
-            level=level, reason=authorization.reason, engaged_by=authorization.by, engaged_at=now
-        )
+        switch = insert_engagement(level, authorization, now=now)
         before = known.level if known else "released"
         log_step(
             ENTITY,
@@ -77,7 +74,7 @@ def release_switch(authorization: Authorization, *, now: datetime) -> KillSwitch
 
     """
     with transaction.atomic():
-        _lock()
+        lock_kill_switch()
         known = engaged_switch()
         if known is None:
             raise KillSwitchError("KILL_SWITCH_NOT_ENGAGED: there is nothing to release")
@@ -99,8 +96,3 @@ def release_switch(authorization: Authorization, *, now: datetime) -> KillSwitch
 def _end(switch: KillSwitch, authorization: Authorization, now: datetime) -> None:
     switch.released_at, switch.released_by, switch.release_reason = now, authorization.by, authorization.reason
     switch.save(update_fields=["released_at", "released_by", "release_reason"])
-
-
-def _lock() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SWITCH_LOCK])

@@ -1,12 +1,12 @@
-"""The policy in force: read for every verdict, changed only through a value that its bounds allow.
+"""The policy in force: read for every verdict, and changed only to values within their bounds.
 
-It is a snapshot of what risk-safety says, renewed when a change is announced and when it has grown old. While that
-service is down the last known values stay in force, and their age is shown.
+It is a snapshot of risk-safety's values, renewed when a change is announced and when it has grown old. While
+risk-safety is down the last known values stay in force, and health shows their age.
 
-Loosening never travels by the road of tightening. An announcement may tighten at once. What takes on more risk needs
+Tightening is easy, loosening is not. An announcement may tighten at once. A value that takes on more risk needs
 risk-safety's own answer for that key, or an operator (`manage.py set_policy`). What an operator has set, only an
 operator loosens. Nothing passes the hard ceilings of the settings (POLICY_CEILINGS). Each change is in the journal, and
-one that loosens, or that was refused, is an alarm.
+a change that loosens or is refused raises an alarm.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,7 @@ from decimal import Decimal
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Max
+from django.db import transaction
 
 from execution.domain.clocks import age_of
 from execution.domain.policy import (
@@ -31,17 +30,23 @@ from execution.domain.policy import (
     parse_policy_value,
 )
 from execution.domain.ports import RiskSafety, RiskSafetyUnavailableError
-from execution.models import Heartbeat, PolicyValue
-from execution.store.heartbeats import beat
+from execution.models import PolicyValue
+from execution.store.heartbeats import POLICY, beat
+from execution.store.policy import (
+    change_policy_source,
+    lock_policy,
+    newest_policy_version,
+    policy_snapshot,
+    policy_value,
+    policy_values,
+    policy_values_by_key,
+    save_policy_value,
+)
 from execution.store.quarantine import pairs
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)
 HTTP, EVENT, OPERATOR = "http", "event", "operator"
-# The snapshot's line among the heartbeats.
-SNAPSHOT = "policy"
-# One lock for all processes while a value changes.
-POLICY_LOCK = 0x706F6C69
 DENIED, LOOSER, TIGHTER, UNORDERED = "DENIED", "looser", "tighter", "unordered"
 
 
@@ -50,21 +55,17 @@ class PolicyLoosenedError(PolicyValueError):
 
 
 def policy_in_force() -> Policy:
-    """Return the values that differ from the defaults, below their ceilings, with the version of the newest."""
+    """Return the policy that verdicts use: the stored values, capped by the ceilings of the settings."""
     return _below_ceilings(stored_policy())
 
 
 def stored_policy() -> Policy:
-    """Return the values as they were reported, which the ceilings of the settings may cap."""
-    rows = list(PolicyValue.objects.all())
+    """Return the values as they were reported, without the ceilings, with the newest version."""
+    rows = policy_values()
     # One nonsensical row must not take the others with it; entries wait until it is repaired.
-    usable = {row.key: value for row, value in pairs(rows, _value_of)}
+    usable = {row.key: value for row, value in pairs(rows, lambda row: parse_policy_value(row.key, row.value))}
     unusable = frozenset(row.key for row in rows if row.key not in usable)
     return Policy(values=usable, version=max((row.version for row in rows), default=0), unusable=unusable)
-
-
-def _value_of(row: PolicyValue) -> Decimal:
-    return parse_policy_value(row.key, row.value)
 
 
 def capped_values() -> dict[str, tuple[Decimal, Decimal]]:
@@ -81,44 +82,48 @@ def _below_ceilings(stored: Policy) -> Policy:
 
 
 def policy_age_seconds(now: datetime) -> float | None:
-    """Return how long ago the policy's source last told all its values; None when it never has."""
-    last = Heartbeat.objects.filter(part=SNAPSHOT).first()
+    """Return the seconds since risk-safety last reported all its values, or None when it never has."""
+    last = policy_snapshot()
     answered = last.details.get("answered_at") if last else None
     return (now - datetime.fromisoformat(answered)).total_seconds() if answered else None
 
 
 def refresh_policy(*, risk_safety: RiskSafety, now: datetime, older_than: timedelta | None = None) -> bool:
-    """Ask for every value, unless the last question is younger than `older_than`; False when nothing was learnt.
+    """Ask risk-safety for every value, unless it was asked less than `older_than` ago.
 
-    What the service does not keep stays as it is: its value came by event, or is the default.
+    A value that risk-safety does not keep stays as it is: it came by event, or is the default.
+
+    Returns:
+        False when it was not asked, or did not answer.
+
     """
-    last = Heartbeat.objects.filter(part=SNAPSHOT).first()
+    last = policy_snapshot()
     if last and older_than and age_of(last.at, now) < older_than:
         return False
     known = last.details if last else {}
     try:
-        told = risk_safety.policies()
+        reported = risk_safety.policies()
     except RiskSafetyUnavailableError as error:
         log.warning("policy_service_silent", error=str(error))
         details = {"answered_at": None, "refused": {}, **known, "unanswered": known.get("unanswered", 0) + 1}
-        beat(SNAPSHOT, now=now, healthy=False, details={**details, "error": str(error)})
+        beat(POLICY, now=now, healthy=False, details={**details, "error": str(error)})
         return False
-    refused = _apply_all(told, known.get("refused", {}), risk_safety, now)
-    details = {"answered_at": now.isoformat(), "refused": refused, "unanswered": 0, **_by_others(told)}
-    beat(SNAPSHOT, now=now, healthy=not refused, details=details)
+    refused = _apply_all(reported, known.get("refused", {}), risk_safety, now)
+    details = {"answered_at": now.isoformat(), "refused": refused, "unanswered": 0, **_not_from_risk_safety(reported)}
+    beat(POLICY, now=now, healthy=not refused, details=details)
     return True
 
 
 def _apply_all(
-    told: Mapping[str, object], refused_before: Mapping[str, str], risk_safety: RiskSafety, now: datetime
+    reported: Mapping[str, object], refused_before: Mapping[str, str], risk_safety: RiskSafety, now: datetime
 ) -> dict[str, str]:
-    """Put in force what is in bounds; return the sentence for each value that is not."""
+    """Put in force the values that are in bounds, and return a sentence for each that is not."""
     stored, refused = stored_policy(), {}
-    for key in sorted(KEYS.keys() & told.keys()):
+    for key in sorted(KEYS.keys() & reported.keys()):
         try:
-            value = parse_policy_value(key, told[key])
+            value = parse_policy_value(key, reported[key])
             if value != stored[key]:
-                _confirm(key, stored[key], value, risk_safety)
+                _demand_confirmation(key, stored[key], value, risk_safety)
                 set_policy_value(key, value, source=HTTP, now=now)
         except PolicyValueError as error:
             refused[key] = str(error)
@@ -128,8 +133,8 @@ def _apply_all(
     return refused
 
 
-def _confirm(key: str, before: Decimal, after: Decimal, risk_safety: RiskSafety) -> None:
-    """Let a value of the list that loosens be said once more, by the answer for that key alone.
+def _demand_confirmation(key: str, before: Decimal, after: Decimal, risk_safety: RiskSafety) -> None:
+    """Demand that risk-safety's answer for this key alone confirms a listed value that loosens.
 
     Raises:
         PolicyLoosenedError: the key's own answer is missing, or another value.
@@ -138,17 +143,17 @@ def _confirm(key: str, before: Decimal, after: Decimal, risk_safety: RiskSafety)
     if not loosens(key, before, after):
         return
     try:
-        said = risk_safety.policy(key)
-        confirmed = said is not None and parse_policy_value(key, said) == after
+        answer = risk_safety.policy(key)
+        confirmed = answer is not None and parse_policy_value(key, answer) == after
     except (RiskSafetyUnavailableError, PolicyValueError):
         confirmed = False
     if not confirmed:
         raise PolicyLoosenedError(f"POLICY_NOT_CONFIRMED: key={key} in_force={before:f} listed={after:f}")
 
 
-def _by_others(listed: Mapping[str, object]) -> dict[str, list[str]]:
-    """Name the values in force that risk-safety does not keep, and those that only an operator loosens."""
-    rows = list(PolicyValue.objects.order_by("key"))
+def _not_from_risk_safety(listed: Mapping[str, object]) -> dict[str, list[str]]:
+    """Return the keys that risk-safety does not keep, and those that only an operator loosens."""
+    rows = policy_values_by_key()
     return {
         "not_kept": [row.key for row in rows if row.source != OPERATOR and row.key not in listed],
         "by_operator": [row.key for row in rows if row.source == OPERATOR],
@@ -156,34 +161,33 @@ def _by_others(listed: Mapping[str, object]) -> dict[str, list[str]]:
 
 
 def refuse_policy_value(key: str, error: PolicyValueError, trigger: str, now: datetime) -> None:
+    """Write a refused value to log and journal. The value in force stays."""
     log.error("policy_value_refused", key=key, error=str(error))
     log_step("policy", key, to_state=DENIED, trigger=trigger, now=now, reason=("", str(error)))
 
 
 def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by: str = "", reason: str = "") -> None:
-    """Put a value in force; the policy's version grows and the change is logged, with an alarm when it loosens.
+    """Put a value in force: the policy's version grows, and a change that loosens raises an alarm.
 
     Raises:
         PolicyLoosenedError: it takes on more risk, and its source may only tighten; nothing was changed.
 
     """
     with transaction.atomic():
-        _lock()
-        known = PolicyValue.objects.filter(key=key).first()
+        lock_policy()
+        known = policy_value(key)
         # A stored value that means nothing counts as the default, as it does in force.
         before = stored_policy()[key]
         looser = loosens(key, before, value)
         if looser:
             _demand_right_to_loosen(known, key, before, value, source)
-        # An operator may hold what is in force already, so that nobody else loosens it.
+        # An operator may hold the value that is in force already, so that only an operator loosens it.
         if before == value and source != OPERATOR and not (known and known.value != value):
             return
-        newest = PolicyValue.objects.aggregate(newest=Max("version"))["newest"] or 0
+        version = newest_policy_version() + 1
         # What an operator has set stays the operator's, also when others have tightened it further.
         keeper = OPERATOR if known and known.source == OPERATOR else source
-        PolicyValue.objects.update_or_create(
-            key=key, defaults={"value": value, "source": keeper, "version": newest + 1, "changed_at": now}
-        )
+        save_policy_value(key, value, source=keeper, version=version, now=now)
         log_step(
             "policy",
             key,
@@ -192,21 +196,15 @@ def set_policy_value(key: str, value: Decimal, *, source: str, now: datetime, by
             trigger=source,
             now=now,
             reason=("", reason),
-            details={"version": newest + 1, "direction": _direction(key, loosens=looser), "by": by},
+            details={"version": version, "direction": _direction(key, loosens=looser), "by": by},
         )
     if looser:
-        say = log.error if _direction(key, loosens=True) == LOOSER else log.warning
-        say("policy_loosened", key=key, before=f"{before:f}", after=f"{value:f}", source=source, by=by)
-
-
-def _lock() -> None:
-    """Wait for any change that is under way: versions are a sequence, and each compares with what is in force."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [POLICY_LOCK])
+        write = log.error if _direction(key, loosens=True) == LOOSER else log.warning
+        write("policy_loosened", key=key, before=f"{before:f}", after=f"{value:f}", source=source, by=by)
 
 
 def _direction(key: str, *, loosens: bool) -> str:
-    """Return the journal's word for a change; health raises the alarm for LOOSER."""
+    """Return the direction of a change for the journal. Health raises an alarm for LOOSER."""
     if not loosens:
         return TIGHTER
     return UNORDERED if KEYS[key].looser is Looser.EITHER else LOOSER
@@ -223,13 +221,13 @@ def _demand_right_to_loosen(known: PolicyValue | None, key: str, before: Decimal
 
 
 def release_policy_value(key: str, *, now: datetime, by: str, reason: str) -> None:
-    """Let an operator's value be risk-safety's again: its next answer may loosen it."""
+    """Give an operator's value back to risk-safety, whose next answer may loosen it."""
     with transaction.atomic():
-        _lock()
-        PolicyValue.objects.filter(key=key, source=OPERATOR).update(source=HTTP, changed_at=now)
+        lock_policy()
+        change_policy_source(key, source=OPERATOR, to=HTTP, now=now)
         log_step("policy", key, to_state="RELEASED", trigger=OPERATOR, now=now, reason=("", reason), details={"by": by})
 
 
 def symbol_release() -> timedelta:
-    """Return for how long an order that does not end keeps the symbol of a position that is gone."""
+    """Return how long an unfinished order keeps the symbol of a position that is gone."""
     return timedelta(seconds=float(policy_in_force()[SYMBOL_RELEASE_SECONDS]))

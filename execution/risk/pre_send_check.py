@@ -1,32 +1,26 @@
-"""The last question before an entry goes onto the wire: whether anything has said no since it was approved.
+"""Final pre-send check: whether anything has stopped an entry since its approval.
 
-It may have waited for its turn. One statement asks for all of it; more is asked only when something has changed.
+Emergency stop, kill switch, an entry block or a policy change may have. An entry may have waited for its turn before it
+comes here. One statement checks all of it, and more is read only when something has changed.
 """
 
 from datetime import datetime
 
-from django.db import connection
-
 from execution.domain.ports import EntryBlock
 from execution.domain.reasons import Reason
-from execution.models import EssStatus, ExecutionRequest
-from execution.risk.entry_gate import STANDING, standing_veto, standing_with
-from execution.risk.reapproval import POLICY_VERSION, approved_with, renew_approval
+from execution.models import ExecutionRequest
+from execution.risk.entry_gate import standing_block
+from execution.risk.reapproval import approved_with, renew_approval
+from execution.store.emergency_stop import any_block
+from execution.store.entry_gates import stopped_and_policy_version
 
 
 def pre_send_check(request: ExecutionRequest, *, now: datetime) -> EntryBlock | None:
-    """Return what an entry must not leave for: emergency stop, kill switch, a hold, or a policy that has changed."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {STANDING}, {POLICY_VERSION}", standing_with(request.symbol))
-        stopped, version = cursor.fetchone() or (True, 0)
-    veto = _standing(request.symbol, now) if stopped else None
-    if veto or version <= approved_with(request):
-        return veto
-    return renew_approval(request, now=now).veto
-
-
-def _standing(symbol: str, now: datetime) -> EntryBlock | None:
-    ess = EssStatus.objects.filter(permitted=False).first()
-    if ess:
+    """Return why an approved entry must not leave, or None when it may."""
+    stopped, version = stopped_and_policy_version(request.symbol)
+    if stopped and (ess := any_block()):
         return EntryBlock(code=Reason.ESS_BLOCKED, sentence=f"state={ess.state} ({ess.source}: {ess.reason})")
-    return standing_veto(symbol, now=now)
+    block = standing_block(request.symbol, now=now) if stopped else None
+    if block or version <= approved_with(request):
+        return block
+    return renew_approval(request, now=now).block

@@ -1,4 +1,7 @@
-"""Reads by which index price a contract's quote asset is worth US dollars; an outage is an answer, not an error."""
+"""Reads the index price that converts a quote asset to US dollars.
+
+While the exchange does not answer the price is None; nothing is raised.
+"""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -12,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def index_prices(exchange: Exchange) -> Mapping[str, Decimal] | None:
-    """Return USD per unit by asset; None while the exchange does not say."""
+    """Return USD per unit by asset, or None while the exchange does not answer."""
     try:
         return exchange.asset_index()
     except ExchangeUnavailableError as error:
@@ -21,12 +24,15 @@ def index_prices(exchange: Exchange) -> Mapping[str, Decimal] | None:
 
 
 def priced(exchange: Exchange, asset: str) -> QuoteIndex | None:
-    """Return what one unit of a quote asset is worth now; None when nobody can tell."""
+    """Return what one unit of a quote asset is worth now, or None when no index prices it."""
     return quote_index(asset, index_prices(exchange)) if asset else None
 
 
 def priced_symbols(exchange: Exchange, symbols: Iterable[str]) -> dict[str, tuple[str, QuoteIndex | None]]:
-    """Return quote asset and index of each contract; those that are not listed now, or not readable, are left out."""
+    """Return quote asset and index of each contract.
+
+    Contracts that are not listed now, or cannot be read, are left out.
+    """
     wanted = sorted(set(symbols))
     if not wanted:
         return {}

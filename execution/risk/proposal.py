@@ -1,8 +1,8 @@
 """A request as the guard reads it, and a verdict as the journal keeps it."""
 
 from decimal import Decimal
-from typing import Any
 
+from execution.domain.json_values import JsonValue
 from execution.domain.risk_review import AskedTarget, Proposal, RuleVerdict
 from execution.domain.trading import Direction, OrderType
 from execution.models import ExecutionRequest
@@ -33,7 +33,7 @@ def proposal_of(request: ExecutionRequest) -> Proposal:
     )
 
 
-def as_json(rule: RuleVerdict) -> dict[str, Any]:
+def as_json(rule: RuleVerdict) -> dict[str, JsonValue]:
     """Return a verdict as the journal keeps it."""
     return {
         "rule": rule.rule,

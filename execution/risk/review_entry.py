@@ -1,10 +1,9 @@
-"""Applies the guard's rules to a request: reads the market, the account and the policy, and notes every input."""
+"""Reviews an entry by the guard's rules, on market, account and policy, and keeps every input."""
 
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any
 
 from execution.domain.clocks import Clock
+from execution.domain.json_values import JsonValue
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange
 from execution.domain.reasons import Reason
@@ -21,19 +20,22 @@ from execution.risk.proposal import as_json, proposal_of
 
 @dataclass(frozen=True, kw_only=True)
 class EntryReview:
-    """One verdict, what it was reached with, and `details` for the journal: rules and inputs as JSON."""
+    """One verdict with what it was reached by, and `details` for the journal: rules and inputs as JSON."""
 
     verdict: Verdict
     policy: Policy
     rules: InstrumentFilters
     side: PositionSide
-    details: dict[str, Any]
+    details: dict[str, JsonValue]
 
 
 def review_entry(
     request: ExecutionRequest, *, exchange: Exchange, lists: SymbolLists, clock: Clock
 ) -> EntryReview | RuleVerdict:
-    """EntryReview an entry; a RuleVerdict when the symbol is unknown or the policy unreadable.
+    """Judge an entry by the guard's rules.
+
+    Returns:
+        The review, or the refusing rule alone when the symbol is unknown or the policy unreadable.
 
     Raises:
         ExchangeUnavailableError: no market data.
@@ -44,12 +46,17 @@ def review_entry(
     if rules is None:
         return RuleVerdict(rule="symbol", numbers=f"symbol={request.symbol}", refusal=Reason.UNKNOWN_SYMBOL)
     if policy.unusable:
-        return _unjudgeable(policy)
+        # The default of an unreadable limit may be looser than the stored value.
+        keys = ",".join(sorted(policy.unusable))
+        return RuleVerdict(rule="policy", numbers=f"keys={keys}", refusal=Reason.POLICY_UNUSABLE)
     quote = exchange.quote(request.symbol)
     proposal = proposal_of(request)
     index = priced(exchange, rules.quote_asset)
-    by_equity = sizing_mode(proposal, policy) is SizingMode.EQUITY_FRACTION
-    equity = _equity(exchange, rules) if by_equity else None
+    equity = None
+    if sizing_mode(proposal, policy) is SizingMode.EQUITY_FRACTION:
+        # In USD, behind contracts of this margin asset; None when no index prices the asset.
+        margin_index = priced(exchange, rules.margin_asset)
+        equity = exchange.equity().behind(rules.margin_asset, margin_index) if margin_index else None
     brackets = exchange.margin_brackets(request.symbol)
     verdict = judge(
         proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets, index=index
@@ -65,19 +72,10 @@ def review_entry(
         brackets=brackets,
         index=index,
     )
-    details: dict[str, Any] = {"rules": [as_json(rule) for rule in verdict.rules], "policy_version": policy.version}
-    details |= {"policy_age_seconds": policy_age_seconds(clock()), "inputs": inputs}
+    details: dict[str, JsonValue] = {
+        "rules": [as_json(rule) for rule in verdict.rules],
+        "policy_version": policy.version,
+        "policy_age_seconds": policy_age_seconds(clock()),
+        "inputs": inputs,
+    }
     return EntryReview(verdict=verdict, policy=policy, rules=rules, side=side, details=details)
-
-
-def _unjudgeable(policy: Policy) -> RuleVerdict:
-    """Refuse by limits that nobody can read: their defaults may be looser than what was meant."""
-    return RuleVerdict(
-        rule="policy", numbers=f"keys={','.join(sorted(policy.unusable))}", refusal=Reason.POLICY_UNUSABLE
-    )
-
-
-def _equity(exchange: Exchange, rules: InstrumentFilters) -> Decimal | None:
-    """Return what stands behind contracts of this margin asset, in USD; None when no index prices the asset."""
-    index = priced(exchange, rules.margin_asset)
-    return exchange.equity().behind(rules.margin_asset, index) if index else None

@@ -1,4 +1,4 @@
-"""First step: an event becomes an inbox row, and a decision a request, once, however often it is delivered."""
+"""Stores an event as an inbox row and a decision as a request, once for all its deliveries."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from execution.domain.ports import StreamEntry
 from execution.domain.reasons import Reason
 from execution.domain.signatures import UntrustedError
 from execution.domain.trading import Source
-from execution.models import InboxEvent, ModelPromotion
+from execution.models import InboxEvent
 from execution.models.inbox import InboxOutcome
 from execution.risk.ess import hold_trip
 from execution.signals.dead_letters import store_dead_letter
@@ -40,6 +40,7 @@ from execution.signals.schemas import (
     schema_errors,
 )
 from execution.signals.signatures import authenticated, is_proven
+from execution.store.inbox import insert_promotion
 
 log = structlog.get_logger(__name__)
 AI_DECISION = "ai.decision.made"
@@ -51,9 +52,9 @@ MODEL_PROMOTED = "model.promoted"
 # In the order in which they are read: what may forbid a decision comes before it.
 EVENT_TYPES = (ESS_TRIPPED, ESS_STATE_CHANGED, POLICY_UPDATED, AI_DECISION, MANUAL_SIGNAL, MODEL_PROMOTED)
 ORDER_EVENTS = frozenset({AI_DECISION, MANUAL_SIGNAL})
-# Whoever sends these may mean to stop us: what we cannot read of them must not keep us trading.
+# Their senders may mean to stop trading: an unreadable one of them blocks entries too.
 STOPPING = frozenset({ESS_TRIPPED, ESS_STATE_CHANGED})
-# Values that the database does not take, or that cannot be calculated with: a fault of the event, not of ours.
+# Values that the database does not take, or that cannot be calculated with: a fault of the event, not of the service.
 DATA_ERRORS = (DataError, IntegrityError, ValueError, ArithmeticError, RecursionError)
 
 M = TypeVar("M", bound=Incoming)
@@ -67,20 +68,19 @@ class AcceptedEvent:
     policy_inbox_id: int | None = None
     tripped: bool = False
     repeated: bool = False
-    # A repeat of a known identity that says something else.
+    # A repeat of a known identity with another content.
     differs: bool = False
 
 
 def accept_entry(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
-    """Record one stream entry, as an event or as a dead letter. The entry may be acknowledged when this returns."""
+    """Record one stream entry as an event or as a dead letter.
+
+    The caller may acknowledge the entry when this returns.
+    """
     try:
-        known = authenticated(entry, rules.signing, now=now)
+        entry = authenticated(entry, rules.signing, now=now)
     except UntrustedError as error:
-        return _distrust(entry, error, rules=rules, now=now)
-    return _accept_known(known, rules=rules, now=now)
-
-
-def _accept_known(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
+        return _refuse_untrusted(entry, error, rules=rules, now=now)
     try:
         event = decode(entry)
         accepted = accept(event, entry, rules=rules, now=now)
@@ -94,14 +94,14 @@ def _accept_known(entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> A
 
 
 def give_up(entry: StreamEntry, why: str, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
-    """Keep an entry that was tried for long enough as a dead letter."""
+    """Keep an entry as a dead letter after its last try."""
     sentence = f"deliveries={entry.deliveries}: {why}"[:2000]
     error = MalformedEventError(Reason.DELIVERY_LIMIT, sentence)
     return _refuse(entry, error, rules=rules, now=now, trusted=is_proven(entry, rules.signing))
 
 
 def accept(event: WireEvent, entry: StreamEntry, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
-    """Store an event that was understood as an envelope.
+    """Store an event whose envelope was read.
 
     Raises:
         MalformedEventError: its payload breaks a rule or cannot be stored; nothing was stored.
@@ -121,40 +121,36 @@ def _refuse(
 ) -> AcceptedEvent:
     # The copy of an order is no order that has failed: the first one stands.
     was_an_order = entry.event_type in ORDER_EVENTS and error.code is not Reason.SIGNATURE_REPLAYED
-    # Both or neither: an entry that comes again finds its letter, and would not hold.
+    # Both or neither: when the entry is delivered again, its letter is found and no hold is placed.
     with transaction.atomic():
-        buried = store_dead_letter(entry, error, was_an_order=was_an_order, now=now)
-        tripped = buried and (entry.event_type in STOPPING if trusted else _may_stop(entry))
+        is_new = store_dead_letter(entry, error, was_an_order=was_an_order, now=now)
+        tripped = is_new and (entry.event_type in STOPPING if trusted else _may_stop(entry))
         if tripped:
-            # What was tried for long enough has waited with us; else only an entry that is itself old is history.
+            # An entry after its last try has waited here; else only an entry that is itself old is history.
             since = now if error.code is Reason.DELIVERY_LIMIT else _since(entry_time(entry.entry_id), None, now)
             reason = f"{'unreadable' if trusted else 'unproven'} {entry.event_type}: {error}"
             hold_trip(reason, tripped_at=since, hold=rules.ess_trip_hold, now=now, proven=trusted)
     return AcceptedEvent(tripped=tripped and trusted)
 
 
-def _distrust(entry: StreamEntry, error: UntrustedError, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
-    """Keep an entry that nobody is proven to have sent as a dead letter; one that may mean to stop us holds entries.
+def _refuse_untrusted(entry: StreamEntry, error: UntrustedError, *, rules: IntakeRules, now: datetime) -> AcceptedEvent:
+    """Keep an event without a proven sender as a dead letter. One that may be a stop blocks entries.
 
-    The hold has its usual length, and what ESS_TRIP_ACTION says does not follow: closing positions is an order, and an
-    order needs a sender. The letter is kept for the producer that it claims, so that driving it again, by a person, is
-    the same event as the producer's own.
+    The block has the usual length, and ESS_TRIP_ACTION does not follow: closing positions is an order, and an order
+    needs a sender. The letter is kept for the producer that it claims, so that its replay by an operator is the same
+    event as the producer's own.
     """
     log.warning("event_not_trusted", stream=entry.stream, entry_id=entry.entry_id, reason=error.code.value)
-    refused = MalformedEventError(error.code, error.sentence, _legible_payload(entry))
-    claimed = replace(entry, producer=error.claimed)
-    return _refuse(claimed, refused, rules=rules, now=now, trusted=False)
-
-
-def _legible_payload(entry: StreamEntry) -> Mapping[str, object]:
     try:
-        return decode(entry).payload
+        payload: Mapping[str, object] = decode(entry).payload
     except MalformedEventError:
-        return {}
+        payload = {}
+    refused = MalformedEventError(error.code, error.sentence, payload)
+    return _refuse(replace(entry, producer=error.claimed), refused, rules=rules, now=now, trusted=False)
 
 
 def _may_stop(entry: StreamEntry) -> bool:
-    """Whether an entry of an unknown sender could mean to stop us: all but a change to a state that permits."""
+    """Whether an event without a proven sender could be a stop: all but a change to a state that permits."""
     if entry.event_type != ESS_STATE_CHANGED:
         return entry.event_type in STOPPING
     try:
@@ -205,7 +201,10 @@ def _accept_trip(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: 
 
 
 def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now: datetime) -> AcceptedEvent:
-    """Block at once by a state that blocks; one that permits is believed when the service itself says so."""
+    """Block entries at once by a state that blocks.
+
+    A state that permits changes nothing here: risk-safety's own answer decides.
+    """
     change = _validated(EssStateChanged, event)
     inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
     with transaction.atomic():
@@ -219,13 +218,13 @@ def _accept_state(event: WireEvent, entry: StreamEntry, rules: IntakeRules, now:
 
 
 def _came_again(inbox: InboxEvent) -> bool:
-    """Whether a known stop came in another entry: a sender that repeats it means now."""
+    """Whether a known stop came again in another entry: a sender that repeats it means it now."""
     first = first_of(inbox)
     return first is not None and first.entry_id != inbox.entry_id
 
 
 def _since(arrived: datetime, stamp: datetime | None, now: datetime) -> datetime:
-    """Return the moment from which a stop holds: the later of its stamp and its arrival on the stream, at most now.
+    """Return the time from which a stop holds: the later of its stamp and its arrival, at most now.
 
     A sender's clock that is behind, or its local time without a zone, must not make a stop that arrives now look old.
     Only an entry that is itself old is history.
@@ -245,13 +244,13 @@ def _accept_promotion(event: WireEvent, entry: StreamEntry, rules: IntakeRules, 
         inbox = _inbox(event, entry, now, InboxOutcome.APPLIED)
         stored = store_event(inbox)
         if stored:
-            ModelPromotion.objects.create(
+            insert_promotion(
                 model=promotion.model,
                 old_version=promotion.old_version,
                 new_version=promotion.new_version,
                 details=inbox.payload,
                 promoted_at=promotion.promoted_at or event.published_at,
-                received_at=now,
+                now=now,
             )
     return AcceptedEvent() if stored else _repeat(inbox)
 
@@ -267,7 +266,7 @@ ACCEPTORS: Mapping[str, Callable[[WireEvent, StreamEntry, IntakeRules, datetime]
 
 
 def _repeat(inbox: InboxEvent) -> AcceptedEvent:
-    """Return what to do about an identity that is known: nothing, and whether to say that it says something else."""
+    """Return that the event is a repeat, and whether its content differs from the first."""
     return AcceptedEvent(repeated=True, differs=not means_the_same(inbox))
 
 

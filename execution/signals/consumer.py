@@ -1,4 +1,4 @@
-"""Reads the event bus in slices of a few seconds: store, start what it asks for, then acknowledge."""
+"""Reads the event bus in slices of seconds: store each entry, start its tasks, acknowledge it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.clocks import Clock
@@ -15,6 +15,7 @@ from execution.domain.ports import EventBus, StreamEntry
 from execution.signals.accept import AcceptedEvent, accept_entry, give_up
 from execution.signals.inbox import IntakeRules
 from execution.signals.stream_offsets import known_places, note_survey
+from execution.store.answering import database_answers
 from execution.store.heartbeats import beat
 
 log = structlog.get_logger(__name__)
@@ -25,15 +26,15 @@ BLOCK_MS = 500
 RECLAIM_IDLE_MS = 10_000
 # The pause doubles with each delivery, up to this.
 LONGEST_PAUSE_MS = 300_000
-# An entry that fails in a way that nobody has foreseen is tried so often.
+# An entry that fails unforeseen is tried so often.
 MOST_TRIES = 5
-# One whose readers die before they can say so: more, because it may have died with others.
+# An entry whose readers die with it: more, because another entry may have killed them.
 MOST_DELIVERIES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventStarters:
-    """What to do with an entry after its commit."""
+    """Callbacks that start the tasks of an accepted entry, after its commit."""
 
     start_chain: Callable[[UUID], None]
     apply_policy: Callable[[int], None]
@@ -43,10 +44,10 @@ class EventStarters:
 def read_slice(bus: EventBus, starters: EventStarters, *, rules: IntakeRules, length: timedelta, clock: Clock) -> int:
     """Read for about `length` and return how many entries were handled.
 
-    Each entry is a try of its own: one that fails is delivered again after a pause, at most MOST_TRIES times, and then
-    kept as a dead letter. A store that is away ends the slice; what is not acknowledged is reclaimed later.
+    Each entry is tried on its own. An entry that fails is delivered again after a pause, at most MOST_TRIES times, and
+    then kept as a dead letter. An outage of the database ends the slice; unacknowledged entries are reclaimed later.
     """
-    # Not by the clock on the wall, which may be set back by an hour.
+    # The wall clock may be set back by an hour.
     end = time.monotonic() + length.total_seconds()
     beat("bridge", now=clock(), details={})
     known = known_places()
@@ -64,7 +65,7 @@ def read_slice(bus: EventBus, starters: EventStarters, *, rules: IntakeRules, le
 
 def pause_ms(deliveries: int) -> int:
     """Return how long an entry rests after so many deliveries."""
-    # The exponent is bounded, for nobody bounds the number of deliveries.
+    # The exponent is bounded, because the number of deliveries is not.
     return min(RECLAIM_IDLE_MS << min(deliveries - 1, 10), LONGEST_PAUSE_MS)
 
 
@@ -75,10 +76,15 @@ def _handle(
     try:
         for entry in entries:
             reached(CrashPoint.EVENT_READ)
-            accepted = _tried(entry, rules, clock)
+            accepted = _accept_or_give_up(entry, rules, clock)
             if accepted:
                 reached(CrashPoint.EVENT_STORED)
-                _start(accepted, starters)
+                if accepted.request_id:
+                    starters.start_chain(accepted.request_id)
+                if accepted.policy_inbox_id:
+                    starters.apply_policy(accepted.policy_inbox_id)
+                if accepted.tripped:
+                    starters.work_off_trip()
                 reached(CrashPoint.EVENT_STARTED)
                 done.append(entry)
     finally:
@@ -89,11 +95,11 @@ def _handle(
     return len(done)
 
 
-def _tried(entry: StreamEntry, rules: IntakeRules, clock: Clock) -> AcceptedEvent | None:
-    """Accept an entry, or keep it as a dead letter; None when it is to be tried again later.
+def _accept_or_give_up(entry: StreamEntry, rules: IntakeRules, clock: Clock) -> AcceptedEvent | None:
+    """Accept an entry or keep it as a dead letter, or return None when it is to be tried again later.
 
     Raises:
-        OperationalError: the database is away.
+        OperationalError: the database does not answer.
         InterfaceError: the same.
 
     """
@@ -103,29 +109,9 @@ def _tried(entry: StreamEntry, rules: IntakeRules, clock: Clock) -> AcceptedEven
         return accept_entry(entry, rules=rules, now=clock())
     except Exception as error:
         # A bug about one entry must not keep the others of its batch from being executed.
-        if isinstance(error, OperationalError | InterfaceError) and not _database_answers():
+        if isinstance(error, OperationalError | InterfaceError) and not database_answers():
             raise
         log.exception("entry_failed", stream=entry.stream, entry_id=entry.entry_id, deliveries=entry.deliveries)
         if entry.deliveries < MOST_TRIES:
             return None
         return give_up(entry, f"{type(error).__name__}: {error}", rules=rules, now=clock())
-
-
-def _start(accepted: AcceptedEvent, starters: EventStarters) -> None:
-    if accepted.request_id:
-        starters.start_chain(accepted.request_id)
-    if accepted.policy_inbox_id:
-        starters.apply_policy(accepted.policy_inbox_id)
-    if accepted.tripped:
-        starters.work_off_trip()
-
-
-def _database_answers() -> bool:
-    """Whether the database works, so that what has failed is about the entry."""
-    connection.close_if_unusable_or_obsolete()
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except (OperationalError, InterfaceError):
-        return False
-    return True

@@ -1,9 +1,8 @@
-"""Keeps messages that could not be understood, with the reason, and says so when one of them was an order."""
+"""Keeps messages that could not be read, with the reason, and emits `order.failed` for an order."""
 
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import structlog
 from django.db import transaction
@@ -14,6 +13,7 @@ from execution.models import DeadLetter
 from execution.outbox import payloads
 from execution.signals.envelope import MalformedEventError, legible
 from execution.store.atomic_write import emit
+from execution.store.inbox import has_letter
 
 log = structlog.get_logger(__name__)
 RAW_LIMIT = 16 * 1024
@@ -21,7 +21,12 @@ PRODUCER = "producer"
 
 
 def store_dead_letter(entry: StreamEntry, error: MalformedEventError, *, was_an_order: bool, now: datetime) -> bool:
-    """Keep a message that cannot be understood, with `order.failed` for an order; False when it was kept before."""
+    """Keep a message that cannot be read, and emit `order.failed` for an order.
+
+    Returns:
+        False when the message was kept before.
+
+    """
     payload, ids = legible(entry.fields)
     raw = b" ".join(name + b"=" + value for name, value in entry.fields.items())
     letter = DeadLetter(
@@ -32,7 +37,7 @@ def store_dead_letter(entry: StreamEntry, error: MalformedEventError, *, was_an_
         reason=without_unfit(error.sentence),
         raw=raw[:RAW_LIMIT].decode(errors="replace").replace("\x00", "\ufffd"),
         payload=payload,
-        # Whoever drives it again drives the event of this producer.
+        # A replay is the event of this producer.
         envelope=ids | ({PRODUCER: entry.producer} if entry.producer else {}),
         size_bytes=len(raw),
         sha256=hashlib.sha256(raw).hexdigest(),
@@ -40,7 +45,7 @@ def store_dead_letter(entry: StreamEntry, error: MalformedEventError, *, was_an_
     )
     with transaction.atomic():
         # A second delivery of the same entry finds its letter.
-        if DeadLetter.objects.filter(stream=letter.stream, entry_id=letter.entry_id).exists():
+        if has_letter(letter.stream, letter.entry_id):
             return False
         letter.save(force_insert=True)
         if was_an_order:
@@ -55,6 +60,6 @@ def store_dead_letter(entry: StreamEntry, error: MalformedEventError, *, was_an_
     return True
 
 
-def _known_text(payload: Mapping[str, Any], name: str) -> str:
+def _known_text(payload: Mapping[str, object], name: str) -> str:
     value = payload.get(name)
     return value[:40] if isinstance(value, str) else ""

@@ -1,12 +1,11 @@
-"""Reads every wire form of the event bus: wrapped in `payload`, wrapped in `data`, or flat; bytes only, no guesses."""
+"""Reads every wire form of the event bus: wrapped in `payload`, wrapped in `data`, or flat."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from decimal import InvalidOperation
 
 from execution.domain import bounds
 from execution.domain.ports import StreamEntry
@@ -14,15 +13,17 @@ from execution.domain.reasons import Reason
 from execution.signals.schemas import ENVELOPE_FIELDS
 
 MAX_EVENT_BYTES = 64 * 1024
-# Deeper than any event means; far below what would exhaust the stack of whoever reads or stores it later.
+# Deeper than any event, and far below what would exhaust the stack of a later reader.
 MAX_NESTING = 32
 IDENTITY_LENGTH = 200
+# Fields that hold the payload as JSON; without them the entry is flat.
+WRAPPERS = ("payload", "data")
 
 
 class MalformedEventError(Exception):
-    """A message that cannot become an event; carries the reason code and the sentence for the dead letter."""
+    """A message cannot become an event. Carries reason code and sentence for the dead letter."""
 
-    def __init__(self, code: Reason, sentence: str, payload: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, code: Reason, sentence: str, payload: Mapping[str, object] | None = None) -> None:
         super().__init__(f"{code}: {sentence}")
         self.code = code
         self.sentence = sentence
@@ -31,11 +32,11 @@ class MalformedEventError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class WireEvent:
-    """An event as its producer meant it, before its payload is validated."""
+    """An event as it was published, before its payload is validated."""
 
     event_type: str
     identity: str
-    payload: Mapping[str, Any]
+    payload: Mapping[str, object]
     trace_id: str
     published_at: datetime
 
@@ -53,7 +54,8 @@ def decode(entry: StreamEntry) -> WireEvent:
         raise MalformedEventError(
             Reason.MALFORMED_ENVELOPE, f"event_type: expected {entry.event_type}, got {declared[:64]!r}"
         )
-    payload = _payload(fields)
+    wrapper = next((name for name in WRAPPERS if name in fields), None)
+    payload = _json_object(wrapper, fields[wrapper]) if wrapper else _flat(fields)
     trace_id = fields.get("trace_id", "")[:200]
     return WireEvent(
         event_type=entry.event_type,
@@ -65,10 +67,13 @@ def decode(entry: StreamEntry) -> WireEvent:
 
 
 def legible(fields: Mapping[bytes, bytes]) -> tuple[str, dict[str, str]]:
-    """Return an entry's payload as text and the ids beside it, as far as they can be read, for a person to correct."""
+    """Return an entry's payload as text, and its ids, for an operator to correct.
+
+    What cannot be read is left out or replaced.
+    """
     text = {_lenient(name): _lenient(value) for name, value in fields.items()}
     ids = {name: text[name][:IDENTITY_LENGTH] for name in ("event_id", "trace_id") if text.get(name)}
-    for wrapper in ("payload", "data"):
+    for wrapper in WRAPPERS:
         if wrapper in text:
             return text[wrapper][:MAX_EVENT_BYTES], ids
     return json.dumps(_flat(text))[:MAX_EVENT_BYTES], ids
@@ -82,15 +87,15 @@ def entry_time(entry_id: str) -> datetime:
     return datetime.fromtimestamp(min(max(milliseconds, ends[0]), ends[1]) / 1000, tz=UTC)
 
 
-def parse_json(text: str) -> Any:
-    """Parse JSON without losing a digit; NaN and Infinity are not JSON.
+def parse_json(text: str) -> object:
+    """Parse JSON without losing a digit. Fractions are Decimals. NaN and Infinity are refused.
 
     Raises:
         ValueError: not JSON, nested too deeply, or with a text or number that cannot be stored and read back.
 
     """
     try:
-        value = json.loads(text, parse_float=_exact, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_float=bounds.number_of, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except InvalidOperation:
@@ -101,10 +106,10 @@ def parse_json(text: str) -> Any:
 
 
 def check_size(fields: Mapping[bytes, bytes]) -> None:
-    """Refuse what is larger than any event, before anything is done with it.
+    """Refuse an entry that is larger than any event, before anything else is done with it.
 
     Raises:
-        MalformedEventError: it is.
+        MalformedEventError: it is larger.
 
     """
     size = sum(len(name) + len(value) for name, value in fields.items())
@@ -122,14 +127,7 @@ def _text_fields(fields: Mapping[bytes, bytes]) -> dict[str, str]:
         raise MalformedEventError(Reason.MALFORMED_ENVELOPE, f"not UTF-8: {error.reason}") from None
 
 
-def _payload(fields: Mapping[str, str]) -> dict[str, Any]:
-    for wrapper in ("payload", "data"):
-        if wrapper in fields:
-            return _json_object(wrapper, fields[wrapper])
-    return _flat(fields)
-
-
-def _flat(fields: Mapping[str, str]) -> dict[str, Any]:
+def _flat(fields: Mapping[str, str]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if name not in ENVELOPE_FIELDS}
 
 
@@ -138,7 +136,7 @@ def _lenient(part: bytes) -> str:
     return part.decode(errors="replace").replace("\x00", "\ufffd")
 
 
-def _json_object(wrapper: str, text: str) -> dict[str, Any]:
+def _json_object(wrapper: str, text: str) -> dict[str, object]:
     try:
         value = parse_json(text)
     except ValueError as error:
@@ -148,11 +146,11 @@ def _json_object(wrapper: str, text: str) -> dict[str, Any]:
     return value
 
 
-def _identity(fields: Mapping[str, str], payload: Mapping[str, Any], entry_id: str) -> str:
-    """Name the event, so that a second delivery is recognised.
+def _identity(fields: Mapping[str, str], payload: Mapping[str, object], entry_id: str) -> str:
+    """Return the event's identity, by which a second delivery is recognised.
 
-    A trace may hold one decision a symbol, so the symbol belongs to it. An event without ids but with its own
-    timestamp is the same event when every byte of meaning is the same.
+    A trace may hold one decision for each symbol, so the symbol belongs to its identity. Events without ids but with
+    a timestamp of their own are the same event when their contents are equal.
     """
     event_id = fields.get("event_id") or payload.get("event_id")
     if event_id:
@@ -167,12 +165,8 @@ def _identity(fields: Mapping[str, str], payload: Mapping[str, Any], entry_id: s
 
 
 def _short(identity: str) -> str:
-    """Fit an identity into its column; cutting it would make two long ones the same event."""
+    """Fit an identity into its column. Cutting it would make two long ones the same event."""
     return identity if len(identity) <= IDENTITY_LENGTH else f"digest:{hashlib.sha256(identity.encode()).hexdigest()}"
-
-
-def _exact(text: str) -> Decimal:
-    return bounds.number_of(text)
 
 
 def _refuse_constant(name: str) -> float:

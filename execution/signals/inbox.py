@@ -1,16 +1,16 @@
-"""Stores decisions: an inbox row and a request in one statement, once for each identity, whoever brings them."""
+"""Stores decisions: an inbox row and a request in one statement, once for each identity."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import NotRequired, TypedDict
 from uuid import UUID, uuid4
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db.models import F
 
+from execution.domain.json_values import JsonValue
 from execution.domain.signatures import SigningRules
 from execution.domain.states import RequestState
 from execution.domain.trading import OrderType, Source
@@ -18,18 +18,20 @@ from execution.models import ExecutionRequest, InboxEvent
 from execution.models.inbox import InboxOutcome
 from execution.signals.schemas import AiDecision, ManualOrder
 from execution.store.atomic_write import Write
+from execution.store.inbox import count_repeat, event_with
+from execution.store.requests import request_of_event
 from execution.store.transitions import log_line
 
 IDENTITY = ("event_type", "identity", "producer")
-# Where a payload says when it was written.
+# Fields of a payload with the time of its writing.
 TIMES = frozenset({"timestamp", "trip_time"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intake:
-    """What became of an order: its request, and whether it had come before.
+    """The request of an order, and whether the order is a repeat of an earlier one.
 
-    `same_payload`: with the same content, to the letter; `same_meaning`: whenever it was written.
+    `same_payload`: the repeat has the same content; `same_meaning`: the same content but for the times of writing.
     """
 
     request_id: UUID
@@ -40,7 +42,7 @@ class Intake:
 
 @dataclass(frozen=True, kw_only=True)
 class IntakeRules:
-    """Ages and holds that the intake applies, and what entries of the bus are signed with; None: with nothing."""
+    """Ages and holds that the intake applies, and the keys of signed entries, if they are signed."""
 
     signal_max_age: timedelta
     ess_trip_hold: timedelta
@@ -52,7 +54,7 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
     *,
     source: Source,
     identity: str,
-    payload: Mapping[str, Any],
+    payload: Mapping[str, object],
     rules: IntakeRules,
     now: datetime,
     trace_id: str = "",
@@ -60,7 +62,10 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
     published_at: datetime | None = None,
     producer: str = "",
 ) -> Intake:
-    """Store a person's order. A repeated identity returns the first request and says whether it asked for the same."""
+    """Store a manual order.
+
+    A repeated identity returns the first request, and whether both ask for the same.
+    """
     inbox = InboxEvent(
         event_type=source,
         identity=identity,
@@ -74,7 +79,7 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
     request = _manual_request(order, source, rules, now, published_at or now)
     if store_request(inbox, request):
         return Intake(request_id=request.pk, duplicate=False)
-    first = ExecutionRequest.objects.select_related("inbox").get(inbox=first_of(inbox))
+    first = request_of_event(first_of(inbox))
     return Intake(
         request_id=first.pk,
         duplicate=True,
@@ -84,13 +89,13 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
 
 
 def store_event(inbox: InboxEvent) -> bool:
-    """Insert an event; False when its identity is known already, which is then counted."""
+    """Insert an event, or count a repeat and return False when its identity is known already."""
     came_before = _came_unsigned(inbox) is not None
     return (not came_before and Write().insert(inbox, once_by=IDENTITY).run()) or _count_repeat(inbox)
 
 
 def store_request(inbox: InboxEvent, request: ExecutionRequest) -> bool:
-    """Insert an event and its request in one statement; False as for `store_event`."""
+    """Insert an event and its request in one statement, or return False as `store_event` does."""
     request.trace_id = inbox.trace_id
     line = log_line(
         "request",
@@ -106,26 +111,28 @@ def store_request(inbox: InboxEvent, request: ExecutionRequest) -> bool:
 
 def first_of(inbox: InboxEvent) -> InboxEvent | None:
     """Return the event that has this one's identity already, if there is one."""
-    return InboxEvent.objects.filter(**_same_identity(inbox)).first() or _came_unsigned(inbox)
+    return event_with(_identity_of(inbox)) or _came_unsigned(inbox)
 
 
 def _came_unsigned(inbox: InboxEvent) -> InboxEvent | None:
-    """Return the same event as it came before signing was switched on: it must not be a second one by its signature.
+    """Return the same event from before signing was switched on.
 
-    One that says something else is not the same: then anybody could have sent it.
+    Its signature must not make it a second event.
+
+    An unsigned event with another content is not the same: any client could have sent it.
     """
     if not inbox.producer:
         return None
-    before = InboxEvent.objects.filter(**_same_identity(inbox) | {"producer": ""}).first()
+    before = event_with(_identity_of(inbox) | {"producer": ""})
     return before if before and _same(_meaning(before.payload), _meaning(inbox.payload)) else None
 
 
-def _same_identity(inbox: InboxEvent) -> dict[str, str]:
+def _identity_of(inbox: InboxEvent) -> dict[str, str]:
     return {name: getattr(inbox, name) for name in IDENTITY}
 
 
 def means_the_same(inbox: InboxEvent) -> bool:
-    """Whether a repeat says what the event of its identity said, whenever it was written."""
+    """Whether a repeat has the content of the first event with its identity, but for the times of writing."""
     first = first_of(inbox)
     return first is not None and _same(_meaning(first.payload), _meaning(inbox.payload))
 
@@ -161,7 +168,7 @@ def _manual_request(
     times = _times(decided_at, rules, now)
     if order.expires_in_seconds is not None:
         times["entry_expires_at"] = times["decided_at"] + timedelta(seconds=order.expires_in_seconds)
-        # What would have to be cancelled at once is not sent either.
+        # An order that would have to be cancelled at once is not sent.
         times["expires_at"] = min(times["expires_at"], times["entry_expires_at"])
     return ExecutionRequest(
         id=uuid4(),
@@ -181,9 +188,9 @@ def _manual_request(
     )
 
 
-def _exits_asked(order: ManualOrder) -> dict[str, Any]:
-    """Return what was asked about exits beyond the columns, as JSON keeps it: amounts as text."""
-    asked: dict[str, Any] = {
+def _exits_asked(order: ManualOrder) -> dict[str, JsonValue]:
+    """Return what was asked about exits beyond the columns, as JSON with amounts as text."""
+    asked: dict[str, JsonValue] = {
         "targets": [{"price": str(target.price), "share": str(target.share)} for target in order.take_profits],
         "activation_price": str(order.trailing.activation_price or "") if order.trailing else "",
         "break_even": order.break_even,
@@ -192,8 +199,19 @@ def _exits_asked(order: ManualOrder) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value not in (None, "", [])}
 
 
-def _times(decided_at: datetime, rules: IntakeRules, now: datetime) -> dict[str, Any]:
-    # No clock but ours may make a decision younger than its arrival: it would expire late, or never.
+class _Times(TypedDict):
+    """The columns of a new request that say where it stands and when."""
+
+    state: RequestState
+    decided_at: datetime
+    received_at: datetime
+    expires_at: datetime
+    moved_at: datetime
+    entry_expires_at: NotRequired[datetime]
+
+
+def _times(decided_at: datetime, rules: IntakeRules, now: datetime) -> _Times:
+    # A producer's clock must not make a decision younger than its arrival: it would expire late, or never.
     decided_at = min(decided_at, now)
     return {
         "state": RequestState.RECEIVED,
@@ -207,23 +225,21 @@ def _times(decided_at: datetime, rules: IntakeRules, now: datetime) -> dict[str,
 def _count_repeat(inbox: InboxEvent) -> bool:
     first = first_of(inbox)
     if first:
-        # The delivery of the very same entry again is not a second event.
-        others = InboxEvent.objects.filter(pk=first.pk).exclude(entry_id=inbox.entry_id, entry_id__gt="")
-        others.update(duplicates=F("duplicates") + 1)
+        count_repeat(first, inbox.entry_id)
     return False
 
 
-def _meaning(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a payload without the times of its writing, which a producer that sends again may write anew."""
+def _meaning(payload: Mapping[str, object]) -> dict[str, object]:
+    """Return a payload without its times of writing, which a producer may write anew when it sends again."""
     return {name: value for name, value in payload.items() if name not in TIMES}
 
 
-def _same(stored: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+def _same(stored: Mapping[str, object], given: Mapping[str, object]) -> bool:
     """Compare payloads as the database keeps them: it writes 1e30 as an integer."""
-    return bool(_exact(stored) == _exact(json.loads(json.dumps(dict(given), cls=DjangoJSONEncoder))))
+    return _exact(stored) == _exact(json.loads(json.dumps(dict(given), cls=DjangoJSONEncoder)))
 
 
-def _exact(value: Any) -> Any:
+def _exact(value: object) -> object:
     """Return a JSON value with its numbers as they are written."""
     if isinstance(value, dict):
         return {name: _exact(each) for name, each in value.items()}

@@ -1,4 +1,4 @@
-"""Applies `policy.updated`: an announcement is a hint, risk-safety's own answer is the value."""
+"""Applies `policy.updated`: the event is a hint, and risk-safety's own answer is the value."""
 
 from datetime import datetime
 
@@ -6,37 +6,29 @@ import structlog
 
 from execution.domain.policy import KEYS, PolicyValueError, parse_policy_value
 from execution.domain.ports import RiskSafety, RiskSafetyUnavailableError
-from execution.models import InboxEvent
-from execution.models.inbox import InboxOutcome
 from execution.risk.policy_store import EVENT, HTTP, refresh_policy, refuse_policy_value, set_policy_value
 from execution.signals.schemas import PolicyUpdated
+from execution.store.inbox import load_event, mark_applied
 
 log = structlog.get_logger(__name__)
 
 
 def apply_policy(inbox_id: int, *, risk_safety: RiskSafety, now: datetime) -> None:
-    """Apply a policy value that was announced, and note that it was; a second time changes nothing."""
-    inbox = InboxEvent.objects.get(pk=inbox_id)
-    _apply(PolicyUpdated.model_validate(inbox.payload), risk_safety, now)
-    InboxEvent.objects.filter(pk=inbox_id, outcome=InboxOutcome.PENDING).update(outcome=InboxOutcome.APPLIED)
-
-
-def unapplied(*, before: datetime) -> list[int]:
-    """Return the announcements that nobody has applied since: their task was lost with the broker."""
-    lost = InboxEvent.objects.filter(outcome=InboxOutcome.PENDING, received_at__lt=before)
-    return list(lost.order_by("pk").values_list("pk", flat=True))
+    """Apply an announced policy value and mark its event as applied. A second time changes nothing."""
+    _apply(PolicyUpdated.model_validate(load_event(inbox_id).payload), risk_safety, now)
+    mark_applied(inbox_id)
 
 
 def _apply(event: PolicyUpdated, risk_safety: RiskSafety, now: datetime) -> None:
-    """Take `policy.updated` as a hint: ask the service for the value; without its word an event only tightens.
+    """Ask risk-safety for the value. Without its answer the event's own value may only tighten.
 
-    So it does not matter in which order announcements are worked off, or whether one comes late.
+    So events may be applied in any order, and late.
     """
     # A change of the whole policy names no key.
     if not event.key:
         refresh_policy(risk_safety=risk_safety, now=now)
         return
-    value, source = _current(event, risk_safety)
+    value, source = _value_and_source(event, risk_safety)
     if value is None:
         return
     try:
@@ -45,9 +37,9 @@ def _apply(event: PolicyUpdated, risk_safety: RiskSafety, now: datetime) -> None
         refuse_policy_value(event.key, error, "policy.updated", now)
 
 
-def _current(event: PolicyUpdated, risk_safety: RiskSafety) -> tuple[object, str]:
-    """Return the service's own value, or the event's where the service is silent or does not keep the key."""
-    # An unknown key is refused by what follows; it is no reason to ask the service.
+def _value_and_source(event: PolicyUpdated, risk_safety: RiskSafety) -> tuple[object, str]:
+    """Return risk-safety's own value, or the event's when risk-safety is silent or does not keep the key."""
+    # The caller refuses an unknown key; risk-safety need not be asked for it.
     if event.key not in KEYS:
         return event.new_value, EVENT
     try:

@@ -1,10 +1,13 @@
-"""What we accept from outside: tolerant of spellings, strict about meaning; errors name field and rule."""
+"""Schemas of incoming events and orders: tolerant of spellings, strict about meaning.
+
+Errors name the field and the rule.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
@@ -35,13 +38,13 @@ MAX_LEVERAGE = 125
 REASON_LENGTH = 2000
 MAX_TARGETS = 10
 LONGEST_SECONDS = 366 * 24 * 3600
-# Notes of a producer that come back with the trade: more is a document, and belongs elsewhere.
+# Notes of a producer that come back with the trade; a longer one is a document, and belongs elsewhere.
 METADATA_BYTES, METADATA_DEPTH = 16 * 1024, 12
 CONFIDENCE_DECIMALS = 8
 
 
 def _number(value: object) -> Decimal:
-    """Read numbers through their text, so that 0.1 stays 0.1; a boolean is not a number."""
+    """Read numbers through their text, so that 0.1 stays 0.1. A boolean is not a number."""
     if isinstance(value, bool):
         raise ValueError("must be a number, not a boolean")  # noqa: TRY004 -- pydantic reports ValueError as a broken rule
     if not isinstance(value, int | float | str | Decimal):
@@ -53,7 +56,7 @@ def _number(value: object) -> Decimal:
 
 
 def _optional_number(value: object) -> Decimal | None:
-    """Read an empty string or null as absent: the flat wire form knows no null."""
+    """Read an empty string or null as absent, because the flat wire form has no null."""
     return None if value is None or value == "" else _number(value)
 
 
@@ -79,16 +82,8 @@ def _seconds(value: object) -> object:
 
 
 def _reason(value: object) -> str:
-    """Read any reason: a trip takes effect however badly it is explained."""
+    """Read any reason. A trip takes effect however it is explained."""
     return "" if value is None else bounds.without_unfit(str(value)[:REASON_LENGTH])
-
-
-def _symbol(value: object) -> object:
-    return bounds.capitals(value.strip(bounds.ASCII_SPACES)) if isinstance(value, str) else value
-
-
-def _text(value: object) -> object:
-    return "" if value is None else value
 
 
 def _fit(value: str) -> str:
@@ -98,7 +93,7 @@ def _fit(value: str) -> str:
 
 
 def _stored(decimals: int) -> AfterValidator:
-    """Round to what the column keeps, so that what was accepted is what is read back."""
+    """Return a validator that rounds to the column's decimals, so that the value is read back equal."""
     return AfterValidator(lambda value: bounds.rounded(value, decimals))
 
 
@@ -116,45 +111,55 @@ Share = Annotated[Annotated[Decimal, Field(ge=Decimal("0.001"), le=1, decimal_pl
 Percent = Annotated[
     Annotated[Decimal, Field(ge=Decimal("0.001"), le=100), _stored(bounds.DECIMALS)], BeforeValidator(_number)
 ]
-ShortText = Annotated[str, BeforeValidator(_text), Field(max_length=100), AfterValidator(_fit)]
+ShortText = Annotated[
+    str, BeforeValidator(lambda value: "" if value is None else value), Field(max_length=100), AfterValidator(_fit)
+]
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_fit)]
 Moment = Annotated[
     datetime | None, BeforeValidator(lambda value: None if value is None or value == "" else bounds.moment_of(value))
 ]
 Symbol = Annotated[
-    str, BeforeValidator(_symbol), Field(min_length=5, max_length=40, pattern=r"^[A-Z0-9_\u4e00-\u9fff]+$")
+    str,
+    BeforeValidator(
+        lambda value: bounds.capitals(value.strip(bounds.ASCII_SPACES)) if isinstance(value, str) else value
+    ),
+    Field(min_length=5, max_length=40, pattern=r"^[A-Z0-9_\u4e00-\u9fff]+$"),
 ]
 
 
 class Incoming(BaseModel):
-    """Unknown fields are allowed: producers add theirs before we know them."""
+    """The base of all incoming events: unknown fields are ignored, because producers add new ones first."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class OrderFields(Incoming):
-    """A decision to trade: a field that it does not read must not change what it means."""
+    """A decision to trade. A field that is not read is refused when it would change what the order means."""
 
     @model_validator(mode="before")
     @classmethod
     def nothing_is_swallowed(cls, payload: object) -> object:
-        if isinstance(payload, Mapping) and (broken := list(not_read(payload, cls.said(payload)))):
+        """Refuse a payload with a field that is not read and would change the order's meaning."""
+        if isinstance(payload, Mapping) and (broken := list(not_read(payload, cls.known_part(payload)))):
             raise ValueError("\n".join(f"{name}: {rule}" for name, rule in broken))
         return payload
 
     @classmethod
-    def said(cls, payload: Mapping[str, object]) -> ReadFields:
-        """Return what the payload says in the fields that are read."""
+    def known_part(cls, payload: Mapping[str, object]) -> ReadFields:
+        """Return which fields are read, with the order's side and whether it is a LIMIT order."""
         return ReadFields(known=cls.read_fields(), side=payload.get("side"), limit=payload.get("price") is not None)
 
     @classmethod
     def read_fields(cls) -> frozenset[str]:
-        """Return the names of the fields, and those of the envelope, which the flat wire form brings along."""
+        """Return the names of the fields and of the envelope, which stand together in the flat wire form."""
         return frozenset({*cls.model_fields, *ENVELOPE_FIELDS})
 
 
 class AiDecision(OrderFields):
-    """`ai.decision.made`: sized by `position_size_usd`; `quantity` is not read, its unit differs by producer."""
+    """`ai.decision.made`, sized by `position_size_usd`.
+
+    `quantity` is not read, because its unit differs by producer.
+    """
 
     symbol: Symbol
     side: Direction | None = Field(validation_alias=AliasChoices("side", "action"))
@@ -178,8 +183,8 @@ class AiDecision(OrderFields):
         return None if _word(value) == HOLD else _direction(value, allowed=(*DIRECTIONS, HOLD))
 
     @classmethod
-    def said(cls, payload: Mapping[str, object]) -> ReadFields:
-        """Take `action` for the side where there is no other; `quantity` is sent by contract, and is not read."""
+    def known_part(cls, payload: Mapping[str, object]) -> ReadFields:
+        """Take `action` for a missing `side`, and let `quantity` pass, which the contract sends."""
         names = {*cls.read_fields(), "quantity"} | (set() if "side" in payload else {"action"})
         return ReadFields(known=frozenset(names), side=payload.get("side"), limit=False)
 
@@ -191,13 +196,13 @@ class AiDecision(OrderFields):
 
 
 class Part(BaseModel):
-    """An object within an order, where every field changes what the order means: none is unknown."""
+    """An object within an order: every field changes what the order means, so an unknown one is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TargetIn(Part):
-    """One of several targets; `share` is a fraction of the position."""
+    """One of several targets. `share` is a fraction of the position."""
 
     price: Positive
     share: Share
@@ -211,7 +216,10 @@ class TrailingIn(Part):
 
 
 class ManualOrder(OrderFields):
-    """`signal.execute` and POST /api/execution/order: `quantity` is in the base asset; with `price` a LIMIT order."""
+    """`signal.execute` and POST /api/execution/order: a LIMIT order with `price`, else a MARKET order.
+
+    `quantity` is in the base asset.
+    """
 
     symbol: Symbol
     side: Direction
@@ -277,26 +285,26 @@ class ManualOrder(OrderFields):
 
 
 class RestOrder(ManualOrder):
-    """POST /api/execution/order: a person's program can be told at once, so no unknown field is taken."""
+    """POST /api/execution/order: every unknown field is refused, as the client is answered at once."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
     def nothing_is_swallowed(cls, payload: object) -> object:
-        """Leave it to the model, which names every unknown field beside whatever else is wrong."""
+        """Leave unknown fields to the model, which names each of them beside all other errors."""
         return payload
 
 
 class EssTripped(Incoming):
-    """`ess.tripped`: only the reason is common to all its producers."""
+    """`ess.tripped`. Its producers have only the reason in common."""
 
     reason: Annotated[str, BeforeValidator(_reason)] = ""
     timestamp: Moment = Field(None, validation_alias=AliasChoices("timestamp", "trip_time"))
 
 
 class EssStateChanged(EssTripped):
-    """`ess.state.changed`: the state that it has now."""
+    """`ess.state.changed`, with the state of the emergency stop now."""
 
     new_state: Annotated[str, Field(min_length=1, max_length=32), AfterValidator(_fit)]
 
@@ -305,7 +313,7 @@ class PolicyUpdated(Incoming):
     """`policy.updated`: one key, or a change of the whole policy (then `key` is empty)."""
 
     key: ShortText = ""
-    new_value: Any = None
+    new_value: object = None
 
 
 class ModelPromoted(Incoming):
@@ -318,7 +326,7 @@ class ModelPromoted(Incoming):
 
 
 def schema_errors(error: ValidationError, schema: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    """Yield each field with the rule that it broke; what was sent is not repeated, it may be long or secret."""
+    """Yield each field with the rule that it broke. The value is left out: it may be long or secret."""
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         field = ".".join(str(part) for part in problem["loc"])
         rule = problem["msg"].removeprefix("Value error, ")
@@ -328,12 +336,9 @@ def schema_errors(error: ValidationError, schema: type[BaseModel]) -> Iterator[t
             yield field, rule
         else:
             # A rule about the whole names its field itself.
-            yield from (_named(line) for line in rule.splitlines())
-
-
-def _named(line: str) -> tuple[str, str]:
-    name, colon, rule = line.partition(": ")
-    return (name, rule) if colon else ("", line)
+            for line in rule.splitlines():
+                name, colon, broken = line.partition(": ")
+                yield (name, broken) if colon else ("", line)
 
 
 def _notes(value: object) -> object:
@@ -352,7 +357,7 @@ def _notes(value: object) -> object:
 
 
 def _plain_json(value: object) -> object:
-    """Turn the exact numbers of our JSON reader into plain JSON numbers; in notes no digit counts."""
+    """Turn the Decimals of `parse_json` into plain JSON numbers, which are exact enough for notes."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, dict):

@@ -18,8 +18,8 @@ from execution.domain.states import TradeState
 from execution.domain.trading import OrderPurpose, PositionSide
 from execution.models import ExecutionRequest, ExternalPosition, Order, PositionSlot, Trade
 from execution.outbox import payloads
-from execution.risk.limit_usage import take_claim
 from execution.store.atomic_write import Write
+from execution.store.slots import take_slot
 from execution.store.transitions import log_line
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ def adopt(request: ExecutionRequest, row: PositionReport, *, now: datetime) -> b
             return False
         # One that was taken beside a trade of ours had to wait for the symbol.
         claimed = PositionSlot.objects.filter(request=request).exists()
-        if not (claimed or take_claim(request, PositionSide(row.position_side), now=now)):
+        if not (claimed or take_slot(request, PositionSide(row.position_side), now=now)):
             return False
         entry = Order.objects.select_for_update().get(request=request, purpose=OrderPurpose.ENTRY)
         size = abs(row.quantity)

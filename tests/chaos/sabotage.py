@@ -202,12 +202,12 @@ def place_the_stop_late() -> None:
 def count_a_shorts_risk_below_zero() -> None:
     """A short's risk: what its stop may lose is counted without its absolute value, and makes room for others."""
     from execution.domain.limits import OrderImpact  # noqa: PLC0415 -- Django must be set up first
-    from execution.risk import limit_usage  # noqa: PLC0415
+    from execution.store import slots  # noqa: PLC0415
 
-    right = "abs(open.price - NULLIF(request.stop_price, 0))"
-    if right not in limit_usage.USAGE:
+    right = "abs(open.price - COALESCE(request.stop_price, 0))"
+    if right not in slots.USAGE:
         raise ValueError(f"the statement of the limits does not read {right}")
-    limit_usage.USAGE = limit_usage.USAGE.replace(right, right.removeprefix("abs"))
+    slots.USAGE = slots.USAGE.replace(right, right.removeprefix("abs"))
     of = OrderImpact.of
 
     def of_signed(symbol: str, **fields: Any) -> Any:

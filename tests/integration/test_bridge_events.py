@@ -22,7 +22,8 @@ from execution.models import (
 )
 from execution.signals import accept
 from execution.signals.accept import EVENT_TYPES
-from execution.signals.policy_updates import apply_policy, unapplied
+from execution.signals.policy_updates import apply_policy
+from execution.store.inbox import pending_events
 from tests.support.desk import Desk, decision
 
 AI, SIGNAL = "ai.decision.made", "signal.execute"
@@ -481,11 +482,11 @@ def test_announced_policy_whose_task_was_lost_is_found_again(desk: Desk) -> None
     desk.publish("policy.updated", {"key": KEY, "new_value": 0.003})
     [inbox_id] = desk.read_bus().policies
     desk.risk.answer("down", status=503)
-    assert (unapplied(before=desk.clock()), PolicyValue.objects.count()) == ([inbox_id], 0)
+    assert (pending_events(before=desk.clock()), PolicyValue.objects.count()) == ([inbox_id], 0)
 
     apply_policy(inbox_id, risk_safety=desk.risk_safety, now=desk.clock())
 
-    assert (unapplied(before=desk.clock()), PolicyValue.objects.get().value) == ([], Decimal("0.003"))
+    assert (pending_events(before=desk.clock()), PolicyValue.objects.get().value) == ([], Decimal("0.003"))
     assert InboxEvent.objects.get().outcome == "APPLIED"
 
 
@@ -500,4 +501,4 @@ def test_announcements_tighten_in_whatever_order_they_are_worked_off(desk: Desk,
         apply_policy(inbox_id, risk_safety=desk.risk_safety, now=desk.clock())
 
     assert PolicyValue.objects.get().value == Decimal("0.003")
-    assert unapplied(before=desk.clock()) == []
+    assert pending_events(before=desk.clock()) == []

@@ -19,17 +19,15 @@ from execution.domain.trading import Direction, OrderPurpose
 from execution.models import AccountLease, EntryHold, EssStatus, KillSwitch, Order, PolicyValue, VenueBlock
 from execution.orders.submit import take_attempt
 from execution.risk.entry_gate import (
-    CLOSED,
-    STANDING,
-    Obstacle,
+    GateBlock,
     Stack,
     closed_with,
+    gate_block,
     is_reconciled,
-    obstacle_to_entry,
     renew_lease,
-    standing_with,
 )
 from execution.risk.pre_send_check import pre_send_check
+from execution.store.entry_gates import CLOSED, STANDING, standing_with
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -134,13 +132,13 @@ def test_the_sentence_for_people_names_the_brake(brake: Brake) -> None:
     builders.lease(STACK)
     brake.apply()
 
-    found = obstacle_to_entry(STACK, SYMBOL, now=NOW)
+    found = gate_block(STACK, SYMBOL, now=NOW)
 
     # The emergency stop is another step's, which asks the service itself.
     if brake.code in {None, "ESS_BLOCKED"}:
         assert found is None
     else:
-        assert found == Obstacle(code=found.code if found else None, sentence=brake.sentence)
+        assert found == GateBlock(code=found.code if found else None, sentence=brake.sentence)
         assert found.code == brake.code
 
 
@@ -273,7 +271,7 @@ def test_an_entry_needs_a_fresh_lease_of_this_stack(lease: Lease) -> None:
     if lease.columns is not None:
         builders.lease(STACK, **lease.columns)
 
-    found = obstacle_to_entry(STACK, SYMBOL, now=NOW)
+    found = gate_block(STACK, SYMBOL, now=NOW)
 
     assert (found and (found.sentence, found.code)) == ((lease.sentence, lease.code) if lease.sentence else None)
     assert truth(CLOSED, closed_with(STACK, SYMBOL, now=NOW)) == bool(lease.sentence)
@@ -284,7 +282,7 @@ def test_settings_changed_by_a_restart_are_no_rival() -> None:
     row = builders.lease(STACK, settings="c" * 64, renewed_at=ago(5))
     restarted = replace(STACK, started_at=row.renewed_at)
 
-    found = obstacle_to_entry(restarted, SYMBOL, now=NOW)
+    found = gate_block(restarted, SYMBOL, now=NOW)
 
     assert (found and found.code, found and found.sentence) == (None, f"{THEIRS} renewed 5s ago")
 

@@ -21,21 +21,18 @@ from execution.models import AccountLease, AuditEvent, EntryHold, KillSwitch, Po
 from execution.models.hold import ACCOUNT
 from execution.queries.health_rows import health_rows
 from execution.risk.entry_gate import (
-    CLOSED,
-    STANDING,
-    Obstacle,
+    GateBlock,
     Stack,
     closed_with,
-    engaged_switch,
+    data_loss_block,
+    gate_block,
     is_reconciled,
-    obstacle_of,
-    obstacle_of_loss,
-    obstacle_to_entry,
+    lease_block,
     renew_lease,
-    standing_veto,
-    standing_with,
+    standing_block,
 )
 from execution.risk.pre_send_check import pre_send_check
+from execution.store.entry_gates import CLOSED, STANDING, engaged_switch, standing_with
 from tests.support import builders
 from tests.support.builders import NOW
 
@@ -88,8 +85,8 @@ def switch(**columns: Any) -> KillSwitch:
 def test_nothing_stands_in_the_way_of_an_entry_with_a_lease() -> None:
     builders.lease(STACK)
 
-    assert (standing(), closed(), standing_veto("BTCUSDT", now=NOW)) == (False, False, None)
-    assert obstacle_to_entry(STACK, "BTCUSDT", now=NOW) is None
+    assert (standing(), closed(), standing_block("BTCUSDT", now=NOW)) == (False, False, None)
+    assert gate_block(STACK, "BTCUSDT", now=NOW) is None
     # It should not be stopped by an emergency stop that permits, nor by a switch that was released
     builders.ess()
     switch(released_at=NOW - SECOND)
@@ -127,9 +124,9 @@ def test_what_stands_in_the_way_is_asked_and_told_alike(row: Row, stops: bool, v
     row()
 
     assert (standing(), closed()) == (stops, stops)
-    assert standing_veto("BTCUSDT", now=NOW) == veto
-    told = veto and Obstacle(code=veto.code, sentence=veto.sentence)
-    assert obstacle_to_entry(STACK, "BTCUSDT", now=NOW) == told
+    assert standing_block("BTCUSDT", now=NOW) == veto
+    told = veto and GateBlock(code=veto.code, sentence=veto.sentence)
+    assert gate_block(STACK, "BTCUSDT", now=NOW) == told
     # It should be the same at the last moment before sending
     owner = builders.approved(state=RequestState.APPROVED)
     assert pre_send_check(owner, now=NOW) == veto
@@ -147,18 +144,18 @@ def test_the_emergency_stop_stands_in_the_way() -> None:
 def test_the_strongest_reason_is_told_first_and_the_oldest_of_a_kind() -> None:
     impede("BTCUSDT", ago=2 * MINUTE)
     impede(ACCOUNT, ago=3 * MINUTE, code=Reason.MARKET_DATA_UNAVAILABLE)
-    veto = standing_veto("BTCUSDT", now=NOW)
+    veto = standing_block("BTCUSDT", now=NOW)
     assert veto is not None
     assert (veto.code, veto.sentence) == (Reason.MARKET_DATA_UNAVAILABLE, "impeded ACCOUNT")
 
     hold("BTCUSDT", ago=MINUTE)
     hold(ACCOUNT, ago=2 * MINUTE)
-    veto = standing_veto("BTCUSDT", now=NOW)
+    veto = standing_block("BTCUSDT", now=NOW)
     assert veto is not None
     assert veto.sentence == "held ACCOUNT (scope=ACCOUNT for 120s)"
 
     switch()
-    veto = standing_veto("BTCUSDT", now=NOW)
+    veto = standing_block("BTCUSDT", now=NOW)
     assert veto is not None
     assert veto.code is Reason.KILL_SWITCH_ENGAGED
 
@@ -223,9 +220,9 @@ def test_a_lease_is_asked_and_told_alike(
     lease = builders.lease(STACK, **columns)
 
     assert (standing(), closed()) == (False, shut)
-    expected = Obstacle(code=code, sentence=sentence) if shut else None
-    assert obstacle_of(lease, STACK, now=NOW) == expected
-    assert obstacle_to_entry(STACK, "BTCUSDT", now=NOW) == expected
+    expected = GateBlock(code=code, sentence=sentence) if shut else None
+    assert lease_block(lease, STACK, now=NOW) == expected
+    assert gate_block(STACK, "BTCUSDT", now=NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -236,17 +233,17 @@ def test_other_settings_may_be_our_own_before_the_start(renewed: timedelta, code
     started = replace(STACK, started_at=NOW - SECOND)
     lease = builders.lease(STACK, settings="c" * 64, renewed_at=started.started_at + renewed)
 
-    found = obstacle_of(lease, started, now=NOW)
+    found = lease_block(lease, started, now=NOW)
     assert found is not None
     assert found.code is code
 
 
 def test_without_a_lease_of_this_account_entries_wait() -> None:
-    none = Obstacle(sentence="no monitor cycle has compared the books with the exchange yet")
-    assert (closed(), obstacle_to_entry(STACK, "BTCUSDT", now=NOW)) == (True, none)
+    none = GateBlock(sentence="no monitor cycle has compared the books with the exchange yet")
+    assert (closed(), gate_block(STACK, "BTCUSDT", now=NOW)) == (True, none)
 
     builders.lease(replace(STACK, account="z" * 64))
-    assert (closed(), obstacle_to_entry(STACK, "BTCUSDT", now=NOW)) == (True, none)
+    assert (closed(), gate_block(STACK, "BTCUSDT", now=NOW)) == (True, none)
 
 
 def test_a_stack_is_reconciled_by_a_cycle_of_its_own_since_its_start() -> None:
@@ -408,7 +405,7 @@ class Remembers:
 
 
 def test_entries_wait_while_redis_has_lost_its_data() -> None:
-    assert obstacle_of_loss(Remembers(whole=True)) is None
-    assert obstacle_of_loss(Remembers(whole=False)) == Obstacle(
+    assert data_loss_block(Remembers(whole=True)) is None
+    assert data_loss_block(Remembers(whole=False)) == GateBlock(
         sentence="Redis has lost its data or is silent, and no monitor cycle has run since"
     )

@@ -11,12 +11,12 @@ from execution.domain.external import ExternalPositions
 from execution.domain.kill_switch import KillLevel
 from execution.domain.quote_index import quote_index
 from execution.models import EntryHold, ExecutionRequest, ExternalPosition, KillSwitch, Order, PositionSlot, Trade
-from execution.operations import retention
 from execution.protection.external_bracket import BracketTerms, take
 from execution.reconciliation.actions import Guard, Leave
 from execution.reconciliation.enforce_kill_switch import work_off_kill_switch
 from execution.risk.kill_switch import engage
 from execution.risk.policy_store import policy_in_force
+from execution.store.retention import requests_of_ended_trades
 from tests.support.desk import Desk
 from tests.support.ledger import ALGO_ORDER
 from tests.support.threads import at_once
@@ -292,13 +292,13 @@ def test_what_was_written_for_it_may_go_when_it_has_grown_old(protecting: Desk) 
     protecting.cycle()
     much_later = protecting.clock() + timedelta(days=400)
     # It should be kept while the position is there, however old.
-    assert not retention._closed(much_later).exists()
+    assert not requests_of_ended_trades(before=much_later).exists()
 
     by_hand(protecting, "SELL")
     protecting.cycle()
     protecting.cycle()
 
-    assert retention._closed(much_later).get().source == "external"
+    assert requests_of_ended_trades(before=much_later).get().source == "external"
 
 
 def test_in_hedge_mode_each_side_is_a_position_of_its_own(protecting: Desk) -> None:

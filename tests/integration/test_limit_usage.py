@@ -20,7 +20,8 @@ from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import BracketLeg, ExecutionRequest, PositionSlot, Trade
-from execution.risk.limit_usage import conditional_orders, take_claim, usage_for
+from execution.risk.limit_usage import usage_for
+from execution.store.slots import conditional_orders, take_slot
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.risk_rules import IDLE
@@ -51,7 +52,7 @@ def asking(**columns: Any) -> ExecutionRequest:
 
 
 def claim(owner: ExecutionRequest) -> ExecutionRequest:
-    assert take_claim(owner, PositionSide(owner.position_side), now=NOW)
+    assert take_slot(owner, PositionSide(owner.position_side), now=NOW)
     return owner
 
 
@@ -217,9 +218,9 @@ def test_each_entry_counts_those_that_claimed_before_it() -> None:
 def test_a_side_is_claimed_once_and_by_one_request(direction: Direction) -> None:
     first, second = (builders.approved(direction=direction) for _ in range(2))
 
-    assert [take_claim(each, PositionSide.BOTH, now=NOW) for each in (first, first, second)] == [True, False, False]
+    assert [take_slot(each, PositionSide.BOTH, now=NOW) for each in (first, first, second)] == [True, False, False]
     # Nor may one request hold two sides.
-    assert not take_claim(first, PositionSide.SHORT, now=NOW)
+    assert not take_slot(first, PositionSide.SHORT, now=NOW)
     assert PositionSlot.objects.get().request_id == first.pk
 
 

@@ -182,7 +182,7 @@ def test_approval_whose_inputs_were_not_kept_does_not_outlive_a_change(desk: Des
     request = builders.approved()
     announce(desk, "risk.max_leverage", 50)
 
-    veto = renew_approval(request, now=desk.clock()).veto
+    veto = renew_approval(request, now=desk.clock()).block
 
     assert veto is not None
     assert (veto.code, veto.sentence) == ("POLICY_CHANGED", "inputs=none policy_version=1 approved_with=0")

@@ -50,9 +50,8 @@ def at(symbol: str, share: float) -> str:
     return f"{CONTRACTS[symbol][2] * share:.{digits}f}"
 
 
-def approval(request_id: Any) -> dict[str, Any]:
-    details: dict[str, Any] = AuditEvent.objects.get(entity_id=str(request_id), trigger="guard_approved").details
-    return details
+def approval(request_id: Any) -> Any:
+    return AuditEvent.objects.get(entity_id=str(request_id), trigger="guard_approved").details
 
 
 def in_index_outage(desk: Desk) -> None:

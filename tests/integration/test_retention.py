@@ -39,6 +39,7 @@ from execution.models.inbox import InboxOutcome
 from execution.operations import retention
 from execution.operations.retention import RetentionRules, apply_retention
 from execution.queries.journal import JournalWalk
+from execution.store import retention as rows
 from execution.store.journal_seal import seal_journal
 from local_stack.postgres import SERVICE
 from tests.support import builders
@@ -214,7 +215,7 @@ def test_a_decision_that_something_hangs_on_stays() -> None:
 
 
 def test_those_that_stay_do_not_keep_the_others_from_going(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "STORIES", 2)
+    monkeypatch.setattr(retention, "DECISIONS", 2)
     requests = [refused(received_at=NOW + timedelta(seconds=number // 3)) for number in range(9)]
     kept = requests[:4]
     OutboxEvent.objects.filter(aggregate__in=[str(row.pk) for row in kept]).update(sent_at=None)
@@ -412,7 +413,7 @@ def test_every_table_is_kept_within_bounds_or_swept() -> None:
     stories = {ExecutionRequest, Order, Trade, Bracket}
 
     assert {model.__name__ for model in ours} == bounded | swept
-    parts = {rows.model for rows, _ in retention.PARTS}
+    parts = {model for model, _ in rows.PARTS}
     for model in ours:
         refers = {field.related_model for field in model._meta.concrete_fields if field.is_relation}
         assert not refers & stories or model in parts or model.__name__ in bounded
@@ -422,7 +423,7 @@ def test_every_kind_of_log_line_is_swept() -> None:
     source = "".join(file.read_text() for file in ROOT.glob("execution/**/*.py"))
     kinds = set(re.findall(r'log_(?:step|line)\(\s*"(\w+)"', source))
 
-    assert kinds - {"request", "order", "trade"} == set(retention.STANDALONE)
+    assert kinds - {"request", "order", "trade"} == set(rows.STANDALONE)
 
 
 # The bus

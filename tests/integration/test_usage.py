@@ -17,7 +17,8 @@ from execution.domain.policy import Policy
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import ExecutionRequest, PositionSlot, Trade
-from execution.risk.limit_usage import conditional_orders, lock_usage, take_claim, usage_for
+from execution.risk.limit_usage import usage_for
+from execution.store.slots import conditional_orders, lock_usage, take_slot
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.risk_rules import IDLE
@@ -372,13 +373,13 @@ def test_what_no_index_prices_is_named_once_each_and_counted_nowhere() -> None:
 def test_a_claim_is_taken_once_for_a_symbol_and_side() -> None:
     first, second, other = asking(), asking(), asking(symbol="ETHUSDT")
 
-    assert take_claim(first, BOTH, now=NOW)
+    assert take_slot(first, BOTH, now=NOW)
     # It should refuse its repetition, and another in the same symbol and side
-    assert not take_claim(first, BOTH, now=NOW)
-    assert not take_claim(second, BOTH, now=NOW)
+    assert not take_slot(first, BOTH, now=NOW)
+    assert not take_slot(second, BOTH, now=NOW)
     # It should give the other side and the other symbol
-    assert take_claim(second, PositionSide.SHORT, now=NOW)
-    assert take_claim(other, BOTH, now=NOW)
+    assert take_slot(second, PositionSide.SHORT, now=NOW)
+    assert take_slot(other, BOTH, now=NOW)
     rows = PositionSlot.objects.order_by("id").values_list("symbol", "position_side", "request_id", "claimed_at")
     assert list(rows) == [
         ("BTCUSDT", "BOTH", first.pk, NOW),

@@ -17,6 +17,8 @@ STRICT = (
     "reconciliation/diff_external",
     "risk/limit_usage",
     "risk/entry_gate",
+    "store/slots",
+    "store/entry_gates",
 )
 ADAPTERS = ("parse", "errors", "outcome_table", "order_parameters", "stream_events", "history", "terms", "weights")
 # Ports are protocols: there is nothing to run. The other two are lists of names that their own tests compare.
@@ -25,7 +27,7 @@ RECONCILIATION = ("diff", "state", "diff_external")
 # A unit test that names none of these runs nothing that is mutated.
 MUTATED = ("execution.domain", "execution.reconciliation", "execution.adapters.binance", "tests.support", "tests.unit.")
 # The SQL and the queries that decide whether an entry fits, is held, and is protected.
-DATABASE = ("risk/limit_usage", "risk/entry_gate", "risk/pre_send_check")
+DATABASE = ("risk/limit_usage", "risk/entry_gate", "risk/pre_send_check", "store/slots", "store/entry_gates")
 DATABASE_TESTS = (
     "tests/integration/test_usage.py",
     "tests/integration/test_entry_gate_rows.py",

@@ -59,7 +59,7 @@ STAKE = OrderImpact.of("BTCUSDT", quantity=D("0.002"), price=D(50000), stop_pric
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """One rule at its edge; `varies` says what the two values are of, and under which settings."""
+    """One rule at its edge; `varies` is what the two values are of, and under which settings."""
 
     rule: str
     varies: str
@@ -123,7 +123,7 @@ def _allowed(value: str) -> tuple[RuleVerdict, ...]:
 
 
 def _index(value: str) -> tuple[RuleVerdict, ...]:
-    """Vary the index price of a quote asset that nobody may take for a dollar."""
+    """Vary the index price of a quote asset that must not be taken for a dollar."""
     rules = replace(BTCUSDT, quote_asset="USDC", margin_asset="USDC")
     index = quote_index("USDC", {"USDC": D(value)})
     return judge(LONG_AT_50000, quote=quote(), rules=rules, policy=policy(), index=index).rules
@@ -182,7 +182,7 @@ def _used(name: str, values: Mapping[str, str] | None = None) -> Run:
     """Vary what is used already."""
 
     def run(value: str) -> tuple[RuleVerdict, ...]:
-        varied: Any = "" if value == "nobody" else KINDS.get(name, D)(value)
+        varied: Any = "" if value == "none" else KINDS.get(name, D)(value)
         return judge_limits(STAKE, replace(IDLE, **{name: varied}), policy(values))
 
     return run
@@ -232,7 +232,7 @@ BOUNDARIES = (
     _row("stop_before_liquidation", "the same, where the exchange asks for 2 %", "45918.4", "45918.3", _bracketed),
     _row("target_side", "target of a long at 50000", "49950", "49949.9", _asked("target_price")),
     _row("trailing_range", "trailing distance in percent", "20", "20.1", _asked("callback_percent")),
-    _row("no_unsettled_entry", "whose entry in the symbol is unknown", "nobody", "another", _used("unsettled")),
+    _row("no_unsettled_entry", "whose entry in the symbol is unknown", "none", "another", _used("unsettled")),
     _row(
         "look_alike",
         "seconds since the same decision, window 30",
@@ -240,7 +240,7 @@ BOUNDARIES = (
         "29.999",
         _used("look_alike_age", {keys.LOOK_ALIKE_WINDOW: "30"}),
     ),
-    _row("one_open_trade", "who holds symbol and side", "nobody", "another", _used("held_by")),
+    _row("one_open_trade", "who holds symbol and side", "none", "another", _used("held_by")),
     _row(
         "stop_out_pause",
         "seconds since the symbol's stop, pause 300",
@@ -248,7 +248,7 @@ BOUNDARIES = (
         "299.999",
         _used("stopped_out_age", {keys.STOP_OUT_PAUSE: "300"}),
     ),
-    _row("usage_in_usd", "symbols whose quote asset nothing has priced", "nobody", "ETHBTC", _used("unpriced")),
+    _row("usage_in_usd", "symbols whose quote asset nothing has priced", "none", "ETHBTC", _used("unpriced")),
     _row("max_positions", "other positions", "29", "30", _used("positions")),
     _row("symbol_exposure", "USD open in the symbol, 100 more asked", "999900", "999900.01", _used("symbol_exposure")),
     _row("total_exposure", "USD open in all, 100 more asked", "9999900", "9999900.01", _used("exposure")),
@@ -288,19 +288,19 @@ def page() -> str:
     """Return docs/risk-rules.md."""
     head = """# Risk rules at their edges
 
-Each rule of the guard with the last value that passes and the first that refuses, and what the refusal says. Where
+Each rule of the guard with the last value that passes, the first that refuses, and the sentence of the refusal. Where
 nothing else is named the policy has its defaults ([configuration](configuration.md)); the entry is a market order of
 0.002 BTC, long at 50000, at 5x. Written by `python -m tests.support.risk_rules > docs/risk-rules.md` from the table
 that a test runs, and that test holds this page equal to it.
 
-| rule | value of | passes | refuses | the refusal says |
+| rule | value of | passes | refuses | sentence of the refusal |
 | --- | --- | --- | --- | --- |
 """
     lines = []
     for each in BOUNDARIES:
         refused = each.verdict(each.refuses)
-        says = f"`{refused.refusal}: {refused.numbers}`"
-        lines.append(f"| `{each.rule}` | {each.varies} | {each.passes} | {each.refuses} | {says} |\n")
+        sentence = f"`{refused.refusal}: {refused.numbers}`"
+        lines.append(f"| `{each.rule}` | {each.varies} | {each.passes} | {each.refuses} | {sentence} |\n")
     return head + "".join(lines)
 
 

@@ -75,7 +75,7 @@ def test_every_change_of_a_module_has_a_name_of_its_own_and_can_be_compiled() ->
 
 
 def test_each_part_of_the_sql_is_changed_in_its_place() -> None:
-    found = sql_mutants_of(Target(name="risk/limit_usage"))
+    found = sql_mutants_of(Target(name="store/slots"))
     changes = [mutant.sql for mutant in found if mutant.sql]
 
     assert len({mutant.name for mutant in found}) == len(found) == len(changes) > 100

@@ -14,7 +14,7 @@ from execution.domain.json_values import JsonValue
 from execution.domain.rate_limits import CircuitState
 from execution.management.terminal import TerminalCommand
 from execution.models import AccountLease
-from execution.risk.entry_gate import engaged_switch
+from execution.store.entry_gates import engaged_switch
 from execution.store.holds import blocking_ess, delete_leases, entry_holds, leases_of_others
 from execution.store.transitions import log_step
 
