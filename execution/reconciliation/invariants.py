@@ -1,7 +1,8 @@
-"""Holds the exchange's positions and resting orders against our books, and names each invariant that is broken. Pure.
+"""Checks positions and resting orders against our books, and names each broken invariant.
 
-It judges what a cycle has read already, and believes the exchange: what our rows say of an order counts only where the
-two are compared. A position of others is theirs; what they add to ours is a difference until it has exits of ours.
+It is pure. It judges what a cycle has read already and believes the exchange: what our rows hold of an order counts
+only where the two are compared. An external position is not judged. What other clients add to ours is a difference
+until it has exits that we have placed.
 """
 
 from collections import defaultdict
@@ -28,7 +29,7 @@ TRIGGERED_BY = "MARK_PRICE"
 
 @dataclass(frozen=True, kw_only=True)
 class _Leg:
-    """A conditional order of ours that rests at the exchange."""
+    """Our conditional order that rests at the exchange."""
 
     report: OrderReport
     terms: RestingTerms
@@ -50,16 +51,16 @@ class _Seen:
     legs: Mapping[Side, Sequence[_Leg]]
     # Trigger prices in our rows, by client id.
     prices: Mapping[str, Decimal | None]
-    # Sides of positions that others hold and that have exits of ours.
+    # Sides of external positions that have our exits.
     guarded: frozenset[Side]
-    # Symbols in which an entry of ours may have filled, for all we know.
+    # Symbols in which an entry may have filled without our knowing it yet.
     entering: frozenset[str]
     unjudged: frozenset[Side]
     found: list[Finding] = field(default_factory=list)
 
 
 def findings(books: LocalState, seen: VenueState) -> list[Finding]:
-    """Return everything that does not hold, on the sides of which this reading can tell."""
+    """Return everything that does not hold, on the sides that this reading can judge."""
     sorted_ = _sorted(books, seen)
     trades = [trade for trade in books.trades if side_of(trade) not in sorted_.unjudged]
     return [
@@ -71,12 +72,12 @@ def findings(books: LocalState, seen: VenueState) -> list[Finding]:
 
 
 def unjudged_sides(books: LocalState, seen: VenueState) -> frozenset[Side]:
-    """Return the sides of which nobody can tell now, as reconciliation has it."""
+    """Return the sides that cannot be judged now, by the rule of reconciliation."""
     return frozenset(unjudged(books, seen))
 
 
 def pictures(books: LocalState, seen: VenueState) -> dict[Side, str]:
-    """Return what each side looks like: the position, what our trade has of it, and which orders of ours rest there."""
+    """Return what each side shows: the position, our trade's part of it, and our resting orders."""
     parts: dict[Side, list[str]] = defaultdict(list)
     for row in seen.positions:
         parts[side_of(row)].append(f"venue={plain(row.quantity)}")
@@ -147,9 +148,10 @@ def _of_leg(leg: _Leg, trade: OurTrade, seen: _Seen) -> Iterator[Finding]:
 
 
 def _of_cover(trade: OurTrade, held: Decimal, legs: Sequence[_Leg], *, guarded: bool) -> Iterator[Finding]:
-    """Compare what stops and targets close with the position. Of one that others share, at least our part is covered.
+    """Compare what stops and targets close with the position.
 
-    Where no order fits the lot, a stop may be larger than the position by less than the smallest of its orders.
+    Of a position that another client shares, at least our part must be covered. Where no order fits the lot, a stop may
+    be larger than the position by less than the smallest of its orders.
     """
     if not trade.plan.of(OrderPurpose.STOP):
         return
@@ -172,7 +174,10 @@ def _of_cover(trade: OurTrade, held: Decimal, legs: Sequence[_Leg], *, guarded: 
 
 
 def _without_position(seen: _Seen) -> Iterator[Finding]:
-    """Name exits beside a flat side; one under an entry of unknown outcome, or of a guest, has its own watcher."""
+    """Name exits beside a flat side.
+
+    Exits under an entry of unknown outcome, and those of an external position, are judged elsewhere.
+    """
     for side, legs in seen.legs.items():
         known = side in seen.held or side in seen.unjudged or side in seen.guarded
         if known or side[0] in seen.entering:

@@ -1,4 +1,7 @@
-"""Follows an order that its look-up does not show: further sources, then patience, then an alarm; never a guess."""
+"""Resolves an order that its look-up does not show.
+
+Further sources are asked, then the order is waited for, then an alarm is raised. Nothing is ever guessed.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,10 +9,10 @@ from datetime import datetime, timedelta
 from execution.domain.clocks import Clock, age_of
 from execution.domain.outcomes import ExchangeStatus, Missing, OrderReport, Unknown, Unreadable
 from execution.domain.ports import Exchange, ExchangeUnavailableError
-from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, TRADE_OPEN, OrderState
+from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, OrderState
 from execution.domain.traces import Inference, weigh
 from execution.domain.trading import OrderService
-from execution.models import Order, Trade
+from execution.models import Order
 from execution.orders.apply_report import apply_absence, apply_unknown, apply_unseen_end, note_reading, raise_alarm
 from execution.protection.bracket_manager import ProtectionRules
 from execution.protection.bracket_store import FORGOTTEN_AFTER_READINGS
@@ -21,6 +24,7 @@ from execution.reconciliation.expired_orders import (
     outlives_its_trade,
 )
 from execution.reconciliation.order_traces import query_of, read_traces, report_of_fills, with_position
+from execution.store.reconciliation import has_forgotten_sibling, is_trade_open
 
 # Successive look-ups without a trace before absence can be believed, and how long after the last possible arrival:
 # a request may wait ten seconds to be sent, travels for as long as our time-out, and is valid for its receive window.
@@ -28,14 +32,14 @@ MISSING_READINGS = FORGOTTEN_AFTER_READINGS
 LATEST_ARRIVAL_MARGIN = timedelta(seconds=17)
 # The Algo Service has been seen to forget live orders for more than half an hour (freqtrade #12681).
 ALGO_SILENCE = timedelta(minutes=45)
-# At first an order in doubt is asked for in every cycle; the longer it stays so the more seldom, for each look-up takes
-# from everybody's limit.
+# At first an order in doubt is looked up in every cycle, later more and more seldom: each look-up takes from the limit
+# that all processes share.
 EAGER_FOR, PART_OF_AGE, LONGEST_PAUSE = timedelta(minutes=2), 10, timedelta(minutes=5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VenueAccess:
-    """Where to ask, and how to cover what may be ours."""
+    """The exchange to ask, and the rules to protect what may be ours."""
 
     exchange: Exchange
     rules: ProtectionRules
@@ -43,7 +47,7 @@ class VenueAccess:
 
 
 def is_due_for_resolution(order: Order, now: datetime) -> bool:
-    """Whether an order that was in doubt before is to be asked for again."""
+    """Whether an order that was in doubt before is due for another look-up."""
     in_doubt = order.missing_readings or order.alarmed_at
     # Of an order that was there, doubt begins with its absence.
     since = order.missing_since or order.sent_at if order.state in ORDER_LIVE else order.sent_at
@@ -54,10 +58,11 @@ def is_due_for_resolution(order: Order, now: datetime) -> bool:
 
 
 def resolve(order: Order, looked_up: Missing | Unreadable, sources: VenueAccess) -> tuple[OrderReport, str] | None:
-    """Ask every further source about an order; the report and who gave it, or None when none shows it.
+    """Ask every further source about an order, and return its report with the source that gave it.
 
-    An order of unknown outcome is then absent, when every source has answered and everything speaks for that. Else it
-    stays UNKNOWN; what it may have opened is covered, and an alarm is raised once it should have been known.
+    Returns None when no source shows the order. An order of unknown outcome is then absent, when every source has
+    answered and everything speaks for that. Else it stays UNKNOWN: what it may have opened is covered, and an alarm is
+    raised once it should have been known.
 
     Raises:
         ExchangeUnavailableError: a further source did not answer either.
@@ -76,7 +81,9 @@ def resolve(order: Order, looked_up: Missing | Unreadable, sources: VenueAccess)
 
 
 def _is_contract_gone(order: Order, sources: VenueAccess) -> bool:
-    """Whether the exchange lists the contract no more and holds no position in it: no order of it can be alive.
+    """Whether the exchange neither lists the contract nor holds a position in it.
+
+    Then no order of it can be alive.
 
     Raises:
         ExchangeUnavailableError: listing or positions could not be read.
@@ -126,10 +133,10 @@ def _ask_further(order: Order, looked_up: Missing | Unreadable, sources: VenueAc
             return report, "fills"
     sentence = f"{looked_up.message}; not in the order history; {weight.sentence}"
     if isinstance(looked_up, Unreadable):
-        _stays_unknown(order, f"unanswered: {sentence}", weight, sources)
+        _keep_unknown(order, f"unanswered: {sentence}", weight, sources)
     elif is_past_retention(order, sources.exchange):
         note_reading(order, sentence, now=sources.clock())
-        _end_or_say(order, sentence, weight, sources)
+        _end_forgotten(order, sentence, weight, sources)
     elif _is_one_of_two_forgotten(order):
         raise_alarm(order, f"{sentence}; the Algo Service forgets its orders", now=sources.clock())
     else:
@@ -139,13 +146,13 @@ def _ask_further(order: Order, looked_up: Missing | Unreadable, sources: VenueAc
 
 
 def _knows_no_more(order: Order, report: OrderReport) -> bool:
-    """Whether the fills tell what the books have, of an order that the exchange has forgotten and that may be over."""
+    """Whether the fills add nothing to the books of a live order that the exchange has forgotten."""
     open_still = report.status in {ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED}
     return order.state in ORDER_LIVE and open_still and report.executed_quantity <= order.executed_quantity
 
 
-def _end_or_say(order: Order, sentence: str, weight: Inference, sources: VenueAccess) -> None:
-    """End an order that the exchange has forgotten by its retention, unless position or fills speak against that."""
+def _end_forgotten(order: Order, sentence: str, weight: Inference, sources: VenueAccess) -> None:
+    """End an order past its retention, or raise an alarm when position or fills speak against that."""
     now, against = sources.clock(), contradiction(order, weight, sources.exchange)
     if against:
         raise_alarm(order, f"{sentence}; past the exchange's retention, but {against}", now=now)
@@ -161,7 +168,7 @@ def _conclude(order: Order, sentence: str, weight: Inference, sources: VenueAcce
     """End an order that left no trace, when it has been missed often and for long enough."""
     now = sources.clock()
     if order.state != OrderState.UNKNOWN or weight.speaks_for_arrival:
-        _stays_unknown(order, sentence, weight, sources)
+        _keep_unknown(order, sentence, weight, sources)
     elif order.missing_readings >= MISSING_READINGS and now >= _believed_absent_from(order):
         age = (now - order.sent_at).total_seconds()
         looked = f"{order.missing_readings} look-ups, the last {age:.0f}s after sending"
@@ -171,25 +178,26 @@ def _conclude(order: Order, sentence: str, weight: Inference, sources: VenueAcce
 def _believed_absent_from(order: Order) -> datetime:
     """Return when absence can be believed: of a leg late, while there is something that it may close."""
     over = order.request.state in REQUEST_FINAL
-    over = over and not Trade.objects.filter(pk=order.request_id, state__in=sorted(TRADE_OPEN)).exists()
+    over = over and not is_trade_open(order.request_id)
     if order.service == OrderService.STANDARD or over:
         return latest_arrival(order)
     return max(latest_arrival(order), order.sent_at + ALGO_SILENCE)
 
 
-def _stays_unknown(order: Order, sentence: str, weight: Inference, sources: VenueAccess) -> None:
-    """Cover what an entry may have opened and say so at once; anything else is worth an alarm when it is late."""
+def _keep_unknown(order: Order, sentence: str, weight: Inference, sources: VenueAccess) -> None:
+    """Leave an order UNKNOWN: protect what an entry may have opened, and raise the alarm that is due.
+
+    An entry with something at stake raises it at once, anything else when it is late.
+    """
     if weight.at_stake:
         covered = "covered" if _cover(order, weight, sources) else "NOT covered"
         raise_alarm(order, f"{sentence}; {covered} by the planned stop", now=sources.clock())
-    # A leg in doubt is replaced by another; whether a position has its stop is a figure of its own.
-    # What keeps a symbol although its trade is over is said too: the exchange may go on knowing nothing for days.
-    elif order.service == OrderService.STANDARD or _keeps_a_symbol(order):
+    # A leg in doubt is replaced by another; whether a position has its stop is a metric of its own.
+    # An order that keeps a symbol although its trade is over is reported too: that may last for days.
+    elif order.service == OrderService.STANDARD or (
+        order.missing_readings >= MISSING_READINGS and outlives_its_trade(order)
+    ):
         _alarm_when_late(order, sentence, sources)
-
-
-def _keeps_a_symbol(order: Order) -> bool:
-    return order.missing_readings >= MISSING_READINGS and outlives_its_trade(order)
 
 
 def _alarm_when_late(order: Order, sentence: str, sources: VenueAccess) -> None:
@@ -199,22 +207,20 @@ def _alarm_when_late(order: Order, sentence: str, sources: VenueAccess) -> None:
 
 
 def _is_one_of_two_forgotten(order: Order) -> bool:
-    """Whether another order of the same leg is forgotten too: then the exchange is blind, and a third would not help.
+    """Whether the exchange has forgotten another order of the same leg, so that a third would not help.
 
-    Such an order goes on counting as cover, so that no more than two are ever placed while nobody can see them.
+    Such an order goes on counting as cover, so that no more than two are ever placed while the exchange shows none.
     """
     if order.service != OrderService.ALGO or order.state not in ORDER_LIVE:
         return False
-    same = Order.objects.filter(request_id=order.request_id, purpose=order.purpose, leg_id=order.leg_id)
-    return (
-        same.filter(state__in=sorted(ORDER_LIVE), missing_readings__gte=FORGOTTEN_AFTER_READINGS)
-        .exclude(pk=order.pk)
-        .exists()
-    )
+    return has_forgotten_sibling(order, readings=FORGOTTEN_AFTER_READINGS)
 
 
 def _cover(order: Order, weight: Inference, sources: VenueAccess) -> bool:
-    """Let the planned stop stand under what an entry of unknown outcome may have opened; True when it does."""
+    """Place the planned stop under what an entry of unknown outcome may have opened.
+
+    Returns whether it stands.
+    """
     if not weight.at_stake or order.state != OrderState.UNKNOWN:
         return False
     return cover_unknown(

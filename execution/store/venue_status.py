@@ -1,0 +1,59 @@
+"""Rows of what blocks entries in a contract or the account, and of the settings we rely on."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from execution.domain.reasons import Reason
+from execution.domain.states import REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
+from execution.models import ExecutionRequest, Impediment, Trade
+
+# These have not asked for their leverage yet.
+BEFORE_SETUP = frozenset({RequestState.RECEIVED, RequestState.CLEARED})
+
+
+def symbols_about_to_end() -> set[str]:
+    """Return the symbols whose contracts take no entries, for their end is announced."""
+    return set(Impediment.objects.filter(reason_code=Reason.SYMBOL_ENDS).values_list("scope", flat=True))
+
+
+def announced_ends() -> dict[str, datetime]:
+    """Return when contracts end, by symbol."""
+    return {row.scope: row.ends_at for row in Impediment.objects.exclude(ends_at=None) if row.ends_at}
+
+
+def status_rows_by_key() -> dict[tuple[str, str], Impediment]:
+    """Return the rows in force by scope and reason code."""
+    return {(row.scope, row.reason_code): row for row in Impediment.objects.all()}
+
+
+def add_status_rows(rows: Sequence[Impediment]) -> None:
+    """Insert rows, but for those that a cycle at the same moment has written."""
+    Impediment.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def change_status_row(row: Impediment, *, sentence: str, alarming: bool, ends_at: datetime | None) -> None:
+    """Write what the exchange shows now."""
+    Impediment.objects.filter(pk=row.pk).update(sentence=sentence, alarming=alarming, ends_at=ends_at)
+
+
+def delete_status_rows(rows: Sequence[Impediment]) -> None:
+    """Delete what the exchange no longer shows."""
+    Impediment.objects.filter(pk__in=[row.pk for row in rows]).delete()
+
+
+def leverages_of_open_trades() -> list[tuple[str, int, datetime]]:
+    """Return symbol, leverage and the time of creation of each open trade."""
+    trades = Trade.objects.filter(state__in=sorted(TRADE_OPEN))
+    return list(trades.values_list("symbol", "leverage", "created_at"))
+
+
+def leverages_of_unfinished_requests() -> list[tuple[str, int]]:
+    """Return symbol and leverage of each unfinished request that has asked the exchange for its leverage."""
+    unfinished = ExecutionRequest.objects.exclude(state__in=sorted(REQUEST_FINAL | BEFORE_SETUP))
+    return list(unfinished.values_list("symbol", "leverage"))
+
+
+def symbols_closed_since(moment: datetime) -> frozenset[str]:
+    """Return the symbols of trades that were closed at this moment or later."""
+    closed = Trade.objects.filter(state=TradeState.CLOSED, exit_at__gte=moment)
+    return frozenset(closed.values_list("symbol", flat=True).distinct())
