@@ -57,7 +57,7 @@ def note_external(books: LocalState, actions: Sequence[Action], seen: VenueState
         _miss(known[key])
 
 
-def guard_external(external_id: int, sources: VenueAccess) -> None:
+def guard_external(external_id: int, access: VenueAccess) -> None:
     """Keep our exits as large as the part of a position that no stop of another client covers.
 
     Beside our trade the position is what other clients have added to it. The symbol is the trade's then, and the
@@ -68,22 +68,22 @@ def guard_external(external_id: int, sources: VenueAccess) -> None:
 
     """
     external = find_external_position(external_id)
-    row = _row_of(external, sources)
+    row = _row_of(external, access)
     if external is None or row is None:
         return
-    others = sources.exchange.orders_of_others(row.symbol)
+    others = access.exchange.orders_of_others(row.symbol)
     unprotected = uncovered(row, others)
     request = external.request
     if request is None and unprotected > 0:
-        terms = _terms(row, sources, target=not covered_by_others(row, others, TARGETS))
-        request = take(external_id, row, terms, now=sources.clock()) if terms else None
+        terms = _terms(row, access, target=not covered_by_others(row, others, TARGETS))
+        request = take(external_id, row, terms, now=access.clock()) if terms else None
     elif request:
-        take_claim(request, PositionSide(row.position_side), now=sources.clock())
-    if request and not guard(request, unprotected, exchange=sources.exchange, rules=sources.rules, clock=sources.clock):
+        take_claim(request, PositionSide(row.position_side), now=access.clock())
+    if request and not guard(request, unprotected, exchange=access.exchange, rules=access.rules, clock=access.clock):
         log.error("external_position_unprotected", symbol=row.symbol, side=row.position_side, quantity=str(unprotected))
 
 
-def adopt_external(external_id: int, sources: VenueAccess) -> None:
+def adopt_external(external_id: int, access: VenueAccess) -> None:
     """Make a position our trade, and protect it at once.
 
     Raises:
@@ -91,28 +91,28 @@ def adopt_external(external_id: int, sources: VenueAccess) -> None:
 
     """
     external = find_external_position(external_id)
-    row = _row_of(external, sources)
+    row = _row_of(external, access)
     if external is None or row is None or trade_beside(external):
         return
     request = external.request
     if request is None:
-        terms = _terms(row, sources, target=True)
-        request = take(external_id, row, terms, now=sources.clock()) if terms else None
+        terms = _terms(row, access, target=True)
+        request = take(external_id, row, terms, now=access.clock()) if terms else None
     elif has_executed(request):
         # What our exits have closed before is in no books: a new life begins without them.
-        leave(external, exchange=sources.exchange, clock=sources.clock)
+        leave(external, exchange=access.exchange, clock=access.clock)
         return
     # Read again: from the claim on, none of our entries can add to it.
-    row = _row_of(external, sources)
-    if request and row and adopt(request, row, now=sources.clock()):
-        ensure_exits(request.pk, exchange=sources.exchange, rules=sources.rules, clock=sources.clock)
+    row = _row_of(external, access)
+    if request and row and adopt(request, row, now=access.clock()):
+        ensure_exits(request.pk, exchange=access.exchange, rules=access.rules, clock=access.clock)
 
 
-def leave_external(external_id: int, sources: VenueAccess) -> None:
+def leave_external(external_id: int, access: VenueAccess) -> None:
     """Cancel our exits of a position that two successive readings did not show, unless it is there again."""
     external = find_external_position(external_id)
-    if external and _row_of(external, sources) is None:
-        leave(external, exchange=sources.exchange, clock=sources.clock)
+    if external and _row_of(external, access) is None:
+        leave(external, exchange=access.exchange, clock=access.clock)
 
 
 def _note(known: ExternalPosition | None, row: PositionReport, now: datetime) -> None:
@@ -137,14 +137,14 @@ def _miss(known: ExternalPosition) -> None:
         count_missed_external(known)
 
 
-def _row_of(external: ExternalPosition | None, sources: VenueAccess) -> PositionReport | None:
+def _row_of(external: ExternalPosition | None, access: VenueAccess) -> PositionReport | None:
     """Read a position anew, for it may have changed since the cycle has read it.
 
     Beside our trade it is the quantity in excess of the trade.
     """
     if external is None:
         return None
-    rows = sources.exchange.positions()
+    rows = access.exchange.positions()
     key = (external.symbol, external.position_side, external.direction)
     row = next((row for row in rows if (row.symbol, row.position_side, direction_of(row)) == key), None)
     trade = trade_beside(external)
@@ -154,10 +154,10 @@ def _row_of(external: ExternalPosition | None, sources: VenueAccess) -> Position
     return position_part(row, excess) if excess > 0 else None
 
 
-def _terms(row: PositionReport, sources: VenueAccess, *, target: bool) -> BracketTerms | None:
-    rules = sources.exchange.rules(row.symbol)
+def _terms(row: PositionReport, access: VenueAccess, *, target: bool) -> BracketTerms | None:
+    rules = access.exchange.rules(row.symbol)
     policy = policy_in_force()
     if rules is None or not policy[keys.DEFAULT_STOP]:
         log.error("external_position_without_terms", symbol=row.symbol, listed=rules is not None)
         return None
-    return BracketTerms(policy=policy, rules=rules, index=priced(sources.exchange, rules.quote_asset), target=target)
+    return BracketTerms(policy=policy, rules=rules, index=priced(access.exchange, rules.quote_asset), target=target)

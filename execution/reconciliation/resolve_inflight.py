@@ -57,7 +57,7 @@ def is_due_for_resolution(order: Order, now: datetime) -> bool:
     return age_of(order.last_evidence_at, now) >= min(age / PART_OF_AGE, LONGEST_PAUSE)
 
 
-def resolve(order: Order, looked_up: Missing | Unreadable, sources: VenueAccess) -> tuple[OrderReport, str] | None:
+def resolve(order: Order, looked_up: Missing | Unreadable, access: VenueAccess) -> tuple[OrderReport, str] | None:
     """Ask every further source about an order, and return its report with the source that gave it.
 
     Returns None when no source shows the order. An order of unknown outcome is then absent, when every source has
@@ -69,50 +69,16 @@ def resolve(order: Order, looked_up: Missing | Unreadable, sources: VenueAccess)
 
     """
     if order.state == OrderState.SUBMITTING:
-        apply_unknown(order, Unknown(message="no outcome was written"), now=sources.clock())
-    if isinstance(looked_up, Unreadable) and _is_contract_gone(order, sources):
-        return _end_with_contract(order, looked_up.message, sources)
+        apply_unknown(order, Unknown(message="no outcome was written"), now=access.clock())
+    resolution = _Resolution(order=order, access=access)
+    if isinstance(looked_up, Unreadable) and resolution.is_contract_gone():
+        return resolution.end_with_contract(looked_up.message)
     try:
-        return _ask_further(order, looked_up, sources)
+        return resolution.ask_further(looked_up)
     except ExchangeUnavailableError as error:
-        _alarm_when_late(order, f"unanswered: {error}", sources)
-        _cover(order, weigh(query_of(order), with_position(order, (), {}, sources.exchange)), sources)
+        resolution.alarm_when_late(f"unanswered: {error}")
+        resolution.cover(weigh(query_of(order), with_position(order, (), {}, access.exchange)))
         raise
-
-
-def _is_contract_gone(order: Order, sources: VenueAccess) -> bool:
-    """Whether the exchange neither lists the contract nor holds a position in it.
-
-    Then no order of it can be alive.
-
-    Raises:
-        ExchangeUnavailableError: listing or positions could not be read.
-
-    """
-    if sources.exchange.rules(order.symbol) is not None:
-        return False
-    return all(row.symbol != order.symbol for row in sources.exchange.positions())
-
-
-def _end_with_contract(order: Order, answer: str, sources: VenueAccess) -> tuple[OrderReport, str] | None:
-    """End an order with its contract, on the second reading in a row that shows neither."""
-    sentence = f"{answer}; the exchange lists {order.symbol} no more and holds no position in it"
-    note_reading(order, sentence, now=sources.clock())
-    if order.missing_readings < MISSING_READINGS:
-        return None
-    if order.state == OrderState.UNKNOWN and not order.executed_quantity:
-        apply_absence(order, now=sources.clock(), evidence=sentence)
-        return None
-    report = OrderReport(
-        client_order_id=order.client_order_id,
-        symbol=order.symbol,
-        status=ExchangeStatus.EXPIRED,
-        quantity=order.quantity,
-        executed_quantity=order.executed_quantity,
-        order_id=order.exchange_order_id,
-        algo_id=order.algo_id,
-    )
-    return report, "its contract is gone"
 
 
 def latest_arrival(order: Order) -> datetime:
@@ -120,59 +86,143 @@ def latest_arrival(order: Order) -> datetime:
     return order.sent_at + timedelta(milliseconds=order.recv_window_ms) + LATEST_ARRIVAL_MARGIN
 
 
-def _ask_further(order: Order, looked_up: Missing | Unreadable, sources: VenueAccess) -> tuple[OrderReport, str] | None:
-    service = OrderService(order.service)
-    listed = sources.exchange.find_in_history(order.symbol, order.client_order_id, service, since=order.created_at)
-    if listed:
-        return listed, "order history"
-    traces = read_traces(order, sources.exchange)
-    weight = weigh(query_of(order), traces)
-    if weight.order_id:
-        report = report_of_fills(order, weight.order_id, traces, sources.exchange)
-        if not _knows_no_more(order, report):
-            return report, "fills"
-    sentence = f"{looked_up.message}; not in the order history; {weight.sentence}"
-    if isinstance(looked_up, Unreadable):
-        _keep_unknown(order, f"unanswered: {sentence}", weight, sources)
-    elif is_past_retention(order, sources.exchange):
-        note_reading(order, sentence, now=sources.clock())
-        _end_forgotten(order, sentence, weight, sources)
-    elif _is_one_of_two_forgotten(order):
-        raise_alarm(order, f"{sentence}; the Algo Service forgets its orders", now=sources.clock())
-    else:
-        note_reading(order, sentence, now=sources.clock())
-        _conclude(order, sentence, weight, sources)
-    return None
+@dataclass(frozen=True, kw_only=True)
+class _Resolution:
+    """One order that its look-up does not show, and the ports to resolve it with."""
+
+    order: Order
+    access: VenueAccess
+
+    def is_contract_gone(self) -> bool:
+        """Whether the exchange neither lists the contract nor holds a position in it.
+
+        Then no order of it can be alive.
+
+        Raises:
+            ExchangeUnavailableError: listing or positions could not be read.
+
+        """
+        exchange, symbol = self.access.exchange, self.order.symbol
+        return exchange.rules(symbol) is None and all(row.symbol != symbol for row in exchange.positions())
+
+    def end_with_contract(self, answer: str) -> tuple[OrderReport, str] | None:
+        """End an order with its contract, on the second reading in a row that shows neither."""
+        order = self.order
+        sentence = f"{answer}; the exchange lists {order.symbol} no more and holds no position in it"
+        note_reading(order, sentence, now=self.access.clock())
+        if order.missing_readings < MISSING_READINGS:
+            return None
+        if order.state == OrderState.UNKNOWN and not order.executed_quantity:
+            apply_absence(order, now=self.access.clock(), evidence=sentence)
+            return None
+        report = OrderReport(
+            client_order_id=order.client_order_id,
+            symbol=order.symbol,
+            status=ExchangeStatus.EXPIRED,
+            quantity=order.quantity,
+            executed_quantity=order.executed_quantity,
+            order_id=order.exchange_order_id,
+            algo_id=order.algo_id,
+        )
+        return report, "its contract is gone"
+
+    def ask_further(self, looked_up: Missing | Unreadable) -> tuple[OrderReport, str] | None:
+        """Ask history and fills, and conclude what they allow when neither shows the order."""
+        order, access = self.order, self.access
+        service = OrderService(order.service)
+        listed = access.exchange.find_in_history(order.symbol, order.client_order_id, service, since=order.created_at)
+        if listed:
+            return listed, "order history"
+        traces = read_traces(order, access.exchange)
+        inference = weigh(query_of(order), traces)
+        if inference.order_id:
+            report = report_of_fills(order, inference.order_id, traces, access.exchange)
+            if not _knows_no_more(order, report):
+                return report, "fills"
+        sentence = f"{looked_up.message}; not in the order history; {inference.sentence}"
+        if isinstance(looked_up, Unreadable):
+            self._keep_unknown(f"unanswered: {sentence}", inference)
+        elif is_past_retention(order, access.exchange):
+            note_reading(order, sentence, now=access.clock())
+            self._end_forgotten(sentence, inference)
+        elif self._is_one_of_two_forgotten():
+            raise_alarm(order, f"{sentence}; the Algo Service forgets its orders", now=access.clock())
+        else:
+            note_reading(order, sentence, now=access.clock())
+            self._conclude(sentence, inference)
+        return None
+
+    def alarm_when_late(self, sentence: str) -> None:
+        """Raise an alarm once the order should have been known."""
+        now = self.access.clock()
+        if now >= latest_arrival(self.order):
+            raise_alarm(self.order, sentence, now=now)
+
+    def cover(self, inference: Inference) -> bool:
+        """Place the planned stop under what an entry of unknown outcome may have opened.
+
+        Returns whether it stands.
+        """
+        if not inference.at_stake or self.order.state != OrderState.UNKNOWN:
+            return False
+        access = self.access
+        return cover_unknown(
+            self.order.request, inference.at_stake, exchange=access.exchange, rules=access.rules, clock=access.clock
+        )
+
+    def _end_forgotten(self, sentence: str, inference: Inference) -> None:
+        """End an order past its retention, or raise an alarm when position or fills speak against that."""
+        order, now = self.order, self.access.clock()
+        against = contradiction(order, inference, self.access.exchange)
+        if against:
+            raise_alarm(order, f"{sentence}; past the exchange's retention, but {against}", now=now)
+        elif order.missing_readings >= MISSING_READINGS and is_silent_long_enough(order, now):
+            made = (order.accepted_at or order.created_at).isoformat()
+            looked = f"{order.missing_readings} look-ups, no open order, created {made}"
+            apply_unseen_end(order, now=now, evidence=f"{sentence}; {looked}; position and fills agree without it")
+        elif self._is_one_of_two_forgotten():
+            raise_alarm(order, f"{sentence}; the Algo Service forgets its orders", now=now)
+
+    def _conclude(self, sentence: str, inference: Inference) -> None:
+        """End an order that left no trace, when it has been missed often and for long enough."""
+        order, now = self.order, self.access.clock()
+        if order.state != OrderState.UNKNOWN or inference.speaks_for_arrival:
+            self._keep_unknown(sentence, inference)
+        elif order.missing_readings >= MISSING_READINGS and now >= _believed_absent_from(order):
+            age = (now - order.sent_at).total_seconds()
+            looked = f"{order.missing_readings} look-ups, the last {age:.0f}s after sending"
+            apply_absence(order, now=now, evidence=f"{sentence}; {looked}")
+
+    def _keep_unknown(self, sentence: str, inference: Inference) -> None:
+        """Leave an order UNKNOWN: protect what an entry may have opened, and raise the alarm that is due.
+
+        An entry with something at stake raises it at once, anything else when it is late.
+        """
+        order = self.order
+        if inference.at_stake:
+            covered = "covered" if self.cover(inference) else "NOT covered"
+            raise_alarm(order, f"{sentence}; {covered} by the planned stop", now=self.access.clock())
+        # A leg in doubt is replaced by another; whether a position has its stop is a metric of its own.
+        # An order that keeps a symbol although its trade is over is reported too: that may last for days.
+        elif order.service == OrderService.STANDARD or (
+            order.missing_readings >= MISSING_READINGS and outlives_its_trade(order)
+        ):
+            self.alarm_when_late(sentence)
+
+    def _is_one_of_two_forgotten(self) -> bool:
+        """Whether the exchange has forgotten another order of the same leg, so that a third would not help.
+
+        Such an order goes on counting as cover, so that no more than two are ever placed while the exchange shows none.
+        """
+        if self.order.service != OrderService.ALGO or self.order.state not in ORDER_LIVE:
+            return False
+        return has_forgotten_sibling(self.order, readings=FORGOTTEN_AFTER_READINGS)
 
 
 def _knows_no_more(order: Order, report: OrderReport) -> bool:
     """Whether the fills add nothing to the books of a live order that the exchange has forgotten."""
     open_still = report.status in {ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED}
     return order.state in ORDER_LIVE and open_still and report.executed_quantity <= order.executed_quantity
-
-
-def _end_forgotten(order: Order, sentence: str, weight: Inference, sources: VenueAccess) -> None:
-    """End an order past its retention, or raise an alarm when position or fills speak against that."""
-    now, against = sources.clock(), contradiction(order, weight, sources.exchange)
-    if against:
-        raise_alarm(order, f"{sentence}; past the exchange's retention, but {against}", now=now)
-    elif order.missing_readings >= MISSING_READINGS and is_silent_long_enough(order, now):
-        made = (order.accepted_at or order.created_at).isoformat()
-        looked = f"{order.missing_readings} look-ups, no open order, created {made}"
-        apply_unseen_end(order, now=now, evidence=f"{sentence}; {looked}; position and fills agree without it")
-    elif _is_one_of_two_forgotten(order):
-        raise_alarm(order, f"{sentence}; the Algo Service forgets its orders", now=now)
-
-
-def _conclude(order: Order, sentence: str, weight: Inference, sources: VenueAccess) -> None:
-    """End an order that left no trace, when it has been missed often and for long enough."""
-    now = sources.clock()
-    if order.state != OrderState.UNKNOWN or weight.speaks_for_arrival:
-        _keep_unknown(order, sentence, weight, sources)
-    elif order.missing_readings >= MISSING_READINGS and now >= _believed_absent_from(order):
-        age = (now - order.sent_at).total_seconds()
-        looked = f"{order.missing_readings} look-ups, the last {age:.0f}s after sending"
-        apply_absence(order, now=now, evidence=f"{sentence}; {looked}")
 
 
 def _believed_absent_from(order: Order) -> datetime:
@@ -182,47 +232,3 @@ def _believed_absent_from(order: Order) -> datetime:
     if order.service == OrderService.STANDARD or over:
         return latest_arrival(order)
     return max(latest_arrival(order), order.sent_at + ALGO_SILENCE)
-
-
-def _keep_unknown(order: Order, sentence: str, weight: Inference, sources: VenueAccess) -> None:
-    """Leave an order UNKNOWN: protect what an entry may have opened, and raise the alarm that is due.
-
-    An entry with something at stake raises it at once, anything else when it is late.
-    """
-    if weight.at_stake:
-        covered = "covered" if _cover(order, weight, sources) else "NOT covered"
-        raise_alarm(order, f"{sentence}; {covered} by the planned stop", now=sources.clock())
-    # A leg in doubt is replaced by another; whether a position has its stop is a metric of its own.
-    # An order that keeps a symbol although its trade is over is reported too: that may last for days.
-    elif order.service == OrderService.STANDARD or (
-        order.missing_readings >= MISSING_READINGS and outlives_its_trade(order)
-    ):
-        _alarm_when_late(order, sentence, sources)
-
-
-def _alarm_when_late(order: Order, sentence: str, sources: VenueAccess) -> None:
-    now = sources.clock()
-    if now >= latest_arrival(order):
-        raise_alarm(order, sentence, now=now)
-
-
-def _is_one_of_two_forgotten(order: Order) -> bool:
-    """Whether the exchange has forgotten another order of the same leg, so that a third would not help.
-
-    Such an order goes on counting as cover, so that no more than two are ever placed while the exchange shows none.
-    """
-    if order.service != OrderService.ALGO or order.state not in ORDER_LIVE:
-        return False
-    return has_forgotten_sibling(order, readings=FORGOTTEN_AFTER_READINGS)
-
-
-def _cover(order: Order, weight: Inference, sources: VenueAccess) -> bool:
-    """Place the planned stop under what an entry of unknown outcome may have opened.
-
-    Returns whether it stands.
-    """
-    if not weight.at_stake or order.state != OrderState.UNKNOWN:
-        return False
-    return cover_unknown(
-        order.request, weight.at_stake, exchange=sources.exchange, rules=sources.rules, clock=sources.clock
-    )

@@ -109,9 +109,9 @@ def _note(found: Sequence[Trouble], now: datetime) -> None:
         return
     with transaction.atomic():
         # Two cycles side by side find the same: the second to write has nothing to add.
-        add_status_rows([_row(trouble, now) for trouble in new])
+        add_status_rows(new, now=now)
         for row, trouble in changed:
-            change_status_row(row, sentence=trouble.sentence, alarming=trouble.alarming, ends_at=trouble.ends_at)
+            change_status_row(row, trouble)
         delete_status_rows(gone)
         for trouble in (*new, *(trouble for _, trouble in changed)):
             if trouble.alarming:
@@ -125,17 +125,6 @@ def _note(found: Sequence[Trouble], now: datetime) -> None:
 
 def _differs(row: Impediment, trouble: Trouble) -> bool:
     return (row.sentence, row.alarming, row.ends_at) != (trouble.sentence, trouble.alarming, trouble.ends_at)
-
-
-def _row(trouble: Trouble, now: datetime) -> Impediment:
-    return Impediment(
-        scope=trouble.scope,
-        reason_code=trouble.code,
-        sentence=trouble.sentence,
-        alarming=trouble.alarming,
-        since=now,
-        ends_at=trouble.ends_at,
-    )
 
 
 def _raise_alarm(trouble: Trouble, now: datetime) -> None:

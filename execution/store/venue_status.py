@@ -5,6 +5,7 @@ from datetime import datetime
 
 from execution.domain.reasons import Reason
 from execution.domain.states import REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
+from execution.domain.venue_status import Trouble
 from execution.models import ExecutionRequest, Impediment, Trade
 
 # These have not asked for their leverage yet.
@@ -26,14 +27,25 @@ def status_rows_by_key() -> dict[tuple[str, str], Impediment]:
     return {(row.scope, row.reason_code): row for row in Impediment.objects.all()}
 
 
-def add_status_rows(rows: Sequence[Impediment]) -> None:
-    """Insert rows, but for those that a cycle at the same moment has written."""
+def add_status_rows(found: Sequence[Trouble], *, now: datetime) -> None:
+    """Insert rows in force since now, but for those that a cycle at the same moment has written."""
+    rows = [
+        Impediment(
+            scope=each.scope,
+            reason_code=each.code,
+            sentence=each.sentence,
+            alarming=each.alarming,
+            since=now,
+            ends_at=each.ends_at,
+        )
+        for each in found
+    ]
     Impediment.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def change_status_row(row: Impediment, *, sentence: str, alarming: bool, ends_at: datetime | None) -> None:
+def change_status_row(row: Impediment, found: Trouble) -> None:
     """Write what the exchange shows now."""
-    Impediment.objects.filter(pk=row.pk).update(sentence=sentence, alarming=alarming, ends_at=ends_at)
+    Impediment.objects.filter(pk=row.pk).update(sentence=found.sentence, alarming=found.alarming, ends_at=found.ends_at)
 
 
 def delete_status_rows(rows: Sequence[Impediment]) -> None:

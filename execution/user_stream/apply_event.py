@@ -52,12 +52,97 @@ WANTS_COVER = frozenset({RequestState.ACCEPTED, RequestState.FILLED})
 
 @dataclass(kw_only=True)
 class EventHandlers:
-    """The parts of a session that events are passed to."""
+    """Applies events by kind, and passes them on to the parts of a session that follow them."""
 
     dispatcher: Dispatcher
     resync: Resync
     silence_detector: SilenceDetector
     position_check: PositionCheck
+
+    def apply_order(self, news: OrderNews, now: datetime) -> None:
+        self.silence_detector.hear(order_fact(news.client_order_id))
+        if news.fill_id:
+            self.silence_detector.hear(fill_fact(news.symbol, news.fill_id))
+        order = _find_our_order(news)
+        if order is not None and news.fill is not None:
+            # Before the order shows it: a process that finds the order filled finds its fill too.
+            note_fill(order, news.fill, now=now)
+        if order is not None and news.report is not None:
+            if not _answer_follows(order, news.report):
+                before = OrderState(order.state)
+                apply_report(order, news.report, now=now, source=STREAM)
+                if not _fills_follow(order, news.report):
+                    self._dispatch_next(order, before)
+        elif is_ours(news.client_order_id):
+            log.error("stream_order_unknown", client_order_id=news.client_order_id)
+        elif news.fill_id:
+            self._apply_foreign_fill(news)
+
+    def apply_algo_order(self, news: AlgoNews, now: datetime) -> None:
+        order = find_order_named(news.report.client_order_id)
+        if order is None:
+            log.error("stream_order_unknown", client_order_id=news.report.client_order_id)
+            return
+        if news.reason:
+            log.warning("leg_refused_at_trigger", client_order_id=order.client_order_id, reason=news.reason)
+        before = OrderState(order.state)
+        if not _is_old(order, news.report):
+            apply_report(order, news.report, now=now, source=STREAM)
+        self._dispatch_next(order, before)
+
+    def apply_account(self, news: AccountNews) -> None:
+        """Check positions against the books a moment later.
+
+        A change without a trade is left to reconciliation.
+        """
+        if news.reason in {"ORDER", "FUNDING_FEE"}:
+            for held in news.held:
+                self.position_check.expect(held)
+        elif news.held:
+            log.warning("account_changed", reason=news.reason, symbols=[held.symbol for held in news.held])
+            self.resync.ask()
+
+    def apply_setting(self, news: SettingNews, now: datetime) -> None:
+        """Report a setting that changed under an open trade. Our own changes come before a trade opens."""
+        if not news.symbol:
+            log.warning("multi_assets_mode_changed")
+            self.resync.ask()
+            return
+        for trade in open_trades_with_other_leverage(news.symbol, news.leverage):
+            log.warning("leverage_changed_outside", symbol=news.symbol, was=trade.leverage, is_now=news.leverage)
+            details = {"expected": trade.leverage, "actual": news.leverage}
+            log_step("trade", trade.pk, to_state=trade.state, trigger="leverage_changed", now=now, details=details)
+            self.resync.ask()
+
+    def apply_margin_call(self, symbols: tuple[str, ...], now: datetime) -> None:
+        log.error("margin_call", symbols=list(symbols))
+        for trade in open_trades_in(*symbols):
+            log_step("trade", trade.pk, to_state=trade.state, trigger="margin_call", now=now)
+        self.resync.ask()
+
+    def _apply_foreign_fill(self, news: OrderNews) -> None:
+        """Book what an order of another client, or of the exchange, has closed of our trade."""
+        for trade in list(open_trades_on(news.symbol, news.position_side)):
+            exits_by_buying = Direction(trade.direction) is Direction.SHORT
+            if news.buyer is exits_by_buying:
+                log.warning("closed_by_others", symbol=news.symbol, reason=closed_by(news.client_order_id))
+                self.dispatcher.ask(DispatchedWork.BOOK_EXITS, trade.pk)
+
+    def _dispatch_next(self, order: Order, before: OrderState) -> None:
+        """Dispatch what an event makes due: cover and booking of an entry, booking of an exit, a new leg."""
+        purpose = OrderPurpose(order.purpose)
+        if purpose is OrderPurpose.ENTRY:
+            to_cover = order.executed_quantity > 0 and not _sender_goes_on(order, before)
+            if to_cover and is_request_in(order.request_id, WANTS_COVER):
+                self.dispatcher.ask(DispatchedWork.COVER_AND_RECORD, order.request_id)
+        elif order.executed_quantity > 0:
+            # Also before the trade is recorded: the task waits for that a little.
+            if not is_trade_over(order.request_id):
+                self.dispatcher.ask(DispatchedWork.BOOK_EXITS, order.request_id)
+        elif purpose is not OrderPurpose.CLOSE and before not in ORDER_FINAL and _has_ended(order):
+            report = log.info if _is_routine(order) else log.warning
+            report("leg_ended_without_fill", client_order_id=order.client_order_id, state=order.state)
+            self.dispatcher.ask(DispatchedWork.COVER, order.request_id)
 
 
 def apply(news: StreamNews, handlers: EventHandlers, *, now: datetime) -> None:
@@ -69,17 +154,17 @@ def apply(news: StreamNews, handlers: EventHandlers, *, now: datetime) -> None:
     """
     match news:
         case OrderNews():
-            _apply_order(news, handlers, now)
+            handlers.apply_order(news, now)
         case AlgoNews(report=report):
             handlers.silence_detector.hear(order_fact(report.client_order_id))
             if is_ours(report.client_order_id):
-                _apply_algo_order(news, handlers, now)
+                handlers.apply_algo_order(news, now)
         case AccountNews():
-            _apply_account(news, handlers)
+            handlers.apply_account(news)
         case SettingNews():
-            _apply_setting(news, handlers, now)
+            handlers.apply_setting(news, now)
         case MarginCall(symbols=symbols):
-            _apply_margin_call(symbols, handlers, now)
+            handlers.apply_margin_call(symbols, now)
         case HandOn(kind=kind):
             log.warning("stream_hands_on", kind=kind)
             handlers.resync.ask()
@@ -88,26 +173,6 @@ def apply(news: StreamNews, handlers: EventHandlers, *, now: datetime) -> None:
             return
         case _:
             assert_never(news)
-
-
-def _apply_order(news: OrderNews, handlers: EventHandlers, now: datetime) -> None:
-    handlers.silence_detector.hear(order_fact(news.client_order_id))
-    if news.fill_id:
-        handlers.silence_detector.hear(fill_fact(news.symbol, news.fill_id))
-    order = _find_our_order(news)
-    if order is not None and news.fill is not None:
-        # Before the order shows it: a process that finds the order filled finds its fill too.
-        note_fill(order, news.fill, now=now)
-    if order is not None and news.report is not None:
-        if not _answer_follows(order, news.report):
-            before = OrderState(order.state)
-            apply_report(order, news.report, now=now, source=STREAM)
-            if not _fills_follow(order, news.report):
-                _dispatch_next(order, before, handlers)
-    elif is_ours(news.client_order_id):
-        log.error("stream_order_unknown", client_order_id=news.client_order_id)
-    elif news.fill_id:
-        _apply_foreign_fill(news, handlers)
 
 
 def _answer_follows(order: Order, report: OrderReport) -> bool:
@@ -134,40 +199,10 @@ def _find_our_order(news: OrderNews) -> Order | None:
     return order_made_by_trigger(news.symbol, news.algo_id) if news.algo_id else None
 
 
-def _apply_algo_order(news: AlgoNews, handlers: EventHandlers, now: datetime) -> None:
-    order = find_order_named(news.report.client_order_id)
-    if order is None:
-        log.error("stream_order_unknown", client_order_id=news.report.client_order_id)
-        return
-    if news.reason:
-        log.warning("leg_refused_at_trigger", client_order_id=order.client_order_id, reason=news.reason)
-    before = OrderState(order.state)
-    if not _is_old(order, news.report):
-        apply_report(order, news.report, now=now, source=STREAM)
-    _dispatch_next(order, before, handlers)
-
-
 def _is_old(order: Order, report: OrderReport) -> bool:
     """Whether the fills of a triggered order, which come first, have shown all of this already."""
     over, linked = order.state in ORDER_FINAL, bool(order.exchange_order_id) or not report.order_id
     return over and linked and report.executed_quantity <= order.executed_quantity
-
-
-def _dispatch_next(order: Order, before: OrderState, handlers: EventHandlers) -> None:
-    """Dispatch what an event makes due: cover and booking of an entry, booking of an exit, a new leg."""
-    purpose = OrderPurpose(order.purpose)
-    if purpose is OrderPurpose.ENTRY:
-        to_cover = order.executed_quantity > 0 and not _sender_goes_on(order, before)
-        if to_cover and is_request_in(order.request_id, WANTS_COVER):
-            handlers.dispatcher.ask(DispatchedWork.COVER_AND_RECORD, order.request_id)
-    elif order.executed_quantity > 0:
-        # Also before the trade is recorded: the task waits for that a little.
-        if not is_trade_over(order.request_id):
-            handlers.dispatcher.ask(DispatchedWork.BOOK_EXITS, order.request_id)
-    elif purpose is not OrderPurpose.CLOSE and before not in ORDER_FINAL and _has_ended(order):
-        report = log.info if _is_routine(order) else log.warning
-        report("leg_ended_without_fill", client_order_id=order.client_order_id, state=order.state)
-        handlers.dispatcher.ask(DispatchedWork.COVER, order.request_id)
 
 
 def _sender_goes_on(order: Order, before: OrderState) -> bool:
@@ -198,45 +233,3 @@ def _has_ended(leg: Order) -> bool:
     if leg.purpose == OrderPurpose.STOP and live_orders_beside(leg).filter(quantity__gte=leg.quantity).exists():
         return False
     return is_trade_open(leg.request_id)
-
-
-def _apply_foreign_fill(news: OrderNews, handlers: EventHandlers) -> None:
-    """Book what an order of another client, or of the exchange, has closed of our trade."""
-    for trade in list(open_trades_on(news.symbol, news.position_side)):
-        exits_by_buying = Direction(trade.direction) is Direction.SHORT
-        if news.buyer is exits_by_buying:
-            log.warning("closed_by_others", symbol=news.symbol, reason=closed_by(news.client_order_id))
-            handlers.dispatcher.ask(DispatchedWork.BOOK_EXITS, trade.pk)
-
-
-def _apply_account(news: AccountNews, handlers: EventHandlers) -> None:
-    """Check positions against the books a moment later.
-
-    A change without a trade is left to reconciliation.
-    """
-    if news.reason in {"ORDER", "FUNDING_FEE"}:
-        for held in news.held:
-            handlers.position_check.expect(held)
-    elif news.held:
-        log.warning("account_changed", reason=news.reason, symbols=[held.symbol for held in news.held])
-        handlers.resync.ask()
-
-
-def _apply_setting(news: SettingNews, handlers: EventHandlers, now: datetime) -> None:
-    """Report a setting that changed under an open trade. Our own changes come before a trade opens."""
-    if not news.symbol:
-        log.warning("multi_assets_mode_changed")
-        handlers.resync.ask()
-        return
-    for trade in open_trades_with_other_leverage(news.symbol, news.leverage):
-        log.warning("leverage_changed_outside", symbol=news.symbol, was=trade.leverage, is_now=news.leverage)
-        details = {"expected": trade.leverage, "actual": news.leverage}
-        log_step("trade", trade.pk, to_state=trade.state, trigger="leverage_changed", now=now, details=details)
-        handlers.resync.ask()
-
-
-def _apply_margin_call(symbols: tuple[str, ...], handlers: EventHandlers, now: datetime) -> None:
-    log.error("margin_call", symbols=list(symbols))
-    for trade in open_trades_in(*symbols):
-        log_step("trade", trade.pk, to_state=trade.state, trigger="margin_call", now=now)
-    handlers.resync.ask()
