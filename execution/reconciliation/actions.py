@@ -1,4 +1,7 @@
-"""What `reconcile` may ask for, one class an action; `repair.py` and its neighbours carry them out."""
+"""The actions that `reconcile` may return, one class each.
+
+`repair.py` and its neighbours carry them out.
+"""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -48,7 +51,10 @@ class BookExits:
 
 @dataclass(frozen=True, kw_only=True)
 class LookOver:
-    """A trade was closed a while ago, or its entry filled further since: book what the exchange shows only now."""
+    """A closed trade is due for a second look: book what the exchange shows only now.
+
+    It was closed a while ago, or its entry has filled further since.
+    """
 
     trade_id: UUID
 
@@ -92,7 +98,10 @@ class CheckOrphan:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportExternal:
-    """A position that no trade and no running entry of ours explains: said, never touched, and no entries beside it."""
+    """A position that no trade and no unfinished entry explains.
+
+    It is logged and never touched, and no entry is sent beside it.
+    """
 
     symbol: str
     sentence: str
@@ -101,28 +110,31 @@ class ReportExternal:
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """A position of somebody else that is to have exits of ours, or has them and may have changed its size."""
+    """An external position is to have our exits, or has them and may have changed its size."""
 
     external_id: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adopt:
-    """A position of somebody else that is to become a trade of ours."""
+    """An external position is to become a trade."""
 
     external_id: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leave:
-    """A position of somebody else that is gone: our exits go, too."""
+    """An external position is gone: its exits are cancelled, too."""
 
     external_id: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExcessQuantity:
-    """What others have added to a position of ours, as a `position` of its own; `guarded`: it has exits of ours."""
+    """What other clients have added to our position, as a `position` of its own.
+
+    `guarded`: it has exits that we have placed.
+    """
 
     position: PositionReport
     sentence: str
@@ -133,7 +145,7 @@ class ExcessQuantity:
         return self.position.symbol
 
 
-# These settle what our orders are; what the rest of the comparison says rests on it.
+# These settle what our orders are; the rest of the comparison rests on that.
 SETTLING = (Apply, LookUpOrder, CancelLeftover, ExpireEntry)
 Settling = Apply | LookUpOrder | CancelLeftover | ExpireEntry
 # These are about positions of others: only the stack that has the account does them.

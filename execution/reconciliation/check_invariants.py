@@ -1,25 +1,21 @@
-"""Checks the invariants at the end of each monitor cycle, from what the cycle has read, and says what stands.
+"""Checks the invariants at the end of each reconciliation cycle, from what the cycle has read.
 
 It asks the exchange nothing and repairs nothing. It runs three statements a cycle, however many positions there are
-(entries that are more than one, its own last word, and its new one), and two more where a violation begins or ends.
+(doubled entries, the last heartbeat, and the new one), and two more where a violation begins or ends.
 """
 
-from collections.abc import Sequence
+from collections import Counter
 from datetime import datetime
-from decimal import Decimal
-from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Count, F, OuterRef, Q, Subquery
 
 from execution.domain.oracle import VIOLATIONS, Finding, Followed, OpenFinding, follow
-from execution.domain.states import TRADE_OPEN
-from execution.domain.trading import OrderPurpose
-from execution.models import AuditEvent, Heartbeat, Order, Trade
+from execution.models import AuditEvent
 from execution.reconciliation.invariants import entered_twice, findings, pictures, unjudged_sides
 from execution.reconciliation.state import LocalState, VenueState
 from execution.store.metrics import count
+from execution.store.reconciliation import doubled_entries, last_heartbeat, save_journal_lines, store_heartbeat
 from execution.store.transitions import log_line
 
 log = structlog.get_logger(__name__)
@@ -27,64 +23,47 @@ ORACLE = "oracle"
 
 
 def check_invariants(books: LocalState, seen: VenueState, *, now: datetime) -> Followed:
-    """Hold this cycle's reading against the invariants; count, tell and journal what has become a violation."""
-    found = [*findings(books, seen), *_entered_twice(books, seen)]
-    before = _suspects()
-    followed = follow(before, found, pictures(books, seen), unjudged=unjudged_sides(books, seen), now=seen.begun_at)
-    rows = [suspect.as_json() for suspect in followed.going_on]
-    word = Heartbeat(part=ORACLE, at=now, healthy=not followed.standing, details={"suspects": rows})
-    # Counted once: the word that a violation stands and its count are there together, or neither.
+    """Check this cycle's reading against the invariants and report what has become a violation."""
+    unjudged = unjudged_sides(books, seen)
+    doubled = [finding for finding in entered_twice(doubled_entries()) if finding.side not in unjudged]
+    found = [*findings(books, seen), *doubled]
+    before = _open_findings()
+    followed = follow(before, found, pictures(books, seen), unjudged=unjudged, now=seen.begun_at)
+    details = {"suspects": [each.as_json() for each in followed.going_on]}
+    # Counted once: the heartbeat that shows a violation and its count are written together, or neither.
     with transaction.atomic(savepoint=False):
-        Heartbeat.objects.bulk_create(
-            [word], update_conflicts=True, unique_fields=["part"], update_fields=["at", "healthy", "details"]
-        )
-        _tell(followed, now)
+        store_heartbeat(ORACLE, healthy=not followed.standing, details=details, now=now)
+        _report_changes(followed, now)
     return followed
 
 
-def _suspects() -> list[OpenFinding]:
-    """Return what the last cycle has left; a word that is not ours is forgotten, and found again if it is true."""
-    row = Heartbeat.objects.filter(part=ORACLE).first()
-    suspects = []
+def _open_findings() -> list[OpenFinding]:
+    """Return what the last cycle has left open.
+
+    A line that cannot be read is dropped: this cycle finds it again when it is true.
+    """
+    row = last_heartbeat(ORACLE)
+    found = []
     for line in row.details.get("suspects", ()) if row else ():
         try:
-            suspects.append(OpenFinding.of_json(line))
+            found.append(OpenFinding.of_json(line))
         except (KeyError, TypeError, ValueError) as error:
-            log.warning("oracle_suspect_unreadable", error=repr(error))
-    return suspects
+            log.warning("oracle_finding_unreadable", error=repr(error))
+    return found
 
 
-def _entered_twice(books: LocalState, seen: VenueState) -> list[Finding]:
-    """Find open trades that more than one order has filled, or that are larger than their entry."""
-    unjudged = unjudged_sides(books, seen)
-    entry = Order.objects.filter(request_id=OuterRef("pk"), purpose=OrderPurpose.ENTRY)
-    fills = Count("fills__exchange_order_id", filter=Q(fills__entry=True), distinct=True)
-    trades = Trade.objects.filter(state__in=sorted(TRADE_OPEN)).annotate(
-        orders=fills, ordered=Subquery(entry.values("quantity")[:1])
-    )
-    rows: Sequence[tuple[UUID, str, str, int, Decimal, Decimal | None]] = list(
-        trades.filter(Q(orders__gt=1) | Q(quantity__gt=F("ordered"))).values_list(
-            "pk", "symbol", "position_side", "orders", "quantity", "ordered"
-        )
-    )
-    return [finding for finding in entered_twice(rows) if finding.side not in unjudged]
-
-
-def _tell(followed: Followed, now: datetime) -> None:
-    """Write log, journal and figure, once for each violation and once for its end."""
+def _report_changes(followed: Followed, now: datetime) -> None:
+    """Write log, journal and metric, once for each violation and once for its end."""
     raised, ended = followed.raised, followed.ended
     lines = [_line(each.finding, "violation_stands", now) for each in raised]
     lines += [_line(each.finding, "violation_over", now) for each in ended]
     if lines:
-        AuditEvent.objects.bulk_create(lines)
+        save_journal_lines(lines)
     for each in raised:
         log.error("oracle_violation", **_facts(each.finding))
     for each in ended:
         log.warning("oracle_violation_over", **_facts(each.finding))
-    kinds: dict[str, int] = {}
-    for each in raised:
-        kinds[each.finding.kind.value] = kinds.get(each.finding.kind.value, 0) + 1
-    if kinds:
+    if kinds := Counter(each.finding.kind.value for each in raised):
         count(VIOLATIONS, kinds)
 
 

@@ -1,11 +1,10 @@
-"""One monitor cycle: observe, reconcile, repair, then tell what was seen. Runs every 10 seconds, one at a time."""
+"""One reconciliation cycle: observe, compare, repair, report. It runs every 10 seconds, one at a time."""
 
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from django.utils import timezone
@@ -13,8 +12,8 @@ from django.utils import timezone
 from execution.crash_points import CrashPoint, reached
 from execution.domain.metrics import CYCLE
 from execution.domain.ports import ExchangeUnavailableError, MirrorError, TradeMirror
-from execution.domain.states import REQUEST_BEFORE_WIRE, TRADE_OPEN
-from execution.models import Heartbeat, Trade
+from execution.domain.states import REQUEST_BEFORE_WIRE
+from execution.models import Trade
 from execution.outbox.trade_mirror import mirrored
 from execution.protection.overdue_stops import marks_of, note_marks
 from execution.reconciliation.actions import EXTERNAL, SETTLING, Action, ExcessQuantity, Resume
@@ -34,6 +33,7 @@ from execution.store.contention import apart, met_since
 from execution.store.heartbeats import beat, has_beaten
 from execution.store.metrics import observe
 from execution.store.quarantine import read_each, release_repaired
+from execution.store.reconciliation import last_healthy_heartbeat, open_trades_with_requests
 from execution.trades.settle_exits import release_locked_symbols, release_symbols
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,10 @@ class CycleResult:
 
 
 def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat: bool = False) -> CycleResult | None:
-    """Compare and repair once; None when the exchange could not be read, and then nothing was touched."""
+    """Compare and repair once.
+
+    Returns None when the exchange cannot be read, and then nothing was touched.
+    """
     started, begun_at = time.monotonic(), timezone.now()
     try:
         seen = observe_exchange(tools.exchange, now=tools.clock())
@@ -67,7 +70,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     with apart("symbols of closed trades"):
         release_symbols()
         release_locked_symbols(now=tools.clock())
-    trades = read_each(Trade.objects.filter(state__in=TRADE_OPEN).select_related("request"))
+    trades = read_each(open_trades_with_requests())
     prices = priced_symbols(tools.exchange, (row.symbol for row in seen.positions))
     update_positions(seen.positions, trades, prices, seen_at=seen.begun_at, now=tools.clock())
     _mirror(mirror, trades)
@@ -102,8 +105,11 @@ def _mirror(mirror: TradeMirror, trades: Sequence[Trade]) -> None:
 
 
 def swept_lately(now: datetime, *, within: timedelta) -> bool:
-    """Whether a cycle that could read the exchange began within this time; none did when it began in the future."""
-    last = Heartbeat.objects.filter(part=MONITOR, healthy=True).first()
+    """Whether a cycle that could read the exchange began within this time.
+
+    One whose beginning lies in the future does not count.
+    """
+    last = last_healthy_heartbeat(MONITOR)
     if last is None:
         return False
     began = last.at - timedelta(seconds=float(last.details.get("duration_seconds", 0)))
@@ -116,9 +122,10 @@ def swept_by_beat(now: datetime, *, within: timedelta) -> bool:
 
 
 def _compare_and_repair(seen: VenueState, tools: Tools, patience: Patience) -> tuple[list[Action], int]:
-    """Settle the orders first, then compare again: a stop that turns out to be gone is replaced in the same cycle.
+    """Settle the orders first, then compare again and repair the rest.
 
-    The books are read after the exchange, so that what the chain has done in between is known.
+    So a stop that turns out to be gone is replaced in the same cycle. The books are read after the exchange, so that
+    what the chain has done in between is known.
     """
     # What did not execute at its price counts as no cover from here on.
     note_marks(marks_of(seen.positions), now=tools.clock())
@@ -140,7 +147,12 @@ def _compare_and_repair(seen: VenueState, tools: Tools, patience: Patience) -> t
     leads = False
     with apart("account lease"):
         leads = renew_lease(tools.stack, reconciled_at=seen.begun_at, now=tools.clock())
-    resumed = [action for action in actions if isinstance(action, Resume) and (leads or _is_ours_to_finish(action))]
+    # What has been sent to the exchange is every stack's to finish; only the account's stack opens positions.
+    resumed = [
+        action
+        for action in actions
+        if isinstance(action, Resume) and (leads or action.state not in REQUEST_BEFORE_WIRE)
+    ]
     external = [action for action in actions if isinstance(action, EXTERNAL) and leads]
     failed += repair_all([*external, *resumed], tools)
     with apart("positions of others"):
@@ -155,12 +167,7 @@ def _compared(seen: VenueState, tools: Tools, patience: Patience) -> tuple[Local
     return books, reconcile(books, seen, patience=patience, now=tools.clock(), wish=tools.external)
 
 
-def _is_ours_to_finish(action: Resume) -> bool:
-    """Whether a stack that may not open positions carries this on: what is at the exchange is everybody's duty."""
-    return action.state not in REQUEST_BEFORE_WIRE
-
-
-def _beat(now: datetime, started: float, *, healthy: bool, **details: Any) -> None:
+def _beat(now: datetime, started: float, *, healthy: bool, **details: object) -> None:
     duration = time.monotonic() - started
     observe((CYCLE, duration))
     beat(MONITOR, now=now, healthy=healthy, details={"duration_seconds": round(duration, 3), **details})

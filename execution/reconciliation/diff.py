@@ -1,4 +1,4 @@
-"""Compares our books with the exchange and says what to do; pure, so every case is a test."""
+"""Compares our books with the exchange and returns what to repair, as a pure function."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -49,9 +49,9 @@ def reconcile(
     now: datetime,
     wish: ExternalPositions = ExternalPositions.IGNORE,
 ) -> list[Action]:
-    """Return what to repair, orders first: what they tell may settle the rest.
+    """Return what to repair, orders first: how they end may settle the rest.
 
-    `wish`: what the operator wants of positions that others have opened.
+    `wish`: what the operator wants of external positions.
     """
     return [
         *_order_actions(books, seen, patience, now),
@@ -80,7 +80,7 @@ def _order_action(order: OurOrder, seen: VenueState, now: datetime, *, stalled: 
     # Legs have outlived the position; so has the rest of an entry whose filled part was closed.
     if order.closed and (order.purpose in PROTECTIVE or (order.purpose is OrderPurpose.ENTRY and live)):
         return CancelLeftover(order_id=order.id)
-    # Its cancel tells what it has filled, too.
+    # The answer to its cancel shows what it has filled, too.
     if live and order.expires_at and now >= order.expires_at:
         return ExpireEntry(order_id=order.id)
     # Also an order that we had given up: the exchange is right about what it has.
@@ -94,7 +94,7 @@ def _order_action(order: OurOrder, seen: VenueState, now: datetime, *, stalled: 
 
 
 def _replaced_legs(books: LocalState, seen: VenueState) -> list[Action]:
-    """Cancel the orders of a leg that a right one has replaced, and those of a leg that wants none any more.
+    """Cancel orders of a leg that a right one has replaced, and those of a leg that needs none any more.
 
     The right one must be seen at the exchange just now: until then the older one goes on covering.
     """

@@ -1,4 +1,7 @@
-"""Finds what our books do not explain: positions of others, what they add to ours, orders under our prefix. Pure."""
+"""Finds what our books do not explain, as a pure comparison.
+
+These are external positions, what other clients add to ours, and orphan orders under our prefix.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,19 +18,22 @@ Side = tuple[str, str]
 
 
 def unexplained(books: LocalState, seen: VenueState, wish: ExternalPositions) -> list[Action]:
-    """Return what to say of it, and what to do about positions; `wish`: what the operator wants of those."""
-    strange = _foreign_positions(books, seen)
-    surpluses = list(_surpluses(books, seen))
+    """Return what to report of it, and what to do about external positions.
+
+    `wish`: what the operator wants of those.
+    """
+    external = _external_positions(books, seen)
+    excess = list(_excess_quantities(books, seen))
     return [
-        *surpluses,
-        *(_stranger(row) for row in strange),
-        *_external_actions(books, seen, strange, [surplus.position for surplus in surpluses], wish),
-        *_strays(books, seen),
+        *excess,
+        *(_report_of(row) for row in external),
+        *_external_actions(books, seen, external, [each.position for each in excess], wish),
+        *_orphan_orders(books, seen),
     ]
 
 
 def unjudged(books: LocalState, seen: VenueState) -> set[Side]:
-    """Return the symbols and sides of which nobody can tell now how much of the position is ours.
+    """Return the symbols and sides where it is not known now how much of the position is ours.
 
     The trade has changed while the exchange was read, or its entry still rests and may have filled further.
     """
@@ -35,16 +41,16 @@ def unjudged(books: LocalState, seen: VenueState) -> set[Side]:
     return moving | set(books.just_closed) | books.set_aside
 
 
-def _foreign_positions(books: LocalState, seen: VenueState) -> list[PositionReport]:
-    """Return the positions that no trade and no running entry of ours explains."""
+def _external_positions(books: LocalState, seen: VenueState) -> list[PositionReport]:
+    """Return the positions that no trade and no unfinished entry explains."""
     ours = {side_of(trade) for trade in books.trades} | books.just_closed | books.set_aside
     entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}
     entering |= {request.symbol for request in books.requests if request.state in REQUEST_UNBOOKED}
     return [row for row in seen.positions if side_of(row) not in ours and row.symbol not in entering]
 
 
-def _surpluses(books: LocalState, seen: VenueState) -> Iterator[ExcessQuantity]:
-    """Name what positions of ours are larger than their trades."""
+def _excess_quantities(books: LocalState, seen: VenueState) -> Iterator[ExcessQuantity]:
+    """Name by how much our positions are larger than their trades."""
     held = {side_of(row): row for row in seen.positions}
     guarded = {side_of(row) for row in books.external if row.guarded}
     unknown = unjudged(books, seen)
@@ -60,7 +66,7 @@ def _surpluses(books: LocalState, seen: VenueState) -> Iterator[ExcessQuantity]:
             )
 
 
-def _stranger(row: PositionReport) -> ReportExternal:
+def _report_of(row: PositionReport) -> ReportExternal:
     sentence = f"POSITION_NOT_OURS: quantity={row.quantity} side={row.position_side}"
     return ReportExternal(symbol=row.symbol, sentence=sentence, position_side=row.position_side)
 
@@ -68,19 +74,19 @@ def _stranger(row: PositionReport) -> ReportExternal:
 def _external_actions(
     books: LocalState,
     seen: VenueState,
-    strange: Sequence[PositionReport],
+    alone: Sequence[PositionReport],
     beside: Sequence[PositionReport],
     wish: ExternalPositions,
 ) -> list[Action]:
-    """Guard or adopt what two successive cycles have found strange; leave what two have missed, or have found turned.
+    """Guard or adopt positions that two successive cycles have seen, and leave those that two have missed.
 
-    What is guarded is followed whatever the wish has become: exits that stand still while a position grows would be
-    worth less than they seem. What lies `beside` a trade of ours is one position with it at the exchange, and cannot
-    become a trade of its own.
+    One that has turned was missed. A guarded position is followed whatever the wish has become: exits that stand still
+    while a position grows would be worth less than they seem. What lies `beside` our trade is one position with it at
+    the exchange, and cannot become a trade of its own.
     """
     actions: list[Action] = []
     known = {(*side_of(row), row.direction): row for row in books.external}
-    for row in (*strange, *beside):
+    for row in (*alone, *beside):
         external = known.get((*side_of(row), direction_of(row)))
         if external and wish is ExternalPositions.ADOPT and row not in beside:
             actions.append(Adopt(external_id=external.id))
@@ -94,8 +100,8 @@ def _external_actions(
     return [*actions, *(Leave(external_id=row.id) for row in gone if row.guarded and row.flat_readings)]
 
 
-def _strays(books: LocalState, seen: VenueState) -> list[Action]:
-    """Name open orders that carry our prefix and that our books think ended, or do not know."""
+def _orphan_orders(books: LocalState, seen: VenueState) -> list[Action]:
+    """Name open orders that carry our prefix and that our books have ended, or do not know."""
     known = {order.client_order_id for order in books.orders} | books.just_ended
-    strays = sorted(name for name in seen.open_orders if is_ours(name) and name not in known)
-    return [CheckOrphan(client_order_id=name) for name in strays]
+    orphans = sorted(name for name in seen.open_orders if is_ours(name) and name not in known)
+    return [CheckOrphan(client_order_id=name) for name in orphans]

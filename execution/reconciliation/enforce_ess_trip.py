@@ -1,6 +1,7 @@
-"""What a trip of the emergency stop asks for beyond blocking (ESS_TRIP_ACTION): cancel entries, close positions.
+"""Cancels entries and closes positions when the emergency stop has tripped, as ESS_TRIP_ACTION has it.
 
-Done at once when a trip arrives, and again by every monitor cycle while it stands; safe to run twice at once.
+It runs at once when a trip arrives, and again in every reconciliation cycle while it stands. It is safe to run twice at
+once. Entries are blocked elsewhere (`execution/risk/ess.py`).
 """
 
 from enum import StrEnum
@@ -11,12 +12,15 @@ from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.operations.worker_pool import SpareExchange
 from execution.protection.bracket_manager import ProtectionRules
-from execution.reconciliation.enforce_kill_switch import Hands, cancel_entries, close_positions
+from execution.reconciliation.enforce_kill_switch import Enforcement
 from execution.store.emergency_stop import known_block
 
 
 class TripAction(StrEnum):
-    """What follows a trip; each does what those before it do. Entries are blocked at any of them."""
+    """What follows a trip.
+
+    Each value does what those before it do, and entries are blocked at any of them.
+    """
 
     NONE = "none"
     CANCEL_ENTRIES = "cancel_entries"
@@ -31,16 +35,16 @@ def work_off_trip(
     clock: Clock,
     spare: SpareExchange | None = None,
 ) -> None:
-    """Do it while a trip is known; a service that is only silent has not tripped.
+    """Carry out the trip's action while a trip is known. A service that is only silent has not tripped.
 
     Raises:
-        ExchangeUnavailableError: the exchange did not answer; the next monitor cycle goes on.
+        ExchangeUnavailableError: the exchange did not answer. The next cycle goes on.
 
     """
     block = known_block()
     if action is TripAction.NONE or block is None or block.state not in BLOCKING_STATES:
         return
-    hands = Hands(exchange=exchange, rules=rules, clock=clock, spare=spare)
-    cancel_entries(hands)
+    enforcement = Enforcement(exchange=exchange, rules=rules, clock=clock, spare=spare)
+    enforcement.cancel_entries()
     if action is TripAction.FLATTEN:
-        close_positions(hands, CloseReason.ESS_TRIP)
+        enforcement.close_positions(CloseReason.ESS_TRIP)

@@ -1,7 +1,9 @@
-"""Ends orders that the exchange has forgotten by its documented retention; before that, absence proves nothing.
+"""Ends orders that the exchange has forgotten by its documented retention.
+
+Before that, absence proves nothing.
 
 An order that ended without a fill can be looked up for three days from its creation, any other for ninety. After that
-its absence from the open orders says that it is over, once position and fills agree with our books without it.
+its absence from the open orders proves that it is over, once position and fills agree with our books without it.
 """
 
 from datetime import datetime, timedelta
@@ -12,10 +14,12 @@ from django.db.models import Sum
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import held_in
 from execution.domain.ports import Exchange
-from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, TRADE_OPEN, TRADE_OVER, OrderState
+from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, OrderState
 from execution.domain.traces import Inference
 from execution.domain.trading import Direction, OrderPurpose, OrderService
-from execution.models import AuditEvent, ExternalPosition, Order, Trade
+from execution.models import Order, Trade
+from execution.store.external_positions import has_external_position
+from execution.store.reconciliation import booked_entry_quantity, find_open_trade, is_trade_over, triggered_at
 
 # Binance: Query Order, Query Algo Order, All Orders; "won't be found".
 UNFILLED_KEPT, FILLED_KEPT = timedelta(days=3), timedelta(days=90)
@@ -27,7 +31,7 @@ ALGO_BLINDNESS = timedelta(hours=2)
 
 
 def is_past_retention(order: Order, exchange: Exchange) -> bool:
-    """Whether the exchange may have forgotten an order that it had: by its clock, from the order's creation.
+    """Whether the exchange may have forgotten an order, by its clock and from the order's creation.
 
     Raises:
         ExchangeUnavailableError: the exchange's time is not known.
@@ -40,7 +44,9 @@ def is_past_retention(order: Order, exchange: Exchange) -> bool:
 
 
 def contradiction(order: Order, weight: Inference, exchange: Exchange) -> str:
-    """Return what speaks against an order's end; empty when position and fills are as our books say without it.
+    """Return what speaks against an order's end, empty when nothing does.
+
+    Nothing does when position and fills agree with our books without it.
 
     Raises:
         ExchangeUnavailableError: the positions were not answered.
@@ -51,53 +57,51 @@ def contradiction(order: Order, weight: Inference, exchange: Exchange) -> str:
     booked = _booked(order)
     if order.executed_quantity > booked:
         return f"executed={plain(order.executed_quantity)} booked={plain(booked)}"
-    trade = _open_trade(order)
+    trade = find_open_trade(order.request_id)
     return _difference(trade, exchange) if trade else ""
 
 
 def is_silent_long_enough(order: Order, now: datetime) -> bool:
-    """Whether an absence has lasted: a leg of an open position is not given up while its service may be blind."""
-    if order.service == OrderService.STANDARD or _is_over(order):
+    """Whether an absence has lasted long enough to be believed.
+
+    A leg of an open position is not given up while its service may be blind.
+    """
+    if order.service == OrderService.STANDARD or _has_nothing_to_close(order):
         return True
     return order.missing_since is not None and now - order.missing_since >= ALGO_BLINDNESS
 
 
 def outlives_its_trade(order: Order) -> bool:
-    """Whether an order keeps a symbol although nothing of its trade is left: that must not last unsaid."""
-    return Trade.objects.filter(pk=order.request_id, state__in=sorted(TRADE_OVER)).exists()
+    """Whether an order keeps a symbol although nothing of its trade is left."""
+    return is_trade_over(order.request_id)
 
 
 def _created_at(order: Order) -> datetime:
     """Return from when on the exchange counts: of an order that a trigger made, from the trigger."""
     made: datetime = order.accepted_at or order.created_at
-    if order.state != OrderState.TRIGGERED:
-        return made
-    told = AuditEvent.objects.filter(entity="order", entity_id=order.client_order_id, to_state=OrderState.TRIGGERED)
-    triggered = told.order_by("-id").values_list("at", flat=True).first()
+    triggered = triggered_at(order.client_order_id) if order.state == OrderState.TRIGGERED else None
     return max(made, triggered) if triggered else made
 
 
 def _booked(order: Order) -> Decimal:
     """Return how much of an order is in the books."""
     if order.purpose == OrderPurpose.ENTRY:
-        quantity = Trade.objects.filter(pk=order.request_id).values_list("quantity", flat=True).first()
-        return quantity or ZERO
+        return booked_entry_quantity(order.request_id)
     return order.fills.aggregate(booked=Sum("quantity"))["booked"] or ZERO
 
 
-def _is_over(order: Order) -> bool:
-    """Whether there is nothing that a leg may close: its trade is closed, or came to nothing, or was given up."""
-    if order.request.state not in REQUEST_FINAL or _open_trade(order):
+def _has_nothing_to_close(leg: Order) -> bool:
+    """Whether there is nothing left that a leg may close.
+
+    Its trade is closed, came to nothing or was given up, and no external position has its exits.
+    """
+    if leg.request.state not in REQUEST_FINAL or find_open_trade(leg.request_id):
         return False
-    return not ExternalPosition.objects.filter(request_id=order.request_id).exists()
-
-
-def _open_trade(order: Order) -> Trade | None:
-    return Trade.objects.filter(pk=order.request_id, state__in=sorted(TRADE_OPEN)).first()
+    return not has_external_position(leg.request_id)
 
 
 def _difference(trade: Trade, exchange: Exchange) -> str:
-    """Say where the exchange's position is another than the books of its open trade."""
+    """Return how the exchange's position differs from the books of its open trade, empty when it does not."""
     rows = {(row.symbol, row.position_side): row for row in exchange.positions()}
     held = held_in(rows.get((trade.symbol, trade.position_side)), Direction(trade.direction))
     # Read after the position: a fill that is booked meanwhile makes them differ, and the next cycle looks again.

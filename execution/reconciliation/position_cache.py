@@ -1,11 +1,11 @@
-"""Keeps the positions table as the exchange shows it and says what changed."""
+"""Keeps the positions table as the exchange shows it and emits an event for each change."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 
 from execution.domain.outcomes import PositionReport
 from execution.domain.quote_index import QuoteIndex
@@ -17,40 +17,17 @@ from execution.protection.software_stops import Standing, of_side, protected_by,
 from execution.store.atomic_write import Event, emit_each
 from execution.store.contention import apart, is_busy
 from execution.store.levels import NO_LEVELS, Levels, levels_of
+from execution.store.positions import (
+    delete_positions,
+    positions_by_side,
+    price_trades_late,
+    store_positions,
+    widen_price_ranges,
+)
 
 Side = tuple[str, str]
-# By symbol: its quote asset, and what that is worth where somebody can tell.
+# By symbol: its quote asset, and what that is worth where that is known.
 Prices = Mapping[str, tuple[str, QuoteIndex | None]]
-# One statement for all trades; greatest() and least() pass over what is not known yet.
-WIDEN = """
-    UPDATE execution_trade SET highest_price = greatest(highest_price, mark), lowest_price = least(lowest_price, mark)
-    FROM unnest(%s::uuid[], %s::numeric[]) AS seen (trade_id, mark)
-    WHERE id = trade_id AND (mark BETWEEN lowest_price AND highest_price) IS NOT TRUE
-"""
-# Of a trade that began while nobody could price its quote asset; its margin in USD follows.
-PRICE_LATE = """
-    WITH priced AS (
-        UPDATE execution_trade SET quote_index = seen.price, margin_usd = margin * seen.price
-        FROM unnest(%s::uuid[], %s::numeric[]) AS seen (trade_id, price)
-        WHERE id = trade_id AND quote_index IS NULL
-    )
-    UPDATE execution_executionrequest SET quote_index = seen.price
-    FROM unnest(%s::uuid[], %s::numeric[]) AS seen (request_id, price)
-    WHERE id = request_id AND quote_index IS NULL
-"""
-SHOWN = [
-    "quote_asset",
-    "quote_index",
-    "direction",
-    "trade",
-    "quantity",
-    "entry_price",
-    "mark_price",
-    "unrealized_pnl",
-    "initial_margin",
-    "liquidation_price",
-    "observed_at",
-]
 
 
 def update_positions(
@@ -67,7 +44,7 @@ def update_positions(
     `seen_at`: when the exchange began to be read; what the books have changed since then is newer.
     """
     trades = {(trade.symbol, trade.position_side): trade for trade in open_trades}
-    known = {(row.symbol, row.position_side): row for row in Position.objects.all()}
+    known = positions_by_side()
     rows = [_row(report, trades.get((report.symbol, report.position_side)), seen_at) for report in reports]
     _price(rows, prices, known)
     # A position that is not seen stays while its trade is open: one empty answer is not flat.
@@ -97,7 +74,7 @@ def update_positions(
 
 @dataclass(frozen=True, kw_only=True)
 class _Shown:
-    """What rows are compared and told with."""
+    """What rows are compared with, and what their events show."""
 
     known: Mapping[Side, Position]
     trades: Mapping[Side, Trade]
@@ -106,45 +83,54 @@ class _Shown:
     levels: Mapping[UUID, Levels]
     now: datetime
 
+    def has_moved(self, row: Position) -> bool:
+        """Whether a row differs from the stored one in what an event is emitted for."""
+        known = self.known.get((row.symbol, row.position_side))
+        return known is None or any(
+            getattr(known, name) != getattr(row, name) for name in ("quantity", "entry_price", "mark_price", "trade_id")
+        )
+
+    def event_of(self, row: Position) -> tuple[object, Event]:
+        """Return the event of a position and its aggregate: the trade, or else the position."""
+        side = (row.symbol, row.position_side)
+        trade, legs = self.trades.get(side), self.exits.get(side, ())
+        event = payloads.position_updated(
+            row,
+            leverage=trade.leverage if trade else None,
+            has_tp_sl=has_tp_sl(row.quantity, legs),
+            protected=is_protected(row.quantity, legs),
+            protected_by=protected_by(row.quantity, legs, of_side(self.standing, side)),
+            overdue=overdue_of(legs),
+            levels=self.levels.get(trade.pk, NO_LEVELS) if trade else NO_LEVELS,
+            now=self.now,
+        )
+        aggregate = trade.pk if trade else f"position:{row.symbol}:{row.position_side}"
+        return aggregate, (payloads.POSITION_UPDATED, event)
+
 
 def _store(rows: Sequence[Position], gone: Sequence[int], shown: _Shown) -> None:
-    """Write these positions with what is told of them, and delete those that are gone, in one transaction."""
+    """Write these positions with their events, and delete those that are gone, in one transaction."""
     with transaction.atomic():
-        Position.objects.bulk_create(
-            rows, update_conflicts=True, update_fields=SHOWN, unique_fields=["symbol", "position_side"]
-        )
-        _note_prices(rows)
-        _price_late(
-            [row for row in rows if row.trade and row.trade.quote_index is None and row.quote_index is not None]
-        )
-        moved = [row for row in rows if _changed(shown.known.get((row.symbol, row.position_side)), row)]
-        emit_each(dict(_told(row, shown) for row in moved), now=shown.now)
-        Position.objects.filter(pk__in=gone).delete()
-
-
-def _note_prices(rows: Sequence[Position]) -> None:
-    """Widen the range of prices that open trades have seen; `updated_at` stays: a reading is no change of the trade."""
-    seen = [(row.trade_id, row.mark_price) for row in rows if row.trade_id]
-    with connection.cursor() as cursor:
-        cursor.execute(WIDEN, [[pk for pk, _ in seen], [price for _, price in seen]])
+        store_positions(rows)
+        widen_price_ranges([(row.trade_id, row.mark_price) for row in rows if row.trade_id])
+        # Their quote asset had no known price when these trades began; now it has one.
+        if late := [
+            (row.trade.pk, row.quote_index)
+            for row in rows
+            if row.trade and row.trade.quote_index is None and row.quote_index is not None
+        ]:
+            price_trades_late(late)
+        emit_each(dict(shown.event_of(row) for row in rows if shown.has_moved(row)), now=shown.now)
+        delete_positions(gone)
 
 
 def _price(rows: Iterable[Position], prices: Prices, known: Mapping[tuple[str, str], Position]) -> None:
-    """Let each row know its quote asset and what that is worth: as read now, or else as read before."""
+    """Set each row's quote asset and what that is worth: as read now, or else as read before."""
     for row in rows:
         before = known.get((row.symbol, row.position_side)) or row.trade
         asset, index = prices.get(row.symbol, ("", None))
         row.quote_asset = asset or (before.quote_asset if before else "")
         row.quote_index = index.price if index else before.quote_index if before else None
-
-
-def _price_late(rows: Sequence[Position]) -> None:
-    """Price the trades that nobody could price before: their positions have a price now."""
-    if not rows:
-        return
-    columns = [[row.trade_id for row in rows], [row.quote_index for row in rows]]
-    with connection.cursor() as cursor:
-        cursor.execute(PRICE_LATE, [*columns, *columns])
 
 
 def _row(report: PositionReport, trade: Trade | None, seen_at: datetime) -> Position:
@@ -162,27 +148,3 @@ def _row(report: PositionReport, trade: Trade | None, seen_at: datetime) -> Posi
         liquidation_price=report.liquidation_price,
         observed_at=seen_at,
     )
-
-
-def _changed(known: Position | None, row: Position) -> bool:
-    return known is None or any(
-        getattr(known, name) != getattr(row, name) for name in ("quantity", "entry_price", "mark_price", "trade_id")
-    )
-
-
-def _told(row: Position, shown: _Shown) -> tuple[object, Event]:
-    """Return what is said about a position, and whose event it is: its trade's, or its own without one."""
-    side = (row.symbol, row.position_side)
-    trade, legs = shown.trades.get(side), shown.exits.get(side, ())
-    event = payloads.position_updated(
-        row,
-        leverage=trade.leverage if trade else None,
-        has_tp_sl=has_tp_sl(row.quantity, legs),
-        protected=is_protected(row.quantity, legs),
-        protected_by=protected_by(row.quantity, legs, of_side(shown.standing, side)),
-        overdue=overdue_of(legs),
-        levels=shown.levels.get(trade.pk, NO_LEVELS) if trade else NO_LEVELS,
-        now=shown.now,
-    )
-    aggregate = trade.pk if trade else f"position:{row.symbol}:{row.position_side}"
-    return aggregate, (payloads.POSITION_UPDATED, event)

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import F
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.clocks import Clock
@@ -18,9 +17,9 @@ from execution.domain.money import plain
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
 from execution.domain.ports import Exchange, ExchangeUnavailableError, Memory
 from execution.domain.reasons import CloseReason
-from execution.domain.states import ORDER_FINAL, ORDER_LIVE, ORDER_UNSETTLED, REQUEST_BEFORE_WIRE, RequestState
+from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, REQUEST_BEFORE_WIRE, RequestState
 from execution.domain.trading import OrderPurpose, OrderService
-from execution.models import ExecutionRequest, Order, Trade
+from execution.models import Order
 from execution.operations.worker_pool import SpareExchange
 from execution.orders.apply_report import apply_report, raise_alarm
 from execution.orders.cancel import cancel_order
@@ -53,7 +52,16 @@ from execution.reconciliation.external_positions import adopt_external, guard_ex
 from execution.reconciliation.resolve_inflight import VenueAccess, is_due_for_resolution, resolve
 from execution.risk.entry_gate import Stack
 from execution.store.metrics import count
+from execution.store.reconciliation import (
+    count_flat_reading,
+    end_late_look_over,
+    find_order_named,
+    note_entry_expired,
+    order_with_request,
+    trade_ended_at,
+)
 from execution.store.transitions import log_step
+from execution.store.write_offs import request_of_decision
 from execution.trades.close_position import close_position
 from execution.trades.follow_plan import record_and_follow
 from execution.trades.late_corrections import correct_books
@@ -62,14 +70,14 @@ from execution.trades.settle_exits import Settled, settle_exits
 log = structlog.get_logger(__name__)
 # For so long after its end a trade's books wait for an exchange that does not answer about it.
 LOOKED_OVER_WITHIN = timedelta(days=1)
-LEFTOVER_SAID_AFTER = timedelta(minutes=1)
+LEFTOVER_REPORTED_AFTER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """What repairs work with; `resume` sends a request's chain on its way from its state.
+    """The ports and rules that repairs work with.
 
-    Without `spare` clients everything is done one after another.
+    `resume` starts a request's chain from its state. Without `spare` clients everything is done one after another.
     """
 
     exchange: Exchange
@@ -78,7 +86,7 @@ class Tools:
     memory: Memory
     clock: Clock
     resume: Callable[[UUID, RequestState], object]
-    # What the operator wants of positions that others have opened.
+    # What the operator wants of external positions.
     external: ExternalPositions = ExternalPositions.IGNORE
     spare: SpareExchange | None = None
 
@@ -97,11 +105,11 @@ def settle_order(action: Settling, tools: Tools) -> UUID | None:
     filled = None
     match action:
         case Apply(order_id=order_id, report=report):
-            filled = _found(_order(order_id), report, "open orders", tools)
+            filled = _apply(order_with_request(order_id), report, "open orders", tools)
         case LookUpOrder(order_id=order_id):
             filled = _look_up(order_id, tools)
         case CancelLeftover(order_id=order_id):
-            _cancel_leftover(_order(order_id), tools)
+            _cancel_leftover(order_with_request(order_id), tools)
         case ExpireEntry(order_id=order_id):
             filled = _expire_entry(order_id, tools)
         case _:
@@ -111,12 +119,15 @@ def settle_order(action: Settling, tools: Tools) -> UUID | None:
 
 
 def _cancel_leftover(order: Order, tools: Tools) -> None:
-    """Cancel it; one that the exchange goes on showing and does not cancel keeps its symbol, which is said."""
+    """Cancel an order, and raise an alarm when no cancel ends it.
+
+    Such an order keeps its symbol although its trade is over.
+    """
     cancel_order(order, exchange=tools.exchange, clock=tools.clock)
     if order.state in ORDER_FINAL or not outlives_its_trade(order):
         return
-    closed = Trade.objects.filter(pk=order.request_id).values_list("exit_at", flat=True).first()
-    if closed and tools.clock() - closed >= LEFTOVER_SAID_AFTER:
+    closed = trade_ended_at(order.request_id)
+    if closed and tools.clock() - closed >= LEFTOVER_REPORTED_AFTER:
         raise_alarm(order, "shown as open, but its cancel does not end it; its trade is over", now=tools.clock())
 
 
@@ -132,7 +143,9 @@ def complete(request_id: UUID, tools: Tools) -> None:
 
 
 def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an action
-    """Do one action. Each checks again what it needs, so that an action decided on old figures does no harm.
+    """Do one action.
+
+    Each checks again what it needs, so that an action decided on old figures does no harm.
 
     Raises:
         ExchangeUnavailableError: the exchange did not answer; the next cycle tries again.
@@ -154,13 +167,13 @@ def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an a
             ensure_exits(request_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
             measure_unprotected_of(request_id)
         case CheckOrphan(client_order_id=client_order_id):
-            _check_stray(client_order_id, tools)
+            _check_orphan(client_order_id, tools)
         case Guard(external_id=external_id):
-            guard_external(external_id, _sources(tools))
+            guard_external(external_id, _venue_access(tools))
         case Adopt(external_id=external_id):
-            adopt_external(external_id, _sources(tools))
+            adopt_external(external_id, _venue_access(tools))
         case Leave(external_id=external_id):
-            leave_external(external_id, _sources(tools))
+            leave_external(external_id, _venue_access(tools))
         case ReportExternal(symbol=symbol, sentence=sentence) | ExcessQuantity(symbol=symbol, sentence=sentence):
             log.warning("monitor_reports", subject=symbol, sentence=sentence)
             return
@@ -170,18 +183,19 @@ def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an a
 
 
 def _expire(request_id: UUID, now: datetime) -> None:
-    """Let a request expire, unless it has left or ended since the books were read."""
-    request = ExecutionRequest.objects.get(pk=request_id)
+    """Let a request expire, unless it was sent or has ended since the books were read."""
+    request = request_of_decision(request_id)
     if request.state in REQUEST_BEFORE_WIRE:
         expire_request(request, now=now)
 
 
 def _expire_entry(order_id: int, tools: Tools) -> UUID | None:
-    """Cancel an entry that has rested for too long; what it has filled, also in the last moment, is covered.
+    """Cancel an entry that has rested for too long, and cover what it has filled up to the last moment.
 
-    Why is written before the cancel is sent: its answer may be lost, and whoever finds the order ended tells it.
+    The reason is written before the cancel is sent: its answer may be lost, and the process that finds the order ended
+    reports the reason.
     """
-    order = _order(order_id)
+    order = order_with_request(order_id)
     if order.expired_at is None:
         _note_expiry(order, tools.clock())
     cancel_order(order, exchange=tools.exchange, clock=tools.clock)
@@ -190,7 +204,7 @@ def _expire_entry(order_id: int, tools: Tools) -> UUID | None:
 
 @transaction.atomic
 def _note_expiry(order: Order, now: datetime) -> None:
-    if not Order.objects.filter(pk=order.pk, state__in=sorted(ORDER_LIVE), expired_at=None).update(expired_at=now):
+    if not note_entry_expired(order, now=now):
         return
     order.expired_at = now
     details = {"decided_at": order.request.decided_at.isoformat(), "executed": plain(order.executed_quantity)}
@@ -198,12 +212,12 @@ def _note_expiry(order: Order, now: datetime) -> None:
     log_step("order", name, from_state=state, to_state=state, trigger="entry_expired", now=now, details=details)
 
 
-def _check_stray(client_order_id: str, tools: Tools) -> None:
+def _check_orphan(client_order_id: str, tools: Tools) -> None:
     """Cancel an order that our books have ended, such as one that appears after its absence was proven.
 
-    An order that our books have never known belongs to another database on this account: it is said, not touched.
+    An order that our books have never known belongs to another database on this account: it is logged, not touched.
     """
-    order = Order.objects.select_related("request").filter(client_order_id=client_order_id).first()
+    order = find_order_named(client_order_id)
     if order is None:
         log.error("order_with_our_prefix_unknown", client_order_id=client_order_id)
     elif order.state in ORDER_FINAL:
@@ -212,19 +226,19 @@ def _check_stray(client_order_id: str, tools: Tools) -> None:
 
 
 def _look_up(order_id: int, tools: Tools) -> UUID | None:
-    """Ask what became of an order; only an answer about the order itself moves it."""
-    order = _order(order_id)
+    """Ask the exchange for an order. Only an answer about the order itself moves it."""
+    order = order_with_request(order_id)
     if not is_due_for_resolution(order, tools.clock()):
         return None
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service))
     reached(CrashPoint.ORDER_LOOKED_UP)
     match found:
         case OrderReport():
-            return _found(order, found, "look-up", tools)
+            return _apply(order, found, "look-up", tools)
         case Missing() | Unreadable():
             log.warning("order_not_shown", client_order_id=order.client_order_id, answer=found.message)
-            known = resolve(order, found, _sources(tools))
-            return _found(order, *known, tools) if known else None
+            known = resolve(order, found, _venue_access(tools))
+            return _apply(order, *known, tools) if known else None
         case _:
             assert_never(found)
 
@@ -234,24 +248,20 @@ def look_up_once(order_id: int, tools: Tools) -> UUID | None:
 
     Returns: the request whose entry has filled, and whose targets and books are then due.
     """
-    order = _order(order_id)
+    order = order_with_request(order_id)
     if order.state not in ORDER_UNSETTLED:
         return None
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service), promptly=True)
     reached(CrashPoint.ORDER_LOOKED_UP)
-    return _found(order, found, "look-up", tools) if isinstance(found, OrderReport) else None
+    return _apply(order, found, "look-up", tools) if isinstance(found, OrderReport) else None
 
 
-def _sources(tools: Tools) -> VenueAccess:
+def _venue_access(tools: Tools) -> VenueAccess:
     return VenueAccess(exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
 
 
-def _order(order_id: int) -> Order:
-    return Order.objects.select_related("request").get(pk=order_id)
-
-
-def _found(order: Order, report: OrderReport, source: str, tools: Tools) -> UUID | None:
-    """Store new evidence and carry it on: an entry's fills want their stop, an exit's fills want booking."""
+def _apply(order: Order, report: OrderReport, source: str, tools: Tools) -> UUID | None:
+    """Store new evidence and carry it on: an entry's fills need their stop, an exit's fills are booked."""
     apply_report(order, report, now=tools.clock(), source=source)
     if order.executed_quantity <= 0:
         return None
@@ -267,14 +277,16 @@ def _cover_entry(order: Order, tools: Tools) -> UUID:
 
 
 def _book_exits(trade_id: UUID, tools: Tools) -> None:
-    """Book what left a trade, and let its legs follow; what left without a fill that says why is counted."""
+    """Book the exits of a trade, let its legs follow, and count a reading that no fill explains."""
     settled = settle_exits(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     if settled is Settled.NOTHING_NEW:
-        _count_flat_reading(trade_id, tools.clock())
+        _note_flat_reading(trade_id, tools.clock())
 
 
 def _look_over(trade_id: UUID, tools: Tools) -> None:
-    """Look over closed books; what the exchange has not told within a day, it tells no more: then that is said, once.
+    """Look over closed books.
+
+    What the exchange has not answered within a day is given up and reported once.
 
     Raises:
         ExchangeUnavailableError: it did not answer, and may yet.
@@ -284,11 +296,10 @@ def _look_over(trade_id: UUID, tools: Tools) -> None:
         correct_books(trade_id, exchange=tools.exchange, rules=tools.protection, clock=tools.clock)
     except ExchangeUnavailableError as error:
         now = tools.clock()
-        late = Trade.objects.filter(pk=trade_id, checked_at=None, exit_at__lte=now - LOOKED_OVER_WITHIN)
-        if not late.update(checked_at=now):
+        if not end_late_look_over(trade_id, closed_before=now - LOOKED_OVER_WITHIN, now=now):
             raise
         log.exception("books_not_looked_over", trade_id=str(trade_id))
-        why = ("", f"the exchange did not tell: {error}")
+        why = ("", f"the exchange did not answer: {error}")
         log_step("trade", trade_id, to_state="NOT_LOOKED_OVER", trigger="exchange_silent", now=now, reason=why)
 
 
@@ -298,20 +309,17 @@ def _close_in_time(trade_id: UUID, reason: CloseReason, tools: Tools) -> None:
         settle_exits(trade_id, exchange=tools.exchange, rules=rules, clock=tools.clock)
 
 
-def _count_flat_reading(trade_id: UUID, now: datetime) -> None:
-    """Note that the exchange shows less than our trade without fills that say why: alarming, and no proof."""
+def _note_flat_reading(trade_id: UUID, now: datetime) -> None:
+    """Note that the exchange shows less than our trade and no fill explains it: alarming, and no proof."""
     log.error("position_smaller_without_fills", trade_id=str(trade_id))
-    first = Trade.objects.filter(pk=trade_id, flat_readings=0).update(flat_readings=1)
-    if first:
+    if count_flat_reading(trade_id):
         log_step("trade", trade_id, to_state="UNEXPLAINED", trigger="position_smaller_without_fills", now=now)
-        return
-    Trade.objects.filter(pk=trade_id).update(flat_readings=F("flat_readings") + 1)
 
 
 def book_reported_exits(trade_id: UUID, tools: Tools) -> bool:
-    """Book the exit fills that the user-data stream reported; False when there was nothing to book yet.
+    """Book the exit fills that the stream reported, and return whether there were any to book.
 
-    What is left of the position afterwards gets its full cover again: a leg that filled in part, or that ended.
+    What is left of the position afterwards gets its full cover again: a leg may have filled in part, or ended.
 
     Raises:
         ExchangeUnavailableError: the exchange did not answer.

@@ -1,4 +1,4 @@
-"""Works off what a comparison asks for: positions side by side, and of all that there is to do the stops first."""
+"""Runs the actions that a comparison returns, positions side by side and missing stops first."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,22 +19,25 @@ from execution.store.contention import is_busy, note
 
 log = structlog.get_logger(__name__)
 # An order of these may turn out to leave a position without its stop.
-MAY_LEAVE_NAKED = frozenset({OrderPurpose.ENTRY, OrderPurpose.STOP})
+MAY_LEAVE_UNPROTECTED = frozenset({OrderPurpose.ENTRY, OrderPurpose.STOP})
 # These wait for the exchange; the others are done at once.
 WAIT_FOR_EXCHANGE = (Cover, BookExits, CloseInTime, LookOver)
-# What is to be done, and what it is about.
+# A repair, and the action or id that it is about.
 Piece = tuple[Callable[[Tools], object], object]
 
 
 def settle_all(actions: Sequence[Settling], books: LocalState, tools: Tools) -> tuple[list[UUID], int]:
-    """Settle these orders; return the requests that want targets and books then, and how many orders failed."""
+    """Settle these orders.
+
+    Returns: the requests whose targets and books are then due, and how many orders failed.
+    """
     orders = {order.id: order for order in books.orders}
     lots: dict[UUID, list[Settling]] = {}
     for action in actions:
         lots.setdefault(orders[action.order_id].request_id, []).append(action)
 
     def is_urgent(lot: Sequence[Settling]) -> bool:
-        return any(orders[action.order_id].purpose in MAY_LEAVE_NAKED for action in lot)
+        return any(orders[action.order_id].purpose in MAY_LEAVE_UNPROTECTED for action in lot)
 
     filled: list[UUID] = []
 
@@ -43,36 +46,40 @@ def settle_all(actions: Sequence[Settling], books: LocalState, tools: Tools) -> 
             filled.append(request_id)
 
     ordered = sorted(lots.values(), key=is_urgent, reverse=True)
-    failed = _work_off([[(partial(settle_one, action), action) for action in lot] for lot in ordered], tools)
+    failed = _run([[(partial(settle_one, action), action) for action in lot] for lot in ordered], tools)
     return list(dict.fromkeys(filled)), failed
 
 
 def complete_all(requests: Sequence[UUID], tools: Tools) -> int:
-    """Place targets and book fills of these, and return how many could not be; all stops stand by then."""
-    return _work_off([[(partial(complete, request_id), request_id)] for request_id in requests], tools)
+    """Place targets and book fills of these requests, and return how many failed. All stops stand by then."""
+    return _run([[(partial(complete, request_id), request_id)] for request_id in requests], tools)
 
 
 def book_all(trades: Sequence[UUID], tools: Tools) -> int:
-    """Book the exits of these trades and let their legs follow; return how many could not be."""
-    return _work_off([[(partial(book_reported_exits, trade_id), trade_id)] for trade_id in trades], tools)
+    """Book the exits of these trades, let their legs follow, and return how many failed."""
+    return _run([[(partial(book_reported_exits, trade_id), trade_id)] for trade_id in trades], tools)
 
 
 def repair_all(actions: Sequence[Repair], tools: Tools) -> int:
-    """Repair these and return how many could not be, missing stops first."""
+    """Do these repairs, missing stops first, and return how many failed."""
+
+    def is_missing_stop(action: Repair) -> bool:
+        return isinstance(action, Cover) and action.missing is OrderPurpose.STOP
+
     slow = [action for action in actions if isinstance(action, WAIT_FOR_EXCHANGE)]
     lots: dict[UUID, list[Repair]] = {}
-    for action in sorted(slow, key=_is_missing_stop, reverse=True):
+    for action in sorted(slow, key=is_missing_stop, reverse=True):
         position = action.request_id if isinstance(action, Cover) else action.trade_id
         lots.setdefault(position, []).append(action)
     quick = [action for action in actions if not isinstance(action, WAIT_FOR_EXCHANGE)]
-    failed = _work_off([[(partial(repair, action), action) for action in lot] for lot in lots.values()], tools)
+    failed = _run([[(partial(repair, action), action) for action in lot] for lot in lots.values()], tools)
     return failed + sum(not _done(partial(repair, action), action, tools) for action in quick)
 
 
 def look_up_all(orders: Sequence[int], tools: Tools) -> tuple[list[UUID], int]:
-    """Ask once for each of these orders of unknown outcome.
+    """Look each of these orders of unknown outcome up once.
 
-    Returns: the requests that have their stop by that and want targets and books, and how many could not be asked for.
+    Returns: the requests that have their stop by that and whose targets and books are due, and how many failed.
     """
     covered: list[UUID] = []
 
@@ -80,29 +87,22 @@ def look_up_all(orders: Sequence[int], tools: Tools) -> tuple[list[UUID], int]:
         if request_id := look_up_once(order_id, tools):
             covered.append(request_id)
 
-    failed = _work_off([[(partial(look_up, pk), pk)] for pk in orders], tools)
+    failed = _run([[(partial(look_up, pk), pk)] for pk in orders], tools)
     return covered, failed
 
 
-def _is_missing_stop(action: Repair) -> bool:
-    return isinstance(action, Cover) and action.missing is OrderPurpose.STOP
+def _run(lots: Sequence[Sequence[Piece]], tools: Tools) -> int:
+    """Run the lots, one a position, side by side, and return how many pieces failed."""
 
+    def run_lot(lot: Sequence[Piece], exchange: Exchange) -> int:
+        own = replace(tools, exchange=exchange)
+        return sum(not _done(work, subject, own) for work, subject in lot)
 
-def _work_off(lots: Sequence[Sequence[Piece]], tools: Tools) -> int:
-    """Do what concerns one position in its order, and different positions beside each other; return the failures."""
-
-    def errand(lot: Sequence[Piece]) -> Callable[[Exchange], int]:
-        def run(exchange: Exchange) -> int:
-            own = replace(tools, exchange=exchange)
-            return sum(not _done(work, subject, own) for work, subject in lot)
-
-        return run
-
-    return sum(run_parallel([errand(lot) for lot in lots], tools.exchange, tools.spare))
+    return sum(run_parallel([partial(run_lot, lot) for lot in lots], tools.exchange, tools.spare))
 
 
 def _done(work: Callable[[Tools], object], subject: object, tools: Tools) -> bool:
-    """Do one thing; an exchange that falls silent in the middle must not keep the others from being tried."""
+    """Do one piece. An exchange that falls silent in the middle must not keep the others from being tried."""
     reached(CrashPoint.REPAIR_BEGUN)
     name = type(subject).__name__
     try:
@@ -113,7 +113,7 @@ def _done(work: Callable[[Tools], object], subject: object, tools: Tools) -> boo
     except (OperationalError, InterfaceError) as error:
         if not isinstance(error, OperationalError) or not is_busy(error):
             raise
-        # Somebody holds a row of this position: that delays this position alone.
+        # Another session holds a row of this position: that delays this position alone.
         note(f"{name} {_subject_id(subject)}", error)
         return False
     except Exception:

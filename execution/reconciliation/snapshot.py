@@ -1,33 +1,36 @@
-"""Reads both sides of the comparison in bulk: the number of calls and queries does not grow with the positions."""
+"""Reads both sides of the comparison in bulk.
+
+The number of calls and queries does not grow with the number of positions.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
-from uuid import UUID
-
-from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from execution.domain import policy as keys
 from execution.domain.money import ZERO
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange
-from execution.domain.reasons import CloseReason, Reason
-from execution.domain.states import (
-    ORDER_FINAL,
-    REQUEST_FINAL,
-    TRADE_OPEN,
-    TRADE_OVER,
-    OrderState,
-    RequestState,
-    TradeState,
-)
+from execution.domain.reasons import CloseReason
+from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OVER, OrderState, RequestState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
-from execution.models import ExecutionRequest, ExternalPosition, Order, Trade, VenueBlock
+from execution.models import ExecutionRequest, ExternalPosition, Order, Trade
 from execution.protection.bracket_store import exit_orders, exposure_of, plan_of, resting_of
 from execution.reconciliation.state import Deadline, LocalState, OurExternal, OurOrder, OurRequest, OurTrade, VenueState
 from execution.risk.entry_expiry import expiry_of
 from execution.risk.policy_store import policy_in_force
+from execution.store.external_positions import all_external_positions
 from execution.store.quarantine import for_each, note_flaws, pairs, quarantined_sides, read_each
+from execution.store.reconciliation import (
+    finished_orders_named,
+    open_trades_with_plans,
+    sides_of_open_trades,
+    trades_due_for_look_over,
+    trades_ended_since,
+    unfinished_orders_with_trades,
+    unfinished_requests,
+)
+from execution.store.venue_status import announced_ends, symbols_about_to_end
 from execution.trades.late_corrections import LOOKED_OVER_AFTER
 
 # Their entry rests, or may have filled further than is booked.
@@ -55,22 +58,22 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> VenueState:
 
 
 def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> LocalState:
-    """Read everything that is not over, and what has ended since the exchange was read: twelve queries at most.
+    """Read everything that is not over, and what has ended since the exchange was read.
 
-    `open_names`: the client ids that the exchange shows open; of these, what ended meanwhile is no surprise.
+    It takes twelve queries at most. `open_names`: the client ids that the exchange shows open. Orders among them may
+    have ended meanwhile.
 
     An entry moves from orders over requests to trades. They are read in that order, so that one which moves on in
-    between is seen in two of them, never in none: its position would pass for a stranger's.
+    between is seen in two of them, never in none: its position would pass for an external one.
     """
     policy = policy_in_force()
-    ending = set(VenueBlock.objects.filter(reason_code=Reason.SYMBOL_ENDS).values_list("scope", flat=True))
-    orders = for_each(read_each(_unfinished_orders()), lambda order: _our_order(order, policy, ending))
-    requests = for_each(read_each(ExecutionRequest.objects.filter(~Q(state__in=sorted(REQUEST_FINAL)))), _our_request)
-    open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
-    trades = read_each(open_trades.prefetch_related("request__bracket__legs"))
+    ending = symbols_about_to_end()
+    orders = for_each(read_each(unfinished_orders_with_trades()), lambda order: _our_order(order, policy, ending))
+    requests = for_each(read_each(unfinished_requests()), _our_request)
+    trades = read_each(open_trades_with_plans())
     for trade in trades:
         note_flaws(trade.request)
-    closed = read_each(Trade.objects.filter(state__in=sorted(TRADE_OVER), updated_at__gte=since))
+    closed = read_each(trades_ended_since(since))
     exits = exit_orders(trade.pk for trade in [*trades, *closed])
     unknown = set(open_names) - {order.client_order_id for order in orders}
     closing = _closing_before_end(policy)
@@ -81,35 +84,22 @@ def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> LocalState
         trades=list(ours.values()),
         just_closed=frozenset((trade.symbol, trade.position_side) for trade in closed),
         set_aside=_sides_set_aside(trades, usable=ours),
-        just_ended=_ended_since(since, chain(_named(unknown), *exits.values())),
-        to_look_over=_due(since),
-        external=for_each(read_each(ExternalPosition.objects.all()), _our_external),
+        just_ended=_ended_since(since, chain(finished_orders_named(unknown), *exits.values())),
+        to_look_over=trades_due_for_look_over(unchanged_since=since - LOOKED_OVER_AFTER, most=MOST_LOOKED_OVER),
+        external=for_each(read_each(all_external_positions()), _our_external),
     )
 
 
 def _sides_set_aside(trades: Iterable[Trade], *, usable: Collection[Trade]) -> frozenset[tuple[str, str]]:
-    """Return symbol and side of trades that the comparison has to do without: their positions are still ours.
+    """Return symbol and side of trades that cannot be compared, whose positions are still ours.
 
-    One that could not be read at all is known by what was written down of it.
+    One that could not be read at all is known by its quarantine row.
     """
     unusable = {(trade.symbol, trade.position_side) for trade in trades if trade not in usable}
     noted = quarantined_sides("trade") - {(trade.symbol, trade.position_side) for trade in usable}
     if noted:
-        noted &= set(Trade.objects.filter(state__in=TRADE_OPEN).values_list("symbol", "position_side"))
+        noted &= sides_of_open_trades()
     return frozenset(unusable | noted)
-
-
-def _unfinished_orders() -> "QuerySet[Order, Order]":
-    return Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade")
-
-
-def _due(now: datetime) -> list[UUID]:
-    """Return trades whose closed books were not looked over since, those whose entry filled further at once."""
-    unchecked = Trade.objects.filter(state=TradeState.CLOSED, checked_at=None)
-    entries = Order.objects.filter(request=OuterRef("request"), purpose=OrderPurpose.ENTRY)
-    grown = Exists(entries.filter(executed_quantity__gt=OuterRef("quantity")))
-    due = unchecked.filter(Q(updated_at__lte=now - LOOKED_OVER_AFTER) | Q(grown))
-    return list(due.order_by("exit_at").values_list("pk", flat=True)[:MOST_LOOKED_OVER])
 
 
 def _our_external(row: ExternalPosition) -> OurExternal:
@@ -121,12 +111,6 @@ def _our_external(row: ExternalPosition) -> OurExternal:
         guarded=row.request_id is not None,
         flat_readings=row.flat_readings,
     )
-
-
-def _named(names: Collection[str]) -> Iterable[Order]:
-    """Return the finished orders of these names, such as an entry that was cancelled a moment ago."""
-    finished = Order.objects.filter(state__in=sorted(ORDER_FINAL))
-    return finished.filter(client_order_id__in=names) if names else ()
 
 
 def _ended_since(since: datetime, orders: Iterable[Order]) -> frozenset[str]:
@@ -166,7 +150,7 @@ def _our_order(order: Order, policy: Policy, ending: Collection[str]) -> OurOrde
 
 
 def _expires_at(order: Order, policy: Policy, ending: Collection[str]) -> datetime | None:
-    """Return until when an entry may rest: at once no longer when its contract takes no entries, for it is to end."""
+    """Return until when an entry may rest, which is over at once when its contract is about to end."""
     if order.purpose != OrderPurpose.ENTRY or order.order_type != OrderType.LIMIT:
         return None
     return order.sent_at if order.symbol in ending else expiry_of(order.request, policy)
@@ -206,4 +190,4 @@ def _closing_before_end(policy: Policy) -> dict[str, datetime]:
     if not hours:
         return {}
     before = timedelta(hours=float(hours))
-    return {row.scope: row.ends_at - before for row in VenueBlock.objects.exclude(ends_at=None) if row.ends_at}
+    return {symbol: ends_at - before for symbol, ends_at in announced_ends().items()}

@@ -1,4 +1,4 @@
-"""The two sides that `reconcile` compares: what PostgreSQL says, and what the exchange says."""
+"""The two sides that `reconcile` compares: the rows in PostgreSQL, and the exchange's reading."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class OurRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class OurOrder:
-    """An order of ours; `closed`: its trade is closed, or its request ended without one."""
+    """One of our orders. `closed`: its trade is closed, or its request ended without one."""
 
     id: int
     request_id: UUID
@@ -44,13 +44,13 @@ class OurOrder:
     booked_quantity: Decimal = ZERO
     # Of an entry: until when it may rest.
     expires_at: datetime | None = None
-    # Missed by readings, or alarmed: that it is seen again is worth a note.
+    # Missed by readings, or alarmed: it is noted when it is seen again.
     doubted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deadline:
-    """When a position is to be closed at market, and what its trade will say about it."""
+    """When a position is to be closed at market, and the close reason of its trade."""
 
     at: datetime
     reason: CloseReason
@@ -60,7 +60,7 @@ class Deadline:
 class OurTrade:
     """An open trade and what of it is still at the exchange, by booked fills.
 
-    `by_software`: a stop of our own stands in for those that the exchange does not take.
+    `by_software`: a software stop stands in for those that the exchange does not take.
     """
 
     id: UUID
@@ -78,9 +78,9 @@ class OurTrade:
 
 @dataclass(frozen=True, kw_only=True)
 class OurExternal:
-    """A position of somebody else that the last cycle has counted.
+    """An external position that the last cycle has counted.
 
-    `guarded`: it has exits of ours. `flat_readings`: how many successive cycles have missed it, before this one.
+    `guarded`: it has our exits. `flat_readings`: how many successive cycles have missed it, before this one.
     """
 
     id: int
@@ -93,7 +93,7 @@ class OurExternal:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalState:
-    """What PostgreSQL says."""
+    """What the rows in PostgreSQL hold."""
 
     requests: Sequence[OurRequest]
     orders: Sequence[OurOrder]
@@ -106,13 +106,13 @@ class LocalState:
     just_ended: frozenset[str] = frozenset()
     # Closed trades whose books are due to be looked over, a few at a time.
     to_look_over: Sequence[UUID] = ()
-    # Positions that others have opened, as the cycle before has seen them.
+    # External positions, as the cycle before has seen them.
     external: Sequence[OurExternal] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class VenueState:
-    """What the exchange says, read in bulk: open orders of both books by client id, and positions.
+    """What the exchange shows, read in bulk: open orders of both services by client id, and positions.
 
     `begun_at`: what our books have changed since then is newer than what was read.
     """
@@ -122,7 +122,7 @@ class VenueState:
     begun_at: datetime
 
     def is_older_than(self, trade: OurTrade) -> bool:
-        """Whether a trade has changed while the exchange was read: comparing would tell of the past."""
+        """Whether a trade has changed while the exchange was read, so that a comparison would show the past."""
         return age_of(trade.changed_at, self.begun_at) <= timedelta(0)
 
 

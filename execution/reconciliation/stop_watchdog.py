@@ -1,9 +1,11 @@
-"""Looks after the stops alone, in a worker of its own: when order workers and monitor stand still, cover does not.
+"""Keeps every stop in place, also while order workers and reconciliation stand still.
 
-It works from the books every two seconds, and leaves all else to the monitor. Of the exchange it reads the positions,
-one call of weight 5, where there are any: seldom while streams tell of mark prices and fills, else in every run. That
-shows which stop the mark price has passed, and which position is gone and has left its legs behind. It asks what became
-of young entries whose answer is lost. Only when the monitor is silent does it read the orders too: in bulk, and to
+It runs in a worker of its own.
+
+It works from the books every two seconds, and leaves all else to reconciliation. Of the exchange it reads the
+positions, one call of weight 5, where there are any: seldom while streams report mark prices and fills, else in every
+run. That shows which stop the mark price has passed, and which position is gone and has left its legs behind. It looks
+up young entries whose answer is lost. Only when reconciliation is silent does it read the orders too: in bulk, and to
 settle what positions and stops are.
 """
 
@@ -11,23 +13,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db.models import DecimalField, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from execution.domain.bounds import LATEST
 from execution.domain.clocks import age_of
 from execution.domain.lots import closing_parts
 from execution.domain.money import ZERO
 from execution.domain.outcomes import PositionReport, held_in
 from execution.domain.ports import ExchangeUnavailableError
-from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
-from execution.models import BracketLeg, ExecutionRequest, Heartbeat, Order, Trade
+from execution.models import Trade
 from execution.protection.bracket_store import FORGOTTEN_AFTER_READINGS
 from execution.protection.coverage import lot_of
 from execution.protection.overdue_stops import marks_of, note_marks, watched_symbols
@@ -43,7 +40,14 @@ from execution.reconciliation.unfinished_entries import GRACE, entries_in_doubt,
 from execution.risk.pricing import priced_symbols
 from execution.store.contention import met_since
 from execution.store.heartbeats import beat, has_beaten
+from execution.store.missing_stops import (
+    requests_filled,
+    requests_partly_filled,
+    stopped_quantity,
+    trades_short_of_stops,
+)
 from execution.store.quarantine import pairs, read_each
+from execution.store.reconciliation import last_heartbeat, open_trades_alone
 from execution.store.stream_freshness import fills_are_streamed, marks_are_streamed
 
 log = structlog.get_logger(__name__)
@@ -52,31 +56,31 @@ PROTECTOR = "protector"
 SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
 READING, BETWEEN_READINGS, AFTER_FAILED_READING = "protector_reading", timedelta(seconds=5), timedelta(seconds=15)
-# When it last read the positions, and for how long it does without while streams tell.
+# When it last read the positions, and for how long it does without while streams report.
 POSITIONS, BELIEVED = "protector_positions", timedelta(seconds=3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guarded:
-    """What one run did: positions that it went to, and those that it could not finish."""
+    """What one run did: how many positions it visited, and how many of them failed."""
 
     went_to: int
     failed: int
     read_exchange: bool
     # In what time a stop that the mark price has passed becomes overdue, or what the chain does now becomes late.
     look_again_in: timedelta | None = None
-    # Requests that nobody else went on with: their books wait, too.
+    # Requests that no other process carried on: their books wait, too.
     left_behind: tuple[UUID, ...] = ()
 
 
 def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: timedelta) -> Guarded:
     """Give every position without a stop its stop, and end those whose stop did not execute.
 
-    Then, when the monitor is silent, compare as it does.
+    Then, when reconciliation is silent, compare as it does.
     """
     began_at = timezone.now()
-    naked = without_cover(before=tools.clock() - GRACE)
-    failed, went_to = _cover_all(list(dict.fromkeys([*naked, *software_requests()])), tools)
+    unprotected = without_cover(before=tools.clock() - GRACE)
+    failed, went_to = _cover_all(list(dict.fromkeys([*unprotected, *software_requests()])), tools)
     covered, unasked = look_up_all(entries_in_doubt(tools.clock()), tools)
     failed += unasked
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
@@ -93,14 +97,14 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
         failed=failed,
         read_exchange=done.read_exchange,
         look_again_in=min(due, default=None),
-        left_behind=(*naked, *covered),
+        left_behind=(*unprotected, *covered),
     )
 
 
 def close_reached(new_tools: Callable[[], Tools]) -> int:
-    """Close at market what software stops ask for; return how many positions that were.
+    """Close at market what software stops have reached, and return how many positions that were.
 
-    It is done apart from `ensure_cover` too: a run that waits for an exchange that does not answer holds back no exit.
+    It runs apart from `ensure_cover` too, so that a run which waits for a silent exchange holds back no exit.
     """
     if not software_requests():
         return 0
@@ -111,7 +115,7 @@ def close_reached(new_tools: Callable[[], Tools]) -> int:
 
 
 def _cover_all(requests: Sequence[UUID], tools: Tools) -> tuple[int, int]:
-    """Let these positions follow their plans; return how many could not, and how many there were."""
+    """Let these positions follow their plans. Returns how many failed, and how many there were."""
     if requests:
         log.warning("protector_covers", requests=[str(request_id) for request_id in requests])
     failed = repair_all([Cover(request_id=pk, missing=OrderPurpose.STOP) for pk in requests], tools)
@@ -129,17 +133,19 @@ class _Looked:
 
 
 def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
-    """Hold stops against mark prices and trades against positions; read those only where no stream tells of them.
+    """Compare stops with mark prices, and trades with positions.
 
-    `show`: store what was read as the monitor does, which cannot: it may read positions, but not their orders.
+    Positions are read only where no stream reports marks and fills.
+
+    `show`: store what was read, in the place of reconciliation.
     """
     now = tools.clock()
-    trades = read_each(Trade.objects.filter(state__in=sorted(TRADE_OPEN)))
+    trades = read_each(open_trades_alone())
     if not (trades or watched_symbols()):
         return _Looked()
     marks: dict[str, Decimal] = {}
     gone: list[UUID] = []
-    if not _are_told(now):
+    if not _are_streamed(now):
         try:
             positions = tools.exchange.positions()
         except ExchangeUnavailableError as error:
@@ -156,15 +162,21 @@ def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
     return _Looked(went_to=went_to + len(gone), failed=failed, look_again_in=noted.next_in)
 
 
-def _are_told(now: datetime) -> bool:
-    """Whether streams tell of mark prices and fills; a stream may be mute, so that is not believed for long."""
+def _are_streamed(now: datetime) -> bool:
+    """Whether streams report mark prices and fills.
+
+    A stream may be silent, so that is not believed for long.
+    """
     return has_beaten(POSITIONS, now, within=BELIEVED) and marks_are_streamed(now) and fills_are_streamed(now)
 
 
 def _smaller_than_booked(
     trades: Sequence[Trade], positions: Sequence[PositionReport], *, read_at: datetime
 ) -> list[UUID]:
-    """Return the trades of which the exchange holds less than the books; what has just changed is left alone."""
+    """Return the trades of which the exchange holds less than the books.
+
+    Those that have just changed are left out.
+    """
     rows = {(row.symbol, row.position_side): row for row in positions}
     held = {t.pk: held_in(rows.get((t.symbol, t.position_side)), Direction(t.direction)) for t in trades}
     old = [t for t in trades if age_of(t.updated_at, read_at) >= GRACE]
@@ -172,60 +184,29 @@ def _smaller_than_booked(
 
 
 def covered_lately(now: datetime, *, within: timedelta) -> bool:
-    """Whether a run has ended within this time; none has when it ended in the future."""
+    """Whether a run has ended within this time. One whose end lies in the future does not count."""
     return has_beaten(PROTECTOR, now, within=within)
 
 
 def without_cover(*, before: datetime) -> list[UUID]:
     """Return the positions that have lacked a confirmed stop since then, by our books: three queries."""
-    moved = Q(moved_at__lte=before) | Q(moved_at__gte=LATEST)
-    filled = ExecutionRequest.objects.filter(moved, state=RequestState.FILLED)
-    partly = ExecutionRequest.objects.filter(state=RequestState.ACCEPTED, trade=None)
-    entries = Order.objects.filter(request=OuterRef("pk"), purpose=OrderPurpose.ENTRY, executed_quantity__gt=0)
-    seen = Q(last_evidence_at__lte=before) | Q(last_evidence_at__gte=LATEST)
-    partly = partly.filter(Exists(entries.filter(seen)), ~Exists(_stops("pk")))
-    planned = BracketLeg.objects.filter(bracket_id=OuterRef("pk"), purpose=OrderPurpose.STOP)
-    # A time that cannot be is not waited for.
-    changed = Q(updated_at__lte=before) | Q(updated_at__gte=LATEST)
-    trades = Trade.objects.filter(Exists(planned), changed, state__in=sorted(TRADE_OPEN))
-    naked = trades.annotate(left=F("quantity") - F("exited_quantity"), cover=_cover()).filter(left__gt=F("cover"))
-    reachable = [
-        trade.pk for trade, can in pairs(read_each(naked.select_related("request__bracket")), _can_cover) if can
-    ]
-    found = [*_ids(filled), *_ids(partly), *reachable]
-    return list(dict.fromkeys(found))
+    short = read_each(trades_short_of_stops(before=before, missed=FORGOTTEN_AFTER_READINGS))
+    reachable = [trade.pk for trade, can in pairs(short, _can_cover) if can]
+    filled = requests_filled(before=before)
+    partly = requests_partly_filled(before=before, missed=FORGOTTEN_AFTER_READINGS)
+    return list(dict.fromkeys([*filled, *partly, *reachable]))
 
 
-def _cover() -> Coalesce:
-    """Return what a trade's stops would close together."""
-    remaining = _stops("pk").order_by().values("request_id").annotate(all=Sum(F("quantity") - F("executed_quantity")))
-    return Coalesce(Subquery(remaining.values("all")), ZERO, output_field=DecimalField())
-
-
-def _can_cover(trade: Any) -> bool:
+def _can_cover(trade: Trade) -> bool:
     """Whether orders can cover more than stops do now: less than a step in hedge mode is out of reach."""
     trims = trade.position_side == PositionSide.BOTH
-    parts = closing_parts(trade.left, lot_of(trade.request.bracket), trims=trims)
-    return bool(sum(parts, ZERO) > trade.cover)
-
-
-def _stops(key: str) -> "QuerySet[Order]":
-    return Order.objects.filter(
-        request_id=OuterRef(key),
-        purpose=OrderPurpose.STOP,
-        state__in=sorted(ORDER_LIVE),
-        missing_readings__lt=FORGOTTEN_AFTER_READINGS,
-        overdue_at=None,
-    )
-
-
-def _ids(rows: "QuerySet[Any]") -> list[UUID]:
-    return list(rows.values_list("pk", flat=True))
+    parts = closing_parts(trade.quantity - trade.exited_quantity, lot_of(trade.request.bracket), trims=trims)
+    return sum(parts, ZERO) > stopped_quantity(trade)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _StoodIn:
-    """What was done in the monitor's place."""
+    """What was done in the place of reconciliation."""
 
     went_to: int = 0
     failed: int = 0
@@ -234,17 +215,17 @@ class _StoodIn:
 
 
 def _may_read(now: datetime) -> bool:
-    """Whether the last reading is long enough ago: each takes 85 of a weight of 2,400 a minute, before all others.
+    """Whether the last reading is long enough ago: each takes a weight of 85 of 2,400 a minute.
 
     One that failed may have hung, and held up what the protector does from the books.
     """
-    last = Heartbeat.objects.filter(part=READING).first()
+    last = last_heartbeat(READING)
     pause = BETWEEN_READINGS if last is None or last.healthy else AFTER_FAILED_READING
     return last is None or not timedelta(0) <= now - last.at < pause
 
 
 def _stand_in(tools: Tools, patience: Patience) -> _StoodIn:
-    """Compare as the monitor does, settle what orders are, and place the stops that are missing then."""
+    """Compare as reconciliation does, settle what orders are, and place the stops that are missing then."""
     try:
         seen = observe_exchange(tools.exchange, now=tools.clock())
     except ExchangeUnavailableError as error:

@@ -1,4 +1,4 @@
-"""Notices at each cycle what has changed about contracts and account; raises the alarms about it and ends them."""
+"""Compares the terms of contracts and account at each cycle, and raises and ends alarms."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,21 +8,28 @@ from django.db import transaction
 
 from execution.domain import policy as keys
 from execution.domain.ports import Exchange, ExchangeUnavailableError
-from execution.domain.states import REQUEST_FINAL, TRADE_OPEN, RequestState, TradeState
 from execution.domain.venue_status import ANY, ExpectedSettings, FoundBlock, Terms, find_blocks
-from execution.models import ExecutionRequest, Heartbeat, Trade, VenueBlock
+from execution.models import VenueBlock
 from execution.protection.follow_filters import follow_all
 from execution.risk.entry_gate import Stack
 from execution.risk.policy_store import policy_in_force
 from execution.store.heartbeats import beat
+from execution.store.reconciliation import heartbeat_since
 from execution.store.transitions import log_step
+from execution.store.venue_status import (
+    add_status_rows,
+    change_status_row,
+    delete_status_rows,
+    leverages_of_open_trades,
+    leverages_of_unfinished_requests,
+    status_rows_by_key,
+    symbols_closed_since,
+)
 
 log = structlog.get_logger(__name__)
 TERMS = "terms"
-# A symbol that nobody has traded for longer is looked at when it is traded again.
+# A symbol without a trade for longer is looked at when it is traded again.
 LATELY = timedelta(days=1)
-# These have not asked for their leverage yet.
-BEFORE_SETUP = frozenset({RequestState.RECEIVED, RequestState.CLEARED})
 NAMED = 5
 Key = tuple[str, str]
 
@@ -38,7 +45,7 @@ def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_
     except ExchangeUnavailableError as error:
         log.warning("terms_not_read", error=str(error))
         # The mode that is expected must outlive a silence.
-        beat(TERMS, now=now, healthy=False, details={**_told_since_start(stack), "error": str(error)})
+        beat(TERMS, now=now, healthy=False, details={**_read_since_start(stack), "error": str(error)})
         return
     # Before anything else is compared: what is placed from now on has to fit.
     follow_all(terms.rules, now=now)
@@ -56,17 +63,16 @@ def expected_settings(
 
     A trade that was opened while the exchange was read is left out: its leverage may have been set after the reading.
     """
-    trades = list(Trade.objects.filter(state__in=sorted(TRADE_OPEN)).values_list("symbol", "leverage", "created_at"))
-    unfinished = ExecutionRequest.objects.exclude(state__in=sorted(REQUEST_FINAL | BEFORE_SETUP))
+    trades = leverages_of_open_trades()
     wanted: dict[str, set[int]] = {}
-    for symbol, leverage in [*((row[0], row[1]) for row in trades), *unfinished.values_list("symbol", "leverage")]:
+    for symbol, leverage in [*((row[0], row[1]) for row in trades), *leverages_of_unfinished_requests()]:
         wanted.setdefault(symbol, set()).add(leverage)
     settled = {symbol for symbol, _, created_at in trades if created_at < began_at}
     open_in = frozenset(symbol for symbol, _, _ in trades)
     return ExpectedSettings(
         position_mode=_expected_mode(terms, stack),
         held=held | open_in,
-        traded=open_in if terms.demanded_margin == ANY else open_in | _traded_lately(now),
+        traded=open_in if terms.demanded_margin == ANY else open_in | symbols_closed_since(now - LATELY),
         leverages={symbol: frozenset(wanted[symbol]) for symbol in settled},
         now=now,
         no_entry_before_end=_no_entry_before_end(),
@@ -80,26 +86,21 @@ def _no_entry_before_end() -> timedelta:
     return timedelta(hours=float(hours))
 
 
-def _traded_lately(now: datetime) -> frozenset[str]:
-    closed = Trade.objects.filter(state=TradeState.CLOSED, exit_at__gte=now - LATELY)
-    return frozenset(closed.values_list("symbol", flat=True).distinct())
-
-
 def _expected_mode(terms: Terms, stack: Stack) -> str:
-    """Return the mode that is demanded; with none, the one that was found when this stack has started."""
+    """Return the mode that is demanded, or else the one that was found when this stack has started."""
     if terms.demanded_mode != ANY:
         return terms.demanded_mode
-    return str(_told_since_start(stack).get("expected_mode", terms.position_mode))
+    return str(_read_since_start(stack).get("expected_mode", terms.position_mode))
 
 
-def _told_since_start(stack: Stack) -> Mapping[str, object]:
-    last = Heartbeat.objects.filter(part=TERMS, at__gte=stack.started_at).first()
+def _read_since_start(stack: Stack) -> Mapping[str, object]:
+    last = heartbeat_since(TERMS, stack.started_at)
     return last.details if last else {}
 
 
 def _note(found: Sequence[FoundBlock], now: datetime) -> None:
-    """Write what is new, what has changed and what is gone; nothing when all is as before."""
-    known: Mapping[Key, VenueBlock] = {(row.scope, row.reason_code): row for row in VenueBlock.objects.all()}
+    """Write what is new, what has changed and what is gone. When all is as before nothing is written."""
+    known: Mapping[Key, VenueBlock] = status_rows_by_key()
     seen: Mapping[Key, FoundBlock] = {(trouble.scope, trouble.code.value): trouble for trouble in found}
     new = [trouble for key, trouble in seen.items() if key not in known]
     changed = [(row, seen[key]) for key, row in known.items() if key in seen and _differs(row, seen[key])]
@@ -107,13 +108,11 @@ def _note(found: Sequence[FoundBlock], now: datetime) -> None:
     if not (new or changed or gone):
         return
     with transaction.atomic():
-        # Two cycles side by side find the same: whoever writes second has nothing to add.
-        VenueBlock.objects.bulk_create([_row(trouble, now) for trouble in new], ignore_conflicts=True)
+        # Two cycles side by side find the same: the second to write has nothing to add.
+        add_status_rows(new, now=now)
         for row, trouble in changed:
-            VenueBlock.objects.filter(pk=row.pk).update(
-                sentence=trouble.sentence, alarming=trouble.alarming, ends_at=trouble.ends_at
-            )
-        VenueBlock.objects.filter(pk__in=[row.pk for row in gone]).delete()
+            change_status_row(row, trouble)
+        delete_status_rows(gone)
         for trouble in (*new, *(trouble for _, trouble in changed)):
             if trouble.alarming:
                 _raise_alarm(trouble, now)
@@ -126,17 +125,6 @@ def _note(found: Sequence[FoundBlock], now: datetime) -> None:
 
 def _differs(row: VenueBlock, trouble: FoundBlock) -> bool:
     return (row.sentence, row.alarming, row.ends_at) != (trouble.sentence, trouble.alarming, trouble.ends_at)
-
-
-def _row(trouble: FoundBlock, now: datetime) -> VenueBlock:
-    return VenueBlock(
-        scope=trouble.scope,
-        reason_code=trouble.code,
-        sentence=trouble.sentence,
-        alarming=trouble.alarming,
-        since=now,
-        ends_at=trouble.ends_at,
-    )
 
 
 def _raise_alarm(trouble: FoundBlock, now: datetime) -> None:

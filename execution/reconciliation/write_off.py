@@ -1,4 +1,6 @@
-"""Writes off what the exchange denies: an operator's last word about a position whose end will never be found.
+"""Writes off what the exchange denies, when an operator decides so.
+
+It is for a position whose end will never be found.
 
 REST, admin and `manage.py write_off` come through here. It refuses unless the exchange, asked at this moment, denies
 all of it, and it invents nothing: no fill, no price, no result. The trade ends as WRITTEN_OFF, its unfinished orders
@@ -7,7 +9,6 @@ and its request as WRITTEN_OFF, and its symbol is free.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -19,41 +20,50 @@ from execution.domain.money import plain
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import OrderTrigger, RequestState, RequestTrigger, TradeTrigger
-from execution.domain.trading import OrderPurpose
-from execution.models import ExecutionRequest, OperatorAction, Order, Position, PositionSlot, Trade
-from execution.models.operator_action import Verb
+from execution.models import OperatorAction, Trade
 from execution.orders.end_request import ending
 from execution.outbox import payloads
 from execution.reconciliation.write_off_conditions import VenueDenial, WriteOffCase, holding_of, read_denial
 from execution.store.atomic_write import Move, Write, emit
+from execution.store.positions import delete_position_of
 from execution.store.transitions import apply_to, order_move, request_move, trade_move
+from execution.store.write_offs import (
+    earlier_write_off,
+    entry_of_trade,
+    give_slot_back,
+    lock_request_of_decision,
+    note_write_off,
+)
 
 log = structlog.get_logger(__name__)
 CHANGED_MEANWHILE = "CHANGED_MEANWHILE: the books have moved since the exchange was asked; ask again"
-NO_RESULT: dict[str, Any] = dict.fromkeys(
+NO_RESULT: dict[str, None] = dict.fromkeys(
     ("exit_price", "exit_at", "gross_pnl", "net_pnl", "net_pnl_usd", "pnl_percent", "r_multiple")
 )
 
 
 class WriteOffRefusedError(Exception):
-    """Nothing was written off; the message begins with a code: what the exchange still knows, or what has changed."""
+    """Nothing was written off.
+
+    The message begins with a code: what the exchange still knows, or what has changed.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenOff:
-    """The row that tells of a write-off; `repeated`: it was there before, and this call has changed nothing."""
+    """The row of a write-off. `repeated`: it was there before, and this call has changed nothing."""
 
     action: OperatorAction
     repeated: bool
 
 
 def write_off(request_id: UUID, authorization: Authorization, *, exchange: Exchange, clock: Clock) -> WrittenOff:
-    """End what our books hold of a decision, or of its trade, which has the same id; safe to repeat.
+    """End what our books hold of a decision, or of its trade, which has the same id. It is safe to repeat.
 
     Raises:
         ExecutionRequest.DoesNotExist: there is no such decision.
-        WriteOffRefusedError: the exchange does not deny it, or nothing is held of it; nothing was changed.
-        ExchangeUnavailableError: the exchange did not answer; nothing was changed.
+        WriteOffRefusedError: the exchange does not deny it, or the books hold nothing of it. Nothing was changed.
+        ExchangeUnavailableError: the exchange did not answer. Nothing was changed.
 
     """
     held = holding_of(request_id)
@@ -72,7 +82,7 @@ def write_off(request_id: UUID, authorization: Authorization, *, exchange: Excha
 
 def _earlier(held: WriteOffCase) -> WrittenOff:
     """Return the write-off that has left nothing to be done."""
-    action = OperatorAction.objects.filter(verb=Verb.WRITE_OFF, subject=held.request.pk).order_by("-pk").first()
+    action = earlier_write_off(held.request.pk)
     if action is None:
         states = " ".join(f"{name}={state}" for name, state in held.states.items())
         raise WriteOffRefusedError(f"NOTHING_TO_WRITE_OFF: {states}")
@@ -83,7 +93,7 @@ def _earlier(held: WriteOffCase) -> WrittenOff:
 def _write(seen: WriteOffCase, denial: VenueDenial, authorization: Authorization, now: datetime) -> WrittenOff:
     """Write all of it, or nothing when anything has moved since the exchange was asked about it."""
     # The lock of all bookings; a second operator waits here, and then finds nothing left.
-    ExecutionRequest.objects.select_for_update().get(pk=seen.request.pk)
+    lock_request_of_decision(seen.request.pk)
     held = holding_of(seen.request.pk)
     if held.is_empty:
         return _earlier(held)
@@ -96,22 +106,14 @@ def _write(seen: WriteOffCase, denial: VenueDenial, authorization: Authorization
         _end_request(held, reason, now)
     if held.trade and held.trade_is_open:
         _end_trade(held.trade, authorization, now)
-    PositionSlot.objects.filter(request_id=held.request.pk).delete()
-    action = OperatorAction.objects.create(
-        verb=Verb.WRITE_OFF,
-        subject=held.request.pk,
-        symbol=held.request.symbol,
-        by=authorization.by,
-        reason=authorization.reason,
-        evidence={"read_at": denial.read_at.isoformat(), "said": list(denial.said)},
-        before=seen.states,
-        at=now,
-    )
+    give_slot_back(held.request.pk)
+    evidence = {"read_at": denial.read_at.isoformat(), "said": list(denial.answers)}
+    action = note_write_off(held.request, authorization, evidence=evidence, before=seen.states, now=now)
     return WrittenOff(action=action, repeated=False)
 
 
 def _end_request(held: WriteOffCase, reason: tuple[Reason, str], now: datetime) -> None:
-    """End the request; `order.failed` tells of it where no trade does."""
+    """End the request, and emit `order.failed` where there is no trade to report the end."""
     request, trigger = held.request, RequestTrigger.WRITTEN_OFF
     state = RequestState(request.state)
     if held.trade:
@@ -123,7 +125,7 @@ def _end_request(held: WriteOffCase, reason: tuple[Reason, str], now: datetime) 
 
 
 def _end_trade(trade: Trade, authorization: Authorization, now: datetime) -> None:
-    """End the trade without a result, take its position out of the totals, and tell it like any end of a trade."""
+    """End the trade without a result, take its position out of the totals, and emit `trade.closed`."""
     details = {
         "by": authorization.by,
         "reason": authorization.reason,
@@ -134,9 +136,8 @@ def _end_trade(trade: Trade, authorization: Authorization, now: datetime) -> Non
     )
     _move(move)
     apply_to(trade, move)
-    Position.objects.filter(symbol=trade.symbol, position_side=trade.position_side).delete()
-    entry = Order.objects.get(request_id=trade.pk, purpose=OrderPurpose.ENTRY)
-    body = payloads.trade_closed(trade, trade.request, entry, now)
+    delete_position_of(trade.symbol, trade.position_side)
+    body = payloads.trade_closed(trade, trade.request, entry_of_trade(trade.pk), now)
     emit(trade.pk, [(payloads.TRADE_CLOSED, body)], trace_id=trade.request.trace_id, now=now)
 
 
@@ -145,6 +146,6 @@ def _move(move: Move) -> None:
 
 
 def _demand(*, moved: bool) -> None:
-    """Take everything back when somebody else was faster about one row of it."""
+    """Take everything back when another process has moved one of the rows first."""
     if not moved:
         raise WriteOffRefusedError(CHANGED_MEANWHILE)

@@ -1,4 +1,7 @@
-"""Hands work on from the stream to the workers, by ids: at once, and a burst about one thing as one more start."""
+"""Dispatches work from the stream to the workers by ids.
+
+It starts at once, and a burst for one id is one more start.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +20,7 @@ BROKER_SILENT_PAUSE = timedelta(seconds=1)
 
 
 class BrokerSilentError(Exception):
-    """A task could not be handed to the broker."""
+    """The broker did not take a task."""
 
 
 class DispatchedWork(StrEnum):
@@ -40,7 +43,7 @@ class Starters:
 
 @dataclass(kw_only=True)
 class Dispatcher:
-    """Starts work for an id; when it was started a moment ago, once more when the moment is over."""
+    """Starts work for an id, and once more when it is asked again within a moment."""
 
     starters: Starters
     clock: Clock
@@ -54,7 +57,7 @@ class Dispatcher:
         self.flush()
 
     def flush(self) -> None:
-        """Start what is due; what the broker does not take stays due."""
+        """Start what is due. What the broker does not take stays due."""
         now = self.clock()
         for key, due in list(self._due.items()):
             if due <= now:

@@ -1,4 +1,4 @@
-"""What is known of the listen key: when it was confirmed, when it has to be renewed, when it can no longer be alive."""
+"""The state of the listen key: when it was confirmed, is to be renewed, and can no longer be alive."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ RENEW_AGAIN = timedelta(seconds=20)
 
 @dataclass(kw_only=True)
 class ListenKey:
-    """The account's key; the exchange keeps one for all who ask."""
+    """The account's key. The exchange gives the same key to all clients of the account."""
 
     keepalive: timedelta
     text: str = ""

@@ -1,6 +1,8 @@
-"""Reads the stream of mark prices and holds every live stop against them: a second after a stop was passed it is known.
+"""Reads the stream of mark prices and compares every live stop with them.
 
-It only notes what is seen and calls the protector, who acts. While it is silent the protector reads prices itself.
+So a passed stop is known within a second.
+
+It only notes what it reads and calls the protector, which acts. While it is silent the protector reads prices itself.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,7 @@ from execution.user_stream.dispatch import BrokerSilentError
 
 log = structlog.get_logger(__name__)
 WAIT_SECONDS = 0.5
-# Prices come every second: a connection that tells none for so long is replaced.
+# Prices come every second: a connection without one for so long is replaced.
 MOST_SILENT = timedelta(seconds=10)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=0.5), timedelta(seconds=30)
 MOST_DOUBLINGS = 8
@@ -31,7 +33,7 @@ DATABASE_SECONDS = 1.0
 
 @dataclass(kw_only=True)
 class MarkWatch:
-    """One process's reading of mark prices; used by one thread."""
+    """One process's reading of mark prices, used by one thread."""
 
     stream: MarkStream
     call_protector: Callable[[], None]
@@ -41,7 +43,7 @@ class MarkWatch:
     _open_not_before: datetime | None = None
     _failures: int = 0
     _due_at: datetime | None = None
-    # Whom the protector was called for already: he comes back to them by himself.
+    # Requests that the protector was called for already: it comes back to them by itself.
     _called_for: frozenset[UUID] = field(default_factory=frozenset)
 
     def __enter__(self) -> Self:
@@ -101,7 +103,7 @@ class MarkWatch:
             try:
                 self.call_protector()
             except BrokerSilentError as error:
-                # Beat calls him every two seconds.
+                # Beat calls it every two seconds.
                 log.warning("protector_not_called", error=str(error))
         self._called_for = overdue
 
@@ -117,7 +119,7 @@ class MarkWatch:
 
 
 def watch_marks(new_watch: Callable[[], MarkWatch], stopping: Event) -> None:
-    """Read until it is to stop, in a thread of its own; a database that is away is waited for."""
+    """Read until it is to stop, in a thread of its own, and wait for a database that is away."""
     try:
         while not stopping.is_set():
             try:

@@ -1,7 +1,7 @@
-"""Looks again at a position that the exchange has told of: soon afterwards the books must show the same.
+"""Compares each position that the stream reports with the books a moment later.
 
-Positions come as events of their own. They name no fill, so nothing is booked from them; but where the books still
-differ a moment later, an order's event was lost, and a monitor cycle has to look.
+Positions come as events of their own. They name no fill, so nothing is booked from them. But where the books still
+differ a moment later, an order's event was lost, and a reconciliation cycle is due.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,8 @@ import structlog
 
 from execution.domain.clocks import Clock
 from execution.domain.money import ZERO
-from execution.domain.states import TRADE_OPEN
 from execution.domain.stream import HeldAmount
-from execution.models import Trade
+from execution.store.user_stream import open_trades_on
 
 log = structlog.get_logger(__name__)
 # Time enough to cover and to book.
@@ -23,7 +22,7 @@ AFTER = timedelta(seconds=3)
 
 @dataclass(kw_only=True)
 class PositionCheck:
-    """The newest amount of each position told of, until it was compared."""
+    """The newest amount of each reported position, until it was compared."""
 
     clock: Clock
     ask_for_cycle: Callable[[], None]
@@ -33,7 +32,7 @@ class PositionCheck:
         self._expected[(held.symbol, held.position_side)] = (held, self.clock() + AFTER)
 
     def step(self) -> None:
-        """Compare what is due. A larger position than the books know is the monitor's to judge in its own time."""
+        """Compare what is due. A position that is larger than its trade is left to reconciliation."""
         now = self.clock()
         for key, (held, due) in list(self._expected.items()):
             if due <= now:
@@ -41,9 +40,7 @@ class PositionCheck:
                 self._compare(held)
 
     def _compare(self, held: HeldAmount) -> None:
-        trade = Trade.objects.filter(
-            symbol=held.symbol, position_side=held.position_side, state__in=sorted(TRADE_OPEN)
-        ).first()
+        trade = open_trades_on(held.symbol, held.position_side).first()
         booked = trade.quantity - trade.exited_quantity if trade else ZERO
         if booked > abs(held.quantity):
             log.warning("stream_position_differs", symbol=held.symbol, booked=str(booked), actual=str(held.quantity))

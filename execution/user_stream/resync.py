@@ -1,4 +1,4 @@
-"""Closes every gap of the stream with a monitor cycle: asked for at once, and again until one has begun after it."""
+"""Closes every gap of the stream with a reconciliation cycle that begins after the gap."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from execution.domain.clocks import Clock
-from execution.models import Heartbeat
+from execution.store.reconciliation import last_healthy_heartbeat
 from execution.user_stream.dispatch import BrokerSilentError
 
 log = structlog.get_logger(__name__)
@@ -28,12 +28,12 @@ class Resync:
     _asked_at: datetime | None = None
 
     def require(self) -> None:
-        """Ask for a cycle that begins from now on: the exchange may know more than the stream has told."""
+        """Ask for a cycle that begins from now on: the exchange may know more than the stream has reported."""
         self.since = self.clock()
         self.ask()
 
     def ask(self) -> None:
-        """Ask for a cycle, at most one a second; nothing waits for it."""
+        """Ask for a cycle, at most one a second, without waiting for it."""
         now = self.clock()
         if self._asked_at is not None and now - self._asked_at < ASK_EVERY:
             return
@@ -62,6 +62,6 @@ class Resync:
 
 def _cycle_begun_since(moment: datetime) -> bool:
     """Whether a cycle that could read the exchange began at this moment or later."""
-    beat = Heartbeat.objects.filter(pk=MONITOR, healthy=True, at__gte=moment).first()
+    beat = last_healthy_heartbeat(MONITOR, since=moment)
     begun_at = beat.details.get("begun_at") if beat else None
     return begun_at is not None and datetime.fromisoformat(begun_at) >= moment

@@ -1,8 +1,8 @@
-"""Keeps one connection of the user-data stream alive and applies what it tells, step by step, for as long as asked.
+"""Keeps one connection of the user-data stream alive and applies its events, step by step.
 
-A connection is replaced when it ends, when its key is gone, when it is silent although things happen, and before the
-exchange cuts it at 24 hours. The old one is read until the new one stands. Every new one is followed by a monitor
-cycle, because nothing is told twice: until that has run, polling covers.
+A connection is replaced when it ends, when its key is gone, when it is silent although orders change, and before the
+exchange cuts it at 24 hours. The old one is read until the new one stands. Every new one is followed by a
+reconciliation cycle, because the exchange sends no event twice: until that has run, polling covers.
 """
 
 import random
@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Self
+from typing import Self, TypeVar
 
 import structlog
 from django.db import DataError, InterfaceError, OperationalError, connection
@@ -22,7 +22,7 @@ from execution.domain.ports import ExchangeUnavailableError, StreamClosedError, 
 from execution.domain.states import ImpossibleTransitionError
 from execution.domain.stream import KeyExpired, MarginCall, StreamNews
 from execution.store.contention import is_busy
-from execution.user_stream.apply_event import Desk, apply
+from execution.user_stream.apply_event import EventHandlers, apply
 from execution.user_stream.dispatch import Dispatcher, Starters
 from execution.user_stream.listen_key import ListenKey
 from execution.user_stream.position_check import PositionCheck
@@ -31,6 +31,7 @@ from execution.user_stream.silence_detector import SilenceDetector
 from execution.user_stream.stats import Phase, StreamStats
 
 log = structlog.get_logger(__name__)
+A = TypeVar("A")
 # A connection that lived this long was a good one: the next failure counts as the first.
 STABLE = timedelta(seconds=60)
 WAIT_SECONDS, SHORT_WAIT_SECONDS = 0.1, 0.01
@@ -39,7 +40,7 @@ MOST_DRAINED = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class StreamRules:
-    """When keys are renewed and connections replaced, how long silence is borne, and how retries are spaced."""
+    """When keys are renewed and connections replaced, and how retries are spaced."""
 
     keepalive: timedelta
     renewal: timedelta
@@ -50,7 +51,7 @@ class StreamRules:
 
 @dataclass(kw_only=True)
 class Session:
-    """One process's watch; used by one thread, with calls to the exchange in a second one."""
+    """One process's connection, used by one thread, with calls to the exchange in a second one."""
 
     stream: UserStream
     starters: Starters
@@ -66,28 +67,29 @@ class Session:
     _replace: str = ""
     _doubted: bool = False
     _all_read: bool = False
-    _call: "tuple[Callable[[Any], None], Future[Any]] | None" = None
+    # A call to the exchange; its result takes the answer.
+    _call: "Future[Callable[[], None]] | None" = None
     _calls: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
     def __post_init__(self) -> None:
         self.key = ListenKey(keepalive=self.rules.keepalive)
-        self.tally = StreamStats(clock=self.clock)
-        self.catch_up = Resync(run_cycle=self.starters.run_cycle, clock=self.clock)
-        self.witness = SilenceDetector(patience=self.rules.patience, clock=self.clock)
-        self.desk = Desk(
-            hand_over=Dispatcher(starters=self.starters, clock=self.clock),
-            catch_up=self.catch_up,
-            witness=self.witness,
-            second_look=PositionCheck(clock=self.clock, ask_for_cycle=self.catch_up.ask),
+        self.stats = StreamStats(clock=self.clock)
+        self.resync = Resync(run_cycle=self.starters.run_cycle, clock=self.clock)
+        self.silence_detector = SilenceDetector(patience=self.rules.patience, clock=self.clock)
+        self.handlers = EventHandlers(
+            dispatcher=Dispatcher(starters=self.starters, clock=self.clock),
+            resync=self.resync,
+            silence_detector=self.silence_detector,
+            position_check=PositionCheck(clock=self.clock, ask_for_cycle=self.resync.ask),
         )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the connection. The key stays: whoever takes over goes on with it."""
+        """Let go of the connection. The key stays: the next process goes on with it."""
         self._calls.shutdown(wait=True, cancel_futures=True)
-        if self._call is not None and self._call[1].done() and not self._call[1].cancelled():
+        if self._call is not None and self._call.done() and not self._call.cancelled():
             self._finish_call()
         if self._connection is not None:
             self._connection.close()
@@ -96,7 +98,7 @@ class Session:
     def phase(self) -> Phase:
         if self._connection is None:
             return Phase.CONNECTING
-        if not self.catch_up.is_done:
+        if not self.resync.is_done:
             return Phase.CATCHING_UP
         return Phase.DOUBTED if self._doubted else Phase.LIVE
 
@@ -110,9 +112,9 @@ class Session:
         self._finish_call()
         self._begin_call()
         self._read()
-        self.desk.hand_over.flush()
-        self.desk.second_look.step()
-        self.catch_up.step()
+        self.handlers.dispatcher.flush()
+        self.handlers.position_check.step()
+        self.resync.step()
         self._doubt_silence()
         self._beat()
 
@@ -135,41 +137,43 @@ class Session:
             self.key.note_asking(now)
             self._submit(self._key_renewed, partial(self.stream.renew_key, self.key.text))
 
-    def _submit(self, then: Callable[[Any], None], call: Callable[[], Any]) -> None:
-        self._call = (then, self._calls.submit(call))
+    def _submit(self, then: Callable[[A], None], call: Callable[[], A]) -> None:
+        def run() -> Callable[[], None]:
+            return partial(then, call())
+
+        self._call = self._calls.submit(run)
 
     def _finish_call(self) -> None:
-        if self._call is None or not self._call[1].done():
+        if self._call is None or not self._call.done():
             return
-        then, future = self._call
-        self._call = None
+        future, self._call = self._call, None
         try:
-            answer = future.result()
+            take_answer = future.result()
         except (ExchangeUnavailableError, StreamClosedError) as error:
             self._call_failed(str(error))
             return
-        then(answer)
+        take_answer()
 
     def _key_opened(self, text: str) -> None:
         self.key.confirm(text, self.clock())
-        self.tally.keys_opened += 1
+        self.stats.keys_opened += 1
 
     def _key_renewed(self, alive: bool) -> None:  # noqa: FBT001 -- the answer of a call
         if not alive:
             self._lose_key("the exchange knows no living key")
             return
         self.key.confirm(self.key.text, self.clock())
-        self.tally.keys_renewed += 1
+        self.stats.keys_renewed += 1
 
     def _opened(self, connection: StreamConnection) -> None:
         old, self._connection, self._since = self._connection, connection, self.clock()
-        self.tally.connections += 1
-        log.info("user_stream_connected", connections=self.tally.connections, because=self._replace or "none was open")
+        self.stats.connections += 1
+        log.info("user_stream_connected", connections=self.stats.connections, because=self._replace or "none was open")
         self._replace = ""
         if old is not None:
             self._drain(old)
-        self.witness.begin()
-        self.catch_up.require()
+        self.silence_detector.begin()
+        self.resync.require()
 
     def _call_failed(self, error: str) -> None:
         """Try again later: a renewal in its own time, anything else after a pause."""
@@ -177,7 +181,7 @@ class Session:
             self._pause(error)
             return
         log.warning("listen_key_not_renewed", error=error)
-        self.tally.last_error = error
+        self.stats.last_error = error
         if self.key.is_over(self.clock()):
             self._lose_key("not renewed within its hour")
 
@@ -194,7 +198,7 @@ class Session:
         return self._since or self.clock()
 
     def _read(self) -> None:
-        seconds = SHORT_WAIT_SECONDS if self._call is not None or self.desk.hand_over.is_waiting else WAIT_SECONDS
+        seconds = SHORT_WAIT_SECONDS if self._call is not None or self.handlers.dispatcher.is_waiting else WAIT_SECONDS
         if self._connection is None:
             time.sleep(seconds)
             return
@@ -203,7 +207,7 @@ class Session:
         except StreamClosedError as error:
             self._connection.close()
             self._connection = None
-            self.witness.end()
+            self.silence_detector.end()
             self._pause(str(error))
             return
         self._all_read = news is None
@@ -214,30 +218,32 @@ class Session:
         try:
             self._apply(news)
         except (ImpossibleTransitionError, DataError) as error:
-            self.tally.misread(news.kind, str(error))
-            self.catch_up.ask()
+            self.stats.misread(news.kind, str(error))
+            self.resync.ask()
         if isinstance(news, KeyExpired) and news.key in {"", self.key.text}:
             self._lose_key("its hour is over")
         if isinstance(news, MarginCall):
-            self.tally.margin_calls += 1
+            self.stats.margin_calls += 1
         self._doubted = False
-        self.tally.count(news)
+        self.stats.count(news)
 
     def _apply(self, news: StreamNews) -> None:
-        """Apply one piece of news, once more when its database connection has been lost: nothing is told twice.
+        """Apply one event, and once more when its database connection was lost.
 
-        What meets a row that is held is left to the monitor's next cycle, so that the news behind it go on.
+        The exchange sends each event once only.
+
+        What meets a row that is held is left to the next reconciliation cycle, so that the events behind it go on.
         """
         try:
-            apply(news, self.desk, now=self.clock())
+            apply(news, self.handlers, now=self.clock())
         except (OperationalError, InterfaceError) as error:
             if isinstance(error, OperationalError) and is_busy(error):
-                self.tally.misread(news.kind, str(error))
-                self.catch_up.ask()
+                self.stats.misread(news.kind, str(error))
+                self.resync.ask()
                 return
             log.warning("stream_applies_again", kind=news.kind, error=type(error).__name__)
             connection.close_if_unusable_or_obsolete()
-            apply(news, self.desk, now=self.clock())
+            apply(news, self.handlers, now=self.clock())
 
     def _drain(self, old: StreamConnection) -> None:
         """Apply what the replaced connection still holds, and close it."""
@@ -255,27 +261,27 @@ class Session:
             old.close()
 
     def _doubt_silence(self) -> None:
-        """Replace a connection that does not tell what happens, with its key asked about anew."""
-        # While events wait to be read, what they tell may be among them.
-        missed = self.witness.missed() if self._all_read and not self._replace else None
+        """Replace a connection that does not report what happens, and have its key asked about anew."""
+        # While events wait to be read, the missed one may be among them.
+        missed = self.silence_detector.missed() if self._all_read and not self._replace else None
         if missed is None:
             return
         log.error("user_stream_silent", missed=missed, patience_seconds=self.rules.patience.total_seconds())
-        self.tally.silences += 1
+        self.stats.silences += 1
         self._doubted = True
         self._replace = "silent"
         self.key.doubt()
-        self.witness.end()
-        self._pause(f"silent: did not tell of {missed[0]} {missed[1]}")
-        self.catch_up.require()
+        self.silence_detector.end()
+        self._pause(f"silent: did not report {missed[0]} {missed[1]}")
+        self.resync.require()
 
     def _pause(self, error: str) -> None:
-        """Note a failure and when to try again: exponentially later, with jitter, so that nobody storms in step."""
+        """Note a failure and when to try again: exponentially later, with jitter against retries in step."""
         now = self.clock()
         good = self._since is not None and self._since != self._excused and now - self._since >= STABLE
         self._excused = self._since
         self._failures = 1 if good else self._failures + 1
-        self.tally.last_error = error
+        self.stats.last_error = error
         growth = self.rules.first_pause_seconds * 2 ** min(self._failures - 1, 16)
         longest = min(self.rules.longest_pause_seconds, growth)
         # Jitter, not a secret.
@@ -285,7 +291,7 @@ class Session:
 
     def _beat(self) -> None:
         now, connection = self.clock(), self._connection
-        self.tally.beat(
+        self.stats.beat(
             self.phase,
             connected_since=self._since.isoformat() if connection and self._since else None,
             last_socket_sign_at=connection.last_sign_at.isoformat() if connection else None,

@@ -1,4 +1,4 @@
-"""Counts what the stream brings and writes it as a heartbeat: health and figures are told from there."""
+"""Counts the events of the stream and writes them as a heartbeat, which health and metrics read."""
 
 import os
 import socket
@@ -6,11 +6,11 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 import structlog
 
 from execution.domain.clocks import Clock
+from execution.domain.json_values import JsonObject
 from execution.domain.metrics import STREAM_LAG
 from execution.domain.stream import News, Unread
 from execution.store.heartbeats import beat
@@ -25,7 +25,7 @@ PROCESS = f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Phase(StrEnum):
-    """How far the stream can be relied upon; only when LIVE it is the stream that covers."""
+    """How far the stream can be relied upon. The stream covers only when LIVE."""
 
     CONNECTING = "connecting"
     CATCHING_UP = "catching up"
@@ -57,7 +57,7 @@ class StreamStats:
         self.events[news.kind] += 1
         self.last_event_at = now
         if news.sent_at is not None:
-            # A clock of ours that is behind the exchange's must not make the average better.
+            # Our clock, when it is behind the exchange's, must not make the average better.
             lag_seconds = max(0.0, (now - news.sent_at).total_seconds())
             self._lags_ms.append(lag_seconds * 1000)
             self._unwritten_lags.append(lag_seconds)
@@ -65,12 +65,12 @@ class StreamStats:
             self.misread(news.kind, news.why)
 
     def misread(self, kind: str, why: str) -> None:
-        """Count an event that did not help us; the first of a kind is logged."""
+        """Count an event that could not be used, and log the first of its kind."""
         self.unread[kind] += 1
         if self.unread[kind] == 1:
             log.error("stream_event_unread", kind=kind, why=why)
 
-    def beat(self, phase: Phase, **details: Any) -> None:
+    def beat(self, phase: Phase, **details: object) -> None:
         """Write the heartbeat when it is time, and at once when the phase has changed."""
         now = self.clock()
         if self._beaten is not None and self._beaten[0] is phase and now - self._beaten[1] < BEAT_EVERY:
@@ -80,7 +80,7 @@ class StreamStats:
         observe(*((STREAM_LAG, lag_seconds) for lag_seconds in self._unwritten_lags))
         self._unwritten_lags.clear()
 
-    def _figures(self, phase: Phase) -> dict[str, Any]:
+    def _figures(self, phase: Phase) -> JsonObject:
         lags = sorted(self._lags_ms)
         return {
             "covering": "stream" if phase is Phase.LIVE else "polling",
@@ -91,7 +91,7 @@ class StreamStats:
             "listen_keys_opened": self.keys_opened,
             "listen_keys_renewed": self.keys_renewed,
             "margin_calls": self.margin_calls,
-            "last_event_at": self.last_event_at and self.last_event_at.isoformat(),
+            "last_event_at": self.last_event_at.isoformat() if self.last_event_at else None,
             "last_error": self.last_error or None,
             "events": dict(self.events),
             "unread": dict(self.unread),

@@ -64,7 +64,7 @@ def test_twenty_cuts_are_no_storm_of_keys_and_each_is_followed_by_a_cycle(desk: 
         # Each reconnect may ask for a cycle of its own at once.
         desk.clock.let_pass(1)
         cut(desk)
-        listener.until(lambda wanted=number: listener.session.tally.connections == wanted, what="another connection")  # type: ignore[misc]
+        listener.until(lambda wanted=number: listener.session.stats.connections == wanted, what="another connection")  # type: ignore[misc]
         listener.connect()
 
     assert listener.started["cycle"] == before + 20
@@ -102,16 +102,16 @@ def test_a_mute_stream_is_noticed_replaced_and_trusted_again_with_its_first_even
     awaited_since = desk.clock()
     desk.clock.ahead += PATIENCE - timedelta(seconds=1)
     listener.step()
-    assert (listener.session.tally.silences, listener.session.phase) == (0, Phase.LIVE)
+    assert (listener.session.stats.silences, listener.session.phase) == (0, Phase.LIVE)
 
     desk.clock.let_pass(2)
-    listener.until(lambda: listener.session.tally.silences == 1, what="the silence is noticed")
+    listener.until(lambda: listener.session.stats.silences == 1, what="the silence is noticed")
     assert desk.clock() - awaited_since < PATIENCE + timedelta(seconds=3)
-    listener.until(lambda: listener.session.tally.connections == 2, what="the connection is replaced")
+    listener.until(lambda: listener.session.stats.connections == 2, what="the connection is replaced")
     listener.until(lambda: listener.session.phase is Phase.DOUBTED, what="the cycle has run")
 
     assert (listener.told["covering"], listener.told["healthy"]) == ("polling", False)
-    assert "did not tell of" in listener.told["last_error"]
+    assert "did not report" in listener.told["last_error"]
     # Pings were answered all the time: it was the second clock that told.
     assert listener.told["last_socket_sign_at"] is not None
     heal(desk)
@@ -124,12 +124,12 @@ def test_a_mute_stream_is_noticed_replaced_and_trusted_again_with_its_first_even
 
 def test_a_quiet_stream_is_not_a_silent_one(desk: Desk, listener: Listener) -> None:
     desk.trade_opened(stop_loss=49000, take_profit=52000)
-    listener.until(lambda: listener.session.tally.events["ALGO_UPDATE"] >= 2, what="both legs are told of")
+    listener.until(lambda: listener.session.stats.events["ALGO_UPDATE"] >= 2, what="both legs are told of")
     for _ in range(10):
         desk.clock.ahead += PATIENCE
         listener.step()
 
-    assert (listener.session.tally.silences, listener.session.tally.connections) == (0, 1)
+    assert (listener.session.stats.silences, listener.session.stats.connections) == (0, 1)
     assert listener.session.phase is Phase.LIVE
 
 
@@ -144,14 +144,14 @@ def test_events_that_wait_to_be_read_are_not_silence(desk: Desk, listener: Liste
         listener.step()
         desk.clock.ahead += PATIENCE
 
-    assert listener.session.tally.silences == 0
-    listener.until(lambda: listener.session.tally.events["ALGO_UPDATE"] >= 6, what="all legs are told of")
-    assert (listener.session.tally.silences, listener.session.tally.connections) == (0, 1)
+    assert listener.session.stats.silences == 0
+    listener.until(lambda: listener.session.stats.events["ALGO_UPDATE"] >= 6, what="all legs are told of")
+    assert (listener.session.stats.silences, listener.session.stats.connections) == (0, 1)
 
 
 def test_one_lost_kind_of_event_is_made_up_for_by_its_second_witness(desk: Desk, listener: Listener) -> None:
     request_id = desk.trade_opened(stop_loss=49000, take_profit=52000)
-    listener.until(lambda: listener.session.tally.events["ALGO_UPDATE"] >= 2, what="both legs are told of")
+    listener.until(lambda: listener.session.stats.events["ALGO_UPDATE"] >= 2, what="both legs are told of")
     fault(desk, "silent", event="ORDER_TRADE_UPDATE", count=None)
 
     desk.paper.control("POST", "position", {"symbol": "BTCUSDT", "amount": "0"})
@@ -183,8 +183,8 @@ def test_events_that_come_twice_or_in_any_order_change_nothing(
     assert trade.fills.filter(entry=True).count() == 5
     assert trade.net_pnl == Decimal(desk.paper.summary()["wallet"]) - 10_000
     # It should need no polling for that.
-    assert (listener.started["cycle"], listener.session.tally.silences) == (before, 0)
-    assert not listener.session.tally.unread
+    assert (listener.started["cycle"], listener.session.stats.silences) == (before, 0)
+    assert not listener.session.stats.unread
     desk.check()
 
 
@@ -214,7 +214,7 @@ def test_an_expired_key_is_followed_by_another_one(desk: Desk, listener: Listene
 
     desk.paper.control("POST", "streams/expire", {})
     listener.hear("listenKeyExpired")
-    listener.until(lambda: listener.session.tally.connections == 2, what="another connection")
+    listener.until(lambda: listener.session.stats.connections == 2, what="another connection")
     listener.connect()
 
     assert listener.session.key.text != first
@@ -225,16 +225,16 @@ def test_an_expired_key_is_followed_by_another_one(desk: Desk, listener: Listene
 
 def test_a_key_is_renewed_in_time_and_without_another_connection(desk: Desk, listener: Listener) -> None:
     desk.clock.let_pass(25 * 60)
-    listener.until(lambda: listener.session.tally.keys_renewed == 1, what="the key is renewed")
+    listener.until(lambda: listener.session.stats.keys_renewed == 1, what="the key is renewed")
 
-    assert (key_calls(desk), listener.session.tally.connections) == (["POST", "PUT"], 1)
+    assert (key_calls(desk), listener.session.stats.connections) == (["POST", "PUT"], 1)
 
 
 def test_a_renewal_that_finds_no_key_opens_another_connection(desk: Desk, listener: Listener) -> None:
     desk.paper.add_fault(path="/fapi/v1/listenKey", method="PUT", action="refuse", code=-1125)
 
     desk.clock.let_pass(25 * 60)
-    listener.until(lambda: listener.session.tally.connections == 2, what="another connection")
+    listener.until(lambda: listener.session.stats.connections == 2, what="another connection")
 
     assert key_calls(desk) == ["POST", "PUT", "POST"]
     listener.connect()
@@ -247,7 +247,7 @@ def test_a_renewal_without_answer_is_repeated_until_the_key_must_be_dead(desk: D
     listener.until(lambda: key_calls(desk).count("PUT") == 1, what="a first try")
     assert listener.session.phase is Phase.LIVE
     desk.clock.let_pass(40 * 60)
-    listener.until(lambda: listener.session.tally.connections == 2, what="another key and connection")
+    listener.until(lambda: listener.session.stats.connections == 2, what="another key and connection")
 
     assert key_calls(desk)[-1] == "POST"
 
@@ -259,7 +259,7 @@ def test_a_connection_is_replaced_before_its_day_is_over_without_a_gap(desk: Des
 
     def replaced() -> bool:
         phases.add(listener.session.phase)
-        return listener.session.tally.connections == 2
+        return listener.session.stats.connections == 2
 
     listener.until(replaced, what="another connection")
     listener.connect()
@@ -290,7 +290,7 @@ def test_a_margin_call_is_written_to_the_trades_concerned(desk: Desk, listener: 
     before = listener.started["cycle"]
 
     news = MarginCall(kind="MARGIN_CALL", sent_at=desk.clock(), symbols=("BTCUSDT",))
-    apply(news, listener.session.desk, now=desk.clock())
+    apply(news, listener.session.handlers, now=desk.clock())
 
     assert AuditEvent.objects.filter(entity="trade", entity_id=str(request_id), trigger="margin_call").count() == 1
     assert listener.started["cycle"] == before + 1
@@ -315,7 +315,7 @@ def test_a_triggered_leg_is_found_by_its_conditional_order_too(desk: Desk, liste
         fill_id=1,
         algo_id=stop.algo_id,
     )
-    apply(news, listener.session.desk, now=desk.clock())
+    apply(news, listener.session.handlers, now=desk.clock())
 
     stop.refresh_from_db()
     assert (stop.state, stop.exchange_order_id) == ("FILLED", str(made["orderId"]))

@@ -92,8 +92,8 @@ class Listener:
 
     def hear(self, kind: str, number: int = 1) -> None:
         """Step on until this many more events of a kind were handled."""
-        wanted = self.session.tally.events[kind] + number
-        self.until(lambda: self.session.tally.events[kind] >= wanted, what=f"{number} {kind}")
+        wanted = self.session.stats.events[kind] + number
+        self.until(lambda: self.session.stats.events[kind] >= wanted, what=f"{number} {kind}")
 
     @property
     def told(self) -> dict[str, Any]:

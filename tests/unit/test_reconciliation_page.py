@@ -227,14 +227,14 @@ CASES = (
         wish=ExternalPositions.ADOPT,
     ),
     position(
-        "trade open, exits of ours for what was added",
+        "trade open, our exits for what was added",
         "as large as the trade in this cycle only",
         trades=[TRADE],
         positions=[POSITION],
         external=[replace(EXTERNAL, guarded=True)],
     ),
     position(
-        "trade open, exits of ours for what was added",
+        "trade open, our exits for what was added",
         "as large as the trade in the cycle before too",
         "Leave",
         trades=[TRADE],
@@ -288,12 +288,12 @@ CASES = (
         wish=ExternalPositions.ADOPT,
     ),
     position(
-        "no trade, exits of ours",
+        "no trade, our exits",
         "not there, or turned, in this cycle only",
         external=[replace(EXTERNAL, guarded=True)],
     ),
     position(
-        "no trade, exits of ours",
+        "no trade, our exits",
         "not there, or turned, in the cycle before too",
         "Leave",
         external=[replace(EXTERNAL, guarded=True, flat_readings=1)],

@@ -53,7 +53,7 @@ class Command(TerminalCommand):
         if held.is_empty:
             return {"held": {}, "written_off": False}
         denial = read_denial(held, exchange=wiring.exchange(), clock=wiring.clock)
-        return {"held": held.states, "said": denial.said, "objections": denial.objections, "written_off": False}
+        return {"held": held.states, "said": denial.answers, "objections": denial.objections, "written_off": False}
 
     def _write_off(self, pk: UUID, by: str, reason: str) -> dict[str, object]:
         written = write_off(pk, Authorization(by=by, reason=reason), exchange=wiring.exchange(), clock=wiring.clock)
