@@ -1,15 +1,12 @@
-"""Applies what the exchange says about one of our orders; chain, monitor and stream all come through here.
+"""Applies the exchange's reports to our orders, for the chain, reconciliation and the user stream.
 
 Every function takes an order as it was read earlier, with its request. It writes on the condition that the order is
 still in that state; when another process was faster, it reads the order again and looks once more.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
-from django.db.models import F, Value
-from django.db.models.functions import Coalesce
 
 from execution.domain.outcomes import STATUS_TRIGGERS, ExchangeStatus, OrderReport, Refused, Unknown
 from execution.domain.reasons import Reason
@@ -26,7 +23,8 @@ from execution.models import Order, VenueBlock
 from execution.orders.end_request import ending
 from execution.outbox import payloads
 from execution.store.atomic_write import Move, Write
-from execution.store.transitions import apply_to, log_step, order_move, request_move
+from execution.store.orders import count_missing_reading, save_alarm, update_in_state
+from execution.store.transitions import NO_REASON, apply_to, log_step, order_move, request_move
 
 log = structlog.get_logger(__name__)
 # The exchange ends an order by its own clock, which may be this far ahead of ours.
@@ -40,19 +38,21 @@ VOLATILE = (
 
 
 def apply_report(order: Order, report: OrderReport, *, now: datetime, source: str) -> None:
-    """Write what the exchange knows about an order; safe to repeat and to come late.
+    """Write what the exchange reports about an order.
+
+    It may be repeated and may come late.
 
     Quantities only grow and a finished order stays finished, so reports may arrive in any order. Afterwards `order`
     and its request show what is stored.
     """
     while not _settled(order, report, source, now):
         order.refresh_from_db(fields=VOLATILE)
-        # Whoever was faster has moved the request along: what the caller does next rests on it.
+        # The faster process has moved the request along, and what the caller does next rests on its state.
         order.request.refresh_from_db(fields=["state"])
 
 
 def order_path(state: OrderState, status: ExchangeStatus) -> list[OrderTrigger]:
-    """Return the triggers that lead from our state to what the exchange reports; none for what is known already."""
+    """Return the triggers that lead from our state to the reported one, none when it is known already."""
     if state in ORDER_FINAL:
         return []
     path = []
@@ -62,19 +62,19 @@ def order_path(state: OrderState, status: ExchangeStatus) -> list[OrderTrigger]:
     trigger = STATUS_TRIGGERS[status]
     if trigger is OrderTrigger.ACCEPTED:
         return path
-    # An order that has begun to fill has triggered long ago, and one that fills in parts says so once.
+    # An order that has begun to fill has triggered long ago, and one that fills in parts reports it once.
     if trigger in {OrderTrigger.CONDITION_MET, OrderTrigger.PART_FILLED} and state is not OrderState.ACCEPTED:
         return path
     return [*path, trigger]
 
 
 def apply_rejection(order: Order, refused: Refused, *, now: datetime) -> None:
-    """Write the proof that an order is not at the exchange; an entry's request ends with it.
+    """Write the proof that an order is not at the exchange, and end an entry's request with it.
 
     When others have written UNKNOWN in the meantime, it stays so: they look the order up.
     """
-    said = f"code={refused.code} message={refused.message}"
-    sentence = f"{refused.reason}: {said if refused.reason is Reason.EXCHANGE_REJECTED else refused.message}"
+    answer = f"code={refused.code} message={refused.message}"
+    sentence = f"{refused.reason}: {answer if refused.reason is Reason.EXCHANGE_REJECTED else refused.message}"
     reason = (refused.reason, sentence)
     move = order_move(
         order,
@@ -92,7 +92,10 @@ def apply_rejection(order: Order, refused: Refused, *, now: datetime) -> None:
 
 
 def apply_unknown(order: Order, unknown: Unknown, *, now: datetime) -> None:
-    """Write that nobody knows; only evidence leads on from here."""
+    """Write that the outcome of an order is unknown.
+
+    Only evidence from the exchange leads on from there.
+    """
     reason = (Reason.OUTCOME_UNKNOWN, f"OUTCOME_UNKNOWN: {unknown.message}")
     move = order_move(
         order, OrderTrigger.OUTCOME_UNKNOWN, now=now, reason=reason, last_evidence=reason[1], last_evidence_at=now
@@ -117,7 +120,9 @@ def apply_absence(order: Order, *, now: datetime, evidence: str) -> None:
 
 
 def apply_unseen_end(order: Order, *, now: datetime, evidence: str) -> None:
-    """Write that an order the exchange once had is over, with what proves it although nobody has seen its end.
+    """Write that an order the exchange once had is over, though its end was never reported.
+
+    `evidence` is what proves it.
 
     What it has executed stays; an entry's request goes on with that, or ends without a position.
     """
@@ -141,21 +146,17 @@ def apply_unseen_end(order: Order, *, now: datetime, evidence: str) -> None:
 
 
 def note_reading(order: Order, sentence: str, *, now: datetime) -> None:
-    """Count one more reading that knows nothing of an order, and keep what it said."""
-    Order.objects.filter(pk=order.pk, state=order.state).update(
-        missing_readings=F("missing_readings") + 1,
-        missing_since=Coalesce("missing_since", Value(now)),
-        last_evidence=sentence,
-        last_evidence_at=now,
-    )
+    """Count one more reading that shows no trace of an order, and keep its sentence."""
+    count_missing_reading(order, sentence, now=now)
     order.refresh_from_db(fields=[*VOLATILE, "sent_at", "last_evidence", "last_evidence_at"])
 
 
 def raise_alarm(order: Order, sentence: str, *, now: datetime) -> None:
-    """Say that nobody can tell what became of an order: the log once, the row until evidence arrives."""
-    fresh = {"last_evidence": sentence, "last_evidence_at": now}
-    unfinished = Order.objects.filter(pk=order.pk, state=order.state)
-    if unfinished.filter(alarmed_at=None).update(alarmed_at=now, **fresh):
+    """Raise the alarm for an order that stays unsettled.
+
+    The log names it once. The row keeps the alarm until evidence arrives.
+    """
+    if save_alarm(order, sentence, now=now):
         age_seconds = (now - order.sent_at).total_seconds()
         log.error(
             "order_unsettled",
@@ -167,12 +168,10 @@ def raise_alarm(order: Order, sentence: str, *, now: datetime) -> None:
         )
         details = {"age_seconds": age_seconds, "evidence": sentence}
         log_step("order", order.client_order_id, to_state=order.state, trigger="alarm_raised", now=now, details=details)
-    else:
-        unfinished.update(**fresh)
 
 
 def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> bool:
-    """Write one report from the state that `order` shows; False when the order has moved on meanwhile."""
+    """Write one report from the state that `order` shows, False when the order has moved on."""
     before = OrderState(order.state)
     path = order_path(before, report.status)
     columns = _columns(order, report, source, now)
@@ -181,7 +180,7 @@ def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> b
     if path[-1] is OrderTrigger.CONDITION_MET and order.purpose in {OrderPurpose.STOP, OrderPurpose.TRAILING}:
         # From here on it has to execute: see protection/overdue_stops.py.
         columns["passed_since"] = order.passed_since or now
-    move = order_move(order, *path, now=now, **columns)
+    move = order_move(order, *path, now=now, reason=NO_REASON, **columns)
     write = Write().move(move)
     if before in ORDER_UNSETTLED:
         apply_to(order, move)
@@ -195,7 +194,7 @@ def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> b
     return True
 
 
-def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> dict[str, Any]:
+def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> dict[str, object]:
     return {
         "exchange_order_id": report.order_id or order.exchange_order_id,
         "algo_id": report.algo_id or order.algo_id,
@@ -209,13 +208,16 @@ def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> d
     }
 
 
-def _note(order: Order, report: OrderReport, columns: dict[str, Any]) -> bool:
-    """Store news about an order that stays in its state: a larger executed quantity, the order id of a trigger."""
+def _note(order: Order, report: OrderReport, columns: dict[str, object]) -> bool:
+    """Store news about an order that stays in its state.
+
+    That is a larger executed quantity, or the order id of a triggered conditional order.
+    """
     known = (order.executed_quantity, order.exchange_order_id or report.order_id)
     doubted = order.missing_readings or order.alarmed_at
     if (report.executed_quantity, report.order_id or known[1]) == known and not doubted:
         return True
-    if not Order.objects.filter(pk=order.pk, state=order.state).update(**columns):
+    if not update_in_state(order, columns):
         return False
     for name, value in columns.items():
         setattr(order, name, value)
@@ -266,7 +268,10 @@ def _end(
     reason: tuple[Reason, str],
     failed: payloads.FailureFields,
 ) -> None:
-    """End an order that is not at the exchange, with `order.failed`; an entry's request ends with it."""
+    """End an order that is not at the exchange, with `order.failed`.
+
+    An entry's request ends with it.
+    """
     write = Write().move(move)
     request, now = order.request, move.now
     if order.purpose == OrderPurpose.ENTRY:
@@ -287,7 +292,10 @@ def _end(
 
 
 def _ended_by_age(order: Order, following: OrderState, *, now: datetime) -> bool:
-    """Whether an entry has ended because its time was up: cancelled by us for that, or ended by the exchange then."""
+    """Return whether an entry has ended because its time was up.
+
+    Either we cancelled it for that, or the exchange ended it then.
+    """
     if order.expired_at:
         return True
     until = order.request.entry_expires_at

@@ -1,10 +1,9 @@
-"""Cancels one of our orders and believes only what the exchange says came of it."""
+"""Cancels one of our orders, and settles it by the exchange's answer alone."""
 
 from datetime import datetime
 from typing import assert_never
 
 import structlog
-from django.db.models import F
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.backoff import LONGEST_PAUSE_OPEN, pause_after
@@ -14,6 +13,7 @@ from execution.domain.ports import Exchange
 from execution.domain.trading import OrderService
 from execution.models import Order
 from execution.orders.apply_report import apply_report
+from execution.store.orders import count_cancel_try
 
 log = structlog.get_logger(__name__)
 RESTS = frozenset({ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED, ExchangeStatus.TRIGGERED})
@@ -22,10 +22,10 @@ ALARMING_TRIES = 3
 
 
 def cancel_order(order: Order, *, exchange: Exchange, clock: Clock) -> bool:
-    """Cancel an order and settle it by the answer, which may be a fill that was faster; True when it is settled.
+    """Cancel an order and settle it by the answer, which may report a fill. True when it is settled.
 
-    A cancel after which the order still rests, or of which nobody knows, is sent again after a pause that grows; until
-    then nothing is sent, and the answer is False.
+    A cancel after which the order still rests, or whose outcome is unknown, is sent again after a pause that grows.
+    Until then nothing is sent, and the answer is False.
     """
     if not cancel_is_due(order, clock()):
         return False
@@ -44,7 +44,7 @@ def cancel_order(order: Order, *, exchange: Exchange, clock: Clock) -> bool:
             log.warning("cancel_not_sent", client_order_id=order.client_order_id, why=found.message)
             return False
         case Missing() | Unreadable():
-            # Not proof of anything: the next monitor cycle asks again.
+            # Not proof of anything: the next reconciliation cycle queries it again.
             _note_try(order, found.message, clock())
             return False
         case _:
@@ -52,7 +52,10 @@ def cancel_order(order: Order, *, exchange: Exchange, clock: Clock) -> bool:
 
 
 def cancel_is_due(order: Order, now: datetime) -> bool:
-    """Whether a cancel may be sent: at once, and after each that had no effect a pause that grows up to a minute."""
+    """Return whether a cancel may be sent now.
+
+    The first may leave at once. After each that had no effect the pause grows, up to a minute.
+    """
     if not order.cancel_tries or order.cancel_tried_at is None:
         return True
     return age_of(order.cancel_tried_at, now) >= pause_after(order.cancel_tries, LONGEST_PAUSE_OPEN)
@@ -64,8 +67,11 @@ def report_rests(report: OrderReport) -> bool:
 
 
 def _note_try(order: Order, answer: str, now: datetime) -> None:
-    """Remember a cancel without effect; health names the order from the third on."""
-    Order.objects.filter(pk=order.pk).update(cancel_tries=F("cancel_tries") + 1, cancel_tried_at=now)
+    """Count a cancel without effect.
+
+    Health names the order from the third on.
+    """
+    count_cancel_try(order.pk, now=now)
     order.cancel_tries, order.cancel_tried_at = order.cancel_tries + 1, now
-    tell = log.error if order.cancel_tries >= ALARMING_TRIES else log.warning
-    tell("cancel_unsettled", client_order_id=order.client_order_id, answer=answer, tries=order.cancel_tries)
+    report = log.error if order.cancel_tries >= ALARMING_TRIES else log.warning
+    report("cancel_unsettled", client_order_id=order.client_order_id, answer=answer, tries=order.cancel_tries)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import structlog
 
@@ -29,10 +28,10 @@ def end_request(
     reason: tuple[Reason, str],
     *,
     now: datetime,
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
     failed: payloads.FailureFields | None = None,
 ) -> bool:
-    """End a request from the state that `request` shows; False when somebody else has moved it.
+    """End a request from the state that `request` shows, False when another process has moved it.
 
     Args:
         request: as read.
@@ -58,7 +57,7 @@ def ending(
     *triggers: RequestTrigger,
     reason: tuple[Reason, str],
     now: datetime,
-    details: Mapping[str, Any] | None = None,
+    details: Mapping[str, object] | None = None,
     failed: payloads.FailureFields | None = None,
 ) -> None:
     """Add a request's end to a statement: its move, its claim given back, its `order.failed`."""
@@ -95,8 +94,11 @@ def expire_request(request: ExecutionRequest, *, now: datetime) -> bool:
     return end_request(request, RequestTrigger.AGE_EXCEEDED, reason, now=now)
 
 
-def deny(request: ExecutionRequest, rule: RuleVerdict, details: Mapping[str, Any], *, now: datetime) -> bool:
-    """End a request by the rule that it breaks; without `details` the journal keeps the rule alone."""
+def deny(request: ExecutionRequest, rule: RuleVerdict, details: Mapping[str, object], *, now: datetime) -> bool:
+    """End a request by the rule that it breaks.
+
+    Without `details` the journal keeps the rule alone.
+    """
     code = rule.refusal or Reason.INVALID_FIELD
     reason = (code, f"{code}: {rule.numbers}")
     kept = details or {"rules": [as_json(rule)]}
@@ -104,7 +106,7 @@ def deny(request: ExecutionRequest, rule: RuleVerdict, details: Mapping[str, Any
 
 
 def stop_at(obstacle: GateBlock, request: ExecutionRequest, *, now: datetime) -> None:
-    """Refuse a request, or leave it where it is: the monitor resumes it, or it expires."""
+    """Refuse a request, or leave it where it is until reconciliation resumes it or it expires."""
     if obstacle.code is None:
         log.warning("entry_waits", request_id=str(request.pk), reason=obstacle.sentence)
         return
@@ -118,7 +120,10 @@ def deny_setup(request: ExecutionRequest, mismatch: Mismatch, *, now: datetime) 
 
 
 def end_stopped(request: ExecutionRequest, stack: Stack, *, now: datetime) -> None:
-    """End an approved request by what has kept it from leaving; nothing has when another process moved it."""
+    """End an approved request by what keeps it from leaving.
+
+    Nothing does when another process has moved it.
+    """
     block = known_block()
     obstacle = gate_block(stack, request.symbol, now=now)
     if block:

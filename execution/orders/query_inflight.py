@@ -1,4 +1,4 @@
-"""Asks at once what became of an order whose answer was lost: a position may be open without a stop."""
+"""Queries an order at once when its answer was lost, because a position may be open without a stop."""
 
 import time
 
@@ -13,9 +13,10 @@ from execution.orders.apply_report import apply_report
 
 
 def ask_at_once(order: Order, *, exchange: Exchange, clock: Clock, since: float | None = None) -> OrderReport | None:
-    """Look an order up now and a few times more, and settle it when it is found; not found proves nothing yet.
+    """Query an order now and a few times more, and settle it when the exchange reports it.
 
-    Queries may lag behind the matching engine. What is not found is followed by whoever needs it, protector or monitor.
+    Queries may lag behind the matching engine, so an order that is not found proves nothing yet. Reconciliation, or
+    the watchdog of stops, follows it from there.
 
     Args:
         order: of unknown outcome.

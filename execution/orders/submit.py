@@ -1,4 +1,4 @@
-"""Row, call, settle: the one way in which an order of any purpose goes to the exchange."""
+"""Sends an order of any purpose to the exchange: its row first, then the call, then the outcome."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from typing import assert_never
 
 import structlog
 from django.db import IntegrityError
-from django.db.models import BooleanField, Exists
+from django.db.models import BooleanField
 from django.db.models.expressions import RawSQL
 from tenacity import RetryCallState, Retrying, retry_if_result
 from tenacity.wait import wait_exponential_jitter
@@ -30,6 +30,7 @@ from execution.risk.policy_store import policy_in_force
 from execution.risk.pre_send_check import pre_send_check
 from execution.store.atomic_write import Move, Write
 from execution.store.entry_gates import STANDING, standing_with
+from execution.store.orders import claim_next_attempt
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,10 @@ class OrderSpec:
 
 
 def ticket_for(request: ExecutionRequest, intention: OrderSpec) -> OrderTicket:
-    """Return the order in the exchange's terms; everything but an entry only ever reduces."""
+    """Return the order in the exchange's terms.
+
+    Every order but an entry only reduces.
+    """
     direction, side = Direction(request.direction), PositionSide(request.position_side)
     entry = intention.purpose is OrderPurpose.ENTRY
     return OrderTicket(
@@ -91,10 +95,12 @@ def ticket_for(request: ExecutionRequest, intention: OrderSpec) -> OrderTicket:
 def persist_order(
     request: ExecutionRequest, intention: OrderSpec, *, recv_window_ms: int, now: datetime, after: Move | None = None
 ) -> tuple[Order, OrderTicket] | None:
-    """Write the order before it is sent; None when somebody else has written it, or when `after` could not be done.
+    """Write the order before it is sent, None when it is not to be sent.
 
-    `after` is the request's move that belongs to the order: both are written, or neither. An exit is not written any
-    more when its trade is closed: the next position of the symbol is not its business.
+    It is None when another process has written the order, or when `after` could not be done.
+
+    `after` is the request's move that belongs to the order: both are written, or neither. An exit is no longer written
+    when its trade is closed, because it would reduce the symbol's next position.
     """
     ticket = ticket_for(request, intention)
     order = Order(
@@ -129,7 +135,9 @@ def persist_order(
 
 
 def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock) -> PlaceOutcome | None:
-    """Call the exchange with no transaction open, and settle by outcome; None when others have settled the order.
+    """Call the exchange with no transaction open, and settle the order by the outcome.
+
+    None when another process has settled the order.
 
     Only an outcome that proves refusal and allows a repeat is tried again, each attempt written before it is sent.
     A process that was stopped in between neither sends late nor acts on what it believed before.
@@ -149,12 +157,15 @@ def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock)
         case _:
             assert_never(outcome)
     reached(SETTLED[purpose])
-    # The row as this process knows it has not moved: somebody else has moved it, and answers for what follows.
+    # The row as this process knows it has not moved: another process has moved it, and answers for what follows.
     return None if order.state == OrderState.SUBMITTING else outcome
 
 
 def on_filters(ticket: OrderTicket, rules: InstrumentFilters) -> OrderTicket | None:
-    """Return an entry's order on the present step and tick, never larger or dearer; None when it is out of bounds."""
+    """Return an entry's order on the present step and tick, None when it is out of bounds.
+
+    It becomes neither larger nor worse in price.
+    """
     lot = entry_lot(rules, ticket.order_type)
     quantity = floor_to(ticket.quantity, lot.step)
     if not (lot.minimum <= quantity <= lot.maximum and quantity > 0):
@@ -166,7 +177,7 @@ def on_filters(ticket: OrderTicket, rules: InstrumentFilters) -> OrderTicket | N
 
 @dataclass(kw_only=True)
 class _Sending:
-    """One order's attempts; called once for each."""
+    """The attempts to send one order. It is called once for each."""
 
     order: Order
     ticket: OrderTicket
@@ -177,14 +188,14 @@ class _Sending:
     def __call__(self) -> PlaceOutcome:
         if self.refused and not take_attempt(self.order, now=self.clock()):
             return replace(self.refused, retry_safe=False)
-        # Counted from the row: whoever finds the row later knows until when this process may still send.
+        # Counted from the row: a process that finds the row later knows until when this one may still send.
         latest = self.order.sent_at + LONGEST_WAIT_BEFORE_SENDING
         purpose = OrderPurpose(self.order.purpose)
         outcome = self.exchange.place(
             self.ticket,
             LANES[purpose],
             send_before=latest,
-            pre_send_check=self._last_word if purpose is OrderPurpose.ENTRY else None,
+            pre_send_check=self._pre_send_check if purpose is OrderPurpose.ENTRY else None,
         )
         if purpose is OrderPurpose.ENTRY and isinstance(outcome, Refused) and outcome.by_filters:
             outcome = replace(outcome, retry_safe=self._round_anew())
@@ -192,7 +203,10 @@ class _Sending:
         return outcome
 
     def _round_anew(self) -> bool:
-        """Round an entry to the filters as they are now; False when that changes nothing, or cannot be done."""
+        """Round an entry to the present filters.
+
+        False when that changes nothing, or cannot be done.
+        """
         try:
             rules = self.exchange.rules(self.ticket.symbol)
         except ExchangeUnavailableError:
@@ -211,24 +225,20 @@ class _Sending:
         self.order.quantity, self.order.price = rounded.quantity, rounded.price
         return True
 
-    def _last_word(self) -> EntryBlock | None:
+    def _pre_send_check(self) -> EntryBlock | None:
         return pre_send_check(self.order.request, now=self.clock())
 
 
 def take_attempt(order: Order, *, now: datetime) -> bool:
-    """Write the next attempt before it is sent; False when this process may not send the order again.
+    """Write the next attempt before it is sent, False when this process may not send the order again.
 
-    The number of the last attempt is the fence: whoever slept while others settled the order, or sent it again, is
-    refused here. An entry is not sent again either when its decision is too old by now or entries have been stopped.
+    The number of the last attempt is the fence: a process that slept while another settled the order, or sent it again,
+    is refused here. An entry is not sent again either when its decision is too old by now or entries have been stopped.
     """
-    mine = Order.objects.filter(pk=order.pk, state=OrderState.SUBMITTING, attempts=order.attempts)
+    stopped: RawSQL | None = None
     if order.purpose == OrderPurpose.ENTRY:
         stopped = RawSQL(STANDING, standing_with(order.symbol), output_field=BooleanField())  # noqa: S611 -- a constant # nosec B611
-        # A filter across the relation would make Django update the rows of a subquery. PostgreSQL answers a subquery
-        # from before the wait for the row's lock: of two who wait, both would win.
-        young = ExecutionRequest.objects.filter(pk=order.request_id, expires_at__gte=now)
-        mine = mine.filter(Exists(young)).exclude(stopped)
-    if not mine.update(attempts=order.attempts + 1, sent_at=now, quantity=order.quantity, price=order.price):
+    if not claim_next_attempt(order, now=now, stopped=stopped):
         return False
     # The row as read goes on into the outcome and its event.
     order.attempts, order.sent_at = order.attempts + 1, now

@@ -1,4 +1,4 @@
-"""Moves a position's exits because a person asks for it by name: judged, written with its reason, then carried out.
+"""Moves a position's exits for an operator: checked against the rules, journalled, then carried out.
 
 The plan's rows move in one transaction. The orders follow as with every other move: the new one is confirmed before
 the old one is cancelled.
@@ -20,26 +20,28 @@ from execution.domain.outcomes import PositionReport, held_in
 from execution.domain.ports import Exchange
 from execution.domain.protection_moves import Broken, LossRoom, ProtectionMove, Surroundings, broken_rules
 from execution.domain.states import TRADE_OPEN
-from execution.domain.trading import Direction, OrderPurpose, PositionSide
-from execution.models import Bracket, BracketLeg, ExecutionRequest, Trade
+from execution.domain.trading import Direction, PositionSide
+from execution.models import ExecutionRequest, Trade
 from execution.models.bracket import LegOrigin
 from execution.protection.amend_legs import move_callback, move_stop, move_target
 from execution.protection.bracket_store import exit_orders, plan_of
 from execution.risk.limit_usage import usage_for
 from execution.risk.policy_store import policy_in_force
+from execution.store.brackets import load_bracket_with_legs, targets_of
 from execution.store.slots import lock_usage
+from execution.store.trades import load_trade, lock_request_of_trade
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)
 
 
 class TradeNotOpenError(Exception):
-    """There is no open position whose exits could be moved; the message says why."""
+    """There is no open position whose exits could be moved. The message gives the reason."""
 
 
 @dataclass
 class MoveRefusedError(Exception):
-    """The move breaks rules; nothing was changed."""
+    """The move breaks rules, and nothing was changed."""
 
     broken: list[Broken]
 
@@ -53,7 +55,9 @@ def move_protection(
     now: datetime,
     override_reason: str = "",
 ) -> int:
-    """Move the legs in the plan and return how many moved; those that lie there already are left alone.
+    """Move the legs in the plan and return how many moved.
+
+    Legs that lie there already are left alone.
 
     Raises:
         Trade.DoesNotExist: there is no such trade.
@@ -62,18 +66,16 @@ def move_protection(
         ExchangeUnavailableError: mark and liquidation price could not be read; nothing was changed.
 
     """
-    trade = Trade.objects.get(pk=trade_id)
+    trade = load_trade(trade_id)
     row = _position(trade, exchange)
     with transaction.atomic():
         # No entry may take what a loosened stop is about to use.
         lock_usage()
         # The lock of all bookings: no fill may close the trade or a target between the judgement and the move.
-        request = ExecutionRequest.objects.select_for_update().get(pk=trade_id)
-        trade = Trade.objects.get(pk=trade_id)
+        request = lock_request_of_trade(trade_id)
+        trade = load_trade(trade_id)
         _demand_open(trade)
-        plan = plan_of(
-            Bracket.objects.prefetch_related("legs").get(pk=trade_id), exit_orders([trade_id]).get(trade_id, [])
-        )
+        plan = plan_of(load_bracket_with_legs(trade_id), exit_orders([trade_id]).get(trade_id, []))
         around = Surroundings(
             direction=Direction(trade.direction),
             mark_price=row.mark_price,
@@ -122,7 +124,7 @@ def _room(trade: Trade, request: ExecutionRequest, now: datetime) -> LossRoom:
 def _note_override(
     trade: Trade, move: ProtectionMove, overridden: list[Broken], authorization: Authorization, now: datetime
 ) -> None:
-    """Write which limits an operator has set aside for this position, and raise the alarm."""
+    """Journal the limits that an operator has set aside for this position, and raise the alarm."""
     rules = [rule for _, rule in overridden]
     details = {"by": authorization.by, "scope": sorted(move.override), "overridden": rules}
     reason = ("", authorization.reason)
@@ -154,8 +156,7 @@ def _move(trade: Trade, move: ProtectionMove, authorization: Authorization, now:
             operator=authorization.by,
             why=authorization.reason,
         )
-    targets = BracketLeg.objects.filter(bracket_id=trade.pk, purpose=OrderPurpose.TARGET).order_by("number")
-    for number, leg in enumerate(targets, start=1):
+    for number, leg in enumerate(targets_of(trade.pk), start=1):
         if number in move.target_prices:
             moved += move_target(
                 trade, leg, move.target_prices[number], now=now, operator=authorization.by, why=authorization.reason

@@ -1,4 +1,4 @@
-"""Moves the prices of a plan's legs: a stop only ever tighter, unless a person asks for it by name."""
+"""Moves the prices of a plan's legs. Only an operator may loosen a stop."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -9,27 +9,30 @@ from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Bracket, BracketLeg, ExecutionRequest, Trade
 from execution.models.bracket import LegOrigin
 from execution.protection.coverage import publish_levels
+from execution.store.brackets import load_bracket, lock_leg, set_leg_callback, set_leg_level
 from execution.store.transitions import log_step
 
 
 def move_stop(
     trade: Trade, price: Decimal, *, origin: LegOrigin, now: datetime, operator: str = "", why: str = ""
 ) -> bool:
-    """Move the stop in the plan; the orders follow with the next comparison, new before old.
+    """Move the stop in the plan.
+
+    The orders follow with the next comparison, new before old.
 
     Args:
         trade: the open trade.
         price: the new trigger price, on its tick.
         origin: why it lies there.
         now: written to the log.
-        operator: who asks for it; nobody else may loosen a stop.
+        operator: who asks for it; only an operator may loosen a stop.
         why: the operator's reason, for the log.
 
     Returns:
-        False when there is no stop, or when it would not become tighter and nobody asks for that.
+        False when there is no stop, or when it would not become tighter and no operator asks for that.
 
     """
-    stop = BracketLeg.objects.select_for_update().filter(bracket_id=trade.pk, purpose=OrderPurpose.STOP).first()
+    stop = lock_leg(trade.pk, OrderPurpose.STOP)
     if stop is None or stop.price is None:
         return False
     if stop.price == price or not (operator or is_tighter(Direction(trade.direction), price, stop.price)):
@@ -39,7 +42,7 @@ def move_stop(
 
 
 def move_target(trade: Trade, leg: BracketLeg, price: Decimal, *, now: datetime, operator: str, why: str) -> bool:
-    """Move a target in the plan, for a person; False when it lies there already."""
+    """Move a target in the plan for an operator, False when it lies there already."""
     if leg.price == price:
         return False
     _move(trade, leg, price, LegOrigin.OPERATOR, now, operator, why)
@@ -47,21 +50,24 @@ def move_target(trade: Trade, leg: BracketLeg, price: Decimal, *, now: datetime,
 
 
 def move_callback(trade: Trade, percent: Decimal, *, now: datetime, operator: str, why: str) -> bool:
-    """Let the trailing stop follow at another distance, for a person; False when there is none, or it does already.
+    """Move the trailing stop's distance for an operator, False when nothing changes.
 
     The order that replaces it forgets the best price that the old one has seen.
     """
-    leg = BracketLeg.objects.select_for_update().filter(bracket_id=trade.pk, purpose=OrderPurpose.TRAILING).first()
+    leg = lock_leg(trade.pk, OrderPurpose.TRAILING)
     if leg is None or leg.callback_percent is None or leg.callback_percent == percent:
         return False
-    BracketLeg.objects.filter(pk=leg.pk).update(callback_percent=percent, origin=LegOrigin.OPERATOR)
+    set_leg_callback(leg.pk, percent)
     _log(trade, leg, plain(leg.callback_percent), plain(percent), LegOrigin.OPERATOR, now, operator, why)
     return True
 
 
 def follow_first_target(trade: Trade, *, now: datetime) -> bool:
-    """Move the stop to the entry, once a target has filled, where the plan says so; call it in a transaction."""
-    bracket = Bracket.objects.get(pk=trade.pk)
+    """Move the stop to the entry once a target has filled, where the plan asks for it.
+
+    Call it in a transaction.
+    """
+    bracket = load_bracket(trade.pk)
     if not bracket.break_even:
         return False
     direction, buffer = Direction(trade.direction), bracket.break_even_buffer
@@ -72,7 +78,9 @@ def follow_first_target(trade: Trade, *, now: datetime) -> bool:
 def anchor_defaults(
     request: ExecutionRequest, entry_price: Decimal, *, now: datetime
 ) -> tuple[Decimal | None, Decimal | None]:
-    """Let defaulted exits lie at their distance from the real entry price, and return stop and nearest target.
+    """Move defaulted exits to their distance from the real entry price, and return the levels.
+
+    The levels are the stop's and the nearest target's.
 
     They were placed from the price that was expected, so as not to wait for the fill's. A stop that would have to move
     away stays: it only ever becomes tighter.
@@ -81,7 +89,7 @@ def anchor_defaults(
     reference = request.reference_price
     if not reference or entry_price == reference:
         return stop, target
-    bracket = Bracket.objects.get(pk=request.pk)
+    bracket = load_bracket(request.pk)
     for leg in bracket.legs.select_for_update().filter(origin=LegOrigin.DEFAULT):
         is_stop = leg.purpose == OrderPurpose.STOP
         # Multiplied first: dividing first would lose the last digit, and rounding a whole tick with it.
@@ -112,7 +120,7 @@ def _move(
     why: str = "",
 ) -> None:
     before = plain(leg.price) if leg.price is not None else None
-    BracketLeg.objects.filter(pk=leg.pk).update(price=price, origin=origin)
+    set_leg_level(leg.pk, price, origin)
     _log(owner, leg, before, plain(price), origin, now, operator, why)
     publish_levels(owner.pk, now=now)
 

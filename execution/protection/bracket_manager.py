@@ -1,4 +1,4 @@
-"""One run over a position's legs: what there is to protect, and how a leg is placed, replaced, cancelled or closed."""
+"""Manages one position's legs in one run: it places, replaces and cancels them, and closes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +31,9 @@ from execution.protection.bracket_store import (
     stop_cover,
 )
 from execution.protection.follow_filters import follow_filters
+from execution.store.brackets import load_bracket_with_legs
+from execution.store.orders import load_entry
+from execution.store.trades import find_trade
 
 log = structlog.get_logger(__name__)
 # Stops of unknown outcome after which the next waits for the longest pause: each of them may rest unseen.
@@ -71,23 +74,23 @@ class BracketManager:
     def read(self) -> None:
         """Read the rows anew: another run may have placed or moved a leg."""
         pk = self.request.pk
-        self.bracket = Bracket.objects.prefetch_related("legs").get(pk=pk)
-        self.entry = Order.objects.get(request_id=pk, purpose=OrderPurpose.ENTRY)
-        self.trade = Trade.objects.filter(pk=pk).first()
+        self.bracket = load_bracket_with_legs(pk)
+        self.entry = load_entry(pk)
+        self.trade = find_trade(pk)
         self.exits = exit_orders([pk]).get(pk, [])
         for order in self.exits:
             order.request = self.request
         if self.follow_filters():
-            self.bracket = Bracket.objects.prefetch_related("legs").get(pk=pk)
+            self.bracket = load_bracket_with_legs(pk)
 
     def refresh(self) -> bool:
-        """Read the rows anew; True when the plan has taken in other filters since it was read."""
+        """Read the rows anew, True when the plan has taken in other filters since it was read."""
         before = self.bracket.regridded_at
         self.read()
         return bool(self.bracket.regridded_at != before)
 
     def follow_filters(self) -> bool:
-        """Take in filters that have changed; True when the plan is another one now."""
+        """Take in filters that have changed, True when the plan is another one now."""
         try:
             rules = self.exchange.known_rules(self.request.symbol)
         except ExchangeUnavailableError as error:
@@ -111,15 +114,18 @@ class BracketManager:
         return compare(self.plan, self.exposure, resting_of(self.exits))
 
     @property
-    def is_naked(self) -> bool:
-        """Whether a part of the position that orders can reach has no confirmed stop, although the plan has one."""
+    def lacks_stop(self) -> bool:
+        """Return whether the plan's stop does not cover all that orders can reach.
+
+        Only confirmed stops count.
+        """
         now, plan = self.exposure, self.plan
         reachable = min(now.open, sum(now.closing_parts(plan.lot), ZERO))
         return bool(plan.of(OrderPurpose.STOP)) and stop_cover(self.exits) < reachable
 
     @property
     def held_by_software(self) -> bool:
-        """Whether a stop of our own stands in for one that the exchange does not take."""
+        """Return whether a software stop stands in for one that the exchange does not take."""
         return self.bracket.software_since is not None
 
     @property
@@ -128,12 +134,12 @@ class BracketManager:
 
     @property
     def overdue(self) -> list[Order]:
-        """Stops and trailing stops that live although the mark price has passed them for too long."""
+        """Return the live stops and trailing stops that the mark price passed too long ago."""
         return overdue_among(self.exits)
 
     @property
     def is_dust(self) -> bool:
-        """Whether exits have left less than the smallest order.
+        """Return whether exits have left less than the smallest order.
 
         What an opening order has to be worth is no measure here: the exchange exempts what reduces.
         """
@@ -149,12 +155,17 @@ class BracketManager:
         return next((want for want in self.comparison.missing if want.leg.purpose is purpose), None)
 
     def is_sending(self, leg: Leg) -> bool:
-        """Whether another run is sending an order of this leg; one silent for too long is not waited for."""
+        """Return whether another run is sending an order of this leg.
+
+        A run that has been silent for too long is not waited for.
+        """
         since = self.clock() - self.rules.max_unprotected
         return any(order.state == OrderState.SUBMITTING and order.sent_at > since for order in self.of(leg))
 
     def refused_lately(self, leg: Leg) -> bool:
-        """Whether the exchange keeps refusing a leg, or leaves it without an answer; each try doubles the next pause.
+        """Return whether the pause after a leg's refused or unanswered orders is not over.
+
+        Each try doubles the next pause.
 
         A stop that had to rest a little beyond its level does not count: it is the level that is tried again. Nor does
         what was refused under filters that have changed since.
@@ -166,7 +177,7 @@ class BracketManager:
         return (refused is not None and refused.holds_at(self.clock())) or self._unanswered_lately(at_level, longest)
 
     def _unanswered_lately(self, orders: Sequence[Order], longest: timedelta) -> bool:
-        """Whether the next order has to wait because each one of unknown outcome may rest unseen."""
+        """Return whether the next order has to wait: each one of unknown outcome may rest unseen."""
         unknown = [order for order in orders if order.state == OrderState.UNKNOWN]
         return bool(unknown) and age_of(unknown[-1].created_at, self.clock()) < pause_after(len(unknown), longest)
 
@@ -175,15 +186,18 @@ class BracketManager:
         since = self.bracket.regridded_at
         return [order for order in orders if since is None or order.created_at > since]
 
-    def may_try_naked(self, leg: Leg) -> bool:
-        """Whether a stop may be tried that nothing else covers for: it and the close that follows it are one try."""
+    def may_try_stop(self, leg: Leg) -> bool:
+        """Return whether a stop may be tried beside which nothing else covers the position.
+
+        That stop and the close that follows it are one try.
+        """
         unknown = [order for order in self.of(leg) if order.state == OrderState.UNKNOWN]
         if len(unknown) >= MOST_UNKNOWN_STOPS and age_of(unknown[-1].created_at, self.clock()) < LONGEST_PAUSE_OPEN:
             return False
         return not (market_close.is_paused(self) or market_close.is_out(self))
 
     def beyond(self, want: Wanted, fraction: Decimal) -> Leg | None:
-        """Return the stop by this fraction of its level beyond it; None when one was sent there before.
+        """Return the stop moved this fraction of its level beyond it, None when one was sent there.
 
         The plan stays as it is: the stop moves back to its level as soon as the exchange takes it there.
         """
@@ -194,7 +208,10 @@ class BracketManager:
         return replace(want.leg, price=price)
 
     def place(self, want: Wanted, *, at_once: bool = False) -> PlaceOutcome | None:
-        """Place an order of a leg; None when another run does. `at_once`: a trailing leg without its activation."""
+        """Place an order of a leg, None when another run is placing one.
+
+        `at_once`: a trailing leg without its activation price.
+        """
         if self.is_sending(want.leg):
             return None
         leg = want.leg
@@ -212,7 +229,7 @@ class BracketManager:
         )
 
     def close(self, quantity: Decimal, reason: CloseReason, leg: Leg | None = None) -> PlaceOutcome | None:
-        """Close at market, reducing only, as `closing` does it; None when it may not be tried now."""
+        """Close at market, reducing only, None when that may not be tried now."""
         return market_close.Closing(work=self, reason=reason, leg=leg).run(quantity) if quantity > 0 else None
 
     def closed_by(self) -> CloseReason | None:
@@ -221,13 +238,13 @@ class BracketManager:
         return CloseReason(executed[-1].close_reason) if executed and self.exposure.open <= 0 else None
 
     def send_close(self, intention: OrderSpec) -> PlaceOutcome | None:
-        """Send a closing order under the next number; None when another run has sent it."""
+        """Send a closing order under the next number, None when another run has sent it."""
         return self._send(replace(intention, sequence=self._next_sequence(OrderPurpose.CLOSE)))
 
-    def cancel_surplus(self, *purposes: OrderPurpose) -> None:
-        """Cancel what newer orders have replaced: new first, then old, so that cover never drops."""
-        surplus = self.comparison.excess
-        self.cancel(order for order in self.exits if order.pk in surplus and order.purpose in purposes)
+    def cancel_excess(self, *purposes: OrderPurpose) -> None:
+        """Cancel what newer orders have replaced, so that cover never drops."""
+        excess = self.comparison.excess
+        self.cancel(order for order in self.exits if order.pk in excess and order.purpose in purposes)
 
     def make_room(self) -> bool:
         """Let targets and trailing stop make way for the stop when the exchange takes no more orders."""
@@ -237,13 +254,13 @@ class BracketManager:
         return any(order.state in ORDER_FINAL for order in resting)
 
     def cancel_overdue(self) -> None:
-        """Try to cancel what did not execute at its price, and what rests of the entry; believe what comes of it."""
+        """Try to cancel the overdue stops and what rests of the entry, then read the rows anew."""
         entries = [] if self.entry.state in ORDER_FINAL else [self.entry]
         self.cancel([*entries, *self.overdue])
         self.read()
 
     def cancel(self, orders: Iterable[Order]) -> None:
-        """Cancel orders of ours, each unless its last cancel was without effect a moment ago."""
+        """Cancel these orders, each unless its last cancel had no effect a moment ago."""
         for order in orders:
             cancel_order(order, exchange=self.exchange, clock=self.clock)
 
@@ -259,6 +276,6 @@ class BracketManager:
         return max((order.sequence for order in self.exits if order.purpose == purpose), default=0) + 1
 
     def meaning(self, leg: Leg) -> str:
-        """Return the close reason of a leg's orders where its purpose alone does not say it."""
+        """Return the close reason of a leg's orders where its purpose alone does not give it."""
         moved = any(row.pk == leg.id and row.origin == LegOrigin.BREAK_EVEN for row in self.bracket.legs.all())
         return CloseReason.BREAK_EVEN if moved else ""

@@ -1,11 +1,8 @@
-"""Writes a bracket's rows at the approval, and reads them with their orders as the plan that the domain compares."""
+"""Writes a bracket's rows at approval, and reads them with their orders as the domain's plan."""
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from uuid import UUID
-
-from django.db.models import Q, Sum
-from django.db.models.functions import Coalesce
 
 from execution.domain.bounds import known
 from execution.domain.brackets import UNBOUNDED, Exposure, Leg, Plan, Resting
@@ -16,6 +13,8 @@ from execution.domain.states import ORDER_LIVE, OrderState
 from execution.domain.trading import InstrumentFilters, OrderPurpose, OrderType, PositionSide
 from execution.models import Bracket, BracketLeg, ExecutionRequest, Order
 from execution.models.bracket import LegOrigin
+from execution.store.brackets import insert_legs
+from execution.store.orders import exits_with_bookings
 
 # Successive readings without a trace after which an order is not relied upon.
 FORGOTTEN_AFTER_READINGS = 2
@@ -30,8 +29,8 @@ def grid_of(rules: InstrumentFilters) -> dict[str, Decimal]:
 
 
 def write_bracket(request: ExecutionRequest, exits: ExitPlan, rules: InstrumentFilters) -> Bracket:
-    """Write the plan of a request that is being approved; call it in the approval's transaction."""
-    bracket = Bracket.objects.create(
+    """Write the plan of a request that is being approved. Call it in the approval's transaction."""
+    bracket = Bracket(
         request=request,
         **grid_of(rules),
         minimum_notional=rules.min_notional,
@@ -39,7 +38,8 @@ def write_bracket(request: ExecutionRequest, exits: ExitPlan, rules: InstrumentF
         break_even_buffer=exits.break_even_buffer,
         time_exit_seconds=exits.time_exit_seconds,
     )
-    BracketLeg.objects.bulk_create(_legs(bracket, exits))
+    bracket.save(force_insert=True)
+    insert_legs(_legs(bracket, exits))
     return bracket
 
 
@@ -73,11 +73,12 @@ def _legs(bracket: Bracket, exits: ExitPlan) -> list[BracketLeg]:
 
 
 def exit_orders(requests: Iterable[UUID]) -> dict[UUID, list[Order]]:
-    """Return all exits of these requests, each with the quantity of its fills that is `booked`; one query."""
-    booked = Coalesce(Sum("fills__quantity", filter=Q(fills__entry=False)), ZERO)
+    """Return all exits of these requests, each with its booked fill quantity as `booked`.
+
+    It is one query.
+    """
     found: dict[UUID, list[Order]] = {}
-    orders = Order.objects.filter(request_id__in=list(requests)).exclude(purpose=OrderPurpose.ENTRY)
-    for order in orders.annotate(booked=booked).order_by("id"):
+    for order in exits_with_bookings(list(requests)):
         found.setdefault(order.request_id, []).append(order)
     return found
 
@@ -85,7 +86,9 @@ def exit_orders(requests: Iterable[UUID]) -> dict[UUID, list[Order]]:
 def exposure_of(
     request: ExecutionRequest, exits: Iterable[Order], *, filled: Decimal, exited: Decimal, growing: bool
 ) -> Exposure:
-    """Return what there is to protect: what filled, less what is booked as exited or executed by our exits unbooked.
+    """Return what there is to protect.
+
+    That is what filled, less what is booked as exited and what our exits have executed unbooked.
 
     Args:
         request: whose position it is.
@@ -105,13 +108,16 @@ def exposure_of(
 
 
 def booked_of(order: Order) -> Decimal:
-    """Return how much of an exit's fills is booked; as `exit_orders` has read it."""
+    """Return how much of an exit's fills is booked, as `exit_orders` has read it."""
     booked: Decimal = getattr(order, "booked", ZERO)
     return booked
 
 
 def executed_of(order: Order) -> Decimal:
-    """Return what an exit has executed: its fills may be booked before its own report is read, or after it."""
+    """Return what an exit has executed.
+
+    Its fills may be booked before its own report is read, or after it.
+    """
     executed: Decimal = order.executed_quantity
     return max(executed, booked_of(order))
 
@@ -145,7 +151,7 @@ def _leg(leg: BracketLeg, orders: Sequence[Order]) -> Leg:
 
 
 def _is_done(orders: Sequence[Order]) -> bool:
-    """Whether an order of a leg was filled to the end, and none of the orders beside it has still to execute."""
+    """Return whether an order of a leg has filled and no other order of the leg can still execute."""
     filled = any(order.state == OrderState.FILLED or executed_of(order) >= order.quantity for order in orders)
     return filled and not any(order.state in ORDER_LIVE and executed_of(order) < order.quantity for order in orders)
 
@@ -154,7 +160,7 @@ def resting_of(exits: Iterable[Order]) -> list[Resting]:
     """Return the exits that live at the exchange.
 
     The Algo Service is known to forget orders for a while, and to let a stop hang whose price has passed. A second
-    reducing stop does no harm; trusting a leg that nobody can find, or that does not execute, may.
+    reducing stop does no harm. Trusting a leg that cannot be found, or that does not execute, may.
     """
     return [
         Resting(
@@ -172,12 +178,18 @@ def resting_of(exits: Iterable[Order]) -> list[Resting]:
 
 
 def is_relied_on(order: Order) -> bool:
-    """Whether an order that lives counts as protection: the exchange knows it, and it is not overdue."""
+    """Return whether a live order counts as protection.
+
+    It does when the exchange knows it and it is not overdue.
+    """
     return order.missing_readings < FORGOTTEN_AFTER_READINGS and not is_overdue(order)
 
 
 def is_overdue(order: Order) -> bool:
-    """Whether the mark price has passed a stop for too long; a time that cannot be read says nothing."""
+    """Return whether the mark price passed a stop too long ago.
+
+    A time that cannot be read counts as none.
+    """
     return known(order.overdue_at) is not None
 
 
@@ -187,6 +199,9 @@ def overdue_among(orders: Iterable[Order]) -> list[Order]:
 
 
 def stop_cover(exits: Iterable[Order]) -> Decimal:
-    """Return what the confirmed stops would close together: each closes a part, and reducing only, never too much."""
+    """Return what the confirmed stops would close together.
+
+    Each closes a part, and because all are reducing they never close too much.
+    """
     stops = [order for order in exits if order.purpose == OrderPurpose.STOP]
     return sum((order.quantity for order in resting_of(stops) if order.seen), ZERO)

@@ -1,4 +1,6 @@
-"""Covers a position that an entry of unknown outcome may have opened: by its plan's stop, which can only reduce.
+"""Protects a position that an entry of unknown outcome may have opened, with its plan's stop.
+
+The stop can only reduce.
 
 The entry itself stays UNKNOWN. When it turns out to be ours, the stop is there already; when it does not, the stop ends
 with the request, like every leg that outlives its trade.
@@ -28,10 +30,10 @@ MOST_STOPS = 2
 def cover_unknown(
     request: ExecutionRequest, quantity: Decimal, *, exchange: Exchange, rules: ProtectionRules, clock: Clock
 ) -> bool:
-    """Place the planned stop for this quantity unless it stands; True when it does.
+    """Place the planned stop for this quantity unless it stands, True when it does.
 
-    It is not closed at market when the stop is refused: the position may be somebody else's. A plan without a stop is
-    covered by its trailing stop.
+    A refused stop does not close the position at market, because the position may be another client's. A plan without a
+    stop is covered by its trailing stop.
     """
     work = BracketManager(request=request, exchange=exchange, rules=rules, clock=clock)
     leg = next(iter([*work.plan.of(OrderPurpose.STOP), *work.plan.of(OrderPurpose.TRAILING)]), None)

@@ -1,4 +1,4 @@
-"""Reads which positions we answer for and what covers them: from positions, and not from trade rows alone.
+"""Defines which positions we answer for and what protects them, from positions and trade rows.
 
 A position may have no trade yet, because its fills are not booked, and it may be larger than its trade. What others
 hold and we do not protect is not ours to answer for.
@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from execution.domain.brackets import UNBOUNDED
@@ -18,7 +18,7 @@ from execution.domain.coverage import Coverage, is_covered
 from execution.domain.lots import LotRule, out_of_reach
 from execution.domain.money import ZERO
 from execution.domain.overdue import sentence
-from execution.domain.states import ORDER_LIVE, TRADE_OPEN, RequestState
+from execution.domain.states import ORDER_LIVE
 from execution.domain.trading import Direction, OrderPurpose, PositionSide
 from execution.models import Bracket, ExecutionRequest, ExternalPosition, Order, Position, Trade
 from execution.outbox import payloads
@@ -30,28 +30,19 @@ from execution.protection.bracket_store import (
     overdue_among,
     stop_cover,
 )
-from execution.protection.software_stops import Standing, by_software, of_side, protected_by, standing_stops
+from execution.protection.software_stops import Standing, by_software, means_of_protection, of_side, standing_stops
 from execution.store.atomic_write import emit
+from execution.store.brackets import brackets_by_request
 from execution.store.levels import NO_LEVELS, levels_of, without_stop
+from execution.store.orders import MAY_HOLD, entries_by_request, live_legs_of_positions
+from execution.store.trades import open_trades_by_id
 
-# Sent, and not over: such a request has a position, or may have one.
-MAY_HOLD = sorted(
-    {
-        RequestState.SUBMITTING,
-        RequestState.UNKNOWN,
-        RequestState.ACCEPTED,
-        RequestState.FILLED,
-        RequestState.PROTECTED,
-        RequestState.FLATTENED,
-    }
-)
-LEGS = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
 Side = tuple[str, str]
 
 
 @dataclass(kw_only=True)
 class _Owned:
-    """What our books say of one symbol and side: requests with their entries and exits."""
+    """One symbol and side in our books: requests with their entries and exits."""
 
     direction: Direction
     hedged: bool
@@ -67,7 +58,7 @@ class _Owned:
 
 
 def coverage(now: datetime | None = None) -> list[Coverage]:
-    """Return the positions that we answer for: nine statements at most, five more beside software stops.
+    """Return the positions that we answer for, in nine statements, or fourteen beside software stops.
 
     `now`: by whose ages software stops are judged; the clock's when it is not given.
     """
@@ -79,7 +70,7 @@ def coverage(now: datetime | None = None) -> list[Coverage]:
 
 
 def uncovered_positions(now: datetime | None = None) -> list[Coverage]:
-    """Return those of which a part has neither a live stop nor one of our own, and those with an overdue stop.
+    """Return the positions with a part that no live stop or software stop protects, or an overdue stop.
 
     A position whose plan has no stop is not among them.
     """
@@ -87,18 +78,18 @@ def uncovered_positions(now: datetime | None = None) -> list[Coverage]:
 
 
 def live_exits() -> dict[Side, list[Order]]:
-    """Return the resting stops, targets and trailing stops of the positions that we answer for, by symbol and side."""
-    orders = Order.objects.filter(purpose__in=LEGS, state__in=sorted(ORDER_LIVE))
-    ours = Q(request__trade__state__in=sorted(TRADE_OPEN)) | Q(request__external_position__isnull=False)
-    ours |= Q(request__trade=None, request__state__in=MAY_HOLD)
+    """Return the resting exits of the positions that we answer for, by symbol and side.
+
+    Exits are stops, targets and trailing stops.
+    """
     exits: dict[Side, list[Order]] = {}
-    for order in orders.filter(ours).order_by("id"):
+    for order in live_legs_of_positions():
         exits.setdefault((order.symbol, order.position_side), []).append(order)
     return exits
 
 
 def has_tp_sl(quantity: Decimal, exits: Iterable[Order]) -> bool:
-    """Whether live stops cover a position of this size and a target rests beside them."""
+    """Return whether live stops cover a position of this size and a target rests beside them."""
     live = list(exits)
     return is_protected(quantity, live) and any(
         order.purpose == OrderPurpose.TARGET and is_relied_on(order) for order in live
@@ -106,30 +97,36 @@ def has_tp_sl(quantity: Decimal, exits: Iterable[Order]) -> bool:
 
 
 def is_protected(quantity: Decimal, exits: Iterable[Order]) -> bool:
-    """Whether live stops cover a position of this size, and the mark price has passed none of them for too long."""
+    """Return whether live stops that are not overdue cover a position of this size."""
     relied_on = [order for order in exits if order.purpose == OrderPurpose.STOP and is_relied_on(order)]
     return is_covered(quantity, (order.quantity - order.executed_quantity for order in relied_on))
 
 
 def overdue_of(exits: Iterable[Order]) -> list[str]:
-    """Return what is said of the stops and trailing stops among these that are overdue."""
+    """Return a sentence for each overdue stop or trailing stop among these."""
     return [sentence(o.client_order_id, o.trigger_price, o.passed_since) for o in overdue_among(exits)]
 
 
 def publish_protection(symbol: str, position_side: str, *, now: datetime) -> None:
-    """Emit `position.updated` of a position whose protection has changed; call it in the transaction of the change."""
-    _tell(Position.objects.filter(symbol=symbol, position_side=position_side), now)
+    """Emit `position.updated` of a position whose protection has changed.
+
+    Call it in the transaction of the change.
+    """
+    _publish(Position.objects.filter(symbol=symbol, position_side=position_side), now)
 
 
 def publish_levels(trade_id: UUID, *, now: datetime) -> None:
-    """Emit `position.updated` of a position whose stop or targets move; call it in the transaction of the move."""
-    _tell(Position.objects.filter(trade_id=trade_id), now)
+    """Emit `position.updated` of a position whose stop or targets move.
+
+    Call it in the transaction of the move.
+    """
+    _publish(Position.objects.filter(trade_id=trade_id), now)
 
 
-def _tell(rows: "QuerySet[Position]", now: datetime) -> None:
+def _publish(rows: "QuerySet[Position]", now: datetime) -> None:
     row = rows.select_related("trade__request").first()
     if row is None or row.trade is None:
-        # Nobody has shown it yet, or it is not ours: the next reading tells.
+        # No reading has shown it yet, or it is not ours. The next reading emits its event.
         return
     side = (row.symbol, row.position_side)
     exits, standing = live_exits().get(side, []), of_side(standing_stops(now), side)
@@ -138,7 +135,7 @@ def _tell(rows: "QuerySet[Position]", now: datetime) -> None:
         leverage=row.trade.leverage,
         has_tp_sl=has_tp_sl(row.quantity, exits),
         protected=is_protected(row.quantity, exits),
-        protected_by=protected_by(row.quantity, exits, standing),
+        protected_by=means_of_protection(row.quantity, exits, standing),
         overdue=overdue_of(exits),
         levels=levels_of([row.trade.pk]).get(row.trade.pk, NO_LEVELS),
         now=now,
@@ -147,13 +144,13 @@ def _tell(rows: "QuerySet[Position]", now: datetime) -> None:
 
 
 def _owned(now: datetime) -> dict[Side, _Owned]:
-    trades = {trade.pk: trade for trade in Trade.objects.filter(state__in=sorted(TRADE_OPEN)).select_related("request")}
+    trades = open_trades_by_id()
     requests = [trade.request for trade in trades.values()]
     requests += ExecutionRequest.objects.filter(state__in=MAY_HOLD, trade=None)
     guarded = ExternalPosition.objects.filter(request__isnull=False).select_related("request")
     requests += [external.request for external in guarded if external.request]
     keys = [request.pk for request in requests]
-    entries = _entries(keys)
+    entries = entries_by_request(keys)
     exits = exit_orders(keys)
     standing = standing_stops(now)
     unplanned = without_stop(keys)
@@ -163,20 +160,11 @@ def _owned(now: datetime) -> dict[Side, _Owned]:
         if trade or entry:
             _add(owned, request, trade, entry, exits.get(request.pk, []))
             owned[request.symbol, request.position_side].stop_required |= request.pk not in unplanned
-        if software := standing.get(request.pk):
-            _add_software(owned, software, exits.get(request.pk, []))
+        software = standing.get(request.pk)
+        if software and (side := owned.get(software.side)):
+            side.software.append(software)
+            side.by_software += by_software(software, exits.get(request.pk, []))
     return owned
-
-
-def _add_software(owned: dict[Side, _Owned], standing: Standing, exits: Sequence[Order]) -> None:
-    if each := owned.get(standing.side):
-        each.software.append(standing)
-        each.by_software += by_software(standing, exits)
-
-
-def _entries(requests: Sequence[UUID]) -> dict[UUID, Order]:
-    orders: QuerySet[Order] = Order.objects.filter(request_id__in=requests, purpose=OrderPurpose.ENTRY)
-    return {order.request_id: order for order in orders}
 
 
 def _add(
@@ -209,7 +197,10 @@ def _add(
 
 
 def _uncovered_since(trade: Trade | None, entry: Order | None, exits: Sequence[Order]) -> datetime | None:
-    """Return since when a stop is missing, if one is: since the last that stood, or since the entry has grown."""
+    """Return since when a stop is missing, None when none is.
+
+    It is the time of the last stop that stood, or of the entry's last growth.
+    """
     stops = [order for order in exits if order.purpose == OrderPurpose.STOP and order.last_evidence_at]
     # A stop that was refused never stood.
     passed = [order.passed_since for order in exits if is_overdue(order) and order.passed_since]
@@ -223,7 +214,10 @@ def _uncovered_since(trade: Trade | None, entry: Order | None, exits: Sequence[O
 
 
 def _coverage(side: Side, owned: _Owned, row: Position | None) -> Coverage:
-    """Hold the books against the exchange's row: the larger counts, unless the row is older than the books."""
+    """Compare the books with the exchange's row and take the larger quantity.
+
+    A row older than the books does not count.
+    """
     quantity, since = owned.quantity, min(owned.since, default=None)
     newer = row is not None and (owned.changed_at is None or row.observed_at >= owned.changed_at)
     if row and newer and row.direction == owned.direction and row.quantity > quantity:
@@ -246,10 +240,10 @@ def _coverage(side: Side, owned: _Owned, row: Position | None) -> Coverage:
 
 
 def _with_reach(found: Sequence[Coverage], owned: dict[Side, _Owned]) -> list[Coverage]:
-    """Say of uncovered positions what of them lies below the present step."""
+    """Add to uncovered positions what of them lies below the present step."""
     keys = {(each.symbol, each.position_side): owned[each.symbol, each.position_side] for each in found}
     wanted = [pk for each in found if each.uncovered > 0 for pk in keys[each.symbol, each.position_side].requests]
-    plans = Bracket.objects.in_bulk(wanted) if wanted else {}
+    plans = brackets_by_request(wanted) if wanted else {}
     return [_reached(each, keys[each.symbol, each.position_side], plans) for each in found]
 
 

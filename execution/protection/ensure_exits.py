@@ -1,7 +1,7 @@
-"""Fifth step: put the stop at the exchange, then targets and trailing stop, as soon as the executed quantity is known.
+"""Places a position's stop, then its targets and trailing stop, once the executed quantity is known.
 
-A position that cannot get its stop is closed at market, or held by a stop of our own while the exchange takes none:
-naked is not a state that we accept.
+This is the chain's fifth step. A position that cannot get its stop is closed at market, or held by a software stop
+while the exchange takes none. It never stays unprotected.
 """
 
 import time
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 WOULD_TRIGGER_IMMEDIATELY, TOO_MANY_CONDITIONAL_ORDERS = -2021, -4045
 # Before another stop is sent while the exchange answers with errors or not at all.
 PAUSE_SECONDS = 0.2
-# How long a run waits for the stop that another run is sending, before it leaves the rest to the monitor.
+# How long a run waits for the stop that another run is sending, before it leaves the rest to reconciliation.
 PEER_PATIENCE = timedelta(seconds=1)
 COVERED_STATES = frozenset({RequestState.ACCEPTED, RequestState.FILLED, RequestState.PROTECTED, RequestState.RECORDED})
 
@@ -59,7 +59,7 @@ CLOSING = {
 
 
 def ensure_exits(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
-    """Let the legs of a request's position be as its plan wants them; True when its fills can be recorded.
+    """Bring the orders of a request's legs in line with its plan, True when its fills can be recorded.
 
     Safe to run twice at once: a leg is written before it is sent, and while one is being sent no other is written.
     """
@@ -70,7 +70,7 @@ def ensure_exits(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules
 
 
 def place_stop(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> None:
-    """Do of `ensure_exits` what cannot wait, where other positions wait for their stops too."""
+    """Place the stop alone, where other positions wait for their stops too."""
     request = ExecutionRequest.objects.get(pk=request_id)
     if request.state in COVERED_STATES:
         _protect(BracketManager(request=request, exchange=exchange, rules=rules, clock=clock), lambda _: None)
@@ -84,7 +84,7 @@ def _protect(work: BracketManager, ensure_others: Callable[[BracketManager], Clo
     if work.exposure.open <= 0:
         closed_by = work.closed_by()
         return _confirm_flattened(work.request, closed_by, work.clock()) if closed_by else _confirm(work)
-    if work.overdue or (work.is_naked and work.software_stop_reached):
+    if work.overdue or (work.lacks_stop and work.software_stop_reached):
         return _end_passed(work)
     if work.is_dust:
         _give_up(work, CloseReason.DUST, Reason.POSITION_BELOW_MINIMUM)
@@ -92,11 +92,13 @@ def _protect(work: BracketManager, ensure_others: Callable[[BracketManager], Clo
     flattened = _ensure_stop(work) or ensure_others(work)
     if flattened:
         return _confirm_flattened(work.request, flattened, work.clock())
-    return False if work.is_naked and not work.held_by_software else _confirm(work)
+    return False if work.lacks_stop and not work.held_by_software else _confirm(work)
 
 
 def _end_passed(work: BracketManager) -> bool:
-    """Close a position whose stop did not execute at its price, whatever that order's status says, or is our own.
+    """Close a position whose stop did not execute at its price.
+
+    The stop is an order at the exchange, whatever its status, or a software stop.
 
     An order is settled by evidence afterwards. It may still execute: like the close it only reduces.
     """
@@ -125,7 +127,9 @@ def _reason_of_the_stop(work: BracketManager) -> CloseReason:
 
 
 def _ensure_stop(work: BracketManager) -> CloseReason | None:
-    """Place the stop, in as many orders as it takes; while it cannot be had, a stop of our own may stand in for it.
+    """Place the stop, in as many orders as it takes.
+
+    While the exchange takes none, a software stop may stand in for it.
 
     Returns:
         A reason to have closed the position instead, when the stop cannot be had within the bound.
@@ -133,16 +137,17 @@ def _ensure_stop(work: BracketManager) -> CloseReason | None:
     """
     if work.held_by_software:
         return _ask_beside_software(work)
-    if work.is_naked and not _may_try(work):
+    # A stop that nothing else covers for waits until the position may be closed in its stead.
+    if work.lacks_stop and (first := work.missing(OrderPurpose.STOP)) and not work.may_try_stop(first.leg):
         return None
     run_software_stops.begin_in_known_outage(work)
-    # From here on by steady time: a clock that is set back must not make the position naked for longer.
+    # From here on by steady time: a clock that is set back must not leave the position unprotected for longer.
     begun = time.monotonic()
     pause = PAUSE_SECONDS
     patience = min(_deadline(work) - work.clock(), work.rules.max_unprotected).total_seconds()
     while want := work.missing(OrderPurpose.STOP):
         # The old stop still covers everything: a better one can wait until the exchange takes it.
-        if not work.is_naked and work.refused_lately(want.leg):
+        if not work.lacks_stop and work.refused_lately(want.leg):
             return None
         outcome = _place_stop(work, want)
         waited = time.monotonic() - begun
@@ -160,16 +165,19 @@ def _ensure_stop(work: BracketManager) -> CloseReason | None:
         time.sleep(pause)
         pause = pause * 2 if _by_filters(outcome) else PAUSE_SECONDS
         work.read()
-    work.cancel_surplus(OrderPurpose.STOP)
+    work.cancel_excess(OrderPurpose.STOP)
     _leave_to_the_exchange(work)
     return None
 
 
 def _beside_software(work: BracketManager, outcome: PlaceOutcome | None, following: _Next, waited: float) -> _Next:
-    """Let a stop of our own stand as soon as this is no mere slip, and go on asking only for a moment then."""
+    """Begin a software stop as soon as the failure has lasted, and return what follows.
+
+    From then on the exchange is asked for its stop only for a moment.
+    """
     slip = waited < STANDS_AFTER_SECONDS and not work.held_by_software
     failing = following is _Next.CLOSE_NOT_CONFIRMED or (following is _Next.REPEAT and not slip)
-    if not (failing and work.is_naked and run_software_stops.holds(work, outcome)):
+    if not (failing and work.lacks_stop and run_software_stops.holds(work, outcome)):
         return following
     run_software_stops.begin(work, outcome)
     if not work.held_by_software:
@@ -179,10 +187,13 @@ def _beside_software(work: BracketManager, outcome: PlaceOutcome | None, followi
 
 
 def _ask_beside_software(work: BracketManager) -> CloseReason | None:
-    """Ask the exchange once for the stop that one of our own stands in for; that one ends when it has been taken."""
+    """Ask the exchange once for the stop that a software stop stands in for.
+
+    The software stop ends when the exchange has taken it.
+    """
     want = work.missing(OrderPurpose.STOP)
-    if want is None or not work.is_naked:
-        work.cancel_surplus(OrderPurpose.STOP)
+    if want is None or not work.lacks_stop:
+        work.cancel_excess(OrderPurpose.STOP)
         _leave_to_the_exchange(work)
         return None
     if not run_software_stops.may_ask_again(work, want.leg):
@@ -197,13 +208,13 @@ def _ask_beside_software(work: BracketManager) -> CloseReason | None:
         if not isinstance(outcome, Accepted):
             break
         want = work.missing(OrderPurpose.STOP)
-    work.cancel_surplus(OrderPurpose.STOP)
+    work.cancel_excess(OrderPurpose.STOP)
     _leave_to_the_exchange(work)
     return None
 
 
 def _leave_to_the_exchange(work: BracketManager) -> None:
-    if work.held_by_software and not work.is_naked:
+    if work.held_by_software and not work.lacks_stop:
         run_software_stops.end(work)
 
 
@@ -214,7 +225,9 @@ def _close_instead(work: BracketManager, want: Wanted, following: _Next) -> Clos
 
 
 def _part_for_stops(outcome: PlaceOutcome | None) -> float:
-    """Return the part of the time without a stop after which the position is closed instead, by the last answer.
+    """Return the share of the unprotected time that stops may use, by the last answer.
+
+    After it the position is closed instead.
 
     The rest is for the close, of which the first may get no answer either: an exchange that does not answer is given up
     earlier than one that refuses.
@@ -223,23 +236,20 @@ def _part_for_stops(outcome: PlaceOutcome | None) -> float:
     return 1 - lost / PROTECTIVE_PART
 
 
-def _may_try(work: BracketManager) -> bool:
-    """Whether a stop that nothing covers for may be tried: it waits until the position may be closed in its stead."""
-    want = work.missing(OrderPurpose.STOP)
-    return want is None or work.may_try_naked(want.leg)
-
-
 def _place_stop(work: BracketManager, want: Wanted) -> PlaceOutcome | None:
-    """Place the stop; one that nothing else covers for gets a second chance when its level has only just passed."""
+    """Place the stop, and where its level has only just passed try once more beyond it.
+
+    The second try is for a position that nothing else covers.
+    """
     outcome = work.place(want)
-    if not (_level_has_passed(outcome) and work.is_naked):
+    if not (_level_has_passed(outcome) and work.lacks_stop):
         return outcome
     beyond = work.beyond(want, policy_in_force()[keys.STOP_BUFFER])
     return _place_beyond(work, beyond) if beyond else outcome
 
 
 def _place_beyond(work: BracketManager, beyond: Leg) -> PlaceOutcome | None:
-    """Place every part of the stop there; the outcome is the first that is not Accepted."""
+    """Place every part of the stop there, and return the first outcome that is not Accepted."""
     outcome: PlaceOutcome | None = None
     for part in [each for each in work.comparison.missing if each.leg.purpose is OrderPurpose.STOP]:
         outcome = work.place(replace(part, leg=beyond))
@@ -257,7 +267,7 @@ def _level_has_passed(outcome: PlaceOutcome | None) -> bool:
 
 
 def _judge(work: BracketManager, outcome: PlaceOutcome | None, *, late: bool) -> _Next:
-    """Tell what follows from the outcome of a stop; None: another run is sending one just now."""
+    """Return what follows from the outcome of a stop. None: another run is sending one just now."""
     if isinstance(outcome, Accepted) or (isinstance(outcome, Unknown) and _has_arrived(work)):
         # Another part may be missing; an order that is taken and gone at once is not followed for ever.
         return _Next.LEAVE if late else _Next.GO_ON
@@ -265,9 +275,9 @@ def _judge(work: BracketManager, outcome: PlaceOutcome | None, *, late: bool) ->
         return _Next.CLOSE_LEVEL_PASSED
     if outcome is None:
         return _Next.REPEAT
-    if not work.is_naked:
+    if not work.lacks_stop:
         return _Next.LEAVE
-    # A refusal by filters says nothing against a stop: they are read anew, and it is rounded and asked for again.
+    # A refusal by filters is no reason against a stop: they are read anew, and it is rounded and asked for again.
     if isinstance(outcome, Refused) and not (outcome.retry_safe or _by_filters(outcome)):
         room = outcome.code == TOO_MANY_CONDITIONAL_ORDERS and work.make_room()
         return _Next.REPEAT if room else _Next.CLOSE_NOT_CONFIRMED
@@ -276,7 +286,10 @@ def _judge(work: BracketManager, outcome: PlaceOutcome | None, *, late: bool) ->
 
 
 def _deadline(work: BracketManager) -> datetime:
-    """Return until when the position may be naked: from its first known fill, or from now when its stop was lost."""
+    """Return until when the position may be unprotected.
+
+    The time counts from its first known fill, or from now when its stop was lost.
+    """
     covered_before = any(order.algo_id for order in work.exits if order.purpose == OrderPurpose.STOP)
     since = None if covered_before else work.entry.last_evidence_at
     return (since or work.clock()) + work.rules.max_unprotected
@@ -294,9 +307,11 @@ def _has_arrived(work: BracketManager) -> bool:
 
 
 def _ensure_others(work: BracketManager) -> CloseReason | None:
-    """Place targets and trailing stop; any failure leaves the stop in charge, and the monitor tries again.
+    """Place targets and trailing stop.
 
-    Beside a stop of our own there are none: they would take the room of the one at the exchange, or its time.
+    After a failure the stop alone protects the position, and reconciliation tries again.
+
+    Beside a software stop there are none: they would take the room, or the time, of the one at the exchange.
     """
     if work.held_by_software:
         return None
@@ -306,12 +321,12 @@ def _ensure_others(work: BracketManager) -> CloseReason | None:
         flattened, _ = _place_others(work)
     if flattened:
         return flattened
-    work.cancel_surplus(OrderPurpose.TARGET, OrderPurpose.TRAILING)
+    work.cancel_excess(OrderPurpose.TARGET, OrderPurpose.TRAILING)
     return None
 
 
 def _place_others(work: BracketManager) -> tuple[CloseReason | None, bool]:
-    """Place them once: what has closed the position instead, and whether filters have refused one."""
+    """Place them once and return what has closed the position instead, and whether filters refused one."""
     refused = False
     passed: set[int] = set()
     for want in work.comparison.missing:
@@ -328,7 +343,10 @@ def _place_others(work: BracketManager) -> tuple[CloseReason | None, bool]:
 
 
 def _level_reached(work: BracketManager, want: Wanted) -> CloseReason | None:
-    """Do what the level was meant for: take a target's gain at market, let a trailing stop follow from here."""
+    """Do what a level that has passed was meant for.
+
+    A target's gain is taken at market, and a trailing stop follows from the present price.
+    """
     parts = [each for each in work.comparison.missing if each.leg.id == want.leg.id]
     if want.leg.purpose is OrderPurpose.TRAILING:
         for part in parts:
@@ -341,7 +359,10 @@ def _level_reached(work: BracketManager, want: Wanted) -> CloseReason | None:
 
 
 def _give_up(work: BracketManager, reason: CloseReason, why: Reason) -> CloseReason | None:
-    """Close at market; None when even that is not confirmed, and then protector and monitor go on."""
+    """Close at market, None when even that is not confirmed.
+
+    The watchdog of stops and reconciliation go on from there.
+    """
     pk, before = str(work.request.pk), work.exposure.open
     outcome = work.close(before, reason)
     if _is_out(work):
@@ -358,7 +379,7 @@ def _is_out(work: BracketManager) -> bool:
 
 
 def _confirm(work: BracketManager) -> bool:
-    """Say that the stop stands; True also when it was said before, so that the fills get recorded."""
+    """Record that the stop stands. True also when that is recorded already, so that fills get recorded."""
     request = work.request
     if request.state == RequestState.FILLED:
         legs = [

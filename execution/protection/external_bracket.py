@@ -1,4 +1,4 @@
-"""Writes the rows by which a position that somebody else opened is protected, and those that make it a trade of ours.
+"""Writes the request, bracket and entry rows that protect or adopt an external position.
 
 It is taken as a decision that was carried out elsewhere: request, bracket, and an entry order that was never sent. The
 claim on symbol and side keeps it apart from our own entries, the lock on its row from another process that takes it.
@@ -10,7 +10,6 @@ from decimal import Decimal
 
 import structlog
 from django.db import transaction
-from django.db.models import Q
 
 from execution.domain import policy as keys
 from execution.domain.client_ids import client_order_id
@@ -21,23 +20,25 @@ from execution.domain.outcomes import PositionReport
 from execution.domain.policy import Policy
 from execution.domain.quote_index import QuoteIndex
 from execution.domain.risk_review import AskedTarget
-from execution.domain.states import TRADE_OPEN, OrderState, RequestState
+from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import InstrumentFilters, OrderPurpose, OrderService, OrderType, PositionSide, Source
 from execution.models import ExecutionRequest, ExternalPosition, InboxEvent, Order, Trade
 from execution.models.inbox import InboxOutcome
 from execution.protection.bracket_store import write_bracket
+from execution.store.orders import has_entry_sent_since
 from execution.store.slots import take_slot
+from execution.store.trades import find_open_trade_on, has_trade_changed_since
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)
-# An entry or a trade of ours that was alive a moment ago may explain what the exchange shows.
+# An entry or trade of this service that was alive a moment ago may explain what the exchange shows.
 OURS_LATELY = timedelta(minutes=1)
 MOST_LEVERAGE = 125
 
 
 @dataclass(frozen=True, kw_only=True)
 class BracketTerms:
-    """What a position is taken on: the policy in force, the symbol's grid, whether it gets a target of ours."""
+    """The terms for an external position: the policy in force, its filters, whether it gets a target."""
 
     policy: Policy
     rules: InstrumentFilters
@@ -47,7 +48,7 @@ class BracketTerms:
 
 
 def take(external_id: int, row: PositionReport, terms: BracketTerms, *, now: datetime) -> ExecutionRequest | None:
-    """Write the rows of a position's protection; None when it is taken already, or when it may be ours."""
+    """Write the rows that protect an external position, None when it is taken or may be ours."""
     with transaction.atomic():
         external = ExternalPosition.objects.select_for_update().filter(pk=external_id, request=None).first()
         if external is None or external.direction != direction_of(row) or _may_be_ours(row, now):
@@ -55,7 +56,7 @@ def take(external_id: int, row: PositionReport, terms: BracketTerms, *, now: dat
         request = _request(external, row, terms, now)
         claimed = take_slot(request, PositionSide(row.position_side), now=now)
         if not claimed and trade_beside(external) is None:
-            # An entry of ours has the symbol: what is seen is its position, or will be beside it.
+            # An entry of this service has the symbol: the position is its own, or will be beside it.
             transaction.set_rollback(True)
             return None
         write_bracket(request, _plan(request, terms), terms.rules)
@@ -69,18 +70,17 @@ def take(external_id: int, row: PositionReport, terms: BracketTerms, *, now: dat
 
 
 def trade_beside(external: ExternalPosition) -> Trade | None:
-    """Return the trade of ours to which others have added this, if that is what it is."""
-    same = {"symbol": external.symbol, "position_side": external.position_side, "direction": external.direction}
-    return Trade.objects.filter(state__in=sorted(TRADE_OPEN), **same).first()
+    """Return our trade to which another client has added this quantity, if there is one."""
+    return find_open_trade_on(external.symbol, external.position_side, external.direction)
 
 
 def _may_be_ours(row: PositionReport, now: datetime) -> bool:
-    """Whether an entry or trade of ours in the symbol moved a moment ago: then the next cycles tell."""
+    """Return whether an entry or trade of this service moved in the symbol a moment ago.
+
+    The next cycles show whose position it is.
+    """
     since = now - OURS_LATELY
-    own = Q(request__source=Source.EXTERNAL)
-    entries = Order.objects.filter(symbol=row.symbol, purpose=OrderPurpose.ENTRY, sent_at__gte=since).exclude(own)
-    trades = Trade.objects.filter(symbol=row.symbol, updated_at__gte=since).exclude(own)
-    return entries.exists() or trades.exists()
+    return has_entry_sent_since(row.symbol, since) or has_trade_changed_since(row.symbol, since)
 
 
 def _request(external: ExternalPosition, row: PositionReport, terms: BracketTerms, now: datetime) -> ExecutionRequest:
@@ -131,14 +131,14 @@ def _plan(request: ExecutionRequest, terms: BracketTerms) -> ExitPlan:
         activation_price=None,
         break_even=bool(policy[keys.BREAK_EVEN]),
         break_even_buffer=policy[keys.BREAK_EVEN_BUFFER],
-        # Since when it has been open, nobody knows.
+        # It is not known since when it has been open.
         time_exit_seconds=None,
     )
 
 
 def _stand_in_entry(request: ExecutionRequest, row: PositionReport, now: datetime) -> None:
-    """Write the entry as what it is to us: filled, by an order that nobody here has sent or knows."""
-    Order.objects.create(
+    """Write the entry as filled by an order that this service has neither sent nor seen."""
+    Order(
         request=request,
         purpose=OrderPurpose.ENTRY,
         sequence=1,
@@ -156,11 +156,14 @@ def _stand_in_entry(request: ExecutionRequest, row: PositionReport, now: datetim
         last_evidence=f"EXTERNAL: position of {plain(row.quantity)} at {plain(row.entry_price)}",
         last_evidence_at=now,
         created_at=now,
-    )
+    ).save(force_insert=True)
 
 
 def _leverage(row: PositionReport) -> int:
-    """Return the leverage as notional and margin show it; the position's own row does not name it."""
+    """Return the leverage as notional and margin show it.
+
+    The position's own row does not name it.
+    """
     margin: Decimal = row.initial_margin
     times = round(abs(row.notional) / margin) if margin > ZERO else 1
     return min(MOST_LEVERAGE, max(1, times))

@@ -1,13 +1,14 @@
-"""Closes a position at market; every exit that has to be out now comes through here.
+"""Closes a position at market, for every exit that has to be out now.
 
 Two things keep a close from closing, and neither is waited for.
 
-1. Nobody tells what became of it. It is asked for at once and densely, and the next one follows within a second.
+1. Its outcome is unknown. It is queried at once and densely, and the next one follows within a second.
+
 2. The exchange refuses it while other orders hold the quantity. They make way, the stop last, and the close follows.
 
 Never past flat: each close is reduce-only, or bound by its position side, so that one which arrives late finds nothing
 to reduce. Each has a row of its own until evidence ends it, and while one of them may still arrive its symbol is not
-given back: it cannot meet the next position.
+released: it cannot meet the next position.
 """
 
 import time
@@ -50,30 +51,39 @@ BESIDE_THE_STOP = (OrderPurpose.TARGET, OrderPurpose.TRAILING)
 
 
 def closes_in_doubt(work: "BracketManager") -> list[Order]:
-    """Return the closing orders of which nobody knows yet whether they have closed anything, oldest first."""
+    """Return the unfinished closing orders, oldest first."""
     return [o for o in work.exits if o.purpose == OrderPurpose.CLOSE and o.state not in ORDER_FINAL]
 
 
 def closes_refused(work: "BracketManager", leg: Leg | None = None) -> Refusals | None:
-    """Return the refusals with which the closing orders of a leg end, or without one those of all that is open."""
+    """Return the refusals at the end of a leg's closing orders.
+
+    Without a leg they are those of the closes of all that is open.
+    """
     leg_id = leg.id if leg else None
     closes = [o for o in work.exits if o.purpose == OrderPurpose.CLOSE and o.leg_id == leg_id]
     return refusals_of(work.under_present_filters(closes), LONGEST_PAUSE_OPEN, together=FIRST_PAUSE)
 
 
 def is_too_early(work: "BracketManager", leg: Leg | None = None) -> bool:
-    """Whether the pause after the last close, refused or without an answer, is not over; asks nobody."""
+    """Return whether the pause after the last refused or unanswered close is not over.
+
+    It asks the exchange nothing.
+    """
     return is_paused(work, leg) or _follows_too_soon(work)
 
 
 def is_paused(work: "BracketManager", leg: Leg | None = None) -> bool:
-    """Whether the pause after refused closes is not over: a stop that the close would follow waits for that, too."""
+    """Return whether the pause after refused closes is not over.
+
+    A stop that the close would follow waits for it too.
+    """
     refused = closes_refused(work, leg)
     return bool(refused and refused.holds_at(work.clock()))
 
 
 def is_out(work: "BracketManager") -> bool:
-    """Whether a refused close has found nothing to reduce, and the exchange shows no position either.
+    """Return whether a refused close found nothing to reduce and the exchange shows no position either.
 
     Raises:
         ExchangeUnavailableError: the positions could not be read.
@@ -84,9 +94,9 @@ def is_out(work: "BracketManager") -> bool:
 
 
 def makes_way(work: "BracketManager") -> bool:
-    """Whether a close that found its quantity held lets other orders make way just now.
+    """Return whether a close that found its quantity held lets other orders make way just now.
 
-    The user-data stream tells of each that is cancelled, and whoever puts it back at once is in the close's way again.
+    The user-data stream reports each cancelled order. A process that puts it back at once is in the close's way again.
     """
     closes = [o for o in work.exits if o.purpose == OrderPurpose.CLOSE]
     refused = bool(closes) and closes[-1].state == OrderState.REJECTED and closes[-1].error_code in QUANTITY_HELD
@@ -94,7 +104,7 @@ def makes_way(work: "BracketManager") -> bool:
 
 
 def settle_doubts(work: "BracketManager") -> None:
-    """Ask once for each close in doubt that its own process does not ask for any more."""
+    """Query once each close in doubt that its own process no longer queries."""
     if _follows_too_soon(work):
         return
     for order in closes_in_doubt(work)[-MOST_CLOSES_IN_A_RUN:]:
@@ -129,7 +139,7 @@ class Closing:
     cancelled: list[str] = field(default_factory=list)
 
     def run(self, quantity: Decimal) -> PlaceOutcome | None:
-        """Close so much, reducing only; None when it may not be tried now.
+        """Close this quantity, reducing only, None when that may not be tried now.
 
         Everything that is open may be closed again beside a close in doubt. Of a part, such as a target's, two would
         close too much: there the first has to be settled.
@@ -142,13 +152,13 @@ class Closing:
         if _is_locked(outcome):
             outcome = self._free_and_close(outcome, quantity, whole=whole)
         if isinstance(outcome, Refused):
-            self._tell_refused()
+            self._log_refused()
         return outcome
 
     # Whether it may begin
 
     def _permitted(self, quantity: Decimal, *, whole: bool) -> Decimal:
-        """Return how much may be closed now; zero when nothing may."""
+        """Return how much may be closed now, zero when nothing may."""
         if is_too_early(self.work, self.leg):
             return ZERO
         refused = closes_refused(self.work, self.leg)
@@ -161,9 +171,11 @@ class Closing:
         return min(quantity, self.work.exposure.open)
 
     def _beside_doubts(self) -> Decimal:
-        """Return how much may be closed although another close may arrive yet: what the exchange still holds of ours.
+        """Return how much may be closed although another close may arrive yet.
 
-        One that is taken and executes just now is waited for, and so is one beside which somebody else holds a part
+        That is what the exchange still holds of our position.
+
+        A close that is live and executes just now is waited for, and so is one beside which another client holds a part
         of the position: a second close would take theirs.
         """
         open_now = self.work.exposure.open
@@ -180,7 +192,7 @@ class Closing:
     # Sending
 
     def _until_answered(self, quantity: Decimal, *, whole: bool) -> PlaceOutcome | None:
-        """Send, and while nobody answers send again, as often as one run may."""
+        """Send, and while the outcome stays unknown send again, as often as one run may."""
         outcome = self._once(quantity)
         for sent in range(1, MOST_CLOSES_IN_A_RUN):
             if not (isinstance(outcome, Unknown) and whole and self._may_follow(sent)):
@@ -192,7 +204,7 @@ class Closing:
         return outcome
 
     def _may_follow(self, sent: int) -> bool:
-        """Wait until the next close may follow; False when that is too long for this run."""
+        """Wait until the next close may follow, False when that is too long for this run."""
         pause = pause_in_doubt(max(sent, len(closes_in_doubt(self.work)))).total_seconds()
         wait = self.sent_at + pause - time.monotonic()
         if wait > pause_in_doubt(1).total_seconds():
@@ -201,7 +213,7 @@ class Closing:
         return True
 
     def _once(self, quantity: Decimal) -> PlaceOutcome | None:
-        """Send as many orders as the present lot asks for; the outcome is the first that is not Accepted.
+        """Send as many orders as the present lot asks for, and return the first outcome that is not Accepted.
 
         They follow one another whatever became of those before, as far as they were accepted: a process that dies in
         between leaves less to close.
@@ -212,7 +224,10 @@ class Closing:
         return outcome
 
     def _send_parts(self, quantity: Decimal) -> tuple[PlaceOutcome | None, Decimal]:
-        """Send the parts one after another; return the last outcome, and what was not accepted of the quantity."""
+        """Send the parts one after another.
+
+        It returns the last outcome, and what was not accepted of the quantity.
+        """
         outcome: PlaceOutcome | None = None
         for intention in self._orders(quantity):
             outcome = self._send_one(intention)
@@ -228,7 +243,7 @@ class Closing:
             order, clock = self.work.exits[-1], self.work.clock
             found = ask_at_once(order, exchange=self.work.exchange, clock=clock, since=self.sent_at)
             outcome = Accepted(report=found) if found else outcome
-        self._tell(intention, outcome)
+        self._log(intention, outcome)
         return outcome
 
     def _orders(self, quantity: Decimal) -> list[OrderSpec]:
@@ -250,7 +265,7 @@ class Closing:
     # Making way
 
     def _free_and_close(self, outcome: PlaceOutcome | None, quantity: Decimal, *, whole: bool) -> PlaceOutcome | None:
-        """Free the quantity step by step and close after each, until the close is not refused for that any more.
+        """Free the quantity step by step and close after each, until no other order holds it.
 
         A stop that has made way in vain is put back at once.
         """
@@ -275,7 +290,10 @@ class Closing:
         return outcome
 
     def _is_less(self, held: Decimal) -> bool:
-        """Whether less is held than was sent, which hedge mode refuses: an earlier close has arrived meanwhile."""
+        """Return whether less is held than was sent, because an earlier close has arrived meanwhile.
+
+        Hedge mode refuses such a close.
+        """
         return self.work.exposure.hedged and held < self.last_sent
 
     def _still_held(self) -> Decimal:
@@ -286,7 +304,7 @@ class Closing:
             return ZERO
 
     def _cancel(self, purposes: Sequence[OrderPurpose]) -> bool:
-        """Cancel our own orders of these purposes, which rest or may rest unseen; True when one rests no more."""
+        """Cancel our orders of these purposes that may rest, True when one rests no more."""
         may_rest = ORDER_LIVE | {OrderState.UNKNOWN}
         resting = [o for o in self.work.exits if o.purpose in purposes and o.state in may_rest]
         self.work.cancel(resting)
@@ -295,7 +313,7 @@ class Closing:
         return bool(gone)
 
     def _cancel_of_others(self, held: Decimal) -> bool:
-        """Cancel what others let rest against this position, when everything is to go and all of it is ours."""
+        """Cancel other clients' orders against this position, when all of it is ours and has to go."""
         if self.reason not in CLEARS_ALL or held > self.work.exposure.open:
             return False
         try:
@@ -319,7 +337,7 @@ class Closing:
         for want in [each for each in self.work.comparison.missing if each.leg.purpose is OrderPurpose.STOP]:
             self.work.place(want)
 
-    # Telling
+    # Reporting
 
     def _note_freed(self, code: int | None, quantity: Decimal) -> None:
         pk, now = self.work.request.pk, self.work.clock()
@@ -327,8 +345,8 @@ class Closing:
         log.warning("close_makes_way", request_id=str(pk), symbol=self.work.request.symbol, **details)
         log_step("request", pk, to_state="MADE_WAY", trigger="close_refused", now=now, details=details)
 
-    def _tell(self, intention: OrderSpec, outcome: PlaceOutcome | None) -> None:
-        """Log what came of a closing order, when it is known; nothing is said of what was only meant."""
+    def _log(self, intention: OrderSpec, outcome: PlaceOutcome | None) -> None:
+        """Log the outcome of a closing order once it is known."""
         executed = outcome.report.executed_quantity if isinstance(outcome, Accepted) else ZERO
         log.warning(
             "close_sent",
@@ -340,7 +358,7 @@ class Closing:
             outcome=type(outcome).__name__.lower() if outcome else "settled by another process",
         )
 
-    def _tell_refused(self) -> None:
+    def _log_refused(self) -> None:
         if refused := closes_refused(self.work, self.leg):
             log.error(
                 "close_refused",
@@ -354,5 +372,5 @@ class Closing:
 
 
 def _is_locked(outcome: PlaceOutcome | None) -> bool:
-    """Whether the exchange refuses a close because other orders hold its quantity, or there is none to reduce."""
+    """Return whether other orders hold the quantity of a refused close, or nothing is left to reduce."""
     return isinstance(outcome, Refused) and outcome.code in QUANTITY_HELD

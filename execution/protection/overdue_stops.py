@@ -1,7 +1,7 @@
-"""Holds live stops against mark prices and writes down which are overdue; everybody reads it from the order's row.
+"""Compares live stops with mark prices and marks the overdue ones in their orders' rows.
 
-The rule is `domain/overdue.py`; stops of our own are held by it too (`second_means`). Monitor, protector and the
-reader of mark prices come through `note_marks`. What follows is done by `protect_position`, whoever calls it.
+The rule is `domain/overdue.py`, and it holds for software stops too (`run_software_stops`). Reconciliation, the
+watchdog of stops and the reader of mark prices call `note_marks`. `protect_position` does what follows.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,27 +12,26 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Q, QuerySet
 
 from execution.domain.bounds import known
 from execution.domain.outcomes import PositionReport
 from execution.domain.overdue import LiveStop, OverdueRule, Watch, soonest, trigger_level, watch
-from execution.domain.states import ORDER_LIVE, TRADE_OVER, OrderState
-from execution.domain.trading import OrderPurpose, Side
+from execution.domain.states import OrderState
+from execution.domain.trading import Side
 from execution.models import ExecutionRequest, ExternalPosition, Order
 from execution.protection.coverage import publish_protection
 from execution.protection.run_software_stops import note_software_stops, software_requests
 from execution.risk.policy_store import policy_in_force
+from execution.store.orders import update_watch, watched_stops
 from execution.store.quarantine import pairs, read_each
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)
-WATCHED = (OrderPurpose.STOP, OrderPurpose.TRAILING)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noted:
-    """What a reading has shown: requests with an overdue stop, and in what time the next one becomes overdue.
+    """The result of a reading: requests with an overdue stop, and the time to the next overdue stop.
 
     Among the requests are those whose software stop was reached.
     """
@@ -42,23 +41,28 @@ class Noted:
 
 
 def marks_of(positions: Iterable[PositionReport]) -> dict[str, Decimal]:
-    """Return the mark prices of a reading of positions, by symbol; a price that is not positive is none."""
+    """Return the mark prices of a reading of positions, by symbol.
+
+    A price that is not positive is left out.
+    """
     return {row.symbol: row.mark_price for row in positions if row.mark_price > 0}
 
 
 def watched_symbols() -> set[str]:
-    """Return the symbols in which a stop of an unfinished trade lives, or one of our own stands in for it."""
+    """Return the symbols in which a stop of an unfinished trade lives, or a software stop stands."""
     ours = ExecutionRequest.objects.filter(pk__in=software_requests())
-    return {*_watched_orders().values_list("symbol", flat=True), *ours.values_list("symbol", flat=True)}
+    return {*watched_stops().values_list("symbol", flat=True), *ours.values_list("symbol", flat=True)}
 
 
 def note_marks(marks: Mapping[str, Decimal], *, now: datetime) -> Noted:
-    """Hold every live stop against these mark prices; one statement, and one more for each stop that changes.
+    """Compare every live stop with these mark prices.
+
+    It is one statement, and one more for each stop that changes.
 
     A stop whose symbol is not among them keeps what is known of it; the time of one that has triggered goes on.
     """
     rule = OverdueRule.of(policy_in_force())
-    orders = read_each(_watched_orders().select_related("request", "request__bracket"))
+    orders = read_each(watched_stops().select_related("request", "request__bracket"))
     watches = list(pairs(orders, lambda order: watch(stop_of(order), marks.get(order.symbol), rule, now=now)))
     for order, found in watches:
         _note(order, found, marks.get(order.symbol), now)
@@ -68,7 +72,10 @@ def note_marks(marks: Mapping[str, Decimal], *, now: datetime) -> Noted:
 
 
 def _ours_to_close(requests: Iterable[UUID]) -> tuple[UUID, ...]:
-    """Leave out positions of others that we only protect: what their stop does is named, and not ours to do."""
+    """Leave out external positions that we only protect.
+
+    Health names what their stop does, but closing them is not ours to do.
+    """
     found = tuple(dict.fromkeys(requests))
     if not found:
         return ()
@@ -88,27 +95,23 @@ def stop_of(order: Order) -> LiveStop:
     )
 
 
-def _watched_orders() -> "QuerySet[Order]":
-    """Return the stops and trailing stops that live, but for those that have only outlived their trade."""
-    live = Order.objects.filter(purpose__in=WATCHED, state__in=sorted(ORDER_LIVE), request__bracket__isnull=False)
-    return live.filter(Q(request__trade=None) | ~Q(request__trade__state__in=sorted(TRADE_OVER))).order_by("id")
-
-
 def _note(order: Order, found: Watch, mark: Decimal | None, now: datetime) -> None:
     overdue_at = (known(order.overdue_at) or now) if found.overdue else None
     columns = {"best_mark": found.best_mark, "passed_since": found.passed_since, "overdue_at": overdue_at}
     changed = {name: value for name, value in columns.items() if getattr(order, name) != value}
     if not changed:
         return
-    same = Order.objects.filter(pk=order.pk, state=order.state, overdue_at=order.overdue_at)
     with transaction.atomic():
-        if not same.update(**changed) or "overdue_at" not in changed:
+        if not update_watch(order, changed) or "overdue_at" not in changed:
             return
-        _tell(order, found, mark, now)
+        _report(order, found, mark, now)
 
 
-def _tell(order: Order, found: Watch, mark: Decimal | None, now: datetime) -> None:
-    """Say once that a stop has become overdue, or that it protects again: log, journal, and the position's event."""
+def _report(order: Order, found: Watch, mark: Decimal | None, now: datetime) -> None:
+    """Report once that a stop has become overdue, or is not any more.
+
+    The log, the journal and the position's event show it.
+    """
     since, level = found.passed_since, trigger_level(stop_of(order), found.best_mark)
     facts = {"symbol": order.symbol, "level": str(level), "mark": str(mark), "state": order.state}
     if found.overdue:

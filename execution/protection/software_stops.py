@@ -1,6 +1,7 @@
-"""Reads the stops of our own that stand in for stops that the exchange does not take: columns of the bracket.
+"""Reads software stops, which stand in for stops that the exchange does not take.
 
-They are rows, so a restart forgets none. Whoever describes a position asks here; `second_means` begins and ends them.
+They are columns of the bracket, so a restart forgets none. Every description of a position reads them here, and
+`run_software_stops` begins and ends them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,36 +10,29 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
-
 from execution.domain.money import ZERO
 from execution.domain.software_stop import ProtectedBy, SoftwareStop
-from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN
-from execution.domain.trading import OrderPurpose
+from execution.domain.states import ORDER_FINAL
 from execution.models import Bracket, ExecutionRequest, Heartbeat, Order, Trade
 from execution.protection.bracket_store import exit_orders, exposure_of, stop_cover
+from execution.store.brackets import software_rows
+from execution.store.orders import entries_by_request
+from execution.store.trades import trades_by_id
 
 Side = tuple[str, str]
-# Beaten by whoever has closed what software stops ask for.
+# The heartbeat of the watchdog that closes the positions whose software stops were reached.
 GUARD = "software_stops"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """The software stop of one request: what its position holds, and why it does not protect (empty: it does)."""
+    """The software stop of one request: what its position holds, and a flaw, empty while it protects."""
 
     request_id: UUID
     side: Side
     stop: SoftwareStop
     held: Decimal
     flaw: str
-
-
-def software_rows() -> "QuerySet[Bracket]":
-    """Return the plans of unfinished positions beside which a stop of our own stands."""
-    trade = Q(request__trade__state__in=sorted(TRADE_OPEN))
-    before_its_trade = Q(request__trade=None) & ~Q(request__state__in=sorted(REQUEST_FINAL))
-    return Bracket.objects.filter(trade | before_its_trade, software_since__isnull=False).order_by("pk")
 
 
 def software_stop_of(bracket: Bracket) -> SoftwareStop | None:
@@ -52,15 +46,18 @@ def software_stop_of(bracket: Bracket) -> SoftwareStop | None:
 
 
 def standing_stops(now: datetime) -> dict[UUID, Standing]:
-    """Return them by request: one statement while there are none, five else."""
+    """Return the standing software stops by request.
+
+    It is one statement while there are none, five else.
+    """
     rows = list(software_rows().select_related("request"))
     if not rows:
         return {}
     keys = [row.pk for row in rows]
     guard = Heartbeat.objects.filter(part=GUARD).first()
     exits = exit_orders(keys)
-    entries = {o.request_id: o for o in Order.objects.filter(request_id__in=keys, purpose=OrderPurpose.ENTRY)}
-    trades = Trade.objects.in_bulk(keys)
+    entries = entries_by_request(keys)
+    trades = trades_by_id(keys)
     found = {}
     for row in rows:
         stop, entry = software_stop_of(row), entries.get(row.pk)
@@ -75,8 +72,8 @@ def standing_stops(now: datetime) -> dict[UUID, Standing]:
     return found
 
 
-def protected_by(quantity: Decimal, exits: Iterable[Order], standing: Iterable[Standing]) -> ProtectedBy:
-    """Return what protects a position of this size: its live stops at the exchange, or those and stops of our own.
+def means_of_protection(quantity: Decimal, exits: Iterable[Order], standing: Iterable[Standing]) -> ProtectedBy:
+    """Return what protects a position of this size: stops at the exchange alone, or with software stops.
 
     `exits`: its live exits. `standing`: the software stops of its side.
     """
@@ -91,7 +88,10 @@ def protected_by(quantity: Decimal, exits: Iterable[Order], standing: Iterable[S
 
 
 def by_software(standing: Standing, exits: Sequence[Order]) -> Decimal:
-    """Return how much of a request's position its software stop protects: what no stop at the exchange does."""
+    """Return how much of a request's position its software stop protects.
+
+    It protects what no stop at the exchange does.
+    """
     return ZERO if standing.flaw else max(ZERO, standing.held - stop_cover(exits))
 
 

@@ -1,26 +1,30 @@
-"""Measures how long a position had less cover than it was large, once for each such time, when it has ended."""
+"""Measures how long a position had less cover than it was large, once when each such time has ended."""
 
 from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Max
 
 from execution.domain.metrics import FILL_TO_STOP, UNCOVERED, Histogram
 from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, OrderState
-from execution.domain.trading import OrderPurpose
 from execution.domain.unprotected_time import Gap, Growth, StopLife, gaps
-from execution.models import AuditEvent, ExecutionRequest, Fill, Order, Trade
+from execution.models import AuditEvent, Trade
+from execution.store.fills import fills_of_trades, last_fills_of_exits
 from execution.store.levels import without_stop
 from execution.store.metrics import observe
+from execution.store.orders import steps_of_orders, stops_of
+from execution.store.trades import find_trade, lock_request_if_known, set_cover_measured
 
 
 def measure_unprotected_of(trade_id: UUID) -> None:
-    """Measure as `measure_unprotected` does, in a transaction of its own; nothing while there is no trade."""
+    """Measure as `measure_unprotected` does, in a transaction of its own.
+
+    While there is no trade it measures nothing.
+    """
     with transaction.atomic():
         # The lock of all bookings of a trade.
-        ExecutionRequest.objects.select_for_update().filter(pk=trade_id).first()
-        if trade := Trade.objects.filter(pk=trade_id).first():
+        lock_request_if_known(trade_id)
+        if trade := find_trade(trade_id):
             measure_unprotected(trade)
 
 
@@ -44,7 +48,7 @@ def measure_unprotected(trade: Trade) -> None:
     since, until, by_stop = fresh[0]
     if before is None and by_stop:
         measured.append((FILL_TO_STOP, (until - since).total_seconds()))
-    Trade.objects.filter(pk=trade.pk).update(cover_measured_until=fresh[-1][1])
+    set_cover_measured(trade.pk, fresh[-1][1])
     observe(*measured)
 
 
@@ -54,27 +58,19 @@ def gaps_of_trade(trades: list[UUID]) -> dict[UUID, list[Gap]]:
     Fills have the exchange's time and stops ours, so a time is no truer than the two clocks are equal.
     """
     fills: dict[UUID, list[Growth]] = {}
-    for fill in Fill.objects.filter(trade__in=trades):
+    for fill in fills_of_trades(trades):
         growth = Growth(at=fill.filled_at, quantity=fill.quantity if fill.entry else -fill.quantity)
         fills.setdefault(fill.trade_id, []).append(growth)
-    stops = _stop_lives(trades, _last_fills(trades))
+    stops = _stop_lives(trades, last_fills_of_exits(trades))
     return {key: gaps(fills.get(key, []), stops.get(key, [])) for key in trades}
-
-
-def _last_fills(trades: list[UUID]) -> dict[int, datetime]:
-    """Return when each exit has executed last."""
-    exits = Fill.objects.filter(trade__in=trades, entry=False, order__isnull=False)
-    return dict(exits.values_list("order").annotate(Max("filled_at")))
 
 
 def _stop_lives(requests: list[UUID], executed: dict[int, datetime]) -> dict[UUID, list[StopLife]]:
     """Return when each request's stops were known to stand, from the log of their states."""
-    rows = Order.objects.filter(request_id__in=requests, purpose=OrderPurpose.STOP).order_by("id")
-    stops = {order.client_order_id: order for order in rows}
+    stops = {order.client_order_id: order for order in stops_of(requests)}
     begun: dict[str, AuditEvent] = {}
     over: dict[str, AuditEvent] = {}
-    steps = AuditEvent.objects.filter(entity="order", entity_id__in=list(stops)).order_by("id")
-    for step in steps:
+    for step in steps_of_orders(stops):
         if step.to_state == OrderState.ACCEPTED and step.from_state in ORDER_UNSETTLED:
             begun[step.entity_id] = step
         elif step.to_state in ORDER_FINAL:

@@ -12,7 +12,7 @@ from execution.domain.stop_distance import StopDistance, stop_distance
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Heartbeat, Order, Position
 from execution.protection.coverage import has_tp_sl, is_protected, live_exits, overdue_of
-from execution.protection.software_stops import Standing, of_side, protected_by, standing_stops
+from execution.protection.software_stops import Standing, means_of_protection, of_side, standing_stops
 from execution.store.heartbeats import MONITOR
 from execution.store.levels import without_stop
 
@@ -46,7 +46,7 @@ class HeldPosition:
     @property
     def protected_by(self) -> str:
         """Return `venue`, `software` or `none`."""
-        return protected_by(self.position.quantity, self.stops, self.standing).value
+        return means_of_protection(self.position.quantity, self.stops, self.standing).value
 
     @property
     def overdue_stops(self) -> list[str]:

@@ -12,7 +12,7 @@ from execution.domain.trading import PositionSide
 from execution.models import ExternalPosition
 from execution.protection.ensure_exits import ensure_exits
 from execution.protection.external_bracket import BracketTerms, take, trade_beside
-from execution.protection.external_protection import guard, has_executed, leave, uncovered
+from execution.protection.external_protection import guard, has_executed, leave, unstopped_quantity
 from execution.reconciliation.actions import Action, ExcessQuantity, ReportExternal
 from execution.reconciliation.diff_external import unjudged
 from execution.reconciliation.resolve_inflight import VenueAccess
@@ -72,7 +72,7 @@ def guard_external(external_id: int, access: VenueAccess) -> None:
     if external is None or row is None:
         return
     others = access.exchange.orders_of_others(row.symbol)
-    unprotected = uncovered(row, others)
+    unprotected = unstopped_quantity(row, others)
     request = external.request
     if request is None and unprotected > 0:
         terms = _terms(row, access, target=not exit_quantity_of_others(row, others, TARGETS))

@@ -13,7 +13,7 @@ from execution.domain.trading import Direction
 from execution.models import Order, Position, Trade
 from execution.outbox import payloads
 from execution.protection.coverage import has_tp_sl, is_protected, live_exits, overdue_of
-from execution.protection.software_stops import Standing, of_side, protected_by, standing_stops
+from execution.protection.software_stops import Standing, means_of_protection, of_side, standing_stops
 from execution.store.atomic_write import Event, emit_each
 from execution.store.contention import apart, is_busy
 from execution.store.levels import NO_LEVELS, Levels, levels_of
@@ -99,7 +99,7 @@ class _Shown:
             leverage=trade.leverage if trade else None,
             has_tp_sl=has_tp_sl(row.quantity, legs),
             protected=is_protected(row.quantity, legs),
-            protected_by=protected_by(row.quantity, legs, of_side(self.standing, side)),
+            protected_by=means_of_protection(row.quantity, legs, of_side(self.standing, side)),
             overdue=overdue_of(legs),
             levels=self.levels.get(trade.pk, NO_LEVELS) if trade else NO_LEVELS,
             now=self.now,

@@ -1,4 +1,4 @@
-"""The account's income, read once for all trades: a reading is shared by everybody whose books it is new enough for.
+"""Reads the account's income once for all trades whose books a reading is new enough for.
 
 A list of income costs as much as six lists of fills, and is the same for every trade. So it is read for the whole
 account, on from where the last reading ended, by one process at a time; the others wait for it and take theirs from the
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import transaction
 
 from execution.domain.clocks import Clock
 from execution.domain.outcomes import IncomeKind, IncomeReport
 from execution.domain.ports import Exchange
 from execution.models import AccountIncome, IncomeReading
+from execution.store.income import account_income_since, find_income_reading, save_income_reading
 from execution.store.locks import alone
 
 log = structlog.get_logger(__name__)
 # A line may be booked, and shown, this long after the time that it carries; so much is read again each time.
 SHOWN_WITHIN = timedelta(hours=1)
-# How far back one reading for everybody goes: of what nobody has read for longer, each trade reads its own symbol's.
+# How far back one reading for everybody goes: what was not read for longer, each trade reads for its own symbol.
 LONGEST_READING = timedelta(days=1)
-# What nobody has told us the moment of may have happened this long ago: so old a reading serves many.
+# An event whose moment was not reported may have happened this long ago: so old a reading serves many.
 ABOUT_NOW = timedelta(seconds=2)
 # How long another process's reading is waited for, and how often it is looked for.
 PATIENCE_SECONDS, LOOK_SECONDS = 5.0, 0.05
@@ -50,12 +50,10 @@ def income_of(wanted: WantedIncome, *, exchange: Exchange, clock: Clock) -> list
         ExchangeUnavailableError: the exchange did not answer.
 
     """
-    if wanted.since < exchange.now() - LONGEST_READING and not _covers(_reading(wanted.kind), wanted.since):
+    if wanted.since < exchange.now() - LONGEST_READING and not _covers(find_income_reading(wanted.kind), wanted.since):
         return list(exchange.income_since(wanted.kind, wanted.since, symbol=wanted.symbol))
     _make_fresh(wanted, exchange, clock)
-    rows = AccountIncome.objects.filter(kind=wanted.kind, at__gte=wanted.since)
-    rows = rows.filter(symbol=wanted.symbol) if wanted.symbol else rows
-    return [_report(row) for row in rows.order_by("at", "pk")]
+    return [_report(row) for row in account_income_since(wanted.kind, wanted.since, wanted.symbol)]
 
 
 def _make_fresh(wanted: WantedIncome, exchange: Exchange, clock: Clock) -> None:
@@ -64,7 +62,7 @@ def _make_fresh(wanted: WantedIncome, exchange: Exchange, clock: Clock) -> None:
     while not _is_fresh(wanted):
         with alone(LOCKS[wanted.kind]) as held:
             if held:
-                # Somebody may have ended in between.
+                # Another process may have ended its reading in between.
                 if not _is_fresh(wanted):
                     _read_on(wanted, exchange, clock())
                 return
@@ -77,12 +75,8 @@ def _make_fresh(wanted: WantedIncome, exchange: Exchange, clock: Clock) -> None:
 
 
 def _is_fresh(wanted: WantedIncome) -> bool:
-    reading = _reading(wanted.kind)
+    reading = find_income_reading(wanted.kind)
     return reading is not None and _covers(reading, wanted.since) and reading.read_at >= wanted.learned_at
-
-
-def _reading(kind: IncomeKind) -> IncomeReading | None:
-    return IncomeReading.objects.filter(kind=kind).first()
 
 
 def _covers(reading: IncomeReading | None, since: datetime) -> bool:
@@ -90,18 +84,19 @@ def _covers(reading: IncomeReading | None, since: datetime) -> bool:
 
 
 def _read_on(wanted: WantedIncome, exchange: Exchange, begun_at: datetime) -> None:
-    """Read from where the last reading ended; anew, when that is long ago or began too late for what is wanted."""
-    last, present = _reading(wanted.kind), exchange.now()
+    """Read from where the last reading ended.
+
+    It reads anew when that is long ago, or began too late for what is wanted.
+    """
+    last, present = find_income_reading(wanted.kind), exchange.now()
     goes_on = last is not None and _covers(last, wanted.since) and abs(present - last.read_to) < LONGEST_READING
     if last and goes_on:
         covers_from, since = last.covers_from, max(last.covers_from, last.read_to - SHOWN_WITHIN)
     else:
         covers_from = since = min(wanted.since, present - SHOWN_WITHIN)
     lines = exchange.income_since(wanted.kind, since)
-    told = {"covers_from": covers_from, "read_to": present, "read_at": begun_at}
-    with transaction.atomic():
-        AccountIncome.objects.bulk_create([_row(line) for line in lines], ignore_conflicts=True)
-        IncomeReading.objects.update_or_create(kind=wanted.kind, defaults=told)
+    rows = [_row(line) for line in lines]
+    save_income_reading(wanted.kind, rows, covers_from=covers_from, read_to=present, read_at=begun_at)
 
 
 def _row(line: IncomeReport) -> AccountIncome:

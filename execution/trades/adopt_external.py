@@ -1,7 +1,7 @@
-"""Makes a position that somebody else opened a trade of ours: watched, covered, closed and booked like others.
+"""Turns an external position into a trade that is watched, protected, closed and booked like others.
 
 Its books begin with the position as the exchange shows it: its size, its entry price, and the moment of its last
-change. What was earned, paid or closed before that is nobody's but the person's.
+change. What was earned, paid or closed before that is not in the trade's books.
 """
 
 from datetime import datetime, timedelta
@@ -15,11 +15,13 @@ from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import PositionReport
 from execution.domain.quote_index import in_usd
 from execution.domain.states import TradeState
-from execution.domain.trading import OrderPurpose, PositionSide
-from execution.models import ExecutionRequest, ExternalPosition, Order, PositionSlot, Trade
+from execution.domain.trading import PositionSide
+from execution.models import ExecutionRequest, ExternalPosition, Trade
 from execution.outbox import payloads
 from execution.store.atomic_write import Write
+from execution.store.orders import lock_entry, set_filled_entry
 from execution.store.slots import take_slot
+from execution.store.trades import has_slot
 from execution.store.transitions import log_line
 
 log = structlog.get_logger(__name__)
@@ -28,21 +30,23 @@ NEXT = timedelta(milliseconds=1)
 
 
 def adopt(request: ExecutionRequest, row: PositionReport, *, now: datetime) -> bool:
-    """Open the trade of a position that has been taken; False when another process has, or when it is another one now.
+    """Open the trade of an external position that has been taken.
 
-    `row` is the position as read after it was taken: from then on no entry of ours can add to it.
+    False when another process has opened it, or when it is another position now.
+
+    `row` is the position as read after it was taken: from then on no entry of this service can add to it.
     """
     with transaction.atomic():
         external = ExternalPosition.objects.select_for_update().filter(request=request).first()
         if external is None or external.direction != direction_of(row):
             return False
-        # One that was taken beside a trade of ours had to wait for the symbol.
-        claimed = PositionSlot.objects.filter(request=request).exists()
+        # One that was taken beside one of our trades had to wait for the symbol.
+        claimed = has_slot(request)
         if not (claimed or take_slot(request, PositionSide(row.position_side), now=now)):
             return False
-        entry = Order.objects.select_for_update().get(request=request, purpose=OrderPurpose.ENTRY)
+        entry = lock_entry(request)
         size = abs(row.quantity)
-        Order.objects.filter(pk=entry.pk).update(quantity=size, executed_quantity=size)
+        set_filled_entry(entry.pk, size)
         trade = _trade(request, row, now)
         details = {"origin": request.source, "quantity": plain(size), "entry_price": plain(row.entry_price)}
         line = log_line("trade", trade.pk, to_state=trade.state, trigger="external_position", now=now, details=details)

@@ -1,4 +1,4 @@
-"""Book the entry's fills, open the trade and say so, in one transaction."""
+"""Books the entry's fills and opens the trade, with its events, in one transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,7 +7,6 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Sum
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain import pnl
@@ -27,20 +26,29 @@ from execution.domain.states import (
     TradeState,
     TradeTrigger,
 )
-from execution.domain.trading import OrderPurpose, Source
+from execution.domain.trading import Source
 from execution.models import ExecutionRequest, Fill, Order, Trade
 from execution.outbox import payloads
 from execution.protection.amend_legs import anchor_defaults
 from execution.protection.unprotected_time import measure_unprotected
 from execution.store.atomic_write import Event, Write
+from execution.store.fills import booked_of_entry
 from execution.store.levels import NO_LEVELS, levels_of
+from execution.store.orders import find_entry_with_request
+from execution.store.trades import (
+    find_closed_trade,
+    find_trade_of,
+    has_open_trade_on,
+    has_trade,
+    lock_request_state,
+)
 from execution.store.transitions import apply_to, log_line, request_move, trade_move
 from execution.trades.fee_valuation import valued
 from execution.trades.fills import amounts_of, booked_quantities, new_fills
 from execution.trades.streamed_fills import streamed_entry_fills
 
 log = structlog.get_logger(__name__)
-# What entry fills change of a trade that is there: the monitor writes its other columns meanwhile.
+# What entry fills change of a trade that is there: reconciliation writes its other columns meanwhile.
 ENTRY_COLUMNS = [
     "quantity",
     "entry_price",
@@ -57,21 +65,21 @@ ENTRY_COLUMNS = [
 
 
 def book_entry(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
-    """Book what the entry has filled so far; True when all of it is booked.
+    """Book what the entry has filled so far, True when all of it is booked.
 
-    The exchange's list of fills may lag behind the order's own quantity: then nothing is booked, and the monitor
-    comes back. A partly filled resting entry opens its trade too; later fills enlarge it.
+    The exchange's list of fills may lag behind the order's own quantity: then nothing is booked, and
+    reconciliation comes back. A partly filled resting entry opens its trade too; later fills enlarge it.
 
     Raises:
         ExchangeUnavailableError: the fills could not be read; nothing is changed.
 
     """
-    entry = Order.objects.select_related("request").filter(request_id=request_id, purpose=OrderPurpose.ENTRY).first()
+    entry = find_entry_with_request(request_id)
     if entry is None or entry.request.state in REQUEST_BEFORE_WIRE or entry.executed_quantity <= 0:
         return False
     if entry.request.source == Source.EXTERNAL:
         # Filled by an order that we did not send: the trade's books begin with the position.
-        return Trade.objects.filter(pk=request_id).exists()
+        return has_trade(request_id)
     if _is_booked_whole(entry):
         _book(entry, [], clock())
         return True
@@ -89,11 +97,14 @@ def book_entry(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
 
 
 def _is_booked_whole(entry: Order) -> bool:
-    """Whether a closed trade has every fill that its entry could have: the exchange has nothing more to show of it."""
+    """Return whether a closed trade has every fill that its entry could have.
+
+    The exchange has nothing more to show of it then.
+    """
     if entry.state != OrderState.FILLED or entry.executed_quantity != entry.quantity:
         return False
-    trade = Trade.objects.filter(pk=entry.request_id, state=TradeState.CLOSED, quantity=entry.quantity).first()
-    booked = Fill.objects.filter(order=entry, entry=True).aggregate(all=Sum("quantity"))["all"]
+    trade = find_closed_trade(entry.request_id, entry.quantity)
+    booked = booked_of_entry(entry)
     return trade is not None and booked == entry.quantity
 
 
@@ -101,13 +112,12 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
     request = entry.request
     with transaction.atomic():
         # The row lock makes two bookings of one request take turns.
-        locked = ExecutionRequest.objects.select_for_update().values_list("state", "reason_code")
-        request.state, request.reason_code = locked.get(pk=request.pk)
+        request.state, request.reason_code = lock_request_state(request.pk)
         if request.reason_code == Reason.WRITTEN_OFF:
             # Its story has ended without books.
-            log.error("fills_of_what_was_written_off", request_id=str(request.pk))
+            log.error("fills_of_a_written_off_request", request_id=str(request.pk))
             return
-        known = Trade.objects.filter(request=request).first()
+        known = find_trade_of(request)
         write = Write()
         if known and not _takes_entries(known, fills, now):
             if _finish_request(write, request, now):
@@ -135,16 +145,18 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
 
 
 def _takes_entries(trade: Trade, fills: Sequence[FillReport], now: datetime) -> bool:
-    """Whether these fills may enlarge the trade; one that is closed is opened again for what was shown late."""
+    """Return whether these fills may enlarge the trade.
+
+    A closed trade is opened again for fills that the exchange shows late.
+    """
     if trade.state in TRADE_OPEN:
         return True
     if trade.state == TradeState.WRITTEN_OFF:
         return False
     if not unbooked_fills(fills, booked_quantities(trade)):
         return False
-    beside = Trade.objects.filter(symbol=trade.symbol, position_side=trade.position_side, state__in=sorted(TRADE_OPEN))
-    if beside.exists():
-        # Whose the position is now, nobody can tell from fills.
+    if has_open_trade_on(trade.symbol, trade.position_side):
+        # Fills do not show whose the position is now.
         log.error("late_entry_fill_beside_an_open_trade", trade_id=str(trade.pk))
         return False
     log.error("closed_trade_grew", trade_id=str(trade.pk))
@@ -198,7 +210,10 @@ def _trade_from(request: ExecutionRequest, fills: Sequence[FillReport], trade: T
 
 
 def _finish_request(write: Write, request: ExecutionRequest, now: datetime) -> bool:
-    """Close the request when its entry is over and covered; False: a resting entry's request stays where it is."""
+    """Close the request when its entry is over and covered.
+
+    False when a resting entry's request stays where it is.
+    """
     state = RequestState(request.state)
     covered = state in {RequestState.PROTECTED, RequestState.FLATTENED}
     if covered:

@@ -1,4 +1,4 @@
-"""After the chain: book a position's exit fills, and when all of it is out, close the books with the real result."""
+"""Books a position's exit fills, and closes the trade with its real result when all of it is out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +25,7 @@ from execution.protection.amend_legs import follow_first_target
 from execution.protection.unprotected_time import measure_unprotected
 from execution.risk.pricing import priced
 from execution.store.atomic_write import Event, Write, emit
+from execution.store.trades import load_trade, load_trade_with_request, lock_request_of_trade
 from execution.store.transitions import apply_to, trade_move
 from execution.trades.account_income import ABOUT_NOW
 from execution.trades.closing_figures import FORCED, ValuedIncome, books_of, read_income
@@ -42,12 +43,18 @@ LEG_REASONS = {
 
 
 class _IncomeWantedError(Exception):
-    """The trade closes with these fills, and its income was not read: others have booked the rest meanwhile."""
+    """The trade closes with these fills, but its income was not read.
+
+    Another process has booked the rest meanwhile.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Evidence:
-    """What the exchange says about a trade's end, known before any row is locked. `income`: None when not read."""
+    """The exchange's evidence for a trade's end, read before any row is locked.
+
+    `income`: None when not read.
+    """
 
     fills: Sequence[FillReport]
     client_ids: dict[str, str]
@@ -57,20 +64,22 @@ class _Evidence:
 
 
 def book_exits(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
-    """Book the exit fills that are new; True when the trade is closed now.
+    """Book the exit fills that are new, True when the trade is closed now.
 
     Only fills say that a position is out: an empty list of positions changes nothing here. What the user-data stream
-    has told of our own exits is booked without a question; for all else the exchange is asked.
+    has reported of our own exits is booked without a query. For all else the exchange is asked.
 
     Raises:
         ExchangeUnavailableError: fills or funding could not be read; nothing is changed.
 
     """
-    trade = Trade.objects.select_related("request").get(pk=trade_id)
+    trade = load_trade_with_request(trade_id)
     if trade.state not in TRADE_OPEN:
         return True
-    told = _told(trade, exchange)
-    return _book_known(trade, told if told.fills else _read(trade, exchange, clock()), exchange, clock)
+    fills, client_ids = streamed_exits(trade, exchange)
+    fresh = valued(_not_whole(fills, trade), exchange, trade.quote_asset)
+    streamed = _Evidence(fills=fresh, client_ids=client_ids)
+    return _book_known(trade, streamed if streamed.fills else _read(trade, exchange, clock()), exchange, clock)
 
 
 def _book_known(trade: Trade, known: _Evidence, exchange: Exchange, clock: Clock) -> bool:
@@ -96,15 +105,12 @@ def _complete(trade: Trade, known: _Evidence, exchange: Exchange, clock: Clock) 
 
 
 def _learned_at(trade: Trade, fills: Sequence[FillReport], now: datetime) -> datetime:
-    """Return when we learned, by our clock, that our exits have executed; of orders of others, just now."""
-    told = {order.exchange_order_id: order.last_evidence_at for order in trade.request.orders.all()}
-    return max((told.get(fill.order_id) or now for fill in fills), default=now)
+    """Return when we learned, by our clock, that our exits have executed.
 
-
-def _told(trade: Trade, exchange: Exchange) -> _Evidence:
-    """Return what the stream has told of our exits and what is not booked whole."""
-    fills, client_ids = streamed_exits(trade, exchange)
-    return _Evidence(fills=valued(_not_whole(fills, trade), exchange, trade.quote_asset), client_ids=client_ids)
+    Of other clients' orders it is now.
+    """
+    learned = {order.exchange_order_id: order.last_evidence_at for order in trade.request.orders.all()}
+    return max((learned.get(fill.order_id) or now for fill in fills), default=now)
 
 
 def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
@@ -114,14 +120,17 @@ def _read(trade: Trade, exchange: Exchange, now: datetime) -> _Evidence:
     client_ids = _origins([fill for fill in fills if fill.order_id not in ours], exchange, now)
     held = ZERO
     if set(client_ids.values()) - {order.client_order_id for order in orders}:
-        # Somebody else trades here. The position is read before the fills that are held against it.
-        held = _held(trade, exchange)
+        # Another client trades here. The position is read before the fills that are compared with it.
+        rows = {(row.symbol, row.position_side): row for row in exchange.positions()}
+        held = held_in(rows.get((trade.symbol, trade.position_side)), Direction(trade.direction))
         fills = [fill for fill in new_exits(trade, exchange) if fill.order_id in ours or fill.order_id in client_ids]
     return _Evidence(fills=valued(fills, exchange, trade.quote_asset), client_ids=client_ids, held=held)
 
 
 def _origins(fills: Sequence[FillReport], exchange: Exchange, now: datetime) -> dict[str, str]:
-    """Return the client ids behind orders that are not known as ours; empty for one that the exchange has forgotten.
+    """Return the client ids behind orders that are not known as ours.
+
+    It is empty for an order that the exchange has forgotten.
 
     Raises:
         ExchangeUnavailableError: it did not answer, or does not show the order behind a fresh fill yet.
@@ -136,24 +145,25 @@ def _origins(fills: Sequence[FillReport], exchange: Exchange, now: datetime) -> 
 
 
 def _origin(symbol: str, order_id: str, exchange: Exchange) -> str:
-    """Return the client id of an order that is not ours; of a contract that is gone, the exchange's own."""
+    """Return the client id of an order that is not ours.
+
+    Of a contract that is gone it is the exchange's own.
+    """
     name = exchange.client_id_of(symbol, order_id)
     return SETTLED_WITH_ITS_CONTRACT if not name and exchange.rules(symbol) is None else name
 
 
 def new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
-    """Return the fills of which a part at least is not booked, whole: what is booked is asked again under the lock."""
+    """Return the fills that are not booked whole, each with its whole quantity.
+
+    What is booked is read again under the lock.
+    """
     return _not_whole(exchange.fills_since(trade.symbol, trade.entry_at), trade)
 
 
 def _not_whole(fills: Sequence[FillReport], trade: Trade) -> list[FillReport]:
     booked = booked_quantities(trade)
     return [fill for fill in fills if fill.quantity > booked.get(fill.trade_id, ZERO) and _is_exit(fill, trade)]
-
-
-def _held(trade: Trade, exchange: Exchange) -> Decimal:
-    rows = {(row.symbol, row.position_side): row for row in exchange.positions()}
-    return held_in(rows.get((trade.symbol, trade.position_side)), Direction(trade.direction))
 
 
 def _is_exit(fill: FillReport, trade: Trade) -> bool:
@@ -164,8 +174,8 @@ def _is_exit(fill: FillReport, trade: Trade) -> bool:
 def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
     with transaction.atomic():
         # The same lock as the booking of entries: one booking of a trade at a time.
-        request = ExecutionRequest.objects.select_for_update().get(pk=trade_id)
-        trade = Trade.objects.get(pk=trade_id)
+        request = lock_request_of_trade(trade_id)
+        trade = load_trade(trade_id)
         if trade.state not in TRADE_OPEN:
             return True
         orders = _orders_by_exchange_id(request, evidence.client_ids)
@@ -190,7 +200,9 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
         else:
             move = trade_move(trade, TradeTrigger.PART_EXITED, now=now, exited_quantity=cumulative, flat_readings=0)
             Write().move(move).run()
-            if any(fill.order and _serves_a_target(fill.order) for fill in stored):
+            # A target's own order, or one that took its gain at market.
+            legs = (fill.order.leg for fill in stored if fill.order)
+            if any(leg is not None and leg.purpose == OrderPurpose.TARGET for leg in legs):
                 follow_first_target(trade, now=now)
         emit(trade.pk, events, trace_id=request.trace_id, now=now)
         measure_unprotected(trade)
@@ -198,7 +210,10 @@ def _book(trade_id: UUID, evidence: _Evidence, now: datetime) -> bool:
 
 
 def _orders_by_exchange_id(request: ExecutionRequest, client_ids: dict[str, str]) -> dict[str, Order]:
-    """Find our orders behind the fills; a triggered leg fills under a new order id and its own client id."""
+    """Find our orders behind the fills.
+
+    A triggered leg fills under a new order id and its own client id.
+    """
     orders = {order.exchange_order_id: order for order in request.orders.all() if order.exchange_order_id}
     by_client_id = {order.client_order_id: order for order in request.orders.all()}
     triggered = {order_id: by_client_id[ours] for order_id, ours in client_ids.items() if ours in by_client_id}
@@ -206,7 +221,10 @@ def _orders_by_exchange_id(request: ExecutionRequest, client_ids: dict[str, str]
 
 
 def _exits(trade: Trade, evidence: _Evidence, orders: Mapping[str, Order]) -> list[FillReport]:
-    """Return the fills that closed this trade; what a person traded beside it belongs to no trade of ours."""
+    """Return the fills that closed this trade.
+
+    What another client traded beside it belongs to none of our trades.
+    """
     fills = unbooked_fills(evidence.fills, booked_quantities(trade))
     return exits_of_trade(
         trade.quantity - trade.exited_quantity,
@@ -214,11 +232,6 @@ def _exits(trade: Trade, evidence: _Evidence, orders: Mapping[str, Order]) -> li
         [fill for fill in fills if fill.order_id not in orders],
         evidence.held,
     )
-
-
-def _serves_a_target(order: Order) -> bool:
-    """Whether an order is a target's, also one that took the target's gain at market."""
-    return order.leg is not None and order.leg.purpose == OrderPurpose.TARGET
 
 
 def _reason(last: FillReport, orders: dict[str, Order], client_ids: dict[str, str]) -> CloseReason:

@@ -8,16 +8,19 @@ from execution.domain.outcomes import Accepted, PlaceOutcome, Refused
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL
-from execution.models import ExecutionRequest, Order
+from execution.models import ExecutionRequest
 from execution.orders.cancel import cancel_order
 from execution.protection.bracket_manager import BracketManager, ProtectionRules
+from execution.store.orders import load_order_with_request
 from execution.trades.book_entry import book_entry
 
 
 def close_position(
     trade_id: UUID, reason: CloseReason, *, exchange: Exchange, rules: ProtectionRules, clock: Clock
 ) -> bool:
-    """Close what is open; True when there are exits to book: the exchange has taken the order, or finds no position.
+    """Close what is open, True when there are exits to book.
+
+    There are when the exchange has taken the order, or finds no position.
 
     Safe to repeat: one closing order at a time, and after a refusal a pause that grows.
 
@@ -32,7 +35,7 @@ def close_position(
         request=ExecutionRequest.objects.get(pk=trade_id), exchange=exchange, rules=rules, clock=clock
     )
     if work.entry.state not in ORDER_FINAL:
-        entry = Order.objects.select_related("request").get(pk=work.entry.pk)
+        entry = load_order_with_request(work.entry.pk)
         if not cancel_order(entry, exchange=exchange, clock=clock):
             return False
         book_entry(trade_id, exchange=exchange, clock=clock)
@@ -41,6 +44,6 @@ def close_position(
 
 
 def leaves_exits(outcome: PlaceOutcome | None) -> bool:
-    """Whether a closing order leaves exits to book: its own, or those of whoever was faster."""
+    """Return whether a closing order leaves exits to book: its own, or those of a faster process."""
     gone = isinstance(outcome, Refused) and outcome.code in NOTHING_TO_REDUCE
     return gone or isinstance(outcome, Accepted)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import structlog
 from django.db.models import Q
@@ -20,6 +19,9 @@ from execution.domain.quote_index import QuoteIndex, in_usd
 from execution.domain.reasons import CloseReason
 from execution.domain.trading import Direction
 from execution.models import Fill, Income, Trade
+from execution.store.fills import set_fill_value
+from execution.store.income import correct_income, insert_income
+from execution.store.trades import trades_between
 from execution.trades.account_income import WantedIncome, income_of
 from execution.trades.fee_valuation import Values
 from execution.trades.fills import amounts_of, by_asset, unvalued_fees, unvalued_pnl
@@ -33,9 +35,9 @@ SETTLED_WITHIN = timedelta(minutes=1)
 
 @dataclass(frozen=True, kw_only=True)
 class ValuedIncome:
-    """A line of income with what it is worth in the symbol's quote asset; None where nobody can tell.
+    """A line of income with its worth in the symbol's quote asset, None where no price is known.
 
-    `rate`: of a line of funding, what it was paid by; None where the exchange does not tell.
+    `rate`: of a line of funding, what it was paid by, None where the exchange does not report it.
     """
 
     line: IncomeReport
@@ -46,7 +48,9 @@ class ValuedIncome:
 def read_income(
     trade: Trade, exchange: Exchange, *, forced: bool, learned_at: datetime, clock: Clock
 ) -> list[ValuedIncome]:
-    """Read what may belong to a trade beside its fills; the insurance fund's part only where it was forced out.
+    """Read what may belong to a trade beside its fills.
+
+    The insurance fund's part is read only for a trade that was forced out.
 
     `learned_at`: how new the reading has to be, by our clock; one that others have made since serves too.
 
@@ -58,7 +62,8 @@ def read_income(
     since = trade.entry_at - SETTLED_WITHIN
     wanted = WantedIncome(kind=IncomeKind.FUNDING, since=since, learned_at=learned_at, symbol=trade.symbol)
     lines = income_of(wanted, exchange=exchange, clock=clock)
-    rates = _rates(trade.symbol, lines, exchange)
+    first_at = min((line.at for line in lines), default=None)
+    rates = exchange.funding_rates(trade.symbol, first_at - LONGEST_INTERVAL) if first_at else []
     if forced:
         # A shortfall of the whole account is booked without a symbol.
         wanted = WantedIncome(kind=IncomeKind.CLEARING, since=trade.entry_at, learned_at=learned_at)
@@ -75,14 +80,10 @@ def read_income(
     ]
 
 
-def _rates(symbol: str, lines: Sequence[IncomeReport], exchange: Exchange) -> Sequence[FundingRate]:
-    if not lines:
-        return []
-    return exchange.funding_rates(symbol, min(line.at for line in lines) - LONGEST_INTERVAL)
+def books_of(trade: Trade, income: Sequence[ValuedIncome], index: QuoteIndex | None = None) -> dict[str, object]:
+    """Store the income of the trade's time and return the columns of its closed books.
 
-
-def books_of(trade: Trade, income: Sequence[ValuedIncome], index: QuoteIndex | None = None) -> dict[str, Any]:
-    """Store the income of the trade's time and return the columns of its closed books; call it in a transaction.
+    Call it in a transaction.
 
     What is in USD is converted at `index`, without one at the price that the trade has already.
     """
@@ -91,13 +92,15 @@ def books_of(trade: Trade, income: Sequence[ValuedIncome], index: QuoteIndex | N
     _store_income(trade, income, exit_at)
     lines = list(trade.income.all())
     funding, other = _sum(lines, IncomeKind.FUNDING), _sum(lines, IncomeKind.CLEARING)
+    # Without a stop there is none.
+    planned_loss = abs(trade.entry_price - trade.stop_price) * trade.quantity or None if trade.stop_price else None
     result = pnl.result_of(
         entries=amounts_of(entries),
         exits=amounts_of(exits),
         funding=funding,
         other=other,
         margin=trade.margin or None,
-        risk=_risk(trade),
+        risk=planned_loss,
     )
     prices = [fill.price for fill in (*entries, *exits)]
     price = index.price if index else trade.quote_index
@@ -125,7 +128,7 @@ def _sum(lines: Iterable[Income], kind: IncomeKind) -> Decimal:
     return sum((row.value or ZERO for row in lines if row.kind == kind), ZERO)
 
 
-def _unvalued(trade: Trade, fills: Sequence[Fill], lines: Sequence[Income]) -> dict[str, Any]:
+def _unvalued(trade: Trade, fills: Sequence[Fill], lines: Sequence[Income]) -> dict[str, object]:
     """Return what is in no figure, and what limits take it to have cost."""
     fees = unvalued_fees(fills)
     income = by_asset([*unvalued_pnl(fills), *((row.asset, row.amount) for row in lines if row.value is None)])
@@ -139,18 +142,18 @@ def _unvalued(trade: Trade, fills: Sequence[Fill], lines: Sequence[Income]) -> d
 
 
 def _store_income(trade: Trade, income: Sequence[ValuedIncome], exit_at: datetime) -> None:
-    """Store the trade's part of each line, once; a part that is known better by now is corrected."""
+    """Store the trade's part of each line once, and correct a part that is known better by now."""
     known = {(row.kind, row.transaction_id): row for row in trade.income.all()}
     fresh = []
     for row in [*_funding(trade, income, exit_at), *_cleared(trade, income, exit_at)]:
         before = known.get((row.kind, row.transaction_id))
         if before is None:
             fresh.append(row)
-        # A value that rests on the asset index is of the time at which it was first told.
+        # A value that rests on the asset index is of the time at which it was first read.
         elif before.amount != row.amount or (before.value is None and row.value is not None):
-            Income.objects.filter(pk=before.pk).update(amount=row.amount, value=row.value)
+            correct_income(before.pk, row.amount, row.value)
     # Of other kinds a line is another trade's when that was first.
-    Income.objects.bulk_create(fresh, ignore_conflicts=True)
+    insert_income(fresh)
 
 
 def _funding(trade: Trade, income: Sequence[ValuedIncome], exit_at: datetime) -> list[Income]:
@@ -194,9 +197,8 @@ def _row(trade: Trade, found: ValuedIncome, part: Decimal) -> Income:
 
 def _holdings(trade: Trade, exit_at: datetime) -> list[Holding]:
     """Return every trade that held something of the symbol while this one did, on whichever side."""
-    meanwhile = Q(exit_at=None) | Q(exit_at__gte=trade.entry_at - SETTLED_WITHIN)
-    rows = Trade.objects.filter(meanwhile, symbol=trade.symbol, entry_at__lte=exit_at + SETTLED_WITHIN)
-    return [_holding(row) for row in rows.order_by("entry_at").prefetch_related("fills")]
+    meanwhile = trades_between(trade.symbol, trade.entry_at - SETTLED_WITHIN, exit_at + SETTLED_WITHIN)
+    return [_holding(row) for row in meanwhile]
 
 
 def _holding(trade: Trade) -> Holding:
@@ -205,7 +207,7 @@ def _holding(trade: Trade) -> Holding:
         Change(at=fill.filled_at, number=fill.exchange_trade_id, signed=fill.quantity if fill.buyer else -fill.quantity)
         for fill in fills
     ]
-    # A position that was adopted has no entry fills of ours: it was there when the trade began.
+    # A position that was adopted has no entry fills of its own: it was there when the trade began.
     adopted = trade.quantity - sum((fill.quantity for fill in fills if fill.entry), ZERO)
     if adopted > 0:
         changes.append(Change(at=trade.entry_at, number=0, signed=adopted * Direction(trade.direction).sign))
@@ -213,7 +215,7 @@ def _holding(trade: Trade) -> Holding:
 
 
 def revalue(trade: Trade, exchange: Exchange) -> None:
-    """Value what could not be valued when it was booked: a price may be told only later.
+    """Value what could not be valued when it was booked, because a price may become known later.
 
     Raises:
         ExchangeUnavailableError: the exchange did not answer.
@@ -224,9 +226,4 @@ def revalue(trade: Trade, exchange: Exchange) -> None:
     for fill in trade.fills.filter(Q(fee_value=None) | strange):
         fee = values.worth(fill.commission, fill.commission_asset, fill.filled_at)
         gain = values.worth(fill.realized_pnl, fill.pnl_asset, fill.filled_at) if fill.pnl_asset else None
-        Fill.objects.filter(pk=fill.pk).update(fee_value=fee, pnl_value=gain)
-
-
-def _risk(trade: Trade) -> Decimal | None:
-    """Return what the planned stop would have lost; None without one."""
-    return abs(trade.entry_price - trade.stop_price) * trade.quantity or None if trade.stop_price else None
+        set_fill_value(fill.pk, fee, gain)

@@ -1,7 +1,8 @@
-"""Values what was paid in another asset (fees in BNB, all of it in BNFCR) in the quote asset of the symbol.
+"""Values fees and results that were booked in another asset in the quote asset of the symbol.
 
-By the market's price of that minute; where no market joins the two assets, by the exchange's asset index, which is of
-now; else nobody can tell, and the books say so.
+Fees in BNB are such, and all that is booked in BNFCR. The price is the market's of that minute. Where no market joins
+the two assets, it is the present one of the exchange's asset index. Where neither has one, the books show that the
+value is unknown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ class Values:
     _index: Mapping[str, Decimal] | None = None
 
     def worth(self, amount: Decimal, asset: str, at: datetime) -> Decimal | None:
-        """Return an amount in the quote asset; None when neither a market nor the asset index says it.
+        """Return an amount in the quote asset, None when neither a market nor the asset index prices it.
 
         Raises:
             ExchangeUnavailableError: the exchange did not answer.
@@ -57,7 +58,10 @@ class Values:
 
 
 def valued(fills: Sequence[FillReport], exchange: Exchange, quote_asset: str) -> list[FillReport]:
-    """Return the fills with what fees and PnL are worth; what is in the quote asset costs no call."""
+    """Return the fills with what fees and PnL are worth.
+
+    What is in the quote asset costs no call.
+    """
     values = Values(exchange=exchange, quote_asset=quote_asset)
     return [_valued(fill, values) for fill in fills]
 

@@ -8,6 +8,7 @@ from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import FillReport
 from execution.domain.pnl import FillAmounts
 from execution.models import Fill, Order, Trade
+from execution.store.fills import fills_of_trades, insert_fills
 
 
 def new_fills(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Order], *, entry: bool) -> list[Fill]:
@@ -50,9 +51,12 @@ def booked_quantities(trade: Trade) -> dict[int, Decimal]:
 
 
 def store(fills: Sequence[Fill]) -> None:
-    """Store rows of `new_fills`; the rest of a fill that was booked in part is added to its row."""
-    known = {row.exchange_trade_id: row for row in Fill.objects.filter(trade__in={fill.trade_id for fill in fills})}
-    Fill.objects.bulk_create([fill for fill in fills if fill.exchange_trade_id not in known])
+    """Store rows of `new_fills`.
+
+    The rest of a fill that was booked in part is added to its row.
+    """
+    known = {row.exchange_trade_id: row for row in fills_of_trades({fill.trade_id for fill in fills})}
+    insert_fills([fill for fill in fills if fill.exchange_trade_id not in known])
     for rest in fills:
         row = known.get(rest.exchange_trade_id)
         if row:
@@ -76,12 +80,12 @@ def amounts_of(fills: Iterable[Fill | FillReport]) -> list[FillAmounts]:
 
 
 def unvalued_fees(fills: Iterable[Fill]) -> dict[str, str]:
-    """Return the fees that nobody can value in the quote asset, by the asset that they were paid in."""
+    """Return the fees with no known value in the quote asset, by the asset that they were paid in."""
     return by_asset((fill.commission_asset, fill.commission) for fill in fills if fill.fee_value is None)
 
 
 def unvalued_pnl(fills: Iterable[Fill]) -> list[tuple[str, Decimal]]:
-    """Return the realised PnL that nobody can value in the quote asset, with the assets that it is in."""
+    """Return the realised PnL with no known value in the quote asset, each with its asset."""
     strange = (fill for fill in fills if fill.pnl_asset and fill.pnl_value is None and fill.realized_pnl)
     return [(fill.pnl_asset, fill.realized_pnl) for fill in strange]
 

@@ -1,6 +1,6 @@
-"""Looks over the books of a trade a while after its end: the exchange may show fills and income late.
+"""Checks the books of a trade a while after its end, because fills and income may be shown late.
 
-Figures that change are told by another `trade.closed`, with `correction` and a higher sequence.
+Figures that change are sent in another `trade.closed`, with `correction` and a higher sequence.
 """
 
 from datetime import datetime, timedelta
@@ -14,10 +14,11 @@ from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import TRADE_OPEN, TradeState
 from execution.domain.trading import OrderPurpose
-from execution.models import ExecutionRequest, Trade
+from execution.models import Trade
 from execution.outbox import payloads
 from execution.protection.bracket_manager import ProtectionRules
 from execution.store.atomic_write import emit
+from execution.store.trades import load_trade, load_trade_with_request, lock_request_of_trade
 from execution.store.transitions import log_step
 from execution.trades.account_income import ABOUT_NOW
 from execution.trades.book_entry import book_entry
@@ -33,7 +34,7 @@ FIGURES = (*AMOUNTS, "net_pnl_usd", "quote_index", "unvalued_fees", "assumed_cos
 
 
 def correct_books(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
-    """Book what the exchange shows only now of a closed trade; True when something has changed.
+    """Book what the exchange shows only now of a closed trade, True when something has changed.
 
     A late fill of the entry opens the trade again: what of it is still at the exchange is covered, what is out is
     booked, and the trade is closed anew.
@@ -43,7 +44,7 @@ def correct_books(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules,
 
     """
     book_entry(trade_id, exchange=exchange, clock=clock)
-    trade = Trade.objects.select_related("request").get(pk=trade_id)
+    trade = load_trade_with_request(trade_id)
     if trade.state in TRADE_OPEN:
         settle_exits(trade_id, exchange=exchange, rules=rules, clock=clock)
         return True
@@ -62,8 +63,8 @@ def correct_books(trade_id: UUID, *, exchange: Exchange, rules: ProtectionRules,
 
 def _correct(seen: Trade, income: list[ValuedIncome], now: datetime) -> bool:
     with transaction.atomic():
-        request = ExecutionRequest.objects.select_for_update().get(pk=seen.pk)
-        trade = Trade.objects.get(pk=seen.pk)
+        request = lock_request_of_trade(seen.pk)
+        trade = load_trade(seen.pk)
         if trade.state != TradeState.CLOSED:
             return False
         old = {name: getattr(trade, name) for name in AMOUNTS}

@@ -7,7 +7,7 @@ REASONS: dict[tuple[str, str], str] = {
     ("orders/submit.py", "approved_entry"): "No approved request is without a quantity: the database refuses one.",
     (
         "protection/market_close.py",
-        "Closing._tell_refused",
+        "Closing._log_refused",
     ): "Another process settles the close between its refusal and this line.",
     ("signals/envelope.py", "parse_json"): "The recursion limit costs the trace function; its tests hold the answer.",
     ("adapters/binance/order_parameters.py", "_condition"): "No plan has a stop or target without a price; mypy asks.",

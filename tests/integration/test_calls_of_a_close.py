@@ -21,7 +21,7 @@ from execution.reconciliation.stop_watchdog import ensure_cover
 from execution.risk.kill_switch import engage
 from execution.trades import account_income
 from execution.trades.settle_exits import LONGEST_TURN, Settled, _turn, settle_exits
-from execution.trades.streamed_fills import TOLD_WITHIN, streamed_exits
+from execution.trades.streamed_fills import STREAMED_WITHIN, streamed_exits
 from tests.support.desk import PATIENCE, Desk
 from tests.support.listener import Listener
 from tests.support.threads import at_once
@@ -216,7 +216,7 @@ def test_what_the_stream_is_about_to_tell_is_left_to_it_for_a_moment(desk: Desk,
     assert calls(desk)["GET", USER_TRADES] == 0
 
     # It should ask when the event does not come.
-    desk.clock.let_pass(TOLD_WITHIN.total_seconds())
+    desk.clock.let_pass(STREAMED_WITHIN.total_seconds())
     assert settle(desk, request_id) is Settled.CLOSED
     assert calls(desk)["GET", USER_TRADES] == 1
     desk.check()

@@ -57,7 +57,7 @@ def bounds() -> dict[str, str]:
     answer = default("binance_timeout_seconds")
     tries = app.conf.task_publish_retry_policy["max_retries"] + 1
     pauses = f"{workflow.FIRST_SILENT_PAUSE_SECONDS:g} to {workflow.LONGEST_SILENT_PAUSE_SECONDS:g} s"
-    turn, told = settle_exits.LONGEST_TURN.total_seconds(), streamed_fills.TOLD_WITHIN
+    turn, told = settle_exits.LONGEST_TURN.total_seconds(), streamed_fills.STREAMED_WITHIN
     pings = f"{stream.PINGS_WITHOUT_ANSWER} pings, {default('user_stream_ping_seconds'):g} s apart"
     return {
         "a connection to PostgreSQL": f"{database['connect_timeout']} s",

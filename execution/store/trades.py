@@ -1,0 +1,170 @@
+"""Statements on trades and on the slots that keep their symbols."""
+
+from collections.abc import Collection
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TRADE_OVER, TradeState
+from execution.domain.trading import Source
+from execution.models import ExecutionRequest, Order, PositionSlot, Trade
+
+# The lock of all bookings is the one on the row of the trade's request.
+
+
+def lock_request_of_trade(trade_id: UUID) -> ExecutionRequest:
+    """Return the request of a trade and lock its row until the transaction ends: no other process books meanwhile.
+
+    Raises:
+        ExecutionRequest.DoesNotExist: there is none with this id.
+
+    """
+    return ExecutionRequest.objects.select_for_update().get(pk=trade_id)
+
+
+def lock_request_if_known(request_id: UUID) -> None:
+    """Lock the row of a request, if there is one, until the transaction ends."""
+    ExecutionRequest.objects.select_for_update().filter(pk=request_id).first()
+
+
+def lock_request_state(request_id: UUID) -> tuple[str, str]:
+    """Lock the row of a request until the transaction ends, and return its state and reason code.
+
+    Raises:
+        ExecutionRequest.DoesNotExist: there is none with this id.
+
+    """
+    locked = ExecutionRequest.objects.select_for_update().values_list("state", "reason_code")
+    state, code = locked.get(pk=request_id)
+    return state, code
+
+
+# One trade
+
+
+def load_trade(trade_id: UUID) -> Trade:
+    """Return a trade.
+
+    Raises:
+        Trade.DoesNotExist: there is none with this id.
+
+    """
+    return Trade.objects.get(pk=trade_id)
+
+
+def load_trade_with_request(trade_id: UUID) -> Trade:
+    """Return a trade with its request.
+
+    Raises:
+        Trade.DoesNotExist: there is none with this id.
+
+    """
+    return Trade.objects.select_related("request").get(pk=trade_id)
+
+
+def find_trade(trade_id: UUID) -> Trade | None:
+    """Return a trade, None while there is none."""
+    return Trade.objects.filter(pk=trade_id).first()
+
+
+def find_trade_of(request: ExecutionRequest) -> Trade | None:
+    """Return the trade of a request, None while there is none."""
+    return Trade.objects.filter(request=request).first()
+
+
+def find_closed_trade(trade_id: UUID, quantity: Decimal) -> Trade | None:
+    """Return a trade that is closed and was as large as this, None when it is not."""
+    return Trade.objects.filter(pk=trade_id, state=TradeState.CLOSED, quantity=quantity).first()
+
+
+def has_trade(trade_id: UUID) -> bool:
+    """Return whether there is a trade with this id."""
+    return Trade.objects.filter(pk=trade_id).exists()
+
+
+def exited_quantity_of(trade_id: UUID) -> Decimal | None:
+    """Return how much of a trade is booked as exited, None while there is no trade."""
+    return Trade.objects.filter(pk=trade_id).values_list("exited_quantity", flat=True).first()
+
+
+def set_cover_measured(trade_id: UUID, until: datetime) -> None:
+    """Write until when the times without full cover of a trade are measured."""
+    Trade.objects.filter(pk=trade_id).update(cover_measured_until=until)
+
+
+# Several
+
+
+def trades_by_id(trades: Collection[UUID]) -> dict[UUID, Trade]:
+    """Return these trades by id."""
+    return Trade.objects.in_bulk(trades)
+
+
+def open_trades_by_id() -> dict[UUID, Trade]:
+    """Return the open trades, each with its request, by id."""
+    return {trade.pk: trade for trade in Trade.objects.filter(state__in=sorted(TRADE_OPEN)).select_related("request")}
+
+
+def find_open_trade_on(symbol: str, position_side: str, direction: str) -> Trade | None:
+    """Return the open trade of a symbol, side and direction, None without one."""
+    same = {"symbol": symbol, "position_side": position_side, "direction": direction}
+    return Trade.objects.filter(state__in=sorted(TRADE_OPEN), **same).first()
+
+
+def has_open_trade_on(symbol: str, position_side: str) -> bool:
+    """Return whether a trade of the symbol and side is open."""
+    return Trade.objects.filter(symbol=symbol, position_side=position_side, state__in=sorted(TRADE_OPEN)).exists()
+
+
+def has_trade_changed_since(symbol: str, since: datetime) -> bool:
+    """Return whether a trade that began with an entry of this service changed in the symbol since then."""
+    trades = Trade.objects.filter(symbol=symbol, updated_at__gte=since)
+    return trades.exclude(request__source=Source.EXTERNAL).exists()
+
+
+def trades_between(symbol: str, begin: datetime, end: datetime) -> QuerySet[Trade, Trade]:
+    """Return the trades of a symbol that were open at some time between these, oldest first, with their fills."""
+    ended_later = Q(exit_at=None) | Q(exit_at__gte=begin)
+    rows = Trade.objects.filter(ended_later, symbol=symbol, entry_at__lte=end)
+    return rows.order_by("entry_at").prefetch_related("fills")
+
+
+# Slots: a symbol and side belongs to one request at a time.
+
+
+def has_slot(request: ExecutionRequest) -> bool:
+    """Return whether a request has its symbol and side."""
+    return PositionSlot.objects.filter(request=request).exists()
+
+
+def slots_without_orders() -> QuerySet[PositionSlot, PositionSlot]:
+    """Return the slots of trades that are over and have no unfinished order."""
+    return PositionSlot.objects.filter(~Exists(_unfinished()), request__trade__state__in=sorted(TRADE_OVER))
+
+
+def slots_kept_by_orders(closed_before: datetime) -> QuerySet[PositionSlot, PositionSlot]:
+    """Return the slots that unfinished orders keep although their trades were closed by then, with the requests."""
+    closed = PositionSlot.objects.filter(request__trade__state=TradeState.CLOSED)
+    due = closed.filter(Exists(_unfinished()), request__trade__exit_at__lte=closed_before)
+    return due.select_related("request")
+
+
+def delete_slots(slots: Collection[int]) -> int:
+    """Delete these slots and return how many there were."""
+    return PositionSlot.objects.filter(pk__in=slots).delete()[0]
+
+
+def delete_slot(slot_id: int) -> bool:
+    """Delete a slot, False when another process has deleted it."""
+    return bool(PositionSlot.objects.filter(pk=slot_id).delete()[0])
+
+
+def delete_slot_of(request_id: UUID | None) -> bool:
+    """Delete the slot of a request, False when it has none."""
+    return bool(PositionSlot.objects.filter(request_id=request_id).delete()[0])
+
+
+def _unfinished() -> QuerySet[Order, Order]:
+    return Order.objects.filter(request=OuterRef("request")).exclude(state__in=ORDER_FINAL)
