@@ -59,5 +59,7 @@ def test_a_step_without_a_successor_ends_the_chain(stack: CeleryStack) -> None:
         eventually(lambda: "guard_safety" in by_step(events, "task-succeeded"), within=10, what="the guard is reported")
 
     assert stack.states()[known:] == ["RECORDED", "DENIED"]
+    [(reason,)] = stack.rows("SELECT reason_code FROM execution_executionrequest ORDER BY received_at DESC LIMIT 1")
+    assert reason == "OPEN_TRADE_EXISTS"
     assert list(by_step(events, "task-received")) == STEPS[:2]
     stack.check()
