@@ -34,7 +34,7 @@ Act (each wants a reason, which is written to the journal)
   ./service release_holds --release all --by NAME --reason "checked"
   ./service rearm_ess --reason "risk-safety is armed again"
   ./service set_policy risk.max_positions 5 --by NAME --reason "smaller"
-  ./service dead_letter <id> --redrive --payload corrected.json --reason "producer mended"
+  ./service dead_letter <id> --replay --payload corrected.json --reason "producer mended"
   ./service write_off <id> --reason "..."       ends what the exchange denies; without a reason it only asks
   ./service replay_events --after 0 --count     what would be published again
 

@@ -186,7 +186,7 @@ class RateLimiter:
                 counter: CounterState(
                     limit=values[f"{counter}:limit"],
                     used=values[f"{counter}:used"],
-                    told_by_exchange=values[f"{counter}:reported"],
+                    reported_by_exchange=values[f"{counter}:reported"],
                     expected_of_others=values[f"{counter}:foreign"],
                     known=bool(values[f"{counter}:known"]),
                 )

@@ -5,7 +5,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from execution.admin.replay_page import REDRIVE, replay_page
+from execution.admin.replay_page import REPLAY, replay_page
 from execution.admin.shared import ReadOnlyAdmin, shortened, words
 from execution.domain.reasons import Reason
 from execution.models import (
@@ -60,7 +60,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     list_display = ("received_at", "replay", "event_type", "reason_code", "why", "size_bytes", "entry_id")
     list_filter = (
-        ("redriven_at", admin.EmptyFieldListFilter),
+        ("replayed_at", admin.EmptyFieldListFilter),
         words("reason_code", Reason),
         words("outcome", ReplayOutcome),
         "received_at",
@@ -76,12 +76,12 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.display(description="Replay")
     def replay(self, letter: DeadLetter) -> SafeString | str:
         """Link to the page until the letter has been replayed."""
-        if letter.redriven_at:
-            return f"{letter.outcome} by {letter.redriven_by}"
-        return format_html(BUTTON, reverse(f"admin:{REDRIVE}", args=[letter.pk]))
+        if letter.replayed_at:
+            return f"{letter.outcome} by {letter.replayed_by}"
+        return format_html(BUTTON, reverse(f"admin:{REPLAY}", args=[letter.pk]))
 
     def get_urls(self) -> list[URLPattern]:
-        page = path("<int:pk>/redrive/", self.admin_site.admin_view(replay_page(self)), name=REDRIVE)
+        page = path("<int:pk>/replay/", self.admin_site.admin_view(replay_page(self)), name=REPLAY)
         return [page, *super().get_urls()]
 
 

@@ -21,10 +21,10 @@ from execution.signals.accept import AcceptedEvent
 from execution.signals.envelope import MAX_EVENT_BYTES, MalformedEventError
 from execution.signals.replay_dead_letters import AlreadyReplayedError, Replay, replay_letter
 
-REDRIVE = "execution_deadletter_redrive"
-PERMISSION = "execution.redrive_deadletter"
+REPLAY = "execution_deadletter_replay"
+PERMISSION = "execution.replay_deadletter"
 # The filter of the list that keeps the letters that were not replayed yet.
-WAITING = "redriven_at__isempty=1"
+WAITING = "replayed_at__isempty=1"
 
 
 class ReplayForm(forms.Form):
@@ -78,7 +78,7 @@ def replay_page(page: "ModelAdmin[DeadLetter]") -> Callable[..., HttpResponse]:
             "letter": letter,
             "form": form,
         }
-        return TemplateResponse(request, "execution/redrive.html", context)
+        return TemplateResponse(request, "execution/replay.html", context)
 
     return view
 

@@ -114,12 +114,12 @@ class Throttled:
 class CounterState:
     """One counter in its present window.
 
-    `known` is false until an answer has reported what a lost state had used. `told_by_exchange`: the exchange's figure.
+    `known` is false until an answer has reported what a lost state had used. `reported_by_exchange`: the exchange's figure.
     """
 
     limit: int
     used: int
-    told_by_exchange: int
+    reported_by_exchange: int
     expected_of_others: int
     known: bool
 

@@ -287,22 +287,22 @@ class Migration(migrations.Migration):
                 ("size_bytes", models.PositiveIntegerField()),
                 ("sha256", models.CharField(max_length=64)),
                 ("received_at", models.DateTimeField()),
-                ("redriven_at", models.DateTimeField(blank=True, null=True)),
-                ("redriven_by", models.CharField(blank=True, max_length=150)),
-                ("redrive_reason", models.TextField(blank=True)),
-                ("redriven_payload", models.TextField(blank=True)),
+                ("replayed_at", models.DateTimeField(blank=True, null=True)),
+                ("replayed_by", models.CharField(blank=True, max_length=150)),
+                ("replay_reason", models.TextField(blank=True)),
+                ("replayed_payload", models.TextField(blank=True)),
                 ("outcome", models.CharField(blank=True, max_length=32)),
             ],
             options={
                 "verbose_name": "dead letter",
                 "verbose_name_plural": "dead letters",
-                "permissions": [("redrive_deadletter", "Can correct a dead letter and drive it again")],
+                "permissions": [("replay_deadletter", "Can correct a dead letter and drive it again")],
                 "indexes": [models.Index(fields=["received_at"], name="dead_letter_received")],
                 "constraints": [
                     models.UniqueConstraint(fields=("stream", "entry_id"), name="dead_letter_once"),
                     models.CheckConstraint(
                         condition=models.Q(
-                            models.Q(("outcome", ""), ("redriven_at__isnull", True)),
+                            models.Q(("outcome", ""), ("replayed_at__isnull", True)),
                             models.Q(
                                 (
                                     "outcome__in",
@@ -311,11 +311,11 @@ class Migration(migrations.Migration):
                                         execution.models.dead_letter.ReplayOutcome["REPEATED"],
                                     ],
                                 ),
-                                ("redriven_at__isnull", False),
+                                ("replayed_at__isnull", False),
                             ),
                             _connector="OR",
                         ),
-                        name="dead_letter_redriven_has_outcome",
+                        name="dead_letter_replayed_has_outcome",
                     ),
                 ],
             },

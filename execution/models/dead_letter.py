@@ -36,10 +36,10 @@ class DeadLetter(models.Model):
     sha256 = models.CharField(max_length=64)
     received_at = models.DateTimeField()
 
-    redriven_at = models.DateTimeField(null=True, blank=True)
-    redriven_by = models.CharField(max_length=150, blank=True)
-    redrive_reason = models.TextField(blank=True)
-    redriven_payload = models.TextField(blank=True)
+    replayed_at = models.DateTimeField(null=True, blank=True)
+    replayed_by = models.CharField(max_length=150, blank=True)
+    replay_reason = models.TextField(blank=True)
+    replayed_payload = models.TextField(blank=True)
     outcome = code(blank=True)
 
     class Meta:
@@ -48,16 +48,16 @@ class DeadLetter(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["stream", "entry_id"], name="dead_letter_once"),
             models.CheckConstraint(
-                name="dead_letter_redriven_has_outcome",
-                condition=Q(redriven_at__isnull=True, outcome="")
-                | Q(redriven_at__isnull=False, outcome__in=sorted(ReplayOutcome)),
+                name="dead_letter_replayed_has_outcome",
+                condition=Q(replayed_at__isnull=True, outcome="")
+                | Q(replayed_at__isnull=False, outcome__in=sorted(ReplayOutcome)),
             ),
         ]
         indexes = [
             # Read by the admin's list and by retention.
             models.Index(fields=["received_at"], name="dead_letter_received"),
         ]
-        permissions = [("redrive_deadletter", "Can correct a dead letter and drive it again")]
+        permissions = [("replay_deadletter", "Can correct a dead letter and drive it again")]
 
     def __str__(self) -> str:
         return f"{self.event_type} {self.entry_id} {self.reason_code}"

@@ -10,4 +10,4 @@ def letter_of(number: int) -> DeadLetter | None:
 
 def waiting_letters() -> int:
     """Return how many letters have not been replayed yet."""
-    return DeadLetter.objects.filter(redriven_at=None).count()
+    return DeadLetter.objects.filter(replayed_at=None).count()

@@ -107,7 +107,7 @@ def _write(seen: WriteOffCase, denial: VenueDenial, authorization: Authorization
     if held.trade and held.trade_is_open:
         _end_trade(held.trade, authorization, now)
     give_slot_back(held.request.pk)
-    evidence = {"read_at": denial.read_at.isoformat(), "said": list(denial.answers)}
+    evidence = {"read_at": denial.read_at.isoformat(), "answers": list(denial.answers)}
     action = note_write_off(held.request, authorization, evidence=evidence, before=seen.states, now=now)
     return WrittenOff(action=action, repeated=False)
 

@@ -49,7 +49,7 @@ def replay_letter(letter_id: int, order: Replay, *, rules: IntakeRules, now: dat
         letter = load_letter(letter_id)
         payload = letter.payload if order.payload is None else order.payload
         if not take_letter(letter, by=order.by, reason=order.reason, payload=payload, now=now):
-            raise AlreadyReplayedError(f"Dead letter {letter.pk} was driven again before")
+            raise AlreadyReplayedError(f"Dead letter {letter.pk} was replayed before")
         entry = _entry_of(letter, payload)
         event = decode(entry)
         if order.decided_now:

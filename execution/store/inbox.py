@@ -97,13 +97,13 @@ def take_letter(letter: DeadLetter, *, by: str, reason: str, payload: str, now: 
 
     A second process waits for the transaction of the first and finds the letter taken.
     """
-    untouched = DeadLetter.objects.filter(pk=letter.pk, redriven_at__isnull=True)
+    untouched = DeadLetter.objects.filter(pk=letter.pk, replayed_at__isnull=True)
     return bool(
         untouched.update(
-            redriven_at=now,
-            redriven_by=by,
-            redrive_reason=reason,
-            redriven_payload=payload,
+            replayed_at=now,
+            replayed_by=by,
+            replay_reason=reason,
+            replayed_payload=payload,
             outcome=ReplayOutcome.ACCEPTED,
         )
     )

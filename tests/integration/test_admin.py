@@ -21,7 +21,7 @@ from django.urls import reverse
 
 from execution import wiring
 from execution.admin.kill_switch_page import MOVE as KILL_SWITCH
-from execution.admin.replay_page import REDRIVE
+from execution.admin.replay_page import REPLAY
 from execution.domain.trading import OrderPurpose
 from execution.models import (
     AccountIncome,
@@ -245,7 +245,7 @@ def admin_pages() -> list[str]:
         reverse(f"admin:{name}", args=arguments)
         for name, arguments in (
             *(("index", []), ("login", []), ("password_change", []), ("password_change_done", []), ("logout", [])),
-            *((REDRIVE, [DeadLetter.objects.get().pk]), (KILL_SWITCH, []), ("app_list", ["execution"])),
+            *((REPLAY, [DeadLetter.objects.get().pk]), (KILL_SWITCH, []), ("app_list", ["execution"])),
             *(
                 ("auth_group_changelist", []),
                 ("auth_group_add", []),

@@ -18,7 +18,7 @@ from execution import tasks
 from execution.admin import menu, numbers
 from execution.admin.kill_switch_page import MOVE as KILL_SWITCH
 from execution.admin.numbers import Grid
-from execution.admin.replay_page import REDRIVE
+from execution.admin.replay_page import REPLAY
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import (
@@ -42,7 +42,7 @@ OURS = list(apps.get_app_config("execution").get_models())
 LONG_TAIL = re.compile(r"\d\.\d{9}")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 AMERICAN = re.compile(r"\d (a|p)\.m\.|noon|midnight")
-REPLAY_LINK = "/admin/execution/deadletter/?redriven_at__isempty=1"
+REPLAY_LINK = "/admin/execution/deadletter/?replayed_at__isempty=1"
 
 
 class Words(HTMLParser):
@@ -163,15 +163,15 @@ def test_the_list_of_letters_leads_to_each_that_waits(operator: Client) -> None:
         reason="x",
         size_bytes=1,
         received_at=NOW,
-        redriven_at=NOW,
-        redriven_by="ada",
+        replayed_at=NOW,
+        replayed_by="ada",
         outcome="ACCEPTED",
     )
 
     page = read(operator, REPLAY_LINK)
 
-    assert reverse(f"admin:{REDRIVE}", args=[waiting.pk]) in page.links
-    assert reverse(f"admin:{REDRIVE}", args=[done.pk]) not in page.links
+    assert reverse(f"admin:{REPLAY}", args=[waiting.pk]) in page.links
+    assert reverse(f"admin:{REPLAY}", args=[done.pk]) not in page.links
     assert "Correct and replay" in page.text
 
 

@@ -59,9 +59,9 @@ def test_a_corrected_order_is_traded_and_the_letter_says_so(desk: Desk) -> None:
     assert accepted.request_id is not None
     assert desk.run(accepted.request_id) == "RECORDED"
     letter.refresh_from_db()
-    assert (letter.outcome, letter.redriven_by, letter.redrive_reason) == ("ACCEPTED", "ada", "typing error")
+    assert (letter.outcome, letter.replayed_by, letter.replay_reason) == ("ACCEPTED", "ada", "typing error")
     assert json.loads(letter.payload)["side"] == "sideways"
-    assert json.loads(letter.redriven_payload)["side"] == "buy"
+    assert json.loads(letter.replayed_payload)["side"] == "buy"
     step = AuditEvent.objects.get(entity="dead_letter")
     assert (step.to_state, step.details["corrected"]) == ("ACCEPTED", True)
     assert step.details["request_id"] == str(accepted.request_id)
@@ -127,7 +127,7 @@ def test_a_letter_that_is_still_wrong_stays_open_for_another_correction(desk: De
             drive(desk, letter, payload)
 
     letter.refresh_from_db()
-    assert (letter.redriven_at, letter.outcome, AuditEvent.objects.filter(entity="dead_letter").count()) == (
+    assert (letter.replayed_at, letter.outcome, AuditEvent.objects.filter(entity="dead_letter").count()) == (
         None,
         "",
         0,
@@ -180,7 +180,7 @@ def test_news_take_effect_as_they_would_have(desk: Desk) -> None:
 
 
 def press(client: Client, letter: DeadLetter, **form: Any) -> Any:
-    return client.post(reverse("admin:execution_deadletter_redrive", args=[letter.pk]), form, follow=True)
+    return client.post(reverse("admin:execution_deadletter_replay", args=[letter.pk]), form, follow=True)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def operator(client: Client) -> Client:
 def test_a_letter_is_corrected_in_the_admin(desk: Desk, operator: Client, started: list[Any]) -> None:
     asked = wrong()
     letter = buried(desk, {"payload": json.dumps(asked)})
-    page = operator.get(reverse("admin:execution_deadletter_redrive", args=[letter.pk]))
+    page = operator.get(reverse("admin:execution_deadletter_replay", args=[letter.pk]))
     assert "<strong>INVALID_FIELD</strong>: side" in page.content.decode()
 
     still_wrong = press(operator, letter, payload=letter.payload, reason="as it is")
@@ -202,12 +202,12 @@ def test_a_letter_is_corrected_in_the_admin(desk: Desk, operator: Client, starte
     request = ExecutionRequest.objects.get()
     assert (started, f"Accepted as request {request.pk}" in done.content.decode()) == ([request.pk], True)
     letter.refresh_from_db()
-    assert (letter.redriven_by, letter.redrive_reason) == ("grace", "side")
+    assert (letter.replayed_by, letter.replay_reason) == ("grace", "side")
     # It should say that it was done before, and offer nothing more.
     again = press(operator, letter, payload=json.dumps(decision("ETHUSDT")), reason="again")
-    assert "was driven again before" in again.content.decode()
+    assert "was replayed before" in again.content.decode()
     assert (ExecutionRequest.objects.count(), len(started)) == (1, 1)
-    shown = operator.get(reverse("admin:execution_deadletter_redrive", args=[letter.pk]))
+    shown = operator.get(reverse("admin:execution_deadletter_replay", args=[letter.pk]))
     assert b"<textarea" not in shown.content
 
 
@@ -231,7 +231,7 @@ def test_only_who_may_can_drive_a_letter(desk: Desk, client: Client, started: li
     assert "login" in press(client, letter, **form).request["PATH_INFO"]
     assert (ExecutionRequest.objects.count(), started) == (0, [])
 
-    reader.user_permissions.add(Permission.objects.get(codename="redrive_deadletter"))
+    reader.user_permissions.add(Permission.objects.get(codename="replay_deadletter"))
     client.force_login(User.objects.get(pk=reader.pk))
     assert press(client, letter, **form).status_code == 200
     assert len(started) == 1
@@ -253,14 +253,14 @@ def test_a_letter_is_shown_and_driven_by_the_command(desk: Desk, started: list[A
     corrected.write_text(json.dumps(decision()))
 
     with pytest.raises(CommandError, match="needs a --reason"):
-        run(letter, redrive=True)
+        run(letter, replay=True)
     with pytest.raises(CommandError, match="Nothing was done: INVALID_FIELD"):
-        run(letter, redrive=True, reason="x")
-    said = run(letter, redrive=True, reason="x", payload=str(corrected), by="joan")
+        run(letter, replay=True, reason="x")
+    said = run(letter, replay=True, reason="x", payload=str(corrected), by="joan")
 
     assert (said, started) == (f"Accepted as request {started[0]}.\n", [ExecutionRequest.objects.get().pk])
-    with pytest.raises(CommandError, match="was driven again before"):
-        run(letter, redrive=True, reason="x", payload=str(corrected))
+    with pytest.raises(CommandError, match="was replayed before"):
+        run(letter, replay=True, reason="x", payload=str(corrected))
     assert "replayed" in run(letter)
     with pytest.raises(CommandError, match="not found"):
         run(DeadLetter(pk=0))

@@ -120,7 +120,7 @@ def test_a_healthy_service(client: Client) -> None:
     assert limiter["counters"]["weight"] == {
         "limit": 2400,
         "used": 2160,
-        "told_by_exchange": 0,
+        "reported_by_exchange": 0,
         "expected_of_others": 0,
         "known": False,
     }

@@ -120,7 +120,7 @@ def test_a_phantom_is_written_off_without_a_result(desk: Desk, side: str, mode: 
     assert (line.from_state, line.details["by"], line.details["reason"]) == ("OPEN", ANNA.by, ANNA.reason)
     action = OperatorAction.objects.get()
     assert (action.verb, action.subject, action.by, action.reason) == ("WRITE_OFF", request_id, *("anna", ANNA.reason))
-    assert f"all positions: {SYMBOL} {trade.position_side} is flat" in action.evidence["said"]
+    assert f"all positions: {SYMBOL} {trade.position_side} is flat" in action.evidence["answers"]
     assert action.before["trade"].startswith("OPEN, exited 0 of")
     trade_again(desk, side)
 

@@ -124,7 +124,7 @@ def pages_of(here: Site, docs: str | None) -> dict[str, str]:
         "dead-letters": "/admin/execution/deadletter/",
         "trade": f"/admin/execution/trade/{trade}/change/",
         "request": f"/admin/execution/executionrequest/{trade}/change/",
-        "replay": f"/admin/execution/deadletter/{letter}/redrive/",
+        "replay": f"/admin/execution/deadletter/{letter}/replay/",
         "kill-switch": "/admin/execution/killswitch/move/",
     }
     return pages if docs == "before" else {**pages, CONFIRM: pages["kill-switch"]}

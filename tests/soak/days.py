@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any
 
+from django.db import connection
+
 from execution.domain.money import plain
 from tests.soak.accounts import ZERO, audit, sorted_out
 from tests.soak.board import Board, Contract, chosen, is_perpetual
@@ -26,7 +28,7 @@ from tests.soak.run import oracle_figure
 from tests.soak.wishes import DAY, HOUR, Wishes
 from tests.soak.world import World, moment
 from tests.support.house import House
-from tests.support.oracle import FINAL
+from tests.support.oracle import FINAL, violations_told
 
 CONTRACTS, FOREIGN = 26, 2
 CYCLE_SECONDS, FAR_SECONDS, NEAR_SECONDS, BUSY_SECONDS = 10, 1200, 30, 900
@@ -58,6 +60,7 @@ class DaysSoak:
     known: set[tuple[str, str, str]] = field(default_factory=set)
     # To each violation, what our log said of its symbol then.
     stories: list[list[str]] = field(default_factory=list)
+    oracle_lines: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.began = time.monotonic()
@@ -198,6 +201,7 @@ class DaysSoak:
     def _checkpoint(self, name: str) -> None:
         """Audit the books and the outcomes of the day, tell how far it is, and let old rows go."""
         self.changes.refresh()
+        self._hear_the_oracle()
         self.world.tidy_up()
         self._tell(self._audited())
         spent = time.monotonic() - self.began
@@ -205,6 +209,14 @@ class DaysSoak:
             f"{name}: trades {self._trades()}; {self.wishes.number} decisions, {self.world.cycles} cycles, "
             f"{len(self.violations)} violations, {spent:.0f} s"
         )
+
+    def _hear_the_oracle(self) -> None:
+        """Say what the service's own oracle has journaled, before retention deletes it."""
+        with connection.cursor() as cursor:
+            told = [line for line in violations_told(cursor) if line not in self.oracle_lines]
+        self.oracle_lines.update(told)
+        for line in told:
+            self.say(f"  ORACLE {line}")
 
     def _audited(self) -> list[Violation]:
         now_ms = self.market_ms

@@ -28,7 +28,7 @@ BTCUSDT = InstrumentFilters(
 
 def limiter_state(*, limit: int = 1200, used: int = 0, banned_seconds: float = 0.0) -> LimiterState:
     """A limiter whose counters all stand alike."""
-    counter = CounterState(limit=limit, used=used, told_by_exchange=used, expected_of_others=0, known=True)
+    counter = CounterState(limit=limit, used=used, reported_by_exchange=used, expected_of_others=0, known=True)
     return LimiterState(
         counters=dict.fromkeys(Counter, counter),
         holds=dict.fromkeys(HELD, 0.0) | {Waits.EVERYBODY: banned_seconds},

@@ -23,17 +23,17 @@ class Command(TerminalCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("number", metavar="id", type=int)
-        parser.add_argument("--redrive", action="store_true", help="accept it as if its producer had sent it so")
+        parser.add_argument("--replay", action="store_true", help="accept it as if its producer had sent it so")
         parser.add_argument("--payload", help="file with the corrected JSON object; - for standard input")
         parser.add_argument("--decided-now", action="store_true", help="decide it anew, or its age may let it expire")
-        parser.add_argument("--reason", default="", help="why, for the log; required with --redrive")
+        parser.add_argument("--reason", default="", help="why, for the log; required with --replay")
         parser.add_argument("--by", default="", help="who; default: the user of this shell")
 
     def handle(
         self,
         *_: object,
         number: int,
-        redrive: bool,
+        replay: bool,
         payload: str | None,
         decided_now: bool,
         reason: str,
@@ -43,11 +43,11 @@ class Command(TerminalCommand):
         letter = letter_of(number)
         if letter is None:
             raise CommandError(f"Dead letter {number} not found")
-        if not redrive:
+        if not replay:
             self._show(letter)
             return
         if not reason.strip():
-            raise CommandError("--redrive needs a --reason")
+            raise CommandError("--replay needs a --reason")
         corrected = (sys.stdin.read() if payload == "-" else Path(payload).read_text()) if payload else None
         asked = Replay(by=by or getuser(), reason=reason.strip(), payload=corrected, decided_now=decided_now)
         self._replay(letter, asked)
@@ -55,8 +55,8 @@ class Command(TerminalCommand):
     def _show(self, letter: DeadLetter) -> None:
         self.stdout.write(f"{letter.event_type} {letter.stream} {letter.entry_id} {letter.received_at.isoformat()}")
         self.stdout.write(f"{letter.reason_code}: {letter.reason}")
-        if letter.redriven_at:
-            self.stdout.write(f"replayed {letter.redriven_at.isoformat()} by {letter.redriven_by}: {letter.outcome}")
+        if letter.replayed_at:
+            self.stdout.write(f"replayed {letter.replayed_at.isoformat()} by {letter.replayed_by}: {letter.outcome}")
         self.stdout.write(letter.payload)
 
     def _replay(self, letter: DeadLetter, asked: Replay) -> None:

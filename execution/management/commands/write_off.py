@@ -53,10 +53,10 @@ class Command(TerminalCommand):
         if held.is_empty:
             return {"held": {}, "written_off": False}
         denial = read_denial(held, exchange=wiring.exchange(), clock=wiring.clock)
-        return {"held": held.states, "said": denial.answers, "objections": denial.objections, "written_off": False}
+        return {"held": held.states, "answers": denial.answers, "objections": denial.objections, "written_off": False}
 
     def _write_off(self, pk: UUID, by: str, reason: str) -> dict[str, object]:
         written = write_off(pk, Authorization(by=by, reason=reason), exchange=wiring.exchange(), clock=wiring.clock)
         action = written.action
         shown = {"by": action.by, "reason": action.reason, "at": action.at, "before": action.before}
-        return {**shown, "said": action.evidence["said"], "written_off": True, "repeated": written.repeated}
+        return {**shown, "answers": action.evidence["answers"], "written_off": True, "repeated": written.repeated}
