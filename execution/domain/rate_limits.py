@@ -114,7 +114,7 @@ class Throttled:
 class CounterState:
     """One counter in its present window.
 
-    `known` is false until an answer has reported what a lost state had used. `reported_by_exchange`: the exchange's figure.
+    `known` is false until an answer has reported what a lost state had used. `reported_by_exchange` is its own figure.
     """
 
     limit: int

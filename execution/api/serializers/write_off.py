@@ -23,5 +23,5 @@ class WrittenOffOut(AnySerializer):
     before = serializers.DictField(
         source="action.before", help_text="The states that it has ended, by what they are of."
     )
-    evidence = serializers.DictField(source="action.evidence", help_text="`read_at`, and `answers` sentence by sentence.")
+    evidence = serializers.DictField(source="action.evidence", help_text="`read_at`, and the exchange's `answers`.")
     repeated = serializers.BooleanField(help_text="It was written off before: this call has changed nothing.")
