@@ -297,7 +297,7 @@ def cover_without_broker(at_start: bool) -> bool:  # noqa: FBT001 -- the only ar
     """
     drop_broken_connections()
     _close_reached()
-    if not at_start and stop_watchdog.covered_lately(wiring.clock(), within=PROTECTOR_PATIENCE):
+    if not at_start and stop_watchdog.ran_lately(wiring.clock(), within=PROTECTOR_PATIENCE):
         return False
     _cover()
     return not at_start

@@ -14,6 +14,19 @@ from execution.domain.trading import Direction
 
 
 @dataclass(frozen=True, kw_only=True)
+class PositionCover:
+    """How one position is protected, as API and events show it.
+
+    `overdue`: a sentence for each stop and trailing stop whose price was passed without a fill.
+    """
+
+    has_tp_sl: bool
+    protected: bool
+    protected_by: ProtectedBy
+    overdue: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coverage:
     """One position that the service answers for, in base asset, whether or not it has a trade row.
 

@@ -4,14 +4,13 @@ Readers add up amounts and know one unit: an amount is in USD, converted at the 
 name ends in `_quote` is in `quote_asset`, exact. Prices are in the quote asset.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeAlias, TypedDict
 
+from execution.domain.coverage import PositionCover
 from execution.domain.json_values import JsonValue
 from execution.domain.quote_index import in_usd
-from execution.domain.software_stop import ProtectedBy
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import ExecutionRequest, Fill, Order, Position, Trade
 from execution.store.levels import Levels
@@ -174,10 +173,7 @@ def position_updated(
     position: Position,
     *,
     leverage: int | None,
-    has_tp_sl: bool,
-    protected: bool,
-    protected_by: ProtectedBy,
-    overdue: Sequence[str],
+    cover: PositionCover,
     levels: Levels,
     now: datetime,
 ) -> Payload:
@@ -207,10 +203,10 @@ def position_updated(
         "take_profit": number(levels.target),
         # False where the plan has none, which the policy permits.
         "stop_required": position.trade_id is None or levels.stop is not None,
-        "has_tp_sl": has_tp_sl,
-        "protected": protected,
-        "protected_by": protected_by.value,
-        "overdue_stops": list(overdue),
+        "has_tp_sl": cover.has_tp_sl,
+        "protected": cover.protected,
+        "protected_by": cover.protected_by.value,
+        "overdue_stops": list(cover.overdue),
         "trade_id": str(position.trade_id) if position.trade_id else None,
         "timestamp": now.isoformat(),
     }

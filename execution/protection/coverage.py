@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from execution.domain.brackets import UNBOUNDED
-from execution.domain.coverage import Coverage, is_covered
+from execution.domain.coverage import Coverage, PositionCover, is_covered
 from execution.domain.lots import LotRule, out_of_reach
 from execution.domain.money import ZERO
 from execution.domain.overdue import sentence
@@ -107,6 +107,16 @@ def overdue_of(exits: Iterable[Order]) -> list[str]:
     return [sentence(o.client_order_id, o.trigger_price, o.passed_since) for o in overdue_among(exits)]
 
 
+def cover_of(quantity: Decimal, exits: Sequence[Order], standing: Iterable[Standing]) -> PositionCover:
+    """Return how a position of this size is protected by its live exits and software stops."""
+    return PositionCover(
+        has_tp_sl=has_tp_sl(quantity, exits),
+        protected=is_protected(quantity, exits),
+        protected_by=means_of_protection(quantity, exits, standing),
+        overdue=tuple(overdue_of(exits)),
+    )
+
+
 def publish_protection(symbol: str, position_side: str, *, now: datetime) -> None:
     """Emit `position.updated` of a position whose protection has changed.
 
@@ -133,10 +143,7 @@ def _publish(rows: "QuerySet[Position]", now: datetime) -> None:
     body = payloads.position_updated(
         row,
         leverage=row.trade.leverage,
-        has_tp_sl=has_tp_sl(row.quantity, exits),
-        protected=is_protected(row.quantity, exits),
-        protected_by=means_of_protection(row.quantity, exits, standing),
-        overdue=overdue_of(exits),
+        cover=cover_of(row.quantity, exits, standing),
         levels=levels_of([row.trade.pk]).get(row.trade.pk, NO_LEVELS),
         now=now,
     )
@@ -260,3 +267,20 @@ def lot_of(plan: Bracket) -> LotRule:
     """Return the lot that a plan's orders have to keep."""
     maximum = plan.maximum_quantity or UNBOUNDED
     return LotRule(step=plan.quantity_step, minimum=plan.minimum_quantity, maximum=maximum)
+
+
+def unprotected_positions() -> int:
+    """Return how many of our positions have neither live stops nor software stops for all of it."""
+    return len(uncovered_positions())
+
+
+def uncovered_since(found: Iterable[Coverage] | None = None) -> dict[str, datetime]:
+    """Return since when each symbol's position has lacked a stop for all of it.
+
+    In hedge mode it is the longer one's time.
+    """
+    since: dict[str, datetime] = {}
+    for each in uncovered_positions() if found is None else found:
+        if each.since:
+            since[each.symbol] = min(each.since, since.get(each.symbol, each.since))
+    return since

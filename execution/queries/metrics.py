@@ -12,9 +12,8 @@ from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose, Source
 from execution.models import AuditEvent, DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade
-from execution.protection.coverage import coverage
+from execution.protection.coverage import coverage, uncovered_since
 from execution.queries.kept import kept
-from execution.queries.uncovered import uncovered_since
 
 PERCENT = 100
 # Averages look at the newest rows only: they show how it goes now, and their cost does not grow with the books.

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 
 from django.utils import timezone
 
+from execution.domain.coverage import PositionCover
 from execution.domain.money import ZERO
 from execution.domain.stop_distance import StopDistance, stop_distance
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Heartbeat, Order, Position
-from execution.protection.coverage import has_tp_sl, is_protected, live_exits, overdue_of
-from execution.protection.software_stops import Standing, means_of_protection, of_side, standing_stops
+from execution.protection.coverage import cover_of, live_exits
+from execution.protection.software_stops import Standing, of_side, standing_stops
 from execution.store.heartbeats import MONITOR
 from execution.store.levels import without_stop
 
@@ -33,25 +35,10 @@ class HeldPosition:
     # The last reading of the exchange does not show it any more, though its trade is open: no total counts it.
     phantom: bool = False
 
-    @property
-    def has_tp_sl(self) -> bool:
-        """Whether live stops protect the whole position and a target rests beside them."""
-        return has_tp_sl(self.position.quantity, [*self.stops, *self.targets])
-
-    @property
-    def protected(self) -> bool:
-        """Whether live stops protect the whole position, and none of them is overdue."""
-        return is_protected(self.position.quantity, self.stops)
-
-    @property
-    def protected_by(self) -> str:
-        """Return `venue`, `software` or `none`."""
-        return means_of_protection(self.position.quantity, self.stops, self.standing).value
-
-    @property
-    def overdue_stops(self) -> list[str]:
-        """Describe each stop or trailing stop whose price was passed without a fill."""
-        return overdue_of([*self.stops, *self.trailing])
+    @cached_property
+    def cover(self) -> PositionCover:
+        """How live exits and software stops protect it."""
+        return cover_of(self.position.quantity, [*self.stops, *self.targets, *self.trailing], self.standing)
 
     @property
     def stop_distance(self) -> StopDistance | None:

@@ -12,8 +12,8 @@ from execution.domain.quote_index import QuoteIndex
 from execution.domain.trading import Direction
 from execution.models import Order, Position, Trade
 from execution.outbox import payloads
-from execution.protection.coverage import has_tp_sl, is_protected, live_exits, overdue_of
-from execution.protection.software_stops import Standing, means_of_protection, of_side, standing_stops
+from execution.protection.coverage import cover_of, live_exits
+from execution.protection.software_stops import Standing, of_side, standing_stops
 from execution.store.atomic_write import Event, emit_each
 from execution.store.contention import apart, is_busy
 from execution.store.levels import NO_LEVELS, Levels, levels_of
@@ -97,10 +97,7 @@ class _Shown:
         event = payloads.position_updated(
             row,
             leverage=trade.leverage if trade else None,
-            has_tp_sl=has_tp_sl(row.quantity, legs),
-            protected=is_protected(row.quantity, legs),
-            protected_by=means_of_protection(row.quantity, legs, of_side(self.standing, side)),
-            overdue=overdue_of(legs),
+            cover=cover_of(row.quantity, legs, of_side(self.standing, side)),
             levels=self.levels.get(trade.pk, NO_LEVELS) if trade else NO_LEVELS,
             now=self.now,
         )

@@ -79,7 +79,7 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     Then, when reconciliation is silent, compare as it does.
     """
     began_at = timezone.now()
-    unprotected = without_cover(before=tools.clock() - GRACE)
+    unprotected = lacking_stops(before=tools.clock() - GRACE)
     failed, went_to = _cover_all(list(dict.fromkeys([*unprotected, *software_requests()])), tools)
     covered, unasked = look_up_all(entries_in_doubt(tools.clock()), tools)
     failed += unasked
@@ -183,12 +183,12 @@ def _smaller_than_booked(
     return [t.pk for t in old if held[t.pk] < t.quantity - t.exited_quantity]
 
 
-def covered_lately(now: datetime, *, within: timedelta) -> bool:
+def ran_lately(now: datetime, *, within: timedelta) -> bool:
     """Whether a run has ended within this time. One whose end lies in the future does not count."""
     return has_beaten(PROTECTOR, now, within=within)
 
 
-def without_cover(*, before: datetime) -> list[UUID]:
+def lacking_stops(*, before: datetime) -> list[UUID]:
     """Return the positions that have lacked a confirmed stop since then, by our books: three queries."""
     short = read_each(trades_short_of_stops(before=before, missed=FORGOTTEN_AFTER_READINGS))
     reachable = [trade.pk for trade, can in pairs(short, _can_cover) if can]

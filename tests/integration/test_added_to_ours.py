@@ -64,7 +64,7 @@ def test_it_gets_exits_of_its_own_in_the_second_cycle(protecting: Desk) -> None:
     protecting.cycle()
     assert protecting.told_larger() == {}
     [position] = held_positions()
-    assert (position.position.quantity, position.has_tp_sl) == (OURS + ADDED, True)
+    assert (position.position.quantity, position.cover.has_tp_sl) == (OURS + ADDED, True)
     # And place nothing more.
     assert Order.objects.filter(purpose="STOP").count() == 2
 

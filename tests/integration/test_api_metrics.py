@@ -20,7 +20,7 @@ from execution.domain.trading import OrderPurpose
 from execution.health.exchange_parts import limiter_details
 from execution.models import DeadLetter, ExecutionRequest
 from execution.models.inbox import InboxOutcome
-from execution.queries.uncovered import uncovered_since
+from execution.protection.coverage import uncovered_since
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.unit.examples import circuit, limiter_state

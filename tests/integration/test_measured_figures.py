@@ -13,11 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from execution.domain.metrics import FILL_TO_STOP, REPAIRS, STREAM_LAG, UNCOVERED, Histogram
 from execution.domain.stream import News
 from execution.models import AuditEvent, Metric, Order
+from execution.protection.coverage import uncovered_since, unprotected_positions
 from execution.protection.unprotected_time import measure_unprotected_of
 from execution.queries import kept as kept_counts
 from execution.queries.figures import measured_figures
 from execution.queries.kept import DEAR_SECONDS, kept
-from execution.queries.uncovered import uncovered_since, unprotected_positions
 from execution.store.metrics import count, observe
 from execution.trades.book_entry import book_entry
 from execution.user_stream.stats import Phase, StreamStats

@@ -12,7 +12,7 @@ from execution.domain.ports import Lane
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Heartbeat, Order, PositionSlot
-from execution.reconciliation.stop_watchdog import Guarded, ensure_cover, without_cover
+from execution.reconciliation.stop_watchdog import Guarded, ensure_cover, lacking_stops
 from execution.reconciliation.unfinished_entries import GRACE
 from execution.store.heartbeats import beat
 from tests.support import builders
@@ -215,7 +215,7 @@ def test_the_books_say_which_positions_lack_a_stop(lack: Lack, direction: Direct
     builders.trade(covered, updated_at=NOW - timedelta(seconds=60))
     builders.order(covered, purpose=OrderPurpose.STOP, quantity=D("0.010"))
 
-    assert without_cover(before=NOW - GRACE) == ([trade.pk] if lack.naked else [])
+    assert lacking_stops(before=NOW - GRACE) == ([trade.pk] if lack.naked else [])
 
 
 @pytest.mark.parametrize("direction", list(Direction))
@@ -252,7 +252,7 @@ def test_the_books_say_which_entries_have_filled_without_a_stop(
     builders.order(other, last_evidence_at=at)
     builders.order(other, purpose=OrderPurpose.STOP)
 
-    assert without_cover(before=NOW - GRACE) == ([owner.pk] if naked else [])
+    assert lacking_stops(before=NOW - GRACE) == ([owner.pk] if naked else [])
 
 
 def test_it_finds_a_fill_that_nobody_noted_when_the_monitor_is_silent(desk: Desk) -> None:

@@ -216,7 +216,7 @@ def test_one_position_asks_for_all_and_one_that_is_taken_calls_the_others(desk: 
 def test_it_is_named_everywhere_while_it_lasts(desk: Desk, client: Client, side: str) -> None:
     request_id = opened(desk, side)
     desk.cycle()
-    assert [each.protected_by for each in held_positions(desk.clock())] == ["venue"]
+    assert [each.cover.protected_by for each in held_positions(desk.clock())] == ["venue"]
     told = OutboxEvent.objects.filter(event_type="position.updated").latest("id").payload
     assert (told["protected"], told["protected_by"]) == (True, "venue")
     desk.person.sign_request("DELETE", "/fapi/v1/algoOpenOrders", {"symbol": BTC})
@@ -227,7 +227,7 @@ def test_it_is_named_everywhere_while_it_lasts(desk: Desk, client: Client, side:
 
     told = OutboxEvent.objects.filter(event_type="position.updated").latest("id").payload
     assert (told["protected"], told["protected_by"], told["has_tp_sl"]) == (False, "software", False)
-    assert [each.protected_by for each in held_positions(desk.clock())] == ["software"]
+    assert [each.cover.protected_by for each in held_positions(desk.clock())] == ["software"]
     cache.clear()
     counts = book_counts()
     assert counts.protected_by == {"venue": 0, "software": 1, "none": 0}

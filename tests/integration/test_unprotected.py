@@ -55,7 +55,7 @@ def test_position_without_stop_and_without_trade_row_is_told_everywhere(
     counts = book_counts()
     assert (counts.unprotected, list(counts.uncovered_since)) == (1, [SYMBOL])
     [position] = held_positions()
-    assert (position.position.quantity, position.has_tp_sl) == (D("0.150"), False)
+    assert (position.position.quantity, position.cover.has_tp_sl) == (D("0.150"), False)
     cache.clear()
     health = client.get("/health").json()
     assert any(reason.startswith("positions: BTCUSDT") for reason in health["reasons"])
@@ -94,7 +94,7 @@ def test_what_a_person_holds_is_not_ours_to_answer_for(desk: Desk) -> None:
     desk.cycle()
 
     assert (told(desk), book_counts().unprotected) == ([], 0)
-    assert held_positions()[0].has_tp_sl is False
+    assert held_positions()[0].cover.has_tp_sl is False
 
 
 def test_what_others_add_to_ours_is_a_part_without_stop(desk: Desk) -> None:

@@ -17,6 +17,7 @@ from execution.api.serializers.orders import OrderAnswerOut
 from execution.api.serializers.positions import PositionOut
 from execution.api.serializers.service import MetricsOut
 from execution.api.serializers.trades import TradeOut
+from execution.domain.coverage import PositionCover
 from execution.domain.policy import KEYS, Looser, PolicyKey
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.software_stop import ProtectedBy
@@ -81,10 +82,7 @@ def a_payload_each() -> dict[str, Mapping[str, Any]]:
         payloads.POSITION_UPDATED: payloads.position_updated(
             position,
             leverage=1,
-            has_tp_sl=True,
-            protected=True,
-            protected_by=ProtectedBy.VENUE,
-            overdue=(),
+            cover=PositionCover(has_tp_sl=True, protected=True, protected_by=ProtectedBy.VENUE),
             levels=NO_LEVELS,
             now=NOW,
         ),

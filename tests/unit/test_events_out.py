@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from execution.domain.coverage import PositionCover
 from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderType, PositionSide, Side, Source
@@ -328,8 +329,10 @@ def test_position_updated() -> None:
         liquidation_price=Decimal(40500),
     )
 
-    legs: dict[str, Any] = {"has_tp_sl": True, "protected": False, "overdue": ("STOP_OVERDUE order=es1-s",)}
-    legs |= {"protected_by": ProtectedBy.SOFTWARE, "levels": Levels(stop=Decimal(48750))}
+    cover = PositionCover(
+        has_tp_sl=True, protected=False, protected_by=ProtectedBy.SOFTWARE, overdue=("STOP_OVERDUE order=es1-s",)
+    )
+    legs: dict[str, Any] = {"cover": cover, "levels": Levels(stop=Decimal(48750))}
     event = payloads.position_updated(position, leverage=5, **legs, now=NOW)
 
     assert event == {

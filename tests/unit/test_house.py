@@ -26,10 +26,12 @@ def test_every_file_of_the_package_is_measured() -> None:
 
 
 def test_names_of_protected_are_found_wherever_they_stand() -> None:
-    found = names.definitions_of_protected()
+    defined = {name for module in modules() for name in (f"{module.name}.{node.name}" for node in module.functions)}
+    matching = {name for name in defined if names.PROTECTED.fullmatch(name.rpartition(".")[2].lstrip("_"))}
 
-    assert "execution.queries.positions.protected" in found
-    assert not any(name.startswith("execution.protection.coverage.") for name in found)
+    # Those that there are stand in the one room, and the pattern knows them.
+    assert {"execution.protection.coverage.is_protected", "execution.protection.coverage.has_tp_sl"} <= matching
+    assert names.definitions_of_protected() == []
 
 
 def test_a_word_is_counted_as_a_whole_word_and_a_phrase_as_one() -> None:

@@ -37,17 +37,23 @@ class PositionOut(AnySerializer):
     leverage = serializers.IntegerField()
     margin_usd = serializers.FloatField(allow_null=True)
     liquidation_price = serializers.FloatField(source="position.liquidation_price")
-    has_tp_sl = serializers.BooleanField(help_text="Live stops cover the whole position and a target rests.")
+    has_tp_sl = serializers.BooleanField(
+        source="cover.has_tp_sl", help_text="Live stops cover the whole position and a target rests."
+    )
     stop_required = serializers.BooleanField(help_text="False where the plan has no stop, which policy permits.")
     protected = serializers.BooleanField(
-        help_text="Live stops cover the whole position, and the mark price has passed none of them for too long."
+        source="cover.protected",
+        help_text="Live stops cover the whole position, and the mark price has passed none of them for too long.",
     )
     protected_by = serializers.ChoiceField(
+        source="cover.protected_by",
         choices=[each.value for each in ProtectedBy],
         help_text="venue: live stops at the exchange; software: stops of our own, where it takes none; none: neither.",
     )
     overdue_stops = serializers.ListField(
-        child=serializers.CharField(), help_text="Stops and trailing stops whose price was passed without a fill."
+        source="cover.overdue",
+        child=serializers.CharField(),
+        help_text="Stops and trailing stops whose price was passed without a fill.",
     )
     tp_orders = ExitOrderOut(many=True, source="targets")
     sl_orders = ExitOrderOut(many=True, source="stops")
