@@ -11,8 +11,6 @@ from functools import cache
 from queue import Empty, LifoQueue
 from urllib.parse import urlsplit
 
-from redis import Redis
-
 from execution.adapters.binance.client import BinanceExchange
 from execution.adapters.binance.clock import ServerClock
 from execution.adapters.binance.connector import VenueConnection
@@ -24,7 +22,15 @@ from execution.adapters.breaker import CircuitBreaker
 from execution.adapters.memory import RedisMemory
 from execution.adapters.mirror import RedisTradeMirror
 from execution.adapters.rate_limit import RateLimiter
-from execution.adapters.redis_bus import RedisEventBus, Seal, plain_entry, redis_connection, signing_as
+from execution.adapters.redis_bus import (
+    RedisClient,
+    RedisEventBus,
+    RedisSilentError,
+    Seal,
+    plain_entry,
+    redis_connection,
+    signing_as,
+)
 from execution.adapters.risk_safety import HttpRiskSafety
 from execution.domain.closing import protective_seconds
 from execution.domain.external import ExternalPositions
@@ -76,32 +82,36 @@ SHARED_SETTINGS = (
 LEASE_INTERVALS, SHORTEST_LEASE = 3, timedelta(seconds=15)
 
 
+# What Redis is for those who only read it.
+__all__ = ["RedisClient", "RedisSilentError"]
+
+
 def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def _redis(url: str, seconds: float) -> Redis:
+def _redis(url: str, seconds: float) -> RedisClient:
     return redis_connection(url, timeout_seconds=seconds, check_seconds=REDIS_CHECK_SECONDS)
 
 
 @cache
-def bus_redis_client() -> Redis:
+def bus_redis_client() -> RedisClient:
     return _redis(environment().redis_bus, REDIS_SECONDS)
 
 
 @cache
-def state_redis_client() -> Redis:
+def state_redis_client() -> RedisClient:
     return _redis(environment().redis_state, REDIS_SECONDS)
 
 
 @cache
-def health_redis_client() -> Redis:
+def health_redis_client() -> RedisClient:
     """Return a client with a short time-out, so that the health page never hangs."""
     return _redis(environment().redis_bus, HEALTH_REDIS_SECONDS)
 
 
 @cache
-def limiter_redis_client() -> Redis:
+def limiter_redis_client() -> RedisClient:
     """Return a client with a short time-out, so that an order never waits for a Redis that hangs."""
     return _redis(environment().redis_state, LIMITER_REDIS_SECONDS)
 
@@ -330,7 +340,7 @@ def limiter() -> RateLimiter:
 
 
 @cache
-def _limiter_on(redis: Redis) -> RateLimiter:
+def _limiter_on(redis: RedisClient) -> RateLimiter:
     """Return this process's limiter of the exchange's address, which counts paper, testnet and live apart."""
     env = environment()
     return RateLimiter(redis, per_minute=env.binance_rate_limit_rpm, name=urlsplit(env.exchange_url).netloc)
@@ -366,7 +376,7 @@ def breaker() -> CircuitBreaker:
 
 
 @cache
-def _breaker_on(redis: Redis) -> CircuitBreaker:
+def _breaker_on(redis: RedisClient) -> CircuitBreaker:
     """Return this process's breaker of the exchange's host, which caches the shared state for moments."""
     return CircuitBreaker(redis, host=urlsplit(environment().exchange_url).netloc)
 

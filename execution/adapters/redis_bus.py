@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 from redis.typing import EncodableT, FieldT, KeyT, StreamIdT
 
@@ -33,6 +33,9 @@ from execution.domain.stream_offsets import (
     trimmed_unread,
 )
 
+# What other rooms call the client and its errors: they get both from `wiring`, and import no redis.
+RedisClient: TypeAlias = Redis
+RedisSilentError = RedisError
 log = structlog.get_logger(__name__)
 
 

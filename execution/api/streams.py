@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
-from redis import Redis
-
 from execution.outbox.payloads import EVENT_TYPES as EVENTS_OUT
 from execution.signals.accept import EVENT_TYPES
 from execution.signals.envelope import entry_time
+from execution.wiring import RedisClient
 
 STREAM = "quantum:stream:{}"
 GROUP = "quantum:group:execution:{}"
@@ -52,11 +51,11 @@ class Streams:
     broken: Mapping[str, str]
 
 
-def look_at_streams(redis: Redis) -> Streams:
+def look_at_streams(redis: RedisClient) -> Streams:
     """Return what waits in each incoming stream, and which streams are none, in three round trips.
 
     Raises:
-        redis.RedisError: Redis did not answer, or takes nothing.
+        wiring.RedisSilentError: Redis did not answer, or takes nothing.
 
     """
     queues = stream_queues(redis)
@@ -80,11 +79,12 @@ def _not_a_stream(reply: bytes | Exception) -> str:
     return "" if kind in {"stream", "none"} else f"WRONGTYPE: a {kind} lies there"
 
 
-def stream_queues(redis: Redis) -> dict[str, StreamQueue]:
+def stream_queues(redis: RedisClient) -> dict[str, StreamQueue]:
     """Return what waits in each incoming stream, in two round trips.
 
     Raises:
-        redis.RedisError: Redis did not answer, or takes nothing (memory full, read-only): then no task runs either.
+        wiring.RedisSilentError: Redis did not answer, or takes nothing (memory full, read-only).
+            Then no task runs either.
 
     """
     with redis.pipeline(transaction=False) as pipe:
@@ -109,7 +109,7 @@ def _group(event_type: str, reply: Sequence[GroupInfo] | Exception) -> GroupInfo
     return next((group for group in reply if group["name"] == name), GroupInfo())
 
 
-def _oldest(redis: Redis, groups: Mapping[str, GroupInfo]) -> list[datetime | None]:
+def _oldest(redis: RedisClient, groups: Mapping[str, GroupInfo]) -> list[datetime | None]:
     """Return when the oldest entry was taken that is unacknowledged, or else undelivered."""
     with redis.pipeline(transaction=False) as pipe:
         for event_type, group in groups.items():

@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_filters.rest_framework import DjangoFilterBackend
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
-from redis import RedisError
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ValidationError
@@ -264,7 +263,7 @@ def circuit_figures() -> dict[str, object] | None:
     """Return the circuit breaker's state, or None when Redis does not answer."""
     try:
         return asdict(wiring.circuit_state())
-    except RedisError:
+    except wiring.RedisSilentError:
         return None
 
 
@@ -272,5 +271,5 @@ def limiter_figures() -> LimiterState | None:
     """Return the limiter's state, or None when Redis, which counts for all processes, does not answer."""
     try:
         return wiring.limiter_state()
-    except RedisError:
+    except wiring.RedisSilentError:
         return None

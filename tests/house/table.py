@@ -46,7 +46,7 @@ CHECKS = (
     Check(
         name="modules of the pipeline that are no short step", before=52, allowed=0, goal=0, measure=outside_the_chain
     ),
-    Check(name="imports that a contract ignores", before=4, allowed=5, goal=0, measure=ignored_imports),
+    Check(name="imports that a contract ignores", before=4, allowed=0, goal=0, measure=ignored_imports),
     Check(
         name="longest chain of imports", before=27, allowed=29, goal=15, measure=lambda: len(imports.longest_chain())
     ),
@@ -54,34 +54,34 @@ CHECKS = (
     Check(
         name="private helpers with one caller, %",
         before=68,
-        allowed=69.3,
+        allowed=64.3,
         goal=50,
         measure=imports.helpers_with_one_caller,
     ),
     Check(name="public names defined twice", before=18, allowed=0, goal=0, measure=lambda: len(names.doubled())),
-    Check(name="replaced words", before=900, allowed=798, goal=0, measure=lambda: names.banned_uses().total()),
+    Check(name="replaced words", before=900, allowed=0, goal=0, measure=lambda: names.banned_uses().total()),
     Check(
         name="definitions of protected outside coverage",
         before=7,
-        allowed=11,
+        allowed=0,
         goal=0,
         measure=lambda: len(names.definitions_of_protected()),
     ),
     Check(
         name=".objects. outside store, queries, models and admin",
         before=229,
-        allowed=349,
+        allowed=19,
         goal=60,
         measure=lambda: _uses(r"\.objects\.", outside=ROOMS_OF_ROWS),
     ),
     Check(
         name="cursor.execute outside store",
         before=18,
-        allowed=17,
+        allowed=0,
         goal=0,
         measure=lambda: _uses(r"cursor\.execute\(", outside=frozenset({"store"})),
     ),
     Check(name="clocks spelt out", before=27, allowed=1, goal=1, measure=lambda: _uses(r"Callable\[\[\], datetime\]")),
-    Check(name="Any", before=222, allowed=479, goal=80, measure=lambda: _uses(r"\bAny\b")),
-    Check(name="first lines that are too long, %", before=29, allowed=51, goal=2, measure=names.long_first_lines),
+    Check(name="Any", before=222, allowed=75, goal=80, measure=lambda: _uses(r"\bAny\b")),
+    Check(name="first lines that are too long, %", before=29, allowed=0.5, goal=2, measure=names.long_first_lines),
 )

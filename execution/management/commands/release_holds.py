@@ -7,7 +7,6 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping
 
 from django.core.management.base import CommandError
-from redis import RedisError
 
 from execution import wiring
 from execution.domain.json_values import JsonValue
@@ -42,7 +41,7 @@ class Command(TerminalCommand):
                 self.stdout.write(line)
             if release:
                 self._release(release, by.strip(), reason.strip())
-        except RedisError as error:
+        except wiring.RedisSilentError as error:
             raise CommandError(f"Redis does not answer ({type(error).__name__}): nothing was released") from None
 
     def _release(self, what: str, by: str, reason: str) -> None:
