@@ -29,6 +29,11 @@ def wait_for_relay_lock() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [RELAY_LOCK])
 
 
+def has_unsent_events() -> bool:
+    """Return whether any event waits, by one statement that takes no lock and opens no transaction."""
+    return OutboxEvent.objects.filter(sent_at__isnull=True).exists()
+
+
 def unsent_events(*, but: Collection[str]) -> QuerySet[OutboxEvent]:
     """Return the unsent events but of some types, oldest first and locked for this transaction.
 

@@ -5,7 +5,8 @@ from threading import Event
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from redis.exceptions import RedisError
 
 from execution.adapters.mirror import RedisTradeMirror
@@ -131,6 +132,23 @@ def test_event_that_is_not_committed_yet_is_not_overtaken_by_a_later_one(desk: D
 
     assert numbers(desk, "order.placed", "b") == [1]
     assert (numbers(desk, "order.placed", "a"), numbers(desk, "order.filled", "a")) == ([1], [2])
+
+
+def test_a_relay_with_nothing_to_send_asks_one_statement_at_a_time(desk: Desk) -> None:
+    relay_slice(desk.bus, desk.mirror, length=timedelta(), clock=desk.clock)
+    with CaptureQueriesContext(connection) as idle:
+        relay_slice(desk.bus, desk.mirror, length=timedelta(seconds=0.3), clock=desk.clock)
+    emit(desk, "a", "order.placed")
+    with CaptureQueriesContext(connection) as busy:
+        assert relay_slice(desk.bus, desk.mirror, length=timedelta(seconds=0.01), clock=desk.clock) == 1
+
+    looks = [row["sql"] for row in idle if "execution_outboxevent" in row["sql"]]
+    rest = [row["sql"] for row in idle if "execution_heartbeat" not in row["sql"]]
+    # It should look at least once, take no lock and open no transaction for it; the way that sends does both.
+    assert looks
+    assert [sql for sql in rest if "advisory" in sql or "FOR UPDATE" in sql] == []
+    assert len(set(looks)) == 1
+    assert [row["sql"] for row in busy if "advisory" in row["sql"]]
 
 
 def test_slice_beats_for_health(desk: Desk) -> None:
