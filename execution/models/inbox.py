@@ -44,6 +44,10 @@ class InboxEvent(models.Model):
         indexes = [
             # Read by the admin's list and by retention.
             models.Index(fields=["received_at"], name="inbox_received"),
+            # Read by each monitor cycle: announcements that no process has applied.
+            models.Index(
+                fields=["received_at"], name="inbox_pending", condition=models.Q(outcome=InboxOutcome.PENDING)
+            ),
         ]
 
     def __str__(self) -> str:

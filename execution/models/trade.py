@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from execution.domain.pnl import Excursion, excursion
 from execution.domain.quote_index import in_usd
-from execution.domain.states import TRADE_OPEN, TradeState
+from execution.domain.states import TRADE_OPEN, TRADE_OVER, TradeState
 from execution.domain.trading import Direction
 from execution.models.fields import code, money, one_of, optional_money
 from execution.models.request import ExecutionRequest
@@ -117,6 +117,8 @@ class Trade(models.Model):
             models.Index(
                 fields=["exit_at"], condition=Q(state=TradeState.CLOSED, checked_at=None), name="trade_unchecked"
             ),
+            # Read by each monitor cycle: trades that have ended since the exchange was read.
+            models.Index(fields=["updated_at"], name="trade_ended", condition=Q(state__in=sorted(TRADE_OVER))),
             # Read by GET /trades, which counts them.
             models.Index(fields=["-entry_at"], name="trade_written_off", condition=Q(state=TradeState.WRITTEN_OFF)),
         ]
