@@ -7,7 +7,7 @@ from functools import cache
 from typing import assert_never
 
 import structlog
-from django.db import IntegrityError
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.db.models import BooleanField
 from django.db.models.expressions import RawSQL
 from tenacity import RetryCallState, Retrying, retry_if_result
@@ -29,6 +29,7 @@ from execution.orders.apply_report import apply_rejection, apply_report, apply_u
 from execution.risk.policy_store import policy_in_force
 from execution.risk.pre_send_check import pre_send_check
 from execution.store.atomic_write import Move, Write
+from execution.store.contention import is_busy
 from execution.store.entry_gates import STANDING, standing_with
 from execution.store.orders import claim_next_attempt
 from execution.store.transitions import log_step
@@ -226,7 +227,17 @@ class _Sending:
         return True
 
     def _pre_send_check(self) -> EntryBlock | None:
-        return pre_send_check(self.order.request, now=self.clock())
+        """Ask once more on a new connection when the database's has just been lost.
+
+        The order is written and not sent: a task that is tried again would not send it any more.
+        """
+        try:
+            return pre_send_check(self.order.request, now=self.clock())
+        except (InterfaceError, OperationalError) as error:
+            if is_busy(error):
+                raise
+            connection.close_if_unusable_or_obsolete()
+            return pre_send_check(self.order.request, now=self.clock())
 
 
 def take_attempt(order: Order, *, now: datetime) -> bool:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
+from django.db import connection
 
 from execution.crash_points import CrashPoint
 from execution.domain.outcomes import ExchangeStatus, OrderReport, Refused, Unknown
@@ -344,3 +346,29 @@ def test_a_trip_between_two_attempts_keeps_the_entry_from_being_sent_again(desk:
     assert desk.ledger.positions == {}
     assert len(desk.ledger.sent("POST", ORDER)) == 1
     assert not PositionSlot.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("side", SIDES)
+def test_a_database_connection_lost_before_the_wire_costs_no_entry(desk: Desk, side: str) -> None:
+    """The order is written and not sent, and a task that is tried again does not send it: the check is asked anew."""
+    request_id = decided(desk, side, before="place_order")
+    lost: list[int] = []
+
+    def cut() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            [pid] = cursor.fetchone()
+        params = connection.get_connection_params()
+        known = {name: params[name] for name in ("dbname", "user", "password", "host", "port") if params.get(name)}
+        with psycopg.connect(**known, autocommit=True) as another:
+            another.execute("SELECT pg_terminate_backend(%s)", [pid])
+        lost.append(pid)
+
+    with at_point(CrashPoint.ENTRY_WRITTEN, cut):
+        assert desk.step("place_order", request_id) is True
+
+    assert len(lost) == 1
+    assert desk.request(request_id).state == "FILLED"
+    assert len(desk.ledger.sent("POST", ORDER)) == 1
+    assert len(desk.ledger.positions) == 1
