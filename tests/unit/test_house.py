@@ -46,7 +46,7 @@ def test_no_figure_is_worse_than_it_may_be() -> None:
 @pytest.mark.parametrize("place", range(len(CHECKS)))
 def test_each_figure_can_turn_red(monkeypatch: pytest.MonkeyPatch, place: int) -> None:
     worse = [replace(check, measure=lambda: 0.0) for check in CHECKS]
-    worse[place] = replace(CHECKS[place], measure=lambda: CHECKS[place].allowed + 0.1)
+    worse[place] = replace(CHECKS[place], measure=lambda: max(CHECKS[place].allowed, CHECKS[place].goal) + 0.1)
     monkeypatch.setattr(house, "CHECKS", worse)
 
     assert house.main([]) == 1
