@@ -23,7 +23,7 @@ from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.protection.bracket_store import executed_of
 from execution.risk.policy_store import symbol_release
 from execution.store.orders import LEGS, has_executed_leg, orders_left_of, set_entry_executed
-from execution.store.trades import delete_slot_of
+from execution.store.slots import delete_slot_of
 from execution.store.transitions import log_step
 
 log = structlog.get_logger(__name__)

@@ -52,16 +52,16 @@ from execution.reconciliation.external_positions import adopt_external, guard_ex
 from execution.reconciliation.resolve_inflight import VenueAccess, is_due_for_resolution, resolve
 from execution.risk.entry_gate import Stack
 from execution.store.metrics import count
+from execution.store.orders import load_order_with_request
 from execution.store.reconciliation import (
     count_flat_reading,
     end_late_look_over,
     find_order_named,
     note_entry_expired,
-    order_with_request,
     trade_ended_at,
 )
+from execution.store.requests import load_request
 from execution.store.transitions import log_step
-from execution.store.write_offs import request_of_decision
 from execution.trades.close_position import close_position
 from execution.trades.follow_plan import record_and_follow
 from execution.trades.late_corrections import correct_books
@@ -105,11 +105,11 @@ def settle_order(action: Settling, tools: Tools) -> UUID | None:
     filled = None
     match action:
         case Apply(order_id=order_id, report=report):
-            filled = _apply(order_with_request(order_id), report, "open orders", tools)
+            filled = _apply(load_order_with_request(order_id), report, "open orders", tools)
         case LookUpOrder(order_id=order_id):
             filled = _look_up(order_id, tools)
         case CancelLeftover(order_id=order_id):
-            _cancel_leftover(order_with_request(order_id), tools)
+            _cancel_leftover(load_order_with_request(order_id), tools)
         case ExpireEntry(order_id=order_id):
             filled = _expire_entry(order_id, tools)
         case _:
@@ -184,7 +184,7 @@ def repair(action: Repair, tools: Tools) -> None:  # noqa: C901 -- one case an a
 
 def _expire(request_id: UUID, now: datetime) -> None:
     """Let a request expire, unless it was sent or has ended since the books were read."""
-    request = request_of_decision(request_id)
+    request = load_request(request_id)
     if request.state in REQUEST_BEFORE_WIRE:
         expire_request(request, now=now)
 
@@ -195,7 +195,7 @@ def _expire_entry(order_id: int, tools: Tools) -> UUID | None:
     The reason is written before the cancel is sent: its answer may be lost, and the process that finds the order ended
     reports the reason.
     """
-    order = order_with_request(order_id)
+    order = load_order_with_request(order_id)
     if order.expired_at is None:
         _note_expiry(order, tools.clock())
     cancel_order(order, exchange=tools.exchange, clock=tools.clock)
@@ -227,7 +227,7 @@ def _check_orphan(client_order_id: str, tools: Tools) -> None:
 
 def _look_up(order_id: int, tools: Tools) -> UUID | None:
     """Ask the exchange for an order. Only an answer about the order itself moves it."""
-    order = order_with_request(order_id)
+    order = load_order_with_request(order_id)
     if not is_due_for_resolution(order, tools.clock()):
         return None
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service))
@@ -248,7 +248,7 @@ def look_up_once(order_id: int, tools: Tools) -> UUID | None:
 
     Returns: the request whose entry has filled, and whose targets and books are then due.
     """
-    order = order_with_request(order_id)
+    order = load_order_with_request(order_id)
     if order.state not in ORDER_UNSETTLED:
         return None
     found = tools.exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service), promptly=True)

@@ -25,15 +25,11 @@ from execution.orders.end_request import ending
 from execution.outbox import payloads
 from execution.reconciliation.write_off_conditions import VenueDenial, WriteOffCase, holding_of, read_denial
 from execution.store.atomic_write import Move, Write, emit
+from execution.store.orders import load_entry
 from execution.store.positions import delete_position_of
+from execution.store.slots import delete_slot_of
 from execution.store.transitions import apply_to, order_move, request_move, trade_move
-from execution.store.write_offs import (
-    earlier_write_off,
-    entry_of_trade,
-    give_slot_back,
-    lock_request_of_decision,
-    note_write_off,
-)
+from execution.store.write_offs import earlier_write_off, lock_request_of_decision, note_write_off
 
 log = structlog.get_logger(__name__)
 CHANGED_MEANWHILE = "CHANGED_MEANWHILE: the books have moved since the exchange was asked; ask again"
@@ -106,7 +102,7 @@ def _write(seen: WriteOffCase, denial: VenueDenial, authorization: Authorization
         _end_request(held, reason, now)
     if held.trade and held.trade_is_open:
         _end_trade(held.trade, authorization, now)
-    give_slot_back(held.request.pk)
+    delete_slot_of(held.request.pk)
     evidence = {"read_at": denial.read_at.isoformat(), "answers": list(denial.answers)}
     action = note_write_off(held.request, authorization, evidence=evidence, before=seen.states, now=now)
     return WrittenOff(action=action, repeated=False)
@@ -137,7 +133,7 @@ def _end_trade(trade: Trade, authorization: Authorization, now: datetime) -> Non
     _move(move)
     apply_to(trade, move)
     delete_position_of(trade.symbol, trade.position_side)
-    body = payloads.trade_closed(trade, trade.request, entry_of_trade(trade.pk), now)
+    body = payloads.trade_closed(trade, trade.request, load_entry(trade.pk), now)
     emit(trade.pk, [(payloads.TRADE_CLOSED, body)], trace_id=trade.request.trace_id, now=now)
 
 

@@ -27,11 +27,11 @@ from execution.domain.trading import OrderPurpose, OrderService, PositionSide
 from execution.models import ExecutionRequest, Order, Trade
 from execution.reconciliation.order_traces import query_of, read_traces
 from execution.reconciliation.resolve_inflight import latest_arrival
+from execution.store.requests import load_request
+from execution.store.slots import has_slot
 from execution.store.write_offs import (
     decisions_of_orders,
     entry_of_decision,
-    holds_slot,
-    request_of_decision,
     trade_of_decision,
     unfinished_orders_of_decision,
 )
@@ -95,10 +95,10 @@ def holding_of(request_id: UUID) -> WriteOffCase:
 
     """
     return WriteOffCase(
-        request=request_of_decision(request_id),
+        request=load_request(request_id),
         trade=trade_of_decision(request_id),
         orders=unfinished_orders_of_decision(request_id),
-        claimed=holds_slot(request_id),
+        claimed=has_slot(request_id),
     )
 
 

@@ -90,16 +90,6 @@ def trades_due_for_look_over(*, unchanged_since: datetime, most: int) -> list[UU
 # Orders
 
 
-def order_with_request(order_id: int) -> Order:
-    """Return an order with its request.
-
-    Raises:
-        Order.DoesNotExist: there is no such order.
-
-    """
-    return Order.objects.select_related("request").get(pk=order_id)
-
-
 def find_order_named(client_order_id: str) -> Order | None:
     """Return the order of this client id with its request, None when the books have none."""
     return Order.objects.select_related("request").filter(client_order_id=client_order_id).first()

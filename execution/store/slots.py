@@ -3,18 +3,18 @@
 A slot belongs to one request, for one symbol and position side. It is taken at the approval and given back at the end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
 from execution.domain.limits import LimitUsage
-from execution.domain.states import ORDER_FINAL, TRADE_OVER
+from execution.domain.states import ORDER_FINAL, TRADE_OVER, TradeState
 from execution.domain.trading import OrderService, PositionSide
-from execution.models import BracketLeg, ExecutionRequest, Order
+from execution.models import BracketLeg, ExecutionRequest, Order, PositionSlot
 
 # One lock for all processes while usage is counted and a slot is taken, so that two entries cannot both be the last
 # that fits.
@@ -172,3 +172,39 @@ def conditional_orders() -> int:
     begun = Order.objects.filter(request_id=OuterRef("bracket_id"), service=OrderService.ALGO)
     coming = BracketLeg.objects.filter(~Exists(begun), bracket__request__slot__isnull=False)
     return resting.count() + coming.count()
+
+
+def has_slot(request_id: UUID) -> bool:
+    """Return whether a request has its symbol and side."""
+    return PositionSlot.objects.filter(request_id=request_id).exists()
+
+
+def slots_without_orders() -> QuerySet[PositionSlot, PositionSlot]:
+    """Return the slots of trades that are over and have no unfinished order."""
+    return PositionSlot.objects.filter(~Exists(_unfinished()), request__trade__state__in=sorted(TRADE_OVER))
+
+
+def slots_kept_by_orders(closed_before: datetime) -> QuerySet[PositionSlot, PositionSlot]:
+    """Return the slots that unfinished orders keep although their trades were closed by then, with the requests."""
+    closed = PositionSlot.objects.filter(request__trade__state=TradeState.CLOSED)
+    due = closed.filter(Exists(_unfinished()), request__trade__exit_at__lte=closed_before)
+    return due.select_related("request")
+
+
+def delete_slots(slots: Collection[int]) -> int:
+    """Delete these slots and return how many there were."""
+    return PositionSlot.objects.filter(pk__in=slots).delete()[0]
+
+
+def delete_slot(slot_id: int) -> bool:
+    """Delete a slot, False when another process has deleted it."""
+    return bool(PositionSlot.objects.filter(pk=slot_id).delete()[0])
+
+
+def delete_slot_of(request_id: UUID | None) -> bool:
+    """Delete the slot of a request, False when it has none."""
+    return bool(PositionSlot.objects.filter(request_id=request_id).delete()[0])
+
+
+def _unfinished() -> QuerySet[Order, Order]:
+    return Order.objects.filter(request=OuterRef("request")).exclude(state__in=ORDER_FINAL)

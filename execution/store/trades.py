@@ -5,11 +5,11 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 
-from execution.domain.states import ORDER_FINAL, TRADE_OPEN, TRADE_OVER, TradeState
+from execution.domain.states import TRADE_OPEN, TradeState
 from execution.domain.trading import Source
-from execution.models import ExecutionRequest, Order, PositionSlot, Trade
+from execution.models import ExecutionRequest, Trade
 
 # The lock of all bookings is the one on the row of the trade's request.
 
@@ -132,39 +132,3 @@ def trades_between(symbol: str, begin: datetime, end: datetime) -> QuerySet[Trad
 
 
 # Slots: a symbol and side belongs to one request at a time.
-
-
-def has_slot(request: ExecutionRequest) -> bool:
-    """Return whether a request has its symbol and side."""
-    return PositionSlot.objects.filter(request=request).exists()
-
-
-def slots_without_orders() -> QuerySet[PositionSlot, PositionSlot]:
-    """Return the slots of trades that are over and have no unfinished order."""
-    return PositionSlot.objects.filter(~Exists(_unfinished()), request__trade__state__in=sorted(TRADE_OVER))
-
-
-def slots_kept_by_orders(closed_before: datetime) -> QuerySet[PositionSlot, PositionSlot]:
-    """Return the slots that unfinished orders keep although their trades were closed by then, with the requests."""
-    closed = PositionSlot.objects.filter(request__trade__state=TradeState.CLOSED)
-    due = closed.filter(Exists(_unfinished()), request__trade__exit_at__lte=closed_before)
-    return due.select_related("request")
-
-
-def delete_slots(slots: Collection[int]) -> int:
-    """Delete these slots and return how many there were."""
-    return PositionSlot.objects.filter(pk__in=slots).delete()[0]
-
-
-def delete_slot(slot_id: int) -> bool:
-    """Delete a slot, False when another process has deleted it."""
-    return bool(PositionSlot.objects.filter(pk=slot_id).delete()[0])
-
-
-def delete_slot_of(request_id: UUID | None) -> bool:
-    """Delete the slot of a request, False when it has none."""
-    return bool(PositionSlot.objects.filter(request_id=request_id).delete()[0])
-
-
-def _unfinished() -> QuerySet[Order, Order]:
-    return Order.objects.filter(request=OuterRef("request")).exclude(state__in=ORDER_FINAL)

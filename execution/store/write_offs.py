@@ -8,18 +8,8 @@ from execution.domain.authorization import Authorization
 from execution.domain.json_values import JsonObject
 from execution.domain.states import ORDER_FINAL
 from execution.domain.trading import OrderPurpose
-from execution.models import ExecutionRequest, OperatorAction, Order, PositionSlot, Trade
+from execution.models import ExecutionRequest, OperatorAction, Order, Trade
 from execution.models.operator_action import Verb
-
-
-def request_of_decision(request_id: UUID) -> ExecutionRequest:
-    """Return the request of a decision.
-
-    Raises:
-        ExecutionRequest.DoesNotExist: there is no such decision.
-
-    """
-    return ExecutionRequest.objects.get(pk=request_id)
 
 
 def lock_request_of_decision(request_id: UUID) -> None:
@@ -43,29 +33,9 @@ def entry_of_decision(request_id: UUID) -> Order | None:
     return Order.objects.filter(request=request_id, purpose=OrderPurpose.ENTRY).first()
 
 
-def entry_of_trade(trade_id: UUID) -> Order:
-    """Return the entry of a trade.
-
-    Raises:
-        Order.DoesNotExist: it has none.
-
-    """
-    return Order.objects.get(request_id=trade_id, purpose=OrderPurpose.ENTRY)
-
-
 def decisions_of_orders(names: Collection[str]) -> dict[str, UUID]:
     """Return the requests of the orders with these client ids, by client id."""
     return dict(Order.objects.filter(client_order_id__in=names).values_list("client_order_id", "request_id"))
-
-
-def holds_slot(request_id: UUID) -> bool:
-    """Whether the decision holds a position slot."""
-    return PositionSlot.objects.filter(request_id=request_id).exists()
-
-
-def give_slot_back(request_id: UUID) -> None:
-    """Free the symbol that the decision holds."""
-    PositionSlot.objects.filter(request_id=request_id).delete()
 
 
 def earlier_write_off(request_id: UUID) -> OperatorAction | None:

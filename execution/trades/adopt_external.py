@@ -20,8 +20,7 @@ from execution.models import ExecutionRequest, ExternalPosition, Trade
 from execution.outbox import payloads
 from execution.store.atomic_write import Write
 from execution.store.orders import lock_entry, set_filled_entry
-from execution.store.slots import take_slot
-from execution.store.trades import has_slot
+from execution.store.slots import has_slot, take_slot
 from execution.store.transitions import log_line
 
 log = structlog.get_logger(__name__)
@@ -41,7 +40,7 @@ def adopt(request: ExecutionRequest, row: PositionReport, *, now: datetime) -> b
         if external is None or external.direction != direction_of(row):
             return False
         # One that was taken beside one of our trades had to wait for the symbol.
-        claimed = has_slot(request)
+        claimed = has_slot(request.pk)
         if not (claimed or take_slot(request, PositionSide(row.position_side), now=now)):
             return False
         entry = lock_entry(request)

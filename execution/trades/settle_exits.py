@@ -24,14 +24,8 @@ from execution.protection.ensure_exits import ensure_exits
 from execution.risk.policy_store import symbol_release
 from execution.store.locks import alone
 from execution.store.orders import find_ended_entry, legs_left_of, orders_left_of
-from execution.store.trades import (
-    delete_slot,
-    delete_slots,
-    exited_quantity_of,
-    load_trade_with_request,
-    slots_kept_by_orders,
-    slots_without_orders,
-)
+from execution.store.slots import delete_slot, delete_slots, slots_kept_by_orders, slots_without_orders
+from execution.store.trades import exited_quantity_of, load_trade_with_request
 from execution.store.transitions import log_step
 from execution.trades.book_exits import book_exits
 from execution.trades.streamed_fills import is_about_to_be_streamed
