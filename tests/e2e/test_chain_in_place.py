@@ -11,9 +11,18 @@ pytestmark = [pytest.mark.e2e, pytest.mark.django_db]
 STEPS = ["check_ess", "guard_safety", "place_order", "protect_position", "record_trade"]
 
 
-def by_step(events: list[Event], kind: str) -> dict[str, Event]:
-    """Return a kind's event of each step of the chain."""
-    names = {event["uuid"]: event["name"].rpartition(".")[2] for event in events if event["type"] == "task-received"}
+NEWEST = "SELECT id::text FROM execution_executionrequest ORDER BY received_at DESC LIMIT 1"
+
+
+def newest(stack: CeleryStack) -> str:
+    [(request_id,)] = stack.rows(NEWEST)
+    return str(request_id)
+
+
+def by_step(events: list[Event], kind: str, request_id: str) -> dict[str, Event]:
+    """Return a kind's event of each step of one request: those of the request before may come late."""
+    received = [event for event in events if event["type"] == "task-received" and request_id in str(event["kwargs"])]
+    names = {event["uuid"]: event["name"].rpartition(".")[2] for event in received}
     found = {names.get(event["uuid"], ""): event for event in events if event["type"] == kind}
     return {name: found[name] for name in STEPS if name in found}
 
@@ -31,17 +40,22 @@ def test_each_step_is_seen_with_its_own_duration_in_one_process(stack: CelerySta
     with task_events(redis_address(8)) as events:
         stack.decide(["BTCUSDT"])
         stack.await_final(requests=known + 1, within=20)
-        eventually(lambda: list(by_step(events, "task-succeeded")) == STEPS, within=10, what="all steps are reported")
+        request_id = newest(stack)
+
+        def all_are_reported() -> bool:
+            return list(by_step(events, "task-succeeded", request_id)) == STEPS
+
+        eventually(all_are_reported, within=10, what="all steps are reported")
 
     assert stack.states()[known:] == ["RECORDED"]
-    received, ended = by_step(events, "task-received"), by_step(events, "task-succeeded")
+    received, ended = (by_step(events, kind, request_id) for kind in ("task-received", "task-succeeded"))
     # It should be one chain: each step the child of the one before, under one root, by one worker.
     parents = [received[name]["parent_id"] for name in STEPS[1:]]
     assert parents == [received[name]["uuid"] for name in STEPS[:-1]]
     assert len({received[name]["root_id"] for name in STEPS}) == 1
     assert len({ended[name]["hostname"] for name in STEPS}) == 1
     # It should begin a step after the one before has taken its time, and not count that time again.
-    begun = [event["timestamp"] for event in by_step(events, "task-started").values()]
+    begun = [event["timestamp"] for event in by_step(events, "task-started", request_id).values()]
     whole = max(ended[name]["timestamp"] for name in STEPS) - received["check_ess"]["timestamp"]
     assert begun == sorted(begun)
     assert 0 < sum(ended[name]["runtime"] for name in STEPS) <= whole
@@ -56,10 +70,15 @@ def test_a_step_without_a_successor_ends_the_chain(stack: CeleryStack) -> None:
     with task_events(redis_address(8)) as events:
         stack.decide(["BTCUSDT"])
         stack.await_final(requests=known + 2, within=20)
-        eventually(lambda: "guard_safety" in by_step(events, "task-succeeded"), within=10, what="the guard is reported")
+        request_id = newest(stack)
+
+        def guard_is_reported() -> bool:
+            return "guard_safety" in by_step(events, "task-succeeded", request_id)
+
+        eventually(guard_is_reported, within=10, what="the guard is reported")
 
     assert stack.states()[known:] == ["RECORDED", "DENIED"]
     [(reason,)] = stack.rows("SELECT reason_code FROM execution_executionrequest ORDER BY received_at DESC LIMIT 1")
     assert reason == "OPEN_TRADE_EXISTS"
-    assert list(by_step(events, "task-received")) == STEPS[:2]
+    assert list(by_step(events, "task-received", request_id)) == STEPS[:2]
     stack.check()
