@@ -17,7 +17,8 @@ Event = dict[str, Any]
 def task_events(broker_url: str) -> Iterator[list[Event]]:
     """Yield a list that grows by each event of a task; the listener is there before the list is."""
     found: list[Event] = []
-    app = Celery(broker=broker_url)
+    # Not the current application of this process: others ask that one for the service's settings.
+    app = Celery(broker=broker_url, set_as_current=False)
     app.conf.update(broker_transport_options={"global_keyprefix": KEY_PREFIX}, event_exchange=EVENT_EXCHANGE)
     begun = threading.Event()
 

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+import execution.tasks  # noqa: F401 -- registers what beat sends
 from execution.workflow import PRIORITIES
 from execution_project.celery import app
 
