@@ -108,8 +108,9 @@ def start_with_empty_books(cell: Cell) -> None:
     held = cell.opened(2)
     trades = trades_in_the_books(cell)
     cell.stack.kill(*cell.stack.processes)
-    # What was sent a moment ago may be read after the books are gone.
-    cell.lost_events |= {row[0] for row in cell.rows("SELECT event_id::text FROM execution_outboxevent")}
+    # What was sent a moment ago is not to be read after the books are gone: nobody would know it then.
+    sent = {row[0] for row in cell.rows("SELECT event_id::text FROM execution_outboxevent WHERE sent_at IS NOT NULL")}
+    cell.wait(lambda: cell.world.reader.has(sent), "what was sent is read")
     cell.world.forget_books()
     cell.struck("trades forgotten", trades - trades_in_the_books(cell), exactly=2)
     cell.world.reader.forget()
