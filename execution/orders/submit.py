@@ -8,8 +8,6 @@ from typing import assert_never
 
 import structlog
 from django.db import IntegrityError, InterfaceError, OperationalError, connection
-from django.db.models import BooleanField
-from django.db.models.expressions import RawSQL
 from tenacity import RetryCallState, Retrying, retry_if_result
 from tenacity.wait import wait_exponential_jitter
 
@@ -30,7 +28,6 @@ from execution.risk.policy_store import policy_in_force
 from execution.risk.pre_send_check import pre_send_check
 from execution.store.atomic_write import Move, Write
 from execution.store.contention import is_busy
-from execution.store.entry_gates import STANDING, standing_with
 from execution.store.orders import claim_next_attempt
 from execution.store.transitions import log_step
 
@@ -246,10 +243,7 @@ def take_attempt(order: Order, *, now: datetime) -> bool:
     The number of the last attempt is the fence: a process that slept while another settled the order, or sent it again,
     is refused here. An entry is not sent again either when its decision is too old by now or entries have been stopped.
     """
-    stopped: RawSQL | None = None
-    if order.purpose == OrderPurpose.ENTRY:
-        stopped = RawSQL(STANDING, standing_with(order.symbol), output_field=BooleanField())  # noqa: S611 -- a constant # nosec B611
-    if not claim_next_attempt(order, now=now, stopped=stopped):
+    if not claim_next_attempt(order, now=now):
         return False
     # The row as read goes on into the outcome and its event.
     order.attempts, order.sent_at = order.attempts + 1, now

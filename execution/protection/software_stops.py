@@ -13,9 +13,10 @@ from uuid import UUID
 from execution.domain.money import ZERO
 from execution.domain.software_stop import ProtectedBy, SoftwareStop
 from execution.domain.states import ORDER_FINAL
-from execution.models import Bracket, ExecutionRequest, Heartbeat, Order, Trade
+from execution.models import Bracket, ExecutionRequest, Order, Trade
 from execution.protection.bracket_store import exit_orders, exposure_of, stop_cover
 from execution.store.brackets import software_rows
+from execution.store.heartbeats import last_heartbeat
 from execution.store.orders import entries_by_request
 from execution.store.trades import trades_by_id
 
@@ -54,7 +55,7 @@ def standing_stops(now: datetime) -> dict[UUID, Standing]:
     if not rows:
         return {}
     keys = [row.pk for row in rows]
-    guard = Heartbeat.objects.filter(part=GUARD).first()
+    guard = last_heartbeat(GUARD)
     exits = exit_orders(keys)
     entries = entries_by_request(keys)
     trades = trades_by_id(keys)

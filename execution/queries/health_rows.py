@@ -30,7 +30,7 @@ from execution.protection.coverage import coverage
 from execution.queries.refused_exits import RefusedExit, refused_exits
 from execution.risk.entry_gate import CORRECTED
 from execution.risk.policy_store import DENIED, LOOSER, capped_values
-from execution.store.heartbeats import USER_STREAM
+from execution.store.heartbeats import USER_STREAM, last_heartbeat
 from execution.store.quarantine import quarantined
 
 # Parts that work all the time beat after every slice of a few seconds.
@@ -150,7 +150,7 @@ def covering(beat: Heartbeat | None, now: datetime) -> str:
 
 
 def user_stream_beat() -> Heartbeat | None:
-    return Heartbeat.objects.filter(pk=USER_STREAM).first()
+    return last_heartbeat(USER_STREAM)
 
 
 def unsettled_orders() -> Unsettled:

@@ -14,8 +14,9 @@ from execution.domain.oracle import VIOLATIONS, Finding, Followed, OpenFinding, 
 from execution.models import AuditEvent
 from execution.reconciliation.invariants import entered_twice, findings, pictures, unjudged_sides
 from execution.reconciliation.state import LocalState, VenueState
+from execution.store.heartbeats import last_heartbeat, store_heartbeat
 from execution.store.metrics import count
-from execution.store.reconciliation import doubled_entries, last_heartbeat, save_journal_lines, store_heartbeat
+from execution.store.reconciliation import doubled_entries, save_journal_lines
 from execution.store.transitions import log_line
 
 log = structlog.get_logger(__name__)

@@ -30,10 +30,10 @@ from execution.reconciliation.venue_status import watch_terms
 from execution.risk.entry_gate import renew_lease
 from execution.risk.pricing import priced_symbols
 from execution.store.contention import apart, met_since
-from execution.store.heartbeats import beat, has_beaten
+from execution.store.heartbeats import beat, has_beaten, last_healthy_heartbeat
 from execution.store.metrics import observe
 from execution.store.quarantine import read_each, release_repaired
-from execution.store.reconciliation import last_healthy_heartbeat, open_trades_with_requests
+from execution.store.reconciliation import open_trades_with_requests
 from execution.trades.settle_exits import release_locked_symbols, release_symbols
 
 log = structlog.get_logger(__name__)

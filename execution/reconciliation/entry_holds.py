@@ -10,7 +10,7 @@ from execution.domain.reasons import Reason
 from execution.models import EntryHold
 from execution.models.hold import ACCOUNT
 from execution.reconciliation.actions import Action, CheckOrphan, ReportExternal
-from execution.store.entry_holds import count_clear_reading, entry_holds_by_scope, store_entry_hold
+from execution.store.holds import count_clear_reading, entry_holds, store_entry_hold
 from execution.store.reconciliation import known_order_names
 from execution.store.transitions import log_step
 
@@ -28,7 +28,7 @@ def hold_entries(actions: Sequence[Action], *, now: datetime) -> None:
     stops its symbol.
     """
     found = {**_unknown_orders(actions), **_external_positions(actions)}
-    known = entry_holds_by_scope()
+    known = {hold.scope: hold for hold in entry_holds()}
     for scope, (code, reason) in found.items():
         _hold(known.get(scope), scope, code, reason, now)
     for scope in known.keys() - found.keys():

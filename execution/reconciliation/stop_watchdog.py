@@ -39,7 +39,7 @@ from execution.reconciliation.snapshot import observe_exchange, read_books
 from execution.reconciliation.unfinished_entries import GRACE, entries_in_doubt, next_due_in
 from execution.risk.pricing import priced_symbols
 from execution.store.contention import met_since
-from execution.store.heartbeats import beat, has_beaten
+from execution.store.heartbeats import beat, has_beaten, last_heartbeat
 from execution.store.missing_stops import (
     requests_filled,
     requests_partly_filled,
@@ -47,7 +47,7 @@ from execution.store.missing_stops import (
     trades_short_of_stops,
 )
 from execution.store.quarantine import pairs, read_each
-from execution.store.reconciliation import last_heartbeat, open_trades_alone
+from execution.store.reconciliation import open_trades_alone
 from execution.store.stream_freshness import fills_are_streamed, marks_are_streamed
 
 log = structlog.get_logger(__name__)

@@ -13,8 +13,7 @@ from execution.models import VenueBlock
 from execution.protection.follow_filters import follow_all
 from execution.risk.entry_gate import Stack
 from execution.risk.policy_store import policy_in_force
-from execution.store.heartbeats import beat
-from execution.store.reconciliation import heartbeat_since
+from execution.store.heartbeats import beat, heartbeat_since
 from execution.store.transitions import log_step
 from execution.store.venue_status import (
     add_status_rows,

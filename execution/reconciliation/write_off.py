@@ -28,8 +28,9 @@ from execution.store.atomic_write import Move, Write, emit
 from execution.store.orders import load_entry
 from execution.store.positions import delete_position_of
 from execution.store.slots import delete_slot_of
+from execution.store.trades import lock_request_of_trade
 from execution.store.transitions import apply_to, order_move, request_move, trade_move
-from execution.store.write_offs import earlier_write_off, lock_request_of_decision, note_write_off
+from execution.store.write_offs import earlier_write_off, note_write_off
 
 log = structlog.get_logger(__name__)
 CHANGED_MEANWHILE = "CHANGED_MEANWHILE: the books have moved since the exchange was asked; ask again"
@@ -89,7 +90,7 @@ def _earlier(held: WriteOffCase) -> WrittenOff:
 def _write(seen: WriteOffCase, denial: VenueDenial, authorization: Authorization, now: datetime) -> WrittenOff:
     """Write all of it, or nothing when anything has moved since the exchange was asked about it."""
     # The lock of all bookings; a second operator waits here, and then finds nothing left.
-    lock_request_of_decision(seen.request.pk)
+    lock_request_of_trade(seen.request.pk)
     held = holding_of(seen.request.pk)
     if held.is_empty:
         return _earlier(held)

@@ -31,12 +31,11 @@ from execution.domain.policy import (
 )
 from execution.domain.ports import RiskSafety, RiskSafetyUnavailableError
 from execution.models import PolicyValue
-from execution.store.heartbeats import POLICY, beat
+from execution.store.heartbeats import POLICY, beat, last_heartbeat
 from execution.store.policy import (
     change_policy_source,
     lock_policy,
     newest_policy_version,
-    policy_snapshot,
     policy_value,
     policy_values,
     policy_values_by_key,
@@ -83,7 +82,7 @@ def _below_ceilings(stored: Policy) -> Policy:
 
 def policy_age_seconds(now: datetime) -> float | None:
     """Return the seconds since risk-safety last reported all its values, or None when it never has."""
-    last = policy_snapshot()
+    last = last_heartbeat(POLICY)
     answered = last.details.get("answered_at") if last else None
     return (now - datetime.fromisoformat(answered)).total_seconds() if answered else None
 
@@ -97,7 +96,7 @@ def refresh_policy(*, risk_safety: RiskSafety, now: datetime, older_than: timede
         False when it was not asked, or did not answer.
 
     """
-    last = policy_snapshot()
+    last = last_heartbeat(POLICY)
     if last and older_than and age_of(last.at, now) < older_than:
         return False
     known = last.details if last else {}

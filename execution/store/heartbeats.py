@@ -36,3 +36,30 @@ def has_beaten(part: str, now: datetime, *, within: timedelta) -> bool:
     """
     at = Heartbeat.objects.filter(part=part).values_list("at", flat=True).first()
     return at is not None and timedelta(0) <= now - at < within
+
+
+def last_heartbeat(part: str) -> Heartbeat | None:
+    """Return a part's heartbeat, None when it has never run."""
+    return Heartbeat.objects.filter(part=part).first()
+
+
+def last_healthy_heartbeat(part: str, *, since: datetime | None = None) -> Heartbeat | None:
+    """Return a part's heartbeat when it is healthy, and not older than `since`."""
+    rows = Heartbeat.objects.filter(part=part, healthy=True)
+    return (rows if since is None else rows.filter(at__gte=since)).first()
+
+
+def heartbeat_since(part: str, moment: datetime) -> Heartbeat | None:
+    """Return a part's heartbeat when it was written at this moment or later."""
+    return Heartbeat.objects.filter(part=part, at__gte=moment).first()
+
+
+def store_heartbeat(part: str, *, healthy: bool, details: Mapping[str, object], now: datetime) -> None:
+    """Write a part's heartbeat in one statement.
+
+    Call it in the transaction that writes what the heartbeat is about.
+    """
+    row = Heartbeat(part=part, at=now, healthy=healthy, details=dict(details))
+    Heartbeat.objects.bulk_create(
+        [row], update_conflicts=True, unique_fields=["part"], update_fields=["at", "healthy", "details"]
+    )

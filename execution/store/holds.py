@@ -1,7 +1,9 @@
-"""The rows that hold entries, for operators to release: emergency stop, entry holds, leases."""
+"""The rows that hold entries: emergency stop, entry holds, leases."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
+from execution.domain.reasons import Reason
 from execution.models import AccountLease, EntryHold, EssStatus
 
 
@@ -33,3 +35,20 @@ def leases_of_others(account: str, *, settings: str) -> list[AccountLease]:
 def delete_leases(leases: Sequence[AccountLease]) -> None:
     """End these leases. A stack that is alive takes its own again with its next cycle."""
     AccountLease.objects.filter(pk__in=[each.pk for each in leases]).delete()
+
+
+def store_entry_hold(scope: str, code: Reason, sentence: str, *, now: datetime) -> None:
+    """Begin a hold, or note that its reason was seen again.
+
+    Call it in a transaction.
+    """
+    EntryHold.objects.update_or_create(
+        scope=scope,
+        defaults={"reason_code": code, "reason": sentence, "seen_at": now, "clear_readings": 0},
+        create_defaults={"reason_code": code, "reason": sentence, "seen_at": now, "since": now},
+    )
+
+
+def count_clear_reading(hold: EntryHold) -> None:
+    """Count one more successive cycle that did not see the reason."""
+    EntryHold.objects.filter(pk=hold.pk).update(clear_readings=hold.clear_readings + 1)

@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Exists, F, Q, QuerySet, Sum, Value
+from django.db.models import BooleanField, Exists, F, Q, QuerySet, Sum, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 
@@ -13,6 +13,7 @@ from execution.domain.money import ZERO
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, TRADE_OPEN, TRADE_OVER, OrderState, RequestState
 from execution.domain.trading import OrderPurpose, Source
 from execution.models import AuditEvent, ExecutionRequest, Order
+from execution.store.entry_gates import STANDING, standing_with
 
 LEGS = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
 WATCHED = (OrderPurpose.STOP, OrderPurpose.TRAILING)
@@ -195,15 +196,16 @@ def count_cancel_try(order_id: int, *, now: datetime) -> None:
     Order.objects.filter(pk=order_id).update(cancel_tries=F("cancel_tries") + 1, cancel_tried_at=now)
 
 
-def claim_next_attempt(order: Order, *, now: datetime, stopped: RawSQL | None) -> bool:
+def claim_next_attempt(order: Order, *, now: datetime) -> bool:
     """Write the next attempt of an order, False when another process has moved it or sent it again.
 
-    `stopped`: of an entry, the condition under which it may not be sent; it must not be too old either.
+    Of an entry it is also False when its decision is too old or entries are stopped.
     """
     mine = Order.objects.filter(pk=order.pk, state=OrderState.SUBMITTING, attempts=order.attempts)
-    if stopped is not None:
+    if order.purpose == OrderPurpose.ENTRY:
         # A filter across the relation would make Django update the rows of a subquery. PostgreSQL answers a subquery
         # from before the wait for the row's lock: of two who wait, both would win.
         young = ExecutionRequest.objects.filter(pk=order.request_id, expires_at__gte=now)
+        stopped = RawSQL(STANDING, standing_with(order.symbol), output_field=BooleanField())  # noqa: S611 -- a constant # nosec B611
         mine = mine.filter(Exists(young)).exclude(stopped)
     return bool(mine.update(attempts=order.attempts + 1, sent_at=now, quantity=order.quantity, price=order.price))

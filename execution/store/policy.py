@@ -6,8 +6,7 @@ from decimal import Decimal
 from django.db import connection
 from django.db.models import Max
 
-from execution.models import Heartbeat, PolicyValue
-from execution.store.heartbeats import POLICY
+from execution.models import PolicyValue
 
 # One lock for all processes while a value changes.
 POLICY_LOCK = 0x706F6C69
@@ -57,8 +56,3 @@ def save_policy_value(key: str, value: Decimal, *, source: str, version: int, no
 def change_policy_source(key: str, *, source: str, to: str, now: datetime) -> None:
     """Write another source to a value that comes from `source`."""
     PolicyValue.objects.filter(key=key, source=source).update(source=to, changed_at=now)
-
-
-def policy_snapshot() -> Heartbeat | None:
-    """Return when risk-safety was last asked for all values, and its answer."""
-    return Heartbeat.objects.filter(part=POLICY).first()

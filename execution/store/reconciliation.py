@@ -5,7 +5,7 @@ They are what is not over, what is due, and what readings count.
 Functions that return querysets are for sweeps that read each row by itself (`store/quarantine.py`).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -24,7 +24,7 @@ from execution.domain.states import (
     TradeState,
 )
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import AuditEvent, ExecutionRequest, Fill, Heartbeat, KillSwitch, Order, PositionSlot, Trade
+from execution.models import AuditEvent, ExecutionRequest, Fill, KillSwitch, Order, PositionSlot, Trade
 
 # Id, symbol, position side, number of orders that have filled it, filled and ordered quantity.
 DoubledEntry = tuple[UUID, str, str, int, Decimal, Decimal | None]
@@ -200,7 +200,7 @@ def names_by_exchange_order_id(symbol: str, order_ids: Collection[str]) -> dict[
     return dict(ours.values_list("exchange_order_id", "client_order_id"))
 
 
-# Invariants, kill switch and heartbeats
+# Invariants and kill switch
 
 
 def doubled_entries() -> list[DoubledEntry]:
@@ -233,30 +233,3 @@ def sides_of_our_slots() -> set[tuple[str, str]]:
     """Return symbol and side of each position slot that is not for an external position."""
     claims = PositionSlot.objects.filter(request__external_position=None)
     return set(claims.values_list("symbol", "position_side"))
-
-
-def last_heartbeat(part: str) -> Heartbeat | None:
-    """Return a part's heartbeat, None when it has never run."""
-    return Heartbeat.objects.filter(part=part).first()
-
-
-def last_healthy_heartbeat(part: str, *, since: datetime | None = None) -> Heartbeat | None:
-    """Return a part's heartbeat when it is healthy, and not older than `since`."""
-    rows = Heartbeat.objects.filter(part=part, healthy=True)
-    return (rows if since is None else rows.filter(at__gte=since)).first()
-
-
-def heartbeat_since(part: str, moment: datetime) -> Heartbeat | None:
-    """Return a part's heartbeat when it was written at this moment or later."""
-    return Heartbeat.objects.filter(part=part, at__gte=moment).first()
-
-
-def store_heartbeat(part: str, *, healthy: bool, details: Mapping[str, object], now: datetime) -> None:
-    """Write a part's heartbeat in one statement.
-
-    Call it in the transaction that writes what the heartbeat is about.
-    """
-    row = Heartbeat(part=part, at=now, healthy=healthy, details=dict(details))
-    Heartbeat.objects.bulk_create(
-        [row], update_conflicts=True, unique_fields=["part"], update_fields=["at", "healthy", "details"]
-    )

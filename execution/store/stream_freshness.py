@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from execution.domain.clocks import age_of
-from execution.models import Heartbeat
+from execution.store.heartbeats import last_healthy_heartbeat
 
 USER_STREAM, MARK_STREAM = "user_stream", "mark_stream"
 # Each beats every second or two.
@@ -23,5 +23,5 @@ def marks_are_streamed(now: datetime) -> bool:
 
 
 def _is_fresh(part: str, most: timedelta, now: datetime) -> bool:
-    beat = Heartbeat.objects.filter(part=part, healthy=True).first()
+    beat = last_healthy_heartbeat(part)
     return beat is not None and abs(age_of(beat.at, now)) <= most

@@ -1,4 +1,4 @@
-"""Statements on trades and on the slots that keep their symbols."""
+"""Statements on trades, and the lock of all their bookings."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -129,6 +129,3 @@ def trades_between(symbol: str, begin: datetime, end: datetime) -> QuerySet[Trad
     ended_later = Q(exit_at=None) | Q(exit_at__gte=begin)
     rows = Trade.objects.filter(ended_later, symbol=symbol, entry_at__lte=end)
     return rows.order_by("entry_at").prefetch_related("fills")
-
-
-# Slots: a symbol and side belongs to one request at a time.

@@ -12,11 +12,6 @@ from execution.models import ExecutionRequest, OperatorAction, Order, Trade
 from execution.models.operator_action import Verb
 
 
-def lock_request_of_decision(request_id: UUID) -> None:
-    """Take the lock that all bookings of the decision take, until the transaction ends."""
-    ExecutionRequest.objects.select_for_update().get(pk=request_id)
-
-
 def trade_of_decision(request_id: UUID) -> Trade | None:
     """Return the trade of a decision with its request."""
     return Trade.objects.select_related("request").filter(pk=request_id).first()

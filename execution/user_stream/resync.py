@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from execution.domain.clocks import Clock
-from execution.store.reconciliation import last_healthy_heartbeat
+from execution.store.heartbeats import last_healthy_heartbeat
 from execution.user_stream.dispatch import BrokerSilentError
 
 log = structlog.get_logger(__name__)
