@@ -8,7 +8,7 @@ resumes a request that stands still. `execution/workflow.py` starts the chain.
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TypedDict
 from uuid import UUID
 
@@ -18,8 +18,6 @@ from django.db import InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerAwayError
 
 from execution import wiring
-from execution.domain.authorization import Authorization
-from execution.domain.kill_switch import KillLevel
 from execution.domain.ports import ExchangeUnavailableError
 from execution.operations import retention
 from execution.operations.single_flight import Duty, single_flight
@@ -29,14 +27,12 @@ from execution.pipeline import guard_safety as guard_safety_step
 from execution.pipeline import place_order as place_order_step
 from execution.pipeline import protect_position as protect_position_step
 from execution.pipeline import record_trade as record_trade_step
-from execution.queries.kill_switch import RELEASED
 from execution.reconciliation import enforce_ess_trip, enforce_kill_switch, stop_watchdog
 from execution.reconciliation.cycle import run_cycle, swept_by_beat
 from execution.reconciliation.repair import Tools, book_reported_exits
 from execution.reconciliation.unfinished_entries import unbooked
-from execution.risk import ess, kill_switch, policy_store
+from execution.risk import ess, policy_store
 from execution.signals import consumer, policy_updates
-from execution.signals.accept import AcceptedEvent
 from execution.store import journal_seal
 from execution.store.heartbeats import beat, queue_part
 from execution.store.inbox import pending_events
@@ -75,26 +71,6 @@ ON_LOST_DATABASE: RetryOptions = {
     "retry_backoff_max": 5,
     "max_retries": 8,
 }
-
-
-def begin(accepted: AcceptedEvent) -> bool:
-    """Start the tasks of an accepted event.
-
-    Returns:
-        False while the broker does not answer; the monitor starts them then.
-
-    """
-    try:
-        if accepted.request_id:
-            start_chain(accepted.request_id)
-        if accepted.policy_inbox_id:
-            apply_policy.delay(accepted.policy_inbox_id)
-        if accepted.tripped:
-            work_off_trip.delay()
-    except BrokerAwayError:
-        log.exception("accepted_event_not_started", request_id=str(accepted.request_id))
-        return False
-    return True
 
 
 @shared_task(base=StepTask, bind=True, **ON_LOST_DATABASE)
@@ -191,22 +167,6 @@ def send_events(**_: object) -> None:
 def apply_policy(inbox_id: int, **_: object) -> None:
     """Fetch and apply an announced policy value."""
     policy_updates.apply_policy(inbox_id, risk_safety=wiring.risk_safety(), now=wiring.clock())
-
-
-def move_kill_switch(level: str, authorization: Authorization, *, now: datetime) -> None:
-    """Move the kill switch for REST, admin and command line, and start its enforcement.
-
-    Raises:
-        KillSwitchError: it cannot be moved so; nothing was changed.
-
-    """
-    kill_switch.set_kill_switch(None if level == RELEASED else KillLevel(level), authorization, now=now)
-    if level != RELEASED:
-        try:
-            work_off_kill_switch.delay()
-        except BrokerAwayError:
-            # The row blocks already; the next monitor cycle enforces the rest.
-            log.exception("kill_switch_work_not_started")
 
 
 @shared_task(**ON_LOST_DATABASE)

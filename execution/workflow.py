@@ -1,10 +1,11 @@
-"""Starts the tasks of a request: which steps follow its state, with the priority and expiry of each.
+"""Starts tasks: the steps that follow a request's state, with priority and expiry, and what else is asked for.
 
 Tasks are named, not imported, so that a process that starts a chain needs none of the imports of its steps.
 """
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypedDict, Unpack
 from uuid import UUID
 
@@ -14,7 +15,12 @@ from celery.canvas import Signature
 from kombu.exceptions import OperationalError as BrokerAwayError
 
 from execution import wiring
+from execution.domain.authorization import Authorization
+from execution.domain.kill_switch import KillLevel
 from execution.domain.states import RequestState
+from execution.queries.kill_switch import RELEASED
+from execution.risk import kill_switch
+from execution.signals.accept import AcceptedEvent
 from execution.user_stream.dispatch import BrokerSilentError, Starters
 
 log = structlog.get_logger(__name__)
@@ -43,6 +49,42 @@ def start_chain(request_id: UUID) -> None:
 def resume_chain(request_id: UUID, state: RequestState) -> None:
     """Start the steps that follow a request's state."""
     chain(*(_step(name, request_id) for name in STEPS[state])).apply_async()
+
+
+def start_accepted(accepted: AcceptedEvent) -> bool:
+    """Start the tasks of an accepted event.
+
+    Returns:
+        False while the broker does not answer; the monitor starts them then.
+
+    """
+    try:
+        if accepted.request_id:
+            start_chain(accepted.request_id)
+        if accepted.policy_inbox_id:
+            _task("apply_policy", kwargs={"inbox_id": accepted.policy_inbox_id}).apply_async()
+        if accepted.tripped:
+            _task("work_off_trip").apply_async()
+    except BrokerAwayError:
+        log.exception("accepted_event_not_started", request_id=str(accepted.request_id))
+        return False
+    return True
+
+
+def apply_kill_switch(level: str, authorization: Authorization, *, now: datetime) -> None:
+    """Move the kill switch and start its enforcement.
+
+    Raises:
+        KillSwitchError: it cannot be moved so; nothing was changed.
+
+    """
+    kill_switch.set_kill_switch(None if level == RELEASED else KillLevel(level), authorization, now=now)
+    if level != RELEASED:
+        try:
+            _task("work_off_kill_switch").apply_async()
+        except BrokerAwayError:
+            # The row blocks already; the next monitor cycle enforces the rest.
+            log.exception("kill_switch_work_not_started")
 
 
 def cover(request_id: UUID) -> None:
@@ -127,7 +169,7 @@ class BrokerLine:
 class _Options(TypedDict, total=False):
     """Options of a Celery signature."""
 
-    kwargs: dict[str, str]
+    kwargs: dict[str, object]
     priority: int
     queue: str
     expires: float

@@ -11,13 +11,14 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.widgets import UnfoldAdminTextInputWidget  # type: ignore[import-untyped]  # the package brings no types
 
-from execution import tasks, wiring
+from execution import wiring
 from execution.admin.tables import Table
 from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.models import KillSwitch
 from execution.queries.kill_switch import RELEASED, Preview, describe, preview
 from execution.risk.kill_switch import KillSwitchError
+from execution.workflow import apply_kill_switch
 
 MOVE = "execution_killswitch_move"
 PERMISSION = "execution.move_killswitch"
@@ -89,7 +90,7 @@ def _confirmation(
 def _move(request: HttpRequest, form: MoveForm) -> None:
     authorization = Authorization(by=request.user.get_username(), reason=form.cleaned_data["reason"])
     try:
-        tasks.move_kill_switch(form.cleaned_data["level"], authorization, now=wiring.clock())
+        apply_kill_switch(form.cleaned_data["level"], authorization, now=wiring.clock())
     except KillSwitchError as error:
         messages.error(request, f"{error}. Nothing was done.")
         return

@@ -15,11 +15,12 @@ from unfold.widgets import (  # type: ignore[import-untyped]  # the package brin
     UnfoldAdminTextInputWidget,
 )
 
-from execution import tasks, wiring
+from execution import wiring
 from execution.models import DeadLetter
 from execution.signals.accept import AcceptedEvent
 from execution.signals.envelope import MAX_EVENT_BYTES, MalformedEventError
 from execution.signals.replay_dead_letters import AlreadyReplayedError, Replay, replay_letter
+from execution.workflow import start_accepted
 
 REPLAY = "execution_deadletter_replay"
 PERMISSION = "execution.replay_deadletter"
@@ -93,7 +94,7 @@ def _replayed(request: HttpRequest, letter: DeadLetter, form: ReplayForm) -> boo
     except AlreadyReplayedError as error:
         messages.error(request, f"{error}. Nothing was done.")
         return True
-    tasks.begin(accepted)
+    start_accepted(accepted)
     messages.success(request, replay_sentence(accepted))
     return True
 

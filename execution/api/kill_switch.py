@@ -6,11 +6,11 @@ The answer waits for that a moment only.
 import time
 from datetime import datetime
 
-from execution import tasks
 from execution.api.errors import ConflictError
 from execution.domain.authorization import Authorization
 from execution.queries.kill_switch import SwitchState, describe, entry_is_being_sent
 from execution.risk.kill_switch import KillSwitchError
+from execution.workflow import apply_kill_switch
 
 # An entry whose order left before the switch is answered within milliseconds; a slow exchange is not waited for.
 LONGEST_WAIT_SECONDS, PAUSE_SECONDS = 1.2, 0.02
@@ -24,7 +24,7 @@ def move_kill_switch(level: str, reason: str, by: str, *, now: datetime) -> Swit
 
     """
     try:
-        tasks.move_kill_switch(level, Authorization(by=by, reason=reason), now=now)
+        apply_kill_switch(level, Authorization(by=by, reason=reason), now=now)
     except KillSwitchError as error:
         raise ConflictError(str(error), reason_code=str(error).partition(":")[0]) from None
     deadline = time.monotonic() + LONGEST_WAIT_SECONDS

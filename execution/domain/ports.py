@@ -82,8 +82,11 @@ class EntryBlock:
 PreSendCheck = Callable[[], EntryBlock | None]
 
 
-class Exchange(Protocol):
-    """Binance USDⓈ-M Futures, or the paper exchange. Reads raise ExchangeUnavailableError when unanswered."""
+class MarketData(Protocol):
+    """What the exchange publishes about its contracts.
+
+    Reads raise ExchangeUnavailableError when unanswered.
+    """
 
     def rules(self, symbol: str) -> InstrumentFilters | None: ...
 
@@ -99,16 +102,44 @@ class Exchange(Protocol):
     def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
         """Return the maintenance margin by notional, empty when the exchange lists none for the symbol."""
 
-    def equity(self) -> AccountMargin:
-        """Return the account's margin with open results, at most a few seconds old."""
-
     def asset_index(self) -> Mapping[str, Decimal]:
         """Return USD per unit of each asset by the exchange's asset index, at most a few seconds old."""
+
+    def funding_rates(self, symbol: str, since: datetime) -> Sequence[FundingRate]:
+        """Return the rates at which funding was paid from a time on, oldest first."""
+
+    def price_at(self, symbol: str, at: datetime) -> Decimal | None:
+        """Return the open price of the minute of `at`, or None without one.
+
+        The same whenever it is asked.
+        """
+
+    def now(self) -> datetime:
+        """Return the exchange's present, by its own clock."""
+
+
+class Account(Protocol):
+    """The account's positions, margin, settings and income.
+
+    Reads raise ExchangeUnavailableError when unanswered.
+    """
+
+    def positions(self) -> Sequence[PositionReport]:
+        """Return the positions that are open: none of quantity zero."""
+
+    def positions_in(self, symbol: str) -> Sequence[PositionReport]:
+        """Return the open positions of one symbol with a short time-out: one may be unprotected."""
+
+    def equity(self) -> AccountMargin:
+        """Return the account's margin with open results, at most a few seconds old."""
 
     def hedge_mode(self) -> bool: ...
 
     def terms(self) -> Terms:
         """Read every contract's status and the account's settings: three calls for all contracts."""
+
+    def check(self) -> AccountCheck:
+        """Read what every entry rests on, whatever its symbol. Changes nothing."""
 
     def prepare_entry(self, symbol: str, *, leverage: int, position_side: PositionSide) -> Mismatch | None:
         """Set the leverage, read back what an entry rests on, and return what is not as it must be.
@@ -116,8 +147,11 @@ class Exchange(Protocol):
         Raises ExchangeUnavailableError also when an entry would have to wait long for its turn.
         """
 
-    def check(self) -> AccountCheck:
-        """Read what every entry rests on, whatever its symbol. Changes nothing."""
+    def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]: ...
+
+
+class OrderEntry(Protocol):
+    """Sends and cancels orders. Neither raises for an answer that is missing: it is an outcome."""
 
     def place(
         self, ticket: OrderTicket, lane: Lane, *, send_before: datetime, pre_send_check: PreSendCheck | None = None
@@ -126,6 +160,19 @@ class Exchange(Protocol):
 
         `pre_send_check` is asked when the order's turn has come, right before it leaves. A block is a refusal, too.
         """
+
+    def cancel(self, symbol: str, client_order_id: str, service: OrderService) -> LookUp:
+        """Cancel and return the final state, which may be a fill that was faster."""
+
+    def cancel_of_others(self, symbol: str, order: ForeignOrder) -> bool:
+        """Cancel an order that is not ours, by the exchange's own id. True when it rests no more."""
+
+
+class OrderReader(Protocol):
+    """Orders and fills as the exchange knows them. Reads raise ExchangeUnavailableError when unanswered.
+
+    The past is read whole, however long it is, as far back as the exchange keeps it (90 days).
+    """
 
     def look_up(self, symbol: str, client_order_id: str, service: OrderService, *, promptly: bool = False) -> LookUp:
         """Ask for an order by its client id.
@@ -141,12 +188,6 @@ class Exchange(Protocol):
     ) -> OrderReport | None:
         """Return an order from the list of all orders since then, when a look-up has forgotten it."""
 
-    def cancel(self, symbol: str, client_order_id: str, service: OrderService) -> LookUp:
-        """Cancel and return the final state, which may be a fill that was faster."""
-
-    def cancel_of_others(self, symbol: str, order: ForeignOrder) -> bool:
-        """Cancel an order that is not ours, by the exchange's own id. True when it rests no more."""
-
     def open_orders(self) -> Sequence[OrderReport]:
         """Return the open ordinary orders with our prefix, over all symbols."""
 
@@ -155,17 +196,6 @@ class Exchange(Protocol):
 
     def orders_of_others(self, symbol: str) -> Sequence[ForeignOrder]:
         """Return the open orders of both kinds in a symbol that do not carry our prefix."""
-
-    def positions(self) -> Sequence[PositionReport]:
-        """Return the positions that are open: none of quantity zero."""
-
-    def positions_in(self, symbol: str) -> Sequence[PositionReport]:
-        """Return the open positions of one symbol with a short time-out: one may be unprotected."""
-
-    def now(self) -> datetime:
-        """Return the exchange's present, by its own clock."""
-
-    # The past is read whole, however long it is, as far back as the exchange keeps it (90 days).
 
     def fills_of_order(self, symbol: str, order_id: str, *, since: datetime) -> Sequence[FillReport]:
         """Return an order's fills, oldest first. `since` is the order's creation."""
@@ -179,16 +209,9 @@ class Exchange(Protocol):
         Empty when the exchange does not know the order (any more), or does not list its contract any more.
         """
 
-    def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]: ...
 
-    def funding_rates(self, symbol: str, since: datetime) -> Sequence[FundingRate]:
-        """Return the rates at which funding was paid from a time on, oldest first."""
-
-    def price_at(self, symbol: str, at: datetime) -> Decimal | None:
-        """Return the open price of the minute of `at`, or None without one.
-
-        The same whenever it is asked.
-        """
+class Exchange(MarketData, Account, OrderEntry, OrderReader, Protocol):
+    """Binance USDⓈ-M Futures, or the paper exchange."""
 
 
 class StreamClosedError(Exception):

@@ -7,7 +7,6 @@ from django.db.models import Q
 
 from execution.domain.trading import OrderPurpose
 from execution.models.fields import code, money, one_of, optional_money
-from execution.models.request import ExecutionRequest
 
 LEG_PURPOSES = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
 
@@ -34,7 +33,7 @@ class Bracket(models.Model):
     """
 
     request = models.OneToOneField(
-        ExecutionRequest, on_delete=models.PROTECT, related_name="bracket", primary_key=True, editable=False
+        "execution.ExecutionRequest", on_delete=models.PROTECT, related_name="bracket", primary_key=True, editable=False
     )
     tick_size = money()
     quantity_step = money()

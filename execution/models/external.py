@@ -4,7 +4,6 @@ from django.db import models
 
 from execution.domain.trading import Direction, PositionSide
 from execution.models.fields import code, money, one_of
-from execution.models.request import ExecutionRequest
 
 
 class ExternalPosition(models.Model):
@@ -20,7 +19,7 @@ class ExternalPosition(models.Model):
     quantity = money()
     entry_price = money()
     request = models.OneToOneField(
-        ExecutionRequest, on_delete=models.PROTECT, null=True, blank=True, related_name="external_position"
+        "execution.ExecutionRequest", on_delete=models.PROTECT, null=True, blank=True, related_name="external_position"
     )
     since = models.DateTimeField()
     seen_at = models.DateTimeField()

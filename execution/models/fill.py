@@ -4,8 +4,6 @@ from django.db import models
 from django.db.models import Q
 
 from execution.models.fields import code, money, optional_money
-from execution.models.order import Order
-from execution.models.trade import Trade
 
 
 class Fill(models.Model):
@@ -17,8 +15,8 @@ class Fill(models.Model):
     symbol = code(40)
     exchange_trade_id = models.BigIntegerField()
     exchange_order_id = models.CharField(max_length=32)
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, null=True, blank=True, related_name="fills")
-    trade = models.ForeignKey(Trade, on_delete=models.PROTECT, related_name="fills")
+    order = models.ForeignKey("execution.Order", on_delete=models.PROTECT, null=True, blank=True, related_name="fills")
+    trade = models.ForeignKey("execution.Trade", on_delete=models.PROTECT, related_name="fills")
     entry = models.BooleanField()
     buyer = models.BooleanField()
     price = money()

@@ -5,7 +5,6 @@ from django.db.models import Q
 
 from execution.domain.outcomes import IncomeKind
 from execution.models.fields import code, money, one_of, optional_money
-from execution.models.trade import Trade
 
 
 class Income(models.Model):
@@ -14,7 +13,7 @@ class Income(models.Model):
     A line of funding is shared by those who held the position; any other belongs to one trade at most.
     """
 
-    trade = models.ForeignKey(Trade, on_delete=models.PROTECT, related_name="income")
+    trade = models.ForeignKey("execution.Trade", on_delete=models.PROTECT, related_name="income")
     kind = code()
     transaction_id = models.CharField(max_length=40)
     amount = money()

@@ -5,17 +5,17 @@ from django.db.models import Q
 
 from execution.domain.states import ORDER_FINAL, OrderState
 from execution.domain.trading import OrderPurpose, OrderService, OrderType, PositionSide, Side
-from execution.models.bracket import BracketLeg
 from execution.models.fields import code, money, one_of, optional_money
-from execution.models.request import ExecutionRequest
 
 
 class Order(models.Model):
     """One order at the exchange: entry, stop, target, trailing stop or close of a request's trade."""
 
-    request = models.ForeignKey(ExecutionRequest, on_delete=models.PROTECT, related_name="orders")
+    request = models.ForeignKey("execution.ExecutionRequest", on_delete=models.PROTECT, related_name="orders")
     # The leg of the plan that it serves; empty for entries and for what closes the whole position.
-    leg = models.ForeignKey(BracketLeg, on_delete=models.PROTECT, null=True, blank=True, related_name="orders")
+    leg = models.ForeignKey(
+        "execution.BracketLeg", on_delete=models.PROTECT, null=True, blank=True, related_name="orders"
+    )
     purpose = code(8)
     sequence = models.PositiveIntegerField()
     client_order_id = models.CharField(max_length=36, unique=True)

@@ -6,7 +6,6 @@ from django.db import models
 
 from execution.domain.quote_index import in_usd
 from execution.models.fields import code, money, optional_money
-from execution.models.trade import Trade
 
 
 class Position(models.Model):
@@ -19,7 +18,9 @@ class Position(models.Model):
     position_side = code(5)
     direction = code(5)
     # Empty for a position that was not opened by us.
-    trade = models.ForeignKey(Trade, on_delete=models.SET_NULL, null=True, blank=True, related_name="positions")
+    trade = models.ForeignKey(
+        "execution.Trade", on_delete=models.SET_NULL, null=True, blank=True, related_name="positions"
+    )
     quote_asset = code(blank=True)
     # USD per unit of the quote asset, as last read.
     quote_index = optional_money()

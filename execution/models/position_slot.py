@@ -3,7 +3,6 @@
 from django.db import models
 
 from execution.models.fields import code
-from execution.models.request import ExecutionRequest
 
 
 class PositionSlot(models.Model):
@@ -16,7 +15,7 @@ class PositionSlot(models.Model):
 
     symbol = code(40)
     position_side = code(5)
-    request = models.OneToOneField(ExecutionRequest, on_delete=models.PROTECT, related_name="slot")
+    request = models.OneToOneField("execution.ExecutionRequest", on_delete=models.PROTECT, related_name="slot")
     claimed_at = models.DateTimeField()
 
     class Meta:

@@ -8,7 +8,6 @@ from django.db.models import Q
 from execution.domain.states import REQUEST_FINAL, RequestState
 from execution.domain.trading import Direction, OrderType, Source
 from execution.models.fields import code, one_of, optional_money
-from execution.models.inbox import InboxEvent
 
 
 class ExecutionRequest(models.Model):
@@ -18,7 +17,7 @@ class ExecutionRequest(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
-    inbox = models.OneToOneField(InboxEvent, on_delete=models.PROTECT, related_name="request")
+    inbox = models.OneToOneField("execution.InboxEvent", on_delete=models.PROTECT, related_name="request")
     source = code()
     symbol = code(40)
     direction = code(5)

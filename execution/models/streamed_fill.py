@@ -4,7 +4,6 @@ from django.db import models
 from django.db.models import Q
 
 from execution.models.fields import code, money
-from execution.models.order import Order
 
 
 class StreamedFill(models.Model):
@@ -13,7 +12,7 @@ class StreamedFill(models.Model):
     The stream names no margin asset: whether the result is in the quote asset is for the reader to judge.
     """
 
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="streamed_fills")
+    order = models.ForeignKey("execution.Order", on_delete=models.PROTECT, related_name="streamed_fills")
     symbol = code(40)
     exchange_trade_id = models.BigIntegerField()
     exchange_order_id = models.CharField(max_length=32)

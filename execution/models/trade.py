@@ -10,7 +10,6 @@ from execution.domain.quote_index import in_usd
 from execution.domain.states import TRADE_OPEN, TRADE_OVER, TradeState
 from execution.domain.trading import Direction
 from execution.models.fields import code, money, one_of, optional_money
-from execution.models.request import ExecutionRequest
 
 
 class Trade(models.Model):
@@ -20,7 +19,7 @@ class Trade(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
-    request = models.OneToOneField(ExecutionRequest, on_delete=models.PROTECT, related_name="trade")
+    request = models.OneToOneField("execution.ExecutionRequest", on_delete=models.PROTECT, related_name="trade")
     symbol = code(40)
     direction = code(5)
     position_side = code(5)

@@ -9,7 +9,7 @@ from execution.crash_points import CrashPoint, reached
 from execution.domain.backoff import LONGEST_PAUSE_OPEN, pause_after
 from execution.domain.clocks import Clock, age_of
 from execution.domain.outcomes import ExchangeStatus, Missing, OrderReport, Unreadable
-from execution.domain.ports import Exchange
+from execution.domain.ports import OrderEntry
 from execution.domain.trading import OrderService
 from execution.models import Order
 from execution.orders.apply_report import apply_report
@@ -21,7 +21,7 @@ RESTS = frozenset({ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED, Exchange
 ALARMING_TRIES = 3
 
 
-def cancel_order(order: Order, *, exchange: Exchange, clock: Clock) -> bool:
+def cancel_order(order: Order, *, exchange: OrderEntry, clock: Clock) -> bool:
     """Cancel an order and settle it by the answer, which may report a fill. True when it is settled.
 
     A cancel after which the order still rests, or whose outcome is unknown, is sent again after a pause that grows.

@@ -6,13 +6,13 @@ from execution.crash_points import CrashPoint, reached
 from execution.domain.clocks import Clock
 from execution.domain.closing import LOOK_UPS_SECONDS
 from execution.domain.outcomes import LookUp, OrderReport, Unreadable
-from execution.domain.ports import Exchange
+from execution.domain.ports import OrderReader
 from execution.domain.trading import OrderService
 from execution.models import Order
 from execution.orders.apply_report import apply_report
 
 
-def ask_at_once(order: Order, *, exchange: Exchange, clock: Clock, since: float | None = None) -> OrderReport | None:
+def ask_at_once(order: Order, *, exchange: OrderReader, clock: Clock, since: float | None = None) -> OrderReport | None:
     """Query an order now and a few times more, and settle it when the exchange reports it.
 
     Queries may lag behind the matching engine, so an order that is not found proves nothing yet. Reconciliation, or
@@ -41,7 +41,7 @@ def ask_at_once(order: Order, *, exchange: Exchange, clock: Clock, since: float 
     return None
 
 
-def ask(order: Order, *, exchange: Exchange, clock: Clock) -> LookUp:
+def ask(order: Order, *, exchange: OrderReader, clock: Clock) -> LookUp:
     """Look an order up once, settle it when it is found, and return the answer."""
     found = exchange.look_up(order.symbol, order.client_order_id, OrderService(order.service), promptly=True)
     reached(CrashPoint.ORDER_LOOKED_UP)

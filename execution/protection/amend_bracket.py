@@ -17,7 +17,7 @@ from django.db import transaction
 from execution.domain.authorization import Authorization
 from execution.domain.money import ONE, ZERO
 from execution.domain.outcomes import PositionReport, held_in
-from execution.domain.ports import Exchange
+from execution.domain.ports import Account
 from execution.domain.protection_moves import Broken, LossRoom, ProtectionMove, Surroundings, broken_rules
 from execution.domain.states import TRADE_OPEN
 from execution.domain.trading import Direction, PositionSide
@@ -51,7 +51,7 @@ def move_protection(
     move: ProtectionMove,
     authorization: Authorization,
     *,
-    exchange: Exchange,
+    exchange: Account,
     now: datetime,
     override_reason: str = "",
 ) -> int:
@@ -95,7 +95,7 @@ def move_protection(
     return moved
 
 
-def _position(trade: Trade, exchange: Exchange) -> PositionReport:
+def _position(trade: Trade, exchange: Account) -> PositionReport:
     """Read mark and liquidation price from the exchange, before any row is locked."""
     _demand_open(trade)
     rows = {(row.symbol, row.position_side): row for row in exchange.positions()}

@@ -15,7 +15,7 @@ from execution.domain.clocks import Clock
 from execution.domain.external import STOPS, ForeignOrder, exit_quantity_of_others
 from execution.domain.money import ZERO
 from execution.domain.outcomes import PositionReport, Refused
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, OrderEntry
 from execution.models import ExecutionRequest, ExternalPosition, Order
 from execution.orders.apply_report import raise_alarm
 from execution.orders.cancel import cancel_order
@@ -62,7 +62,7 @@ def has_executed(request: ExecutionRequest) -> bool:
     return has_executed_leg(request)
 
 
-def leave(external: ExternalPosition, *, exchange: Exchange, clock: Clock) -> bool:
+def leave(external: ExternalPosition, *, exchange: OrderEntry, clock: Clock) -> bool:
     """Cancel the legs of a position that is gone, and release its symbol.
 
     False while one of them may still rest.

@@ -15,7 +15,7 @@ from execution.domain.clocks import Clock
 from execution.domain.json_values import JsonObject
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import Refused
-from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.ports import Account, Exchange, ExchangeUnavailableError, OrderEntry
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_LIVE, ORDER_UNSETTLED
 from execution.models import ExecutionRequest, KillSwitch, Order
@@ -62,7 +62,7 @@ class Enforcement:
         if silent:
             raise silent[0]
 
-    def _cancel(self, order: Order, exchange: Exchange) -> None:
+    def _cancel(self, order: Order, exchange: OrderEntry) -> None:
         with apart(f"cancel {order.client_order_id}"):
             cancel_order(order, exchange=exchange, clock=self.clock)
 
@@ -109,7 +109,7 @@ def _close_position(bracket: BracketManager, reason: CloseReason) -> None:
         settle_exits(bracket.request.pk, exchange=bracket.exchange, rules=bracket.rules, clock=bracket.clock)
 
 
-def _report(switch: KillSwitch, level: KillLevel, exchange: Exchange, now: datetime) -> bool:
+def _report(switch: KillSwitch, level: KillLevel, exchange: Account, now: datetime) -> bool:
     """Write what is left: orders by our books, positions by the exchange's own reading."""
     ours, others = _positions(exchange) if level.closes_positions else ([], [])
     left: JsonObject = {
@@ -128,7 +128,7 @@ def _names(orders: QuerySet[Order, Order]) -> list[str]:
     return sorted(orders.values_list("client_order_id", flat=True))
 
 
-def _positions(exchange: Exchange) -> tuple[list[PositionLine], list[PositionLine]]:
+def _positions(exchange: Account) -> tuple[list[PositionLine], list[PositionLine]]:
     """Return the exchange's open positions: those on sides where we hold a position slot, and all others."""
     our_sides = sides_of_our_slots()
     ours: list[PositionLine] = []

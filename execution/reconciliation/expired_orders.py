@@ -13,7 +13,7 @@ from django.db.models import Sum
 
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import held_in
-from execution.domain.ports import Exchange
+from execution.domain.ports import Account, MarketData
 from execution.domain.states import ORDER_LIVE, REQUEST_FINAL, OrderState
 from execution.domain.traces import Inference
 from execution.domain.trading import Direction, OrderPurpose, OrderService
@@ -30,7 +30,7 @@ RETENTION_MARGIN = timedelta(minutes=10)
 ALGO_BLINDNESS = timedelta(hours=2)
 
 
-def is_past_retention(order: Order, exchange: Exchange) -> bool:
+def is_past_retention(order: Order, exchange: MarketData) -> bool:
     """Whether the exchange may have forgotten an order, by its clock and from the order's creation.
 
     Raises:
@@ -43,7 +43,7 @@ def is_past_retention(order: Order, exchange: Exchange) -> bool:
     return exchange.now() - _created_at(order) >= kept + RETENTION_MARGIN
 
 
-def contradiction(order: Order, weight: Inference, exchange: Exchange) -> str:
+def contradiction(order: Order, weight: Inference, exchange: Account) -> str:
     """Return what speaks against an order's end, empty when nothing does.
 
     Nothing does when position and fills agree with our books without it.
@@ -100,7 +100,7 @@ def _has_nothing_to_close(leg: Order) -> bool:
     return not has_external_position(leg.request_id)
 
 
-def _difference(trade: Trade, exchange: Exchange) -> str:
+def _difference(trade: Trade, exchange: Account) -> str:
     """Return how the exchange's position differs from the books of its open trade, empty when it does not."""
     rows = {(row.symbol, row.position_side): row for row in exchange.positions()}
     held = held_in(rows.get((trade.symbol, trade.position_side)), Direction(trade.direction))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport, OrderReport
-from execution.domain.ports import Exchange
+from execution.domain.ports import Account, Exchange, OrderReader
 from execution.domain.traces import LOOK_BACK, OrderQuery, Traces, fills_in_question, report_from_fills
 from execution.domain.trading import Direction, OrderPurpose, PositionSide, Side
 from execution.models import Order
@@ -39,7 +39,7 @@ def read_traces(order: Order, exchange: Exchange) -> Traces:
     return with_position(order, fills, _origins(order, fills, exchange), exchange)
 
 
-def with_position(order: Order, fills: Sequence[FillReport], origins: Mapping[str, str], exchange: Exchange) -> Traces:
+def with_position(order: Order, fills: Sequence[FillReport], origins: Mapping[str, str], exchange: Account) -> Traces:
     """Return these traces and, when the order is one that opens a position, the position."""
     key = (order.symbol, order.position_side)
     rows = exchange.positions() if order.purpose == OrderPurpose.ENTRY else ()
@@ -57,7 +57,7 @@ def with_position(order: Order, fills: Sequence[FillReport], origins: Mapping[st
     )
 
 
-def report_of_fills(order: Order, order_id: str, traces: Traces, exchange: Exchange) -> OrderReport:
+def report_of_fills(order: Order, order_id: str, traces: Traces, exchange: OrderReader) -> OrderReport:
     """Return the order behind our fills: as the exchange shows it, else as the fills themselves do."""
     found = exchange.find_by_order_id(order.symbol, order_id)
     if isinstance(found, OrderReport) and found.client_order_id == order.client_order_id:

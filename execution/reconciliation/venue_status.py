@@ -7,7 +7,7 @@ import structlog
 from django.db import transaction
 
 from execution.domain import policy as keys
-from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.ports import Account, ExchangeUnavailableError
 from execution.domain.venue_status import ANY, ExpectedSettings, FoundBlock, Terms, find_blocks
 from execution.models import VenueBlock
 from execution.protection.follow_filters import follow_all
@@ -33,7 +33,7 @@ NAMED = 5
 Key = tuple[str, str]
 
 
-def watch_terms(exchange: Exchange, stack: Stack, *, held: Iterable[str], began_at: datetime, now: datetime) -> None:
+def watch_terms(exchange: Account, stack: Stack, *, held: Iterable[str], began_at: datetime, now: datetime) -> None:
     """Read the terms and keep the table of entry blocks as they are.
 
     When they cannot be read, what is known stays in force: an entry that is held too long loses less than one that is

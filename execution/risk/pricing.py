@@ -8,13 +8,13 @@ from decimal import Decimal
 
 import structlog
 
-from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.ports import ExchangeUnavailableError, MarketData
 from execution.domain.quote_index import QuoteIndex, quote_index
 
 log = structlog.get_logger(__name__)
 
 
-def index_prices(exchange: Exchange) -> Mapping[str, Decimal] | None:
+def index_prices(exchange: MarketData) -> Mapping[str, Decimal] | None:
     """Return USD per unit by asset, or None while the exchange does not answer."""
     try:
         return exchange.asset_index()
@@ -23,12 +23,12 @@ def index_prices(exchange: Exchange) -> Mapping[str, Decimal] | None:
         return None
 
 
-def priced(exchange: Exchange, asset: str) -> QuoteIndex | None:
+def priced(exchange: MarketData, asset: str) -> QuoteIndex | None:
     """Return what one unit of a quote asset is worth now, or None when no index prices it."""
     return quote_index(asset, index_prices(exchange)) if asset else None
 
 
-def priced_symbols(exchange: Exchange, symbols: Iterable[str]) -> dict[str, tuple[str, QuoteIndex | None]]:
+def priced_symbols(exchange: MarketData, symbols: Iterable[str]) -> dict[str, tuple[str, QuoteIndex | None]]:
     """Return quote asset and index of each contract.
 
     Contracts that are not listed now, or cannot be read, are left out.

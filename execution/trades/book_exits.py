@@ -14,7 +14,7 @@ from execution.domain.client_ids import SETTLED_WITH_ITS_CONTRACT, closed_by
 from execution.domain.clocks import Clock
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport, held_in
-from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.ports import Exchange, ExchangeUnavailableError, OrderReader
 from execution.domain.quote_index import QuoteIndex
 from execution.domain.reasons import CloseReason
 from execution.domain.states import TRADE_OPEN, TradeTrigger
@@ -153,7 +153,7 @@ def _origin(symbol: str, order_id: str, exchange: Exchange) -> str:
     return SETTLED_WITH_ITS_CONTRACT if not name and exchange.rules(symbol) is None else name
 
 
-def new_exits(trade: Trade, exchange: Exchange) -> list[FillReport]:
+def new_exits(trade: Trade, exchange: OrderReader) -> list[FillReport]:
     """Return the fills that are not booked whole, each with its whole quantity.
 
     What is booked is read again under the lock.

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from execution.domain.clocks import Clock
 from execution.domain.money import ZERO
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, OrderEntry
 from execution.domain.states import TRADE_OPEN
 from execution.models import PositionSlot
 from execution.orders.apply_report import raise_alarm
@@ -92,7 +92,7 @@ def _settle(trade_id: UUID, exited: Decimal, *, exchange: Exchange, rules: Prote
     return Settled.REDUCED
 
 
-def cancel_legs(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
+def cancel_legs(trade_id: UUID, *, exchange: OrderEntry, clock: Clock) -> bool:
     """Cancel what is left of a closed trade's orders, and release its symbol when the last is over.
 
     False: an order may rest, and its cancel is due at once.
@@ -102,7 +102,7 @@ def cancel_legs(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     return not any(cancel_is_due(order, clock()) for order in legs_left_of(trade_id))
 
 
-def _cancel_all(trade_id: UUID, *, exchange: Exchange, clock: Clock) -> None:
+def _cancel_all(trade_id: UUID, *, exchange: OrderEntry, clock: Clock) -> None:
     for leg in legs_left_of(trade_id):
         cancel_order(leg, exchange=exchange, clock=clock)
 

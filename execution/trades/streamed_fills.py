@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
-from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.ports import ExchangeUnavailableError, MarketData
 from execution.domain.states import OrderState
 from execution.models import Order, StreamedFill, Trade
 from execution.store.fills import (
@@ -66,13 +66,13 @@ def is_about_to_be_streamed(trade_id: UUID, *, now: datetime) -> bool:
     return has_exit_without_fill(trade_id, within=STREAMED_WITHIN, stream=STREAM, now=now)
 
 
-def streamed_exits(trade: Trade, exchange: Exchange) -> tuple[list[FillReport], dict[str, str]]:
+def streamed_exits(trade: Trade, exchange: MarketData) -> tuple[list[FillReport], dict[str, str]]:
     """Return the reported fills of a trade's exits, oldest first, and the client ids of their orders."""
     found = _believed(streamed_fills_of_exits(trade.pk), trade.symbol, trade.quote_asset, exchange)
     return [_report(row) for row in found], {row.exchange_order_id: row.order.client_order_id for row in found}
 
 
-def streamed_entry_fills(entry: Order, exchange: Exchange) -> list[FillReport]:
+def streamed_entry_fills(entry: Order, exchange: MarketData) -> list[FillReport]:
     """Return the reported fills of an entry, oldest first, when they are all of them, else none."""
     if entry.state != OrderState.FILLED:
         return []
@@ -82,7 +82,7 @@ def streamed_entry_fills(entry: Order, exchange: Exchange) -> list[FillReport]:
 
 
 def _believed(
-    rows: "QuerySet[StreamedFill]", symbol: str, quote_asset: str, exchange: Exchange
+    rows: "QuerySet[StreamedFill]", symbol: str, quote_asset: str, exchange: MarketData
 ) -> Sequence[StreamedFill]:
     """Return the rows whose result is known to be in the quote asset, none where one of them is not."""
     found = list(rows.order_by("exchange_trade_id"))

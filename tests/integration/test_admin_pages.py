@@ -386,7 +386,7 @@ def test_the_chapters_are_the_lines_of_the_story() -> None:
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
-    monkeypatch.setattr(tasks.work_off_kill_switch, "delay", lambda: calls.append("begun"))
+    monkeypatch.setattr(tasks.work_off_kill_switch, "apply_async", lambda *_, **__: calls.append("begun"))
     return calls
 
 

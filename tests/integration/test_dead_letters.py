@@ -11,7 +11,6 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from execution import tasks
 from execution.adapters.stream_names import stream_of
 from execution.models import AuditEvent, DeadLetter, EssStatus, ExecutionRequest, InboxEvent
 from execution.signals.accept import AcceptedEvent
@@ -28,7 +27,7 @@ AI, SIGNAL = "ai.decision.made", "signal.execute"
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was put on the broker."""
     chains: list[Any] = []
-    monkeypatch.setattr(tasks, "start_chain", chains.append)
+    monkeypatch.setattr("execution.workflow.start_chain", chains.append)
     return chains
 
 

@@ -259,7 +259,7 @@ def test_flatten_reports_what_the_exchange_does_not_close_and_tries_again(desk: 
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The work that was begun; nobody runs it here."""
     calls: list[str] = []
-    monkeypatch.setattr(tasks.work_off_kill_switch, "delay", lambda: calls.append("begun"))
+    monkeypatch.setattr(tasks.work_off_kill_switch, "apply_async", lambda *_, **__: calls.append("begun"))
     return calls
 
 

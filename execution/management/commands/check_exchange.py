@@ -4,7 +4,7 @@ import structlog
 from django.core.management.base import CommandError
 
 from execution import wiring
-from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.ports import Account, ExchangeUnavailableError
 from execution.management.terminal import TerminalCommand
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ class Command(TerminalCommand):
         self.stdout.write("nothing stands in the way of entries")
 
 
-def log_setup_problems(exchange: Exchange) -> None:
+def log_setup_problems(exchange: Account) -> None:
     """Log at a start what will refuse every entry, before the first entry is refused. Exits go on anyway."""
     try:
         problems = exchange.check().problems

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 
-from execution import tasks, wiring
+from execution import wiring
 from execution.admin.replay_page import replay_sentence
 from execution.management.terminal import TerminalCommand
 from execution.models import DeadLetter
 from execution.queries.dead_letters import letter_of
 from execution.signals.envelope import MalformedEventError
 from execution.signals.replay_dead_letters import AlreadyReplayedError, Replay, replay_letter
+from execution.workflow import start_accepted
 
 
 class Command(TerminalCommand):
@@ -64,5 +65,5 @@ class Command(TerminalCommand):
             accepted = replay_letter(letter.pk, asked, rules=wiring.intake_rules(), now=wiring.clock())
         except (AlreadyReplayedError, MalformedEventError) as error:
             raise CommandError(f"Nothing was done: {error}") from None
-        tasks.begin(accepted)
+        start_accepted(accepted)
         self.stdout.write(replay_sentence(accepted))

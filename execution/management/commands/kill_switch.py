@@ -6,12 +6,13 @@ from getpass import getuser
 
 from django.core.management.base import CommandError
 
-from execution import tasks, wiring
+from execution import wiring
 from execution.domain.authorization import Authorization
 from execution.domain.kill_switch import KillLevel
 from execution.management.terminal import TerminalCommand
 from execution.queries.kill_switch import RELEASED, describe
 from execution.risk.kill_switch import KillSwitchError
+from execution.workflow import apply_kill_switch
 
 
 class Command(TerminalCommand):
@@ -33,6 +34,6 @@ class Command(TerminalCommand):
         if not reason:
             raise CommandError("--reason is required: it is written to the log")
         try:
-            tasks.move_kill_switch(level, Authorization(by=by, reason=reason), now=wiring.clock())
+            apply_kill_switch(level, Authorization(by=by, reason=reason), now=wiring.clock())
         except KillSwitchError as error:
             raise CommandError(f"Nothing was done: {error}") from None
