@@ -71,6 +71,7 @@ task_routes = {
     "execution.tasks.apply_policy": {"queue": "bridge", "priority": 0},
     "execution.tasks.tidy_up": {"queue": "bridge"},
     "execution.tasks.seal_journal": {"queue": "bridge"},
+    "execution.tasks.keep_figures": {"queue": "bridge", "priority": 6},
     "execution.tasks.run_monitor_cycle": {"queue": "monitor"},
     "execution.tasks.ensure_cover": {"queue": "protect", "priority": 0},
     "execution.tasks.work_off_kill_switch": {"queue": "monitor", "priority": 0},
@@ -104,6 +105,7 @@ beat_schedule = {
     "re-arm the bridge": {"task": "execution.tasks.read_events", "schedule": 2.0, "options": {"expires": 1.9}},
     "re-arm the outbox relay": {"task": "execution.tasks.send_events", "schedule": 2.0, "options": {"expires": 1.9}},
     "seal the journal": {"task": "execution.tasks.seal_journal", "schedule": 5.0, "options": {"expires": 4.9}},
+    "keep the figures": {"task": "execution.tasks.keep_figures", "schedule": 60.0, "options": {"expires": 59}},
     "delete what is old": {"task": "execution.tasks.tidy_up", "schedule": 600.0, "options": {"expires": 590}},
 }
 beat_max_loop_interval = 1

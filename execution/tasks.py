@@ -36,6 +36,7 @@ from execution.signals import consumer, policy_updates
 from execution.store import journal_seal
 from execution.store.heartbeats import beat, queue_part
 from execution.store.inbox import pending_events
+from execution.trades import equity
 from execution.workflow import PRIORITIES, resume_or_leave, start_chain
 from execution_project.celery import drop_broken_connections
 from execution_project.in_place import StepTask, go_on_here
@@ -51,6 +52,7 @@ PROTECTOR_PATIENCE = timedelta(seconds=3)
 LEAST_COUNTDOWN = 0.05
 # Well below the time limit of a task.
 TIDYING = timedelta(seconds=20)
+KEEPING = timedelta(seconds=5)
 # How long to wait, attempt by attempt, until the list of fills shows a fill that the stream has reported.
 FILLS_LAG_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0)
 
@@ -198,6 +200,14 @@ def tidy_up(**_: object) -> None:
             wiring.event_bus().tidy()
             retention.apply_retention(wiring.retention_rules(), clock=wiring.clock, length=TIDYING)
             journal_seal.report_head()
+
+
+@shared_task
+def keep_figures(**_: object) -> None:
+    """Read the income that explains the equity history, and roll up what is old. The next run goes on."""
+    with single_flight(Duty.KEEP_FIGURES) as held:
+        if held:
+            equity.keep_equity(wiring.exchange(), clock=wiring.clock, length=KEEPING)
 
 
 @shared_task(**ON_LOST_DATABASE)

@@ -52,6 +52,7 @@ GROUPS: Mapping[str, tuple[Entry, ...]] = {
         (m.Fill, "done_all"),
         (m.Income, "payments"),
         (m.AccountIncome, "account_balance_wallet"),
+        (m.EquityPoint, "show_chart"),
         (m.ExternalPosition, "group"),
         (m.Bracket, "shield"),
         (m.BracketLeg, "shield_with_heart"),

@@ -19,11 +19,25 @@ WAYS = (("bracket",), ("request", "bracket"), ("trade", "request", "bracket"))
 SIGNED = frozenset(
     {
         *("net_pnl", "net_pnl_usd", "gross_pnl", "realized_pnl", "unrealized_pnl", "pnl_value"),
+        "unrealized_usd",
         *("funding", "other_income", "amount"),
     }
 )
 RATIOS = frozenset({"pnl_percent", "r_multiple"})
-AMOUNTS = frozenset({"margin", "margin_usd", "initial_margin", "entry_fees", "exit_fees", "assumed_cost", "fee_value"})
+AMOUNTS = frozenset(
+    {
+        "wallet_usd",
+        "low_usd",
+        "high_usd",
+        "margin",
+        "margin_usd",
+        "initial_margin",
+        "entry_fees",
+        "exit_fees",
+        "assumed_cost",
+        "fee_value",
+    }
+)
 PRICE_WORDS = ("price", "best_mark")
 QUANTITY_WORD = "quantity"
 

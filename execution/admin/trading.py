@@ -12,6 +12,7 @@ from execution.admin import tables
 from execution.admin.numbers import NOTHING, Grid, amount, display_grid, price, quantity, ratio, won
 from execution.admin.shared import ReadOnlyAdmin, moment_text, words
 from execution.admin.write_off_page import WRITE_OFF, may_be_denied, write_off_page
+from execution.domain.equity import Resolution, WalletIncome
 from execution.domain.outcomes import IncomeKind
 from execution.domain.reasons import CloseReason, Reason
 from execution.domain.states import OrderState, RequestState, TradeState
@@ -21,6 +22,7 @@ from execution.models import (
     AuditEvent,
     Bracket,
     BracketLeg,
+    EquityPoint,
     ExecutionRequest,
     ExternalPosition,
     Fill,
@@ -223,9 +225,18 @@ class AccountIncomeAdmin(ReadOnlyAdmin):
     """The account's income as it was read, with and without a trade of the service."""
 
     list_display = ("at", "kind", "symbol", "amount", "asset", "transaction_id")
-    list_filter = (words("kind", IncomeKind), "at")
+    list_filter = (words("kind", WalletIncome), "at")
     search_fields = ("transaction_id", "symbol")
     ordering = ("-at", "-id")
+
+
+@admin.register(EquityPoint)
+class EquityPointAdmin(ReadOnlyAdmin):
+    """What the account was worth at each monitor cycle, and by spans where that is long ago."""
+
+    list_display = ("at", "resolution", "wallet_usd", "unrealized_usd", "low_usd", "high_usd", "balances", "parts")
+    list_filter = (words("resolution", Resolution), "at")
+    ordering = ("-at",)
 
 
 @admin.register(IncomeReading)

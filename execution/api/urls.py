@@ -3,6 +3,7 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
+from execution.api.equity import EquityViewSet
 from execution.api.health import HealthView, LivenessView, ReadinessView
 from execution.api.prometheus import PrometheusView
 from execution.api.views import DocsView, SchemaView, ServiceView
@@ -22,6 +23,7 @@ router.register("requests", RequestViewSet, basename="request")
 router.register("positions", PositionViewSet, basename="position")
 router.register("trades", TradeViewSet, basename="trade")
 router.register("events", EventViewSet, basename="event")
+router.register("equity", EquityViewSet, basename="equity")
 router.register("kill-switch", KillSwitchViewSet, basename="kill-switch")
 router.register("metrics", MetricsViewSet, basename="execution-metrics")
 

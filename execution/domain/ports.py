@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import Protocol
 
+from execution.domain.equity import WalletLine, Wallets
 from execution.domain.external import ForeignOrder
 from execution.domain.liquidation import MarginBracket
 from execution.domain.outcomes import (
@@ -147,7 +148,13 @@ class Account(Protocol):
         Raises ExchangeUnavailableError also when an entry would have to wait long for its turn.
         """
 
+    def wallets(self) -> Wallets:
+        """Return the balance and the open result of each asset, read now: one call."""
+
     def income_since(self, kind: IncomeKind, since: datetime, *, symbol: str = "") -> Sequence[IncomeReport]: ...
+
+    def wallet_lines_since(self, since: datetime) -> Sequence[WalletLine]:
+        """Return the account's income of every kind, oldest first."""
 
 
 class OrderEntry(Protocol):

@@ -6,6 +6,7 @@ import django.core.serializers.json
 import django.db.models.deletion
 from django.db import migrations, models
 
+import execution.domain.equity
 import execution.domain.kill_switch
 import execution.domain.outcomes
 import execution.domain.states
@@ -171,7 +172,7 @@ class Migration(migrations.Migration):
             name="AccountIncome",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("kind", models.CharField(max_length=32)),
+                ("kind", models.CharField(max_length=40)),
                 ("transaction_id", models.CharField(max_length=40)),
                 ("symbol", models.CharField(blank=True, max_length=40)),
                 ("amount", models.DecimalField(decimal_places=18, max_digits=36)),
@@ -181,23 +182,14 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "account income",
                 "verbose_name_plural": "account income",
-                "indexes": [models.Index(fields=["kind", "symbol", "at"], name="account_income_of_symbol")],
+                "indexes": [
+                    models.Index(fields=["kind", "symbol", "at"], name="account_income_of_symbol"),
+                    models.Index(fields=["at"], name="account_income_at"),
+                ],
                 "constraints": [
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            (
-                                "kind__in",
-                                [
-                                    execution.domain.outcomes.IncomeKind["FUNDING"],
-                                    execution.domain.outcomes.IncomeKind["CLEARING"],
-                                ],
-                            )
-                        ),
-                        name="account_income_kind_known",
-                    ),
                     models.UniqueConstraint(
                         fields=("kind", "transaction_id", "symbol", "at"), name="account_income_read_once"
-                    ),
+                    )
                 ],
             },
         ),
@@ -321,6 +313,43 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="EquityPoint",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("resolution", models.CharField(default=execution.domain.equity.Resolution["SAMPLE"], max_length=8)),
+                ("at", models.DateTimeField(unique=True)),
+                ("balances", models.JSONField(default=dict)),
+                ("unrealized", models.JSONField(default=dict)),
+                ("prices", models.JSONField(default=dict)),
+                ("wallet_usd", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("unrealized_usd", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("low_usd", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("high_usd", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("parts", models.JSONField(blank=True, null=True)),
+            ],
+            options={
+                "verbose_name": "equity point",
+                "verbose_name_plural": "equity history",
+                "indexes": [models.Index(fields=["resolution", "at"], name="equity_resolution")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "resolution__in",
+                                [
+                                    execution.domain.equity.Resolution["DAY"],
+                                    execution.domain.equity.Resolution["HOUR"],
+                                    execution.domain.equity.Resolution["MINUTE"],
+                                    execution.domain.equity.Resolution["SAMPLE"],
+                                ],
+                            )
+                        ),
+                        name="equity_resolution_known",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="EssStatus",
             fields=[
                 ("id", models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
@@ -436,6 +465,7 @@ class Migration(migrations.Migration):
                             (
                                 "kind__in",
                                 [
+                                    execution.domain.equity.IncomeScope["ALL"],
                                     execution.domain.outcomes.IncomeKind["FUNDING"],
                                     execution.domain.outcomes.IncomeKind["CLEARING"],
                                 ],

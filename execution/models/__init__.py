@@ -4,6 +4,7 @@ from execution.models.account_income import AccountIncome, IncomeReading
 from execution.models.audit_event import AuditEvent
 from execution.models.bracket import Bracket, BracketLeg
 from execution.models.dead_letter import DeadLetter
+from execution.models.equity import EquityPoint
 from execution.models.ess import EssStatus
 from execution.models.external import ExternalPosition
 from execution.models.fill import Fill
@@ -38,6 +39,7 @@ __all__ = [
     "BracketLeg",
     "DeadLetter",
     "EntryHold",
+    "EquityPoint",
     "EssStatus",
     "ExecutionRequest",
     "ExternalPosition",

@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from execution.domain.equity import IncomeScope
 from execution.domain.outcomes import IncomeKind
 from execution.models.fields import code, money, one_of
 
@@ -12,7 +13,8 @@ class AccountIncome(models.Model):
     A trade's part of it is in `Income`.
     """
 
-    kind = code()
+    # As the exchange names it: new kinds may come, and none may be lost.
+    kind = code(40)
     # Unique among the lines of its kind.
     transaction_id = models.CharField(max_length=40)
     # Empty where the exchange settles the whole account.
@@ -25,19 +27,22 @@ class AccountIncome(models.Model):
         verbose_name = "account income"
         verbose_name_plural = "account income"
         constraints = [
-            one_of("account_income_kind_known", "kind", IncomeKind),
             # A simulated exchange that begins anew counts from 1 again.
             models.UniqueConstraint(fields=["kind", "transaction_id", "symbol", "at"], name="account_income_read_once"),
         ]
-        # The books of a trade ask by symbol and time.
-        indexes = [models.Index(fields=["kind", "symbol", "at"], name="account_income_of_symbol")]
+        indexes = [
+            # The books of a trade ask by symbol and time.
+            models.Index(fields=["kind", "symbol", "at"], name="account_income_of_symbol"),
+            # The equity history asks for all kinds by time.
+            models.Index(fields=["at"], name="account_income_at"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.transaction_id} {self.symbol}"
 
 
 class IncomeReading(models.Model):
-    """From when to when, by the exchange's clock, the lines of a kind are complete in `AccountIncome`."""
+    """From when to when, by the exchange's clock, the lines of a kind or of all kinds are complete."""
 
     kind = code(primary_key=True)
     covers_from = models.DateTimeField()
@@ -48,7 +53,7 @@ class IncomeReading(models.Model):
     class Meta:
         verbose_name = "income reading"
         verbose_name_plural = "income readings"
-        constraints = [one_of("income_reading_kind_known", "kind", IncomeKind)]
+        constraints = [one_of("income_reading_kind_known", "kind", [*IncomeKind, IncomeScope.ALL])]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.covers_from}..{self.read_to}"

@@ -20,6 +20,7 @@ class Duty(IntEnum):
     TIDY_UP = 0x65780005
     ENSURE_COVER = 0x65780006
     CLOSE_REACHED = 0x65780007
+    KEEP_FIGURES = 0x65780008
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from execution.store.heartbeats import beat, has_beaten, last_healthy_heartbeat
 from execution.store.metrics import observe
 from execution.store.quarantine import read_each, release_repaired
 from execution.store.reconciliation import open_trades_with_requests
+from execution.trades.equity import record_equity
 from execution.trades.settle_exits import release_locked_symbols, release_symbols
 
 log = structlog.get_logger(__name__)
@@ -74,6 +75,8 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     prices = priced_symbols(tools.exchange, (row.symbol for row in seen.positions))
     update_positions(seen.positions, trades, prices, seen_at=seen.begun_at, now=tools.clock())
     _mirror(mirror, trades)
+    with apart("equity history"):
+        record_equity(tools.exchange)
     with apart("rows that are set aside"):
         release_repaired(since=begun_at, now=tools.clock())
     counts = Counter(type(action).__name__ for action in actions)

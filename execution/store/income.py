@@ -7,6 +7,7 @@ from decimal import Decimal
 from django.db import transaction
 from django.db.models import QuerySet
 
+from execution.domain.equity import IncomeScope
 from execution.domain.outcomes import IncomeKind
 from execution.models import AccountIncome, Income, IncomeReading
 
@@ -18,13 +19,18 @@ def account_income_since(kind: IncomeKind, since: datetime, symbol: str) -> Quer
     return rows.order_by("at", "pk")
 
 
-def find_income_reading(kind: IncomeKind) -> IncomeReading | None:
+def find_income_reading(kind: IncomeKind | IncomeScope) -> IncomeReading | None:
     """Return the last reading of a kind, None before the first."""
     return IncomeReading.objects.filter(kind=kind).first()
 
 
 def save_income_reading(
-    kind: IncomeKind, lines: Sequence[AccountIncome], *, covers_from: datetime, read_to: datetime, read_at: datetime
+    kind: IncomeKind | IncomeScope,
+    lines: Sequence[AccountIncome],
+    *,
+    covers_from: datetime,
+    read_to: datetime,
+    read_at: datetime,
 ) -> None:
     """Insert the lines that are new and write what the reading covers, in one transaction.
 

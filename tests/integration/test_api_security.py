@@ -53,6 +53,7 @@ def _key_is_required_and_missing(settings: LazySettings) -> None:
 def test_the_list_of_addresses_is_complete() -> None:
     assert ALL == [
         "/",
+        "/api/execution/equity",
         "/api/execution/events",
         "/api/execution/kill-switch",
         "/api/execution/metrics",

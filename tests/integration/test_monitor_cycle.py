@@ -341,7 +341,7 @@ def test_calls_and_queries_do_not_grow_with_the_trades(desk: Desk) -> None:
 
     assert Trade.objects.filter(state="OPEN").count() == 8
     assert with_eight == with_one
-    assert sum(with_one[0].values()) == 6
+    assert sum(with_one[0].values()) == 7
     assert with_one[1] <= 50
 
 

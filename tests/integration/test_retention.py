@@ -407,6 +407,8 @@ def test_every_table_is_kept_within_bounds_or_swept() -> None:
     swept = {table.__name__ for table in EVERYTHING} | {"ModelPromotion", "QuarantinedRow", "SeenNonce", "StreamLoss"}
     # By its own age: the exchange keeps its lines no longer.
     swept.add("AccountIncome")
+    # Rolled up by age: samples become minutes, hours and days.
+    swept.add("EquityPoint")
     # Seals of lines that are gone side by side become one.
     swept.add("JournalSeal")
     ours = list(apps.get_app_config("execution").get_models())

@@ -12,7 +12,7 @@ NOTES = "neighbour:notes"
 QUEUES = ("celery", "orders", "monitor", "protect", "bridge")
 OUR_TASKS = (
     *("check_ess", "guard_safety", "place_order", "protect_position", "record_trade"),
-    *("read_events", "send_events", "run_monitor_cycle", "ensure_cover", "seal_journal", "tidy_up"),
+    *("read_events", "send_events", "run_monitor_cycle", "ensure_cover", "seal_journal", "tidy_up", "keep_figures"),
 )
 
 app = Celery("neighbour", broker=os.environ.get("BROKER", "memory://"), set_as_current=False)

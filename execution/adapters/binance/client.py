@@ -21,6 +21,7 @@ from execution.adapters.binance.rows import Row
 from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
 from execution.adapters.binance.terms import read_terms
 from execution.adapters.binance.weights import ORDER
+from execution.domain.equity import WalletLine, Wallets
 from execution.domain.external import ForeignOrder
 from execution.domain.liquidation import MarginBracket
 from execution.domain.outcomes import (
@@ -130,6 +131,9 @@ class BinanceExchange:
     def equity(self) -> AccountMargin:
         return self._market.equity()
 
+    def wallets(self) -> Wallets:
+        return self._calls.read(lambda: parse.wallets(self._client.account(**self._window)), lane=Lane.READ)
+
     def asset_index(self) -> Mapping[str, Decimal]:
         return self._market.asset_index()
 
@@ -203,6 +207,15 @@ class BinanceExchange:
             time="time",
         )
         return [self._readable(parse.income_report, row) for row in self._history.walk(source, since)]
+
+    def wallet_lines_since(self, since: datetime) -> Sequence[WalletLine]:
+        source = HistorySource(
+            fetch=self._client.get_income_history,
+            # An id is unique among the lines of a kind.
+            identity=lambda row: (row["incomeType"], str(row["tranId"]), str(row.get("symbol") or ""), row["time"]),
+            time="time",
+        )
+        return [self._readable(parse.wallet_line, row) for row in self._history.walk(source, since)]
 
     def funding_rates(self, symbol: str, since: datetime) -> Sequence[FundingRate]:
         source = HistorySource(

@@ -10,6 +10,7 @@ import structlog
 from execution.adapters.binance.rows import Row
 from execution.domain.client_ids import is_ours
 from execution.domain.depth import Level
+from execution.domain.equity import WalletLine, Wallets
 from execution.domain.external import ForeignOrder
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO
@@ -273,6 +274,15 @@ def account_margin(row: Row, *, multi_assets: bool) -> AccountMargin:
     )
 
 
+def wallets(row: Row) -> Wallets:
+    """Read the assets of `account` that hold something or have an open result."""
+    held = [row for row in row["assets"] if Decimal(row["walletBalance"]) or Decimal(row["unrealizedProfit"])]
+    return Wallets(
+        balances={str(row["asset"]): Decimal(row["walletBalance"]) for row in held},
+        unrealized={str(row["asset"]): profit for row in held if (profit := Decimal(row["unrealizedProfit"]))},
+    )
+
+
 def asset_index(rows: Sequence[Row]) -> dict[str, Decimal]:
     """Read `assetIndex` of all assets: what one unit is worth in USD, by asset."""
     return {str(row["symbol"]).removesuffix("USD"): Decimal(row["index"]) for row in rows}
@@ -326,6 +336,18 @@ def income_report(row: Row) -> IncomeReport:
     """Read one row of `income`."""
     return IncomeReport(
         kind=IncomeKind(row["incomeType"]),
+        symbol=str(row.get("symbol") or ""),
+        amount=Decimal(row["income"]),
+        asset=str(row["asset"]),
+        at=from_milliseconds(row["time"]),
+        transaction_id=str(row["tranId"]),
+    )
+
+
+def wallet_line(row: Row) -> WalletLine:
+    """Read one row of `income`, of whatever kind."""
+    return WalletLine(
+        kind=str(row["incomeType"]),
         symbol=str(row.get("symbol") or ""),
         amount=Decimal(row["income"]),
         asset=str(row["asset"]),
