@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from django.db import transaction
+
 from execution.models import Heartbeat
 from execution.store.contention import apart
 
@@ -23,10 +25,8 @@ def queue_part(queue: str) -> str:
 
 def beat(part: str, *, now: datetime, details: Mapping[str, object], healthy: bool = True) -> None:
     """Write one part's last run. A row that another session holds stays, and health sees it grow old."""
-    with apart(f"heartbeat {part}"):
-        Heartbeat.objects.update_or_create(
-            part=part, defaults={"at": now, "healthy": healthy, "details": dict(details)}
-        )
+    with apart(f"heartbeat {part}"), transaction.atomic():
+        store_heartbeat(part, healthy=healthy, details=details, now=now)
 
 
 def has_beaten(part: str, now: datetime, *, within: timedelta) -> bool:

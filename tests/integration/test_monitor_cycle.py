@@ -331,6 +331,8 @@ def test_calls_and_queries_do_not_grow_with_the_trades(desk: Desk) -> None:
         with CaptureQueriesContext(connection) as queries:
             desk.cycle()
         calls = Counter((row["method"], row["path"]) for row in desk.ledger.requests)
+        # It is read when it is older than a few seconds, whichever cycle that meets.
+        del calls["GET", "/fapi/v1/assetIndex"]
         return calls, len(queries)
 
     desk.trade_opened(SYMBOLS[0])
