@@ -247,8 +247,11 @@ def test_commands_and_links_lead_somewhere(page: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_the_decisions_are_numbered_without_gaps_and_short() -> None:
-    assert [page.name[:4] for page in ADRS] == [f"{number:04d}" for number in range(1, len(ADRS) + 1)]
+def test_the_decisions_have_a_number_each_and_are_short() -> None:
+    """A gap is a number that was reserved for a decision that has not landed."""
+    numbers = [page.name[:4] for page in ADRS]
+    assert all(number.isdecimal() for number in numbers)
+    assert len(set(numbers)) == len(numbers)
     for page in ADRS:
         paragraphs = [part for part in page.read_text().split("\n\n") if part.strip() and not part.startswith("#")]
         assert len(paragraphs) <= 4, page.name
