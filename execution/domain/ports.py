@@ -26,7 +26,7 @@ from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
 from execution.domain.stream import StreamNews
 from execution.domain.stream_offsets import StreamPlace, Survey
-from execution.domain.trading import InstrumentFilters, OrderService, OrderType, PositionSide, Quote, Side
+from execution.domain.trading import InstrumentFilters, OrderService, OrderType, PositionSide, Quote, Side, TimeInForce
 from execution.domain.venue_status import Terms
 
 
@@ -47,6 +47,7 @@ class OrderTicket:
     """An order to send. `price` is for LIMIT orders only, `trigger_price` for conditional ones.
 
     `good_till`: when a LIMIT order is to end by itself, by our clock; the exchange may end it later, never earlier.
+    `time_in_force`: of a LIMIT order, None for GTD until `good_till`, or GTC without it.
     A trailing stop has a `callback_percent`; its `trigger_price` is where it begins to follow, at once without one.
     """
 
@@ -61,6 +62,7 @@ class OrderTicket:
     callback_percent: Decimal | None = None
     reduce_only: bool = False
     good_till: datetime | None = None
+    time_in_force: TimeInForce | None = None
 
     @property
     def service(self) -> OrderService:

@@ -9,7 +9,7 @@ from execution.domain.money import ZERO
 from execution.domain.policy import Policy
 from execution.domain.quote_index import QuoteIndex
 from execution.domain.reasons import Reason
-from execution.domain.trading import Direction, InstrumentFilters, OrderType, Quote, SymbolLists
+from execution.domain.trading import Direction, InstrumentFilters, OrderType, Quote, SymbolLists, TimeInForce
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ class Proposal:
     activation_price: Decimal | None = None
     break_even: bool | None = None
     time_exit_seconds: int | None = None
+    time_in_force: TimeInForce | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

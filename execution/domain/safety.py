@@ -15,7 +15,7 @@ from execution.domain.quote_index import QuoteIndex, quote_index
 from execution.domain.reasons import Reason
 from execution.domain.risk_review import Proposal, RiskReview, RuleVerdict
 from execution.domain.sizing import SHOWN_DIGITS, judge_size, sizing_levels
-from execution.domain.trading import Direction, InstrumentFilters, Quote, SymbolLists
+from execution.domain.trading import Direction, InstrumentFilters, Quote, SymbolLists, TimeInForce
 
 HIGH_LEVERAGE = 10
 ANY_SYMBOL = SymbolLists()
@@ -139,6 +139,12 @@ def _better(review: RiskReview, limit: Decimal) -> Decimal:
     The limit where the book does not meet it.
     """
     direction, best = review.proposal.direction, review.quote.taking_price(review.proposal.direction)
+    if review.proposal.time_in_force is TimeInForce.GTX:
+        # The exchange refuses it where it meets the book, so all of it rests at its limit.
+        rests = best <= 0 or best * direction.sign > limit * direction.sign
+        numbers = f"limit={plain(limit)} best={plain(best)}"
+        review.check("post_only", numbers, Reason.POST_ONLY_WOULD_TAKE, passed=rests)
+        return limit
     if best <= 0 or best * direction.sign >= limit * direction.sign:
         return limit
     review.note("limit_meets_book", f"limit={plain(limit)} reference={plain(best)}")

@@ -56,6 +56,25 @@ class OrderType(StrEnum):
     TRAILING_STOP_MARKET = "TRAILING_STOP_MARKET"
 
 
+class TimeInForce(StrEnum):
+    """How long a LIMIT entry waits for its fill, in the exchange's words.
+
+    GTC rests until the policy ends it, GTD until its own time, GTX rests and never takes (post-only). IOC fills what it
+    can at once and ends, FOK fills at once and whole or not at all.
+    """
+
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
+    GTX = "GTX"
+    GTD = "GTD"
+
+    @property
+    def rests(self) -> bool:
+        """Whether what does not fill at once stays in the book."""
+        return self not in {TimeInForce.IOC, TimeInForce.FOK}
+
+
 class OrderPurpose(StrEnum):
     """What an order is for in its trade."""
 

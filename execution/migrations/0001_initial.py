@@ -31,6 +31,7 @@ class Migration(migrations.Migration):
                 ("symbol", models.CharField(max_length=40)),
                 ("direction", models.CharField(max_length=5)),
                 ("order_type", models.CharField(max_length=32)),
+                ("time_in_force", models.CharField(blank=True, max_length=3)),
                 ("notional_usd", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("base_quantity_asked", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("limit_price_asked", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
@@ -619,6 +620,7 @@ class Migration(migrations.Migration):
                 ("price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("trigger_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("callback_percent", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("time_in_force", models.CharField(blank=True, max_length=3)),
                 ("reduce_only", models.BooleanField(default=False)),
                 ("state", models.CharField(default=execution.domain.states.OrderState["SUBMITTING"], max_length=32)),
                 ("executed_quantity", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
@@ -1163,6 +1165,29 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="request_limit_has_a_price",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="executionrequest",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("time_in_force", ""),
+                    models.Q(
+                        ("order_type", execution.domain.trading.OrderType["LIMIT"]),
+                        (
+                            "time_in_force__in",
+                            [
+                                execution.domain.trading.TimeInForce["FOK"],
+                                execution.domain.trading.TimeInForce["GTC"],
+                                execution.domain.trading.TimeInForce["GTD"],
+                                execution.domain.trading.TimeInForce["GTX"],
+                                execution.domain.trading.TimeInForce["IOC"],
+                            ],
+                        ),
+                    ),
+                    _connector="OR",
+                ),
+                name="request_time_in_force_of_a_limit",
             ),
         ),
         migrations.AddConstraint(

@@ -33,6 +33,8 @@ class Order(models.Model):
     # For a trailing stop where it begins to follow the price.
     trigger_price = optional_money()
     callback_percent = optional_money()
+    # As the decision asked for; empty: GTD where the entry has an end, else GTC.
+    time_in_force = code(3, blank=True)
     reduce_only = models.BooleanField(default=False)
 
     state = code(default=OrderState.SUBMITTING)

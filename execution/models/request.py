@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from execution.domain.states import REQUEST_FINAL, RequestState
-from execution.domain.trading import Direction, OrderType, Source
+from execution.domain.trading import Direction, OrderType, Source, TimeInForce
 from execution.models.fields import code, one_of, optional_money
 
 
@@ -22,6 +22,8 @@ class ExecutionRequest(models.Model):
     symbol = code(40)
     direction = code(5)
     order_type = code()
+    # As asked for; empty: a LIMIT entry rests until its time or the policy's is over.
+    time_in_force = code(3, blank=True)
     notional_usd = optional_money()
     base_quantity_asked = optional_money()
     limit_price_asked = optional_money()
@@ -81,6 +83,10 @@ class ExecutionRequest(models.Model):
             models.CheckConstraint(
                 name="request_limit_has_a_price",
                 condition=Q(order_type=OrderType.MARKET) | Q(limit_price_asked__isnull=False, limit_price_asked__gt=0),
+            ),
+            models.CheckConstraint(
+                name="request_time_in_force_of_a_limit",
+                condition=Q(time_in_force="") | Q(order_type=OrderType.LIMIT, time_in_force__in=sorted(TimeInForce)),
             ),
             models.CheckConstraint(name="request_leverage_range", condition=Q(leverage__gte=1, leverage__lte=125)),
         ]

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from execution.domain.money import plain
 from execution.domain.outcomes import STATUS_TRIGGERS, ExchangeStatus, OrderReport, Refused, Unknown
 from execution.domain.reasons import Reason
 from execution.domain.states import (
@@ -29,6 +30,9 @@ from execution.store.transitions import NO_REASON, apply_to, log_step, order_mov
 log = structlog.get_logger(__name__)
 # The exchange ends an order by its own clock, which may be this far ahead of ours.
 CLOCKS_DIFFER = timedelta(minutes=1)
+
+# Refusals of a LIMIT order that its time in force has asked for.
+BY_TIME_IN_FORCE = frozenset({Reason.POST_ONLY_WOULD_TAKE, Reason.FOK_NOT_FILLABLE})
 
 # What other processes may have changed since an order was read.
 VOLATILE = (
@@ -74,7 +78,10 @@ def apply_rejection(order: Order, refused: Refused, *, now: datetime) -> None:
     When others have written UNKNOWN in the meantime, it stays so: they look the order up.
     """
     answer = f"code={refused.code} message={refused.message}"
-    sentence = f"{refused.reason}: {answer if refused.reason is Reason.EXCHANGE_REJECTED else refused.message}"
+    by_exchange = refused.code is not None or refused.reason is Reason.EXCHANGE_REJECTED
+    sentence = f"{refused.reason}: {answer if by_exchange else refused.message}"
+    if refused.reason in BY_TIME_IN_FORCE and order.price is not None:
+        sentence += f" time_in_force={order.time_in_force} limit={plain(order.price)}"
     reason = (refused.reason, sentence)
     move = order_move(
         order,
@@ -251,7 +258,9 @@ def _carry_to_request(write: Write, order: Order, move: Move, before: OrderState
 
 def _ended_without_fill(order: Order, following: OrderState, now: datetime) -> tuple[Reason, str]:
     if not _ended_by_age(order, following, now=now):
-        return Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}"
+        terms = f" time_in_force={order.time_in_force}" if order.time_in_force else ""
+        limit = f" limit={plain(order.price)}" if terms and order.price is not None else ""
+        return Reason.ENTRY_ENDED_WITHOUT_FILL, f"ENTRY_ENDED_WITHOUT_FILL: order_state={following}{terms}{limit}"
     asked, began = order.request.entry_expires_at, order.expired_at
     ends = VenueBlock.objects.filter(scope=order.symbol, reason_code=Reason.SYMBOL_ENDS).first()
     if ends and began and (asked is None or began < asked):

@@ -90,7 +90,10 @@ def expire_request(request: ExecutionRequest, *, now: datetime) -> bool:
     """End a request that is too old to trade."""
     age = (now - request.decided_at).total_seconds()
     most = (request.expires_at - request.decided_at).total_seconds()
-    reason = (Reason.SIGNAL_TOO_OLD, f"SIGNAL_TOO_OLD: expected<={most:.0f}s actual={age:.1f}s")
+    sentence = f"SIGNAL_TOO_OLD: expected<={most:.0f}s actual={age:.1f}s"
+    if request.entry_expires_at == request.expires_at:
+        sentence += f" good_till={request.expires_at.isoformat()}"
+    reason = (Reason.SIGNAL_TOO_OLD, sentence)
     return end_request(request, RequestTrigger.AGE_EXCEEDED, reason, now=now)
 
 

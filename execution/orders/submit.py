@@ -21,7 +21,15 @@ from execution.domain.outcomes import Accepted, PlaceOutcome, Refused, Unknown
 from execution.domain.ports import EntryBlock, Exchange, ExchangeUnavailableError, Lane, OrderTicket
 from execution.domain.reasons import Reason
 from execution.domain.states import TRADE_OVER, OrderState
-from execution.domain.trading import Direction, InstrumentFilters, OrderPurpose, OrderType, PositionSide, Side
+from execution.domain.trading import (
+    Direction,
+    InstrumentFilters,
+    OrderPurpose,
+    OrderType,
+    PositionSide,
+    Side,
+    TimeInForce,
+)
 from execution.models import ExecutionRequest, Order
 from execution.orders.apply_report import apply_rejection, apply_report, apply_unknown
 from execution.risk.policy_store import policy_in_force
@@ -63,6 +71,7 @@ class OrderSpec:
     price: Decimal | None = None
     trigger_price: Decimal | None = None
     callback_percent: Decimal | None = None
+    time_in_force: TimeInForce | None = None
     close_reason: str = ""
     leg_id: int | None = None
 
@@ -87,6 +96,7 @@ def ticket_for(request: ExecutionRequest, intention: OrderSpec) -> OrderTicket:
         # In hedge mode the position side itself makes an order reducing, and the exchange refuses the flag.
         reduce_only=not entry and side is PositionSide.BOTH,
         good_till=request.entry_expires_at if entry else None,
+        time_in_force=intention.time_in_force,
     )
 
 
@@ -116,6 +126,7 @@ def persist_order(
         price=ticket.price,
         trigger_price=ticket.trigger_price,
         callback_percent=ticket.callback_percent,
+        time_in_force=ticket.time_in_force or "",
         reduce_only=ticket.reduce_only,
         close_reason=intention.close_reason,
         attempts=1,
@@ -280,4 +291,5 @@ def approved_entry(request: ExecutionRequest) -> OrderSpec:
         order_type=OrderType(request.order_type),
         quantity=request.quantity,
         price=request.limit_price,
+        time_in_force=TimeInForce(request.time_in_force) if request.time_in_force else None,
     )

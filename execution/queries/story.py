@@ -93,7 +93,7 @@ def _decision(request: ExecutionRequest) -> Iterator[str]:
         target=request.target_price_asked,
         confidence=request.confidence,
     )
-    kind = f"{request.symbol} {request.direction} {request.order_type}"
+    kind = " ".join(filter(None, (request.symbol, request.direction, request.order_type, request.time_in_force)))
     yield _line("Decision", f"{kind} {asked} leverage={request.leverage}")
     origin = f"{request.source} identity={request.inbox.identity} received {_time(request.received_at)}"
     yield _line("", f"from {origin}" + (f" model={request.model}" if request.model else ""))
@@ -173,7 +173,8 @@ def _order(order: Order) -> str:
     numbers = _known(quantity=order.quantity, price=order.price, trigger=order.trigger_price)
     state = f"{order.state} executed={plain(order.executed_quantity)} attempts={order.attempts}"
     error = f" error_code={order.error_code}" if order.error_code is not None else ""
-    return _line(order.purpose.capitalize(), f"{order.side} {order.order_type} {numbers} {state}{error} {ids}")
+    kind = " ".join(filter(None, (order.side, order.order_type, order.time_in_force)))
+    return _line(order.purpose.capitalize(), f"{kind} {numbers} {state}{error} {ids}")
 
 
 def _fill(fill: Fill) -> str:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from execution.domain.json_values import JsonValue
 from execution.domain.risk_review import AskedTarget, Proposal, RuleVerdict
-from execution.domain.trading import Direction, OrderType
+from execution.domain.trading import Direction, OrderType, TimeInForce
 from execution.models import ExecutionRequest
 
 
@@ -30,6 +30,7 @@ def proposal_of(request: ExecutionRequest) -> Proposal:
         activation_price=Decimal(exits["activation_price"]) if "activation_price" in exits else None,
         break_even=exits.get("break_even"),
         time_exit_seconds=exits.get("time_exit_seconds"),
+        time_in_force=TimeInForce(request.time_in_force) if request.time_in_force else None,
     )
 
 

@@ -166,8 +166,11 @@ def _manual_request(
 ) -> ExecutionRequest:
     decided_at = min(order.timestamp or published_at, published_at)
     times = _times(decided_at, rules, now)
+    expires_at = order.expires_at
     if order.expires_in_seconds is not None:
-        times["entry_expires_at"] = times["decided_at"] + timedelta(seconds=order.expires_in_seconds)
+        expires_at = times["decided_at"] + timedelta(seconds=order.expires_in_seconds)
+    if expires_at is not None:
+        times["entry_expires_at"] = expires_at
         # An order that would have to be cancelled at once is not sent.
         times["expires_at"] = min(times["expires_at"], times["entry_expires_at"])
     return ExecutionRequest(
@@ -176,6 +179,7 @@ def _manual_request(
         symbol=order.symbol,
         direction=order.side,
         order_type=OrderType.LIMIT if order.price is not None else OrderType.MARKET,
+        time_in_force=order.time_in_force or "",
         base_quantity_asked=order.quantity,
         limit_price_asked=order.price,
         stop_price_asked=order.stop_loss,

@@ -24,7 +24,7 @@ from pydantic import (
 
 from execution.domain import bounds
 from execution.domain.signatures import SIGNATURE_FIELDS
-from execution.domain.trading import DIRECTIONS, Direction
+from execution.domain.trading import DIRECTIONS, Direction, TimeInForce
 from execution.domain.unread import ReadFields, not_known, not_read
 
 # What the database can hold exactly, with room to spare on both ends.
@@ -41,6 +41,8 @@ LONGEST_SECONDS = 366 * 24 * 3600
 # Notes of a producer that come back with the trade; a longer one is a document, and belongs elsewhere.
 METADATA_BYTES, METADATA_DEPTH = 16 * 1024, 12
 CONFIDENCE_DECIMALS = 8
+# The words for a time in force that producers use.
+TIMES_IN_FORCE = {each.lower(): each for each in TimeInForce} | {"post_only": TimeInForce.GTX}
 
 
 def _number(value: object) -> Decimal:
@@ -232,6 +234,8 @@ class ManualOrder(OrderFields):
     trail_percent: OptionalPositive = None
     trailing: TrailingIn | None = None
     break_even: bool | None = None
+    time_in_force: TimeInForce | None = None
+    expires_at: Moment = None
     expires_in_seconds: Seconds = None
     time_exit_seconds: Seconds = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
@@ -252,6 +256,16 @@ class ManualOrder(OrderFields):
             raise ValueError("must be a positive number, or left out for a MARKET order")
         return value
 
+    @field_validator("time_in_force", mode="before")
+    @classmethod
+    def read_time_in_force(cls, value: object) -> TimeInForce | None:
+        if value is None or value == "":
+            return None
+        found = TIMES_IN_FORCE.get(_word(value))
+        if found is None:
+            raise ValueError("must be one of GTC, IOC, FOK, GTX, GTD, post_only")
+        return found
+
     @field_validator("metadata", mode="before")
     @classmethod
     def read_metadata(cls, value: object) -> object:
@@ -269,8 +283,21 @@ class ManualOrder(OrderFields):
 
     @model_validator(mode="after")
     def only_a_limit_order_expires(self) -> "ManualOrder":
-        if self.expires_in_seconds is not None and self.price is None:
-            raise ValueError("expires_in_seconds: must be sent together with price, for a LIMIT order")
+        for name in ("time_in_force", "expires_at", "expires_in_seconds"):
+            if getattr(self, name) is not None and self.price is None:
+                raise ValueError(f"{name}: must be sent together with price, for a LIMIT order")
+        return self
+
+    @model_validator(mode="after")
+    def end_fits_time_in_force(self) -> "ManualOrder":
+        ends = [name for name in ("expires_at", "expires_in_seconds") if getattr(self, name) is not None]
+        if len(ends) > 1:
+            raise ValueError("expires_at: must not be sent together with expires_in_seconds")
+        kind = self.time_in_force
+        if kind is TimeInForce.GTD and not ends:
+            raise ValueError("expires_at: must be sent with time_in_force GTD, or expires_in_seconds")
+        if ends and kind in {TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK}:
+            raise ValueError(f"{ends[0]}: must not be sent with time_in_force {kind}; use GTD or GTX")
         return self
 
     @model_validator(mode="after")

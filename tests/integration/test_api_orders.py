@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 from types import SimpleNamespace
@@ -495,3 +496,48 @@ def assert_nothing_happened(pipeline: Pipeline) -> None:
     assert not InboxEvent.objects.exists()
     assert not ExecutionRequest.objects.exists()
     assert pipeline.started == []
+
+
+def test_a_limit_order_keeps_its_time_in_force_and_end(client: Client, pipeline: Pipeline) -> None:
+    pipeline.play = rest
+
+    code, answer = post(client, LIMIT_ORDER | {"time_in_force": "post_only", "expires_at": "2099-01-01T00:00:00Z"})
+
+    request = ExecutionRequest.objects.get()
+    assert (code, answer["status"]) == (200, "placed")
+    assert (request.time_in_force, request.entry_expires_at) == ("GTX", datetime(2099, 1, 1, tzinfo=UTC))
+
+
+def test_a_time_in_force_that_contradicts_itself_is_named_with_its_rule(client: Client, pipeline: Pipeline) -> None:
+    code, answer = post(client, LIMIT_ORDER | {"time_in_force": "IOC", "expires_in_seconds": 60})
+
+    assert (code, answer["errors"]) == (
+        400,
+        {"expires_in_seconds": ["must not be sent with time_in_force IOC; use GTD or GTX"]},
+    )
+    # It should have stored and started nothing.
+    assert (pipeline.started, InboxEvent.objects.count()) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("word", "state", "code"),
+    [
+        ("IOC", RequestState.CANCELED, "ENTRY_ENDED_WITHOUT_FILL"),
+        ("FOK", RequestState.REJECTED, "FOK_NOT_FILLABLE"),
+        ("GTX", RequestState.REJECTED, "POST_ONLY_WOULD_TAKE"),
+    ],
+)
+def test_an_entry_that_ends_at_once_is_answered_with_its_reason(
+    client: Client, pipeline: Pipeline, word: str, state: RequestState, code: str
+) -> None:
+    pipeline.play = lambda request_id: move(request_id, state=state, reason_code=code, reason=f"{code}: limit=50000")
+
+    status, answer = post(client, LIMIT_ORDER | {"time_in_force": word})
+
+    assert (status, answer["success"], answer["reason_code"], answer["message"]) == (
+        200,
+        False,
+        code,
+        f"{code}: limit=50000",
+    )
+    assert answer["status"] == ("canceled" if state is RequestState.CANCELED else "failed")

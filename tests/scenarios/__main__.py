@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.scenarios.scenario import Scenario
 
 # Each adds its own scenarios, in the order of the table.
-PAGES = ("exits", "entries", "others", "blindness", "endings", "dollars", "filters", "long_lives")
+PAGES = ("exits", "entries", "others", "blindness", "endings", "dollars", "filters", "long_lives", "options")
 REPORT = Path(__file__).resolve().parents[2] / ".local" / "scenarios.json"
 
 

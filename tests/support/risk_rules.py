@@ -17,7 +17,7 @@ from execution.domain.policy import Policy
 from execution.domain.quote_index import quote_index
 from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import judge
-from execution.domain.trading import Direction, OrderType, SymbolLists
+from execution.domain.trading import Direction, OrderType, SymbolLists, TimeInForce
 from tests.unit.examples import BTCUSDT, levels, quote
 
 D = Decimal
@@ -192,11 +192,13 @@ def _row(rule: str, varies: str, passes: str, refuses: str, run: Run) -> Boundar
     return Boundary(rule=rule, varies=varies, passes=passes, refuses=refuses, run=run)
 
 
+POST_ONLY: Mapping[str, Any] = {"time_in_force": TimeInForce.GTX}
 FALLING_OFF = ("50000x0.1", "50400x1")
 BOUNDARIES = (
     _row("quote_index", "index price of the quote asset, where that is USDC", "0.9998", "0", _index),
     _row("book", "best ask", "50000", "0", _book()),
     _row("limit_price", "limit price, where the symbol's least is 556.80", "556.8", "556.7", _limit()),
+    _row("post_only", "limit of a post-only entry, best ask 50000", "49999.9", "50000", _limit(**POST_ONLY)),
     _row("symbol_trading", "status at the exchange", "TRADING", "BREAK", _status),
     _row("symbol_allowed", "the only symbol on `SYMBOLS_ALLOWED`", "BTCUSDT", "ETHUSDT", _allowed),
     _row(

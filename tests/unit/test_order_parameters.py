@@ -6,7 +6,7 @@ import pytest
 
 from execution.adapters.binance.order_parameters import algo_parameters, order_parameters
 from execution.domain.ports import OrderTicket
-from execution.domain.trading import OrderType, PositionSide, Side
+from execution.domain.trading import OrderType, PositionSide, Side, TimeInForce
 
 LIMIT = {
     "client_order_id": "es1-e",
@@ -48,6 +48,24 @@ def test_an_order_without_an_end_rests_until_it_is_cancelled() -> None:
     sent = order_parameters(OrderTicket(**LIMIT), at_ms)  # type: ignore[arg-type]
 
     assert (sent["timeInForce"], "goodTillDate" in sent) == ("GTC", False)
+
+
+@pytest.mark.parametrize("kind", [TimeInForce.IOC, TimeInForce.FOK, TimeInForce.GTX])
+def test_the_exchange_gets_no_end_with_a_time_in_force_that_has_none(kind: TimeInForce) -> None:
+    good_till = datetime.now(UTC) + timedelta(hours=1)
+
+    sent = order_parameters(OrderTicket(**LIMIT, time_in_force=kind, good_till=good_till), at_ms)  # type: ignore[arg-type]
+
+    assert (sent["timeInForce"], "goodTillDate" in sent) == (kind, False)
+
+
+@pytest.mark.parametrize("kind", [TimeInForce.GTC, TimeInForce.GTD])
+def test_what_rests_until_a_time_is_gtd_at_the_exchange(kind: TimeInForce) -> None:
+    good_till = datetime.now(UTC) + timedelta(hours=1)
+
+    sent = order_parameters(OrderTicket(**LIMIT, time_in_force=kind, good_till=good_till), at_ms)  # type: ignore[arg-type]
+
+    assert (sent["timeInForce"], sent["goodTillDate"]) == ("GTD", -(-at_ms(good_till) // 1000) * 1000)
 
 
 def test_a_market_order_has_no_time_in_force() -> None:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from execution.domain.trading import Direction
+from execution.domain.trading import Direction, TimeInForce
 from execution.signals.envelope import parse_json
 from execution.signals.schemas import (
     AiDecision,
@@ -553,7 +553,57 @@ def test_seconds_have_bounds(field: str, seconds: object) -> None:
     assert field in problems(ManualOrder, SMALLEST_ORDER | {"price": "49000", field: seconds})
 
 
-def test_a_market_order_does_not_expire() -> None:
-    found = problems(ManualOrder, SMALLEST_ORDER | {"expires_in_seconds": 90})
+@pytest.mark.parametrize(
+    ("name", "value"), [("expires_in_seconds", 90), ("expires_at", WHEN), ("time_in_force", "GTC")]
+)
+def test_a_market_order_does_not_expire(name: str, value: object) -> None:
+    found = problems(ManualOrder, SMALLEST_ORDER | {name: value})
 
-    assert found == {"": "Value error, expires_in_seconds: must be sent together with price, for a LIMIT order"}
+    assert found == {"": f"Value error, {name}: must be sent together with price, for a LIMIT order"}
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        *((each.value, each) for each in TimeInForce),
+        *((each.value.lower(), each) for each in TimeInForce),
+        ("post_only", TimeInForce.GTX),
+        (" POST_ONLY ", TimeInForce.GTX),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_words_of_a_time_in_force(word: object, expected: TimeInForce | None) -> None:
+    ends = {"expires_in_seconds": 90} if expected is TimeInForce.GTD else {}
+
+    assert order(price="49000", time_in_force=word, **ends).time_in_force is expected
+
+
+@pytest.mark.parametrize("word", ["RPI", "GTE_GTC", "gt", 1, True, ["GTC"]])
+def test_another_time_in_force_is_refused(word: object) -> None:
+    assert problems(ManualOrder, SMALLEST_ORDER | {"price": "49000", "time_in_force": word}) == {
+        "time_in_force": "Value error, must be one of GTC, IOC, FOK, GTX, GTD, post_only"
+    }
+
+
+@pytest.mark.parametrize("field", ["expires_at", "expires_in_seconds"])
+@pytest.mark.parametrize("word", ["GTC", "IOC", "FOK"])
+def test_a_time_in_force_with_an_end_of_its_own_takes_no_other(word: str, field: str) -> None:
+    value = WHEN if field == "expires_at" else 90
+
+    assert problems(ManualOrder, SMALLEST_ORDER | {"price": "49000", "time_in_force": word, field: value}) == {
+        "": f"Value error, {field}: must not be sent with time_in_force {word}; use GTD or GTX"
+    }
+
+
+def test_an_end_is_given_once_and_gtd_needs_one() -> None:
+    both = {"price": "49000", "expires_at": WHEN, "expires_in_seconds": 90}
+
+    assert order(price="49000", time_in_force="GTD", expires_at=WHEN).expires_at == MOMENT
+    assert order(price="49000", time_in_force="GTX", expires_at=WHEN).expires_at == MOMENT
+    assert problems(ManualOrder, SMALLEST_ORDER | both) == {
+        "": "Value error, expires_at: must not be sent together with expires_in_seconds"
+    }
+    assert problems(ManualOrder, SMALLEST_ORDER | {"price": "49000", "time_in_force": "GTD"}) == {
+        "": "Value error, expires_at: must be sent with time_in_force GTD, or expires_in_seconds"
+    }

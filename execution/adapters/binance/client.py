@@ -64,6 +64,8 @@ TERMS_REFUSED = frozenset(
 )
 # Of these, refusals by price, quantity or their steps: rounded anew, the order may be taken.
 FILTERS_REFUSED = frozenset({-1013, -1111, *range(-4007, -4000), -4013, -4014, -4023})
+# Refusals that have a name of their own, because the order's time in force asked for them.
+NAMED_REFUSALS = {-5021: Reason.FOK_NOT_FILLABLE, -5022: Reason.POST_ONLY_WOULD_TAKE}
 # The order has a position side in one-way mode, or none in hedge mode: the mode was changed elsewhere.
 WRONG_POSITION_MODE = -4061
 # The stop and the target that follow an entry: their room is kept when the entry gets its own.
@@ -433,6 +435,7 @@ class BinanceExchange:
                     retry_after_seconds=failure.back_off_seconds,
                     waits=failure.waits,
                     by_filters=failure.code in FILTERS_REFUSED,
+                    reason=NAMED_REFUSALS.get(failure.code or 0, Reason.EXCHANGE_REJECTED),
                 )
             # The others are in no table of placements; whatever they would mean, they would prove no refusal.
             case Meaning.UNKNOWN | Meaning.ACCEPTED | Meaning.BENIGN | Meaning.MISSING:

@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 
 from execution.domain.money import plain
 from execution.domain.ports import OrderTicket
-from execution.domain.trading import OrderType, PositionSide
+from execution.domain.trading import OrderType, PositionSide, TimeInForce
 
 # The exchange refuses an end that is not more than 600 s ahead (-5040). A minute more covers clocks and latency.
 LEAST_GOOD_FOR_MS = 660_000
 # It takes whole seconds below the year 10000.
 LATEST_GOOD_TILL_MS = 253_402_300_798_000
+# The exchange takes an end for GTD alone: these have none, or one that only the service keeps.
+WITHOUT_END = frozenset({TimeInForce.IOC, TimeInForce.FOK, TimeInForce.GTX})
 Parameters = dict[str, str | int]
 
 
@@ -27,15 +29,17 @@ def order_parameters(ticket: OrderTicket, at_ms: Callable[[datetime], int]) -> P
     }
     if ticket.order_type is OrderType.LIMIT and ticket.price is not None:
         parameters["price"] = plain(ticket.price)
-        parameters |= _time_in_force(ticket.good_till, at_ms)
+        parameters |= _time_in_force(ticket, at_ms)
     return parameters
 
 
-def _time_in_force(good_till: datetime | None, at_ms: Callable[[datetime], int]) -> Parameters:
-    if good_till is None:
+def _time_in_force(ticket: OrderTicket, at_ms: Callable[[datetime], int]) -> Parameters:
+    if ticket.time_in_force in WITHOUT_END:
+        return {"timeInForce": ticket.time_in_force.value}
+    if ticket.good_till is None:
         return {"timeInForce": "GTC"}
     soonest = at_ms(datetime.now(UTC)) + LEAST_GOOD_FOR_MS
-    seconds = -(-max(at_ms(good_till), soonest) // 1000)
+    seconds = -(-max(at_ms(ticket.good_till), soonest) // 1000)
     return {"timeInForce": "GTD", "goodTillDate": min(seconds * 1000, LATEST_GOOD_TILL_MS)}
 
 
