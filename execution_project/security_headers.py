@@ -15,6 +15,11 @@ OWN_PAGES = (
     "default-src 'none'; connect-src 'self'; font-src 'self'; img-src 'self' data:; manifest-src 'self'; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'; "
 )
+# Neither scripts nor styles stand in a page of the dashboard.
+DASHBOARD = (
+    "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+)
 DOCS = f"{OWN_PAGES}script-src 'self'"
 ADMIN = f"{OWN_PAGES}script-src 'self' 'unsafe-eval'; script-src-attr 'none'"
 PERMISSIONS = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
@@ -41,4 +46,6 @@ def policy_for(path: str) -> str:
     """Return the Content-Security-Policy of an address."""
     if path.startswith("/admin/"):
         return ADMIN
+    if path.startswith("/dashboard/"):
+        return DASHBOARD
     return DOCS if path.startswith("/docs") else NOTHING

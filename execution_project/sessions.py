@@ -18,6 +18,8 @@ from django.utils import timezone
 BEGAN, SEEN = "began", "seen"
 # How fine idleness is measured: not every request has to write its session.
 SEEN_EVERY_SECONDS = 30
+# What an open page asks for by itself keeps no one signed in.
+UNATTENDED = frozenset({"/dashboard/board", "/dashboard/stream"})
 # The width of Django's column.
 DIGEST_CHARACTERS = 40
 
@@ -67,5 +69,5 @@ class EndSessions:
         began, seen = session.setdefault(BEGAN, now), session.get(SEEN, now)
         if not (0 <= now - began <= settings.SESSION_COOKIE_AGE and now - seen <= settings.SESSION_IDLE_SECONDS):
             logout(request)
-        elif SEEN not in session or now - seen >= SEEN_EVERY_SECONDS:
+        elif SEEN not in session or (now - seen >= SEEN_EVERY_SECONDS and request.path not in UNATTENDED):
             session[SEEN] = now

@@ -1,4 +1,4 @@
-"""Addresses: the API with health, metrics and its page, and the admin."""
+"""Addresses: the dashboard, the API with health, metrics and its page, and the admin."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -7,6 +7,8 @@ from django.urls import include, path
 admin.autodiscover()
 
 urlpatterns = [
+    # First: it shares `/` with the API, and chooses by what the client accepts.
+    path("", include("execution.dashboard.urls")),
     path("", include("execution.api.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -23,7 +23,8 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from execution_project.env import environment
 from execution_project.networks import is_within, networks
-from execution_project.web import LONGEST_BODY_BYTES
+from execution_project.stopping import STOPPING
+from execution_project.web import LONGEST_BODY_BYTES, MOST_STREAMS
 
 # From the first look at a connection, or from the first byte of a further request on it, until the request is whole.
 REQUEST_SECONDS = 10.0
@@ -46,6 +47,7 @@ class Lane(StrEnum):
     HEALTH = "health"
     BRAKES = "brakes"
     FIGURES = "figures"
+    STREAMS = "streams"
     CROWD = "crowd"
 
 
@@ -59,9 +61,11 @@ LANES = (
     (b"/static/", Lane.BRAKES),
     # What alarms are made of is read also while the crowd waits.
     (b"/metrics", Lane.FIGURES),
+    # A stream of news holds its thread for a minute.
+    (b"/dashboard/stream", Lane.STREAMS),
 )
-# The crowd has gunicorn's own `threads`.
-THREADS = {Lane.HEALTH: 4, Lane.BRAKES: 4, Lane.FIGURES: 1}
+# The crowd has gunicorn's own `threads`. Streams have one more than may be open, which turns away who comes then.
+THREADS = {Lane.HEALTH: 4, Lane.BRAKES: 4, Lane.FIGURES: 1, Lane.STREAMS: MOST_STREAMS + 1}
 
 
 class Incomplete(Exception):  # noqa: N818 -- not an error: more is to come
@@ -252,7 +256,12 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]
         for conn in [each for each in self.arriving if now > each.deadline or not (self.alive or each.seen)]:
             self._drop(conn)
 
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        STOPPING.set()
+        super().handle_exit(sig, frame)
+
     def handle_quit(self, sig: int, frame: Any) -> None:
+        STOPPING.set()
         for pool in self.pools.values():
             pool.shutdown(wait=False)
         super().handle_quit(sig, frame)

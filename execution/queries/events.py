@@ -33,7 +33,7 @@ def events_after(cursor: int, *, limit: int, event_type: str = "", aggregate: st
     Ids are given at the insert and seen at the commit, so that a lower id may appear after a higher one. Therefore
     only ids are shown below which every writer has ended.
     """
-    horizon = _certain_id()
+    horizon = certain_event_id()
     if horizon is None or horizon <= cursor:
         return EventPage(events=(), next_after=cursor, has_more=False, oldest_id=_oldest())
     wanted = OutboxEvent.objects.filter(pk__gt=cursor, pk__lte=horizon).order_by("pk")
@@ -75,7 +75,7 @@ def ids_around(moment: datetime) -> IdsAround:
     return IdsAround(first_after=found["first_after"], last_up_to=found["last_up_to"], last=found["last"])
 
 
-def _certain_id() -> int | None:
+def certain_event_id() -> int | None:
     """Return the highest id given so far, once every writer that may hold a lower one has ended.
 
     None: a writer has not ended in time, or no event was ever recorded.

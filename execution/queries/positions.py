@@ -6,13 +6,14 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from execution.domain.coverage import PositionCover
 from execution.domain.money import ZERO
 from execution.domain.stop_distance import StopDistance, stop_distance
 from execution.domain.trading import Direction, OrderPurpose
-from execution.models import Heartbeat, Order, Position
+from execution.models import Heartbeat, Order, Position, Trade
 from execution.protection.coverage import cover_of, live_exits
 from execution.protection.software_stops import Standing, of_side, standing_stops
 from execution.store.heartbeats import MONITOR
@@ -71,8 +72,43 @@ class HeldPosition:
 
 def held_positions(now: datetime | None = None) -> list[HeldPosition]:
     """Return every position: five statements however many there are, four more beside software stops."""
-    exits, standing, read_at = live_exits(), standing_stops(now or timezone.now()), _last_reading()
+    read_at = _last_reading()
     rows = list(Position.objects.select_related("trade__request__bracket").order_by("symbol", "position_side"))
+    return [
+        replace(each, phantom=read_at is not None and each.position.observed_at < read_at)
+        for each in _with_exits(rows, now or timezone.now())
+    ]
+
+
+def held_trades(trades: "QuerySet[Trade]", now: datetime) -> list[HeldPosition]:
+    """Return what our fills have opened in trades that no reading of the exchange has shown yet.
+
+    The mark price of such a position is 0, which is no price. Without such a trade it takes one statement.
+    """
+    rows = [_unread(trade) for trade in trades.select_related("request__bracket").order_by("symbol", "position_side")]
+    return _with_exits(rows, now) if rows else []
+
+
+def _unread(trade: Trade) -> Position:
+    return Position(
+        symbol=trade.symbol,
+        position_side=trade.position_side,
+        direction=trade.direction,
+        trade=trade,
+        quote_asset=trade.quote_asset,
+        quote_index=trade.quote_index,
+        quantity=trade.quantity - trade.exited_quantity,
+        entry_price=trade.entry_price,
+        mark_price=ZERO,
+        unrealized_pnl=ZERO,
+        initial_margin=trade.margin,
+        liquidation_price=ZERO,
+        observed_at=trade.entry_at,
+    )
+
+
+def _with_exits(rows: Sequence[Position], now: datetime) -> list[HeldPosition]:
+    exits, standing = live_exits(), standing_stops(now)
     unplanned = without_stop([row.trade_id for row in rows if row.trade_id])
     return [
         replace(
@@ -80,7 +116,6 @@ def held_positions(now: datetime | None = None) -> list[HeldPosition]:
                 row, exits.get((row.symbol, row.position_side), []), of_side(standing, (row.symbol, row.position_side))
             ),
             stop_required=row.trade_id not in unplanned,
-            phantom=read_at is not None and row.observed_at < read_at,
         )
         for row in rows
     ]

@@ -31,7 +31,9 @@ def addresses(patterns: list[Any], prefix: str = "/") -> Iterator[str]:
 
 
 ALL = sorted(set(addresses(get_resolver().url_patterns)))
-GUARDED = [address for address in ALL if address not in OPEN]
+# The dashboard's pages ask for a sign-in instead.
+PAGES = [address for address in ALL if address.startswith("/dashboard/")]
+GUARDED = [address for address in ALL if address not in {*OPEN, *PAGES}]
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,8 @@ def test_the_list_of_addresses_is_complete() -> None:
         "/api/execution/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11",
         "/api/execution/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11/protection",
         "/api/execution/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11/write-off",
+        "/dashboard/board",
+        "/dashboard/stream",
         "/docs",
         "/health",
         "/health/live",
@@ -134,6 +138,16 @@ def test_health_without_the_key_shows_only_the_verdict(client: Client, headers: 
     assert "reasons" in client.get("/health/ready", headers={"X-API-Key": KEY}).json()
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": KEY}, {"Accept": "text/html"}])
+@pytest.mark.parametrize("address", PAGES)
+def test_the_dashboards_pages_open_by_sign_in_alone(client: Client, address: str, headers: dict[str, str]) -> None:
+    for method in ("get", "head", "post", "put", "patch", "delete"):
+        answer = getattr(client, method)(address, headers=headers)
+
+        to_the_sign_in = answer.headers.get("Location", "").startswith("/admin/login/?next=/dashboard/")
+        assert (answer.status_code, to_the_sign_in) in {(302, True), (401, False), (405, False)}, method
+
+
 @pytest.mark.usefixtures("_key_is_required_and_missing")
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": ""}, {"X-API-Key": "anything"}])
 def test_a_required_key_that_is_not_set_opens_nothing(client: Client, headers: dict[str, str]) -> None:
@@ -145,7 +159,7 @@ def test_paper_on_loopback_without_a_configured_key_asks_nobody(client: Client, 
     assert client.get(address).status_code != 401
 
 
-@pytest.mark.parametrize("address", ["/", "/api/execution/positions", "/api/execution/trades", "/health"])
+@pytest.mark.parametrize("address", ["/api/execution/positions", "/api/execution/trades", "/health"])
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", "nonsense", "text/html;q=0.9,*/*;q=0.1"])
 def test_a_browser_gets_json_and_no_form(client: Client, address: str, accept: str) -> None:
     answer = client.get(address, headers={"Accept": accept})

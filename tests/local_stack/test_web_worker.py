@@ -10,7 +10,7 @@ from time import monotonic
 
 import pytest
 
-from execution_project.web import LONGEST_BODY_BYTES, threads
+from execution_project.web import LONGEST_BODY_BYTES, MOST_STREAMS, threads
 from execution_project.web_worker import (
     CONNECTIONS_PER_ADDRESS,
     REQUEST_SECONDS,
@@ -32,6 +32,8 @@ ANSWER_SECONDS = 20.0
 ORDER = f"POST {WAITS} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode()
 KILL_SWITCH = b"POST /api/execution/kill-switch HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+STREAM = b"GET /dashboard/stream HTTP/1.1\r\nHost: x\r\n\r\n"
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 TRADES = b"GET /api/execution/trades HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -126,6 +128,16 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 def is_up(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_open_streams_take_no_thread_from_anything_else(web: Web) -> None:
+    streams = [web.send(STREAM) for _ in range(MOST_STREAMS)]
+    assert [stream.recv(4096)[:15] for stream in streams] == [b"HTTP/1.1 200 OK"] * MOST_STREAMS
+
+    for request in (TRADES, HEALTH, KILL_SWITCH, METRICS):
+        assert "200 OK" in web.ask(request)
+    # It should have a thread left that turns away who comes beyond the bound.
+    assert web.send(STREAM).recv(4096)[:15] == b"HTTP/1.1 200 OK"
 
 
 @pytest.mark.parametrize("half", [b"", ORDER[:1], ORDER[:40], ORDER[:-1], KILL_SWITCH[:-1], HEALTH[:-2]])

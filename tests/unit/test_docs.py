@@ -176,7 +176,7 @@ def addresses(patterns: Iterable[Any], before: str = "/") -> Iterable[str]:
     """Return the API's addresses as people write them."""
     for pattern in patterns:
         route = before + str(pattern.pattern).removeprefix("^").removesuffix("$")
-        if route.startswith("/admin"):
+        if route.startswith(("/admin", "/dashboard")):
             continue
         if hasattr(pattern, "url_patterns"):
             yield from addresses(pattern.url_patterns, route)
