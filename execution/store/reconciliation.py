@@ -43,8 +43,8 @@ def unfinished_requests() -> QuerySet[ExecutionRequest, ExecutionRequest]:
 
 
 def open_trades_with_plans() -> QuerySet[Trade, Trade]:
-    """Return the open trades, each with its request, bracket and legs: two statements."""
-    open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket")
+    """Return the open trades, oldest first, each with its request, bracket and legs: two statements."""
+    open_trades = Trade.objects.filter(state__in=TRADE_OPEN).select_related("request__bracket").order_by("created_at")
     return open_trades.prefetch_related("request__bracket__legs")
 
 

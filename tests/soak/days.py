@@ -168,6 +168,7 @@ class DaysSoak:
         for _ in range(QUIET_CYCLES):
             self.world.hear()
             self.world.watch()
+            self._hear_the_oracle()
             self._look()
             if not self.watch.waits:
                 return
@@ -201,7 +202,6 @@ class DaysSoak:
     def _checkpoint(self, name: str) -> None:
         """Audit the books and the outcomes of the day, tell how far it is, and let old rows go."""
         self.changes.refresh()
-        self._hear_the_oracle()
         self.world.tidy_up()
         self._tell(self._audited())
         spent = time.monotonic() - self.began
@@ -211,12 +211,14 @@ class DaysSoak:
         )
 
     def _hear_the_oracle(self) -> None:
-        """Say what the service's own oracle has journaled, before retention deletes it."""
+        """Print what the service's own oracle has journaled, with its symbol's story, before retention deletes them."""
         with connection.cursor() as cursor:
             told = [line for line in violations_told(cursor) if line not in self.oracle_lines]
         self.oracle_lines.update(told)
         for line in told:
             self.say(f"  ORACLE {line}")
+            for step in self.evidence.story(symbol_of(line)):
+                self.say(f"    {step}")
 
     def _audited(self) -> list[Violation]:
         now_ms = self.market_ms
@@ -376,6 +378,11 @@ class DaysSoak:
             "contracts": [row.symbol for row in self.board.contracts],
             "violations": rows,
         }
+
+
+def symbol_of(line: str) -> str:
+    """Return the symbol of a line of the oracle: date, time, symbol, position side, kind, numbers."""
+    return line.split()[2]
 
 
 def told(counts: Counter[str]) -> str:

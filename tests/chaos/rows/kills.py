@@ -272,12 +272,15 @@ def frozen_and_woken(cell: Cell) -> None:
         # Its worker too, which would kill it for taking too long.
         children = cell.stopped_processes()
         cell.struck("process frozen", len(children), exactly=1)
-        frozen = freeze_owners(cell, children)
+        owners = freeze_owners(cell, children)
         cell.wait(lambda: is_given_up(cell), "others have settled the order", within=60)
         [(given_up,)] = cell.rows("SELECT client_order_id FROM execution_order WHERE state = 'NOT_ACCEPTED'")
-        for pid in frozen:
+        # Its worker sleeps on for a while, or it would kill the process before that could send.
+        for pid in children:
             os.kill(pid, signal.SIGCONT)
         pause(2)
+        for pid in owners:
+            os.kill(pid, signal.SIGCONT)
         # It should not send now what others have declared absent.
         sent = [params for params in cell.ledger.entries_sent if params["newClientOrderId"] == given_up]
         assert not sent, "a woken process has sent an order that was given up"
@@ -286,11 +289,11 @@ def frozen_and_woken(cell: Cell) -> None:
 
 
 def freeze_owners(cell: Cell, children: list[int]) -> list[int]:
-    """Stop the workers that own these stopped processes; return all that is stopped, children first."""
+    """Stop the workers that own these stopped processes, and return them."""
     owners = [process.pid for process in cell.stack.processes.values() if {*children_of(process.pid)} & {*children}]
     for pid in owners:
         os.kill(pid, signal.SIGSTOP)
-    return [*children, *owners]
+    return owners
 
 
 def is_given_up(cell: Cell) -> bool:
