@@ -54,8 +54,8 @@ def open_trades_with_requests() -> QuerySet[Trade, Trade]:
 
 
 def open_trades_alone() -> QuerySet[Trade, Trade]:
-    """Return the open trades without what belongs to them."""
-    return Trade.objects.filter(state__in=sorted(TRADE_OPEN))
+    """Return the open trades, oldest first, without what belongs to them."""
+    return Trade.objects.filter(state__in=sorted(TRADE_OPEN)).order_by("created_at")
 
 
 def trades_ended_since(moment: datetime) -> QuerySet[Trade, Trade]:

@@ -230,18 +230,16 @@ def forget_the_last_fee() -> None:
     pnl.result_of = settle_without_a_fee
 
 
-def look_at_the_oldest_trade_only() -> None:
-    """Every trade of a cycle: reconciliation goes no further than to the oldest open trade."""
-    from execution.reconciliation import cycle, diff, stop_watchdog  # noqa: PLC0415 -- Django must be set up first
+def stop_at_the_first_changed_trade() -> None:
+    """Every trade of a cycle: reconciliation and protector go no further than to the first trade that has changed."""
+    from execution.reconciliation import diff, stop_watchdog  # noqa: PLC0415 -- Django must be set up first
 
-    compared = diff.reconcile
+    for module, name in ((diff, "_trade_actions"), (stop_watchdog, "_smaller_than_booked")):
+        setattr(module, name, _first_of(getattr(module, name)))
 
-    def first_only(books: Any, *arguments: Any, **options: Any) -> Any:
-        unseen = {trade.id for trade in books.trades[1:]}
-        orders = [order for order in books.orders if order.request_id not in unseen]
-        return compared(replace(books, trades=books.trades[:1], orders=orders), *arguments, **options)
 
-    _replace(compared, first_only, cycle, stop_watchdog)
+def _first_of(found: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    return lambda *arguments, **options: found(*arguments, **options)[:1]
 
 
 def believe_the_status_of_a_stop() -> None:
@@ -367,7 +365,7 @@ SAFEGUARDS: Mapping[str, Callable[[], None]] = {
     "fees": forget_the_last_fee,
     "overdue stop": believe_the_status_of_a_stop,
     "software stop": hold_by_nothing,
-    "every trade of a cycle": look_at_the_oldest_trade_only,
+    "every trade of a cycle": stop_at_the_first_changed_trade,
     "waits for Redis": wait_for_redis_without_a_bound,
     "waits for PostgreSQL": wait_for_postgres_without_a_bound,
     "held rows": let_a_held_row_fail_the_sweep,
