@@ -12,7 +12,7 @@ from execution.crash_points import CrashPoint, reached
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.trading import OrderPurpose
 from execution.operations.worker_pool import run_parallel
-from execution.reconciliation.actions import BookExits, CloseInTime, Cover, LookOver, Repair, Settling
+from execution.reconciliation.actions import BookExits, CloseInTime, Cover, LookOver, LookUpOrder, Repair, Settling
 from execution.reconciliation.repair import Tools, book_reported_exits, complete, look_up_once, repair, settle_order
 from execution.reconciliation.state import LocalState
 from execution.store.contention import is_busy, note
@@ -74,6 +74,12 @@ def repair_all(actions: Sequence[Repair], tools: Tools) -> int:
     quick = [action for action in actions if not isinstance(action, WAIT_FOR_EXCHANGE)]
     failed = _run([[(partial(repair, action), action) for action in lot] for lot in lots.values()], tools)
     return failed + sum(not _done(partial(repair, action), action, tools) for action in quick)
+
+
+def look_again_all(orders: Sequence[int], tools: Tools) -> int:
+    """Ask again for these orders that a reading has missed, and return how many failed."""
+    again = [LookUpOrder(order_id=order_id) for order_id in orders]
+    return _run([[(partial(settle_order, action), action)] for action in again], tools)
 
 
 def look_up_all(orders: Sequence[int], tools: Tools) -> tuple[list[UUID], int]:

@@ -34,9 +34,9 @@ from execution.reconciliation.cycle import swept_lately
 from execution.reconciliation.diff import Patience, reconcile
 from execution.reconciliation.position_cache import update_positions
 from execution.reconciliation.repair import Tools
-from execution.reconciliation.scheduler import book_all, look_up_all, repair_all, settle_all
+from execution.reconciliation.scheduler import book_all, look_again_all, look_up_all, repair_all, settle_all
 from execution.reconciliation.snapshot import observe_exchange, read_books
-from execution.reconciliation.unfinished_entries import GRACE, entries_in_doubt, next_due_in
+from execution.reconciliation.unfinished_entries import GRACE, MOST_ASKED, entries_in_doubt, next_due_in
 from execution.risk.pricing import priced_symbols
 from execution.store.contention import met_since
 from execution.store.heartbeats import beat, has_beaten, last_heartbeat
@@ -44,6 +44,7 @@ from execution.store.missing_stops import (
     requests_filled,
     requests_partly_filled,
     stopped_quantity,
+    stops_in_doubt,
     trades_short_of_stops,
 )
 from execution.store.quarantine import pairs, read_each
@@ -57,6 +58,8 @@ SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
 READING, BETWEEN_READINGS, AFTER_FAILED_READING = "protector_reading", timedelta(seconds=5), timedelta(seconds=15)
 # When it last read the positions, and for how long it does without while streams report.
+# From the reading that has missed a stop to the next: an answer that lags would be asked too soon.
+SECOND_READING = timedelta(seconds=2)
 POSITIONS, BELIEVED = "protector_positions", timedelta(seconds=3)
 
 
@@ -79,10 +82,11 @@ def ensure_cover(tools: Tools, *, patience: Patience, monitor_silent_after: time
     Then, when reconciliation is silent, compare as it does.
     """
     began_at = timezone.now()
+    unanswered = look_again_all(missed_stops(tools.clock()), tools)
     unprotected = lacking_stops(before=tools.clock() - GRACE)
     failed, went_to = _cover_all(list(dict.fromkeys([*unprotected, *software_requests()])), tools)
     covered, unasked = look_up_all(entries_in_doubt(tools.clock()), tools)
-    failed += unasked
+    failed += unanswered + unasked
     silent = not swept_lately(tools.clock(), within=monitor_silent_after)
     looked = _look_at_positions(tools, show=silent)
     done = _stand_in(tools, patience) if silent and _may_read(tools.clock()) else _StoodIn()
@@ -195,6 +199,14 @@ def lacking_stops(*, before: datetime) -> list[UUID]:
     filled = requests_filled(before=before)
     partly = requests_partly_filled(before=before, missed=FORGOTTEN_AFTER_READINGS)
     return list(dict.fromkeys([*filled, *partly, *reachable]))
+
+
+def missed_stops(now: datetime) -> list[int]:
+    """Return the stops that reconciliation's last reading has missed: a second one soon shows whether they are gone.
+
+    A stop older than the exchange's retention shows no end when it is cancelled, only absence.
+    """
+    return stops_in_doubt(missed=FORGOTTEN_AFTER_READINGS, until=now - SECOND_READING, most=MOST_ASKED)
 
 
 def _can_cover(trade: Trade) -> bool:

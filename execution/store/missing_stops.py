@@ -56,6 +56,18 @@ def stopped_quantity(trade: Trade) -> Decimal:
     return cover
 
 
+def stops_in_doubt(*, missed: int, until: datetime, most: int) -> list[int]:
+    """Return the live stops of open trades that a reading has missed, and fewer than `missed` have, until then."""
+    doubted = Order.objects.filter(
+        purpose=OrderPurpose.STOP,
+        state__in=sorted(ORDER_LIVE),
+        missing_readings__range=(1, missed - 1),
+        last_evidence_at__lte=until,
+        request__trade__state__in=sorted(TRADE_OPEN),
+    )
+    return list(doubted.order_by("last_evidence_at").values_list("pk", flat=True)[:most])
+
+
 def _stops(missed: int) -> QuerySet[Order, Order]:
     """Return the live stops that count, of the request or trade around this query."""
     return Order.objects.filter(

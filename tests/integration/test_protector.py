@@ -24,6 +24,7 @@ from tests.support.threads import at_once
 pytestmark = pytest.mark.django_db
 SILENT_AFTER = timedelta(seconds=22)
 POSITIONS = "/fapi/v3/positionRisk"
+FOUR_DAYS = 4 * 86400
 D = Decimal
 BOTH_SIDES = pytest.mark.parametrize("side", ["buy", "sell"])
 
@@ -152,6 +153,46 @@ def test_it_finds_a_vanished_stop_itself_when_the_monitor_is_silent(desk: Desk, 
     assert desk.order_states(request_id, "STOP") == ["CANCELED", "ACCEPTED"]
     # The other position should have kept its only stop.
     assert desk.order_states(other, "STOP") == ["ACCEPTED"]
+    desk.check()
+
+
+@BOTH_SIDES
+def test_a_stop_that_vanished_after_the_retention_is_replaced_two_seconds_after_it_was_missed(
+    desk: Desk, side: str
+) -> None:
+    request_id, other = desk.trade_opened(side=side), desk.trade_opened("ETHUSDT", side)
+    desk.paper.control("POST", "clock", {"advance_ms": FOUR_DAYS * 1000})
+    desk.clock.let_pass(FOUR_DAYS)
+    desk.cycle()
+    stop = desk.order(request_id, "STOP")
+    desk.person.sign_request("DELETE", ALGO_ORDER, {"clientAlgoId": stop.client_order_id})
+
+    # An order of four days that was cancelled is shown nowhere: one reading proves nothing.
+    desk.cycle()
+    assert desk.order_states(request_id, "STOP") == ["ACCEPTED"]
+    desk.clock.let_pass(1.5)
+    assert (guard(desk).went_to, desk.ledger.live("STOP_MARKET", "BTCUSDT")) == (0, [])
+
+    # It should ask again before the next cycle, and replace the stop at once.
+    desk.clock.let_pass(1)
+    assert guard(desk).went_to == 1
+    [again] = desk.ledger.live("STOP_MARKET", "BTCUSDT")
+    assert (again["triggerPrice"], again["quantity"]) == (f"{stop.trigger_price:.2f}", f"{stop.quantity:.3f}")
+    assert desk.order_states(other, "STOP") == ["ACCEPTED"]
+    assert guard(desk).went_to == 0
+    desk.check()
+
+
+def test_a_stop_that_one_reading_missed_and_the_next_shows_stays(desk: Desk) -> None:
+    request_id = desk.trade_opened()
+    Order.objects.filter(request=request_id, purpose="STOP").update(
+        missing_readings=1, missing_since=NOW, last_evidence_at=NOW
+    )
+    desk.clock.let_pass(2.5)
+
+    assert guard(desk).went_to == 0
+    stop = desk.order(request_id, "STOP")
+    assert (stop.state, stop.missing_readings, desk.order_states(request_id, "STOP")) == ("ACCEPTED", 0, ["ACCEPTED"])
     desk.check()
 
 
