@@ -5,6 +5,7 @@ from rest_framework.routers import SimpleRouter
 
 from execution.api.equity import EquityViewSet
 from execution.api.health import HealthView, LivenessView, ReadinessView
+from execution.api.preview import PreviewView
 from execution.api.prometheus import PrometheusView
 from execution.api.views import DocsView, SchemaView, ServiceView
 from execution.api.viewsets import (
@@ -35,5 +36,6 @@ urlpatterns = [
     path("metrics", PrometheusView.as_view(), name="prometheus"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", DocsView.as_view(), name="docs"),
+    path("api/execution/preview", PreviewView.as_view(), name="preview"),
     path("api/execution/", include(router.urls)),
 ]

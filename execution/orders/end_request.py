@@ -13,6 +13,7 @@ from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import Direction
 from execution.models import ExecutionRequest, PositionSlot
 from execution.outbox import payloads
+from execution.risk.entry_expiry import age_verdict
 from execution.risk.entry_gate import GateBlock, Stack, gate_block
 from execution.risk.proposal import as_json
 from execution.store.atomic_write import Write
@@ -88,12 +89,7 @@ def ending(
 
 def expire_request(request: ExecutionRequest, *, now: datetime) -> bool:
     """End a request that is too old to trade."""
-    age = (now - request.decided_at).total_seconds()
-    most = (request.expires_at - request.decided_at).total_seconds()
-    sentence = f"SIGNAL_TOO_OLD: expected<={most:.0f}s actual={age:.1f}s"
-    if request.entry_expires_at == request.expires_at:
-        sentence += f" good_till={request.expires_at.isoformat()}"
-    reason = (Reason.SIGNAL_TOO_OLD, sentence)
+    reason = (Reason.SIGNAL_TOO_OLD, f"SIGNAL_TOO_OLD: {age_verdict(request, now=now).numbers}")
     return end_request(request, RequestTrigger.AGE_EXCEEDED, reason, now=now)
 
 

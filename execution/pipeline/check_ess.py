@@ -12,7 +12,7 @@ from execution.domain.reasons import Reason
 from execution.domain.states import RequestState, RequestTrigger
 from execution.orders.end_request import end_request, expire_request
 from execution.outbox import payloads
-from execution.risk.ess import EssRules, decide
+from execution.risk.ess import EssRules, decide, ess_verdict
 from execution.store.requests import load_request
 from execution.store.transitions import move_request
 
@@ -35,7 +35,7 @@ def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clo
         "evidence": decision.evidence,
     }
     if not decision.permitted:
-        reason = (Reason.ESS_BLOCKED, f"ESS blocked: state={decision.state} ({decision.evidence})")
+        reason = (Reason.ESS_BLOCKED, f"ESS blocked: {ess_verdict(decision).numbers}")
         extra = payloads.FailureFields(ess_state=decision.state)
         end_request(request, RequestTrigger.ESS_BLOCKED, reason, now=now, details=details, failed=extra)
         return False

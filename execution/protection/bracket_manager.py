@@ -10,23 +10,26 @@ import structlog
 from execution.domain.backoff import LONGEST_PAUSE_COVERED, LONGEST_PAUSE_OPEN, pause_after, refusals_of
 from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_price_at
 from execution.domain.clocks import Clock, age_of
+from execution.domain.exits import ExitPlan
 from execution.domain.money import ZERO
 from execution.domain.outcomes import PlaceOutcome
 from execution.domain.ports import Exchange, ExchangeUnavailableError
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
-from execution.domain.trading import Direction, OrderPurpose, OrderType
+from execution.domain.trading import Direction, InstrumentFilters, OrderPurpose, OrderType, PositionSide
 from execution.models import Bracket, ExecutionRequest, Order, Trade
 from execution.models.bracket import LegOrigin
 from execution.orders.cancel import cancel_order
 from execution.orders.submit import OrderSpec, persist_order, send
 from execution.protection import market_close
 from execution.protection.bracket_store import (
+    bracket_rows,
     executed_of,
     exit_orders,
     exposure_of,
     overdue_among,
     plan_of,
+    planned,
     resting_of,
     stop_cover,
 )
@@ -45,6 +48,32 @@ TYPES = {
     OrderPurpose.TARGET: OrderType.TAKE_PROFIT_MARKET,
     OrderPurpose.TRAILING: OrderType.TRAILING_STOP_MARKET,
 }
+
+
+def exit_spec(want: Wanted, *, sequence: int, close_reason: str = "") -> OrderSpec:
+    """Return the order of a leg as it is sent."""
+    leg = want.leg
+    return OrderSpec(
+        purpose=leg.purpose,
+        sequence=sequence,
+        order_type=TYPES[leg.purpose],
+        quantity=want.quantity,
+        trigger_price=leg.price,
+        callback_percent=leg.callback_percent,
+        close_reason=close_reason,
+        leg_id=leg.id,
+    )
+
+
+def planned_exits(request: ExecutionRequest, exits: ExitPlan, rules: InstrumentFilters) -> list[OrderSpec]:
+    """Return the exits of an entry that is not sent yet, for all of its quantity: the stop first.
+
+    `request` has its approved quantity and position side. Nothing of it needs to be stored.
+    """
+    quantity = request.quantity or ZERO
+    exposure = Exposure(filled=quantity, open=quantity, hedged=request.position_side != PositionSide.BOTH)
+    missing = compare(planned(*bracket_rows(request, exits, rules)), exposure, resting=()).missing
+    return [exit_spec(want, sequence=number) for number, want in enumerate(missing, start=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,19 +243,8 @@ class BracketManager:
         """
         if self.is_sending(want.leg):
             return None
-        leg = want.leg
-        return self._send(
-            OrderSpec(
-                purpose=leg.purpose,
-                sequence=self._next_sequence(leg.purpose),
-                order_type=TYPES[leg.purpose],
-                quantity=want.quantity,
-                trigger_price=None if at_once else leg.price,
-                callback_percent=leg.callback_percent,
-                close_reason=self.meaning(leg),
-                leg_id=leg.id,
-            )
-        )
+        spec = exit_spec(want, sequence=self._next_sequence(want.leg.purpose), close_reason=self.meaning(want.leg))
+        return self._send(replace(spec, trigger_price=None) if at_once else spec)
 
     def close(self, quantity: Decimal, reason: CloseReason, leg: Leg | None = None) -> PlaceOutcome | None:
         """Close at market, reducing only, None when that may not be tried now."""

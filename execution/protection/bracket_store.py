@@ -30,6 +30,16 @@ def grid_of(rules: InstrumentFilters) -> dict[str, Decimal]:
 
 def write_bracket(request: ExecutionRequest, exits: ExitPlan, rules: InstrumentFilters) -> Bracket:
     """Write the plan of a request that is being approved. Call it in the approval's transaction."""
+    bracket, legs = bracket_rows(request, exits, rules)
+    bracket.save(force_insert=True)
+    insert_legs(legs)
+    return bracket
+
+
+def bracket_rows(
+    request: ExecutionRequest, exits: ExitPlan, rules: InstrumentFilters
+) -> tuple[Bracket, list[BracketLeg]]:
+    """Return the plan of a request and its legs, unsaved."""
     bracket = Bracket(
         request=request,
         **grid_of(rules),
@@ -38,9 +48,7 @@ def write_bracket(request: ExecutionRequest, exits: ExitPlan, rules: InstrumentF
         break_even_buffer=exits.break_even_buffer,
         time_exit_seconds=exits.time_exit_seconds,
     )
-    bracket.save(force_insert=True)
-    insert_legs(_legs(bracket, exits))
-    return bracket
+    return bracket, _legs(bracket, exits)
 
 
 def _legs(bracket: Bracket, exits: ExitPlan) -> list[BracketLeg]:
@@ -128,9 +136,23 @@ def plan_of(bracket: Bracket, exits: Sequence[Order]) -> Plan:
     for order in exits:
         if order.leg_id is not None:
             orders.setdefault(order.leg_id, []).append(order)
-    legs = sorted(bracket.legs.all(), key=lambda leg: (leg.purpose, leg.number))
+    return _plan_with(bracket, ((leg, orders.get(leg.pk, [])) for leg in bracket.legs.all()))
+
+
+def planned(bracket: Bracket, legs: Sequence[BracketLeg]) -> Plan:
+    """Return the plan of unsaved rows, of which no order was sent yet.
+
+    Each leg gets its number as its id.
+    """
+    for number, leg in enumerate(legs, start=1):
+        leg.pk = number
+    return _plan_with(bracket, [(leg, []) for leg in legs])
+
+
+def _plan_with(bracket: Bracket, legs: Iterable[tuple[BracketLeg, Sequence[Order]]]) -> Plan:
+    ordered = sorted(legs, key=lambda each: (each[0].purpose, each[0].number))
     return Plan(
-        legs=tuple(_leg(leg, orders.get(leg.pk, [])) for leg in legs),
+        legs=tuple(_leg(leg, orders) for leg, orders in ordered),
         tick=bracket.tick_size,
         step=bracket.quantity_step,
         minimum=bracket.minimum_quantity,

@@ -17,7 +17,7 @@ from execution.risk.limit_usage import usage_for
 from execution.risk.proposal import as_json, proposal_of
 from execution.risk.review_entry import EntryReview
 from execution.store.slots import conditional_orders, lock_usage, take_slot
-from execution.store.transitions import move_request
+from execution.store.transitions import RequestColumns, move_request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,43 @@ class Approval:
     details: JsonObject
 
 
+@dataclass(frozen=True, kw_only=True)
+class LimitReview:
+    """Every limit's verdict on a reviewed entry, and `details` of both reviews for the journal."""
+
+    limits: tuple[RuleVerdict, ...]
+    details: JsonObject
+
+    @property
+    def exceeded(self) -> RuleVerdict | None:
+        return next((rule for rule in self.limits if rule.refusal), None)
+
+
 def approve_entry(request: ExecutionRequest, review: EntryReview, *, now: datetime) -> Approval:
     """Take the slot and a share of every limit, and approve the request, in the caller's transaction.
 
     The limits are judged under one lock, so that two entries never take the same room.
     """
-    verdict, policy, rules = review.verdict, review.policy, review.rules
     lock_usage()
+    limits = review_limits(request, review, now=now)
+    approved = limits.exceeded is None and take_slot(request, review.side, now=now)
+    approved = approved and move_request(
+        request.pk,
+        RequestState.CLEARED,
+        RequestTrigger.GUARD_APPROVED,
+        now=now,
+        details=limits.details,
+        **approved_columns(request, review, now=now),
+    )
+    return Approval(approved=approved, exceeded=limits.exceeded, details=limits.details)
+
+
+def review_limits(request: ExecutionRequest, review: EntryReview, *, now: datetime) -> LimitReview:
+    """Judge a reviewed entry by every limit, and change nothing.
+
+    An approval calls it under `lock_usage`.
+    """
+    verdict, policy, rules = review.verdict, review.policy, review.rules
     usage = usage_for(request, review.side, policy, now=now)
     orders = ExitOrders(
         # Orders of other clients at the account are not known here.
@@ -57,15 +87,14 @@ def approve_entry(request: ExecutionRequest, review: EntryReview, *, now: dateti
         "usage": plain_fields(usage),
         "exit_orders": {"resting": orders["resting"], "needed": orders["needed"]},
     }
-    exceeded = next((rule for rule in limits if rule.refusal), None)
-    approved = exceeded is None and take_slot(request, review.side, now=now)
-    approved = approved and move_request(
-        request.pk,
-        RequestState.CLEARED,
-        RequestTrigger.GUARD_APPROVED,
-        now=now,
-        details=details,
-        quote_asset=rules.quote_asset,
+    return LimitReview(limits=limits, details=details)
+
+
+def approved_columns(request: ExecutionRequest, review: EntryReview, *, now: datetime) -> RequestColumns:
+    """Return the numbers of a reviewed entry as an approval writes them."""
+    verdict = review.verdict
+    return RequestColumns(
+        quote_asset=review.rules.quote_asset,
         quote_index=verdict.index.price if verdict.index else None,
         reference_price=verdict.reference_price,
         limit_price=verdict.limit_price,
@@ -73,8 +102,7 @@ def approve_entry(request: ExecutionRequest, review: EntryReview, *, now: dateti
         stop_price=verdict.stop_price or None,
         target_price=verdict.target_price,
         position_side=review.side,
-        policy_version=policy.version,
+        policy_version=review.policy.version,
         approved_at=now,
-        entry_expires_at=expiry_of(request, policy),
+        entry_expires_at=expiry_of(request, review.policy),
     )
-    return Approval(approved=approved, exceeded=exceeded, details=details)

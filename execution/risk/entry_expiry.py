@@ -1,9 +1,11 @@
-"""When a resting LIMIT entry expires: by its decision, else by the policy. IOC, FOK and exits never expire."""
+"""When an entry is too old: a decision to be sent, a LIMIT entry to rest. IOC, FOK and exits never expire."""
 
 from datetime import datetime, timedelta
 
 from execution.domain import policy as keys
 from execution.domain.policy import Policy
+from execution.domain.reasons import Reason
+from execution.domain.risk_review import RuleVerdict
 from execution.domain.trading import OrderType, TimeInForce
 from execution.models import ExecutionRequest
 
@@ -19,3 +21,14 @@ def expiry_of(request: ExecutionRequest, policy: Policy) -> datetime | None:
         return None
     seconds = policy[keys.LIMIT_ENTRY_MAX_AGE]
     return request.decided_at + timedelta(seconds=float(seconds)) if seconds else None
+
+
+def age_verdict(request: ExecutionRequest, *, now: datetime) -> RuleVerdict:
+    """Return whether a decision is young enough to be sent now."""
+    age = (now - request.decided_at).total_seconds()
+    most = (request.expires_at - request.decided_at).total_seconds()
+    numbers = f"expected<={most:.0f}s actual={age:.1f}s"
+    if request.entry_expires_at == request.expires_at:
+        numbers += f" good_till={request.expires_at.isoformat()}"
+    refusal = Reason.SIGNAL_TOO_OLD if now > request.expires_at else None
+    return RuleVerdict(rule="signal_age", numbers=numbers, refusal=refusal)

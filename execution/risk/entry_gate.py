@@ -4,6 +4,7 @@ It is closed by the kill switch, an entry hold, a venue block, another stack on 
 missing since the start. Only entries ask here. Exits and protection are never held.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -56,26 +57,37 @@ class GateBlock:
 
 def gate_block(stack: Stack, symbol: str, *, now: datetime) -> GateBlock | None:
     """Return what blocks an entry in this symbol, or None when the gate is open."""
-    block = standing_block(symbol, now=now)
-    if block:
-        return GateBlock(code=block.code, sentence=block.sentence)
-    return lease_block(lease_of(stack.account), stack, now=now)
+    return next((block for _, block in gate_blocks(stack, symbol, now=now)), None)
+
+
+def gate_blocks(stack: Stack, symbol: str, *, now: datetime) -> Iterator[tuple[str, GateBlock]]:
+    """Yield all that blocks an entry in this symbol with its rule's name, in the order of the gate."""
+    for rule, block in standing_blocks(symbol, now=now):
+        yield rule, GateBlock(code=block.code, sentence=block.sentence)
+    leased = lease_block(lease_of(stack.account), stack, now=now)
+    if leased:
+        yield "account_lease", leased
 
 
 def standing_block(symbol: str, *, now: datetime) -> EntryBlock | None:
     """Return the kill switch in force, else the oldest entry hold, else the oldest venue block."""
+    return next((block for _, block in standing_blocks(symbol, now=now)), None)
+
+
+def standing_blocks(symbol: str, *, now: datetime) -> Iterator[tuple[str, EntryBlock]]:
+    """Yield the kill switch in force, the oldest hold and the oldest venue block, with their rules' names."""
     switch = engaged_switch()
     if switch:
         sentence = f"level={switch.level} by={switch.engaged_by}: {switch.reason}"
-        return EntryBlock(code=Reason.KILL_SWITCH_ENGAGED, sentence=sentence)
+        yield "kill_switch", EntryBlock(code=Reason.KILL_SWITCH_ENGAGED, sentence=sentence)
     hold = oldest_hold_on(symbol)
     if hold:
         since = (now - hold.since).total_seconds()
-        return EntryBlock(
-            code=Reason(hold.reason_code), sentence=f"{hold.reason} (scope={hold.scope} for {since:.0f}s)"
-        )
+        sentence = f"{hold.reason} (scope={hold.scope} for {since:.0f}s)"
+        yield "entry_hold", EntryBlock(code=Reason(hold.reason_code), sentence=sentence)
     block = oldest_venue_block_on(symbol)
-    return EntryBlock(code=Reason(block.reason_code), sentence=block.sentence) if block else None
+    if block:
+        yield "venue_block", EntryBlock(code=Reason(block.reason_code), sentence=block.sentence)
 
 
 def lease_block(lease: AccountLease | None, stack: Stack, *, now: datetime) -> GateBlock | None:

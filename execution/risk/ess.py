@@ -10,6 +10,7 @@ from execution.domain.clocks import Clock
 from execution.domain.ess import BLOCKING_STATES, EssDecision, permits
 from execution.domain.ports import EssReading, RiskSafety, RiskSafetyUnavailableError
 from execution.domain.reasons import Reason
+from execution.domain.risk_review import RuleVerdict
 from execution.models import EssStatus
 from execution.store.emergency_stop import (
     clear_unanswered,
@@ -85,31 +86,63 @@ def decide(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecisio
     try:
         reading = risk_safety.ess()
     except RiskSafetyUnavailableError as error:
-        return _unanswered(known, rules, error, clock())
+        first = {"state": UNREACHABLE, "permitted": _passes_unanswered(rules), "source": HTTP, "observed_at": clock()}
+        count_unanswered(error.kind, first)
+        return _by_silence(known, rules, error, clock())
     now = clock()
-    if known and known.state == UNPROVEN and not permits(reading.state, can_execute=reading.can_execute):
-        # Risk-safety itself blocks: a stop without a proven sender must not keep back what follows a trip.
-        return _answered(known, reading, now)
-    if known and not known.permitted and known.held_until and known.held_until > now:
+    if _held_until(known, reading, now):
         # Risk-safety answers again, though its answer does not count yet.
         clear_unanswered()
+    else:
+        _record_answer(known, reading, now)
+    return _by_answer(known, reading, now)
+
+
+def look(risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> EssDecision:
+    """Return what `decide` would answer now, and record nothing."""
+    known = ess_status()
+    try:
+        reading = risk_safety.ess()
+    except RiskSafetyUnavailableError as error:
+        return _by_silence(known, rules, error, clock())
+    return _by_answer(known, reading, clock())
+
+
+def ess_verdict(decision: EssDecision) -> RuleVerdict:
+    """Return the emergency stop's answer as a rule's verdict."""
+    numbers = f"state={decision.state} ({decision.evidence})"
+    return RuleVerdict(rule="ess", numbers=numbers, refusal=None if decision.permitted else Reason.ESS_BLOCKED)
+
+
+def _held_until(known: EssStatus | None, reading: EssReading, now: datetime) -> datetime | None:
+    """Return until when a trip that came by event outranks risk-safety's answer, or None when it does not."""
+    if known is None or known.permitted or not known.held_until or known.held_until <= now:
+        return None
+    # Where risk-safety itself blocks, a stop without a proven sender must not keep back what follows a trip.
+    outranks = known.state != UNPROVEN or permits(reading.state, can_execute=reading.can_execute)
+    return known.held_until if outranks else None
+
+
+def _by_answer(known: EssStatus | None, reading: EssReading, now: datetime) -> EssDecision:
+    held_until = _held_until(known, reading, now)
+    if known and held_until:
         return EssDecision(
             permitted=False,
             state=known.state,
-            evidence=f"{known.source}: {known.reason}; held until {known.held_until.isoformat()}",
+            evidence=f"{known.source}: {known.reason}; held until {held_until.isoformat()}",
             age_seconds=(now - known.observed_at).total_seconds(),
         )
-    return _answered(known, reading, now)
-
-
-def _answered(known: EssStatus | None, reading: EssReading, now: datetime) -> EssDecision:
     permitted = permits(reading.state, can_execute=reading.can_execute)
     evidence = f"can_execute={reading.can_execute}" + (f": {reading.reason}" if reading.reason else "")
+    return EssDecision(permitted=permitted, state=reading.state, evidence=evidence, age_seconds=0.0)
+
+
+def _record_answer(known: EssStatus | None, reading: EssReading, now: datetime) -> None:
+    permitted = permits(reading.state, can_execute=reading.can_execute)
     changed = known is None or (known.state, known.permitted) != (reading.state, permitted)
     # One row for all workers: it is written when something changed, and else once a second for its age.
     if changed or known is None or known.unanswered or (now - known.observed_at).total_seconds() >= 1:
         _save_answer(known, reading, now, permitted=permitted, changed=changed)
-    return EssDecision(permitted=permitted, state=reading.state, evidence=evidence, age_seconds=0.0)
 
 
 def _save_answer(
@@ -132,15 +165,17 @@ def _save_answer(
             log_step("ess", 1, from_state=before, to_state=reading.state, trigger=HTTP, now=now)
 
 
-def _unanswered(
+def _passes_unanswered(rules: EssRules) -> bool:
+    return rules.fail_mode == "open"
+
+
+def _by_silence(
     known: EssStatus | None, rules: EssRules, error: RiskSafetyUnavailableError, now: datetime
 ) -> EssDecision:
-    """Count the silence and decide by `fail_mode`. What is known to block goes on blocking."""
-    permitted = rules.fail_mode == "open"
-    first = {"state": UNREACHABLE, "permitted": permitted, "source": HTTP, "observed_at": now}
-    count_unanswered(error.kind, first)
+    """Decide by `fail_mode`. What is known to block goes on blocking."""
     if known and not known.permitted and known.state != UNREACHABLE:
         age = (now - known.observed_at).total_seconds()
         evidence = f"{error}; last known state, {age:.0f}s old: {known.reason}"
         return EssDecision(permitted=False, state=known.state, evidence=evidence, age_seconds=age)
-    return EssDecision(permitted=permitted, state=UNREACHABLE, evidence=f"{error}; ESS_FAIL_MODE={rules.fail_mode}")
+    evidence = f"{error}; ESS_FAIL_MODE={rules.fail_mode}"
+    return EssDecision(permitted=_passes_unanswered(rules), state=UNREACHABLE, evidence=evidence)

@@ -274,8 +274,7 @@ def _validated(schema: type[M], event: WireEvent) -> M:
     try:
         return schema.model_validate(dict(event.payload))
     except ValidationError as error:
-        sentence = "; ".join(f"{name or 'event'}: {rule}" for name, rule in schema_errors(error, schema))[:2000]
-        raise MalformedEventError(Reason.INVALID_FIELD, sentence, event.payload) from None
+        raise MalformedEventError.by_field(schema_errors(error, schema), event.payload) from None
 
 
 def _inbox(event: WireEvent, entry: StreamEntry, now: datetime, outcome: InboxOutcome) -> InboxEvent:

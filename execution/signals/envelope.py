@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import InvalidOperation
@@ -21,13 +21,33 @@ WRAPPERS = ("payload", "data")
 
 
 class MalformedEventError(Exception):
-    """A message cannot become an event. Carries reason code and sentence for the dead letter."""
+    """A message cannot become an event. Carries reason code and sentence for the dead letter.
 
-    def __init__(self, code: Reason, sentence: str, payload: Mapping[str, object] | None = None) -> None:
+    `broken`: each field with the rule that it breaks, where fields are at fault.
+    """
+
+    def __init__(
+        self,
+        code: Reason,
+        sentence: str,
+        payload: Mapping[str, object] | None = None,
+        *,
+        broken: Iterable[tuple[str, str]] = (),
+    ) -> None:
         super().__init__(f"{code}: {sentence}")
         self.code = code
         self.sentence = sentence
         self.payload = payload or {}
+        self.broken = tuple(broken)
+
+    @classmethod
+    def by_field(
+        cls, broken: Iterable[tuple[str, str]], payload: Mapping[str, object] | None = None
+    ) -> "MalformedEventError":
+        """Return the error of fields that break rules, each a pair of both."""
+        pairs = tuple(broken)
+        sentence = "; ".join(f"{name or 'event'}: {rule}" for name, rule in pairs)[:2000]
+        return cls(Reason.INVALID_FIELD, sentence, payload, broken=pairs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,7 @@ def accept_order(  # noqa: PLR0913 -- the columns of an order's origin
         outcome=InboxOutcome.REQUESTED,
         received_at=now,
     )
-    request = _manual_request(order, source, rules, now, published_at or now)
+    request = request_of_order(order, source, rules, now, published_at or now)
     if store_request(inbox, request):
         return Intake(request_id=request.pk, duplicate=False)
     first = request_of_event(first_of(inbox))
@@ -161,9 +161,10 @@ def request_of(decision: AiDecision, *, rules: IntakeRules, published_at: dateti
     )
 
 
-def _manual_request(
+def request_of_order(
     order: ManualOrder, source: Source, rules: IntakeRules, now: datetime, published_at: datetime
 ) -> ExecutionRequest:
+    """Return the request that a manual order asks for, unsaved."""
     decided_at = min(order.timestamp or published_at, published_at)
     times = _times(decided_at, rules, now)
     expires_at = order.expires_at

@@ -61,6 +61,7 @@ def test_the_list_of_addresses_is_complete() -> None:
         "/api/execution/metrics",
         "/api/execution/order",
         "/api/execution/positions",
+        "/api/execution/preview",
         "/api/execution/requests/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11",
         "/api/execution/requests/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11/write-off",
         "/api/execution/trades",
@@ -110,7 +111,7 @@ def test_without_the_key_everything_but_health_is_closed(client: Client, address
 def test_with_the_key_every_address_opens(client: Client, address: str, headers: dict[str, str]) -> None:
     answer = client.get(address, headers=headers)
 
-    only_posted = address == "/api/execution/order" or address.endswith("/write-off")
+    only_posted = address in {"/api/execution/order", "/api/execution/preview"} or address.endswith("/write-off")
     assert answer.status_code == (405 if only_posted else 404 if "0b0e4b06" in address else 200)
 
 
