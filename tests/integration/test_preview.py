@@ -147,7 +147,11 @@ def _shown(order: Order) -> dict[str, Any]:
 def _planned(order: dict[str, Any]) -> dict[str, Any]:
     values = {name: None if order[name] is None else D(order[name]) for name in NUMBERS}
     words = {"side": "side", "position_side": "position_side", "order_type": "type", "service": "service"}
-    return values | {name: order[key] for name, key in words.items()} | {name: order[name] for name in ("reduce_only", "time_in_force")}
+    return (
+        values
+        | {name: order[key] for name, key in words.items()}
+        | {name: order[name] for name in ("reduce_only", "time_in_force")}
+    )
 
 
 NUMBERS = ("quantity", "price", "trigger_price", "callback_percent")
