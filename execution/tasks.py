@@ -36,7 +36,7 @@ from execution.signals import consumer, policy_updates
 from execution.store import journal_seal
 from execution.store.heartbeats import beat, queue_part
 from execution.store.inbox import pending_events
-from execution.trades import equity
+from execution.trades import equity, shortfalls
 from execution.workflow import PRIORITIES, resume_or_leave, start_chain
 from execution_project.celery import drop_broken_connections
 from execution_project.in_place import StepTask, go_on_here
@@ -204,9 +204,10 @@ def tidy_up(**_: object) -> None:
 
 @shared_task
 def keep_figures(**_: object) -> None:
-    """Read the income that explains the equity history, and roll up what is old. The next run goes on."""
+    """Keep what reports are made of: the equity history, and the shortfalls of closed trades."""
     with single_flight(Duty.KEEP_FIGURES) as held:
         if held:
+            shortfalls.keep_shortfalls(length=KEEPING)
             equity.keep_equity(wiring.exchange(), clock=wiring.clock, length=KEEPING)
 
 

@@ -12,7 +12,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 
 from execution import models as m
-from execution.admin import kill_switch_page, replay_page
+from execution.admin import kill_switch_page, quality_page, replay_page
 
 TRADING, CONTROLS, MACHINERY = "Trading", "Controls", "Machinery"
 
@@ -42,6 +42,13 @@ REPLAY = Page(
     address=lambda: f"{reverse('admin:execution_deadletter_changelist')}?{replay_page.WAITING}",
     permission="execution.view_deadletter",
 )
+QUALITY = Page(
+    title="Execution report",
+    icon="query_stats",
+    about="What executing decisions has cost, and by what",
+    address=lambda: reverse(f"admin:{quality_page.QUALITY}"),
+    permission=quality_page.PERMISSION,
+)
 Entry = Page | tuple[type[Model], str]
 GROUPS: Mapping[str, tuple[Entry, ...]] = {
     TRADING: (
@@ -53,6 +60,8 @@ GROUPS: Mapping[str, tuple[Entry, ...]] = {
         (m.Income, "payments"),
         (m.AccountIncome, "account_balance_wallet"),
         (m.EquityPoint, "show_chart"),
+        QUALITY,
+        (m.Shortfall, "savings"),
         (m.ExternalPosition, "group"),
         (m.Bracket, "shield"),
         (m.BracketLeg, "shield_with_heart"),
@@ -124,7 +133,7 @@ def _item(request: HttpRequest, entry: Entry) -> dict[str, object] | None:
         return None
     names = model._meta
     link = reverse(f"admin:{names.app_label}_{names.model_name}_changelist")
-    active = request.path.startswith(link) and request.path != KILL_SWITCH.address()
+    active = request.path.startswith(link) and request.path not in {KILL_SWITCH.address(), QUALITY.address()}
     return {"title": str(names.verbose_name_plural).capitalize(), "icon": icon, "link": link, "active": active}
 
 

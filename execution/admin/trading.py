@@ -10,11 +10,13 @@ from django.utils.safestring import SafeString
 
 from execution.admin import tables
 from execution.admin.numbers import NOTHING, Grid, amount, display_grid, price, quantity, ratio, won
+from execution.admin.quality_page import QUALITY, quality_page
 from execution.admin.shared import ReadOnlyAdmin, moment_text, words
 from execution.admin.write_off_page import WRITE_OFF, may_be_denied, write_off_page
 from execution.domain.equity import Resolution, WalletIncome
 from execution.domain.outcomes import IncomeKind
 from execution.domain.reasons import CloseReason, Reason
+from execution.domain.shortfall import Benchmark, TradeSize
 from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, Source
 from execution.models import (
@@ -32,10 +34,12 @@ from execution.models import (
     JournalSeal,
     Order,
     Position,
+    Shortfall,
     StreamedFill,
     Trade,
 )
 from execution.models.bracket import LegOrigin
+from execution.models.shortfall import PARTS
 from execution.queries.requests import Story, story_of
 from execution.queries.story import chapters
 from execution.queries.trade_now import TradeNow, trade_now
@@ -237,6 +241,24 @@ class EquityPointAdmin(ReadOnlyAdmin):
     list_display = ("at", "resolution", "wallet_usd", "unrealized_usd", "low_usd", "high_usd", "balances", "parts")
     list_filter = (words("resolution", Resolution), "at")
     ordering = ("-at",)
+
+
+@admin.register(Shortfall)
+class ShortfallAdmin(ReadOnlyAdmin):
+    """What the execution of each closed trade has cost, by part, with a report over them."""
+
+    list_display = ("trade", "way", "strategy", "total", *PARTS, "quote_asset", "benchmark", "closed_at")
+    list_filter = (words("benchmark", Benchmark), words("direction", Direction), words("size", TradeSize), "closed_at")
+    list_select_related = ("trade__request__bracket",)
+    ordering = ("-closed_at",)
+
+    @admin.display(description="Side", ordering="direction")
+    def way(self, row: Shortfall) -> SafeString:
+        return tables.side(row.direction)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(quality_page(self))
+        return [path("report/", view, name=QUALITY), *super().get_urls()]
 
 
 @admin.register(IncomeReading)

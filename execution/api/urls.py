@@ -7,6 +7,7 @@ from execution.api.equity import EquityViewSet
 from execution.api.health import HealthView, LivenessView, ReadinessView
 from execution.api.preview import PreviewView
 from execution.api.prometheus import PrometheusView
+from execution.api.tca import TcaViewSet
 from execution.api.views import DocsView, SchemaView, ServiceView
 from execution.api.viewsets import (
     EventViewSet,
@@ -26,6 +27,7 @@ router.register("trades", TradeViewSet, basename="trade")
 router.register("events", EventViewSet, basename="event")
 router.register("equity", EquityViewSet, basename="equity")
 router.register("kill-switch", KillSwitchViewSet, basename="kill-switch")
+router.register("tca", TcaViewSet, basename="tca")
 router.register("metrics", MetricsViewSet, basename="execution-metrics")
 
 urlpatterns = [

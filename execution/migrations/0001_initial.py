@@ -9,6 +9,7 @@ from django.db import migrations, models
 import execution.domain.equity
 import execution.domain.kill_switch
 import execution.domain.outcomes
+import execution.domain.shortfall
 import execution.domain.states
 import execution.domain.trading
 import execution.models.bracket
@@ -154,6 +155,57 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "policy value",
                 "verbose_name_plural": "policy values",
+            },
+        ),
+        migrations.CreateModel(
+            name="Trade",
+            fields=[
+                ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ("symbol", models.CharField(max_length=40)),
+                ("direction", models.CharField(max_length=5)),
+                ("position_side", models.CharField(max_length=5)),
+                ("state", models.CharField(default=execution.domain.states.TradeState["OPEN"], max_length=32)),
+                ("quote_asset", models.CharField(blank=True, max_length=32)),
+                ("quote_index", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("quantity", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("exited_quantity", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
+                ("leverage", models.PositiveSmallIntegerField()),
+                ("entry_price", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("entry_at", models.DateTimeField()),
+                ("exit_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("exit_at", models.DateTimeField(blank=True, null=True)),
+                ("close_reason", models.CharField(blank=True, max_length=32)),
+                ("reference_price", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("slippage_fraction", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("stop_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("target_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("margin", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("margin_usd", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("entry_fees", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("exit_fees", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
+                ("funding", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
+                ("other_income", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
+                ("unvalued_fees", models.JSONField(blank=True, default=dict)),
+                ("unvalued_income", models.JSONField(blank=True, default=dict)),
+                ("assumed_cost", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
+                ("lowest_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("highest_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("gross_pnl", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("net_pnl", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("net_pnl_usd", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("pnl_percent", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("r_multiple", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("corrections", models.PositiveSmallIntegerField(default=0)),
+                ("checked_at", models.DateTimeField(blank=True, null=True)),
+                ("cover_measured_until", models.DateTimeField(blank=True, null=True)),
+                ("flat_readings", models.PositiveIntegerField(default=0)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField()),
+            ],
+            options={
+                "verbose_name": "trade",
+                "verbose_name_plural": "trades",
+                "permissions": [("write_off_trade", "Can write off what the exchange denies")],
             },
         ),
         migrations.CreateModel(
@@ -753,109 +805,56 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="StreamedFill",
+            name="Shortfall",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("symbol", models.CharField(max_length=40)),
-                ("exchange_trade_id", models.BigIntegerField()),
-                ("exchange_order_id", models.CharField(max_length=32)),
-                ("buyer", models.BooleanField()),
-                ("position_side", models.CharField(max_length=5)),
-                ("price", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("quantity", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("realized_pnl", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("commission", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("commission_asset", models.CharField(max_length=16)),
-                ("maker", models.BooleanField()),
-                ("filled_at", models.DateTimeField()),
-                ("reported_at", models.DateTimeField()),
                 (
-                    "order",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="streamed_fills", to="execution.order"
-                    ),
-                ),
-            ],
-            options={
-                "verbose_name": "streamed fill",
-                "verbose_name_plural": "streamed fills",
-            },
-        ),
-        migrations.CreateModel(
-            name="StreamLoss",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("event_type", models.CharField(max_length=64)),
-                ("after_id", models.CharField(max_length=64)),
-                ("before_id", models.CharField(blank=True, max_length=64)),
-                ("entries", models.BigIntegerField(blank=True, null=True)),
-                ("noticed_at", models.DateTimeField()),
-            ],
-            options={
-                "verbose_name": "stream loss",
-                "verbose_name_plural": "stream losses",
-                "indexes": [models.Index(fields=["noticed_at"], name="stream_loss_noticed")],
-                "constraints": [models.UniqueConstraint(fields=("event_type", "after_id"), name="stream_loss_once")],
-            },
-        ),
-        migrations.CreateModel(
-            name="Trade",
-            fields=[
-                ("id", models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ("symbol", models.CharField(max_length=40)),
-                ("direction", models.CharField(max_length=5)),
-                ("position_side", models.CharField(max_length=5)),
-                ("state", models.CharField(default=execution.domain.states.TradeState["OPEN"], max_length=32)),
-                ("quote_asset", models.CharField(blank=True, max_length=32)),
-                ("quote_index", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("quantity", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("exited_quantity", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
-                ("leverage", models.PositiveSmallIntegerField()),
-                ("entry_price", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("entry_at", models.DateTimeField()),
-                ("exit_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("exit_at", models.DateTimeField(blank=True, null=True)),
-                ("close_reason", models.CharField(blank=True, max_length=32)),
-                ("reference_price", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("slippage_fraction", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("stop_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("target_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("margin", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("margin_usd", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("entry_fees", models.DecimalField(decimal_places=18, max_digits=36)),
-                ("exit_fees", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
-                ("funding", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
-                ("other_income", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
-                ("unvalued_fees", models.JSONField(blank=True, default=dict)),
-                ("unvalued_income", models.JSONField(blank=True, default=dict)),
-                ("assumed_cost", models.DecimalField(decimal_places=18, default=0, max_digits=36)),
-                ("lowest_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("highest_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("gross_pnl", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("net_pnl", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("net_pnl_usd", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("pnl_percent", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("r_multiple", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
-                ("corrections", models.PositiveSmallIntegerField(default=0)),
-                ("checked_at", models.DateTimeField(blank=True, null=True)),
-                ("cover_measured_until", models.DateTimeField(blank=True, null=True)),
-                ("flat_readings", models.PositiveIntegerField(default=0)),
-                ("created_at", models.DateTimeField()),
-                ("updated_at", models.DateTimeField()),
-                (
-                    "request",
+                    "trade",
                     models.OneToOneField(
                         on_delete=django.db.models.deletion.PROTECT,
-                        related_name="trade",
-                        to="execution.executionrequest",
+                        primary_key=True,
+                        related_name="shortfall",
+                        serialize=False,
+                        to="execution.trade",
                     ),
                 ),
+                ("symbol", models.CharField(max_length=40)),
+                ("strategy", models.CharField(blank=True, max_length=100)),
+                ("direction", models.CharField(max_length=5)),
+                ("order_type", models.CharField(max_length=32)),
+                ("hour", models.PositiveSmallIntegerField()),
+                ("size", models.CharField(blank=True, max_length=8)),
+                ("closed_at", models.DateTimeField()),
+                ("quote_asset", models.CharField(blank=True, max_length=32)),
+                ("quote_index", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("notional_usd", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("wanted_quantity", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("missed_quantity", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("benchmark", models.CharField(max_length=8)),
+                ("benchmark_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("total", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("delay", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("spread", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("impact", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("unsplit", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("missed", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("fees", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("funding", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("other", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("complete", models.BooleanField(default=True)),
+                ("corrections", models.PositiveSmallIntegerField(default=0)),
+                ("books_of", models.DateTimeField()),
             ],
             options={
-                "verbose_name": "trade",
-                "verbose_name_plural": "trades",
-                "permissions": [("write_off_trade", "Can write off what the exchange denies")],
+                "verbose_name": "execution shortfall",
+                "verbose_name_plural": "execution quality",
             },
+        ),
+        migrations.AddField(
+            model_name="trade",
+            name="request",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="trade", to="execution.executionrequest"
+            ),
         ),
         migrations.CreateModel(
             name="Position",
@@ -950,6 +949,52 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "fill",
                 "verbose_name_plural": "fills",
+            },
+        ),
+        migrations.CreateModel(
+            name="StreamedFill",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("symbol", models.CharField(max_length=40)),
+                ("exchange_trade_id", models.BigIntegerField()),
+                ("exchange_order_id", models.CharField(max_length=32)),
+                ("buyer", models.BooleanField()),
+                ("position_side", models.CharField(max_length=5)),
+                ("price", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("quantity", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("realized_pnl", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("commission", models.DecimalField(decimal_places=18, max_digits=36)),
+                ("commission_asset", models.CharField(max_length=16)),
+                ("maker", models.BooleanField()),
+                ("filled_at", models.DateTimeField()),
+                ("reported_at", models.DateTimeField()),
+                (
+                    "order",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="streamed_fills", to="execution.order"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "streamed fill",
+                "verbose_name_plural": "streamed fills",
+            },
+        ),
+        migrations.CreateModel(
+            name="StreamLoss",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("event_type", models.CharField(max_length=64)),
+                ("after_id", models.CharField(max_length=64)),
+                ("before_id", models.CharField(blank=True, max_length=64)),
+                ("entries", models.BigIntegerField(blank=True, null=True)),
+                ("noticed_at", models.DateTimeField()),
+            ],
+            options={
+                "verbose_name": "stream loss",
+                "verbose_name_plural": "stream losses",
+                "indexes": [models.Index(fields=["noticed_at"], name="stream_loss_noticed")],
+                "constraints": [models.UniqueConstraint(fields=("event_type", "after_id"), name="stream_loss_once")],
             },
         ),
         migrations.CreateModel(
@@ -1347,14 +1392,81 @@ class Migration(migrations.Migration):
             model_name="positionslot",
             constraint=models.UniqueConstraint(fields=("symbol", "position_side"), name="slot_one_per_symbol_and_side"),
         ),
-        migrations.AddConstraint(
-            model_name="streamedfill",
-            constraint=models.UniqueConstraint(fields=("symbol", "exchange_trade_id"), name="streamed_fill_once"),
+        migrations.AddIndex(
+            model_name="shortfall",
+            index=models.Index(fields=["closed_at"], name="shortfall_closed"),
+        ),
+        migrations.AddIndex(
+            model_name="shortfall",
+            index=models.Index(fields=["books_of"], name="shortfall_books"),
         ),
         migrations.AddConstraint(
-            model_name="streamedfill",
+            model_name="shortfall",
             constraint=models.CheckConstraint(
-                condition=models.Q(("price__gt", 0), ("quantity__gt", 0)), name="streamed_fill_positive"
+                condition=models.Q(
+                    (
+                        "benchmark__in",
+                        [
+                            execution.domain.shortfall.Benchmark["ARRIVAL"],
+                            execution.domain.shortfall.Benchmark["DECISION"],
+                            execution.domain.shortfall.Benchmark["UNKNOWN"],
+                        ],
+                    )
+                ),
+                name="shortfall_benchmark_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="shortfall",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "direction__in",
+                        [execution.domain.trading.Direction["LONG"], execution.domain.trading.Direction["SHORT"]],
+                    )
+                ),
+                name="shortfall_direction_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="shortfall",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "order_type__in",
+                        [execution.domain.trading.OrderType["LIMIT"], execution.domain.trading.OrderType["MARKET"]],
+                    )
+                ),
+                name="shortfall_type_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="shortfall",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "size__in",
+                        [
+                            "",
+                            execution.domain.shortfall.TradeSize["UP_TO_100K"],
+                            execution.domain.shortfall.TradeSize["UP_TO_10K"],
+                            execution.domain.shortfall.TradeSize["UP_TO_1K"],
+                            execution.domain.shortfall.TradeSize["ABOVE"],
+                        ],
+                    )
+                ),
+                name="shortfall_size_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="shortfall",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("benchmark", execution.domain.shortfall.Benchmark["UNKNOWN"]), ("total", None)),
+                    models.Q(("other__isnull", False), ("total__isnull", False)),
+                    _connector="OR",
+                ),
+                name="shortfall_of_a_benchmark",
             ),
         ),
         migrations.AddIndex(
@@ -1396,6 +1508,10 @@ class Migration(migrations.Migration):
                 fields=["updated_at"],
                 name="trade_ended",
             ),
+        ),
+        migrations.AddIndex(
+            model_name="trade",
+            index=models.Index(condition=models.Q(("corrections__gt", 0)), fields=["exit_at"], name="trade_corrected"),
         ),
         migrations.AddIndex(
             model_name="trade",
@@ -1525,6 +1641,16 @@ class Migration(migrations.Migration):
             model_name="fill",
             constraint=models.CheckConstraint(
                 condition=models.Q(("price__gt", 0), ("quantity__gt", 0)), name="fill_positive"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="streamedfill",
+            constraint=models.UniqueConstraint(fields=("symbol", "exchange_trade_id"), name="streamed_fill_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="streamedfill",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("price__gt", 0), ("quantity__gt", 0)), name="streamed_fill_positive"
             ),
         ),
         migrations.AddConstraint(

@@ -26,6 +26,7 @@ from execution.models.position_slot import PositionSlot
 from execution.models.promotion import ModelPromotion
 from execution.models.quarantine import QuarantinedRow
 from execution.models.request import ExecutionRequest
+from execution.models.shortfall import Shortfall
 from execution.models.stream import StreamLoss, StreamPosition
 from execution.models.streamed_fill import StreamedFill
 from execution.models.trade import Trade
@@ -62,6 +63,7 @@ __all__ = [
     "PositionSlot",
     "QuarantinedRow",
     "SeenNonce",
+    "Shortfall",
     "StreamLoss",
     "StreamPosition",
     "StreamedFill",

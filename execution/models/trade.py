@@ -118,6 +118,8 @@ class Trade(models.Model):
             ),
             # Read by each monitor cycle: trades that have ended since the exchange was read.
             models.Index(fields=["updated_at"], name="trade_ended", condition=Q(state__in=sorted(TRADE_OVER))),
+            # Read by the task that computes shortfalls: closed books that have changed.
+            models.Index(fields=["exit_at"], name="trade_corrected", condition=Q(corrections__gt=0)),
             # Read by GET /trades, which counts them.
             models.Index(fields=["-entry_at"], name="trade_written_off", condition=Q(state=TradeState.WRITTEN_OFF)),
         ]

@@ -30,6 +30,7 @@ from execution.models import (
     PositionSlot,
     QuarantinedRow,
     SeenNonce,
+    Shortfall,
     StreamedFill,
     StreamLoss,
     Trade,
@@ -42,6 +43,7 @@ STANDALONE = ("ess", "policy", "outbox", "dead_letter", "quarantine", "lease", "
 ENDED_WITHOUT_TRADE = sorted(REQUEST_FINAL - {RequestState.RECORDED})
 # What hangs on a request, each before what it refers to, with the column that leads to the request's id.
 PARTS: tuple[tuple[type[Model], str], ...] = (
+    (Shortfall, "trade_id"),
     (Fill, "trade_id"),
     (Income, "trade_id"),
     (StreamedFill, "order__request_id"),

@@ -87,6 +87,7 @@ def trade() -> Trade:
     AccountIncome.objects.create(
         kind="FUNDING_FEE", transaction_id="7", symbol="BTCUSDT", amount=-1, asset="USDT", at=NOW
     )
+    builders.shortfall(trade)
     EquityPoint.objects.create(at=NOW, wallet_usd=1, unrealized_usd=0, low_usd=1, high_usd=1, balances={"USDT": "1"})
     IncomeReading.objects.create(kind="FUNDING_FEE", covers_from=NOW, read_to=NOW, read_at=NOW)
     builders.told_fill(entry)

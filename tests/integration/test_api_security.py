@@ -64,6 +64,7 @@ def test_the_list_of_addresses_is_complete() -> None:
         "/api/execution/preview",
         "/api/execution/requests/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11",
         "/api/execution/requests/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11/write-off",
+        "/api/execution/tca",
         "/api/execution/trades",
         "/api/execution/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11",
         "/api/execution/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11/protection",

@@ -11,6 +11,8 @@ from decimal import Decimal
 from tests.soak.judge import Kind, Violation
 
 ZERO = Decimal(0)
+# To which shortfalls are rounded.
+LAST_DIGIT = Decimal("1E-12")
 REALIZED, COMMISSION = "REALIZED_PNL", "COMMISSION"
 OF_FILLS = frozenset({REALIZED, COMMISSION})
 # Money that its owner brought or took, or changed from one asset into another.
@@ -78,6 +80,18 @@ class ClosedTrade:
     realized: Decimal
     fees: Decimal
     income: Decimal
+    # What its execution has cost, None where no benchmark is known, and the sum of the parts of that.
+    shortfall: Decimal | None = None
+    shortfall_parts: Decimal = ZERO
+    # What the paper trade earned more, without rounding.
+    paper: Decimal | None = None
+
+    @property
+    def shortfall_holds(self) -> bool:
+        """Whether its parts add up to the shortfall to the last digit, and that is what the paper trade earned more."""
+        if self.shortfall is None or self.paper is None:
+            return self.shortfall is None
+        return self.shortfall == self.shortfall_parts and abs(self.shortfall - self.paper) <= LAST_DIGIT
 
 
 @dataclass(kw_only=True)
@@ -189,6 +203,9 @@ def _wrong_nets(books: Books) -> Iterator[Broken]:
         parts = trade.realized - trade.fees + trade.income
         if trade.net != parts:
             yield Kind.WRONG_NET, trade.symbol, trade.id, f"net={trade.net} parts={parts}"
+        if not trade.shortfall_holds:
+            sentence = f"shortfall={trade.shortfall} parts={trade.shortfall_parts} paper={trade.paper}"
+            yield Kind.WRONG_SHORTFALL, trade.symbol, trade.id, sentence
 
 
 def _gaps(found: Statement, books: Books, *, began: Sums, wallet: Sums) -> Iterator[Broken]:

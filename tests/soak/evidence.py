@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection
 
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OPEN
+from execution.trades.shortfalls import keep_shortfalls
 from tests.soak.accounts import BookedFill, BookedIncome, Books, ClosedTrade, Line, OpenSpan
 from tests.soak.judge import Claim, Held, OpenTrade, OurOrder, Resting, Sample, Undecided
 from tests.soak.outcomes import Outcome
@@ -18,6 +19,7 @@ from tests.support.oracle import rows
 
 Row = dict[str, Any]
 PAGE = 1000
+COMPUTING = timedelta(minutes=1)
 OPEN, FINAL_REQUESTS, FINAL_ORDERS = sorted(TRADE_OPEN), sorted(REQUEST_FINAL), sorted(ORDER_FINAL)
 TRADES = (
     "SELECT id::text, symbol, position_side, direction, quantity - exited_quantity"
@@ -52,8 +54,12 @@ CLOSED = (
     "SELECT t.id::text, t.symbol, t.net_pnl,"
     " coalesce((SELECT sum(realized_pnl) FROM execution_fill f WHERE f.trade_id = t.id), 0),"
     " coalesce((SELECT sum(fee_value) FROM execution_fill f WHERE f.trade_id = t.id), 0),"
-    " coalesce((SELECT sum(value) FROM execution_income i WHERE i.trade_id = t.id), 0)"
-    " FROM execution_trade t WHERE t.state = 'CLOSED'"
+    " coalesce((SELECT sum(value) FROM execution_income i WHERE i.trade_id = t.id), 0), s.total,"
+    " coalesce(s.delay, 0) + coalesce(s.spread, 0) + coalesce(s.impact, 0) + coalesce(s.unsplit, 0)"
+    " + coalesce(s.missed, 0) + coalesce(s.fees, 0) + coalesce(s.funding, 0) + coalesce(s.other, 0),"
+    " CASE t.direction WHEN 'LONG' THEN 1 ELSE -1 END * (t.exit_price - s.benchmark_price) * s.wanted_quantity"
+    " - t.net_pnl"
+    " FROM execution_trade t LEFT JOIN execution_shortfall s ON s.trade_id = t.id WHERE t.state = 'CLOSED'"
 )
 # What has happened last to the requests, orders and trades of a symbol.
 STORY = (
@@ -161,13 +167,14 @@ class Evidence:
 
     def books(self, margin_assets: Mapping[str, str]) -> Books:
         """Return all that our rows say of money. `margin_assets`: by symbol, what its contract is settled in."""
+        keep_shortfalls(length=COMPUTING)
         with connection.cursor() as cursor:
             spans = rows(cursor, SPANS, [OPEN])
             return Books(
                 fills={(row[0], row[1]): _booked_fill(row, margin_assets) for row in rows(cursor, FILLS)},
                 income={(row[0], row[1]): _booked_income(*row) for row in rows(cursor, INCOME)},
                 open=[OpenSpan(symbol=symbol, since_ms=_ms(entry_at)) for symbol, entry_at in spans],
-                closed=[_closed(*row) for row in rows(cursor, CLOSED)],
+                closed=[_closed(row) for row in rows(cursor, CLOSED)],
             )
 
     def outcomes(self) -> list[Outcome]:
@@ -268,5 +275,6 @@ def _booked_income(kind: str, tran_id: str, trade: str, symbol: str, asset: str,
     return BookedIncome(kind=kind, tran_id=tran_id, trade=trade, symbol=symbol, asset=asset, amount=amount)
 
 
-def _closed(name: str, symbol: str, net: Decimal, realized: Decimal, fees: Decimal, income: Decimal) -> ClosedTrade:
-    return ClosedTrade(id=name, symbol=symbol, net=net, realized=realized, fees=fees, income=income)
+def _closed(row: tuple[Any, ...]) -> ClosedTrade:
+    columns = ("id", "symbol", "net", "realized", "fees", "income", "shortfall", "shortfall_parts", "paper")
+    return ClosedTrade(**dict(zip(columns, row, strict=True)))

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     UNBOOKED_MONEY = "money without books"
     INVENTED_MONEY = "books without money"
     WRONG_NET = "net not the sum of its parts"
+    WRONG_SHORTFALL = "shortfall not the sum of its parts"
     WALLET_DIFFERS = "books differ from wallet"
     UNSENT_EVENT = "event not sent"
     RAISED = "service raised"

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from execution.domain.client_ids import client_order_id
 from execution.domain.quote_index import in_usd
+from execution.domain.shortfall import Benchmark
 from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, OrderService, OrderType, PositionSide, Source
 from execution.models import (
@@ -23,6 +24,7 @@ from execution.models import (
     Order,
     OutboxEvent,
     Position,
+    Shortfall,
     StreamedFill,
     Trade,
 )
@@ -215,6 +217,39 @@ def fill(owner: Trade, **columns: Any) -> Fill:
         "filled_at": owner.entry_at if entry else owner.exit_at,
     }
     return Fill.objects.create(trade=owner, **(defaults | columns))
+
+
+def shortfall(owner: Trade, **columns: Any) -> Shortfall:
+    """What the execution of a closed trade has cost: 1.5, of which 0.08 are fees."""
+    parts = {
+        "delay": "1",
+        "spread": "0.1",
+        "impact": "0.32",
+        "missed": "0",
+        "fees": "0.08",
+        "funding": "0",
+        "other": "0",
+    }
+    defaults: dict[str, Any] = {
+        "symbol": owner.symbol,
+        "strategy": owner.request.strategy,
+        "direction": owner.direction,
+        "order_type": owner.request.order_type,
+        "hour": owner.request.decided_at.hour,
+        "size": "<1k",
+        "closed_at": owner.exit_at,
+        "quote_asset": owner.quote_asset,
+        "quote_index": owner.quote_index,
+        "notional_usd": Decimal(100),
+        "wanted_quantity": owner.quantity,
+        "missed_quantity": Decimal(0),
+        "benchmark": Benchmark.DECISION,
+        "benchmark_price": Decimal(50000),
+        "total": Decimal("1.5"),
+        **{name: Decimal(amount) for name, amount in parts.items()},
+        "books_of": owner.updated_at,
+    }
+    return Shortfall.objects.create(trade=owner, **(defaults | columns))
 
 
 def told_fill(source: Order, **columns: Any) -> StreamedFill:

@@ -153,6 +153,19 @@ def test_net_that_is_not_the_sum_of_its_parts_is_red(part: str) -> None:
     assert found(kept=books(closed=[wrong])) == {Kind.WRONG_NET}
 
 
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"shortfall": None, "paper": None}, set()),
+        ({"shortfall": D("2.5"), "shortfall_parts": D("2.5"), "paper": D("2.5000000000001")}, set()),
+        ({"shortfall": D("2.5"), "shortfall_parts": D("2.499999999999"), "paper": D("2.5")}, {Kind.WRONG_SHORTFALL}),
+        ({"shortfall": D("2.5"), "shortfall_parts": D("2.5"), "paper": D("2.50000001")}, {Kind.WRONG_SHORTFALL}),
+    ],
+)
+def test_parts_that_do_not_add_up_to_the_shortfall_are_named(fields: dict[str, Any], wrong: set[Kind]) -> None:
+    assert found(kept=books(closed=[replace(CLOSED, **fields)])) == wrong
+
+
 def test_statement_tells_whose_money_moved() -> None:
     told = sorted_out(LINES, books(), frozenset({STRANGER}))
 
