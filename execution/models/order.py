@@ -1,5 +1,7 @@
 """Orders as intended and sent. The row is committed before the call and settled after it."""
 
+from decimal import Decimal
+
 from django.db import models
 from django.db.models import Q
 
@@ -67,6 +69,9 @@ class Order(models.Model):
     created_at = models.DateTimeField()
     # When the exchange made it, by its own clock; empty until it has reported that.
     accepted_at = models.DateTimeField(null=True, blank=True)
+
+    # No column: the quantity of its fills that is booked, where a statement has read it beside the order.
+    booked: Decimal | None = None
 
     class Meta:
         verbose_name = "order"

@@ -3,7 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Model
 
 from execution.crash_points import CrashPoint, reached
 from execution.domain.clocks import Clock
@@ -14,7 +15,7 @@ from execution.domain.states import RequestState
 from execution.domain.trading import SymbolLists
 from execution.models import ExecutionRequest
 from execution.orders.end_request import deny, expire_request, stop_at
-from execution.protection.bracket_store import write_bracket
+from execution.protection.bracket_store import bracket_rows
 from execution.risk.approve_entry import approve_entry
 from execution.risk.entry_gate import Stack, data_loss_block, gate_block
 from execution.risk.review_entry import EntryReview, review_entry
@@ -61,12 +62,16 @@ def guard_safety(
 
 def _approve(request: ExecutionRequest, review: EntryReview, now: datetime) -> bool:
     """Approve and write the plan in one transaction, or deny."""
-    with transaction.atomic():
-        approval = approve_entry(request, review, now=now)
-        if approval.exceeded:
-            deny(request, approval.exceeded, approval.details, now=now)
-        elif approval.approved and review.verdict.exits:
-            write_bracket(request, review.verdict.exits, review.rules)
-        # Another process has moved the request: the slot taken above must not outlive this transaction.
-        transaction.set_rollback(not (approval.approved or approval.exceeded))
+    plan: list[Model] = []
+    if review.verdict.exits:
+        bracket, legs = bracket_rows(request, review.verdict.exits, review.rules)
+        plan = [bracket, *legs]
+    try:
+        with transaction.atomic():
+            approval = approve_entry(request, review, plan=plan, now=now)
+            if approval.exceeded:
+                deny(request, approval.exceeded, approval.details, now=now)
+    except IntegrityError:
+        # An adopted position has taken the slot. The request stays where it is, and is judged again.
+        return False
     return approval.approved

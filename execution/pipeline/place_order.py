@@ -35,6 +35,7 @@ def place_order(request_id: UUID, *, exchange: Exchange, stack: Stack, recv_wind
     if clock() > request.expires_at:
         expire_request(request, now=clock())
         return False
+    # Before the account is set up for an entry that must not leave.
     if policy_is_newer(request) and not _is_approved_anew(request, clock()):
         return False
     mismatch = exchange.prepare_entry(

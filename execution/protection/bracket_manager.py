@@ -1,7 +1,7 @@
 """Manages one position's legs in one run: it places, replaces and cancels them, and closes."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -34,9 +34,7 @@ from execution.protection.bracket_store import (
     stop_cover,
 )
 from execution.protection.follow_filters import follow_filters
-from execution.store.brackets import load_bracket_with_legs
-from execution.store.orders import load_entry
-from execution.store.trades import find_trade
+from execution.store.brackets import PositionRows, load_bracket_with_legs, load_position
 
 log = structlog.get_logger(__name__)
 # Stops of unknown outcome after which the next waits for the longest pause: each of them may rest unseen.
@@ -96,16 +94,25 @@ class BracketManager:
     entry: Order = field(init=False)
     exits: list[Order] = field(init=False)
     trade: Trade | None = field(init=False)
+    # Whether a software stop stands beside another unfinished position.
+    held_beside: bool = field(init=False)
+    # The rows as the caller has just read them.
+    rows: InitVar[PositionRows | None] = None
 
-    def __post_init__(self) -> None:
-        self.read()
+    def __post_init__(self, rows: PositionRows | None) -> None:
+        self._take(rows or load_position(self.request.pk))
 
     def read(self) -> None:
         """Read the rows anew: another run may have placed or moved a leg."""
+        self._take(load_position(self.request.pk))
+
+    def _take(self, rows: PositionRows) -> None:
         pk = self.request.pk
-        self.bracket = load_bracket_with_legs(pk)
-        self.entry = load_entry(pk)
-        self.trade = find_trade(pk)
+        if rows.bracket is None:
+            raise Bracket.DoesNotExist(f"request {pk} has no plan")
+        if rows.entry is None:
+            raise Order.DoesNotExist(f"request {pk} has no entry")
+        self.bracket, self.entry, self.trade, self.held_beside = rows.bracket, rows.entry, rows.trade, rows.held_beside
         self.exits = exit_orders([pk]).get(pk, [])
         for order in self.exits:
             order.request = self.request

@@ -86,7 +86,8 @@ def exit_orders(requests: Iterable[UUID]) -> dict[UUID, list[Order]]:
     It is one query.
     """
     found: dict[UUID, list[Order]] = {}
-    for order in exits_with_bookings(list(requests)):
+    for order, booked in exits_with_bookings(list(requests)):
+        order.booked = booked
         found.setdefault(order.request_id, []).append(order)
     return found
 
@@ -117,8 +118,7 @@ def exposure_of(
 
 def booked_of(order: Order) -> Decimal:
     """Return how much of an exit's fills is booked, as `exit_orders` has read it."""
-    booked: Decimal = getattr(order, "booked", ZERO)
-    return booked
+    return order.booked or ZERO
 
 
 def executed_of(order: Order) -> Decimal:

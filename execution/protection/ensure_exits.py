@@ -31,6 +31,7 @@ from execution.protection import run_software_stops
 from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.protection.market_close import makes_way, settle_doubts
 from execution.risk.policy_store import policy_in_force
+from execution.store.brackets import load_position
 from execution.store.transitions import move_request
 
 log = structlog.get_logger(__name__)
@@ -63,17 +64,19 @@ def ensure_exits(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules
 
     Safe to run twice at once: a leg is written before it is sent, and while one is being sent no other is written.
     """
-    request = ExecutionRequest.objects.get(pk=request_id)
-    if request.state not in COVERED_STATES:
-        return bool(request.state == RequestState.FLATTENED)
-    return _protect(BracketManager(request=request, exchange=exchange, rules=rules, clock=clock), _ensure_others)
+    rows = load_position(request_id)
+    if rows.request.state not in COVERED_STATES:
+        return bool(rows.request.state == RequestState.FLATTENED)
+    work = BracketManager(request=rows.request, exchange=exchange, rules=rules, clock=clock, rows=rows)
+    return _protect(work, _ensure_others)
 
 
 def place_stop(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> None:
     """Place the stop alone, where other positions wait for their stops too."""
-    request = ExecutionRequest.objects.get(pk=request_id)
-    if request.state in COVERED_STATES:
-        _protect(BracketManager(request=request, exchange=exchange, rules=rules, clock=clock), lambda _: None)
+    rows = load_position(request_id)
+    if rows.request.state in COVERED_STATES:
+        work = BracketManager(request=rows.request, exchange=exchange, rules=rules, clock=clock, rows=rows)
+        _protect(work, lambda _: None)
 
 
 def _protect(work: BracketManager, ensure_others: Callable[[BracketManager], CloseReason | None]) -> bool:

@@ -64,7 +64,7 @@ def begin_in_known_outage(work: BracketManager) -> None:
 
     Asking may take long.
     """
-    if work.lacks_stop and not work.held_by_software and software_rows().exclude(pk=work.bracket.pk).exists():
+    if work.lacks_stop and not work.held_by_software and work.held_beside:
         unasked = Unknown(message="another position is held by software just now")
         if holds(work, unasked):
             begin(work, unasked)

@@ -1,7 +1,10 @@
 """Approves a reviewed entry: its share of the limits, its slot and its numbers, all or nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+from django.db.models import Model
 
 from execution.domain.exit_orders import exit_orders_for, judge_room
 from execution.domain.json_values import JsonObject
@@ -10,14 +13,15 @@ from execution.domain.lots import lot_rule
 from execution.domain.risk_review import RuleVerdict
 from execution.domain.states import RequestState, RequestTrigger
 from execution.domain.trading import OrderType
-from execution.models import ExecutionRequest
+from execution.models import ExecutionRequest, PositionSlot
 from execution.risk.decision_snapshot import ExitOrders, impact_of, plain_fields
 from execution.risk.entry_expiry import expiry_of
-from execution.risk.limit_usage import usage_for
+from execution.risk.limit_usage import usage_and_orders
 from execution.risk.proposal import as_json, proposal_of
 from execution.risk.review_entry import EntryReview
-from execution.store.slots import conditional_orders, lock_usage, take_slot
-from execution.store.transitions import RequestColumns, move_request
+from execution.store.atomic_write import Write
+from execution.store.slots import SLOT_TAKEN, lock_usage
+from execution.store.transitions import RequestColumns, request_move
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,23 +48,35 @@ class LimitReview:
         return next((rule for rule in self.limits if rule.refusal), None)
 
 
-def approve_entry(request: ExecutionRequest, review: EntryReview, *, now: datetime) -> Approval:
+def approve_entry(request: ExecutionRequest, review: EntryReview, *, plan: Sequence[Model], now: datetime) -> Approval:
     """Take the slot and a share of every limit, and approve the request, in the caller's transaction.
 
-    The limits are judged under one lock, so that two entries never take the same room.
+    The limits are judged under one lock, so that two entries never take the same room. The rows of its exits, the
+    `plan`, are stored with the approval.
+
+    Raises:
+        IntegrityError: another process has taken the slot meanwhile; the transaction is lost.
+
     """
     lock_usage()
     limits = review_limits(request, review, now=now)
-    approved = limits.exceeded is None and take_slot(request, review.side, now=now)
-    approved = approved and move_request(
+    if limits.exceeded:
+        return Approval(approved=False, exceeded=limits.exceeded, details=limits.details)
+    move = request_move(
         request.pk,
         RequestState.CLEARED,
         RequestTrigger.GUARD_APPROVED,
         now=now,
         details=limits.details,
+        unless=SLOT_TAKEN,
+        unless_with=[request.symbol, review.side, request.pk],
         **approved_columns(request, review, now=now),
     )
-    return Approval(approved=approved, exceeded=limits.exceeded, details=limits.details)
+    slot = PositionSlot(symbol=request.symbol, position_side=review.side, request=request, claimed_at=now)
+    write = Write().move(move).insert(slot)
+    for row in plan:
+        write.insert(row)
+    return Approval(approved=write.run(), exceeded=None, details=limits.details)
 
 
 def review_limits(request: ExecutionRequest, review: EntryReview, *, now: datetime) -> LimitReview:
@@ -69,10 +85,10 @@ def review_limits(request: ExecutionRequest, review: EntryReview, *, now: dateti
     An approval calls it under `lock_usage`.
     """
     verdict, policy, rules = review.verdict, review.policy, review.rules
-    usage = usage_for(request, review.side, policy, now=now)
+    usage, resting = usage_and_orders(request, review.side, policy, now=now)
     orders = ExitOrders(
         # Orders of other clients at the account are not known here.
-        resting=conditional_orders(),
+        resting=resting,
         needed=exit_orders_for(verdict.quantity, verdict.exits, lot_rule(rules, OrderType.MARKET))
         if verdict.exits
         else 0,

@@ -17,6 +17,7 @@ from execution.domain.reasons import Reason
 from execution.models import AccountLease
 from execution.store.entry_gates import (
     engaged_switch,
+    is_closed,
     lease_of,
     lease_stamped_ahead,
     lease_was_logged,
@@ -56,7 +57,13 @@ class GateBlock:
 
 
 def gate_block(stack: Stack, symbol: str, *, now: datetime) -> GateBlock | None:
-    """Return what blocks an entry in this symbol, or None when the gate is open."""
+    """Return what blocks an entry in this symbol, or None when the gate is open.
+
+    An open gate is one statement. A known emergency stop is not named here: it is asked of risk-safety, and checked
+    again with the submission.
+    """
+    if not is_closed(closed_with(stack, symbol, now=now)):
+        return None
     return next((block for _, block in gate_blocks(stack, symbol, now=now)), None)
 
 
@@ -137,7 +144,7 @@ def _ahead(lease: AccountLease, now: datetime) -> float:
     return (latest - now).total_seconds() if latest > now + CLOCKS_DIFFER else 0.0
 
 
-def closed_with(stack: Stack, symbol: str, *, now: datetime) -> list[object]:
+def closed_with(stack: Stack, symbol: str, *, now: datetime) -> list[str | datetime]:
     """Return the parameters of `store.entry_gates.CLOSED`."""
     oldest = now - stack.lease_length
     return [*standing_with(symbol), stack.account, stack.settings, stack.started_at, oldest, now + CLOCKS_DIFFER]

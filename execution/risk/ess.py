@@ -17,6 +17,7 @@ from execution.store.emergency_stop import (
     count_unanswered,
     ess_status,
     lock_ess_status,
+    save_ess_answer,
     save_ess_status,
 )
 from execution.store.transitions import log_step
@@ -148,21 +149,22 @@ def _record_answer(known: EssStatus | None, reading: EssReading, now: datetime) 
 def _save_answer(
     known: EssStatus | None, reading: EssReading, now: datetime, *, permitted: bool, changed: bool
 ) -> None:
-    answer = {
-        "state": reading.state,
-        "permitted": permitted,
-        "reason": reading.reason,
-        "source": HTTP,
-        "observed_at": now,
+    answer = EssStatus(
+        state=reading.state,
+        permitted=permitted,
+        reason=reading.reason,
+        source=HTTP,
+        observed_at=now,
         # A hold without a proven sender stays when risk-safety's own block ends sooner.
-        "held_until": known.held_until if known and known.state == UNPROVEN and not permitted else None,
-        "unanswered": 0,
-    }
+        held_until=known.held_until if known and known.state == UNPROVEN and not permitted else None,
+    )
+    if not changed:
+        save_ess_answer(answer)
+        return
     with transaction.atomic():
-        save_ess_status(answer)
-        if changed:
-            before = known.state if known else ""
-            log_step("ess", 1, from_state=before, to_state=reading.state, trigger=HTTP, now=now)
+        save_ess_answer(answer)
+        before = known.state if known else ""
+        log_step("ess", 1, from_state=before, to_state=reading.state, trigger=HTTP, now=now)
 
 
 def _passes_unanswered(rules: EssRules) -> bool:

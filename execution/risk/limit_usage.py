@@ -19,6 +19,13 @@ def usage_for(
     For an approved request only what was approved before it counts. That only grows less, so it needs no lock.
     With `later_too` what was approved after it counts as well, which needs the lock.
     """
+    return usage_and_orders(request, side, policy, now=now, later_too=later_too)[0]
+
+
+def usage_and_orders(
+    request: ExecutionRequest, side: PositionSide, policy: Policy, *, now: datetime, later_too: bool = False
+) -> tuple[LimitUsage, int]:
+    """Return what `usage_for` returns and how many conditional orders there are, in the same statement."""
     return read_usage(
         {
             "request": request.pk,

@@ -10,7 +10,7 @@ a change that loosens or is refused raises an alarm.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -36,6 +36,7 @@ from execution.store.policy import (
     change_policy_source,
     lock_policy,
     newest_policy_version,
+    policy_mark,
     policy_value,
     policy_values,
     policy_values_by_key,
@@ -49,13 +50,46 @@ HTTP, EVENT, OPERATOR = "http", "event", "operator"
 DENIED, LOOSER, TIGHTER, UNORDERED = "DENIED", "looser", "tighter", "unordered"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyReading:
+    """The policy in force, and when risk-safety last reported all its values, None when it never has."""
+
+    policy: Policy
+    answered_at: datetime | None
+
+    def age_seconds(self, now: datetime) -> float | None:
+        """Return the seconds since risk-safety's last report."""
+        return (now - self.answered_at).total_seconds() if self.answered_at else None
+
+
+# The values that this process has read last, by their digest.
+_read_last: dict[str, Policy] = {}
+
+
 class PolicyLoosenedError(PolicyValueError):
     """A value that takes on more risk, from a source that may only tighten."""
 
 
 def policy_in_force() -> Policy:
     """Return the policy that verdicts use: the stored values, capped by the ceilings of the settings."""
-    return _below_ceilings(stored_policy())
+    return policy_reading().policy
+
+
+def policy_reading() -> PolicyReading:
+    """Return the policy in force and when risk-safety last reported it.
+
+    It is one statement while the values are those that this process has read last.
+    """
+    mark, answered_at = policy_mark()
+    last = _read_last.get(mark)
+    if last is None:
+        last = stored_policy()
+        _read_last.clear()
+        # Rows that cannot be read raise their alarm with each reading. What changed in between belongs to another mark.
+        if not last.unusable and policy_mark()[0] == mark:
+            _read_last[mark] = last
+    at = datetime.fromisoformat(answered_at) if answered_at else None
+    return PolicyReading(policy=_below_ceilings(last), answered_at=at)
 
 
 def stored_policy() -> Policy:
@@ -78,13 +112,6 @@ def _below_ceilings(stored: Policy) -> Policy:
     ceilings: Mapping[str, Decimal] = settings.POLICY_CEILINGS
     held = {key: capped(key, stored[key], ceilings) for key in ceilings}
     return replace(stored, values={**stored.values, **held})
-
-
-def policy_age_seconds(now: datetime) -> float | None:
-    """Return the seconds since risk-safety last reported all its values, or None when it never has."""
-    last = last_heartbeat(POLICY)
-    answered = last.details.get("answered_at") if last else None
-    return (now - datetime.fromisoformat(answered)).total_seconds() if answered else None
 
 
 def refresh_policy(*, risk_safety: RiskSafety, now: datetime, older_than: timedelta | None = None) -> bool:

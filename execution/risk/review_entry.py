@@ -13,7 +13,7 @@ from execution.domain.sizing import SizingMode, sizing_mode
 from execution.domain.trading import InstrumentFilters, PositionSide, SymbolLists
 from execution.models import ExecutionRequest
 from execution.risk.decision_snapshot import capture
-from execution.risk.policy_store import policy_age_seconds, policy_in_force
+from execution.risk.policy_store import policy_reading
 from execution.risk.pricing import priced
 from execution.risk.proposal import as_json, proposal_of
 
@@ -42,7 +42,8 @@ def review_entry(
 
     """
     rules = exchange.rules(request.symbol)
-    policy = policy_in_force()
+    reading = policy_reading()
+    policy = reading.policy
     if rules is None:
         return RuleVerdict(rule="symbol", numbers=f"symbol={request.symbol}", refusal=Reason.UNKNOWN_SYMBOL)
     if policy.unusable:
@@ -75,7 +76,7 @@ def review_entry(
     details: dict[str, JsonValue] = {
         "rules": [as_json(rule) for rule in verdict.rules],
         "policy_version": policy.version,
-        "policy_age_seconds": policy_age_seconds(clock()),
+        "policy_age_seconds": reading.age_seconds(clock()),
         "inputs": inputs,
     }
     return EntryReview(verdict=verdict, policy=policy, rules=rules, side=side, details=details)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, Self
 from uuid import uuid4
 
@@ -105,7 +106,7 @@ class Write:
         conflict = f"ON CONFLICT ({', '.join(once_by)}) DO NOTHING" if once_by else ""
         self._add(
             f"INSERT INTO {row._meta.db_table} ({names}) SELECT {', '.join(slots)} WHERE {condition} {conflict} "
-            "RETURNING id",
+            f"RETURNING {_key_of(type(row))} AS id",
             *(column.get_db_prep_save(getattr(row, column.attname), connection) for column in columns),
             *unless_with,
         )
@@ -243,6 +244,11 @@ def emit_each(events: Mapping[object, Event], *, now: datetime) -> None:
             "ORDER BY aggregate",
             [*map(list, zip(*rows, strict=True)), now],
         )
+
+
+@cache
+def _key_of(model: type[Model]) -> str:
+    return next(_column(field) for field in model._meta.concrete_fields if field.primary_key)
 
 
 def _column(field: "Field[Any, Any]") -> str:

@@ -1,6 +1,7 @@
 """Statements on brackets: a position's plan, its legs and its software stop."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -9,8 +10,50 @@ from django.db.models import Q, QuerySet
 
 from execution.domain.states import REQUEST_FINAL, TRADE_OPEN
 from execution.domain.trading import OrderPurpose
-from execution.models import Bracket, BracketLeg
+from execution.models import Bracket, BracketLeg, ExecutionRequest, Order, Trade
 from execution.models.bracket import LegOrigin
+from execution.store.named_sql import NamedSql
+
+POSITION = NamedSql("position", request=ExecutionRequest, bracket=Bracket, entry=Order, trade=Trade, leg=BracketLeg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionRows:
+    """A position with its plan and legs, its entry and its trade, all of them None while there are none.
+
+    `held_beside`: whether a software stop stands beside another unfinished position.
+    """
+
+    request: ExecutionRequest
+    bracket: Bracket | None
+    entry: Order | None
+    trade: Trade | None
+    held_beside: bool
+
+
+def load_position(request_id: UUID) -> PositionRows:
+    """Return a position in one statement.
+
+    Raises:
+        ExecutionRequest.DoesNotExist: there is no request with this id.
+
+    """
+    rows = POSITION.rows(request=request_id, final=sorted(REQUEST_FINAL), open=sorted(TRADE_OPEN))
+    if not rows:
+        raise ExecutionRequest.DoesNotExist(f"there is no request {request_id}")
+    request, bracket, entry, trade, _, held_beside = rows[0]
+    if bracket:
+        bracket.request = request
+        keep_legs(bracket, [row[4] for row in rows if row[4]])
+    return PositionRows(request=request, bracket=bracket, entry=entry, trade=trade, held_beside=held_beside)
+
+
+def keep_legs(bracket: Bracket, legs: list[BracketLeg]) -> None:
+    """Let a plan show these legs without a query, as after `prefetch_related`."""
+    rows = bracket.legs.all()
+    rows._result_cache = legs  # noqa: SLF001 -- Django fills it by a query only
+    bracket.__dict__["_prefetched_objects_cache"] = {"legs": rows}
+
 
 # Plans
 

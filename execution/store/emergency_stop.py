@@ -5,7 +5,12 @@ from collections.abc import Mapping
 from django.db import connection
 
 from execution.models import EssStatus
+from execution.store.named_sql import NamedSql
 
+STATUS = NamedSql("ess_status", status=EssStatus)
+
+# The columns that an answer of risk-safety fills.
+ANSWERED = ("state", "permitted", "reason", "source", "observed_at", "held_until", "unanswered")
 # Counted in the row itself: all processes share the figure.
 COUNT_SILENCE = """
     UPDATE execution_essstatus SET unanswered = unanswered + 1,
@@ -15,7 +20,8 @@ COUNT_SILENCE = """
 
 def ess_status() -> EssStatus | None:
     """Return the last known state, or None before the first answer or trip."""
-    return EssStatus.objects.filter(pk=1).first()
+    found = STATUS.row()
+    return found[0] if found else None
 
 
 def lock_ess_status() -> EssStatus | None:
@@ -36,6 +42,11 @@ def any_block() -> EssStatus | None:
 def save_ess_status(values: Mapping[str, object]) -> None:
     """Write these columns, and insert the row when there is none."""
     EssStatus.objects.update_or_create(pk=1, defaults=values)
+
+
+def save_ess_answer(answer: EssStatus) -> None:
+    """Write an answer of risk-safety in one statement. The counted failures stay."""
+    EssStatus.objects.bulk_create([answer], update_conflicts=True, unique_fields=["id"], update_fields=ANSWERED)
 
 
 def clear_unanswered() -> None:

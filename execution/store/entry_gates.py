@@ -1,6 +1,6 @@
 """Rows that close the entry gate: kill switch, entry holds, venue blocks and the account's lease."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from django.db import connection
@@ -42,6 +42,14 @@ def stopped_and_policy_version(symbol: str) -> tuple[bool, int]:
         cursor.execute(f"SELECT {STANDING}, {POLICY_VERSION}", standing_with(symbol))
         stopped, version = cursor.fetchone() or (True, 0)
     return bool(stopped), int(version)
+
+
+def is_closed(parameters: Sequence[str | datetime]) -> bool:
+    """Return whether an entry must not leave now, with the parameters of `CLOSED`: one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {CLOSED}", parameters)
+        (closed,) = cursor.fetchone() or (True,)
+    return bool(closed)
 
 
 def oldest_hold_on(symbol: str) -> EntryHold | None:

@@ -5,10 +5,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Exists, Max, OuterRef, QuerySet, Sum
+from django.db.models import Exists, OuterRef, QuerySet
 
 from execution.domain.trading import OrderPurpose
 from execution.models import Fill, Order, StreamedFill
+from execution.store.named_sql import NamedSql
+
+STREAMED = NamedSql("streamed_fills_of_entry", fill=StreamedFill)
 
 # Booked fills
 
@@ -16,18 +19,6 @@ from execution.models import Fill, Order, StreamedFill
 def fills_of_trades(trades: Collection[UUID]) -> QuerySet[Fill, Fill]:
     """Return the booked fills of these trades."""
     return Fill.objects.filter(trade__in=trades)
-
-
-def last_fills_of_exits(trades: Collection[UUID]) -> dict[int, datetime]:
-    """Return when each exit of these trades has filled last, by the key of its order."""
-    exits = Fill.objects.filter(trade__in=trades, entry=False, order__isnull=False)
-    return dict(exits.values_list("order").annotate(Max("filled_at")))
-
-
-def booked_of_entry(entry: Order) -> Decimal | None:
-    """Return the booked quantity of an entry, None when nothing is booked."""
-    booked: Decimal | None = Fill.objects.filter(order=entry, entry=True).aggregate(all=Sum("quantity"))["all"]
-    return booked
 
 
 def insert_fills(fills: Sequence[Fill]) -> None:
@@ -68,12 +59,12 @@ def has_exit_without_fill(trade_id: UUID, *, within: timedelta, stream: str, now
     return young.filter(~known).exclude(last_evidence__startswith=f"{stream}:").exists()
 
 
-def streamed_fills_of_exits(trade_id: UUID) -> QuerySet[StreamedFill, StreamedFill]:
-    """Return the reported fills of a trade's exits, each with its order."""
+def streamed_fills_of_exits(trade_id: UUID) -> list[StreamedFill]:
+    """Return the reported fills of a trade's exits, oldest first, each with its order."""
     rows = StreamedFill.objects.filter(order__request_id=trade_id).exclude(order__purpose=OrderPurpose.ENTRY)
-    return rows.select_related("order")
+    return list(rows.select_related("order").order_by("exchange_trade_id"))
 
 
-def streamed_fills_of(entry: Order) -> QuerySet[StreamedFill, StreamedFill]:
-    """Return the reported fills of an order."""
-    return StreamedFill.objects.filter(order=entry)
+def streamed_fills_of(entry: Order) -> list[StreamedFill]:
+    """Return the reported fills of an order, oldest first."""
+    return [fill for (fill,) in STREAMED.rows(order=entry.pk)]

@@ -5,16 +5,19 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import BooleanField, Exists, F, Q, QuerySet, Sum, Value
+from django.db.models import BooleanField, Exists, F, Q, QuerySet, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 
-from execution.domain.money import ZERO
 from execution.domain.states import ORDER_FINAL, ORDER_LIVE, TRADE_OPEN, TRADE_OVER, OrderState, RequestState
 from execution.domain.trading import OrderPurpose, Source
-from execution.models import AuditEvent, ExecutionRequest, Order
+from execution.models import ExecutionRequest, Order
 from execution.store.entry_gates import STANDING, standing_with
+from execution.store.named_sql import NamedSql
 
+LEG_OFF_PLAN = NamedSql("leg_off_plan")
+EXITS = NamedSql("exits", exit=Order)
+ENTRY_TO_BOOK = NamedSql("entry_to_book", entry=Order, request=ExecutionRequest)
 LEGS = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
 WATCHED = (OrderPurpose.STOP, OrderPurpose.TRAILING)
 # Sent, and not over: such a request has a position, or may have one.
@@ -52,9 +55,16 @@ def load_order_with_request(order_id: int) -> Order:
     return Order.objects.select_related("request").get(pk=order_id)
 
 
-def find_entry_with_request(request_id: UUID) -> Order | None:
-    """Return the entry of a request with the request, None while it has none."""
-    return Order.objects.select_related("request").filter(request_id=request_id, purpose=OrderPurpose.ENTRY).first()
+def find_entry_to_book(request_id: UUID) -> tuple[Order, bool] | None:
+    """Return the entry of a request with the request, None while it has none.
+
+    The second value: whether its trade is closed and has every fill that the entry could have.
+    """
+    found = ENTRY_TO_BOOK.row(request=request_id)
+    if found is None:
+        return None
+    entry, entry.request, is_booked_whole = found
+    return entry, is_booked_whole
 
 
 def find_ended_entry(request_id: UUID) -> Order | None:
@@ -98,11 +108,9 @@ def set_entry_executed(order_id: int, executed: Decimal, *, now: datetime) -> No
 # Exits
 
 
-def exits_with_bookings(requests: Collection[UUID]) -> QuerySet[Order, Order]:
-    """Return the exits of these requests, oldest first, each with the quantity of its fills that is `booked`."""
-    booked = Coalesce(Sum("fills__quantity", filter=Q(fills__entry=False)), ZERO)
-    orders = Order.objects.filter(request_id__in=list(requests)).exclude(purpose=OrderPurpose.ENTRY)
-    return orders.annotate(booked=booked).order_by("id")
+def exits_with_bookings(requests: Collection[UUID]) -> list[tuple[Order, Decimal]]:
+    """Return the exits of these requests, oldest first, each with what is booked of its fills."""
+    return [(order, booked) for order, booked in EXITS.rows(requests=list(requests))]
 
 
 def live_legs_of_positions() -> QuerySet[Order, Order]:
@@ -117,16 +125,6 @@ def watched_stops() -> QuerySet[Order, Order]:
     """Return the live stops and trailing stops, but for those that have only outlived their trade."""
     live = Order.objects.filter(purpose__in=WATCHED, state__in=sorted(ORDER_LIVE), request__bracket__isnull=False)
     return live.filter(Q(request__trade=None) | ~Q(request__trade__state__in=sorted(TRADE_OVER))).order_by("id")
-
-
-def stops_of(requests: Collection[UUID]) -> QuerySet[Order, Order]:
-    """Return all stops of these requests, oldest first."""
-    return Order.objects.filter(request_id__in=requests, purpose=OrderPurpose.STOP).order_by("id")
-
-
-def steps_of_orders(client_order_ids: Collection[str]) -> QuerySet[AuditEvent, AuditEvent]:
-    """Return the journal's lines of these orders, oldest first."""
-    return AuditEvent.objects.filter(entity="order", entity_id__in=list(client_order_ids)).order_by("id")
 
 
 def stops_beside(request_id: UUID) -> QuerySet[Order, Order]:
@@ -152,9 +150,8 @@ def has_executed_leg(request: ExecutionRequest) -> bool:
 
 def has_leg_off_plan(request_id: UUID) -> bool:
     """Return whether a stop or target rests at another price than its leg's."""
-    resting = Order.objects.filter(request_id=request_id, state__in=sorted(ORDER_LIVE))
-    legs = resting.filter(purpose__in=[OrderPurpose.STOP, OrderPurpose.TARGET], leg__isnull=False)
-    return legs.exclude(trigger_price=F("leg__price")).exists()
+    found = LEG_OFF_PLAN.row(request=request_id, live=sorted(ORDER_LIVE))
+    return bool(found and found[0])
 
 
 # Writes on the condition that no other process has moved the order

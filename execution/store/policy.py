@@ -10,6 +10,12 @@ from execution.models import PolicyValue
 
 # One lock for all processes while a value changes.
 POLICY_LOCK = 0x706F6C69
+# Any change of a row changes the digest, also one by hand that leaves the version as it was.
+MARK = """
+    SELECT md5(string_agg(concat_ws(' ', key, value, source, version), ',' ORDER BY key)),
+           (SELECT details ->> 'answered_at' FROM execution_heartbeat WHERE part = 'policy')
+    FROM execution_policyvalue
+"""
 
 
 def lock_policy() -> None:
@@ -19,6 +25,14 @@ def lock_policy() -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [POLICY_LOCK])
+
+
+def policy_mark() -> tuple[str, str | None]:
+    """Return a digest of all stored values, and when risk-safety last reported them: one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(MARK)
+        mark, answered_at = cursor.fetchone() or ("", None)
+    return str(mark or ""), answered_at
 
 
 def policy_values() -> list[PolicyValue]:
@@ -43,7 +57,9 @@ def newest_policy_version() -> int:
 
 def policy_is_newer_than(version: int) -> bool:
     """Whether a value has changed since this version of the policy."""
-    return PolicyValue.objects.filter(version__gt=version).exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM execution_policyvalue WHERE version > %s)", [version])
+        return bool(cursor.fetchone()[0])
 
 
 def save_policy_value(key: str, value: Decimal, *, source: str, version: int, now: datetime) -> None:

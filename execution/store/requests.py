@@ -4,6 +4,9 @@ from uuid import UUID
 
 from execution.domain.states import RequestTrigger
 from execution.models import AuditEvent, ExecutionRequest, InboxEvent
+from execution.store.named_sql import NamedSql
+
+REQUEST = NamedSql("request", request=ExecutionRequest)
 
 
 def load_request(request_id: UUID) -> ExecutionRequest:
@@ -13,7 +16,11 @@ def load_request(request_id: UUID) -> ExecutionRequest:
         ExecutionRequest.DoesNotExist: there is none with this id.
 
     """
-    return ExecutionRequest.objects.get(pk=request_id)
+    found = REQUEST.row(request=request_id)
+    if found is None:
+        raise ExecutionRequest.DoesNotExist(f"there is no request {request_id}")
+    request: ExecutionRequest = found[0]
+    return request
 
 
 def request_of_event(inbox: InboxEvent | None) -> ExecutionRequest:

@@ -13,8 +13,8 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from execution.domain.limits import LimitUsage
 from execution.domain.states import ORDER_FINAL, TRADE_OVER, TradeState
-from execution.domain.trading import OrderService, PositionSide
-from execution.models import BracketLeg, ExecutionRequest, Order, PositionSlot
+from execution.domain.trading import PositionSide
+from execution.models import ExecutionRequest, Order, PositionSlot
 
 # One lock for all processes while usage is counted and a slot is taken, so that two entries cannot both be the last
 # that fits.
@@ -106,6 +106,17 @@ USAGE = """
             UNION SELECT symbol FROM execution_position WHERE quote_index IS NULL
          ) AS unpriced)
 """
+# The unfinished conditional orders, and the legs of approved entries that have none yet.
+CONDITIONAL_ORDERS = """(
+    (SELECT count(*) FROM execution_order WHERE service = 'ALGO' AND state <> ALL(%(final)s))
+    + (SELECT count(*) FROM execution_bracketleg AS leg
+       JOIN execution_positionslot AS slot ON slot.request_id = leg.bracket_id
+       WHERE NOT EXISTS (
+           SELECT FROM execution_order AS begun WHERE begun.request_id = leg.bracket_id AND begun.service = 'ALGO'
+       ))
+)"""
+# True while a slot of the symbol and side, or of the request itself, is taken.
+SLOT_TAKEN = "EXISTS (SELECT FROM execution_positionslot WHERE (symbol = %s AND position_side = %s) OR request_id = %s)"
 TAKE_SLOT = """
     INSERT INTO execution_positionslot (symbol, position_side, request_id, claimed_at) VALUES (%s, %s, %s, %s)
     ON CONFLICT DO NOTHING
@@ -121,12 +132,18 @@ def lock_usage() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [USAGE_LOCK])
 
 
-def read_usage(parameters: Mapping[str, bool | Decimal | datetime | UUID | str | None]) -> LimitUsage:
-    """Return what the limits count as used, in one statement with the parameters of `USAGE`."""
+UsageParameters = Mapping[str, bool | Decimal | datetime | UUID | str | None]
+
+
+def read_usage(parameters: UsageParameters) -> tuple[LimitUsage, int]:
+    """Return what the limits count as used, and how many conditional orders there are.
+
+    It is one statement, with the parameters of `USAGE`. For the orders see `conditional_orders`.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(USAGE, parameters)
+        cursor.execute(f"{USAGE}, {CONDITIONAL_ORDERS}", {**parameters, "final": sorted(ORDER_FINAL)})
         row = cursor.fetchone()
-    return LimitUsage(
+    usage = LimitUsage(
         positions=row[0],
         exposure=row[1],
         symbol_exposure=row[2],
@@ -141,6 +158,7 @@ def read_usage(parameters: Mapping[str, bool | Decimal | datetime | UUID | str |
         stopped_out_age=row[11],
         unpriced=str(row[12] or ""),
     )
+    return usage, int(row[13])
 
 
 def slot_holder(request_id: UUID) -> str:
@@ -168,10 +186,9 @@ def conditional_orders() -> int:
 
     Those are the unfinished ones, and the legs of approved entries that have no conditional order yet.
     """
-    resting = Order.objects.filter(service=OrderService.ALGO).exclude(state__in=sorted(ORDER_FINAL))
-    begun = Order.objects.filter(request_id=OuterRef("bracket_id"), service=OrderService.ALGO)
-    coming = BracketLeg.objects.filter(~Exists(begun), bracket__request__slot__isnull=False)
-    return resting.count() + coming.count()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {CONDITIONAL_ORDERS}", {"final": sorted(ORDER_FINAL)})
+        return int(cursor.fetchone()[0])
 
 
 def has_slot(request_id: UUID) -> bool:

@@ -1,15 +1,38 @@
 """Statements on trades, and the lock of all their bookings."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Q, QuerySet
 
-from execution.domain.states import TRADE_OPEN, TradeState
+from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, TRADE_OPEN
 from execution.domain.trading import Source
 from execution.models import ExecutionRequest, Trade
+from execution.store.named_sql import NamedSql
+
+LOCK_REQUEST = NamedSql("lock_request")
+TRADE = NamedSql("trade", trade=Trade)
+COVER_HISTORY = NamedSql("cover_history")
+COVER_MEASURED = "UPDATE execution_trade SET cover_measured_until = %s WHERE id = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class CoverStep:
+    """A fill of a trade, at the exchange's time, or a step of one of its stops, at ours.
+
+    The quantity of a fill is below zero when it is an exit's. `filled_at`: when the stop has filled last.
+    """
+
+    stop_id: int | None
+    at: datetime
+    to_state: str
+    filled_at: datetime | None
+    quantity: Decimal
+
 
 # The lock of all bookings is the one on the row of the trade's request.
 
@@ -36,8 +59,10 @@ def lock_request_state(request_id: UUID) -> tuple[str, str]:
         ExecutionRequest.DoesNotExist: there is none with this id.
 
     """
-    locked = ExecutionRequest.objects.select_for_update().values_list("state", "reason_code")
-    state, code = locked.get(pk=request_id)
+    locked = LOCK_REQUEST.row(request=request_id)
+    if locked is None:
+        raise ExecutionRequest.DoesNotExist(f"there is no request {request_id}")
+    state, code = locked
     return state, code
 
 
@@ -66,17 +91,8 @@ def load_trade_with_request(trade_id: UUID) -> Trade:
 
 def find_trade(trade_id: UUID) -> Trade | None:
     """Return a trade, None while there is none."""
-    return Trade.objects.filter(pk=trade_id).first()
-
-
-def find_trade_of(request: ExecutionRequest) -> Trade | None:
-    """Return the trade of a request, None while there is none."""
-    return Trade.objects.filter(request=request).first()
-
-
-def find_closed_trade(trade_id: UUID, quantity: Decimal) -> Trade | None:
-    """Return a trade that is closed and was as large as this, None when it is not."""
-    return Trade.objects.filter(pk=trade_id, state=TradeState.CLOSED, quantity=quantity).first()
+    found = TRADE.row(trade=trade_id)
+    return found[0] if found else None
 
 
 def has_trade(trade_id: UUID) -> bool:
@@ -91,7 +107,14 @@ def exited_quantity_of(trade_id: UUID) -> Decimal | None:
 
 def set_cover_measured(trade_id: UUID, until: datetime) -> None:
     """Write until when the times without full cover of a trade are measured."""
-    Trade.objects.filter(pk=trade_id).update(cover_measured_until=until)
+    with connection.cursor() as cursor:
+        cursor.execute(COVER_MEASURED, [until, trade_id])
+
+
+def cover_history(trade_id: UUID) -> list[CoverStep]:
+    """Return the fills of a trade and the states of its stops, no fills where its plan has no stop."""
+    parameters = {"over": sorted(ORDER_FINAL), "unsettled": sorted(ORDER_UNSETTLED)}
+    return [CoverStep(*row) for row in COVER_HISTORY.rows(trade=trade_id, **parameters)]
 
 
 # Several

@@ -20,7 +20,6 @@ from execution.domain.reasons import Reason
 from execution.domain.states import (
     REQUEST_BEFORE_WIRE,
     TRADE_OPEN,
-    OrderState,
     RequestState,
     RequestTrigger,
     TradeState,
@@ -32,19 +31,17 @@ from execution.outbox import payloads
 from execution.protection.amend_legs import anchor_defaults
 from execution.protection.unprotected_time import measure_unprotected
 from execution.store.atomic_write import Event, Write
-from execution.store.fills import booked_of_entry
 from execution.store.levels import NO_LEVELS, levels_of
-from execution.store.orders import find_entry_with_request
+from execution.store.orders import find_entry_to_book
 from execution.store.trades import (
-    find_closed_trade,
-    find_trade_of,
+    find_trade,
     has_open_trade_on,
     has_trade,
     lock_request_state,
 )
 from execution.store.transitions import apply_to, log_line, request_move, trade_move
 from execution.trades.fee_valuation import valued
-from execution.trades.fills import amounts_of, booked_quantities, new_fills
+from execution.trades.fills import amounts_of, booked_quantities, fill_rows
 from execution.trades.streamed_fills import streamed_entry_fills
 
 log = structlog.get_logger(__name__)
@@ -74,13 +71,17 @@ def book_entry(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
         ExchangeUnavailableError: the fills could not be read; nothing is changed.
 
     """
-    entry = find_entry_with_request(request_id)
-    if entry is None or entry.request.state in REQUEST_BEFORE_WIRE or entry.executed_quantity <= 0:
+    found = find_entry_to_book(request_id)
+    if found is None:
+        return False
+    entry, is_booked_whole = found
+    if entry.request.state in REQUEST_BEFORE_WIRE or entry.executed_quantity <= 0:
         return False
     if entry.request.source == Source.EXTERNAL:
         # Filled by an order that we did not send: the trade's books begin with the position.
         return has_trade(request_id)
-    if _is_booked_whole(entry):
+    # The exchange has nothing more to show of it then.
+    if is_booked_whole:
         _book(entry, [], clock())
         return True
     filled = streamed_entry_fills(entry, exchange) or exchange.fills_of_order(
@@ -96,18 +97,6 @@ def book_entry(request_id: UUID, *, exchange: Exchange, clock: Clock) -> bool:
     return True
 
 
-def _is_booked_whole(entry: Order) -> bool:
-    """Return whether a closed trade has every fill that its entry could have.
-
-    The exchange has nothing more to show of it then.
-    """
-    if entry.state != OrderState.FILLED or entry.executed_quantity != entry.quantity:
-        return False
-    trade = find_closed_trade(entry.request_id, entry.quantity)
-    booked = booked_of_entry(entry)
-    return trade is not None and booked == entry.quantity
-
-
 def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
     request = entry.request
     with transaction.atomic():
@@ -117,7 +106,7 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
             # Its story has ended without books.
             log.error("fills_of_a_written_off_request", request_id=str(request.pk))
             return
-        known = find_trade_of(request)
+        known = find_trade(request.pk)
         write = Write()
         if known and not _takes_entries(known, fills, now):
             if _finish_request(write, request, now):
@@ -132,7 +121,8 @@ def _book(entry: Order, fills: Sequence[FillReport], now: datetime) -> None:
             write.insert(log_line("trade", trade.pk, to_state=trade.state, trigger="fills_booked", now=now))
         else:
             trade.save(update_fields=ENTRY_COLUMNS)
-        stored = new_fills(trade, fills, {entry.exchange_order_id: entry}, entry=True)
+        fresh = unbooked_fills(fills, booked_quantities(trade) if known else {})
+        stored = fill_rows(trade, fresh, {entry.exchange_order_id: entry}, entry=True)
         for fill in stored:
             write.insert(fill)
         events = _fill_events(stored, entry, trade, now)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
-from execution.domain.attribution import unbooked_fills
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import FillReport
 from execution.domain.pnl import FillAmounts
@@ -11,16 +10,12 @@ from execution.models import Fill, Order, Trade
 from execution.store.fills import fills_of_trades, insert_fills
 
 
-def new_fills(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Order], *, entry: bool) -> list[Fill]:
-    """Return rows for what is not stored yet of these fills, in the exchange's order.
-
-    Call it with a lock on the trade's request, so that two callers cannot both find the same fill new.
-    """
-    return fill_rows(trade, unbooked_fills(fills, booked_quantities(trade)), orders, entry=entry)
-
-
 def fill_rows(trade: Trade, fills: Sequence[FillReport], orders: Mapping[str, Order], *, entry: bool) -> list[Fill]:
-    """Return these fills as rows, unsaved, in the exchange's order."""
+    """Return these fills as rows, unsaved, in the exchange's order.
+
+    They are those that are not booked, read under a lock on the trade's request: else two callers could both find the
+    same fill new.
+    """
     return [
         Fill(
             symbol=fill.symbol,
@@ -51,7 +46,7 @@ def booked_quantities(trade: Trade) -> dict[int, Decimal]:
 
 
 def store(fills: Sequence[Fill]) -> None:
-    """Store rows of `new_fills`.
+    """Store rows of `fill_rows`.
 
     The rest of a fill that was booked in part is added to its row.
     """

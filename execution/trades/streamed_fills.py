@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import QuerySet
-
 from execution.domain.money import ZERO
 from execution.domain.outcomes import FillReport
 from execution.domain.ports import ExchangeUnavailableError, MarketData
@@ -82,10 +80,9 @@ def streamed_entry_fills(entry: Order, exchange: MarketData) -> list[FillReport]
 
 
 def _believed(
-    rows: "QuerySet[StreamedFill]", symbol: str, quote_asset: str, exchange: MarketData
+    found: Sequence[StreamedFill], symbol: str, quote_asset: str, exchange: MarketData
 ) -> Sequence[StreamedFill]:
     """Return the rows whose result is known to be in the quote asset, none where one of them is not."""
-    found = list(rows.order_by("exchange_trade_id"))
     paid_in = {row.commission_asset for row in found}
     # Results and fees are booked in the same asset, unless the account pays its fees in the exchange's own token.
     if paid_in <= {quote_asset}:

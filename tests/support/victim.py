@@ -76,17 +76,46 @@ def say(word: str) -> None:
     print(word, flush=True)  # noqa: T201 -- the test listens
 
 
-def run_step(name: str, request_id: str) -> None:
-    """Run one step of the chain as its task does."""
+def begin() -> None:
+    """Begin as after the first cycle. What never changes is read before the start counts."""
     from execution import wiring  # noqa: PLC0415 -- Django must be set up first
     from execution.risk.entry_gate import renew_lease  # noqa: PLC0415
 
-    # Read what never changes before the start counts, and begin as after the first cycle.
     wiring.exchange().rules("BTCUSDT")
     renew_lease(wiring.stack(), reconciled_at=wiring.clock(), now=wiring.clock())
     wiring.memory().mark_intact()
     say("ready")
+
+
+def run_step(name: str, request_id: str) -> None:
+    """Run one step of the chain as its task does."""
+    begin()
     run_task(name, request_id)
+
+
+def run_chain(request_id: str) -> None:
+    """Send a chain to the broker, run its message as a worker does, and say how many messages that took in all."""
+    from celery.app.trace import build_tracer  # noqa: PLC0415
+    from celery.signals import before_task_publish  # noqa: PLC0415
+
+    from execution import tasks, workflow  # noqa: PLC0415 -- Django must be set up first
+
+    sent: list[tuple[dict[str, Any], Any]] = []
+
+    def note(body: Any, headers: dict[str, Any], **_: object) -> None:
+        sent.append((headers, body))
+
+    before_task_publish.connect(note, weak=False)
+    app = tasks.check_ess.app
+    for step in workflow.PRIORITIES:
+        task = app.tasks[f"execution.tasks.{step}"]
+        task.__trace__ = build_tracer(task.name, task, app=app)
+    begin()
+    workflow.start_chain(UUID(request_id))
+    headers, (arguments, options, following) = sent[0]
+    request = {**headers, "chain": following["chain"], "hostname": "victim", "delivery_info": {"routing_key": "orders"}}
+    app.tasks[headers["task"]].__trace__(headers["id"], arguments, options, request)
+    say(f"messages {len(sent)}")
 
 
 def run_task(name: str, request_id: str) -> None:
@@ -181,6 +210,7 @@ def main(work: str, *arguments: str) -> None:
     django.setup()
     works: dict[str, Callable[..., None]] = {
         "step": run_step,
+        "chain": run_chain,
         "read_bus": read_bus,
         "relay": relay,
         "live": live,
