@@ -65,6 +65,7 @@ GROUPS: Mapping[str, tuple[Entry, ...]] = {
         (m.ExternalPosition, "group"),
         (m.Bracket, "shield"),
         (m.BracketLeg, "shield_with_heart"),
+        (m.TradeChart, "monitoring"),
     ),
     CONTROLS: (
         KILL_SWITCH,

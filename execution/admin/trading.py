@@ -37,6 +37,7 @@ from execution.models import (
     Shortfall,
     StreamedFill,
     Trade,
+    TradeChart,
 )
 from execution.models.bracket import LegOrigin
 from execution.models.shortfall import PARTS
@@ -478,3 +479,13 @@ class AuditEventAdmin(ReadOnlyAdmin):
     list_filter = (words("reason_code", Reason), "at")
     search_fields = ("entity_id", "reason")
     ordering = ("-id",)
+
+
+@admin.register(TradeChart)
+class TradeChartAdmin(ReadOnlyAdmin):
+    """Candles that are kept with trades that have ended."""
+
+    list_display = ("trade", "interval", "read_at")
+    list_select_related = ("trade",)
+    search_fields = ("trade__id", "trade__symbol")
+    ordering = ("-read_at",)

@@ -33,7 +33,7 @@ def is_staff(request: HttpRequest) -> bool:
 
 
 def staff_only(permission: str = "") -> Callable[[View], View]:
-    """Send who has not signed in to the admin's sign-in, and refuse who lacks the permission."""
+    """Send readers who are not signed in to the admin's sign-in, and refuse who lacks the permission."""
 
     def guarded(view: View) -> View:
         @wraps(view)

@@ -1,6 +1,6 @@
 """Small parts of pages: links, badges and ages."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.urls import reverse
@@ -21,16 +21,21 @@ def badge(word: str, tone: str) -> SafeString:
 
 
 def address_of_trade(pk: UUID) -> str:
-    return reverse("admin:execution_trade_change", args=[pk])
+    return reverse("dashboard:trade", args=[pk])
 
 
 def address_of_decision(pk: UUID) -> str:
-    return reverse("admin:execution_executionrequest_change", args=[pk])
+    return reverse("dashboard:decision", args=[pk])
 
 
 def elapsed_text(since: datetime, now: datetime) -> str:
     """Write how long ago it was, in the two largest units."""
-    seconds = max(0, int((now - since).total_seconds()))
+    return duration_text(now - since)
+
+
+def duration_text(took: timedelta) -> str:
+    """Write a duration in its two largest units."""
+    seconds = max(0, int(took.total_seconds()))
     if seconds < MINUTE:
         return f"{seconds} s"
     if seconds < HOUR:

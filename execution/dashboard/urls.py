@@ -9,4 +9,9 @@ urlpatterns = [
     path("", views.root, name="home"),
     path("dashboard/board", views.board, name="board"),
     path("dashboard/stream", views.stream, name="stream"),
+    path("dashboard/decisions", views.decisions, name="decisions"),
+    path("dashboard/decisions/<uuid:pk>", views.decision, name="decision"),
+    path("dashboard/trades/<uuid:pk>", views.trade, name="trade"),
+    path("dashboard/trades/<uuid:pk>/chart", views.chart, name="chart"),
+    path("dashboard/trades/<uuid:pk>/stop", views.stop, name="stop"),
 ]

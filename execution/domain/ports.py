@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import Protocol
 
+from execution.domain.candles import Candle, Window
 from execution.domain.equity import WalletLine, Wallets
 from execution.domain.external import ForeignOrder
 from execution.domain.liquidation import MarginBracket
@@ -115,6 +116,12 @@ class MarketData(Protocol):
         """Return the open price of the minute of `at`, or None without one.
 
         The same whenever it is asked.
+        """
+
+    def candles(self, symbol: str, window: Window) -> Sequence[Candle]:
+        """Return the candles of a window, oldest first, none for an unknown symbol.
+
+        The last one may not have ended.
         """
 
     def now(self) -> datetime:

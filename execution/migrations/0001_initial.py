@@ -205,7 +205,10 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "trade",
                 "verbose_name_plural": "trades",
-                "permissions": [("write_off_trade", "Can write off what the exchange denies")],
+                "permissions": [
+                    ("write_off_trade", "Can write off what the exchange denies"),
+                    ("move_protection", "Can move stops and targets by hand"),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -847,6 +850,29 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "execution shortfall",
                 "verbose_name_plural": "execution quality",
+            },
+        ),
+        migrations.CreateModel(
+            name="TradeChart",
+            fields=[
+                (
+                    "trade",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="chart",
+                        serialize=False,
+                        to="execution.trade",
+                    ),
+                ),
+                ("interval", models.CharField(max_length=8)),
+                ("interval_seconds", models.PositiveIntegerField()),
+                ("candles", models.JSONField()),
+                ("read_at", models.DateTimeField()),
+            ],
+            options={
+                "verbose_name": "trade chart",
+                "verbose_name_plural": "trade charts",
             },
         ),
         migrations.AddField(

@@ -30,6 +30,7 @@ from execution.models.shortfall import Shortfall
 from execution.models.stream import StreamLoss, StreamPosition
 from execution.models.streamed_fill import StreamedFill
 from execution.models.trade import Trade
+from execution.models.trade_chart import TradeChart
 from execution.models.venue_block import VenueBlock
 
 __all__ = [
@@ -68,5 +69,6 @@ __all__ = [
     "StreamPosition",
     "StreamedFill",
     "Trade",
+    "TradeChart",
     "VenueBlock",
 ]

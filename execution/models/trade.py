@@ -79,7 +79,10 @@ class Trade(models.Model):
     class Meta:
         verbose_name = "trade"
         verbose_name_plural = "trades"
-        permissions = [("write_off_trade", "Can write off what the exchange denies")]
+        permissions = [
+            ("write_off_trade", "Can write off what the exchange denies"),
+            ("move_protection", "Can move stops and targets by hand"),
+        ]
         constraints = [
             one_of("trade_state_known", "state", TradeState),
             one_of("trade_direction_known", "direction", Direction),

@@ -34,6 +34,7 @@ from execution.models import (
     StreamedFill,
     StreamLoss,
     Trade,
+    TradeChart,
 )
 from execution.models.inbox import InboxOutcome
 from execution.store.journal_seal import Keeping, remove_lines
@@ -48,6 +49,7 @@ PARTS: tuple[tuple[type[Model], str], ...] = (
     (Income, "trade_id"),
     (StreamedFill, "order__request_id"),
     (Order, "request_id"),
+    (TradeChart, "trade_id"),
     (BracketLeg, "bracket_id"),
     (Bracket, "request_id"),
     (Trade, "request_id"),

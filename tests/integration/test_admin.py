@@ -43,6 +43,7 @@ from execution.models import (
     StreamLoss,
     StreamPosition,
     Trade,
+    TradeChart,
     VenueBlock,
 )
 from execution.store.journal_seal import seal_journal
@@ -91,6 +92,7 @@ def trade() -> Trade:
     EquityPoint.objects.create(at=NOW, wallet_usd=1, unrealized_usd=0, low_usd=1, high_usd=1, balances={"USDT": "1"})
     IncomeReading.objects.create(kind="FUNDING_FEE", covers_from=NOW, read_to=NOW, read_at=NOW)
     builders.told_fill(entry)
+    TradeChart.objects.create(trade=trade, interval="1m", interval_seconds=60, candles=[], read_at=NOW)
     PositionSlot.objects.create(symbol="BTCUSDT", position_side="BOTH", request=request, claimed_at=NOW)
     KillSwitch.objects.create(level="halt", reason="drill", engaged_by="anna", engaged_at=NOW)
     DeadLetter.objects.create(stream="s", entry_id="1-0", reason="not JSON", size_bytes=1, received_at=NOW)

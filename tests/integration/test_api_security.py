@@ -1,5 +1,6 @@
 """Who may do what at the API: every address is tried, so that one that is added later cannot be forgotten."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,9 @@ KEY = "a-key-that-is-long-enough"
 OPEN = {"/health": 503, "/health/live": 200, "/health/ready": 503}
 
 
+PK = re.compile(r"\(\?P<pk>\[\^/\]\+\)|<uuid:pk>")
+
+
 def addresses(patterns: list[Any], prefix: str = "/") -> Iterator[str]:
     """Every address of the project but the admin's, which has a sign-in of its own."""
     for pattern in patterns:
@@ -27,7 +31,7 @@ def addresses(patterns: list[Any], prefix: str = "/") -> Iterator[str]:
         if isinstance(pattern, URLResolver) and route != "admin/":
             yield from addresses(pattern.url_patterns, prefix + route)
         elif isinstance(pattern, URLPattern):
-            yield prefix + route.replace("(?P<pk>[^/]+)", "0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11")
+            yield prefix + PK.sub("0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11", route)
 
 
 ALL = sorted(set(addresses(get_resolver().url_patterns)))
@@ -70,7 +74,12 @@ def test_the_list_of_addresses_is_complete() -> None:
         "/api/execution/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11/protection",
         "/api/execution/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11/write-off",
         "/dashboard/board",
+        "/dashboard/decisions",
+        "/dashboard/decisions/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11",
         "/dashboard/stream",
+        "/dashboard/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11",
+        "/dashboard/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11/chart",
+        "/dashboard/trades/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11/stop",
         "/docs",
         "/health",
         "/health/live",

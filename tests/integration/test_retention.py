@@ -34,6 +34,7 @@ from execution.models import (
     PositionSlot,
     StreamedFill,
     Trade,
+    TradeChart,
 )
 from execution.models.inbox import InboxOutcome
 from execution.operations import retention
@@ -101,6 +102,7 @@ def closed(**columns: Any) -> Trade:
     builders.fill(trade, entry=False)
     builders.told_fill(entry)
     Income.objects.create(trade=trade, kind="FUNDING_FEE", transaction_id=str(trade.pk), amount=1, asset="USDT", at=NOW)
+    TradeChart.objects.create(trade=trade, interval="1m", interval_seconds=60, candles=[], read_at=NOW)
     for entity, key in (("request", trade.pk), ("trade", trade.pk), ("order", stop.client_order_id)):
         builders.transition(entity, key)
     builders.outbox_event(aggregate=str(trade.pk), event_type="trade.closed", sent_at=NOW)
@@ -126,6 +128,7 @@ EVERYTHING = (
     StreamedFill,
     Income,
     Trade,
+    TradeChart,
     AuditEvent,
     OutboxEvent,
     OutboxSequence,

@@ -21,6 +21,7 @@ from execution.adapters.binance.settings_cache import SettingsCache, life_of
 from execution.adapters.binance.setup import SetupRules
 from execution.adapters.binance.weights import cost_of
 from execution.adapters.rate_limit import RateLimiter
+from execution.domain.candles import Candle, Window
 from execution.domain.outcomes import (
     Accepted,
     ExchangeStatus,
@@ -1273,6 +1274,34 @@ def test_funding_payments(server: responses.RequestsMock, exchange: BinanceExcha
 
     assert [payment.amount for payment in payments] == [Decimal("-0.01")]
     assert sent(server)[0][2]["incomeType"] == "FUNDING_FEE"
+
+
+def test_candles_are_read_with_the_bounds_of_their_window(
+    server: responses.RequestsMock, exchange: BinanceExchange
+) -> None:
+    address = f"{BASE}/fapi/v1/klines"
+    server.get(address, json=[[1765855800000, "600.10", "601", "599", "600.55", "1"]])
+    server.get(address, status=400, json={"code": -1121, "msg": "Invalid symbol."})
+    server.get(address, status=503, json={"code": -1008, "msg": "Server is currently overloaded"})
+    since = datetime(2025, 12, 16, 3, 30, tzinfo=UTC)
+    length = timedelta(minutes=5)
+    window = Window(since=since, until=since + timedelta(hours=1), length=length, name="5m")
+
+    [candle] = exchange.candles("BNBUSDT", window)
+
+    assert candle == Candle(
+        at=since, open=Decimal("600.10"), high=Decimal(601), low=Decimal(599), close=Decimal("600.55")
+    )
+    assert sent(server)[0][2] == {
+        "symbol": "BNBUSDT",
+        "interval": "5m",
+        "startTime": "1765855800000",
+        "endTime": "1765859400000",
+        "limit": "400",
+    }
+    assert exchange.candles("XYZUSDT", window) == ()
+    with pytest.raises(ExchangeUnavailableError):
+        exchange.candles("BNBUSDT", window)
 
 
 def test_the_price_of_a_minute_is_the_one_at_which_it_opened(

@@ -21,6 +21,7 @@ from execution.adapters.binance.rows import Row
 from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
 from execution.adapters.binance.terms import read_terms
 from execution.adapters.binance.weights import ORDER
+from execution.domain.candles import MOST_CANDLES, Candle, Window
 from execution.domain.equity import WalletLine, Wallets
 from execution.domain.external import ForeignOrder
 from execution.domain.liquidation import MarginBracket
@@ -240,6 +241,21 @@ class BinanceExchange:
             return answer
         if answer.code in NO_SUCH_SYMBOL:
             return None
+        raise unavailable(answer)
+
+    def candles(self, symbol: str, window: Window) -> Sequence[Candle]:
+        since, until = (int(at.timestamp() * 1000) for at in (window.since, window.until))
+        answer = self._calls.attempt(
+            Operation.LIST,
+            lambda: parse.candles(
+                self._client.klines(symbol, window.name, startTime=since, endTime=until, limit=MOST_CANDLES)
+            ),
+            Lane.READ,
+        )
+        if not isinstance(answer, Failure):
+            return answer
+        if answer.code in NO_SUCH_SYMBOL:
+            return ()
         raise unavailable(answer)
 
     def look_up(self, symbol: str, client_order_id: str, service: OrderService, *, promptly: bool = False) -> LookUp:

@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 import structlog
 
 from execution.adapters.binance.rows import Row
+from execution.domain.candles import Candle
 from execution.domain.client_ids import is_ours
 from execution.domain.depth import Level
 from execution.domain.equity import WalletLine, Wallets
@@ -363,6 +364,20 @@ def funding_rate(row: Row) -> FundingRate:
         mark=Decimal(row.get("markPrice") or ZERO),
         at=from_milliseconds(int(row["fundingTime"])),
     )
+
+
+def candles(rows: Sequence[Sequence[str | int]]) -> list[Candle]:
+    """Read `klines`, oldest first."""
+    return [
+        Candle(
+            at=from_milliseconds(int(row[0])),
+            open=Decimal(row[1]),
+            high=Decimal(row[2]),
+            low=Decimal(row[3]),
+            close=Decimal(row[4]),
+        )
+        for row in rows
+    ]
 
 
 def opening_price(rows: Sequence[Sequence[str | int]]) -> Decimal | None:
