@@ -34,7 +34,7 @@ from execution.reconciliation.unfinished_entries import unbooked
 from execution.risk import ess, policy_store
 from execution.signals import consumer, policy_updates
 from execution.store import journal_seal
-from execution.store.heartbeats import beat, queue_part
+from execution.store.heartbeats import WHOLE_READING_WANTED, beat, queue_part
 from execution.store.inbox import pending_events
 from execution.trades import equity, shortfalls
 from execution.workflow import PRIORITIES, resume_or_leave, start_chain
@@ -224,6 +224,9 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: object) -> None:
     `by_beat`: sent by the scheduler. A second scheduler beside the first must not double the sweeps.
     """
     with single_flight(Duty.WATCH_POSITIONS) as held:
+        if not held and not by_beat:
+            # The cycle that runs may have read already what this one was asked for.
+            beat(WHOLE_READING_WANTED, now=wiring.clock(), details={})
         if held and not (by_beat and swept_by_beat(wiring.clock(), within=wiring.shortest_sweep_period())):
             # The emergency stop is checked between orders too, so that health and admin show its state now.
             ess.decide(wiring.risk_safety(), wiring.ess_rules(), wiring.clock)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum
 from typing import Protocol
@@ -28,7 +28,7 @@ from execution.domain.reasons import Reason
 from execution.domain.stream import StreamNews
 from execution.domain.stream_offsets import StreamPlace, Survey
 from execution.domain.trading import InstrumentFilters, OrderService, OrderType, PositionSide, Quote, Side, TimeInForce
-from execution.domain.venue_status import Terms
+from execution.domain.venue_status import READ_ANEW, Terms
 
 
 class Lane(IntEnum):
@@ -145,8 +145,11 @@ class Account(Protocol):
 
     def hedge_mode(self) -> bool: ...
 
-    def terms(self) -> Terms:
-        """Read every contract's status and the account's settings: three calls for all contracts."""
+    def terms(self, *, settings_max_age: timedelta = READ_ANEW) -> Terms:
+        """Read every contract's status and the account's settings: three calls for all contracts.
+
+        `settings_max_age`: settings that this client has read within that time are not read again. Then it is one call.
+        """
 
     def check(self) -> AccountCheck:
         """Read what every entry rests on, whatever its symbol. Changes nothing."""
@@ -204,11 +207,11 @@ class OrderReader(Protocol):
     ) -> OrderReport | None:
         """Return an order from the list of all orders since then, when a look-up has forgotten it."""
 
-    def open_orders(self) -> Sequence[OrderReport]:
-        """Return the open ordinary orders with our prefix, over all symbols."""
+    def open_orders(self, symbol: str = "") -> Sequence[OrderReport]:
+        """Return the open ordinary orders with our prefix: weight 1 of one symbol, 40 of all."""
 
-    def open_algo_orders(self) -> Sequence[OrderReport]:
-        """Return the open conditional orders with our prefix, over all symbols."""
+    def open_algo_orders(self, symbol: str = "") -> Sequence[OrderReport]:
+        """Return the open conditional orders with our prefix: weight 1 of one symbol, 40 of all."""
 
     def orders_of_others(self, symbol: str) -> Sequence[ForeignOrder]:
         """Return the open orders of both kinds in a symbol that do not carry our prefix."""

@@ -18,6 +18,8 @@ ONE_WAY, HEDGE = "one-way", "hedge"
 ANY = "any"
 # The scope of what concerns every symbol.
 WHOLE_ACCOUNT = "ACCOUNT"
+# No reading of settings is young enough: they are read again.
+READ_ANEW = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class Terms:
     demanded_margin: str = ANY
     # The present filters of every contract.
     rules: Mapping[str, InstrumentFilters] = field(default_factory=dict)
+    # How old the account's settings are; the contracts are read each time.
+    settings_age: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,15 @@ It asks the exchange nothing and repairs nothing. It runs three statements a cyc
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 
 import structlog
 from django.db import transaction
 
-from execution.domain.oracle import VIOLATIONS, Finding, Followed, OpenFinding, follow
+from execution.domain.oracle import VIOLATIONS, Finding, Followed, OpenFinding, Side, follow
 from execution.models import AuditEvent
-from execution.reconciliation.invariants import entered_twice, findings, pictures, unjudged_sides
+from execution.reconciliation.invariants import entered_twice, findings, pictures, shows_orders_of, unjudged_sides
 from execution.reconciliation.state import LocalState, VenueState
 from execution.store.heartbeats import last_heartbeat, store_heartbeat
 from execution.store.metrics import count
@@ -25,10 +26,10 @@ ORACLE = "oracle"
 
 def check_invariants(books: LocalState, seen: VenueState, *, now: datetime) -> Followed:
     """Check this cycle's reading against the invariants and report what has become a violation."""
-    unjudged = unjudged_sides(books, seen)
+    before = _open_findings()
+    unjudged = unjudged_sides(books, seen) | _unread_sides(before, seen)
     doubled = [finding for finding in entered_twice(doubled_entries()) if finding.side not in unjudged]
     found = [*findings(books, seen), *doubled]
-    before = _open_findings()
     followed = follow(before, found, pictures(books, seen), unjudged=unjudged, now=seen.begun_at)
     details = {"suspects": [each.as_json() for each in followed.going_on]}
     # Counted once: the heartbeat that shows a violation and its count are written together, or neither.
@@ -36,6 +37,17 @@ def check_invariants(books: LocalState, seen: VenueState, *, now: datetime) -> F
         store_heartbeat(ORACLE, healthy=not followed.standing, details=details, now=now)
         _report_changes(followed, now)
     return followed
+
+
+def symbols_in_suspicion() -> frozenset[str]:
+    """Return the symbols of what the last cycle has left open: the next one reads their orders."""
+    return frozenset(each.finding.symbol for each in _open_findings())
+
+
+def _unread_sides(before: Iterable[OpenFinding], seen: VenueState) -> frozenset[Side]:
+    """Return the sides of open findings whose orders this cycle has not read."""
+    sides = {each.finding.side for each in before}
+    return frozenset(side for side in sides if not shows_orders_of(side, seen))
 
 
 def _open_findings() -> list[OpenFinding]:

@@ -13,6 +13,7 @@ from execution.crash_points import CrashPoint, reached
 from execution.domain.metrics import CYCLE
 from execution.domain.ports import ExchangeUnavailableError, MirrorError, TradeMirror
 from execution.domain.states import REQUEST_BEFORE_WIRE
+from execution.domain.venue_status import READ_ANEW
 from execution.models import Trade
 from execution.outbox.trade_mirror import mirrored
 from execution.protection.overdue_stops import marks_of, note_marks
@@ -21,11 +22,13 @@ from execution.reconciliation.check_invariants import check_invariants
 from execution.reconciliation.diff import Patience, reconcile
 from execution.reconciliation.entry_holds import hold_entries
 from execution.reconciliation.external_positions import note_external
+from execution.reconciliation.lists_due import lists_due, past_readings, readings_after
 from execution.reconciliation.position_cache import update_positions
+from execution.reconciliation.reading_plan import PastReadings, lists_in_question
 from execution.reconciliation.repair import Tools
 from execution.reconciliation.scheduler import complete_all, repair_all, settle_all
-from execution.reconciliation.snapshot import observe_exchange, read_books
-from execution.reconciliation.state import LocalState, VenueState
+from execution.reconciliation.snapshot import observe_exchange, observe_further, read_books
+from execution.reconciliation.state import NO_LISTS, WHOLE, LocalState, VenueState
 from execution.reconciliation.venue_status import watch_terms
 from execution.risk.entry_gate import renew_lease
 from execution.risk.pricing import priced_symbols
@@ -41,6 +44,8 @@ log = structlog.get_logger(__name__)
 MONITOR = "monitor"
 # When beat's last cycle began. Cycles that others ask for in between must not make beat's next one skip.
 BY_BEAT = "monitor_by_beat"
+# The user-data stream reports a changed leverage; margin type and position mode are found this late.
+SETTINGS_BELIEVED = timedelta(seconds=55)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +59,14 @@ class CycleResult:
 def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat: bool = False) -> CycleResult | None:
     """Compare and repair once.
 
+    `by_beat`: a regular cycle reads what is due (`reading_plan`); one that was asked for reads everything.
+
     Returns None when the exchange cannot be read, and then nothing was touched.
     """
     started, begun_at = time.monotonic(), timezone.now()
+    past = past_readings() if by_beat else PastReadings()
     try:
-        seen = observe_exchange(tools.exchange, now=tools.clock())
+        seen = _observe(tools, patience, past, by_beat=by_beat)
     except ExchangeUnavailableError as error:
         log.warning("monitor_cannot_read_exchange", error=str(error))
         _beat(tools.clock(), started, healthy=False, error=str(error))
@@ -85,6 +93,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
         started,
         healthy=True,
         begun_at=seen.begun_at.isoformat(),
+        orders_read=readings_after(past, seen),
         open_trades=len(trades),
         exchange_latency_ms=round(exchange_ms / 3, 1),
         repairs=dict(counts),
@@ -94,6 +103,19 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     )
     reached(CrashPoint.CYCLE_DONE)
     return CycleResult(actions=actions, failed=failed)
+
+
+def _observe(tools: Tools, patience: Patience, past: PastReadings, *, by_beat: bool) -> VenueState:
+    """Read the positions and the lists of orders that are due, then those in which something differs."""
+    now = tools.clock()
+    lists = WHOLE
+    if by_beat and tools.memory.is_whole():
+        lists = lists_due(past, started_at=tools.stack.started_at, patience=patience, now=now)
+    seen = observe_exchange(tools.exchange, now=now, lists=lists)
+    if lists.whole:
+        return seen
+    question = lists_in_question(read_books(since=now, open_names=seen.open_orders), seen, patience=patience, now=now)
+    return observe_further(tools.exchange, seen, question) if question != NO_LISTS else seen
 
 
 def _mirror(mirror: TradeMirror, trades: Sequence[Trade]) -> None:
@@ -144,7 +166,14 @@ def _compare_and_repair(seen: VenueState, tools: Tools, patience: Patience) -> t
         hold_entries(actions, now=tools.clock())
     held = {row.symbol for row in seen.positions}
     with apart("terms"):
-        watch_terms(tools.exchange, tools.stack, held=held, began_at=seen.begun_at, now=tools.clock())
+        watch_terms(
+            tools.exchange,
+            tools.stack,
+            held=held,
+            began_at=seen.begun_at,
+            now=tools.clock(),
+            settings_max_age=READ_ANEW if seen.lists.whole else SETTINGS_BELIEVED,
+        )
     tools.memory.mark_intact()
     # From here on the books are known to agree with the exchange: what waited for that may go on.
     leads = False

@@ -76,7 +76,8 @@ def _order_action(order: OurOrder, seen: VenueState, now: datetime, *, stalled: 
     live = order.state in ORDER_LIVE
     if report is None:
         # A fresh order may be on its way; an older one has ended, or was never there.
-        return LookUpOrder(order_id=order.id) if stalled and order.state not in ORDER_FINAL else None
+        missed = stalled and order.state not in ORDER_FINAL and seen.lists.show(order.symbol, order.service)
+        return LookUpOrder(order_id=order.id) if missed else None
     # Legs have outlived the position; so has the rest of an entry whose filled part was closed.
     if order.closed and (order.purpose in PROTECTIVE or (order.purpose is OrderPurpose.ENTRY and live)):
         return CancelLeftover(order_id=order.id)

@@ -22,7 +22,7 @@ def unexplained(books: LocalState, seen: VenueState, wish: ExternalPositions) ->
 
     `wish`: what the operator wants of those.
     """
-    external = _external_positions(books, seen)
+    external = unexplained_positions(books, seen)
     excess = list(_excess_quantities(books, seen))
     return [
         *excess,
@@ -41,7 +41,7 @@ def unjudged(books: LocalState, seen: VenueState) -> set[Side]:
     return moving | set(books.just_closed) | books.set_aside
 
 
-def _external_positions(books: LocalState, seen: VenueState) -> list[PositionReport]:
+def unexplained_positions(books: LocalState, seen: VenueState) -> list[PositionReport]:
     """Return the positions that no trade and no unfinished entry explains."""
     ours = {side_of(trade) for trade in books.trades} | books.just_closed | books.set_aside
     entering = {order.symbol for order in books.orders if order.purpose is OrderPurpose.ENTRY and not order.closed}

@@ -17,7 +17,7 @@ from execution.domain.money import ZERO, plain
 from execution.domain.oracle import Finding, Kind, Side
 from execution.domain.outcomes import ExchangeStatus, OrderReport, PositionReport, RestingTerms, held_in
 from execution.domain.states import ORDER_UNSETTLED, REQUEST_UNBOOKED
-from execution.domain.trading import OrderPurpose, PositionSide
+from execution.domain.trading import OrderPurpose, OrderService, PositionSide
 from execution.reconciliation.diff_external import unjudged
 from execution.reconciliation.state import LocalState, OurTrade, VenueState, side_of
 
@@ -162,8 +162,17 @@ def findings(books: LocalState, seen: VenueState) -> list[Finding]:
 
 
 def unjudged_sides(books: LocalState, seen: VenueState) -> frozenset[Side]:
-    """Return the sides that cannot be judged now, by the rule of reconciliation."""
-    return frozenset(unjudged(books, seen))
+    """Return the sides that cannot be judged now: by the rule of reconciliation, or because orders were not read.
+
+    A side whose conditional orders were not read would pass for one without a stop.
+    """
+    unread = {side_of(trade) for trade in books.trades if not shows_orders_of(side_of(trade), seen)}
+    return frozenset(unjudged(books, seen) | unread)
+
+
+def shows_orders_of(side: Side, seen: VenueState) -> bool:
+    """Whether the reading has every open order of a side that can be an exit."""
+    return seen.lists.show(side[0], OrderService.ALGO)
 
 
 def pictures(books: LocalState, seen: VenueState) -> dict[Side, str]:

@@ -4,19 +4,31 @@ The number of calls and queries does not grow with the number of positions.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import chain
 
 from execution.domain import policy as keys
 from execution.domain.money import ZERO
+from execution.domain.outcomes import OrderReport
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, REQUEST_FINAL, TRADE_OVER, OrderState, RequestState
-from execution.domain.trading import Direction, OrderPurpose, OrderType
+from execution.domain.trading import Direction, OrderPurpose, OrderService, OrderType
 from execution.models import ExecutionRequest, ExternalPosition, Order, Trade
 from execution.protection.bracket_store import exit_orders, exposure_of, plan_of, resting_of
-from execution.reconciliation.state import Deadline, LocalState, OurExternal, OurOrder, OurRequest, OurTrade, VenueState
+from execution.reconciliation.state import (
+    WHOLE,
+    Deadline,
+    LocalState,
+    OrderLists,
+    OurExternal,
+    OurOrder,
+    OurRequest,
+    OurTrade,
+    VenueState,
+)
 from execution.risk.entry_expiry import expiry_of
 from execution.risk.policy_store import policy_in_force
 from execution.store.external_positions import all_external_positions
@@ -40,8 +52,8 @@ MOST_LOOKED_OVER = 5
 ENDED_WITHOUT_TRADE = REQUEST_FINAL - {RequestState.RECORDED}
 
 
-def observe_exchange(exchange: Exchange, *, now: datetime) -> VenueState:
-    """Read positions and both books of open orders: three calls.
+def observe_exchange(exchange: Exchange, *, now: datetime, lists: OrderLists = WHOLE) -> VenueState:
+    """Read these lists of open orders, by default both with all symbols, and the positions.
 
     Positions are read last, so that a position seen has its orders in the lists.
 
@@ -49,12 +61,36 @@ def observe_exchange(exchange: Exchange, *, now: datetime) -> VenueState:
         ExchangeUnavailableError: one of them was not answered; then nothing is compared at all.
 
     """
-    reports = [*exchange.open_orders(), *exchange.open_algo_orders()]
+    reports = _open_orders(exchange, lists)
     return VenueState(
         open_orders={report.client_order_id: report for report in reports},
         positions=exchange.positions(),
         begun_at=now,
+        lists=lists,
     )
+
+
+def observe_further(exchange: Exchange, seen: VenueState, lists: OrderLists) -> VenueState:
+    """Read these lists too, and the positions again. What has changed since the first reading began stays newer.
+
+    Raises:
+        ExchangeUnavailableError: one of them was not answered.
+
+    """
+    found = {report.client_order_id: report for report in _open_orders(exchange, lists)}
+    return VenueState(
+        open_orders=found if lists.whole else {**seen.open_orders, **found},
+        positions=exchange.positions(),
+        begun_at=seen.begun_at,
+        lists=replace(seen.lists, whole=lists.whole, named=seen.lists.named | lists.named),
+    )
+
+
+def _open_orders(exchange: Exchange, lists: OrderLists) -> list[OrderReport]:
+    if lists.whole:
+        return [*exchange.open_orders(), *exchange.open_algo_orders()]
+    read = {OrderService.STANDARD: exchange.open_orders, OrderService.ALGO: exchange.open_algo_orders}
+    return [report for symbol, service in sorted(lists.named) for report in read[service](symbol)]
 
 
 def read_books(*, since: datetime, open_names: Iterable[str] = ()) -> LocalState:
@@ -146,6 +182,7 @@ def _our_order(order: Order, policy: Policy, ending: Collection[str]) -> OurOrde
         booked_quantity=trade.quantity if trade else ZERO,
         expires_at=_expires_at(order, policy, ending),
         doubted=bool(order.missing_readings or order.alarmed_at),
+        service=OrderService(order.service),
     )
 
 

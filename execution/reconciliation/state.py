@@ -12,7 +12,7 @@ from execution.domain.money import ZERO
 from execution.domain.outcomes import OrderReport, PositionReport
 from execution.domain.reasons import CloseReason
 from execution.domain.states import OrderState, RequestState
-from execution.domain.trading import Direction, OrderPurpose
+from execution.domain.trading import Direction, OrderPurpose, OrderService
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,7 @@ class OurOrder:
     expires_at: datetime | None = None
     # Missed by readings, or alarmed: it is noted when it is seen again.
     doubted: bool = False
+    service: OrderService = OrderService.STANDARD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +111,33 @@ class LocalState:
     external: Sequence[OurExternal] = ()
 
 
+# The list of the open orders of one symbol at one service.
+OrderList = tuple[str, OrderService]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderLists:
+    """Which lists of open orders a reading consists of.
+
+    `whole`: both services with all symbols. `named`: single lists. `resting`: every list in which an order of ours
+    rests is among the single ones.
+    """
+
+    whole: bool = False
+    named: frozenset[OrderList] = frozenset()
+    resting: bool = False
+
+    def show(self, symbol: str, service: OrderService) -> bool:
+        """Whether an order that is open at this service would be among them."""
+        return self.whole or (symbol, service) in self.named
+
+
+WHOLE, NO_LISTS = OrderLists(whole=True), OrderLists()
+
+
 @dataclass(frozen=True, kw_only=True)
 class VenueState:
-    """What the exchange shows, read in bulk: open orders of both services by client id, and positions.
+    """What the exchange shows: open orders by client id, as far as `lists` show them, and all positions.
 
     `begun_at`: what our books have changed since then is newer than what was read.
     """
@@ -120,6 +145,7 @@ class VenueState:
     open_orders: Mapping[str, OrderReport]
     positions: Sequence[PositionReport]
     begun_at: datetime
+    lists: OrderLists = WHOLE
 
     def is_older_than(self, trade: OurTrade) -> bool:
         """Whether a trade has changed while the exchange was read, so that a comparison would show the past."""

@@ -3,10 +3,10 @@
 It runs in a worker of its own.
 
 It works from the books every two seconds, and leaves all else to reconciliation. Of the exchange it reads the
-positions, one call of weight 5, where there are any: seldom while streams report mark prices and fills, else in every
-run. That shows which stop the mark price has passed, and which position is gone and has left its legs behind. It looks
-up young entries whose answer is lost. Only when reconciliation is silent does it read the orders too: in bulk, and to
-settle what positions and stops are.
+positions, one call of weight 5, where there are any: in every run, but for while streams report mark prices and fills,
+reconciliation reads the positions, and no mark price has reached a level of ours. That shows which stop the mark price
+has passed, and which position is gone and has left its legs behind. It looks up young entries whose answer is lost.
+Only when reconciliation is silent does it read the orders too: in bulk, and to settle what positions and stops are.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +28,7 @@ from execution.models import Trade
 from execution.protection.bracket_store import FORGOTTEN_AFTER_READINGS
 from execution.protection.coverage import lot_of
 from execution.protection.overdue_stops import marks_of, note_marks, watched_symbols
+from execution.protection.reached_levels import level_was_reached
 from execution.protection.run_software_stops import note_guarded, reached_stops, software_requests
 from execution.reconciliation.actions import Apply, Cover, ExpireEntry, LookUpOrder
 from execution.reconciliation.cycle import swept_lately
@@ -57,9 +58,9 @@ PROTECTOR = "protector"
 SETTLES = (Apply, LookUpOrder, ExpireEntry)
 # When the exchange was last read in the monitor's place.
 READING, BETWEEN_READINGS, AFTER_FAILED_READING = "protector_reading", timedelta(seconds=5), timedelta(seconds=15)
-# When it last read the positions, and for how long it does without while streams report.
 # From the reading that has missed a stop to the next: an answer that lags would be asked too soon.
 SECOND_READING = timedelta(seconds=2)
+# When it last read the positions, and for how long it does without while streams report and reconciliation is silent.
 POSITIONS, BELIEVED = "protector_positions", timedelta(seconds=3)
 
 
@@ -149,7 +150,7 @@ def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
         return _Looked()
     marks: dict[str, Decimal] = {}
     gone: list[UUID] = []
-    if not _are_streamed(now):
+    if not _are_known(now, monitor_silent=show):
         try:
             positions = tools.exchange.positions()
         except ExchangeUnavailableError as error:
@@ -166,12 +167,15 @@ def _look_at_positions(tools: Tools, *, show: bool) -> _Looked:
     return _Looked(went_to=went_to + len(gone), failed=failed, look_again_in=noted.next_in)
 
 
-def _are_streamed(now: datetime) -> bool:
-    """Whether streams report mark prices and fills.
+def _are_known(now: datetime, *, monitor_silent: bool) -> bool:
+    """Whether positions need not be read, because streams report mark prices and fills.
 
-    A stream may be silent, so that is not believed for long.
+    The user-data stream may be mute. Where it should report a fill, because a level is reached, the positions are read.
+    What other clients close is then found by reconciliation, or here when that is silent.
     """
-    return has_beaten(POSITIONS, now, within=BELIEVED) and marks_are_streamed(now) and fills_are_streamed(now)
+    if not (marks_are_streamed(now) and fills_are_streamed(now)):
+        return False
+    return has_beaten(POSITIONS, now, within=BELIEVED) if monitor_silent else not level_was_reached(now)
 
 
 def _smaller_than_booked(

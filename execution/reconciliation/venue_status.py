@@ -8,7 +8,7 @@ from django.db import transaction
 
 from execution.domain import policy as keys
 from execution.domain.ports import Account, ExchangeUnavailableError
-from execution.domain.venue_status import ANY, ExpectedSettings, FoundBlock, Terms, find_blocks
+from execution.domain.venue_status import ANY, READ_ANEW, ExpectedSettings, FoundBlock, Terms, find_blocks
 from execution.models import VenueBlock
 from execution.protection.follow_filters import follow_all
 from execution.risk.entry_gate import Stack
@@ -33,14 +33,24 @@ NAMED = 5
 Key = tuple[str, str]
 
 
-def watch_terms(exchange: Account, stack: Stack, *, held: Iterable[str], began_at: datetime, now: datetime) -> None:
+def watch_terms(
+    exchange: Account,
+    stack: Stack,
+    *,
+    held: Iterable[str],
+    began_at: datetime,
+    now: datetime,
+    settings_max_age: timedelta = READ_ANEW,
+) -> None:
     """Read the terms and keep the table of entry blocks as they are.
+
+    `settings_max_age`: how old the account's settings may be that the books are compared with.
 
     When they cannot be read, what is known stays in force: an entry that is held too long loses less than one that is
     sent too early.
     """
     try:
-        terms = exchange.terms()
+        terms = exchange.terms(settings_max_age=settings_max_age)
     except ExchangeUnavailableError as error:
         log.warning("terms_not_read", error=str(error))
         # The mode that is expected must outlive a silence.
@@ -60,13 +70,13 @@ def expected_settings(
 ) -> ExpectedSettings:
     """Return what the books rest on.
 
-    A trade that was opened while the exchange was read is left out: its leverage may have been set after the reading.
+    A trade that was opened since the settings were read is left out: its leverage may have been set after the reading.
     """
     trades = leverages_of_open_trades()
     wanted: dict[str, set[int]] = {}
     for symbol, leverage in [*((row[0], row[1]) for row in trades), *leverages_of_unfinished_requests()]:
         wanted.setdefault(symbol, set()).add(leverage)
-    settled = {symbol for symbol, _, created_at in trades if created_at < began_at}
+    settled = {symbol for symbol, _, created_at in trades if created_at < began_at - terms.settings_age}
     open_in = frozenset(symbol for symbol, _, _ in trades)
     return ExpectedSettings(
         position_mode=_expected_mode(terms, stack),

@@ -14,6 +14,12 @@ TERMS = "terms"
 JOURNAL = "journal"
 POLICY = "policy"
 ORACLE = "oracle"
+# A cycle that reads everything was asked for, and could not run at once.
+WHOLE_READING_WANTED = "whole_reading_wanted"
+# The mark price has reached a stop or a target.
+LEVEL_REACHED = "level_reached"
+# The user-data stream has reported that funding was paid.
+FUNDING_REPORTED = "funding_reported"
 # The queues (celeryconfig.py). Each has a part of its own, which proves that a worker finishes work of it.
 QUEUES = ("orders", "monitor", "protect", "bridge")
 

@@ -20,6 +20,7 @@ EXITS = NamedSql("exits", exit=Order)
 ENTRY_TO_BOOK = NamedSql("entry_to_book", entry=Order, request=ExecutionRequest)
 LEGS = (OrderPurpose.STOP, OrderPurpose.TARGET, OrderPurpose.TRAILING)
 WATCHED = (OrderPurpose.STOP, OrderPurpose.TRAILING)
+FIXED_LEVELS = (OrderPurpose.STOP, OrderPurpose.TARGET)
 # Sent, and not over: such a request has a position, or may have one.
 MAY_HOLD = sorted(
     {
@@ -125,6 +126,12 @@ def watched_stops() -> QuerySet[Order, Order]:
     """Return the live stops and trailing stops, but for those that have only outlived their trade."""
     live = Order.objects.filter(purpose__in=WATCHED, state__in=sorted(ORDER_LIVE), request__bracket__isnull=False)
     return live.filter(Q(request__trade=None) | ~Q(request__trade__state__in=sorted(TRADE_OVER))).order_by("id")
+
+
+def live_levels() -> list[tuple[str, str, str, Decimal]]:
+    """Return symbol, side, purpose and trigger price of the live stops and targets."""
+    legs = Order.objects.filter(purpose__in=FIXED_LEVELS, state__in=sorted(ORDER_LIVE), trigger_price__isnull=False)
+    return list(legs.values_list("symbol", "side", "purpose", "trigger_price"))
 
 
 def stops_beside(request_id: UUID) -> QuerySet[Order, Order]:

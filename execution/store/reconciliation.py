@@ -10,13 +10,14 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum, When
 
 from execution.domain.json_values import JsonObject
 from execution.domain.money import ZERO
 from execution.domain.states import (
     ORDER_FINAL,
     ORDER_LIVE,
+    ORDER_UNSETTLED,
     REQUEST_FINAL,
     TRADE_OPEN,
     TRADE_OVER,
@@ -35,6 +36,18 @@ DoubledEntry = tuple[UUID, str, str, int, Decimal, Decimal | None]
 def unfinished_orders_with_trades() -> QuerySet[Order, Order]:
     """Return the orders that are not over, each with its request and trade."""
     return Order.objects.exclude(state__in=ORDER_FINAL).select_related("request", "request__trade")
+
+
+def lists_of_unfinished_orders(*, sent_before: datetime) -> list[tuple[str, str, bool]]:
+    """Return symbol and service of each order that is not over, and whether it is in doubt.
+
+    In doubt is an order that was sent before this time and has no outcome, was missed by a reading or has triggered.
+    """
+    doubtful = Q(state__in=sorted(ORDER_UNSETTLED | {OrderState.TRIGGERED}))
+    doubtful |= Q(missing_readings__gt=0) | Q(alarmed_at__isnull=False)
+    in_doubt = Case(When(doubtful & Q(sent_at__lte=sent_before), then=True), default=False)
+    rows = Order.objects.exclude(state__in=ORDER_FINAL).annotate(in_doubt=in_doubt)
+    return list(rows.values_list("symbol", "service", "in_doubt"))
 
 
 def unfinished_requests() -> QuerySet[ExecutionRequest, ExecutionRequest]:

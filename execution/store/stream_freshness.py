@@ -17,6 +17,13 @@ def fills_are_streamed(now: datetime) -> bool:
     return _is_fresh(USER_STREAM, FRESH, now)
 
 
+def fills_streamed_since(now: datetime) -> datetime | None:
+    """Return since when one connection of the user-data stream reports fills, None when it does not just now."""
+    row = last_healthy_heartbeat(USER_STREAM)
+    since = row.details.get("connected_since") if row and abs(age_of(row.at, now)) <= FRESH else None
+    return datetime.fromisoformat(since) if since else None
+
+
 def marks_are_streamed(now: datetime) -> bool:
     """Whether every live stop was compared with a streamed mark price moments ago."""
     return _is_fresh(MARK_STREAM, MARKS_FRESH, now)

@@ -25,6 +25,7 @@ from execution.store.trades import trades_between
 from execution.trades.account_income import WantedIncome, income_of
 from execution.trades.fee_valuation import Values
 from execution.trades.fills import amounts_of, by_asset, unvalued_fees, unvalued_pnl
+from execution.trades.funding_due import funding_due
 
 log = structlog.get_logger(__name__)
 # These end with a settlement between the wallet and the insurance fund, which is in no fill.
@@ -52,16 +53,21 @@ def read_income(
 
     The insurance fund's part is read only for a trade that was forced out.
 
+    Funding is read only where it can be in the books (`funding_due`).
+
     `learned_at`: how new the reading has to be, by our clock; one that others have made since serves too.
 
     Raises:
         ExchangeUnavailableError: the exchange did not answer.
 
     """
-    # A line may carry a time shortly before the funding that it is for, and the trade may have begun in between.
-    since = trade.entry_at - SETTLED_WITHIN
-    wanted = WantedIncome(kind=IncomeKind.FUNDING, since=since, learned_at=learned_at, symbol=trade.symbol)
-    lines = income_of(wanted, exchange=exchange, clock=clock)
+    lines = []
+    due = funding_due(trade, learned_at=learned_at, now=clock(), present=exchange.now())
+    if due is not None:
+        # A line may carry a time shortly before the funding that it is for, and the trade may have begun in between.
+        since = trade.entry_at - SETTLED_WITHIN
+        wanted = WantedIncome(kind=IncomeKind.FUNDING, since=since, learned_at=due, symbol=trade.symbol)
+        lines = income_of(wanted, exchange=exchange, clock=clock)
     first_at = min((line.at for line in lines), default=None)
     rates = exchange.funding_rates(trade.symbol, first_at - LONGEST_INTERVAL) if first_at else []
     if forced:

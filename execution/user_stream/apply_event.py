@@ -28,6 +28,7 @@ from execution.domain.stream import (
 from execution.domain.trading import Direction, OrderPurpose, OrderType
 from execution.models import Order
 from execution.orders.apply_report import apply_report
+from execution.store.heartbeats import FUNDING_REPORTED, beat
 from execution.store.reconciliation import find_order_named, is_trade_open, is_trade_over
 from execution.store.transitions import log_step
 from execution.store.user_stream import (
@@ -46,6 +47,7 @@ from execution.user_stream.resync import Resync
 from execution.user_stream.silence_detector import SilenceDetector, fill_fact, order_fact
 
 log = structlog.get_logger(__name__)
+FUNDING_FEE = "FUNDING_FEE"
 # A request whose entry may still fill, or has filled and is not covered yet.
 WANTS_COVER = frozenset({RequestState.ACCEPTED, RequestState.FILLED})
 
@@ -90,12 +92,14 @@ class EventHandlers:
             apply_report(order, news.report, now=now, source=STREAM)
         self._dispatch_next(order, before)
 
-    def apply_account(self, news: AccountNews) -> None:
-        """Check positions against the books a moment later.
+    def apply_account(self, news: AccountNews, now: datetime) -> None:
+        """Check positions against the books a moment later, and note that funding was paid.
 
         A change without a trade is left to reconciliation.
         """
-        if news.reason in {"ORDER", "FUNDING_FEE"}:
+        if news.reason == FUNDING_FEE:
+            beat(FUNDING_REPORTED, now=now, details={})
+        if news.reason in {"ORDER", FUNDING_FEE}:
             for held in news.held:
                 self.position_check.expect(held)
         elif news.held:
@@ -160,7 +164,7 @@ def apply(news: StreamNews, handlers: EventHandlers, *, now: datetime) -> None:
             if is_ours(report.client_order_id):
                 handlers.apply_algo_order(news, now)
         case AccountNews():
-            handlers.apply_account(news)
+            handlers.apply_account(news, now)
         case SettingNews():
             handlers.apply_setting(news, now)
         case MarginCall(symbols=symbols):

@@ -18,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from execution.domain.clocks import Clock
 from execution.domain.ports import MarkConnection, MarkStream, StreamClosedError
 from execution.protection.overdue_stops import Noted, note_marks
+from execution.protection.reached_levels import note_reached_levels
 from execution.store.heartbeats import beat
 from execution.store.stream_freshness import MARK_STREAM
 from execution.user_stream.dispatch import BrokerSilentError
@@ -89,6 +90,7 @@ class MarkWatch:
         if marks is not None:
             self._heard_at, self._failures = now, 0
             self._act_on(note_marks(marks, now=now), now)
+            note_reached_levels(marks, now=now)
             beat(MARK_STREAM, now=now, healthy=True, details={"symbols": len(marks)})
             return
         if self._due_at is not None and now >= self._due_at:

@@ -61,7 +61,7 @@ class Resync:
 
 
 def _cycle_begun_since(moment: datetime) -> bool:
-    """Whether a cycle that could read the exchange began at this moment or later."""
+    """Whether a cycle that has read everything began at this moment or later."""
     beat = last_healthy_heartbeat(MONITOR, since=moment)
-    begun_at = beat.details.get("begun_at") if beat else None
-    return begun_at is not None and datetime.fromisoformat(begun_at) >= moment
+    whole_at = beat.details.get("orders_read", {}).get("whole_at") if beat else None
+    return whole_at is not None and datetime.fromisoformat(whole_at) >= moment

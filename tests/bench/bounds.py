@@ -48,7 +48,7 @@ LEGS_TOLD = Bound(
     of="value", most=1_000, reason="a leg beside a flat symbol keeps it, and would reduce what comes next"
 )
 LEGS_POLLED = Bound(
-    of="value", most=5_000, reason="positions are read every two seconds, then fills, then it is cancelled"
+    of="value", most=12_000, reason="what a person closes reaches no level of ours: the next cycle finds it"
 )
 AT_ONCE = Bound(of="value", most=50, reason="an entry asks for it right before it leaves: the wire alone is late")
 NONE_AFTER = Bound(of="value", most=0, reason="a no that lets one pass now and then is none")

@@ -1,9 +1,10 @@
 """The protector: it covers what the books miss, leaves the rest alone, and stands in for a silent monitor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from execution.domain.ports import Lane
 from execution.domain.states import OrderState, TradeState
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Heartbeat, Order, PositionSlot
+from execution.protection.reached_levels import note_reached_levels
 from execution.reconciliation.stop_watchdog import Guarded, ensure_cover, lacking_stops
 from execution.reconciliation.unfinished_entries import GRACE
 from execution.store.heartbeats import beat
@@ -77,18 +79,43 @@ def test_covered_positions_cost_one_reading_of_positions(desk: Desk, side: str) 
     desk.check()
 
 
-def test_while_both_streams_tell_positions_are_read_every_four_seconds(desk: Desk) -> None:
-    desk.trade_opened()
+# While both streams report, positions are read: not at all beside a monitor that works, every four seconds while it is
+# silent, and in every run while the mark price is where a stop or target of ours executes. With how many of six runs.
+SITUATIONS: Mapping[str, tuple[int, str, int]] = MappingProxyType(
+    {
+        "the monitor works": (0, "50000", 0),
+        "the monitor is silent": (60, "50000", 3),
+        "just before the stop": (0, "49000.1", 0),
+        "at the stop": (0, "49000", 6),
+        "beyond the stop": (0, "48900", 6),
+        "just before the target": (0, "50999.9", 0),
+        "at the target": (0, "51000", 6),
+    }
+)
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+@pytest.mark.parametrize(("silent_for", "mark", "readings"), SITUATIONS.values(), ids=SITUATIONS.keys())
+def test_how_often_positions_are_read_while_both_streams_report(
+    desk: Desk, silent_for: float, mark: str, readings: int, side: str
+) -> None:
+    levels: dict[str, Any] = {"stop_loss": 49000, "take_profit": 51000}
+    if side == "sell":
+        levels, mark = {"stop_loss": 51000, "take_profit": 49000}, str(100_000 - Decimal(mark))
+    desk.trade_opened(side=side, **levels)
     desk.cycle()
     desk.clock.stop()
+    desk.clock.let_pass(silent_for)
     desk.paper.clear_ledger()
 
     for _ in range(6):
         desk.clock.let_pass(2)
         tell(desk)
+        note_reached_levels({"BTCUSDT": Decimal(mark)}, now=desk.clock())
         guard(desk)
 
-    assert [row["path"] for row in desk.ledger.requests] == [POSITIONS] * 3
+    paths = [row["path"] for row in desk.ledger.requests]
+    assert paths.count(POSITIONS) - paths.count("/fapi/v1/openOrders") == readings
 
 
 @pytest.mark.parametrize("silent", ["user_stream", "mark_stream"])

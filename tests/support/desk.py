@@ -274,10 +274,12 @@ class Desk:
             external=self.external,
         )
 
-    def cycle(self, *, resume: Callable[[UUID, RequestState], None] | None = None) -> CycleResult:
-        """Run one monitor cycle; what it resumes runs at once, in this process."""
+    def cycle(
+        self, *, resume: Callable[[UUID, RequestState], None] | None = None, by_beat: bool = False
+    ) -> CycleResult:
+        """Run one monitor cycle; what it resumes runs at once, in this process. `by_beat`: one of the regular ones."""
         tools = self.tools(resume)
-        result = run_cycle(tools, self.mirror, patience=PATIENCE)
+        result = run_cycle(tools, self.mirror, patience=PATIENCE, by_beat=by_beat)
         if result is None:
             raise AssertionError("the monitor could not read the exchange")
         return result

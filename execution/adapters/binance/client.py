@@ -19,7 +19,7 @@ from execution.adapters.binance.order_parameters import algo_parameters, order_p
 from execution.adapters.binance.outcome_table import Meaning, Operation
 from execution.adapters.binance.rows import Row
 from execution.adapters.binance.setup import MODES, EntrySetup, SetupRules
-from execution.adapters.binance.terms import read_terms
+from execution.adapters.binance.terms import TermsReader
 from execution.adapters.binance.weights import ORDER
 from execution.domain.candles import MOST_CANDLES, Candle, Window
 from execution.domain.equity import WalletLine, Wallets
@@ -48,7 +48,7 @@ from execution.domain.ports import ExchangeUnavailableError, Lane, OrderTicket, 
 from execution.domain.quote_index import AccountMargin
 from execution.domain.reasons import Reason
 from execution.domain.trading import InstrumentFilters, OrderService, PositionSide, Quote
-from execution.domain.venue_status import Terms
+from execution.domain.venue_status import READ_ANEW, Terms
 
 # What still waits at the exchange, whatever its cancel was answered with.
 OPEN = frozenset({ExchangeStatus.NEW, ExchangeStatus.PARTIALLY_FILLED})
@@ -115,7 +115,9 @@ class BinanceExchange:
             self._client, self._calls, line.limiter, window=self._window, monotonic=monotonic, cache=rules.cache
         )
         self._setup = EntrySetup(self._client, self._calls, rules=rules)
-        self._demands = rules
+        self._terms = TermsReader(
+            client=self._client, calls=self._calls, market=self._market, rules=rules, monotonic=monotonic
+        )
 
     # Reads
 
@@ -143,17 +145,19 @@ class BinanceExchange:
     def hedge_mode(self) -> bool:
         return self._setup.hedge_mode()
 
-    def terms(self) -> Terms:
-        return read_terms(self._client, self._calls, self._market, self._demands)
+    def terms(self, *, settings_max_age: timedelta = READ_ANEW) -> Terms:
+        return self._terms.read(settings_max_age=settings_max_age)
 
     # Reads that can show an unprotected position do not queue behind what can wait. Orders use no weight of theirs.
 
-    def open_orders(self) -> Sequence[OrderReport]:
-        return self._calls.read(lambda: parse.our_orders(self._client.get_orders()), lane=Lane.CLOSE)
+    def open_orders(self, symbol: str = "") -> Sequence[OrderReport]:
+        wanted = {"symbol": symbol} if symbol else {}
+        return self._calls.read(lambda: parse.our_orders(self._client.get_orders(**wanted)), lane=Lane.CLOSE)
 
-    def open_algo_orders(self) -> Sequence[OrderReport]:
+    def open_algo_orders(self, symbol: str = "") -> Sequence[OrderReport]:
+        wanted: Mapping[str, object] = {**self._window, "symbol": symbol} if symbol else self._window
         return self._calls.read(
-            lambda: parse.our_algo_orders(self._client.sign_request("GET", OPEN_ALGO_ORDERS, self._window)),
+            lambda: parse.our_algo_orders(self._client.sign_request("GET", OPEN_ALGO_ORDERS, wanted)),
             lane=Lane.CLOSE,
         )
 

@@ -32,8 +32,8 @@ BRACKETS_AGE_SECONDS = 3600.0
 EQUITY_AGE_SECONDS = 5.0
 # The account's mode is a setting that people change on a flat account.
 MODE_AGE_SECONDS = 60.0
-# What sizes and limits are converted by; one call for all assets.
-ASSET_INDEX_AGE_SECONDS = 5.0
+# What sizes and limits are converted by; one call for all assets, of weight 10. After a failure it rests.
+ASSET_INDEX_AGE_SECONDS, ASSET_INDEX_REST_SECONDS = 60.0, 5.0
 # Levels of the book on each side: as many as cost no more than its best prices alone.
 BOOK_LEVELS = 50
 Monotonic = Callable[[], float]
@@ -186,7 +186,7 @@ class Market:
         try:
             return self._asset_index.value()
         except ExchangeUnavailableError:
-            self._index_rests_until = self._monotonic() + ASSET_INDEX_AGE_SECONDS
+            self._index_rests_until = self._monotonic() + ASSET_INDEX_REST_SECONDS
             raise
 
     def _read_listing(self) -> dict[str, InstrumentFilters]:
