@@ -1,4 +1,4 @@
-"""Notes that the mark price has reached a stop or a target of ours: then a position may be gone.
+"""Notes that the mark price has reached one of our stops or targets: then a position may be gone.
 
 The user-data stream reports the fill. It may be mute, though, and believed: while a level is reached the watchdog of
 stops reads the positions.

@@ -33,7 +33,7 @@ from execution.reconciliation.venue_status import watch_terms
 from execution.risk.entry_gate import renew_lease
 from execution.risk.pricing import priced_symbols
 from execution.store.contention import apart, met_since
-from execution.store.heartbeats import beat, has_beaten, last_healthy_heartbeat
+from execution.store.heartbeats import EQUITY, beat, has_beaten, last_healthy_heartbeat
 from execution.store.metrics import observe
 from execution.store.quarantine import read_each, release_repaired
 from execution.store.reconciliation import open_trades_with_requests
@@ -44,8 +44,9 @@ log = structlog.get_logger(__name__)
 MONITOR = "monitor"
 # When beat's last cycle began. Cycles that others ask for in between must not make beat's next one skip.
 BY_BEAT = "monitor_by_beat"
-# The user-data stream reports a changed leverage; margin type and position mode are found this late.
-SETTINGS_BELIEVED = timedelta(seconds=55)
+# For how long a regular cycle goes without the account's settings and its equity, of a weight of 10 and 5. The stream
+# reports a changed leverage; margin type and position mode are found this late.
+BELIEVED = timedelta(seconds=55)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def run_cycle(tools: Tools, mirror: TradeMirror, *, patience: Patience, by_beat:
     update_positions(seen.positions, trades, prices, seen_at=seen.begun_at, now=tools.clock())
     _mirror(mirror, trades)
     with apart("equity history"):
-        record_equity(tools.exchange)
+        _record_equity(tools, seen)
     with apart("rows that are set aside"):
         release_repaired(since=begun_at, now=tools.clock())
     counts = Counter(type(action).__name__ for action in actions)
@@ -116,6 +117,12 @@ def _observe(tools: Tools, patience: Patience, past: PastReadings, *, by_beat: b
         return seen
     question = lists_in_question(read_books(since=now, open_names=seen.open_orders), seen, patience=patience, now=now)
     return observe_further(tools.exchange, seen, question) if question != NO_LISTS else seen
+
+
+def _record_equity(tools: Tools, seen: VenueState) -> None:
+    now = tools.clock()
+    if seen.lists.whole or not has_beaten(EQUITY, now, within=BELIEVED):
+        beat(EQUITY, now=now, healthy=record_equity(tools.exchange), details={})
 
 
 def _mirror(mirror: TradeMirror, trades: Sequence[Trade]) -> None:
@@ -172,7 +179,7 @@ def _compare_and_repair(seen: VenueState, tools: Tools, patience: Patience) -> t
             held=held,
             began_at=seen.begun_at,
             now=tools.clock(),
-            settings_max_age=READ_ANEW if seen.lists.whole else SETTINGS_BELIEVED,
+            settings_max_age=READ_ANEW if seen.lists.whole else BELIEVED,
         )
     tools.memory.mark_intact()
     # From here on the books are known to agree with the exchange: what waited for that may go on.

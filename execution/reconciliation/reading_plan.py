@@ -34,7 +34,7 @@ SERVICES = (OrderService.STANDARD, OrderService.ALGO)
 
 @dataclass(frozen=True, kw_only=True)
 class RestingOrder:
-    """Where an order of ours that is not over would be listed. `in_doubt`: no evidence shows its present state."""
+    """Where one of our orders that is not over would be listed. `in_doubt`: no evidence shows its present state."""
 
     symbol: str
     service: OrderService

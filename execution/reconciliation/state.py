@@ -119,7 +119,7 @@ OrderList = tuple[str, OrderService]
 class OrderLists:
     """Which lists of open orders a reading consists of.
 
-    `whole`: both services with all symbols. `named`: single lists. `resting`: every list in which an order of ours
+    `whole`: both services with all symbols. `named`: single lists. `resting`: every list in which one of our orders
     rests is among the single ones.
     """
 

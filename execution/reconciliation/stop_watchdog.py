@@ -4,8 +4,8 @@ It runs in a worker of its own.
 
 It works from the books every two seconds, and leaves all else to reconciliation. Of the exchange it reads the
 positions, one call of weight 5, where there are any: in every run, but for while streams report mark prices and fills,
-reconciliation reads the positions, and no mark price has reached a level of ours. That shows which stop the mark price
-has passed, and which position is gone and has left its legs behind. It looks up young entries whose answer is lost.
+reconciliation reads the positions, and no mark price has reached one of our levels. That shows which stop the mark
+price has passed, and which position is gone and has left its legs behind. It looks up entries whose answer is lost.
 Only when reconciliation is silent does it read the orders too: in bulk, and to settle what positions and stops are.
 """
 

@@ -14,6 +14,7 @@ TERMS = "terms"
 JOURNAL = "journal"
 POLICY = "policy"
 ORACLE = "oracle"
+EQUITY = "equity"
 # A cycle that reads everything was asked for, and could not run at once.
 WHOLE_READING_WANTED = "whole_reading_wanted"
 # The mark price has reached a stop or a target.

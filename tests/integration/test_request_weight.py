@@ -118,12 +118,13 @@ def minute(stack: Stack) -> dict[str, int]:
 
 ALGO_LISTS, LISTS = "GET /fapi/v1/openAlgoOrders", "GET /fapi/v1/openOrders"
 POSITIONS, SYMBOL_CONFIG = "GET /fapi/v3/positionRisk", "GET /fapi/v1/symbolConfig"
-# In each regular minute: six readings of the positions and the listing, one of the account's settings.
+# In each regular minute: six readings of the positions and the listing, one of the account's settings and wallets.
 REGULAR = {
     POSITIONS: 30,
     "GET /fapi/v1/exchangeInfo": 6,
     "GET /fapi/v1/accountConfig": 5,
     SYMBOL_CONFIG: 5,
+    "GET /fapi/v3/account": 5,
     "GET /fapi/v1/assetIndex": 10,
 }
 
@@ -154,6 +155,7 @@ def test_idle_minute_without_the_stream(stack: Stack, number: int, side: str) ->
         LISTS: 240,
         "GET /fapi/v1/accountConfig": 30,
         SYMBOL_CONFIG: 30,
+        "GET /fapi/v3/account": 30,
     }
 
 
