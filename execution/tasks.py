@@ -123,7 +123,11 @@ def protect_position(self: Task, request_id: str, **_: object) -> None:
     _run(
         self,
         lambda: protect_position_step.protect_position(
-            UUID(request_id), exchange=wiring.exchange(), rules=wiring.protection_rules(), clock=wiring.clock
+            UUID(request_id),
+            exchange=wiring.exchange(),
+            rules=wiring.protection_rules(),
+            clock=wiring.clock,
+            spare=wiring.pooled_exchange,
         ),
     )
 

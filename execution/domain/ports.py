@@ -1,6 +1,7 @@
 """The ports: what steps ask of the outside world. Adapters implement them, `wiring.py` chooses."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -231,6 +232,10 @@ class OrderReader(Protocol):
 
 class Exchange(MarketData, Account, OrderEntry, OrderReader, Protocol):
     """Binance USDⓈ-M Futures, or the paper exchange."""
+
+
+# Lends a client that no other thread uses meanwhile.
+SpareExchange = Callable[[], AbstractContextManager[Exchange]]
 
 
 class StreamClosedError(Exception):

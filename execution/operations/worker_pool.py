@@ -5,16 +5,14 @@ Each worker is a thread with a database connection and an exchange client of its
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from django.db import connections
 
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, SpareExchange
 
-# Lends a client that no other thread uses meanwhile.
-SpareExchange = Callable[[], AbstractContextManager[Exchange]]
 Value = TypeVar("Value")
 # Most of a task is waiting for the exchange; more workers than this would wait for the processor instead.
 MOST_WORKERS = 8

@@ -4,6 +4,7 @@ Every function takes an order as it was read earlier, with its request. It write
 still in that state; when another process was faster, it reads the order again and looks once more.
 """
 
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -53,6 +54,34 @@ def apply_report(order: Order, report: OrderReport, *, now: datetime, source: st
         order.refresh_from_db(fields=VOLATILE)
         # The faster process has moved the request along, and what the caller does next rests on its state.
         order.request.refresh_from_db(fields=["state"])
+
+
+def apply_acceptances(
+    reports: Sequence[tuple[Order, OrderReport]], *, also: Callable[[], Move | None], now: datetime, source: str
+) -> bool:
+    """Write the first reports about several exits of one position in one statement.
+
+    Args:
+        reports: the orders as this process has written them, each with what the exchange reports.
+        also: the request's move that belongs to the reports, asked when the orders show them.
+        now: written to rows and journal.
+        source: which evidence it is.
+
+    Returns:
+        False when another process has moved one of the orders: then nothing is written, and they are read again.
+
+    """
+    write = Write()
+    for order, report in reports:
+        _settle(write, order, report, order_path(OrderState(order.state), report.status), source, now)
+    move = also()
+    if move:
+        write.move(move)
+    if write.run_whole():
+        return True
+    for order, _ in reports:
+        order.refresh_from_db(fields=VOLATILE)
+    return False
 
 
 def order_path(state: OrderState, status: ExchangeStatus) -> list[OrderTrigger]:
@@ -181,24 +210,33 @@ def _settled(order: Order, report: OrderReport, source: str, now: datetime) -> b
     """Write one report from the state that `order` shows, False when the order has moved on."""
     before = OrderState(order.state)
     path = order_path(before, report.status)
-    columns = _columns(order, report, source, now)
     if not path:
-        return _note(order, report, columns)
-    if path[-1] is OrderTrigger.CONDITION_MET and order.purpose in {OrderPurpose.STOP, OrderPurpose.TRAILING}:
-        # From here on it has to execute: see protection/overdue_stops.py.
-        columns["passed_since"] = order.passed_since or now
-    move = order_move(order, *path, now=now, reason=NO_REASON, **columns)
-    write = Write().move(move)
-    if before in ORDER_UNSETTLED:
-        apply_to(order, move)
-        placed = payloads.order_placed(order, order.request, now)
-        write.emit(order.request_id, [(payloads.ORDER_PLACED, placed)], trace_id=order.request.trace_id, now=now)
+        return _note(order, report, _columns(order, report, source, now))
+    write = Write()
+    move = _settle(write, order, report, path, source, now)
     request_state = _carry_to_request(write, order, move, before, now)
     if not write.run():
         return False
     apply_to(order, move)
     order.request.state = request_state or order.request.state
     return True
+
+
+def _settle(
+    write: Write, order: Order, report: OrderReport, path: Sequence[OrderTrigger], source: str, now: datetime
+) -> Move:
+    """Add the order's move and its event. An order that was not settled shows the report from here on."""
+    before, columns = OrderState(order.state), _columns(order, report, source, now)
+    if path[-1] is OrderTrigger.CONDITION_MET and order.purpose in {OrderPurpose.STOP, OrderPurpose.TRAILING}:
+        # From here on it has to execute: see protection/overdue_stops.py.
+        columns["passed_since"] = order.passed_since or now
+    move = order_move(order, *path, now=now, reason=NO_REASON, **columns)
+    write.move(move)
+    if before in ORDER_UNSETTLED:
+        apply_to(order, move)
+        placed = payloads.order_placed(order, order.request, now)
+        write.emit(order.request_id, [(payloads.ORDER_PLACED, placed)], trace_id=order.request.trace_id, now=now)
+    return move
 
 
 def _columns(order: Order, report: OrderReport, source: str, now: datetime) -> dict[str, object]:

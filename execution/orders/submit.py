@@ -1,5 +1,6 @@
 """Sends an order of any purpose to the exchange: its row first, then the call, then the outcome."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -110,6 +111,34 @@ def persist_order(
     `after` is the request's move that belongs to the order: both are written, or neither. An exit is no longer written
     when its trade is closed, because it would reduce the symbol's next position.
     """
+    written = persist_orders(request, [intention], recv_window_ms=recv_window_ms, now=now, after=after)
+    return written[0] if written else None
+
+
+def persist_orders(
+    request: ExecutionRequest,
+    intentions: Sequence[OrderSpec],
+    *,
+    recv_window_ms: int,
+    now: datetime,
+    after: Move | None = None,
+) -> list[tuple[Order, OrderTicket]]:
+    """Write orders as `persist_order` does, all of them in one statement or none."""
+    written = [_row(request, each, recv_window_ms=recv_window_ms, now=now) for each in intentions]
+    write = Write().move(after) if after else Write()
+    over = [request.pk, sorted(TRADE_OVER), request.pk, Reason.WRITTEN_OFF]
+    for order, _ in written:
+        write.insert(order, unless=NOTHING_IS_LEFT, unless_with=over)
+    try:
+        return written if write.run() else []
+    except IntegrityError:
+        return []
+
+
+def _row(
+    request: ExecutionRequest, intention: OrderSpec, *, recv_window_ms: int, now: datetime
+) -> tuple[Order, OrderTicket]:
+    """Return an order, unsaved, with what is sent for it."""
     ticket = ticket_for(request, intention)
     order = Order(
         request=request,
@@ -134,13 +163,7 @@ def persist_order(
         recv_window_ms=recv_window_ms,
         created_at=now,
     )
-    write = Write().move(after) if after else Write()
-    over = [request.pk, sorted(TRADE_OVER), request.pk, Reason.WRITTEN_OFF]
-    try:
-        written = write.insert(order, unless=NOTHING_IS_LEFT, unless_with=over).run()
-    except IntegrityError:
-        return None
-    return (order, ticket) if written else None
+    return order, ticket
 
 
 def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock) -> PlaceOutcome | None:
@@ -153,9 +176,13 @@ def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock)
     """
     purpose = OrderPurpose(order.purpose)
     reached(WRITTEN[purpose])
-    outcome = _attempts(_Sending(order=order, ticket=ticket, exchange=exchange, clock=clock))
+    outcome = attempt(Sending(order=order, ticket=ticket, exchange=exchange, clock=clock))
     reached(ANSWERED[purpose])
-    now = clock()
+    return settle(order, outcome, now=clock())
+
+
+def settle(order: Order, outcome: PlaceOutcome, *, now: datetime) -> PlaceOutcome | None:
+    """Write an order's outcome and return it, None when another process has settled the order."""
     match outcome:
         case Accepted(report=report):
             apply_report(order, report, now=now, source="answer")
@@ -165,7 +192,7 @@ def send(order: Order, ticket: OrderTicket, *, exchange: Exchange, clock: Clock)
             apply_unknown(order, outcome, now=now)
         case _:
             assert_never(outcome)
-    reached(SETTLED[purpose])
+    reached(SETTLED[OrderPurpose(order.purpose)])
     # The row as this process knows it has not moved: another process has moved it, and answers for what follows.
     return None if order.state == OrderState.SUBMITTING else outcome
 
@@ -185,27 +212,33 @@ def on_filters(ticket: OrderTicket, rules: InstrumentFilters) -> OrderTicket | N
 
 
 @dataclass(kw_only=True)
-class _Sending:
-    """The attempts to send one order. It is called once for each."""
+class Sending:
+    """The attempts to send one order. It is called once for each.
+
+    `answered`: what the first attempt was answered, when it was made elsewhere. `at_turn` is called when an attempt's
+    turn has come.
+    """
 
     order: Order
     ticket: OrderTicket
     exchange: Exchange
     clock: Clock
+    answered: PlaceOutcome | None = None
+    at_turn: Callable[[], None] | None = None
     refused: Refused | None = None
 
     def __call__(self) -> PlaceOutcome:
         if self.refused and not take_attempt(self.order, now=self.clock()):
             return replace(self.refused, retry_safe=False)
-        # Counted from the row: a process that finds the row later knows until when this one may still send.
-        latest = self.order.sent_at + LONGEST_WAIT_BEFORE_SENDING
         purpose = OrderPurpose(self.order.purpose)
-        outcome = self.exchange.place(
-            self.ticket,
-            LANES[purpose],
-            send_before=latest,
-            pre_send_check=self._pre_send_check if purpose is OrderPurpose.ENTRY else None,
-        )
+        outcome, self.answered = self.answered, None
+        if outcome is None:
+            outcome = self.exchange.place(
+                self.ticket,
+                LANES[purpose],
+                send_before=latest_sending(self.order),
+                pre_send_check=self._pre_send_check if purpose is OrderPurpose.ENTRY else self._note_turn,
+            )
         if purpose is OrderPurpose.ENTRY and isinstance(outcome, Refused) and outcome.by_filters:
             outcome = replace(outcome, retry_safe=self._round_anew())
         self.refused = outcome if isinstance(outcome, Refused) else None
@@ -234,6 +267,10 @@ class _Sending:
         self.order.quantity, self.order.price = rounded.quantity, rounded.price
         return True
 
+    def _note_turn(self) -> None:
+        if self.at_turn:
+            self.at_turn()
+
     def _pre_send_check(self) -> EntryBlock | None:
         """Ask once more on a new connection when the database's has just been lost.
 
@@ -246,6 +283,14 @@ class _Sending:
                 raise
             connection.close_if_unusable_or_obsolete()
             return pre_send_check(self.order.request, now=self.clock())
+
+
+def latest_sending(order: Order) -> datetime:
+    """Return until when an order may leave, counted from its row.
+
+    A process that finds the row later knows until when this one may still send.
+    """
+    return order.sent_at + LONGEST_WAIT_BEFORE_SENDING
 
 
 def take_attempt(order: Order, *, now: datetime) -> bool:
@@ -263,7 +308,8 @@ def take_attempt(order: Order, *, now: datetime) -> bool:
     return True
 
 
-def _attempts(sending: _Sending) -> PlaceOutcome:
+def attempt(sending: Sending) -> PlaceOutcome:
+    """Send an order, again where a refusal allows it, and return the last outcome."""
     # Read only when there is something to try again.
     policy = cache(policy_in_force)
 

@@ -13,8 +13,9 @@ from execution.domain.states import RequestState, RequestTrigger
 from execution.orders.end_request import end_request, expire_request
 from execution.outbox import payloads
 from execution.risk.ess import EssRules, decide, ess_verdict
+from execution.store.atomic_write import Write
 from execution.store.requests import load_request
-from execution.store.transitions import move_request
+from execution.store.transitions import request_move
 
 
 def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clock: Clock) -> bool:
@@ -39,6 +40,7 @@ def check_ess(request_id: UUID, *, risk_safety: RiskSafety, rules: EssRules, clo
         extra = payloads.FailureFields(ess_state=decision.state)
         end_request(request, RequestTrigger.ESS_BLOCKED, reason, now=now, details=details, failed=extra)
         return False
-    cleared = move_request(request_id, RequestState.RECEIVED, RequestTrigger.ESS_CLEARED, now=now, details=details)
+    move = request_move(request_id, RequestState.RECEIVED, RequestTrigger.ESS_CLEARED, now=now, details=details)
+    cleared = Write().move(move).may_be_lost().run()
     reached(CrashPoint.ESS_CLEARED)
     return cleared

@@ -1,5 +1,6 @@
 """Manages one position's legs in one run: it places, replaces and cancels them, and closes."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from datetime import timedelta
@@ -7,20 +8,23 @@ from decimal import Decimal
 
 import structlog
 
+from execution.crash_points import CrashPoint, reached
 from execution.domain.backoff import LONGEST_PAUSE_COVERED, LONGEST_PAUSE_OPEN, pause_after, refusals_of
 from execution.domain.brackets import Comparison, Exposure, Leg, Plan, Wanted, compare, round_stop, stop_price_at
 from execution.domain.clocks import Clock, age_of
 from execution.domain.exits import ExitPlan
 from execution.domain.money import ZERO
-from execution.domain.outcomes import PlaceOutcome
-from execution.domain.ports import Exchange, ExchangeUnavailableError
+from execution.domain.outcomes import Accepted, PlaceOutcome
+from execution.domain.ports import Exchange, ExchangeUnavailableError, SpareExchange
 from execution.domain.reasons import CloseReason
-from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState
+from execution.domain.software_stop import ProtectedBy
+from execution.domain.states import ORDER_FINAL, ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import Direction, InstrumentFilters, OrderPurpose, OrderType, PositionSide
 from execution.models import Bracket, ExecutionRequest, Order, Trade
 from execution.models.bracket import LegOrigin
 from execution.orders.cancel import cancel_order
-from execution.orders.submit import OrderSpec, persist_order, send
+from execution.orders.send_together import Beside, send_together, settle_beside
+from execution.orders.submit import OrderSpec, persist_order, persist_orders, send
 from execution.protection import market_close
 from execution.protection.bracket_store import (
     bracket_rows,
@@ -34,7 +38,9 @@ from execution.protection.bracket_store import (
     stop_cover,
 )
 from execution.protection.follow_filters import follow_filters
+from execution.store.atomic_write import Move
 from execution.store.brackets import PositionRows, load_bracket_with_legs, load_position
+from execution.store.transitions import request_move
 
 log = structlog.get_logger(__name__)
 # Stops of unknown outcome after which the next waits for the longest pause: each of them may rest unseen.
@@ -96,6 +102,11 @@ class BracketManager:
     trade: Trade | None = field(init=False)
     # Whether a software stop stands beside another unfinished position.
     held_beside: bool = field(init=False)
+    # Lends clients, so that targets leave beside the stop. Without it one order follows the other.
+    spare: SpareExchange | None = None
+    # What was sent beside the stop and is not settled yet, then the outcomes by leg that were no acceptance.
+    _beside: list[Beside] = field(init=False, default_factory=list)
+    _answered: dict[int, PlaceOutcome | None] = field(init=False, default_factory=dict)
     # The rows as the caller has just read them.
     rows: InitVar[PositionRows | None] = None
 
@@ -248,10 +259,63 @@ class BracketManager:
 
         `at_once`: a trailing leg without its activation price.
         """
+        if want.leg.id in self._answered:
+            return self._answered.pop(want.leg.id)
         if self.is_sending(want.leg):
             return None
+        if self.spare and want.leg.purpose is OrderPurpose.STOP and not self.exits:
+            wanted = [want, *(each for each in self.comparison.missing if each != want)]
+            if len({each.leg.id for each in wanted}) == len(wanted) > 1:
+                return self._place_together(wanted, self.spare)
         spec = exit_spec(want, sequence=self._next_sequence(want.leg.purpose), close_reason=self.meaning(want.leg))
         return self._send(replace(spec, trigger_price=None) if at_once else spec)
+
+    def _place_together(self, wanted: Sequence[Wanted], spare: SpareExchange) -> PlaceOutcome | None:
+        """Place all legs of a new position, the stop first, and return the stop's outcome."""
+        numbers = Counter[OrderPurpose]()
+        specs = []
+        for want in wanted:
+            numbers[want.leg.purpose] += 1
+            specs.append(exit_spec(want, sequence=numbers[want.leg.purpose], close_reason=self.meaning(want.leg)))
+        window, now = self.rules.recv_window_ms, self.clock()
+        written = persist_orders(self.request, specs, recv_window_ms=window, now=now)
+        if not written:
+            return None
+        self.exits += [order for order, _ in written]
+        outcome, self._beside = send_together(
+            written,
+            exchange=self.exchange,
+            spare=spare,
+            also=lambda: None if self.lacks_stop else self.confirmation(),
+            clock=self.clock,
+        )
+        if not self._beside and not self.lacks_stop and self.request.state == RequestState.FILLED:
+            self.request.state = RequestState.PROTECTED
+            reached(CrashPoint.COVER_CONFIRMED)
+        return outcome
+
+    def settle_beside(self) -> None:
+        """Settle what was sent beside the stop, and keep its outcomes for `place`."""
+        beside, self._beside = self._beside, []
+        for order, outcome in settle_beside(beside, exchange=self.exchange, clock=self.clock):
+            if order.leg_id is not None and not isinstance(outcome, Accepted):
+                self._answered[order.leg_id] = outcome
+        if any(not any(order is each.order for order in self.exits) for each in beside):
+            # The rows were read anew meanwhile.
+            self.read()
+
+    def confirmation(self) -> Move | None:
+        """Return the request's move to PROTECTED, None when it is there or has never been FILLED."""
+        if self.request.state != RequestState.FILLED:
+            return None
+        legs = [
+            {"purpose": leg.purpose, "price": leg.price, "share": leg.share, "callback_percent": leg.callback_percent}
+            for leg in self.plan.legs
+        ]
+        by = ProtectedBy.SOFTWARE if self.held_by_software else ProtectedBy.VENUE
+        details = {"legs": legs, "protected_by": by}
+        trigger = RequestTrigger.COVER_CONFIRMED
+        return request_move(self.request.pk, RequestState.FILLED, trigger, now=self.clock(), details=details)
 
     def close(self, quantity: Decimal, reason: CloseReason, leg: Leg | None = None) -> PlaceOutcome | None:
         """Close at market, reducing only, None when that may not be tried now."""

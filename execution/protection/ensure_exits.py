@@ -20,9 +20,9 @@ from execution.domain.clocks import Clock
 from execution.domain.closing import PROTECTIVE_PART
 from execution.domain.money import ZERO, plain
 from execution.domain.outcomes import Accepted, OrderReport, PlaceOutcome, Refused, Unknown
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, SpareExchange
 from execution.domain.reasons import CloseReason, Reason
-from execution.domain.software_stop import STANDS_AFTER_SECONDS, TRIED_BESIDE_SECONDS, ProtectedBy
+from execution.domain.software_stop import STANDS_AFTER_SECONDS, TRIED_BESIDE_SECONDS
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose, OrderService
 from execution.models import ExecutionRequest, Order
@@ -31,6 +31,7 @@ from execution.protection import run_software_stops
 from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.protection.market_close import makes_way, settle_doubts
 from execution.risk.policy_store import policy_in_force
+from execution.store.atomic_write import Write
 from execution.store.brackets import load_position
 from execution.store.transitions import move_request
 
@@ -59,16 +60,22 @@ CLOSING = {
 }
 
 
-def ensure_exits(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> bool:
+def ensure_exits(
+    request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock, spare: SpareExchange | None = None
+) -> bool:
     """Bring the orders of a request's legs in line with its plan, True when its fills can be recorded.
 
     Safe to run twice at once: a leg is written before it is sent, and while one is being sent no other is written.
+    With `spare` clients the first targets leave beside the stop, else behind it.
     """
     rows = load_position(request_id)
     if rows.request.state not in COVERED_STATES:
         return bool(rows.request.state == RequestState.FLATTENED)
-    work = BracketManager(request=rows.request, exchange=exchange, rules=rules, clock=clock, rows=rows)
-    return _protect(work, _ensure_others)
+    work = BracketManager(request=rows.request, exchange=exchange, rules=rules, clock=clock, spare=spare, rows=rows)
+    try:
+        return _protect(work, _ensure_others)
+    finally:
+        work.settle_beside()
 
 
 def place_stop(request_id: UUID, *, exchange: Exchange, rules: ProtectionRules, clock: Clock) -> None:
@@ -300,7 +307,7 @@ def _deadline(work: BracketManager) -> datetime:
 
 def _has_arrived(work: BracketManager) -> bool:
     """Ask for a stop of unknown outcome before another is sent."""
-    stop = work.exits[-1]
+    stop = next(order for order in reversed(work.exits) if order.purpose == OrderPurpose.STOP)
     if stop.state != OrderState.UNKNOWN:
         return False
     found = work.exchange.look_up(stop.symbol, stop.client_order_id, OrderService(stop.service), promptly=True)
@@ -316,6 +323,7 @@ def _ensure_others(work: BracketManager) -> CloseReason | None:
 
     Beside a software stop there are none: they would take the room, or the time, of the one at the exchange.
     """
+    work.settle_beside()
     if work.held_by_software:
         return None
     flattened, refused = _place_others(work)
@@ -383,16 +391,9 @@ def _is_out(work: BracketManager) -> bool:
 
 def _confirm(work: BracketManager) -> bool:
     """Record that the stop stands. True also when that is recorded already, so that fills get recorded."""
-    request = work.request
-    if request.state == RequestState.FILLED:
-        legs = [
-            {"purpose": leg.purpose, "price": leg.price, "share": leg.share, "callback_percent": leg.callback_percent}
-            for leg in work.plan.legs
-        ]
-        now, trigger = work.clock(), RequestTrigger.COVER_CONFIRMED
-        by = ProtectedBy.SOFTWARE if work.held_by_software else ProtectedBy.VENUE
-        details = {"legs": legs, "protected_by": by}
-        move_request(request.pk, RequestState.FILLED, trigger, now=now, details=details)
+    move = work.confirmation()
+    if move:
+        Write().move(move).run()
         reached(CrashPoint.COVER_CONFIRMED)
     return True
 

@@ -8,9 +8,8 @@ from enum import StrEnum
 
 from execution.domain.clocks import Clock
 from execution.domain.ess import BLOCKING_STATES
-from execution.domain.ports import Exchange
+from execution.domain.ports import Exchange, SpareExchange
 from execution.domain.reasons import CloseReason
-from execution.operations.worker_pool import SpareExchange
 from execution.protection.bracket_manager import ProtectionRules
 from execution.reconciliation.enforce_kill_switch import Enforcement
 from execution.store.emergency_stop import known_block

@@ -15,11 +15,11 @@ from execution.domain.clocks import Clock
 from execution.domain.json_values import JsonObject
 from execution.domain.kill_switch import KillLevel
 from execution.domain.outcomes import Refused
-from execution.domain.ports import Account, Exchange, ExchangeUnavailableError, OrderEntry
+from execution.domain.ports import Account, Exchange, ExchangeUnavailableError, OrderEntry, SpareExchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_LIVE, ORDER_UNSETTLED
 from execution.models import ExecutionRequest, KillSwitch, Order
-from execution.operations.worker_pool import SpareExchange, run_parallel
+from execution.operations.worker_pool import run_parallel
 from execution.orders.cancel import cancel_order
 from execution.protection.bracket_manager import BracketManager, ProtectionRules
 from execution.queries.kill_switch import closable_requests, open_entries

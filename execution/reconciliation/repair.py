@@ -15,12 +15,11 @@ from execution.domain.external import ExternalPositions
 from execution.domain.metrics import REPAIRS
 from execution.domain.money import plain
 from execution.domain.outcomes import Missing, OrderReport, Unreadable
-from execution.domain.ports import Exchange, ExchangeUnavailableError, Memory
+from execution.domain.ports import Exchange, ExchangeUnavailableError, Memory, SpareExchange
 from execution.domain.reasons import CloseReason
 from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, REQUEST_BEFORE_WIRE, RequestState
 from execution.domain.trading import OrderPurpose, OrderService
 from execution.models import Order
-from execution.operations.worker_pool import SpareExchange
 from execution.orders.apply_report import apply_report, raise_alarm
 from execution.orders.cancel import cancel_order
 from execution.orders.end_request import expire_request

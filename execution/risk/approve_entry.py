@@ -73,7 +73,8 @@ def approve_entry(request: ExecutionRequest, review: EntryReview, *, plan: Seque
         **approved_columns(request, review, now=now),
     )
     slot = PositionSlot(symbol=request.symbol, position_side=review.side, request=request, claimed_at=now)
-    write = Write().move(move).insert(slot)
+    # Nothing leaves before the next commit, which waits for the disk: the lock on the usage is not held over that.
+    write = Write().move(move).insert(slot).may_be_lost()
     for row in plan:
         write.insert(row)
     return Approval(approved=write.run(), exceeded=None, details=limits.details)

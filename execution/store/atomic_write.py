@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import structlog
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Field, Model
 
 from execution.models import AuditEvent, OutboxEvent, OutboxSequence
@@ -61,6 +61,10 @@ class Write:
     _parts: list[str] = field(default_factory=list)
     _parameters: list[Any] = field(default_factory=list)
     _inserted: dict[str, Model] = field(default_factory=dict)
+    # The parts that move a row, and whether one of them has found none.
+    _moves: list[str] = field(default_factory=list)
+    _missed: bool = False
+    _may_be_lost: bool = False
     # Events by aggregate, with the trace and the time of the first of them.
     _emitted: dict[str, tuple[list[Event], str, datetime]] = field(default_factory=dict)
     _said: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)
@@ -76,6 +80,7 @@ class Write:
             *(fields[name].get_db_prep_save(value, connection) for name, value in values.items()),
             *(move.key, move.steps[0].state.value, *move.unless_with),
         )
+        self._moves.append(self._last())
         return self._log(move)
 
     def insert(
@@ -134,6 +139,16 @@ class Write:
             known[0].extend(events)
         return self
 
+    def may_be_lost(self) -> Self:
+        """Let the commit not wait for the disk.
+
+        Only for a step that nothing outside of the database rests on: a crash of the server may undo the last moments'
+        steps, and the request is resumed from the state before. A later commit that does wait brings this one to the
+        disk with it.
+        """
+        self._may_be_lost = True
+        return self
+
     def say(self, event: str, **facts: object) -> Self:
         """Write a line to the log, at INFO, when the statement has changed something."""
         self._said.append((event, facts))
@@ -175,14 +190,27 @@ class Write:
             return False
         parts = ", ".join(f"part{place} AS ({part})" for place, part in enumerate(self._parts))
         keys = ", ".join(f"(SELECT id FROM {part})" for part in ["part0", *self._inserted])
+        moved = " AND ".join(f"EXISTS (SELECT FROM {part})" for part in self._moves)
         with connection.cursor() as cursor:
-            cursor.execute(f"WITH {parts} SELECT {keys}", self._parameters)
-            first, *inserted = cursor.fetchone()
+            cursor.execute(f"WITH {parts} SELECT {moved or 'true'}, {self._waiting()}, {keys}", self._parameters)
+            moved_all, _, first, *inserted = cursor.fetchone()
+        self._missed = not moved_all
         for row, key in zip(self._inserted.values(), inserted, strict=True):
             row.pk = key or row.pk
         if first is not None:
             self._speak()
         return first is not None
+
+    def run_whole(self) -> bool:
+        """Execute the statement in a transaction that is kept only when every move has found its row in its state."""
+        with transaction.atomic():
+            whole = self.run() and not self._missed
+            transaction.set_rollback(not whole)
+        return whole
+
+    def _waiting(self) -> str:
+        """Return the setting of this transaction for whether its commit waits for the disk."""
+        return "set_config('synchronous_commit', 'off', true)" if self._may_be_lost else "NULL"
 
     def _speak(self) -> None:
         for event, facts in self._said:

@@ -78,7 +78,7 @@ def send_again_when_unknown() -> None:
     from execution.domain.trading import OrderPurpose  # noqa: PLC0415
     from execution.orders import submit  # noqa: PLC0415
 
-    attempt = submit._Sending.__call__
+    attempt = submit.Sending.__call__
 
     def attempt_again(self: Any) -> Any:
         outcome = attempt(self)
@@ -87,7 +87,7 @@ def send_again_when_unknown() -> None:
         latest = self.clock() + submit.LONGEST_WAIT_BEFORE_SENDING
         return self.exchange.place(self.ticket, submit.LANES[OrderPurpose(self.order.purpose)], send_before=latest)
 
-    submit._Sending.__call__ = attempt_again  # type: ignore[method-assign]
+    submit.Sending.__call__ = attempt_again  # type: ignore[method-assign]
 
 
 def acknowledge_before_the_commit() -> None:
@@ -107,13 +107,13 @@ def forget_the_fence() -> None:
     """Fencing: a process counts its right to send from when it looks, not from what the row says."""
     from execution.orders import submit  # noqa: PLC0415 -- Django must be set up first
 
-    attempt = submit._Sending.__call__
+    attempt = submit.Sending.__call__
 
     def attempt_unfenced(self: Any) -> Any:
         self.order.sent_at = self.clock()
         return attempt(self)
 
-    submit._Sending.__call__ = attempt_unfenced  # type: ignore[method-assign]
+    submit.Sending.__call__ = attempt_unfenced  # type: ignore[method-assign]
 
 
 def send_the_stop_at_half_the_price() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from execution.domain.states import RequestState, RequestTrigger
@@ -149,3 +149,46 @@ def test_an_empty_write_does_nothing() -> None:
     with CaptureQueriesContext(connection) as queries:
         assert Write().run() is False
     assert len(queries) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_write_that_must_be_whole_is_undone_when_one_row_has_moved() -> None:
+    first, second = builders.request(), builders.request()
+    ExecutionRequest.objects.filter(pk=second.pk).update(state=RequestState.CLEARED)
+
+    def both() -> Write:
+        write = Write().emit(first.pk, [("order.placed", {})], trace_id="", now=NOW)
+        for each in (first, second):
+            write.move(request_move(each.pk, RequestState.RECEIVED, RequestTrigger.ESS_CLEARED, now=NOW))
+        return write
+
+    assert both().run_whole() is False
+
+    first.refresh_from_db()
+    assert first.state == RequestState.RECEIVED
+    assert (AuditEvent.objects.count(), OutboxEvent.objects.count()) == (0, 0)
+    # It should be kept when both are where they are expected.
+    ExecutionRequest.objects.filter(pk=second.pk).update(state=RequestState.RECEIVED)
+    assert both().run_whole() is True
+    assert (AuditEvent.objects.count(), OutboxEvent.objects.count()) == (2, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("may_be_lost", "inside"), [(True, "off"), (False, "on")])
+def test_only_what_may_be_lost_does_not_wait_for_the_disk(may_be_lost: bool, inside: str) -> None:  # noqa: FBT001 -- a parameter
+    request = builders.request()
+    move = request_move(request.pk, RequestState.RECEIVED, RequestTrigger.ESS_CLEARED, now=NOW)
+    write = Write().move(move)
+    with connection.cursor() as cursor:
+        # The server of the tests never waits.
+        cursor.execute("SET synchronous_commit = on")
+
+        with transaction.atomic():
+            assert (write.may_be_lost() if may_be_lost else write).run()
+            cursor.execute("SHOW synchronous_commit")
+            assert cursor.fetchone() == (inside,)
+
+        # It should wait again from the next transaction on.
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("on",)
+        cursor.execute("RESET synchronous_commit")

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -29,7 +30,7 @@ from execution.adapters.risk_safety import HttpRiskSafety
 from execution.adapters.stream_names import stream_of
 from execution.domain import policy as keys
 from execution.domain.external import ExternalPositions
-from execution.domain.ports import ExchangeUnavailableError, StreamEntry
+from execution.domain.ports import Exchange, ExchangeUnavailableError, StreamEntry
 from execution.domain.rate_limits import Limits
 from execution.domain.safety import ANY_SYMBOL
 from execution.domain.states import RequestState
@@ -39,8 +40,8 @@ from execution.outbox.relay import send_batch
 from execution.pipeline.check_ess import check_ess
 from execution.pipeline.guard_safety import guard_safety
 from execution.pipeline.place_order import place_order
+from execution.pipeline.protect_position import protect_position
 from execution.protection.bracket_manager import ProtectionRules
-from execution.protection.ensure_exits import ensure_exits
 from execution.reconciliation.cycle import CycleResult, run_cycle
 from execution.reconciliation.diff import Patience
 from execution.reconciliation.repair import Tools
@@ -114,10 +115,13 @@ class Desk:
     lists: SymbolLists = ANY_SYMBOL
     intake: IntakeRules = INTAKE
     external: ExternalPositions = ExternalPositions.IGNORE
+    # Whether targets leave beside the stop, as in a running service, or behind it: then a story knows which is first.
+    side_by_side: bool = False
     # What the exchange's client counts its ages by.
     monotonic: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
+        self._spare: list[Exchange] = []
         # The paper exchange of the tests enforces no limits, and says so in its listing.
         unlimited = Limits(weight=UNLIMITED, orders_10s=UNLIMITED, orders_1m=UNLIMITED)
         self.limiter = RateLimiter(self.redis, per_minute=UNLIMITED, limits=unlimited)
@@ -169,6 +173,7 @@ class Desk:
             lists=self.lists,
             intake=self.intake,
             external=self.external,
+            side_by_side=self.side_by_side,
             monotonic=monotonic,
         )
 
@@ -252,8 +257,12 @@ class Desk:
             "place_order": lambda pk: place_order(
                 pk, exchange=self.exchange, stack=self.stack, recv_window_ms=RECV_WINDOW_MS, clock=self.clock
             ),
-            "protect_position": lambda pk: ensure_exits(
-                pk, exchange=self.exchange, rules=self._protection(), clock=self.clock
+            "protect_position": lambda pk: protect_position(
+                pk,
+                exchange=self.exchange,
+                rules=self._protection(),
+                clock=self.clock,
+                spare=self._lend if self.side_by_side else None,
             ),
             "record_trade": lambda pk: record_and_follow(
                 pk, exchange=self.exchange, rules=self._protection(), clock=self.clock
@@ -350,6 +359,12 @@ class Desk:
     @property
     def ledger(self) -> Ledger:
         return Ledger.of(self.paper)
+
+    @contextmanager
+    def _lend(self) -> Iterator[Exchange]:
+        client = self._spare.pop() if self._spare else self.another().exchange
+        yield client
+        self._spare.append(client)
 
     def _resumed(self, request_id: UUID) -> None:
         self.run(request_id)
