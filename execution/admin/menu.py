@@ -12,7 +12,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 
 from execution import models as m
-from execution.admin import kill_switch_page, quality_page, replay_page
+from execution.admin import export_page, kill_switch_page, quality_page, replay_page
 
 TRADING, CONTROLS, MACHINERY = "Trading", "Controls", "Machinery"
 
@@ -49,6 +49,15 @@ QUALITY = Page(
     address=lambda: reverse(f"admin:{quality_page.QUALITY}"),
     permission=quality_page.PERMISSION,
 )
+EXPORT = Page(
+    title="Export",
+    icon="download",
+    about="The books as CSV, JSON Lines or Parquet, and a tax file",
+    address=lambda: reverse(f"admin:{export_page.EXPORT}"),
+    permission=export_page.PERMISSION,
+)
+# Their addresses lie below that of a table, which is not shown as open then.
+PAGES_UNDER_TABLES = (KILL_SWITCH, QUALITY, EXPORT)
 Entry = Page | tuple[type[Model], str]
 GROUPS: Mapping[str, tuple[Entry, ...]] = {
     TRADING: (
@@ -62,6 +71,7 @@ GROUPS: Mapping[str, tuple[Entry, ...]] = {
         (m.EquityPoint, "show_chart"),
         QUALITY,
         (m.Shortfall, "savings"),
+        EXPORT,
         (m.ExternalPosition, "group"),
         (m.Bracket, "shield"),
         (m.BracketLeg, "shield_with_heart"),
@@ -134,7 +144,7 @@ def _item(request: HttpRequest, entry: Entry) -> dict[str, object] | None:
         return None
     names = model._meta
     link = reverse(f"admin:{names.app_label}_{names.model_name}_changelist")
-    active = request.path.startswith(link) and request.path not in {KILL_SWITCH.address(), QUALITY.address()}
+    active = request.path.startswith(link) and request.path not in {page.address() for page in PAGES_UNDER_TABLES}
     return {"title": str(names.verbose_name_plural).capitalize(), "icon": icon, "link": link, "active": active}
 
 

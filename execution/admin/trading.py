@@ -9,6 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from execution.admin import tables
+from execution.admin.export_page import EXPORT, export_page
 from execution.admin.numbers import NOTHING, Grid, amount, display_grid, price, quantity, ratio, won
 from execution.admin.quality_page import QUALITY, quality_page
 from execution.admin.shared import ReadOnlyAdmin, moment_text, words
@@ -309,6 +310,9 @@ class TradeAdmin(StoryAdmin):
     list_select_related = ("request__bracket",)
     search_fields = ("id", "symbol", "request__orders__client_order_id")
     ordering = ("-entry_at", "-id")
+
+    def get_urls(self) -> list[URLPattern]:
+        return [path("export/", self.admin_site.admin_view(export_page(self)), name=EXPORT), *super().get_urls()]
 
     @admin.display(description="Trade", ordering="symbol")
     def what(self, trade: Trade) -> SafeString:

@@ -4,6 +4,7 @@ from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
 from execution.api.equity import EquityViewSet
+from execution.api.exports import ExportViewSet
 from execution.api.health import HealthView, LivenessView, ReadinessView
 from execution.api.preview import PreviewView
 from execution.api.prometheus import PrometheusView
@@ -26,6 +27,7 @@ router.register("positions", PositionViewSet, basename="position")
 router.register("trades", TradeViewSet, basename="trade")
 router.register("events", EventViewSet, basename="event")
 router.register("equity", EquityViewSet, basename="equity")
+router.register("exports", ExportViewSet, basename="export")
 router.register("kill-switch", KillSwitchViewSet, basename="kill-switch")
 router.register("tca", TcaViewSet, basename="tca")
 router.register("metrics", MetricsViewSet, basename="execution-metrics")
