@@ -36,6 +36,7 @@ Act (each wants a reason, which is written to the journal)
   ./service set_policy risk.max_positions 5 --by NAME --reason "smaller"
   ./service dead_letter <id> --replay --payload corrected.json --reason "producer mended"
   ./service write_off <id> --reason "..."       ends what the exchange denies; without a reason it only asks
+  ./service export trades --output trades.csv   a table of the books as CSV, JSON Lines or Parquet, or a tax file
   ./service replay_events --after 0 --count     what would be published again
 
 All commands of Django and of the service: ./service help"""
