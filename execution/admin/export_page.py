@@ -1,26 +1,37 @@
 """The admin's page from which tables of the books are taken as files."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from django import forms
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
-from rest_framework.exceptions import ValidationError
 from unfold.widgets import (  # type: ignore[import-untyped]  # the package brings no types
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
 
-from execution.api.exports import MOST_ROWS, TABLES, TAX, export_answer
+from execution.domain import bounds
 from execution.models import Trade
-from execution.operations.export_files import FileFormat
-from execution.queries.exports import DATASETS
+from execution.operations.export_files import FileFormat, NotInstalledError
+from execution.queries.downloads import MOST_ROWS, TABLES, TAX, TooManyRowsError, download
+from execution.queries.exports import DATASETS, ExportFilter, FilterError
 
 EXPORT = "execution_trade_export"
 PERMISSION = "execution.view_trade"
 TIME_HELP = "As 2026-01-31 or 2026-01-31T12:00:00Z."
+
+
+class MomentField(forms.CharField):
+    """A time in ISO form. Without a zone it is UTC."""
+
+    def clean(self, value: str) -> datetime | None:
+        try:
+            return bounds.clamped(bounds.iso_of(value)) if value else None
+        except ValueError:
+            raise forms.ValidationError(TIME_HELP) from None
 
 
 class ExportForm(forms.Form):
@@ -32,10 +43,8 @@ class ExportForm(forms.Form):
     )
     symbol = forms.CharField(max_length=40, required=False, widget=UnfoldAdminTextInputWidget)
     strategy = forms.CharField(max_length=100, required=False, widget=UnfoldAdminTextInputWidget)
-    begin = forms.CharField(
-        max_length=40, required=False, label="From", help_text=TIME_HELP, widget=UnfoldAdminTextInputWidget
-    )
-    to = forms.CharField(max_length=40, required=False, help_text=TIME_HELP, widget=UnfoldAdminTextInputWidget)
+    begin = MomentField(required=False, label="From", help_text=TIME_HELP, widget=UnfoldAdminTextInputWidget)
+    to = MomentField(required=False, help_text=TIME_HELP, widget=UnfoldAdminTextInputWidget)
 
 
 def export_page(page: "ModelAdmin[Trade]") -> Callable[..., HttpResponseBase]:
@@ -50,9 +59,9 @@ def export_page(page: "ModelAdmin[Trade]") -> Callable[..., HttpResponseBase]:
             if not request.user.has_perm(permission_for(table)):
                 raise PermissionDenied
             try:
-                return export_answer(table, parameters_of(form))
-            except ValidationError as error:
-                form.add_error(None, str(error.detail))
+                return download(table, filter_of(form), FileFormat(form.cleaned_data["format"]))
+            except (FilterError, TooManyRowsError, NotInstalledError) as error:
+                form.add_error(None, str(error))
         context = {
             **page.admin_site.each_context(request),
             "opts": Trade._meta,
@@ -71,8 +80,8 @@ def permission_for(table: str) -> str:
     return f"execution.view_{model._meta.model_name}"
 
 
-def parameters_of(form: ExportForm) -> dict[str, str]:
-    """Return what was filled in, by the names of the API."""
-    asked = {("from" if name == "begin" else name): str(value) for name, value in form.cleaned_data.items() if value}
-    asked.pop("table")
-    return asked
+def filter_of(form: ExportForm) -> ExportFilter:
+    """Return which rows were asked for."""
+    asked = form.cleaned_data
+    symbol = bounds.capitals(asked["symbol"].strip())
+    return ExportFilter(since=asked["begin"], until=asked["to"], symbol=symbol, strategy=asked["strategy"].strip())

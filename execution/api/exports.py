@@ -1,11 +1,9 @@
 """`GET /api/execution/exports/{table}`: the books as CSV, JSON Lines or Parquet, and a tax file."""
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from typing import IO
+from collections.abc import Mapping
 
 from django.core.validators import RegexValidator
-from django.http import FileResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -18,22 +16,9 @@ from execution.api.equity import MomentIn
 from execution.api.schema import problems
 from execution.api.serializers.fields import SYMBOL_PATTERN, AnySerializer
 from execution.domain import bounds
-from execution.operations.export_files import FileFormat, NotInstalledError, csv_file, jsonl_file, write_parquet
-from execution.queries.exports import (
-    DATASETS,
-    KOINLY,
-    ExportFilter,
-    FilterError,
-    exported,
-    has_more_than,
-    tax_lines,
-)
-
-TAX = "tax"
-TABLES = (*DATASETS, TAX)
-# A larger file is made by `manage.py export`: no request holds a worker of the web for minutes.
-MOST_ROWS = 100_000
-IN_MEMORY_BYTES = 5_000_000
+from execution.operations.export_files import FileFormat, NotInstalledError
+from execution.queries.downloads import TABLES, TooManyRowsError, download
+from execution.queries.exports import ExportFilter, FilterError
 
 
 class ExportIn(AnySerializer):
@@ -91,36 +76,11 @@ def export_answer(table: str, parameters: Mapping[str, str]) -> HttpResponseBase
     asked = ExportIn(data=parameters)
     asked.is_valid(raise_exception=True)
     file_format = FileFormat(asked.validated_data["format"])
-    if table == TAX and file_format is not FileFormat.CSV:
-        raise ValidationError({"format": ["the tax file is CSV"]})
-    which = asked.selection()
     try:
-        return _answer(table, which, file_format)
+        return download(table, asked.selection(), file_format)
     except FilterError as error:
         raise ValidationError({error.name: [str(error)]}) from None
+    except TooManyRowsError as error:
+        raise ValidationError({"from": [str(error)]}) from None
     except NotInstalledError as error:
         raise ValidationError({"format": [str(error)]}) from None
-
-
-def _answer(table: str, which: ExportFilter, file_format: FileFormat) -> HttpResponseBase:
-    if has_more_than("fills" if table == TAX else table, which, MOST_ROWS):
-        reason = f"more than {MOST_ROWS} rows: narrow the range, or use `manage.py export {table}`"
-        raise ValidationError({"from": [reason]})
-    name = f"{table}.{file_format.value}"
-    if file_format is FileFormat.PARQUET:
-        file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 -- the answer closes it
-        write_parquet(DATASETS[table].columns(), exported(table, which), file)
-        file.seek(0)
-        return FileResponse(file, as_attachment=True, filename=name, content_type=file_format.media_type)
-    answer = StreamingHttpResponse(text_lines(table, which, file_format), content_type=file_format.media_type)
-    answer["Content-Disposition"] = f'attachment; filename="{name}"'
-    return answer
-
-
-def text_lines(table: str, which: ExportFilter, file_format: FileFormat) -> Iterator[str]:
-    """Return the lines of a table's file in a format of text."""
-    if table == TAX:
-        return csv_file(KOINLY, (found.cells() for found in tax_lines(which)))
-    names = [column.name for column in DATASETS[table].columns()]
-    write = csv_file if file_format is FileFormat.CSV else jsonl_file
-    return write(names, exported(table, which))

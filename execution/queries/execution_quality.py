@@ -105,8 +105,8 @@ def quality_total(asked: QualityFilter) -> QualitySums:
 
 def quality_groups(asked: QualityFilter, by: GroupedBy) -> list[QualitySums]:
     """Return the sums of each group, the largest turnover first: one statement."""
-    grouped = asked.rows().values(by.column).annotate(**_columns()).order_by(F("turnover").desc(nulls_last=True))
-    rows = list(grouped[:MOST_GROUPS])
+    grouped = asked.rows().values(by.column).annotate(**_columns())
+    rows = list(grouped.order_by(F("turnover").desc(nulls_last=True), by.column)[:MOST_GROUPS])
     return [_sums(str(row[by.column]), row) for row in rows]
 
 

@@ -58,10 +58,10 @@ class ExportColumn:
 
 
 class FilterError(ValueError):
-    """A filter that this table cannot be filtered by. `name` is the filter."""
+    """A choice that does not fit a table. `name` is the parameter."""
 
     def __init__(self, name: str, table: str) -> None:
-        super().__init__(f"{table} cannot be filtered by {name}")
+        super().__init__(f"{table} cannot be filtered by {name}" if name != "format" else f"{table} is CSV")
         self.name = name
 
 

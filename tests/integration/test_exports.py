@@ -17,9 +17,9 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
 
-from execution.api import exports as address
 from execution.domain.money import plain
 from execution.models import AccountIncome, Fill, Income, OutboxEvent, Trade
+from execution.queries import downloads
 from execution.queries.exports import DATASETS, KOINLY, Dataset, ExportFilter, ValueKind, exported
 from tests.support import builders
 from tests.support.builders import NOW
@@ -204,7 +204,7 @@ def test_a_file_that_is_too_large_for_a_request_names_the_command(
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(address, "MOST_ROWS", 3)
+    monkeypatch.setattr(downloads, "MOST_ROWS", 3)
 
     answer = client.get(f"{URL}/fills")
 

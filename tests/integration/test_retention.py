@@ -32,6 +32,7 @@ from execution.models import (
     OutboxEvent,
     OutboxSequence,
     PositionSlot,
+    Shortfall,
     StreamedFill,
     Trade,
     TradeChart,
@@ -102,6 +103,7 @@ def closed(**columns: Any) -> Trade:
     builders.fill(trade, entry=False)
     builders.told_fill(entry)
     Income.objects.create(trade=trade, kind="FUNDING_FEE", transaction_id=str(trade.pk), amount=1, asset="USDT", at=NOW)
+    builders.shortfall(trade)
     TradeChart.objects.create(trade=trade, interval="1m", interval_seconds=60, candles=[], read_at=NOW)
     for entity, key in (("request", trade.pk), ("trade", trade.pk), ("order", stop.client_order_id)):
         builders.transition(entity, key)
@@ -127,6 +129,7 @@ EVERYTHING = (
     Fill,
     StreamedFill,
     Income,
+    Shortfall,
     Trade,
     TradeChart,
     AuditEvent,

@@ -8,10 +8,10 @@ from typing import IO
 
 from django.core.management.base import CommandError
 
-from execution.api.exports import TABLES, TAX, text_lines
 from execution.domain import bounds
 from execution.management.terminal import TerminalCommand
 from execution.operations.export_files import FileFormat, NotInstalledError, write_parquet
+from execution.queries.downloads import TABLES, TAX, text_lines
 from execution.queries.exports import DATASETS, ExportFilter, FilterError, exported
 from execution.store.snapshots import one_snapshot
 
