@@ -47,6 +47,7 @@ class ExportIn(AnySerializer):
 class ExportViewSet(JsonView, ViewSet):
     """Hands out tables as files."""
 
+    lookup_url_kwarg = "table"
     lookup_value_regex = "[^/]+"
 
     def query_parameters(self) -> frozenset[str]:
@@ -56,14 +57,14 @@ class ExportViewSet(JsonView, ViewSet):
         operation_id="export_table",
         parameters=[
             ExportIn,
-            OpenApiParameter("id", location=OpenApiParameter.PATH, enum=TABLES, description="The table."),
+            OpenApiParameter("table", location=OpenApiParameter.PATH, enum=TABLES, description="The table."),
         ],
         responses={(200, "text/csv"): OpenApiTypes.BINARY, **problems(400, 401, 404)},
     )
-    def retrieve(self, request: Request, pk: str) -> HttpResponseBase:
-        if pk not in TABLES:
-            raise NotFound(f"There is no table {pk[:100]}; there are {', '.join(TABLES)}")
-        return export_answer(pk, request.query_params.dict())
+    def retrieve(self, request: Request, table: str) -> HttpResponseBase:
+        if table not in TABLES:
+            raise NotFound(f"There is no table {table[:100]}; there are {', '.join(TABLES)}")
+        return export_answer(table, request.query_params.dict())
 
 
 def export_answer(table: str, parameters: Mapping[str, str]) -> HttpResponseBase:

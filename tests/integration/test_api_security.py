@@ -61,7 +61,7 @@ def test_the_list_of_addresses_is_complete() -> None:
         "/",
         "/api/execution/equity",
         "/api/execution/events",
-        "/api/execution/exports/0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11",
+        "/api/execution/exports/trades",
         "/api/execution/kill-switch",
         "/api/execution/metrics",
         "/api/execution/order",
