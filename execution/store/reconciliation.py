@@ -108,6 +108,12 @@ def find_order_named(client_order_id: str) -> Order | None:
     return Order.objects.select_related("request").filter(client_order_id=client_order_id).first()
 
 
+def orders_named(client_order_ids: Collection[str]) -> dict[str, Order]:
+    """Return the orders of these client ids with their requests, by client id: one statement."""
+    rows = Order.objects.select_related("request").filter(client_order_id__in=client_order_ids)
+    return {order.client_order_id: order for order in rows}
+
+
 def known_order_names(names: Collection[str]) -> set[str]:
     """Return those of these client ids that the books know. Without ids no statement runs."""
     return (

@@ -4,14 +4,14 @@ Nothing here waits for the exchange. Between stream, chain and reconciliation th
 first. Events that come late, twice or in the wrong order change nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
 import structlog
 
 from execution.domain.client_ids import closed_by, is_ours
-from execution.domain.outcomes import ExchangeStatus, OrderReport
+from execution.domain.outcomes import OrderReport
 from execution.domain.states import ORDER_FINAL, OrderState, RequestState
 from execution.domain.stream import (
     AccountNews,
@@ -44,6 +44,7 @@ from execution.trades.streamed_fills import STREAM, note_fill
 from execution.user_stream.dispatch import DispatchedWork, Dispatcher
 from execution.user_stream.position_check import PositionCheck
 from execution.user_stream.resync import Resync
+from execution.user_stream.sender_watch import SenderWatch
 from execution.user_stream.silence_detector import SilenceDetector, fill_fact, order_fact
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,10 @@ class EventHandlers:
     resync: Resync
     silence_detector: SilenceDetector
     position_check: PositionCheck
+    sender_watch: SenderWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sender_watch = SenderWatch(clock=self.position_check.clock, settle=self._settle_order)
 
     def apply_order(self, news: OrderNews, now: datetime) -> None:
         self.silence_detector.hear(order_fact(news.client_order_id))
@@ -70,11 +75,8 @@ class EventHandlers:
             # Before the order shows it: a process that finds the order filled finds its fill too.
             note_fill(order, news.fill, now=now)
         if order is not None and news.report is not None:
-            if not _answer_follows(order, news.report):
-                before = OrderState(order.state)
-                apply_report(order, news.report, now=now, source=STREAM)
-                if not _fills_follow(order, news.report):
-                    self._dispatch_next(order, before)
+            if not self.sender_watch.leaves(order, news.report, now):
+                self._settle_order(order, news.report, now)
         elif is_ours(news.client_order_id):
             log.error("stream_order_unknown", client_order_id=news.client_order_id)
         elif news.fill_id:
@@ -87,10 +89,17 @@ class EventHandlers:
             return
         if news.reason:
             log.warning("leg_refused_at_trigger", client_order_id=order.client_order_id, reason=news.reason)
+        if not self.sender_watch.leaves(order, news.report, now):
+            before = OrderState(order.state)
+            if not _is_old(order, news.report):
+                apply_report(order, news.report, now=now, source=STREAM)
+            self._dispatch_next(order, before)
+
+    def _settle_order(self, order: Order, report: OrderReport, now: datetime) -> None:
         before = OrderState(order.state)
-        if not _is_old(order, news.report):
-            apply_report(order, news.report, now=now, source=STREAM)
-        self._dispatch_next(order, before)
+        apply_report(order, report, now=now, source=STREAM)
+        if not _fills_follow(order, report):
+            self._dispatch_next(order, before)
 
     def apply_account(self, news: AccountNews, now: datetime) -> None:
         """Check positions against the books a moment later, and note that funding was paid.
@@ -177,15 +186,6 @@ def apply(news: StreamNews, handlers: EventHandlers, *, now: datetime) -> None:
             return
         case _:
             assert_never(news)
-
-
-def _answer_follows(order: Order, report: OrderReport) -> bool:
-    """Whether the event reports a new MARKET order that its sender still waits for, just before its fills.
-
-    Settling it twice would cost the sender a round trip on the way to its stop.
-    """
-    sending = order.state == OrderState.SUBMITTING and order.order_type == OrderType.MARKET
-    return sending and report.status is ExchangeStatus.NEW
 
 
 def _fills_follow(order: Order, report: OrderReport) -> bool:

@@ -113,6 +113,7 @@ class Session:
         self._begin_call()
         self._read()
         self.handlers.dispatcher.flush()
+        self.handlers.sender_watch.step()
         self.handlers.position_check.step()
         self.resync.step()
         self._doubt_silence()
