@@ -20,6 +20,7 @@ NULL, TEXT = {"type": "null"}, {"type": "string"}
 # The same of what has bounds of its own, by its maximum.
 PATTERNS = {
     1.0: r"^(1(\.0{1,12})?|0\.(?!0{1,2}$|000)[0-9]{1,12})$",
+    1000.0: r"^(1000(\.0{1,12})?|[1-9][0-9]{0,2}(\.[0-9]{1,12})?|0\.(?!0$|00)[0-9]{1,12})$",
     100.0: r"^(100(\.0{1,12})?|[1-9][0-9]?(\.[0-9]{1,12})?|0\.(?!0{1,2}$|000)[0-9]{1,12})$",
 }
 # RFC 3339 within the years that are accepted; an empty text is no time.

@@ -141,6 +141,9 @@ class Account(Protocol):
     def positions_in(self, symbol: str) -> Sequence[PositionReport]:
         """Return the open positions of one symbol with a short time-out: one may be unprotected."""
 
+    def closed_candles(self, symbol: str, interval: str, count: int) -> Sequence[Candle]:
+        """Return the newest closed candles, at most `count`, oldest first."""
+
     def equity(self) -> AccountMargin:
         """Return the account's margin with open results, at most a few seconds old."""
 

@@ -32,6 +32,7 @@ REMEDIES: Mapping[Reason, str] = {
     R.SLIPPAGE_EXCEEDS_LIMIT: "The book would have to be nearer to the planned price, or the order smaller.",
     R.BOOK_TOO_THIN: "The book would have to hold more, or the order be smaller.",
     R.EQUITY_UNKNOWN: "The account would have to show its equity, by which the policy sizes.",
+    R.ATR_UNAVAILABLE: "The exchange would have to show enough candles without a gap, or the exits be prices.",
     R.QUOTE_ASSET_UNPRICED: "The exchange's index would have to price the quote asset.",
     R.CONFIDENCE_BELOW_LIMIT: "The model would have to be surer, or risk.global_min_confidence lower.",
     R.LEVERAGE_EXCEEDS_LIMIT: "The decision would have to ask for less leverage, or risk.max_leverage allow it.",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from execution.domain.distances import Distance
 from execution.domain.liquidation import MarginBracket
 from execution.domain.money import ZERO
 from execution.domain.policy import Policy
@@ -14,10 +15,19 @@ from execution.domain.trading import Direction, InstrumentFilters, OrderType, Qu
 
 @dataclass(frozen=True, kw_only=True)
 class AskedTarget:
-    """A target as asked for. `share` is a fraction of the position."""
+    """A target as asked for, by its price or by its distance. `share` is a fraction of the position."""
 
-    price: Decimal
+    price: Decimal | None
     share: Decimal
+    distance: Distance | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtrTerms:
+    """Which ATR an entry's exits are measured by: the exchange's interval, and how many candles."""
+
+    interval: str
+    period: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +55,12 @@ class Proposal:
     break_even: bool | None = None
     time_exit_seconds: int | None = None
     time_in_force: TimeInForce | None = None
+    # Instead of the prices of stop, target and activation.
+    stop_distance: Distance | None = None
+    target_distance: Distance | None = None
+    activation_distance: Distance | None = None
+    # None when no distance is in multiples of the ATR.
+    atr: AtrTerms | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +92,8 @@ class RiskReview:
     brackets: Sequence[MarginBracket] = ()
     # What one unit of the contract's quote asset is worth; None when no index prices it, and then nothing is sized.
     index: QuoteIndex | None = None
+    # In the quote asset; None when no exit is measured by it.
+    atr: Decimal | None = None
     verdicts: list[RuleVerdict] = field(default_factory=list)
 
     def usd(self, amount: Decimal) -> Decimal:

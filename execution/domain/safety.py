@@ -48,7 +48,7 @@ class Verdict:
         return next((rule for rule in self.rules if rule.refusal), None)
 
 
-def judge(
+def judge(  # noqa: PLR0913 -- the inputs of a verdict, each by its name
     proposal: Proposal,
     *,
     quote: Quote,
@@ -58,6 +58,7 @@ def judge(
     equity: Decimal | None = None,
     brackets: Sequence[MarginBracket] = (),
     index: QuoteIndex | None = None,
+    atr: Decimal | None = None,
 ) -> Verdict:
     """Apply every rule and return the verdict with all numbers.
 
@@ -74,8 +75,12 @@ def judge(
         equity=equity,
         brackets=brackets,
         index=index or quote_index(rules.quote_asset, None),
+        atr=atr,
     )
     _check_index(review)
+    if proposal.atr:
+        terms = f"interval={proposal.atr.interval} period={proposal.atr.period}"
+        review.note("atr", f"{terms} atr={plain(round(atr or ZERO, SHOWN_DIGITS))}")
     reference, limit_price = _reference(review)
     # An empty book, a limit below one tick, a quote asset without an index: nothing to size or to measure against.
     if reference <= 0 or review.index is None:

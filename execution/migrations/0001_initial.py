@@ -6,6 +6,7 @@ import django.core.serializers.json
 import django.db.models.deletion
 from django.db import migrations, models
 
+import execution.domain.distances
 import execution.domain.equity
 import execution.domain.kill_switch
 import execution.domain.outcomes
@@ -82,6 +83,8 @@ class Migration(migrations.Migration):
                 ("origin", models.CharField(default=execution.models.bracket.LegOrigin["ASKED"], max_length=16)),
                 ("price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("share", models.DecimalField(decimal_places=18, default=1, max_digits=36)),
+                ("measure", models.CharField(blank=True, max_length=8)),
+                ("distance", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("callback_percent", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
             ],
             options={
@@ -1731,6 +1734,28 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="leg_only_targets_are_many",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="bracketleg",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("distance__isnull", True), ("measure", "")),
+                    models.Q(
+                        ("distance__gt", 0),
+                        ("distance__isnull", False),
+                        (
+                            "measure__in",
+                            [
+                                execution.domain.distances.Measure["ATR"],
+                                execution.domain.distances.Measure["PERCENT"],
+                                execution.domain.distances.Measure["R"],
+                            ],
+                        ),
+                    ),
+                    _connector="OR",
+                ),
+                name="leg_distance_has_a_measure",
             ),
         ),
         migrations.AddConstraint(

@@ -5,6 +5,7 @@ from enum import StrEnum
 from django.db import models
 from django.db.models import Q
 
+from execution.domain.distances import Measure
 from execution.domain.trading import OrderPurpose
 from execution.models.fields import code, money, one_of, optional_money
 
@@ -86,6 +87,10 @@ class BracketLeg(models.Model):
     price = optional_money()
     # Of all that the entry fills.
     share = money(default=1)
+    # Of a stop or target that was asked for by its distance from the entry price: in percent of that price, in R, or in
+    # the quote asset by the ATR at the approval. It moves to that distance from the real entry price.
+    measure = code(8, blank=True)
+    distance = optional_money()
     # For a trailing leg: how far the price may come back, in percent.
     callback_percent = optional_money()
 
@@ -100,6 +105,11 @@ class BracketLeg(models.Model):
             # One stop and one trailing leg at most; each covers all of the position.
             models.CheckConstraint(
                 name="leg_only_targets_are_many", condition=Q(purpose=OrderPurpose.TARGET) | Q(number=1, share=1)
+            ),
+            models.CheckConstraint(
+                name="leg_distance_has_a_measure",
+                condition=Q(measure="", distance__isnull=True)
+                | Q(measure__in=sorted(Measure), distance__isnull=False, distance__gt=0),
             ),
             models.CheckConstraint(
                 name="leg_has_its_figures",

@@ -4,12 +4,13 @@ from datetime import datetime
 from decimal import Decimal
 
 from execution.domain.brackets import break_even_at, is_tighter, round_stop, round_target
+from execution.domain.distances import Distance, Measure
 from execution.domain.money import ZERO, plain
 from execution.domain.trading import Direction, OrderPurpose
 from execution.models import Bracket, BracketLeg, ExecutionRequest, Trade
 from execution.models.bracket import LegOrigin
 from execution.protection.coverage import publish_levels
-from execution.store.brackets import load_bracket, lock_leg, set_leg_callback, set_leg_level
+from execution.store.brackets import load_bracket, lock_anchored_legs, lock_leg, set_leg_callback, set_leg_level
 from execution.store.transitions import log_step
 
 
@@ -78,9 +79,9 @@ def follow_first_target(trade: Trade, *, now: datetime) -> bool:
 def anchor_defaults(
     request: ExecutionRequest, entry_price: Decimal, *, now: datetime
 ) -> tuple[Decimal | None, Decimal | None]:
-    """Move defaulted exits to their distance from the real entry price, and return the levels.
+    """Move exits that are meant by their distance to it from the real entry price, and return the levels.
 
-    The levels are the stop's and the nearest target's.
+    These are defaults, and what was asked for in percent, R or ATR. The levels are the stop's and the nearest target's.
 
     They were placed from the price that was expected, so as not to wait for the fill's. A stop that would have to move
     away stays: it only ever becomes tighter.
@@ -90,19 +91,34 @@ def anchor_defaults(
     if not reference or entry_price == reference:
         return stop, target
     bracket = load_bracket(request.pk)
-    for leg in bracket.legs.select_for_update().filter(origin=LegOrigin.DEFAULT):
+    # The stop comes first: what is measured in R depends on it.
+    for leg in lock_anchored_legs(request.pk):
         is_stop = leg.purpose == OrderPurpose.STOP
-        # Multiplied first: dividing first would lose the last digit, and rounding a whole tick with it.
-        moved = ((stop if is_stop else target) or ZERO) * entry_price / reference
-        price = _anchored(request, bracket, leg, moved)
+        if leg.measure:
+            meant = _at_distance(request, leg, entry_price, stop)
+        else:
+            # Multiplied first: dividing first would lose the last digit, and rounding a whole tick with it.
+            meant = ((stop if is_stop else target) or ZERO) * entry_price / reference
+        price = _anchored(request, bracket, leg, meant)
         if price != leg.price:
-            _move(request, leg, price, LegOrigin.DEFAULT, now)
-        stop, target = (price, target) if is_stop else (stop, price)
+            _move(request, leg, price, LegOrigin(leg.origin), now)
+        if is_stop:
+            stop = price
+        elif leg.number == 1:
+            target = price
     return stop, target
 
 
+def _at_distance(request: ExecutionRequest, leg: BracketLeg, entry_price: Decimal, stop: Decimal | None) -> Decimal:
+    """Return where a leg lies that was asked for by its distance, from the real entry price."""
+    distance = Distance(measure=Measure(leg.measure), amount=leg.distance or ZERO, fixed=True)
+    away = distance.from_entry(entry_price, risk=abs(entry_price - (stop or entry_price)))
+    side = -1 if leg.purpose == OrderPurpose.STOP else 1
+    return entry_price + away * side * Direction(request.direction).sign
+
+
 def _anchored(request: ExecutionRequest, bracket: Bracket, leg: BracketLeg, price: Decimal) -> Decimal:
-    """Return where a defaulted leg belongs, on its tick."""
+    """Return where a leg belongs whose level follows the entry price, on its tick."""
     direction, present = Direction(request.direction), leg.price or ZERO
     if leg.purpose == OrderPurpose.TARGET:
         return round_target(direction, price, bracket.tick_size)

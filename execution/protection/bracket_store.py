@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import TypedDict
 from uuid import UUID
 
 from execution.domain.bounds import known
 from execution.domain.brackets import UNBOUNDED, Exposure, Leg, Plan, Resting
+from execution.domain.distances import Distance
 from execution.domain.exits import ExitPlan
 from execution.domain.lots import lot_rule
 from execution.domain.money import ZERO
@@ -19,6 +21,13 @@ from execution.store.orders import exits_with_bookings
 # Successive readings without a trace after which an order is not relied upon.
 FORGOTTEN_AFTER_READINGS = 2
 GRID = ("tick_size", "quantity_step", "minimum_quantity", "maximum_quantity")
+
+
+class _Measured(TypedDict, total=False):
+    """The columns of a leg that was asked for by its distance."""
+
+    measure: str
+    distance: Decimal
 
 
 def grid_of(rules: InstrumentFilters) -> dict[str, Decimal]:
@@ -55,7 +64,15 @@ def _legs(bracket: Bracket, exits: ExitPlan) -> list[BracketLeg]:
     legs = []
     if exits.stop_price is not None:
         origin = LegOrigin.DEFAULT if exits.stop_defaulted else LegOrigin.ASKED
-        legs.append(BracketLeg(bracket=bracket, purpose=OrderPurpose.STOP, origin=origin, price=exits.stop_price))
+        legs.append(
+            BracketLeg(
+                bracket=bracket,
+                purpose=OrderPurpose.STOP,
+                origin=origin,
+                price=exits.stop_price,
+                **_measured(exits.stop_distance),
+            )
+        )
     origin = LegOrigin.DEFAULT if exits.target_defaulted else LegOrigin.ASKED
     for number, target in enumerate(exits.targets, start=1):
         legs.append(
@@ -66,6 +83,7 @@ def _legs(bracket: Bracket, exits: ExitPlan) -> list[BracketLeg]:
                 origin=origin,
                 price=target.price,
                 share=target.share,
+                **_measured(target.distance),
             )
         )
     if exits.callback_percent is not None:
@@ -78,6 +96,11 @@ def _legs(bracket: Bracket, exits: ExitPlan) -> list[BracketLeg]:
             )
         )
     return legs
+
+
+def _measured(distance: Distance | None) -> _Measured:
+    """Return the columns of a leg that was asked for by its distance, none for any other."""
+    return {"measure": distance.measure, "distance": distance.amount} if distance else {}
 
 
 def exit_orders(requests: Iterable[UUID]) -> dict[UUID, list[Order]]:

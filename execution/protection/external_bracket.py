@@ -13,13 +13,12 @@ from django.db import transaction
 
 from execution.domain import policy as keys
 from execution.domain.client_ids import client_order_id
-from execution.domain.exits import ExitPlan
+from execution.domain.exits import ExitPlan, PlannedTarget
 from execution.domain.external import direction_of, exits_for
 from execution.domain.money import ONE, ZERO, plain
 from execution.domain.outcomes import PositionReport
 from execution.domain.policy import Policy
 from execution.domain.quote_index import QuoteIndex
-from execution.domain.risk_review import AskedTarget
 from execution.domain.states import OrderState, RequestState
 from execution.domain.trading import InstrumentFilters, OrderPurpose, OrderService, OrderType, PositionSide, Source
 from execution.models import ExecutionRequest, ExternalPosition, InboxEvent, Order, Trade
@@ -125,7 +124,7 @@ def _plan(request: ExecutionRequest, terms: BracketTerms) -> ExitPlan:
     return ExitPlan(
         stop_price=request.stop_price,
         stop_defaulted=True,
-        targets=(AskedTarget(price=target, share=ONE),) if target else (),
+        targets=(PlannedTarget(price=target, share=ONE),) if target else (),
         target_defaulted=True,
         callback_percent=None,
         activation_price=None,

@@ -93,6 +93,11 @@ def _decision(request: ExecutionRequest) -> Iterator[str]:
         target=request.target_price_asked,
         confidence=request.confidence,
     )
+    asked += "".join(
+        f" {name}={measure}:{amount}"
+        for name in ("stop", "target")
+        for measure, amount in request.exits_asked.get(name, {}).items()
+    )
     kind = " ".join(filter(None, (request.symbol, request.direction, request.order_type, request.time_in_force)))
     yield _line("Decision", f"{kind} {asked} leverage={request.leverage}")
     origin = f"{request.source} identity={request.inbox.identity} received {_time(request.received_at)}"

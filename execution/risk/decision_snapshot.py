@@ -43,6 +43,7 @@ class KeptInputs(TypedDict):
     equity: str | None
     brackets: list[PlainFields]
     quote_index: NotRequired[PlainFields | None]
+    atr: NotRequired[str | None]
 
 
 class ExitOrders(TypedDict):
@@ -61,7 +62,7 @@ class KeptDetails(TypedDict, total=False):
     exit_orders: ExitOrders
 
 
-def capture(
+def capture(  # noqa: PLR0913 -- as `judge`
     quote: Quote,
     direction: Direction,
     *,
@@ -71,6 +72,7 @@ def capture(
     equity: Decimal | None,
     brackets: Sequence[MarginBracket],
     index: QuoteIndex | None,
+    atr: Decimal | None = None,
 ) -> PlainFields:
     """Return the inputs of one verdict in the shape of `KeptInputs`, with every digit of the amounts."""
     # The side that the entry takes from in full, and the best level of the other.
@@ -88,6 +90,7 @@ def capture(
         "equity": _plain(equity),
         "brackets": [plain_fields(bracket) for bracket in brackets],
         "quote_index": plain_fields(index) if index else None,
+        "atr": _plain(atr),
     }
 
 
@@ -141,6 +144,7 @@ def replay_verdict(proposal: Proposal, details: KeptDetails, *, policy: Policy |
         equity=None if inputs["equity"] is None else Decimal(inputs["equity"]),
         brackets=[_restored(MarginBracket, bracket) for bracket in inputs["brackets"]],
         index=_restored(QuoteIndex, known) if (known := inputs.get("quote_index")) else None,
+        atr=Decimal(atr) if (atr := inputs.get("atr")) else None,
     )
 
 

@@ -1,9 +1,11 @@
 """A request as the guard reads it, and a verdict as the journal keeps it."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
+from execution.domain.distances import Distance, Measure
 from execution.domain.json_values import JsonValue
-from execution.domain.risk_review import AskedTarget, Proposal, RuleVerdict
+from execution.domain.risk_review import AskedTarget, AtrTerms, Proposal, RuleVerdict
 from execution.domain.trading import Direction, OrderType, TimeInForce
 from execution.models import ExecutionRequest
 
@@ -24,14 +26,29 @@ def proposal_of(request: ExecutionRequest) -> Proposal:
         target_price=request.target_price_asked,
         confidence=request.confidence,
         targets=tuple(
-            AskedTarget(price=Decimal(each["price"]), share=Decimal(each["share"])) for each in exits.get("targets", [])
+            AskedTarget(
+                price=Decimal(each["price"]) if "price" in each else None,
+                share=Decimal(each["share"]),
+                distance=_distance(each),
+            )
+            for each in exits.get("targets", [])
         ),
         callback_percent=request.trail_percent,
         activation_price=Decimal(exits["activation_price"]) if "activation_price" in exits else None,
         break_even=exits.get("break_even"),
         time_exit_seconds=exits.get("time_exit_seconds"),
+        stop_distance=_distance(exits.get("stop", {})),
+        target_distance=_distance(exits.get("target", {})),
+        activation_distance=_distance(exits.get("activation", {})),
+        atr=AtrTerms(**exits["atr"]) if "atr" in exits else None,
         time_in_force=TimeInForce(request.time_in_force) if request.time_in_force else None,
     )
+
+
+def _distance(asked: Mapping[str, str]) -> Distance | None:
+    """Return the distance that stands under its measure, None without one."""
+    found = [Distance(measure=each, amount=Decimal(asked[each])) for each in Measure if each in asked]
+    return found[0] if found else None
 
 
 def as_json(rule: RuleVerdict) -> dict[str, JsonValue]:

@@ -1,16 +1,18 @@
 """Reviews an entry by the guard's rules, on market, account and policy, and keeps every input."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from execution.domain.clocks import Clock
 from execution.domain.json_values import JsonValue
 from execution.domain.policy import Policy
 from execution.domain.ports import Exchange
 from execution.domain.reasons import Reason
-from execution.domain.risk_review import RuleVerdict
+from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
 from execution.domain.sizing import SizingMode, sizing_mode
 from execution.domain.trading import InstrumentFilters, PositionSide, SymbolLists
+from execution.domain.true_range import average_true_range, candles_to_read, judge_candles
 from execution.models import ExecutionRequest
 from execution.risk.decision_snapshot import capture
 from execution.risk.policy_store import policy_reading
@@ -27,6 +29,19 @@ class EntryReview:
     rules: InstrumentFilters
     side: PositionSide
     details: dict[str, JsonValue]
+
+
+def _measure(proposal: Proposal, exchange: Exchange, clock: Clock) -> Decimal | RuleVerdict | None:
+    """Read the ATR that an entry's exits are measured by, None when none is.
+
+    Candles that cannot be relied on are a refusal.
+    """
+    terms = proposal.atr
+    if terms is None:
+        return None
+    candles = exchange.closed_candles(proposal.symbol, terms.interval, candles_to_read(terms.period))
+    verdict = judge_candles(candles, terms, now=clock())
+    return verdict if verdict.refusal else average_true_range(candles, terms.period)
 
 
 def review_entry(
@@ -59,8 +74,19 @@ def review_entry(
         margin_index = priced(exchange, rules.margin_asset)
         equity = exchange.equity().behind(rules.margin_asset, margin_index) if margin_index else None
     brackets = exchange.margin_brackets(request.symbol)
+    atr = _measure(proposal, exchange, clock)
+    if isinstance(atr, RuleVerdict):
+        return atr
     verdict = judge(
-        proposal, quote=quote, rules=rules, policy=policy, lists=lists, equity=equity, brackets=brackets, index=index
+        proposal,
+        quote=quote,
+        rules=rules,
+        policy=policy,
+        lists=lists,
+        equity=equity,
+        brackets=brackets,
+        index=index,
+        atr=atr,
     )
     side = PositionSide(request.direction) if exchange.hedge_mode() else PositionSide.BOTH
     inputs = capture(
@@ -72,6 +98,7 @@ def review_entry(
         equity=equity,
         brackets=brackets,
         index=index,
+        atr=atr,
     )
     details: dict[str, JsonValue] = {
         "rules": [as_json(rule) for rule in verdict.rules],

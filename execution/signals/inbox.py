@@ -16,7 +16,7 @@ from execution.domain.states import RequestState
 from execution.domain.trading import OrderType, Source
 from execution.models import ExecutionRequest, InboxEvent
 from execution.models.inbox import InboxOutcome
-from execution.signals.schemas import AiDecision, ManualOrder
+from execution.signals.schemas import AiDecision, ManualOrder, TargetIn
 from execution.store.atomic_write import Write
 from execution.store.inbox import count_repeat, event_with
 from execution.store.requests import request_of_event
@@ -151,6 +151,7 @@ def request_of(decision: AiDecision, *, rules: IntakeRules, published_at: dateti
         stop_price_asked=decision.stop_loss,
         target_price_asked=decision.take_profit,
         trail_percent=decision.trail_percent,
+        exits_asked=_distances_asked(decision),
         leverage=decision.leverage or 1,
         confidence=decision.confidence,
         model=decision.model,
@@ -195,13 +196,39 @@ def request_of_order(
 
 def _exits_asked(order: ManualOrder) -> dict[str, JsonValue]:
     """Return what was asked about exits beyond the columns, as JSON with amounts as text."""
+    trailing = order.trailing
     asked: dict[str, JsonValue] = {
-        "targets": [{"price": str(target.price), "share": str(target.share)} for target in order.take_profits],
-        "activation_price": str(order.trailing.activation_price or "") if order.trailing else "",
+        "targets": [_target_asked(target) for target in order.take_profits],
+        "activation_price": str(trailing.activation_price or "") if trailing else "",
+        "activation": _measured(
+            percent=trailing.activation_percent, r=trailing.activation_r, atr=trailing.activation_atr
+        )
+        if trailing
+        else {},
         "break_even": order.break_even,
         "time_exit_seconds": order.time_exit_seconds,
     }
-    return {name: value for name, value in asked.items() if value not in (None, "", [])}
+    return _distances_asked(order) | {name: value for name, value in asked.items() if value not in (None, "", [], {})}
+
+
+def _target_asked(target: TargetIn) -> dict[str, JsonValue]:
+    level = _measured(percent=target.percent, r=target.r, atr=target.atr)
+    return {**({"price": str(target.price)} if target.price is not None else level), "share": str(target.share)}
+
+
+def _distances_asked(order: AiDecision | ManualOrder) -> dict[str, JsonValue]:
+    """Return stop and target that were asked for by their distance, and by which ATR, as JSON."""
+    asked: dict[str, JsonValue] = {
+        "stop": _measured(percent=order.stop_loss_percent, r=None, atr=order.stop_loss_atr),
+        "target": _measured(percent=order.take_profit_percent, r=order.take_profit_r, atr=order.take_profit_atr),
+        "atr": {"interval": order.atr_interval, "period": order.atr_period} if order.atr_interval else {},
+    }
+    return {name: value for name, value in asked.items() if value}
+
+
+def _measured(*, percent: Decimal | None, r: Decimal | None, atr: Decimal | None) -> dict[str, JsonValue]:
+    """Return the distance that there is, by its measure."""
+    return {name: str(value) for name, value in (("percent", percent), ("r", r), ("atr", atr)) if value is not None}
 
 
 class _Times(TypedDict):

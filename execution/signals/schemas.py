@@ -4,7 +4,7 @@ Errors name the field and the rule.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
@@ -25,6 +25,7 @@ from pydantic import (
 from execution.domain import bounds
 from execution.domain.signatures import SIGNATURE_FIELDS
 from execution.domain.trading import DIRECTIONS, Direction, TimeInForce
+from execution.domain.true_range import LEAST_PERIOD, MOST_PERIOD, Interval
 from execution.domain.unread import ReadFields, not_known, not_read
 
 # What the database can hold exactly, with room to spare on both ends.
@@ -37,6 +38,12 @@ ENVELOPE_FIELDS = frozenset(
 MAX_LEVERAGE = 125
 REASON_LENGTH = 2000
 MAX_TARGETS = 10
+# A distance of an exit in R or in multiples of the ATR.
+MOST_MULTIPLE = 1000
+# Ways to give the level of the stop and of the only target: one each.
+STOP_FORMS = ("stop_loss", "stop_loss_percent", "stop_loss_atr")
+TARGET_FORMS = ("take_profit", "take_profit_percent", "take_profit_r", "take_profit_atr")
+ATR_TERMS = ("atr_interval", "atr_period")
 LONGEST_SECONDS = 366 * 24 * 3600
 # Notes of a producer that come back with the trade; a longer one is a document, and belongs elsewhere.
 METADATA_BYTES, METADATA_DEPTH = 16 * 1024, 12
@@ -83,6 +90,24 @@ def _seconds(value: object) -> object:
     return number
 
 
+def _period(value: object) -> object:
+    number = _optional_number(value)
+    # As for leverage: bounds before the digits are written out.
+    if number is not None and not LEAST_PERIOD <= number <= MOST_PERIOD:
+        raise ValueError(f"must be a whole number from {LEAST_PERIOD} to {MOST_PERIOD}")
+    return number
+
+
+def _interval(value: object) -> Interval | None:
+    """Read an interval in its own case, because 1m is a minute and 1M a month."""
+    if value is None or value == "":
+        return None
+    spelt = value.strip(bounds.ASCII_SPACES) if isinstance(value, str) else ""
+    if spelt not in list(Interval):
+        raise ValueError(f"must be one of {', '.join(Interval)}")
+    return Interval(spelt)
+
+
 def _reason(value: object) -> str:
     """Read any reason. A trip takes effect however it is explained."""
     return "" if value is None else bounds.without_unfit(str(value)[:REASON_LENGTH])
@@ -113,6 +138,16 @@ Share = Annotated[Annotated[Decimal, Field(ge=Decimal("0.001"), le=1, decimal_pl
 Percent = Annotated[
     Annotated[Decimal, Field(ge=Decimal("0.001"), le=100), _stored(bounds.DECIMALS)], BeforeValidator(_number)
 ]
+OptionalPercent = Annotated[
+    Annotated[Decimal, Field(ge=Decimal("0.001"), le=100), _stored(bounds.DECIMALS)] | None,
+    BeforeValidator(_absent_when_zero),
+]
+Multiple = Annotated[
+    Annotated[Decimal, Field(ge=Decimal("0.01"), le=MOST_MULTIPLE), _stored(bounds.DECIMALS)] | None,
+    BeforeValidator(_absent_when_zero),
+]
+OptionalInterval = Annotated[Interval | None, BeforeValidator(_interval)]
+Period = Annotated[Annotated[int, Field(ge=LEAST_PERIOD, le=MOST_PERIOD)] | None, BeforeValidator(_period)]
 ShortText = Annotated[
     str, BeforeValidator(lambda value: "" if value is None else value), Field(max_length=100), AfterValidator(_fit)
 ]
@@ -170,7 +205,14 @@ class AiDecision(OrderFields):
     position_size_usd: PositiveOrAbsent = None
     leverage: Leverage = None
     stop_loss: PositiveOrAbsent = None
+    stop_loss_percent: OptionalPercent = None
+    stop_loss_atr: Multiple = None
     take_profit: PositiveOrAbsent = None
+    take_profit_percent: OptionalPercent = None
+    take_profit_r: Multiple = None
+    take_profit_atr: Multiple = None
+    atr_interval: OptionalInterval = None
+    atr_period: Period = None
     trail_percent: PositiveOrAbsent = None
     model: ShortText = ""
     strategy: ShortText = ""
@@ -196,6 +238,13 @@ class AiDecision(OrderFields):
             raise ValueError("position_size_usd: must be a positive number of US dollars")
         return self
 
+    @model_validator(mode="after")
+    def exits_agree(self) -> "AiDecision":
+        _one_each(self, STOP_FORMS)
+        _one_each(self, TARGET_FORMS)
+        _atr_is_named(self, used=self.stop_loss_atr is not None or self.take_profit_atr is not None)
+        return self
+
 
 class Part(BaseModel):
     """An object within an order: every field changes what the order means, so an unknown one is refused."""
@@ -204,10 +253,19 @@ class Part(BaseModel):
 
 
 class TargetIn(Part):
-    """One of several targets. `share` is a fraction of the position."""
+    """One of several targets, by its price or by its distance. `share` is a fraction of the position."""
 
-    price: Positive
+    price: OptionalPositive = None
+    percent: OptionalPercent = None
+    r: Multiple = None
+    atr: Multiple = None
     share: Share
+
+    @model_validator(mode="after")
+    def has_one_level(self) -> "TargetIn":
+        if sum(level is not None for level in (self.price, self.percent, self.r, self.atr)) != 1:
+            raise ValueError("must have one of price, percent, r, atr")
+        return self
 
 
 class TrailingIn(Part):
@@ -215,6 +273,14 @@ class TrailingIn(Part):
 
     callback_percent: Percent
     activation_price: OptionalPositive = None
+    activation_percent: OptionalPercent = None
+    activation_r: Multiple = None
+    activation_atr: Multiple = None
+
+    @model_validator(mode="after")
+    def has_one_activation(self) -> "TrailingIn":
+        _one_each(self, ("activation_price", "activation_percent", "activation_r", "activation_atr"))
+        return self
 
 
 class ManualOrder(OrderFields):
@@ -229,10 +295,17 @@ class ManualOrder(OrderFields):
     price: OptionalPositive = None
     leverage: Leverage = None
     stop_loss: OptionalPositive = None
+    stop_loss_percent: OptionalPercent = None
+    stop_loss_atr: Multiple = None
     take_profit: OptionalPositive = None
+    take_profit_percent: OptionalPercent = None
+    take_profit_r: Multiple = None
+    take_profit_atr: Multiple = None
     take_profits: list[TargetIn] = Field(default_factory=list, max_length=MAX_TARGETS)
     trail_percent: OptionalPositive = None
     trailing: TrailingIn | None = None
+    atr_interval: OptionalInterval = None
+    atr_period: Period = None
     break_even: bool | None = None
     time_in_force: TimeInForce | None = None
     expires_at: Moment = None
@@ -302,12 +375,19 @@ class ManualOrder(OrderFields):
 
     @model_validator(mode="after")
     def exits_agree(self) -> "ManualOrder":
-        if self.take_profits and self.take_profit is not None:
-            raise ValueError("take_profits: must not be sent together with take_profit")
+        _one_each(self, STOP_FORMS)
+        _one_each(self, TARGET_FORMS)
+        for name in TARGET_FORMS:
+            if self.take_profits and getattr(self, name) is not None:
+                raise ValueError(f"take_profits: must not be sent together with {name}")
         if sum(target.share for target in self.take_profits) > 1:
             raise ValueError("take_profits: shares must add up to 1 at most")
         if self.trailing and self.trail_percent is not None:
             raise ValueError("trailing: must not be sent together with trail_percent")
+        multiples = [self.stop_loss_atr, self.take_profit_atr, *(target.atr for target in self.take_profits)]
+        if self.trailing:
+            multiples.append(self.trailing.activation_atr)
+        _atr_is_named(self, used=any(each is not None for each in multiples))
         return self
 
 
@@ -366,6 +446,22 @@ def schema_errors(error: ValidationError, schema: type[BaseModel]) -> Iterator[t
             for line in rule.splitlines():
                 name, colon, broken = line.partition(": ")
                 yield (name, broken) if colon else ("", line)
+
+
+def _one_each(order: BaseModel, names: Iterable[str]) -> None:
+    """Refuse an order that gives one thing in two ways."""
+    sent = [name for name in names if getattr(order, name) is not None]
+    if len(sent) > 1:
+        raise ValueError(f"{sent[1]}: must not be sent together with {sent[0]}")
+
+
+def _atr_is_named(order: BaseModel, *, used: bool) -> None:
+    """Refuse multiples of an ATR that is not named, and an ATR that nothing is a multiple of."""
+    for name in ATR_TERMS:
+        if used and getattr(order, name) is None:
+            raise ValueError(f"{name}: must be sent with a distance in multiples of the ATR")
+        if not used and getattr(order, name) is not None:
+            raise ValueError(f"{name}: must not be sent without a distance in multiples of the ATR")
 
 
 def _notes(value: object) -> object:

@@ -115,6 +115,15 @@ def lock_legs(request_id: UUID) -> QuerySet[BracketLeg, BracketLeg]:
     return BracketLeg.objects.select_for_update().filter(bracket_id=request_id).order_by("purpose", "number")
 
 
+def lock_anchored_legs(request_id: UUID) -> QuerySet[BracketLeg, BracketLeg]:
+    """Return the legs whose level follows the entry price, the stop first, and lock their rows.
+
+    These are defaults, and those asked for by a distance, unless an operator has moved them.
+    """
+    meant = Q(origin=LegOrigin.DEFAULT) | Q(origin=LegOrigin.ASKED) & ~Q(measure="")
+    return lock_legs(request_id).filter(meant, purpose__in=[OrderPurpose.STOP, OrderPurpose.TARGET])
+
+
 def targets_of(request_id: UUID) -> QuerySet[BracketLeg, BracketLeg]:
     """Return the targets of a plan, the nearest first."""
     return BracketLeg.objects.filter(bracket_id=request_id, purpose=OrderPurpose.TARGET).order_by("number")

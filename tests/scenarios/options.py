@@ -1,4 +1,4 @@
-"""Scenarios of the options of entries: their time in force.
+"""Scenarios of the options of entries: their time in force, and exits by their distance.
 
 Best bid and ask are 49999.9 and 50000.1. Fees are 0.05 % for takers, 0.02 % for makers.
 """
@@ -6,7 +6,8 @@ Best bid and ask are 49999.9 and 50000.1. Fees are 0.05 % for takers, 0.02 % for
 from uuid import UUID
 
 from execution.crash_points import CrashPoint
-from tests.scenarios.scenario import Figures, account, books, move, scenario, stops, watch
+from tests.scenarios.scenario import Figures, account, books, move, opened, scenario, stops, targets, watch
+from tests.support.candles import minutes_of_range
 from tests.support.desk import Desk
 from tests.support.interference import at_point
 
@@ -163,3 +164,97 @@ def gtd_expires(desk: Desk) -> Figures:
     watch(desk, seconds=901)
     move(desk, "49800")
     return {"before": before, **ended_without_trade(desk, request_id)}
+
+
+# Exits by distance: 0.010 at 50000.1 or 49999.9
+
+
+def planned(desk: Desk) -> Figures:
+    return {"stops": stops(desk), "targets": targets(desk)}
+
+
+# 23 minutes of 200 each are an ATR of 200: the stop 300 below 50000.1, the target twice that above. Sold at 50600.9:
+# 6.008, fees 0.2500005 and 506.009 x 0.0005 = 0.2530045. Net 6.008 - 0.503005.
+@scenario(
+    "stop 1.5 ATR, target 2 R, long",
+    stops="0.01@49700.1",
+    targets="0.01@50600.1",
+    ended="TP",
+    exit="50600.9",
+    gross="6.008",
+    fees="0.503005",
+    net="5.504995",
+    wallet="10005.504995",
+    left="nothing",
+    trade_closed_events="1",
+)
+def atr_and_r_long(desk: Desk) -> Figures:
+    minutes_of_range(desk, 23)
+    terms = {"atr_interval": "1m", "atr_period": 2}
+    request_id = opened(desk, stop_loss=None, stop_loss_atr="1.5", take_profit_r="2", **terms)
+    plan = planned(desk)
+    move(desk, "50601")
+    return {**plan, **books(desk, request_id)}
+
+
+# 49999.9 x 1.02 = 50999.898, on its tick 50999.9: R is 1000, the target 1500 below 49999.9. Bought back at 48499.1:
+# 15.008, fees 0.2499995 and 484.991 x 0.0005 = 0.2424955. Net 15.008 - 0.492495.
+@scenario(
+    "stop 2 percent, target 1.5 R, short",
+    stops="0.01@50999.9",
+    targets="0.01@48499.9",
+    ended="TP",
+    exit="48499.1",
+    gross="15.008",
+    fees="0.492495",
+    net="14.515505",
+    wallet="10014.515505",
+    left="nothing",
+    trade_closed_events="1",
+)
+def percent_and_r_short(desk: Desk) -> Figures:
+    request_id = opened(desk, side="sell", stop_loss=None, stop_loss_percent="2", take_profit_r="1.5")
+    plan = planned(desk)
+    move(desk, "48499")
+    return {**plan, **books(desk, request_id)}
+
+
+# Bought at 50010.1, 10 more than expected: 2 % below is 49009.898, on its tick 49009.8; R is 1000.3, twice that above
+# is 52010.7. Sold at 49008.9: -10.012, fees 500.101 x 0.0005 = 0.2500505 and 490.089 x 0.0005 = 0.2450445.
+@scenario(
+    "distances follow a fill at a worse price",
+    stops="0.01@49009.8",
+    targets="0.01@52010.7",
+    ended="SL",
+    entry="50010.1",
+    exit="49008.9",
+    gross="-10.012",
+    fees="0.495095",
+    net="-10.507095",
+    wallet="9989.492905",
+    left="nothing",
+    trade_closed_events="1",
+)
+def distances_follow_the_fill(desk: Desk) -> Figures:
+    request_id = desk.signal(stop_loss_percent="2", take_profit_r="2")
+    with at_point(CrashPoint.ENTRY_WRITTEN, lambda: desk.paper.set_price("BTCUSDT", "50010")):
+        desk.run(request_id)
+    plan = planned(desk)
+    move(desk, "49009")
+    return {**plan, **books(desk, request_id)}
+
+
+# Three minutes without a closed candle: the ATR of before says nothing about now.
+@scenario(
+    "ATR from old candles refused",
+    ended="DENIED ATR_UNAVAILABLE",
+    order_failed_events="1",
+    wallet="10000",
+    left="nothing",
+)
+def old_candles(desk: Desk) -> Figures:
+    minutes_of_range(desk, 23)
+    desk.clock.let_pass(180)
+    request_id = desk.signal(stop_loss_atr="1.5", atr_interval="1m", atr_period=2)
+    desk.run(request_id)
+    return ended_without_trade(desk, request_id)

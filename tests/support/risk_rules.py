@@ -6,18 +6,22 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from execution.domain import policy as keys
+from execution.domain.candles import Candle
+from execution.domain.distances import Distance, Measure
 from execution.domain.exit_orders import judge_room
 from execution.domain.limits import LimitUsage, OrderImpact, judge_limits
 from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
 from execution.domain.quote_index import quote_index
-from execution.domain.risk_review import Proposal, RuleVerdict
+from execution.domain.risk_review import AtrTerms, Proposal, RuleVerdict
 from execution.domain.safety import judge
 from execution.domain.trading import Direction, OrderType, SymbolLists, TimeInForce
+from execution.domain.true_range import judge_candles
 from tests.unit.examples import BTCUSDT, levels, quote
 
 D = Decimal
@@ -192,6 +196,28 @@ def _row(rule: str, varies: str, passes: str, refuses: str, run: Run) -> Boundar
     return Boundary(rule=rule, varies=varies, passes=passes, refuses=refuses, run=run)
 
 
+def _target_in_r(value: str) -> tuple[RuleVerdict, ...]:
+    """Vary the default stop's distance, from which the target's is counted."""
+    values = {keys.DEFAULT_STOP: value, keys.ALLOW_NO_STOP: "1"}
+    asked = {"stop_price": None, "target_distance": Distance(measure=Measure.R, amount=D(2))}
+    return _asked("target_price", values, **asked)("none")
+
+
+def _far_target(value: str) -> tuple[RuleVerdict, ...]:
+    asked = replace(LONG_AT_50000, direction=Direction.SHORT, expected_price=None, stop_price=None, target_price=None)
+    asked = replace(asked, target_distance=Distance(measure=Measure.R, amount=D(value)))
+    return judge(asked, quote=quote(), rules=BTCUSDT, policy=policy({keys.DEFAULT_STOP: "0.1"})).rules
+
+
+def _candles(count: int, seconds: float) -> tuple[RuleVerdict, ...]:
+    """Judge so many hourly candles, this long after the newest has closed."""
+    opened = datetime(2026, 1, 1, tzinfo=UTC)
+    hours = [opened + timedelta(hours=hour) for hour in range(count)]
+    candles = [Candle(at=hour, open=D(50000), high=D(50100), low=D(49900), close=D(50000)) for hour in hours]
+    now = opened + timedelta(hours=count, seconds=seconds)
+    return (judge_candles(candles, AtrTerms(interval="1h", period=2), now=now),)
+
+
 POST_ONLY: Mapping[str, Any] = {"time_in_force": TimeInForce.GTX}
 FALLING_OFF = ("50000x0.1", "50400x1")
 BOUNDARIES = (
@@ -234,6 +260,16 @@ BOUNDARIES = (
     _row("stop_before_liquidation", "the same, where the exchange asks for 2 %", "45918.4", "45918.3", _bracketed),
     _row("target_side", "target of a long at 50000", "49950", "49949.9", _asked("target_price")),
     _row("trailing_range", "trailing distance in percent", "20", "20.1", _asked("callback_percent")),
+    _row("target_in_r", "default stop distance, where the target is asked for in R", "0.025", "0", _target_in_r),
+    _row("target_price", "target of a short in R, with its stop 10 % away", "9.99", "10", _far_target),
+    _row("atr", "closed candles, where the ATR's period is 2", "3", "2", lambda value: _candles(int(value), 0)),
+    _row(
+        "atr",
+        "seconds since the newest hourly candle has closed",
+        "3630",
+        "3631",
+        lambda value: _candles(3, float(value)),
+    ),
     _row("no_unsettled_entry", "whose entry in the symbol is unknown", "none", "another", _used("unsettled")),
     _row(
         "look_alike",

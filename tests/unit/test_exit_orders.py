@@ -7,11 +7,11 @@ import pytest
 
 from execution.domain import policy as keys
 from execution.domain.exit_orders import exit_orders_for, judge_room
-from execution.domain.exits import ExitPlan
+from execution.domain.exits import ExitPlan, PlannedTarget
 from execution.domain.lots import LotRule
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.risk_review import AskedTarget, Proposal
+from execution.domain.risk_review import Proposal
 from execution.domain.safety import Verdict, judge
 from execution.domain.trading import Direction, InstrumentFilters, OrderType
 from tests.unit.examples import BTCUSDT, quote
@@ -21,7 +21,7 @@ LOT = LotRule(step=D("0.001"), minimum=D("0.002"), maximum=D("0.010"))
 PLAN = ExitPlan(
     stop_price=D(49000),
     stop_defaulted=False,
-    targets=(AskedTarget(price=D(51000), share=D("0.5")), AskedTarget(price=D(52000), share=D("0.5"))),
+    targets=(PlannedTarget(price=D(51000), share=D("0.5")), PlannedTarget(price=D(52000), share=D("0.5"))),
     target_defaulted=False,
     callback_percent=None,
     activation_price=None,

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOMAIN = [path.read_text() for path in sorted((ROOT / "execution/domain").glob("*.py"))]
 JUDGES = [source for source in DOMAIN if "review.check(" in source]
 LIMITS = (ROOT / "execution/domain/limits.py").read_text()
+TRUE_RANGE = (ROOT / "execution/domain/true_range.py").read_text()
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES, ids=lambda boundary: f"{boundary.rule}: {boundary.varies}")
@@ -24,7 +25,7 @@ def test_rule_passes_up_to_its_edge_and_refuses_beyond(boundary: Boundary) -> No
 
 
 def test_every_reason_that_the_rules_can_give_is_in_the_table() -> None:
-    sources = "".join([*JUDGES, LIMITS])
+    sources = "".join([*JUDGES, LIMITS, TRUE_RANGE])
 
     shown = {boundary.verdict(boundary.refuses).refusal for boundary in BOUNDARIES}
     assert shown == set(re.findall(r"Reason\.([A-Z_]+)", sources))

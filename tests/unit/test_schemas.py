@@ -59,7 +59,14 @@ def test_the_decision_of_the_ai_engine_is_read_exactly() -> None:
         "position_size_usd": Decimal("100.0"),
         "leverage": 5,
         "stop_loss": Decimal("48750.0"),
+        "stop_loss_percent": None,
+        "stop_loss_atr": None,
         "take_profit": Decimal("53000.0"),
+        "take_profit_percent": None,
+        "take_profit_r": None,
+        "take_profit_atr": None,
+        "atr_interval": None,
+        "atr_period": None,
         "trail_percent": None,
         "model": "ensemble",
         "strategy": "momentum",
@@ -299,14 +306,16 @@ FOREIGN_NUMBERS = [
             (AiDecision, SMALLEST_DECISION, (name,))
             for name in (
                 *("position_size_usd", "confidence", "entry_price", "leverage"),
-                *("stop_loss", "take_profit", "trail_percent"),
+                *("stop_loss", "take_profit", "trail_percent", "stop_loss_percent", "stop_loss_atr"),
+                *("take_profit_percent", "take_profit_r", "take_profit_atr", "atr_period"),
             )
         ),
         *(
             (ManualOrder, SMALLEST_ORDER | {"price": "49000"}, (name,))
             for name in (
                 *("quantity", "price", "leverage", "stop_loss", "take_profit", "trail_percent"),
-                *("expires_in_seconds", "time_exit_seconds"),
+                *("expires_in_seconds", "time_exit_seconds", "stop_loss_percent", "stop_loss_atr"),
+                *("take_profit_percent", "take_profit_r", "take_profit_atr", "atr_period"),
             )
         ),
         (ManualOrder, SMALLEST_ORDER, ("take_profits", "price")),
@@ -606,4 +615,109 @@ def test_an_end_is_given_once_and_gtd_needs_one() -> None:
     }
     assert problems(ManualOrder, SMALLEST_ORDER | {"price": "49000", "time_in_force": "GTD"}) == {
         "": "Value error, expires_at: must be sent with time_in_force GTD, or expires_in_seconds"
+    }
+
+
+# Exits by distance
+
+ATR_14 = {"atr_interval": "1h", "atr_period": 14}
+BOTH_KINDS = pytest.mark.parametrize(
+    ("schema", "smallest"), [(AiDecision, SMALLEST_DECISION), (ManualOrder, SMALLEST_ORDER)]
+)
+
+
+@BOTH_KINDS
+def test_exits_may_be_said_by_their_distance(schema: type[Incoming], smallest: dict[str, Any]) -> None:
+    read: Any = schema.model_validate(
+        smallest | {"stop_loss_atr": "1.5", "take_profit_r": 2, "atr_interval": " 1h ", "atr_period": "14"}
+    )
+
+    assert (read.stop_loss_atr, read.take_profit_r) == (Decimal("1.5"), Decimal(2))
+    assert (read.atr_interval, read.atr_period) == ("1h", 14)
+
+
+@BOTH_KINDS
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("stop_loss", "stop_loss_percent"),
+        ("stop_loss_percent", "stop_loss_atr"),
+        ("take_profit", "take_profit_r"),
+        ("take_profit_percent", "take_profit_atr"),
+        ("take_profit_r", "take_profit_atr"),
+    ],
+)
+def test_each_exit_is_said_in_one_way(
+    schema: type[Incoming], smallest: dict[str, Any], first: str, second: str
+) -> None:
+    assert problems(schema, smallest | ATR_14 | {first: 5, second: 5}) == {
+        "": f"Value error, {second}: must not be sent together with {first}"
+    }
+
+
+@BOTH_KINDS
+@pytest.mark.parametrize("missing", ["atr_interval", "atr_period"])
+def test_multiples_of_an_atr_name_it(schema: type[Incoming], smallest: dict[str, Any], missing: str) -> None:
+    terms = {name: value for name, value in ATR_14.items() if name != missing}
+
+    assert problems(schema, smallest | {"stop_loss_atr": 2} | terms) == {
+        "": f"Value error, {missing}: must be sent with a distance in multiples of the ATR"
+    }
+    assert problems(schema, smallest | ATR_14) == {
+        "": "Value error, atr_interval: must not be sent without a distance in multiples of the ATR"
+    }
+
+
+@pytest.mark.parametrize("word", ["1M", "1w", "3d", "1H", "60m", "", 60, True, ["1h"]])
+def test_an_interval_is_one_of_the_exchanges_of_a_fixed_length(word: object) -> None:
+    found = problems(ManualOrder, SMALLEST_ORDER | ATR_14 | {"stop_loss_atr": 2, "atr_interval": word})
+
+    # An empty text is no interval at all; the exchange's 1M is a month, which has no fixed length.
+    assert list(found) == (["atr_interval"] if word != "" else [""])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("atr_period", 1),
+        ("atr_period", 101),
+        ("atr_period", Decimal("1e9999999")),
+        ("stop_loss_atr", "0.009"),
+        ("stop_loss_atr", 1001),
+        ("take_profit_r", "0.009"),
+        ("take_profit_r", 1001),
+        ("stop_loss_percent", "0.0009"),
+        ("stop_loss_percent", 101),
+        ("take_profit_percent", 101),
+    ],
+)
+def test_distances_have_bounds(field: str, value: object) -> None:
+    assert list(problems(ManualOrder, SMALLEST_ORDER | {field: value})) == [field]
+
+
+@pytest.mark.parametrize("levels", [{}, {"price": 52000, "r": 2}, {"r": 2, "atr": 1}, {"percent": 1, "r": 1}])
+def test_a_target_has_one_level(levels: dict[str, Any]) -> None:
+    found = problems(ManualOrder, SMALLEST_ORDER | {"take_profits": [{"share": 1} | levels]})
+
+    assert found == {"take_profits": "Value error, must have one of price, percent, r, atr"}
+
+
+def test_several_targets_and_the_activation_take_distances_too() -> None:
+    actual = order(
+        take_profits=[{"r": 1, "share": "0.5"}, {"atr": 3, "share": "0.25"}, {"percent": 5, "share": "0.25"}],
+        trailing={"callback_percent": 1, "activation_r": 1},
+        **ATR_14,
+    )
+
+    assert [(each.price, each.r, each.atr, each.percent) for each in actual.take_profits] == [
+        (None, 1, None, None),
+        (None, None, 3, None),
+        (None, None, None, 5),
+    ]
+    assert problems(ManualOrder, SMALLEST_ORDER | {"take_profits": [{"r": 1, "share": 1}], "take_profit_r": 1}) == {
+        "": "Value error, take_profits: must not be sent together with take_profit_r"
+    }
+    twice = {"callback_percent": 1, "activation_r": 1, "activation_price": 51000}
+    assert problems(ManualOrder, SMALLEST_ORDER | {"trailing": twice}) == {
+        "trailing": "Value error, activation_r: must not be sent together with activation_price"
     }

@@ -133,6 +133,14 @@ class BinanceExchange:
     def margin_brackets(self, symbol: str) -> Sequence[MarginBracket]:
         return self._market.margin_brackets(symbol)
 
+    def closed_candles(self, symbol: str, interval: str, count: int) -> Sequence[Candle]:
+        # One more, because the newest one still runs.
+        return self._calls.read(
+            lambda: parse.closed_candles(
+                self._client.klines(symbol, interval, limit=count + 1), self._client.at_ms(datetime.now(UTC))
+            )[-count:]
+        )
+
     def equity(self) -> AccountMargin:
         return self._market.equity()
 

@@ -380,6 +380,11 @@ def candles(rows: Sequence[Sequence[str | int]]) -> list[Candle]:
     ]
 
 
+def closed_candles(rows: Sequence[Sequence[str | int]], now_ms: int) -> list[Candle]:
+    """Read the rows of `klines` that have closed by the exchange's clock, oldest first."""
+    return candles([row for row in rows if int(row[6]) < now_ms])
+
+
 def opening_price(rows: Sequence[Sequence[str | int]]) -> Decimal | None:
     """Read the opening price of the first candle of `klines`. None when there is none."""
     return Decimal(rows[0][1]) if rows else None
