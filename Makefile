@@ -103,6 +103,10 @@ mutants: install  ## change the code that decides about money, one thing at a ti
 screenshots: install  ## pictures of the admin, desktop and phone, with axe-core on each; ARGS="--docs after" keeps them in docs
 	@$(PY) -m tests.screenshots $(ARGS)
 
+.PHONY: browser
+browser: install  ## an operator's day at the dashboard in headless Chromium; ARGS="--docs" keeps the pictures in docs
+	@$(PY) -m tests.browser $(ARGS)
+
 .PHONY: cold-demo
 cold-demo: install  ## make demo on a fresh clone, cold and warm, with a clock on its lines
 	@$(PY) -m tests.cold_demo

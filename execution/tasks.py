@@ -37,6 +37,7 @@ from execution.store import journal_seal
 from execution.store.heartbeats import WHOLE_READING_WANTED, beat, queue_part
 from execution.store.inbox import pending_events
 from execution.trades import equity, shortfalls
+from execution.trades.charts import keep_next_chart
 from execution.workflow import PRIORITIES, resume_or_leave, start_chain
 from execution_project.celery import drop_broken_connections
 from execution_project.in_place import StepTask, go_on_here
@@ -242,6 +243,9 @@ def run_monitor_cycle(*, by_beat: bool = False, **_: object) -> None:
             policy_store.refresh_policy(
                 risk_safety=wiring.risk_safety(), now=wiring.clock(), older_than=wiring.policy_max_age()
             )
+            # One a cycle: pictures must not use up the limit of requests. Silent for now: the next cycle tries again.
+            with suppress(ExchangeUnavailableError):
+                keep_next_chart(wiring.exchange(), now=wiring.clock())
 
 
 @shared_task

@@ -3,11 +3,15 @@
 Numbers are for a screen, times in seconds on the grid of the candles.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import TypedDict
 
-from execution.queries.charts import Chart, LegPath
+from execution.domain.money import plain
+from execution.queries.charts import LegPath
+from execution.queries.trade_now import TradeNow
+from execution.trades.charts import TradeCandles
 
 
 class Point(TypedDict):
@@ -27,9 +31,9 @@ class Mark(TypedDict):
     entry: bool
 
 
-def chart_json(chart: Chart) -> dict[str, object]:
+def chart_json(shown: TradeCandles, levels: Iterable[LegPath], now: TradeNow) -> dict[str, object]:
     """Return candles, fills, levels and mark price."""
-    length = int(chart.window.length.total_seconds())
+    length = int(shown.window.length.total_seconds())
 
     def on_grid(at: datetime) -> int:
         return int(at.timestamp()) // length * length
@@ -43,7 +47,7 @@ def chart_json(chart: Chart) -> dict[str, object]:
                 "low": float(each.low),
                 "close": float(each.close),
             }
-            for each in chart.candles
+            for each in shown.candles
         ],
         "fills": [
             Mark(
@@ -53,11 +57,19 @@ def chart_json(chart: Chart) -> dict[str, object]:
                 buyer=fill.buyer,
                 entry=fill.entry,
             )
-            for fill in chart.fills
+            for fill in now.fills
         ],
-        "levels": [{"name": level.name, "points": points_of(level, length)} for level in chart.levels],
-        "mark": float(chart.mark_price) if chart.mark_price else None,
-        "note": chart.note,
+        "levels": [
+            {
+                "name": level.name,
+                "points": points_of(level, length),
+                # All of them, also those within one candle.
+                "steps": [f"{plain(price)} at {at:%H:%M:%S}" for at, price in level.steps],
+            }
+            for level in levels
+        ],
+        "mark": float(now.position.mark_price) if now.position else None,
+        "note": shown.note,
     }
 
 

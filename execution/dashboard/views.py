@@ -22,10 +22,13 @@ from execution.dashboard.chart_json import chart_json
 from execution.dashboard.live import Board
 from execution.dashboard.search_page import SearchForm, search_context
 from execution.dashboard.story_pages import decision_context, trade_context
+from execution.domain.money import plain
 from execution.domain.states import TRADE_OPEN
 from execution.models import ExecutionRequest, Trade
-from execution.queries.charts import chart_of
+from execution.queries.charts import levels_over_time
 from execution.queries.events import certain_event_id
+from execution.queries.trade_now import trade_now
+from execution.trades.charts import candles_of
 from execution_project.security_headers import DASHBOARD
 from execution_project.web import MOST_STREAMS
 
@@ -96,7 +99,9 @@ def chart(request: HttpRequest, pk: UUID) -> HttpResponse:
     if not request.user.has_perm("execution.view_trade"):
         return JsonResponse({"note": "Not permitted."}, status=FORBIDDEN)
     found = get_object_or_404(Trade, pk=pk)
-    return JsonResponse(chart_json(chart_of(found, wiring.exchange(), now=timezone.now())))
+    now = timezone.now()
+    shown = candles_of(found, wiring.exchange(), now=now)
+    return JsonResponse(chart_json(shown, levels_over_time(found, now=now), trade_now(found)))
 
 
 @require_http_methods(["GET", "POST"])
@@ -107,13 +112,13 @@ def stop(request: HttpRequest, pk: UUID) -> HttpResponse:
     if found.state not in TRADE_OPEN:
         return HttpResponseRedirect(address_of_trade(pk))
     even = break_even_price(found)
-    asked = {"price": even, "reason": "break-even"} if "break-even" in request.GET else None
+    asked = {"price": plain(even), "reason": "break-even"} if "break-even" in request.GET else None
     form = StopForm(request.POST) if request.method == "POST" else StopForm(initial=asked)
     if request.method == "POST" and form.is_valid() and move_stop_by_hand(request, pk, form):
         return HttpResponseRedirect(address_of_trade(pk))
     context = trade_context(found)
     return rendered(
-        request, "stop", {**context, "title": f"Move the stop of {found.symbol}", "form": form, "even": even}
+        request, "stop", {**context, "title": f"Move the stop of {found.symbol}", "form": form, "even": plain(even)}
     )
 
 

@@ -6,7 +6,8 @@ from decimal import Decimal
 from uuid import UUID
 
 from execution.domain.candles import Candle, Window
-from execution.models import TradeChart
+from execution.domain.states import TRADE_OPEN, TradeState
+from execution.models import Trade, TradeChart
 
 THOUSAND = 1000
 
@@ -14,6 +15,17 @@ THOUSAND = 1000
 def find_chart(trade_id: UUID) -> TradeChart | None:
     """Return the chart that is kept with a trade, or None."""
     return TradeChart.objects.filter(pk=trade_id).first()
+
+
+def ended_at(trade: Trade) -> datetime | None:
+    """Return when a trade ended, or None while it is open."""
+    return None if trade.state in TRADE_OPEN else trade.exit_at or trade.updated_at
+
+
+def trade_without_chart(*, since: datetime, before: datetime) -> Trade | None:
+    """Return the trade that closed first between these and has no chart, or None."""
+    closed = Trade.objects.filter(state=TradeState.CLOSED, exit_at__gte=since, exit_at__lt=before, chart=None)
+    return closed.order_by("exit_at").first()
 
 
 def candles_in(chart: TradeChart) -> list[Candle]:

@@ -21,8 +21,10 @@ from execution.domain.ports import ExchangeUnavailableError
 from execution.domain.states import RequestState
 from execution.domain.trading import OrderPurpose
 from execution.models import ExecutionRequest, Fill, TradeChart
-from execution.queries.charts import LegPath, chart_of, levels_over_time
+from execution.queries.charts import LegPath, levels_over_time
 from execution.queries.search import PAGE
+from execution.queries.trade_now import trade_now
+from execution.trades.charts import candles_of, keep_next_chart
 from tests.integration.test_admin_pages import Words
 from tests.integration.test_bracket_targets import opened, resting
 from tests.support import builders
@@ -90,6 +92,7 @@ def test_the_chart_has_candles_fills_and_each_level_that_the_stop_had(desk: Desk
     stop, target = sorted(answer["levels"], key=lambda level: level["name"])
     assert stop["name"] == "stop"
     assert stop["points"][-1]["value"] == 49500.0
+    assert [step.partition(" at ")[0] for step in stop["steps"]] == ["49000", "49500"]
     assert (target["name"], {point["value"] for point in target["points"]}) == ("target 1", {52000.0})
     [fill] = answer["fills"]
     assert (fill["entry"], fill["buyer"], fill["quantity"]) == (True, True, "0.01")
@@ -114,36 +117,60 @@ class History:
 
     def __init__(self, *, silent: bool = False) -> None:
         self.silent = silent
+        self.none_of = ""
         self.asked: list[Window] = []
 
     def candles(self, symbol: str, window: Window) -> list[Candle]:
-        assert symbol == "BTCUSDT"
         self.asked.append(window)
         if self.silent:
             raise ExchangeUnavailableError("silent")
+        if symbol == self.none_of:
+            return []
         return [Candle(at=window.since, open=D(1), high=D("2.5"), low=D("0.5"), close=D(2))]
 
 
 def test_the_chart_of_a_trade_that_has_ended_is_kept_and_outlives_the_exchange() -> None:
     trade, exchange, now = ended_trade(), History(), datetime.now(UTC)
 
-    first = chart_of(trade, exchange, now=now)  # type: ignore[arg-type]  # the part that is asked
+    first = candles_of(trade, exchange, now=now)  # type: ignore[arg-type]  # the part that is asked
     exchange.silent = True
-    second = chart_of(trade, exchange, now=now + timedelta(days=400))  # type: ignore[arg-type]  # as above
+    second = candles_of(trade, exchange, now=now + timedelta(days=400))  # type: ignore[arg-type]  # as above
 
     assert len(exchange.asked) == 1
     assert TradeChart.objects.get().candles[0][1:] == ["1", "2.5", "0.5", "2"]
     assert [replace(each, at=first.candles[0].at) for each in second.candles] == list(first.candles)
-    assert (first.note, second.note, first.mark_price) == ("", "", None)
+    assert (first.note, second.note) == ("", "")
+
+
+def test_the_monitor_keeps_one_chart_a_cycle_and_asks_for_none_twice() -> None:
+    trade, exchange, now = ended_trade(), History(), datetime.now(UTC)
+    builders.closed_trade(builders.approved(symbol="OLDUSDT", received_at=now - timedelta(days=3)))
+    builders.closed_trade(builders.approved(symbol="NEWUSDT", received_at=now - timedelta(minutes=70)))
+    exchange.none_of = "BTCUSDT"
+
+    kept = [keep_next_chart(exchange, now=now) for _ in range(3)]  # type: ignore[arg-type]  # as above
+
+    # It should wait until the room behind a trade's end has passed, and leave old trades to their readers.
+    assert kept == [True, False, False]
+    assert [(chart.trade_id, chart.candles) for chart in TradeChart.objects.all()] == [(trade.pk, [])]
+    assert candles_of(trade, exchange, now=now).note == (  # type: ignore[arg-type]  # as above
+        "The exchange has no candles of this time."
+    )
+    exchange.silent = True
+    with pytest.raises(ExchangeUnavailableError):
+        keep_next_chart(exchange, now=now + timedelta(minutes=30))  # type: ignore[arg-type]  # as above
+    assert TradeChart.objects.count() == 1
 
 
 def test_without_an_answer_the_chart_still_has_fills_and_levels() -> None:
-    chart = chart_of(ended_trade(), History(silent=True), now=datetime.now(UTC))  # type: ignore[arg-type]  # as above
+    trade, now = ended_trade(), datetime.now(UTC)
+    shown = candles_of(trade, History(silent=True), now=now)  # type: ignore[arg-type]  # as above
 
-    answer = chart_json(chart)
+    answer = chart_json(shown, levels_over_time(trade, now=now), trade_now(trade))
 
     assert answer["note"] == "The exchange does not answer: no candles."
-    assert (answer["candles"], len(chart.fills), len(chart.levels)) == ([], 1, 2)
+    assert (answer["candles"], answer["mark"]) == ([], None)
+    assert (len(answer["fills"]), len(answer["levels"])) == (1, 2)  # type: ignore[arg-type]  # lists
     assert not TradeChart.objects.exists()
 
 
@@ -205,7 +232,7 @@ def test_break_even_brings_the_price_along(desk: Desk, trader: Client) -> None:
     moved(trader, trade_id, str(form["price"].value()), reason=form["reason"].value())
 
     # A thousandth beyond the entry pays for the fees; the price is on its tick.
-    assert (entry, form["reason"].value()) == (D("50000.1"), "break-even")
+    assert (entry, form["price"].value(), form["reason"].value()) == (D("50000.1"), "50050.2", "break-even")
     assert resting(desk, "STOP_MARKET") == [("STOP_MARKET", D("50050.2"), D("0.010"))]
     desk.check()
 

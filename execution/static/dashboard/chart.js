@@ -20,7 +20,7 @@
       autoSize: true,
       layout: { background: { color: colours.back }, textColor: colours.text, attributionLogo: false },
       grid: { vertLines: { color: colours.grid }, horzLines: { color: colours.grid } },
-      timeScale: { timeVisible: true },
+      timeScale: { timeVisible: true, rightOffset: 6 },
     });
     const candles = chart.addSeries(lib.CandlestickSeries, {
       upColor: colours.up, downColor: colours.down, wickUpColor: colours.up, wickDownColor: colours.down, borderVisible: false,
@@ -30,7 +30,7 @@
       time: fill.time,
       position: fill.buyer ? "belowBar" : "aboveBar",
       shape: fill.buyer ? "arrowUp" : "arrowDown",
-      color: fill.entry ? colours.text : colours.grid,
+      color: fill.entry ? colours.text : colours.down,
       text: `${fill.entry ? "entry" : "exit"} ${fill.quantity} at ${fill.price}`,
     }));
     lib.createSeriesMarkers(candles, marks);
@@ -47,7 +47,7 @@
     chart.timeScale().fitContent();
     list.replaceChildren(...data.levels.map((level) => {
       const item = document.createElement("li");
-      item.textContent = `${level.name}: ${level.points.map((point) => point.value).join(", then ")}`;
+      item.textContent = `${level.name}: ${level.steps.join(", then ")}`;
       return item;
     }));
     note.textContent = data.note;

@@ -1,0 +1,1 @@
+"""The dashboard in a browser, before the running service and its paper exchange."""
