@@ -64,6 +64,10 @@ chaos: install  ## the fault matrix: kill, cut and confuse everything, and check
 health-table: install  ## freeze, kill and break each process, queue, stream and store, and time until health names it
 	@HEALTH_TABLE=all $(PY) -m pytest -q -s tests/e2e/test_health_table.py $(ARGS)
 
+.PHONY: alerts
+alerts: install  ## 1,000 alerts with repeats and broken ones against the running web server; ALERTS=n for another number
+	@ALERTS=$(or $(ALERTS),1000) $(PY) -m pytest -q -s tests/e2e/test_webhook_storm.py $(ARGS)
+
 .PHONY: scenarios
 scenarios: install  ## trading scenarios on the paper exchange with figures computed by hand; ARGS="--only target,stop"
 	@$(PY) -m tests.scenarios $(ARGS)

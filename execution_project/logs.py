@@ -29,12 +29,14 @@ NEVER_BELOW_INFO = ("binance", "urllib3", "requests", "websocket", "flower", "to
 MASK = "********"
 # A shorter value stands in ordinary words; live mode accepts none (execution/live_profile.py).
 SHORTEST_SECRET = 6
-# (what comes before a secret, the secret): signatures, listen keys, key headers and passwords in URLs.
+# (what comes before a secret, the secret): signatures, listen keys, webhook tokens, key headers and passwords in URLs.
 FORMS = (
     r"(signature=)[0-9A-Za-z%+/=]+",
     r"((?:listenKey|api_?key|x-mbx-apikey|x-api-key)['\"]?\s*[:=]\s*['\"]?)[^\s'\"&,}]+",
     r"(authorization['\"]?\s*[:=]\s*['\"]?(?:basic|bearer)\s+)[^\s'\",}]+",
     r"(/(?:private/)?ws/)[0-9A-Za-z]{16,}",
+    r"(/hooks/)[^\s/?#'\",}]+",
+    r"(hook_)[0-9A-Za-z_-]{16,}",
     r"([a-z][a-z0-9+]*://[^\s/:@'\"]*:)[^\s@'\"]+(?=@)",
 )
 # One line a task at each end: Flower shows them better, and at this rate they cost more than some steps.

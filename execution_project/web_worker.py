@@ -48,6 +48,7 @@ class Lane(StrEnum):
     BRAKES = "brakes"
     FIGURES = "figures"
     STREAMS = "streams"
+    HOOKS = "hooks"
     CROWD = "crowd"
 
 
@@ -63,9 +64,11 @@ LANES = (
     (b"/metrics", Lane.FIGURES),
     # A stream of news holds its thread for a minute.
     (b"/dashboard/stream", Lane.STREAMS),
+    # Alerts are answered at once also while orders wait for the exchange: who sends them gives up after seconds.
+    (b"/hooks/", Lane.HOOKS),
 )
 # The crowd has gunicorn's own `threads`. Streams have one more than may be open, which turns away who comes then.
-THREADS = {Lane.HEALTH: 4, Lane.BRAKES: 4, Lane.FIGURES: 1, Lane.STREAMS: MOST_STREAMS + 1}
+THREADS = {Lane.HEALTH: 4, Lane.BRAKES: 4, Lane.FIGURES: 1, Lane.STREAMS: MOST_STREAMS + 1, Lane.HOOKS: 4}
 
 
 class Incomplete(Exception):  # noqa: N818 -- not an error: more is to come

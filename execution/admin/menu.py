@@ -86,6 +86,7 @@ GROUPS: Mapping[str, tuple[Entry, ...]] = {
         (m.EntryHold, "front_hand"),
         (m.VenueBlock, "block"),
         (m.PolicyValue, "tune"),
+        (m.Webhook, "webhook"),
         (m.DeadLetter, "mark_email_unread"),
         (m.QuarantinedRow, "coronavirus"),
     ),

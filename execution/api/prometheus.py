@@ -281,6 +281,7 @@ def _mail(counts: BookCounts, found: HealthInputs) -> Iterator[Metric]:
     yield labelled("inbox_events", "Events in, by type and outcome", "event_type outcome", counts.inbox)
     yield CounterMetricFamily(PREFIX + "inbox_duplicates", "Repeated deliveries, not executed", value=counts.duplicates)
     yield CounterMetricFamily(PREFIX + "dead_letters", "Messages that were not understood", value=counts.dead_letters)
+    yield counted("webhook_alerts", "Alerts of webhooks, by outcome", "webhook outcome", counts.alerts)
     meaning = "Times that entries of an incoming stream were found to be gone unread"
     yield labelled("stream_losses", meaning, "event_type", counts.losses)
     yield labelled("stream_entries_lost", "How many those were, where it is known", "event_type", counts.lost_entries)

@@ -1,4 +1,4 @@
-"""Addresses of the API. The three health addresses ask for no key."""
+"""Addresses of the API. The three health addresses ask for no key, and a webhook for its own token."""
 
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
@@ -6,6 +6,7 @@ from rest_framework.routers import SimpleRouter
 from execution.api.equity import EquityViewSet
 from execution.api.exports import ExportViewSet
 from execution.api.health import HealthView, LivenessView, ReadinessView
+from execution.api.hooks import HookView
 from execution.api.preview import PreviewView
 from execution.api.prometheus import PrometheusView
 from execution.api.tca import TcaViewSet
@@ -40,6 +41,7 @@ urlpatterns = [
     path("metrics", PrometheusView.as_view(), name="prometheus"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", DocsView.as_view(), name="docs"),
+    path("hooks/<str:token>", HookView.as_view(), name="hook"),
     path("api/execution/preview", PreviewView.as_view(), name="preview"),
     path("api/execution/", include(router.urls)),
 ]

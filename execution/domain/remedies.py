@@ -16,6 +16,8 @@ REMEDIES: Mapping[Reason, str] = {
     R.UNSTORABLE: "The named value would have to be one that can be stored and calculated with.",
     R.IDENTITY_REUSED: "The decision would need an identity of its own: another decision came first under this one.",
     R.DELIVERY_LIMIT: "The named error would have to end; then the dead letter can be replayed.",
+    R.SECRET_WRONG: "The alert would have to carry the secret of its webhook.",
+    R.VERB_NOT_ALLOWED: "The webhook would have to be made anew with this verb allowed.",
     R.SIGNATURE_MISSING: "The producer would have to sign its events.",
     R.SIGNATURE_INVALID: "The signature would have to be that of exactly this entry on this stream.",
     R.SIGNATURE_KEY_UNKNOWN: "EVENT_SIGNING_KEYS would have to name the producer's key.",

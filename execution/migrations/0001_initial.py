@@ -17,6 +17,7 @@ import execution.models.bracket
 import execution.models.dead_letter
 import execution.models.inbox
 import execution.models.operator_action
+import execution.models.webhook
 
 
 class Migration(migrations.Migration):
@@ -1041,6 +1042,68 @@ class Migration(migrations.Migration):
                 "verbose_name": "entry block",
                 "verbose_name_plural": "entry blocks",
                 "constraints": [models.UniqueConstraint(fields=("scope", "reason_code"), name="venue_block_once")],
+            },
+        ),
+        migrations.CreateModel(
+            name="Webhook",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=32)),
+                ("token_sha256", models.CharField(max_length=64, unique=True)),
+                ("secret_sha256", models.CharField(blank=True, max_length=64)),
+                ("enabled", models.BooleanField(default=True)),
+                ("defaults", models.JSONField(blank=True, default=dict)),
+                ("symbol_map", models.JSONField(blank=True, default=dict)),
+                ("verbs", models.JSONField(default=list)),
+                ("networks", models.CharField(blank=True, max_length=1000)),
+                ("size_rule", models.CharField(default=execution.models.webhook.SizeRule["ALERT"], max_length=32)),
+                ("size_quantity", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("max_lag_seconds", models.PositiveIntegerField(blank=True, null=True)),
+                ("repeat_window_seconds", models.PositiveIntegerField(default=300)),
+                ("calls_per_minute", models.PositiveIntegerField(default=60)),
+                ("accepted", models.PositiveBigIntegerField(default=0)),
+                ("repeated", models.PositiveBigIntegerField(default=0)),
+                ("refused", models.PositiveBigIntegerField(default=0)),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                ("last_refusal", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField()),
+                ("created_by", models.CharField(max_length=150)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_by", models.CharField(blank=True, max_length=150)),
+            ],
+            options={
+                "verbose_name": "webhook",
+                "verbose_name_plural": "webhooks",
+                "permissions": [("manage_webhooks", "Can create and revoke webhooks")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("revoked_at", None)), fields=("name",), name="webhook_name_once"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "size_rule__in",
+                                [
+                                    execution.models.webhook.SizeRule["ALERT"],
+                                    execution.models.webhook.SizeRule["QUANTITY"],
+                                ],
+                            )
+                        ),
+                        name="webhook_size_rule_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("size_rule", execution.models.webhook.SizeRule["QUANTITY"]), _negated=True),
+                            models.Q(("size_quantity__gt", 0), ("size_quantity__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="webhook_fixed_size_is_given",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("calls_per_minute__gte", 1), ("repeat_window_seconds__gte", 1)),
+                        name="webhook_bounds_are_positive",
+                    ),
+                ],
             },
         ),
         migrations.AddField(

@@ -32,6 +32,7 @@ from execution.models.streamed_fill import StreamedFill
 from execution.models.trade import Trade
 from execution.models.trade_chart import TradeChart
 from execution.models.venue_block import VenueBlock
+from execution.models.webhook import Webhook
 
 __all__ = [
     "AccountIncome",
@@ -71,4 +72,5 @@ __all__ = [
     "Trade",
     "TradeChart",
     "VenueBlock",
+    "Webhook",
 ]

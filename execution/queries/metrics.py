@@ -11,7 +11,17 @@ from django.db.models.functions import Cast
 from execution.domain.software_stop import ProtectedBy
 from execution.domain.states import ORDER_LIVE, OrderState, RequestState, RequestTrigger
 from execution.domain.trading import OrderPurpose, Source
-from execution.models import AuditEvent, DeadLetter, ExecutionRequest, InboxEvent, Order, OutboxEvent, StreamLoss, Trade
+from execution.models import (
+    AuditEvent,
+    DeadLetter,
+    ExecutionRequest,
+    InboxEvent,
+    Order,
+    OutboxEvent,
+    StreamLoss,
+    Trade,
+    Webhook,
+)
 from execution.protection.coverage import coverage, uncovered_since
 from execution.queries.kept import kept
 
@@ -58,6 +68,8 @@ class TableCounts:
     inbox: Mapping[tuple[str, str], int]
     duplicates: int
     dead_letters: int
+    # By webhook and outcome: accepted, repeated or refused.
+    alerts: Mapping[tuple[str, str], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +128,7 @@ def book_counts() -> BookCounts:
         inbox=tables.inbox,
         duplicates=tables.duplicates,
         dead_letters=tables.dead_letters,
+        alerts=tables.alerts,
         lost_entries={name: entries or 0 for name, _, entries in losses},
         losses={name: number for name, number, _ in losses},
         outbox_unsent=unsent["count"],
@@ -137,7 +150,18 @@ def _table_counts() -> TableCounts:
         inbox={(event_type, outcome): count for event_type, outcome, count, _ in inbox},
         duplicates=sum(duplicates for *_, duplicates in inbox),
         dead_letters=DeadLetter.objects.count(),
+        alerts=_alerts(),
     )
+
+
+def _alerts() -> dict[tuple[str, str], int]:
+    """Return how many alerts came, by webhook and outcome. Webhooks of one name follow each other."""
+    found: Counter[tuple[str, str]] = Counter()
+    outcomes = ("accepted", "repeated", "refused")
+    for name, *numbers in Webhook.objects.values_list("name", *outcomes):
+        for outcome, number in zip(outcomes, numbers, strict=True):
+            found[(name, outcome)] += number
+    return dict(found)
 
 
 def _average_latency() -> timedelta:

@@ -15,7 +15,7 @@ from functools import partial
 from local_stack.command import execute
 from local_stack.console import Console
 from local_stack.settings import STATE, Settings
-from tests.bench import exchange, flatten, legs, limiter, monitor, pipeline, protection, stop
+from tests.bench import exchange, flatten, legs, limiter, monitor, pipeline, protection, stop, webhook
 from tests.bench.report import COLUMNS, Outcome, print_table
 from tests.bench.stack import ENVIRONMENT
 
@@ -28,6 +28,7 @@ SECTIONS: dict[str, Callable[[Settings, Console], Awaitable[Outcome]]] = {
     "stop": stop.run,
     "flatten": flatten.run,
     "legs": legs.run,
+    "webhook": webhook.run,
 }
 REPORT = STATE / "bench.json"
 

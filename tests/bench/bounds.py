@@ -58,6 +58,7 @@ LATENCIES = ("at 50 ms", "at 5 ms")
 BULK = Bound(
     of="ratio", most=1, reason="both sides are read in bulk: what grows with the positions is out of room one day"
 )
+ALERT = Bound(of="value", most=100, reason="who sends alerts gives up after seconds, whatever the exchange does")
 CYCLE = Bound(of="value", most=2_000, reason="a fifth of the period, so that cover waits for no other position")
 POSITIONS = ("50 open", "500 open")
 LIMITER_RUNS = ("1 process", "2 processes", "4 processes", "8 processes")
@@ -90,6 +91,8 @@ BOUNDS = {
     **{f"last entry after {word}, worst": SOON for word in WORDS},
     **{f"entries later than that, {word}": NONE_AFTER for word in WORDS},
     "last entry after the kill switch was engaged, worst": AT_ONCE,
+    "alert to answer, exchange hangs, p99": ALERT,
+    "alerts answered and not stored": NOTHING_MISSING,
     "flatten to the last close, 100 positions": FLAT,
     "flatten to the last close against bare orders": FLAT_RATIO,
     "flatten to the last book and leg": BOOKS,

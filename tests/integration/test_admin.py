@@ -45,6 +45,7 @@ from execution.models import (
     Trade,
     TradeChart,
     VenueBlock,
+    Webhook,
 )
 from execution.store.journal_seal import seal_journal
 from tests.support import builders
@@ -114,6 +115,7 @@ def trade() -> Trade:
     OperatorAction.objects.create(
         verb="WRITE_OFF", subject=request.pk, symbol="BTCUSDT", by="anna", reason="lost", at=NOW
     )
+    Webhook.objects.create(name="tv", token_sha256="0" * 64, verbs=["long"], created_at=NOW, created_by="anna")
     EntryHold.objects.create(scope="BTCUSDT", reason_code="POSITION_NOT_OURS", reason="", since=NOW, seen_at=NOW)
     # The chain has a head from here on, and a seal for each line.
     seal_journal()

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.django_db
 
 KEY = "a-key-that-is-long-enough"
 # What they answer where nothing runs beside the web process: it lives, and neither is it ready nor well.
+# A webhook has a token of its own; what it answers is in test_webhooks.py.
+HOOK = "/hooks/<str:token>"
 OPEN = {"/health": 503, "/health/live": 200, "/health/ready": 503}
 
 
@@ -37,7 +39,7 @@ def addresses(patterns: list[Any], prefix: str = "/") -> Iterator[str]:
 ALL = sorted(set(addresses(get_resolver().url_patterns)))
 # The dashboard's pages ask for a sign-in instead.
 PAGES = [address for address in ALL if address.startswith("/dashboard/")]
-GUARDED = [address for address in ALL if address not in {*OPEN, *PAGES}]
+GUARDED = [address for address in ALL if address not in {*OPEN, *PAGES, HOOK}]
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +87,7 @@ def test_the_list_of_addresses_is_complete() -> None:
         "/health",
         "/health/live",
         "/health/ready",
+        HOOK,
         "/metrics",
         "/schema",
     ]

@@ -222,6 +222,7 @@ HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\n"
         (b"GET /static/execution/admin.css HTTP/1.1\r\n\r\n", Lane.BRAKES),
         (b"GET /admin/execution/trade/ HTTP/1.1\r\n\r\n", Lane.CROWD),
         (b"GET /metrics HTTP/1.1\r\n\r\n", Lane.FIGURES),
+        (b"POST /hooks/hook_x?dry_run=1 HTTP/1.1\r\n\r\n", Lane.HOOKS),
         (b"GET /api/execution/trades?x=/health HTTP/1.1\r\n\r\n", Lane.CROWD),
         (b"nonsense\r\n\r\n", Lane.CROWD),
         (HEAD + b"content-length: 2\r\n\r\n{}", Lane.CROWD),

@@ -182,7 +182,7 @@ def addresses(patterns: Iterable[Any], before: str = "/") -> Iterable[str]:
             yield from addresses(pattern.url_patterns, route)
         else:
             kind = "request" if "/requests" in route else "trade"
-            route = route.replace("(?P<table>[^/]+)", "{table}")
+            route = route.replace("(?P<table>[^/]+)", "{table}").replace("<str:token>", "{token}")
             yield re.sub(r"\(\?P<pk>.*?\]\+\)", f"{{{kind}_id}}", route).replace("\\Z", "")
 
 

@@ -99,3 +99,24 @@ def test_what_has_a_secret_s_form_is_masked_though_it_is_not_known(line: str) ->
 )
 def test_ordinary_lines_stay_as_they_are(line: str) -> None:
     assert masking(["another-secret"])(line) == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Not Found: /hooks/hook_{token}",
+        "request failed method=POST path=/hooks/hook_{token} error_id=7",
+        '{{"path": "/hooks/hook_{token}", "method": "POST"}}',
+        "POST /hooks/{token}?dry_run=1 HTTP/1.1",
+        "the token hook_{token} of a webhook",
+    ],
+)
+def test_the_address_of_a_webhook_is_masked(line: str) -> None:
+    token = "V1StGXR8_Z5jdHi6B-myT-V1StGXR8_Z5jdHi6B-myT"
+
+    masked = masking([])(line.format(token=token))
+
+    assert token not in masked
+    assert MASK in masked
+    # What stands behind the token stays legible.
+    assert masked.endswith(line.format(token="").rpartition("hook")[2].lstrip("_s/")[-5:])
