@@ -21,7 +21,7 @@ from execution.domain.states import ORDER_FINAL, ORDER_UNSETTLED, REQUEST_BEFORE
 from execution.domain.trading import OrderPurpose, OrderService
 from execution.models import Order
 from execution.orders.apply_report import apply_report, raise_alarm
-from execution.orders.cancel import cancel_order
+from execution.orders.cancel import cancel_order, report_rests
 from execution.orders.end_request import expire_request
 from execution.protection.bracket_manager import ProtectionRules
 from execution.protection.ensure_exits import ensure_exits, place_stop
@@ -214,12 +214,16 @@ def _note_expiry(order: Order, now: datetime) -> None:
 def _check_orphan(client_order_id: str, tools: Tools) -> None:
     """Cancel an order that our books have ended, such as one that appears after its absence was proven.
 
+    The list may be older than the end: the order is looked up first, and nothing is reported when it has ended there.
     An order that our books have never known belongs to another database on this account: it is logged, not touched.
     """
     order = find_order_named(client_order_id)
     if order is None:
         log.error("order_with_our_prefix_unknown", client_order_id=client_order_id)
     elif order.state in ORDER_FINAL:
+        found = tools.exchange.look_up(order.symbol, client_order_id, OrderService(order.service))
+        if isinstance(found, OrderReport) and not report_rests(found):
+            return
         log.error("ended_order_is_open", client_order_id=client_order_id, state=order.state)
         cancel_order(order, exchange=tools.exchange, clock=tools.clock)
 

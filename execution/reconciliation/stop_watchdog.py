@@ -42,6 +42,7 @@ from execution.risk.pricing import priced_symbols
 from execution.store.contention import met_since
 from execution.store.heartbeats import beat, has_beaten, last_heartbeat
 from execution.store.missing_stops import (
+    left_quantity,
     requests_filled,
     requests_partly_filled,
     stopped_quantity,
@@ -216,7 +217,7 @@ def missed_stops(now: datetime) -> list[int]:
 def _can_cover(trade: Trade) -> bool:
     """Whether orders can cover more than stops do now: less than a step in hedge mode is out of reach."""
     trims = trade.position_side == PositionSide.BOTH
-    parts = closing_parts(trade.quantity - trade.exited_quantity, lot_of(trade.request.bracket), trims=trims)
+    parts = closing_parts(left_quantity(trade), lot_of(trade.request.bracket), trims=trims)
     return sum(parts, ZERO) > stopped_quantity(trade)
 
 

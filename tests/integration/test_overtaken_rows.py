@@ -8,15 +8,19 @@ import pytest
 from execution.crash_points import CrashPoint
 from execution.domain.trading import OrderPurpose
 from execution.models import AuditEvent, Bracket, Order
+from execution.orders.cancel import cancel_order
 from execution.protection.bracket_manager import BracketManager
 from execution.protection.follow_filters import follow_filters
 from execution.reconciliation.actions import CheckOrphan, Expire, ExpireEntry
+from execution.reconciliation.diff import reconcile
 from execution.reconciliation.repair import repair, settle_order
+from execution.reconciliation.snapshot import observe_exchange, read_books
 from execution.risk.policy_store import policy_in_force, set_policy_value
 from execution.trades.book_exits import book_exits
-from tests.support.desk import Desk
+from tests.support.desk import PATIENCE, Desk
 from tests.support.interference import at_point
 from tests.support.ledger import ALGO_ORDER, ORDER
+from tests.support.log_lines import log_lines
 
 SIDES = ("buy", "sell")
 RESTING = {"buy": "49000", "sell": "51000"}
@@ -123,6 +127,43 @@ def test_an_order_that_is_among_the_unfinished_ones_is_no_stray(desk: Desk, side
     repair(CheckOrphan(client_order_id=entry.client_order_id), desk.tools())
 
     assert (desk.order(request_id, "ENTRY").state, desk.ledger.sent("DELETE", ORDER)) == ("ACCEPTED", [])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("side", SIDES)
+def test_leg_whose_cancel_is_confirmed_after_the_reading_raises_no_alarm(desk: Desk, side: str) -> None:
+    """The process that cancels it has a clock a little behind: its evidence looks older than the reading."""
+    request_id = desk.trade_opened(side=side)
+    leg = desk.order(request_id, "STOP")
+    desk.clock.stop()
+    seen = observe_exchange(desk.exchange, now=desk.clock())
+    desk.clock.let_pass(-0.5)
+    cancel_order(leg, exchange=desk.exchange, clock=desk.clock)
+    assert leg.state == "CANCELED"
+    desk.clock.let_pass(0.5)
+    books = read_books(since=seen.begun_at, open_names=seen.open_orders)
+    orphan = CheckOrphan(client_order_id=leg.client_order_id)
+    assert orphan in reconcile(books, seen, patience=PATIENCE, now=desk.clock())
+
+    with log_lines() as lines:
+        repair(orphan, desk.tools())
+
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == []
+    assert len(desk.ledger.sent("DELETE", ALGO_ORDER)) == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("side", SIDES)
+def test_order_that_rests_although_the_books_have_ended_it_is_reported_and_cancelled(desk: Desk, side: str) -> None:
+    request_id = desk.trade_opened(side=side)
+    leg = desk.order(request_id, "STOP")
+    Order.objects.filter(pk=leg.pk).update(state="CANCELED")
+
+    with log_lines() as lines:
+        repair(CheckOrphan(client_order_id=leg.client_order_id), desk.tools())
+
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["ended_order_is_open"]
+    assert desk.ledger.live("STOP_MARKET") == []
 
 
 @pytest.mark.django_db

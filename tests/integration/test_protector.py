@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
+from execution.domain.outcomes import OrderReport
 from execution.domain.ports import Lane
 from execution.domain.states import OrderState, TradeState
-from execution.domain.trading import Direction, OrderPurpose
+from execution.domain.trading import Direction, OrderPurpose, OrderService
 from execution.models import Heartbeat, Order, PositionSlot
+from execution.orders.apply_report import apply_report
 from execution.protection.reached_levels import note_reached_levels
 from execution.reconciliation.stop_watchdog import Guarded, ensure_cover, lacking_stops
 from execution.reconciliation.unfinished_entries import GRACE
 from execution.store.heartbeats import beat
+from execution.store.missing_stops import BOOKED_WITHIN
 from tests.support import builders
 from tests.support.builders import NOW
 from tests.support.desk import PATIENCE, Desk
@@ -321,6 +324,59 @@ def test_the_books_say_which_entries_have_filled_without_a_stop(
     builders.order(other, purpose=OrderPurpose.STOP)
 
     assert lacking_stops(before=NOW - GRACE) == ([owner.pk] if naked else [])
+
+
+@BOTH_SIDES
+@pytest.mark.parametrize("purpose", ["STOP", "TARGET"])
+def test_exit_that_has_executed_and_is_booked_a_moment_later_wants_no_stop(desk: Desk, purpose: str, side: str) -> None:
+    up, down = {"buy": ("TARGET", "STOP"), "sell": ("STOP", "TARGET")}[side]
+    names = {"STOP": "stop_loss", "TARGET": "take_profit"}
+    levels: dict[str, Any] = {names[up]: 51000, names[down]: 49000}
+    request_id = desk.trade_opened(side=side, **levels)
+    desk.clock.let_pass(60)
+    desk.paper.set_price("BTCUSDT", "51100" if purpose == up else "48900")
+    leg = desk.order(request_id, purpose)
+    found = desk.exchange.look_up("BTCUSDT", leg.client_order_id, OrderService.ALGO)
+    assert isinstance(found, OrderReport)
+    apply_report(leg, found, now=desk.clock(), source="stream")
+
+    # The exit shows its fill, and the trade does not yet.
+    assert (leg.state, desk.trade(request_id).exited_quantity) == ("FILLED", 0)
+    assert lacking_stops(before=desk.clock() - GRACE) == []
+    # What the books still lack after that is looked at.
+    desk.clock.let_pass((BOOKED_WITHIN + GRACE).total_seconds())
+    short = [request_id] if purpose == "STOP" else []
+    assert lacking_stops(before=desk.clock() - GRACE) == short
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize(
+    ("executed", "booked", "stop", "short"),
+    [
+        ("0.004", "0", "0.006", False),
+        ("0.004", "0", "0.005", True),
+        ("0.004", "0.004", "0.006", False),
+        ("0.004", "0.004", "0.005", True),
+        ("0.004", "0.001", "0.006", False),
+        ("0.004", "0.001", "0.005", True),
+    ],
+)
+def test_what_a_target_has_executed_is_not_left(
+    direction: Direction, executed: str, booked: str, stop: str, *, short: bool
+) -> None:
+    owner = builders.approved(direction=direction, quantity=D("0.010"), state="RECORDED")
+    builders.bracket(owner)
+    trade = builders.trade(owner, exited_quantity=D(booked), updated_at=NOW - timedelta(seconds=60))
+    target = builders.order(
+        owner, purpose=OrderPurpose.TARGET, quantity=D("0.005"), executed_quantity=D(executed), last_evidence_at=NOW
+    )
+    if D(booked):
+        builders.fill(
+            trade, order=target, quantity=D(booked), price=D(52000), realized_pnl=D(8), filled_at=NOW, entry=False
+        )
+    builders.order(owner, purpose=OrderPurpose.STOP, quantity=D(stop))
+
+    assert lacking_stops(before=NOW - GRACE) == ([trade.pk] if short else [])
 
 
 def test_it_finds_a_fill_that_nobody_noted_when_the_monitor_is_silent(desk: Desk) -> None:
