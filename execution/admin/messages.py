@@ -5,9 +5,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from execution.admin.lookups import LargeTableAdmin, by_id, by_order, by_text
 from execution.admin.replay_page import REPLAY, replay_page
 from execution.admin.shared import ReadOnlyAdmin, shortened, words
 from execution.domain.reasons import Reason
+from execution.domain.typed_ids import TypedId
 from execution.models import (
     DeadLetter,
     InboxEvent,
@@ -26,7 +28,7 @@ BUTTON = '<a class="xs-button xs-button-primary" href="{}">Correct and replay</a
 
 
 @admin.register(InboxEvent)
-class InboxAdmin(ReadOnlyAdmin):
+class InboxAdmin(LargeTableAdmin):
     """Events as they came in."""
 
     list_display = (
@@ -40,17 +42,20 @@ class InboxAdmin(ReadOnlyAdmin):
         "entry_id",
     )
     list_filter = (words("outcome", InboxOutcome), "received_at")
-    search_fields = ("identity", "trace_id", "entry_id", "event_type")
+    search_fields = ("request__id",)
+    searches = {TypedId.ID: by_id("request__id"), TypedId.CLIENT_ORDER_ID: by_order("request__id", of="request_id")}
+    sortable_by = ("received_at",)
     ordering = ("-received_at",)
 
 
 @admin.register(OutboxEvent)
-class OutboxAdmin(ReadOnlyAdmin):
+class OutboxAdmin(LargeTableAdmin):
     """Events to send, and those that were sent."""
 
     list_display = ("id", "event_type", "aggregate", "sequence", "created_at", "sent_at")
     list_filter = (("sent_at", admin.EmptyFieldListFilter), "created_at")
-    search_fields = ("event_id", "aggregate", "event_type", "trace_id")
+    search_fields = ("aggregate",)
+    searches = {TypedId.ID: by_text("aggregate")}
     ordering = ("-id",)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
@@ -10,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from execution.admin import tables
 from execution.admin.export_page import EXPORT, export_page
+from execution.admin.lookups import LargeTableAdmin, by_entity, by_id, by_number, by_order, by_symbol, by_text
 from execution.admin.numbers import NOTHING, Grid, amount, display_grid, price, quantity, ratio, won
 from execution.admin.quality_page import QUALITY, quality_page
 from execution.admin.shared import ReadOnlyAdmin, moment_text, words
@@ -20,6 +22,7 @@ from execution.domain.reasons import CloseReason, Reason
 from execution.domain.shortfall import Benchmark, TradeSize
 from execution.domain.states import OrderState, RequestState, TradeState
 from execution.domain.trading import Direction, OrderPurpose, Source
+from execution.domain.typed_ids import TypedId
 from execution.models import (
     AccountIncome,
     AuditEvent,
@@ -50,7 +53,7 @@ from execution.queries.trade_now import TradeNow, trade_now
 Figure = tuple[str, SafeString | str, SafeString | str]
 
 
-class StoryAdmin(ReadOnlyAdmin):
+class StoryAdmin(LargeTableAdmin):
     """A page that begins with figures and tables of its own, above all columns."""
 
     def change_view(
@@ -84,6 +87,14 @@ class RequestAdmin(StoryAdmin):
     )
     list_select_related = ("bracket",)
     search_fields = ("id", "symbol", "trace_id", "orders__client_order_id")
+    searches = {
+        TypedId.ID: by_id("pk"),
+        TypedId.CLIENT_ORDER_ID: by_order("pk", of="request_id"),
+        TypedId.NUMBER: by_number("pk"),
+        TypedId.SYMBOL: by_symbol(),
+        TypedId.OTHER: by_text("trace_id"),
+    }
+    sortable_by = ("received_at",)
     ordering = ("-received_at",)
 
     @admin.display(description="Decision", ordering="symbol")
@@ -123,7 +134,7 @@ def _figures_of(story: Story, grid: Grid | None) -> list[Figure]:
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(LargeTableAdmin):
     """Orders under all their ids."""
 
     list_display = (
@@ -147,6 +158,12 @@ class OrderAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("request__bracket",)
     search_fields = ("client_order_id", "exchange_order_id", "algo_id", "symbol", "request__id")
+    searches = {
+        TypedId.ID: by_id("request_id"),
+        TypedId.CLIENT_ORDER_ID: by_text("client_order_id"),
+        TypedId.NUMBER: by_text("exchange_order_id", "algo_id"),
+        TypedId.SYMBOL: by_symbol(),
+    }
     ordering = ("-id",)
 
     @admin.display(description="Order", ordering="symbol")
@@ -182,7 +199,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Fill)
-class FillAdmin(ReadOnlyAdmin):
+class FillAdmin(LargeTableAdmin):
     """Fills as the exchange booked them."""
 
     list_display = (
@@ -200,6 +217,13 @@ class FillAdmin(ReadOnlyAdmin):
     list_filter = ("entry", "maker", "filled_at")
     list_select_related = ("order", "trade__request__bracket")
     search_fields = ("symbol", "exchange_trade_id", "exchange_order_id", "order__client_order_id", "trade__id")
+    searches = {
+        TypedId.ID: by_id("trade_id"),
+        TypedId.CLIENT_ORDER_ID: by_order("order_id", of="pk"),
+        TypedId.NUMBER: by_text("exchange_trade_id", "exchange_order_id"),
+        TypedId.SYMBOL: by_symbol(),
+    }
+    sortable_by = ("filled_at",)
     ordering = ("-filled_at", "-id")
 
     @admin.display(description="For", ordering="order__purpose")
@@ -216,28 +240,32 @@ class FillAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Income)
-class IncomeAdmin(ReadOnlyAdmin):
+class IncomeAdmin(LargeTableAdmin):
     """What moved the wallet for a trade beside its fills."""
 
     list_display = ("at", "trade", "kind", "amount", "asset", "value", "transaction_id")
     list_filter = (words("kind", IncomeKind), "at")
     list_select_related = ("trade__request__bracket",)
-    search_fields = ("transaction_id", "trade__id", "trade__symbol")
+    search_fields = ("transaction_id", "trade__id")
+    searches = {TypedId.ID: by_id("trade_id"), TypedId.NUMBER: by_text("transaction_id")}
+    sortable_by = ("at",)
     ordering = ("-at", "-id")
 
 
 @admin.register(AccountIncome)
-class AccountIncomeAdmin(ReadOnlyAdmin):
+class AccountIncomeAdmin(LargeTableAdmin):
     """The account's income as it was read, with and without a trade of the service."""
 
     list_display = ("at", "kind", "symbol", "amount", "asset", "transaction_id")
     list_filter = (words("kind", WalletIncome), "at")
-    search_fields = ("transaction_id", "symbol")
+    search_fields = ("transaction_id",)
+    searches = {TypedId.NUMBER: lambda word: Q(kind__in=list(WalletIncome), transaction_id=word)}
+    sortable_by = ("at",)
     ordering = ("-at", "-id")
 
 
 @admin.register(EquityPoint)
-class EquityPointAdmin(ReadOnlyAdmin):
+class EquityPointAdmin(LargeTableAdmin):
     """What the account was worth at each monitor cycle, and by spans where that is long ago."""
 
     list_display = ("at", "resolution", "wallet_usd", "unrealized_usd", "low_usd", "high_usd", "balances", "parts")
@@ -246,7 +274,7 @@ class EquityPointAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Shortfall)
-class ShortfallAdmin(ReadOnlyAdmin):
+class ShortfallAdmin(LargeTableAdmin):
     """What the execution of each closed trade has cost, by part, with a report over them."""
 
     list_display = ("trade", "way", "strategy", "total", *PARTS, "quote_asset", "benchmark", "closed_at")
@@ -271,14 +299,15 @@ class IncomeReadingAdmin(ReadOnlyAdmin):
 
 
 @admin.register(StreamedFill)
-class StreamedFillAdmin(ReadOnlyAdmin):
+class StreamedFillAdmin(LargeTableAdmin):
     """Fills of our orders as the user-data stream reported them, before they were booked."""
 
     list_display = ("filled_at", "symbol", "buyer", "price", "quantity", "order", "reported_at")
     list_filter = ("filled_at",)
     list_select_related = ("order__request__bracket",)
-    search_fields = ("symbol", "exchange_order_id", "order__client_order_id")
-    ordering = ("-filled_at", "-id")
+    search_fields = ("order__client_order_id",)
+    searches = {TypedId.CLIENT_ORDER_ID: by_order("order_id", of="pk")}
+    ordering = ("-id",)
 
 
 @admin.register(Trade)
@@ -303,12 +332,18 @@ class TradeAdmin(StoryAdmin):
         words("state", TradeState),
         words("direction", Direction),
         words("close_reason", CloseReason),
-        ("request__source", admin.AllValuesFieldListFilter),
         "entry_at",
         "exit_at",
     )
     list_select_related = ("request__bracket",)
     search_fields = ("id", "symbol", "request__orders__client_order_id")
+    searches = {
+        TypedId.ID: by_id("pk"),
+        TypedId.CLIENT_ORDER_ID: by_order("pk", of="request_id"),
+        TypedId.NUMBER: by_number("pk"),
+        TypedId.SYMBOL: by_symbol(),
+    }
+    sortable_by = ("entry_at",)
     ordering = ("-entry_at", "-id")
 
     def get_urls(self) -> list[URLPattern]:
@@ -439,22 +474,24 @@ class ExternalPositionAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Bracket)
-class BracketAdmin(ReadOnlyAdmin):
+class BracketAdmin(LargeTableAdmin):
     """The settings that protect each position. The legs are a table of their own."""
 
     list_display = ("request_id", "break_even", "time_exit_seconds", "tick_size", "quantity_step")
-    search_fields = ("request__id", "request__symbol")
+    search_fields = ("request__id",)
+    searches = {TypedId.ID: by_id("request_id")}
     ordering = ("-pk",)
 
 
 @admin.register(BracketLeg)
-class LegAdmin(ReadOnlyAdmin):
+class LegAdmin(LargeTableAdmin):
     """Stops, targets and trailing stops as planned now. Their orders show what became of each."""
 
     list_display = ("bracket_id", "purpose", "number", "origin", "price", "share", "callback_percent")
     list_filter = (words("purpose", OrderPurpose), words("origin", LegOrigin))
     list_select_related = ("bracket",)
-    search_fields = ("bracket__request__id", "bracket__request__symbol")
+    search_fields = ("bracket__request__id",)
+    searches = {TypedId.ID: by_id("bracket_id")}
     ordering = ("-pk",)
 
 
@@ -476,12 +513,13 @@ class JournalHeadAdmin(ReadOnlyAdmin):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnlyAdmin):
+class AuditEventAdmin(LargeTableAdmin):
     """What happened, why and with which numbers."""
 
     list_display = ("at", "entity", "entity_id", "from_state", "to_state", "trigger", "reason_code")
     list_filter = (words("reason_code", Reason), "at")
-    search_fields = ("entity_id", "reason")
+    search_fields = ("entity_id",)
+    searches = {TypedId.ID: by_entity("request", "trade"), TypedId.CLIENT_ORDER_ID: by_entity("order")}
     ordering = ("-id",)
 
 

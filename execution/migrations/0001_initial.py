@@ -1188,6 +1188,48 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="executionrequest",
+            index=models.Index(fields=["symbol", "-received_at"], name="request_symbol"),
+        ),
+        migrations.AddIndex(
+            model_name="executionrequest",
+            index=models.Index(fields=["source", "-received_at"], name="request_source"),
+        ),
+        migrations.AddIndex(
+            model_name="executionrequest",
+            index=models.Index(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            execution.domain.states.RequestState["CANCELED"],
+                            execution.domain.states.RequestState["DENIED"],
+                            execution.domain.states.RequestState["EXPIRED"],
+                            execution.domain.states.RequestState["NOT_ACCEPTED"],
+                            execution.domain.states.RequestState["REJECTED"],
+                            execution.domain.states.RequestState["WRITTEN_OFF"],
+                        ],
+                    )
+                ),
+                fields=["state", "-received_at"],
+                name="request_outcome",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="executionrequest",
+            index=models.Index(
+                condition=models.Q(("reason_code", ""), _negated=True),
+                fields=["reason_code", "-received_at"],
+                name="request_reason",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="executionrequest",
+            index=models.Index(
+                condition=models.Q(("trace_id", ""), _negated=True), fields=["trace_id"], name="request_trace"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="executionrequest",
             index=models.Index(
                 condition=models.Q(("approved_at__isnull", False)), fields=["approved_at"], name="request_approved"
             ),
@@ -1357,6 +1399,55 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="order",
             index=models.Index(fields=["exchange_order_id"], name="order_exchange_id"),
+        ),
+        migrations.AddIndex(
+            model_name="order",
+            index=models.Index(
+                condition=models.Q(("algo_id", ""), _negated=True), fields=["algo_id"], name="order_algo_id"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="order",
+            index=models.Index(fields=["symbol", "-id"], name="order_symbol"),
+        ),
+        migrations.AddIndex(
+            model_name="order",
+            index=models.Index(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            execution.domain.states.OrderState["CANCELED"],
+                            execution.domain.states.OrderState["EXPIRED"],
+                            execution.domain.states.OrderState["NOT_ACCEPTED"],
+                            execution.domain.states.OrderState["REJECTED"],
+                            execution.domain.states.OrderState["WRITTEN_OFF"],
+                        ],
+                    )
+                ),
+                fields=["state", "-id"],
+                name="order_outcome",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="order",
+            index=models.Index(
+                condition=models.Q(
+                    (
+                        "purpose__in",
+                        [
+                            execution.domain.trading.OrderPurpose["CLOSE"],
+                            execution.domain.trading.OrderPurpose["TRAILING"],
+                        ],
+                    )
+                ),
+                fields=["purpose", "-id"],
+                name="order_rare_purpose",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="order",
+            index=models.Index(condition=models.Q(("alarmed_at__isnull", False)), fields=["-id"], name="order_alarmed"),
         ),
         migrations.AddConstraint(
             model_name="order",
@@ -1572,9 +1663,30 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="trade",
             index=models.Index(
+                condition=models.Q(("close_reason", ""), _negated=True),
+                fields=["close_reason", "-entry_at"],
+                name="trade_end",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="trade",
+            index=models.Index(
                 condition=models.Q(("state", execution.domain.states.TradeState["CLOSED"])),
                 fields=["exit_at"],
                 name="trade_closed_at",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="trade",
+            index=models.Index(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [execution.domain.states.TradeState["OPEN"], execution.domain.states.TradeState["REDUCED"]],
+                    )
+                ),
+                fields=["-entry_at"],
+                name="trade_open_newest",
             ),
         ),
         migrations.AddIndex(
@@ -1698,6 +1810,14 @@ class Migration(migrations.Migration):
             model_name="position",
             constraint=models.UniqueConstraint(fields=("symbol", "position_side"), name="position_one_row"),
         ),
+        migrations.AddIndex(
+            model_name="income",
+            index=models.Index(fields=["-at", "-id"], name="income_newest"),
+        ),
+        migrations.AddIndex(
+            model_name="income",
+            index=models.Index(fields=["transaction_id"], name="income_transaction"),
+        ),
         migrations.AddConstraint(
             model_name="income",
             constraint=models.CheckConstraint(
@@ -1724,6 +1844,22 @@ class Migration(migrations.Migration):
                 fields=("kind", "transaction_id"),
                 name="income_of_one_trade",
             ),
+        ),
+        migrations.AddIndex(
+            model_name="fill",
+            index=models.Index(fields=["-filled_at", "-id"], name="fill_newest"),
+        ),
+        migrations.AddIndex(
+            model_name="fill",
+            index=models.Index(fields=["symbol", "-filled_at"], name="fill_symbol"),
+        ),
+        migrations.AddIndex(
+            model_name="fill",
+            index=models.Index(fields=["exchange_trade_id"], name="fill_exchange_trade"),
+        ),
+        migrations.AddIndex(
+            model_name="fill",
+            index=models.Index(fields=["exchange_order_id"], name="fill_exchange_order"),
         ),
         migrations.AddConstraint(
             model_name="fill",

@@ -39,6 +39,13 @@ class Fill(models.Model):
             models.UniqueConstraint(fields=["symbol", "exchange_trade_id"], name="fill_booked_once"),
             models.CheckConstraint(name="fill_positive", condition=Q(quantity__gt=0, price__gt=0)),
         ]
+        indexes = [
+            # Read by the admin: newest first, a symbol's, and those of a number of the exchange.
+            models.Index(fields=["-filled_at", "-id"], name="fill_newest"),
+            models.Index(fields=["symbol", "-filled_at"], name="fill_symbol"),
+            models.Index(fields=["exchange_trade_id"], name="fill_exchange_trade"),
+            models.Index(fields=["exchange_order_id"], name="fill_exchange_order"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.symbol} {self.exchange_trade_id}"

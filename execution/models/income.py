@@ -34,6 +34,11 @@ class Income(models.Model):
                 name="income_of_one_trade",
             ),
         ]
+        indexes = [
+            # Read by the admin: newest first, and by the exchange's number.
+            models.Index(fields=["-at", "-id"], name="income_newest"),
+            models.Index(fields=["transaction_id"], name="income_transaction"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.transaction_id}"

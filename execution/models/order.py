@@ -9,6 +9,9 @@ from execution.domain.states import ORDER_FINAL, OrderState
 from execution.domain.trading import OrderPurpose, OrderService, OrderType, PositionSide, Side
 from execution.models.fields import code, money, one_of, optional_money
 
+# Nearly every trade has them.
+COMMON_PURPOSES = frozenset({OrderPurpose.ENTRY, OrderPurpose.STOP, OrderPurpose.TARGET})
+
 
 class Order(models.Model):
     """One order at the exchange: entry, stop, target, trailing stop or close of a request's trade."""
@@ -96,6 +99,20 @@ class Order(models.Model):
             models.Index(fields=["id"], name="order_unfinished", condition=~Q(state__in=sorted(ORDER_FINAL))),
             # Read when a fill's order is looked for.
             models.Index(fields=["exchange_order_id"], name="order_exchange_id"),
+            # Read by the admin: a conditional order's number, a symbol's orders, what ended unfilled, what is rare.
+            models.Index(fields=["algo_id"], name="order_algo_id", condition=~Q(algo_id="")),
+            models.Index(fields=["symbol", "-id"], name="order_symbol"),
+            models.Index(
+                fields=["state", "-id"],
+                name="order_outcome",
+                condition=Q(state__in=sorted(ORDER_FINAL - {OrderState.FILLED})),
+            ),
+            models.Index(
+                fields=["purpose", "-id"],
+                name="order_rare_purpose",
+                condition=Q(purpose__in=sorted(set(OrderPurpose) - COMMON_PURPOSES)),
+            ),
+            models.Index(fields=["-id"], name="order_alarmed", condition=Q(alarmed_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -95,6 +95,16 @@ class ExecutionRequest(models.Model):
             models.Index(fields=["moved_at"], name="request_unfinished", condition=~Q(state__in=sorted(REQUEST_FINAL))),
             # Read by metrics and the admin's list.
             models.Index(fields=["received_at"], name="request_received"),
+            # Read by the admin: a symbol's decisions, those of a source, how they ended, and why.
+            models.Index(fields=["symbol", "-received_at"], name="request_symbol"),
+            models.Index(fields=["source", "-received_at"], name="request_source"),
+            models.Index(
+                fields=["state", "-received_at"],
+                name="request_outcome",
+                condition=Q(state__in=sorted(REQUEST_FINAL - {RequestState.RECORDED})),
+            ),
+            models.Index(fields=["reason_code", "-received_at"], name="request_reason", condition=~Q(reason_code="")),
+            models.Index(fields=["trace_id"], name="request_trace", condition=~Q(trace_id="")),
             # Read by the limits: approvals of the last minute, and look-alikes.
             models.Index(fields=["approved_at"], name="request_approved", condition=Q(approved_at__isnull=False)),
             # Read by retention, which may keep recorded trades for ever.

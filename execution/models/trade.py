@@ -113,8 +113,12 @@ class Trade(models.Model):
             # Read by GET /trades: newest first, filtered by symbol.
             models.Index(fields=["-entry_at", "-id"], name="trade_newest"),
             models.Index(fields=["symbol", "-entry_at"], name="trade_symbol"),
+            # Read by the admin's filter of how trades have ended.
+            models.Index(fields=["close_reason", "-entry_at"], name="trade_end", condition=~Q(close_reason="")),
             # Read by the limits: the day's results, and a symbol's last stop.
             models.Index(fields=["exit_at"], name="trade_closed_at", condition=Q(state=TradeState.CLOSED)),
+            # Read by the admin's filter of open trades.
+            models.Index(fields=["-entry_at"], name="trade_open_newest", condition=Q(state__in=sorted(TRADE_OPEN))),
             # Read by each reconciliation cycle: closed books that were not looked over yet.
             models.Index(
                 fields=["exit_at"], condition=Q(state=TradeState.CLOSED, checked_at=None), name="trade_unchecked"

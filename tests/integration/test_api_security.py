@@ -33,7 +33,8 @@ def addresses(patterns: list[Any], prefix: str = "/") -> Iterator[str]:
         if isinstance(pattern, URLResolver) and route != "admin/":
             yield from addresses(pattern.url_patterns, prefix + route)
         elif isinstance(pattern, URLPattern):
-            yield prefix + PK.sub("0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11", route)
+            named = route.replace("(?P<table>[^/]+)", "trades")
+            yield prefix + PK.sub("0b0e4b06-3c5e-4e57-8a5f-0f6f6a0f2c11", named)
 
 
 ALL = sorted(set(addresses(get_resolver().url_patterns)))
