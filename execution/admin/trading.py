@@ -123,6 +123,8 @@ class RequestAdmin(StoryAdmin):
 def _figures_of(story: Story, grid: Grid | None) -> list[Figure]:
     request, trade = story.request, story.trade
     asked = f"asked for {request.notional_usd:.2f} USD" if request.notional_usd else ""
+    if request.size_amount is not None:
+        asked = f"asked for by {request.size_measure.replace('_', ' ').lower()}: {request.size_amount.normalize():f}"
     return [
         (f"{request.symbol} {request.order_type}", tables.side(request.direction), f"from {request.source}"),
         ("State", tables.state(request.state), request.reason or request.reason_code),

@@ -355,7 +355,7 @@ KEYS: Mapping[str, PolicyKey] = MappingProxyType(
                 "0, 1 or 2",
                 "0",
                 ("0", "2"),
-                "an entry's size is 0: the notional that was asked for; 1: by equity; 2: by what its stop may lose",
+                "an entry's size is 0: the one that was asked for; 1: by equity; 2: by what its stop may lose",
                 Looser.EITHER,
                 whole=True,
             ),

@@ -33,7 +33,7 @@ REMEDIES: Mapping[Reason, str] = {
     R.SYMBOL_NOT_ALLOWED: "SYMBOLS_ALLOWED and SYMBOLS_DENIED would have to let the symbol through.",
     R.SLIPPAGE_EXCEEDS_LIMIT: "The book would have to be nearer to the planned price, or the order smaller.",
     R.BOOK_TOO_THIN: "The book would have to hold more, or the order be smaller.",
-    R.EQUITY_UNKNOWN: "The account would have to show its equity, by which the policy sizes.",
+    R.EQUITY_UNKNOWN: "The account would have to show its equity, by which the entry is sized.",
     R.ATR_UNAVAILABLE: "The exchange would have to show enough candles without a gap, or the exits be prices.",
     R.QUOTE_ASSET_UNPRICED: "The exchange's index would have to price the quote asset.",
     R.CONFIDENCE_BELOW_LIMIT: "The model would have to be surer, or risk.global_min_confidence lower.",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 
 from execution.domain.distances import Distance
 from execution.domain.liquidation import MarginBracket
@@ -22,6 +23,29 @@ class AskedTarget:
     distance: Distance | None = None
 
 
+class SizeMeasure(StrEnum):
+    """What a size is asked for in, where it is neither a notional nor a base quantity."""
+
+    EQUITY_PERCENT = "EQUITY_PERCENT"
+    RISK_USD = "RISK_USD"
+    RISK_PERCENT = "RISK_PERCENT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedSize:
+    """A size by the account's equity, or by what the stop may lose.
+
+    `amount` is in percent of the equity (EQUITY_PERCENT, RISK_PERCENT) or in USD (RISK_USD).
+    """
+
+    measure: SizeMeasure
+    amount: Decimal
+
+    @property
+    def needs_equity(self) -> bool:
+        return self.measure is not SizeMeasure.RISK_USD
+
+
 @dataclass(frozen=True, kw_only=True)
 class AtrTerms:
     """Which ATR an entry's exits are measured by: the exchange's interval, and how many candles."""
@@ -34,7 +58,7 @@ class AtrTerms:
 class Proposal:
     """An entry as it was asked for. Prices are in the quote asset.
 
-    `notional_usd` wins over `base_quantity`. What is None is left to the policy.
+    Of `notional_usd`, `base_quantity` and `size` the first that is there counts. What is None is left to the policy.
     """
 
     symbol: str
@@ -55,6 +79,7 @@ class Proposal:
     break_even: bool | None = None
     time_exit_seconds: int | None = None
     time_in_force: TimeInForce | None = None
+    size: AskedSize | None = None
     # Instead of the prices of stop, target and activation.
     stop_distance: Distance | None = None
     target_distance: Distance | None = None

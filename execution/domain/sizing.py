@@ -12,11 +12,12 @@ from execution.domain.lots import LotRule, entry_lot
 from execution.domain.money import ONE, ZERO, floor_to, plain
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.risk_review import Proposal, RiskReview
+from execution.domain.risk_review import AskedSize, Proposal, RiskReview, SizeMeasure
 from execution.domain.trading import Direction, OrderType
 
 # An average may have very many digits.
 SHOWN_DIGITS = 8
+PERCENT = 100
 
 
 class SizingMode(IntEnum):
@@ -91,7 +92,14 @@ def sizing_mode(proposal: Proposal, policy: Policy) -> SizingMode:
 
     A base quantity is an operator's own figure and stands under any policy.
     """
-    return SizingMode.NOTIONAL if proposal.notional_usd is None else SizingMode(int(policy[keys.SIZING_MODE]))
+    by_hand = proposal.notional_usd is None and proposal.base_quantity is not None
+    return SizingMode.NOTIONAL if by_hand else SizingMode(int(policy[keys.SIZING_MODE]))
+
+
+def needs_equity(proposal: Proposal, policy: Policy) -> bool:
+    """Whether the account's equity decides this entry's size."""
+    mode, size = sizing_mode(proposal, policy), proposal.size
+    return mode is SizingMode.EQUITY_FRACTION or (mode is SizingMode.NOTIONAL and bool(size and size.needs_equity))
 
 
 def judge_size(review: RiskReview, reference: Decimal, stop: Decimal, limit: Decimal | None = None) -> Decimal:
@@ -104,11 +112,11 @@ def judge_size(review: RiskReview, reference: Decimal, stop: Decimal, limit: Dec
     mode = sizing_mode(review.proposal, review.policy)
     match mode:
         case SizingMode.NOTIONAL:
-            quantity = _as_asked(review, levels, lot)
+            quantity = _as_asked(review, levels, stop, lot)
         case SizingMode.EQUITY_FRACTION:
-            quantity = _of_equity(review, levels, lot)
+            quantity = _of_equity(review, levels, lot, review.policy[keys.EQUITY_FRACTION], "mode=equity_fraction")
         case SizingMode.RISK_PER_TRADE:
-            quantity = _of_risk(review, levels, stop, lot)
+            quantity = _of_risk(review, levels, stop, lot, review.policy[keys.RISK_PER_TRADE], "mode=risk_per_trade")
         case _:
             assert_never(mode)
     _check_quantity(review, quantity, lot)
@@ -123,8 +131,10 @@ def _sized(review: RiskReview, usd: Decimal, levels: Sequence[Level], lot: LotRu
     return quantity, walk(levels, quantity).average_price
 
 
-def _as_asked(review: RiskReview, levels: Sequence[Level], lot: LotRule) -> Decimal:
+def _as_asked(review: RiskReview, levels: Sequence[Level], stop: Decimal, lot: LotRule) -> Decimal:
     proposal = review.proposal
+    if proposal.size and proposal.notional_usd is None and proposal.base_quantity is None:
+        return _of_size(review, proposal.size, levels, stop, lot)
     if proposal.notional_usd is not None:
         quantity, price = _sized(review, proposal.notional_usd, levels, lot)
         numbers = f"notional={plain(proposal.notional_usd)} price={_shown(price)} quantity={plain(quantity)}"
@@ -137,18 +147,41 @@ def _as_asked(review: RiskReview, levels: Sequence[Level], lot: LotRule) -> Deci
     return quantity
 
 
-def _of_equity(review: RiskReview, levels: Sequence[Level], lot: LotRule) -> Decimal:
-    fraction, equity = review.policy[keys.EQUITY_FRACTION], review.equity
-    known = "unknown" if equity is None else plain(equity)
-    numbers, passed = f"expected>0 actual={known}", equity is not None and equity > 0
-    review.check("equity", numbers, Reason.EQUITY_UNKNOWN, passed=passed)
-    quantity, price = _sized(review, max(equity or ZERO, ZERO) * fraction, levels, lot)
-    _resized(review, f"mode=equity_fraction equity={known} fraction={plain(fraction)}", quantity, price)
+def _of_size(review: RiskReview, size: AskedSize, levels: Sequence[Level], stop: Decimal, lot: LotRule) -> Decimal:
+    """Return the quantity for a size by equity or risk that the decision itself has asked for."""
+    numbers = f"asked={size.measure.lower()} amount={plain(size.amount)}"
+    match size.measure:
+        case SizeMeasure.EQUITY_PERCENT:
+            return _of_equity(review, levels, lot, size.amount / PERCENT, numbers)
+        case SizeMeasure.RISK_USD:
+            return _of_risk(review, levels, stop, lot, size.amount, numbers)
+        case SizeMeasure.RISK_PERCENT:
+            equity = _checked_equity(review)
+            numbers += f" equity={plain(equity)}"
+            return _of_risk(review, levels, stop, lot, equity * size.amount / PERCENT, numbers)
+        case _:
+            assert_never(size.measure)
+
+
+def _checked_equity(review: RiskReview) -> Decimal:
+    """Return the equity in USD, 0 where that is a refusal."""
+    equity = review.equity
+    numbers = f"expected>0 actual={'unknown' if equity is None else plain(equity)}"
+    review.check("equity", numbers, Reason.EQUITY_UNKNOWN, passed=equity is not None and equity > 0)
+    return max(equity or ZERO, ZERO)
+
+
+def _of_equity(review: RiskReview, levels: Sequence[Level], lot: LotRule, fraction: Decimal, by: str) -> Decimal:
+    equity = _checked_equity(review)
+    quantity, price = _sized(review, equity * fraction, levels, lot)
+    _resized(review, f"{by} equity={plain(equity)} fraction={plain(fraction)}", quantity, price)
     return quantity
 
 
-def _of_risk(review: RiskReview, counted: Sequence[Level], stop: Decimal, lot: LotRule) -> Decimal:
-    risk, direction = review.policy[keys.RISK_PER_TRADE], review.proposal.direction
+def _of_risk(
+    review: RiskReview, counted: Sequence[Level], stop: Decimal, lot: LotRule, risk: Decimal, by: str
+) -> Decimal:
+    direction = review.proposal.direction
     review.check("stop_to_size_by", f"stop={plain(stop)} risk={plain(risk)}", Reason.STOP_REQUIRED, passed=stop > 0)
     if stop <= 0:
         return ZERO
@@ -158,7 +191,7 @@ def _of_risk(review: RiskReview, counted: Sequence[Level], stop: Decimal, lot: L
     quantity = floor_to(quantity_at_risk(risk, levels, loss), lot.step)
     entry = walk(levels, quantity).average_price
     numbers = (
-        f"mode=risk_per_trade risk={plain(risk)} stop={plain(stop)} entry={plain(round(entry, SHOWN_DIGITS))} "
+        f"{by} risk={plain(risk)} stop={plain(stop)} entry={plain(round(entry, SHOWN_DIGITS))} "
         f"unit_loss={plain(round(loss.of_unit(entry), SHOWN_DIGITS))} "
         f"at_stop={plain(round(quantity * loss.of_unit(entry), SHOWN_DIGITS))}"
     )

@@ -10,6 +10,7 @@ import execution.domain.distances
 import execution.domain.equity
 import execution.domain.kill_switch
 import execution.domain.outcomes
+import execution.domain.risk_review
 import execution.domain.shortfall
 import execution.domain.states
 import execution.domain.trading
@@ -37,6 +38,8 @@ class Migration(migrations.Migration):
                 ("time_in_force", models.CharField(blank=True, max_length=3)),
                 ("notional_usd", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("base_quantity_asked", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
+                ("size_measure", models.CharField(blank=True, max_length=16)),
+                ("size_amount", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("limit_price_asked", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("expected_price", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
                 ("stop_price_asked", models.DecimalField(blank=True, decimal_places=18, max_digits=36, null=True)),
@@ -1330,9 +1333,32 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     models.Q(("notional_usd__gt", 0), ("notional_usd__isnull", False)),
                     models.Q(("base_quantity_asked__gt", 0), ("base_quantity_asked__isnull", False)),
+                    models.Q(("size_amount__gt", 0), ("size_amount__isnull", False)),
                     _connector="OR",
                 ),
                 name="request_has_a_size",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="executionrequest",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("size_amount__isnull", True), ("size_measure", "")),
+                    models.Q(
+                        ("size_amount__gt", 0),
+                        ("size_amount__isnull", False),
+                        (
+                            "size_measure__in",
+                            [
+                                execution.domain.risk_review.SizeMeasure["EQUITY_PERCENT"],
+                                execution.domain.risk_review.SizeMeasure["RISK_PERCENT"],
+                                execution.domain.risk_review.SizeMeasure["RISK_USD"],
+                            ],
+                        ),
+                    ),
+                    _connector="OR",
+                ),
+                name="request_size_has_a_measure",
             ),
         ),
         migrations.AddConstraint(

@@ -5,6 +5,7 @@ from uuid import uuid4
 from django.db import models
 from django.db.models import Q
 
+from execution.domain.risk_review import SizeMeasure
 from execution.domain.states import REQUEST_FINAL, RequestState
 from execution.domain.trading import Direction, OrderType, Source, TimeInForce
 from execution.models.fields import code, one_of, optional_money
@@ -26,6 +27,9 @@ class ExecutionRequest(models.Model):
     time_in_force = code(3, blank=True)
     notional_usd = optional_money()
     base_quantity_asked = optional_money()
+    # Instead of both: by the account's equity or by what the stop may lose, in percent or USD.
+    size_measure = code(16, blank=True)
+    size_amount = optional_money()
     limit_price_asked = optional_money()
     expected_price = optional_money()
     stop_price_asked = optional_money()
@@ -78,7 +82,13 @@ class ExecutionRequest(models.Model):
                 name="request_has_a_size",
                 # A comparison with NULL is NULL, and a check lets NULL pass.
                 condition=Q(notional_usd__isnull=False, notional_usd__gt=0)
-                | Q(base_quantity_asked__isnull=False, base_quantity_asked__gt=0),
+                | Q(base_quantity_asked__isnull=False, base_quantity_asked__gt=0)
+                | Q(size_amount__isnull=False, size_amount__gt=0),
+            ),
+            models.CheckConstraint(
+                name="request_size_has_a_measure",
+                condition=Q(size_measure="", size_amount__isnull=True)
+                | Q(size_measure__in=sorted(SizeMeasure), size_amount__isnull=False, size_amount__gt=0),
             ),
             models.CheckConstraint(
                 name="request_limit_has_a_price",

@@ -93,6 +93,8 @@ def _decision(request: ExecutionRequest) -> Iterator[str]:
         target=request.target_price_asked,
         confidence=request.confidence,
     )
+    if request.size_amount is not None:
+        asked = f"{request.size_measure.lower()}={plain(request.size_amount)} {asked}"
     asked += "".join(
         f" {name}={measure}:{amount}"
         for name in ("stop", "target")

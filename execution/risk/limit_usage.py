@@ -34,6 +34,8 @@ def usage_and_orders(
             "direction": request.direction,
             "notional": request.notional_usd,
             "quantity": request.base_quantity_asked,
+            "size_measure": request.size_measure,
+            "size_amount": request.size_amount,
             "approved": request.approved_at,
             "now": now,
             "later_too": later_too,

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from execution.domain.distances import Distance, Measure
 from execution.domain.json_values import JsonValue
-from execution.domain.risk_review import AskedTarget, AtrTerms, Proposal, RuleVerdict
+from execution.domain.risk_review import AskedSize, AskedTarget, AtrTerms, Proposal, RuleVerdict, SizeMeasure
 from execution.domain.trading import Direction, OrderType, TimeInForce
 from execution.models import ExecutionRequest
 
@@ -37,12 +37,19 @@ def proposal_of(request: ExecutionRequest) -> Proposal:
         activation_price=Decimal(exits["activation_price"]) if "activation_price" in exits else None,
         break_even=exits.get("break_even"),
         time_exit_seconds=exits.get("time_exit_seconds"),
+        size=_size(request),
         stop_distance=_distance(exits.get("stop", {})),
         target_distance=_distance(exits.get("target", {})),
         activation_distance=_distance(exits.get("activation", {})),
         atr=AtrTerms(**exits["atr"]) if "atr" in exits else None,
         time_in_force=TimeInForce(request.time_in_force) if request.time_in_force else None,
     )
+
+
+def _size(request: ExecutionRequest) -> AskedSize | None:
+    if not request.size_measure or request.size_amount is None:
+        return None
+    return AskedSize(measure=SizeMeasure(request.size_measure), amount=request.size_amount)
 
 
 def _distance(asked: Mapping[str, str]) -> Distance | None:

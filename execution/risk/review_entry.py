@@ -10,7 +10,7 @@ from execution.domain.ports import Exchange
 from execution.domain.reasons import Reason
 from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
-from execution.domain.sizing import SizingMode, sizing_mode
+from execution.domain.sizing import needs_equity
 from execution.domain.trading import InstrumentFilters, PositionSide, SymbolLists
 from execution.domain.true_range import average_true_range, candles_to_read, judge_candles
 from execution.models import ExecutionRequest
@@ -69,7 +69,7 @@ def review_entry(
     proposal = proposal_of(request)
     index = priced(exchange, rules.quote_asset)
     equity = None
-    if sizing_mode(proposal, policy) is SizingMode.EQUITY_FRACTION:
+    if needs_equity(proposal, policy):
         # In USD, behind contracts of this margin asset; None when no index prices the asset.
         margin_index = priced(exchange, rules.margin_asset)
         equity = exchange.equity().behind(rules.margin_asset, margin_index) if margin_index else None

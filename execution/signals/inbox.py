@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from django.core.serializers.json import DjangoJSONEncoder
 
 from execution.domain.json_values import JsonValue
+from execution.domain.risk_review import SizeMeasure
 from execution.domain.signatures import SigningRules
 from execution.domain.states import RequestState
 from execution.domain.trading import OrderType, Source
@@ -147,6 +148,7 @@ def request_of(decision: AiDecision, *, rules: IntakeRules, published_at: dateti
         direction=decision.side,
         order_type=OrderType.MARKET,
         notional_usd=decision.position_size_usd,
+        **_size_asked(decision),
         expected_price=decision.entry_price,
         stop_price_asked=decision.stop_loss,
         target_price_asked=decision.take_profit,
@@ -183,6 +185,8 @@ def request_of_order(
         order_type=OrderType.LIMIT if order.price is not None else OrderType.MARKET,
         time_in_force=order.time_in_force or "",
         base_quantity_asked=order.quantity,
+        notional_usd=order.notional_usd,
+        **_size_asked(order),
         limit_price_asked=order.price,
         stop_price_asked=order.stop_loss,
         target_price_asked=order.take_profit,
@@ -209,6 +213,22 @@ def _exits_asked(order: ManualOrder) -> dict[str, JsonValue]:
         "time_exit_seconds": order.time_exit_seconds,
     }
     return _distances_asked(order) | {name: value for name, value in asked.items() if value not in (None, "", [], {})}
+
+
+class _Size(TypedDict, total=False):
+    """The columns of a size that is neither a notional nor a base quantity."""
+
+    size_measure: str
+    size_amount: Decimal
+
+
+def _size_asked(order: AiDecision | ManualOrder) -> _Size:
+    """Return the size by equity or risk, without columns where the size is another one."""
+    for measure in SizeMeasure:
+        amount: Decimal | None = getattr(order, measure.lower())
+        if amount is not None:
+            return {"size_measure": measure, "size_amount": amount}
+    return {}
 
 
 def _target_asked(target: TargetIn) -> dict[str, JsonValue]:

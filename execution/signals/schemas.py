@@ -38,11 +38,16 @@ ENVELOPE_FIELDS = frozenset(
 MAX_LEVERAGE = 125
 REASON_LENGTH = 2000
 MAX_TARGETS = 10
+# An entry may be worth several times the equity, within the leverage.
+MOST_EQUITY_PERCENT = 1000
 # A distance of an exit in R or in multiples of the ATR.
 MOST_MULTIPLE = 1000
 # Ways to give the level of the stop and of the only target: one each.
 STOP_FORMS = ("stop_loss", "stop_loss_percent", "stop_loss_atr")
 TARGET_FORMS = ("take_profit", "take_profit_percent", "take_profit_r", "take_profit_atr")
+# Ways to give the size: one of them.
+AI_SIZES = ("position_size_usd", "equity_percent", "risk_usd", "risk_percent")
+ORDER_SIZES = ("quantity", "notional_usd", *AI_SIZES[1:])
 ATR_TERMS = ("atr_interval", "atr_period")
 LONGEST_SECONDS = 366 * 24 * 3600
 # Notes of a producer that come back with the trade; a longer one is a document, and belongs elsewhere.
@@ -142,6 +147,10 @@ OptionalPercent = Annotated[
     Annotated[Decimal, Field(ge=Decimal("0.001"), le=100), _stored(bounds.DECIMALS)] | None,
     BeforeValidator(_absent_when_zero),
 ]
+EquityPercent = Annotated[
+    Annotated[Decimal, Field(ge=Decimal("0.01"), le=MOST_EQUITY_PERCENT), _stored(bounds.DECIMALS)] | None,
+    BeforeValidator(_absent_when_zero),
+]
 Multiple = Annotated[
     Annotated[Decimal, Field(ge=Decimal("0.01"), le=MOST_MULTIPLE), _stored(bounds.DECIMALS)] | None,
     BeforeValidator(_absent_when_zero),
@@ -203,6 +212,9 @@ class AiDecision(OrderFields):
     confidence: Fraction = None
     entry_price: PositiveOrAbsent = None
     position_size_usd: PositiveOrAbsent = None
+    equity_percent: EquityPercent = None
+    risk_usd: PositiveOrAbsent = None
+    risk_percent: OptionalPercent = None
     leverage: Leverage = None
     stop_loss: PositiveOrAbsent = None
     stop_loss_percent: OptionalPercent = None
@@ -234,8 +246,10 @@ class AiDecision(OrderFields):
 
     @model_validator(mode="after")
     def has_a_size(self) -> "AiDecision":
-        if self.side is not None and self.position_size_usd is None:
-            raise ValueError("position_size_usd: must be a positive number of US dollars")
+        if self.side is not None and all(getattr(self, name) is None for name in AI_SIZES):
+            others = ", ".join(AI_SIZES[1:])
+            raise ValueError(f"position_size_usd: must be a positive number of US dollars, else one of {others}")
+        _one_each(self, AI_SIZES)
         return self
 
     @model_validator(mode="after")
@@ -286,12 +300,16 @@ class TrailingIn(Part):
 class ManualOrder(OrderFields):
     """`signal.execute` and POST /api/execution/order: a LIMIT order with `price`, else a MARKET order.
 
-    `quantity` is in the base asset.
+    `quantity` is in the base asset; instead of it the size may be given in USD, by the equity or by the risk.
     """
 
     symbol: Symbol
     side: Direction
-    quantity: Positive
+    quantity: OptionalPositive = None
+    notional_usd: OptionalPositive = None
+    equity_percent: EquityPercent = None
+    risk_usd: OptionalPositive = None
+    risk_percent: OptionalPercent = None
     price: OptionalPositive = None
     leverage: Leverage = None
     stop_loss: OptionalPositive = None
@@ -353,6 +371,13 @@ class ManualOrder(OrderFields):
     @classmethod
     def read_absent(cls, value: object) -> object:
         return None if value == "" else value
+
+    @model_validator(mode="after")
+    def has_one_size(self) -> "ManualOrder":
+        if all(getattr(self, name) is None for name in ORDER_SIZES):
+            raise ValueError(f"quantity: must be sent, or one of {', '.join(ORDER_SIZES[1:])}")
+        _one_each(self, ORDER_SIZES)
+        return self
 
     @model_validator(mode="after")
     def only_a_limit_order_expires(self) -> "ManualOrder":

@@ -92,7 +92,8 @@ USAGE = """
            AND id <> %(request)s AND state NOT IN ('DENIED', 'EXPIRED')
            AND symbol = %(symbol)s AND direction = %(direction)s
            AND notional_usd IS NOT DISTINCT FROM %(notional)s
-           AND base_quantity_asked IS NOT DISTINCT FROM %(quantity)s),
+           AND base_quantity_asked IS NOT DISTINCT FROM %(quantity)s
+           AND size_measure = %(size_measure)s AND size_amount IS NOT DISTINCT FROM %(size_amount)s),
         (SELECT extract(epoch FROM %(now)s - max(LEAST(stopped.at, %(now)s)))
          FROM execution_trade AS trade
          -- An exit that is stamped ahead counts from its booking, which is by our own clock.

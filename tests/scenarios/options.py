@@ -1,4 +1,4 @@
-"""Scenarios of the options of entries: their time in force, and exits by their distance.
+"""Scenarios of the options of entries: their time in force, exits by their distance, and sizes.
 
 Best bid and ask are 49999.9 and 50000.1. Fees are 0.05 % for takers, 0.02 % for makers.
 """
@@ -258,3 +258,45 @@ def old_candles(desk: Desk) -> Figures:
     request_id = desk.signal(stop_loss_atr="1.5", atr_interval="1m", atr_period=2)
     desk.run(request_id)
     return ended_without_trade(desk, request_id)
+
+
+# Sizes
+
+
+# 1 unit loses 1049.0001 from 50000.1 to 48951.0999 and fees of 0.0005 x 98951.1999: 1098.4757. 0.111 % of 10,000 are
+# 11.1 USD, and 11.1 / 1098.4757 = 0.01010. Stopped out at 48999.9: -10.002, fees 0.2500005 and 489.999 x 0.0005 =
+# 0.2449995.
+@scenario(
+    "size by risk in percent, long, stopped out",
+    quantity="0.01",
+    ended="SL",
+    exit="48999.9",
+    gross="-10.002",
+    fees="0.495",
+    net="-10.497",
+    wallet="9989.503",
+    left="nothing",
+)
+def risk_percent_long(desk: Desk) -> Figures:
+    request_id = opened(desk, quantity=None, risk_percent="0.111", stop_loss="49000.1")
+    move(desk, "49000")
+    return books(desk, request_id)
+
+
+# 5 % of 10,000 are 500 USD: 500 / 49999.9 = 0.0100002, on its step 0.010. As "target hit" of a short: sold at 49999.9,
+# bought back at 48000.1: 19.998, fees 0.2499995 and 480.001 x 0.0005 = 0.2400005.
+@scenario(
+    "size by equity, short, target",
+    quantity="0.01",
+    ended="TP",
+    exit="48000.1",
+    gross="19.998",
+    fees="0.49",
+    net="19.508",
+    wallet="10019.508",
+    left="nothing",
+)
+def equity_short(desk: Desk) -> Figures:
+    request_id = opened(desk, side="sell", quantity=None, equity_percent="5", stop_loss="51000", take_profit="48000")
+    move(desk, "48000")
+    return books(desk, request_id)

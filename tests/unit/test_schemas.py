@@ -57,6 +57,9 @@ def test_the_decision_of_the_ai_engine_is_read_exactly() -> None:
         "confidence": Decimal("0.85"),
         "entry_price": Decimal("50000.0"),
         "position_size_usd": Decimal("100.0"),
+        "equity_percent": None,
+        "risk_usd": None,
+        "risk_percent": None,
         "leverage": 5,
         "stop_loss": Decimal("48750.0"),
         "stop_loss_percent": None,
@@ -140,7 +143,8 @@ def test_a_decision_to_trade_needs_a_size_in_dollars(size: dict[str, Any]) -> No
     fields = {"symbol": "BTCUSDT", "side": "buy"} | size
 
     assert problems(AiDecision, fields) == {
-        "": "Value error, position_size_usd: must be a positive number of US dollars"
+        "": "Value error, position_size_usd: must be a positive number of US dollars, else one of "
+        "equity_percent, risk_usd, risk_percent"
     }
 
 
@@ -721,3 +725,47 @@ def test_several_targets_and_the_activation_take_distances_too() -> None:
     assert problems(ManualOrder, SMALLEST_ORDER | {"trailing": twice}) == {
         "trailing": "Value error, activation_r: must not be sent together with activation_price"
     }
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("name", ["notional_usd", "equity_percent", "risk_usd", "risk_percent"])
+def test_an_order_gives_its_size_in_one_way(name: str) -> None:
+    without = {key: value for key, value in SMALLEST_ORDER.items() if key != "quantity"}
+
+    assert getattr(ManualOrder.model_validate(without | {name: "5"}), name) == 5
+    assert problems(ManualOrder, SMALLEST_ORDER | {name: "5"}) == {
+        "": f"Value error, {name}: must not be sent together with quantity"
+    }
+    assert problems(ManualOrder, without) == {
+        "": "Value error, quantity: must be sent, or one of notional_usd, equity_percent, risk_usd, risk_percent"
+    }
+
+
+@pytest.mark.parametrize("name", ["equity_percent", "risk_usd", "risk_percent"])
+def test_a_decision_gives_its_size_in_one_way(name: str) -> None:
+    without = {key: value for key, value in SMALLEST_DECISION.items() if key != "position_size_usd"}
+
+    assert getattr(AiDecision.model_validate(without | {name: 5}), name) == 5
+    assert problems(AiDecision, SMALLEST_DECISION | {name: 5}) == {
+        "": f"Value error, {name}: must not be sent together with position_size_usd"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("notional_usd", "-1"),
+        ("notional_usd", "0"),
+        ("risk_usd", "0"),
+        ("equity_percent", "0.009"),
+        ("equity_percent", "1000.1"),
+        ("risk_percent", "0.0009"),
+        ("risk_percent", "100.1"),
+    ],
+)
+def test_sizes_have_bounds(name: str, value: str) -> None:
+    without = {key: val for key, val in SMALLEST_ORDER.items() if key != "quantity"}
+
+    assert list(problems(ManualOrder, without | {name: value})) == [name]

@@ -20,7 +20,10 @@ class OrderAnswerOut(AnySerializer):
     trade_id = serializers.CharField(allow_null=True, help_text="The request's id, once the order was accepted.")
     symbol = serializers.CharField()
     side = serializers.ChoiceField(choices=["long", "short"])
-    quantity = serializers.FloatField(help_text="In the base asset: filled, else approved, else asked.")
+    quantity = serializers.FloatField(
+        allow_null=True,
+        help_text="In the base asset: filled, else approved, else asked; null before another size has become one.",
+    )
     price = serializers.FloatField(allow_null=True, help_text="Average fill price; the limit price while it rests.")
     status = serializers.ChoiceField(choices=["pending", "placed", "filled", "failed", "canceled"])
     message = serializers.CharField(allow_null=True)
