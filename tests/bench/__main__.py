@@ -15,7 +15,7 @@ from functools import partial
 from local_stack.command import execute
 from local_stack.console import Console
 from local_stack.settings import STATE, Settings
-from tests.bench import exchange, flatten, legs, limiter, monitor, pipeline, protection, stop, webhook
+from tests.bench import exchange, flatten, legs, limiter, monitor, pipeline, protection, stop, viewers, webhook
 from tests.bench.report import COLUMNS, Outcome, print_table
 from tests.bench.stack import ENVIRONMENT
 
@@ -29,6 +29,7 @@ SECTIONS: dict[str, Callable[[Settings, Console], Awaitable[Outcome]]] = {
     "flatten": flatten.run,
     "legs": legs.run,
     "webhook": webhook.run,
+    "viewers": viewers.run,
 }
 REPORT = STATE / "bench.json"
 

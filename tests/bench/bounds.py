@@ -55,6 +55,7 @@ NONE_AFTER = Bound(of="value", most=0, reason="a no that lets one pass now and t
 IN_FLIGHT = Bound(of="value", least=100, reason="with nothing on its way every stop is quick")
 WORDS = ("a trip", "a change of policy", "the kill switch")
 LATENCIES = ("at 50 ms", "at 5 ms")
+UNNOTICED = Bound(of="ratio", most=1.1, reason="a page that only shows must not slow what trades")
 BULK = Bound(
     of="ratio", most=1, reason="both sides are read in bulk: what grows with the positions is out of room one day"
 )
@@ -72,6 +73,9 @@ BOUNDS = {
     "decisions without a trade at 20/s": NONE_LOST,
     "decisions at the exchange per second": SUSTAINED,
     "decisions without a trade in a burst": NONE_LOST,
+    "decision to entry, p50 with 20 viewers": UNNOTICED,
+    "viewers without a board": NOTHING_MISSING,
+    "decisions without a trade": NONE_LOST,
     "signed orders per second": ORDER_RATE,
     "placement, p99 at 300/s, best of 3 rounds": ORDER_P99,
     "an order after 100000 others": FLAT_COST,

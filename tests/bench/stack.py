@@ -48,6 +48,7 @@ class BenchStack:
     neighbours: Supervisor
     servers: tuple[Server, ...]
     programs: tuple[Program, ...]
+    admin_password: str
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the processor time of each program since its start."""
@@ -120,6 +121,7 @@ def _plan(settings: Settings, state: Path, lease: Lease, servers: tuple[Server, 
         neighbours=_supervisor(env, state, lease),
         servers=servers,
         programs=tuple(program for program in planned if program.name not in NOT_UNDER_TEST),
+        admin_password=credentials.admin_password,
     )
 
 
