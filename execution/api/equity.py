@@ -4,7 +4,7 @@ import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -27,6 +27,7 @@ DEFAULT_LIMIT, MOST = 2500, 5000
 CURSOR = re.compile(r"([0-9]{1,17})_(-?[0-9]{1,20}(?:\.[0-9]{1,18})?)_(-?[0-9]{1,20}(?:\.[0-9]{1,18})?)")
 
 
+@extend_schema_field({"type": "string", "format": "date-time"})
 class MomentIn(serializers.CharField):
     """A time as in 2026-01-31T12:00:00Z. One beyond the bounds means their end."""
 
@@ -37,6 +38,7 @@ class MomentIn(serializers.CharField):
             raise ValidationError("Enter a date and time as in 2026-01-31T12:00:00Z.") from None
 
 
+@extend_schema_field({"type": "string", "pattern": f"^{CURSOR.pattern}$"})
 class CursorIn(serializers.CharField):
     """The cursor of a page: opaque to clients."""
 

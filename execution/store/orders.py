@@ -111,7 +111,8 @@ def set_entry_executed(order_id: int, executed: Decimal, *, now: datetime) -> No
 
 def exits_with_bookings(requests: Collection[UUID]) -> list[tuple[Order, Decimal]]:
     """Return the exits of these requests, oldest first, each with what is booked of its fills."""
-    return [(order, booked) for order, booked in EXITS.rows(requests=list(requests))]
+    found = EXITS.rows(requests=list(requests)) if requests else []
+    return [(order, booked) for order, booked in found]
 
 
 def live_legs_of_positions() -> QuerySet[Order, Order]:

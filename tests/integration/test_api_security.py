@@ -210,6 +210,7 @@ def test_health_and_errors_leak_no_key(client: Client, settings: LazySettings) -
 
     for address in ALL:
         for headers in ({}, {"X-API-Key": KEY}):
-            body = client.get(address, headers=headers).content.decode()
+            answer = client.get(address, headers=headers)
+            body = (answer.getvalue() if answer.streaming else answer.content).decode()
             assert "canary" not in body
             assert KEY not in body

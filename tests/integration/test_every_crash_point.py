@@ -43,7 +43,7 @@ class Story:
 
 
 # At its level and beyond it.
-TAKEN_BACK = Story(fault=(ALGO_ORDER, STOP_REFUSED | {"count": 2}))
+TAKEN_BACK = Story(fault=(ALGO_ORDER, STOP_REFUSED | {"count": 2, "match": {"type": "STOP_MARKET"}}))
 SENT_AGAIN = Story(fault=(ORDER, NOT_SENT))
 LOST = Story(fault=(ORDER, {"action": "drop_after"}))
 DENIED = Story(symbol="NOSUCHUSDT")

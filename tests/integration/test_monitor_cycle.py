@@ -333,7 +333,9 @@ def test_calls_and_queries_do_not_grow_with_the_trades(desk: Desk) -> None:
         calls = Counter((row["method"], row["path"]) for row in desk.ledger.requests)
         # It is read when it is older than a few seconds, whichever cycle that meets.
         del calls["GET", "/fapi/v1/assetIndex"]
-        return calls, len(queries)
+        # Statements that begin or end a transaction read and write nothing.
+        statements = [query for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))]
+        return calls, len(statements)
 
     desk.trade_opened(SYMBOLS[0])
     with_one = cost()
@@ -344,7 +346,7 @@ def test_calls_and_queries_do_not_grow_with_the_trades(desk: Desk) -> None:
     assert Trade.objects.filter(state="OPEN").count() == 8
     assert with_eight == with_one
     assert sum(with_one[0].values()) == 7
-    assert with_one[1] <= 50
+    assert with_one[1] <= 44
 
 
 # Second backend and single flight
