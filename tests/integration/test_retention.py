@@ -410,6 +410,8 @@ def test_every_table_is_kept_within_bounds_or_swept() -> None:
     }
     # What people do by hand is kept for auditors.
     bounded.add("OperatorAction")
+    # Made and revoked by hand: what a revoked one has taken in still names it.
+    bounded.add("Webhook")
     swept = {table.__name__ for table in EVERYTHING} | {"ModelPromotion", "QuarantinedRow", "SeenNonce", "StreamLoss"}
     # By its own age: the exchange keeps its lines no longer.
     swept.add("AccountIncome")
