@@ -20,6 +20,9 @@ from execution.operations.export_files import FileFormat, NotInstalledError
 from execution.queries.downloads import TABLES, TooManyRowsError, download
 from execution.queries.exports import ExportFilter, FilterError
 
+# A file in each format, by its media type without parameters.
+FILES = {(200, each.media_type.partition(";")[0]): OpenApiTypes.BINARY for each in FileFormat}
+
 
 class ExportIn(AnySerializer):
     """Which rows, in which format."""
@@ -59,7 +62,7 @@ class ExportViewSet(JsonView, ViewSet):
             ExportIn,
             OpenApiParameter("table", location=OpenApiParameter.PATH, enum=TABLES, description="The table."),
         ],
-        responses={(200, "text/csv"): OpenApiTypes.BINARY, **problems(400, 401, 404)},
+        responses={**FILES, **problems(400, 401, 404)},
     )
     def retrieve(self, request: Request, table: str) -> HttpResponseBase:
         if table not in TABLES:

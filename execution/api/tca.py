@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.core.validators import RegexValidator
 from django.http import HttpResponseBase, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
@@ -77,7 +78,9 @@ class TcaViewSet(JsonView, ViewSet):
         return frozenset(TcaIn().fields)
 
     @extend_schema(
-        operation_id="execution_quality", parameters=[TcaIn], responses={200: one(TcaOut), **problems(400, 401)}
+        operation_id="execution_quality",
+        parameters=[TcaIn],
+        responses={(200, "application/json"): one(TcaOut), (200, CSV_TYPE): OpenApiTypes.STR, **problems(400, 401)},
     )
     def list(self, request: Request) -> HttpResponseBase:
         asked = TcaIn(data=request.query_params.dict())
