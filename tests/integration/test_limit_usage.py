@@ -510,7 +510,7 @@ def test_an_exit_a_little_ahead_has_no_age_yet(ahead: int, age: int, direction: 
 
 
 def test_an_approval_that_is_stamped_ahead_is_no_look_alike() -> None:
-    builders.approved(notional_usd=D(500), approved_at=NOW + timedelta(hours=1))
+    builders.approved(notional_usd=D(500), approved_at=NOW + timedelta(hours=1), moved_at=NOW)
     alike = asking(notional_usd=D(500))
     assert usage(alike, windows=WINDOW).look_alike_age is None
 

@@ -237,6 +237,7 @@ LOOK_ALIKES: tuple[tuple[dict[str, Any], Decimal | None], ...] = (
     ({"notional_usd": D("100.01")}, None),
     ({"notional_usd": None, "base_quantity_asked": D(100)}, None),
     ({"base_quantity_asked": D("0.002")}, None),
+    ({"size_measure": "RISK_USD", "size_amount": D(100)}, None),
 )
 
 
@@ -252,6 +253,8 @@ def test_a_look_alike_of_a_base_quantity_has_the_same_quantity() -> None:
     builders.approved(**size, approved_at=NOW - timedelta(seconds=20))
     builders.approved(**size, approved_at=NOW - timedelta(seconds=8))
 
+    # One that moved since, and was approved ahead of our clock, is none.
+    builders.approved(**size, approved_at=NOW + timedelta(hours=1), moved_at=NOW)
     # It should give the age of the last
     assert used(asking(**size)).look_alike_age == D(8)
     assert used(asking(**size | {"base_quantity_asked": D("0.003")})).look_alike_age is None

@@ -11,9 +11,9 @@ from execution.domain.lots import LotRule, lot_rule
 from execution.domain.money import floor_to
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
-from execution.domain.risk_review import Proposal, RuleVerdict
+from execution.domain.risk_review import AskedSize, Proposal, RuleVerdict, SizeMeasure
 from execution.domain.safety import Verdict, judge
-from execution.domain.sizing import Loss, SizingMode, quantity_at_risk, quantity_for, sizing_mode
+from execution.domain.sizing import Loss, SizingMode, needs_equity, quantity_at_risk, quantity_for, sizing_mode
 from execution.domain.trading import Direction, OrderType
 from tests.unit.examples import BTCUSDT, levels, quote
 
@@ -187,6 +187,69 @@ def test_a_persons_quantity_stands_in_every_mode(mode: SizingMode) -> None:
 
     assert sizing_mode(proposal, policy(mode)) is SizingMode.NOTIONAL
     assert sized(proposal, policy(mode)).quantity == Decimal("0.003")
+
+
+def asking(measure: SizeMeasure, amount: str) -> Proposal:
+    return replace(DECISION, notional_usd=None, size=AskedSize(measure=measure, amount=Decimal(amount)))
+
+
+NO_COSTS = {"TAKER_FEE": "0", "STOP_SLIPPAGE": "0"}
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize(
+    ("measure", "amount", "quantity", "numbers"),
+    [
+        # 2 % of 10,000 USD are 200 USD.
+        (SizeMeasure.EQUITY_PERCENT, "2", "0.004", "asked=equity_percent amount=2 equity=10000 fraction=0.02 price="),
+        # 1000 USD a BTC to the stop.
+        (SizeMeasure.RISK_USD, "10", "0.010", "asked=risk_usd amount=10 risk=10 stop="),
+        (SizeMeasure.RISK_PERCENT, "0.2", "0.020", "asked=risk_percent amount=0.2 equity=10000 risk=20 stop="),
+    ],
+)
+def test_a_size_that_the_decision_asks_for(
+    direction: Direction, measure: SizeMeasure, amount: str, quantity: str, numbers: str
+) -> None:
+    stop = {Direction.LONG: Decimal(49000), Direction.SHORT: Decimal(51000)}[direction]
+    proposal = replace(asking(measure, amount), direction=direction, stop_price=stop, target_price=None)
+
+    verdict = sized(proposal, policy(SizingMode.NOTIONAL, **NO_COSTS), "10000")
+
+    assert verdict.quantity == Decimal(quantity)
+    assert size_rule(verdict).numbers.startswith(numbers)
+
+
+@pytest.mark.parametrize("beside", [{"notional_usd": Decimal(100)}, {"base_quantity": Decimal("0.002")}])
+def test_a_size_in_dollars_or_in_the_base_asset_goes_before_one_by_risk(beside: dict[str, Decimal]) -> None:
+    proposal = replace(asking(SizeMeasure.RISK_USD, "10"), **beside)
+
+    assert sized(proposal, policy(SizingMode.NOTIONAL, **NO_COSTS)).quantity == Decimal("0.002")
+
+
+def test_a_base_quantity_is_by_hand_only_without_a_notional() -> None:
+    by_both = replace(DECISION, base_quantity=Decimal("0.003"))
+
+    assert sizing_mode(by_both, policy(SizingMode.EQUITY_FRACTION)) is SizingMode.EQUITY_FRACTION
+    assert sizing_mode(asking(SizeMeasure.RISK_USD, "10"), policy(SizingMode.RISK_PER_TRADE)) is (
+        SizingMode.RISK_PER_TRADE
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "proposal", "needed"),
+    [
+        (SizingMode.NOTIONAL, DECISION, False),
+        (SizingMode.EQUITY_FRACTION, DECISION, True),
+        (SizingMode.RISK_PER_TRADE, DECISION, False),
+        (SizingMode.NOTIONAL, asking(SizeMeasure.EQUITY_PERCENT, "2"), True),
+        (SizingMode.NOTIONAL, asking(SizeMeasure.RISK_PERCENT, "2"), True),
+        (SizingMode.NOTIONAL, asking(SizeMeasure.RISK_USD, "2"), False),
+        # The policy sizes instead.
+        (SizingMode.RISK_PER_TRADE, asking(SizeMeasure.RISK_PERCENT, "2"), False),
+    ],
+)
+def test_equity_is_read_where_it_decides_the_size(mode: SizingMode, proposal: Proposal, *, needed: bool) -> None:
+    assert needs_equity(proposal, policy(mode)) is needed
 
 
 @given(
