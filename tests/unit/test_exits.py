@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from execution.domain import policy as keys
+from execution.domain.distances import Distance, Measure
 from execution.domain.exits import ExitPlan
 from execution.domain.liquidation import MarginBracket
 from execution.domain.policy import Policy
 from execution.domain.reasons import Reason
 from execution.domain.risk_review import Proposal, RuleVerdict
 from execution.domain.safety import Verdict, judge
-from execution.domain.trading import Direction, OrderType
+from execution.domain.trading import Direction, OrderType, TimeInForce
 from tests.unit.examples import BTCUSDT, quote
 
 D = Decimal
@@ -211,3 +212,54 @@ def test_where_policy_and_bracket_agree_the_policy_is_named() -> None:
     (row,) = said(judged({"MAINTENANCE_MARGIN": "0"}, (bracket,)), "stop_before_liquidation")
 
     assert row.numbers == "expected<0.100000 actual=0.025000 leverage=10 maintenance=0 notional=1000"
+
+
+def away(measure: Measure, amount: str) -> Distance:
+    return Distance(measure=measure, amount=D(amount))
+
+
+@pytest.mark.parametrize("direction", Direction)
+@pytest.mark.parametrize(
+    ("stop", "target", "fractions"),
+    [
+        # 2 % and 4 % of the entry price.
+        (away(Measure.PERCENT, "2"), away(Measure.PERCENT, "4"), ("0.02", "0.04")),
+        # Three times the stop's distance.
+        (away(Measure.PERCENT, "1"), away(Measure.R, "3"), ("0.01", "0.03")),
+    ],
+)
+def test_exits_by_distance_lie_there_and_keep_it(
+    direction: Direction, stop: Distance, target: Distance, fractions: tuple[str, str]
+) -> None:
+    plan = exits(judged(direction=direction, stop_distance=stop, target_distance=target))
+    reference = {LONG: quote().ask, SHORT: quote().bid}[direction]
+
+    assert plan.stop_price is not None
+    found = [abs(price - reference) / reference for price in (plan.stop_price, plan.targets[0].price)]
+    # On its tick of 0.1.
+    assert [round(each, 4) for each in found] == [D(each) for each in fractions]
+    assert (plan.stop_price < reference) == (direction is LONG)
+    assert (plan.targets[0].price > reference) == (direction is LONG)
+    assert (plan.stop_distance, plan.targets[0].distance) == (stop, target)
+    assert (plan.stop_defaulted, plan.target_defaulted) == (False, False)
+
+
+def test_a_distance_that_a_rule_has_moved_is_not_kept() -> None:
+    near: dict[str, Any] = {
+        "stop_distance": away(Measure.PERCENT, "0.001"),
+        "target_distance": away(Measure.PERCENT, "0.001"),
+    }
+
+    plan = exits(judged(**near))
+
+    assert (plan.stop_distance, plan.targets[0].distance) == (None, None)
+
+
+def test_prices_have_no_distance_to_keep() -> None:
+    plan = exits(judged(stop_price=D(49000), target_price=D(52000)))
+
+    assert (plan.stop_distance, plan.targets[0].distance) == (None, None)
+
+
+def test_only_what_fills_at_once_does_not_rest() -> None:
+    assert [each for each in TimeInForce if not each.rests] == [TimeInForce.IOC, TimeInForce.FOK]

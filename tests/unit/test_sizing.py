@@ -1,5 +1,6 @@
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -220,7 +221,7 @@ def test_a_size_that_the_decision_asks_for(
 
 
 @pytest.mark.parametrize("beside", [{"notional_usd": Decimal(100)}, {"base_quantity": Decimal("0.002")}])
-def test_a_size_in_dollars_or_in_the_base_asset_goes_before_one_by_risk(beside: dict[str, Decimal]) -> None:
+def test_a_size_in_dollars_or_in_the_base_asset_goes_before_one_by_risk(beside: dict[str, Any]) -> None:
     proposal = replace(asking(SizeMeasure.RISK_USD, "10"), **beside)
 
     assert sized(proposal, policy(SizingMode.NOTIONAL, **NO_COSTS)).quantity == Decimal("0.002")
