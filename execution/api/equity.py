@@ -15,7 +15,7 @@ from execution import wiring
 from execution.api.base import JsonView
 from execution.api.schema import one, problems
 from execution.api.serializers.equity import EquityOut
-from execution.api.serializers.fields import AnySerializer, WholeIn
+from execution.api.serializers.fields import AnySerializer, MomentIn, WholeIn
 from execution.domain import bounds
 from execution.domain.equity import Peak, Resolution
 from execution.domain.money import plain
@@ -25,17 +25,6 @@ DEFAULT_LENGTH = timedelta(days=1)
 DEFAULT_LIMIT, MOST = 2500, 5000
 # Time in microseconds, the highest result and the transfers until then, in USD.
 CURSOR = re.compile(r"([0-9]{1,17})_(-?[0-9]{1,20}(?:\.[0-9]{1,18})?)_(-?[0-9]{1,20}(?:\.[0-9]{1,18})?)")
-
-
-@extend_schema_field({"type": "string", "format": "date-time"})
-class MomentIn(serializers.CharField):
-    """A time as in 2026-01-31T12:00:00Z. One beyond the bounds means their end."""
-
-    def to_internal_value(self, data: object) -> datetime:  # type: ignore[override]  # a text becomes a time
-        try:
-            return bounds.clamped(bounds.iso_of(data if isinstance(data, str) else ""))
-        except ValueError:
-            raise ValidationError("Enter a date and time as in 2026-01-31T12:00:00Z.") from None
 
 
 @extend_schema_field({"type": "string", "pattern": f"^{CURSOR.pattern}$"})

@@ -12,9 +12,8 @@ from rest_framework.request import Request
 from rest_framework.viewsets import ViewSet
 
 from execution.api.base import JsonView
-from execution.api.equity import MomentIn
 from execution.api.schema import problems
-from execution.api.serializers.fields import SYMBOL_PATTERN, AnySerializer
+from execution.api.serializers.fields import SYMBOL_PATTERN, AnySerializer, MomentIn
 from execution.domain import bounds
 from execution.operations.export_files import FileFormat, NotInstalledError
 from execution.queries.downloads import TABLES, TooManyRowsError, download

@@ -15,9 +15,8 @@ from rest_framework.viewsets import ViewSet
 
 from execution import wiring
 from execution.api.base import JsonView
-from execution.api.equity import MomentIn
 from execution.api.schema import one, problems
-from execution.api.serializers.fields import SYMBOL_PATTERN, AnySerializer
+from execution.api.serializers.fields import SYMBOL_PATTERN, AnySerializer, MomentIn
 from execution.api.serializers.tca import TcaOut
 from execution.domain import bounds
 from execution.domain.csv_cells import line

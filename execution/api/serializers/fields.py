@@ -59,6 +59,17 @@ class Moment(serializers.Field[datetime, str, str, object]):
         return value.isoformat()
 
 
+@extend_schema_field({"type": "string", "format": "date-time"})
+class MomentIn(serializers.CharField):
+    """A time as in 2026-01-31T12:00:00Z. One beyond the bounds means their end."""
+
+    def to_internal_value(self, data: object) -> datetime:  # type: ignore[override]  # a text becomes a time
+        try:
+            return bounds.clamped(bounds.iso_of(data if isinstance(data, str) else ""))
+        except ValueError:
+            raise serializers.ValidationError("Enter a date and time as in 2026-01-31T12:00:00Z.") from None
+
+
 @extend_schema_field({"type": "string", "pattern": "^(LONG|SHORT)$"})
 class DirectionWord(serializers.CharField):
     """Which way a position earns.
