@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Required, TypedDict
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from execution.api.serializers.fields import (
@@ -67,15 +68,20 @@ class TrailingMoveIn(In):
     callback_percent = CallbackIn()
 
 
+@extend_schema_field(
+    {"type": "array", "minItems": 1, "items": {"type": "string", "enum": [limit.value for limit in MoveLimit]}}
+)
+class ScopeIn(serializers.MultipleChoiceField):
+    """The rules of a move that do not hold, by name: one at least."""
+
+
 class OverrideIn(In):
     """Limits of the policy that do not hold for this move.
 
     The hard ceilings of the settings hold all the same.
     """
 
-    scope = serializers.MultipleChoiceField(
-        choices=[limit.value for limit in MoveLimit], allow_empty=False, help_text="The rules by name."
-    )
+    scope = ScopeIn(choices=[limit.value for limit in MoveLimit], allow_empty=False, help_text="The rules by name.")
     reason = TextIn(max_length=500, help_text="Why more may be lost; it is written to the journal.")
 
 
